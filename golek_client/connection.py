@@ -1,0 +1,75 @@
+"""How does a Golek program connect to NATS and publish?
+
+The one place that calls nats-py's `connect` and `publish`. Workers and clients share it.
+"""
+
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import nats
+import nats.errors
+from nats.aio.client import Client
+
+from golek_wire.errors import BusUnavailableError, PayloadTooLargeError
+from golek_wire.headers import message_size
+
+log = logging.getLogger("golek.bus")
+
+CONNECT_TIMEOUT_S = 2
+PING_INTERVAL_S = 2
+"""With two outstanding pings a dead server is noticed in about 6 s."""
+
+
+async def connect(url: str, name: str, *, on_reconnect: Callable[[], Awaitable[None]] | None = None) -> Client:
+    """A connection that, once it stood, reconnects for ever.
+
+    Raises BusUnavailableError at once, with URL and cause, when nobody answers.
+    """
+
+    async def on_error(error: Exception) -> None:
+        log.warning("nats: %s: %s", type(error).__name__, error)
+
+    options: dict[str, Any] = {"reconnected_cb": on_reconnect} if on_reconnect else {}
+    client = Client()
+    try:
+        await client.connect(
+            url,
+            name=name,
+            error_cb=on_error,
+            # nats-py retries a refused first connect for ever where reconnecting is allowed: allowed below.
+            allow_reconnect=False,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            ping_interval=PING_INTERVAL_S,
+            max_outstanding_pings=2,
+            **options,
+        )
+    except (OSError, TimeoutError, nats.errors.Error) as error:
+        raise BusUnavailableError(
+            f"no NATS server answers at {url}: {type(error).__name__}: {error}. `make nats` starts one on this machine; "
+            "NATS_URL names another",
+            url=url,
+        ) from error
+    client.options.update(
+        allow_reconnect=True, max_reconnect_attempts=-1, reconnect_time_wait=random.uniform(0.25, 2.0)
+    )
+    return client
+
+
+async def publish(
+    client: Client, subject: str, payload: bytes, headers: dict[str, str] | None = None, reply: str = ""
+) -> None:
+    """Publish one message, after checking its whole size: nats-py checks only the payload, and the server answers an
+    oversize message by closing the connection.
+
+    Raises PayloadTooLargeError with both sizes.
+    """
+    size = message_size(payload, headers) if headers else len(payload)
+    if size > client.max_payload:
+        raise PayloadTooLargeError(
+            f"a message of {size} bytes to {subject}; the server takes {client.max_payload}",
+            size=size,
+            limit=client.max_payload,
+        )
+    await client.publish(subject, payload, reply, headers)

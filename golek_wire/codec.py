@@ -1,0 +1,101 @@
+"""How are messages read and written?
+
+JSON through msgspec. Reading a request either gives a valid `InferenceRequest` or raises a `BadRequestError` that names
+the field, the value's problem and the limit.
+"""
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+from golek_wire.errors import BadRequestError, ErrorReply, from_reply
+from golek_wire.replies import InferenceReply
+from golek_wire.requests import REQ_ID_LIMIT, InferenceRequest
+
+T = TypeVar("T")
+
+encode = msgspec.json.Encoder().encode
+_request_decoder = msgspec.json.Decoder(InferenceRequest)
+_at_path = re.compile(r"(.*) - at `\$\.?(.*)`", re.DOTALL)
+
+
+class _OnlyReqId(msgspec.Struct):
+    req_id: str = ""
+
+
+_req_id_decoder = msgspec.json.Decoder(_OnlyReqId)
+
+
+def decode_request(payload: bytes) -> InferenceRequest:
+    """The request in `payload`.
+
+    Raises BadRequestError naming what is wrong: not JSON, a wrong type, a value out of its limits, or not exactly one
+    of `input` and `messages`.
+    """
+    try:
+        request = _request_decoder.decode(payload)
+    except msgspec.ValidationError as error:
+        raise _named(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequestError(f"The request is not JSON: {error}") from None
+    _check(request)
+    return request
+
+
+def decode(payload: bytes, kind: type[T]) -> T:
+    """A message of `kind`; raises msgspec.DecodeError."""
+    return msgspec.json.decode(payload, type=kind)
+
+
+def decode_final(payload: bytes) -> InferenceReply:
+    """The answer in a final message; raises the error that the message tells of instead."""
+    final = msgspec.json.decode(payload, type=_Final)
+    if final.error is not msgspec.UNSET:
+        raise from_reply(decode(payload, ErrorReply))
+    return decode(payload, InferenceReply)
+
+
+def req_id_of(payload: bytes) -> str:
+    """The `req_id` of a request that may be wrong otherwise; empty when it cannot be told."""
+    try:
+        req_id = _req_id_decoder.decode(payload).req_id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    return req_id if _is_label(req_id) else ""
+
+
+class _Final(msgspec.Struct):
+    error: Any = msgspec.UNSET
+
+
+def _named(error: msgspec.ValidationError) -> BadRequestError:
+    """msgspec's message with the field in front: `params.temperature: Expected ...`."""
+    match = _at_path.fullmatch(str(error))
+    if match is None:
+        return BadRequestError(f"The request is not an object of the expected form: {error}")
+    problem, path = match.groups()
+    return BadRequestError(f"{path or 'request'}: {problem}", param=path or None)
+
+
+def _check(request: InferenceRequest) -> None:
+    """The rules between fields, and those a type cannot say."""
+    if not _is_label(request.req_id):
+        shown = request.req_id[:32]
+        raise BadRequestError(
+            f"req_id: at most {REQ_ID_LIMIT} printable characters, got {len(request.req_id)} ({shown!r}…)",
+            param="req_id",
+        )
+    if (request.input is None) == (request.messages is None):
+        both = "both are there" if request.messages is not None else "neither is there"
+        raise BadRequestError(f"input: a request has either `input` or `messages`; {both}", param="input")
+    if request.messages is not None and not request.messages:
+        raise BadRequestError("messages: at least one message, got none", param="messages")
+    if request.raw and request.messages is not None:
+        raise BadRequestError("raw: goes with `input`; `messages` always pass the chat template", param="raw")
+    if request.raw and request.tools:
+        raise BadRequestError("tools: are offered by the chat template, which `raw` bypasses", param="tools")
+
+
+def _is_label(text: str) -> bool:
+    return len(text) <= REQ_ID_LIMIT and text.isprintable()

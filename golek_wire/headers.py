@@ -1,0 +1,60 @@
+"""Which headers travel with a message, and how large is the message with them?
+
+nats-py checks only the payload against the server's `max_payload`; the server counts headers too and answers
+an oversize publish by closing the connection. Hence `message_size`.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+ACCEPT: Final = "Golek-Accept"
+"""Request: `1` asks for a status message as soon as the job is stored."""
+DEADLINE: Final = "Golek-Deadline"
+"""Request: milliseconds the caller will wait; the payload's `deadline_ms` wins."""
+STATUS: Final = "Golek-Status"
+"""Status message: `accepted`, …"""
+ATTEMPT: Final = "Golek-Attempt"
+"""Chunk: which delivery of the job this text comes from, counted from 1."""
+FINAL: Final = "Golek-Final"
+"""Final message of a stream: `1`."""
+
+JOB: Final = "Golek-Job"
+REPLY: Final = "Golek-Reply"
+REQ_ID: Final = "Golek-Req-Id"
+STREAM: Final = "Golek-Stream"
+PRINCIPAL: Final = "Golek-Principal"
+SEED: Final = "Golek-Seed"
+BUDGET_MS: Final = "Golek-Budget-Ms"
+
+MSG_ID: Final = "Nats-Msg-Id"
+TTL: Final = "Nats-TTL"
+TRACEPARENT: Final = "traceparent"
+TRACESTATE: Final = "tracestate"
+
+ERROR: Final = "Nats-Service-Error"
+ERROR_CODE: Final = "Nats-Service-Error-Code"
+
+NATS_STATUS: Final = "Status"
+"""Set by the server on control messages: 404, 408, 409, 503, 100."""
+NATS_PENDING: Final = "Nats-Pending-Messages"
+
+JOB_HEADERS_LIMIT: Final = 4096
+"""Bytes of all job headers together."""
+TRACE_LIMIT: Final = 1024
+"""Bytes of traceparent and tracestate together; longer ones are not carried."""
+REQUEST_RESERVE: Final = 16 * 1024
+"""A request may be at most the server's `max_payload` minus this, so that its job fits with headers."""
+
+_VERSION_LINE = len(b"NATS/1.0\r\n\r\n")
+
+
+def headers_size(headers: Mapping[str, str] | None) -> int:
+    """Bytes of `headers` as encoded on the wire (NATS/1.0, `key: value` lines)."""
+    if not headers:
+        return 0
+    return _VERSION_LINE + sum(len(k.encode()) + len(v.encode()) + 4 for k, v in headers.items())
+
+
+def message_size(payload: bytes, headers: Mapping[str, str] | None = None) -> int:
+    """Bytes of a message as the server counts them against `max_payload`."""
+    return len(payload) + headers_size(headers)

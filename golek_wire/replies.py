@@ -1,0 +1,46 @@
+"""What comes back?
+
+One `InferenceReply`, or one `errors.ErrorReply`. With `stream`: `Chunk`s, then the `InferenceReply` with header
+`Golek-Final: 1`, then one empty message without headers. `Accepted` is sent early, to those who ask for it.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+FinishReason = Literal["stop", "length"]
+"""`stop`: the model or a stop string ended the text. `length`: `max_tokens` or the context did."""
+
+
+class InferenceReply(Struct, frozen=True):
+    """The whole answer. `ms` and `duration_ms` are the same figure; seed 001 uses one on HTTP, one on NATS."""
+
+    req_id: str
+    text: str
+    tokens_in: int
+    tokens_out: int
+    finish_reason: FinishReason
+    duration_ms: int
+    """Milliseconds from the lease of the job to its last token."""
+    ms: int
+    model: str = ""
+    seed: int = 0
+    """Sampling with this seed again gives the same draws."""
+
+
+class Chunk(Struct, frozen=True):
+    """A piece of a streamed text. Headers: `Golek-Attempt`."""
+
+    req_id: str
+    delta: str
+    seq: int
+    """Counted from 0 in each attempt."""
+
+
+class Accepted(Struct, frozen=True):
+    """The request is stored and will be answered. Headers: `Golek-Status: accepted`, `Golek-Job`."""
+
+    req_id: str
+    job_id: str
+    seq: int
+    """Sequence in the model's job stream; 0 when a duplicate was dropped."""

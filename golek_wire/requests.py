@@ -1,0 +1,89 @@
+"""What may a client ask?
+
+Seed 001's request, with optional additions that its clients can ignore. Unknown fields are tolerated, wrong types and
+values out of range are refused by `codec.decode_request`, which names the field.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+REQ_ID_LIMIT = 128
+STOP_LIMIT = 16
+TEXT_LIMIT = 4096
+
+Text = Annotated[str, Meta(max_length=TEXT_LIMIT)]
+Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
+Seed = Annotated[int, Meta(ge=0, le=2**32 - 2)]
+Priority = Annotated[int, Meta(ge=1, le=3)]
+
+
+class Params(Struct, frozen=True, omit_defaults=True):
+    """How the text is sampled. Absent values take the model's defaults."""
+
+    max_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    """Most tokens to write; without it, until the model stops or its context is full."""
+    temperature: Annotated[float, Meta(ge=0.0, le=100.0)] = 0.8
+    """0 picks the likeliest token (greedy)."""
+    top_k: Annotated[int, Meta(ge=0, le=1_000_000)] = 40
+    """Sample among the k likeliest tokens; 0 is all."""
+    top_p: Probability = 0.95
+    """Sample among the likeliest tokens that together reach this probability; 1 is all."""
+    min_p: Probability = 0.05
+    """Drop tokens below this share of the likeliest one's probability; 0 is off."""
+    repeat_penalty: Annotated[float, Meta(gt=0.0, le=10.0)] = 1.0
+    """Divide the logits of recent tokens by this; 1 is off."""
+    frequency_penalty: Annotated[float, Meta(ge=-2.0, le=2.0)] = 0.0
+    presence_penalty: Annotated[float, Meta(ge=-2.0, le=2.0)] = 0.0
+    seed: Seed | None = None
+    """Same seed, same draws. The job gets a random one without it."""
+    stop: Text | Annotated[list[Text], Meta(max_length=STOP_LIMIT)] = field(default_factory=list[str])
+    """Strings that end the text; they are not part of it."""
+    grammar: Annotated[str, Meta(max_length=256 * 1024)] | None = None
+    """GBNF text that the answer must follow."""
+    ignore_eos: bool = False
+    """Write until `max_tokens`, past the model's own end."""
+
+    @property
+    def stops(self) -> list[str]:
+        """`stop` as a list without empty strings."""
+        stops = [self.stop] if isinstance(self.stop, str) else self.stop
+        return [s for s in stops if s]
+
+
+class Message(Struct, frozen=True):
+    """One turn of a conversation, as in OpenAI's chat API."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | None = None
+    name: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+
+
+class InferenceRequest(Struct, frozen=True, omit_defaults=True):
+    """The payload of `inference.request.<model>`: `input` or `messages`, and how to answer."""
+
+    req_id: str = ""
+    """The caller's label, at most 128 printable characters; repeated in every reply, never a key."""
+    input: str | None = None
+    """A prompt: one user turn, or with `raw` the exact text the model continues."""
+    messages: list[Message] | None = None
+    """A conversation, instead of `input`."""
+    params: Params = field(default_factory=Params)
+    raw: bool = False
+    """Pass `input` to the model without any template."""
+    stream: bool = False
+    """Send the text in chunks while it is written."""
+    tools: list[dict[str, Any]] | None = None
+    """Tools the model may call, in OpenAI's form; offered through the chat template."""
+    seed: Seed | None = None
+    """The same as `params.seed`; this one wins."""
+    deadline_ms: Annotated[int, Meta(ge=1, le=24 * 3600 * 1000)] | None = None
+    """Milliseconds from acceptance until the answer is of no use."""
+    priority: Priority | None = None
+    """1 low, 2 normal, 3 high; used by a fleet that queues by priority."""
+    reply_to: str | None = None
+    """The answer is published to this subject as well."""
+    session_id: str | None = None
+    metadata: dict[str, Any] | None = None

@@ -1,0 +1,120 @@
+"""What do workers say of themselves?
+
+Health answers a question, a heartbeat is sent every 30 s, a load report every second under load, and the model record
+lies in the bucket `GOLEK_MODELS`. The keys of seed 001 come first in each.
+"""
+
+from typing import Literal
+
+from msgspec import Struct, field
+
+WorkerStatus = Literal["starting", "loading", "online", "stalled", "draining", "failed"]
+Level = Literal["healthy", "warning", "critical"]
+
+
+class ModelInfo(Struct, frozen=True):
+    """What the loaded file says of itself."""
+
+    architecture: str = ""
+    modalities: list[str] = field(default_factory=list[str])
+    parameter_count: str = ""
+    """For people: `268M`, `4.0B`."""
+    context_size: int = 0
+    """Tokens of one sequence, prompt and answer together."""
+    embedding_size: int = 0
+    quantization: str = ""
+    model_family: str = ""
+    vocab_size: int = 0
+    size_bytes: int = 0
+
+
+class Health(Struct, frozen=True):
+    """The answer on `models.<model>.health`, and the body of a heartbeat."""
+
+    model_name: str
+    status: WorkerStatus
+    last_activity: str
+    """RFC 3339; when the last request ended, or the worker started."""
+    capabilities: list[str]
+    endpoint: str
+    """HTTP address of this replica, empty when it serves none."""
+    nats_topic: str
+    version: str
+    model_info: ModelInfo
+    worker_id: str = ""
+    engine: str = ""
+    device: str = ""
+    slots: int = 0
+    active: int = 0
+    last_token_age_ms: int | None = None
+    """Since the engine's last sign of progress; None when it never gave one."""
+    monitor_subject: str = ""
+    """Where this model's load reports are published."""
+    problem: str | None = None
+    """Why the worker is not online."""
+
+
+class LoadReport(Struct, frozen=True):
+    """Body of `monitoring.inference.<token>`.
+
+    `pending_messages` and `queue_capacity` are the model's; the rest is this replica's. Readers take the newest model
+    values and sum replica values.
+    """
+
+    model_name: str
+    pending_messages: int
+    active_processing: int
+    timestamp: str
+    worker_count: int
+    """Slots of this replica."""
+    queue_capacity: int
+    status: Level
+    worker_id: str = ""
+    seq: int = 0
+    """Counts this worker's reports."""
+    incarnation: str = ""
+    """Changes when the worker restarts, so a falling `seq` is not an old message."""
+    last_token_age_ms: int | None = None
+    utilization: float = 0.0
+    """(pending + active) ÷ capacity."""
+
+
+class ModelRecord(Struct, frozen=True):
+    """What the fleet knows of a model, under its token in the bucket `GOLEK_MODELS`."""
+
+    name: str
+    kinds: list[str]
+    state: WorkerStatus
+    deployment: str
+    last_seen: str
+    """RFC 3339."""
+    context_size: int = 0
+    digest: str = ""
+    """SHA-256 of the weights; two digests under one name are refused."""
+
+
+class DeadLetter(Struct, frozen=True):
+    """A job that crashed the engine each time it ran, on `golek.dlq.<token>`."""
+
+    job_id: str
+    req_id: str
+    model: str
+    worker_id: str
+    at: str
+    """RFC 3339."""
+    crashes: int
+    input_sha256: str
+    log_tail: list[str]
+    """The last lines of the engine's stderr."""
+    payload: str | None = None
+    """The request, when the audit setting allows bodies."""
+
+
+def load_level(pending: int, active: int, capacity: int, stalled: bool) -> Level:
+    """How busy a replica is: critical when stalled or 80 % full, warning when anything waits.
+
+    Source: seed 001's samples show `warning` at 2 of 2000 pending and `healthy` at 0.
+    """
+    if stalled or pending + active >= 0.8 * capacity:
+        return "critical"
+    return "warning" if pending > 0 else "healthy"

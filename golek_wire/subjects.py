@@ -1,0 +1,121 @@
+"""Which subject, stream and consumer belongs to which model?
+
+One word each, as in docs/glossary.md: a model's *token* is its name made safe for one subject token
+('.' splits tokens on NATS, so `nomic-embed-v1.5` has the token `nomic-embed-v1_5`).
+"""
+
+import base64
+import hashlib
+import re
+from typing import Final
+
+QUEUE_GROUP: Final = "golek"
+"""One group over literal and wildcard subscriptions delivers each request exactly once."""
+
+KINDS: Final = ("inference", "embedding", "rerank", "vision")
+PRIORITIES: Final = ("high", "normal", "low")
+ANY_LANE: Final = "any"
+
+ALL_CANCELS: Final = "inference.cancel.*"
+ALL_HEARTBEATS: Final = "models.*.heartbeat"
+ALL_LOAD_REPORTS: Final = "monitoring.inference.*"
+
+DLQ_STREAM: Final = "GOLEK_DLQ"
+DLQ_SUBJECTS: Final = "golek.dlq.>"
+MODELS_BUCKET: Final = "GOLEK_MODELS"
+STRIKES_BUCKET: Final = "GOLEK_STRIKES"
+
+MODEL_NAME_LIMIT: Final = 128
+_MODEL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_:/@+-]*(\.[A-Za-z0-9_:/@+-]+)*")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
+_INBOX_PREFIXES = ("_INBOX.", "_R_.")
+_OWN_FAMILIES = (
+    "$", "_INBOX", "_R_", "golek.", "inference.", "embedding.", "rerank.", "vision.", "models.", "monitoring.",
+    "grammars.",
+)  # fmt: skip
+_PLAIN_SUBJECT = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
+
+
+def is_model_name(name: str) -> bool:
+    """True when `name` can stand literally in a subject: no blanks, wildcards or empty tokens."""
+    return len(name) <= MODEL_NAME_LIMIT and _MODEL_NAME.fullmatch(name) is not None
+
+
+def model_token(name: str) -> str:
+    """`name` as one subject token: every character outside `[A-Za-z0-9_-]` becomes `_`."""
+    return _UNSAFE.sub("_", name)
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """The literal name and its token, once when they are the same: a model is served on both."""
+    token = model_token(name)
+    return (name,) if token == name else (name, token)
+
+
+def request(name: str, kind: str = "inference") -> str:
+    """Where clients ask (core NATS)."""
+    return f"{kind}.request.{name}"
+
+
+def job(token: str, kind: str = "inference", priority: str = "normal", lane: str = ANY_LANE) -> str:
+    """Where an ingress stores an accepted request (JetStream)."""
+    return f"{kind}.job.{token}.{priority}.{lane}"
+
+
+def job_stream(token: str) -> str:
+    """The work-queue stream of one model."""
+    return f"GOLEK_JOBS_{token}"
+
+
+def job_stream_subjects(token: str) -> list[str]:
+    """What the model's stream stores: the jobs of all four kinds."""
+    return [f"{kind}.job.{token}.>" for kind in KINDS]
+
+
+def consumer(token: str, kind: str = "inference", priority: str = "normal") -> str:
+    """The durable pull consumer of one kind and priority."""
+    return f"{kind}-{token}-{priority}"
+
+
+def cancel(job_id: str) -> str:
+    """Where a cancel of one job is published."""
+    return f"inference.cancel.{job_id}"
+
+
+def health(name: str) -> str:
+    """Where a model's health is asked."""
+    return f"models.{name}.health"
+
+
+def heartbeat(token: str) -> str:
+    """Where a worker says every 30 s that it lives."""
+    return f"models.{token}.heartbeat"
+
+
+def load_report(token: str) -> str:
+    """Where a worker reports queue and slots, every second under load."""
+    return f"monitoring.inference.{token}"
+
+
+def dead_letter(token: str) -> str:
+    """Where the copy of a poison job goes."""
+    return f"golek.dlq.{token}"
+
+
+def job_id(reply_inbox: str) -> str:
+    """The id of the job that answers to `reply_inbox`: 26 lower-case base32 characters of its SHA-256.
+
+    Unguessable as the inbox is, and computed alike by client and ingress.
+    """
+    digest = hashlib.sha256(reply_inbox.encode()).digest()
+    return base64.b32encode(digest)[:26].decode().lower()
+
+
+def is_reply_inbox(subject: str) -> bool:
+    """True when an answer to a request may be published to `subject`."""
+    return subject.startswith(_INBOX_PREFIXES) and _PLAIN_SUBJECT.fullmatch(subject) is not None
+
+
+def is_reply_to(subject: str) -> bool:
+    """True when a payload's `reply_to` may name `subject`: a plain subject outside inboxes and Golek's own."""
+    return not subject.startswith(_OWN_FAMILIES) and _PLAIN_SUBJECT.fullmatch(subject) is not None

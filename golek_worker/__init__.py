@@ -1,0 +1,1 @@
+"""One process that serves one model: ingress, leases, engine, replies, log, signals."""

@@ -1,0 +1,1 @@
+"""Local runtimes. `base` is the contract, `host` the parent's side, `child` the process, the rest are engines."""

@@ -1,0 +1,236 @@
+"""What does an engine promise, and what do a worker and its engine's child say to each other?
+
+An engine runs in a child process of its worker. Commands and events cross one socket as frames: four bytes of length
+(big-endian), then one msgpack union. The step loop is the child's main thread; an engine is called by it alone.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+import msgspec
+from msgspec import Struct, field
+
+from golek_wire.errors import InferenceServiceError
+from golek_wire.replies import FinishReason
+from golek_wire.requests import Params
+from golek_wire.signals import ModelInfo
+
+FRAME_LIMIT = 64 * 1024 * 1024
+_LENGTH = struct.Struct(">I")
+T = TypeVar("T")
+
+
+class EngineConfig(Struct, frozen=True):
+    """What a child needs to build its engine. First frame of the parent."""
+
+    engine: Literal["llamacpp", "echo"]
+    model_path: str
+    """GGUF file; empty for `echo`."""
+    slots: int
+    """Sequences decoded together."""
+    ctx_size: int
+    """Tokens of one sequence, prompt and answer together; 0 takes the model's own."""
+    threads: int
+    """CPU threads of a decode step; 0 lets the engine choose."""
+    gpu_layers: int = -1
+    """Layers on a GPU where there is one; -1 is all."""
+    step_min_ms: float = 0.0
+    """Stretches each decode step to at least this long."""
+
+
+# -- commands: parent to child ---------------------------------------------------------------------------------
+
+
+class Submit(Struct, frozen=True, tag="submit"):
+    """Run one sequence."""
+
+    job_id: str
+    prompt: str
+    """The exact text the model continues, template already applied."""
+    params: Params
+    seed: int
+    stream: bool = False
+    """Send `Tokens` while writing; else only `Finished`."""
+
+
+class Cancel(Struct, frozen=True, tag="cancel"):
+    """Stop a sequence; it ends with `Stopped`. An unknown one is ignored."""
+
+    job_id: str
+
+
+class Exit(Struct, frozen=True, tag="exit"):
+    """Leave the step loop and end the process with status 0."""
+
+
+EngineCommand = Submit | Cancel | Exit
+
+
+# -- events: child to parent -----------------------------------------------------------------------------------
+
+
+class Phase(Struct, frozen=True, tag="phase"):
+    """Progress of long work."""
+
+    name: Literal["loading", "prefill"]
+    done: int
+    total: int
+
+
+class Ready(Struct, frozen=True, tag="ready"):
+    """The engine is loaded and takes sequences."""
+
+    info: ModelInfo
+    capabilities: list[str]
+    device: str
+    slots: int
+    ctx_size: int
+    chat_template: str | None = None
+    """Jinja source from the model's file; None when it has none."""
+    bos_token: str = ""
+    eos_token: str = ""
+
+
+class Step(Struct, frozen=True, tag="step"):
+    """The loop turns: sent at most 1 s apart, idle or not. Its absence is a stall."""
+
+    n: int
+    running: int
+    longest_ms: float = 0.0
+    """Longest decode step since the last `Step`."""
+    paused: int = 0
+    """How often the loop waited because the parent read too slowly."""
+
+
+class Tokens(Struct, frozen=True, tag="tokens"):
+    """New text of streaming sequences, one frame per decode step."""
+
+    n: int
+    """The decode step."""
+    deltas: list[tuple[str, str]]
+    """(job_id, text) with text not empty: only whole UTF-8 characters, never part of a stop string."""
+
+
+class Finished(Struct, frozen=True, tag="finished"):
+    """A sequence ended by itself."""
+
+    job_id: str
+    text: str
+    """The whole text: equal to the deltas joined."""
+    finish_reason: FinishReason
+    tokens_in: int
+    tokens_out: int
+
+
+class Stopped(Struct, frozen=True, tag="stopped"):
+    """A sequence ended by `Cancel`."""
+
+    job_id: str
+    tokens_in: int
+    tokens_out: int
+
+
+class Refused(Struct, frozen=True, tag="refused"):
+    """A sequence that cannot run: the request's fault. `code` is one of golek_wire.errors."""
+
+    job_id: str
+    code: str
+    message: str
+    details: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+class LoadFailed(Struct, frozen=True, tag="load_failed"):
+    """The engine could not be built; the child exits."""
+
+    message: str
+
+
+EngineEvent = Phase | Ready | Step | Tokens | Finished | Stopped | Refused | LoadFailed
+
+SequenceEnd = Finished | Stopped | Refused
+
+
+class Engine(Protocol):
+    """A runtime that decodes several sequences together.
+
+    All calls come from one thread. `step` does a bounded amount of work (one decode over all running sequences, or one
+    prefill chunk beside it), so that commands are read between two steps.
+    """
+
+    ready: Ready
+
+    @property
+    def running(self) -> int:
+        """Sequences admitted and not ended."""
+        ...
+
+    def submit(self, command: Submit) -> None:
+        """Admit a sequence. The parent never has more than `slots` admitted.
+
+        Raises InferenceServiceError when the request cannot run (bad grammar, prompt too long, …).
+        """
+        ...
+
+    def cancel(self, job_id: str) -> Stopped | None:
+        """End a sequence now: no further step computes it. None when it is not running."""
+        ...
+
+    def step(self) -> Iterator[tuple[str, str] | SequenceEnd]:
+        """Advance every running sequence; yield (job_id, delta) for new text and the ends."""
+        ...
+
+    def close(self) -> None:
+        """Free what the engine holds."""
+        ...
+
+
+class EngineFactory(Protocol):
+    """Builds an engine, telling its progress. Raises EngineLoadError."""
+
+    def __call__(self, config: EngineConfig, progress: Callable[[int, int], None]) -> Engine: ...
+
+
+class EngineLoadError(Exception):
+    """The engine cannot be built; the message says why and what to do."""
+
+
+def refusal(job_id: str, error: InferenceServiceError) -> Refused:
+    """`error` as the event that ends the sequence."""
+    return Refused(job_id, error.code, error.message, error.details)
+
+
+# -- frames ----------------------------------------------------------------------------------------------------
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def frame(message: EngineConfig | EngineCommand | EngineEvent) -> bytes:
+    """`message` as one frame."""
+    body = _encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+class FrameReader(Generic[T]):
+    """Cuts a byte stream into messages of one union; keeps the incomplete rest."""
+
+    def __init__(self, kind: Any) -> None:
+        self._decode: Callable[[bytes | memoryview], T] = msgspec.msgpack.Decoder(kind).decode
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[T]:
+        """The messages that `data` completes. Raises ValueError on a frame over FRAME_LIMIT."""
+        messages = []
+        data = self._rest + data if self._rest else data
+        view = memoryview(data)
+        start, end = 0, len(data)
+        while end - start >= 4:
+            (length,) = _LENGTH.unpack_from(view, start)
+            if length > FRAME_LIMIT:
+                raise ValueError(f"a frame of {length} bytes; at most {FRAME_LIMIT}")
+            if end - start - 4 < length:
+                break
+            start += 4 + length
+            messages.append(self._decode(view[start - length : start]))
+        self._rest = data[start:]
+        return messages

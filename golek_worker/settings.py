@@ -1,0 +1,184 @@
+"""Which settings does a worker have, and what do they mean?
+
+The only reader of the environment. `envs/worker.example.env` is the manual of these keys; a test holds it equal to
+this file. All mistakes are reported at once.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+from dotenv import dotenv_values
+from msgspec import Meta, Struct
+
+from golek_wire import subjects
+
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class SettingsError(Exception):
+    """One or more settings are wrong; each line names key, value, and what would have been right."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        self.mistakes = mistakes
+        super().__init__("\n".join(mistakes))
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """One deployment, read from `envs/worker.<name>.env` and the environment. Keys are these names in capitals."""
+
+    model_name: str
+    """Name clients ask for: `inference.request.<MODEL_NAME>`."""
+    engine: Literal["llamacpp", "echo"] = "llamacpp"
+    """`llamacpp` runs a GGUF file; `echo` repeats the prompt and needs no model."""
+    model_path: str = ""
+    """GGUF file, relative to the project's folder; default `data/models/<MODEL_NAME>/model.gguf`."""
+    nats_url: str = "nats://127.0.0.1:4222"
+    """The broker. On a loopback host it is started when nobody listens."""
+    subject: str = ""
+    """Request subject, instead of `inference.request.<MODEL_NAME>`."""
+    worker_concurrency: Annotated[int, Meta(ge=1, le=256)] = 4
+    """Slots: sequences decoded together by one replica."""
+    http_addr: str = ""
+    """Address that replica 1 advertises as its endpoint; `:PORT` means 127.0.0.1."""
+    model_threads: Annotated[int, Meta(ge=0)] = 0
+    """CPU threads of a decode step; 0 is one per physical core."""
+    ctx_size: Annotated[int, Meta(ge=0)] = 0
+    """Tokens of one sequence, prompt and answer together; 0 is the model's own."""
+    gpu_layers: Annotated[int, Meta(ge=-1)] = -1
+    """Layers put on a GPU where there is one; -1 is all, 0 none."""
+    inference_request_timeout: Seconds = 120.0
+    """Deadline in seconds of requests that bring none."""
+    queue_capacity: Positive = 2000
+    """Jobs a model holds, waiting and running; more are refused with 429."""
+    stream_gather_ms: Annotated[float, Meta(ge=0)] = 20.0
+    """Later tokens of a stream are gathered for at most this long; 0 sends each alone."""
+    engine_step_min_ms: Annotated[float, Meta(ge=0)] = 0.0
+    """Stretches each decode step, for demos and tests."""
+    stall_s: Annotated[float, Meta(ge=0.5)] = 10.0
+    """An engine without progress for this long counts as stalled; for twice as long it is restarted."""
+    drain_s: Seconds = 30.0
+    """A worker told to stop finishes its jobs for at most this long."""
+    poison_strikes: Positive = 2
+    """Crashes of the engine a job may cause while it runs alone before it counts as poison."""
+    db_path: str = ""
+    """Request log; default `<GOLEK_DATA>/logs/<MODEL_NAME>.sqlite`."""
+    golek_audit_body: Literal["full", "hash", "none"] = "full"
+    """How prompts are logged: as they are, as SHA-256, or not."""
+    golek_log_retention_days: Positive = 30
+    """Rows older than this are deleted from the log."""
+    golek_log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Level of the worker's own log."""
+    golek_data: str = "data"
+    """Where models, logs and run files lie."""
+
+    @property
+    def token(self) -> str:
+        """The model's name as one subject token."""
+        return subjects.model_token(self.model_name)
+
+    @property
+    def data(self) -> Path:
+        return Path(self.golek_data)
+
+    @property
+    def model_file(self) -> Path:
+        return Path(self.model_path) if self.model_path else self.data / "models" / self.model_name / "model.gguf"
+
+    @property
+    def log_file(self) -> Path:
+        return Path(self.db_path) if self.db_path else self.data / "logs" / f"{self.model_name}.sqlite"
+
+    @property
+    def request_subjects(self) -> tuple[str, ...]:
+        """Where requests are taken: SUBJECT alone, or the literal name and the token."""
+        if self.subject:
+            return (self.subject,)
+        return tuple(subjects.request(name) for name in subjects.spellings(self.model_name))
+
+    @property
+    def endpoint(self) -> str:
+        """HTTP_ADDR as a URL, empty without one."""
+        if not self.http_addr:
+            return ""
+        host, _, port = self.http_addr.rpartition(":")
+        return f"http://{host or '127.0.0.1'}:{port}"
+
+    @property
+    def broker_is_local(self) -> bool:
+        """True when the broker may be started here."""
+        return urlsplit(self.nats_url).hostname in LOOPBACK
+
+
+KEYS: dict[str, str] = {name.upper(): name for name in Settings.__struct_fields__}
+
+
+def env_file(name: str, folder: Path = Path("envs")) -> Path:
+    """The file of deployment `name`."""
+    return folder / f"worker.{name}.env"
+
+
+def load(file: Path, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from `file`; a variable of the same name in `environment` wins.
+
+    Raises SettingsError with all mistakes: unreadable file, unknown keys, wrong values.
+    """
+    if not file.is_file():
+        raise SettingsError([f"{file}: no such file; `make list-workers` shows what there is"])
+    written = {key: value for key, value in dotenv_values(file, interpolate=False).items() if value is not None}
+    values = written | {key: environment[key] for key in KEYS if key in environment}
+    mistakes = [_unknown(key, file) for key in written if key not in KEYS]
+    converted = _convert(values, mistakes)
+    if not mistakes:
+        settings = Settings(**converted)
+        mistakes += _contradictions(settings)
+    if mistakes:
+        raise SettingsError(mistakes)
+    return settings
+
+
+def _unknown(key: str, file: Path) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(key, KEYS, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "; envs/worker.example.env lists all keys"
+    return f"{key}: unknown key in {file}{hint}"
+
+
+def _convert(values: Mapping[str, str], mistakes: list[str]) -> dict[str, Any]:
+    """Each value in its type; what does not convert goes to `mistakes`. An empty value is the default."""
+    hints = get_type_hints(Settings, include_extras=True)
+    converted: dict[str, Any] = {}
+    for key, text in values.items():
+        if key not in KEYS or text.strip() == "":
+            continue
+        try:
+            converted[KEYS[key]] = msgspec.convert(text.strip(), hints[KEYS[key]], strict=False)
+        except msgspec.ValidationError as error:
+            mistakes.append(f"{key}={text}: {error}")
+    if "model_name" not in converted:
+        mistakes.append("MODEL_NAME: missing; the name clients ask for, e.g. MODEL_NAME=golek-tiny")
+    return converted
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    """What a single value's type cannot say."""
+    mistakes = []
+    if not subjects.is_model_name(settings.model_name):
+        mistakes.append(
+            f"MODEL_NAME={settings.model_name}: at most {subjects.MODEL_NAME_LIMIT} of A-Z a-z 0-9 _ - . : / @ +, "
+            "no empty part between dots"
+        )
+    if settings.subject and not settings.subject.startswith("inference.request."):
+        mistakes.append(f"SUBJECT={settings.subject}: a subject below inference.request.")
+    if urlsplit(settings.nats_url).scheme not in ("nats", "tls"):
+        mistakes.append(f"NATS_URL={settings.nats_url}: a URL like nats://127.0.0.1:4222")
+    if settings.http_addr and not re.fullmatch(r"[^\s:/]*:\d{1,5}", settings.http_addr):
+        mistakes.append(f"HTTP_ADDR={settings.http_addr}: host:port or :port, e.g. :5770")
+    return mistakes
