@@ -28,8 +28,14 @@ async def connect(url: str, name: str, *, on_reconnect: Callable[[], Awaitable[N
     Raises BusUnavailableError at once, with URL and cause, when nobody answers.
     """
 
+    cause: Exception | None = None
+    connected = False
+
     async def on_error(error: Exception) -> None:
-        log.warning("nats: %s: %s", type(error).__name__, error)
+        nonlocal cause
+        cause = error
+        if connected:
+            log.warning("nats: %s: %s", type(error).__name__, error)
 
     options: dict[str, Any] = {"reconnected_cb": on_reconnect} if on_reconnect else {}
     client = Client()
@@ -38,19 +44,23 @@ async def connect(url: str, name: str, *, on_reconnect: Callable[[], Awaitable[N
             url,
             name=name,
             error_cb=on_error,
-            # nats-py retries a refused first connect for ever where reconnecting is allowed: allowed below.
+            # The first connect fails fast; patience comes below, once the connection stood.
             allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
             connect_timeout=CONNECT_TIMEOUT_S,
             ping_interval=PING_INTERVAL_S,
             max_outstanding_pings=2,
             **options,
         )
     except (OSError, TimeoutError, nats.errors.Error) as error:
+        cause = cause or error
         raise BusUnavailableError(
-            f"no NATS server answers at {url}: {type(error).__name__}: {error}. `make nats` starts one on this machine; "
-            "NATS_URL names another",
+            f"no NATS server answers at {url} ({type(cause).__name__}: {cause}). "
+            "`make nats` starts one on this machine; NATS_URL names another",
             url=url,
         ) from error
+    connected = True
     client.options.update(
         allow_reconnect=True, max_reconnect_attempts=-1, reconnect_time_wait=random.uniform(0.25, 2.0)
     )
