@@ -3,16 +3,13 @@
 Every replica writes `<GOLEK_DATA>/run/<deployment>-<replica>.json`; `make start`, `stop` and `list-workers` read them.
 """
 
-import contextlib
-import os
-import tempfile
 from pathlib import Path
 
 import msgspec
-import psutil
 from msgspec import Struct
 
 from golek_wire.signals import WorkerStatus
+from golek_worker import process
 
 
 class RunState(Struct, frozen=True, kw_only=True):
@@ -23,7 +20,7 @@ class RunState(Struct, frozen=True, kw_only=True):
     replica: int
     pid: int
     created: float
-    """When the process began, from psutil: with `pid` it names one process for ever."""
+    """When the process began (`process.identify().created`): with `pid` it names one process for ever."""
     state: WorkerStatus = "starting"
     problem: str | None = None
     """Why `state` is `failed`."""
@@ -33,26 +30,6 @@ class RunState(Struct, frozen=True, kw_only=True):
     """The replica's own log."""
 
 
-def process_created(pid: int | None = None) -> float:
-    """When `pid`, or this process, began. Raises psutil.NoSuchProcess."""
-    return float(psutil.Process(pid).create_time())
-
-
-def is_process(pid: int, created: float) -> bool:
-    """True while the process that had this pid then still runs; a successor with its pid does not count."""
-    try:
-        process = psutil.Process(pid)
-        # Clock ticks round the time differently on each reading of some kernels.
-        return abs(process.create_time() - created) < 0.5 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def alive(state: RunState) -> bool:
-    """True while the replica's own process runs."""
-    return is_process(state.pid, state.created)
-
-
 def file(data: Path, deployment: str, replica: int) -> Path:
     """Where a replica's state lies."""
     return data / "run" / f"{deployment}-{replica}.json"
@@ -60,7 +37,7 @@ def file(data: Path, deployment: str, replica: int) -> Path:
 
 def write(data: Path, state: RunState) -> None:
     """Replace the replica's file; readers see the old one or the new one, never a part."""
-    write_atomically(file(data, state.deployment, state.replica), msgspec.json.encode(state))
+    process.write_atomically(file(data, state.deployment, state.replica), msgspec.json.encode(state))
 
 
 def read(data: Path, deployment: str, replica: int) -> RunState | None:
@@ -79,18 +56,9 @@ def remove(data: Path, deployment: str, replica: int) -> None:
     file(data, deployment, replica).unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `path` beside itself and rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as part:
-            part.write(content)
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(name).unlink()
-        raise
+def alive(state: RunState) -> bool:
+    """True while the replica's own process runs; a later process with its pid does not count."""
+    return process.is_running(process.ProcessId(state.pid, state.created))
 
 
 def _read(path: Path) -> RunState | None:
