@@ -7,6 +7,7 @@ import contextlib
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,9 @@ import psutil
 from msgspec import Struct
 
 TAIL_BYTES = 16 * 1024
+POLL_S = 0.01
+KILL_S = 5.0
+"""How long the kernel may take to end a killed process."""
 
 
 class ProcessId(Struct, frozen=True):
@@ -57,16 +61,25 @@ def terminate(known: ProcessId) -> None:
 
 def wait_or_kill(known: ProcessId, patience_s: float) -> bool:
     """Wait until it ends; kill it after `patience_s`. True when it ended by itself."""
-    process = _find(known)
-    if process is None:
+    if _ended_within(known, patience_s):
         return True
-    try:
-        process.wait(patience_s)
-    except psutil.TimeoutExpired:
+    process = _find(known)
+    if process is not None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-            process.wait()
-        return False
+    _ended_within(known, KILL_S)
+    return False
+
+
+def _ended_within(known: ProcessId, seconds: float) -> bool:
+    """Poll: psutil waits for a zombie, too, and where nobody reaps orphans that is for ever."""
+    deadline = time.monotonic() + seconds
+    while is_running(known):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(POLL_S)
+    with contextlib.suppress(ChildProcessError):  # if it was ours, nobody else will
+        os.waitpid(known.pid, os.WNOHANG)
     return True
 
 
@@ -86,18 +99,24 @@ def size_of(log: Path) -> int:
     return log.stat().st_size if log.exists() else 0
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `path` beside itself and rename: readers see the old content or the new one, never a part."""
+def write_atomically(path: Path, content: bytes, *, replace: bool = True) -> None:
+    """Write `path` beside itself and rename: readers see the old content or the new one, never a part.
+
+    Without `replace` a file that exists stays as it is.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     part = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-        part.replace(path)
-    except BaseException:
+        if replace:
+            part.replace(path)
+        else:
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(part)
+    finally:
         part.unlink(missing_ok=True)
-        raise
 
 
 def _find(known: ProcessId) -> psutil.Process | None:

@@ -3,11 +3,13 @@
 Every replica writes `<GOLEK_DATA>/run/<deployment>-<replica>.json`; `make start`, `stop` and `list-workers` read them.
 """
 
+import socket
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from golek_wire import subjects
 from golek_wire.signals import WorkerStatus
 from golek_worker import process
 
@@ -30,6 +32,11 @@ class RunState(Struct, frozen=True, kw_only=True):
     """The replica's own log."""
 
 
+def worker_id(deployment: str, replica: int) -> str:
+    """The name of a replica in the fleet, safe in one subject token: `<deployment>-<host>-<replica>`."""
+    return subjects.model_token(f"{deployment}-{socket.gethostname()}-{replica}")
+
+
 def file(data: Path, deployment: str, replica: int) -> Path:
     """Where a replica's state lies."""
     return data / "run" / f"{deployment}-{replica}.json"
@@ -38,6 +45,11 @@ def file(data: Path, deployment: str, replica: int) -> Path:
 def write(data: Path, state: RunState) -> None:
     """Replace the replica's file; readers see the old one or the new one, never a part."""
     process.write_atomically(file(data, state.deployment, state.replica), msgspec.json.encode(state))
+
+
+def write_first(data: Path, state: RunState) -> None:
+    """Write the replica's file unless there is one: a starter says what it started, the worker itself knows better."""
+    process.write_atomically(file(data, state.deployment, state.replica), msgspec.json.encode(state), replace=False)
 
 
 def read(data: Path, deployment: str, replica: int) -> RunState | None:

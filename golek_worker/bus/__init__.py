@@ -1,1 +1,1 @@
-"""The worker's side of NATS: ingress, leases, replies, signals, and the broker itself when it runs on this machine."""
+"""The bus path: from a request on its subject to a leased job, and back to the caller's inbox."""
