@@ -41,6 +41,7 @@ log = structlog.get_logger("serving")
 SUSPECT_DELIVERIES = 8
 """So many deliveries make a job a suspect even without a strike."""
 CANCEL_MEMORY_S = 600.0
+STOP_PATIENCE_S = 1.0
 GONE_AFTER_S = 3.0
 """An inbox without interest for this long: the caller is gone, not just reconnecting."""
 
@@ -260,6 +261,8 @@ class Serving:
             case Refused():
                 raise from_body(event.code, event.message, event.details)
             case EngineDied():
+                if active.stop_cause is not None:
+                    raise active.stop_cause
                 if event.ran:
                     strikes = await self._strikes.add(active.job.job_id, alone=active.alone)
                     log.warning("job.struck", job_id=active.job.job_id, crashes=strikes.crashes, alone=strikes.alone)
@@ -319,6 +322,10 @@ class Serving:
             active.stop_cause = cause
             active.stopped.set_result(None)
             self._executor.cancel(active.job.job_id)
+            if active.execution is not None:
+                # A hung engine says nothing. Going on without it is safe: it reads the cancel before any later command.
+                silent = Stopped(active.job.job_id, 0, 0)
+                asyncio.get_running_loop().call_later(STOP_PATIENCE_S, active.execution.run.put, silent)
 
     async def _on_probe_bounced(self, message: Msg) -> None:
         """A chunk found no interest. A caller that reconnects is deaf for a moment, so one bounce is no proof."""
