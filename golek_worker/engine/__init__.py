@@ -1,1 +1,16 @@
 """Local runtimes. `base` is the contract, `host` the parent's side, `child` the process, the rest are engines."""
+
+from typing import Literal
+
+from golek_worker.engine.base import EngineFactory, EngineLoadError
+
+
+def engine_factory(name: Literal["llamacpp", "echo"]) -> EngineFactory:
+    """The engine called `name` in the settings; imports its runtime only now, since that is slow and large."""
+    match name:
+        case "echo":
+            from golek_worker.engine.echo import EchoEngine
+
+            return EchoEngine
+        case "llamacpp":
+            raise EngineLoadError("this build has no llama.cpp engine; ENGINE=echo runs without a model")

@@ -100,7 +100,7 @@ class Step(Struct, frozen=True, tag="step"):
     longest_ms: float = 0.0
     """Longest decode step since the last `Step`."""
     paused: int = 0
-    """How often the loop waited because the parent read too slowly."""
+    """How often, in its life, the loop waited because the parent read too slowly."""
 
 
 class Tokens(Struct, frozen=True, tag="tokens"):
@@ -177,7 +177,7 @@ class Engine(Protocol):
         ...
 
     def step(self) -> Iterator[tuple[str, str] | SequenceEnd]:
-        """Advance every running sequence; yield (job_id, delta) for new text and the ends."""
+        """Advance every running sequence; yield (job_id, delta) for new text of streaming ones, and the ends."""
         ...
 
     def close(self) -> None:

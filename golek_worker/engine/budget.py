@@ -1,0 +1,29 @@
+"""Does a sequence fit into the model's context?"""
+
+from golek_wire.errors import ContextBudgetExceededError
+
+
+def token_limit(tokens_in: int, max_tokens: int | None, ctx_size: int) -> int:
+    """How many tokens the answer may have: `max_tokens`, or without it as many as the context leaves.
+
+    Raises ContextBudgetExceededError when the prompt leaves no room, or less than `max_tokens`.
+    """
+    room = ctx_size - tokens_in
+    if room <= 0:
+        raise ContextBudgetExceededError(
+            tokens_in,
+            ctx_size,
+            f"The prompt has {tokens_in} tokens; the context has {ctx_size} for prompt and answer together. "
+            "Shorten the prompt.",
+        )
+    if max_tokens is None:
+        return room
+    if max_tokens > room:
+        raise ContextBudgetExceededError(
+            tokens_in + max_tokens,
+            ctx_size,
+            f"The prompt's {tokens_in} tokens and max_tokens {max_tokens} are {tokens_in + max_tokens}; the context "
+            f"has {ctx_size}. Shorten the prompt or ask for at most {room} tokens.",
+            max_tokens_possible=room,
+        )
+    return max_tokens

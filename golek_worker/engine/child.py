@@ -1,0 +1,276 @@
+"""What does the engine's process do?
+
+    python -m golek_worker.engine.child --fd N
+
+N is one end of a socketpair, inherited from the parent. Its first frame is an `EngineConfig`, then `EngineCommand`s
+come; `EngineEvent`s go back. The main thread is the step loop: read commands, decode one step, send what it gave.
+
+- It never waits for the parent: what the socket does not take lies in a buffer; above `BUFFER_LIMIT` decoding pauses
+  until the buffer is empty.
+- It dies with its parent: at end-of-file, and on Linux also by a signal of the kernel. (That signal comes when the
+  *thread* that spawned the child ends, so the parent spawns from a thread that stays.)
+- SIGINT and SIGTERM are ignored: the parent decides, and a Ctrl-C in a terminal must not end engines in mid-drain.
+
+Exit status: 0 after `Exit` or when the parent is gone, 1 when the engine could not be built, 70 after a bug.
+"""
+
+import argparse
+import ctypes
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import traceback
+from time import monotonic
+from typing import NoReturn
+
+from golek_wire.errors import InferenceServiceError
+from golek_worker.engine import engine_factory
+from golek_worker.engine.base import (
+    Cancel,
+    Engine,
+    EngineCommand,
+    EngineConfig,
+    EngineEvent,
+    EngineLoadError,
+    Exit,
+    FrameReader,
+    LoadFailed,
+    Phase,
+    Step,
+    Submit,
+    Tokens,
+    frame,
+    refusal,
+)
+
+BUFFER_LIMIT = 4 * 1024 * 1024
+REPORT_S = 0.9
+"""Between two `Step` events; a little below the promised second."""
+PROGRESS_S = 0.1
+RECV_SIZE = 256 * 1024
+STATUS_LOAD_FAILED = 1
+STATUS_BUG = 70
+_PR_SET_PDEATHSIG = 1
+
+
+class Outbox:
+    """Bytes on their way to the parent; sending never blocks."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._waiting = bytearray()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def send(self, data: bytes) -> None:
+        """Give `data` to the socket; what it does not take waits here."""
+        if not self._waiting:
+            sent = self._send_now(data)
+            if sent == len(data):
+                return
+            data = data[sent:]
+        self._waiting += data
+
+    def flush(self) -> None:
+        """Send what waits, as far as the socket takes it."""
+        sent = self._send_now(self._waiting)
+        del self._waiting[:sent]
+
+    def _send_now(self, data: bytes | bytearray) -> int:
+        try:
+            return self._sock.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+        except (BrokenPipeError, ConnectionResetError):
+            os._exit(0)
+
+
+class StepLoop:
+    """Reads commands, steps the engine, sends events; one turn after the other."""
+
+    def __init__(self, sock: socket.socket, outbox: Outbox, engine: Engine, step_min_s: float) -> None:
+        self._sock = sock
+        self._outbox = outbox
+        self._engine = engine
+        self._step_min_s = step_min_s
+        self._commands: FrameReader[EngineCommand] = FrameReader(EngineCommand)
+        self._n = 0
+        self._next_step = 0.0
+        self._next_report = 0.0
+        self._longest_s = 0.0
+        self._pauses = 0
+        self._paused = False
+        self._leaving = False
+
+    def run(self) -> None:
+        """Turn until `Exit`."""
+        while not self._leaving:
+            self._wait()
+            if self._is_paused():
+                continue
+            now = monotonic()
+            events = b""
+            if self._engine.running and now >= self._next_step:
+                events = self._step(now)
+                now = monotonic()
+            if now >= self._next_report:
+                events += self._report(now)
+            if events:
+                self._outbox.send(events)
+
+    def _wait(self) -> None:
+        """Read and write the socket; sleep in it until the next step or report is due."""
+        due = self._next_report
+        if self._paused:
+            due = monotonic() + REPORT_S
+        elif self._engine.running:
+            due = min(due, self._next_step)
+        wait_s = max(0.0, due - monotonic()) if due else 0.0
+        outgoing = [self._sock] if self._outbox else []
+        readable, writable, _ = select.select([self._sock], outgoing, [], wait_s)
+        if writable:
+            self._outbox.flush()
+        if readable:
+            self._receive()
+
+    def _receive(self) -> None:
+        data = self._sock.recv(RECV_SIZE)
+        if not data:
+            os._exit(0)
+        answers: list[EngineEvent] = []
+        for command in self._commands.feed(data):
+            match command:
+                case Submit():
+                    try:
+                        self._engine.submit(command)
+                    except InferenceServiceError as error:
+                        answers.append(refusal(command.job_id, error))
+                case Cancel(job_id):
+                    stopped = self._engine.cancel(job_id)
+                    if stopped is not None:
+                        answers.append(stopped)
+                case Exit():
+                    self._leaving = True
+        if answers:
+            self._outbox.send(b"".join(map(frame, answers)))
+
+    def _step(self, start: float) -> bytes:
+        """One decode step; its events as frames, all text first."""
+        self._n += 1
+        self._next_step = start + self._step_min_s
+        deltas: list[tuple[str, str]] = []
+        frames: list[bytes] = [b""]
+        for output in self._engine.step():
+            if isinstance(output, tuple):
+                deltas.append(output)
+            else:
+                frames.append(frame(output))
+        if deltas:
+            frames[0] = frame(Tokens(self._n, deltas))
+        self._longest_s = max(self._longest_s, monotonic() - start)
+        return b"".join(frames)
+
+    def _report(self, now: float) -> bytes:
+        report = Step(self._n, self._engine.running, self._longest_s * 1000.0, self._pauses)
+        self._longest_s = 0.0
+        self._next_report = now + REPORT_S
+        return frame(report)
+
+    def _is_paused(self) -> bool:
+        """True from a full buffer until it is empty again."""
+        if self._paused:
+            self._paused = len(self._outbox) > 0
+        elif len(self._outbox) >= BUFFER_LIMIT:
+            self._paused = True
+            self._pauses += 1
+        return self._paused
+
+
+def main() -> None:
+    """Build the engine that the parent asks for and run it until `Exit`."""
+    for ignored in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ignored, signal.SIG_IGN)
+    _die_with_parent()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--fd", type=int, required=True, help="inherited end of a socketpair")
+    sock = socket.socket(fileno=parser.parse_args().fd)
+    threading.Thread(target=_watch_parent, args=(sock,), name="watchdog", daemon=True).start()
+    _leave(_serve(sock))
+
+
+def _serve(sock: socket.socket) -> int:
+    """The child's life; its exit status."""
+    outbox = Outbox(sock)
+    try:
+        config = _read_config(sock)
+        try:
+            engine = engine_factory(config.engine)(config, _Progress(outbox))
+        except EngineLoadError as error:
+            outbox.send(frame(LoadFailed(str(error))))
+            return STATUS_LOAD_FAILED
+        outbox.send(frame(engine.ready))
+        gc.freeze()
+        StepLoop(sock, outbox, engine, config.step_min_ms / 1000.0).run()
+        engine.close()
+        outbox.flush()
+    except Exception:  # noqa: BLE001 - the last frame of the process: the parent reads stderr and restarts
+        traceback.print_exc()
+        return STATUS_BUG
+    return 0
+
+
+class _Progress:
+    """Tells the parent how far loading is, at most every `PROGRESS_S` and at the end."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._next = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        now = monotonic()
+        if now >= self._next or done >= total:
+            self._next = now + PROGRESS_S
+            self._outbox.send(frame(Phase("loading", done, total)))
+
+
+def _read_config(sock: socket.socket) -> EngineConfig:
+    """The first frame, and not a byte more."""
+    header = sock.recv(4, socket.MSG_WAITALL)
+    body = sock.recv(int.from_bytes(header, "big"), socket.MSG_WAITALL)
+    if not body:
+        _leave(0)
+    (config,) = FrameReader[EngineConfig](EngineConfig).feed(header + body)
+    return config
+
+
+def _die_with_parent() -> None:
+    """Ask Linux for SIGKILL when the parent ends; elsewhere the watchdog alone sees to it."""
+    if not sys.platform.startswith("linux"):
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        _leave(0)
+
+
+def _watch_parent(sock: socket.socket) -> None:
+    """End the process when the parent's end of the socket closes, even while native code computes."""
+    poll = select.poll()
+    poll.register(sock, 0)  # no events: hang-up and error are always reported
+    poll.poll()
+    os._exit(0)
+
+
+def _leave(status: int) -> NoReturn:
+    """End at once: the kernel frees faster than the interpreter, and no thread of native code is waited for."""
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""What does an engine do, without a model?
+
+`echo` is the plainest engine: it documents the interface, and serves tests and demos that need no weights.
+
+- A token is a word of the prompt with the whitespace after it (the first also keeps the whitespace before it), so the
+  tokens joined are the prompt. `tokens_in` counts them.
+- The answer is the prompt's words, at most `max_tokens`. It ends with `stop` after the last word, else with `length`.
+- With `ignore_eos` it goes on with ` #<n>`, n being the index of that token in the answer, until `max_tokens` or,
+  without it, until the context is full: `a b` with `max_tokens: 5` gives `a b #2 #3 #4`. A lost or repeated token shows.
+- The prompt must be smaller than the context (`ctx_size`, by default 8192 words), and fit with `max_tokens`.
+- Stop strings work as in every engine. Temperature, grammar and the seed have no meaning here.
+- One token per sequence and step; but a sequence that is neither streamed nor paced gets up to 1024 at once.
+- A prompt that contains `GOLEK_ECHO_CRASH` ends the process with status 134 in the sequence's first step, as a fault in
+  native code would. It is there for tests of jobs that crash their engine.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+
+from golek_wire.replies import FinishReason
+from golek_wire.signals import ModelInfo
+from golek_worker.engine.base import EngineConfig, Finished, Ready, SequenceEnd, Stopped, Submit
+from golek_worker.engine.budget import token_limit
+from golek_worker.engine.text import TextWriter
+
+CTX_SIZE = 8192
+CRASH = "GOLEK_ECHO_CRASH"
+CRASH_STATUS = 134
+_AT_ONCE = 1024
+_words = re.compile(r"\s*\S+\s*|\s+").findall
+
+
+class EchoEngine:
+    """Repeats the prompt, a word per step."""
+
+    def __init__(self, config: EngineConfig, progress: Callable[[int, int], None]) -> None:
+        progress(1, 1)
+        self._paced = config.step_min_ms > 0
+        self._sequences: dict[str, _Sequence] = {}
+        ctx_size = config.ctx_size or CTX_SIZE
+        self.ready = Ready(
+            info=ModelInfo(architecture="echo", modalities=["text"], context_size=ctx_size, model_family="echo"),
+            capabilities=["text"],
+            device="none",
+            slots=config.slots,
+            ctx_size=ctx_size,
+        )
+
+    @property
+    def running(self) -> int:
+        """Sequences admitted and not ended."""
+        return len(self._sequences)
+
+    def submit(self, command: Submit) -> None:
+        """Admit a sequence. Raises ContextBudgetExceededError."""
+        at_once = 1 if command.stream or self._paced else _AT_ONCE
+        self._sequences[command.job_id] = _Sequence(command, self.ready.ctx_size, at_once)
+
+    def cancel(self, job_id: str) -> Stopped | None:
+        """End a sequence now; None when it is not running."""
+        sequence = self._sequences.pop(job_id, None)
+        if sequence is None:
+            return None
+        return Stopped(job_id, sequence.tokens_in, sequence.tokens_out)
+
+    def step(self) -> Iterator[tuple[str, str] | SequenceEnd]:
+        """Write the next token of each sequence; yield what is to be streamed and the ends."""
+        ended = []
+        for job_id, sequence in self._sequences.items():
+            delta = sequence.write()
+            if delta and sequence.stream:
+                yield job_id, delta
+            if sequence.ended:
+                ended.append(job_id)
+                yield sequence.finished(job_id)
+        for job_id in ended:
+            del self._sequences[job_id]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class _Sequence:
+    """One prompt being repeated."""
+
+    __slots__ = ("_at_once", "_crash", "_limit", "_reason", "_words", "_writer", "ended", "stream", "tokens_out")
+
+    def __init__(self, command: Submit, ctx_size: int, at_once: int) -> None:
+        params = command.params
+        self._words = _words(command.prompt)
+        room = token_limit(len(self._words), params.max_tokens, ctx_size)
+        self._reason: FinishReason = "length"
+        if params.ignore_eos:
+            self._limit = room
+        elif params.max_tokens is None or params.max_tokens >= len(self._words):
+            self._limit = len(self._words)
+            self._reason = "stop"
+        else:
+            self._limit = params.max_tokens
+        self._at_once = at_once
+        self._crash = CRASH in command.prompt
+        self._writer = TextWriter(params.stops)
+        self.stream = command.stream
+        self.tokens_out = 0
+        self.ended = False
+
+    @property
+    def tokens_in(self) -> int:
+        return len(self._words)
+
+    def write(self) -> str:
+        """The next tokens' text, as far as it may be shown."""
+        if self._crash:
+            print(f"echo: the prompt contains {CRASH}; ending the process", file=sys.stderr, flush=True)
+            os._exit(CRASH_STATUS)
+        start = self.tokens_out
+        end = min(start + self._at_once, self._limit)
+        piece = self._words[start] if end - start == 1 and end <= len(self._words) else self._piece(start, end)
+        self.tokens_out = end
+        delta = self._writer.write(piece)
+        if self._writer.stopped:
+            self._reason = "stop"
+            self.ended = True
+        elif end == self._limit:
+            delta += self._writer.end()
+            self.ended = True
+        return delta
+
+    def finished(self, job_id: str) -> Finished:
+        """The event that ends the sequence."""
+        return Finished(job_id, self._writer.text, self._reason, len(self._words), self.tokens_out)
+
+    def _piece(self, start: int, end: int) -> str:
+        """The answer's tokens from `start` to before `end`."""
+        numbered = range(max(start, len(self._words)), end)
+        return "".join(self._words[start:end]) + "".join([f" #{n}" for n in numbered])
