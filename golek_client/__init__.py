@@ -11,8 +11,8 @@ Every error is an `InferenceServiceError`; `RetriableError` and `NonRetriableErr
 server there is `golek_client.testing`.
 """
 
-from golek_client.client import Golek
-from golek_client.stream import Stream
+from typing import TYPE_CHECKING
+
 from golek_wire.errors import (
     BadRequestError,
     BusUnavailableError,
@@ -39,12 +39,17 @@ from golek_wire.errors import (
 )
 from golek_wire.replies import InferenceReply
 from golek_wire.requests import Message
-from golek_wire.signals import Health, ModelRecord
+from golek_wire.signals import DeadLetter, Health, ModelRecord
+
+if TYPE_CHECKING:
+    from golek_client.client import Golek
+    from golek_client.stream import Stream
 
 __all__ = [
     "BadRequestError",
     "BusUnavailableError",
     "ContextBudgetExceededError",
+    "DeadLetter",
     "DeadlineExceededError",
     "EngineFailedError",
     "ForbiddenError",
@@ -71,3 +76,16 @@ __all__ = [
     "TemporaryResourceError",
     "UnauthorizedError",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """`Golek` and `Stream` on first use: they need nats-py, whose 100 ms `golek --help` need not pay."""
+    if name == "Golek":
+        from golek_client.client import Golek
+
+        return Golek
+    if name == "Stream":
+        from golek_client.stream import Stream
+
+        return Stream
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, Unpack, overload
 
 import msgspec
 
-from golek_client import connection, discovery
+from golek_client import connection, discovery, stored
 from golek_client.exchange import Exchange
 from golek_client.line import Line
 from golek_client.options import Messages, Options, build
@@ -23,7 +23,7 @@ from golek_client.transport import Transport
 from golek_wire import codec, headers, subjects
 from golek_wire.errors import BadRequestError, BusUnavailableError, DeadlineExceededError, InternalError, NoWorkersError
 from golek_wire.replies import InferenceReply
-from golek_wire.signals import Health, ModelRecord
+from golek_wire.signals import DeadLetter, Health, ModelRecord
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
 DEFAULT_DEADLINE_S = 120.0
@@ -152,7 +152,7 @@ class Golek:
             raise DeadlineExceededError(f"no worker of {model} said within {timeout:g} s how it is", model=model)
         if headers.NATS_STATUS in (answer.headers or {}):
             raise await discovery.why_nobody(line, model) or NoWorkersError(
-                f"no worker of {model} listens at the moment; one did less than {discovery.ALIVE_S:.0f} s ago",
+                f"no worker of {model} listens at the moment; one did a short while ago",
                 model=model,
             )
         try:
@@ -166,6 +166,15 @@ class Golek:
         Raises BusUnavailableError when JetStream does not answer.
         """
         return await discovery.records(await self._line())
+
+    async def dead_letters(self, model: str | None = None) -> list[DeadLetter]:
+        """The jobs that crashed their engine each time they ran, oldest first: of `model`, or of all.
+
+        Raises BusUnavailableError when JetStream does not answer.
+        """
+        wanted = subjects.dead_letter(subjects.model_token(model)) if model else subjects.DLQ_SUBJECTS
+        walk = stored.walk(await self._line(), subjects.DLQ_STREAM, wanted)
+        return [codec.decode(found.data, DeadLetter) async for found in walk]
 
     async def close(self) -> None:
         """Cancel what still runs, then hang up. Those who wait get BusUnavailableError; a later call connects again."""

@@ -1,48 +1,36 @@
 """Which models does the fleet know, and what does it mean that nobody answers for one?
 
-The bucket `GOLEK_MODELS` holds a record per model, written before a worker loads and renewed with each heartbeat. It is
-read with the plainest JetStream request, which every stream answers however the bucket was made.
+The bucket `GOLEK_MODELS` holds a record per model, written before a worker loads and renewed with each heartbeat. The
+bucket is an ordinary stream underneath, and is read as one.
 """
 
-import asyncio
 import difflib
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from msgspec import Struct
 
+from golek_client import stored
 from golek_client.line import Line
-from golek_wire import codec, headers, subjects
-from golek_wire.errors import BusUnavailableError, ModelNotFoundError, NoWorkersError
+from golek_client.stored import Stored
+from golek_wire import codec, subjects
+from golek_wire.errors import ModelNotFoundError, NoWorkersError
 from golek_wire.signals import ModelRecord
 
 ALIVE_S: Final = 90.0
 """Three heartbeats. A model seen within this time comes back: its requests wait."""
 LOADING_S: Final = 900.0
 """A model that was starting or loading may be busy for longer before its next sign."""
-LOOKUP_S: Final = 2.0
 
-_MSG_GET: Final = f"$JS.API.STREAM.MSG.GET.KV_{subjects.MODELS_BUCKET}"
+_STREAM: Final = f"KV_{subjects.MODELS_BUCKET}"
 _KEY: Final = f"$KV.{subjects.MODELS_BUCKET}."
-
-
-class _Stored(Struct):
-    subject: str
-    seq: int
-    data: bytes = b""
-
-
-class _Answer(Struct):
-    """What JetStream says: a stored message, or an error such as "no message found"."""
-
-    message: _Stored | None = None
 
 
 async def why_nobody(line: Line, model: str) -> ModelNotFoundError | NoWorkersError | None:
     """What to tell a caller whose request found nobody; None when the model is expected back.
 
-    Raises BusUnavailableError when JetStream does not answer within 2 s, as during an election: nothing can be said yet.
+    Raises BusUnavailableError when JetStream does not answer within 2 s, as during an election: then nothing can be
+    said yet.
     """
     known = await record(line, model)
     if known is not None:
@@ -52,35 +40,20 @@ async def why_nobody(line: Line, model: str) -> ModelNotFoundError | NoWorkersEr
 
 async def record(line: Line, model: str) -> ModelRecord | None:
     """What is known of `model`, under its name or its token; None when nothing is. Raises as `why_nobody` does."""
-    stored = await _get(line, {"last_by_subj": _KEY + subjects.model_token(model)})
-    return _decoded(stored) if stored else None
+    found = await stored.last(line, _STREAM, _KEY + subjects.model_token(model))
+    return _decoded(found) if found else None
 
 
 async def records(line: Line) -> list[ModelRecord]:
     """Every known model by name; empty without a bucket, and without JetStream. Raises as `why_nobody` does."""
-    found: dict[str, ModelRecord | None] = {}
-    seq = 1
-    while stored := await _get(line, {"seq": seq, "next_by_subj": _KEY + ">"}):
-        found[stored.subject] = _decoded(stored)
-        seq = stored.seq + 1
-    return sorted((record for record in found.values() if record), key=lambda record: record.name)
+    newest = {found.subject: _decoded(found) async for found in stored.walk(line, _STREAM, _KEY + ">")}
+    return sorted((record for record in newest.values() if record), key=lambda record: record.name)
 
 
-async def _get(line: Line, query: dict[str, Any]) -> _Stored | None:
-    """The stored message that `query` finds; None without one, without the bucket, and without JetStream."""
-    until = asyncio.get_running_loop().time() + LOOKUP_S
-    message = await line.ask_once(_MSG_GET, codec.encode(query), until)
-    if message is None:
-        raise BusUnavailableError(f"JetStream did not say within {LOOKUP_S:.0f} s which models there are")
-    if headers.NATS_STATUS in (message.headers or {}):
-        return None
-    return codec.decode(message.data, _Answer).message
-
-
-def _decoded(stored: _Stored) -> ModelRecord | None:
+def _decoded(found: Stored) -> ModelRecord | None:
     """The record; None for a deleted key, whose message is empty, and for what a later release writes."""
     try:
-        return codec.decode(stored.data, ModelRecord)
+        return codec.decode(found.data, ModelRecord)
     except msgspec.DecodeError:
         return None
 

@@ -31,9 +31,9 @@ class Line:
             raise BusUnavailableError(f"the connection to NATS does not take messages: {error}") from error
 
     async def ask_once(self, subject: str, payload: bytes, until: float) -> Received | None:
-        """The first answer to one message, or the server's word that nobody listens; None at `until` on the loop's clock.
+        """The first answer to one message, or the server's word that nobody listens.
 
-        Raises as `send` does.
+        None when the loop's clock passes `until` first. Raises as `send` does.
         """
         with self.mux.open() as inbox:
             await self.send(subject, payload, inbox.subject)

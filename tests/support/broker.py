@@ -74,7 +74,7 @@ class NatsServer:
         os.kill(self.pid, signal.SIGCONT)
 
     def _config(self) -> str:
-        lines = ["listen: 127.0.0.1:%d" % (self.port or -1), f'ports_file_dir: "{self.folder}"', *self._options]
+        lines = [f"listen: 127.0.0.1:{self.port or -1}", f'ports_file_dir: "{self.folder}"', *self._options]
         if self._jetstream:
             lines.append(f'jetstream {{ store_dir: "{self.folder / "store"}" }}')
         return "\n".join(lines) + "\n"
