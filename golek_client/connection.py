@@ -14,7 +14,7 @@ from nats.aio.client import Client
 
 from golek_client.transport import Transport
 from golek_wire.errors import BusUnavailableError, PayloadTooLargeError
-from golek_wire.headers import message_size
+from golek_wire.headers import REQUEST_RESERVE, message_size
 
 log = logging.getLogger("golek.bus")
 
@@ -76,7 +76,9 @@ async def publish(
 
     Raises PayloadTooLargeError with both sizes.
     """
-    size = message_size(payload, headers) if headers else len(payload)
+    size = len(payload)
+    if headers and size > client.max_payload - REQUEST_RESERVE:
+        size = message_size(payload, headers)  # encodes them: not worth its time for the many small messages
     if size > client.max_payload:
         raise PayloadTooLargeError(
             f"a message of {size} bytes to {subject}; the server takes {client.max_payload}",

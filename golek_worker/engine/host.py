@@ -100,6 +100,7 @@ class EngineHost:
         self._runs: dict[str, Run] = {}
         self._process: Process | None = None
         self._transport: asyncio.Transport | None = None
+        self._outgoing: list[bytes] = []
         self._progress_at = time.monotonic()
         self._longest_step_s = 0.0
         self._closing = False
@@ -145,13 +146,13 @@ class EngineHost:
             run.put(EngineDied(ran=False))
             return run
         self._runs[command.job_id] = run
-        self._transport.write(frame(command))
+        self._send(frame(command))
         return run
 
     def cancel(self, job_id: str) -> None:
         """Ask the engine to end a sequence; the run then hears `Stopped`."""
-        if job_id in self._runs and self._transport is not None:
-            self._transport.write(frame(Cancel(job_id)))
+        if job_id in self._runs:
+            self._send(frame(Cancel(job_id)))
 
     async def run(self) -> None:
         """Keep an engine running, for as long as the worker lives.
@@ -172,14 +173,25 @@ class EngineHost:
         process = self._process
         if process is None or process.returncode is not None:
             return
-        if self._transport is not None:
-            self._transport.write(frame(Exit()))
+        self._send(frame(Exit()))
         try:
             async with asyncio.timeout(EXIT_PATIENCE_S):
                 await process.wait()
         except TimeoutError:
             _kill(process)
             await process.wait()
+
+    def _send(self, data: bytes) -> None:
+        """Write `data` to the child, together with what else is sent in this turn of the event loop."""
+        if not self._outgoing:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._outgoing.append(data)
+
+    def _flush(self) -> None:
+        data = b"".join(self._outgoing)
+        self._outgoing.clear()
+        if self._transport is not None:
+            self._transport.write(data)
 
     async def _live(self) -> bool:
         """One life of a child, from spawn to exit; True when it became ready."""
@@ -197,7 +209,7 @@ class EngineHost:
         ours.setblocking(False)
         transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: _Frames(self), sock=ours)
         self._transport = transport
-        transport.write(frame(self._config))
+        self._send(frame(self._config))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._read_stderr(process))
             watchdog = tasks.create_task(self._watch(process))
@@ -209,6 +221,7 @@ class EngineHost:
     def _ended(self, code: int) -> bool:
         """Tell everybody that the child is gone."""
         was_ready, self.serving, self._transport = self.serving, False, None
+        self._outgoing.clear()
         self.stalled = False
         runs, self._runs = self._runs, {}
         if not self._closing:
