@@ -12,6 +12,7 @@ import nats
 import nats.errors
 from nats.aio.client import Client
 
+from golek_client.transport import Transport
 from golek_wire.errors import BusUnavailableError, PayloadTooLargeError
 from golek_wire.headers import message_size
 
@@ -68,7 +69,7 @@ async def connect(url: str, name: str, *, on_reconnect: Callable[[], Awaitable[N
 
 
 async def publish(
-    client: Client, subject: str, payload: bytes, headers: dict[str, str] | None = None, reply: str = ""
+    client: Transport, subject: str, payload: bytes, headers: dict[str, str] | None = None, reply: str = ""
 ) -> None:
     """Publish one message, after checking its whole size: nats-py checks only the payload, and the server answers an
     oversize message by closing the connection.
