@@ -17,8 +17,10 @@ from golek_client.cli import app
 
 __all__ = ["app"]
 
-worker = typer.Typer(no_args_is_help=True, help="Start, stop and look at the workers of this machine.")
-broker = typer.Typer(no_args_is_help=True, help="The NATS server of this machine.")
+worker = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Start, stop and look at the workers of this machine."
+)
+broker = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The NATS server of this machine.")
 app.add_typer(worker, name="worker")
 app.add_typer(broker, name="broker")
 
