@@ -33,7 +33,7 @@ class StartError(Exception):
     """A deployment could not be started; the message is all there is to say."""
 
 
-def start(
+async def start(
     deployment: str, replicas: int = 1, *, module: str = WORKER_MODULE, envs: Path = ENVS, say: Say = print
 ) -> list[RunState]:
     """Start what does not run yet of replicas 1 to `replicas`, and wait until all are online.
@@ -42,16 +42,16 @@ def start(
     Interrupted, it leaves the replicas running.
     """
     file = settings.env_file(deployment, envs)
-    if wrong := asyncio.run(check.problems(file)):
+    if wrong := await check.problems(file):
         raise StartError("\n".join(wrong))
     loaded = settings.load(file)
-    ensure_broker(loaded, say)
+    await ensure_broker(loaded.nats_url, loaded.data, say)
     with _start_lock(loaded.data):
         launched = [_launch(deployment, replica, loaded, module, say) for replica in range(1, replicas + 1)]
     waiting = [one for one in launched if one is not None]
     try:
-        failures = _wait_online(waiting, loaded.data, say)
-    except KeyboardInterrupt:
+        failures = await _wait_online(waiting, loaded.data, say)
+    except asyncio.CancelledError:
         say(f"left running; `make list-workers` shows how far it is, `make stop WORKER={deployment}` stops it")
         raise
     finally:
@@ -63,10 +63,10 @@ def start(
     return [state for state in states if state is not None]
 
 
-def ensure_broker(loaded: Settings, say: Say = print) -> embedded.Ensured:
-    """The deployment's broker, started when it may be. Raises StartError."""
+async def ensure_broker(url: str, data: Path, say: Say = print) -> embedded.Ensured:
+    """The broker at `url`, started when it may be. Raises StartError."""
     try:
-        ensured = asyncio.run(embedded.ensure(loaded.nats_url, loaded.data))
+        ensured = await embedded.ensure(url, data)
     except embedded.BrokerError as error:
         raise StartError(str(error)) from error
     said = f"started in {ensured.seconds:.2f} s" if ensured.started else "answers"
@@ -158,7 +158,7 @@ def _launch(deployment: str, replica: int, loaded: Settings, module: str, say: S
     return _Launched(state, log, log_begin, child)
 
 
-def _wait_online(launched: list[_Launched], data: Path, say: Say) -> list[str]:
+async def _wait_online(launched: list[_Launched], data: Path, say: Say) -> list[str]:
     """Wait until each is online or has failed; what the failed ones say. Loading may take minutes, so no limit."""
     began = time.monotonic()
     remind_at = began + REMIND_S
@@ -181,7 +181,7 @@ def _wait_online(launched: list[_Launched], data: Path, say: Say) -> list[str]:
             seconds = time.monotonic() - began
             say(f"{seconds:.0f} s: waiting for {names}; log: {waiting[0].log}; Ctrl-C leaves it running")
         if waiting:
-            time.sleep(POLL_S)
+            await asyncio.sleep(POLL_S)
     return failures
 
 

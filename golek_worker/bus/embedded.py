@@ -29,11 +29,13 @@ from golek_worker import process
 
 START_S = 10.0
 POLL_S = 0.02
+CONNECT_S = 2.0
+GREETING_S = 1.0
 STOP_S = 10.0
 DEFAULT_PORT = 4222
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAX_FILE_BYTES = 64 * 2**30
-"""Most bytes of all streams together, when the disk has room for twice that."""
+"""Most bytes of all streams together."""
 
 
 class BrokerError(Exception):
@@ -56,7 +58,7 @@ class Ensured(Struct, frozen=True):
     seconds: float
 
 
-def server_conf(url: str, store_dir: Path, max_file_bytes: int = MAX_FILE_BYTES) -> str:
+def server_conf(url: str, store: Path, max_file_bytes: int = MAX_FILE_BYTES) -> str:
     """The configuration of a broker that listens where `url` says."""
     parts = urlsplit(url)
     host = parts.hostname or "127.0.0.1"
@@ -71,7 +73,7 @@ ping_interval: "2s"
 ping_max: 2
 write_deadline: "5s"
 jetstream {{
-  store_dir: {json.dumps(str(store_dir))}
+  store_dir: {json.dumps(str(store))}
   sync_interval: always
   max_file: {max_file_bytes}
 }}
@@ -81,6 +83,17 @@ jetstream {{
 def conf_file(data: Path) -> Path:
     """Where the configuration is written."""
     return data / "nats" / "server.conf"
+
+
+def store_dir(data: Path) -> Path:
+    """Where streams are stored."""
+    return (data / "nats").absolute()
+
+
+def room(data: Path) -> int:
+    """Bytes all streams together may take: at most half of what is free on their disk."""
+    there = next(path for path in (store_dir(data), *store_dir(data).parents) if path.exists())
+    return min(MAX_FILE_BYTES, shutil.disk_usage(there).free // 2)
 
 
 def log_file(data: Path) -> Path:
@@ -122,23 +135,25 @@ async def is_up(url: str) -> bool:
     """True with a broker that has JetStream, False when nobody listens; raises BrokerError for anything else."""
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or DEFAULT_PORT
-    if not await _accepts(host, port):
+    greeting = await _greeting(host, port)
+    if greeting == b"":  # a broker that was just killed: its port closes a moment later
+        await asyncio.sleep(POLL_S)
+        greeting = await _greeting(host, port)
+    if greeting is None:
         return False
+    # With tls:// the server may wait for the handshake before it says anything.
+    if not greeting.startswith(b"INFO ") and parts.scheme != "tls":
+        said = f"it says {greeting[:40]!r}" if greeting else "it says nothing"
+        raise BrokerError(f"what listens at {host}:{port} is not a NATS server ({said})")
     try:
         client = await connect(url, "golek-broker-check")
     except BusUnavailableError as error:
-        greeting = await _greeting(host, port)
-        if greeting is None:
-            return False  # it went away meanwhile
-        if not greeting.startswith(b"INFO "):
-            said = f"it says {greeting[:40]!r}" if greeting else "it says nothing"
-            raise BrokerError(f"what listens at {host}:{port} is not a NATS server ({said})") from error
-        raise BrokerError(f"the NATS server at {url} refuses the connection: {error}") from error
+        raise BrokerError(f"the NATS server at {host}:{port} refuses the connection: {error}") from error
     try:
         await client.jetstream().account_info()
     except (nats.js.errors.Error, nats.errors.Error, TimeoutError) as error:
         raise _NoJetStreamError(
-            f"the NATS server at {url} has no JetStream ({type(error).__name__}); Golek keeps its jobs there: "
+            f"the NATS server at {host}:{port} has no JetStream ({type(error).__name__}); Golek keeps its jobs there: "
             "start it with `jetstream` in its configuration"
         ) from error
     finally:
@@ -194,10 +209,8 @@ async def _start(url: str, data: Path) -> None:
 
 def _spawn(program: Path, url: str, data: Path) -> "subprocess.Popen[bytes]":
     """Write the configuration, start the server, and write down which process it is."""
-    store = data / "nats"
-    store.mkdir(parents=True, exist_ok=True)
-    room = min(MAX_FILE_BYTES, shutil.disk_usage(store).free // 2)
-    conf_file(data).write_text(server_conf(url, store.absolute(), room), "utf-8")
+    store_dir(data).mkdir(parents=True, exist_ok=True)
+    conf_file(data).write_text(server_conf(url, store_dir(data), room(data)), "utf-8")
     server = process.spawn([program, "--config", conf_file(data)], log_file(data))
     known = BrokerProcess(process.identify(server.pid), url)
     process.write_atomically(_pid_file(data), msgspec.json.encode(known))
@@ -208,28 +221,16 @@ class _NoJetStreamError(BrokerError):
     """A NATS server without JetStream."""
 
 
-async def _accepts(host: str, port: int) -> bool:
-    """True when somebody takes a TCP connection."""
-    try:
-        async with asyncio.timeout(2):
-            _, writer = await asyncio.open_connection(host, port)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-    return True
-
-
 async def _greeting(host: str, port: int) -> bytes | None:
     """What a listener says first, empty when it says nothing within a second, None when nobody listens."""
     try:
-        reader, writer = await asyncio.open_connection(host, port)
-    except OSError:
+        async with asyncio.timeout(CONNECT_S):
+            reader, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError):
         return None
     said = b""
     with contextlib.suppress(TimeoutError, OSError):
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(GREETING_S):
             said = await reader.read(64)
     writer.close()
     with contextlib.suppress(OSError):

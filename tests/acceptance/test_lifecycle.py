@@ -1,5 +1,6 @@
 """Starting, stopping and listing workers, with a stand-in for the worker and a real broker."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -42,7 +43,8 @@ def envs(tmp_path: Path) -> Path:
 
 
 def start(envs: Path, replicas: int = 1, said: list[str] | None = None) -> list[RunState]:
-    return lifecycle.start("one", replicas, module=STANDIN, envs=envs, say=(said if said is not None else []).append)
+    say = (said if said is not None else []).append
+    return asyncio.run(lifecycle.start("one", replicas, module=STANDIN, envs=envs, say=say))
 
 
 def test_start_brings_up_broker_and_replicas_and_says_so(data: Path, envs: Path) -> None:
@@ -150,8 +152,8 @@ def test_all_mistakes_are_told_before_anything_starts(data: Path, envs: Path) ->
 def test_ctrl_c_leaves_the_worker_running(data: Path, envs: Path) -> None:
     """Interrupting a start that takes long does not stop what was started."""
     code = (
-        "import pathlib, sys\nfrom golek_worker import lifecycle\n"
-        f"lifecycle.start('one', module={STANDIN!r}, envs=pathlib.Path({str(envs)!r}))\n"
+        "import asyncio, pathlib\nfrom golek_worker import lifecycle\n"
+        f"asyncio.run(lifecycle.start('one', module={STANDIN!r}, envs=pathlib.Path({str(envs)!r})))\n"
     )
     environment = os.environ | {"STANDIN_LOADS_S": "30"}
     starter = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
