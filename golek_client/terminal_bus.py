@@ -16,7 +16,7 @@ from msgspec import Struct
 from nats.aio.msg import Msg
 
 from golek_client import duration
-from golek_client.connection import connect
+from golek_client.connection import connect, flush
 from golek_client.line import Line
 from golek_client.terminal import fail
 from golek_client.transport import Received
@@ -138,7 +138,7 @@ async def listen(server: str, subjects: list[str], count: int, raw: bool, header
             await client.subscribe(subject, cb=messages.put)
             if not raw:
                 _log(f"Subscribing on {subject}")
-        await client.flush()
+        await flush(client)
         for number in itertools.count(1):
             _print_message(await messages.get(), number, raw, headers_only)
             if number == count:
