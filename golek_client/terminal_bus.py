@@ -136,9 +136,11 @@ async def listen(server: str, subjects: list[str], count: int, raw: bool, header
     try:
         for subject in subjects:
             await client.subscribe(subject, cb=messages.put)
-            if not raw:
-                _log(f"Subscribing on {subject}")
         await flush(client)
+        if not raw:
+            # Only now: who reads this line may publish.
+            for subject in subjects:
+                _log(f"Subscribing on {subject}")
         for number in itertools.count(1):
             _print_message(await messages.get(), number, raw, headers_only)
             if number == count:
