@@ -23,7 +23,9 @@ MODEL = "golek-tiny"
 STREAMS = 8
 TOKENS = 200
 CANCEL_AT = 20
-PROMPTS = [f"What is {word}?" for word in ("NATS", "a lease", "a slot", "JetStream", "GGUF", "a token", "Golek", "a worker")]
+PROMPTS = [
+    f"What is {word}?" for word in ("NATS", "a lease", "a slot", "JetStream", "GGUF", "a token", "Golek", "a worker")
+]
 
 Log = list[int]
 

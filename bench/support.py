@@ -18,7 +18,9 @@ from golek_worker.bus.embedded import binary
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def figure(bench: str, name: str, ours: float, peer: float, unit: str, runs: int, *, ratio: float | None = None) -> None:
+def figure(
+    bench: str, name: str, ours: float, peer: float, unit: str, runs: int, *, ratio: float | None = None
+) -> None:
     """Print one figure as one JSON line: the only thing a bench writes to stdout."""
     shown = ratio if ratio is not None else ours / peer if peer else None
     line = {
@@ -52,7 +54,9 @@ def broker(*, sync_always: bool) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="golek-bench-") as folder:
         conf = Path(folder) / "server.conf"
         sync = "sync_interval: always" if sync_always else ""
-        conf.write_text(f'listen: "127.0.0.1:{port}"\nmax_payload: 1MB\njetstream {{\n store_dir: "{folder}/js"\n {sync}\n}}\n')
+        conf.write_text(
+            f'listen: "127.0.0.1:{port}"\nmax_payload: 1MB\njetstream {{\n store_dir: "{folder}/js"\n {sync}\n}}\n'
+        )
         with ended(subprocess.Popen([program, "-c", conf], stderr=subprocess.DEVNULL)):
             wait_for_port(port)
             yield f"nats://127.0.0.1:{port}"

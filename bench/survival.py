@@ -56,7 +56,9 @@ async def stream(golek: Golek, workers: list[WorkerProcess], kill_at: int | None
         if len(pieces) == kill_at:
             busiest(workers).kill()
     joined = "".join(pieces)
-    return (joined if joined == answer.reply.text else f"joined differs from final: {joined!r}"), time.monotonic() - start
+    return (
+        joined if joined == answer.reply.text else f"joined differs from final: {joined!r}"
+    ), time.monotonic() - start
 
 
 def busiest(workers: list[WorkerProcess]) -> psutil.Process:

@@ -141,7 +141,9 @@ async def test_deadline_of_a_waiting_job_is_a_408_without_running_it(nats_server
     """A job that waits past its deadline is answered by the ingress and never runs."""
     with WorkerProcess(nats_server, tmp_path / "data", WORKER_CONCURRENCY=1, **PACED) as worker:
         async with raw.connected(nats_server) as client:
-            running = await raw.stream(client, REQUEST, {"input": "a", "params": {"max_tokens": 200, "ignore_eos": True}})
+            running = await raw.stream(
+                client, REQUEST, {"input": "a", "params": {"max_tokens": 200, "ignore_eos": True}}
+            )
             await running.next()
             reply, _ = await raw.ask(client, REQUEST, {"req_id": "late", "input": "b", "deadline_ms": 500})
             assert reply["error"]["code"] == "DEADLINE_EXCEEDED"
@@ -153,7 +155,9 @@ async def test_cancel_stops_a_running_job_with_499(nats_server: str, tmp_path: P
     """A cancel ends the stream with a 499; the log tells how many tokens were written."""
     with WorkerProcess(nats_server, tmp_path / "data", **PACED) as worker:
         async with raw.connected(nats_server) as client:
-            streamed = await raw.stream(client, REQUEST, {"input": "a", "params": {"max_tokens": 500, "ignore_eos": True}})
+            streamed = await raw.stream(
+                client, REQUEST, {"input": "a", "params": {"max_tokens": 500, "ignore_eos": True}}
+            )
             for _ in range(5):
                 await streamed.next()
             await client.publish(subjects.cancel(subjects.job_id(streamed.inbox)))
@@ -169,7 +173,9 @@ async def test_cancel_of_a_waiting_job_is_answered_at_once(nats_server: str, tmp
     """A job that no worker has yet is deleted from the queue and answered 499."""
     with WorkerProcess(nats_server, tmp_path / "data", WORKER_CONCURRENCY=1, **PACED):
         async with raw.connected(nats_server) as client:
-            running = await raw.stream(client, REQUEST, {"input": "a", "params": {"max_tokens": 100, "ignore_eos": True}})
+            running = await raw.stream(
+                client, REQUEST, {"input": "a", "params": {"max_tokens": 100, "ignore_eos": True}}
+            )
             await running.next()
             waiting = await raw.stream(client, REQUEST, {"input": "b"}, **{"Golek-Accept": "1"})
             await waiting.next()
@@ -245,7 +251,9 @@ async def test_sigterm_finishes_what_runs(nats_server: str, tmp_path: Path) -> N
     worker = WorkerProcess(nats_server, tmp_path / "data", **PACED).start()
     try:
         async with raw.connected(nats_server) as client:
-            streamed = await raw.stream(client, REQUEST, {"input": "a", "params": {"max_tokens": 60, "ignore_eos": True}})
+            streamed = await raw.stream(
+                client, REQUEST, {"input": "a", "params": {"max_tokens": 60, "ignore_eos": True}}
+            )
             await streamed.next()
             child = worker.child
             worker.signal(signal.SIGTERM)
@@ -263,7 +271,9 @@ async def test_jobs_survive_a_restart_of_the_broker(broker: NatsServer, tmp_path
     """The server is killed in mid-stream and comes back: the caller still gets its final answer."""
     with WorkerProcess(broker.url, tmp_path / "data", **PACED):
         async with raw.connected(broker.url) as client:
-            streamed = await raw.stream(client, REQUEST, {"input": "a", "params": {"max_tokens": 100, "ignore_eos": True}})
+            streamed = await raw.stream(
+                client, REQUEST, {"input": "a", "params": {"max_tokens": 100, "ignore_eos": True}}
+            )
             await streamed.next()
             broker.kill()
             broker.start()
@@ -274,22 +284,14 @@ async def test_jobs_survive_a_restart_of_the_broker(broker: NatsServer, tmp_path
 async def test_two_workers_that_disagree_on_the_queue_do_not_start(nats_server: str, tmp_path: Path) -> None:
     """A second worker with another QUEUE_CAPACITY refuses to start and prints both values."""
     with WorkerProcess(nats_server, tmp_path / "a"):
-        other = WorkerProcess(nats_server, tmp_path / "b", QUEUE_CAPACITY=7).start(wait=False)
-        other.wait_for("failed")
-        state = other.state()
-        assert state is not None
-        assert state.problem is not None
-        assert "7" in state.problem
-        assert "2000" in state.problem
+        problem = WorkerProcess(nats_server, tmp_path / "b", QUEUE_CAPACITY=7).start_failing()
+        assert "7" in problem
+        assert "2000" in problem
 
 
 async def test_two_names_with_one_token_do_not_serve_together(nats_server: str, tmp_path: Path) -> None:
     """`tiny.v1` and `tiny_v1` share a token: the second worker refuses to start, printing both names."""
     with WorkerProcess(nats_server, tmp_path / "a", MODEL_NAME="tiny.v1"):
-        other = WorkerProcess(nats_server, tmp_path / "b", MODEL_NAME="tiny_v1").start(wait=False)
-        other.wait_for("failed")
-        state = other.state()
-        assert state is not None
-        assert state.problem is not None
-        assert "tiny.v1" in state.problem
-        assert "tiny_v1" in state.problem
+        problem = WorkerProcess(nats_server, tmp_path / "b", MODEL_NAME="tiny_v1").start_failing()
+        assert "tiny.v1" in problem
+        assert "tiny_v1" in problem

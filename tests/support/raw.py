@@ -21,7 +21,9 @@ async def connected(url: str) -> AsyncIterator[Client]:
         await client.close()
 
 
-async def ask(client: Client, subject: str, body: Any, timeout: float = 10.0, **headers: str) -> tuple[dict[str, Any], Msg]:
+async def ask(
+    client: Client, subject: str, body: Any, timeout: float = 10.0, **headers: str
+) -> tuple[dict[str, Any], Msg]:
     """One request, one reply: its JSON and the message."""
     payload = body if isinstance(body, bytes) else json.dumps(body).encode()
     message = await client.request(subject, payload, timeout=timeout, headers=headers or None)
@@ -58,7 +60,9 @@ class Streamed:
 
     def joined(self, attempt: int | None = None) -> str:
         """The text of one attempt (the last one), as a caller without the client library would join it."""
-        attempts = [int(m.headers["Golek-Attempt"]) for m in self.messages if m.headers and "Golek-Attempt" in m.headers]
+        attempts = [
+            int(m.headers["Golek-Attempt"]) for m in self.messages if m.headers and "Golek-Attempt" in m.headers
+        ]
         wanted = attempt if attempt is not None else max(attempts)
         return "".join(chunk["delta"] for chunk, number in zip(self.chunks, attempts, strict=True) if number == wanted)
 

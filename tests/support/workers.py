@@ -74,6 +74,18 @@ class WorkerProcess:
             time.sleep(0.01)
         raise AssertionError(f"not {state}: {self.state()}\n{self.log.read_text()}")
 
+    def start_failing(self) -> str:
+        """Start a worker that cannot run; the problem it names."""
+        self.start(wait=False)
+        try:
+            self.wait_for("failed")
+        finally:
+            self.end()
+        said = self.state()
+        assert said is not None
+        assert said.problem is not None
+        return said.problem
+
     def log_lines(self, event: str) -> list[dict[str, Any]]:
         """The lines of this event in the worker's log."""
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
@@ -91,7 +103,7 @@ class WorkerProcess:
     def end(self) -> None:
         """SIGTERM, then SIGKILL; leaves no process behind."""
         if self.process is None or self.process.poll() is not None:
-            return
+            return  # poll() has reaped it
         family = [psutil.Process(self.pid), *psutil.Process(self.pid).children(recursive=True)]
         self.process.send_signal(signal.SIGCONT)
         self.process.send_signal(signal.SIGTERM)

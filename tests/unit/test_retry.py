@@ -20,8 +20,6 @@ def test_the_waits_are_one_one_and_then_two_seconds() -> None:
         (3, 10.0, 11.9, None),
     ],
 )
-def test_no_copy_is_sent_at_or_after_the_deadline(
-    sends: int, now: float, deadline: float, due: float | None
-) -> None:
+def test_no_copy_is_sent_at_or_after_the_deadline(sends: int, now: float, deadline: float, due: float | None) -> None:
     """The next copy is due after its wait, or never when the deadline comes first."""
     assert next_send(sends, now, deadline) == due
