@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Callable
@@ -20,17 +21,19 @@ from golek_client.connection import connect, publish
 from golek_wire import codec, headers, subjects
 from golek_wire.errors import InferenceServiceError
 from golek_wire.replies import Chunk, InferenceReply
-from golek_worker import lifecycle, settings
+from golek_wire.signals import Health
+from golek_worker import check, lifecycle, settings
 from golek_worker.lifecycle import StartError
 from golek_worker.settings import Settings
 from golek_worker.store.requests import recent_requests
 
 DEPLOYMENT = "golek-tiny"
 QUESTION = "What is backpressure?"
-EXPECTED = ("backpressure", "pending", "queue", "load", "slow", "wait")
-"""An answer to the question has one of these words in it."""
+EXPECTED = ("pending", "queue", "load", "busy", "slow", "wait", "warning", "critical", "full")
+"""An answer to the question has one of these words in it; none is in the question."""
 ANSWER_S = 60.0
 SIGNAL_S = 5.0
+BEAT_S = 0.5
 SHOWN_COLUMNS = ("req_id", "worker_id", "status", "raw_input", "output", "tokens_in", "tokens_out", "dur_ms", "ttft_ms")
 
 Say = Callable[[str], None]
@@ -38,7 +41,10 @@ Say = Callable[[str], None]
 
 async def run(say: Say) -> None:
     """Show one request from end to end; the worker keeps running. Raises StartError with the cause when it fails."""
-    loaded = settings.load(settings.env_file(DEPLOYMENT))
+    file = settings.env_file(DEPLOYMENT)
+    if wrong := await check.problems(file):
+        raise StartError("\n".join(wrong))
+    loaded = settings.load(file)
     _title(say, "Broker and worker")
     await lifecycle.ensure_broker(loaded.nats_url, loaded.data, say)
     try:
@@ -78,7 +84,7 @@ async def _show_request(client: Client, req_id: str, loaded: Settings, say: Say)
     typer.echo()
     _title(say, f"Final message, after {time.monotonic() - began:.2f} s")
     say(_pretty(msgspec.to_builtins(final)))
-    _check_answer(streamed, final)
+    check_answer(streamed, final)
 
 
 async def _read_stream(replies: Subscription) -> tuple[str, InferenceReply]:
@@ -109,7 +115,7 @@ def _is_final(message: Msg) -> bool:
     return found.get(headers.FINAL) == "1" or headers.ERROR_CODE in found
 
 
-def _check_answer(streamed: str, final: InferenceReply) -> None:
+def check_answer(streamed: str, final: InferenceReply) -> None:
     text = final.text.strip()
     if not text:
         raise StartError("the answer is empty")
@@ -134,14 +140,22 @@ async def _show_row(req_id: str, loaded: Settings, say: Say) -> None:
 
 async def _show_signal(client: Client, beats: Subscription, loaded: Settings, say: Say) -> None:
     """The heartbeat that the worker sent when it came online; one that ran before is asked for its health."""
-    subject = subjects.heartbeat(loaded.token)
-    try:
-        message = await beats.next_msg(timeout=0.5)
-    except nats.errors.TimeoutError:
+    subject, body = subjects.heartbeat(loaded.token), await _online_beat(beats)
+    if body is None:
         subject = subjects.health(loaded.model_name)
-        message = await client.request(subject, b"", timeout=SIGNAL_S)
+        body = (await client.request(subject, b"", timeout=SIGNAL_S)).data
     _title(say, f"What the worker says of itself on {subject}")
-    say(msgspec.json.format(message.data, indent=2).decode())
+    say(msgspec.json.format(body, indent=2).decode())
+
+
+async def _online_beat(beats: Subscription) -> bytes | None:
+    """The first heartbeat that tells of a loaded model; those before it are of a worker that still loads."""
+    with contextlib.suppress(nats.errors.TimeoutError):
+        while True:
+            body = (await beats.next_msg(timeout=BEAT_S)).data
+            if codec.decode(body, Health).status == "online":
+                return body
+    return None
 
 
 def _next_steps(loaded: Settings) -> str:

@@ -172,6 +172,8 @@ async def _wait_online(launched: list[_Launched], data: Path, say: Say) -> list[
                 say(f"{one.name} {state.state} after {time.monotonic() - began:.1f} s")
             if ended or (state is not None and state.state == "failed"):
                 failures.append(_failure(one, state, ended))
+                if state is not None and state.state != "failed":
+                    runfile.remove(data, one.deployment, one.replica)
                 waiting.remove(one)
             elif state is not None and state.state == "online":
                 waiting.remove(one)
@@ -189,7 +191,7 @@ def _failure(one: _Launched, state: RunState | None, ended: bool) -> str:
     """Why a replica is not online: its own word, and the end of its log."""
     problem = state.problem if state is not None else None
     said = problem or (f"ended{one.exit_code()} before it was online" if ended else "failed")
-    tail = process.last_lines(one.log, since=one.log_begin)
+    tail = process.last_lines(one.log, 15, one.log_begin)
     lines = "\n".join(f"  | {line}" for line in tail.splitlines())
     return f"{one.name} did not start: {said}" + (
         f"\nthe end of {one.log}:\n{lines}" if lines else f" (log: {one.log})"

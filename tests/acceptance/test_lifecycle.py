@@ -28,7 +28,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         port = free.getsockname()[1]
     data = tmp_path / "data"
     (tmp_path / "envs").mkdir()
-    (tmp_path / "envs" / "worker.one.env").write_text("MODEL_NAME=one\nENGINE=echo\nDRAIN_S=1\n")
+    (tmp_path / "envs" / "worker.one.env").write_text("MODEL_NAME=one\nENGINE=echo\nDRAIN_S=0.2\n")
     (tmp_path / "envs" / "worker.example.env").write_text("# MODEL_NAME=example\n")
     monkeypatch.setenv("GOLEK_DATA", str(data))
     monkeypatch.setenv("NATS_URL", f"nats://127.0.0.1:{port}")

@@ -7,7 +7,6 @@ import argparse
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import msgspec
@@ -38,7 +37,9 @@ def main() -> None:
     )
     runfile.write(data, state)
     runfile.write(data, msgspec.structs.replace(state, state="loading"))
-    time.sleep(float(os.environ.get("STANDIN_LOADS_S", "0.05")))
+    if signal.sigtimedwait(signals, float(os.environ.get("STANDIN_LOADS_S", "0.05"))):
+        runfile.remove(data, arguments.deployment, arguments.replica)
+        return
     if behaviour == "fail":
         print("loading the model: the file ends early", flush=True)
         runfile.write(data, msgspec.structs.replace(state, state="failed", problem="model.gguf is cut short"))
