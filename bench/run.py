@@ -36,7 +36,12 @@ def run(name: str) -> int:
 
 def machine() -> dict[str, object]:
     """Enough to compare ratios, not enough to name the machine."""
-    return {"system": platform.system(), "cpu": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
+    return {
+        "system": platform.system(),
+        "cpu": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+    }
 
 
 def main() -> int:

@@ -126,11 +126,11 @@ class FakeFleet:
         if job is not None:
             self.cancelled.append(job_id)
             job.task.cancel()
-            await self._refuse(job.message, codec.req_id_of(job.message.data), JobCancelledError())
+            await self._refuse(job.message, codec.label_of(job.message.data)[0], JobCancelledError())
 
     async def _run(self, model: str, job_id: str, message: FakeMessage) -> None:
         """One job: accepted, the text or an error, and for a stream the end mark."""
-        req_id = codec.req_id_of(message.data)
+        req_id = codec.label_of(message.data)[0]
         stream = False
         try:
             request = codec.decode_request(message.data)

@@ -23,7 +23,7 @@ NUMBERED = "a" + "".join(f" #{n}" for n in range(1, 100))
 
 @pytest.mark.parametrize("replicas", [1, 2])
 async def test_a_stream_survives_its_engine(nats_server: str, tmp_path: Path, replicas: int) -> None:
-    """With the engine killed in mid-stream, the deltas joined equal the final text, and no token is lost or repeated."""
+    """With the engine killed in mid-stream, deltas joined equal the final text: nothing is lost or repeated."""
     with ExitStack() as stack:
         workers = [
             stack.enter_context(WorkerProcess(nats_server, tmp_path / "data", "echo", n + 1, **PACED))
@@ -99,7 +99,7 @@ async def test_a_frozen_engine_is_restarted_and_the_caller_answered(nats_server:
 
 
 async def test_a_poison_job_is_buried_and_its_neighbours_answered(nats_server: str, tmp_path: Path) -> None:
-    """A job that crashes its engine three times ends as POISON_JOB with a dead letter; others in its batch are answered."""
+    """A job that crashes its engine three times ends as POISON_JOB in the DLQ; others in its batch are answered."""
     with WorkerProcess(nats_server, tmp_path / "data", **PACED) as worker:
         async with Golek(nats_server) as golek:
             neighbours = [asyncio.create_task(golek.ask("echo", f"{n} b", deadline=50, **LONG)) for n in range(5)]

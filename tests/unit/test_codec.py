@@ -71,7 +71,7 @@ def test_a_wrong_request_names_its_field(payload: bytes, param: str | None, says
 )
 def test_the_req_id_of_a_wrong_request_is_repeated_where_it_can_be_told(payload: bytes, req_id: str) -> None:
     """An error about a request still carries the caller's label."""
-    assert codec.req_id_of(payload) == req_id
+    assert codec.label_of(payload) == (req_id, False)
 
 
 def test_a_final_message_is_a_reply_or_raises_its_error() -> None:
