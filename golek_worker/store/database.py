@@ -35,7 +35,7 @@ async def open_for_writing(path: Path) -> aiosqlite.Connection:
         await _enter_wal(connection)
         await connection.execute_fetchall("PRAGMA synchronous = NORMAL")
         await _migrate(connection)
-    except (StoreError, sqlite3.Error) as error:
+    except (StoreError, sqlite3.Error, TimeoutError) as error:
         await connection.close()
         raise StoreError(f"{path}: {error}") from error
     return connection
