@@ -66,9 +66,8 @@ check: $(DEV_STAMP) ## Lint, format, types, and who may import whom
 test: check ## check, then all tests
 	@$(BIN)/python -m pytest
 
-bench: $(DEV_STAMP) ## Measure; each file of bench/ prints one figure as JSON | [NAME=file]
-	@for file in $(if $(NAME),bench/$(NAME).py,$(sort $(wildcard bench/[a-z]*.py))); do \
-	  echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+bench: $(DEV_STAMP) ## Measure; one JSON line a figure, kept in bench/results | [NAME=file]
+	@$(BIN)/python bench/run.py $(NAME)
 
 $(WORKER_STAMP):
 	@requirements/install.sh worker "$(PYTHON)" $@

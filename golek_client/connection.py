@@ -86,3 +86,13 @@ async def publish(
             limit=client.max_payload,
         )
     await client.publish(subject, payload, reply, headers)
+
+
+async def flush(client: Client) -> None:
+    """Return once the server has processed everything subscribed and published before.
+
+    nats-py's own `flush` sends its PING ahead of commands that still wait to be written (2.16, `Client._send_ping`), so
+    its PONG says nothing about them; by the second round trip they are out.
+    """
+    await client.flush()
+    await client.flush()

@@ -26,11 +26,11 @@ class Stored(Struct, frozen=True):
     data: bytes = b""
 
 
-class _Error(Struct):
+class _Error(Struct, frozen=True):
     err_code: int = 0
 
 
-class _Answer(Struct):
+class _Answer(Struct, frozen=True):
     """What JetStream says: a message, or an error such as "no message found"."""
 
     message: Stored | None = None

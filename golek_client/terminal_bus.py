@@ -16,7 +16,7 @@ from msgspec import Struct
 from nats.aio.msg import Msg
 
 from golek_client import duration
-from golek_client.connection import connect
+from golek_client.connection import connect, flush
 from golek_client.line import Line
 from golek_client.terminal import fail
 from golek_client.transport import Received
@@ -136,9 +136,11 @@ async def listen(server: str, subjects: list[str], count: int, raw: bool, header
     try:
         for subject in subjects:
             await client.subscribe(subject, cb=messages.put)
-            if not raw:
+        await flush(client)
+        if not raw:
+            # Only now: who reads this line may publish.
+            for subject in subjects:
                 _log(f"Subscribing on {subject}")
-        await client.flush()
         for number in itertools.count(1):
             _print_message(await messages.get(), number, raw, headers_only)
             if number == count:

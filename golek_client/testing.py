@@ -14,7 +14,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from msgspec import Struct
 
@@ -51,6 +51,13 @@ class FakeMessage(Struct, frozen=True):
     headers: dict[str, str] | None = None
 
 
+class _Job(NamedTuple):
+    """An answer that is being written."""
+
+    task: asyncio.Task[None]
+    message: FakeMessage
+
+
 class FakeFleet:
     """Models that answer as told, on a bus in memory. Use as `async with`.
 
@@ -66,7 +73,7 @@ class FakeFleet:
         """The id of every job that was cancelled while it ran."""
         self._bus = _Bus(self._serve)
         self._clients: list[Golek] = []
-        self._jobs: dict[str, asyncio.Task[None]] = {}
+        self._jobs: dict[str, _Job] = {}
 
     def client(self, *, deadline: float = 5.0) -> Golek:
         """A client of this fleet; the fleet closes it."""
@@ -82,9 +89,10 @@ class FakeFleet:
     ) -> None:
         for client in self._clients:
             await client.close()
-        for job in list(self._jobs.values()):
-            job.cancel()
-        await asyncio.gather(*self._jobs.values(), return_exceptions=True)
+        tasks = [job.task for job in self._jobs.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self, message: FakeMessage) -> bool:
         """Take a message that is not for an inbox; False when nobody listens on its subject."""
@@ -92,7 +100,7 @@ class FakeFleet:
             case ["inference", "request", model] if self._name(model) is not None:
                 self._start(model, message)
             case ["inference", "cancel", job_id]:
-                self._cancel(job_id)
+                await self._cancel(job_id)
             case ["models", *_] if message.subject.endswith(".health"):
                 return await self._health(message)
             case ["$JS", "API", rest] if rest.startswith("STREAM.MSG.GET.KV_" + subjects.MODELS_BUCKET):
@@ -109,18 +117,20 @@ class FakeFleet:
         job_id = subjects.job_id(message.reply)
         if job_id in self._jobs:
             return
-        job = asyncio.create_task(self._run(self._name(model) or model, job_id, message))
-        self._jobs[job_id] = job
-        job.add_done_callback(lambda _: self._jobs.pop(job_id, None))
+        task = asyncio.create_task(self._run(self._name(model) or model, job_id, message))
+        self._jobs[job_id] = _Job(task, message)
+        task.add_done_callback(lambda _: self._jobs.pop(job_id, None))
 
-    def _cancel(self, job_id: str) -> None:
-        if job_id in self._jobs:
+    async def _cancel(self, job_id: str) -> None:
+        job = self._jobs.pop(job_id, None)
+        if job is not None:
             self.cancelled.append(job_id)
-            self._jobs[job_id].cancel()
+            job.task.cancel()
+            await self._refuse(job.message, codec.label_of(job.message.data)[0], JobCancelledError())
 
     async def _run(self, model: str, job_id: str, message: FakeMessage) -> None:
         """One job: accepted, the text or an error, and for a stream the end mark."""
-        req_id = codec.req_id_of(message.data)
+        req_id = codec.label_of(message.data)[0]
         stream = False
         try:
             request = codec.decode_request(message.data)
@@ -131,8 +141,6 @@ class FakeFleet:
             if stream:
                 await self._chunks(message, req_id, text)
             await self._tell(message, _reply(model, request, text), {headers.FINAL: "1"} if stream else {})
-        except asyncio.CancelledError:
-            await self._refuse(message, req_id, JobCancelledError())
         except InferenceServiceError as error:
             await self._refuse(message, req_id, error)
         except Exception as error:  # noqa: BLE001 - raised by the test's own function, and the caller waits

@@ -346,7 +346,7 @@ def main() -> int:
     try:
         uvloop.run(_run(chosen, identity))
     except START_ERRORS as error:
-        log.error("worker.failed", problem=str(error))
+        log.error("worker.failed", problem=str(error))  # noqa: TRY400 - a sentence, not a traceback
         write_state(chosen, identity, "failed", str(error))
         return 1
     runfile.remove(chosen.data, identity.deployment, identity.replica)

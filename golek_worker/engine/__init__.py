@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from golek_worker.engine.base import EngineFactory, EngineLoadError
+from golek_worker.engine.base import EngineFactory
 
 
 def engine_factory(name: Literal["llamacpp", "echo"]) -> EngineFactory:
@@ -13,4 +13,6 @@ def engine_factory(name: Literal["llamacpp", "echo"]) -> EngineFactory:
 
             return EchoEngine
         case "llamacpp":
-            raise EngineLoadError("this build has no llama.cpp engine; ENGINE=echo runs without a model")
+            from golek_worker.engine.llamacpp import LlamaCppEngine
+
+            return LlamaCppEngine

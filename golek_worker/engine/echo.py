@@ -6,7 +6,7 @@
   tokens joined are the prompt. `tokens_in` counts them.
 - The answer is the prompt's words, at most `max_tokens`. It ends with `stop` after the last word, else with `length`.
 - With `ignore_eos` it goes on with ` #<n>`, n being the index of that token in the answer, until `max_tokens` or,
-  without it, until the context is full: `a b` with `max_tokens: 5` gives `a b #2 #3 #4`. A lost or repeated token shows.
+  without it, until the context is full: `a b` with `max_tokens: 5` gives `a b #2 #3 #4`. A lost token shows.
 - The prompt must be smaller than the context (`ctx_size`, by default 8192 words), and fit with `max_tokens`.
 - Stop strings work as in every engine. Temperature, grammar and the seed have no meaning here.
 - One token per sequence and step; but a sequence that is neither streamed nor paced gets up to 1024 at once.

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psutil
 
@@ -30,13 +30,13 @@ class WorkerProcess:
         self._environment |= {key: str(value) for key, value in settings.items()}
         self.process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> "WorkerProcess":
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.end()
 
-    def start(self, *, wait: bool = True) -> "WorkerProcess":
+    def start(self, *, wait: bool = True) -> Self:
         """Start it, and wait until it is online."""
         self.data.mkdir(parents=True, exist_ok=True)
         runfile.remove(self.data, self.deployment, self.replica)

@@ -1,0 +1,5 @@
+"""GGUF models through llama.cpp: `model` is the file, `context` its memory, `sampling` the draw, `engine` the rest."""
+
+from golek_worker.engine.llamacpp.engine import LlamaCppEngine
+
+__all__ = ["LlamaCppEngine"]

@@ -1,0 +1,134 @@
+"""How does llama.cpp compute tokens, and what does it remember of them?
+
+One context holds the cache of all slots. Each slot has its own part of it, as large as one sequence may grow: who is
+admitted can finish, and what a sequence computes does not depend on where its neighbours lie.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import llama_cpp
+import psutil
+
+from golek_worker.engine.base import EngineLoadError
+from golek_worker.engine.llamacpp import log
+from golek_worker.engine.llamacpp.model import Model
+
+_ROUND = 256
+"""llama.cpp allots cache cells in multiples of this."""
+
+
+class Context:
+    """The cache of `slots` sequences of at most `ctx_size` tokens."""
+
+    def __init__(self, model: Model, slots: int, ctx_size: int, threads: int, batch_size: int) -> None:
+        """Raises EngineLoadError when the cache does not fit into memory."""
+        self._model = model
+        cells = -(-ctx_size // _ROUND) * _ROUND
+        self._check_memory(slots, ctx_size, cells)
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx = cells * slots
+        params.n_seq_max = slots
+        params.n_batch = params.n_ubatch = batch_size
+        params.n_outputs_max = max(2, slots)
+        params.n_threads = params.n_threads_batch = threads
+        params.kv_unified = False
+        params.no_perf = True
+        context: llama_cpp.llama_context_p | None = llama_cpp.llama_init_from_model(model.handle, params)
+        if context is None:
+            raise EngineLoadError(
+                f"llama.cpp cannot make a context of {ctx_size} tokens for each of {slots} slots: "
+                f"{log.last_error() or 'it gave no reason'}. Set a smaller CTX_SIZE or WORKER_CONCURRENCY."
+            )
+        self._context = context
+        self._memory = llama_cpp.llama_get_memory(self._context)
+        self._batch = _Batch(batch_size)
+
+    @property
+    def handle(self) -> llama_cpp.llama_context_p:
+        """llama.cpp's context."""
+        return self._context
+
+    def decode(self, tokens: list[int], positions: list[int], slots: list[int], outputs: list[bool]) -> None:
+        """Compute one batch: token i at `positions[i]` of the sequence in `slots[i]`, giving logits where asked."""
+        status = llama_cpp.llama_decode(self._context, self._batch.fill(tokens, positions, slots, outputs))
+        if status != 0:
+            raise RuntimeError(f"llama_decode returned {status} for {len(tokens)} tokens: {log.last_error()}")
+
+    def logits(self, row: int) -> ctypes._Pointer[ctypes.c_float]:
+        """The logits of the last batch's row `row`, one for each token of the vocabulary."""
+        return llama_cpp.llama_get_logits_ith(self._context, row)  # type: ignore[no-any-return]
+
+    def forget(self, slot: int, start: int = 0) -> bool:
+        """Remove what `slot` holds from position `start` on. False when this kind of memory cannot."""
+        return bool(llama_cpp.llama_memory_seq_rm(self._memory, slot, start, -1))
+
+    def lone_row_differs(self) -> bool:
+        """True when a row computed alone gives other bits than the same row beside another one.
+
+        So it is with 16-bit weights on a CPU, where llama.cpp multiplies single rows with other code. It also warms up.
+        """
+        token = max(self._model.bos, 0)
+        self.decode([token], [0], [0], [True])
+        alone = self._logit_bytes(0)
+        self.forget(0)
+        self.decode([token, token], [0, 1], [0, 0], [True, False])
+        paired = self._logit_bytes(0)
+        can_pair = self.forget(0, 1)
+        self.forget(0)
+        return can_pair and alone != paired
+
+    def close(self) -> None:
+        """Free the cache."""
+        llama_cpp.llama_free(self._context)
+
+    def _logit_bytes(self, row: int) -> bytes:
+        return ctypes.string_at(self.logits(row), self._model.n_vocab * ctypes.sizeof(ctypes.c_float))
+
+    def _check_memory(self, slots: int, ctx_size: int, cells: int) -> None:
+        """Refuse what the kernel would promise now and kill us for later."""
+        needed, available = self._model.cache_bytes(cells * slots), psutil.virtual_memory().available
+        if self._model.on_gpu or needed <= available:
+            return
+        fits = max(_ROUND, int(ctx_size * available / needed * 0.9) // _ROUND * _ROUND)
+        raise EngineLoadError(
+            f"The cache for {slots} slots of {ctx_size} tokens needs about {needed / 2**30:.1f} GiB, "
+            f"{available / 2**30:.1f} GiB are free. CTX_SIZE={fits} would fit, or a smaller WORKER_CONCURRENCY."
+        )
+
+
+class _Batch:
+    """Arrays that llama_decode reads, allocated once."""
+
+    def __init__(self, capacity: int) -> None:
+        self._tokens: Any = (ctypes.c_int32 * capacity)()
+        self._positions: Any = (ctypes.c_int32 * capacity)()
+        self._slots: Any = (ctypes.c_int32 * capacity)()
+        self._outputs: Any = (ctypes.c_int8 * capacity)()
+        self._counts = (ctypes.c_int32 * capacity)(*[1] * capacity)
+        pointer = ctypes.POINTER(ctypes.c_int32)
+        start, size = ctypes.addressof(self._slots), ctypes.sizeof(ctypes.c_int32)
+        self._slot_pointers = (pointer * capacity)(
+            *[ctypes.cast(start + i * size, pointer) for i in range(capacity)],
+        )
+        self._struct = llama_cpp.llama_batch(
+            n_tokens=0,
+            token=ctypes.cast(self._tokens, pointer),
+            embd=None,
+            pos=ctypes.cast(self._positions, pointer),
+            n_seq_id=ctypes.cast(self._counts, pointer),
+            seq_id=ctypes.cast(self._slot_pointers, ctypes.POINTER(pointer)),
+            logits=ctypes.cast(self._outputs, ctypes.POINTER(ctypes.c_int8)),
+        )
+
+    def fill(
+        self, tokens: list[int], positions: list[int], slots: list[int], outputs: list[bool]
+    ) -> llama_cpp.llama_batch:
+        n = self._struct.n_tokens = len(tokens)
+        self._tokens[:n] = tokens
+        self._positions[:n] = positions
+        self._slots[:n] = slots
+        self._outputs[:n] = outputs
+        return self._struct

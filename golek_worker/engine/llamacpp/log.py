@@ -1,0 +1,42 @@
+"""What does llama.cpp have to say?
+
+Its warnings and errors go to stderr, which the parent keeps. The last errors are also kept here, for messages.
+"""
+
+import ctypes
+import sys
+from collections import deque
+
+import llama_cpp
+
+_WARN = 3
+_ERROR = 4
+_CONTINUED = 5
+
+_errors: deque[str] = deque(maxlen=4)
+_level = 0
+
+
+def install() -> None:
+    """Take over llama.cpp's log."""
+    llama_cpp.llama_log_set(_callback, ctypes.c_void_p(0))
+
+
+def last_error() -> str:
+    """The last errors in llama.cpp's words, without the names of its functions; empties the memory."""
+    text = "; ".join(_errors)
+    _errors.clear()
+    return text
+
+
+@llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]  # a ctypes type
+def _callback(level: int, text: bytes, _user_data: ctypes.c_void_p) -> None:
+    global _level  # noqa: PLW0603 - a continued line has the level of the one before it
+    if level != _CONTINUED:
+        _level = level
+    if _level not in (_WARN, _ERROR):
+        return
+    line = text.decode("utf-8", "replace")
+    sys.stderr.write(line)
+    if _level == _ERROR and line.strip():
+        _errors.append(line.rpartition(": ")[2].strip() if line.startswith("llama_model_load:") else line.strip())

@@ -1,0 +1,177 @@
+"""What is in the GGUF file?
+
+Loads weights and vocabulary, tells what the file says of itself, and turns text into tokens and tokens into bytes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+
+import llama_cpp
+
+from golek_wire.errors import BadRequestError
+from golek_wire.signals import ModelInfo
+from golek_worker.engine.base import EngineConfig, EngineLoadError
+from golek_worker.engine.llamacpp import log
+
+_MAGIC = b"GGUF"
+_FTYPES = {
+    value: name.removeprefix("LLAMA_FTYPE_").removeprefix("MOSTLY_").removeprefix("ALL_")
+    for name, value in vars(llama_cpp).items()
+    if name.startswith("LLAMA_FTYPE_") and isinstance(value, int)
+}
+
+
+class Model:
+    """A loaded GGUF file."""
+
+    def __init__(self, config: EngineConfig, progress: Callable[[int, int], None]) -> None:
+        """Load `config.model_path`. Raises EngineLoadError: no such file, not a GGUF, damaged, not supported."""
+        self.path = Path(config.model_path)
+        _check_file(self.path)
+        log.install()
+        llama_cpp.llama_backend_init()
+        self.size_bytes = self.path.stat().st_size
+        self.on_gpu = llama_cpp.llama_supports_gpu_offload() and config.gpu_layers != 0
+        self._model = self._load(config.gpu_layers, progress)
+        self._vocab: llama_cpp.llama_vocab_p = llama_cpp.llama_model_get_vocab(self._model)
+        self.n_vocab = llama_cpp.llama_vocab_n_tokens(self._vocab)
+        self.n_ctx_train = llama_cpp.llama_model_n_ctx_train(self._model)
+        self.add_bos = llama_cpp.llama_vocab_get_add_bos(self._vocab)
+        self.bos = llama_cpp.llama_vocab_bos(self._vocab)
+        self.bos_text = self._special(self.bos)
+        self.eos_text = self._special(llama_cpp.llama_vocab_eos(self._vocab))
+        self.ends = frozenset(t for t in range(self.n_vocab) if llama_cpp.llama_vocab_is_eog(self._vocab, t))
+        """Tokens that end a text."""
+        self._pieces: dict[int, bytes] = {}
+
+    @property
+    def handle(self) -> llama_cpp.llama_model_p:
+        """llama.cpp's model."""
+        return self._model
+
+    @property
+    def vocab(self) -> llama_cpp.llama_vocab_p:
+        """llama.cpp's vocabulary."""
+        return self._vocab
+
+    @property
+    def chat_template(self) -> str | None:
+        """Jinja source, when the file has one."""
+        template = llama_cpp.llama_model_chat_template(self._model, None)
+        return template.decode("utf-8", "replace") if template else None
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the file says of itself."""
+        architecture = self._meta("general.architecture")
+        file_type = self._meta("general.file_type")
+        return ModelInfo(
+            architecture=architecture,
+            modalities=["text"],
+            parameter_count=count_text(llama_cpp.llama_model_n_params(self._model)),
+            context_size=self.n_ctx_train,
+            embedding_size=llama_cpp.llama_model_n_embd(self._model),
+            quantization=_FTYPES.get(int(file_type), "unknown") if file_type.isdigit() else "unknown",
+            model_family=self._meta("general.basename") or architecture,
+            vocab_size=self.n_vocab,
+            size_bytes=self.size_bytes,
+        )
+
+    def cache_bytes(self, tokens: int) -> int:
+        """About how much memory the cache of `tokens` tokens takes: keys and values, 2 bytes each."""
+        heads = max(1, llama_cpp.llama_model_n_head(self._model))
+        width = llama_cpp.llama_model_n_embd(self._model) * llama_cpp.llama_model_n_head_kv(self._model) // heads
+        return int(2 * 2 * tokens * width * llama_cpp.llama_model_n_layer(self._model))
+
+    def tokenize(self, text: str) -> list[int]:
+        """The tokens of `text`, special ones recognised; the model's first token is put in front once.
+
+        Raises BadRequestError for an empty text where the model has no first token.
+        """
+        data = text.encode()
+        add_special = not (self.bos_text and text.startswith(self.bos_text))
+        size = len(data) + 8
+        tokens = (ctypes.c_int32 * size)()
+        count = llama_cpp.llama_tokenize(self._vocab, data, len(data), tokens, size, add_special, True)
+        if count < 0:
+            tokens = (ctypes.c_int32 * -count)()
+            count = llama_cpp.llama_tokenize(self._vocab, data, len(data), tokens, -count, add_special, True)
+        if count == 0:
+            if self.bos < 0:
+                raise BadRequestError("The prompt is empty: there is nothing to continue", param="input")
+            return [self.bos]
+        return list(tokens[:count])
+
+    def piece(self, token: int) -> bytes:
+        """The bytes that `token` writes; control tokens write none."""
+        piece = self._pieces.get(token)
+        if piece is None:
+            piece = self._pieces[token] = self._read_piece(token)
+        return piece
+
+    def close(self) -> None:
+        """Free the weights."""
+        llama_cpp.llama_model_free(self._model)
+
+    def _load(self, gpu_layers: int, progress: Callable[[int, int], None]) -> llama_cpp.llama_model_p:
+        @llama_cpp.llama_progress_callback  # type: ignore[untyped-decorator]  # a ctypes type
+        def report(share: float, _user_data: ctypes.c_void_p) -> bool:
+            progress(int(share * self.size_bytes), self.size_bytes)
+            return True
+
+        params = llama_cpp.llama_model_default_params()
+        params.n_gpu_layers = gpu_layers
+        params.progress_callback = report
+        model: llama_cpp.llama_model_p | None = llama_cpp.llama_model_load_from_file(str(self.path).encode(), params)
+        if model is None:
+            why = log.last_error() or "it gave no reason"
+            raise EngineLoadError(
+                f"{self.path}: llama.cpp cannot load it: {why}. If the file is incomplete, download it again; "
+                "if its architecture is unknown, a newer llama-cpp-python may know it."
+            )
+        return model
+
+    def _special(self, token: int) -> str:
+        return llama_cpp.llama_vocab_get_text(self._vocab, token).decode("utf-8", "replace") if token >= 0 else ""
+
+    def _meta(self, key: str) -> str:
+        buffer = ctypes.create_string_buffer(256)
+        length = llama_cpp.llama_model_meta_val_str(self._model, key.encode(), buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace") if length >= 0 else ""
+
+    def _read_piece(self, token: int) -> bytes:
+        size = 64
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            length = llama_cpp.llama_token_to_piece(self._vocab, token, buffer, size, 0, False)
+            if length >= 0:
+                return buffer.raw[:length]
+            size = -length
+
+
+def count_text(count: int) -> str:
+    """`count` for people: 268M, 4.0B."""
+    for unit, suffix in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
+        if count >= unit:
+            value = count / unit
+            return f"{value:.1f}{suffix}" if value < 10 else f"{value:.0f}{suffix}"
+    return str(count)
+
+
+def _check_file(path: Path) -> None:
+    """Raises EngineLoadError unless `path` can be read and begins like a GGUF file."""
+    if not path.is_file():
+        raise EngineLoadError(f"{path}: no such file. Set MODEL_PATH to a GGUF file, or ENGINE=echo for none.")
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(_MAGIC))
+    except OSError as error:
+        raise EngineLoadError(f"{path}: cannot be read: {error.strerror}") from None
+    if magic != _MAGIC:
+        raise EngineLoadError(
+            f"{path}: not a GGUF file (it begins with {magic!r}, not {_MAGIC!r}). Set MODEL_PATH to a GGUF file; "
+            "a file that git-lfs has not fetched yet looks like this too."
+        )
