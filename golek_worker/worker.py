@@ -13,7 +13,6 @@ import gc
 import os
 import random
 import signal
-import socket
 import sys
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
@@ -335,7 +334,7 @@ def main() -> int:
     parser.add_argument("--replica", type=int, default=1, help="its number, from 1")
     arguments = parser.parse_args()
     identity = Identity(
-        arguments.name, arguments.replica, f"{arguments.name}-{socket.gethostname()}-{arguments.replica}"
+        arguments.name, arguments.replica, runfile.worker_id(arguments.name, arguments.replica)
     )
     try:
         chosen = settings.load(settings.env_file(arguments.name))
