@@ -23,7 +23,7 @@ import structlog
 import uvloop
 from nats.aio.client import Client
 
-from golek_client.connection import connect, publish
+from golek_client.connection import connect, flush, publish
 from golek_wire import codec, subjects
 from golek_wire.errors import InferenceServiceError
 from golek_wire.signals import DeadLetter, LoadReport, WorkerStatus
@@ -182,7 +182,7 @@ class Worker:
             self._engine_changed.clear()
             if self._host.serving and not self._host.stalled:
                 await self._consumer.resume()
-                await self._client.flush()
+                await flush(self._client)
                 if first:
                     _settle_garbage()
                     self._event("model.loaded", "the model is ready")
@@ -323,7 +323,7 @@ def _settle_garbage() -> None:
 async def _disconnect(client: Client) -> None:
     """Send what is pending, then close."""
     with contextlib.suppress(Exception):
-        await client.flush(1)
+        await flush(client)
     await client.close()
 
 
