@@ -1,1 +1,91 @@
-"""Ask a Golek fleet from Python: `from golek_client import Golek`. Needs only nats-py and msgspec."""
+"""Ask a Golek fleet from Python. Needs only nats-py and msgspec.
+
+    from golek_client import Golek
+
+    async with Golek() as golek:
+        reply = await golek.ask("qwen3-4b", "Why is the sky blue?")
+        async for delta in golek.stream("qwen3-4b", "Tell me a story"):
+            print(delta, end="")
+
+Every error is an `InferenceServiceError`; `RetriableError` and `NonRetriableError` divide them. For tests without a
+server there is `golek_client.testing`.
+"""
+
+from typing import TYPE_CHECKING
+
+from golek_wire.errors import (
+    BadRequestError,
+    BusUnavailableError,
+    ContextBudgetExceededError,
+    DeadlineExceededError,
+    EngineFailedError,
+    ForbiddenError,
+    InferenceServiceError,
+    InternalError,
+    JobCancelledError,
+    ModelBusyError,
+    ModelLoadingError,
+    ModelNotFoundError,
+    NonRetriableError,
+    NoWorkersError,
+    PayloadTooLargeError,
+    PoisonJobError,
+    QueueFullError,
+    RateLimitedError,
+    RetriableError,
+    StreamInterruptedError,
+    TemporaryResourceError,
+    UnauthorizedError,
+)
+from golek_wire.replies import InferenceReply
+from golek_wire.requests import Message
+from golek_wire.signals import DeadLetter, Health, ModelRecord
+
+if TYPE_CHECKING:
+    from golek_client.client import Golek
+    from golek_client.stream import Stream
+
+__all__ = [
+    "BadRequestError",
+    "BusUnavailableError",
+    "ContextBudgetExceededError",
+    "DeadLetter",
+    "DeadlineExceededError",
+    "EngineFailedError",
+    "ForbiddenError",
+    "Golek",
+    "Health",
+    "InferenceReply",
+    "InferenceServiceError",
+    "InternalError",
+    "JobCancelledError",
+    "Message",
+    "ModelBusyError",
+    "ModelLoadingError",
+    "ModelNotFoundError",
+    "ModelRecord",
+    "NoWorkersError",
+    "NonRetriableError",
+    "PayloadTooLargeError",
+    "PoisonJobError",
+    "QueueFullError",
+    "RateLimitedError",
+    "RetriableError",
+    "Stream",
+    "StreamInterruptedError",
+    "TemporaryResourceError",
+    "UnauthorizedError",
+]
+
+
+def __getattr__(name: str) -> object:
+    """`Golek` and `Stream` on first use: they need nats-py, whose 100 ms `golek --help` need not pay."""
+    if name == "Golek":
+        from golek_client.client import Golek
+
+        return Golek
+    if name == "Stream":
+        from golek_client.stream import Stream
+
+        return Stream
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

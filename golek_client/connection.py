@@ -12,8 +12,9 @@ import nats
 import nats.errors
 from nats.aio.client import Client
 
+from golek_client.transport import Transport
 from golek_wire.errors import BusUnavailableError, PayloadTooLargeError
-from golek_wire.headers import message_size
+from golek_wire.headers import REQUEST_RESERVE, message_size
 
 log = logging.getLogger("golek.bus")
 
@@ -68,14 +69,16 @@ async def connect(url: str, name: str, *, on_reconnect: Callable[[], Awaitable[N
 
 
 async def publish(
-    client: Client, subject: str, payload: bytes, headers: dict[str, str] | None = None, reply: str = ""
+    client: Transport, subject: str, payload: bytes, headers: dict[str, str] | None = None, reply: str = ""
 ) -> None:
     """Publish one message, after checking its whole size: nats-py checks only the payload, and the server answers an
     oversize message by closing the connection.
 
     Raises PayloadTooLargeError with both sizes.
     """
-    size = message_size(payload, headers) if headers else len(payload)
+    size = len(payload)
+    if headers and size > client.max_payload - REQUEST_RESERVE:
+        size = message_size(payload, headers)  # encodes them: not worth its time for the many small messages
     if size > client.max_payload:
         raise PayloadTooLargeError(
             f"a message of {size} bytes to {subject}; the server takes {client.max_payload}",
@@ -83,3 +86,13 @@ async def publish(
             limit=client.max_payload,
         )
     await client.publish(subject, payload, reply, headers)
+
+
+async def flush(client: Client) -> None:
+    """Return once the server has processed everything subscribed and published before.
+
+    nats-py's own `flush` sends its PING ahead of commands that still wait to be written (2.16, `Client._send_ping`), so
+    its PONG says nothing about them; by the second round trip they are out.
+    """
+    await client.flush()
+    await client.flush()

@@ -20,11 +20,12 @@ _request_decoder = msgspec.json.Decoder(InferenceRequest)
 _at_path = re.compile(r"(.*) - at `\$\.?(.*)`", re.DOTALL)
 
 
-class _OnlyReqId(msgspec.Struct):
+class _Label(msgspec.Struct):
     req_id: str = ""
+    stream: bool = False
 
 
-_req_id_decoder = msgspec.json.Decoder(_OnlyReqId)
+_label_decoder = msgspec.json.Decoder(_Label)
 
 
 def decode_request(payload: bytes) -> InferenceRequest:
@@ -56,13 +57,13 @@ def decode_final(payload: bytes) -> InferenceReply:
     return decode(payload, InferenceReply)
 
 
-def req_id_of(payload: bytes) -> str:
-    """The `req_id` of a request that may be wrong otherwise; empty when it cannot be told."""
+def label_of(payload: bytes) -> tuple[str, bool]:
+    """`req_id` and `stream` of a request that may be wrong otherwise; empty and False when they cannot be told."""
     try:
-        req_id = _req_id_decoder.decode(payload).req_id
+        label = _label_decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ""
-    return req_id if _is_label(req_id) else ""
+        return "", False
+    return (label.req_id if _is_label(label.req_id) else ""), label.stream
 
 
 class _Final(msgspec.Struct):

@@ -302,10 +302,15 @@ def to_reply(error: InferenceServiceError, req_id: str) -> ErrorReply:
 def from_reply(reply: ErrorReply) -> InferenceServiceError:
     """The error that `reply` tells of; an unknown code becomes the nearest base class."""
     body = reply.error
-    kind = _BY_CODE.get(body.code) or (RetriableError if body.type == "retriable" else NonRetriableError)
-    error = kind.__new__(kind)
     details = dict(body.details) | ({"param": body.param} if body.param else {})
-    InferenceServiceError.__init__(error, body.message, **details)
+    return from_body(body.code, body.message, details, retriable=body.type == "retriable")
+
+
+def from_body(code: str, message: str, details: Details, *, retriable: bool = False) -> InferenceServiceError:
+    """The error of this code, without passing its class's own constructor: the message is already written."""
+    kind = _BY_CODE.get(code) or (RetriableError if retriable else NonRetriableError)
+    error = kind.__new__(kind)
+    InferenceServiceError.__init__(error, message, **details)
     for name in ("retry_after_ms", "current_tokens", "budget"):
         if name in details:
             setattr(error, name, details[name])

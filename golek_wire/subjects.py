@@ -108,7 +108,7 @@ def job_id(reply_inbox: str) -> str:
     Unguessable as the inbox is, and computed alike by client and ingress.
     """
     digest = hashlib.sha256(reply_inbox.encode()).digest()
-    return base64.b32encode(digest)[:26].decode().lower()
+    return base64.b32encode(digest[:20])[:26].decode().lower()  # 26 characters are 130 bits
 
 
 def is_reply_inbox(subject: str) -> bool:

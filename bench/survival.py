@@ -1,0 +1,126 @@
+"""What does a caller see when something dies under its answer?
+
+A 200-token paced stream of golek-tiny through `golek_client`; the engine's child is killed at a random token. Broken is
+a stream whose joined deltas, final text and undisturbed text are not all equal. Then the worker is killed, and what is
+left of it after 2 s is counted; then the child is frozen for good, and the caller's wait is measured.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+from support import ROOT, broker, figure, median, note
+
+from golek_client import Golek
+
+sys.path.insert(0, str(ROOT))
+from tests.support.workers import WorkerProcess
+
+BENCH = "survival"
+RUNS = int(os.environ.get("SURVIVAL_RUNS", "20"))
+MODEL = "golek-tiny"
+TOKENS = 200
+PACE_MS = 5
+STALL_S = 2.0
+SETTINGS = {"ENGINE_STEP_MIN_MS": PACE_MS, "STREAM_GATHER_MS": 0, "WORKER_CONCURRENCY": 4}
+ASK = {"max_tokens": TOKENS, "ignore_eos": True, "seed": 7, "temperature": 0.8, "deadline": 60.0}
+PROMPT = "What is backpressure?"
+
+
+async def kill_engines(url: str, workers: list[WorkerProcess]) -> tuple[int, list[float]]:
+    """Streams broken, and how long each kill delayed its stream (seconds)."""
+    broken, delays = 0, []
+    async with Golek(url) as golek:
+        undisturbed, quiet_s = await stream(golek, [], None)
+        for run in range(RUNS):
+            text, seconds = await stream(golek, workers, random.randrange(1, TOKENS))
+            broken += text != undisturbed
+            delays.append(seconds - quiet_s)
+            note(f"{len(workers)} replica(s), kill {run + 1} of {RUNS}: {'same' if text == undisturbed else 'BROKEN'}")
+    return broken, delays
+
+
+async def stream(golek: Golek, workers: list[WorkerProcess], kill_at: int | None) -> tuple[str, float]:
+    """One stream, with the engine that writes it killed at piece `kill_at`: its text and seconds."""
+    start, pieces = time.monotonic(), []
+    answer = golek.stream(MODEL, PROMPT, **ASK)
+    async for piece in answer:
+        pieces.append(piece)
+        if len(pieces) == kill_at:
+            busiest(workers).kill()
+    joined = "".join(pieces)
+    return (
+        joined if joined == answer.reply.text else f"joined differs from final: {joined!r}"
+    ), time.monotonic() - start
+
+
+def busiest(workers: list[WorkerProcess]) -> psutil.Process:
+    """The child that is decoding: the one that used most CPU just now."""
+    children = [worker.child for worker in workers]
+    before = {child: child.cpu_times().user for child in children}
+    time.sleep(0.06 if len(children) > 1 else 0)
+    return max(children, key=lambda child: child.cpu_times().user - before[child])
+
+
+async def kill_workers(url: str, data: Path) -> int:
+    """Processes left 2 s after a worker was killed: idle, in mid-decode, and while loading."""
+    left = 0
+    for run in range(RUNS):
+        worker = WorkerProcess(url, data, MODEL, **SETTINGS).start(wait=run % 3 != 2)
+        async with Golek(url) as golek:
+            if run % 3 == 1:
+                answer = golek.stream(MODEL, PROMPT, **ASK)
+                async with answer:
+                    await anext(answer)
+            while run % 3 == 2 and not psutil.Process(worker.pid).children():
+                await asyncio.sleep(0.001)
+            family = psutil.Process(worker.pid).children(recursive=True)
+            worker.kill()
+            _, alive = await asyncio.to_thread(psutil.wait_procs, family, 2)
+            left += len(alive)
+        note(f"worker killed {run + 1} of {RUNS}: {len(alive)} of {len(family)} processes left")
+    return left
+
+
+async def freeze(url: str, worker: WorkerProcess) -> float:
+    """Seconds until a caller has its whole answer although the child was stopped for good at the 50th token."""
+    start, count = time.monotonic(), 0
+    async with Golek(url) as golek:
+        answer = golek.stream(MODEL, PROMPT, **ASK)
+        async for _ in answer:
+            count += 1
+            if count == 50:
+                worker.child.send_signal(signal.SIGSTOP)
+                start = time.monotonic()
+        if answer.reply.tokens_out != TOKENS:
+            raise RuntimeError(f"the answer has {answer.reply.tokens_out} tokens")
+    return time.monotonic() - start
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="golek-bench-") as folder, broker(sync_always=False) as url:
+        data = Path(folder)
+        for replicas in (1, 2):
+            with ExitStack() as stack:
+                workers = [
+                    stack.enter_context(WorkerProcess(url, data, MODEL, number + 1, **SETTINGS))
+                    for number in range(replicas)
+                ]
+                broken, delays = asyncio.run(kill_engines(url, workers))
+            figure(BENCH, f"streams_broken_{replicas}", broken, 0, "streams", RUNS)
+            figure(BENCH, f"failover_child_p50_{replicas}", median(delays), 0, "s", RUNS)
+        figure(BENCH, "processes_left", asyncio.run(kill_workers(url, data)), 0, "processes", RUNS)
+        with WorkerProcess(url, data, MODEL, STALL_S=STALL_S, **SETTINGS) as worker:
+            waited = asyncio.run(freeze(url, worker))
+        figure(BENCH, "frozen_child_answer", waited, 2 * STALL_S, "s", 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""What can a person do with a fleet from a terminal?
+
+The commands of the client: `chat`, `models`, `health`, `dlq`, and `req` and `sub` as in the `nats` CLI. `golek` mounts
+`app` beside the worker's own. Needs the extra `cli`; what a command needs beyond typer is imported when it runs.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from golek_client import terminal
+
+EXAMPLES = """Talk to a Golek inference fleet.
+
+\b
+  golek models                             what the fleet knows
+  golek chat qwen3-4b "Why is the sky blue?"
+  git diff | golek chat qwen3-4b --system "Write a commit message"
+  golek health qwen3-4b
+  golek req inference.request.qwen3-4b '{"req_id": "r1", "input": "hi"}' --timeout 30s
+  golek sub 'monitoring.inference.*'       load reports as they come
+
+NATS_URL names the server; --server does so for one command.
+"""
+
+app = typer.Typer(
+    help=EXAMPLES, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+)
+dlq = typer.Typer(
+    help="Jobs that crashed their engine each time they ran.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(dlq, name="dlq")
+
+Server = Annotated[
+    str, typer.Option("--server", "-s", envvar="NATS_URL", metavar="URL", help="The NATS server of the fleet.")
+]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model; `golek models` lists them.")]
+OfModel = Annotated[str | None, typer.Option("--model", metavar="MODEL", help="Only jobs of this model.")]
+LOCAL = "nats://127.0.0.1:4222"
+
+
+@app.command()
+def chat(
+    model: Model,
+    message: Annotated[
+        str | None, typer.Argument(metavar="[MESSAGE]", help="What to say; else standard input, or a conversation.")
+    ] = None,
+    server: Server = LOCAL,
+    system: Annotated[str | None, typer.Option(metavar="TEXT", help="Instructions before the conversation.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(metavar="N", help="Most tokens to write.")] = None,
+    temperature: Annotated[float | None, typer.Option(metavar="X", help="0 picks the likeliest token.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Same seed, same answer.")] = None,
+    deadline: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait for the answer.")] = "2m",
+    stats: Annotated[bool, typer.Option("--stats", help="Print tokens and their rate to standard error.")] = False,
+) -> None:
+    """Ask a model and read the answer as it is written.
+
+    \b
+      golek chat qwen3-4b "Name three rivers" --temperature 0
+      cat letter.txt | golek chat qwen3-4b --system "Summarise in one sentence"
+      golek chat qwen3-4b                  a conversation; end it with Ctrl-D
+    """
+    from golek_client.options import Options
+    from golek_client.terminal_chat import Conversation
+
+    options = Options(max_tokens=max_tokens, temperature=temperature, seed=seed)
+    talk = Conversation(server, model, system, options, terminal.seconds(deadline, "--deadline"), stats)
+    if message is None and not sys.stdin.isatty():
+        message = sys.stdin.read().strip()
+        if not message:
+            terminal.fail("nothing to say: give a MESSAGE, or text on standard input")
+    with terminal.errors():
+        if message is None:
+            talk.converse()
+        else:
+            talk.say(message)
+
+
+@app.command()
+def models(server: Server = LOCAL) -> None:
+    """List the models that the fleet knows."""
+    from golek_client.client import Golek
+
+    async def read() -> list[list[str]]:
+        async with Golek(server) as golek:
+            return [
+                [m.name, m.state, ",".join(m.kinds), str(m.context_size or ""), terminal.age(m.last_seen), m.deployment]
+                for m in await golek.models()
+            ]
+
+    rows = terminal.run(read())
+    if not rows:
+        print("no models are known; `make start WORKER=<name>` starts a worker")
+        return
+    terminal.table(["model", "state", "kinds", "context", "seen", "deployment"], rows)
+
+
+@app.command()
+def health(
+    model: Model,
+    server: Server = LOCAL,
+    timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait for an answer.")] = "2s",
+) -> None:
+    """Show how one replica of a model is. Exit status 0 when it is online, 1 when it is not."""
+    import msgspec
+
+    from golek_client.client import Golek
+    from golek_wire.signals import Health
+
+    wait = terminal.seconds(timeout, "--timeout")
+
+    async def read() -> Health:
+        async with Golek(server) as golek:
+            return await golek.health(model, wait)
+
+    found = terminal.run(read())
+    print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    if found.status != "online":
+        raise typer.Exit(1)
+
+
+@dlq.command("list")
+def dlq_list(model: OfModel = None, server: Server = LOCAL) -> None:
+    """List the dead letters, oldest first."""
+    rows = [[job.job_id, job.model, job.at, str(job.crashes)] for job in terminal.dead_letters(server, model)]
+    if not rows:
+        print("the dead letter queue is empty")
+        return
+    terminal.table(["id", "model", "when", "crashes"], rows)
+
+
+@dlq.command("show")
+def dlq_show(
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="Job id, or the beginning of one.")],
+    model: OfModel = None,
+    server: Server = LOCAL,
+) -> None:
+    """Show one dead letter as JSON: the engine's last lines, and the request where the audit setting keeps it."""
+    import msgspec
+
+    found = [job for job in terminal.dead_letters(server, model) if job.job_id.startswith(job_id)]
+    if len(found) != 1:
+        terminal.fail(f"{len(found)} dead letters begin with {job_id!r}; `golek dlq list` shows all")
+    print(msgspec.json.format(msgspec.json.encode(found[0]), indent=2).decode())
+
+
+@app.command()
+def req(
+    subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="Where to ask.")],
+    body: Annotated[str | None, typer.Argument(metavar="[BODY]", help="The message; else standard input.")] = None,
+    server: Server = LOCAL,
+    timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait for the first reply.")] = "5s",
+    replies: Annotated[int, typer.Option(metavar="N", help="Replies to wait for; 0 waits until the timeout.")] = 1,
+    wait_for_empty: Annotated[
+        bool, typer.Option("--wait-for-empty", help="Take replies until an empty one, which ends a stream.")
+    ] = False,
+    reply_timeout: Annotated[
+        str, typer.Option(metavar="DURATION", help="Longest pause between replies, where more than one is awaited.")
+    ] = "300ms",
+    raw: Annotated[bool, typer.Option("--raw", "-r", help="Print nothing but the replies' bodies.")] = False,
+    header: Annotated[list[str] | None, typer.Option("--header", "-H", metavar="K:V", help="Add a header.")] = None,
+    count: Annotated[int, typer.Option(metavar="N", help="Send the request so many times, one after the other.")] = 1,
+) -> None:
+    """Send a request to a subject and print what comes back, as `nats req` does.
+
+    \b
+      golek req inference.request.qwen3-4b '{"req_id": "r1", "input": "hi"}' --timeout 30s
+      golek req inference.request.qwen3-4b '{"input": "hi", "stream": true}' --wait-for-empty --reply-timeout 30s
+      golek req models.qwen3-4b.health --raw | jq .status
+
+    Exit status 1 when nobody listens or the replies do not come in time.
+    """
+    from golek_client import terminal_bus
+
+    if body is None:
+        body = terminal_bus.standard_input(raw)
+    question = terminal_bus.Question(
+        subject=subject,
+        body=body.encode(),
+        headers=terminal_bus.parse_headers(header or []),
+        timeout=terminal.seconds(timeout, "--timeout"),
+        reply_timeout=terminal.seconds(reply_timeout, "--reply-timeout"),
+        replies=replies,
+        wait_for_empty=wait_for_empty,
+    )
+    terminal.run(terminal_bus.ask(server, question, count, raw))
+
+
+@app.command()
+def sub(
+    subject: Annotated[list[str], typer.Argument(metavar="SUBJECT...", help="What to listen to; * and > match.")],
+    server: Server = LOCAL,
+    count: Annotated[int, typer.Option(metavar="N", help="End after so many messages; 0 goes on.")] = 0,
+    raw: Annotated[bool, typer.Option("--raw", "-r", help="Print nothing but the bodies.")] = False,
+    headers_only: Annotated[bool, typer.Option("--headers-only", help="Leave the bodies out.")] = False,
+) -> None:
+    """Print the messages on one or more subjects, as `nats sub` does.
+
+    \b
+      golek sub 'models.*.heartbeat'
+      golek sub monitoring.inference.qwen3-4b --count 1 --raw | jq .status
+
+    Reports of a model with a dot in its name go to its token: qwen2.5 is monitoring.inference.qwen2_5.
+    """
+    from golek_client import terminal_bus
+
+    terminal.run(terminal_bus.listen(server, subject, count, raw, headers_only))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,239 @@
+"""How does a program ask a Golek fleet?
+
+async with Golek() as golek:
+    reply = await golek.ask("qwen3-4b", "Why is the sky blue?", max_tokens=200)
+    print(reply.text)
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Literal, Self, Unpack, overload
+
+import msgspec
+
+from golek_client import connection, discovery, stored
+from golek_client.exchange import Exchange
+from golek_client.line import Line
+from golek_client.options import Messages, Options, build
+from golek_client.stream import Stream
+from golek_client.transport import Transport
+from golek_wire import codec, headers, subjects
+from golek_wire.errors import BadRequestError, BusUnavailableError, DeadlineExceededError, InternalError, NoWorkersError
+from golek_wire.replies import InferenceReply
+from golek_wire.signals import DeadLetter, Health, ModelRecord
+
+DEFAULT_URL = "nats://127.0.0.1:4222"
+DEFAULT_DEADLINE_S = 120.0
+
+
+class Golek:
+    """A client of one fleet. Share one: calls run side by side over a single connection and subscription.
+
+    `async with Golek() as golek:` connects at once and hangs up at the end. Without it the first call connects, and
+    `close` hangs up. Not for use from several event loops.
+
+    Every call raises a subclass of `InferenceServiceError`: RetriableError when the same call may succeed later (its
+    `retry_after_ms` says when), NonRetriableError when it will not.
+    """
+
+    def __init__(
+        self, url: str | None = None, *, deadline: float = DEFAULT_DEADLINE_S, transport: Transport | None = None
+    ) -> None:
+        """`url` is the NATS server: the variable NATS_URL without it, else nats://127.0.0.1:4222.
+
+        `deadline` is how many seconds a call waits for its answer, where it does not say itself. `transport` replaces
+        the connection; see `golek_client.testing`.
+        """
+        self.url = url or os.environ.get("NATS_URL") or DEFAULT_URL
+        self.deadline = deadline
+        self._transport = transport
+        self._connecting = asyncio.Lock()
+        self._open: Line | None = None
+
+    async def ask(
+        self,
+        model: str,
+        input: str,  # noqa: A002 - the field's name on the wire
+        *,
+        deadline: float | None = None,
+        **options: Unpack[Options],
+    ) -> InferenceReply:
+        """The whole answer to one prompt.
+
+        `deadline` in seconds; the other keywords are those of `Options`: max_tokens, temperature, top_p, top_k, min_p,
+        stop, seed, grammar, raw, tools, req_id, priority, reply_to, session_id, metadata and the penalties.
+
+            reply = await golek.ask("qwen3-4b", "Name a colour.", temperature=0, max_tokens=5, deadline=10)
+
+        Raises BadRequestError before sending for a wrong value, PayloadTooLargeError before sending, ModelNotFoundError
+        at once for a name nobody ever served, NoWorkersError when its workers are gone, DeadlineExceededError when time
+        is up, and whatever the worker answers. A caller that stops waiting (its task is cancelled) cancels the job.
+        """
+        payload, seconds = self._request(model, deadline, options, prompt=input)
+        return await self._reply(model, payload, seconds)
+
+    def stream(
+        self,
+        model: str,
+        input: str,  # noqa: A002 - the field's name on the wire
+        *,
+        deadline: float | None = None,
+        **options: Unpack[Options],
+    ) -> Stream:
+        """The answer while it is written. Keywords and errors are those of `ask`.
+
+        async for delta in golek.stream("qwen3-4b", "Tell me a story"):
+            print(delta, end="", flush=True)
+        """
+        payload, seconds = self._request(model, deadline, options, prompt=input, stream=True)
+        return Stream(lambda: self._exchange(model, payload, seconds))
+
+    @overload
+    def chat(
+        self,
+        model: str,
+        messages: Messages,
+        *,
+        stream: Literal[False] = False,
+        deadline: float | None = None,
+        **options: Unpack[Options],
+    ) -> Coroutine[Any, Any, InferenceReply]: ...
+    @overload
+    def chat(
+        self,
+        model: str,
+        messages: Messages,
+        *,
+        stream: Literal[True],
+        deadline: float | None = None,
+        **options: Unpack[Options],
+    ) -> Stream: ...
+    def chat(
+        self,
+        model: str,
+        messages: Messages,
+        *,
+        stream: bool = False,
+        deadline: float | None = None,
+        **options: Unpack[Options],
+    ) -> Coroutine[Any, Any, InferenceReply] | Stream:
+        """The next turn of a conversation: of `Message`s, or of mappings as in OpenAI's chat API.
+
+            reply = await golek.chat("qwen3-4b", [
+                {"role": "system", "content": "Answer in one word."},
+                {"role": "user", "content": "What is the capital of Peru?"},
+            ])
+
+        With `stream=True` the result is a `Stream` and is not awaited. Other keywords and errors are those of `ask`.
+        """
+        payload, seconds = self._request(model, deadline, options, messages=messages, stream=stream)
+        if stream:
+            return Stream(lambda: self._exchange(model, payload, seconds))
+        return self._reply(model, payload, seconds)
+
+    async def cancel(self, job_id: str) -> None:
+        """Stop a job, by the `job_id` of its stream; its caller gets JobCancelledError. An unknown id is ignored."""
+        line = await self._line()
+        await line.send(subjects.cancel(job_id), b"")
+
+    async def health(self, model: str, timeout: float = 2.0) -> Health:
+        """How one replica of `model` is; which one is left to the bus.
+
+        Raises ModelNotFoundError and NoWorkersError as `ask` does, and DeadlineExceededError after `timeout` seconds.
+        """
+        _check_name(model)
+        line = await self._line()
+        until = asyncio.get_running_loop().time() + timeout
+        answer = await line.ask_once(subjects.health(model), b"", until)
+        if answer is None:
+            raise DeadlineExceededError(f"no worker of {model} said within {timeout:g} s how it is", model=model)
+        if headers.NATS_STATUS in (answer.headers or {}):
+            raise await discovery.why_nobody(line, model) or NoWorkersError(
+                f"no worker of {model} listens at the moment; one did a short while ago",
+                model=model,
+            )
+        try:
+            return codec.decode(answer.data, Health)
+        except msgspec.DecodeError as error:
+            raise InternalError(f"the answer on {subjects.health(model)} is no health message: {error}") from None
+
+    async def models(self) -> list[ModelRecord]:
+        """Every model the fleet knows, by name; `state` and `last_seen` tell whether it is served now.
+
+        Raises BusUnavailableError when JetStream does not answer.
+        """
+        return await discovery.records(await self._line())
+
+    async def dead_letters(self, model: str | None = None) -> list[DeadLetter]:
+        """The jobs that crashed their engine each time they ran, oldest first: of `model`, or of all.
+
+        Raises BusUnavailableError when JetStream does not answer.
+        """
+        wanted = subjects.dead_letter(subjects.model_token(model)) if model else subjects.DLQ_SUBJECTS
+        walk = stored.walk(await self._line(), subjects.DLQ_STREAM, wanted)
+        return [codec.decode(found.data, DeadLetter) async for found in walk]
+
+    async def close(self) -> None:
+        """Cancel what still runs, then hang up. Those who wait get BusUnavailableError; a later call connects again."""
+        line, self._open = self._open, None
+        if line is None:
+            return
+        with contextlib.suppress(BusUnavailableError):  # then there is nothing to cancel through
+            for inbox in line.mux.close():
+                await line.send(subjects.cancel(subjects.job_id(inbox)), b"")
+        await line.transport.close()
+
+    async def __aenter__(self) -> Self:
+        """Connect. Raises BusUnavailableError with URL and cause when nobody answers."""
+        await self._line()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _request(
+        self,
+        model: str,
+        deadline: float | None,
+        options: Options,
+        *,
+        prompt: str | None = None,
+        messages: Messages | None = None,
+        stream: bool = False,
+    ) -> tuple[bytes, float]:
+        """The request's bytes, checked, and its deadline in seconds."""
+        _check_name(model)
+        seconds = self.deadline if deadline is None else deadline
+        return build(options, prompt=prompt, messages=messages, stream=stream, deadline=seconds), seconds
+
+    async def _reply(self, model: str, payload: bytes, deadline: float) -> InferenceReply:
+        async with await self._exchange(model, payload, deadline) as exchange:
+            return await exchange.reply()
+
+    async def _exchange(self, model: str, payload: bytes, deadline: float) -> Exchange:
+        return Exchange(await self._line(), model, payload, deadline)
+
+    async def _line(self) -> Line:
+        if self._open is not None:
+            return self._open
+        async with self._connecting:
+            if self._open is None:
+                transport = self._transport or await connection.connect(self.url, "golek-client")
+                line = Line(transport)
+                await line.start()
+                self._open = line
+        return self._open
+
+
+def _check_name(model: str) -> None:
+    """Raises BadRequestError for a name that cannot stand in a subject."""
+    if not subjects.is_model_name(model):
+        raise BadRequestError(
+            f"model: {model[:64]!r} is no model name; letters, digits and any of _ : / @ + - . without blanks",
+            param="model",
+        )

@@ -1,0 +1,99 @@
+"""Which models does the fleet know, and what does it mean that nobody answers for one?
+
+The bucket `GOLEK_MODELS` holds a record per model, written before a worker loads and renewed with each heartbeat. The
+bucket is an ordinary stream underneath, and is read as one.
+"""
+
+import difflib
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from golek_client import stored
+from golek_client.line import Line
+from golek_client.stored import Stored
+from golek_wire import codec, subjects
+from golek_wire.errors import ModelNotFoundError, NoWorkersError
+from golek_wire.signals import ModelRecord
+
+ALIVE_S: Final = 90.0
+"""Three heartbeats. A model seen within this time comes back: its requests wait."""
+LOADING_S: Final = 900.0
+"""A model that was starting or loading may be busy for longer before its next sign."""
+
+_STREAM: Final = f"KV_{subjects.MODELS_BUCKET}"
+_KEY: Final = f"$KV.{subjects.MODELS_BUCKET}."
+
+
+async def why_nobody(line: Line, model: str) -> ModelNotFoundError | NoWorkersError | None:
+    """What to tell a caller whose request found nobody; None when the model is expected back.
+
+    Raises BusUnavailableError when JetStream does not answer within 2 s, as during an election: then nothing can be
+    said yet.
+    """
+    known = await record(line, model)
+    if known is not None:
+        return gone(known, datetime.now(UTC))
+    return unknown(model, [record.name for record in await records(line)])
+
+
+async def record(line: Line, model: str) -> ModelRecord | None:
+    """What is known of `model`, under its name or its token; None when nothing is. Raises as `why_nobody` does."""
+    found = await stored.last(line, _STREAM, _KEY + subjects.model_token(model))
+    return _decoded(found) if found else None
+
+
+async def records(line: Line) -> list[ModelRecord]:
+    """Every known model by name; empty without a bucket, and without JetStream. Raises as `why_nobody` does."""
+    newest = {found.subject: _decoded(found) async for found in stored.walk(line, _STREAM, _KEY + ">")}
+    return sorted((record for record in newest.values() if record), key=lambda record: record.name)
+
+
+def _decoded(found: Stored) -> ModelRecord | None:
+    """The record; None for a deleted key, whose message is empty, and for what a later release writes."""
+    try:
+        return codec.decode(found.data, ModelRecord)
+    except msgspec.DecodeError:
+        return None
+
+
+def gone(record: ModelRecord, now: datetime) -> NoWorkersError | None:
+    """What to tell a caller when nobody answers for a known model; None when it is expected back.
+
+    It is expected back within 90 s of its last sign, and within 15 min of one that said it was starting or loading.
+    """
+    age = _age_s(record, now)
+    if age <= (LOADING_S if record.state in ("starting", "loading") else ALIVE_S):
+        return None
+    since = f"the last one was seen {age:.0f} s ago" if age != float("inf") else "and none says when it was seen"
+    return NoWorkersError(f"No worker serves {record.name}; {since}", model=record.name, last_seen=record.last_seen)
+
+
+def unknown(model: str, available: list[str]) -> ModelNotFoundError:
+    """What to tell a caller whose model was never seen: what it may have meant, and what there is."""
+    near = _nearest(model, available)
+    if not available:
+        hint = "nothing serves models on this bus; is a worker started, and is this the right NATS server?"
+    elif near:
+        hint = f"did you mean {near}?"
+    else:
+        hint = f"there is {', '.join(available)}"
+    return ModelNotFoundError(
+        f"No model {model!r} is known: {hint}", model=model, did_you_mean=near, available=available
+    )
+
+
+def _nearest(model: str, available: list[str]) -> str | None:
+    by_folded = {name.casefold(): name for name in available}
+    near = difflib.get_close_matches(model.casefold(), by_folded, n=1)
+    return by_folded[near[0]] if near else None
+
+
+def _age_s(record: ModelRecord, now: datetime) -> float:
+    """Seconds since the record was renewed; infinite when it does not say. Both clocks are taken as synchronised."""
+    try:
+        seen = datetime.fromisoformat(record.last_seen)
+    except ValueError:
+        return float("inf")
+    return (now - (seen if seen.tzinfo else seen.replace(tzinfo=UTC))).total_seconds()

@@ -1,0 +1,199 @@
+"""What happens between a request and its final message?
+
+One `Exchange` sends a request, repeats it until a worker says that it has it, keeps the caller's deadline, and turns
+what arrives into pieces of text, the reply, or the error it tells of.
+"""
+
+import asyncio
+import logging
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+from msgspec import Struct
+
+from golek_client import discovery, retry
+from golek_client.line import Line
+from golek_client.transport import Received
+from golek_wire import codec, headers, subjects
+from golek_wire.errors import (
+    BusUnavailableError,
+    DeadlineExceededError,
+    ErrorReply,
+    InferenceServiceError,
+    InternalError,
+    PayloadTooLargeError,
+    from_reply,
+)
+from golek_wire.replies import Chunk, InferenceReply
+
+log = logging.getLogger("golek.client")
+
+_REQUEST_HEADERS: Final = {headers.ACCEPT: "1"}
+_NO_RESPONDERS: Final = "503"
+
+
+class Piece(Struct, frozen=True):
+    """A chunk of text and the attempt that wrote it."""
+
+    attempt: int
+    chunk: Chunk
+
+
+class Exchange:
+    """One request and its replies. A context manager: leaving it before the final message cancels the job."""
+
+    def __init__(self, line: Line, model: str, payload: bytes, deadline: float) -> None:
+        """`deadline` is in seconds from now, which is when the clock starts."""
+        self._line = line
+        self._model = model
+        self._payload = payload
+        self._deadline_s = deadline
+        self._deadline = asyncio.get_running_loop().time() + deadline
+        self._inbox = line.mux.open()
+        self._sends = 0
+        self._next_send: float | None = None
+        self._ended = False
+        self.job_id = subjects.job_id(self._inbox.subject)
+
+    async def __aenter__(self) -> Self:
+        """Send the request. Raises PayloadTooLargeError before anything is sent."""
+        try:
+            self._check_size()
+            await self._send()
+        except BaseException:
+            self._line.mux.forget(self._inbox.subject)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._line.mux.forget(self._inbox.subject)
+        if self._ended:
+            return
+        try:
+            await self._line.send(subjects.cancel(self.job_id), b"")
+        except BusUnavailableError as unsent:
+            # The caller is leaving, with its own error or without one; the job ends at its deadline.
+            log.debug("cancel of %s not sent: %s", self.job_id, unsent)
+
+    async def next(self) -> Piece | InferenceReply:
+        """The next piece of text, or the reply that ends the exchange.
+
+        Raises what the worker answered, ModelNotFoundError or NoWorkersError when nobody listens, DeadlineExceededError
+        on this side's clock, BusUnavailableError when the client is closed.
+        """
+        while True:
+            until = self._deadline if self._next_send is None else self._next_send
+            message = await self._inbox.get(until)
+            if message is None:
+                await self._overdue()
+                continue
+            event = await self._read(message)
+            if event is not None:
+                return event
+
+    async def reply(self) -> InferenceReply:
+        """The reply; pieces of text that come before it are dropped."""
+        while True:
+            event = await self.next()
+            if isinstance(event, InferenceReply):
+                return event
+
+    def _check_size(self) -> None:
+        limit = self._line.transport.max_payload - headers.REQUEST_RESERVE
+        if len(self._payload) > limit:
+            raise PayloadTooLargeError(
+                f"a request of {len(self._payload)} bytes; the bus carries requests of at most {limit} bytes",
+                size=len(self._payload),
+                limit=limit,
+            )
+
+    async def _send(self) -> None:
+        """The request, always the same bytes with the same inbox: its copies are one job."""
+        self._sends += 1
+        now = asyncio.get_running_loop().time()
+        self._next_send = retry.next_send(self._sends, now, self._deadline)
+        # While the connection is being restored a copy would only fill its buffer; the first one is kept there.
+        if self._sends > 1 and not self._line.transport.is_connected:
+            return
+        await self._line.send(subjects.request(self._model), self._payload, self._inbox.subject, _REQUEST_HEADERS)
+
+    async def _overdue(self) -> None:
+        """Nothing came in time: send again, or give up at the deadline."""
+        if asyncio.get_running_loop().time() < self._deadline:
+            if self._next_send is not None:
+                await self._send()
+            return
+        raise DeadlineExceededError(
+            f"no answer from {self._model} within {self._deadline_s:g} s",
+            model=self._model,
+            deadline_ms=round(self._deadline_s * 1000),
+            job_id=self.job_id,
+        )
+
+    async def _read(self, message: Received) -> Piece | InferenceReply | None:
+        """What `message` means; None when it needs no word to the caller.
+
+        1. Nobody listens. 2. An error. 3. A status: the request is in good hands. 4. A piece of text. 5. The end mark,
+        an empty message. 6. The reply.
+        """
+        about = message.headers or {}
+        if about.get(headers.NATS_STATUS) == _NO_RESPONDERS and not message.data:  # 1
+            await self._nobody()
+            return None
+        self._next_send = None
+        if headers.ERROR_CODE in about:  # 2
+            self._ended = True
+            raise _error_in(message, about)
+        if headers.STATUS in about:  # 3
+            return None
+        if headers.ATTEMPT in about and headers.FINAL not in about:  # 4
+            return Piece(_number(about[headers.ATTEMPT]), _chunk_in(message))
+        if not message.data:  # 5
+            return None
+        self._ended = True
+        return _reply_in(message)  # 6
+
+    async def _nobody(self) -> None:
+        """Nobody was subscribed: say why at once, or wait for the next copy when the model is expected back."""
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                error = await discovery.why_nobody(self._line, self._model)
+        except (BusUnavailableError, TimeoutError):
+            return
+        if error is not None:
+            self._ended = True
+            raise error
+
+
+def _error_in(message: Received, about: dict[str, str]) -> InferenceServiceError:
+    """The error that `message` tells of, even when only its headers can be read."""
+    try:
+        return from_reply(codec.decode(message.data, ErrorReply))
+    except msgspec.DecodeError:
+        return InternalError(f"error {about[headers.ERROR_CODE]}: {about.get(headers.ERROR, 'without a description')}")
+
+
+def _chunk_in(message: Received) -> Chunk:
+    try:
+        return codec.decode(message.data, Chunk)
+    except msgspec.DecodeError as error:
+        raise _foreign(error) from None
+
+
+def _reply_in(message: Received) -> InferenceReply:
+    try:
+        return codec.decode_final(message.data)
+    except msgspec.DecodeError as error:
+        raise _foreign(error) from None
+
+
+def _foreign(error: msgspec.DecodeError) -> InternalError:
+    return InternalError(f"the answer is not Golek's ({error}); does something else listen on the model's subject?")
+
+
+def _number(text: str) -> int:
+    """A count in a header; 0, which is older than any attempt, when it is none."""
+    return int(text) if text.isdecimal() else 0

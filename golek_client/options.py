@@ -1,0 +1,95 @@
+"""How may an answer be asked for?
+
+The keyword arguments that `ask`, `stream` and `chat` share, and the request they become.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict, cast
+
+import msgspec
+
+from golek_wire import codec
+from golek_wire.errors import BadRequestError
+from golek_wire.requests import Message, Params
+
+Messages = str | Sequence[Message | Mapping[str, Any]]
+"""A conversation; a plain string is one user turn."""
+
+
+class Options(TypedDict, total=False):
+    """Keyword arguments of `ask`, `stream` and `chat`. What is left out, or None, takes the model's default."""
+
+    max_tokens: int | None
+    """Most tokens to write; without it, until the model stops or its context is full."""
+    temperature: float | None
+    """0 picks the likeliest token each time; the default is 0.8."""
+    top_k: int | None
+    """Sample among the k likeliest tokens; 0 is all."""
+    top_p: float | None
+    """Sample among the likeliest tokens that together reach this probability; 1 is all."""
+    min_p: float | None
+    """Drop tokens below this share of the likeliest one's probability; 0 is off."""
+    repeat_penalty: float | None
+    """Divide the logits of recent tokens by this; 1 is off."""
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    seed: int | None
+    """Same seed, same draws."""
+    stop: str | list[str] | None
+    """Strings that end the text; they are not part of it."""
+    grammar: str | None
+    """GBNF text that the answer must follow."""
+    ignore_eos: bool | None
+    """Write until `max_tokens`, past the model's own end."""
+    raw: bool | None
+    """Pass `input` to the model without any template."""
+    tools: list[dict[str, Any]] | None
+    """Tools the model may call, in OpenAI's form."""
+    req_id: str | None
+    """A label of at most 128 printable characters, repeated in the reply and the logs."""
+    priority: int | None
+    """1 low, 2 normal, 3 high; used by a fleet that queues by priority."""
+    reply_to: str | None
+    """A subject where the answer is published as well."""
+    session_id: str | None
+    metadata: dict[str, Any] | None
+
+
+_PARAMS = frozenset(Params.__struct_fields__)
+
+
+def build(
+    options: Options, *, prompt: str | None = None, messages: Messages | None = None, stream: bool, deadline: float
+) -> bytes:
+    """The request's bytes.
+
+    Raises TypeError for a keyword that does not exist, and BadRequestError naming the field for a wrong value: what a
+    worker would refuse is refused here, before anything is sent.
+    """
+    unknown = options.keys() - Options.__annotations__.keys()
+    if unknown:
+        raise TypeError(
+            f"unexpected keyword {', '.join(sorted(unknown))}; there is {', '.join(Options.__annotations__)}"
+        )
+    given = {name: value for name, value in cast("dict[str, Any]", options).items() if value is not None}
+    params = {name: value for name, value in given.items() if name in _PARAMS}
+    fields = {name: value for name, value in given.items() if name not in _PARAMS}
+    if stream:
+        fields["stream"] = True
+    if prompt is not None:
+        fields["input"] = prompt
+    if messages is not None:
+        fields["messages"] = _conversation(messages)
+    if params:
+        fields["params"] = params
+    fields["deadline_ms"] = max(1, round(deadline * 1000))
+    try:
+        payload = codec.encode(fields)
+    except (TypeError, UnicodeEncodeError, msgspec.EncodeError) as error:
+        raise BadRequestError(f"The request cannot be written as JSON: {error}") from None
+    codec.decode_request(payload)
+    return payload
+
+
+def _conversation(messages: Messages) -> list[Message | Mapping[str, Any]]:
+    return [Message(role="user", content=messages)] if isinstance(messages, str) else list(messages)

@@ -1,0 +1,70 @@
+"""What lies in a stream?
+
+Read with the plainest JetStream request, `STREAM.MSG.GET`, which every stream answers however it was made; the client
+needs no consumer for it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from msgspec import Struct
+
+from golek_client.line import Line
+from golek_wire import codec, headers
+from golek_wire.errors import BusUnavailableError
+
+LOOKUP_S: Final = 2.0
+"""How long JetStream may take for one message."""
+
+
+class Stored(Struct, frozen=True):
+    """A message in a stream."""
+
+    subject: str
+    seq: int
+    data: bytes = b""
+
+
+class _Error(Struct, frozen=True):
+    err_code: int = 0
+
+
+class _Answer(Struct, frozen=True):
+    """What JetStream says: a message, or an error such as "no message found"."""
+
+    message: Stored | None = None
+    error: _Error = _Error()
+
+
+_NO_LEADER: Final = 10008
+"""JSClusterNotAvailErr: the cluster is electing; every other error means that there is no such message."""
+
+
+async def last(line: Line, stream: str, subject: str) -> Stored | None:
+    """The newest message on `subject`; None without one, without the stream, and without JetStream.
+
+    Raises BusUnavailableError when JetStream does not answer within 2 s, as during an election.
+    """
+    return await _get(line, stream, {"last_by_subj": subject})
+
+
+async def walk(line: Line, stream: str, subjects: str) -> AsyncIterator[Stored]:
+    """All messages on `subjects`, a subject or wildcard, oldest first. Ends and raises as `last` does."""
+    seq = 1
+    while stored := await _get(line, stream, {"seq": seq, "next_by_subj": subjects}):
+        yield stored
+        seq = stored.seq + 1
+
+
+async def _get(line: Line, stream: str, query: dict[str, Any]) -> Stored | None:
+    until = asyncio.get_running_loop().time() + LOOKUP_S
+    message = await line.ask_once(f"$JS.API.STREAM.MSG.GET.{stream}", codec.encode(query), until)
+    if message is None:
+        raise BusUnavailableError(f"JetStream did not say within {LOOKUP_S:.0f} s what is in {stream}")
+    if headers.NATS_STATUS in (message.headers or {}):
+        return None
+    answer = codec.decode(message.data, _Answer)
+    if answer.error.err_code == _NO_LEADER:
+        raise BusUnavailableError(f"JetStream has no leader to say what is in {stream}")
+    return answer.message

@@ -1,0 +1,106 @@
+"""How do the commands speak to a person? Errors, tables, durations, and running a coroutine to its end."""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Coroutine, Iterator
+from datetime import UTC, datetime
+from typing import Any, NoReturn, TypeVar
+
+import typer
+
+from golek_client import duration
+from golek_wire.errors import InferenceServiceError, RetriableError
+from golek_wire.signals import DeadLetter
+
+T = TypeVar("T")
+
+_INTERRUPTED = 130
+_HINTS = {
+    "MODEL_NOT_FOUND": "`golek models` lists what there is",
+    "NO_WORKERS": "`golek models` shows when it was last seen; `make start WORKER=<name>` starts a worker",
+    "DEADLINE_EXCEEDED": "it may need more time: --deadline for chat, --timeout for health",
+    "CONTEXT_BUDGET_EXCEEDED": "shorten the prompt, or ask for fewer tokens with --max-tokens",
+    "ENGINE_FAILED": "the worker's log says how",
+    "POISON_JOB": "`golek dlq show` has the engine's last lines",
+}
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` gives; its errors end the program as `errors` says."""
+    with errors():
+        return asyncio.run(work)
+
+
+@contextlib.contextmanager
+def errors() -> Iterator[None]:
+    """Turns an error of the fleet into `error CODE: message` and a hint, exit status 1.
+
+    Ctrl-C is 130, and a reader that closed the pipe 1, both without a word.
+    """
+    try:
+        yield
+    except InferenceServiceError as error:
+        print(f"error {error.code}: {error.message}", file=sys.stderr)
+        hint = _hint(error)
+        if hint:
+            print(f"hint: {hint}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    except BrokenPipeError:
+        # Else the interpreter meets the closed pipe again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def fail(message: str) -> NoReturn:
+    """Say why and end with status 1."""
+    print(f"error: {message}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def seconds(text: str, option: str) -> float:
+    """The seconds that `text` says; a mistake ends the program naming the option."""
+    try:
+        return duration.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def table(head: list[str], rows: list[list[str]]) -> None:
+    """Print `rows` in columns under `head`."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    for row in [[name.upper() for name in head], *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def age(rfc3339: str) -> str:
+    """How long ago that was, for a person; the text itself when it is no time."""
+    try:
+        then = datetime.fromisoformat(rfc3339)
+    except ValueError:
+        return rfc3339
+    passed = (datetime.now(UTC) - (then if then.tzinfo else then.replace(tzinfo=UTC))).total_seconds()
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if passed >= length:
+            return f"{passed // length:.0f} {unit} ago"
+    return f"{max(0.0, passed):.0f} s ago"
+
+
+def dead_letters(server: str, model: str | None) -> list[DeadLetter]:
+    """The dead letters of `model`, or all."""
+    from golek_client.client import Golek
+
+    async def read() -> list[DeadLetter]:
+        async with Golek(server) as golek:
+            return await golek.dead_letters(model)
+
+    return run(read())
+
+
+def _hint(error: InferenceServiceError) -> str | None:
+    if error.code in _HINTS:
+        return _HINTS[error.code]
+    return f"it may succeed in {error.retry_after_ms} ms" if isinstance(error, RetriableError) else None

@@ -1,0 +1,89 @@
+"""How does `golek chat` hold a conversation?"""
+
+import asyncio
+import sys
+import time
+
+from golek_client.client import Golek
+from golek_client.options import Options
+from golek_client.stream import Stream
+from golek_wire.errors import InferenceServiceError
+from golek_wire.replies import InferenceReply
+from golek_wire.requests import Message
+
+PROMPT = "> "
+
+
+class Conversation:
+    """A model, how to ask it, and what was said so far."""
+
+    def __init__(
+        self, server: str, model: str, system: str | None, options: Options, deadline: float, stats: bool
+    ) -> None:
+        self._server = server
+        self._model = model
+        self._options = options
+        self._deadline = deadline
+        self._stats = stats
+        self._said = [Message("system", system)] if system else []
+
+    def say(self, text: str) -> None:
+        """One turn: send `text`, write the answer to standard output, remember both.
+
+        Raises what the fleet answers; then the turn is not remembered.
+        """
+        turn = [*self._said, Message("user", text)]
+        answer = asyncio.run(self._answer(turn))
+        self._said = [*turn, Message("assistant", answer)]
+
+    def converse(self) -> None:
+        """Turns from the terminal until end of file. An error, or Ctrl-C, ends a turn and not the conversation.
+
+        Each turn connects anew: while a person types nothing answers the server's pings.
+        """
+        while True:
+            try:
+                text = input(PROMPT)
+            except (EOFError, KeyboardInterrupt):
+                print()
+                return
+            if not text.strip():
+                continue
+            try:
+                self.say(text)
+            except InferenceServiceError as error:
+                print(f"error {error.code}: {error.message}", file=sys.stderr)
+            except KeyboardInterrupt:
+                print()
+
+    async def _answer(self, turn: list[Message]) -> str:
+        began = time.monotonic()
+        async with (
+            Golek(self._server) as golek,
+            golek.chat(self._model, turn, stream=True, deadline=self._deadline, **self._options) as stream,
+        ):
+            first = await _show(stream)
+        print(flush=True)
+        if self._stats:
+            _print_stats(stream.reply, began, first)
+        return stream.reply.text
+
+
+async def _show(stream: Stream) -> float:
+    """Write the text as it comes; when the first of it came."""
+    first = None
+    async for delta in stream:
+        first = first or time.monotonic()
+        print(delta, end="", flush=True)
+    return first or time.monotonic()
+
+
+def _print_stats(reply: InferenceReply, began: float, first: float) -> None:
+    """Figures on standard error. The rate is that of decoding, without the wait for the first token."""
+    now = time.monotonic()
+    rate = (reply.tokens_out - 1) / (now - first) if reply.tokens_out > 1 and now > first else 0.0
+    print(
+        f"{reply.tokens_in} tokens in, {reply.tokens_out} out, {rate:.1f} tokens/s, first after {first - began:.2f} s, "
+        f"all after {now - began:.2f} s, ended by {reply.finish_reason}, seed {reply.seed}",
+        file=sys.stderr,
+    )

@@ -1,0 +1,1 @@
+"""May this request run? `gate` decides, from values alone."""

@@ -1,0 +1,109 @@
+"""May this request become a job?
+
+`check` numbers its checks; each answers with an error that names the field, the value and the limit. Pure: the clock is
+not needed, randomness and limits are passed in.
+"""
+
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from golek_wire import codec, subjects
+from golek_wire import headers as h
+from golek_wire.errors import BadRequestError, PayloadTooLargeError, UnknownGrammarError
+from golek_wire.requests import InferenceRequest
+from golek_worker.job import ANONYMOUS, Job
+
+MAX_DEADLINE_MS = 24 * 3600 * 1000
+
+
+class Limits(Struct, frozen=True):
+    """What a request is measured against."""
+
+    max_payload: int
+    """The server's, in bytes."""
+    default_deadline_ms: int
+
+
+def check(
+    payload: bytes,
+    headers: Mapping[str, str] | None,
+    reply: str,
+    limits: Limits,
+    random_seed: Callable[[], int],
+    new_inbox: Callable[[], str],
+) -> Job:
+    """Admit one request, or raise the InferenceServiceError that tells the caller why not.
+
+    1. its size leaves room for the job's headers
+    2. it is valid: types, limits, `input` or `messages`
+    3. `reply_to` is not a subject of somebody else
+    4. a grammar is GBNF text
+    5. its deadline is a number of milliseconds
+    """
+    _check_size(payload, limits)  # 1
+    request = codec.decode_request(payload)  # 2
+    _check_reply_to(request)  # 3
+    _check_grammar(request)  # 4
+    budget_ms = _budget(request, headers, limits)  # 5
+    seed = request.seed if request.seed is not None else request.params.seed
+    inbox = reply or new_inbox()
+    return Job(
+        job_id=subjects.job_id(inbox),
+        req_id=request.req_id,
+        reply=reply,
+        stream=request.stream,
+        principal=ANONYMOUS,
+        seed=random_seed() if seed is None else seed,
+        budget_ms=budget_ms,
+        msg_id=inbox,
+        trace=_trace(headers) if headers else {},
+    )
+
+
+def _check_size(payload: bytes, limits: Limits) -> None:
+    limit = limits.max_payload - h.REQUEST_RESERVE
+    if len(payload) > limit:
+        raise PayloadTooLargeError(
+            f"The request has {len(payload)} bytes; at most {limit} fit through this server "
+            f"(max_payload {limits.max_payload} minus {h.REQUEST_RESERVE} for headers)",
+            size=len(payload),
+            limit=limit,
+        )
+
+
+def _check_reply_to(request: InferenceRequest) -> None:
+    if request.reply_to is not None and not subjects.is_reply_to(request.reply_to):
+        raise BadRequestError(
+            f"reply_to: {request.reply_to[:64]!r} must be a plain subject outside inboxes, `$…` and Golek's own",
+            param="reply_to",
+        )
+
+
+def _check_grammar(request: InferenceRequest) -> None:
+    grammar = request.params.grammar
+    if grammar is not None and "::=" not in grammar:
+        raise UnknownGrammarError(
+            f"params.grammar: {grammar[:64]!r} is not GBNF text (no `::=` in it), and no grammar has that name",
+            param="params.grammar",
+        )
+
+
+def _budget(request: InferenceRequest, headers: Mapping[str, str] | None, limits: Limits) -> int:
+    """Milliseconds until the deadline: the payload's, else the header's, else the default."""
+    if request.deadline_ms is not None:
+        return request.deadline_ms
+    text = headers.get(h.DEADLINE) if headers else None
+    if text is None:
+        return limits.default_deadline_ms
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:12]) <= MAX_DEADLINE_MS):
+        raise BadRequestError(
+            f"{h.DEADLINE}: {text[:32]!r} is not a number of milliseconds from 1 to {MAX_DEADLINE_MS}", param=h.DEADLINE
+        )
+    return int(text)
+
+
+def _trace(headers: Mapping[str, str]) -> dict[str, str]:
+    """The caller's trace context, dropped when it is too long to carry."""
+    trace = {key: headers[key] for key in (h.TRACEPARENT, h.TRACESTATE) if key in headers}
+    return trace if sum(map(len, trace.values())) <= h.TRACE_LIMIT else {}

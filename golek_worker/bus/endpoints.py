@@ -1,0 +1,109 @@
+"""Who answers questions about this worker?
+
+Health on `models.<model>.health`, cancels, and NATS micro's `$SRV.PING|INFO|STATS` (ADR-32), so that `nats micro ls`
+lists the fleet.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from golek_client.connection import publish
+from golek_wire import codec, subjects
+from golek_wire.signals import Health
+
+SERVICE_NAME = "golek"
+_PREFIX = "io.nats.micro.v1"
+
+
+class ServiceIdentity(msgspec.Struct, frozen=True):
+    """Who answers on `$SRV`."""
+
+    id: str
+    version: str
+    description: str
+    started: str
+    """RFC 3339."""
+    endpoint_subject: str
+    queue_group: str = subjects.QUEUE_GROUP
+
+
+class ServiceCounts(msgspec.Struct, frozen=True):
+    """The figures of `$SRV.STATS`."""
+
+    num_requests: int
+    num_errors: int
+    processing_time_ns: int
+    last_error: str = ""
+
+
+async def serve_health(client: Client, name: str, health: Callable[[], Health]) -> None:
+    """Answer on the literal and the token subject, one replica per question."""
+
+    async def answer(message: Msg) -> None:
+        if message.reply:
+            await publish(client, message.reply, codec.encode(health()))
+
+    for spelling in subjects.spellings(name):
+        await client.subscribe(subjects.health(spelling), queue=subjects.QUEUE_GROUP, cb=answer)
+
+
+async def serve_cancels(client: Client, cancel: Callable[[str], Awaitable[None]]) -> None:
+    """Hear every cancel: any replica may run the job, any ingress may hold it."""
+
+    async def hear(message: Msg) -> None:
+        await cancel(message.subject.rpartition(".")[2])
+
+    await client.subscribe(subjects.ALL_CANCELS, cb=hear)
+
+
+async def serve_micro(
+    client: Client,
+    identity: ServiceIdentity,
+    metadata: Callable[[], dict[str, str]],
+    counts: Callable[[], ServiceCounts],
+) -> None:
+    """Answer PING, INFO and STATS for all services, for `golek`, and for this replica."""
+
+    def about(verb: str) -> dict[str, Any]:
+        return {
+            "type": f"{_PREFIX}.{verb}_response",
+            "name": SERVICE_NAME,
+            "id": identity.id,
+            "version": identity.version,
+            "metadata": metadata(),
+        }
+
+    def endpoint() -> dict[str, Any]:
+        return {"name": "inference", "subject": identity.endpoint_subject, "queue_group": identity.queue_group}
+
+    def info() -> dict[str, Any]:
+        return about("info") | {"description": identity.description, "endpoints": [endpoint()]}
+
+    def stats() -> dict[str, Any]:
+        now = counts()
+        average = now.processing_time_ns // now.num_requests if now.num_requests else 0
+        figures = {
+            "num_requests": now.num_requests,
+            "num_errors": now.num_errors,
+            "last_error": now.last_error,
+            "processing_time": now.processing_time_ns,
+            "average_processing_time": average,
+        }
+        return about("stats") | {"started": identity.started, "endpoints": [endpoint() | figures]}
+
+    answers = {"PING": lambda: about("ping"), "INFO": info, "STATS": stats}
+    for verb, answer in answers.items():
+        for subject in (f"$SRV.{verb}", f"$SRV.{verb}.{SERVICE_NAME}", f"$SRV.{verb}.{SERVICE_NAME}.{identity.id}"):
+            await client.subscribe(subject, cb=_responder(client, answer))
+
+
+def _responder(client: Client, answer: Callable[[], dict[str, Any]]) -> Callable[[Msg], Awaitable[None]]:
+    async def respond(message: Msg) -> None:
+        if message.reply:
+            await publish(client, message.reply, msgspec.json.encode(answer()))
+
+    return respond

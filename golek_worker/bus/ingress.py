@@ -1,0 +1,255 @@
+"""How does a request become a stored job?
+
+A core request is checked and re-published into the model's job stream, because a subject captured by a stream would
+answer the caller with a PubAck. One callback, no task per request: what waits for its PubAck is a row in a table that
+one sweeper looks after.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable
+
+import msgspec
+import structlog
+from msgspec import Struct
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from golek_client.connection import publish
+from golek_wire import codec, subjects
+from golek_wire import headers as h
+from golek_wire.errors import (
+    BadRequestError,
+    BusUnavailableError,
+    DeadlineExceededError,
+    InferenceServiceError,
+    InternalError,
+    JobCancelledError,
+    QueueFullError,
+)
+from golek_wire.replies import Accepted
+from golek_worker.bus.jetstream import MESSAGES_EXCEEDED, JetStreamError, api
+from golek_worker.bus.replies import send_error
+from golek_worker.job import Job, to_headers
+
+log = structlog.get_logger("ingress")
+
+UNACKED_LIMIT = 4096
+"""Publishes that may wait for a PubAck; more are refused at once."""
+PUBLISH_PATIENCE_S = 10.0
+"""JetStream may be silent this long (an R3 election took 4.5 s) before the caller gets a 503."""
+RESEND_AFTER_S = (0.25, 0.5, 1.0, 2.0)
+SWEEP_S = 0.1
+WATCH_S = 1.0
+GRACE_S = 1.0
+"""At deadline + this the ingress answers for jobs that nobody answered."""
+
+Check = Callable[[bytes, dict[str, str] | None, str], Job]
+"""The gate: a job, or an InferenceServiceError."""
+
+
+class PubAck(Struct, frozen=True):
+    """JetStream's answer to a publish."""
+
+    seq: int = 0
+    duplicate: bool = False
+    error: dict[str, object] | None = None
+
+
+class _Unacked(Struct):
+    """A job on its way into the stream."""
+
+    job: Job
+    accept: bool
+    payload: bytes
+    headers: dict[str, str]
+    since: float
+    sends: int = 1
+    next_send: float = 0.0
+
+
+class _Stored(Struct, frozen=True):
+    """A job in the stream that this ingress accepted."""
+
+    job: Job
+    deadline: float
+
+
+class Ingress:
+    """Takes requests of one model on core NATS, in the fleet's queue group."""
+
+    def __init__(self, client: Client, token: str, request_subjects: tuple[str, ...], check: Check) -> None:
+        self._client = client
+        self._stream = subjects.job_stream(token)
+        self._consumer = subjects.consumer(token)
+        self._job_subject = subjects.job(token)
+        self._request_subjects = request_subjects
+        self._check = check
+        self._subscriptions: list[Subscription] = []
+        self._unacked: dict[str, _Unacked] = {}
+        self._stored: dict[int, _Stored] = {}
+        self._seq_of: dict[str, int] = {}
+        self._ack_inbox = client.new_inbox()
+        self._numbers = itertools.count()
+        self._decode_ack = msgspec.json.Decoder(PubAck).decode
+        self.accepted = 0
+        self.refused = 0
+
+    async def start(self) -> None:
+        """Subscribe the request subjects; from here on requests are taken."""
+        await self._subscribe(f"{self._ack_inbox}.*", "", self._on_ack)
+        for subject in self._request_subjects:
+            self._subscriptions.append(await self._subscribe(subject, subjects.QUEUE_GROUP, self._on_request))
+
+    async def stop(self) -> None:
+        """Take no more requests; those already received are still stored."""
+        for subscription in self._subscriptions:
+            await subscription.drain()  # type: ignore[no-untyped-call]
+        self._subscriptions.clear()
+
+    async def _subscribe(self, subject: str, queue: str, callback: Callable[[Msg], object]) -> Subscription:
+        return await self._client.subscribe(
+            subject,
+            queue=queue,
+            cb=callback,  # type: ignore[arg-type]
+            pending_msgs_limit=65536,
+            pending_bytes_limit=256 * 1024**2,
+        )
+
+    async def _on_request(self, message: Msg) -> None:
+        """Check one request and publish it as a job."""
+        reply = message.reply
+        if reply and not subjects.is_reply_inbox(reply):
+            # Answering there would make this worker write where the caller may not.
+            self.refused += 1
+            log.warning("request.refused", reason="reply subject is not an inbox", reply=reply[:64])
+            return
+        try:
+            await self._store(self._check(message.data, message.headers, reply), message)
+        except InferenceServiceError as error:
+            await self._refuse(message, error)
+        except Exception:
+            log.exception("request.failed")
+            await self._refuse(message, InternalError("The request could not be checked"))
+
+    async def _refuse(self, message: Msg, error: InferenceServiceError) -> None:
+        self.refused += 1
+        req_id, stream = codec.label_of(message.data)
+        await send_error(self._client, message.reply, req_id, error, stream=stream)
+
+    async def _answer(self, job: Job, error: InferenceServiceError) -> None:
+        self.refused += 1
+        await send_error(self._client, job.reply, job.req_id, error, stream=job.stream)
+
+    async def _store(self, job: Job, message: Msg) -> None:
+        headers = to_headers(job)
+        size = h.headers_size(headers)
+        if size > h.JOB_HEADERS_LIMIT:
+            raise BadRequestError(f"req_id, trace and inbox take {size} bytes; at most {h.JOB_HEADERS_LIMIT}")
+        if len(self._unacked) >= UNACKED_LIMIT:
+            raise BusUnavailableError(f"{UNACKED_LIMIT} requests wait for JetStream already", may_run=False)
+        now = time.monotonic()
+        accept = message.headers is not None and message.headers.get(h.ACCEPT) == "1"
+        inbox = f"{self._ack_inbox}.{next(self._numbers)}"
+        self._unacked[inbox] = _Unacked(job, accept, message.data, headers, now, next_send=now + RESEND_AFTER_S[0])
+        await publish(self._client, self._job_subject, message.data, headers, inbox)
+
+    async def _on_ack(self, message: Msg) -> None:
+        """JetStream stored the job, refused it, or was not there (then the sweeper sends again)."""
+        if not message.data:
+            return
+        waiting = self._unacked.pop(message.subject, None)
+        if waiting is None:
+            return
+        ack = self._decode_ack(message.data)
+        job = waiting.job
+        if ack.error is not None:
+            await self._answer(job, _refusal(ack.error))
+            return
+        self.accepted += 1
+        deadline = waiting.since + job.budget_ms / 1000
+        if not ack.duplicate:
+            self._stored[ack.seq] = _Stored(job, deadline)
+            self._seq_of[job.job_id] = ack.seq
+        if waiting.accept and job.reply:
+            await self._send_accepted(job, ack.seq)
+
+    async def _send_accepted(self, job: Job, seq: int) -> None:
+        headers = {h.STATUS: "accepted", h.JOB: job.job_id}
+        await publish(self._client, job.reply, codec.encode(Accepted(job.req_id, job.job_id, seq)), headers)
+
+    async def run(self) -> None:
+        """Look after what was published and what was stored, for as long as the worker lives."""
+        next_watch = time.monotonic() + WATCH_S
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now = time.monotonic()
+            if self._unacked:
+                await self._resend(now)
+            if self._stored and now >= next_watch:
+                next_watch = now + WATCH_S
+                await self._answer_expired(now)
+
+    async def _resend(self, now: float) -> None:
+        """Publish again, with the same message id, what JetStream has not acknowledged; give up in time."""
+        for inbox, waiting in list(self._unacked.items()):
+            job = waiting.job
+            patience = min(PUBLISH_PATIENCE_S, job.budget_ms / 1000)
+            if now >= waiting.since + patience:
+                del self._unacked[inbox]
+                await self._answer(job, BusUnavailableError(f"JetStream was silent for {patience:.0f} s", may_run=True))
+            elif now >= waiting.next_send:
+                waiting.next_send = now + RESEND_AFTER_S[min(waiting.sends, len(RESEND_AFTER_S) - 1)]
+                waiting.sends += 1
+                await publish(self._client, self._job_subject, waiting.payload, waiting.headers, inbox)
+
+    async def _answer_expired(self, now: float) -> None:
+        """Forget what is answered; answer what nobody answered by its deadline."""
+        try:
+            state = (await api(self._client, f"STREAM.INFO.{self._stream}"))["state"]
+        except (BusUnavailableError, JetStreamError) as error:
+            log.warning("ingress.watch", problem=str(error))
+            return
+        for seq, stored in list(self._stored.items()):
+            if seq < state["first_seq"]:
+                self._forget(seq)
+            elif now >= stored.deadline + GRACE_S:
+                self._forget(seq)
+                await self._end_unanswered(seq, stored.job, deadline_error(stored.job))
+
+    async def cancel(self, job_id: str) -> None:
+        """Delete a job that no worker has been given yet, and answer it 499."""
+        seq = self._seq_of.get(job_id)
+        if seq is None:
+            return
+        stored = self._stored[seq]
+        info = await api(self._client, f"CONSUMER.INFO.{self._stream}.{self._consumer}")
+        if info["delivered"]["stream_seq"] < seq:
+            self._forget(seq)
+            await self._end_unanswered(seq, stored.job, JobCancelledError("Cancelled before it ran"))
+
+    async def _end_unanswered(self, seq: int, job: Job, error: InferenceServiceError) -> None:
+        """A delete that succeeds means nobody has answered; "not found" means somebody has."""
+        try:
+            await api(self._client, f"STREAM.MSG.DELETE.{self._stream}", {"seq": seq, "no_erase": True})
+        except JetStreamError:
+            return
+        await self._answer(job, error)
+
+    def _forget(self, seq: int) -> None:
+        stored = self._stored.pop(seq)
+        self._seq_of.pop(stored.job.job_id, None)
+
+
+def deadline_error(job: Job) -> DeadlineExceededError:
+    """The 408 of one job."""
+    return DeadlineExceededError(f"No answer within {job.budget_ms} ms", deadline_ms=job.budget_ms)
+
+
+def _refusal(error: dict[str, object]) -> InferenceServiceError:
+    """What a PubAck's error means to the caller."""
+    if error.get("err_code") == MESSAGES_EXCEEDED:
+        return QueueFullError("The model's queue is full")
+    return BusUnavailableError(f"JetStream refused the request: {error.get('description')}", may_run=False)

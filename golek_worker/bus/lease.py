@@ -1,0 +1,112 @@
+"""How long is a delivered job ours?
+
+A lease is a delivered, un-acked job. It is renewed every 2 s while its engine makes progress, and ends in exactly one
+of ack, nak or term. Not renewed for `ACK_WAIT_S`, the job goes to another replica.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from golek_client.connection import publish
+from golek_worker.bus.jetstream import JetStreamError, api
+from golek_worker.bus.streams import ACK_WAIT_S
+from golek_worker.job import Job, from_headers
+
+RENEW_S = 2.0
+SAFE_S = ACK_WAIT_S - 1.0
+"""A final may be published without asking while the last renewal is younger than this."""
+DEADLINE_GRACE_S = 0.9
+"""The ingress answers for the worker 1 s after the deadline."""
+TICK_S = 0.1
+
+
+class Lease:
+    """One delivered job."""
+
+    def __init__(self, client: Client, message: Msg) -> None:
+        """Raises KeyError, IndexError or ValueError when the message is not a job that an ingress wrote."""
+        self._client = client
+        self._ack_subject = message.reply
+        self.payload = message.data
+        # $JS.ACK[.<domain>.<account>].<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<ns>.<pending>
+        fields = message.reply.split(".")
+        first = 2 if len(fields) == 9 else 4
+        self.stream = fields[first]
+        self.num_delivered = int(fields[first + 2])
+        self.seq = int(fields[first + 3])
+        self.stored_at = int(fields[first + 5]) / 1e9
+        self.num_pending = int(fields[first + 6])
+        self.leased_at = time.monotonic()
+        self.renewed_at = self.leased_at
+        self.job: Job = from_headers(message.headers or {})
+        waited = max(0.0, time.time() - self.stored_at)
+        self.queue_ms = round(waited * 1000)
+        self.deadline = self.leased_at + self.job.budget_ms / 1000 - waited
+        """Monotonic time after which the answer is of no use."""
+
+    async def ack(self) -> None:
+        """The job is answered; it leaves the queue."""
+        await self._end(b"+ACK")
+
+    async def term(self) -> None:
+        """The job ended in an error; it leaves the queue."""
+        await self._end(b"+TERM")
+
+    async def nak(self, delay_s: float = 0.0) -> None:
+        """The job must run again, after `delay_s`."""
+        await self._end(b'-NAK {"delay": %d}' % int(delay_s * 1e9) if delay_s else b"-NAK")
+
+    async def renew(self) -> None:
+        """Keep the job for another ACK_WAIT_S."""
+        self.renewed_at = time.monotonic()
+        await publish(self._client, self._ack_subject, b"+WPI")
+
+    async def is_mine(self) -> bool:
+        """True while nobody else can have answered: renewed lately and in time, or still in the stream."""
+        now = time.monotonic()
+        if now - self.renewed_at < SAFE_S and now < self.deadline + DEADLINE_GRACE_S:
+            return True
+        try:
+            await api(self._client, f"STREAM.MSG.GET.{self.stream}", {"seq": self.seq})
+        except JetStreamError:
+            return False
+        return True
+
+    async def _end(self, verdict: bytes) -> None:
+        await publish(self._client, self._ack_subject, verdict)
+
+
+class LeaseKeeper:
+    """Renews all leases of a worker, and tells when a deadline has come."""
+
+    def __init__(self, may_renew: Callable[[], bool]) -> None:
+        self._may_renew = may_renew
+        self._leases: dict[Lease, Callable[[], None] | None] = {}
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    def hold(self, lease: Lease, on_deadline: Callable[[], None]) -> None:
+        """Keep `lease` until `drop`; call `on_deadline` once when its deadline comes."""
+        self._leases[lease] = on_deadline
+
+    def drop(self, lease: Lease) -> None:
+        """The lease has ended."""
+        self._leases.pop(lease, None)
+
+    async def run(self) -> None:
+        """Renew and watch deadlines, for as long as the worker lives."""
+        while True:
+            await asyncio.sleep(TICK_S if self._leases else TICK_S * 5)
+            now = time.monotonic()
+            renewing = self._may_renew()
+            for lease, on_deadline in list(self._leases.items()):
+                if on_deadline is not None and now >= lease.deadline:
+                    self._leases[lease] = None
+                    on_deadline()
+                if renewing and now - lease.renewed_at >= RENEW_S:
+                    await lease.renew()

@@ -1,0 +1,104 @@
+"""What does a worker send to the caller's inbox?
+
+A final message exactly once; before it chunks, for those who stream. Every message passes `publish`, which checks its
+size.
+"""
+
+import time
+
+from nats.aio.client import Client
+
+from golek_client.connection import publish
+from golek_wire import codec
+from golek_wire import headers as h
+from golek_wire.errors import STATUS, InferenceServiceError, to_reply
+from golek_wire.replies import Chunk, InferenceReply
+from golek_worker.job import Job
+
+PROBE_EVERY = 10
+"""Every so many chunks carry the worker's reply subject: the server answers 503 when the inbox has no interest."""
+
+_FINAL = {h.FINAL: "1"}
+
+
+async def send_error(
+    client: Client, inbox: str, req_id: str, error: InferenceServiceError, *, stream: bool, also_to: str | None = None
+) -> None:
+    """The one error message of a request, with its headers; it ends a stream as a final message does."""
+    body = codec.encode(to_reply(error, req_id))
+    headers = error_headers(error)
+    if inbox:
+        await publish(client, inbox, body, headers | _FINAL if stream else headers)
+        if stream:
+            await publish(client, inbox, b"")
+    if also_to:
+        await publish(client, also_to, body, headers)
+
+
+def error_headers(error: InferenceServiceError) -> dict[str, str]:
+    """The headers of an error message: the code as NATS micro (ADR-32) writes it."""
+    text = " ".join(error.message.split())[:512]
+    return {h.ERROR_CODE: str(STATUS[error.code].nats), h.ERROR: f"{error.code}: {text}"}
+
+
+class ReplyStream:
+    """The text of one attempt, on its way to one inbox.
+
+    The first piece goes out at once; later ones are gathered for at most `gather_s`: when `flush_at` comes, the caller
+    must `flush`, so that no text waits across a pause of the model.
+    """
+
+    def __init__(self, client: Client, job: Job, attempt: int, gather_s: float, probe: str) -> None:
+        self._client = client
+        self._inbox = job.reply
+        self._req_id = job.req_id
+        self._headers = {h.ATTEMPT: str(attempt)}
+        self._gather_s = gather_s
+        self._probe = probe
+        self._seq = 0
+        self._last_sent = 0.0
+        self._held: list[str] = []
+        self.flush_at: float | None = None
+        """Monotonic time by which held text must be sent; None when nothing is held."""
+
+    async def write(self, delta: str) -> None:
+        """Send `delta`, now or gathered with what follows."""
+        if self._gather_s == 0:
+            await self._send(delta)
+            return
+        now = time.monotonic()
+        if not self._held and now - self._last_sent >= self._gather_s:
+            self._last_sent = now
+            await self._send(delta)
+            return
+        self._held.append(delta)
+        if self.flush_at is None:
+            self.flush_at = self._last_sent + self._gather_s
+        elif now >= self.flush_at:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Send what is held."""
+        if self._held:
+            text = "".join(self._held)
+            self._held.clear()
+            self.flush_at = None
+            self._last_sent = time.monotonic()
+            await self._send(text)
+
+    async def _send(self, delta: str) -> None:
+        seq = self._seq
+        self._seq = seq + 1
+        probe = self._probe if seq % PROBE_EVERY == PROBE_EVERY - 1 else ""
+        await publish(self._client, self._inbox, codec.encode(Chunk(self._req_id, delta, seq)), self._headers, probe)
+
+
+async def send_final(client: Client, job: Job, reply: InferenceReply, also_to: str | None = None) -> None:
+    """The whole answer: to the inbox, closed by an empty message when streaming, and to `also_to`."""
+    body = codec.encode(reply)
+    if job.reply:
+        await publish(client, job.reply, body, _FINAL if job.stream else None)
+        if job.stream:
+            await publish(client, job.reply, b"")
+    if also_to:
+        await publish(client, also_to, body)

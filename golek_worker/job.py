@@ -1,0 +1,68 @@
+"""What is a job, and how does it travel from ingress to worker?
+
+A job is one admitted request. Its payload is stored byte for byte; everything the ingress decided lies in headers from
+a fixed list, so that a worker parses nothing twice and trusts nothing a caller wrote.
+"""
+
+from typing import Any
+
+from msgspec import Struct
+
+from golek_wire import headers as h
+
+ANONYMOUS = "anonymous"
+BROOM_S = 60
+"""The server sweeps a job this long after its deadline: the broom, not the judge, since nobody could answer then."""
+
+
+class Job(Struct, frozen=True):
+    """One admitted request, without its payload."""
+
+    job_id: str
+    req_id: str
+    reply: str
+    """The caller's inbox; empty when nobody waits."""
+    stream: bool
+    principal: str
+    seed: int
+    budget_ms: int
+    """Time left at acceptance; the deadline is the stored message's timestamp plus this."""
+    msg_id: str
+    """JetStream drops a second message of the same id."""
+    trace: dict[str, str]
+    """traceparent and tracestate, as they came."""
+
+
+def to_headers(job: Job) -> dict[str, str]:
+    """The headers of the job's message."""
+    headers = {
+        h.MSG_ID: job.msg_id,
+        h.TTL: f"{job.budget_ms // 1000 + BROOM_S}s",
+        h.JOB: job.job_id,
+        h.STREAM: "1" if job.stream else "0",
+        h.PRINCIPAL: job.principal,
+        h.SEED: str(job.seed),
+        h.BUDGET_MS: str(job.budget_ms),
+    }
+    if job.reply:
+        headers[h.REPLY] = job.reply
+    if job.req_id:
+        headers[h.REQ_ID] = job.req_id
+    if job.trace:
+        headers.update(job.trace)
+    return headers
+
+
+def from_headers(headers: dict[str, Any]) -> Job:
+    """The job in a message's headers. Raises KeyError or ValueError when an ingress did not write them."""
+    return Job(
+        job_id=headers[h.JOB],
+        req_id=headers.get(h.REQ_ID, ""),
+        reply=headers.get(h.REPLY, ""),
+        stream=headers[h.STREAM] == "1",
+        principal=headers[h.PRINCIPAL],
+        seed=int(headers[h.SEED]),
+        budget_ms=int(headers[h.BUDGET_MS]),
+        msg_id=headers[h.MSG_ID],
+        trace={key: headers[key] for key in (h.TRACEPARENT, h.TRACESTATE) if key in headers},
+    )

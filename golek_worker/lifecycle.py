@@ -1,0 +1,244 @@
+"""How are the workers of this machine started, stopped and listed?
+
+Each replica is a process of its own session; what is known of it lies in its run file. Starting waits until the replica
+says that it is online and shows what happens meanwhile.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from golek_worker import check, process, runfile, settings
+from golek_worker.bus import embedded
+from golek_worker.process import ProcessId
+from golek_worker.runfile import RunState
+from golek_worker.settings import Settings
+
+WORKER_MODULE = "golek_worker.worker"
+ENVS = Path("envs")
+POLL_S = 0.02
+REMIND_S = 15.0
+"""A replica that loads for long is mentioned this often."""
+KILL_AFTER_DRAIN_S = 2.0
+
+Say = Callable[[str], None]
+
+
+class StartError(Exception):
+    """A deployment could not be started; the message is all there is to say."""
+
+
+async def start(
+    deployment: str, replicas: int = 1, *, module: str = WORKER_MODULE, envs: Path = ENVS, say: Say = print
+) -> list[RunState]:
+    """Start what does not run yet of replicas 1 to `replicas`, and wait until all are online.
+
+    Raises StartError: wrong settings (all of them), no broker, or replicas that failed, with the cause each one gave.
+    Interrupted, it leaves the replicas running.
+    """
+    file = settings.env_file(deployment, envs)
+    if wrong := await check.problems(file):
+        raise StartError("\n".join(wrong))
+    loaded = settings.load(file)
+    await ensure_broker(loaded.nats_url, loaded.data, say)
+    with _start_lock(loaded.data):
+        launched = [_launch(deployment, replica, loaded, module, say) for replica in range(1, replicas + 1)]
+    waiting = [one for one in launched if one is not None]
+    try:
+        failures = await _wait_online(waiting, loaded.data, say)
+    except asyncio.CancelledError:
+        say(f"left running; `make list-workers` shows how far it is, `make stop WORKER={deployment}` stops it")
+        raise
+    finally:
+        for one in waiting:
+            one.let_go()
+    if failures:
+        raise StartError("\n".join(failures))
+    states = (runfile.read(loaded.data, deployment, replica) for replica in range(1, replicas + 1))
+    return [state for state in states if state is not None]
+
+
+async def ensure_broker(url: str, data: Path, say: Say = print) -> embedded.Ensured:
+    """The broker at `url`, started when it may be. Raises StartError."""
+    try:
+        ensured = await embedded.ensure(url, data)
+    except embedded.BrokerError as error:
+        raise StartError(str(error)) from error
+    said = f"started in {ensured.seconds:.2f} s" if ensured.started else "answers"
+    say(f"broker {ensured.url} {said}")
+    return ensured
+
+
+def stop(deployment: str | None = None, *, envs: Path = ENVS, say: Say = print) -> None:
+    """Stop a deployment's replicas; without a name all workers, and then the broker.
+
+    Each gets SIGTERM and its DRAIN_S to finish its jobs, then SIGKILL.
+    """
+    stopped = False
+    for data in _data_folders(envs):
+        states = [state for state in runfile.read_all(data) if deployment in (None, state.deployment)]
+        stopped |= _stop_workers(data, states, envs, say)
+    if not stopped:
+        say(f"no worker of {deployment} runs" if deployment else "no worker runs")
+    if deployment is None:
+        stop_brokers(envs=envs, say=say)
+
+
+def stop_brokers(*, envs: Path = ENVS, say: Say = print) -> None:
+    """Stop the broker that was started here."""
+    stopped = [broker for data in _data_folders(envs) if (broker := embedded.stop(data)) is not None]
+    for broker in stopped:
+        say(f"broker {broker.url} stopped")
+    if not stopped:
+        say("no broker of ours runs")
+
+
+def find_state(deployment: str, *, envs: Path = ENVS) -> RunState | None:
+    """The first replica of `deployment` that runs."""
+    for data in _data_folders(envs):
+        for state in runfile.read_all(data):
+            if state.deployment == deployment and runfile.alive(state):
+                return state
+    return None
+
+
+class _Launched:
+    """A replica that is on its way: started by us, or by somebody before."""
+
+    def __init__(self, state: RunState, log: Path, log_begin: int, child: "subprocess.Popen[bytes] | None") -> None:
+        self.deployment, self.replica = state.deployment, state.replica
+        self.name = f"{state.deployment}-{state.replica}"
+        self.log, self.log_begin = log, log_begin
+        self.id = ProcessId(state.pid, state.created)
+        self.child = child
+        self.shown: str | None = None
+
+    def has_ended(self) -> bool:
+        return self.child.poll() is not None if self.child else not process.is_running(self.id)
+
+    def exit_code(self) -> str:
+        return f" with code {self.child.returncode}" if self.child else ""
+
+    def let_go(self) -> None:
+        if self.child is not None and self.child.poll() is None:
+            process.leave_running(self.child)
+
+
+def _launch(deployment: str, replica: int, loaded: Settings, module: str, say: Say) -> _Launched | None:
+    """Start one replica; None when it is online already."""
+    data, log = loaded.data, loaded.data / "logs" / f"{deployment}-{replica}.log"
+    known = runfile.read(data, deployment, replica)
+    if known is not None and known.state == "failed":
+        process.terminate(ProcessId(known.pid, known.created))
+        process.wait_or_kill(ProcessId(known.pid, known.created), KILL_AFTER_DRAIN_S)
+    elif known is not None and runfile.alive(known):
+        say(f"{deployment}-{replica} runs already ({known.state}, pid {known.pid})")
+        return None if known.state == "online" else _Launched(known, log, process.size_of(log), None)
+    runfile.remove(data, deployment, replica)
+    log_begin = process.size_of(log)
+    command = [sys.executable, "-m", module, deployment, "--replica", str(replica)]
+    child = process.spawn(command, log)
+    born = process.identify(child.pid)
+    state = RunState(
+        worker_id=runfile.worker_id(deployment, replica),
+        deployment=deployment,
+        replica=replica,
+        pid=born.pid,
+        created=born.created,
+        model_name=loaded.model_name,
+        nats_url=loaded.nats_url,
+        log=str(log),
+    )
+    runfile.write_first(data, state)
+    return _Launched(state, log, log_begin, child)
+
+
+async def _wait_online(launched: list[_Launched], data: Path, say: Say) -> list[str]:
+    """Wait until each is online or has failed; what the failed ones say. Loading may take minutes, so no limit."""
+    began = time.monotonic()
+    remind_at = began + REMIND_S
+    waiting, failures = list(launched), []
+    while waiting:
+        for one in list(waiting):
+            ended = one.has_ended()  # before reading: what it wrote last is then in the file
+            state = runfile.read(data, one.deployment, one.replica)
+            if state is not None and state.state not in (one.shown, "failed"):
+                one.shown = state.state
+                say(f"{one.name} {state.state} after {time.monotonic() - began:.1f} s")
+            if ended or (state is not None and state.state == "failed"):
+                failures.append(_failure(one, state, ended))
+                if state is not None and state.state != "failed":
+                    runfile.remove(data, one.deployment, one.replica)
+                waiting.remove(one)
+            elif state is not None and state.state == "online":
+                waiting.remove(one)
+        if waiting and time.monotonic() >= remind_at:
+            remind_at += REMIND_S
+            names = ", ".join(f"{one.name} ({one.shown})" for one in waiting)
+            seconds = time.monotonic() - began
+            say(f"{seconds:.0f} s: waiting for {names}; log: {waiting[0].log}; Ctrl-C leaves it running")
+        if waiting:
+            await asyncio.sleep(POLL_S)
+    return failures
+
+
+def _failure(one: _Launched, state: RunState | None, ended: bool) -> str:
+    """Why a replica is not online: its own word, and the end of its log."""
+    problem = state.problem if state is not None else None
+    said = problem or (f"ended{one.exit_code()} before it was online" if ended else "failed")
+    tail = process.last_lines(one.log, 15, one.log_begin)
+    lines = "\n".join(f"  | {line}" for line in tail.splitlines())
+    return f"{one.name} did not start: {said}" + (
+        f"\nthe end of {one.log}:\n{lines}" if lines else f" (log: {one.log})"
+    )
+
+
+def _stop_workers(data: Path, states: list[RunState], envs: Path, say: Say) -> bool:
+    """Stop the replicas of `states` side by side, and forget those that are gone. True when one ran."""
+    alive = [state for state in states if runfile.alive(state)]
+    for state in alive:
+        process.terminate(ProcessId(state.pid, state.created))
+        say(f"{state.deployment}-{state.replica} is told to stop")
+    began = time.monotonic()
+    for state in alive:
+        patience = _drain_s(state.deployment, envs) + KILL_AFTER_DRAIN_S - (time.monotonic() - began)
+        willing = process.wait_or_kill(ProcessId(state.pid, state.created), max(0.0, patience))
+        seconds = time.monotonic() - began
+        name = f"{state.deployment}-{state.replica}"
+        say(
+            f"{name} stopped after {seconds:.1f} s" if willing else f"{name} killed: it did not stop in {seconds:.0f} s"
+        )
+    for state in states:
+        runfile.remove(data, state.deployment, state.replica)
+    return bool(alive)
+
+
+def _drain_s(deployment: str, envs: Path) -> float:
+    try:
+        return settings.load(settings.env_file(deployment, envs)).drain_s
+    except settings.SettingsError:  # a file that was changed after the start must not keep the worker alive
+        return Settings(model_name=deployment).drain_s
+
+
+def _data_folders(envs: Path) -> list[Path]:
+    """GOLEK_DATA of every deployment that can be read, and the default."""
+    folders = {Settings(model_name="any").data}
+    for file in envs.glob("worker.*.env"):
+        with contextlib.suppress(settings.SettingsError):
+            folders.add(settings.load(file).data)
+    return sorted(folders)
+
+
+@contextlib.contextmanager
+def _start_lock(data: Path) -> Iterator[None]:
+    """One start at a time looks for what runs and starts the rest."""
+    path = data / "run" / "start.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

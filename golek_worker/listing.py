@@ -1,0 +1,57 @@
+"""Which deployments are there, and what runs of each?"""
+
+from pathlib import Path
+
+from msgspec import Struct
+
+from golek_worker import runfile, settings
+from golek_worker.lifecycle import ENVS
+from golek_worker.runfile import RunState
+
+COLUMNS = ("NAME", "MODEL", "ENGINE", "RUNNING", "SUBJECT")
+
+
+class Deployment(Struct, frozen=True):
+    """One `envs/worker.<name>.env`."""
+
+    name: str
+    model: str = ""
+    engine: str = ""
+    running: str = "-"
+    """State of each replica: `#1 online, #2 loading`."""
+    subject: str = ""
+    problem: str = ""
+    """Why its settings cannot be read."""
+
+
+def deployments(envs: Path = ENVS) -> list[Deployment]:
+    """All deployments by name."""
+    files = {file.name.removeprefix("worker.").removesuffix(".env"): file for file in envs.glob("worker.*.env")}
+    return [_deployment(name, file) for name, file in sorted(files.items()) if name != "example"]
+
+
+def table(rows: list[Deployment]) -> str:
+    """`rows` as text in columns."""
+    if not rows:
+        return "no deployments; copy envs/worker.example.env to envs/worker.<name>.env"
+    cells = [COLUMNS, *((row.name, row.model, row.engine, row.running, row.subject) for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+    return "\n".join([*lines, *(f"{row.name}: {row.problem}" for row in rows if row.problem)])
+
+
+def _deployment(name: str, file: Path) -> Deployment:
+    try:
+        loaded = settings.load(file)
+    except settings.SettingsError as error:
+        wrong = f"{len(error.mistakes)} mistakes" if len(error.mistakes) > 1 else error.mistakes[0]
+        return Deployment(name, problem=f"{wrong}; `golek worker check {name}` says more")
+    states = [state for state in runfile.read_all(loaded.data) if state.deployment == name]
+    running = ", ".join(f"#{state.replica} {_word(state)}" for state in states)
+    return Deployment(name, loaded.model_name, loaded.engine, running or "-", " ".join(loaded.request_subjects))
+
+
+def _word(state: RunState) -> str:
+    if state.state == "failed" or runfile.alive(state):
+        return state.state
+    return f"gone (was {state.state})"

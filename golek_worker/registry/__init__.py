@@ -1,0 +1,1 @@
+"""Which file does a model come from?"""

@@ -1,0 +1,145 @@
+"""What does this worker say of itself?
+
+Health, heartbeat, load report, the fleet's record and NATS micro's answers, all from the same few parts.
+"""
+
+import itertools
+import time
+import uuid
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from msgspec import Struct
+
+from golek_wire import subjects
+from golek_wire.signals import Health, LoadReport, ModelInfo, ModelRecord, WorkerStatus, load_level
+from golek_worker.bus.endpoints import ServiceCounts, ServiceIdentity
+from golek_worker.engine.host import EngineHost
+from golek_worker.serving import Serving
+from golek_worker.settings import Settings
+
+VERSION = version("golek")
+
+
+class Identity(Struct, frozen=True):
+    """Which replica this is."""
+
+    deployment: str
+    replica: int
+    worker_id: str
+    incarnation: str = uuid.uuid4().hex[:12]
+    started_at: float = time.time()
+
+
+class Status:
+    """The worker as others see it."""
+
+    def __init__(self, identity: Identity, settings: Settings, host: EngineHost, serving: Serving, digest: str) -> None:
+        self._identity = identity
+        self._settings = settings
+        self._host = host
+        self._serving = serving
+        self._digest = digest
+        self._reports = itertools.count(1)
+        self.draining = False
+
+    @property
+    def state(self) -> WorkerStatus:
+        if self.draining:
+            return "draining"
+        if self._host.stalled:
+            return "stalled"
+        if self._host.serving:
+            return "online"
+        return "loading"
+
+    @property
+    def endpoint(self) -> str:
+        """The address replica 1 advertises; the others serve no HTTP."""
+        return self._settings.endpoint if self._identity.replica == 1 else ""
+
+    def health(self) -> Health:
+        """The answer on `models.<model>.health`, and the heartbeat."""
+        ready = self._host.ready
+        return Health(
+            model_name=self._settings.model_name,
+            status=self.state,
+            last_activity=_rfc3339(self._serving.last_activity),
+            capabilities=ready.capabilities if ready is not None else [],
+            endpoint=self.endpoint,
+            nats_topic=self._settings.request_subjects[0],
+            version=VERSION,
+            model_info=ready.info if ready is not None else ModelInfo(),
+            worker_id=self._identity.worker_id,
+            engine=self._settings.engine,
+            device=ready.device if ready is not None else "",
+            slots=self._settings.worker_concurrency,
+            active=self._serving.active,
+            last_token_age_ms=round(self._host.progress_age_s * 1000) if ready is not None else None,
+            monitor_subject=subjects.load_report(self._settings.token),
+            problem=self._host.problem,
+        )
+
+    def load_report(self, pending: int) -> LoadReport:
+        """This replica's part and the model's queue."""
+        active, capacity = self._serving.active, self._settings.queue_capacity
+        return LoadReport(
+            model_name=self._settings.model_name,
+            pending_messages=pending,
+            active_processing=active,
+            timestamp=_rfc3339(time.time()),
+            worker_count=self._settings.worker_concurrency,
+            queue_capacity=capacity,
+            status=load_level(pending, active, capacity, stalled=self._host.stalled),
+            worker_id=self._identity.worker_id,
+            seq=next(self._reports),
+            incarnation=self._identity.incarnation,
+            last_token_age_ms=round(self._host.progress_age_s * 1000),
+            utilization=round((pending + active) / capacity, 4),
+        )
+
+    def record(self) -> ModelRecord:
+        """The model's entry in GOLEK_MODELS."""
+        ready = self._host.ready
+        return ModelRecord(
+            name=self._settings.model_name,
+            kinds=["inference"],
+            state=self.state,
+            deployment=self._identity.deployment,
+            last_seen=_rfc3339(time.time()),
+            context_size=ready.ctx_size if ready is not None else 0,
+            digest=self._digest,
+        )
+
+    def micro_identity(self) -> ServiceIdentity:
+        """Who answers on `$SRV`."""
+        return ServiceIdentity(
+            id=self._identity.incarnation,
+            version=VERSION,
+            description=f"Golek worker {self._identity.worker_id} serving {self._settings.model_name}",
+            started=_rfc3339(self._identity.started_at),
+            endpoint_subject=self._settings.request_subjects[0],
+        )
+
+    def micro_metadata(self) -> dict[str, str]:
+        """What `nats micro info` shows of the model."""
+        health = self.health()
+        return {
+            "model": health.model_name,
+            "worker_id": health.worker_id,
+            "status": health.status,
+            "engine": health.engine,
+            "device": health.device,
+            "quantization": health.model_info.quantization,
+            "context_size": str(health.model_info.context_size),
+            "slots": str(health.slots),
+        }
+
+    def micro_counts(self) -> ServiceCounts:
+        """The figures of `nats micro stats`."""
+        serving = self._serving
+        return ServiceCounts(serving.answered + serving.errors, serving.errors, serving.busy_ns, serving.last_error)
+
+
+def _rfc3339(epoch_s: float) -> str:
+    return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

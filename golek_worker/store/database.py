@@ -1,0 +1,91 @@
+"""How is a request log opened?
+
+For writing through aiosqlite: WAL, so that readers and the replicas of one model share the file, and brought to the
+newest version first. For reading without ever changing the file.
+"""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import aiosqlite
+
+from golek_worker.store.sql import migrations
+
+BUSY_S = 5.0
+"""How long a statement waits for another process's lock."""
+
+
+class StoreError(Exception):
+    """The request log cannot be opened."""
+
+
+async def open_for_writing(path: Path) -> aiosqlite.Connection:
+    """A connection in autocommit mode to the log at `path`, made and migrated when necessary.
+
+    Several processes may do this at once. Raises StoreError naming path and cause.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = await aiosqlite.connect(path, timeout=BUSY_S, isolation_level=None)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"{path}: {error}") from error
+    try:
+        await _enter_wal(connection)
+        await connection.execute_fetchall("PRAGMA synchronous = NORMAL")
+        await _migrate(connection)
+    except (StoreError, sqlite3.Error) as error:
+        await connection.close()
+        raise StoreError(f"{path}: {error}") from error
+    return connection
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """A read-only connection; rows are sqlite3.Row. Raises StoreError when there is no log."""
+    if not path.is_file():
+        raise StoreError(f"{path}: no such file; a worker makes it when it starts")
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+async def _enter_wal(connection: aiosqlite.Connection) -> None:
+    """Changing the journal mode needs the file alone and does not honour the busy timeout, hence the loop."""
+    async with asyncio.timeout(2 * BUSY_S):
+        while True:
+            try:
+                await connection.execute_fetchall("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+                await asyncio.sleep(0.01)
+            else:
+                return
+
+
+async def _migrate(connection: aiosqlite.Connection) -> None:
+    """Bring the file to the newest version. BEGIN IMMEDIATE lets one process do it while others wait."""
+    newest = max(migrations())
+    version = await _version(connection)
+    if version > newest:
+        raise StoreError(f"written by a newer Golek (version {version}, this one knows {newest})")
+    if version == newest:
+        return
+    await connection.execute_fetchall("BEGIN IMMEDIATE")
+    try:
+        version = await _version(connection)
+        for number, statements in migrations().items():
+            if number > version:
+                for statement in statements:
+                    await connection.execute_fetchall(statement)
+        # A PRAGMA takes no parameters; `newest` is a number from a file name of ours.
+        await connection.execute_fetchall(f"PRAGMA user_version = {newest:d}")
+        await connection.execute_fetchall("COMMIT")
+    except BaseException:
+        await connection.rollback()
+        raise
+
+
+async def _version(connection: aiosqlite.Connection) -> int:
+    rows = list(await connection.execute_fetchall("PRAGMA user_version"))
+    return int(rows[0][0])

@@ -1,0 +1,80 @@
+"""What does the log keep of a job, and how is it read back?"""
+
+import hashlib
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from golek_worker.store.database import open_for_reading
+from golek_worker.store.sql import queries
+
+AuditBody = Literal["full", "hash", "none"]
+
+
+class RequestRow(Struct, frozen=True, kw_only=True, array_like=True):
+    """One job as it ended. The order of the fields is the order in `insert_requests`."""
+
+    ts: float
+    """End of the job, seconds since 1970."""
+    req_id: str
+    """The caller's label."""
+    job_id: str
+    kind: str = "inference"
+    principal: str = "anonymous"
+    status: str = "ok"
+    """`ok`, or the error's code as it travelled: `CANCELLED`, `DEADLINE_EXCEEDED`, …"""
+    raw_input: str | None = None
+    """What the caller sent."""
+    formatted_input: str | None = None
+    """What the model read, after the template."""
+    output: str | None = None
+    input_sha256: str | None = None
+    tokens_in: int = 0
+    tokens_out: int = 0
+    finish_reason: str | None = None
+    dur_ms: float = 0.0
+    """From the lease to the last token."""
+    ttft_ms: float | None = None
+    """From the lease to the first token; None when there was none."""
+    queue_ms: float | None = None
+    """From acceptance to the lease."""
+    attempt: int = 1
+    stream: bool = False
+    seed: int | None = None
+    error: str | None = None
+    """The error's message."""
+
+
+def audited(row: RequestRow, audit: AuditBody) -> RequestRow:
+    """`row` as GOLEK_AUDIT_BODY lets it be kept.
+
+    `full`: the texts and the SHA-256 of the input; `hash`: only the SHA-256; `none`: neither.
+    """
+    if audit == "none":
+        return _without_bodies(row, None)
+    digest = hashlib.sha256((row.raw_input or "").encode("utf-8", "surrogatepass")).hexdigest()
+    if audit == "hash":
+        return _without_bodies(row, digest)
+    return msgspec.structs.replace(row, input_sha256=digest)
+
+
+def recent_requests(path: Path, limit: int, worker_id: str | None = None) -> list[dict[str, Any]]:
+    """The newest rows first, each as column: value. Raises StoreError when there is no log."""
+    return _read(path, "recent_requests", limit, worker_id)
+
+
+def recent_events(path: Path, limit: int, worker_id: str | None = None) -> list[dict[str, Any]]:
+    """The newest events first, each as column: value. Raises StoreError when there is no log."""
+    return _read(path, "recent_events", limit, worker_id)
+
+
+def _without_bodies(row: RequestRow, digest: str | None) -> RequestRow:
+    return msgspec.structs.replace(row, raw_input=None, formatted_input=None, output=None, input_sha256=digest)
+
+
+def _read(path: Path, query: str, limit: int, worker_id: str | None) -> list[dict[str, Any]]:
+    with closing(open_for_reading(path)) as connection:
+        return [dict(row) for row in connection.execute(queries()[query], (limit, worker_id))]

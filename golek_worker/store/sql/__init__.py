@@ -1,0 +1,44 @@
+"""Which statements does the store run?
+
+`queries.sql` holds named blocks (`-- name: insert_requests`), the numbered files are migrations. Python never builds
+SQL.
+"""
+
+import re
+import sqlite3
+from functools import cache
+from importlib import resources
+
+_NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_MIGRATION = re.compile(r"(\d{4})_\w+\.sql")
+
+
+@cache
+def queries() -> dict[str, str]:
+    """Statement by name."""
+    parts = _NAME.split(_read("queries.sql"))
+    return {name: body.strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+@cache
+def migrations() -> dict[int, list[str]]:
+    """The statements that lead to each version, in the order of versions."""
+    found = {}
+    for file in resources.files(__package__).iterdir():
+        if match := _MIGRATION.fullmatch(file.name):
+            found[int(match[1])] = _statements(_read(file.name))
+    return dict(sorted(found.items()))
+
+
+def _statements(script: str) -> list[str]:
+    statements, pending = [], ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            statements.append(pending.strip())
+            pending = ""
+    return statements
+
+
+def _read(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text("utf-8")

@@ -1,0 +1,1 @@
+"""What does a worker tell about itself: log lines, heartbeats, load reports."""

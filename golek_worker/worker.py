@@ -1,0 +1,361 @@
+"""What is a worker, from start to stop?
+
+    python -m golek_worker.worker NAME [--replica N]
+
+`Worker.run` opens everything in order and closes it in reverse. A side task that dies stops the worker: one that serves
+without a heartbeat would be worse than none.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+import uvloop
+from nats.aio.client import Client
+
+from golek_client.connection import connect, publish
+from golek_wire import codec, subjects
+from golek_wire.errors import InferenceServiceError
+from golek_wire.signals import DeadLetter, LoadReport, WorkerStatus
+from golek_worker import process, runfile, settings
+from golek_worker.admission import gate
+from golek_worker.bus import endpoints, streams
+from golek_worker.bus.consumer import Consumer
+from golek_worker.bus.ingress import Ingress
+from golek_worker.bus.jetstream import JetStreamError, api
+from golek_worker.bus.lease import Lease, LeaseKeeper
+from golek_worker.bus.registry import Registry
+from golek_worker.bus.strikes import StrikeBook, Strikes
+from golek_worker.engine.base import EngineConfig
+from golek_worker.engine.host import EngineHost
+from golek_worker.executor import LocalExecutor
+from golek_worker.job import Job
+from golek_worker.registry.artifacts import fingerprint
+from golek_worker.serving import Serving, ServingOptions
+from golek_worker.settings import Settings, SettingsError
+from golek_worker.status import Identity, Status
+from golek_worker.store.database import StoreError
+from golek_worker.store.requests import RequestRow, audited
+from golek_worker.store.writer import LogWriter
+from golek_worker.telemetry import logging as worker_logging
+from golek_worker.telemetry.signals import Heart, LoadReporter
+
+log = structlog.get_logger("worker")
+
+START_ERRORS = (InferenceServiceError, JetStreamError, streams.MismatchError, StoreError, RuntimeError, OSError)
+"""What keeps a worker from starting and is not a bug: shown as a sentence, without a traceback."""
+
+
+class Worker:
+    """One replica of one deployment."""
+
+    def __init__(self, chosen: Settings, identity: Identity) -> None:
+        self._settings = chosen
+        self._identity = identity
+        self._stop = asyncio.Event()
+        self._digest = fingerprint(chosen.model_file) if chosen.engine == "llamacpp" else ""
+
+    async def run(self) -> None:
+        """Serve until told to stop. Raises one of START_ERRORS when that is not possible."""
+        self._listen_for_signals()
+        self._write_state("starting")
+        async with AsyncExitStack() as stack:
+            await self._open(stack)
+            await self._serve()
+
+    # -- opening, in order -------------------------------------------------------------------------------------
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        chosen, token = self._settings, self._settings.token
+        self._log = await LogWriter.open(
+            chosen.log_file, worker_id=self._identity.worker_id, retention_days=chosen.golek_log_retention_days
+        )
+        stack.push_async_callback(self._log.close)
+        self._event("startup", f"{self._identity.worker_id} starts, pid {os.getpid()}")
+        self._client = await connect(chosen.nats_url, self._identity.worker_id, on_reconnect=self._reconnected)
+        stack.push_async_callback(_disconnect, self._client)
+        await streams.ensure_stream(self._client, streams.job_stream_config(token, chosen.queue_capacity))
+        await streams.ensure_consumer(self._client, subjects.job_stream(token), streams.consumer_config(token))
+        await streams.ensure_stream(self._client, streams.dlq_stream_config())
+        self._build(await StrikeBook.open(self._client))
+        self._registry = await Registry.open(self._client, token)
+        await self._registry.claim(self._status.record())
+        stack.push_async_callback(self._host.close)
+
+    def _build(self, strikes: StrikeBook) -> None:
+        """The parts, wired; nothing runs yet."""
+        chosen, token = self._settings, self._settings.token
+        self._limits = gate.Limits(self._client.max_payload, round(chosen.inference_request_timeout * 1000))
+        self._random = random.Random()
+        self._ingress = Ingress(self._client, token, chosen.request_subjects, self._check)
+        self._host = EngineHost(self._engine_config(), chosen.stall_s, self._engine_up, self._engine_down)
+        self._keeper = LeaseKeeper(lambda: self._host.is_alive)
+        self._serving = Serving(
+            self._client,
+            LocalExecutor(self._host),
+            self._keeper,
+            strikes,
+            ServingOptions(
+                chosen.model_name, self._identity.worker_id, chosen.stream_gather_ms / 1000, chosen.poison_strikes
+            ),
+            record=self._record,
+            bury=self._bury,
+            released=self._slot_freed,
+        )
+        self._consumer = Consumer(
+            self._client,
+            subjects.job_stream(token),
+            subjects.consumer(token),
+            chosen.worker_concurrency,
+            self._serving.take,
+        )
+        self._status = Status(self._identity, chosen, self._host, self._serving, self._digest)
+        self._heart = Heart(self._beat)
+        self._reporter = LoadReporter(self._measure_load, self._send_load)
+        self._engine_changed = asyncio.Event()
+
+    def _engine_config(self) -> EngineConfig:
+        chosen = self._settings
+        return EngineConfig(
+            engine=chosen.engine,
+            model_path=str(chosen.model_file) if chosen.engine == "llamacpp" else "",
+            slots=chosen.worker_concurrency,
+            ctx_size=chosen.ctx_size,
+            threads=chosen.model_threads,
+            gpu_layers=chosen.gpu_layers,
+            step_min_ms=chosen.engine_step_min_ms,
+        )
+
+    # -- serving -----------------------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        """Start taking requests, load the engine, and go on until told to stop; then drain."""
+        await self._serving.start()
+        await endpoints.serve_health(self._client, self._settings.model_name, self._status.health)
+        await endpoints.serve_cancels(self._client, self._cancel)
+        await endpoints.serve_micro(
+            self._client, self._status.micro_identity(), self._status.micro_metadata, self._status.micro_counts
+        )
+        await self._ingress.start()
+        self._event("services.init", "requests are taken; they wait for the model")
+        self._event("model.loading", str(self._settings.model_file) if self._settings.engine == "llamacpp" else "echo")
+        self._write_state("loading")
+        sides: list[Coroutine[Any, Any, None]] = [
+            self._host.run(),
+            self._follow_engine(),
+            self._ingress.run(),
+            self._consumer.run(),
+            self._keeper.run(),
+            self._heart.run(),
+            self._reporter.run(self._is_busy),
+        ]
+        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(side) for side in sides]
+        stop = asyncio.create_task(self._stop.wait())
+        self._event("health.started", f"heartbeats on {subjects.heartbeat(self._settings.token)}")
+        self._event("monitoring.started", f"load reports on {subjects.load_report(self._settings.token)}")
+        done, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await self._drain()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(stop, *tasks, return_exceptions=True)
+        for task in done - {stop}:
+            task.result()
+            raise RuntimeError("a side task of the worker ended")
+
+    async def _follow_engine(self) -> None:
+        """Pull while an engine is ready, and only then."""
+        first = True
+        while True:
+            await self._engine_changed.wait()
+            self._engine_changed.clear()
+            if self._host.serving and not self._host.stalled:
+                await self._consumer.resume()
+                await self._client.flush()
+                if first:
+                    _settle_garbage()
+                    self._event("model.loaded", "the model is ready")
+                    self._event("server.ready", f"serving {', '.join(self._settings.request_subjects)}")
+                    first = False
+                self._write_state("online")
+            else:
+                self._event("engine.down", self._host.problem or "stalled", level="error")
+                self._write_state("stalled" if self._host.stalled else "loading")
+                await self._consumer.pause()
+            self._heart.beat_now()
+
+    async def _drain(self) -> None:
+        """Stop taking and pulling, finish what runs, give the rest back, say goodbye."""
+        self._status.draining = True
+        self._write_state("draining")
+        self._event("shutdown", f"draining {self._serving.active} jobs")
+        await self._ingress.stop()
+        await self._consumer.pause()
+        await self._serving.drain(self._settings.drain_s)
+        with contextlib.suppress(InferenceServiceError):
+            await self._beat()
+
+    # -- what the parts ask of each other ----------------------------------------------------------------------
+
+    def _check(self, payload: bytes, headers: dict[str, str] | None, reply: str) -> Job:
+        return gate.check(payload, headers, reply, self._limits, self._random_seed, self._client.new_inbox)
+
+    def _random_seed(self) -> int:
+        return self._random.getrandbits(31)
+
+    async def _cancel(self, job_id: str) -> None:
+        await self._serving.cancel(job_id)
+        await self._ingress.cancel(job_id)
+
+    async def _slot_freed(self) -> None:
+        await self._consumer.release()
+
+    def _engine_up(self) -> None:
+        self._engine_changed.set()
+
+    def _engine_down(self) -> None:
+        self._engine_changed.set()
+
+    async def _reconnected(self) -> None:
+        log.info("nats.reconnected")
+        await self._consumer.reconnected()
+        self._heart.beat_now()
+
+    def _record(self, row: RequestRow) -> None:
+        self._log.record(audited(row, self._settings.golek_audit_body))
+
+    async def _bury(self, lease: Lease, strikes: Strikes) -> None:
+        """Copy a poison job to the dead letter queue."""
+        row = audited(
+            RequestRow(ts=0.0, req_id="", job_id="", raw_input=lease.payload.decode(errors="replace")),
+            self._settings.golek_audit_body,
+        )
+        letter = DeadLetter(
+            job_id=lease.job.job_id,
+            req_id=lease.job.req_id,
+            model=self._settings.model_name,
+            worker_id=self._identity.worker_id,
+            at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            crashes=strikes.crashes,
+            input_sha256=row.input_sha256 or "",
+            log_tail=list(self._host.stderr)[-50:],
+            payload=row.raw_input,
+        )
+        await publish(self._client, subjects.dead_letter(self._settings.token), codec.encode(letter))
+        self._event("job.poison", f"job {lease.job.job_id} is in the dead letter queue", level="error")
+
+    async def _beat(self) -> None:
+        await self._registry.renew(self._status.record())
+        await publish(self._client, subjects.heartbeat(self._settings.token), codec.encode(self._status.health()))
+
+    def _is_busy(self) -> bool:
+        return self._serving.active > 0 or self._pending > 0
+
+    _pending = 0
+
+    async def _measure_load(self) -> LoadReport:
+        token = self._settings.token
+        info = await api(self._client, f"CONSUMER.INFO.{subjects.job_stream(token)}.{subjects.consumer(token)}")
+        self._pending = info["num_pending"]
+        return self._status.load_report(self._pending)
+
+    async def _send_load(self, report: LoadReport) -> None:
+        await publish(self._client, subjects.load_report(self._settings.token), codec.encode(report))
+
+    def _event(self, code: str, message: str, *, level: str = "info") -> None:
+        """One line in the log, one row among the events."""
+        self._log.event(level, code, message)
+        getattr(log, level)(code, detail=message)
+
+    def _write_state(self, state: WorkerStatus, problem: str | None = None) -> None:
+        write_state(self._settings, self._identity, state, problem)
+
+    def _listen_for_signals(self) -> None:
+        """The first SIGTERM or SIGINT drains, the second ends the worker at once."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            os._exit(1)
+        self._stop.set()
+
+
+def write_state(chosen: Settings, identity: Identity, state: WorkerStatus, problem: str | None) -> None:
+    """Tell `make start` and `make list-workers` how far this replica is."""
+    me = process.identify()
+    runfile.write(
+        chosen.data,
+        runfile.RunState(
+            worker_id=identity.worker_id,
+            deployment=identity.deployment,
+            replica=identity.replica,
+            pid=me.pid,
+            created=me.created,
+            state=state,
+            problem=problem,
+            model_name=chosen.model_name,
+            nats_url=chosen.nats_url,
+            log=str(chosen.data / "logs" / f"{identity.deployment}-{identity.replica}.log"),
+        ),
+    )
+
+
+def _settle_garbage() -> None:
+    """What start-up made stays: keep the collector from walking it, and from running every 700 objects."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
+async def _disconnect(client: Client) -> None:
+    """Send what is pending, then close."""
+    with contextlib.suppress(Exception):
+        await client.flush(1)
+    await client.close()
+
+
+def main() -> int:
+    """Run one replica; the exit status is 0 after a stop, 1 when it could not start."""
+    parser = argparse.ArgumentParser(prog="golek_worker.worker", description="Run one replica in the foreground.")
+    parser.add_argument("name", help="deployment: envs/worker.NAME.env")
+    parser.add_argument("--replica", type=int, default=1, help="its number, from 1")
+    arguments = parser.parse_args()
+    identity = Identity(
+        arguments.name, arguments.replica, f"{arguments.name}-{socket.gethostname()}-{arguments.replica}"
+    )
+    try:
+        chosen = settings.load(settings.env_file(arguments.name))
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    worker_logging.configure(chosen.golek_log_level, worker_id=identity.worker_id)
+    try:
+        uvloop.run(_run(chosen, identity))
+    except START_ERRORS as error:
+        log.error("worker.failed", problem=str(error))  # noqa: TRY400 - a sentence, not a traceback
+        write_state(chosen, identity, "failed", str(error))
+        return 1
+    runfile.remove(chosen.data, identity.deployment, identity.replica)
+    return 0
+
+
+async def _run(chosen: Settings, identity: Identity) -> None:
+    await Worker(chosen, identity).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Make .venv and install one of the lock files into it.
+# Usage: requirements/install.sh worker|dev PYTHON STAMP...   (the stamps are written when all is done)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+lock=$1 python=$2
+shift 2
+
+fail() {
+    printf 'setup: %s\n' "$@" >&2
+    exit 1
+}
+
+command -v "$python" >/dev/null || fail "no $python here; Golek needs Python 3.11 or newer (make PYTHON=/path/to/python3 ...)"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    fail "$("$python" --version) is too old; Golek needs 3.11 or newer (make PYTHON=python3.12 ...)"
+"$python" -c 'import venv, ensurepip' 2>/dev/null ||
+    fail "this Python has no venv module; on Debian and Ubuntu: apt install python3-venv"
+
+[ -x .venv/bin/python ] && .venv/bin/python -c 'import pip' 2>/dev/null || {
+    echo "setup: making .venv with $("$python" --version)"
+    "$python" -m venv --clear .venv
+}
+
+if ! .venv/bin/python -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("llama_cpp"))'; then
+    command -v "${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
+        fail "no C++ compiler; llama.cpp is compiled here. On Debian and Ubuntu: apt install build-essential"
+    echo "setup: llama.cpp is compiled from source; unless pip has it in its cache, that takes 3-4 minutes"
+fi
+
+# All cores, also where CMake falls back to make.
+CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(getconf _NPROCESSORS_ONLN)}
+export CMAKE_BUILD_PARALLEL_LEVEL
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+
+echo "setup: installing requirements/$lock.txt"
+.venv/bin/python -m pip install --require-hashes -r "requirements/$lock.txt"
+echo "setup: installing golek itself"
+.venv/bin/python -m pip install --quiet --no-deps -e .
+.venv/bin/python -m compileall -q golek_wire golek_client golek_worker
+
+rm -f .venv/.golek-*
+touch "$@"
+echo "setup: done"

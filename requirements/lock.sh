@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Redo the lock files from pyproject.toml: names, versions and hashes from the public index, nothing of this machine.
+# Usage: make lock
+set -euo pipefail
+cd "$(dirname "$0")/.."
+unset PIP_FIND_LINKS PIP_INDEX_URL PIP_EXTRA_INDEX_URL
+export PIP_CONFIG_FILE=/dev/null
+
+for extra in worker dev; do
+    lock="requirements/$extra.txt"
+    echo "locking $lock ..."
+    # The extras name golek itself, which is not to be installed from an index: hence --unsafe-package, which leaves it
+    # out, and the cut of the warning that says so.
+    python -m piptools compile --quiet --generate-hashes --no-allow-unsafe --unsafe-package golek --strip-extras \
+        --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+        --extra "$extra" --output-file "$lock" "$@" pyproject.toml 2>/dev/null
+    sed '/^# WARNING: The following packages/,$d' "$lock" | sed -e :a -e '/^\n*$/{$d;N;ba' -e '}' >"$lock.part"
+    mv "$lock.part" "$lock"
+done

@@ -1,0 +1,306 @@
+"""The commands of the client, as a person or a script runs them."""
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+import time
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import pytest
+
+from golek_client.connection import flush
+from golek_wire import codec, subjects
+from golek_wire.errors import QueueFullError
+from golek_wire.signals import DeadLetter, Health, ModelInfo
+from tests.support.scripted_worker import ScriptedWorker
+
+GOLEK = [sys.executable, "-m", "golek_client.cli"]
+REQUESTERS = {"golek req": [*GOLEK, "req"]} | ({"nats req": ["nats", "req"]} if shutil.which("nats") else {})
+"""The real `nats` as well, where there is one: what is promised of `golek req` is what that one does."""
+
+
+class Done(NamedTuple):
+    """What a program left behind."""
+
+    status: int | None
+    out: str
+    err: str
+
+
+class Running:
+    """A program that runs while the test answers it."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def end(self) -> Done:
+        out, err = await asyncio.wait_for(self.process.communicate(), 20)
+        return Done(self.process.returncode, out.decode(), err.decode())
+
+
+async def start(command: list[str], url: str, *args: str, stdin: bytes | None = None) -> Running:
+    """`command` with `args` against the server at `url`; `stdin` is its whole input, else there is none."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        *args,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "NATS_URL": url},
+    )
+    assert process.stdin is not None
+    process.stdin.write(stdin or b"")
+    process.stdin.close()
+    return Running(process)
+
+
+async def run(url: str, *args: str, stdin: bytes | None = None) -> Done:
+    """What `golek` with `args` leaves behind."""
+    return await (await start(GOLEK, url, *args, stdin=stdin)).end()
+
+
+async def answer_with(
+    worker: ScriptedWorker, subject: str, *replies: bytes, headers: dict[str, str] | None = None
+) -> None:
+    """Answer every request on `subject` with `replies`."""
+
+    async def reply(message: object) -> None:
+        for body in replies:
+            await worker.client.publish(message.reply, body, headers=headers)  # type: ignore[attr-defined]
+
+    await worker.client.subscribe(subject, cb=reply)
+    await flush(worker.client)
+
+
+async def test_help_is_quick_and_teaches(nats_server: str) -> None:
+    """`golek --help` shows examples, within 300 ms on the best of five runs."""
+    took = []
+    for _ in range(5):
+        began = time.monotonic()
+        done = await run(nats_server, "--help")
+        took.append(time.monotonic() - began)
+    assert done.status == 0
+    for example in ('golek chat qwen3-4b "Why', "golek req inference.request.qwen3-4b", "NATS_URL"):
+        assert example in done.out
+    assert min(took) < 0.3
+
+
+@pytest.mark.parametrize("tool", REQUESTERS)
+async def test_req_prints_the_reply(nats_server: str, mute: ScriptedWorker, tool: str) -> None:
+    """The body goes to standard output, with headers and round trip beside it."""
+    await answer_with(mute, "echo", b'{"a":1}', headers={"Golek-Final": "1"})
+    done = await (await start(REQUESTERS[tool], nats_server, "echo", "hi")).end()
+    assert done.status == 0
+    assert '{"a":1}' in done.out.splitlines()
+    assert 'Sending request on "echo"' in done.err
+    assert "Received with rtt " in done.err
+    assert "Golek-Final: 1" in done.err
+
+
+@pytest.mark.parametrize("tool", REQUESTERS)
+async def test_req_takes_one_reply_or_more(nats_server: str, mute: ScriptedWorker, tool: str) -> None:
+    """One by default; --replies takes so many, and 0 as many as come until the timeout."""
+    await answer_with(mute, "many", b"one", b"two", b"three")
+    expected = {(): 1, ("--replies=2",): 2, ("--replies=0", "--timeout=500ms"): 3}
+    for options, count in expected.items():
+        done = await (await start(REQUESTERS[tool], nats_server, "many", "hi", "--raw", *options)).end()
+        assert [line for line in done.out.splitlines() if line] == ["one", "two", "three"][:count]
+        assert done.status == 0
+
+
+async def test_req_reads_a_stream_to_its_empty_message(nats_server: str, mute: ScriptedWorker) -> None:
+    """--wait-for-empty takes every message until the empty one, which is not printed."""
+    await answer_with(mute, "stream", b"one", b"two", b"", b"never")
+    done = await run(nats_server, "req", "stream", "hi", "--raw", "--wait-for-empty")
+    assert (done.status, done.out) == (0, "one\ntwo\n")
+    await answer_with(mute, "endless", b"one")
+    done = await run(nats_server, "req", "endless", "hi", "--raw", "--wait-for-empty", "--reply-timeout=100ms")
+    assert (done.status, done.out) == (1, "one\n")
+    assert "no reply for 100ms and no empty one yet; --reply-timeout waits longer" in done.err
+
+
+async def test_req_sends_headers_and_standard_input(nats_server: str, mute: ScriptedWorker) -> None:
+    """-H adds headers, and without a BODY the body comes from a pipe; --count repeats the request."""
+    heard = await mute.client.subscribe("hear")
+    await flush(mute.client)
+    running = await start(
+        GOLEK, nats_server, "req", "hear", "-r", "-H", "A: b:c", "-H", "D:e", "--count=2", stdin=b"pi\npe"
+    )
+    for _ in range(2):
+        message = await heard.next_msg(timeout=10)
+        assert (message.data, message.headers) == (b"pi\npe", {"A": "b:c", "D": "e"})
+        await message.respond(b"ok")
+    assert (await running.end()).out == "ok\nok\n"
+
+
+async def test_req_without_an_answer_exits_with_1(nats_server: str, mute: ScriptedWorker) -> None:
+    """Nobody listening and nobody answering are told apart."""
+    done = await run(nats_server, "req", "nobody", "hi")
+    assert (done.status, done.out) == (1, "")
+    assert "No responders are available" in done.err
+    await answer_with(mute, "silent")
+    done = await run(nats_server, "req", "silent", "hi", "--timeout=100ms")
+    assert done.status == 1
+    assert "no reply within 100ms; --timeout waits longer" in done.err
+    await answer_with(mute, "one", b"1")
+    done = await run(nats_server, "req", "one", "hi", "--replies=2", "--reply-timeout=50ms", "--raw")
+    assert (done.status, done.out) == (1, "1\n")
+    assert "1 of 2 replies" in done.err
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["req", "a", "b", "--timeout", "5"], "'5' is no duration; write 30s, 500ms, 2m or 1m30s"),
+        (["req", "a", "b", "-H", "novalue"], "'novalue' is no header; write K:V"),
+        (["chat", "tiny", "hi", "--deadline", "soon"], "'soon' is no duration"),
+    ],
+)
+async def test_a_wrong_option_says_what_would_have_been_right(nats_server: str, args: list[str], says: str) -> None:
+    """Mistakes on the command line end with status 2, before anything is sent."""
+    done = await run(nats_server, *args)
+    assert done.status == 2
+    assert says in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], '[#1] Received on "a.b"\nK: v\n\nbody\n\n[#2] Received on "c" with reply "r"\nbody2\n\n'),
+        (["--headers-only"], '[#1] Received on "a.b"\nK: v\n\n[#2] Received on "c" with reply "r"\n'),
+    ],
+)
+async def test_sub_prints_messages_as_they_come(
+    nats_server: str, mute: ScriptedWorker, options: list[str], expected: str
+) -> None:
+    """Numbered messages with subject, headers and body, until --count; it says when it listens."""
+    running = await start(GOLEK, nats_server, "sub", "a.*", "c", "--count=2", *options)
+    assert running.process.stderr is not None
+    for subject in (b"a.*", b"c"):
+        assert (await running.process.stderr.readline()).endswith(b"Subscribing on " + subject + b"\n")
+    await mute.client.publish("a.b", b"body", headers={"K": "v"})
+    await mute.client.publish("c", b"body2", reply="r")
+    done = await running.end()
+    assert (done.status, done.out) == (0, expected)
+
+
+async def test_sub_raw_prints_bodies_alone(nats_server: str, mute: ScriptedWorker) -> None:
+    """What a pipe reads is the body and nothing else."""
+    running = await start(GOLEK, nats_server, "sub", "a", "--count=1", "--raw")
+    ending = asyncio.create_task(running.end())
+    while not ending.done():
+        await mute.client.publish("a", b"body")
+        await asyncio.wait([ending], timeout=0.02)
+    assert ending.result() == Done(0, "body\n", "")
+
+
+async def test_chat_streams_the_answer(nats_server: str, worker: ScriptedWorker) -> None:
+    """The answer goes to standard output and its figures to standard error; options reach the worker."""
+    running = await start(
+        GOLEK, nats_server, "chat", "tiny", "hi", "--system=Be brief.", "--max-tokens=9", "--temperature=0",
+        "--seed=7", "--deadline=30s", "--stats",
+    )  # fmt: skip
+    job = await worker.next(patience=10)
+    assert codec.decode(job.payload, dict)["params"] == {"max_tokens": 9, "temperature": 0.0, "seed": 7}
+    assert job.request.deadline_ms == 30_000
+    assert [(turn.role, turn.content) for turn in job.request.messages or []] == [
+        ("system", "Be brief."),
+        ("user", "hi"),
+    ]
+    await job.chunk(1, 0, "Hello ")
+    await job.chunk(1, 1, "there")
+    await job.final("Hello there")
+    done = await running.end()
+    assert (done.status, done.out) == (0, "Hello there\n")
+    assert "1 tokens in, 1 out" in done.err
+    assert "seed 7" in done.err
+
+
+async def test_chat_reads_a_pipe(nats_server: str, worker: ScriptedWorker) -> None:
+    """Without a MESSAGE the text comes from standard input; an empty one is a mistake."""
+    running = await start(GOLEK, nats_server, "chat", "tiny", stdin=b"from a pipe\n")
+    job = await worker.next(patience=10)
+    assert job.request.messages is not None
+    assert job.request.messages[0].content == "from a pipe"
+    await job.final("ok")
+    assert (await running.end()).out == "ok\n"
+    done = await run(nats_server, "chat", "tiny")
+    assert done.status == 1
+    assert "nothing to say" in done.err
+
+
+async def test_errors_are_said_with_code_and_hint(nats_server: str, worker: ScriptedWorker) -> None:
+    """`error CODE: message`, what to do about it, and exit status 1."""
+    running = await start(GOLEK, nats_server, "chat", "tiny", "hi")
+    await (await worker.next(patience=10)).fail(QueueFullError("2000 jobs wait", retry_after_ms=250))
+    done = await running.end()
+    assert (done.status, done.out) == (1, "")
+    assert done.err == "error QUEUE_FULL: 2000 jobs wait\nhint: it may succeed in 250 ms\n"
+    done = await run(nats_server, "chat", "nothing", "hi")
+    assert done.status == 1
+    assert done.err.startswith("error MODEL_NOT_FOUND: No model 'nothing' is known")
+    assert "hint: `golek models` lists what there is" in done.err
+    done = await run("nats://127.0.0.1:1", "models")
+    assert done.status == 1
+    assert done.err.startswith("error BUS_UNAVAILABLE: no NATS server answers at nats://127.0.0.1:1")
+
+
+async def test_interrupting_chat_cancels_the_job(nats_server: str, worker: ScriptedWorker) -> None:
+    """Ctrl-C ends the program with 130, and the job."""
+    running = await start(GOLEK, nats_server, "chat", "tiny", "hi")
+    job = await worker.next(patience=10)
+    running.process.send_signal(2)
+    assert await worker.next_cancel() == job.job_id
+    done = await running.end()
+    assert (done.status, done.err) == (130, "")
+
+
+async def test_models_are_listed(nats_server: str, mute: ScriptedWorker) -> None:
+    """A row per model; without any, what to do."""
+    done = await run(nats_server, "models")
+    assert (done.status, done.out.startswith("no models are known")) == (0, True)
+    await mute.register(datetime.now(UTC).isoformat(), name="qwen2.5")
+    done = await run(nats_server, "models")
+    head, row = done.out.splitlines()
+    assert head.split() == ["MODEL", "STATE", "KINDS", "CONTEXT", "SEEN", "DEPLOYMENT"]
+    assert row.split()[:3] == ["qwen2.5", "online", "inference"]
+    assert row.endswith("s ago  scripted")
+
+
+@pytest.mark.parametrize(("state", "status"), [("online", 0), ("loading", 1)])
+async def test_health_is_json_and_an_exit_status(
+    nats_server: str, mute: ScriptedWorker, state: str, status: int
+) -> None:
+    """Scripts read the JSON or just the status: 0 when the model is online."""
+    said = Health("tiny", state, "", ["inference"], "", "", "0.1.0", ModelInfo())  # type: ignore[arg-type]
+    await answer_with(mute, subjects.health("tiny"), codec.encode(said))
+    done = await run(nats_server, "health", "tiny")
+    assert done.status == status
+    assert json.loads(done.out)["status"] == state
+
+
+async def test_dead_letters_are_listed_and_shown(nats_server: str, mute: ScriptedWorker) -> None:
+    """`dlq list` is a table, `dlq show` the JSON of one; an empty or absent queue is said to be empty."""
+    done = await run(nats_server, "dlq", "list")
+    assert (done.status, done.out) == (0, "the dead letter queue is empty\n")
+    jetstream = mute.client.jetstream()
+    await jetstream.add_stream(name=subjects.DLQ_STREAM, subjects=[subjects.DLQ_SUBJECTS])
+    for job_id, model in (("aaa1", "tiny"), ("bbb2", "other")):
+        letter = DeadLetter(job_id, "r", model, "w", "2026-01-02T03:04:05Z", 3, "00", ["abort"])
+        await jetstream.publish(subjects.dead_letter(model), codec.encode(letter))
+    done = await run(nats_server, "dlq", "list")
+    rows = [line.split() for line in done.out.splitlines()]
+    assert rows == [
+        ["ID", "MODEL", "WHEN", "CRASHES"],
+        ["aaa1", "tiny", "2026-01-02T03:04:05Z", "3"],
+        ["bbb2", "other", "2026-01-02T03:04:05Z", "3"],
+    ]
+    assert "aaa1" not in (await run(nats_server, "dlq", "list", "--model=other")).out
+    shown = json.loads((await run(nats_server, "dlq", "show", "bbb")).out)
+    assert (shown["job_id"], shown["log_tail"]) == ("bbb2", ["abort"])
+    done = await run(nats_server, "dlq", "show", "zzz")
+    assert done.status == 1
+    assert "0 dead letters begin with 'zzz'" in done.err

@@ -1,0 +1,88 @@
+"""`golek worker check` and `golek config`: everything that is wrong at once, and where each value comes from."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from golek_worker import check, settings
+from golek_worker.bus import embedded
+
+
+@pytest.fixture
+def url() -> str:
+    """An address on this machine where nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"nats://127.0.0.1:{free.getsockname()[1]}"
+
+
+def deployment(folder: Path, **values: str) -> Path:
+    file = folder / "worker.x.env"
+    file.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
+    return file
+
+
+async def test_a_deployment_that_can_run_has_no_problems(tmp_path: Path, url: str) -> None:
+    """A missing local broker is none: it is started."""
+    file = deployment(tmp_path, MODEL_NAME="x", ENGINE="echo", NATS_URL=url, GOLEK_DATA=str(tmp_path / "data"))
+    assert await check.problems(file, {}) == []
+    assert not (tmp_path / "data").exists()
+
+
+async def test_everything_wrong_is_told_at_once(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Model, folders, address, package and broker, in one answer."""
+    monkeypatch.setattr(embedded, "binary", lambda: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    (tmp_path / "data").write_text("a file")
+    model = tmp_path / "model.gguf"
+    model.write_bytes(b"PK\x03\x04")
+    file = deployment(
+        tmp_path,
+        MODEL_NAME="x",
+        MODEL_PATH=str(model),
+        NATS_URL=url,
+        HTTP_ADDR=":99999",
+        GOLEK_DATA=str(tmp_path / "data"),
+    )
+    text = "\n".join(await check.problems(file, {}))
+    for said in (
+        "ENGINE=llamacpp: the package llama-cpp-python is missing",
+        f"MODEL_PATH={model}: not a GGUF file; it begins with b'PK",
+        "GOLEK_DATA: ",
+        "is a file",
+        "HTTP_ADDR=:99999: a port from 1 to 65535",
+        "nats-server is missing",
+    ):
+        assert said in text
+
+
+async def test_a_missing_model_and_a_broker_elsewhere(tmp_path: Path) -> None:
+    """Each line names the key and its value."""
+    file = deployment(
+        tmp_path,
+        MODEL_NAME="x",
+        MODEL_PATH="none.gguf",
+        NATS_URL="nats://broker.invalid:4222",
+        GOLEK_DATA=str(tmp_path),
+    )
+    wrong = await check.problems(file, {})
+    assert any(line.startswith("MODEL_PATH=none.gguf: no such file") for line in wrong)
+    assert any(line.startswith("NATS_URL=nats://broker.invalid:4222: nobody answers there") for line in wrong)
+
+
+async def test_wrong_settings_come_first(tmp_path: Path) -> None:
+    """What cannot be read cannot be checked further."""
+    file = deployment(tmp_path, MODEL_NAME="x", ENGINE="none", DRAIN_S="-1")
+    assert len(await check.problems(file, {})) == 2
+
+
+def test_each_value_names_its_source(tmp_path: Path) -> None:
+    """Environment, file, or default."""
+    file = deployment(tmp_path, MODEL_NAME="x", ENGINE="echo", CTX_SIZE="")
+    sources = {one.key: (one.value, one.source) for one in check.explain(file, {"ENGINE": "llamacpp"})}
+    assert sources["MODEL_NAME"] == ("x", str(file))
+    assert sources["ENGINE"] == ("llamacpp", "environment")
+    assert sources["CTX_SIZE"] == ("0", "default")
+    assert sources["DRAIN_S"] == ("30.0", "default")
+    assert list(sources) == list(settings.KEYS)

@@ -1,0 +1,95 @@
+"""Reading requests and replies."""
+
+import pytest
+
+from golek_wire import codec
+from golek_wire.errors import BadRequestError, ErrorReply, QueueFullError, to_reply
+from golek_wire.replies import InferenceReply
+from golek_wire.requests import Message, Params
+
+
+def test_the_smallest_request() -> None:
+    """A prompt is all it takes; the rest are the documented defaults."""
+    request = codec.decode_request(b'{"input": "hi"}')
+    assert request.input == "hi"
+    assert request.params == Params()
+    assert (request.params.temperature, request.params.top_p, request.params.max_tokens) == (0.8, 0.95, None)
+
+
+def test_unknown_fields_are_tolerated() -> None:
+    """A client of a later release, or with fields of its own, is served."""
+    request = codec.decode_request(b'{"req_id": "r", "input": "hi", "future": {"a": 1}, "params": {"mirostat": 2}}')
+    assert request.req_id == "r"
+
+
+def test_a_conversation() -> None:
+    """`messages` instead of `input`, as in OpenAI's chat API."""
+    request = codec.decode_request(b'{"messages": [{"role": "user", "content": "hi"}]}')
+    assert request.messages == [Message("user", "hi")]
+
+
+@pytest.mark.parametrize(
+    ("payload", "param", "says"),
+    [
+        (b"", None, "not JSON"),
+        (b"hi", None, "not JSON"),
+        (b"\xff", None, "not JSON"),
+        (b'{"a":' * 100_000, None, "not JSON"),
+        (b"[1]", None, "not an object"),
+        (b"{}", "input", "neither is there"),
+        (b'{"input": "a", "messages": [{"role": "user"}]}', "input", "both are there"),
+        (b'{"messages": []}', "messages", "at least one message"),
+        (b'{"input": 3}', "input", "got `int`"),
+        (b'{"input": "a", "params": {"temperature": "hot"}}', "params.temperature", "got `str`"),
+        (b'{"input": "a", "params": {"top_p": 1.5}}', "params.top_p", "<= 1.0"),
+        (b'{"input": "a", "params": {"max_tokens": 0}}', "params.max_tokens", ">= 1"),
+        (b'{"input": "a", "seed": -1}', "seed", ">= 0"),
+        (b'{"input": "a", "deadline_ms": 0}', "deadline_ms", ">= 1"),
+        (b'{"input": "a", "req_id": "a\\nb"}', "req_id", "printable"),
+        (b'{"messages": [{"role": "robot"}]}', "messages[0].role", "robot"),
+        (b'{"messages": [{"role": "user"}], "raw": true}', "raw", "goes with `input`"),
+        (b'{"input": "a", "raw": true, "tools": [{}]}', "tools", "`raw` bypasses"),
+    ],
+)
+def test_a_wrong_request_names_its_field(payload: bytes, param: str | None, says: str) -> None:
+    """What is wrong is said with the field, the value's problem and the limit."""
+    with pytest.raises(BadRequestError) as raised:
+        codec.decode_request(payload)
+    assert raised.value.details.get("param") == param
+    assert says in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("payload", "req_id"),
+    [
+        (b'{"req_id": "r1", "params": 3}', "r1"),
+        (b'{"req_id": 3}', ""),
+        (b'{"req_id": "a\\nb"}', ""),
+        (b"not json", ""),
+        (b"{}", ""),
+    ],
+)
+def test_the_req_id_of_a_wrong_request_is_repeated_where_it_can_be_told(payload: bytes, req_id: str) -> None:
+    """An error about a request still carries the caller's label."""
+    assert codec.label_of(payload) == (req_id, False)
+
+
+def test_a_final_message_is_a_reply_or_raises_its_error() -> None:
+    """One call reads both kinds of final message."""
+    reply = InferenceReply("r", "text", 1, 2, "stop", 3, 3)
+    assert codec.decode_final(codec.encode(reply)) == reply
+    with pytest.raises(QueueFullError, match="full"):
+        codec.decode_final(codec.encode(to_reply(QueueFullError("full"), "r")))
+
+
+def test_several_stops_or_one() -> None:
+    """`stop` is a string or a list; empty strings stop nothing."""
+    assert Params(stop="x").stops == ["x"]
+    assert Params(stop=["x", "", "y"]).stops == ["x", "y"]
+    assert Params(stop="").stops == []
+
+
+def test_an_error_message_is_never_empty() -> None:
+    """An error has a body with code, message, type and status."""
+    body = codec.decode(codec.encode(to_reply(QueueFullError(), "r")), ErrorReply).error
+    assert (body.code, body.type, body.status, bool(body.message)) == ("QUEUE_FULL", "retriable", 429, True)

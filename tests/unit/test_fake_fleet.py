@@ -1,0 +1,122 @@
+"""The fleet in memory, for users' own tests."""
+
+import asyncio
+
+import pytest
+
+from golek_client import (
+    BadRequestError,
+    DeadlineExceededError,
+    InternalError,
+    JobCancelledError,
+    ModelNotFoundError,
+    PayloadTooLargeError,
+    QueueFullError,
+)
+from golek_client.testing import MAX_PAYLOAD, Answer, FakeFleet
+from golek_wire.requests import InferenceRequest
+
+
+async def never(_: InferenceRequest) -> str:
+    """An answer that does not come."""
+    await asyncio.Event().wait()
+    return ""
+
+
+async def later(request: InferenceRequest) -> str:
+    """An answer that takes a turn of the loop."""
+    await asyncio.sleep(0)
+    return f"later {request.input}"
+
+
+def broken(_: InferenceRequest) -> str:
+    """An answer with a mistake in it."""
+    raise ZeroDivisionError("in the test")
+
+
+ANSWERS: dict[str, Answer] = {
+    "qwen3-4b": "Hello there, you",
+    "loud": lambda request: (request.input or "").upper(),
+    "later": later,
+    "full": QueueFullError("full", retry_after_ms=50),
+    "never": never,
+    "broken": broken,
+    "dotted-1.5": "ok",
+}
+
+
+async def test_a_text_is_the_answer_and_the_request_is_recorded() -> None:
+    """The example of the documentation."""
+    async with FakeFleet(ANSWERS) as fleet:
+        reply = await fleet.client().ask("qwen3-4b", "hi", max_tokens=3, seed=4)
+        assert (reply.text, reply.model, reply.seed) == ("Hello there, you", "qwen3-4b", 4)
+        assert fleet.requests[0].model == "qwen3-4b"
+        assert fleet.requests[0].request.input == "hi"
+        assert fleet.requests[0].request.params.max_tokens == 3
+
+
+async def test_a_function_answers_what_was_asked() -> None:
+    """Plain and asynchronous functions of the request; a token names its model too."""
+    async with FakeFleet(ANSWERS) as fleet:
+        golek = fleet.client()
+        assert (await golek.ask("loud", "hi")).text == "HI"
+        assert (await golek.ask("later", "hi")).text == "later hi"
+        assert (await golek.ask("dotted-1_5", "hi")).text == "ok"
+
+
+async def test_a_stream_comes_in_words() -> None:
+    """Pieces joined are the text, blanks included."""
+    async with FakeFleet(ANSWERS) as fleet:
+        async with fleet.client().stream("qwen3-4b", "hi") as stream:
+            assert [delta async for delta in stream] == ["Hello ", "there, ", "you"]
+        assert stream.reply.text == "Hello there, you"
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [("full", QueueFullError), ("broken", InternalError), ("qwen3-4c", ModelNotFoundError), ("a b", BadRequestError)],
+)
+async def test_errors_are_those_of_a_fleet(model: str, kind: type[Exception]) -> None:
+    """An error as answer, a mistake in a function, and a model that is not there are raised typed."""
+    async with FakeFleet(ANSWERS) as fleet:
+        with pytest.raises(kind):
+            await fleet.client().ask(model, "hi")
+        with pytest.raises(kind):
+            await fleet.client().chat(model, "hi", stream=True).text()
+
+
+async def test_too_large_a_request_is_refused() -> None:
+    """The size limit is that of a server with its default of 1 MiB."""
+    async with FakeFleet(ANSWERS) as fleet:
+        with pytest.raises(PayloadTooLargeError):
+            await fleet.client().ask("loud", "x" * MAX_PAYLOAD)
+
+
+async def test_a_job_that_is_given_up_is_cancelled() -> None:
+    """The deadline, and leaving a stream early, reach the fleet as cancels."""
+    async with FakeFleet(ANSWERS) as fleet:
+        with pytest.raises(DeadlineExceededError) as raised:
+            await fleet.client(deadline=0.05).ask("never", "hi")
+        assert fleet.cancelled == [raised.value.details["job_id"]]
+        async with fleet.client().stream("never", "hi") as stream:
+            pass
+        assert fleet.cancelled[1:] == [stream.job_id]
+
+
+async def test_a_cancelled_job_answers_so() -> None:
+    """`cancel` ends the call that waits."""
+    async with FakeFleet(ANSWERS) as fleet:
+        golek = fleet.client()
+        async with golek.stream("never", "hi") as stream:
+            await golek.cancel(stream.job_id)
+            with pytest.raises(JobCancelledError):
+                await anext(stream)
+
+
+async def test_models_and_health_answer() -> None:
+    """What a dashboard asks works as well."""
+    async with FakeFleet(ANSWERS) as fleet:
+        golek = fleet.client()
+        assert [record.name for record in await golek.models()] == sorted(ANSWERS)
+        assert (await golek.health("dotted-1.5")).status == "online"
+        assert await golek.dead_letters() == []

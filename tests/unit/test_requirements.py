@@ -1,0 +1,39 @@
+"""The lock files: names, versions and hashes, and nothing of the machine that made them."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+LOCKS = [Path("requirements/worker.txt"), Path("requirements/dev.txt")]
+LINE = re.compile(
+    r"[a-z0-9-]+==[0-9][0-9a-z.]*(post\d+)? ( ; .*)?\\|    --hash=sha256:[0-9a-f]{64}( \\)?|    #   ?.*|    # via.*|"
+)
+
+
+def pinned(lock: Path) -> set[str]:
+    return set(re.findall(r"^([a-z0-9-]+)==", lock.read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=str)
+def test_a_lock_file_names_no_place(lock: Path) -> None:
+    """No index, URL, path or local version: it installs from whatever index the reader uses."""
+    text = lock.read_text()
+    assert not re.search(r"://|/(opt|tmp|home|root|work)\b|--(index|extra|find|trusted)|\+cpu|WARNING", text)
+    assert [line for line in text.splitlines() if not LINE.fullmatch(line)] == []
+
+
+@pytest.mark.parametrize("extra", ["worker", "dev"])
+def test_a_lock_file_pins_what_its_extra_asks_for(extra: str) -> None:
+    """Whoever adds a dependency to pyproject.toml also runs `make lock`."""
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *project["optional-dependencies"][extra]]
+    names = {re.match(r"[A-Za-z0-9-]+", line)[0].lower() for line in asked}  # type: ignore[index]
+    assert names - {"golek"} <= pinned(Path(f"requirements/{extra}.txt"))
+
+
+def test_development_has_what_workers_have() -> None:
+    """The dev lock contains the worker lock, with the same versions."""
+    worker, dev = (set(re.findall(r"^([a-z0-9-]+==\S+)", lock.read_text(), re.MULTILINE)) for lock in LOCKS)
+    assert worker <= dev
