@@ -4,10 +4,9 @@ Each step computes the next token of every sequence that writes, all in one batc
 that wait. Prompts are read chunk by chunk in turn, for a bounded time while others write, so that streams never stall
 long.
 
-What a sequence writes does not depend on what runs beside it (on a CPU; measured bit by bit): its cache is its own,
-its prompt is cut the same way each time, and where llama.cpp computes single rows with other code than rows together, a
-row that would be alone gets a companion that is thrown away. Exception: quantised weights, more than 512 tokens and no
-other sequence running; llama.cpp then sums its attention in another order.
+On a CPU, what a sequence writes does not depend on what runs beside it: its cache is its own, its prompt is cut the
+same way each time, and where llama.cpp computes single rows with other code than rows together, a row that would be
+alone gets a companion that is thrown away. On a GPU the last bits of a batch depend on its size.
 """
 
 import heapq
@@ -36,8 +35,6 @@ from golek_worker.engine.llamacpp.sampling import Sampler
 from golek_worker.engine.llamacpp.scheduler import chunks, decode_rows, lone_rows, thread_count
 from golek_worker.engine.text import TextWriter
 
-BATCH_SIZE = 512
-"""Most rows of one llama_decode."""
 CHUNK_CPU = 64
 CHUNK_GPU = 512
 """Prompt tokens computed by one call: few on a CPU, where a chunk of a large model takes a second."""
@@ -58,9 +55,10 @@ class LlamaCppEngine:
         ctx_size = _context_size(config.ctx_size, model)
         cores = psutil.cpu_count(logical=False) or 1
         threads = thread_count(config.threads, cores, model.size_bytes)
-        self._context = Context(model, config.slots, ctx_size, threads, BATCH_SIZE)
-        self._pair_lone_rows = self._context.lone_row_differs() and config.slots > 1
         self._chunk_size = CHUNK_GPU if model.on_gpu else CHUNK_CPU
+        batch_size = max(self._chunk_size, 2 * config.slots)
+        self._context = Context(model, config.slots, ctx_size, threads, batch_size)
+        self._pair_lone_rows = self._context.lone_row_differs() and config.slots > 1
         self._sequences: dict[str, _Sequence] = {}
         self._writing: dict[int, _Sequence] = {}
         self._reading: deque[_Sequence] = deque()

@@ -1,0 +1,1 @@
+"""What text does the model continue? Pure: requests and templates in, text out."""
