@@ -333,9 +333,7 @@ def main() -> int:
     parser.add_argument("name", help="deployment: envs/worker.NAME.env")
     parser.add_argument("--replica", type=int, default=1, help="its number, from 1")
     arguments = parser.parse_args()
-    identity = Identity(
-        arguments.name, arguments.replica, runfile.worker_id(arguments.name, arguments.replica)
-    )
+    identity = Identity(arguments.name, arguments.replica, runfile.worker_id(arguments.name, arguments.replica))
     try:
         chosen = settings.load(settings.env_file(arguments.name))
     except SettingsError as error:
