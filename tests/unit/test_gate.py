@@ -58,7 +58,7 @@ def test_the_payloads_deadline_wins_over_the_headers(
 @pytest.mark.parametrize("text", ["0", "-1", "soon", "86400001", "9" * 40, "٣", ""])
 def test_a_deadline_header_that_is_no_number_of_milliseconds_is_refused(text: str) -> None:
     """The refusal names the header and its limits."""
-    with pytest.raises(BadRequestError, match="Golek-Deadline.*86400000"):
+    with pytest.raises(BadRequestError, match=r"Golek-Deadline.*86400000"):
         admit({"input": "hi"}, {"Golek-Deadline": text})
 
 
