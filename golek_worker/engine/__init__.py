@@ -13,6 +13,6 @@ def engine_factory(name: Literal["llamacpp", "echo"]) -> EngineFactory:
 
             return EchoEngine
         case "llamacpp":
-            from golek_worker.engine.llamacpp import LlamaCppEngine
+            from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 
             return LlamaCppEngine

@@ -7,19 +7,29 @@
 """
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import InferenceRequest, Message
-from golek_worker.engine.base import Ready
 from golek_worker.prompt.templates import ChatTemplate
 
 _compiled = lru_cache(maxsize=8)(ChatTemplate)
 
 
-def build(request: InferenceRequest, ready: Ready) -> str:
+class Loaded(Protocol):
+    """What must be known of the loaded model; an engine's `Ready` tells it."""
+
+    @property
+    def chat_template(self) -> str | None: ...
+    @property
+    def bos_token(self) -> str: ...
+    @property
+    def eos_token(self) -> str: ...
+
+
+def build(request: InferenceRequest, ready: Loaded) -> str:
     """The prompt of `request` for the loaded model. Raises BadRequestError."""
     if request.raw:
         return request.input or ""

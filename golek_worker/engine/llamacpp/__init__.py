@@ -1,5 +1,1 @@
 """GGUF models through llama.cpp: `model` is the file, `context` its memory, `sampling` the draw, `engine` the rest."""
-
-from golek_worker.engine.llamacpp.engine import LlamaCppEngine
-
-__all__ = ["LlamaCppEngine"]
