@@ -6,7 +6,6 @@
 4. No template, messages: refused, for no one knows how this model marks turns.
 """
 
-from functools import lru_cache
 from typing import Any, Protocol
 
 import msgspec
@@ -14,8 +13,6 @@ import msgspec
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import InferenceRequest, Message
 from golek_worker.prompt.templates import ChatTemplate
-
-_compiled = lru_cache(maxsize=8)(ChatTemplate)
 
 
 class Loaded(Protocol):
@@ -42,7 +39,6 @@ def build(request: InferenceRequest, ready: Loaded) -> str:
             )
         return request.input or ""
     messages = request.messages if request.messages is not None else [Message("user", request.input or "")]
-    template = _compiled(ready.chat_template, ready.bos_token, ready.eos_token)
     return template.render([_as_dict(message) for message in messages], request.tools)
 
 
