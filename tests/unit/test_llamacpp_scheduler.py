@@ -37,7 +37,8 @@ def test_a_prompt_is_cut_by_its_length_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "cores", "size", "threads"), [(6, 4, 1, 6), (0, 4, 4 << 20, 2), (0, 4, 4 << 30, 4), (0, 1, 4 << 30, 1)]
+    ("wanted", "cores", "size", "threads"),
+    [(6, 4, 1, 6), (0, 4, 4 << 20, 1), (0, 4, 9 << 20, 2), (0, 4, 4 << 30, 4), (0, 1, 4 << 30, 1)],
 )
 def test_threads_follow_cores_and_model(wanted: int, cores: int, size: int, threads: int) -> None:
     """What is asked for counts; else one per physical core, fewer for a small model."""

@@ -41,7 +41,7 @@ class Context:
         if context is None:
             raise EngineLoadError(
                 f"llama.cpp cannot make a context of {ctx_size} tokens for each of {slots} slots: "
-                f"{log.last_error() or 'it gave no reason'}. Set a smaller CTX_SIZE or WORKER_CONCURRENCY."
+                f"{log.take_error() or 'it gave no reason'}. Set a smaller CTX_SIZE or WORKER_CONCURRENCY."
             )
         self._context = context
         self._memory = llama_cpp.llama_get_memory(self._context)
@@ -56,7 +56,7 @@ class Context:
         """Compute one batch: token i at `positions[i]` of the sequence in `slots[i]`, giving logits where asked."""
         status = llama_cpp.llama_decode(self._context, self._batch.fill(tokens, positions, slots, outputs))
         if status != 0:
-            raise RuntimeError(f"llama_decode returned {status} for {len(tokens)} tokens: {log.last_error()}")
+            raise RuntimeError(f"llama_decode returned {status} for {len(tokens)} tokens: {log.take_error()}")
 
     def logits(self, row: int) -> ctypes._Pointer[ctypes.c_float]:
         """The logits of the last batch's row `row`, one for each token of the vocabulary."""

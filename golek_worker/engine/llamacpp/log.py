@@ -1,6 +1,6 @@
 """What does llama.cpp have to say?
 
-Its warnings and errors go to stderr, which the parent keeps. The last errors are also kept here, for messages.
+Its warnings and errors go to stderr, which the parent keeps. The last errors are also kept here, for our own messages.
 """
 
 import ctypes
@@ -22,11 +22,11 @@ def install() -> None:
     llama_cpp.llama_log_set(_callback, ctypes.c_void_p(0))
 
 
-def last_error() -> str:
-    """The last errors in llama.cpp's words, without the names of its functions; empties the memory."""
-    text = "; ".join(_errors)
+def take_error() -> str:
+    """The first error since this was last asked, in llama.cpp's words; later ones only repeat that it failed."""
+    error = _errors[0] if _errors else ""
     _errors.clear()
-    return text
+    return error
 
 
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]  # a ctypes type

@@ -127,7 +127,7 @@ class Model:
         params.progress_callback = report
         model: llama_cpp.llama_model_p | None = llama_cpp.llama_model_load_from_file(str(self.path).encode(), params)
         if model is None:
-            why = log.last_error() or "it gave no reason"
+            why = log.take_error() or "it gave no reason"
             raise EngineLoadError(
                 f"{self.path}: llama.cpp cannot load it: {why}. If the file is incomplete, download it again; "
                 "if its architecture is unknown, a newer llama-cpp-python may know it."

@@ -78,11 +78,11 @@ class _Grammar:
             )
         if not _has_root(text):
             raise InvalidGrammarError("The grammar has no rule `root ::= …`", param="params.grammar")
-        sampler = None
-        if "\0" not in text:
-            sampler = llama_cpp.llama_sampler_init_grammar(model.vocab, text.encode(), b"root")
-        if sampler is None:
-            why = log.last_error() or "llama.cpp's parser refuses it"
+        if "\0" in text:
+            raise InvalidGrammarError("The grammar has a NUL character", param="params.grammar")
+        sampler = llama_cpp.llama_sampler_init_grammar(model.vocab, text.encode(), b"root")
+        if not sampler:  # a null pointer
+            why = log.take_error() or "llama.cpp's parser refuses it"
             raise InvalidGrammarError(f"The grammar does not parse as GBNF: {why}", param="params.grammar")
         self._sampler = sampler
         self._ids = np.arange(model.n_vocab, dtype=np.int32)

@@ -1,0 +1,129 @@
+"""The parent's end of a real engine child, for tests: blocking, with a deadline for every wait."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from golek_wire.requests import Params
+from golek_worker.engine.base import (
+    EngineCommand,
+    EngineConfig,
+    EngineEvent,
+    Finished,
+    FrameReader,
+    Ready,
+    Refused,
+    Stopped,
+    Submit,
+    Tokens,
+    frame,
+)
+
+PATIENCE_S = 20.0
+E = TypeVar("E")
+
+
+class Child:
+    """A running child. `events` keeps everything it said, in order."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.socket, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "golek_worker.engine.child", "--fd", str(theirs.fileno())]
+        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE)
+        theirs.close()
+        self.socket.settimeout(PATIENCE_S)
+        self.socket.sendall(frame(config))
+        self.events: list[EngineEvent] = []
+        self._reader: FrameReader[EngineEvent] = FrameReader(EngineEvent)
+
+    def send(self, *commands: EngineCommand) -> None:
+        self.socket.sendall(b"".join(map(frame, commands)))
+
+    def receive(self) -> list[EngineEvent]:
+        """What one read of the socket gives; raises EOFError when the child is gone."""
+        data = self.socket.recv(1 << 20)
+        if not data:
+            raise EOFError
+        events = self._reader.feed(data)
+        self.events += events
+        return events
+
+    def until(self, condition: Callable[[EngineEvent], bool]) -> EngineEvent:
+        """Read until an event that `condition` holds for; it is returned."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            for event in self.receive():
+                if condition(event):
+                    return event
+        raise TimeoutError(f"not among {len(self.events)} events")
+
+    def until_a(self, kind: type[E]) -> E:
+        event = self.until(lambda event: isinstance(event, kind))
+        assert isinstance(event, kind)
+        return event
+
+    def until_ended(self, *job_ids: str) -> None:
+        """Read until each of the sequences has ended."""
+        while not set(job_ids) <= {end.job_id for end in self.ends()}:
+            self.receive()
+
+    def ends(self) -> list[Finished | Stopped | Refused]:
+        return [event for event in self.events if isinstance(event, Finished | Stopped | Refused)]
+
+    def finished(self, job_id: str) -> Finished:
+        (end,) = [end for end in self.ends() if end.job_id == job_id]
+        assert isinstance(end, Finished), end
+        return end
+
+    def streamed(self, job_id: str) -> list[tuple[int, str]]:
+        """(step, delta) of a sequence."""
+        steps = [event for event in self.events if isinstance(event, Tokens)]
+        return [(step.n, text) for step in steps for job, text in step.deltas if job == job_id]
+
+    def wait(self) -> int:
+        """Read to the end of the socket; the exit status."""
+        try:
+            while True:
+                self.receive()
+        except (EOFError, ConnectionResetError):
+            return self.process.wait(PATIENCE_S)
+
+    def stderr(self) -> str:
+        assert self.process.stderr is not None
+        return self.process.stderr.read().decode()
+
+    def close(self) -> None:
+        self.socket.close()
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+
+@contextmanager
+def running(config: EngineConfig) -> Iterator[Child]:
+    """A child whose engine is loaded."""
+    child = Child(config)
+    try:
+        child.until_a(Ready)
+        yield child
+    finally:
+        child.close()
+
+
+def echo(slots: int = 4, step_min_ms: float = 0.0, ctx_size: int = 0) -> EngineConfig:
+    return EngineConfig("echo", "", slots, ctx_size, 0, step_min_ms=step_min_ms)
+
+
+def counting(job_id: str, tokens: int, stream: bool = True) -> Submit:
+    """A sequence of `tokens` tokens, each with its number."""
+    return Submit(job_id, "go", Params(max_tokens=tokens, ignore_eos=True), 1, stream)
+
+
+def counted(tokens: int) -> str:
+    """The text of `counting`."""
+    return "go" + "".join(f" #{n}" for n in range(1, tokens))
