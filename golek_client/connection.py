@@ -12,6 +12,7 @@ import nats
 import nats.errors
 from nats.aio.client import Client
 
+from golek_client.fast_headers import FastHeadersClient
 from golek_client.transport import Transport
 from golek_wire.errors import BusUnavailableError, PayloadTooLargeError
 from golek_wire.headers import REQUEST_RESERVE, message_size
@@ -39,7 +40,7 @@ async def connect(url: str, name: str, *, on_reconnect: Callable[[], Awaitable[N
             log.warning("nats: %s: %s", type(error).__name__, error)
 
     options: dict[str, Any] = {"reconnected_cb": on_reconnect} if on_reconnect else {}
-    client = Client()
+    client = FastHeadersClient()
     try:
         await client.connect(
             url,
