@@ -75,7 +75,8 @@ async def publish(
     """Publish one message, after checking its whole size: nats-py checks only the payload, and the server answers an
     oversize message by closing the connection.
 
-    Raises PayloadTooLargeError with both sizes.
+    Raises PayloadTooLargeError with both sizes, BusUnavailableError when the connection is closed or, while it is being
+    restored, its buffer is full.
     """
     size = len(payload)
     if headers and size > client.max_payload - REQUEST_RESERVE:
@@ -86,7 +87,10 @@ async def publish(
             size=size,
             limit=client.max_payload,
         )
-    await client.publish(subject, payload, reply, headers)
+    try:
+        await client.publish(subject, payload, reply, headers)
+    except nats.errors.Error as error:
+        raise BusUnavailableError(f"the connection to NATS does not take messages: {error}") from error
 
 
 async def flush(client: Client) -> None:
