@@ -23,6 +23,7 @@ help:
 
 ##@ Setup
 setup: $(DEV_STAMP) ## Everything for running and developing, in .venv
+	@echo "ready: make demo, make start WORKER=name, make test"
 
 lock: $(DEV_STAMP) ## Redo requirements/*.txt from pyproject.toml
 	@PATH="$(CURDIR)/$(BIN):$$PATH" requirements/lock.sh

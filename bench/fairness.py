@@ -30,7 +30,7 @@ PROMPTS = [
 Log = list[int]
 
 
-async def read(number: int, stream: Stream, log: Log, cancel_at: int | None = None) -> str:
+async def read(golek: Golek, number: int, stream: Stream, log: Log, cancel_at: int | None = None) -> str:
     """The text of one stream; each piece leaves its number in the merged log."""
     pieces = []
     try:
@@ -38,7 +38,7 @@ async def read(number: int, stream: Stream, log: Log, cancel_at: int | None = No
             log.append(number)
             pieces.append(piece)
             if len(pieces) == cancel_at:
-                await stream.cancel()
+                await golek.cancel(stream.job_id)
     except JobCancelledError:
         if cancel_at is None:
             raise
@@ -53,7 +53,7 @@ async def eight(golek: Golek, cancelled: int | None = None) -> tuple[list[str], 
         for n, prompt in enumerate(PROMPTS)
     ]
     texts = await asyncio.gather(
-        *(read(n, s, log, CANCEL_AT if n == cancelled else None) for n, s in enumerate(streams))
+        *(read(golek, n, s, log, CANCEL_AT if n == cancelled else None) for n, s in enumerate(streams))
     )
     return list(texts), log
 

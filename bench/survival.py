@@ -2,7 +2,8 @@
 
 A 200-token paced stream of golek-tiny through `golek_client`; the engine's child is killed at a random token. Broken is
 a stream whose joined deltas, final text and undisturbed text are not all equal. Then the worker is killed, and what is
-left of it after 2 s is counted; then the child is frozen for good, and the caller's wait is measured.
+left of it after 2 s is counted; then the child is frozen for good, and the caller's wait is measured beside 2 x STALL_S
++ a restart + the undisturbed time.
 """
 
 import asyncio
@@ -28,14 +29,14 @@ RUNS = int(os.environ.get("SURVIVAL_RUNS", "20"))
 MODEL = "golek-tiny"
 TOKENS = 200
 PACE_MS = 5
-STALL_S = 2.0
+STALL_S = 10.0
 SETTINGS = {"ENGINE_STEP_MIN_MS": PACE_MS, "STREAM_GATHER_MS": 0, "WORKER_CONCURRENCY": 4}
 ASK = {"max_tokens": TOKENS, "ignore_eos": True, "seed": 7, "temperature": 0.8, "deadline": 60.0}
 PROMPT = "What is backpressure?"
 
 
-async def kill_engines(url: str, workers: list[WorkerProcess]) -> tuple[int, list[float]]:
-    """Streams broken, and how long each kill delayed its stream (seconds)."""
+async def kill_engines(url: str, workers: list[WorkerProcess]) -> tuple[int, list[float], float]:
+    """Streams broken, how long each kill delayed its stream, and an undisturbed stream (seconds)."""
     broken, delays = 0, []
     async with Golek(url) as golek:
         undisturbed, quiet_s = await stream(golek, [], None)
@@ -44,7 +45,7 @@ async def kill_engines(url: str, workers: list[WorkerProcess]) -> tuple[int, lis
             broken += text != undisturbed
             delays.append(seconds - quiet_s)
             note(f"{len(workers)} replica(s), kill {run + 1} of {RUNS}: {'same' if text == undisturbed else 'BROKEN'}")
-    return broken, delays
+    return broken, delays, quiet_s
 
 
 async def stream(golek: Golek, workers: list[WorkerProcess], kill_at: int | None) -> tuple[str, float]:
@@ -113,13 +114,13 @@ def main() -> None:
                     stack.enter_context(WorkerProcess(url, data, MODEL, number + 1, **SETTINGS))
                     for number in range(replicas)
                 ]
-                broken, delays = asyncio.run(kill_engines(url, workers))
+                broken, delays, quiet_s = asyncio.run(kill_engines(url, workers))
             figure(BENCH, f"streams_broken_{replicas}", broken, 0, "streams", RUNS)
             figure(BENCH, f"failover_child_p50_{replicas}", median(delays), 0, "s", RUNS)
         figure(BENCH, "processes_left", asyncio.run(kill_workers(url, data)), 0, "processes", RUNS)
         with WorkerProcess(url, data, MODEL, STALL_S=STALL_S, **SETTINGS) as worker:
             waited = asyncio.run(freeze(url, worker))
-        figure(BENCH, "frozen_child_answer", waited, 2 * STALL_S, "s", 1)
+        figure(BENCH, "frozen_child_answer", waited, 2 * STALL_S + median(delays) + quiet_s, "s", 1)
 
 
 if __name__ == "__main__":

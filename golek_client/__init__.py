@@ -16,18 +16,23 @@ from typing import TYPE_CHECKING
 from golek_wire.errors import (
     BadRequestError,
     BusUnavailableError,
+    CompressionFailedError,
     ContextBudgetExceededError,
     DeadlineExceededError,
     EngineFailedError,
     ForbiddenError,
+    HandoffStateInvalidError,
+    IdempotencyMismatchError,
     InferenceServiceError,
     InternalError,
+    InvalidGrammarError,
     JobCancelledError,
     ModelBusyError,
     ModelLoadingError,
     ModelNotFoundError,
     NonRetriableError,
     NoWorkersError,
+    OrchestrationFailedError,
     PayloadTooLargeError,
     PoisonJobError,
     QueueFullError,
@@ -36,6 +41,7 @@ from golek_wire.errors import (
     StreamInterruptedError,
     TemporaryResourceError,
     UnauthorizedError,
+    UnknownGrammarError,
 )
 from golek_wire.replies import InferenceReply
 from golek_wire.requests import Message
@@ -48,16 +54,20 @@ if TYPE_CHECKING:
 __all__ = [
     "BadRequestError",
     "BusUnavailableError",
+    "CompressionFailedError",
     "ContextBudgetExceededError",
     "DeadLetter",
     "DeadlineExceededError",
     "EngineFailedError",
     "ForbiddenError",
     "Golek",
+    "HandoffStateInvalidError",
     "Health",
+    "IdempotencyMismatchError",
     "InferenceReply",
     "InferenceServiceError",
     "InternalError",
+    "InvalidGrammarError",
     "JobCancelledError",
     "Message",
     "ModelBusyError",
@@ -66,6 +76,7 @@ __all__ = [
     "ModelRecord",
     "NoWorkersError",
     "NonRetriableError",
+    "OrchestrationFailedError",
     "PayloadTooLargeError",
     "PoisonJobError",
     "QueueFullError",
@@ -75,6 +86,7 @@ __all__ = [
     "StreamInterruptedError",
     "TemporaryResourceError",
     "UnauthorizedError",
+    "UnknownGrammarError",
 ]
 
 

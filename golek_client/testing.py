@@ -130,11 +130,9 @@ class FakeFleet:
 
     async def _run(self, model: str, job_id: str, message: FakeMessage) -> None:
         """One job: accepted, the text or an error, and for a stream the end mark."""
-        req_id = codec.label_of(message.data)[0]
-        stream = False
+        req_id, stream = codec.label_of(message.data)
         try:
             request = codec.decode_request(message.data)
-            stream = request.stream
             self.requests.append(Asked(model, request, job_id))
             await self._tell(message, Accepted(req_id, job_id, len(self.requests)), {headers.STATUS: "accepted"})
             text = await self._text(model, request)

@@ -37,7 +37,7 @@ class Params(Struct, frozen=True, omit_defaults=True):
     presence_penalty: Annotated[float, Meta(ge=-2.0, le=2.0)] = 0.0
     seed: Seed | None = None
     """Same seed, same draws. The job gets a random one without it."""
-    stop: Text | Annotated[list[Text], Meta(max_length=STOP_LIMIT)] = field(default_factory=list[str])
+    stop: Text | Annotated[list[Text], Meta(max_length=STOP_LIMIT)] = field(default_factory=list)
     """Strings that end the text; they are not part of it."""
     grammar: Annotated[str, Meta(max_length=256 * 1024)] | None = None
     """GBNF text that the answer must follow."""
@@ -51,7 +51,7 @@ class Params(Struct, frozen=True, omit_defaults=True):
         return [s for s in stops if s]
 
 
-class Message(Struct, frozen=True):
+class Message(Struct, frozen=True, omit_defaults=True):
     """One turn of a conversation, as in OpenAI's chat API."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]

@@ -7,10 +7,11 @@ router's will ask other workers and clouds. Serving knows no difference.
 from typing import Protocol
 
 from golek_wire.requests import InferenceRequest
-from golek_worker.engine.base import Submit
+from golek_worker.engine.base import Ready, Submit
 from golek_worker.engine.host import EngineDied, EngineHost, Run
 from golek_worker.job import Job
 from golek_worker.prompt.build import build
+from golek_worker.prompt.templates import ChatTemplate
 
 
 class Execution:
@@ -39,16 +40,26 @@ class LocalExecutor:
 
     def __init__(self, host: EngineHost) -> None:
         self._host = host
+        self._compiled: ChatTemplate | None = None
+        self._compiled_for: Ready | None = None
 
     def start(self, job: Job, request: InferenceRequest) -> Execution:
         ready = self._host.ready
         if ready is None:
             return Execution(_died(), "")
-        prompt = build(request, ready)
+        prompt = build(request, self._template(ready))
         return Execution(self._host.submit(Submit(job.job_id, prompt, request.params, job.seed, job.stream)), prompt)
 
     def cancel(self, job_id: str) -> None:
         self._host.cancel(job_id)
+
+    def _template(self, ready: Ready) -> ChatTemplate | None:
+        """The model's chat template, compiled once for each load."""
+        if self._compiled_for is not ready:
+            source = ready.chat_template
+            self._compiled = None if source is None else ChatTemplate(source, ready.bos_token, ready.eos_token)
+            self._compiled_for = ready
+        return self._compiled
 
 
 def _died() -> Run:

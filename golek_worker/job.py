@@ -4,7 +4,7 @@ A job is one admitted request. Its payload is stored byte for byte; everything t
 a fixed list, so that a worker parses nothing twice and trusts nothing a caller wrote.
 """
 
-from typing import Any
+from collections.abc import Mapping
 
 from msgspec import Struct
 
@@ -34,13 +34,11 @@ class Job(Struct, frozen=True):
 
 
 def to_headers(job: Job) -> dict[str, str]:
-    """The headers of the job's message."""
+    """The headers of the job's message; what is absent has its usual value, because each header costs its time."""
     headers = {
         h.MSG_ID: job.msg_id,
         h.TTL: f"{job.budget_ms // 1000 + BROOM_S}s",
         h.JOB: job.job_id,
-        h.STREAM: "1" if job.stream else "0",
-        h.PRINCIPAL: job.principal,
         h.SEED: str(job.seed),
         h.BUDGET_MS: str(job.budget_ms),
     }
@@ -48,21 +46,32 @@ def to_headers(job: Job) -> dict[str, str]:
         headers[h.REPLY] = job.reply
     if job.req_id:
         headers[h.REQ_ID] = job.req_id
+    if job.stream:
+        headers[h.STREAM] = "1"
+    if job.principal != ANONYMOUS:
+        headers[h.PRINCIPAL] = job.principal
     if job.trace:
         headers.update(job.trace)
     return headers
 
 
-def from_headers(headers: dict[str, Any]) -> Job:
+def from_headers(headers: Mapping[str, str]) -> Job:
     """The job in a message's headers. Raises KeyError or ValueError when an ingress did not write them."""
     return Job(
         job_id=headers[h.JOB],
         req_id=headers.get(h.REQ_ID, ""),
         reply=headers.get(h.REPLY, ""),
-        stream=headers[h.STREAM] == "1",
-        principal=headers[h.PRINCIPAL],
+        stream=h.STREAM in headers,
+        principal=headers.get(h.PRINCIPAL, ANONYMOUS),
         seed=int(headers[h.SEED]),
         budget_ms=int(headers[h.BUDGET_MS]),
         msg_id=headers[h.MSG_ID],
-        trace={key: headers[key] for key in (h.TRACEPARENT, h.TRACESTATE) if key in headers},
+        trace=trace_of(headers),
     )
+
+
+def trace_of(headers: Mapping[str, str]) -> dict[str, str]:
+    """The trace context (W3C) in `headers`."""
+    if h.TRACEPARENT not in headers:
+        return {}
+    return {key: headers[key] for key in (h.TRACEPARENT, h.TRACESTATE) if key in headers}

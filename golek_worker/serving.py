@@ -7,8 +7,8 @@ exactly one final message, or goes back to the queue.
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
 
 import structlog
 from msgspec import Struct
@@ -100,7 +100,7 @@ class Serving:
         *,
         record: Callable[[RequestRow], None],
         bury: Callable[[Lease, Strikes], Awaitable[None]],
-        released: Callable[[], Awaitable[None]],
+        released: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         self._client = client
         self._executor = executor
@@ -123,7 +123,7 @@ class Serving:
 
     @property
     def active(self) -> int:
-        return len(self._tasks)
+        return len(self._active)
 
     async def start(self) -> None:
         """Listen for probes that come back: nobody is interested in a stream's inbox any more."""
@@ -131,7 +131,14 @@ class Serving:
 
     def take(self, lease: Lease) -> None:
         """Serve `lease` in a task of its own."""
-        task = asyncio.get_running_loop().create_task(self._serve(lease))
+        running = self._active.get(lease.job.job_id)
+        if running is not None:
+            # This process slept past the lease's end (a frozen host); nobody else took the job meanwhile.
+            running.lease.adopt(lease)
+            work = self._released()
+        else:
+            work = self._serve(lease)
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

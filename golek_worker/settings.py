@@ -19,7 +19,6 @@ from golek_wire import subjects
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class SettingsError(Exception):
@@ -46,9 +45,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     worker_concurrency: Annotated[int, Meta(ge=1, le=256)] = 4
     """Slots: sequences decoded together by one replica."""
     http_addr: str = ""
-    """Address that replica 1 advertises as its endpoint; `:PORT` means 127.0.0.1."""
+    """Address of the worker's HTTP interface, `:PORT` for 127.0.0.1. Accepted and checked; no HTTP is served yet."""
     model_threads: Annotated[int, Meta(ge=0)] = 0
-    """CPU threads of a decode step; 0 is one per physical core."""
+    """CPU threads of a decode step; 0 is one per physical core, fewer for a small model."""
     ctx_size: Annotated[int, Meta(ge=0)] = 0
     """Tokens of one sequence, prompt and answer together; 0 is the model's own."""
     gpu_layers: Annotated[int, Meta(ge=-1)] = -1
@@ -101,19 +100,6 @@ class Settings(Struct, frozen=True, kw_only=True):
         if self.subject:
             return (self.subject,)
         return tuple(subjects.request(name) for name in subjects.spellings(self.model_name))
-
-    @property
-    def endpoint(self) -> str:
-        """HTTP_ADDR as a URL, empty without one."""
-        if not self.http_addr:
-            return ""
-        host, _, port = self.http_addr.rpartition(":")
-        return f"http://{host or '127.0.0.1'}:{port}"
-
-    @property
-    def broker_is_local(self) -> bool:
-        """True when the broker may be started here."""
-        return urlsplit(self.nats_url).hostname in LOOPBACK
 
 
 KEYS: dict[str, str] = {name.upper(): name for name in Settings.__struct_fields__}

@@ -53,11 +53,6 @@ class Status:
             return "online"
         return "loading"
 
-    @property
-    def endpoint(self) -> str:
-        """The address replica 1 advertises; the others serve no HTTP."""
-        return self._settings.endpoint if self._identity.replica == 1 else ""
-
     def health(self) -> Health:
         """The answer on `models.<model>.health`, and the heartbeat."""
         ready = self._host.ready
@@ -66,7 +61,7 @@ class Status:
             status=self.state,
             last_activity=_rfc3339(self._serving.last_activity),
             capabilities=ready.capabilities if ready is not None else [],
-            endpoint=self.endpoint,
+            endpoint="",  # no HTTP is served yet, so none is advertised
             nats_topic=self._settings.request_subjects[0],
             version=VERSION,
             model_info=ready.info if ready is not None else ModelInfo(),

@@ -13,7 +13,6 @@ import gc
 import os
 import random
 import signal
-import socket
 import sys
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
@@ -24,7 +23,7 @@ import structlog
 import uvloop
 from nats.aio.client import Client
 
-from golek_client.connection import connect, publish
+from golek_client.connection import connect, flush, publish
 from golek_wire import codec, subjects
 from golek_wire.errors import InferenceServiceError
 from golek_wire.signals import DeadLetter, LoadReport, WorkerStatus
@@ -183,7 +182,7 @@ class Worker:
             self._engine_changed.clear()
             if self._host.serving and not self._host.stalled:
                 await self._consumer.resume()
-                await self._client.flush()
+                await flush(self._client)
                 if first:
                     _settle_garbage()
                     self._event("model.loaded", "the model is ready")
@@ -324,7 +323,7 @@ def _settle_garbage() -> None:
 async def _disconnect(client: Client) -> None:
     """Send what is pending, then close."""
     with contextlib.suppress(Exception):
-        await client.flush(1)
+        await flush(client)
     await client.close()
 
 
@@ -334,9 +333,7 @@ def main() -> int:
     parser.add_argument("name", help="deployment: envs/worker.NAME.env")
     parser.add_argument("--replica", type=int, default=1, help="its number, from 1")
     arguments = parser.parse_args()
-    identity = Identity(
-        arguments.name, arguments.replica, f"{arguments.name}-{socket.gethostname()}-{arguments.replica}"
-    )
+    identity = Identity(arguments.name, arguments.replica, runfile.worker_id(arguments.name, arguments.replica))
     try:
         chosen = settings.load(settings.env_file(arguments.name))
     except SettingsError as error:

@@ -12,7 +12,7 @@ from golek_wire import codec, subjects
 from golek_wire import headers as h
 from golek_wire.errors import BadRequestError, PayloadTooLargeError, UnknownGrammarError
 from golek_wire.requests import InferenceRequest
-from golek_worker.job import ANONYMOUS, Job
+from golek_worker.job import ANONYMOUS, Job, trace_of
 
 MAX_DEADLINE_MS = 24 * 3600 * 1000
 
@@ -105,5 +105,5 @@ def _budget(request: InferenceRequest, headers: Mapping[str, str] | None, limits
 
 def _trace(headers: Mapping[str, str]) -> dict[str, str]:
     """The caller's trace context, dropped when it is too long to carry."""
-    trace = {key: headers[key] for key in (h.TRACEPARENT, h.TRACESTATE) if key in headers}
+    trace = trace_of(headers)
     return trace if sum(map(len, trace.values())) <= h.TRACE_LIMIT else {}

@@ -42,6 +42,7 @@ PUBLISH_PATIENCE_S = 10.0
 """JetStream may be silent this long (an R3 election took 4.5 s) before the caller gets a 503."""
 RESEND_AFTER_S = (0.25, 0.5, 1.0, 2.0)
 SWEEP_S = 0.1
+USUAL_INBOX = 256
 WATCH_S = 1.0
 GRACE_S = 1.0
 """At deadline + this the ingress answers for jobs that nobody answered."""
@@ -145,9 +146,8 @@ class Ingress:
 
     async def _store(self, job: Job, message: Msg) -> None:
         headers = to_headers(job)
-        size = h.headers_size(headers)
-        if size > h.JOB_HEADERS_LIMIT:
-            raise BadRequestError(f"req_id, trace and inbox take {size} bytes; at most {h.JOB_HEADERS_LIMIT}")
+        if job.trace or len(job.reply) > USUAL_INBOX:
+            _check_size(headers)
         if len(self._unacked) >= UNACKED_LIMIT:
             raise BusUnavailableError(f"{UNACKED_LIMIT} requests wait for JetStream already", may_run=False)
         now = time.monotonic()
@@ -246,6 +246,13 @@ class Ingress:
 def deadline_error(job: Job) -> DeadlineExceededError:
     """The 408 of one job."""
     return DeadlineExceededError(f"No answer within {job.budget_ms} ms", deadline_ms=job.budget_ms)
+
+
+def _check_size(headers: dict[str, str]) -> None:
+    """Only an unusual inbox or a trace can make the headers large: the rest is bounded by the gate."""
+    size = h.headers_size(headers)
+    if size > h.JOB_HEADERS_LIMIT:
+        raise BadRequestError(f"req_id, trace and inbox take {size} bytes; at most {h.JOB_HEADERS_LIMIT}")
 
 
 def _refusal(error: dict[str, object]) -> InferenceServiceError:

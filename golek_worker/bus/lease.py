@@ -65,6 +65,11 @@ class Lease:
         self.renewed_at = time.monotonic()
         await publish(self._client, self._ack_subject, b"+WPI")
 
+    def adopt(self, newer: "Lease") -> None:
+        """The job was delivered here again while it still runs: go on under the newer delivery."""
+        self._ack_subject = newer._ack_subject
+        self.renewed_at = newer.leased_at
+
     async def is_mine(self) -> bool:
         """True while nobody else can have answered: renewed lately and in time, or still in the stream."""
         now = time.monotonic()

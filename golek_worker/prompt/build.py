@@ -6,8 +6,7 @@
 4. No template, messages: refused, for no one knows how this model marks turns.
 """
 
-from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -15,25 +14,12 @@ from golek_wire.errors import BadRequestError
 from golek_wire.requests import InferenceRequest, Message
 from golek_worker.prompt.templates import ChatTemplate
 
-_compiled = lru_cache(maxsize=8)(ChatTemplate)
 
-
-class Loaded(Protocol):
-    """What must be known of the loaded model; an engine's `Ready` tells it."""
-
-    @property
-    def chat_template(self) -> str | None: ...
-    @property
-    def bos_token(self) -> str: ...
-    @property
-    def eos_token(self) -> str: ...
-
-
-def build(request: InferenceRequest, ready: Loaded) -> str:
-    """The prompt of `request` for the loaded model. Raises BadRequestError."""
+def build(request: InferenceRequest, template: ChatTemplate | None) -> str:
+    """The prompt of `request` for a model with this chat template. Raises BadRequestError."""
     if request.raw:
         return request.input or ""
-    if ready.chat_template is None:
+    if template is None:
         if request.messages is not None:
             raise BadRequestError(
                 "messages: this model has no chat template; send `input` with `raw: true` and write the turns as the "
@@ -42,7 +28,6 @@ def build(request: InferenceRequest, ready: Loaded) -> str:
             )
         return request.input or ""
     messages = request.messages if request.messages is not None else [Message("user", request.input or "")]
-    template = _compiled(ready.chat_template, ready.bos_token, ready.eos_token)
     return template.render([_as_dict(message) for message in messages], request.tools)
 
 

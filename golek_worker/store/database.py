@@ -21,20 +21,21 @@ class StoreError(Exception):
 
 
 async def open_for_writing(path: Path) -> aiosqlite.Connection:
-    """A connection in autocommit mode to the log at `path`, made and migrated when necessary.
+    """A connection to the log at `path`, made and migrated when necessary.
 
-    Several processes may do this at once. Raises StoreError naming path and cause.
+    Several processes may do this at once. A transaction begins with the first row written and takes the write lock at
+    once. Raises StoreError naming path and cause.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = await aiosqlite.connect(path, timeout=BUSY_S, isolation_level=None)
+        connection = await aiosqlite.connect(path, timeout=BUSY_S, isolation_level="IMMEDIATE")
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"{path}: {error}") from error
     try:
         await _enter_wal(connection)
         await connection.execute_fetchall("PRAGMA synchronous = NORMAL")
         await _migrate(connection)
-    except (StoreError, sqlite3.Error) as error:
+    except (StoreError, sqlite3.Error, TimeoutError) as error:
         await connection.close()
         raise StoreError(f"{path}: {error}") from error
     return connection

@@ -14,8 +14,8 @@ from golek_worker.store.sql import queries
 AuditBody = Literal["full", "hash", "none"]
 
 
-class RequestRow(Struct, frozen=True, kw_only=True, array_like=True):
-    """One job as it ended. The order of the fields is the order in `insert_requests`."""
+class RequestRow(Struct, frozen=True, kw_only=True):
+    """One job as it ended. The order of the fields is the order in `insert_request`."""
 
     ts: float
     """End of the job, seconds since 1970."""

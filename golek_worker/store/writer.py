@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
 import msgspec
@@ -22,13 +23,17 @@ from golek_worker.store.sql import queries
 log = logging.getLogger("golek.store")
 
 QUEUE_ROWS = 20_000
-QUEUE_BYTES = 256 * 2**20
+QUEUE_CHARS = 256 * 2**20
 BATCH_ROWS = 1000
-BATCH_BYTES = 2**20
-"""Joining a batch happens in the event loop; a megabyte keeps that below a millisecond."""
+BATCH_CHARS = 4 * 2**20
+ROW_CHARS = 500
+"""What a row counts beside its texts."""
 GATHER_S = 0.1
 RETRY_S = 1.0
 CLEAN_EVERY_S = 3600.0
+
+Queued = tuple[tuple[Any, ...], int]
+"""The values of a row, and its size in characters."""
 
 
 class LogWriter:
@@ -38,10 +43,9 @@ class LogWriter:
         self._connection = connection
         self._worker_id = worker_id
         self._retention_s = retention_days * 86400.0
-        self._encode = msgspec.json.Encoder().encode
-        self._requests: deque[bytes] = deque()
-        self._events: deque[bytes] = deque()
-        self._queued_bytes = 0
+        self._requests: deque[Queued] = deque()
+        self._events: deque[Queued] = deque()
+        self._queued_chars = 0
         self._queued = asyncio.Event()
         self._batch_full = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -66,17 +70,24 @@ class LogWriter:
 
     def record(self, row: RequestRow) -> None:
         """Queue `row`. Never waits and never raises; a full queue counts it in `dropped`."""
-        self._put(self._requests, row)
+        texts = len(row.raw_input or "") + len(row.formatted_input or "") + len(row.output or "")
+        self._put(self._requests, msgspec.structs.astuple(row), ROW_CHARS + texts)
 
     def event(self, level: str, code: str, msg: str) -> None:
         """Queue an event of now; like `record`."""
-        self._put(self._events, (time.time(), level, code, msg))
+        self._put(self._events, (time.time(), level, code, msg), ROW_CHARS + len(msg))
 
     async def flush(self) -> None:
-        """Write what is queued, or as much as the database takes; returns after the first refusal."""
+        """Write what is queued now, or as much as the database takes; returns after the first refusal."""
         async with self._writing:
-            while (self._requests or self._events) and await self._write_batch():
-                pass
+            for queue, query in ((self._requests, "insert_request"), (self._events, "insert_event")):
+                # Counted once: rows that come meanwhile gather for the next batch instead of going one by one.
+                left = len(queue)
+                while left > 0:
+                    batch = _take(queue)
+                    left -= len(batch)
+                    if not await self._write(queue, query, batch):
+                        return
 
     async def close(self) -> None:
         """Flush and close. Rows the database still refuses are counted in `dropped`."""
@@ -94,19 +105,13 @@ class LogWriter:
                 self._drop(left, f"closed while the log could not be written: {self.problem}")
             await self._connection.close()
 
-    def _put(self, queue: deque[bytes], row: RequestRow | tuple[float, str, str, str]) -> None:
-        # Encoded here and not in the batch: the size is known, and a row that cannot be written hurts only itself.
-        try:
-            encoded = self._encode(row)
-        except (UnicodeEncodeError, msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
-            self._drop(1, f"not writable: {error}")
-            return
+    def _put(self, queue: deque[Queued], values: tuple[Any, ...], chars: int) -> None:
         queued = len(queue)
-        if self._closed or queued >= QUEUE_ROWS or self._queued_bytes + len(encoded) > QUEUE_BYTES:
+        if self._closed or queued >= QUEUE_ROWS or self._queued_chars + chars > QUEUE_CHARS:
             self._drop(1, "the log is closed" if self._closed else f"{queued} rows wait for the log")
             return
-        queue.append(encoded)
-        self._queued_bytes += len(encoded)
+        queue.append((values, chars))
+        self._queued_chars += chars
         if not queued:
             self._queued.set()
         elif queued == BATCH_ROWS:
@@ -120,13 +125,14 @@ class LogWriter:
 
     async def _run(self) -> None:
         """Clean, then write whenever something gathers; clean again every hour."""
-        next_clean = 0.0
+        clock = asyncio.get_running_loop().time
+        next_clean = clock()
         while True:
-            if time.monotonic() >= next_clean:
-                next_clean = time.monotonic() + CLEAN_EVERY_S
+            if clock() >= next_clean:
+                next_clean = clock() + CLEAN_EVERY_S
                 await self._clean()
             try:
-                async with asyncio.timeout_at(next_clean - time.monotonic() + asyncio.get_running_loop().time()):
+                async with asyncio.timeout_at(next_clean):
                     await self._queued.wait()
             except TimeoutError:
                 continue
@@ -145,56 +151,75 @@ class LogWriter:
                 async with asyncio.timeout(GATHER_S):
                     await self._batch_full.wait()
 
-    async def _write_batch(self) -> bool:
-        """Write one batch of one kind; False when the database refused it."""
-        queue, query = (self._requests, "insert_requests") if self._requests else (self._events, "insert_events")
-        batch, size = _take(queue)
+    async def _write(self, queue: deque[Queued], query: str, batch: list[Queued]) -> bool:
+        """Write `batch`; False when the database refused it, and its rows are back in `queue`."""
         try:
-            # A BLOB, cast in SQL: decoding a megabyte to str would hold Python's lock.
-            await self._connection.execute_fetchall(queries()[query], (b"[%b]" % b",".join(batch), self._worker_id))
-        except sqlite3.Error as error:
-            self._refused(queue, batch, size, error)
+            await self._insert(query, batch)
+        except sqlite3.OperationalError as error:  # locked, full, read-only: later it may work
+            self._refused(error)
+            queue.extendleft(reversed(batch))
             return False
-        except BaseException:
-            # Cancelled while the statement runs in its thread: it is as good as written.
-            self._queued_bytes -= size
-            raise
-        self._queued_bytes -= size
+        except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:  # a value that no column holds
+            await self._write_singly(query, batch, error)
+        self._queued_chars -= sum(chars for _, chars in batch)
         if self.problem:
             log.info("log.recovered after %d failed writes", self.failed)
             self.problem = None
         return True
 
-    def _refused(self, queue: deque[bytes], batch: list[bytes], size: int, error: sqlite3.Error) -> None:
-        """Locked or full: the rows go back to the front. Anything else would refuse them for ever."""
+    async def _insert(self, query: str, batch: list[Queued]) -> None:
+        """One transaction. Python's sqlite3 begins it (IMMEDIATE) with the first row."""
+        worker_id = self._worker_id
+        try:
+            await self._connection.executemany(queries()[query], [(worker_id, *values) for values, _ in batch])
+            await self._connection.commit()
+        except BaseException:
+            await self._connection.rollback()
+            raise
+
+    async def _write_singly(self, query: str, batch: list[Queued], cause: Exception) -> None:
+        """A row that cannot be stored hurts only itself."""
+        if len(batch) == 1:
+            self._drop(1, f"{type(cause).__name__}: {cause}")
+            return
+        for row in batch:
+            try:
+                await self._insert(query, [row])
+            except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
+                self._drop(1, f"{type(error).__name__}: {error}")
+
+    def _refused(self, error: sqlite3.Error) -> None:
         self.failed += 1
         if not self.problem:
-            log.error("log.failed rows=%d: %s: %s", len(batch), type(error).__name__, error)
+            log.warning("log.failed: %s: %s", type(error).__name__, error)
         self.problem = f"{type(error).__name__}: {error}"
-        if isinstance(error, sqlite3.OperationalError):
-            queue.extendleft(reversed(batch))
-        else:
-            self._queued_bytes -= size
-            self._drop(len(batch), self.problem)
 
     async def _clean(self) -> None:
         """Delete what is older than the retention, a piece at a time."""
         oldest = time.time() - self._retention_s
-        try:
-            for query in ("delete_old_requests", "delete_old_events"):
-                deleted = True
-                while deleted:
-                    deleted = bool(await self._connection.execute_fetchall(queries()[query], (oldest,)))
-        except sqlite3.Error as error:
-            self.failed += 1
-            log.warning("log.clean_failed: %s: %s", type(error).__name__, error)
+        for query in ("delete_old_requests", "delete_old_events"):
+            deleted = True
+            while deleted:
+                deleted = await self._delete(query, oldest)
+
+    async def _delete(self, query: str, oldest: float) -> bool:
+        """Delete one piece; False when nothing is left, or the database refuses."""
+        async with self._writing:
+            try:
+                rows = await self._connection.execute_fetchall(queries()[query], (oldest,))
+                await self._connection.commit()
+            except sqlite3.Error as error:
+                await self._connection.rollback()
+                log.warning("log.clean_failed: %s: %s", type(error).__name__, error)
+                return False
+        return bool(rows)
 
 
-def _take(queue: deque[bytes]) -> tuple[list[bytes], int]:
-    """The next rows to write together, at least one, and their bytes."""
+def _take(queue: deque[Queued]) -> list[Queued]:
+    """The next rows to write together, at least one."""
     batch = [queue.popleft()]
-    size = len(batch[0])
-    while queue and len(batch) < BATCH_ROWS and size + len(queue[0]) <= BATCH_BYTES:
+    size = batch[0][1]
+    while queue and len(batch) < BATCH_ROWS and size + queue[0][1] <= BATCH_CHARS:
         batch.append(queue.popleft())
-        size += len(batch[-1])
-    return batch, size
+        size += batch[-1][1]
+    return batch

@@ -232,6 +232,29 @@ async def test_chat_reads_a_pipe(nats_server: str, worker: ScriptedWorker) -> No
     assert "nothing to say" in done.err
 
 
+async def test_chat_at_a_terminal_is_a_conversation(nats_server: str, worker: ScriptedWorker) -> None:
+    """Each turn brings what was said before, an error ends a turn and not the conversation, and Ctrl-D ends it."""
+    terminal, keyboard = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *GOLEK, "chat", "tiny", stdin=keyboard, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "NATS_URL": nats_server},
+    )  # fmt: skip
+    os.write(terminal, b"one\n")
+    await (await worker.next(patience=10)).final("first")
+    os.write(terminal, b"\ntwo\n")
+    await (await worker.next(patience=10)).fail(QueueFullError("2000 jobs wait"))
+    os.write(terminal, b"three\n")
+    job = await worker.next(patience=10)
+    assert [turn.content for turn in job.request.messages or []] == ["one", "first", "three"]
+    await job.final("third")
+    os.write(terminal, b"\x04")
+    done = await Running(process).end()
+    assert (done.status, done.err) == (0, "error QUEUE_FULL: 2000 jobs wait\n")
+    assert done.out == "> first\n> > > third\n> \n"
+    os.close(terminal)
+    os.close(keyboard)
+
+
 async def test_errors_are_said_with_code_and_hint(nats_server: str, worker: ScriptedWorker) -> None:
     """`error CODE: message`, what to do about it, and exit status 1."""
     running = await start(GOLEK, nats_server, "chat", "tiny", "hi")

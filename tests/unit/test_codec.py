@@ -60,18 +60,19 @@ def test_a_wrong_request_names_its_field(payload: bytes, param: str | None, says
 
 
 @pytest.mark.parametrize(
-    ("payload", "req_id"),
+    ("payload", "label"),
     [
-        (b'{"req_id": "r1", "params": 3}', "r1"),
-        (b'{"req_id": 3}', ""),
-        (b'{"req_id": "a\\nb"}', ""),
-        (b"not json", ""),
-        (b"{}", ""),
+        (b'{"req_id": "r1", "stream": true, "params": 3}', ("r1", True)),
+        (b'{"req_id": "r1", "params": 3}', ("r1", False)),
+        (b'{"req_id": 3}', ("", False)),
+        (b'{"req_id": "a\\nb", "stream": true}', ("", True)),
+        (b"not json", ("", False)),
+        (b"{}", ("", False)),
     ],
 )
-def test_the_req_id_of_a_wrong_request_is_repeated_where_it_can_be_told(payload: bytes, req_id: str) -> None:
-    """An error about a request still carries the caller's label."""
-    assert codec.label_of(payload) == (req_id, False)
+def test_the_label_of_a_wrong_request_is_told_where_it_can_be(payload: bytes, label: tuple[str, bool]) -> None:
+    """An error about a request still carries the caller's `req_id`, and ends a stream as a stream."""
+    assert codec.label_of(payload) == label
 
 
 def test_a_final_message_is_a_reply_or_raises_its_error() -> None:

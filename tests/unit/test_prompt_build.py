@@ -6,8 +6,6 @@ import pytest
 
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import InferenceRequest, Message
-from golek_wire.signals import ModelInfo
-from golek_worker.engine.base import Ready
 from golek_worker.prompt.build import build
 from golek_worker.prompt.templates import ChatTemplate
 
@@ -19,41 +17,41 @@ TURNS = (
 )
 
 
-def ready(template: str | None) -> Ready:
-    return Ready(ModelInfo(), [], "cpu", 1, 512, chat_template=template, bos_token="<s>", eos_token="</s>")
+def template(source: str | None) -> ChatTemplate | None:
+    return None if source is None else ChatTemplate(source, "<s>", "</s>")
 
 
 def render(source: str, **message: Any) -> str:
     return ChatTemplate(source, "<s>", "</s>").render([{"role": "user", "content": "hi", **message}])
 
 
-@pytest.mark.parametrize("template", [None, TURNS])
-def test_raw_input_passes_as_it_is(template: str | None) -> None:
+@pytest.mark.parametrize("source", [None, TURNS])
+def test_raw_input_passes_as_it_is(source: str | None) -> None:
     """`raw` bypasses any template, whitespace included."""
-    assert build(InferenceRequest(input="  x\n", raw=True), ready(template)) == "  x\n"
+    assert build(InferenceRequest(input="  x\n", raw=True), template(source)) == "  x\n"
 
 
 def test_input_is_one_user_turn() -> None:
     """The template sees it as a message of the user; block lines leave no blank lines."""
-    assert build(InferenceRequest(input="hi"), ready(TURNS)) == "<s><user>hi\n<assistant>"
+    assert build(InferenceRequest(input="hi"), template(TURNS)) == "<s><user>hi\n<assistant>"
 
 
 def test_a_conversation_passes_the_template() -> None:
     """Every message, in order."""
     messages = [Message("system", "be brief"), Message("user", "hi")]
-    text = build(InferenceRequest(messages=messages), ready(TURNS))
+    text = build(InferenceRequest(messages=messages), template(TURNS))
     assert text == "<s><system>be brief\n<user>hi\n<assistant>"
 
 
 def test_input_without_a_template_passes_as_it_is() -> None:
     """A base model continues text."""
-    assert build(InferenceRequest(input="Once upon"), ready(None)) == "Once upon"
+    assert build(InferenceRequest(input="Once upon"), template(None)) == "Once upon"
 
 
 def test_messages_without_a_template_are_refused_with_the_way_out() -> None:
     """The error says that `raw: true` works."""
     with pytest.raises(BadRequestError, match=r"no chat template.*raw: true"):
-        build(InferenceRequest(messages=[Message("user", "hi")]), ready(None))
+        build(InferenceRequest(messages=[Message("user", "hi")]), template(None))
 
 
 def test_a_template_refuses_in_its_own_words() -> None:
@@ -101,4 +99,4 @@ def test_developer_is_system_to_templates_that_do_not_know_it(source: str, role:
 def test_an_absent_field_is_not_defined_and_content_always_is() -> None:
     """Templates test `message.tool_calls is defined`, and print `content` without a test."""
     source = "{{ messages[0].tool_calls is defined }}[{{ messages[0].content }}]"
-    assert build(InferenceRequest(messages=[Message("assistant")]), ready(source)) == "False[]"
+    assert build(InferenceRequest(messages=[Message("assistant")]), template(source)) == "False[]"

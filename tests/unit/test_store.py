@@ -120,9 +120,9 @@ async def test_a_full_queue_drops_and_counts(log: LogWriter, monkeypatch: pytest
     assert log.dropped == 15
 
 
-async def test_queued_bytes_are_bounded_too(log: LogWriter, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_queued_text_is_bounded_too(log: LogWriter, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large bodies cannot fill the memory, and room comes back when they are written."""
-    monkeypatch.setattr(writer_module, "QUEUE_BYTES", 5000)
+    monkeypatch.setattr(writer_module, "QUEUE_CHARS", 6000)
     for number in range(4):
         log.record(a_row(number, output="x" * 2000))
     assert log.dropped == 2
@@ -237,8 +237,8 @@ def test_audit_decides_what_is_kept() -> None:
 
 
 def test_statements_agree_with_the_row() -> None:
-    """The columns of insert_requests are the fields of RequestRow, in order."""
-    columns = re.search(r"requests \(\s*worker_id,(.*?)\)", queries()["insert_requests"], re.DOTALL)
+    """The columns of insert_request are the fields of RequestRow, in order."""
+    columns = re.search(r"requests \(\s*worker_id,(.*?)\)", queries()["insert_request"], re.DOTALL)
     assert columns is not None
     assert tuple(columns[1].replace(",", " ").split()) == RequestRow.__struct_fields__
     assert list(migrations()) == list(range(1, len(migrations()) + 1))

@@ -1,44 +1,12 @@
--- name: insert_requests
--- ?1 a JSON array of rows in the order of RequestRow's fields, ?2 the worker's id. One statement for a whole batch:
--- it is one transaction, and Python's lock is released once for all rows instead of once for each.
+-- name: insert_request
+-- The worker's id, then the fields of RequestRow in their order.
 INSERT INTO requests (
     worker_id, ts, req_id, job_id, kind, principal, status, raw_input, formatted_input, output, input_sha256,
     tokens_in, tokens_out, finish_reason, dur_ms, ttft_ms, queue_ms, attempt, stream, seed, error
-)
-SELECT
-    ?2,
-    json_extract(value, '$[0]'),
-    json_extract(value, '$[1]'),
-    json_extract(value, '$[2]'),
-    json_extract(value, '$[3]'),
-    json_extract(value, '$[4]'),
-    json_extract(value, '$[5]'),
-    json_extract(value, '$[6]'),
-    json_extract(value, '$[7]'),
-    json_extract(value, '$[8]'),
-    json_extract(value, '$[9]'),
-    json_extract(value, '$[10]'),
-    json_extract(value, '$[11]'),
-    json_extract(value, '$[12]'),
-    json_extract(value, '$[13]'),
-    json_extract(value, '$[14]'),
-    json_extract(value, '$[15]'),
-    json_extract(value, '$[16]'),
-    json_extract(value, '$[17]'),
-    json_extract(value, '$[18]'),
-    json_extract(value, '$[19]')
-FROM json_each(CAST(?1 AS TEXT));
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
--- name: insert_events
--- ?1 a JSON array of [ts, level, code, msg], ?2 the worker's id.
-INSERT INTO events (worker_id, ts, level, code, msg)
-SELECT
-    ?2,
-    json_extract(value, '$[0]'),
-    json_extract(value, '$[1]'),
-    json_extract(value, '$[2]'),
-    json_extract(value, '$[3]')
-FROM json_each(CAST(?1 AS TEXT));
+-- name: insert_event
+INSERT INTO events (worker_id, ts, level, code, msg) VALUES (?, ?, ?, ?, ?);
 
 -- name: delete_old_requests
 -- A piece at a time, so that other replicas' writes get in between.

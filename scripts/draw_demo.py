@@ -1,0 +1,28 @@
+"""Draw what `make demo` shows as docs/demo.svg: `python scripts/draw_demo.py`. Needs the dev requirements."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+ROOT = Path(__file__).resolve().parent.parent
+SHOWN_LINES = 46
+
+
+def main() -> None:
+    """Run the demo and keep its first screenful."""
+    shown = subprocess.run(
+        [sys.executable, "-m", "golek_worker.cli", "demo"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    console = Console(record=True, width=110, file=Path("/dev/null").open("w"))  # noqa: SIM115 - ends with the process
+    console.print(Text("$ make demo", style="bold"))
+    for line in shown.splitlines()[:SHOWN_LINES]:
+        is_title = line[:1].isalpha() and not line.startswith(("broker", "golek-", "Backpressure"))
+        console.print(Text(line, style="bold cyan" if is_title else ""))
+    console.save_svg(str(ROOT / "docs" / "demo.svg"), title="golek demo")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""May a request become a job? The gate's checks, by table."""
+
+import json
+from typing import Any
+
+import pytest
+
+from golek_wire.errors import BadRequestError, InferenceServiceError, PayloadTooLargeError, UnknownGrammarError
+from golek_wire.subjects import job_id
+from golek_worker.admission import gate
+from golek_worker.job import Job, from_headers, to_headers
+
+LIMITS = gate.Limits(max_payload=1024 * 1024, default_deadline_ms=120_000)
+INBOX = "_INBOX.abc.def"
+
+
+def admit(body: dict[str, Any] | bytes, headers: dict[str, str] | None = None, reply: str = INBOX) -> Job:
+    payload = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return gate.check(payload, headers, reply, LIMITS, random_seed=lambda: 42, new_inbox=lambda: "_INBOX.made.up")
+
+
+def test_a_plain_request_becomes_a_job_with_defaults() -> None:
+    """What the caller left open is decided here: seed, deadline, principal."""
+    job = admit({"req_id": "r", "input": "hi"})
+    assert job == Job(job_id(INBOX), "r", INBOX, False, "anonymous", 42, 120_000, INBOX, {})
+
+
+def test_a_request_without_an_inbox_runs_under_an_id_of_its_own() -> None:
+    """A plain publish has nobody to answer; its job still has an id and a message id."""
+    job = admit({"input": "hi"}, reply="")
+    assert (job.reply, job.msg_id, job.job_id) == ("", "_INBOX.made.up", job_id("_INBOX.made.up"))
+
+
+@pytest.mark.parametrize(
+    ("body", "seed"),
+    [({"seed": 7}, 7), ({"params": {"seed": 8}}, 8), ({"seed": 7, "params": {"seed": 8}}, 7), ({}, 42)],
+)
+def test_the_callers_seed_wins_over_a_random_one(body: dict[str, Any], seed: int) -> None:
+    """`seed` beside the input wins over the one in `params`, and both over a random one."""
+    assert admit({"input": "hi"} | body).seed == seed
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "budget_ms"),
+    [
+        ({}, None, 120_000),
+        ({}, {"Golek-Deadline": "5000"}, 5000),
+        ({"deadline_ms": 300}, {"Golek-Deadline": "5000"}, 300),
+    ],
+)
+def test_the_payloads_deadline_wins_over_the_headers(
+    body: dict[str, Any], headers: dict[str, str] | None, budget_ms: int
+) -> None:
+    """Payload, then header, then the default."""
+    assert admit({"input": "hi"} | body, headers).budget_ms == budget_ms
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "soon", "86400001", "9" * 40, "٣", ""])
+def test_a_deadline_header_that_is_no_number_of_milliseconds_is_refused(text: str) -> None:
+    """The refusal names the header and its limits."""
+    with pytest.raises(BadRequestError, match=r"Golek-Deadline.*86400000"):
+        admit({"input": "hi"}, {"Golek-Deadline": text})
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "param"),
+    [
+        (b"x" * (1024 * 1024 - 16 * 1024 + 1), PayloadTooLargeError, None),
+        ({"input": "a", "messages": []}, BadRequestError, "input"),
+        ({"messages": []}, BadRequestError, "messages"),
+        ({"messages": [{"role": "wizard"}]}, BadRequestError, "messages[0].role"),
+        ({"input": "a", "raw": True, "tools": [{}]}, BadRequestError, "tools"),
+        ({"input": "a", "priority": 4}, BadRequestError, "priority"),
+        ({"input": "a", "deadline_ms": 0}, BadRequestError, "deadline_ms"),
+        ({"input": "a", "seed": -1}, BadRequestError, "seed"),
+        ({"input": "a", "req_id": "a\nb"}, BadRequestError, "req_id"),
+        ({"input": "a", "params": {"stop": ["x"] * 17}}, BadRequestError, "params.stop"),
+        ({"input": "a", "params": {"grammar": "code"}}, UnknownGrammarError, "params.grammar"),
+        *[
+            ({"input": "a", "reply_to": subject}, BadRequestError, "reply_to")
+            for subject in ("_INBOX.x", "$JS.API.x", "inference.request.m", "models.x.health", "a b", "a.>", "", "a..b")
+        ],
+    ],
+)
+def test_what_is_wrong_is_refused_by_name(
+    body: dict[str, Any] | bytes, kind: type[InferenceServiceError], param: str | None
+) -> None:
+    """Each check names the field it is about."""
+    with pytest.raises(kind) as refused:
+        admit(body)
+    assert type(refused.value) is kind
+    assert refused.value.details.get("param") == param
+
+
+def test_inbound_golek_headers_are_not_believed() -> None:
+    """A caller cannot set principal, job or reply of a job."""
+    forged = {"Golek-Principal": "root", "Golek-Job": "x", "Golek-Reply": "y", "traceparent": "00-1", "tracestate": "a"}
+    job = admit({"input": "hi"}, forged)
+    assert (job.principal, job.job_id, job.reply) == ("anonymous", job_id(INBOX), INBOX)
+    assert job.trace == {"traceparent": "00-1", "tracestate": "a"}
+
+
+def test_a_trace_too_long_to_carry_is_dropped() -> None:
+    """Over 1 KiB the trace context is left out; the request runs."""
+    assert admit({"input": "hi"}, {"traceparent": "0", "tracestate": "x" * 1024}).trace == {}
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        Job("j", "", "", False, "anonymous", 0, 1, "m", {}),
+        Job("j", "räq", INBOX, True, "somebody", 2**32 - 2, 86_400_000, INBOX, {"traceparent": "00-1"}),
+    ],
+)
+def test_a_job_survives_its_headers(job: Job) -> None:
+    """What the ingress writes, the worker reads."""
+    headers = to_headers(job)
+    assert from_headers(headers) == job
+    assert headers["Nats-TTL"] == f"{job.budget_ms // 1000 + 60}s"
