@@ -1,9 +1,11 @@
 """The llama.cpp engine with the shipped demo model, on a CPU. No test depends on what the model has learnt."""
 
+import ctypes
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import llama_cpp
 import pytest
 
 from golek_wire.requests import Params
@@ -18,6 +20,7 @@ from golek_worker.engine.base import (
     Submit,
     Tokens,
 )
+from golek_worker.engine.llamacpp.model import count_text
 from tests.engine.driver import Child, running
 
 MODEL = Path("data/models/golek-tiny/model.gguf")
@@ -103,6 +106,27 @@ def test_a_cancel_changes_nothing_for_the_others(child: Child, victim: int) -> N
     child.until_ended(gone.job_id, *[job.job_id for job in jobs])
     assert any(isinstance(end, Stopped) and end.job_id == gone.job_id for end in child.ends())
     assert [child.finished(job.job_id).text for job in jobs] == undisturbed
+
+
+@pytest.mark.parametrize("weights", ["as shipped", "quantized"])
+def test_long_texts_do_not_depend_on_their_neighbours_either(tmp_path: Path, weights: str) -> None:
+    """Past 256 tokens, and with 8-bit weights, where llama.cpp would take other code for a lone sequence."""
+    path = MODEL if weights == "as shipped" else _quantized(tmp_path / "model.gguf")
+    with running(config(path, slots=4)) as child:
+        params = Params(max_tokens=96, temperature=0.0, ignore_eos=True)
+        prompts = [f"{'zq' * 150}{i}" for i in range(4)]
+        alone = [ask(child, Jobs.new(prompt, params))[0] for prompt in prompts]
+        assert alone[0].tokens_in + 96 > 256
+        together = ask(child, *[Jobs.new(prompt, params) for prompt in prompts])
+        assert [answer.text for answer in together] == [answer.text for answer in alone]
+
+
+def _quantized(path: Path) -> Path:
+    """The demo model with 8-bit weights."""
+    params = llama_cpp.llama_model_quantize_default_params()
+    params.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0
+    assert llama_cpp.llama_model_quantize(str(MODEL).encode(), str(path).encode(), ctypes.byref(params)) == 0
+    return path
 
 
 def test_a_rerun_in_a_new_process_writes_the_same(child: Child) -> None:
@@ -213,6 +237,14 @@ def test_a_cancel_while_the_prompt_is_read_frees_the_slot(child: Child, ready: R
         child.send(*jobs, *[Cancel(job.job_id) for job in jobs])
         child.until_ended(*[job.job_id for job in jobs])
     assert len(ask(child, *[greedy(i, 4) for i in range(SLOTS)])) == SLOTS
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(950, "950"), (1_900_000, "1.9M"), (268_098_176, "268M"), (4_022_468_096, "4.0B")]
+)
+def test_parameters_are_counted_for_people(count: int, text: str) -> None:
+    """As models are called: 1.9M, 268M, 4.0B."""
+    assert count_text(count) == text
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,11 @@ class Context:
             )
         self._context = context
         self._memory = llama_cpp.llama_get_memory(self._context)
+        if self._memory is None or llama_cpp.llama_model_has_encoder(model.handle):
+            raise EngineLoadError(
+                f"{model.path}: a {model.info.architecture} model does not continue text (it embeds or translates). "
+                "Set MODEL_PATH to a model that does."
+            )
         self._batch = _Batch(batch_size)
 
     @property
