@@ -42,11 +42,13 @@ def explain(file: Path, environment: Mapping[str, str] = os.environ) -> list[Set
 
 async def problems(file: Path, environment: Mapping[str, str] = os.environ) -> list[str]:
     """All that would keep the deployment of `file` from running; each line says what would help."""
-    try:
-        loaded = settings.load(file, environment)
-    except settings.SettingsError as error:
-        return error.mistakes
-    return [*_engine(loaded), *_folders(loaded), *_http(loaded), *[line async for line in _broker(loaded)]]
+    loaded, mistakes = settings.read(file, environment)
+    if loaded is None:
+        return mistakes
+    found = [*mistakes, *_engine(loaded), *_folders(loaded)]
+    if not any(line.startswith("NATS_URL=") for line in mistakes):
+        found += [line async for line in _broker(loaded)]
+    return found
 
 
 def _engine(loaded: Settings) -> Iterator[str]:
@@ -76,12 +78,6 @@ def _folders(loaded: Settings) -> Iterator[str]:
             yield f"{key}: {folder} cannot be a folder; {nearest} is a file"
         elif not os.access(nearest, os.W_OK | os.X_OK):
             yield f"{key}: {folder} is not writable for this user"
-
-
-def _http(loaded: Settings) -> Iterator[str]:
-    port = loaded.http_addr.rpartition(":")[2]
-    if port and not 1 <= int(port) <= 65535:
-        yield f"HTTP_ADDR={loaded.http_addr}: a port from 1 to 65535, e.g. :5770"
 
 
 async def _broker(loaded: Settings) -> AsyncIterator[str]:

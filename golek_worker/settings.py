@@ -115,18 +115,27 @@ def load(file: Path, environment: Mapping[str, str] = os.environ) -> Settings:
 
     Raises SettingsError with all mistakes: unreadable file, unknown keys, wrong values.
     """
+    loaded, mistakes = read(file, environment)
+    if loaded is None or mistakes:
+        raise SettingsError(mistakes)
+    return loaded
+
+
+def read(file: Path, environment: Mapping[str, str] = os.environ) -> tuple[Settings | None, list[str]]:
+    """What can be told of the settings in `file`, with defaults for what is wrong, and all mistakes.
+
+    None when not even the model's name is known.
+    """
     if not file.is_file():
-        raise SettingsError([f"{file}: no such file; `make list-workers` shows what there is"])
+        return None, [f"{file}: no such file; `make list-workers` shows what there is"]
     written = {key: value for key, value in dotenv_values(file, interpolate=False).items() if value is not None}
     values = written | {key: environment[key] for key in KEYS if key in environment}
     mistakes = [_unknown(key, file) for key in written if key not in KEYS]
     converted = _convert(values, mistakes)
-    if not mistakes:
-        settings = Settings(**converted)
-        mistakes += _contradictions(settings)
-    if mistakes:
-        raise SettingsError(mistakes)
-    return settings
+    if "model_name" not in converted:
+        return None, [*mistakes, "MODEL_NAME: missing; the name clients ask for, e.g. MODEL_NAME=golek-tiny"]
+    loaded = Settings(**converted)
+    return loaded, mistakes + _contradictions(loaded)
 
 
 def _unknown(key: str, file: Path) -> str:
@@ -148,8 +157,6 @@ def _convert(values: Mapping[str, str], mistakes: list[str]) -> dict[str, Any]:
             converted[KEYS[key]] = msgspec.convert(text.strip(), hints[KEYS[key]], strict=False)
         except msgspec.ValidationError as error:
             mistakes.append(f"{key}={text}: {error}")
-    if "model_name" not in converted:
-        mistakes.append("MODEL_NAME: missing; the name clients ask for, e.g. MODEL_NAME=golek-tiny")
     return converted
 
 
@@ -165,6 +172,11 @@ def _contradictions(settings: Settings) -> list[str]:
         mistakes.append(f"SUBJECT={settings.subject}: a subject below inference.request.")
     if urlsplit(settings.nats_url).scheme not in ("nats", "tls"):
         mistakes.append(f"NATS_URL={settings.nats_url}: a URL like nats://127.0.0.1:4222")
-    if settings.http_addr and not re.fullmatch(r"[^\s:/]*:\d{1,5}", settings.http_addr):
-        mistakes.append(f"HTTP_ADDR={settings.http_addr}: host:port or :port, e.g. :5770")
+    if settings.http_addr and not _is_address(settings.http_addr):
+        mistakes.append(f"HTTP_ADDR={settings.http_addr}: host:port or :port with a port from 1 to 65535, e.g. :5770")
     return mistakes
+
+
+def _is_address(text: str) -> bool:
+    match = re.fullmatch(r"[^\s:/]*:(\d{1,5})", text)
+    return match is not None and 1 <= int(match[1]) <= 65535

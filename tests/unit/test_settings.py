@@ -110,7 +110,7 @@ def test_the_shipped_deployments_load(file: Path) -> None:
         ("MODEL_NAME=two words", "MODEL_NAME=two words: at most 128 of"),
         ("SUBJECT=models.x", "SUBJECT=models.x: a subject below inference.request."),
         ("NATS_URL=127.0.0.1:4222", "NATS_URL=127.0.0.1:4222: a URL like nats://127.0.0.1:4222"),
-        ("HTTP_ADDR=5770", "HTTP_ADDR=5770: host:port or :port, e.g. :5770"),
+        ("HTTP_ADDR=5770", "HTTP_ADDR=5770: host:port or :port with a port from 1 to 65535, e.g. :5770"),
     ],
 )
 def test_a_mistake_names_key_value_and_what_is_right(tmp_path: Path, line: str, said: str) -> None:
