@@ -12,6 +12,7 @@ import nats
 import nats.errors
 from nats.aio.client import Client
 
+from golek_client.fast_headers import FastHeadersClient
 from golek_client.transport import Transport
 from golek_wire.errors import BusUnavailableError, PayloadTooLargeError
 from golek_wire.headers import REQUEST_RESERVE, message_size
@@ -39,7 +40,7 @@ async def connect(url: str, name: str, *, on_reconnect: Callable[[], Awaitable[N
             log.warning("nats: %s: %s", type(error).__name__, error)
 
     options: dict[str, Any] = {"reconnected_cb": on_reconnect} if on_reconnect else {}
-    client = Client()
+    client = FastHeadersClient()
     try:
         await client.connect(
             url,
@@ -74,7 +75,8 @@ async def publish(
     """Publish one message, after checking its whole size: nats-py checks only the payload, and the server answers an
     oversize message by closing the connection.
 
-    Raises PayloadTooLargeError with both sizes.
+    Raises PayloadTooLargeError with both sizes, BusUnavailableError when the connection is closed or, while it is being
+    restored, its buffer is full.
     """
     size = len(payload)
     if headers and size > client.max_payload - REQUEST_RESERVE:
@@ -85,7 +87,10 @@ async def publish(
             size=size,
             limit=client.max_payload,
         )
-    await client.publish(subject, payload, reply, headers)
+    try:
+        await client.publish(subject, payload, reply, headers)
+    except nats.errors.Error as error:
+        raise BusUnavailableError(f"the connection to NATS does not take messages: {error}") from error
 
 
 async def flush(client: Client) -> None:

@@ -3,12 +3,9 @@
 One connection, one reply subscription, and the two ways to speak: publish, and ask for a single answer.
 """
 
-import nats.errors
-
 from golek_client.connection import publish
 from golek_client.inbox import ReplyMux
 from golek_client.transport import Received, Transport
-from golek_wire.errors import BusUnavailableError
 
 
 class Line:
@@ -25,10 +22,7 @@ class Line:
         """Publish, with the headers `about`. Raises BusUnavailableError when the connection is closed or its buffer
         full, PayloadTooLargeError for a message the server would not take.
         """
-        try:
-            await publish(self.transport, subject, payload, about, reply)
-        except nats.errors.Error as error:
-            raise BusUnavailableError(f"the connection to NATS does not take messages: {error}") from error
+        await publish(self.transport, subject, payload, about, reply)
 
     async def ask_once(self, subject: str, payload: bytes, until: float) -> Received | None:
         """The first answer to one message, or the server's word that nobody listens.

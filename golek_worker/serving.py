@@ -5,6 +5,7 @@ exactly one final message, or goes back to the queue.
 """
 
 import asyncio
+import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
@@ -17,6 +18,7 @@ from nats.aio.msg import Msg
 
 from golek_wire import codec
 from golek_wire.errors import (
+    BusUnavailableError,
     DeadlineExceededError,
     InferenceServiceError,
     InternalError,
@@ -31,7 +33,7 @@ from golek_worker.bus.lease import Lease, LeaseKeeper
 from golek_worker.bus.replies import ReplyStream, send_error, send_final
 from golek_worker.bus.strikes import Strikes
 from golek_worker.engine.base import Finished, Refused, Stopped
-from golek_worker.engine.host import EngineDied, RunEvent
+from golek_worker.engine.host import EngineDied, RunEnd
 from golek_worker.executor import Execution, Executor
 from golek_worker.room import Room
 from golek_worker.store.requests import RequestRow
@@ -178,7 +180,7 @@ class Serving:
             self._write_row(active, error)
             await (lease.ack() if error is None else lease.term())
         except _Requeue:
-            await lease.nak()
+            await self._give_back(lease)
         except Exception:
             # Nothing is known of the job's state: it stays in the queue and runs again after ACK_WAIT_S.
             log.exception("job.failed", job_id=lease.job.job_id, req_id=lease.job.req_id)
@@ -188,6 +190,12 @@ class Serving:
             self.last_activity = time.time()
             self.busy_ns += int((time.monotonic() - lease.leased_at) * 1e9)
             await self._released()
+
+    async def _give_back(self, lease: Lease) -> None:
+        """Let the job run again at once; when the bus does not hear that, it does so after ACK_WAIT_S."""
+        log.info("job.requeued", job_id=lease.job.job_id, attempt=lease.num_delivered)
+        with contextlib.suppress(BusUnavailableError):
+            await lease.nak()
 
     async def _run(self, active: Active) -> InferenceReply:
         """Run the job to its final answer. Raises its error, or _Requeue."""
@@ -236,6 +244,15 @@ class Serving:
         if job.stream and job.reply:
             probe = "" if active.request.reply_to else f"{self._probe_inbox}.{job.job_id}"
             stream = ReplyStream(self._client, job, active.lease.num_delivered, self._options.gather_s, probe)
+        try:
+            end = await self._pass_on(active, execution, stream)
+        except BusUnavailableError:
+            self._executor.cancel(job.job_id)  # nobody hears it; the next attempt will be heard
+            raise _Requeue from None
+        return await self._ended(active, end)
+
+    async def _pass_on(self, active: Active, execution: Execution, stream: ReplyStream | None) -> RunEnd:
+        """Send text as it comes; how the run ended."""
         while True:
             event = await execution.run.next(stream.flush_at if stream is not None else None)
             if isinstance(event, str):
@@ -243,15 +260,13 @@ class Serving:
                     active.first_text_at = time.monotonic()
                 if stream is not None:
                     await stream.write(event)
-            elif event is None:
-                assert stream is not None
+                continue
+            if stream is not None:
                 await stream.flush()
-            else:
-                if stream is not None:
-                    await stream.flush()
-                return await self._ended(active, event)
+            if event is not None:
+                return event
 
-    async def _ended(self, active: Active, event: RunEvent) -> InferenceReply:
+    async def _ended(self, active: Active, event: RunEnd) -> InferenceReply:
         """How the run ended: the reply, or the error raised."""
         match event:
             case Finished():
@@ -274,8 +289,6 @@ class Serving:
                     strikes = await self._strikes.add(active.job.job_id, alone=active.alone)
                     log.warning("job.struck", job_id=active.job.job_id, crashes=strikes.crashes, alone=strikes.alone)
                 raise _Requeue
-            case _:
-                raise InternalError(f"Unexpected event {event!r}")
 
     async def _answer(self, active: Active, reply: InferenceReply) -> None:
         """The final message, unless another replica may have sent it."""

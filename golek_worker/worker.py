@@ -8,7 +8,6 @@ without a heartbeat would be worse than none.
 
 import argparse
 import asyncio
-import contextlib
 import gc
 import os
 import random
@@ -19,6 +18,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 
+import nats.errors
 import structlog
 import uvloop
 from nats.aio.client import Client
@@ -181,8 +181,8 @@ class Worker:
             await self._engine_changed.wait()
             self._engine_changed.clear()
             if self._host.serving and not self._host.stalled:
-                await self._consumer.resume()
-                await flush(self._client)
+                await _best_effort(self._consumer.resume())
+                await _best_effort(flush(self._client))
                 if first:
                     _settle_garbage()
                     self._event("model.loaded", "the model is ready")
@@ -192,7 +192,7 @@ class Worker:
             else:
                 self._event("engine.down", self._host.problem or "stalled", level="error")
                 self._write_state("stalled" if self._host.stalled else "loading")
-                await self._consumer.pause()
+                await _best_effort(self._consumer.pause())
             self._heart.beat_now()
 
     async def _drain(self) -> None:
@@ -200,11 +200,10 @@ class Worker:
         self._status.draining = True
         self._write_state("draining")
         self._event("shutdown", f"draining {self._serving.active} jobs")
-        await self._ingress.stop()
-        await self._consumer.pause()
+        for leave in (self._ingress.stop, self._consumer.pause):
+            await _best_effort(leave())
         await self._serving.drain(self._settings.drain_s)
-        with contextlib.suppress(InferenceServiceError):
-            await self._beat()
+        await _best_effort(self._beat())
 
     # -- what the parts ask of each other ----------------------------------------------------------------------
 
@@ -322,9 +321,16 @@ def _settle_garbage() -> None:
 
 async def _disconnect(client: Client) -> None:
     """Send what is pending, then close."""
-    with contextlib.suppress(Exception):
-        await flush(client)
+    await _best_effort(flush(client))
     await client.close()
+
+
+async def _best_effort(step: Coroutine[Any, Any, None]) -> None:
+    """Do `step`; while the connection is being restored it may fail, and what follows must not."""
+    try:
+        await step
+    except (InferenceServiceError, nats.errors.Error, TimeoutError) as error:
+        log.warning("step.failed", problem=str(error))
 
 
 def main() -> int:

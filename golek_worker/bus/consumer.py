@@ -5,6 +5,7 @@ not used: it stalls (3 of 12 runs with 2.16), and a fetch pending over a server 
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from nats.aio.subscription import Subscription
 
 from golek_client.connection import publish
 from golek_wire import headers as h
+from golek_wire.errors import BusUnavailableError
 from golek_worker.bus.jetstream import NS
 from golek_worker.bus.lease import Lease
 from golek_worker.bus.streams import PRIORITY_GROUP
@@ -92,7 +94,8 @@ class Consumer:
             silent = time.monotonic() - self._heard_at > SILENCE_S
             if self._subscription is not None and silent and self._client.is_connected:
                 log.debug("pulls.lost", credit=self._credit)
-                await self._restart()
+                with contextlib.suppress(BusUnavailableError):  # the next round tries again
+                    await self._restart()
 
     async def _restart(self) -> None:
         self._credit = 0

@@ -186,11 +186,14 @@ class Ingress:
         while True:
             await asyncio.sleep(SWEEP_S)
             now = time.monotonic()
-            if self._unacked:
-                await self._resend(now)
-            if self._stored and now >= next_watch:
-                next_watch = now + WATCH_S
-                await self._answer_expired(now)
+            try:
+                if self._unacked:
+                    await self._resend(now)
+                if self._stored and now >= next_watch:
+                    next_watch = now + WATCH_S
+                    await self._answer_expired(now)
+            except (BusUnavailableError, JetStreamError) as error:
+                log.warning("ingress.watch", problem=str(error))
 
     async def _resend(self, now: float) -> None:
         """Publish again, with the same message id, what JetStream has not acknowledged; give up in time."""
@@ -207,11 +210,7 @@ class Ingress:
 
     async def _answer_expired(self, now: float) -> None:
         """Forget what is answered; answer what nobody answered by its deadline."""
-        try:
-            state = (await api(self._client, f"STREAM.INFO.{self._stream}"))["state"]
-        except (BusUnavailableError, JetStreamError) as error:
-            log.warning("ingress.watch", problem=str(error))
-            return
+        state = (await api(self._client, f"STREAM.INFO.{self._stream}"))["state"]
         for seq, stored in list(self._stored.items()):
             if seq < state["first_seq"]:
                 self._forget(seq)

@@ -5,6 +5,7 @@ of ack, nak or term. Not renewed for `ACK_WAIT_S`, the job goes to another repli
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from golek_client.connection import publish
+from golek_wire.errors import BusUnavailableError
 from golek_worker.bus.jetstream import JetStreamError, api
 from golek_worker.bus.streams import ACK_WAIT_S
 from golek_worker.job import Job, from_headers
@@ -62,8 +64,9 @@ class Lease:
 
     async def renew(self) -> None:
         """Keep the job for another ACK_WAIT_S."""
-        self.renewed_at = time.monotonic()
+        now = time.monotonic()
         await publish(self._client, self._ack_subject, b"+WPI")
+        self.renewed_at = now
 
     def adopt(self, newer: "Lease") -> None:
         """The job was delivered here again while it still runs: go on under the newer delivery."""
@@ -114,4 +117,5 @@ class LeaseKeeper:
                     self._leases[lease] = None
                     on_deadline()
                 if renewing and now - lease.renewed_at >= RENEW_S:
-                    await lease.renew()
+                    with contextlib.suppress(BusUnavailableError):  # the connection is being restored: tried again
+                        await lease.renew()

@@ -42,7 +42,7 @@ class EchoEngine:
         ctx_size = config.ctx_size or CTX_SIZE
         self.ready = Ready(
             info=ModelInfo(architecture="echo", modalities=["text"], context_size=ctx_size, model_family="echo"),
-            capabilities=["text"],
+            capabilities=["text-generation"],
             device="none",
             slots=config.slots,
             ctx_size=ctx_size,

@@ -51,7 +51,8 @@ class EngineDied(Struct, frozen=True):
     """True when the sequence was in the engine: then it is a suspect."""
 
 
-RunEvent = str | SequenceEnd | EngineDied
+RunEnd = SequenceEnd | EngineDied
+RunEvent = str | RunEnd
 """New text, or how the sequence ended."""
 
 

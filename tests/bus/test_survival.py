@@ -13,6 +13,7 @@ import pytest
 from golek_client import Golek
 from golek_wire.errors import PoisonJobError
 from tests.support import raw
+from tests.support.broker import NatsServer
 from tests.support.workers import WorkerProcess
 
 REQUEST = "inference.request.echo"
@@ -115,6 +116,22 @@ async def test_a_poison_job_is_buried_and_its_neighbours_answered(nats_server: s
         assert "GOLEK_ECHO_CRASH" in json.loads(letter.payload or "")["input"]
         assert any("GOLEK_ECHO_CRASH" in line for line in letter.log_tail)
         assert len(worker.log_lines("engine.died")) == 3
+
+
+async def test_a_worker_outlives_an_outage_that_fills_its_buffer(broker: NatsServer, tmp_path: Path) -> None:
+    """With the broker away, more text is written than a connection holds back; afterwards the answer is whole."""
+    tokens = 60_000
+    with WorkerProcess(broker.url, tmp_path / "data", CTX_SIZE=tokens + 10, STREAM_GATHER_MS=0) as worker:
+        async with Golek(broker.url) as golek:
+            answer = golek.stream("echo", "a", deadline=50, max_tokens=tokens, ignore_eos=True)
+            pieces = [await anext(answer)]
+            broker.kill()
+            while not worker.log_lines("job.requeued"):
+                await asyncio.sleep(0.05)
+            broker.start()
+            pieces += [piece async for piece in answer]
+            assert "".join(pieces) == answer.reply.text
+            assert answer.reply.tokens_out == tokens
 
 
 async def _is_busy(golek: Golek) -> bool:

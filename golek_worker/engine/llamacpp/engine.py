@@ -63,14 +63,14 @@ class LlamaCppEngine:
         self._writing: dict[int, _Sequence] = {}
         self._reading: deque[_Sequence] = deque()
         self._idle = list(range(config.slots))
-        template = model.chat_template
+        template = model.chat_template or ""
         self.ready = Ready(
             info=model.info,
-            capabilities=["text", "grammar", *(["chat"] if template else [])],
+            capabilities=["text-generation", "grammar-constrained", *(["tool-calling"] if "tools" in template else [])],
             device="gpu" if model.on_gpu else "cpu",
             slots=config.slots,
             ctx_size=ctx_size,
-            chat_template=template,
+            chat_template=model.chat_template,
             bos_token=model.bos_text,
             eos_token=model.eos_text,
         )
