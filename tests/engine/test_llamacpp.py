@@ -2,6 +2,7 @@
 
 import ctypes
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,10 @@ from golek_worker.engine.base import (
     Submit,
     Tokens,
 )
+from golek_worker.engine.llamacpp.context import Context
+from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 from golek_worker.engine.llamacpp.model import count_text
+from golek_worker.engine.llamacpp.sampling import Sampler
 from tests.engine.driver import Child, running
 
 MODEL = Path("data/models/golek-tiny/model.gguf")
@@ -109,16 +113,34 @@ def test_a_cancel_changes_nothing_for_the_others(child: Child, victim: int) -> N
 
 
 @pytest.mark.parametrize("weights", ["as shipped", "quantized"])
-def test_long_texts_do_not_depend_on_their_neighbours_either(tmp_path: Path, weights: str) -> None:
-    """Past 256 tokens, and with 8-bit weights, where llama.cpp would take other code for a lone sequence."""
+def test_logits_do_not_depend_on_neighbours_to_the_last_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: str
+) -> None:
+    """Past 256 tokens as well, and with 8-bit weights: llama.cpp would take other code for a lone sequence."""
     path = MODEL if weights == "as shipped" else _quantized(tmp_path / "model.gguf")
-    with running(config(path, slots=4)) as child:
-        params = Params(max_tokens=96, temperature=0.0, ignore_eos=True)
-        prompts = [f"{'zq' * 150}{i}" for i in range(4)]
-        alone = [ask(child, Jobs.new(prompt, params))[0] for prompt in prompts]
-        assert alone[0].tokens_in + 96 > 256
-        together = ask(child, *[Jobs.new(prompt, params) for prompt in prompts])
-        assert [answer.text for answer in together] == [answer.text for answer in alone]
+    engine = LlamaCppEngine(config(path, slots=4), lambda done, total: None)
+    seen: dict[Sampler, list[int]] = {}
+    sample = Sampler.sample
+
+    def recording(sampler: Sampler, context: Context, row: int) -> int:
+        logits = ctypes.string_at(context.logits(row), 4 * engine.ready.info.vocab_size)
+        seen.setdefault(sampler, []).append(zlib.crc32(logits))
+        return sample(sampler, context, row)
+
+    monkeypatch.setattr(Sampler, "sample", recording)
+
+    def logits_of(*prompts: str) -> list[list[int]]:
+        seen.clear()
+        for prompt in prompts:
+            engine.submit(Jobs.new(prompt, Params(max_tokens=24, temperature=0.0, ignore_eos=True)))
+        while engine.running:
+            list(engine.step())
+        return [seen[sampler] for sampler in seen]
+
+    prompts = ["zq" * 150, "Hello", "zq" * 20]
+    alone = [logits_of(prompt)[0] for prompt in prompts]
+    assert sorted(logits_of(*prompts)) == sorted(alone)
+    engine.close()
 
 
 def _quantized(path: Path) -> Path:

@@ -32,7 +32,7 @@ class Context:
         params.n_ctx = cells * slots
         params.n_seq_max = slots
         params.n_batch = params.n_ubatch = batch_size
-        params.n_outputs_max = max(2, slots)
+        params.n_outputs_max = slots + 1  # a lone row's companion too
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = False
         params.flash_attn_type = _flash_attention(model)
@@ -80,7 +80,7 @@ class Context:
         self.decode([token], [0], [0], [True])
         alone = self._logit_bytes(0)
         self.forget(0)
-        self.decode([token, token], [0, 1], [0, 0], [True, False])
+        self.decode([token, token], [0, 1], [0, 0], [True, True])
         paired = self._logit_bytes(0)
         can_pair = self.forget(0, 1)
         self.forget(0)

@@ -130,7 +130,7 @@ class LlamaCppEngine:
             tokens.append(0)
             positions.append(self._writing[slot].position + 1)
             slots.append(slot)
-            outputs.append(False)
+            outputs.append(True)  # without logits the last layer would leave it out
         self._context.decode(tokens, positions, slots, outputs)
         for slot in companions:
             self._context.forget(slot, self._writing[slot].position + 1)
