@@ -12,7 +12,7 @@ import nats
 import nats.errors
 from nats.aio.client import Client
 
-from golek_client.fast_headers import FastHeadersClient
+from golek_client.bus_client import BusClient
 from golek_client.transport import Transport
 from golek_wire.errors import BusUnavailableError, PayloadTooLargeError
 from golek_wire.headers import REQUEST_RESERVE, message_size
@@ -24,7 +24,7 @@ PING_INTERVAL_S = 2
 """With two outstanding pings a dead server is noticed in about 6 s."""
 
 
-async def connect(url: str, name: str, *, on_reconnect: Callable[[], Awaitable[None]] | None = None) -> Client:
+async def connect(url: str, name: str, *, on_reconnect: Callable[[], Awaitable[None]] | None = None) -> BusClient:
     """A connection that, once it stood, reconnects for ever.
 
     Raises BusUnavailableError at once, with URL and cause, when nobody answers.
@@ -40,7 +40,7 @@ async def connect(url: str, name: str, *, on_reconnect: Callable[[], Awaitable[N
             log.warning("nats: %s: %s", type(error).__name__, error)
 
     options: dict[str, Any] = {"reconnected_cb": on_reconnect} if on_reconnect else {}
-    client = FastHeadersClient()
+    client = BusClient()
     try:
         await client.connect(
             url,

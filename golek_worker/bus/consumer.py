@@ -10,10 +10,9 @@ import time
 from collections.abc import Callable
 
 import structlog
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from golek_client.bus_client import BusClient, Delivery
 from golek_client.connection import publish
 from golek_wire import headers as h
 from golek_wire.errors import BusUnavailableError
@@ -36,7 +35,7 @@ class Consumer:
     """Pulls leases of one durable consumer, never more than there are free slots."""
 
     def __init__(
-        self, client: Client, stream: str, consumer: str, slots: int, on_lease: Callable[[Lease], None]
+        self, client: BusClient, stream: str, consumer: str, slots: int, on_lease: Callable[[Lease], None]
     ) -> None:
         self._client = client
         self._pull_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
@@ -65,9 +64,7 @@ class Consumer:
         if self._subscription is not None:
             return
         self._inbox = self._client.new_inbox()
-        self._subscription = await self._client.subscribe(
-            self._inbox, cb=self._on_message, pending_msgs_limit=-1, pending_bytes_limit=-1
-        )
+        self._subscription = await self._client.subscribe_direct(self._inbox, self._on_message)
         await self._restart()
 
     async def pause(self) -> None:
@@ -88,14 +85,17 @@ class Consumer:
             await self._restart()
 
     async def run(self) -> None:
-        """Notice silence, for as long as the worker lives."""
+        """Notice silence and pull again after a refusal, for as long as the worker lives."""
         while True:
-            await asyncio.sleep(1.0)
-            silent = time.monotonic() - self._heard_at > SILENCE_S
-            if self._subscription is not None and silent and self._client.is_connected:
-                log.debug("pulls.lost", credit=self._credit)
-                with contextlib.suppress(BusUnavailableError):  # the next round tries again
+            await asyncio.sleep(RETRY_S)
+            if self._subscription is None or not self._client.is_connected:
+                continue
+            with contextlib.suppress(BusUnavailableError):  # the next round tries again
+                if time.monotonic() - self._heard_at > SILENCE_S:
+                    log.debug("pulls.lost", credit=self._credit)
                     await self._restart()
+                elif self._credit == 0:
+                    await self._pull()
 
     async def _restart(self) -> None:
         self._credit = 0
@@ -110,7 +110,7 @@ class Consumer:
         self._credit += wanted
         await publish(self._client, self._pull_subject, b'{"batch":%d,%b' % (wanted, self._expires), reply=self._inbox)
 
-    async def _on_message(self, message: Msg) -> None:
+    async def _on_message(self, message: Delivery) -> None:
         self._heard_at = time.monotonic()
         if not message.data and message.headers and h.NATS_STATUS in message.headers:
             await self._on_status(message.headers)
@@ -128,13 +128,16 @@ class Consumer:
         await self._pull()
 
     async def _on_status(self, headers: dict[str, str]) -> None:
-        """A pull ended (404, 408, 409), or the server says it is there (100). Descriptions are unreliable."""
+        """A pull expired (408), was refused (404, 409, 503: `run` tries again), or the server is there (100).
+
+        Descriptions are unreliable.
+        """
         status = headers[h.NATS_STATUS]
         if status == "100":
             return
         pending = headers.get(h.NATS_PENDING)
         self._credit = max(0, self._credit - int(pending)) if pending else 0
-        if status != "408":
+        if status == "408":
+            await self._pull()
+        else:
             log.debug("pull.ended", status=status, description=headers.get("Description"))
-            await asyncio.sleep(RETRY_S)
-        await self._pull()

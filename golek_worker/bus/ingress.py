@@ -13,10 +13,9 @@ from collections.abc import Callable
 import msgspec
 import structlog
 from msgspec import Struct
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from golek_client.bus_client import BusClient, Delivery
 from golek_client.connection import publish
 from golek_wire import codec, subjects
 from golek_wire import headers as h
@@ -81,7 +80,7 @@ class _Stored(Struct, frozen=True):
 class Ingress:
     """Takes requests of one model on core NATS, in the fleet's queue group."""
 
-    def __init__(self, client: Client, token: str, request_subjects: tuple[str, ...], check: Check) -> None:
+    def __init__(self, client: BusClient, token: str, request_subjects: tuple[str, ...], check: Check) -> None:
         self._client = client
         self._stream = subjects.job_stream(token)
         self._consumer = subjects.consumer(token)
@@ -100,9 +99,10 @@ class Ingress:
 
     async def start(self) -> None:
         """Subscribe the request subjects; from here on requests are taken."""
-        await self._subscribe(f"{self._ack_inbox}.*", "", self._on_ack)
+        await self._client.subscribe_direct(f"{self._ack_inbox}.*", self._on_ack)
         for subject in self._request_subjects:
-            self._subscriptions.append(await self._subscribe(subject, subjects.QUEUE_GROUP, self._on_request))
+            taking = await self._client.subscribe_direct(subject, self._on_request, subjects.QUEUE_GROUP)
+            self._subscriptions.append(taking)
 
     async def stop(self) -> None:
         """Take no more requests; those already received are still stored."""
@@ -110,16 +110,7 @@ class Ingress:
             await subscription.drain()  # type: ignore[no-untyped-call]
         self._subscriptions.clear()
 
-    async def _subscribe(self, subject: str, queue: str, callback: Callable[[Msg], object]) -> Subscription:
-        return await self._client.subscribe(
-            subject,
-            queue=queue,
-            cb=callback,  # type: ignore[arg-type]
-            pending_msgs_limit=65536,
-            pending_bytes_limit=256 * 1024**2,
-        )
-
-    async def _on_request(self, message: Msg) -> None:
+    async def _on_request(self, message: Delivery) -> None:
         """Check one request and publish it as a job."""
         reply = message.reply
         if reply and not subjects.is_reply_inbox(reply):
@@ -135,7 +126,7 @@ class Ingress:
             log.exception("request.failed")
             await self._refuse(message, InternalError("The request could not be checked"))
 
-    async def _refuse(self, message: Msg, error: InferenceServiceError) -> None:
+    async def _refuse(self, message: Delivery, error: InferenceServiceError) -> None:
         self.refused += 1
         req_id, stream = codec.label_of(message.data)
         await send_error(self._client, message.reply, req_id, error, stream=stream)
@@ -144,7 +135,7 @@ class Ingress:
         self.refused += 1
         await send_error(self._client, job.reply, job.req_id, error, stream=job.stream)
 
-    async def _store(self, job: Job, message: Msg) -> None:
+    async def _store(self, job: Job, message: Delivery) -> None:
         headers = to_headers(job)
         if job.trace or len(job.reply) > USUAL_INBOX:
             _check_size(headers)
@@ -156,7 +147,7 @@ class Ingress:
         self._unacked[inbox] = _Unacked(job, accept, message.data, headers, now, next_send=now + RESEND_AFTER_S[0])
         await publish(self._client, self._job_subject, message.data, headers, inbox)
 
-    async def _on_ack(self, message: Msg) -> None:
+    async def _on_ack(self, message: Delivery) -> None:
         """JetStream stored the job, refused it, or was not there (then the sweeper sends again)."""
         if not message.data:
             return

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
+from golek_client.bus_client import Delivery
 from golek_client.connection import publish
 from golek_wire.errors import BusUnavailableError
 from golek_worker.bus.jetstream import JetStreamError, api
@@ -29,7 +29,7 @@ TICK_S = 0.1
 class Lease:
     """One delivered job."""
 
-    def __init__(self, client: Client, message: Msg) -> None:
+    def __init__(self, client: Client, message: Delivery) -> None:
         """Raises KeyError, IndexError or ValueError when the message is not a job that an ingress wrote."""
         self._client = client
         self._ack_subject = message.reply

@@ -1,0 +1,120 @@
+"""Why is nats-py's client not used as it is?
+
+A worker's event loop handles six messages for one request, and nats-py 2.16 spent a third of its time on two things:
+header names and values are checked one by one, character by character; and each message passes a queue and a task
+before its callback. `BusClient` writes and reads headers whose names are all Golek's own in one go, and can call back
+straight from the reader. Everything else is left to nats-py, whose version is pinned because private methods are
+replaced; tests/unit holds both equal. See docs/decisions/0005.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+
+from golek_wire import headers
+
+_NAMES = {
+    value.encode(): value
+    for name, value in vars(headers).items()
+    if name.isupper() and isinstance(value, str) and not name.startswith("_")
+}
+_KNOWN = frozenset(_NAMES.values())
+_FIRST_LINE = b"NATS/1.0\r\n"
+
+
+class Delivery:
+    """A message given to a direct callback."""
+
+    __slots__ = ("data", "headers", "reply", "subject")
+
+    def __init__(self, subject: str, reply: str, data: bytes, headers: dict[str, str] | None) -> None:
+        self.subject = subject
+        self.reply = reply
+        self.data = data
+        self.headers = headers
+
+
+DirectCallback = Callable[[Delivery], Awaitable[None]]
+
+
+class BusClient(Client):
+    """A nats-py client that is quick about known headers, and offers direct subscriptions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._direct: dict[int, DirectCallback] = {}
+
+    async def subscribe_direct(self, subject: str, callback: DirectCallback, queue: str = "") -> Subscription:
+        """Subscribe with a callback that the reader itself awaits.
+
+        It may publish. It must not wait for a message: while it runs, none is read.
+        """
+        number = self._sid + 1  # nats-py numbers subscriptions; the server may deliver before `subscribe` returns
+        self._direct[number] = callback
+        try:
+            return await self.subscribe(subject, queue=queue)
+        except BaseException:
+            self._direct.pop(number)
+            raise
+
+    def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
+        self._direct.pop(sid, None)
+        super()._remove_sub(sid, max_msgs)
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        callback = self._direct.get(sid)
+        if callback is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        self.stats["in_msgs"] += 1
+        self.stats["in_bytes"] += len(data)
+        found = await self._process_headers(headers)
+        try:
+            await callback(Delivery(subject.decode(), reply.decode(), data, found))
+        except Exception as error:  # noqa: BLE001 - as nats-py does: the reader must go on
+            await self._error_cb(error)
+
+    async def _send_publish(
+        self, subject: str, reply: str, payload: bytes, payload_size: int, headers: dict[str, Any] | None
+    ) -> None:
+        block = encode_known(headers) if headers else None
+        if block is None:
+            await super()._send_publish(subject, reply, payload, payload_size, headers)
+            return
+        self.stats["out_msgs"] += 1
+        self.stats["out_bytes"] += payload_size
+        line = f"HPUB {subject} {reply} {len(block)} {len(block) + payload_size}\r\n".encode()
+        await self._send_command(b"%b%b%b\r\n" % (line, block, payload))
+        if self._flush_queue is not None and self._flush_queue.empty():
+            await self._flush_pending()
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        found = decode_known(headers) if headers else None
+        return found if found is not None else await super()._process_headers(headers)
+
+
+def encode_known(headers: dict[str, str]) -> bytes | None:
+    """The header block on the wire; None when a name is not ours or a value holds a line break."""
+    if not _KNOWN.issuperset(headers):
+        return None
+    text = "".join([f"{name}: {value.strip()}\r\n" for name, value in headers.items()])
+    if text.count("\n") != len(headers) or text.count("\r") != len(headers):
+        return None
+    return _FIRST_LINE + f"{text}\r\n".encode()
+
+
+def decode_known(block: bytes) -> dict[str, str] | None:
+    """The headers in a block; None when a name is not ours, or the first line carries a status."""
+    if not block.startswith(_FIRST_LINE):
+        return None
+    found = {}
+    for line in block[len(_FIRST_LINE) :].split(b"\r\n"):
+        if line:
+            name, _, value = line.partition(b":")
+            known = _NAMES.get(name)
+            if known is None:
+                return None
+            found[known] = value.strip().decode("utf-8", "replace")
+    return found
