@@ -45,8 +45,11 @@ async def problems(file: Path, environment: Mapping[str, str] = os.environ) -> l
     loaded, mistakes = settings.read(file, environment)
     if loaded is None:
         return mistakes
-    found = [*mistakes, *_engine(loaded), *_folders(loaded)]
-    if not any(line.startswith("NATS_URL=") for line in mistakes):
+    unknown = {mistake.partition("=")[0] for mistake in mistakes}
+    found = [*mistakes, *_folders(loaded)]
+    if "ENGINE" not in unknown:
+        found += _engine(loaded)
+    if "NATS_URL" not in unknown:
         found += [line async for line in _broker(loaded)]
     return found
 
@@ -71,7 +74,9 @@ def _engine(loaded: Settings) -> Iterator[str]:
 
 
 def _folders(loaded: Settings) -> Iterator[str]:
-    wanted = {loaded.data / "run": "GOLEK_DATA", loaded.data / "logs": "GOLEK_DATA", loaded.log_file.parent: "DB_PATH"}
+    wanted = {loaded.data / "run": "GOLEK_DATA", loaded.data / "logs": "GOLEK_DATA"}
+    if loaded.db_path:
+        wanted[loaded.log_file.parent] = "DB_PATH"
     for folder, key in wanted.items():
         nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         if not nearest.is_dir():

@@ -51,7 +51,7 @@ async def test_everything_wrong_is_told_at_once(tmp_path: Path, url: str, monkey
         f"MODEL_PATH={model}: not a GGUF file; it begins with b'PK",
         "GOLEK_DATA: ",
         "is a file",
-        "HTTP_ADDR=:99999: a port from 1 to 65535",
+        "HTTP_ADDR=:99999: host:port or :port with a port from 1 to 65535",
         "nats-server is missing",
     ):
         assert said in text
@@ -71,10 +71,12 @@ async def test_a_missing_model_and_a_broker_elsewhere(tmp_path: Path) -> None:
     assert any(line.startswith("NATS_URL=nats://broker.invalid:4222: nobody answers there") for line in wrong)
 
 
-async def test_wrong_settings_come_first(tmp_path: Path) -> None:
-    """What cannot be read cannot be checked further."""
-    file = deployment(tmp_path, MODEL_NAME="x", ENGINE="none", DRAIN_S="-1")
-    assert len(await check.problems(file, {})) == 2
+async def test_wrong_settings_do_not_hide_the_rest(tmp_path: Path) -> None:
+    """What hangs on a wrong value is not guessed at; everything else is still checked."""
+    (tmp_path / "data").write_text("a file")
+    file = deployment(tmp_path, MODEL_NAME="x", ENGINE="none", NATS_URL="none", GOLEK_DATA=str(tmp_path / "data"))
+    keys = [line.partition("=")[0].partition(":")[0] for line in await check.problems(file, {})]
+    assert keys == ["ENGINE", "NATS_URL", "GOLEK_DATA", "GOLEK_DATA"]
 
 
 def test_each_value_names_its_source(tmp_path: Path) -> None:
