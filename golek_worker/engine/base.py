@@ -104,10 +104,10 @@ class Step(Struct, frozen=True, tag="step"):
 
 
 class Tokens(Struct, frozen=True, tag="tokens"):
-    """New text of streaming sequences, one frame per decode step."""
+    """New text of streaming sequences, one frame per decode step; steps of microseconds share one."""
 
     n: int
-    """The decode step."""
+    """The latest decode step."""
     deltas: list[tuple[str, str]]
     """(job_id, text) with text not empty: only whole UTF-8 characters, never part of a stop string."""
 

@@ -124,17 +124,19 @@ class StepLoop:
                 self._outbox.send(events)
 
     def _steps(self) -> bytes:
-        """One step, or as many as fit into `SHARE_S`; their events, and a report when one is due."""
+        """One step, or as many as fit into `SHARE_S`; all their text, then the ends, then a report when one is due."""
         start = now = monotonic()
-        events: list[bytes] = []
+        deltas: list[tuple[str, str]] = []
+        frames: list[bytes] = [b""]
         while self._engine.running and now >= self._next_step:
-            events.append(self._step(now))
-            now = monotonic()
+            now = self._step(now, deltas, frames)
             if now - start >= SHARE_S:
                 break
+        if deltas:
+            frames[0] = frame(Tokens(self._n, deltas))
         if now >= self._next_report:
-            events.append(self._report(now))
-        return b"".join(events)
+            frames.append(self._report(now))
+        return b"".join(frames)
 
     def _wait(self) -> None:
         """Read and write the socket; sleep in it until the next step or report is due."""
@@ -173,21 +175,18 @@ class StepLoop:
         if answers:
             self._outbox.send(b"".join(map(frame, answers)))
 
-    def _step(self, start: float) -> bytes:
-        """One decode step; its events as frames, all text first."""
+    def _step(self, start: float, deltas: list[tuple[str, str]], ends: list[bytes]) -> float:
+        """One decode step: its text goes to `deltas`, its ends as frames to `ends`; when it was done."""
         self._n += 1
         self._next_step = start + self._step_min_s
-        deltas: list[tuple[str, str]] = []
-        frames: list[bytes] = [b""]
         for output in self._engine.step():
             if isinstance(output, tuple):
                 deltas.append(output)
             else:
-                frames.append(frame(output))
-        if deltas:
-            frames[0] = frame(Tokens(self._n, deltas))
-        self._longest_s = max(self._longest_s, monotonic() - start)
-        return b"".join(frames)
+                ends.append(frame(output))
+        now = monotonic()
+        self._longest_s = max(self._longest_s, now - start)
+        return now
 
     def _report(self, now: float) -> bytes:
         report = Step(self._n, self._engine.running, self._longest_s * 1000.0, self._pauses)
