@@ -11,6 +11,7 @@ BIN := .venv/bin
 WORKER_STAMP := .venv/.golek-worker-$(shell cat requirements/worker.txt requirements/install.sh pyproject.toml | cksum | cut -d ' ' -f 1)
 DEV_STAMP := .venv/.golek-dev-$(shell cat requirements/dev.txt requirements/install.sh pyproject.toml | cksum | cut -d ' ' -f 1)
 
+.NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help setup demo start stop list-workers logs nats config check test bench lock
 

@@ -181,7 +181,7 @@ def report(medians: dict[str, float], *, sync_always: bool) -> None:
     figure(BENCH, "full_path_p50", medians["full_p50"], core, "ms", RUNS)
     figure(BENCH, "throughput_c64", medians["full_c64"], medians["core_c64"], "requests/s", RUNS)
     figure(BENCH, "stream_tokens", medians["full_stream"], medians["core_stream"], "tokens/s", RUNS)
-    figure(BENCH, "worker_cpu_us", medians["cpu_us"], 0, "us/request", RUNS)
+    figure(BENCH, "worker_cpu_us", medians["cpu_us"], None, "us/request", RUNS)
 
 
 def main() -> None:

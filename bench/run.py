@@ -51,7 +51,7 @@ def main() -> int:
     if unknown:
         print(f"no such bench: {', '.join(unknown)}; there are {', '.join(names())}", file=sys.stderr)
         return 2
-    return next((code for name in wanted if (code := run(name)) != 0), 0)
+    return next((code for code in [run(name) for name in wanted] if code != 0), 0)
 
 
 if __name__ == "__main__":

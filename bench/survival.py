@@ -10,19 +10,16 @@ import asyncio
 import os
 import random
 import signal
-import sys
 import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
-from support import ROOT, broker, figure, median, note
+from support import WorkerProcess, broker, figure, median, note
 
 from golek_client import Golek
-
-sys.path.insert(0, str(ROOT))
-from tests.support.workers import WorkerProcess
 
 BENCH = "survival"
 RUNS = int(os.environ.get("SURVIVAL_RUNS", "20"))
@@ -35,17 +32,30 @@ ASK = {"max_tokens": TOKENS, "ignore_eos": True, "seed": 7, "temperature": 0.8, 
 PROMPT = "What is backpressure?"
 
 
-async def kill_engines(url: str, workers: list[WorkerProcess]) -> tuple[int, list[float], float]:
-    """Streams broken, how long each kill delayed its stream, and an undisturbed stream (seconds)."""
+class Killed(NamedTuple):
+    """What came of killing engines under streams."""
+
+    broken: int
+    delays_s: list[float]
+    """How much longer each disturbed stream took than the undisturbed one."""
+    quiet_s: float
+    """How long the undisturbed one took."""
+
+
+async def kill_engines(url: str, workers: list[WorkerProcess]) -> Killed:
+    """Kill the engine under RUNS streams. Raises RuntimeError when a kill did not meet its stream."""
     broken, delays = 0, []
     async with Golek(url) as golek:
         undisturbed, quiet_s = await stream(golek, [], None)
         for run in range(RUNS):
-            text, seconds = await stream(golek, workers, random.randrange(1, TOKENS))
+            text, seconds = await stream(golek, workers, random.randrange(1, TOKENS - 20))
             broken += text != undisturbed
             delays.append(seconds - quiet_s)
             note(f"{len(workers)} replica(s), kill {run + 1} of {RUNS}: {'same' if text == undisturbed else 'BROKEN'}")
-    return broken, delays, quiet_s
+    requeued = sum(len(worker.log_lines("job.requeued")) for worker in workers)
+    if requeued != RUNS:
+        raise RuntimeError(f"{RUNS} kills, but {requeued} streams lost their engine")
+    return Killed(broken, delays, quiet_s)
 
 
 async def stream(golek: Golek, workers: list[WorkerProcess], kill_at: int | None) -> tuple[str, float]:
@@ -76,16 +86,16 @@ async def kill_workers(url: str, data: Path) -> int:
     for run in range(RUNS):
         worker = WorkerProcess(url, data, MODEL, **SETTINGS).start(wait=run % 3 != 2)
         async with Golek(url) as golek:
+            decoding = golek.stream(MODEL, PROMPT, **ASK)
             if run % 3 == 1:
-                answer = golek.stream(MODEL, PROMPT, **ASK)
-                async with answer:
-                    await anext(answer)
+                await anext(decoding)
             while run % 3 == 2 and not psutil.Process(worker.pid).children():
                 await asyncio.sleep(0.001)
             family = psutil.Process(worker.pid).children(recursive=True)
             worker.kill()
             _, alive = await asyncio.to_thread(psutil.wait_procs, family, 2)
             left += len(alive)
+            await decoding.aclose()
         note(f"worker killed {run + 1} of {RUNS}: {len(alive)} of {len(family)} processes left")
     return left
 
@@ -106,21 +116,24 @@ async def freeze(url: str, worker: WorkerProcess) -> float:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="golek-bench-") as folder, broker(sync_always=False) as url:
-        data = Path(folder)
+    with tempfile.TemporaryDirectory(prefix="golek-bench-") as folder, broker() as url:
+        killed = {}
         for replicas in (1, 2):
             with ExitStack() as stack:
+                data = Path(folder) / f"{replicas}"
                 workers = [
                     stack.enter_context(WorkerProcess(url, data, MODEL, number + 1, **SETTINGS))
                     for number in range(replicas)
                 ]
-                broken, delays, quiet_s = asyncio.run(kill_engines(url, workers))
-            figure(BENCH, f"streams_broken_{replicas}", broken, 0, "streams", RUNS)
-            figure(BENCH, f"failover_child_p50_{replicas}", median(delays), 0, "s", RUNS)
-        figure(BENCH, "processes_left", asyncio.run(kill_workers(url, data)), 0, "processes", RUNS)
-        with WorkerProcess(url, data, MODEL, STALL_S=STALL_S, **SETTINGS) as worker:
+                killed[replicas] = asyncio.run(kill_engines(url, workers))
+            figure(BENCH, f"streams_broken_{replicas}", killed[replicas].broken, None, "streams", RUNS)
+            figure(BENCH, f"failover_child_p50_{replicas}", median(killed[replicas].delays_s), None, "s", RUNS)
+        left = asyncio.run(kill_workers(url, Path(folder) / "killed"))
+        figure(BENCH, "processes_left", left, None, "processes", RUNS)
+        with WorkerProcess(url, Path(folder) / "frozen", MODEL, STALL_S=STALL_S, **SETTINGS) as worker:
             waited = asyncio.run(freeze(url, worker))
-        figure(BENCH, "frozen_child_answer", waited, 2 * STALL_S + median(delays) + quiet_s, "s", 1)
+        promised = 2 * STALL_S + median(killed[1].delays_s) + killed[1].quiet_s
+        figure(BENCH, "frozen_child_answer", waited, promised, "s", 1)
 
 
 if __name__ == "__main__":

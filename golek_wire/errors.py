@@ -262,7 +262,7 @@ STATUS: dict[str, Status] = {
 
 
 class ErrorBody(Struct, frozen=True, omit_defaults=False):
-    """The `error` object of an error message, as seed 004 prints it."""
+    """The `error` object of an error message."""
 
     code: str
     message: str

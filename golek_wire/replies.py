@@ -13,7 +13,7 @@ FinishReason = Literal["stop", "length"]
 
 
 class InferenceReply(Struct, frozen=True):
-    """The whole answer. `ms` and `duration_ms` are the same figure; seed 001 uses one on HTTP, one on NATS."""
+    """The whole answer. `ms` and `duration_ms` are the same figure under both names that clients read."""
 
     req_id: str
     text: str

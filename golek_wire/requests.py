@@ -1,7 +1,7 @@
 """What may a client ask?
 
-Seed 001's request, with optional additions that its clients can ignore. Unknown fields are tolerated, wrong types and
-values out of range are refused by `codec.decode_request`, which names the field.
+`req_id`, `input`, `params` and `raw` are all a simple client needs; the rest is optional. Unknown fields are tolerated,
+wrong types and values out of range are refused by `codec.decode_request`, which names the field.
 """
 
 from typing import Annotated, Any, Literal

@@ -13,12 +13,9 @@ QUEUE_GROUP: Final = "golek"
 """One group over literal and wildcard subscriptions delivers each request exactly once."""
 
 KINDS: Final = ("inference", "embedding", "rerank", "vision")
-PRIORITIES: Final = ("high", "normal", "low")
 ANY_LANE: Final = "any"
 
 ALL_CANCELS: Final = "inference.cancel.*"
-ALL_HEARTBEATS: Final = "models.*.heartbeat"
-ALL_LOAD_REPORTS: Final = "monitoring.inference.*"
 
 DLQ_STREAM: Final = "GOLEK_DLQ"
 DLQ_SUBJECTS: Final = "golek.dlq.>"

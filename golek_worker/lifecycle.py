@@ -7,6 +7,7 @@ says that it is online and shows what happens meanwhile.
 import asyncio
 import contextlib
 import fcntl
+import os
 import subprocess
 import sys
 import time
@@ -96,15 +97,6 @@ def stop_brokers(*, envs: Path = ENVS, say: Say = print) -> None:
         say(f"broker {broker.url} stopped")
     if not stopped:
         say("no broker of ours runs")
-
-
-def find_state(deployment: str, *, envs: Path = ENVS) -> RunState | None:
-    """The first replica of `deployment` that runs."""
-    for data in _data_folders(envs):
-        for state in runfile.read_all(data):
-            if state.deployment == deployment and runfile.alive(state):
-                return state
-    return None
 
 
 class _Launched:
@@ -226,8 +218,8 @@ def _drain_s(deployment: str, envs: Path) -> float:
 
 
 def _data_folders(envs: Path) -> list[Path]:
-    """GOLEK_DATA of every deployment that can be read, and the default."""
-    folders = {Settings(model_name="any").data}
+    """GOLEK_DATA of the environment or its default, and that of every deployment that can be read."""
+    folders = {Path(os.environ.get("GOLEK_DATA", "").strip() or Settings(model_name="any").data)}
     for file in envs.glob("worker.*.env"):
         with contextlib.suppress(settings.SettingsError):
             folders.add(settings.load(file).data)

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 import structlog
 from msgspec import Struct
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 
+from golek_client.bus_client import BusClient, Delivery
+from golek_client.connection import flush
 from golek_wire import codec
 from golek_wire.errors import (
     BusUnavailableError,
@@ -44,6 +44,9 @@ SUSPECT_DELIVERIES = 8
 """So many deliveries make a job a suspect even without a strike."""
 CANCEL_MEMORY_S = 600.0
 STOP_PATIENCE_S = 1.0
+CAREFUL_S = 5.0
+"""For so long after an outage a final message is sent again while nobody listens at the caller's inbox."""
+INSIST_S = 0.1
 GONE_AFTER_S = 3.0
 """An inbox without interest for this long: the caller is gone, not just reconnecting."""
 
@@ -87,6 +90,7 @@ class Active:
         self.stopped = asyncio.get_running_loop().create_future()
         self.gone_since: float | None = None
         self.gone_seen = 0.0
+        self.bounced = False
 
 
 class Serving:
@@ -94,7 +98,7 @@ class Serving:
 
     def __init__(
         self,
-        client: Client,
+        client: BusClient,
         executor: Executor,
         keeper: LeaseKeeper,
         strikes: StrikeBook,
@@ -117,6 +121,7 @@ class Serving:
         self._tasks: set[asyncio.Task[None]] = set()
         self._cancelled: OrderedDict[str, float] = OrderedDict()
         self._probe_inbox = client.new_inbox()
+        self._careful_until = 0.0
         self.answered = 0
         self.errors = 0
         self.last_error = ""
@@ -129,7 +134,11 @@ class Serving:
 
     async def start(self) -> None:
         """Listen for probes that come back: nobody is interested in a stream's inbox any more."""
-        await self._client.subscribe(f"{self._probe_inbox}.*", cb=self._on_probe_bounced)
+        await self._client.subscribe_direct(f"{self._probe_inbox}.*", self._on_probe_bounced)
+
+    def reconnected(self) -> None:
+        """The connection stands again; callers may still be on their way back."""
+        self._careful_until = time.monotonic() + CAREFUL_S
 
     def take(self, lease: Lease) -> None:
         """Serve `lease` in a task of its own."""
@@ -291,22 +300,46 @@ class Serving:
                 raise _Requeue
 
     async def _answer(self, active: Active, reply: InferenceReply) -> None:
-        """The final message, unless another replica may have sent it."""
-        if await active.lease.is_mine():
-            assert active.request is not None
-            await send_final(self._client, active.job, reply, active.request.reply_to)
+        """The answer, unless another replica may have sent one."""
+        assert active.request is not None
+        also_to = active.request.reply_to
+        if await self._end(
+            active, lambda probe: send_final(self._client, active.job, reply, also_to=also_to, probe=probe)
+        ):
             self.answered += 1
         if active.lease.num_delivered > 1:
             await self._strikes.clear(active.job.job_id)
 
     async def _refuse(self, active: Active, error: InferenceServiceError) -> None:
         """The error message, unless another replica may have sent a final one."""
+        job, client = active.job, self._client
+        also_to = active.request.reply_to if active.request is not None else None
+        await self._end(
+            active,
+            lambda probe: send_error(
+                client, job.reply, job.req_id, error, stream=job.stream, also_to=also_to, probe=probe
+            ),
+        )
         self.errors += 1
         self.last_error = f"{error.code}: {error.message}"
-        if await active.lease.is_mine():
-            job = active.job
-            also_to = active.request.reply_to if active.request is not None else None
-            await send_error(self._client, job.reply, job.req_id, error, stream=job.stream, also_to=also_to)
+
+    async def _end(self, active: Active, send: Callable[[str], Awaitable[None]]) -> bool:
+        """Send the one final message; False when another replica may have done so."""
+        while not self._client.is_connected and time.monotonic() < active.lease.deadline:
+            await asyncio.sleep(INSIST_S)
+        if not await active.lease.is_mine():
+            return False
+        if time.monotonic() >= self._careful_until:
+            await send("")
+            return True
+        # After an outage the caller may come back later than we did: send until somebody listens.
+        while True:
+            active.bounced = False
+            await send(f"{self._probe_inbox}.{active.job.job_id}")
+            await flush(self._client)
+            if not active.bounced or time.monotonic() >= self._careful_until:
+                return True
+            await asyncio.sleep(INSIST_S)
 
     def _write_row(self, active: Active, error: InferenceServiceError | None) -> None:
         lease, job, request = active.lease, active.job, active.request
@@ -347,11 +380,12 @@ class Serving:
                 silent = Stopped(active.job.job_id, 0, 0)
                 asyncio.get_running_loop().call_later(STOP_PATIENCE_S, active.execution.run.put, silent)
 
-    async def _on_probe_bounced(self, message: Msg) -> None:
+    async def _on_probe_bounced(self, message: Delivery) -> None:
         """A chunk found no interest. A caller that reconnects is deaf for a moment, so one bounce is no proof."""
         active = self._active.get(message.subject.rpartition(".")[2])
         if active is None:
             return
+        active.bounced = True
         now = time.monotonic()
         if active.gone_since is None or now - active.gone_seen > GONE_AFTER_S:
             active.gone_since = now

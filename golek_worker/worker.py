@@ -228,6 +228,7 @@ class Worker:
 
     async def _reconnected(self) -> None:
         log.info("nats.reconnected")
+        self._serving.reconnected()
         await self._consumer.reconnected()
         self._heart.beat_now()
 

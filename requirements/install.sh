@@ -17,7 +17,10 @@ command -v "$python" >/dev/null || fail "no $python here; Golek needs Python 3.1
 "$python" -c 'import venv, ensurepip' 2>/dev/null ||
     fail "this Python has no venv module; on Debian and Ubuntu: apt install python3-venv"
 
-[ -x .venv/bin/python ] && .venv/bin/python -c 'import pip' 2>/dev/null || {
+# An existing .venv is used when it works and has the Python that was asked for.
+version='import sys; print(sys.version_info[:2])'
+[ -x .venv/bin/python ] && .venv/bin/python -c 'import pip' 2>/dev/null &&
+    [ "$(.venv/bin/python -c "$version")" = "$("$python" -c "$version")" ] || {
     echo "setup: making .venv with $("$python" --version)"
     "$python" -m venv --clear .venv
 }

@@ -3,6 +3,7 @@
 # Usage: make lock
 set -euo pipefail
 cd "$(dirname "$0")/.."
+python -m pip install --quiet pip-tools
 unset PIP_FIND_LINKS PIP_INDEX_URL PIP_EXTRA_INDEX_URL
 export PIP_CONFIG_FILE=/dev/null
 
@@ -13,7 +14,7 @@ for extra in worker dev; do
     # out, and the cut of the warning that says so.
     python -m piptools compile --quiet --generate-hashes --no-allow-unsafe --unsafe-package golek --strip-extras \
         --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
-        --extra "$extra" --output-file "$lock" "$@" pyproject.toml 2>/dev/null
+        --extra "$extra" --output-file "$lock" "$@" pyproject.toml
     sed '/^# WARNING: The following packages/,$d' "$lock" | sed -e :a -e '/^\n*$/{$d;N;ba' -e '}' >"$lock.part"
     mv "$lock.part" "$lock"
 done

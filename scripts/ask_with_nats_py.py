@@ -1,7 +1,7 @@
 """Ask a Golek worker with nothing but nats-py: `python scripts/ask_with_nats_py.py [MODEL]`.
 
 What any NATS client in any language does. Prints one JSON line for each exchange, and fails when a reply lacks a key
-that the first document of Golek promises. NATS_URL names the server.
+that docs/subjects.md promises. NATS_URL names the server.
 """
 
 import asyncio

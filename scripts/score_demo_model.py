@@ -23,10 +23,9 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
-from llama_cpp import Llama
-
 from demo_model.dialogues import ChatTemplate, Curriculum, Dialogue, Message, tool_request, tool_schema
 from demo_model.wordings import ROOT, held_out_questions, load_lessons
+from llama_cpp import Llama
 
 MODEL_FILE = ROOT / "data/models/golek-tiny/model.gguf"
 SEED = 1  # of the curriculum: the wordings of scripts/train_demo_model.py with its default seed
@@ -57,7 +56,7 @@ class Golek:
         prompt = self._template.render(messages, tools, add_generation_prompt=True)
         ids = self._llama.tokenize(prompt.encode(), add_bos=False, special=True)
         reply = self._llama.create_completion(ids, max_tokens=MAX_TOKENS, temperature=self._temperature)
-        choice = cast(dict[str, Any], reply)["choices"][0]
+        choice = cast("dict[str, Any]", reply)["choices"][0]
         self.unstopped += choice["finish_reason"] != "stop"
         return str(choice["text"])
 

@@ -15,15 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
-
+import torch.nn.functional as F  # noqa: N812 - the name that torch's own documentation uses
 from demo_model.batches import Example, copy_drills, texts, token_batches, with_drills
 from demo_model.dialogues import TEMPLATE_FILE, ChatTemplate, Curriculum
 from demo_model.export import write_gguf
 from demo_model.network import Shape, TinyLlama
 from demo_model.vocabulary import Vocabulary
 from demo_model.wordings import ROOT, load_lessons
+from torch import Tensor
 
 MODEL_FILE = ROOT / "data/models/golek-tiny/model.gguf"
 VOCABULARY_SIZE = 1_024

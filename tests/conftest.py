@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from golek_worker import settings
 from tests.support.broker import NatsServer
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a developer exported would win over the env files that the tests use."""
+    for key in settings.KEYS:
+        monkeypatch.delenv(key, raising=False)
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ ping_interval: "2s"
 ping_max: 2
 write_deadline: "5s"
 jetstream {{
-  store_dir: {json.dumps(str(store))}
+  store_dir: {json.dumps(str(store), ensure_ascii=False)}
   sync_interval: always
   max_file: {max_file_bytes}
 }}

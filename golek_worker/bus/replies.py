@@ -22,13 +22,20 @@ _FINAL = {h.FINAL: "1"}
 
 
 async def send_error(
-    client: Client, inbox: str, req_id: str, error: InferenceServiceError, *, stream: bool, also_to: str | None = None
+    client: Client,
+    inbox: str,
+    req_id: str,
+    error: InferenceServiceError,
+    *,
+    stream: bool,
+    also_to: str | None = None,
+    probe: str = "",
 ) -> None:
     """The one error message of a request, with its headers; it ends a stream as a final message does."""
     body = codec.encode(to_reply(error, req_id))
     headers = error_headers(error)
     if inbox:
-        await publish(client, inbox, body, headers | _FINAL if stream else headers)
+        await publish(client, inbox, body, headers | _FINAL if stream else headers, probe)
         if stream:
             await publish(client, inbox, b"")
     if also_to:
@@ -93,11 +100,16 @@ class ReplyStream:
         await publish(self._client, self._inbox, codec.encode(Chunk(self._req_id, delta, seq)), self._headers, probe)
 
 
-async def send_final(client: Client, job: Job, reply: InferenceReply, also_to: str | None = None) -> None:
-    """The whole answer: to the inbox, closed by an empty message when streaming, and to `also_to`."""
+async def send_final(
+    client: Client, job: Job, reply: InferenceReply, *, also_to: str | None = None, probe: str = ""
+) -> None:
+    """The whole answer: to the inbox, closed by an empty message when streaming, and to `also_to`.
+
+    The server answers on `probe`, if given, when nobody listens at the inbox.
+    """
     body = codec.encode(reply)
     if job.reply:
-        await publish(client, job.reply, body, _FINAL if job.stream else None)
+        await publish(client, job.reply, body, _FINAL if job.stream else None, probe)
         if job.stream:
             await publish(client, job.reply, b"")
     if also_to:

@@ -156,7 +156,7 @@ def tool_request(spec: dict[str, Any], values: dict[str, list[str]], rng: random
     drawn: dict[str, Any] = {p: _argument(p, values, rng) for p in spec["params"]}
     request = rng.choice(spec["asks"]).format_map(drawn)
     if rng.random() < 0.3:
-        request = request[0].lower() + request[1:].rstrip("?.") if request[0] not in "{" else request
+        request = request[0].lower() + request[1:].rstrip("?.") if request[0] != "{" else request
         request = _keeping(request, drawn)
     return request, list(drawn.values())
 

@@ -1,7 +1,6 @@
 """`golek` as it is typed: its commands, their exit codes, and what a plain install says."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from golek_worker.bus import embedded
+from tests.support.ports import free_port
 
 # Stands before the entry point: an install in which `typer` or `psutil` is missing.
 WITHOUT = "import sys; sys.modules[{module!r}] = None; from golek_worker.cli import main; main()"
@@ -19,9 +19,7 @@ WITHOUT = "import sys; sys.modules[{module!r}] = None; from golek_worker.cli imp
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A broker address and a data folder of this test alone; a broker that is left is stopped."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"nats://127.0.0.1:{free.getsockname()[1]}"
+    url = f"nats://127.0.0.1:{free_port()}"
     yield os.environ | {"NATS_URL": url, "GOLEK_DATA": str(tmp_path / "data"), "NO_COLOR": "1"}
     embedded.stop(tmp_path / "data")
 

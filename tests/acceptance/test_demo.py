@@ -1,7 +1,6 @@
 """`golek demo` with real processes; the echo engine stands in for the model."""
 
 import asyncio
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,14 +10,13 @@ import pytest
 from golek_wire.replies import InferenceReply
 from golek_worker import demo, lifecycle, runfile
 from golek_worker.lifecycle import StartError
+from tests.support.ports import free_port
 
 
 @pytest.fixture(autouse=True)
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The demo's deployment with a broker, a folder and an engine for this test; all is stopped afterwards."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("NATS_URL", f"nats://127.0.0.1:{free.getsockname()[1]}")
+    monkeypatch.setenv("NATS_URL", f"nats://127.0.0.1:{free_port()}")
     monkeypatch.setenv("GOLEK_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("ENGINE", "echo")
     yield tmp_path / "data"

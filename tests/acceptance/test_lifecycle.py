@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ import pytest
 from golek_worker import lifecycle, listing, process, runfile
 from golek_worker.bus import embedded
 from golek_worker.runfile import RunState
+from tests.support.ports import free_port
 
 STANDIN = "tests.support.standin_worker"
 
@@ -23,9 +23,7 @@ STANDIN = "tests.support.standin_worker"
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A data folder and an `envs` folder with one deployment, `one`; what runs there is stopped afterwards."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     data = tmp_path / "data"
     (tmp_path / "envs").mkdir()
     (tmp_path / "envs" / "worker.one.env").write_text("MODEL_NAME=one\nENGINE=echo\nDRAIN_S=0.2\n")

@@ -2,13 +2,14 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 ASK = ROOT / "scripts" / "ask_with_nats_py.py"
@@ -18,9 +19,7 @@ MODEL = ROOT / "data" / "models" / "golek-tiny" / "model.gguf"
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A port and a folder of this test's own; whatever was started is stopped."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"nats://127.0.0.1:{free.getsockname()[1]}"
+    url = f"nats://127.0.0.1:{free_port()}"
     chosen = os.environ | {"NATS_URL": url, "GOLEK_DATA": str(tmp_path / "data")}
     yield chosen
     run([sys.executable, "-m", "golek_worker.cli", "worker", "stop"], chosen)

@@ -17,13 +17,12 @@ from golek_client.connection import connect
 from golek_worker import process
 from golek_worker.bus import embedded
 from golek_worker.bus.embedded import BrokerError
+from tests.support.ports import free_port
 
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture

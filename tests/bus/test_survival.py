@@ -134,5 +134,23 @@ async def test_a_worker_outlives_an_outage_that_fills_its_buffer(broker: NatsSer
             assert answer.reply.tokens_out == tokens
 
 
+async def test_an_answer_waits_for_a_caller_that_reconnects_late(broker: NatsServer, tmp_path: Path) -> None:
+    """After an outage the worker is back first and done; the caller comes a second later and still gets its answer."""
+    with WorkerProcess(broker.url, tmp_path / "data", **PACED) as worker:
+        async with raw.connected(broker.url, reconnect_time_wait=1.5) as client:
+            inbox = client.new_inbox()
+            answers = await client.subscribe(inbox)
+            body = {"req_id": "late", "input": "a", "params": LONG}
+            await client.publish(REQUEST, json.dumps(body).encode(), reply=inbox)
+            await client.flush()
+            async with Golek(broker.url) as golek:
+                while not await _is_busy(golek):
+                    await asyncio.sleep(0.02)
+            broker.kill()
+            broker.start()
+            assert json.loads((await answers.next_msg(15)).data)["text"] == NUMBERED
+        assert worker.log_lines("nats.reconnected")
+
+
 async def _is_busy(golek: Golek) -> bool:
     return (await golek.health("echo")).active > 0

@@ -1,7 +1,6 @@
 """A real nats-server with JetStream, on a free port, for tests."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -27,11 +26,12 @@ class NatsServer:
     `options` are written into its configuration, as `max_payload: 64KB`.
     """
 
-    def __init__(self, folder: Path, *options: str, jetstream: bool = True) -> None:
+    def __init__(self, folder: Path, *options: str, jetstream: bool = True, jetstream_options: str = "") -> None:
         self.folder = folder
         self.port: int | None = None
         self._options = options
         self._jetstream = jetstream
+        self._jetstream_options = jetstream_options
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -66,17 +66,10 @@ class NatsServer:
         self.stop()
         self.start()
 
-    def freeze(self) -> None:
-        """Stop its clock: connections stay open and nothing is answered."""
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
-
     def _config(self) -> str:
         lines = [f"listen: 127.0.0.1:{self.port or -1}", f'ports_file_dir: "{self.folder}"', *self._options]
         if self._jetstream:
-            lines.append(f'jetstream {{ store_dir: "{self.folder / "store"}" }}')
+            lines.append(f'jetstream {{\n  store_dir: "{self.folder / "store"}"\n  {self._jetstream_options}\n}}')
         return "\n".join(lines) + "\n"
 
     def _wait_for_port(self) -> int:

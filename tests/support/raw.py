@@ -13,8 +13,8 @@ from nats.aio.subscription import Subscription
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Client]:
-    client = await nats.connect(url, reconnect_time_wait=0.1, max_reconnect_attempts=-1)
+async def connected(url: str, reconnect_time_wait: float = 0.1) -> AsyncIterator[Client]:
+    client = await nats.connect(url, reconnect_time_wait=reconnect_time_wait, max_reconnect_attempts=-1)
     try:
         yield client
     finally:
@@ -43,6 +43,11 @@ class Streamed:
         message = await self._subscription.next_msg(timeout)
         self.messages.append(message)
         return message
+
+    @property
+    def pending(self) -> int:
+        """Messages that came and were not read yet."""
+        return self._subscription.pending_msgs
 
     async def rest(self, timeout: float = 10.0) -> None:
         """Read up to and with the empty message."""

@@ -1,20 +1,18 @@
 """`golek worker check` and `golek config`: everything that is wrong at once, and where each value comes from."""
 
-import socket
 from pathlib import Path
 
 import pytest
 
 from golek_worker import check, settings
 from golek_worker.bus import embedded
+from tests.support.ports import free_port
 
 
 @pytest.fixture
 def url() -> str:
     """An address on this machine where nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"nats://127.0.0.1:{free.getsockname()[1]}"
+    return f"nats://127.0.0.1:{free_port()}"
 
 
 def deployment(folder: Path, **values: str) -> Path:

@@ -17,7 +17,7 @@ from golek_worker.store.requests import RequestRow, audited, recent_events, rece
 from golek_worker.store.sql import migrations, queries
 from golek_worker.store.writer import LogWriter
 
-SEED_QUERIES = [
+PUBLISHED_QUERIES = [
     """SELECT req_id, worker_id, raw_input, formatted_input, dur_ms, status, datetime(ts, 'unixepoch') as time
        FROM requests ORDER BY ts DESC LIMIT 5""",
     "SELECT worker_id, COUNT(*) as request_count, AVG(dur_ms) as avg_latency FROM requests GROUP BY worker_id",
@@ -88,7 +88,7 @@ async def test_the_manuals_queries_run(log: LogWriter, path: Path) -> None:
     log.event("info", "startup", "hello")
     await log.flush()
     with open_for_reading(path) as connection:
-        for query in SEED_QUERIES:
+        for query in PUBLISHED_QUERIES:
             assert len(connection.execute(query).fetchall()) == 1, query
     connection.close()
 
