@@ -84,7 +84,8 @@ def _check(request: InferenceRequest) -> None:
     if not _is_label(request.req_id):
         shown = request.req_id[:32]
         raise BadRequestError(
-            f"req_id: at most {REQ_ID_LIMIT} printable characters, got {len(request.req_id)} ({shown!r}…)",
+            f"req_id: at most {REQ_ID_LIMIT} printable characters, no blanks around them; "
+            f"got {len(request.req_id)} ({shown!r}…)",
             param="req_id",
         )
     if (request.input is None) == (request.messages is None):
@@ -99,4 +100,4 @@ def _check(request: InferenceRequest) -> None:
 
 
 def _is_label(text: str) -> bool:
-    return len(text) <= REQ_ID_LIMIT and text.isprintable()
+    return len(text) <= REQ_ID_LIMIT and text.isprintable() and text == text.strip()

@@ -43,4 +43,4 @@ class Accepted(Struct, frozen=True):
     req_id: str
     job_id: str
     seq: int
-    """Sequence in the model's job stream; 0 when a duplicate was dropped."""
+    """Sequence in the model's job stream; that of the first copy when this one was a duplicate."""

@@ -51,7 +51,7 @@ class Health(Struct, frozen=True):
     monitor_subject: str = ""
     """Where this model's load reports are published."""
     problem: str | None = None
-    """Why the worker is not online."""
+    """Why the engine is down; None while it is only stalled or loading."""
 
 
 class LoadReport(Struct, frozen=True):
@@ -90,7 +90,9 @@ class ModelRecord(Struct, frozen=True):
     """RFC 3339."""
     context_size: int = 0
     digest: str = ""
-    """SHA-256 of the weights; two digests under one name are refused."""
+    """Fingerprint of the model's file; two under one name are refused."""
+    worker_id: str = ""
+    """The replica that wrote the record last."""
 
 
 class DeadLetter(Struct, frozen=True):

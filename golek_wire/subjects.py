@@ -23,6 +23,7 @@ MODELS_BUCKET: Final = "GOLEK_MODELS"
 STRIKES_BUCKET: Final = "GOLEK_STRIKES"
 
 MODEL_NAME_LIMIT: Final = 128
+SUBJECT_LIMIT: Final = 512
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_:/@+-]*(\.[A-Za-z0-9_:/@+-]+)*")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 _INBOX_PREFIXES = ("_INBOX.", "_R_.")
@@ -110,9 +111,17 @@ def job_id(reply_inbox: str) -> str:
 
 def is_reply_inbox(subject: str) -> bool:
     """True when an answer to a request may be published to `subject`."""
-    return subject.startswith(_INBOX_PREFIXES) and _PLAIN_SUBJECT.fullmatch(subject) is not None
+    return subject.startswith(_INBOX_PREFIXES) and is_plain(subject)
 
 
 def is_reply_to(subject: str) -> bool:
     """True when a payload's `reply_to` may name `subject`: a plain subject outside inboxes and Golek's own."""
-    return not subject.startswith(_OWN_FAMILIES) and _PLAIN_SUBJECT.fullmatch(subject) is not None
+    return not subject.startswith(_OWN_FAMILIES) and is_plain(subject)
+
+
+def is_plain(subject: str) -> bool:
+    """True when `subject` can be published to: no wildcards, blanks or empty tokens, and not too long.
+
+    The server closes a connection that sends a longer control line than it allows (4 KiB by default).
+    """
+    return len(subject) <= SUBJECT_LIMIT and _PLAIN_SUBJECT.fullmatch(subject) is not None

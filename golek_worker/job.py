@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from golek_wire import headers as h
+from golek_wire.errors import DeadlineExceededError
 
 ANONYMOUS = "anonymous"
 BROOM_S = 60
@@ -31,6 +32,11 @@ class Job(Struct, frozen=True):
     """JetStream drops a second message of the same id."""
     trace: dict[str, str]
     """traceparent and tracestate, as they came."""
+
+
+def deadline_error(job: Job) -> DeadlineExceededError:
+    """The 408 of this job."""
+    return DeadlineExceededError(f"No answer within {job.budget_ms} ms", deadline_ms=job.budget_ms)
 
 
 def to_headers(job: Job) -> dict[str, str]:

@@ -18,6 +18,8 @@ class Room:
 
     def enter(self, *, alone: bool) -> "asyncio.Future[None] | None":
         """Enter now (None), or the future that tells when one is inside. Cancel it to stop waiting."""
+        while self._waiting and self._waiting[0][0].cancelled():
+            self._waiting.popleft()
         if not self._waiting and self._admits(alone=alone):
             self._admit(alone=alone)
             return None

@@ -1,96 +1,42 @@
 """What happens to one job, from lease to ack?
 
-Read `Serving._serve` top to bottom: lease > may it still run > run it > answer > record > ack. Every lease ends in
-exactly one final message, or goes back to the queue.
+Read `Serving._serve` top to bottom: lease > attempt > answer > record > ack. Every lease ends in exactly one final
+message, or the job stays in the queue and runs again.
 """
 
 import asyncio
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any
 
+import nats.errors
 import structlog
-from msgspec import Struct
 
 from golek_client.bus_client import BusClient, Delivery
 from golek_client.connection import flush
 from golek_wire import codec
-from golek_wire.errors import (
-    BusUnavailableError,
-    DeadlineExceededError,
-    InferenceServiceError,
-    InternalError,
-    JobCancelledError,
-    NonRetriableError,
-    PoisonJobError,
-    from_body,
-)
+from golek_wire import headers as h
+from golek_wire.errors import BusUnavailableError, InferenceServiceError, JobCancelledError
 from golek_wire.replies import InferenceReply
 from golek_wire.requests import InferenceRequest
+from golek_worker.attempt import Attempt, Outcome, Requeue, Tools
+from golek_worker.bus.jetstream import JetStreamError
 from golek_worker.bus.lease import Lease, LeaseKeeper
-from golek_worker.bus.replies import ReplyStream, send_error, send_final
-from golek_worker.bus.strikes import Strikes
-from golek_worker.engine.base import Finished, Refused, Stopped
-from golek_worker.engine.host import EngineDied, RunEnd
-from golek_worker.executor import Execution, Executor
-from golek_worker.room import Room
+from golek_worker.bus.replies import send_error, send_final
+from golek_worker.job import deadline_error
 from golek_worker.store.requests import RequestRow
 
 log = structlog.get_logger("serving")
 
-SUSPECT_DELIVERIES = 8
-"""So many deliveries make a job a suspect even without a strike."""
 CANCEL_MEMORY_S = 600.0
-STOP_PATIENCE_S = 1.0
+CANCEL_MEMORY_LIMIT = 100_000
 CAREFUL_S = 5.0
 """For so long after an outage a final message is sent again while nobody listens at the caller's inbox."""
 INSIST_S = 0.1
-GONE_AFTER_S = 3.0
-"""An inbox without interest for this long: the caller is gone, not just reconnecting."""
-
-
-class StrikeBook(Protocol):
-    """Strikes of jobs, shared by all replicas (bus/strikes.py)."""
-
-    async def of(self, job_id: str) -> Strikes: ...
-    async def add(self, job_id: str, *, alone: bool) -> Strikes: ...
-    async def clear(self, job_id: str) -> None: ...
-
-
-class ServingOptions(Struct, frozen=True):
-    """What serving needs to know of the deployment."""
-
-    model: str
-    worker_id: str
-    gather_s: float
-    poison_strikes: int
-
-
-class _Requeue(Exception):  # noqa: N818 - not an error: the job goes back to the queue
-    """The job must run again."""
-
-
-class Active:
-    """One job being served by this worker."""
-
-    def __init__(self, lease: Lease) -> None:
-        self.lease = lease
-        self.job = lease.job
-        self.request: InferenceRequest | None = None
-        self.execution: Execution | None = None
-        self.alone = False
-        self.first_text_at: float | None = None
-        self.tokens_in = 0
-        self.tokens_out = 0
-        self.text: str | None = None
-        self.finish_reason: str | None = None
-        self.stop_cause: Exception | None = None
-        self.stopped = asyncio.get_running_loop().create_future()
-        self.gone_since: float | None = None
-        self.gone_seen = 0.0
-        self.bounced = False
+RETRY_S = 1.0
+"""A job that the bus kept from being answered waits so long before it runs again."""
 
 
 class Serving:
@@ -99,28 +45,20 @@ class Serving:
     def __init__(
         self,
         client: BusClient,
-        executor: Executor,
+        tools: Tools,
         keeper: LeaseKeeper,
-        strikes: StrikeBook,
-        options: ServingOptions,
         *,
         record: Callable[[RequestRow], None],
-        bury: Callable[[Lease, Strikes], Awaitable[None]],
         released: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         self._client = client
-        self._executor = executor
+        self._tools = tools
         self._keeper = keeper
-        self._strikes = strikes
-        self._options = options
         self._record = record
-        self._bury = bury
         self._released = released
-        self._room = Room()
-        self._active: dict[str, Active] = {}
+        self._attempts: dict[str, Attempt] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._cancelled: OrderedDict[str, float] = OrderedDict()
-        self._probe_inbox = client.new_inbox()
         self._careful_until = 0.0
         self.answered = 0
         self.errors = 0
@@ -130,11 +68,12 @@ class Serving:
 
     @property
     def active(self) -> int:
-        return len(self._active)
+        """Jobs being served."""
+        return len(self._attempts)
 
     async def start(self) -> None:
-        """Listen for probes that come back: nobody is interested in a stream's inbox any more."""
-        await self._client.subscribe_direct(f"{self._probe_inbox}.*", self._on_probe_bounced)
+        """Listen for probes that come back: nobody is interested in an inbox any more."""
+        await self._client.subscribe_direct(f"{self._tools.probe_inbox}.*", self._on_probe)
 
     def reconnected(self) -> None:
         """The connection stands again; callers may still be on their way back."""
@@ -142,7 +81,7 @@ class Serving:
 
     def take(self, lease: Lease) -> None:
         """Serve `lease` in a task of its own."""
-        running = self._active.get(lease.job.job_id)
+        running = self._attempts.get(lease.job.job_id)
         if running is not None:
             # This process slept past the lease's end (a frozen host); nobody else took the job meanwhile.
             running.lease.adopt(lease)
@@ -153,250 +92,143 @@ class Serving:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def cancel(self, job_id: str) -> None:
-        """Stop the job if it runs here, and never start it later."""
-        now = time.monotonic()
-        self._cancelled[job_id] = now
-        while self._cancelled and now - next(iter(self._cancelled.values())) > CANCEL_MEMORY_S:
+    def cancel(self, job_id: str) -> bool:
+        """Never start the job later; stop it if it runs here, and say so."""
+        self._cancelled[job_id] = time.monotonic()
+        self._cancelled.move_to_end(job_id)
+        if len(self._cancelled) > CANCEL_MEMORY_LIMIT:
             self._cancelled.popitem(last=False)
-        if (active := self._active.get(job_id)) is not None:
-            self._stop(active, JobCancelledError())
+        attempt = self._attempts.get(job_id)
+        if attempt is not None:
+            attempt.stop(JobCancelledError())
+        return attempt is not None
 
     async def drain(self, patience_s: float) -> None:
         """Finish what runs; after `patience_s` give the rest back to the queue."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=patience_s)
-        for active in list(self._active.values()):
-            self._stop(active, _Requeue())
+        for attempt in list(self._attempts.values()):
+            attempt.stop(Requeue())
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=1.0)
+            await asyncio.wait(self._tasks, timeout=2.0)
 
     # -- one job -----------------------------------------------------------------------------------------------
 
     async def _serve(self, lease: Lease) -> None:
         """The story of one job."""
-        active = Active(lease)
-        self._active[lease.job.job_id] = active
-        self._keeper.hold(lease, lambda: self._stop(active, _deadline_error(lease)))
-        error: InferenceServiceError | None = None
+        attempt = Attempt(lease, self._tools)
+        self._attempts[lease.job.job_id] = attempt
+        self._keeper.hold(lease, lambda: attempt.stop(deadline_error(lease.job)))
         try:
-            try:
-                reply = await self._run(active)
-                await self._answer(active, reply)
-            except InferenceServiceError as raised:
-                error = raised
-                await self._refuse(active, raised)
-            self._write_row(active, error)
-            await (lease.ack() if error is None else lease.term())
-        except _Requeue:
+            outcome = await attempt.outcome(cancelled=self._is_cancelled(lease.job.job_id))
+            if await self._answer(attempt, outcome):
+                self._count(attempt, outcome)
+                self._record(_row(attempt, outcome))
+            await (lease.ack() if isinstance(outcome, InferenceReply) else lease.term())
+            await self._forget_strikes(attempt)
+        except Requeue:
             await self._give_back(lease)
+        except (BusUnavailableError, JetStreamError, nats.errors.Error) as cause:
+            log.warning("job.unanswered", job_id=lease.job.job_id, cause=repr(cause))
+            await self._give_back(lease, RETRY_S)
         except Exception:
             # Nothing is known of the job's state: it stays in the queue and runs again after ACK_WAIT_S.
             log.exception("job.failed", job_id=lease.job.job_id, req_id=lease.job.req_id)
         finally:
             self._keeper.drop(lease)
-            self._active.pop(lease.job.job_id, None)
+            self._attempts.pop(lease.job.job_id, None)
             self.last_activity = time.time()
-            self.busy_ns += int((time.monotonic() - lease.leased_at) * 1e9)
             await self._released()
 
-    async def _give_back(self, lease: Lease) -> None:
-        """Let the job run again at once; when the bus does not hear that, it does so after ACK_WAIT_S."""
-        log.info("job.requeued", job_id=lease.job.job_id, attempt=lease.num_delivered)
-        with contextlib.suppress(BusUnavailableError):
-            await lease.nak()
-
-    async def _run(self, active: Active) -> InferenceReply:
-        """Run the job to its final answer. Raises its error, or _Requeue."""
-        job = active.job
-        if job.job_id in self._cancelled:
-            raise JobCancelledError
-        if time.monotonic() >= active.lease.deadline:
-            raise _deadline_error(active.lease)
-        active.request = codec.decode_request(active.lease.payload)
-        if active.lease.num_delivered > 1:
-            await self._judge(active)
-        await self._enter(active)
-        try:
-            return await self._execute(active)
-        finally:
-            self._room.leave()
-
-    async def _judge(self, active: Active) -> None:
-        """A job that came back: is it a suspect, or poison?"""
-        strikes = await self._strikes.of(active.job.job_id)
-        if strikes.alone >= self._options.poison_strikes:
-            await self._bury(active.lease, strikes)
-            await self._strikes.clear(active.job.job_id)
-            raise PoisonJobError(f"The engine died {strikes.crashes} times under this request", crashes=strikes.crashes)
-        active.alone = strikes.crashes > 0 or active.lease.num_delivered >= SUSPECT_DELIVERIES
-
-    async def _enter(self, active: Active) -> None:
-        """Wait for a place in the engine; a suspect waits until it is alone."""
-        turn = self._room.enter(alone=active.alone)
-        if turn is not None:
-            await asyncio.wait((turn, active.stopped), return_when=asyncio.FIRST_COMPLETED)
-            if not turn.done():
-                turn.cancel()
-                assert active.stop_cause is not None
-                raise active.stop_cause
-        if active.stop_cause is not None:
-            self._room.leave()
-            raise active.stop_cause
-
-    async def _execute(self, active: Active) -> InferenceReply:
-        """Start the run and pass its text on until it ends."""
-        assert active.request is not None
-        job = active.job
-        active.execution = execution = self._executor.start(job, active.request)
-        stream = None
-        if job.stream and job.reply:
-            probe = "" if active.request.reply_to else f"{self._probe_inbox}.{job.job_id}"
-            stream = ReplyStream(self._client, job, active.lease.num_delivered, self._options.gather_s, probe)
-        try:
-            end = await self._pass_on(active, execution, stream)
-        except BusUnavailableError:
-            self._executor.cancel(job.job_id)  # nobody hears it; the next attempt will be heard
-            raise _Requeue from None
-        return await self._ended(active, end)
-
-    async def _pass_on(self, active: Active, execution: Execution, stream: ReplyStream | None) -> RunEnd:
-        """Send text as it comes; how the run ended."""
-        while True:
-            event = await execution.run.next(stream.flush_at if stream is not None else None)
-            if isinstance(event, str):
-                if active.first_text_at is None:
-                    active.first_text_at = time.monotonic()
-                if stream is not None:
-                    await stream.write(event)
-                continue
-            if stream is not None:
-                await stream.flush()
-            if event is not None:
-                return event
-
-    async def _ended(self, active: Active, event: RunEnd) -> InferenceReply:
-        """How the run ended: the reply, or the error raised."""
-        match event:
-            case Finished():
-                active.tokens_in, active.tokens_out = event.tokens_in, event.tokens_out
-                active.text, active.finish_reason = event.text, event.finish_reason
-                ms = round((time.monotonic() - active.lease.leased_at) * 1000)
-                return InferenceReply(
-                    active.job.req_id, event.text, event.tokens_in, event.tokens_out, event.finish_reason, ms, ms,
-                    self._options.model, active.job.seed,
-                )  # fmt: skip
-            case Stopped():
-                active.tokens_in, active.tokens_out = event.tokens_in, event.tokens_out
-                raise active.stop_cause or InternalError("The engine stopped the request without being asked")
-            case Refused():
-                raise from_body(event.code, event.message, event.details)
-            case EngineDied():
-                if active.stop_cause is not None:
-                    raise active.stop_cause
-                if event.ran:
-                    strikes = await self._strikes.add(active.job.job_id, alone=active.alone)
-                    log.warning("job.struck", job_id=active.job.job_id, crashes=strikes.crashes, alone=strikes.alone)
-                raise _Requeue
-
-    async def _answer(self, active: Active, reply: InferenceReply) -> None:
-        """The answer, unless another replica may have sent one."""
-        assert active.request is not None
-        also_to = active.request.reply_to
-        if await self._end(
-            active, lambda probe: send_final(self._client, active.job, reply, also_to=also_to, probe=probe)
-        ):
-            self.answered += 1
-        if active.lease.num_delivered > 1:
-            await self._strikes.clear(active.job.job_id)
-
-    async def _refuse(self, active: Active, error: InferenceServiceError) -> None:
-        """The error message, unless another replica may have sent a final one."""
-        job, client = active.job, self._client
-        also_to = active.request.reply_to if active.request is not None else None
-        await self._end(
-            active,
-            lambda probe: send_error(
-                client, job.reply, job.req_id, error, stream=job.stream, also_to=also_to, probe=probe
-            ),
-        )
-        self.errors += 1
-        self.last_error = f"{error.code}: {error.message}"
-
-    async def _end(self, active: Active, send: Callable[[str], Awaitable[None]]) -> bool:
+    async def _answer(self, attempt: Attempt, outcome: Outcome) -> bool:
         """Send the one final message; False when another replica may have done so."""
-        while not self._client.is_connected and time.monotonic() < active.lease.deadline:
+        while not self._client.is_connected and time.monotonic() < attempt.lease.deadline:  # noqa: ASYNC110 - no event
             await asyncio.sleep(INSIST_S)
-        if not await active.lease.is_mine():
+        if not await attempt.lease.is_mine():
             return False
         if time.monotonic() >= self._careful_until:
-            await send("")
+            await self._send(attempt, outcome, "")
             return True
         # After an outage the caller may come back later than we did: send until somebody listens.
         while True:
-            active.bounced = False
-            await send(f"{self._probe_inbox}.{active.job.job_id}")
+            attempt.bounced = False
+            await self._send(attempt, outcome, attempt.probe)
             await flush(self._client)
-            if not active.bounced or time.monotonic() >= self._careful_until:
+            if not attempt.bounced or time.monotonic() >= self._careful_until:
                 return True
             await asyncio.sleep(INSIST_S)
 
-    def _write_row(self, active: Active, error: InferenceServiceError | None) -> None:
-        lease, job, request = active.lease, active.job, active.request
-        ttft = active.first_text_at
-        self._record(
-            RequestRow(
-                ts=time.time(),
-                req_id=job.req_id,
-                job_id=job.job_id,
-                principal=job.principal,
-                status="ok" if error is None else error.code,
-                raw_input=_raw_input(request, lease.payload),
-                formatted_input=active.execution.prompt if active.execution is not None else None,
-                output=active.text,
-                tokens_in=active.tokens_in,
-                tokens_out=active.tokens_out,
-                finish_reason=active.finish_reason,
-                dur_ms=round((time.monotonic() - lease.leased_at) * 1000, 3),
-                ttft_ms=None if ttft is None else round((ttft - lease.leased_at) * 1000, 3),
-                queue_ms=lease.queue_ms,
-                attempt=lease.num_delivered,
-                stream=job.stream,
-                seed=job.seed,
-                error=None if error is None else error.message,
+    async def _send(self, attempt: Attempt, outcome: Outcome, probe: str) -> None:
+        job, request = attempt.job, attempt.request
+        also_to = request.reply_to if request is not None else None
+        if isinstance(outcome, InferenceReply):
+            await send_final(self._client, job, outcome, also_to=also_to, probe=probe)
+        else:
+            await send_error(
+                self._client, job.reply, job.req_id, outcome, stream=job.stream, also_to=also_to, probe=probe
             )
-        )
+
+    def _count(self, attempt: Attempt, outcome: Outcome) -> None:
+        self.busy_ns += int((attempt.ended_at - attempt.lease.leased_at) * 1e9)
+        if isinstance(outcome, InferenceReply):
+            self.answered += 1
+        else:
+            self.errors += 1
+            self.last_error = f"{outcome.code}: {outcome.message}"
+
+    async def _forget_strikes(self, attempt: Attempt) -> None:
+        """The job is done with; a failure here is mended by the bucket's TTL."""
+        if attempt.strikes.crashes:
+            with contextlib.suppress(InferenceServiceError, nats.errors.Error, TimeoutError):
+                await self._tools.strikes.clear(attempt.job.job_id)
+
+    async def _give_back(self, lease: Lease, delay_s: float = 0.0) -> None:
+        """Let the job run again after `delay_s`; when the bus does not hear that, it does so after ACK_WAIT_S."""
+        log.info("job.requeued", job_id=lease.job.job_id, attempt=lease.num_delivered)
+        with contextlib.suppress(BusUnavailableError):
+            await lease.nak(delay_s)
 
     # -- stopping early ----------------------------------------------------------------------------------------
 
-    def _stop(self, active: Active, cause: Exception) -> None:
-        """End a job early; the first cause counts."""
-        if active.stop_cause is None:
-            active.stop_cause = cause
-            active.stopped.set_result(None)
-            self._executor.cancel(active.job.job_id)
-            if active.execution is not None:
-                # A hung engine says nothing. Going on without it is safe: it reads the cancel before any later command.
-                silent = Stopped(active.job.job_id, 0, 0)
-                asyncio.get_running_loop().call_later(STOP_PATIENCE_S, active.execution.run.put, silent)
+    def _is_cancelled(self, job_id: str) -> bool:
+        """True when a cancel was heard within CANCEL_MEMORY_S; older ones are forgotten."""
+        oldest = time.monotonic() - CANCEL_MEMORY_S
+        while self._cancelled and next(iter(self._cancelled.values())) < oldest:
+            self._cancelled.popitem(last=False)
+        return job_id in self._cancelled
 
-    async def _on_probe_bounced(self, message: Delivery) -> None:
-        """A chunk found no interest. A caller that reconnects is deaf for a moment, so one bounce is no proof."""
-        active = self._active.get(message.subject.rpartition(".")[2])
-        if active is None:
-            return
-        active.bounced = True
-        now = time.monotonic()
-        if active.gone_since is None or now - active.gone_seen > GONE_AFTER_S:
-            active.gone_since = now
-        active.gone_seen = now
-        if now - active.gone_since >= GONE_AFTER_S:
-            self._stop(active, JobCancelledError("The caller is gone"))
+    async def _on_probe(self, message: Delivery) -> None:
+        """The server's 503: a message found no interest at its inbox. Anything else there is a caller's own doing."""
+        attempt = self._attempts.get(message.subject.rpartition(".")[2])
+        if attempt is not None and message.headers is not None and message.headers.get(h.NATS_STATUS) == "503":
+            attempt.inbox_bounced()
 
 
-def _deadline_error(lease: Lease) -> NonRetriableError:
-    budget = lease.job.budget_ms
-    return DeadlineExceededError(f"No answer within {budget} ms", deadline_ms=budget)
+def _row(attempt: Attempt, outcome: Outcome) -> RequestRow:
+    """What the log keeps of an answered job."""
+    lease, job, ttft = attempt.lease, attempt.job, attempt.first_text_at
+    reply = outcome if isinstance(outcome, InferenceReply) else None
+    error = outcome if isinstance(outcome, InferenceServiceError) else None
+    return RequestRow(
+        ts=time.time(),
+        req_id=job.req_id,
+        job_id=job.job_id,
+        principal=job.principal,
+        status="ok" if error is None else error.code,
+        raw_input=_raw_input(attempt.request, lease.payload),
+        formatted_input=attempt.execution.prompt if attempt.execution is not None else None,
+        output=reply.text if reply is not None else None,
+        tokens_in=attempt.tokens_in,
+        tokens_out=attempt.tokens_out,
+        finish_reason=reply.finish_reason if reply is not None else None,
+        dur_ms=round((attempt.ended_at - lease.leased_at) * 1000, 3),
+        ttft_ms=None if ttft is None else round((ttft - lease.leased_at) * 1000, 3),
+        queue_ms=lease.queue_ms,
+        attempt=lease.num_delivered,
+        stream=job.stream,
+        seed=job.seed,
+        error=None if error is None else error.message,
+    )
 
 
 def _raw_input(request: InferenceRequest | None, payload: bytes) -> str:

@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 from golek_wire import subjects
 
 Positive = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(gt=0)]
+Seconds = Annotated[float, Meta(ge=0.001, le=86400)]
 
 
 class SettingsError(Exception):
@@ -60,7 +60,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Later tokens of a stream are gathered for at most this long; 0 sends each alone."""
     engine_step_min_ms: Annotated[float, Meta(ge=0)] = 0.0
     """Stretches each decode step, for demos and tests."""
-    stall_s: Annotated[float, Meta(ge=0.5)] = 10.0
+    stall_s: Annotated[float, Meta(ge=2)] = 10.0
     """An engine without progress for this long counts as stalled; for twice as long it is restarted."""
     drain_s: Seconds = 30.0
     """A worker told to stop finishes its jobs for at most this long."""
@@ -168,8 +168,10 @@ def _contradictions(settings: Settings) -> list[str]:
             f"MODEL_NAME={settings.model_name}: at most {subjects.MODEL_NAME_LIMIT} of A-Z a-z 0-9 _ - . : / @ +, "
             "no empty part between dots"
         )
-    if settings.subject and not settings.subject.startswith("inference.request."):
-        mistakes.append(f"SUBJECT={settings.subject}: a subject below inference.request.")
+    if settings.subject and not (
+        settings.subject.startswith("inference.request.") and subjects.is_plain(settings.subject)
+    ):
+        mistakes.append(f"SUBJECT={settings.subject}: a subject below inference.request. without wildcards")
     if urlsplit(settings.nats_url).scheme not in ("nats", "tls"):
         mistakes.append(f"NATS_URL={settings.nats_url}: a URL like nats://127.0.0.1:4222")
     if settings.http_addr and not _is_address(settings.http_addr):

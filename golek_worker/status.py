@@ -14,6 +14,7 @@ from msgspec import Struct
 from golek_wire import subjects
 from golek_wire.signals import Health, LoadReport, ModelInfo, ModelRecord, WorkerStatus, load_level
 from golek_worker.bus.endpoints import ServiceCounts, ServiceIdentity
+from golek_worker.bus.ingress import Ingress
 from golek_worker.engine.host import EngineHost
 from golek_worker.serving import Serving
 from golek_worker.settings import Settings
@@ -34,11 +35,14 @@ class Identity(Struct, frozen=True):
 class Status:
     """The worker as others see it."""
 
-    def __init__(self, identity: Identity, settings: Settings, host: EngineHost, serving: Serving, digest: str) -> None:
+    def __init__(
+        self, identity: Identity, settings: Settings, host: EngineHost, serving: Serving, ingress: Ingress, digest: str
+    ) -> None:
         self._identity = identity
         self._settings = settings
         self._host = host
         self._serving = serving
+        self._ingress = ingress
         self._digest = digest
         self._reports = itertools.count(1)
         self.draining = False
@@ -104,6 +108,7 @@ class Status:
             last_seen=_rfc3339(time.time()),
             context_size=ready.ctx_size if ready is not None else 0,
             digest=self._digest,
+            worker_id=self._identity.worker_id,
         )
 
     def micro_identity(self) -> ServiceIdentity:
@@ -133,7 +138,9 @@ class Status:
     def micro_counts(self) -> ServiceCounts:
         """The figures of `nats micro stats`."""
         serving = self._serving
-        return ServiceCounts(serving.answered + serving.errors, serving.errors, serving.busy_ns, serving.last_error)
+        refused = self._ingress.refused
+        requests, errors = serving.answered + serving.errors + refused, serving.errors + refused
+        return ServiceCounts(requests, errors, serving.busy_ns, serving.last_error)
 
 
 def _rfc3339(epoch_s: float) -> str:

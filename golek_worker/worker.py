@@ -8,16 +8,20 @@ without a heartbeat would be worse than none.
 
 import argparse
 import asyncio
+import contextlib
 import gc
+import hashlib
 import os
 import random
 import signal
 import sys
+import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import nats.errors
 import structlog
 import uvloop
@@ -26,13 +30,14 @@ from nats.aio.client import Client
 from golek_client.connection import connect, flush, publish
 from golek_wire import codec, subjects
 from golek_wire.errors import InferenceServiceError
-from golek_wire.signals import DeadLetter, LoadReport, WorkerStatus
+from golek_wire.signals import DeadLetter, WorkerStatus
 from golek_worker import process, runfile, settings
 from golek_worker.admission import gate
+from golek_worker.attempt import Tools
 from golek_worker.bus import endpoints, streams
 from golek_worker.bus.consumer import Consumer
 from golek_worker.bus.ingress import Ingress
-from golek_worker.bus.jetstream import JetStreamError, api
+from golek_worker.bus.jetstream import JetStreamError, ServerClock, api, store
 from golek_worker.bus.lease import Lease, LeaseKeeper
 from golek_worker.bus.registry import Registry
 from golek_worker.bus.strikes import StrikeBook, Strikes
@@ -41,18 +46,21 @@ from golek_worker.engine.host import EngineHost
 from golek_worker.executor import LocalExecutor
 from golek_worker.job import Job
 from golek_worker.registry.artifacts import fingerprint
-from golek_worker.serving import Serving, ServingOptions
+from golek_worker.room import Room
+from golek_worker.serving import Serving
 from golek_worker.settings import Settings, SettingsError
 from golek_worker.status import Identity, Status
 from golek_worker.store.database import StoreError
 from golek_worker.store.requests import RequestRow, audited
 from golek_worker.store.writer import LogWriter
 from golek_worker.telemetry import logging as worker_logging
-from golek_worker.telemetry.signals import Heart, LoadReporter
+from golek_worker.telemetry.signals import Heart, report_load
 
 log = structlog.get_logger("worker")
 
-START_ERRORS = (InferenceServiceError, JetStreamError, streams.MismatchError, StoreError, RuntimeError, OSError)
+BUS_ERRORS = (InferenceServiceError, JetStreamError, nats.errors.Error, TimeoutError, OSError)
+"""What a step over the bus may raise while the broker is away, elects a leader or is short of something."""
+START_ERRORS = (*BUS_ERRORS, streams.MismatchError, StoreError, RuntimeError)
 """What keeps a worker from starting and is not a bug: shown as a sentence, without a traceback."""
 
 
@@ -90,39 +98,41 @@ class Worker:
         self._build(await StrikeBook.open(self._client))
         self._registry = await Registry.open(self._client, token)
         await self._registry.claim(self._status.record())
+        await self._ask_queue()
         stack.push_async_callback(self._host.close)
 
     def _build(self, strikes: StrikeBook) -> None:
         """The parts, wired; nothing runs yet."""
         chosen, token = self._settings, self._settings.token
-        self._limits = gate.Limits(self._client.max_payload, round(chosen.inference_request_timeout * 1000))
         self._random = random.Random()
+        self._clock = ServerClock()
+        self._pending = 0
+        self._engine_changed = asyncio.Event()
         self._ingress = Ingress(self._client, token, chosen.request_subjects, self._check)
-        self._host = EngineHost(self._engine_config(), chosen.stall_s, self._engine_up, self._engine_down)
+        self._host = EngineHost(self._engine_config(), chosen.stall_s, self._engine_changed.set)
         self._keeper = LeaseKeeper(lambda: self._host.is_alive)
-        self._serving = Serving(
-            self._client,
-            LocalExecutor(self._host),
-            self._keeper,
-            strikes,
-            ServingOptions(
-                chosen.model_name, self._identity.worker_id, chosen.stream_gather_ms / 1000, chosen.poison_strikes
-            ),
-            record=self._record,
+        tools = Tools(
+            client=self._client,
+            executor=LocalExecutor(self._host),
+            strikes=strikes,
+            room=Room(),
             bury=self._bury,
-            released=self._slot_freed,
+            model=chosen.model_name,
+            gather_s=chosen.stream_gather_ms / 1000,
+            poison_strikes=chosen.poison_strikes,
+            probe_inbox=self._client.new_inbox(),
         )
+        self._serving = Serving(self._client, tools, self._keeper, record=self._record, released=self._slot_freed)
         self._consumer = Consumer(
             self._client,
             subjects.job_stream(token),
             subjects.consumer(token),
             chosen.worker_concurrency,
             self._serving.take,
+            self._clock,
         )
-        self._status = Status(self._identity, chosen, self._host, self._serving, self._digest)
-        self._heart = Heart(self._beat)
-        self._reporter = LoadReporter(self._measure_load, self._send_load)
-        self._engine_changed = asyncio.Event()
+        self._status = Status(self._identity, chosen, self._host, self._serving, self._ingress, self._digest)
+        self._heart = Heart(lambda: _best_effort(self._beat()))
 
     def _engine_config(self) -> EngineConfig:
         chosen = self._settings
@@ -157,7 +167,8 @@ class Worker:
             self._consumer.run(),
             self._keeper.run(),
             self._heart.run(),
-            self._reporter.run(self._is_busy),
+            report_load(lambda: _best_effort(self._report_load()), self._is_busy),
+            self._watch_connection(),
         ]
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(side) for side in sides]
         stop = asyncio.create_task(self._stop.wait())
@@ -167,7 +178,7 @@ class Worker:
         try:
             await self._drain()
         finally:
-            for task in tasks:
+            for task in (stop, *tasks):
                 task.cancel()
             await asyncio.gather(stop, *tasks, return_exceptions=True)
         for task in done - {stop}:
@@ -208,28 +219,26 @@ class Worker:
     # -- what the parts ask of each other ----------------------------------------------------------------------
 
     def _check(self, payload: bytes, headers: dict[str, str] | None, reply: str) -> Job:
-        return gate.check(payload, headers, reply, self._limits, self._random_seed, self._client.new_inbox)
+        timeout_ms = round(self._settings.inference_request_timeout * 1000)
+        limits = gate.Limits(self._client.max_payload, timeout_ms)
+        return gate.check(payload, headers, reply, limits, self._random_seed, self._client.new_inbox)
 
     def _random_seed(self) -> int:
         return self._random.getrandbits(31)
 
     async def _cancel(self, job_id: str) -> None:
-        await self._serving.cancel(job_id)
-        await self._ingress.cancel(job_id)
+        if not self._serving.cancel(job_id):
+            self._ingress.cancel(job_id)
 
     async def _slot_freed(self) -> None:
-        await self._consumer.release()
-
-    def _engine_up(self) -> None:
-        self._engine_changed.set()
-
-    def _engine_down(self) -> None:
-        self._engine_changed.set()
+        with contextlib.suppress(InferenceServiceError):  # the consumer's watch pulls again
+            await self._consumer.release()
 
     async def _reconnected(self) -> None:
         log.info("nats.reconnected")
+        self._keeper.doubt()
         self._serving.reconnected()
-        await self._consumer.reconnected()
+        await _best_effort(self._consumer.reconnected())
         self._heart.beat_now()
 
     def _record(self, row: RequestRow) -> None:
@@ -237,10 +246,7 @@ class Worker:
 
     async def _bury(self, lease: Lease, strikes: Strikes) -> None:
         """Copy a poison job to the dead letter queue."""
-        row = audited(
-            RequestRow(ts=0.0, req_id="", job_id="", raw_input=lease.payload.decode(errors="replace")),
-            self._settings.golek_audit_body,
-        )
+        with_body = self._settings.golek_audit_body == "full"
         letter = DeadLetter(
             job_id=lease.job.job_id,
             req_id=lease.job.req_id,
@@ -248,11 +254,13 @@ class Worker:
             worker_id=self._identity.worker_id,
             at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             crashes=strikes.crashes,
-            input_sha256=row.input_sha256 or "",
+            input_sha256=hashlib.sha256(lease.payload).hexdigest() if self._settings.golek_audit_body != "none" else "",
             log_tail=list(self._host.stderr)[-50:],
-            payload=row.raw_input,
+            payload=lease.payload.decode(errors="replace") if with_body else None,
         )
-        await publish(self._client, subjects.dead_letter(self._settings.token), codec.encode(letter))
+        if len(codec.encode(letter)) > self._client.max_payload:
+            letter = msgspec.structs.replace(letter, payload=None)
+        await store(self._client, subjects.dead_letter(self._settings.token), codec.encode(letter))
         self._event("job.poison", f"job {lease.job.job_id} is in the dead letter queue", level="error")
 
     async def _beat(self) -> None:
@@ -262,16 +270,26 @@ class Worker:
     def _is_busy(self) -> bool:
         return self._serving.active > 0 or self._pending > 0
 
-    _pending = 0
-
-    async def _measure_load(self) -> LoadReport:
-        token = self._settings.token
-        info = await api(self._client, f"CONSUMER.INFO.{subjects.job_stream(token)}.{subjects.consumer(token)}")
-        self._pending = info["num_pending"]
-        return self._status.load_report(self._pending)
-
-    async def _send_load(self, report: LoadReport) -> None:
+    async def _report_load(self) -> None:
+        await self._ask_queue()
+        report = self._status.load_report(self._pending)
         await publish(self._client, subjects.load_report(self._settings.token), codec.encode(report))
+
+    async def _ask_queue(self) -> None:
+        """How many jobs wait, and what time it is at the broker."""
+        token, sent_at = self._settings.token, time.time()
+        info = await api(self._client, f"CONSUMER.INFO.{subjects.job_stream(token)}.{subjects.consumer(token)}")
+        self._clock.observe(info["ts"], sent_at, time.time())
+        self._pending = info["num_pending"]
+
+    async def _watch_connection(self) -> None:
+        """nats-py closes for good when the server refuses it: then this worker can do nothing but end.
+
+        Raises RuntimeError.
+        """
+        while not self._client.is_closed:  # noqa: ASYNC110 - nats-py has no event for it
+            await asyncio.sleep(0.5)
+        raise RuntimeError(f"the server at {self._settings.nats_url} closed the connection for good")
 
     def _event(self, code: str, message: str, *, level: str = "info") -> None:
         """One line in the log, one row among the events."""
@@ -279,7 +297,10 @@ class Worker:
         getattr(log, level)(code, detail=message)
 
     def _write_state(self, state: WorkerStatus, problem: str | None = None) -> None:
-        write_state(self._settings, self._identity, state, problem)
+        try:
+            write_state(self._settings, self._identity, state, problem)
+        except OSError as error:
+            log.warning("state.unwritten", state=state, problem=str(error))
 
     def _listen_for_signals(self) -> None:
         """The first SIGTERM or SIGINT drains, the second ends the worker at once."""
@@ -330,8 +351,8 @@ async def _best_effort(step: Coroutine[Any, Any, None]) -> None:
     """Do `step`; while the connection is being restored it may fail, and what follows must not."""
     try:
         await step
-    except (InferenceServiceError, nats.errors.Error, TimeoutError) as error:
-        log.warning("step.failed", problem=str(error))
+    except BUS_ERRORS as error:
+        log.warning("step.failed", problem=str(error) or type(error).__name__)
 
 
 def main() -> int:

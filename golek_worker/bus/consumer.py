@@ -16,8 +16,8 @@ from golek_client.bus_client import BusClient, Delivery
 from golek_client.connection import publish
 from golek_wire import headers as h
 from golek_wire.errors import BusUnavailableError
-from golek_worker.bus.jetstream import NS
-from golek_worker.bus.lease import Lease
+from golek_worker.bus.jetstream import NS, ServerClock
+from golek_worker.bus.lease import SAFE_S, Lease
 from golek_worker.bus.streams import PRIORITY_GROUP
 
 log = structlog.get_logger("consumer")
@@ -28,19 +28,26 @@ SILENCE_S = 2 * IDLE_HEARTBEAT_S + 0.5
 """Two missed heartbeats: the pulls are lost."""
 RETRY_S = 0.25
 PULL_PRIORITY = 0
-"""0 GPU or local, 5 CPU, 9 remote: the lowest number with free slots is served first."""
+"""The lowest number with free slots is served first. All local engines pull with 0."""
 
 
 class Consumer:
     """Pulls leases of one durable consumer, never more than there are free slots."""
 
     def __init__(
-        self, client: BusClient, stream: str, consumer: str, slots: int, on_lease: Callable[[Lease], None]
+        self,
+        client: BusClient,
+        stream: str,
+        consumer: str,
+        slots: int,
+        on_lease: Callable[[Lease], None],
+        clock: ServerClock,
     ) -> None:
         self._client = client
         self._pull_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._slots = slots
         self._on_lease = on_lease
+        self._clock = clock
         self._free = slots
         self._credit = 0
         self._heard_at = 0.0
@@ -50,22 +57,10 @@ class Consumer:
             EXPIRES_S * NS, IDLE_HEARTBEAT_S * NS, PRIORITY_GROUP.encode(), PULL_PRIORITY,
         )  # fmt: skip
 
-    @property
-    def active(self) -> int:
-        """Leases given out and not released."""
-        return self._slots - self._free
-
-    @property
-    def pulling(self) -> bool:
-        return self._subscription is not None
-
     async def resume(self) -> None:
         """Start pulling: an engine is ready."""
-        if self._subscription is not None:
-            return
-        self._inbox = self._client.new_inbox()
-        self._subscription = await self._client.subscribe_direct(self._inbox, self._on_message)
-        await self._restart()
+        if self._subscription is None:
+            await self._restart()
 
     async def pause(self) -> None:
         """Stop pulling: unsubscribing the inbox withdraws its pulls; what is on its way still arrives."""
@@ -98,8 +93,13 @@ class Consumer:
                     await self._pull()
 
     async def _restart(self) -> None:
+        """Begin anew with an inbox of its own: that withdraws the pulls of the old one, wherever they are."""
+        old, self._inbox = self._subscription, self._client.new_inbox()
+        self._subscription = await self._client.subscribe_direct(self._inbox, self._on_message)
         self._credit = 0
         self._heard_at = time.monotonic()
+        if old is not None:
+            await old.unsubscribe()
         await self._pull()
 
     async def _pull(self) -> None:
@@ -111,18 +111,23 @@ class Consumer:
         await publish(self._client, self._pull_subject, b'{"batch":%d,%b' % (wanted, self._expires), reply=self._inbox)
 
     async def _on_message(self, message: Delivery) -> None:
-        self._heard_at = time.monotonic()
+        now = time.monotonic()
+        slept, self._heard_at = now - self._heard_at > SAFE_S, now
         if not message.data and message.headers and h.NATS_STATUS in message.headers:
             await self._on_status(message.headers)
             return
         self._credit = max(0, self._credit - 1)
         try:
-            lease = Lease(self._client, message)
+            lease = Lease(self._client, message, self._clock.now())
         except (KeyError, IndexError, ValueError):
             log.exception("job.unreadable", subject=message.subject)
             await publish(self._client, message.reply, b"+TERM")
             await self._pull()
             return
+        if self._free <= 0:
+            await lease.nak()
+            return
+        lease.doubtful = slept
         self._free -= 1
         self._on_lease(lease)
         await self._pull()

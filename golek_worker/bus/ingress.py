@@ -22,16 +22,16 @@ from golek_wire import headers as h
 from golek_wire.errors import (
     BadRequestError,
     BusUnavailableError,
-    DeadlineExceededError,
     InferenceServiceError,
     InternalError,
     JobCancelledError,
+    PayloadTooLargeError,
     QueueFullError,
 )
 from golek_wire.replies import Accepted
-from golek_worker.bus.jetstream import MESSAGES_EXCEEDED, JetStreamError, api
+from golek_worker.bus.jetstream import MESSAGE_GONE, MESSAGES_EXCEEDED, JetStreamError, api
 from golek_worker.bus.replies import send_error
-from golek_worker.job import Job, to_headers
+from golek_worker.job import Job, deadline_error, to_headers
 
 log = structlog.get_logger("ingress")
 
@@ -94,8 +94,9 @@ class Ingress:
         self._ack_inbox = client.new_inbox()
         self._numbers = itertools.count()
         self._decode_ack = msgspec.json.Decoder(PubAck).decode
-        self.accepted = 0
+        self._to_cancel: set[str] = set()
         self.refused = 0
+        """Requests answered with an error before any worker ran them."""
 
     async def start(self) -> None:
         """Subscribe the request subjects; from here on requests are taken."""
@@ -145,7 +146,11 @@ class Ingress:
         accept = message.headers is not None and message.headers.get(h.ACCEPT) == "1"
         inbox = f"{self._ack_inbox}.{next(self._numbers)}"
         self._unacked[inbox] = _Unacked(job, accept, message.data, headers, now, next_send=now + RESEND_AFTER_S[0])
-        await publish(self._client, self._job_subject, message.data, headers, inbox)
+        try:
+            await publish(self._client, self._job_subject, message.data, headers, inbox)
+        except PayloadTooLargeError:
+            del self._unacked[inbox]
+            raise
 
     async def _on_ack(self, message: Delivery) -> None:
         """JetStream stored the job, refused it, or was not there (then the sweeper sends again)."""
@@ -159,9 +164,9 @@ class Ingress:
         if ack.error is not None:
             await self._answer(job, _refusal(ack.error))
             return
-        self.accepted += 1
-        deadline = waiting.since + job.budget_ms / 1000
-        if not ack.duplicate:
+        # The budget runs from when the job was stored, which was at the latest now.
+        deadline = time.monotonic() + job.budget_ms / 1000
+        if not ack.duplicate or waiting.sends > 1:
             self._stored[ack.seq] = _Stored(job, deadline)
             self._seq_of[job.job_id] = ack.seq
         if waiting.accept and job.reply:
@@ -178,12 +183,12 @@ class Ingress:
             await asyncio.sleep(SWEEP_S)
             now = time.monotonic()
             try:
-                if self._unacked:
-                    await self._resend(now)
+                await self._resend(now)
+                await self._cancel_waiting()
                 if self._stored and now >= next_watch:
                     next_watch = now + WATCH_S
                     await self._answer_expired(now)
-            except (BusUnavailableError, JetStreamError) as error:
+            except (InferenceServiceError, JetStreamError) as error:
                 log.warning("ingress.watch", problem=str(error))
 
     async def _resend(self, now: float) -> None:
@@ -192,7 +197,7 @@ class Ingress:
             job = waiting.job
             patience = min(PUBLISH_PATIENCE_S, job.budget_ms / 1000)
             if now >= waiting.since + patience:
-                del self._unacked[inbox]
+                self._unacked.pop(inbox, None)
                 await self._answer(job, BusUnavailableError(f"JetStream was silent for {patience:.0f} s", may_run=True))
             elif now >= waiting.next_send:
                 waiting.next_send = now + RESEND_AFTER_S[min(waiting.sends, len(RESEND_AFTER_S) - 1)]
@@ -206,36 +211,43 @@ class Ingress:
             if seq < state["first_seq"]:
                 self._forget(seq)
             elif now >= stored.deadline + GRACE_S:
-                self._forget(seq)
                 await self._end_unanswered(seq, stored.job, deadline_error(stored.job))
 
-    async def cancel(self, job_id: str) -> None:
-        """Delete a job that no worker has been given yet, and answer it 499."""
-        seq = self._seq_of.get(job_id)
-        if seq is None:
+    def cancel(self, job_id: str) -> None:
+        """Delete the job soon, if no worker has been given it yet, and answer it 499."""
+        if job_id in self._seq_of:
+            self._to_cancel.add(job_id)
+
+    async def _cancel_waiting(self) -> None:
+        """One question about the consumer serves all cancels that came since the last round."""
+        if not self._to_cancel:
             return
-        stored = self._stored[seq]
+        job_ids, self._to_cancel = self._to_cancel, set()
         info = await api(self._client, f"CONSUMER.INFO.{self._stream}.{self._consumer}")
-        if info["delivered"]["stream_seq"] < seq:
-            self._forget(seq)
-            await self._end_unanswered(seq, stored.job, JobCancelledError("Cancelled before it ran"))
+        for job_id in job_ids:
+            seq = self._seq_of.get(job_id, 0)
+            if seq > info["delivered"]["stream_seq"]:
+                await self._end_unanswered(seq, self._stored[seq].job, JobCancelledError("Cancelled before it ran"))
 
     async def _end_unanswered(self, seq: int, job: Job, error: InferenceServiceError) -> None:
-        """A delete that succeeds means nobody has answered; "not found" means somebody has."""
+        """A delete that succeeds means nobody has answered; "not found" means somebody has.
+
+        Any other outcome leaves the job where it is: the next round asks again.
+        """
         try:
             await api(self._client, f"STREAM.MSG.DELETE.{self._stream}", {"seq": seq, "no_erase": True})
-        except JetStreamError:
+        except JetStreamError as refusal:
+            if refusal.code not in MESSAGE_GONE:
+                raise
+            self._forget(seq)
             return
+        self._forget(seq)
         await self._answer(job, error)
 
     def _forget(self, seq: int) -> None:
-        stored = self._stored.pop(seq)
-        self._seq_of.pop(stored.job.job_id, None)
-
-
-def deadline_error(job: Job) -> DeadlineExceededError:
-    """The 408 of one job."""
-    return DeadlineExceededError(f"No answer within {job.budget_ms} ms", deadline_ms=job.budget_ms)
+        stored = self._stored.pop(seq, None)
+        if stored is not None:
+            self._seq_of.pop(stored.job.job_id, None)
 
 
 def _check_size(headers: dict[str, str]) -> None:

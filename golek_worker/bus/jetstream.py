@@ -4,6 +4,9 @@ The JSON API as the server speaks it: nats-py has no fields for priority groups 
 Source: https://docs.nats.io/reference/reference-protocols/nats_api_reference
 """
 
+import re
+import time
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -17,9 +20,10 @@ TIMEOUT_S = 5.0
 
 STREAM_NAME_IN_USE = 10058
 CONSUMER_ALREADY_EXISTS = 10148
-CONSUMER_NOT_FOUND = 10014
-STREAM_NOT_FOUND = 10059
 MESSAGES_EXCEEDED = 10077
+NO_STORAGE = 10047
+MESSAGE_GONE = (10037, 10043, 10057)
+"""No message found, sequence not found, delete failed because it is gone."""
 
 
 class JetStreamError(Exception):
@@ -29,6 +33,45 @@ class JetStreamError(Exception):
         self.code: int = error.get("err_code", 0)
         self.description: str = error.get("description", "")
         super().__init__(f"{subject}: {self.description} ({self.code})")
+
+
+async def store(client: Client, subject: str, payload: bytes) -> None:
+    """Publish into a stream and wait until it is stored. Raises as `api` does."""
+    try:
+        message = await client.request(subject, payload, timeout=TIMEOUT_S)
+    except (nats.errors.Error, TimeoutError) as error:
+        raise BusUnavailableError(f"no stream stores {subject}: {type(error).__name__}") from error
+    answer: dict[str, Any] = msgspec.json.decode(message.data)
+    if "error" in answer:
+        raise JetStreamError(subject, answer["error"])
+
+
+class ServerClock:
+    """The broker's clock, so that a deadline does not depend on whose clock runs fast.
+
+    JetStream writes its time into every answer about a consumer; the offset with the shortest round trip is kept.
+    """
+
+    def __init__(self) -> None:
+        self._offset_s = 0.0
+        self._round_trip_s = float("inf")
+
+    def observe(self, stamp: str, sent_at: float, received_at: float) -> None:
+        """Learn from `stamp` (RFC 3339), asked for and received at these epoch seconds of ours."""
+        round_trip_s = received_at - sent_at
+        # Later answers count a little even when slower, because clocks drift.
+        if round_trip_s <= self._round_trip_s * 1.5:
+            self._round_trip_s = round_trip_s
+            self._offset_s = _epoch_s(stamp) - (sent_at + received_at) / 2
+
+    def now(self) -> float:
+        """The broker's time in epoch seconds."""
+        return time.time() + self._offset_s
+
+
+def _epoch_s(stamp: str) -> float:
+    """RFC 3339 with nanoseconds, which datetime does not read, as epoch seconds."""
+    return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", stamp)).timestamp()
 
 
 async def api(client: Client, call: str, body: Any = None, *, timeout: float = TIMEOUT_S) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """How long is a delivered job ours?
 
 A lease is a delivered, un-acked job. It is renewed every 2 s while its engine makes progress, and ends in exactly one
-of ack, nak or term. Not renewed for `ACK_WAIT_S`, the job goes to another replica.
+of ack, nak or term, unless its worker dies first. Not renewed for `ACK_WAIT_S`, the job goes to another replica.
 """
 
 import asyncio
@@ -9,12 +9,10 @@ import contextlib
 import time
 from collections.abc import Callable
 
-from nats.aio.client import Client
-
-from golek_client.bus_client import Delivery
+from golek_client.bus_client import BusClient, Delivery
 from golek_client.connection import publish
 from golek_wire.errors import BusUnavailableError
-from golek_worker.bus.jetstream import JetStreamError, api
+from golek_worker.bus.jetstream import MESSAGE_GONE, JetStreamError, api
 from golek_worker.bus.streams import ACK_WAIT_S
 from golek_worker.job import Job, from_headers
 
@@ -29,8 +27,10 @@ TICK_S = 0.1
 class Lease:
     """One delivered job."""
 
-    def __init__(self, client: Client, message: Delivery) -> None:
-        """Raises KeyError, IndexError or ValueError when the message is not a job that an ingress wrote."""
+    def __init__(self, client: BusClient, message: Delivery, server_time: float) -> None:
+        """`server_time` is the broker's clock now, in epoch seconds: the job was stored by that clock.
+
+        Raises KeyError, IndexError or ValueError when the message is not a job that an ingress wrote."""
         self._client = client
         self._ack_subject = message.reply
         self.payload = message.data
@@ -41,11 +41,12 @@ class Lease:
         self.num_delivered = int(fields[first + 2])
         self.seq = int(fields[first + 3])
         self.stored_at = int(fields[first + 5]) / 1e9
-        self.num_pending = int(fields[first + 6])
         self.leased_at = time.monotonic()
         self.renewed_at = self.leased_at
+        self.doubtful = False
+        """True when the server may have given the job to another replica meanwhile."""
         self.job: Job = from_headers(message.headers or {})
-        waited = max(0.0, time.time() - self.stored_at)
+        waited = max(0.0, server_time - self.stored_at)
         self.queue_ms = round(waited * 1000)
         self.deadline = self.leased_at + self.job.budget_ms / 1000 - waited
         """Monotonic time after which the answer is of no use."""
@@ -64,24 +65,31 @@ class Lease:
 
     async def renew(self) -> None:
         """Keep the job for another ACK_WAIT_S."""
-        now = time.monotonic()
+        if not self._client.is_connected:
+            return  # it would lie in a buffer while the server gives the job away
         await publish(self._client, self._ack_subject, b"+WPI")
-        self.renewed_at = now
+        self.renewed_at = time.monotonic()
 
     def adopt(self, newer: "Lease") -> None:
         """The job was delivered here again while it still runs: go on under the newer delivery."""
         self._ack_subject = newer._ack_subject
-        self.renewed_at = newer.leased_at
+        self.doubtful = True
 
     async def is_mine(self) -> bool:
-        """True while nobody else can have answered: renewed lately and in time, or still in the stream."""
+        """True while nobody else can have answered: renewed lately and in time, or still in the stream.
+
+        Raises BusUnavailableError or JetStreamError when that cannot be told.
+        """
         now = time.monotonic()
-        if now - self.renewed_at < SAFE_S and now < self.deadline + DEADLINE_GRACE_S:
+        recent = now - self.renewed_at < SAFE_S and now < self.deadline + DEADLINE_GRACE_S
+        if recent and not self.doubtful and self._client.is_connected:
             return True
         try:
             await api(self._client, f"STREAM.MSG.GET.{self.stream}", {"seq": self.seq})
-        except JetStreamError:
-            return False
+        except JetStreamError as error:
+            if error.code in MESSAGE_GONE:
+                return False
+            raise
         return True
 
     async def _end(self, verdict: bytes) -> None:
@@ -95,12 +103,14 @@ class LeaseKeeper:
         self._may_renew = may_renew
         self._leases: dict[Lease, Callable[[], None] | None] = {}
 
-    def __len__(self) -> int:
-        return len(self._leases)
-
     def hold(self, lease: Lease, on_deadline: Callable[[], None]) -> None:
         """Keep `lease` until `drop`; call `on_deadline` once when its deadline comes."""
         self._leases[lease] = on_deadline
+
+    def doubt(self) -> None:
+        """The connection was away: any lease may have been given to another replica."""
+        for lease in self._leases:
+            lease.doubtful = True
 
     def drop(self, lease: Lease) -> None:
         """The lease has ended."""
@@ -108,9 +118,13 @@ class LeaseKeeper:
 
     async def run(self) -> None:
         """Renew and watch deadlines, for as long as the worker lives."""
+        last = time.monotonic()
         while True:
             await asyncio.sleep(TICK_S if self._leases else TICK_S * 5)
             now = time.monotonic()
+            if now - last > SAFE_S:
+                self.doubt()  # this process slept
+            last = now
             renewing = self._may_renew()
             for lease, on_deadline in list(self._leases.items()):
                 if on_deadline is not None and now >= lease.deadline:

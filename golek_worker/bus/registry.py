@@ -4,18 +4,18 @@ The bucket GOLEK_MODELS, one record per token: written before a load, renewed wi
 tells a typo from a model that is away.
 """
 
+import contextlib
 import time
-from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
 from nats.aio.client import Client
-from nats.js.errors import KeyNotFoundError
+from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
 from golek_wire import subjects
 from golek_wire.signals import ModelRecord
-from golek_worker.bus.streams import MismatchError, bucket_config, ensure_stream
+from golek_worker.bus.streams import MismatchError, bucket_config, ensure_stream, revision_of_deleted
 
 FRESH_S = 90
 """A record renewed within this time belongs to a living worker."""
@@ -34,13 +34,13 @@ class Registry:
         await ensure_stream(client, bucket_config(subjects.MODELS_BUCKET))
         return cls(await client.jetstream().key_value(subjects.MODELS_BUCKET), token)
 
-    async def claim(self, record: ModelRecord, clock: Callable[[], float] = time.time) -> None:
+    async def claim(self, record: ModelRecord) -> None:
         """Write the first record.
 
         Raises MismatchError when a living worker serves another name under this token, or another file under this name.
         """
-        found = await self._read()
-        if found is not None and _is_fresh(found, clock()):
+        found, _ = await self._read()
+        if found is not None and _is_fresh(found, time.time()):
             if found.name != record.name:
                 raise MismatchError(
                     f"two names with one token {self._token!r}: this worker's {record.name!r} and {found.name!r} "
@@ -54,15 +54,21 @@ class Registry:
         await self.renew(record)
 
     async def renew(self, record: ModelRecord) -> None:
-        """Write the record anew."""
-        await self._bucket.put(self._token, msgspec.json.encode(record))
+        """Write the record anew. A replica that is not online leaves the fresh word of another one alone."""
+        found, revision = await self._read()
+        another = found is not None and found.worker_id != record.worker_id and _is_fresh(found, time.time())
+        if another and record.state != "online":
+            return
+        with contextlib.suppress(KeyWrongLastSequenceError):  # another replica was quicker; the next beat follows
+            await self._bucket.update(self._token, msgspec.json.encode(record), last=revision)
 
-    async def _read(self) -> ModelRecord | None:
+    async def _read(self) -> tuple[ModelRecord | None, int]:
+        """The record and its revision."""
         try:
             entry = await self._bucket.get(self._token)
-        except KeyNotFoundError:
-            return None
-        return msgspec.json.decode(entry.value or b"", type=ModelRecord)
+        except KeyNotFoundError as error:
+            return None, revision_of_deleted(error)
+        return msgspec.json.decode(entry.value or b"", type=ModelRecord), entry.revision or 0
 
 
 def _is_fresh(record: ModelRecord, now: float) -> bool:

@@ -16,7 +16,8 @@ from golek_wire.replies import Chunk, InferenceReply
 from golek_worker.job import Job
 
 PROBE_EVERY = 10
-"""Every so many chunks carry the worker's reply subject: the server answers 503 when the inbox has no interest."""
+"""Every so many chunks carry the worker's reply subject: the server answers 503 when the inbox has no interest. After
+the first such answer every chunk does."""
 
 _FINAL = {h.FINAL: "1"}
 
@@ -62,6 +63,9 @@ class ReplyStream:
         self._headers = {h.ATTEMPT: str(attempt)}
         self._gather_s = gather_s
         self._probe = probe
+        self.probe_every = PROBE_EVERY
+        """Every so many chunks are probes."""
+        self.probes = 0
         self._seq = 0
         self._last_sent = 0.0
         self._held: list[str] = []
@@ -96,7 +100,10 @@ class ReplyStream:
     async def _send(self, delta: str) -> None:
         seq = self._seq
         self._seq = seq + 1
-        probe = self._probe if seq % PROBE_EVERY == PROBE_EVERY - 1 else ""
+        probe = ""
+        if self._probe and (seq + 1) % self.probe_every == 0:
+            probe = self._probe
+            self.probes += 1
         await publish(self._client, self._inbox, codec.encode(Chunk(self._req_id, delta, seq)), self._headers, probe)
 
 

@@ -6,9 +6,10 @@ The first worker makes them; a later one with other values refuses to start and 
 from typing import Any
 
 from nats.aio.client import Client
+from nats.js.errors import KeyNotFoundError
 
 from golek_wire import subjects
-from golek_worker.bus.jetstream import CONSUMER_ALREADY_EXISTS, NS, STREAM_NAME_IN_USE, JetStreamError, api
+from golek_worker.bus.jetstream import CONSUMER_ALREADY_EXISTS, NO_STORAGE, NS, STREAM_NAME_IN_USE, JetStreamError, api
 
 ACK_WAIT_S = 6.0
 """A lease not renewed for this long goes to another replica."""
@@ -17,7 +18,7 @@ PRIORITY_GROUP = "jobs"
 
 
 class MismatchError(Exception):
-    """The fleet already has this stream or consumer with other values."""
+    """The fleet cannot take this worker as it is configured; the message names both sides."""
 
 
 def job_stream_config(token: str, capacity: int) -> dict[str, Any]:
@@ -93,12 +94,23 @@ def bucket_config(name: str, ttl_s: int = 0) -> dict[str, Any]:
     }
 
 
+def revision_of_deleted(error: KeyNotFoundError) -> int:
+    """What compare-and-set must name for a key that is not there: the revision of its delete marker, or 0."""
+    return error.entry.revision if error.entry is not None and error.entry.revision else 0
+
+
 async def ensure_stream(client: Client, config: dict[str, Any]) -> None:
     """Create the stream, or find it as wanted. Raises MismatchError naming each differing value."""
     name = config["name"]
     try:
         await api(client, f"STREAM.CREATE.{name}", config)
     except JetStreamError as error:
+        if error.code == NO_STORAGE:
+            room = config.get("max_bytes", 0) // 2**20
+            raise MismatchError(
+                f"the broker has no storage left for stream {name}, which reserves {room} MiB; "
+                "free disk space, or raise `max_file` of its `jetstream` settings"
+            ) from error
         if error.code != STREAM_NAME_IN_USE:
             raise
         found = (await api(client, f"STREAM.INFO.{name}"))["config"]

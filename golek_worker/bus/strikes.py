@@ -10,7 +10,7 @@ from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
 from golek_wire import subjects
-from golek_worker.bus.streams import bucket_config, ensure_stream
+from golek_worker.bus.streams import bucket_config, ensure_stream, revision_of_deleted
 
 TTL_S = 3600
 ATTEMPTS = 20
@@ -60,6 +60,5 @@ class StrikeBook:
         try:
             entry = await self._bucket.get(job_id)
         except KeyNotFoundError as error:
-            gone = error.entry.revision if error.entry is not None and error.entry.revision else 0
-            return Strikes(), gone
+            return Strikes(), revision_of_deleted(error)
         return msgspec.json.decode(entry.value or b"{}", type=Strikes), entry.revision or 0

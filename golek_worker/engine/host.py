@@ -39,6 +39,8 @@ from golek_worker.engine.base import (
 log = structlog.get_logger("engine")
 
 STDERR_LINES = 200
+STDERR_LINE = 2000
+STDERR_CHUNK = 64 * 1024
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
 """Waits before the n-th restart in a row that never became ready."""
 EXIT_PATIENCE_S = 1.0
@@ -88,16 +90,13 @@ class Run:
 class EngineHost:
     """One engine in one child, restarted when it dies.
 
-    `on_ready` is called each time an engine takes sequences, `on_down` each time it no longer does (crash, stall).
+    `on_change` is called each time it begins or ceases to take sequences (ready, stall, crash).
     """
 
-    def __init__(
-        self, config: EngineConfig, stall_s: float, on_ready: Callable[[], None], on_down: Callable[[], None]
-    ) -> None:
+    def __init__(self, config: EngineConfig, stall_s: float, on_change: Callable[[], None]) -> None:
         self._config = config
         self._stall_s = stall_s
-        self._on_ready = on_ready
-        self._on_down = on_down
+        self._on_change = on_change
         self._runs: dict[str, Run] = {}
         self._process: Process | None = None
         self._transport: asyncio.Transport | None = None
@@ -111,15 +110,8 @@ class EngineHost:
         self.serving = False
         """True while the engine takes sequences."""
         self.stalled = False
-        self.loading: Phase | None = None
-        """Progress of the load under way."""
         self.problem: str | None = None
-        self.crashes = 0
         self.stderr: deque[str] = deque(maxlen=STDERR_LINES)
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process is not None else None
 
     @property
     def stall_limit_s(self) -> float:
@@ -135,10 +127,6 @@ class EngineHost:
     def is_alive(self) -> bool:
         """True while leases may be renewed: the loop turned within the stall limit."""
         return self.progress_age_s < self.stall_limit_s
-
-    @property
-    def running(self) -> int:
-        return len(self._runs)
 
     def submit(self, command: Submit) -> Run:
         """Start a sequence; its events come from the run."""
@@ -197,7 +185,6 @@ class EngineHost:
     async def _live(self) -> bool:
         """One life of a child, from spawn to exit; True when it became ready."""
         ours, theirs = socket.socketpair()
-        self.loading = Phase("loading", 0, 0)
         self._load_failed = None
         self._longest_step_s = 0.0
         self._progress_at = time.monotonic()
@@ -226,20 +213,30 @@ class EngineHost:
         self.stalled = False
         runs, self._runs = self._runs, {}
         if not self._closing:
-            self.crashes += 1
             self.problem = self._load_failed or f"the engine ended with {_exit_text(code)}"
             log.warning(
                 "engine.died", exit=_exit_text(code), jobs=len(runs), last_line=self.stderr[-1] if self.stderr else ""
             )
-            self._on_down()
+            self._on_change()
         for run in runs.values():
             run.put(EngineDied(ran=True))
         return was_ready
 
     async def _read_stderr(self, process: Process) -> None:
         assert process.stderr is not None
-        while line := await process.stderr.readline():
-            text = line.decode(errors="replace").rstrip()
+        rest = b""
+        # Not readline(): a line may be as long as a caller's grammar, and readline() raises beyond its limit.
+        while chunk := await process.stderr.read(STDERR_CHUNK):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                self._keep_line(line)
+            if len(rest) > STDERR_LINE:
+                self._keep_line(rest)
+                rest = b""
+
+    def _keep_line(self, line: bytes) -> None:
+        text = line[:STDERR_LINE].decode(errors="replace").rstrip()
+        if text:
             self.stderr.append(text)
             log.info("engine.stderr", line=text)
 
@@ -247,6 +244,8 @@ class EngineHost:
         """Notice a child that makes no progress: stalled at the limit, killed at twice the limit."""
         while True:
             await asyncio.sleep(min(0.25, self._stall_s / 8))
+            if not self.serving:
+                continue  # a load may be silent for long: weights are read, memory is allotted
             if self.progress_age_s >= 2 * self.stall_limit_s:
                 log.error("engine.killed", reason="stalled", silent_s=round(self.progress_age_s, 1))
                 _kill(process)
@@ -254,8 +253,7 @@ class EngineHost:
             if self.stalled == self.is_alive:
                 self.stalled = not self.is_alive
                 log.warning("engine.stalled" if self.stalled else "engine.resumed")
-                if self.serving:
-                    (self._on_down if self.stalled else self._on_ready)()
+                self._on_change()
 
     def received(self, events: list[EngineEvent]) -> None:
         """Frames from the child, in order."""
@@ -278,10 +276,10 @@ class EngineHost:
             case Step():
                 self._longest_step_s = max(self._longest_step_s, event.longest_ms / 1000)
             case Ready():
-                self.ready, self.serving, self.problem, self.loading = event, True, None, None
-                self._on_ready()
+                self.ready, self.serving, self.problem = event, True, None
+                self._on_change()
             case Phase():
-                self.loading = event
+                log.debug("engine.loading", done=event.done, total=event.total)
             case LoadFailed():
                 self._load_failed = event.message
 

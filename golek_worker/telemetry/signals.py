@@ -1,19 +1,12 @@
 """When does a worker speak without being asked?
 
 A heartbeat every 30 s, and at each change of status; a load report every second while anything waits or runs, else
-every 10 s.
+every 10 s. What is passed in to send them must not raise: a signal that is lost is followed by the next one.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-
-import structlog
-
-from golek_wire.errors import InferenceServiceError
-from golek_wire.signals import LoadReport
-
-log = structlog.get_logger("signals")
 
 HEARTBEAT_S = 30.0
 BUSY_REPORT_S = 1.0
@@ -36,8 +29,8 @@ class Heart:
     async def run(self) -> None:
         """Beat, for as long as the worker lives."""
         while True:
-            await _quietly(self._send)
             self._changed.clear()
+            await self._send()
             try:
                 async with asyncio.timeout(HEARTBEAT_S):
                     await self._changed.wait()
@@ -45,31 +38,11 @@ class Heart:
                 continue
 
 
-class LoadReporter:
-    """Sends load reports, more often under load."""
-
-    def __init__(
-        self, measure: Callable[[], Awaitable[LoadReport]], send: Callable[[LoadReport], Awaitable[None]]
-    ) -> None:
-        self._measure = measure
-        self._send = send
-
-    async def run(self, is_busy: Callable[[], bool]) -> None:
-        """Report, for as long as the worker lives."""
-        due = 0.0
-        while True:
-            if is_busy() or time.monotonic() >= due:
-                due = time.monotonic() + IDLE_REPORT_S
-                await _quietly(self._report)
-            await asyncio.sleep(BUSY_REPORT_S)
-
-    async def _report(self) -> None:
-        await self._send(await self._measure())
-
-
-async def _quietly(act: Send) -> None:
-    """A signal that cannot be sent is a line in the log; the next one follows."""
-    try:
-        await act()
-    except (InferenceServiceError, OSError, TimeoutError) as error:
-        log.warning("signal.lost", problem=str(error))
+async def report_load(report: Send, is_busy: Callable[[], bool]) -> None:
+    """Report, more often under load, for as long as the worker lives."""
+    due = 0.0
+    while True:
+        if is_busy() or time.monotonic() >= due:
+            due = time.monotonic() + IDLE_REPORT_S
+            await report()
+        await asyncio.sleep(BUSY_REPORT_S)

@@ -301,3 +301,99 @@ async def test_two_names_with_one_token_do_not_serve_together(nats_server: str, 
         problem = WorkerProcess(nats_server, tmp_path / "b", MODEL_NAME="tiny_v1").start_failing()
         assert "tiny.v1" in problem
         assert "tiny_v1" in problem
+
+
+async def test_a_worker_whose_engine_cannot_load_says_so_and_ends(nats_server: str, tmp_path: Path) -> None:
+    """A file that is no model: the worker fails with the cause, and its process is gone."""
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF" + b"\0" * 100)
+    worker = WorkerProcess(nats_server, tmp_path / "data", "golek-tiny", MODEL_PATH=broken)
+    assert "broken.gguf" in worker.start_failing()
+    assert worker.process is not None
+    assert worker.process.returncode == 1
+
+
+async def test_a_huge_bad_grammar_is_a_400_and_harms_nobody(nats_server: str, tmp_path: Path) -> None:
+    """The engine prints what it dislikes; a line of 120 kB must not end its worker."""
+    with WorkerProcess(nats_server, tmp_path / "data", "golek-tiny"):
+        async with raw.connected(nats_server) as client:
+            body = {"input": "a", "params": {"grammar": "root ::= " + "a" * 120_000}}
+            reply, _ = await raw.ask(client, "inference.request.golek-tiny", body)
+            assert reply["error"]["code"] == "INVALID_GRAMMAR"
+            reply, _ = await raw.ask(client, "inference.request.golek-tiny", {"input": "Hi"})
+            assert reply["text"]
+
+
+async def test_a_subject_too_long_to_publish_to_is_refused(echo: WorkerProcess, nats_server: str) -> None:
+    """A `reply_to` longer than the server's control line would cost the worker its connection."""
+    async with raw.connected(nats_server) as client:
+        reply, _ = await raw.ask(client, REQUEST, {"input": "a", "reply_to": "x" * 5000})
+        assert reply["error"]["param"] == "reply_to"
+        reply, _ = await raw.ask(client, REQUEST, {"input": "a"})
+        assert reply["text"] == "a"
+
+
+async def test_a_frozen_worker_takes_no_more_than_its_slots(nats_server: str, tmp_path: Path) -> None:
+    """A worker that slept past its pulls wakes up with as many jobs as it has slots."""
+    with WorkerProcess(nats_server, tmp_path / "data", WORKER_CONCURRENCY=4, **PACED) as worker:
+        async with raw.connected(nats_server) as client:
+            worker.signal(signal.SIGSTOP)
+            body = {"input": "a", "params": {"max_tokens": 40, "ignore_eos": True}}
+            streams = [await raw.stream(client, REQUEST, body) for _ in range(16)]
+            await client.flush()
+            await asyncio.sleep(6)  # longer than two missed heartbeats of its pulls
+            worker.signal(signal.SIGCONT)
+            most = 0
+            while not streams[-1].pending:
+                health, _ = await raw.ask(client, "models.echo.health", {})
+                most = max(most, health["active"])
+                await asyncio.sleep(0.02)
+            for streamed in streams:
+                await streamed.rest(30)
+                assert streamed.final["tokens_out"] == 40
+            assert most <= 4
+
+
+async def test_stats_count_refusals(echo: WorkerProcess, nats_server: str) -> None:
+    """What `nats micro stats` shows as errors includes requests that never became jobs."""
+    async with raw.connected(nats_server) as client:
+        await raw.ask(client, REQUEST, {})
+        await raw.ask(client, REQUEST, {"input": "a"})
+        stats, _ = await raw.ask(client, "$SRV.STATS.golek", {})
+    (endpoint,) = stats["endpoints"]
+    assert (endpoint["num_requests"], endpoint["num_errors"]) == (2, 1)
+
+
+async def test_a_lost_registry_does_not_end_the_worker(echo: WorkerProcess, nats_server: str) -> None:
+    """With its bucket deleted, heartbeats fail to renew the record; requests are still answered."""
+    async with raw.connected(nats_server) as client:
+        await client.jetstream().delete_key_value("GOLEK_MODELS")
+        echo.child.kill()  # a change that is announced with a heartbeat
+        while not echo.log_lines("step.failed"):
+            await asyncio.sleep(0.02)
+        reply, _ = await raw.ask(client, REQUEST, {"input": "a"})
+        assert reply["text"] == "a"
+
+
+async def test_a_caller_that_answers_chunks_is_not_taken_for_gone(nats_server: str, tmp_path: Path) -> None:
+    """Messages on a probe's reply subject mean something only when the server says 503."""
+    with WorkerProcess(nats_server, tmp_path / "data", **PACED):
+        async with raw.connected(nats_server) as client:
+            body = {"input": "a", "params": {"max_tokens": 250, "ignore_eos": True}}
+            streamed = await raw.stream(client, REQUEST, body)
+            while (message := await streamed.next()).data:
+                if message.reply:
+                    await client.publish(message.reply, b"thanks")
+            assert streamed.final["tokens_out"] == 250
+
+
+async def test_an_abandoned_stream_is_stopped(nats_server: str, tmp_path: Path) -> None:
+    """A caller that leaves without a cancel is noticed after some seconds, however slowly the text comes."""
+    with WorkerProcess(nats_server, tmp_path / "data", ENGINE_STEP_MIN_MS=400, STREAM_GATHER_MS=0) as worker:
+        async with raw.connected(nats_server) as client:
+            body = {"input": "a", "params": {"max_tokens": 500, "ignore_eos": True}}
+            await (await raw.stream(client, REQUEST, body)).next()
+        async with raw.connected(nats_server) as client:
+            while (await raw.ask(client, "models.echo.health", {}))[0]["active"]:
+                await asyncio.sleep(0.2)
+        assert rows(worker, "SELECT status FROM requests") == [("CANCELLED",)]

@@ -79,6 +79,8 @@ class WorkerProcess:
         self.start(wait=False)
         try:
             self.wait_for("failed")
+            assert self.process is not None
+            self.process.wait(5)
         finally:
             self.end()
         said = self.state()

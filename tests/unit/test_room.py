@@ -38,6 +38,16 @@ async def test_who_stops_waiting_holds_nobody_up() -> None:
     assert later.done()
 
 
+async def test_a_suspect_that_gave_up_does_not_keep_newcomers_out() -> None:
+    """Who comes after a cancelled turn goes in at once."""
+    room = Room()
+    room.enter(alone=False)
+    suspect = room.enter(alone=True)
+    assert suspect is not None
+    suspect.cancel()
+    assert room.enter(alone=False) is None
+
+
 async def test_two_suspects_go_in_one_after_the_other() -> None:
     """Each has the room for itself, in the order they came."""
     room = Room()

@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from time import monotonic
 
+import msgspec
 import psutil
 
-from golek_wire.errors import InvalidGrammarError
+from golek_wire.errors import InvalidGrammarError, ModelBusyError
 from golek_wire.replies import FinishReason
 from golek_worker.engine.base import (
     EngineConfig,
@@ -65,7 +66,7 @@ class LlamaCppEngine:
         self._idle = list(range(config.slots))
         template = model.chat_template or ""
         self.ready = Ready(
-            info=model.info,
+            info=msgspec.structs.replace(model.info, context_size=ctx_size),
             capabilities=["text-generation", "grammar-constrained", *(["tool-calling"] if "tools" in template else [])],
             device="gpu" if model.on_gpu else "cpu",
             slots=config.slots,
@@ -83,8 +84,11 @@ class LlamaCppEngine:
     def submit(self, command: Submit) -> None:
         """Admit a sequence.
 
-        Raises ContextBudgetExceededError, UnknownGrammarError, InvalidGrammarError, BadRequestError (empty prompt).
+        Raises ContextBudgetExceededError, UnknownGrammarError, InvalidGrammarError, BadRequestError (empty prompt),
+        ModelBusyError (no slot is free).
         """
+        if not self._idle:
+            raise ModelBusyError(f"All {self.ready.slots} slots are taken")
         prompt = self._model.tokenize(command.prompt)
         limit = token_limit(len(prompt), command.params.max_tokens, self.ready.ctx_size)
         sampler = Sampler(self._model, command.params, command.seed, prompt)

@@ -39,7 +39,6 @@ class Model:
         self._vocab: llama_cpp.llama_vocab_p = llama_cpp.llama_model_get_vocab(self._model)
         self.n_vocab = llama_cpp.llama_vocab_n_tokens(self._vocab)
         self.n_ctx_train = llama_cpp.llama_model_n_ctx_train(self._model)
-        self.add_bos = llama_cpp.llama_vocab_get_add_bos(self._vocab)
         self.bos = llama_cpp.llama_vocab_bos(self._vocab)
         self.bos_text = self._special(self.bos)
         self.eos_text = self._special(llama_cpp.llama_vocab_eos(self._vocab))

@@ -1,0 +1,228 @@
+"""How does one leased job come to its outcome?
+
+`Attempt.outcome` is the way: may it still run > alone or with others > run > pass the text on. It ends in the reply, in
+the error that the caller gets, or in `Requeue`: the job must run again.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import structlog
+from msgspec import Struct
+
+from golek_client.bus_client import BusClient
+from golek_wire import codec
+from golek_wire.errors import (
+    BusUnavailableError,
+    InferenceServiceError,
+    InternalError,
+    JobCancelledError,
+    PoisonJobError,
+    from_body,
+)
+from golek_wire.replies import InferenceReply
+from golek_wire.requests import InferenceRequest
+from golek_worker.bus.lease import Lease
+from golek_worker.bus.replies import ReplyStream
+from golek_worker.bus.strikes import Strikes
+from golek_worker.engine.base import Finished, Refused, Stopped
+from golek_worker.engine.host import EngineDied, RunEnd
+from golek_worker.executor import Execution, Executor
+from golek_worker.job import deadline_error
+from golek_worker.room import Room
+
+log = structlog.get_logger("serving")
+
+SUSPECT_DELIVERIES = 8
+"""So many deliveries make a job a suspect even without a strike."""
+STOP_PATIENCE_S = 1.0
+"""A hung engine says nothing; so long it is waited for when a job is stopped."""
+GONE_AFTER_S = 3.0
+"""An inbox without interest for this long: the caller is gone, not just reconnecting."""
+
+Outcome = InferenceReply | InferenceServiceError
+
+
+class Requeue(Exception):  # noqa: N818 - not an error: the job goes back to the queue
+    """The job must run again."""
+
+
+class StrikeBook(Protocol):
+    """Strikes of jobs, shared by all replicas (bus/strikes.py)."""
+
+    async def of(self, job_id: str) -> Strikes: ...
+    async def add(self, job_id: str, *, alone: bool) -> Strikes: ...
+    async def clear(self, job_id: str) -> None: ...
+
+
+class Tools(Struct, frozen=True):
+    """What attempts share."""
+
+    client: BusClient
+    executor: Executor
+    strikes: StrikeBook
+    room: Room
+    bury: Callable[[Lease, Strikes], Awaitable[None]]
+    """Keeps a copy of a poison job."""
+    model: str
+    gather_s: float
+    poison_strikes: int
+    probe_inbox: str
+    """Below it the server says that a stream's inbox has no interest."""
+
+
+class Attempt:
+    """One job being served by this worker."""
+
+    def __init__(self, lease: Lease, tools: Tools) -> None:
+        self._tools = tools
+        self.lease = lease
+        self.job = lease.job
+        self.request: InferenceRequest | None = None
+        self.execution: Execution | None = None
+        self.strikes = Strikes()
+        self.first_text_at: float | None = None
+        self.ended_at = lease.leased_at
+        """When the last token was written, or the attempt ended without one."""
+        self.tokens_in = 0
+        self.tokens_out = 0
+        self.bounced = False
+        """The server said that nobody listens at the inbox, since this was last set to False."""
+        self._alone = False
+        self._stream: ReplyStream | None = None
+        self._stop_cause: Exception | None = None
+        self._stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._gone_since = 0.0
+        self._bounces = 0
+        self._probes_before = 0
+
+    @property
+    def probe(self) -> str:
+        """The reply subject of what probes this job's inbox."""
+        return f"{self._tools.probe_inbox}.{self.job.job_id}"
+
+    async def outcome(self, *, cancelled: bool) -> Outcome:
+        """The reply, or the error the caller gets. Raises Requeue."""
+        try:
+            return await self._run(cancelled=cancelled)
+        except BusUnavailableError as error:
+            raise Requeue from error  # ours, not the caller's: the next attempt may fare better
+        except InferenceServiceError as error:
+            return error
+        finally:
+            self.ended_at = time.monotonic()
+
+    def stop(self, cause: Exception) -> None:
+        """End early with `cause` as outcome, Requeue included; the first cause counts."""
+        if self._stop_cause is not None:
+            return
+        self._stop_cause = cause
+        self._stopped.set_result(None)
+        if self.execution is not None:
+            # A hung engine says nothing. Going on without it is safe: it reads the cancel before any later command.
+            self._tools.executor.cancel(self.job.job_id)
+            silent = Stopped(self.job.job_id, 0, 0)
+            asyncio.get_running_loop().call_later(STOP_PATIENCE_S, self.execution.run.put, silent)
+
+    def inbox_bounced(self) -> None:
+        """A probe found no interest. A caller that reconnects is deaf for a moment, so one bounce is no proof."""
+        self.bounced = True
+        if self._stream is None:
+            return
+        self._stream.probe_every = 1
+        probes, now = self._stream.probes, time.monotonic()
+        if self._bounces == 0 or probes - self._probes_before > self._bounces + 2:  # some probe found interest
+            self._gone_since, self._bounces, self._probes_before = now, 0, probes - 1
+        self._bounces += 1
+        if now - self._gone_since >= GONE_AFTER_S:
+            self.stop(JobCancelledError("The caller is gone"))
+
+    async def _run(self, *, cancelled: bool) -> InferenceReply:
+        if cancelled:
+            raise JobCancelledError
+        if time.monotonic() >= self.lease.deadline:
+            raise deadline_error(self.job)
+        self.request = codec.decode_request(self.lease.payload)
+        if self.lease.num_delivered > 1:
+            await self._judge()
+        await self._enter()
+        try:
+            return await self._ended(await self._execute(self.request))
+        finally:
+            self._tools.room.leave()
+
+    async def _judge(self) -> None:
+        """A job that came back: is it a suspect, or poison?"""
+        self.strikes = await self._tools.strikes.of(self.job.job_id)
+        if self.strikes.alone >= self._tools.poison_strikes:
+            await self._tools.bury(self.lease, self.strikes)
+            crashes = self.strikes.crashes
+            raise PoisonJobError(f"The engine died {crashes} times under this request", crashes=crashes)
+        self._alone = self.strikes.crashes > 0 or self.lease.num_delivered >= SUSPECT_DELIVERIES
+
+    async def _enter(self) -> None:
+        """Wait for a place in the engine; a suspect waits until it is alone."""
+        room = self._tools.room
+        turn = room.enter(alone=self._alone)
+        if turn is not None:
+            await asyncio.wait((turn, self._stopped), return_when=asyncio.FIRST_COMPLETED)
+            if not turn.done():
+                turn.cancel()
+                assert self._stop_cause is not None
+                raise self._stop_cause
+        if self._stop_cause is not None:
+            room.leave()
+            raise self._stop_cause
+
+    async def _execute(self, request: InferenceRequest) -> RunEnd:
+        """Start the run and pass its text on until it ends."""
+        job, tools = self.job, self._tools
+        self.execution = execution = tools.executor.start(job, request)
+        if job.stream and job.reply:
+            probe = "" if request.reply_to else self.probe
+            self._stream = ReplyStream(tools.client, job, self.lease.num_delivered, tools.gather_s, probe)
+        try:
+            return await self._pass_on(execution, self._stream)
+        except BaseException:
+            tools.executor.cancel(job.job_id)  # nobody hears this run any more
+            raise
+
+    async def _pass_on(self, execution: Execution, stream: ReplyStream | None) -> RunEnd:
+        """Send text as it comes; how the run ended."""
+        while True:
+            event = await execution.run.next(stream.flush_at if stream is not None else None)
+            if isinstance(event, str):
+                if self.first_text_at is None:
+                    self.first_text_at = time.monotonic()
+                if stream is not None:
+                    await stream.write(event)
+                continue
+            if stream is not None:
+                await stream.flush()
+            if event is not None:
+                return event
+
+    async def _ended(self, end: RunEnd) -> InferenceReply:
+        """How the run ended: the reply, or the error raised."""
+        match end:
+            case Finished():
+                self.tokens_in, self.tokens_out = end.tokens_in, end.tokens_out
+                ms = round((time.monotonic() - self.lease.leased_at) * 1000)
+                return InferenceReply(
+                    self.job.req_id, end.text, end.tokens_in, end.tokens_out, end.finish_reason, ms, ms,
+                    self._tools.model, self.job.seed,
+                )  # fmt: skip
+            case Stopped():
+                self.tokens_in, self.tokens_out = end.tokens_in, end.tokens_out
+                raise self._stop_cause or InternalError("The engine stopped the request without being asked")
+            case Refused():
+                raise from_body(end.code, end.message, end.details)
+            case EngineDied():
+                if self._stop_cause is not None:
+                    raise self._stop_cause
+                if end.ran:
+                    self.strikes = await self._tools.strikes.add(self.job.job_id, alone=self._alone)
+                    log.warning("job.struck", job_id=self.job.job_id, crashes=self.strikes.crashes)
+                raise Requeue
