@@ -85,12 +85,11 @@ class Serving:
         if running is not None:
             # This process slept past the lease's end (a frozen host); nobody else took the job meanwhile.
             running.lease.adopt(lease)
-            work = self._released()
+            task = asyncio.get_running_loop().create_task(self._released())
+            task.add_done_callback(self._tasks.discard)
         else:
-            work = self._serve(lease)
-        task = asyncio.get_running_loop().create_task(work)
+            task = asyncio.get_running_loop().create_task(self._serve(lease))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def cancel(self, job_id: str) -> bool:
         """Never start the job later; stop it if it runs here, and say so."""
@@ -139,6 +138,8 @@ class Serving:
             self._attempts.pop(lease.job.job_id, None)
             self.last_activity = time.time()
             await self._released()
+            if (task := asyncio.current_task()) is not None:
+                self._tasks.discard(task)
 
     async def _answer(self, attempt: Attempt, outcome: Outcome) -> bool:
         """Send the one final message; False when another replica may have done so."""

@@ -9,8 +9,8 @@
   without it, until the context is full: `a b` with `max_tokens: 5` gives `a b #2 #3 #4`. A lost token shows.
 - The prompt must be smaller than the context (`ctx_size`, by default 8192 words), and fit with `max_tokens`.
 - Stop strings work as in every engine. Temperature, grammar and the seed have no meaning here.
-- One token per sequence and step; but a sequence that is neither streamed nor paced, and has no
-  stop strings, gets up to 1024 at once.
+- One token per sequence and step; but a sequence that is neither streamed nor paced, and meets no stop string, gets up
+  to 1024 at once.
 - A prompt that contains `GOLEK_ECHO_CRASH` ends the process with status 134 in the sequence's first step, as a fault in
   native code would. It is there for tests of jobs that crash their engine.
 """
@@ -56,7 +56,7 @@ class EchoEngine:
 
     def submit(self, command: Submit) -> None:
         """Admit a sequence. Raises ContextBudgetExceededError."""
-        at_once = 1 if command.stream or self._paced or command.params.stops else _AT_ONCE
+        at_once = 1 if command.stream or self._paced else _AT_ONCE
         self._sequences[command.job_id] = _Sequence(command, self.ready.ctx_size, at_once)
 
     def cancel(self, job_id: str) -> Stopped | None:
@@ -100,9 +100,12 @@ class _Sequence:
             self._reason = "stop"
         else:
             self._limit = params.max_tokens
-        self._at_once = at_once
+        stops = params.stops
+        # Several at once only when no stop string is among them: else the token at which the text ends must be known.
+        meets_stop = bool(stops) and at_once > 1 and any(map(self._piece(0, self._limit).__contains__, stops))
+        self._at_once = 1 if meets_stop else at_once
         self._crash = CRASH in command.prompt
-        self._writer = TextWriter(params.stops)
+        self._writer = TextWriter(stops)
         self.stream = command.stream
         self.tokens_out = 0
         self.ended = False
