@@ -12,6 +12,7 @@ import aiosqlite
 
 from golek_worker.store.sql import migrations
 
+PAGE_BYTES = 16384
 BUSY_S = 5.0
 """How long a statement waits for another process's lock."""
 
@@ -32,6 +33,8 @@ async def open_for_writing(path: Path) -> aiosqlite.Connection:
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"{path}: {error}") from error
     try:
+        # Before the first table is made; fewer and larger pages cost a quarter of the writes of 4 KiB ones.
+        await connection.execute_fetchall(f"PRAGMA page_size = {PAGE_BYTES:d}")
         await _enter_wal(connection)
         await connection.execute_fetchall("PRAGMA synchronous = NORMAL")
         await _migrate(connection)

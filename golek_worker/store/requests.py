@@ -51,14 +51,14 @@ class RequestRow(Struct, frozen=True, kw_only=True):
 def audited(row: RequestRow, audit: AuditBody) -> RequestRow:
     """`row` as GOLEK_AUDIT_BODY lets it be kept.
 
-    `full`: the texts and the SHA-256 of the input; `hash`: only the SHA-256; `none`: neither.
+    `full`: the texts; `hash`: only the SHA-256 of the input; `none`: neither.
     """
-    if audit == "none":
-        return _without_bodies(row, None)
-    digest = hashlib.sha256((row.raw_input or "").encode("utf-8", "surrogatepass")).hexdigest()
+    if audit == "full":
+        return row
+    digest = None
     if audit == "hash":
-        return _without_bodies(row, digest)
-    return msgspec.structs.replace(row, input_sha256=digest)
+        digest = hashlib.sha256((row.raw_input or "").encode("utf-8", "surrogatepass")).hexdigest()
+    return msgspec.structs.replace(row, raw_input=None, formatted_input=None, output=None, input_sha256=digest)
 
 
 def recent_requests(path: Path, limit: int, worker_id: str | None = None) -> list[dict[str, Any]]:
@@ -69,10 +69,6 @@ def recent_requests(path: Path, limit: int, worker_id: str | None = None) -> lis
 def recent_events(path: Path, limit: int, worker_id: str | None = None) -> list[dict[str, Any]]:
     """The newest events first, each as column: value. Raises StoreError when there is no log."""
     return _read(path, "recent_events", limit, worker_id)
-
-
-def _without_bodies(row: RequestRow, digest: str | None) -> RequestRow:
-    return msgspec.structs.replace(row, raw_input=None, formatted_input=None, output=None, input_sha256=digest)
 
 
 def _read(path: Path, query: str, limit: int, worker_id: str | None) -> list[dict[str, Any]]:
