@@ -63,6 +63,22 @@ class BusClient(Client):
         self._direct.pop(sid, None)
         super()._remove_sub(sid, max_msgs)
 
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        """As nats-py does, but to the end where the connection is broken.
+
+        nats-py (2.16) writes what is pending; when that raises it has not yet ended its tasks nor called back, and a
+        second `close` does nothing.
+        """
+        if self._flush_queue is None:  # `connect` had not begun
+            self._status = status
+            return
+        try:
+            await super()._close(status, do_cbs)
+        except OSError:
+            self._pending, self._pending_data_size = [], 0
+            self._status = Client.DISCONNECTED
+            await super()._close(status, do_cbs)
+
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         callback = self._direct.get(sid)
         if callback is None:
