@@ -27,11 +27,11 @@ CONNECT_TIMEOUT_S = 2
 PING_INTERVAL_S = 2
 """With two outstanding pings a dead server is noticed in about 6 s."""
 
-Seconds = tuple[float, float]
-"""A range that a pause is drawn from, once per connection, so that a fleet does not come back in step."""
+Pause = tuple[float, float]
+"""The range in seconds that a pause is drawn from, once per connection, so that a fleet does not come back in step."""
 
-WORKER_RECONNECT_S: Final[Seconds] = (0.25, 2.0)
-CLIENT_RECONNECT_S: Final[Seconds] = (0.1, 0.25)
+WORKER_RECONNECT_S: Final[Pause] = (0.25, 2.0)
+CLIENT_RECONNECT_S: Final[Pause] = (0.1, 0.25)
 """A client is back before the workers are: an answer to an inbox that nobody listens on yet is lost."""
 
 _SCHEMES: Final = ("nats", "tls", "ws", "wss")
@@ -44,7 +44,7 @@ async def connect(
     *,
     on_reconnect: Callable[[], Awaitable[None]] | None = None,
     on_closed: Callable[[str], None] | None = None,
-    reconnect_s: Seconds = WORKER_RECONNECT_S,
+    reconnect_s: Pause = WORKER_RECONNECT_S,
 ) -> BusClient:
     """A connection that, once it stood, is restored for ever when it breaks, one attempt every `reconnect_s`.
 

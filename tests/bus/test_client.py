@@ -127,8 +127,11 @@ async def test_copies_that_nobody_took_do_not_count(
     """A model that loads for long gets the request when it listens: what the server returned cannot run twice."""
     monkeypatch.setattr(retry, "COPIES_S", 0.12)
     await mute.register(ago(0), "loading")
+    looked_up = await mute.client.subscribe("$JS.API.STREAM.MSG.GET.KV_GOLEK_MODELS")
+    await flush(mute.client)
     asking = asyncio.create_task(golek.ask("tiny", "hi"))
-    await asyncio.sleep(0.4)
+    for _ in range(6):  # one for each copy that comes back
+        await looked_up.next_msg()
     await mute.listen()
     await (await mute.next()).final("loaded")
     assert (await asking).text == "loaded"
