@@ -3,8 +3,8 @@
 A worker's event loop handles six messages for one request, and nats-py 2.16 spent a third of its time on two things:
 header names and values are checked one by one, character by character; and each message passes a queue and a task
 before its callback. `BusClient` writes and reads headers whose names are all Golek's own in one go, and can call back
-straight from the reader. Everything else is left to nats-py, whose version is pinned because private methods are
-replaced; tests/unit holds both equal. See docs/decisions/0005.
+straight from the reader. It also closes a broken connection to the end. Everything else is left to nats-py, whose
+version is pinned because private methods are replaced; tests/unit holds both equal. See docs/decisions/0005.
 """
 
 from collections.abc import Awaitable, Callable
