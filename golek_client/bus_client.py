@@ -3,8 +3,8 @@
 A worker's event loop handles six messages for one request, and nats-py 2.16 spent a third of its time on two things:
 header names and values are checked one by one, character by character; and each message passes a queue and a task
 before its callback. `BusClient` writes and reads headers whose names are all Golek's own in one go, and can call back
-straight from the reader. Everything else is left to nats-py, whose version is pinned because private methods are
-replaced; tests/unit holds both equal. See docs/decisions/0005.
+straight from the reader. It also closes a broken connection to the end. Everything else is left to nats-py, whose
+version is pinned because private methods are replaced; tests/unit holds both equal. See docs/decisions/0005.
 """
 
 from collections.abc import Awaitable, Callable
@@ -62,6 +62,22 @@ class BusClient(Client):
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._direct.pop(sid, None)
         super()._remove_sub(sid, max_msgs)
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        """As nats-py does, but to the end where the connection is broken.
+
+        nats-py (2.16) writes what is pending; when that raises it has not yet ended its tasks nor called back, and a
+        second `close` does nothing.
+        """
+        if self._flush_queue is None:  # `connect` had not begun
+            self._status = status
+            return
+        try:
+            await super()._close(status, do_cbs)
+        except OSError:
+            self._pending, self._pending_data_size = [], 0
+            self._status = Client.DISCONNECTED
+            await super()._close(status, do_cbs)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         callback = self._direct.get(sid)

@@ -4,6 +4,7 @@ The commands of the client: `chat`, `models`, `health`, `dlq`, and `req` and `su
 `app` beside the worker's own. Needs the extra `cli`; what a command needs beyond typer is imported when it runs.
 """
 
+import os
 import sys
 from typing import Annotated
 
@@ -67,7 +68,10 @@ def chat(
     options = Options(max_tokens=max_tokens, temperature=temperature, seed=seed)
     talk = Conversation(server, model, system, options, terminal.seconds(deadline, "--deadline"), stats)
     if message is None and not sys.stdin.isatty():
-        message = sys.stdin.read().strip()
+        try:
+            message = sys.stdin.buffer.read().decode().strip()
+        except UnicodeDecodeError as error:
+            terminal.fail(f"standard input is no UTF-8 text: {error}")
         if not message:
             terminal.fail("nothing to say: give a MESSAGE, or text on standard input")
     with terminal.errors():
@@ -169,15 +173,16 @@ def req(
       golek req inference.request.qwen3-4b '{"input": "hi", "stream": true}' --wait-for-empty --reply-timeout 30s
       golek req models.qwen3-4b.health --raw | jq .status
 
+    Of the options of `nats req` it takes these: --server, --timeout, --replies, --reply-timeout, --wait-for-empty,
+    --raw, --header, --count. The body is sent as it is: there are no templates in it.
+
     Exit status 1 when nobody listens or the replies do not come in time.
     """
     from golek_client import terminal_bus
 
-    if body is None:
-        body = terminal_bus.standard_input(raw)
     question = terminal_bus.Question(
         subject=subject,
-        body=body.encode(),
+        body=terminal_bus.standard_input(raw) if body is None else os.fsencode(body),
         headers=terminal_bus.parse_headers(header or []),
         timeout=terminal.seconds(timeout, "--timeout"),
         reply_timeout=terminal.seconds(reply_timeout, "--reply-timeout"),

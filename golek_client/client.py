@@ -7,17 +7,19 @@ async with Golek() as golek:
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
-import msgspec
-
-from golek_client import connection, discovery, stored
+from golek_client import discovery, stored
+from golek_client.connection import shown
 from golek_client.exchange import Exchange
+from golek_client.inbox import ReplyMux
 from golek_client.line import Line
 from golek_client.options import Messages, Options, build
+from golek_client.stored import UNREADABLE
 from golek_client.stream import Stream
 from golek_client.transport import Transport
 from golek_wire import codec, headers, subjects
@@ -25,8 +27,13 @@ from golek_wire.errors import BadRequestError, BusUnavailableError, DeadlineExce
 from golek_wire.replies import InferenceReply
 from golek_wire.signals import DeadLetter, Health, ModelRecord
 
+log = logging.getLogger("golek.client")
+
 DEFAULT_URL = "nats://127.0.0.1:4222"
 DEFAULT_DEADLINE_S = 120.0
+LONGEST_DEADLINE_S = 24 * 3600.0
+NAME = "golek-client"
+"""How the connection is called in the server's lists."""
 
 
 class Golek:
@@ -52,6 +59,8 @@ class Golek:
         self._transport = transport
         self._connecting = asyncio.Lock()
         self._open: Line | None = None
+        self._closes = 0
+        """How often `close` was called: who began to connect before it must not finish after it."""
 
     async def ask(
         self,
@@ -70,7 +79,8 @@ class Golek:
 
         Raises BadRequestError before sending for a wrong value, PayloadTooLargeError before sending, ModelNotFoundError
         at once for a name nobody ever served, NoWorkersError when its workers are gone, DeadlineExceededError when time
-        is up, and whatever the worker answers. A caller that stops waiting (its task is cancelled) cancels the job.
+        is up (connecting counts), BusUnavailableError without a connection, and whatever the worker answers. A caller
+        that stops waiting (its task is cancelled) cancels the job.
         """
         payload, seconds = self._request(model, deadline, options, prompt=input)
         return await self._reply(model, payload, seconds)
@@ -145,8 +155,9 @@ class Golek:
         Raises ModelNotFoundError and NoWorkersError as `ask` does, and DeadlineExceededError after `timeout` seconds.
         """
         _check_name(model)
-        line = await self._line()
+        _check_seconds("timeout", timeout)
         until = asyncio.get_running_loop().time() + timeout
+        line = await self._line_by(until, timeout)
         answer = await line.ask_once(subjects.health(model), b"", until)
         if answer is None:
             raise DeadlineExceededError(f"no worker of {model} said within {timeout:g} s how it is", model=model)
@@ -157,7 +168,7 @@ class Golek:
             )
         try:
             return codec.decode(answer.data, Health)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise InternalError(f"the answer on {subjects.health(model)} is no health message: {error}") from None
 
     async def models(self) -> list[ModelRecord]:
@@ -170,24 +181,36 @@ class Golek:
     async def dead_letters(self, model: str | None = None) -> list[DeadLetter]:
         """The jobs that crashed their engine each time they ran, oldest first: of `model`, or of all.
 
-        Raises BusUnavailableError when JetStream does not answer.
+        A job that was buried twice comes once, as it was last; what cannot be read is left out with a warning in the
+        log. Raises BusUnavailableError when JetStream does not answer.
         """
         wanted = subjects.dead_letter(subjects.model_token(model)) if model else subjects.DLQ_SUBJECTS
-        walk = stored.walk(await self._line(), subjects.DLQ_STREAM, wanted)
-        return [codec.decode(found.data, DeadLetter) async for found in walk]
+        newest: dict[str, DeadLetter] = {}
+        async for found in stored.walk(await self._line(), subjects.DLQ_STREAM, wanted):
+            try:
+                letter = codec.decode(found.data, DeadLetter)
+            except UNREADABLE as error:
+                log.warning("message %d of %s is no dead letter: %s", found.seq, subjects.DLQ_STREAM, error)
+                continue
+            newest.pop(letter.job_id, None)
+            newest[letter.job_id] = letter
+        return list(newest.values())
 
     async def close(self) -> None:
         """Cancel what still runs, then hang up. Those who wait get BusUnavailableError; a later call connects again."""
+        self._closes += 1
         line, self._open = self._open, None
         if line is None:
             return
         with contextlib.suppress(BusUnavailableError):  # then there is nothing to cancel through
-            for inbox in line.mux.close():
+            for inbox in line.mux.close("the client was closed"):
                 await line.send(subjects.cancel(subjects.job_id(inbox)), b"")
-        await line.transport.close()
+        await line.close()
 
     async def __aenter__(self) -> Self:
-        """Connect. Raises BusUnavailableError with URL and cause when nobody answers."""
+        """Connect. Raises BadRequestError for a URL that is none, BusUnavailableError with URL and cause when nobody
+        answers.
+        """
         await self._line()
         return self
 
@@ -209,6 +232,7 @@ class Golek:
         """The request's bytes, checked, and its deadline in seconds."""
         _check_name(model)
         seconds = self.deadline if deadline is None else deadline
+        _check_seconds("deadline", seconds)
         return build(options, prompt=prompt, messages=messages, stream=stream, deadline=seconds), seconds
 
     async def _reply(self, model: str, payload: bytes, deadline: float) -> InferenceReply:
@@ -216,18 +240,49 @@ class Golek:
             return await exchange.reply()
 
     async def _exchange(self, model: str, payload: bytes, deadline: float) -> Exchange:
-        return Exchange(await self._line(), model, payload, deadline)
+        until = asyncio.get_running_loop().time() + deadline
+        return Exchange(await self._line_by(until, deadline), model, payload, until, deadline)
+
+    async def _line_by(self, until: float, seconds: float) -> Line:
+        """The line, when it is there by `until` on the loop's clock, which is `seconds` after the call began."""
+        if self._open is not None and not self._open.is_closed:
+            return self._open
+        try:
+            async with asyncio.timeout_at(until):
+                return await self._line()
+        except TimeoutError:
+            raise DeadlineExceededError(
+                f"no connection to {shown(self.url)} within {seconds:g} s",
+                deadline_ms=round(seconds * 1000),
+                url=shown(self.url),
+            ) from None
 
     async def _line(self) -> Line:
-        if self._open is not None:
-            return self._open
+        """The open line, or a new one where there is none or the server closed it."""
+        closes = self._closes
         async with self._connecting:
-            if self._open is None:
-                transport = self._transport or await connection.connect(self.url, "golek-client")
-                line = Line(transport)
-                await line.start()
+            if self._open is not None and not self._open.is_closed:
+                return self._open
+            line = await self._new_line() if closes == self._closes else None
+            if line is not None and closes == self._closes:
                 self._open = line
-        return self._open
+                return line
+            if line is not None:
+                await line.close()
+            raise BusUnavailableError("the client was closed while the call waited for a connection")
+
+    async def _new_line(self) -> Line:
+        if self._transport is not None:
+            return await Line(self._transport, ReplyMux()).start()
+        return await Line.open(self.url, NAME)
+
+
+def _check_seconds(name: str, seconds: float) -> None:
+    """Raises BadRequestError for what is no time to wait."""
+    if not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST_DEADLINE_S:
+        raise BadRequestError(
+            f"{name}: a number of seconds above 0 and up to {LONGEST_DEADLINE_S:.0f}, got {seconds!r}", param=name
+        )
 
 
 def _check_name(model: str) -> None:

@@ -1,12 +1,16 @@
-"""How does a Golek program connect to NATS and publish?
+"""How does a Golek program connect to NATS, publish, subscribe and hang up?
 
-The one place that calls nats-py's `connect` and `publish`. Workers and clients share it.
+The one place that calls nats-py's `connect`, `publish`, `subscribe` and `close` for the client, and `connect` and
+`publish` for workers. Its errors become ours here.
 """
 
+import contextlib
 import logging
 import random
+import re
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 import nats
 import nats.errors
@@ -14,7 +18,7 @@ from nats.aio.client import Client
 
 from golek_client.bus_client import BusClient
 from golek_client.transport import Transport
-from golek_wire.errors import BusUnavailableError, PayloadTooLargeError
+from golek_wire.errors import BadRequestError, BusUnavailableError, InferenceServiceError, PayloadTooLargeError
 from golek_wire.headers import REQUEST_RESERVE, message_size
 
 log = logging.getLogger("golek.bus")
@@ -23,15 +27,36 @@ CONNECT_TIMEOUT_S = 2
 PING_INTERVAL_S = 2
 """With two outstanding pings a dead server is noticed in about 6 s."""
 
+Pause = tuple[float, float]
+"""The range in seconds that a pause is drawn from, once per connection, so that a fleet does not come back in step."""
 
-async def connect(url: str, name: str, *, on_reconnect: Callable[[], Awaitable[None]] | None = None) -> BusClient:
-    """A connection that, once it stood, reconnects for ever.
+WORKER_RECONNECT_S: Final[Pause] = (0.25, 2.0)
+CLIENT_RECONNECT_S: Final[Pause] = (0.1, 0.25)
+"""A client is back before the workers are: an answer to an inbox that nobody listens on yet is lost."""
 
-    Raises BusUnavailableError at once, with URL and cause, when nobody answers.
+_SCHEMES: Final = ("nats", "tls", "ws", "wss")
+_USERINFO: Final = re.compile(r"^([A-Za-z+]*://)?.*@", re.DOTALL)
+
+
+async def connect(
+    url: str,
+    name: str,
+    *,
+    on_reconnect: Callable[[], Awaitable[None]] | None = None,
+    on_closed: Callable[[str], None] | None = None,
+    reconnect_s: Pause = WORKER_RECONNECT_S,
+) -> BusClient:
+    """A connection that, once it stood, is restored for ever when it breaks, one attempt every `reconnect_s`.
+
+    Only an error that the server itself sends, such as an expired user or a connection too many, closes it for good:
+    then `is_closed` is true and `on_closed` is called with the reason, as it is after `close`.
+
+    Raises BadRequestError for a URL that is none, BusUnavailableError at once, with URL and cause, when nobody answers.
     """
-
+    check_url(url)
     cause: Exception | None = None
     connected = False
+    client = BusClient()
 
     async def on_error(error: Exception) -> None:
         nonlocal cause
@@ -39,13 +64,17 @@ async def connect(url: str, name: str, *, on_reconnect: Callable[[], Awaitable[N
         if connected:
             log.warning("nats: %s: %s", type(error).__name__, error)
 
+    async def closed() -> None:
+        if on_closed is not None:
+            on_closed(f"the connection to NATS was closed ({client.last_error or 'by this program'})")
+
     options: dict[str, Any] = {"reconnected_cb": on_reconnect} if on_reconnect else {}
-    client = BusClient()
     try:
         await client.connect(
             url,
             name=name,
             error_cb=on_error,
+            closed_cb=closed,
             # The first connect fails fast; patience comes below, once the connection stood.
             allow_reconnect=False,
             max_reconnect_attempts=1,
@@ -56,17 +85,50 @@ async def connect(url: str, name: str, *, on_reconnect: Callable[[], Awaitable[N
             **options,
         )
     except (OSError, TimeoutError, nats.errors.Error) as error:
+        await close(client)
         cause = cause or error
         raise BusUnavailableError(
-            f"no NATS server answers at {url} ({type(cause).__name__}: {cause}). "
+            f"no NATS server answers at {shown(url)} ({type(cause).__name__}: {cause}). "
             "`make nats` starts one on this machine; NATS_URL names another",
-            url=url,
+            url=shown(url),
         ) from error
+    except BaseException:
+        await close(client)
+        raise
     connected = True
     client.options.update(
-        allow_reconnect=True, max_reconnect_attempts=-1, reconnect_time_wait=random.uniform(0.25, 2.0)
+        allow_reconnect=True, max_reconnect_attempts=-1, reconnect_time_wait=random.uniform(*reconnect_s)
     )
     return client
+
+
+def check_url(url: str) -> None:
+    """Raises BadRequestError saying what is wrong with `url`; a scheme and a port may be left out."""
+    problem: str | None = None
+    try:
+        parts = urlsplit(url if "://" in url else f"nats://{url}")
+        if parts.scheme not in _SCHEMES:
+            problem = f"its scheme is {parts.scheme!r}, not one of {', '.join(_SCHEMES)}"
+        elif not parts.hostname or re.search(r"\s", parts.hostname):
+            problem = "it names no host"
+    except ValueError:
+        problem = "its host cannot be read; an IPv6 address stands in brackets"
+    else:
+        try:
+            _ = parts.port
+        except ValueError:  # whose text may hold a piece of a password
+            problem = problem or "its port is no number from 0 to 65535"
+    if problem:
+        raise BadRequestError(
+            f"{shown(url)!r} is no URL of a NATS server: {problem}; nats://127.0.0.1:4222 is one",
+            param="url",
+            url=shown(url),
+        )
+
+
+def shown(url: str) -> str:
+    """`url` as it may be shown: without user, password or token."""
+    return _USERINFO.sub(r"\1", url)
 
 
 async def publish(
@@ -75,22 +137,52 @@ async def publish(
     """Publish one message, after checking its whole size: nats-py checks only the payload, and the server answers an
     oversize message by closing the connection.
 
-    Raises PayloadTooLargeError with both sizes, BusUnavailableError when the connection is closed or, while it is being
-    restored, its buffer is full.
+    Raises BadRequestError for a subject or header that cannot be written, PayloadTooLargeError with both sizes,
+    BusUnavailableError when the connection is closed or, while it is being restored, its buffer is full.
     """
     size = len(payload)
-    if headers and size > client.max_payload - REQUEST_RESERVE:
-        size = message_size(payload, headers)  # encodes them: not worth its time for the many small messages
-    if size > client.max_payload:
-        raise PayloadTooLargeError(
-            f"a message of {size} bytes to {subject}; the server takes {client.max_payload}",
-            size=size,
-            limit=client.max_payload,
-        )
     try:
+        if headers and size > client.max_payload - REQUEST_RESERVE:
+            size = message_size(payload, headers)  # encodes them: not worth its time for the many small messages
+        if size > client.max_payload:
+            raise PayloadTooLargeError(
+                f"a message of {size} bytes to {subject}; the server takes {client.max_payload}",
+                size=size,
+                limit=client.max_payload,
+            )
         await client.publish(subject, payload, reply, headers)
-    except nats.errors.Error as error:
-        raise BusUnavailableError(f"the connection to NATS does not take messages: {error}") from error
+    except (nats.errors.Error, OSError, UnicodeEncodeError) as error:
+        raise _ours(error, subject) from error
+
+
+async def subscribe(client: Transport, subject: str, deliver: Callable[[Any], Awaitable[None]]) -> None:
+    """Call `deliver` with every message on `subject`.
+
+    Raises BadRequestError for a subject that is none, BusUnavailableError when the connection is closed.
+    """
+    try:
+        await client.subscribe(subject, cb=deliver)
+    except (nats.errors.Error, OSError, UnicodeEncodeError) as error:
+        raise _ours(error, subject) from error
+
+
+async def close(client: Transport) -> None:
+    """Send what was published and hang up; that the connection is broken is no error here."""
+    with contextlib.suppress(OSError):
+        await client.close()
+
+
+def _ours(error: Exception, subject: str) -> InferenceServiceError:
+    """What nats-py's `error` at `subject` is for our callers: their mistake, or the connection's state."""
+    match error:
+        case nats.errors.BadSubjectError():
+            return BadRequestError(f"{subject!r} is no subject: tokens between dots, no blanks", param="subject")
+        case nats.errors.BadHeaderError():
+            return BadRequestError(f"{error.key!r} is no name of a header: ASCII without blanks", param="headers")
+        case UnicodeEncodeError():
+            return BadRequestError(f"the subject or a header of the message to {subject!r} is no text: {error.reason}")
+        case _:
+            return BusUnavailableError(f"the connection to NATS does not take messages: {error}")
 
 
 async def flush(client: Client) -> None:

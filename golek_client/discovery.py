@@ -8,11 +8,9 @@ import difflib
 from datetime import UTC, datetime
 from typing import Final
 
-import msgspec
-
 from golek_client import stored
 from golek_client.line import Line
-from golek_client.stored import Stored
+from golek_client.stored import UNREADABLE, Stored
 from golek_wire import codec, subjects
 from golek_wire.errors import ModelNotFoundError, NoWorkersError
 from golek_wire.signals import ModelRecord
@@ -54,7 +52,7 @@ def _decoded(found: Stored) -> ModelRecord | None:
     """The record; None for a deleted key, whose message is empty, and for what a later release writes."""
     try:
         return codec.decode(found.data, ModelRecord)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
 
 

@@ -21,11 +21,18 @@ def parse(text: str) -> float:
 
 
 def show(seconds: float) -> str:
-    """`seconds` with the unit that suits: `1.52ms`, `850µs`, `2.5s`, `1m30s`."""
-    if seconds < 1e-3:
-        return f"{seconds * 1e6:.0f}µs"
-    if seconds < 1.0:
-        return f"{seconds * 1e3:.4g}ms"
-    if seconds < 60.0:
-        return f"{seconds:.4g}s"
-    return f"{seconds // 60:.0f}m{seconds % 60:.0f}s"
+    """`seconds` with the unit that suits: `1.523ms`, `850µs`, `2.5s`, `1m30s`.
+
+    What rounding lifts to the next unit is shown in that: 59.99999 is `1m0s`.
+    """
+    micros = round(seconds * 1e6)
+    if micros < 1000:
+        return f"{micros}µs"
+    millis = max(1.0, float(f"{seconds * 1e3:.4g}"))
+    if millis < 1000:
+        return f"{millis:g}ms"
+    short = float(f"{seconds:.4g}")
+    if short < 60:
+        return f"{short:g}s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m{rest}s"

@@ -9,11 +9,11 @@ import logging
 from types import TracebackType
 from typing import Final, Self
 
-import msgspec
 from msgspec import Struct
 
 from golek_client import discovery, retry
 from golek_client.line import Line
+from golek_client.stored import UNREADABLE
 from golek_client.transport import Received
 from golek_wire import codec, headers, subjects
 from golek_wire.errors import (
@@ -43,16 +43,20 @@ class Piece(Struct, frozen=True):
 class Exchange:
     """One request and its replies. A context manager: leaving it before the final message cancels the job."""
 
-    def __init__(self, line: Line, model: str, payload: bytes, deadline: float) -> None:
-        """`deadline` is in seconds from now, which is when the clock starts."""
+    def __init__(self, line: Line, model: str, payload: bytes, deadline: float, deadline_s: float) -> None:
+        """`deadline` is on the loop's clock, `deadline_s` after the call began."""
         self._line = line
         self._model = model
         self._payload = payload
-        self._deadline_s = deadline
-        self._deadline = asyncio.get_running_loop().time() + deadline
+        self._deadline_s = deadline_s
+        self._deadline = deadline
         self._inbox = line.mux.open()
         self._sends = 0
         self._next_send: float | None = None
+        self._unheard = 0
+        """How many copies the server returned because nobody listened."""
+        self._taken_at: float | None = None
+        """When the first copy was sent that somebody may have taken."""
         self._ended = False
         self.job_id = subjects.job_id(self._inbox.subject)
 
@@ -114,9 +118,12 @@ class Exchange:
         """The request, always the same bytes with the same inbox: its copies are one job."""
         self._sends += 1
         now = asyncio.get_running_loop().time()
-        self._next_send = retry.next_send(self._sends, now, self._deadline)
+        if self._taken_at is None:
+            self._taken_at = now
+        self._next_send = retry.next_send(self._sends, now, self._taken_at, self._deadline)
         # While the connection is being restored a copy would only fill its buffer; the first one is kept there.
         if self._sends > 1 and not self._line.transport.is_connected:
+            self._unheard += 1
             return
         await self._line.send(subjects.request(self._model), self._payload, self._inbox.subject, _REQUEST_HEADERS)
 
@@ -158,6 +165,9 @@ class Exchange:
 
     async def _nobody(self) -> None:
         """Nobody was subscribed: say why at once, or wait for the next copy when the model is expected back."""
+        self._unheard += 1
+        if self._unheard == self._sends:
+            self._taken_at = None
         try:
             async with asyncio.timeout_at(self._deadline):
                 error = await discovery.why_nobody(self._line, self._model)
@@ -172,25 +182,25 @@ def _error_in(message: Received, about: dict[str, str]) -> InferenceServiceError
     """The error that `message` tells of, even when only its headers can be read."""
     try:
         return from_reply(codec.decode(message.data, ErrorReply))
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return InternalError(f"error {about[headers.ERROR_CODE]}: {about.get(headers.ERROR, 'without a description')}")
 
 
 def _chunk_in(message: Received) -> Chunk:
     try:
         return codec.decode(message.data, Chunk)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise _foreign(error) from None
 
 
 def _reply_in(message: Received) -> InferenceReply:
     try:
         return codec.decode_final(message.data)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise _foreign(error) from None
 
 
-def _foreign(error: msgspec.DecodeError) -> InternalError:
+def _foreign(error: Exception) -> InternalError:
     return InternalError(f"the answer is not Golek's ({error}); does something else listen on the model's subject?")
 
 

@@ -11,6 +11,7 @@ from typing import Self
 
 from nats.nuid import NUID
 
+from golek_client.connection import subscribe
 from golek_client.transport import Received, Transport
 from golek_wire.errors import BusUnavailableError
 
@@ -18,36 +19,36 @@ from golek_wire.errors import BusUnavailableError
 class Inbox:
     """The messages of one call, in the order they came. One reader."""
 
-    __slots__ = ("_closed", "_messages", "_mux", "_waiter", "subject")
+    __slots__ = ("_messages", "_mux", "_waiter", "subject")
 
     def __init__(self, mux: "ReplyMux", subject: str) -> None:
         self.subject = subject
         self._mux = mux
         self._messages: deque[Received] = deque()
         self._waiter: asyncio.Future[None] | None = None
-        self._closed = False
 
     def put(self, message: Received) -> None:
         self._messages.append(message)
-        self._wake()
+        self.wake()
 
     async def get(self, until: float) -> Received | None:
         """The next message; None when the loop's clock passes `until` first.
 
-        Raises BusUnavailableError when the client is closed meanwhile.
+        Raises BusUnavailableError, once the messages are read, when no more can come: the client or its connection was
+        closed.
         """
         if not self._messages:
             await self._wait(until)
         if self._messages:
             return self._messages.popleft()
-        if self._closed:
-            raise BusUnavailableError("the client was closed while the call waited for its answer")
+        if self._mux.closed is not None:
+            raise BusUnavailableError(f"{self._mux.closed} while the call waited for its answer")
         return None
 
-    def close(self) -> None:
-        """Wake the reader for the last time."""
-        self._closed = True
-        self._wake()
+    def wake(self) -> None:
+        """Let the reader look again."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def __enter__(self) -> Self:
         return self
@@ -59,20 +60,16 @@ class Inbox:
 
     async def _wait(self, until: float) -> None:
         loop = asyncio.get_running_loop()
-        if self._closed or until <= loop.time():
+        if self._mux.closed is not None or until <= loop.time():
             return
         self._waiter = loop.create_future()
         # A bare timer: asyncio.timeout would cost more than the rest of a call.
-        timer = loop.call_at(until, self._wake)
+        timer = loop.call_at(until, self.wake)
         try:
             await self._waiter
         finally:
             timer.cancel()
             self._waiter = None
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
 
 class ReplyMux:
@@ -82,10 +79,12 @@ class ReplyMux:
         self._nuid = NUID()
         self._prefix = f"_INBOX.{self._next()}."
         self._inboxes: dict[str, Inbox] = {}
+        self.closed: str | None = None
+        """Why no message comes any more; None while they may."""
 
     async def start(self, transport: Transport) -> None:
         """Subscribe; before this nothing arrives."""
-        await transport.subscribe(f"{self._prefix}*", cb=self._deliver)
+        await subscribe(transport, f"{self._prefix}*", self._deliver)
 
     def open(self) -> Inbox:
         """A new inbox, with a subject nobody else has; leaving its `with` block gives it back."""
@@ -96,12 +95,12 @@ class ReplyMux:
     def forget(self, subject: str) -> None:
         self._inboxes.pop(subject, None)
 
-    def close(self) -> list[str]:
-        """Wake all who still wait; the subjects of their inboxes."""
-        open_inboxes = list(self._inboxes.values())
-        for inbox in open_inboxes:
-            inbox.close()
-        return [inbox.subject for inbox in open_inboxes]
+    def close(self, reason: str) -> list[str]:
+        """Wake all who still wait, with the first `reason` given; the subjects of their inboxes."""
+        self.closed = self.closed or reason
+        for inbox in self._inboxes.values():
+            inbox.wake()
+        return list(self._inboxes)
 
     async def _deliver(self, message: Received) -> None:
         inbox = self._inboxes.get(message.subject)

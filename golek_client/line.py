@@ -3,6 +3,9 @@
 One connection, one reply subscription, and the two ways to speak: publish, and ask for a single answer.
 """
 
+from typing import Self
+
+from golek_client import connection
 from golek_client.connection import publish
 from golek_client.inbox import ReplyMux
 from golek_client.transport import Received, Transport
@@ -11,12 +14,41 @@ from golek_client.transport import Received, Transport
 class Line:
     """An open connection with its reply subscription."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, mux: ReplyMux) -> None:
         self.transport = transport
-        self.mux = ReplyMux()
+        self.mux = mux
 
-    async def start(self) -> None:
-        await self.mux.start(self.transport)
+    @classmethod
+    async def open(cls, url: str, name: str) -> Self:
+        """Connect to `url`. Raises BadRequestError and BusUnavailableError as `connect` does.
+
+        When the server closes the connection, those who wait get BusUnavailableError at once.
+        """
+        mux = ReplyMux()
+
+        def lost(reason: str) -> None:
+            mux.close(reason)
+
+        transport = await connection.connect(url, name, on_closed=lost, reconnect_s=connection.CLIENT_RECONNECT_S)
+        return await cls(transport, mux).start()
+
+    async def start(self) -> Self:
+        """Subscribe; where that fails the connection is closed."""
+        try:
+            await self.mux.start(self.transport)
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    @property
+    def is_closed(self) -> bool:
+        """True when another one is needed."""
+        return self.transport.is_closed
+
+    async def close(self) -> None:
+        """Hang up, whatever state the connection is in."""
+        await connection.close(self.transport)
 
     async def send(self, subject: str, payload: bytes, reply: str = "", about: dict[str, str] | None = None) -> None:
         """Publish, with the headers `about`. Raises BusUnavailableError when the connection is closed or its buffer

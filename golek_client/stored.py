@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from golek_client.line import Line
@@ -16,6 +17,10 @@ from golek_wire.errors import BusUnavailableError
 
 LOOKUP_S: Final = 2.0
 """How long JetStream may take for one message."""
+
+
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What `codec.decode` raises for a message of another kind, for bytes that are no text, and for endless nesting."""
 
 
 class Stored(Struct, frozen=True):
@@ -28,6 +33,7 @@ class Stored(Struct, frozen=True):
 
 class _Error(Struct, frozen=True):
     err_code: int = 0
+    description: str = ""
 
 
 class _Answer(Struct, frozen=True):
@@ -37,14 +43,14 @@ class _Answer(Struct, frozen=True):
     error: _Error = _Error()
 
 
-_NO_LEADER: Final = 10008
-"""JSClusterNotAvailErr: the cluster is electing; every other error means that there is no such message."""
+_NOTHING_THERE: Final = (10037, 10059)
+"""JSNoMessageFoundErr and JSStreamNotFoundErr. Every other error, an election or a limit, leaves open what there is."""
 
 
 async def last(line: Line, stream: str, subject: str) -> Stored | None:
     """The newest message on `subject`; None without one, without the stream, and without JetStream.
 
-    Raises BusUnavailableError when JetStream does not answer within 2 s, as during an election.
+    Raises BusUnavailableError when JetStream does not answer within 2 s, or cannot say, as during an election.
     """
     return await _get(line, stream, {"last_by_subj": subject})
 
@@ -64,7 +70,11 @@ async def _get(line: Line, stream: str, query: dict[str, Any]) -> Stored | None:
         raise BusUnavailableError(f"JetStream did not say within {LOOKUP_S:.0f} s what is in {stream}")
     if headers.NATS_STATUS in (message.headers or {}):
         return None
-    answer = codec.decode(message.data, _Answer)
-    if answer.error.err_code == _NO_LEADER:
-        raise BusUnavailableError(f"JetStream has no leader to say what is in {stream}")
+    try:
+        answer = codec.decode(message.data, _Answer)
+    except UNREADABLE as error:
+        raise BusUnavailableError(f"the answer about {stream} is not JetStream's: {error}") from None
+    if answer.message is None and answer.error.err_code not in _NOTHING_THERE:
+        problem = f"{answer.error.description or 'no message and no error'} ({answer.error.err_code})"
+        raise BusUnavailableError(f"JetStream cannot say what is in {stream}: {problem}")
     return answer.message

@@ -39,6 +39,7 @@ class Stream:
 
     def __init__(self, open_exchange: Opening) -> None:
         self._outcome = _Outcome()
+        self._closed = False
         self._deltas = _deltas(open_exchange, self._outcome)
 
     @property
@@ -64,8 +65,14 @@ class Stream:
         return await self._deltas.__anext__()
 
     async def __aenter__(self) -> Self:
+        """Send the request, where that is still to do. Raises RuntimeError after `aclose`."""
+        if self._closed:
+            raise RuntimeError("the stream is closed: ask again for a new one")
         if self._outcome.job_id is None:
-            await self._start()
+            try:
+                await self._start()
+            except StopAsyncIteration:
+                raise RuntimeError("the stream ended with an error before: ask again for a new one") from None
         return self
 
     async def __aexit__(
@@ -75,6 +82,7 @@ class Stream:
 
     async def aclose(self) -> None:
         """Stop reading; a job that still runs is cancelled."""
+        self._closed = True
         await self._deltas.aclose()
 
     async def text(self) -> str:

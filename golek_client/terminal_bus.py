@@ -11,16 +11,18 @@ import sys
 import time
 from datetime import datetime
 
+import nats.errors
 import typer
 from msgspec import Struct
 from nats.aio.msg import Msg
 
 from golek_client import duration
-from golek_client.connection import connect, flush
+from golek_client.connection import CLIENT_RECONNECT_S, close, connect, flush, subscribe
 from golek_client.line import Line
 from golek_client.terminal import fail
 from golek_client.transport import Received
 from golek_wire import headers as names
+from golek_wire.errors import BusUnavailableError
 
 NAME = "golek-cli"
 
@@ -48,27 +50,25 @@ def parse_headers(given: list[str]) -> dict[str, str]:
     return parsed
 
 
-def standard_input(raw: bool) -> str:
-    """The body from a pipe or file; empty at a terminal."""
+def standard_input(raw: bool) -> bytes:
+    """The body from a pipe or file, as it is; empty at a terminal."""
     if sys.stdin.isatty():
-        return ""
+        return b""
     if not raw:
         _log("Reading payload from STDIN")
-    return sys.stdin.read()
+    return sys.stdin.buffer.read()
 
 
 async def ask(server: str, question: Question, count: int, raw: bool) -> None:
     """Send `question` `count` times and print the replies. Ends the program with 1 where they do not come."""
-    client = await connect(server, NAME)
+    line = await Line.open(server, NAME)
     try:
-        line = Line(client)
-        await line.start()
         for _ in range(count):
             if not raw:
                 _log(f'Sending request on "{question.subject}"')
             await _ask_once(line, question, raw)
     finally:
-        await client.close()
+        await line.close()
 
 
 async def _ask_once(line: Line, question: Question, raw: bool) -> None:
@@ -130,23 +130,36 @@ def _print_reply(reply: Received, rtt: float, raw: bool) -> None:
 
 
 async def listen(server: str, subjects: list[str], count: int, raw: bool, headers_only: bool) -> None:
-    """Print messages on `subjects` until `count` came, or for ever with 0."""
-    client = await connect(server, NAME)
-    messages: asyncio.Queue[Msg] = asyncio.Queue()
+    """Print messages on `subjects` until `count` came, or for ever with 0.
+
+    Raises BadRequestError for a subject that is none, BusUnavailableError when the server closes the connection.
+    """
+    came: asyncio.Queue[Msg | BusUnavailableError] = asyncio.Queue()
+
+    def lost(reason: str) -> None:
+        came.put_nowait(BusUnavailableError(reason))
+
+    client = await connect(server, NAME, on_closed=lost, reconnect_s=CLIENT_RECONNECT_S)
     try:
         for subject in subjects:
-            await client.subscribe(subject, cb=messages.put)
-        await flush(client)
+            await subscribe(client, subject, came.put)
+        try:
+            await flush(client)
+        except nats.errors.Error as error:
+            raise BusUnavailableError(f"the server does not answer: {error}") from error
         if not raw:
             # Only now: who reads this line may publish.
             for subject in subjects:
                 _log(f"Subscribing on {subject}")
         for number in itertools.count(1):
-            _print_message(await messages.get(), number, raw, headers_only)
+            message = await came.get()
+            if isinstance(message, BusUnavailableError):
+                raise message
+            _print_message(message, number, raw, headers_only)
             if number == count:
                 return
     finally:
-        await client.close()
+        await close(client)
 
 
 def _print_message(message: Msg, number: int, raw: bool, headers_only: bool) -> None:

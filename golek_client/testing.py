@@ -126,7 +126,7 @@ class FakeFleet:
         if job is not None:
             self.cancelled.append(job_id)
             job.task.cancel()
-            await self._refuse(job.message, codec.label_of(job.message.data)[0], JobCancelledError())
+            await self._refuse(job.message, JobCancelledError())
 
     async def _run(self, model: str, job_id: str, message: FakeMessage) -> None:
         """One job: accepted, the text or an error, and for a stream the end mark."""
@@ -134,17 +134,16 @@ class FakeFleet:
         try:
             request = codec.decode_request(message.data)
             self.requests.append(Asked(model, request, job_id))
-            await self._tell(message, Accepted(req_id, job_id, len(self.requests)), {headers.STATUS: "accepted"})
+            about = {headers.STATUS: "accepted", headers.JOB: job_id}
+            await self._tell(message, Accepted(req_id, job_id, len(self.requests)), about)
             text = await self._text(model, request)
             if stream:
                 await self._chunks(message, req_id, text)
-            await self._tell(message, _reply(model, request, text), {headers.FINAL: "1"} if stream else {})
+            await self._end(message, _reply(model, request, text), {}, stream)
         except InferenceServiceError as error:
-            await self._refuse(message, req_id, error)
+            await self._refuse(message, error)
         except Exception as error:  # noqa: BLE001 - raised by the test's own function, and the caller waits
-            await self._refuse(message, req_id, InternalError(f"the answer of {model} raised {error!r}"))
-        if stream:
-            await self._bus.publish(FakeMessage(message.reply))
+            await self._refuse(message, InternalError(f"the answer of {model} raised {error!r}"))
 
     async def _text(self, model: str, request: InferenceRequest) -> str:
         answer = self.answers[model]
@@ -162,9 +161,17 @@ class FakeFleet:
             # Let the reader see one word at a time, as it would over a network.
             await asyncio.sleep(0)
 
-    async def _refuse(self, message: FakeMessage, req_id: str, error: InferenceServiceError) -> None:
-        about = {headers.ERROR_CODE: str(STATUS[error.code].nats), headers.ERROR: error.message.replace("\n", " ")}
-        await self._tell(message, to_reply(error, req_id), about)
+    async def _refuse(self, message: FakeMessage, error: InferenceServiceError) -> None:
+        req_id, stream = codec.label_of(message.data)
+        text = f"{error.code}: {' '.join(error.message.split())}"
+        about = {headers.ERROR_CODE: str(STATUS[error.code].nats), headers.ERROR: text}
+        await self._end(message, to_reply(error, req_id), about, stream)
+
+    async def _end(self, message: FakeMessage, body: object, about: dict[str, str], stream: bool) -> None:
+        """The final message; that of a stream is marked as such and followed by the end mark."""
+        await self._tell(message, body, about | {headers.FINAL: "1"} if stream else about)
+        if stream:
+            await self._bus.publish(FakeMessage(message.reply))
 
     async def _health(self, message: FakeMessage) -> bool:
         name = self._name(message.subject.removeprefix("models.").removesuffix(".health"))
@@ -184,7 +191,7 @@ class FakeFleet:
                 stored = {"subject": key, "seq": seq, "data": codec.encode(record)}
                 await self._tell(message, {"message": stored}, {})
                 return
-        await self._tell(message, {"error": {"code": 404, "description": "no message found"}}, {})
+        await self._tell(message, {"error": {"code": 404, "err_code": 10037, "description": "no message found"}}, {})
 
     async def _tell(self, message: FakeMessage, body: object, about: dict[str, str]) -> None:
         await self._bus.publish(FakeMessage(message.reply, codec.encode(body), headers=about or None))
@@ -232,6 +239,8 @@ class _Connection:
     """A `Transport` to the bus in memory."""
 
     is_connected = True
+    is_closed = False
+    """Never for good: a client that was closed may call again."""
     max_payload = MAX_PAYLOAD
 
     def __init__(self, bus: _Bus) -> None:

@@ -1,6 +1,6 @@
 """What does the client need of a connection?
 
-Three methods and two facts. nats-py's `Client` has them, and so has the in-memory bus of `golek_client.testing`:
+Three methods and three facts. nats-py's `Client` has them, and so has the in-memory bus of `golek_client.testing`:
 whatever satisfies `Transport` can carry a `Golek`.
 """
 
@@ -25,6 +25,10 @@ class Transport(Protocol):
     @property
     def is_connected(self) -> bool:
         """False while the connection is being restored."""
+
+    @property
+    def is_closed(self) -> bool:
+        """True once the connection has ended for good: it takes nothing more and is not restored."""
 
     @property
     def max_payload(self) -> int:

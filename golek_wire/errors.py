@@ -60,6 +60,10 @@ class InferenceServiceError(Exception):
         self.details: Details = details
         super().__init__(self.message)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled and copied as class, message and details, whatever the constructor takes."""
+        return _restored, (type(self), self.message, self.details)
+
 
 class RetriableError(InferenceServiceError):
     """A passing fault; the same request may succeed later."""
@@ -309,8 +313,14 @@ def from_reply(reply: ErrorReply) -> InferenceServiceError:
 def from_body(code: str, message: str, details: Details, *, retriable: bool = False) -> InferenceServiceError:
     """The error of this code, without passing its class's own constructor: the message is already written."""
     kind = _BY_CODE.get(code) or (RetriableError if retriable else NonRetriableError)
-    error = kind.__new__(kind)
-    InferenceServiceError.__init__(error, message, **details)
+    return _restored(kind, message, details)
+
+
+def _restored(kind: type[InferenceServiceError], message: str, details: Details) -> InferenceServiceError:
+    """An error as it was. Details are another program's: a key may be called `message`, so none is a keyword here."""
+    error = kind.__new__(kind, message)
+    error.message = message
+    error.details = dict(details)
     for name in ("retry_after_ms", "current_tokens", "budget"):
         if name in details:
             setattr(error, name, details[name])

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -30,6 +31,20 @@ class Done(NamedTuple):
     err: str
 
 
+STARTED: list[asyncio.subprocess.Process] = []
+
+
+@pytest.fixture(autouse=True)
+async def ended_programs() -> AsyncIterator[None]:
+    """Programs end with the test that started them, also when it fails."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
 class Running:
     """A program that runs while the test answers it."""
 
@@ -43,18 +58,24 @@ class Running:
 
 async def start(command: list[str], url: str, *args: str, stdin: bytes | None = None) -> Running:
     """`command` with `args` against the server at `url`; `stdin` is its whole input, else there is none."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        *args,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "NATS_URL": url},
-    )
+    process = await launch([*command, *args], url, asyncio.subprocess.PIPE)
     assert process.stdin is not None
     process.stdin.write(stdin or b"")
     process.stdin.close()
     return Running(process)
+
+
+async def launch(command: list[str], url: str, stdin: int) -> asyncio.subprocess.Process:
+    """A program that is ended with the test."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=stdin,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "NATS_URL": url},
+    )
+    STARTED.append(process)
+    return process
 
 
 async def run(url: str, *args: str, stdin: bytes | None = None) -> Done:
@@ -83,6 +104,8 @@ async def test_help_is_quick_and_teaches(nats_server: str) -> None:
         done = await run(nats_server, "--help")
         took.append(time.monotonic() - began)
     assert done.status == 0
+    req_help = (await run(nats_server, "req", "--help")).out
+    assert "Of the options of `nats req` it takes these: --server, --timeout" in " ".join(req_help.split())
     for example in ('golek chat qwen3-4b "Why', "golek req inference.request.qwen3-4b", "NATS_URL"):
         assert example in done.out
     assert min(took) < 0.3
@@ -134,6 +157,51 @@ async def test_req_sends_headers_and_standard_input(nats_server: str, mute: Scri
         assert (message.data, message.headers) == (b"pi\npe", {"A": "b:c", "D": "e"})
         await message.respond(b"ok")
     assert (await running.end()).out == "ok\nok\n"
+
+
+async def test_req_sends_bytes_as_they_are(nats_server: str, mute: ScriptedWorker) -> None:
+    """A body need not be text, whether it comes from a pipe or stands on the command line."""
+    heard = await mute.client.subscribe("hear")
+    await flush(mute.client)
+    body = b"\xff\x00\xfe\r\n"
+    running = await start(GOLEK, nats_server, "req", "hear", "-r", stdin=body)
+    message = await heard.next_msg(timeout=10)
+    assert message.data == body
+    await message.respond(body)
+    assert (await running.process.communicate())[0] == body
+    await start(GOLEK, nats_server, "req", "hear", os.fsdecode(b"\xffa"), "-r")
+    assert (await heard.next_msg(timeout=10)).data == b"\xffa"
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["sub", "a b"], "error BAD_REQUEST: 'a b' is no subject"),
+        (["sub", "a..b"], "error BAD_REQUEST: 'a..b' is no subject"),
+        (["req", "a b", "hi"], "error BAD_REQUEST: 'a b' is no subject"),
+        (["req", "a", "hi", "-H", "k y:v"], "error BAD_REQUEST: 'k y' is no name of a header"),
+        (
+            ["models", "-s", "http://x"],
+            "error BAD_REQUEST: 'http://x' is no URL of a NATS server: its scheme is 'http'",
+        ),
+        (["sub", "a", "-s", "nats://me:secret@127.0.0.1:1"], "no NATS server answers at nats://127.0.0.1:1 "),
+        (["chat", "tiny", "hi", "--deadline", "0"], "error BAD_REQUEST: deadline: a number of seconds above 0"),
+    ],
+)
+async def test_what_cannot_be_done_is_said_in_a_line(nats_server: str, args: list[str], says: str) -> None:
+    """A mistake in a subject, header, URL or time is an error with a name, not a traceback."""
+    done = await run(nats_server, *args)
+    assert (done.status, done.out) == (1, "")
+    assert says in done.err
+    assert "Traceback" not in done.err
+    assert "secret" not in done.err
+
+
+async def test_chat_refuses_what_is_no_text(nats_server: str) -> None:
+    """A binary file on standard input is a mistake, and said to be one."""
+    done = await run(nats_server, "chat", "tiny", stdin=b"\xff")
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith("error: standard input is no UTF-8 text")
 
 
 async def test_req_without_an_answer_exits_with_1(nats_server: str, mute: ScriptedWorker) -> None:
@@ -232,27 +300,33 @@ async def test_chat_reads_a_pipe(nats_server: str, worker: ScriptedWorker) -> No
     assert "nothing to say" in done.err
 
 
-async def test_chat_at_a_terminal_is_a_conversation(nats_server: str, worker: ScriptedWorker) -> None:
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """A terminal: where a person's keys go in, and what a program reads them from."""
+    ends = os.openpty()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+async def test_chat_at_a_terminal_is_a_conversation(
+    nats_server: str, worker: ScriptedWorker, terminal: tuple[int, int]
+) -> None:
     """Each turn brings what was said before, an error ends a turn and not the conversation, and Ctrl-D ends it."""
-    terminal, keyboard = os.openpty()
-    process = await asyncio.create_subprocess_exec(
-        *GOLEK, "chat", "tiny", stdin=keyboard, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "NATS_URL": nats_server},
-    )  # fmt: skip
-    os.write(terminal, b"one\n")
+    keys, keyboard = terminal
+    process = await launch([*GOLEK, "chat", "tiny"], nats_server, keyboard)
+    os.write(keys, b"one\n")
     await (await worker.next(patience=10)).final("first")
-    os.write(terminal, b"\ntwo\n")
+    os.write(keys, b"\ntwo\n")
     await (await worker.next(patience=10)).fail(QueueFullError("2000 jobs wait"))
-    os.write(terminal, b"three\n")
+    os.write(keys, b"three\n")
     job = await worker.next(patience=10)
     assert [turn.content for turn in job.request.messages or []] == ["one", "first", "three"]
     await job.final("third")
-    os.write(terminal, b"\x04")
+    os.write(keys, b"\x04")
     done = await Running(process).end()
     assert (done.status, done.err) == (0, "error QUEUE_FULL: 2000 jobs wait\n")
     assert done.out == "> first\n> > > third\n> \n"
-    os.close(terminal)
-    os.close(keyboard)
 
 
 async def test_errors_are_said_with_code_and_hint(nats_server: str, worker: ScriptedWorker) -> None:
@@ -306,7 +380,7 @@ async def test_health_is_json_and_an_exit_status(
 
 
 async def test_dead_letters_are_listed_and_shown(nats_server: str, mute: ScriptedWorker) -> None:
-    """`dlq list` is a table, `dlq show` the JSON of one; an empty or absent queue is said to be empty."""
+    """`dlq list` is a table with a row per job, `dlq show` the JSON of one; an absent queue is said to be empty."""
     done = await run(nats_server, "dlq", "list")
     assert (done.status, done.out) == (0, "the dead letter queue is empty\n")
     jetstream = mute.client.jetstream()
@@ -314,16 +388,19 @@ async def test_dead_letters_are_listed_and_shown(nats_server: str, mute: Scripte
     for job_id, model in (("aaa1", "tiny"), ("bbb2", "other")):
         letter = DeadLetter(job_id, "r", model, "w", "2026-01-02T03:04:05Z", 3, "00", ["abort"])
         await jetstream.publish(subjects.dead_letter(model), codec.encode(letter))
+    await jetstream.publish(subjects.dead_letter("other"), b"no letter")
+    again = DeadLetter("bbb2", "r", "other", "w", "2026-01-02T03:04:06Z", 4, "00", ["abort"])
+    await jetstream.publish(subjects.dead_letter("other"), codec.encode(again))
     done = await run(nats_server, "dlq", "list")
     rows = [line.split() for line in done.out.splitlines()]
     assert rows == [
         ["ID", "MODEL", "WHEN", "CRASHES"],
         ["aaa1", "tiny", "2026-01-02T03:04:05Z", "3"],
-        ["bbb2", "other", "2026-01-02T03:04:05Z", "3"],
+        ["bbb2", "other", "2026-01-02T03:04:06Z", "4"],
     ]
     assert "aaa1" not in (await run(nats_server, "dlq", "list", "--model=other")).out
     shown = json.loads((await run(nats_server, "dlq", "show", "bbb")).out)
-    assert (shown["job_id"], shown["log_tail"]) == ("bbb2", ["abort"])
+    assert (shown["job_id"], shown["crashes"], shown["log_tail"]) == ("bbb2", 4, ["abort"])
     done = await run(nats_server, "dlq", "show", "zzz")
     assert done.status == 1
     assert "0 dead letters begin with 'zzz'" in done.err

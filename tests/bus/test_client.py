@@ -23,7 +23,7 @@ from golek_client import (
 from golek_client.connection import flush
 from golek_wire import codec, headers, subjects
 from golek_wire.errors import PoisonJobError
-from golek_wire.signals import Health, ModelInfo
+from golek_wire.signals import DeadLetter, Health, ModelInfo
 from tests.support.broker import NatsServer
 from tests.support.scripted_worker import ScriptedWorker
 
@@ -106,6 +106,54 @@ async def test_an_accepted_request_is_not_sent_again(golek: Golek, worker: Scrip
     assert (await asking).text == "done"
 
 
+@pytest.mark.usefixtures("quick_resend")
+async def test_copies_end_while_they_are_sure_to_be_known(
+    golek: Golek, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy later than the job stream's memory could run twice: none is sent, and the call goes on waiting."""
+    monkeypatch.setattr(retry, "COPIES_S", 0.12)
+    asking = asyncio.create_task(golek.ask("tiny", "hi"))
+    first, *_ = [await worker.next() for _ in range(3)]
+    with pytest.raises(TimeoutError):
+        await worker.next(patience=0.3)
+    await first.final("late but whole")
+    assert (await asking).text == "late but whole"
+
+
+@pytest.mark.usefixtures("quick_resend")
+async def test_copies_that_nobody_took_do_not_count(
+    golek: Golek, mute: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that loads for long gets the request when it listens: what the server returned cannot run twice."""
+    monkeypatch.setattr(retry, "COPIES_S", 0.12)
+    await mute.register(ago(0), "loading")
+    looked_up = await mute.client.subscribe("$JS.API.STREAM.MSG.GET.KV_GOLEK_MODELS")
+    await flush(mute.client)
+    asking = asyncio.create_task(golek.ask("tiny", "hi"))
+    for _ in range(6):  # one for each copy that comes back
+        await looked_up.next_msg()
+    await mute.listen()
+    await (await mute.next()).final("loaded")
+    assert (await asking).text == "loaded"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_may_come_before_accepted(golek: Golek, worker: ScriptedWorker, stream: bool) -> None:
+    """The ingress and the worker are two programs: nothing orders their messages."""
+    for early in ("final", "chunk") if stream else ("final",):
+        answer = golek.stream("tiny", "hi").text() if stream else golek.ask("tiny", "hi")
+        asking = asyncio.create_task(answer)  # type: ignore[arg-type, var-annotated]
+        job = await worker.next()
+        if early == "chunk":
+            await job.chunk(1, 0, "ab")
+            await job.accept()
+            await job.chunk(1, 1, "cd")
+        await job.final("abcd")
+        await job.accept()
+        reply = await asking
+        assert (reply if stream else reply.text) == "abcd"
+
+
 async def test_the_first_of_two_answers_wins(golek: Golek, worker: ScriptedWorker) -> None:
     """A second final message goes nowhere and disturbs no later call."""
     asking = asyncio.create_task(golek.ask("tiny", "one"))
@@ -160,7 +208,7 @@ async def test_an_error_with_an_unreadable_body_keeps_its_header(golek: Golek, w
     [
         ({"temperature": "hot"}, "params.temperature"),
         ({"top_p": 3}, "params.top_p"),
-        ({"deadline": 10**9}, "deadline_ms"),
+        ({"deadline": 10**9}, "deadline"),
         ({"req_id": "x" * 200}, "req_id"),
     ],
 )
@@ -342,3 +390,18 @@ async def test_models_lists_what_the_fleet_knows(golek: Golek, mute: ScriptedWor
     bucket = await mute.client.jetstream().key_value(subjects.MODELS_BUCKET)
     await bucket.delete("c")
     assert [record.name for record in await golek.models()] == ["a.1", "b"]
+
+
+async def test_dead_letters_are_read_once_each(
+    golek: Golek, mute: ScriptedWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A job that was buried twice comes as it was last, and what cannot be read spoils nothing."""
+    jetstream = mute.client.jetstream()
+    await jetstream.add_stream(name=subjects.DLQ_STREAM, subjects=[subjects.DLQ_SUBJECTS])
+    letters = [
+        DeadLetter(name, "r", "tiny", "w", "", crashes, "00", []) for name, crashes in (("a", 3), ("b", 3), ("a", 4))
+    ]
+    for body in (b"{}", codec.encode(letters[0]), b'{"job_id": "\xff"}', *map(codec.encode, letters[1:]), b""):
+        await jetstream.publish(subjects.dead_letter("tiny"), body)
+    assert await golek.dead_letters() == await golek.dead_letters("tiny") == letters[1:]
+    assert "message 1 of GOLEK_DLQ is no dead letter" in caplog.text

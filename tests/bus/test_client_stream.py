@@ -5,7 +5,7 @@ import gc
 
 import pytest
 
-from golek_client import Golek, JobCancelledError, QueueFullError, Stream, StreamInterruptedError
+from golek_client import Golek, JobCancelledError, PayloadTooLargeError, QueueFullError, Stream, StreamInterruptedError
 from golek_wire import headers
 from tests.support.scripted_worker import Job, ScriptedWorker
 
@@ -141,6 +141,22 @@ async def test_a_job_can_be_cancelled_from_elsewhere(golek: Golek, worker: Scrip
     await job.fail(JobCancelledError())
     with pytest.raises(JobCancelledError):
         await anext(stream)
+
+
+async def test_a_closed_stream_cannot_be_entered(golek: Golek, worker: ScriptedWorker) -> None:
+    """Before and after its request was sent, and after an error; iterating a closed stream just ends."""
+    unasked = golek.stream("tiny", "hi")
+    await unasked.aclose()
+    asked, _ = await begin(golek, worker)
+    await asked.aclose()
+    failed = golek.stream("tiny", "x" * 2_000_000)
+    with pytest.raises(PayloadTooLargeError):
+        await anext(failed)
+    for stream in (unasked, asked, failed):
+        with pytest.raises(RuntimeError, match=r"the stream (is closed|ended with an error)"):
+            async with stream:
+                pass
+        assert [delta async for delta in stream] == []
 
 
 async def test_chat_streams_too(golek: Golek, worker: ScriptedWorker) -> None:

@@ -45,8 +45,13 @@ class Job:
             await self._client.publish(self.inbox, b"")
 
     async def fail(self, error: InferenceServiceError) -> None:
-        about = {headers.ERROR_CODE: str(STATUS[error.code].nats), headers.ERROR: error.message}
+        """The one error message; for a stream with its header and the empty message after it."""
+        about = {headers.ERROR_CODE: str(STATUS[error.code].nats), headers.ERROR: f"{error.code}: {error.message}"}
+        if self.request.stream:
+            about[headers.FINAL] = "1"
         await self._tell(to_reply(error, self.request.req_id), about)
+        if self.request.stream:
+            await self._client.publish(self.inbox, b"")
 
     async def say(self, body: bytes, about: dict[str, str] | None = None) -> None:
         """Any message at all."""

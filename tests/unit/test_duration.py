@@ -25,8 +25,13 @@ def test_anything_else_is_refused_with_examples(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.00085, "850µs"), (0.0015234, "1.523ms"), (2.5, "2.5s"), (90.0, "1m30s")]
-)
+    ("seconds", "text"),
+    [
+        (0.00085, "850µs"), (0.0015234, "1.523ms"), (2.5, "2.5s"), (90.0, "1m30s"), (0.0, "0µs"),
+        (119.7, "2m0s"), (59.99999, "1m0s"), (0.99999, "1s"),
+        (59.94, "59.94s"), (0.9994, "999.4ms"), (0.0009997, "1ms"),
+    ],
+)  # fmt: skip
 def test_a_duration_is_shown_with_the_unit_that_suits(seconds: float, text: str) -> None:
     """Figures are short enough to read."""
     assert show(seconds) == text

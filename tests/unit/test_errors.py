@@ -1,6 +1,8 @@
 """The tree of errors and how it travels."""
 
+import copy
 import inspect
+import pickle
 
 import pytest
 
@@ -93,3 +95,24 @@ def test_the_field_that_is_wrong_travels_as_param() -> None:
     reply = to_reply(errors.BadRequestError("top_p: too big", param="params.top_p"), "")
     assert (reply.error.param, reply.error.details) == ("params.top_p", {})
     assert from_reply(reply).details == {"param": "params.top_p"}
+
+
+@pytest.mark.parametrize("name", ["message", "self", "error", "retriable", "code"])
+def test_a_detail_may_have_any_name(name: str) -> None:
+    """Details come from other programs; none collides with an argument of ours."""
+    body = errors.ErrorBody("QUEUE_FULL", "full", "retriable", 429, details={name: "x", "retry_after_ms": 250})
+    back = from_reply(ErrorReply("r1", body))
+    assert (type(back), back.message, back.args) == (errors.QueueFullError, "full", ("full",))
+    assert back.details == {name: "x", "retry_after_ms": 250}
+    assert getattr(back, "retry_after_ms", None) == 250
+
+
+@pytest.mark.parametrize("kind", leaves(), ids=lambda kind: kind.__name__)
+def test_an_error_can_be_pickled_and_copied(kind: type[InferenceServiceError]) -> None:
+    """Errors cross the process boundaries of their callers: pools, test runners, task queues."""
+    error = kind(5, 4) if issubclass(kind, ContextBudgetExceededError) else kind("what happened", extra=[1])
+    for back in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(back) is kind
+        assert (back.message, back.details, str(back)) == (error.message, error.details, str(error))
+        assert getattr(back, "retry_after_ms", None) == getattr(error, "retry_after_ms", None)
+        assert getattr(back, "budget", None) == getattr(error, "budget", None)

@@ -13,7 +13,8 @@ from golek_client import (
     PayloadTooLargeError,
     QueueFullError,
 )
-from golek_client.testing import MAX_PAYLOAD, Answer, FakeFleet
+from golek_client.testing import MAX_PAYLOAD, Answer, FakeFleet, FakeMessage
+from golek_wire import codec, headers, subjects
 from golek_wire.requests import InferenceRequest
 
 
@@ -120,3 +121,39 @@ async def test_models_and_health_answer() -> None:
         assert [record.name for record in await golek.models()] == sorted(ANSWERS)
         assert (await golek.health("dotted-1.5")).status == "online"
         assert await golek.dead_letters() == []
+
+
+FINAL = {headers.FINAL: "1"}
+FULL = {headers.ERROR_CODE: "429", headers.ERROR: "QUEUE_FULL: full"}
+CANCELLED = {headers.ERROR_CODE: "499", headers.ERROR: "CANCELLED: The request was cancelled."}
+
+
+@pytest.mark.parametrize(
+    ("model", "stream", "expected"),
+    [
+        ("dotted-1.5", False, [None]),
+        ("dotted-1.5", True, [{headers.ATTEMPT: "1"}, FINAL, None]),
+        ("full", False, [FULL]),
+        ("full", True, [FULL | FINAL, None]),
+        ("never", False, [CANCELLED]),
+        ("never", True, [CANCELLED | FINAL, None]),
+    ],
+)
+async def test_messages_are_those_of_a_worker(model: str, stream: bool, expected: list[dict[str, str] | None]) -> None:
+    """`accepted` names the job, and a stream is closed by its final message and the empty one, however it ends."""
+    came: list[FakeMessage] = []
+
+    async def take(message: FakeMessage) -> None:
+        came.append(message)
+
+    job_id = subjects.job_id("_INBOX.raw.1")
+    request = codec.encode({"req_id": "r1", "input": "hi", "stream": stream})
+    async with FakeFleet(ANSWERS) as fleet:
+        transport = (await fleet.client()._line()).transport
+        await transport.subscribe("_INBOX.raw.*", cb=take)
+        await transport.publish(subjects.request(model), request, "_INBOX.raw.1")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        await transport.publish(subjects.cancel(job_id))
+    assert [message.headers for message in came] == [{headers.STATUS: "accepted", headers.JOB: job_id}, *expected]
+    assert (came[-1].data == b"") == stream
