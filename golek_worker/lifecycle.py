@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from golek_client.connection import shown
 from golek_worker import check, process, runfile, settings
 from golek_worker.bus import embedded
 from golek_worker.process import ProcessId
@@ -71,7 +72,7 @@ async def ensure_broker(url: str, data: Path, say: Say = print) -> embedded.Ensu
     except embedded.BrokerError as error:
         raise StartError(str(error)) from error
     said = f"started in {ensured.seconds:.2f} s" if ensured.started else "answers"
-    say(f"broker {ensured.url} {said}")
+    say(f"broker {shown(ensured.url)} {said}")
     return ensured
 
 
@@ -94,7 +95,7 @@ def stop_brokers(*, envs: Path = ENVS, say: Say = print) -> None:
     """Stop the broker that was started here."""
     stopped = [broker for data in _data_folders(envs) if (broker := embedded.stop(data)) is not None]
     for broker in stopped:
-        say(f"broker {broker.url} stopped")
+        say(f"broker {shown(broker.url)} stopped")
     if not stopped:
         say("no broker of ours runs")
 

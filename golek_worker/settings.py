@@ -9,13 +9,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
-from urllib.parse import urlsplit
 
 import msgspec
 from dotenv import dotenv_values
 from msgspec import Meta, Struct
 
 from golek_wire import subjects
+from golek_wire.errors import BadRequestError
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0.001, le=86400)]
@@ -172,11 +172,22 @@ def _contradictions(settings: Settings) -> list[str]:
         settings.subject.startswith("inference.request.") and subjects.is_plain(settings.subject)
     ):
         mistakes.append(f"SUBJECT={settings.subject}: a subject below inference.request. without wildcards")
-    if urlsplit(settings.nats_url).scheme not in ("nats", "tls"):
-        mistakes.append(f"NATS_URL={settings.nats_url}: a URL like nats://127.0.0.1:4222")
+    mistakes += _wrong_url(settings.nats_url)
     if settings.http_addr and not _is_address(settings.http_addr):
         mistakes.append(f"HTTP_ADDR={settings.http_addr}: host:port or :port with a port from 1 to 65535, e.g. :5770")
     return mistakes
+
+
+def _wrong_url(url: str) -> list[str]:
+    from golek_client.connection import check_url, shown  # brings nats-py, which `golek --help` need not wait for
+
+    if "://" not in url:
+        return [f"NATS_URL={url}: a URL like nats://127.0.0.1:4222"]
+    try:
+        check_url(url)
+    except BadRequestError as error:
+        return [f"NATS_URL={shown(url)}: {error.message}"]
+    return []
 
 
 def _is_address(text: str) -> bool:

