@@ -1,9 +1,12 @@
 """Draw what `make demo` shows as docs/demo.svg: `python scripts/draw_demo.py`. Needs the dev requirements."""
 
 import io
+import os
 import re
+import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from rich.console import Console
@@ -14,10 +17,13 @@ SHOWN_LINES = 46
 
 
 def main() -> None:
-    """Run the demo and keep its first screenful."""
-    shown = subprocess.run(
-        [sys.executable, "-m", "golek_worker.cli", "demo"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout
+    """Run the demo with a broker and a folder of its own, and keep its first screenful."""
+    with tempfile.TemporaryDirectory(prefix="golek-demo-") as data:
+        fresh = os.environ | {"GOLEK_DATA": data}
+        golek = [sys.executable, "-m", "golek_worker.cli"]
+        shown = subprocess.run([*golek, "demo"], cwd=ROOT, env=fresh, check=True, capture_output=True, text=True).stdout
+        subprocess.run([*golek, "worker", "stop"], cwd=ROOT, env=fresh, check=True, capture_output=True)
+    shown = shown.replace(data, "data").replace(f"-{socket.gethostname()}-", "-host-")
     console = Console(record=True, width=110, file=io.StringIO())
     console.print(Text("$ make demo", style="bold"))
     for line in shown.splitlines()[:SHOWN_LINES]:
