@@ -154,7 +154,10 @@ class StepLoop:
             self._receive()
 
     def _receive(self) -> None:
-        data = self._sock.recv(self._recv_size)
+        try:
+            data = self._sock.recv(self._recv_size)
+        except ConnectionResetError:
+            os._exit(0)  # the parent closed its end with events unread in it
         self._recv_size = RECV_SIZE_LARGE if len(data) == self._recv_size else RECV_SIZE
         if not data:
             os._exit(0)

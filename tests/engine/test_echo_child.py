@@ -1,6 +1,7 @@
 """The engine's process with the engine that needs no model."""
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -170,7 +171,15 @@ def test_exit_ends_it_with_status_0(child: Child) -> None:
 
 
 def test_it_ends_when_the_parent_closes_the_socket(child: Child) -> None:
-    """End-of-file is the parent's death."""
+    """End-of-file is the parent's death, whether or not it read everything."""
+    child.socket.close()
+    assert child.process.wait(PATIENCE_S) == 0
+
+
+def test_it_ends_when_the_parent_closes_the_socket_with_events_unread(child: Child) -> None:
+    """Then the kernel says "connection reset" instead of end-of-file."""
+    child.send(Submit("j", "unread", Params(), 1))
+    select.select([child.socket], [], [], PATIENCE_S)
     child.socket.close()
     assert child.process.wait(PATIENCE_S) == 0
 
