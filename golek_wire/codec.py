@@ -11,7 +11,7 @@ import msgspec
 
 from golek_wire.errors import BadRequestError, ErrorReply, from_reply
 from golek_wire.replies import InferenceReply
-from golek_wire.requests import REQ_ID_LIMIT, InferenceRequest
+from golek_wire.requests import REQ_ID_LIMIT, ROLES, InferenceRequest
 
 T = TypeVar("T")
 
@@ -34,6 +34,8 @@ def decode_request(payload: bytes) -> InferenceRequest:
     Raises BadRequestError naming what is wrong: not JSON, a wrong type, a value out of its limits, or not exactly one
     of `input` and `messages`.
     """
+    if not payload.strip():
+        raise BadRequestError('The request is empty; send JSON such as {"input": "What is NATS?"}')
     try:
         request = _request_decoder.decode(payload)
     except msgspec.ValidationError as error:
@@ -76,6 +78,8 @@ def _named(error: msgspec.ValidationError) -> BadRequestError:
     if match is None:
         return BadRequestError(f"The request is not an object of the expected form: {error}")
     problem, path = match.groups()
+    if problem.startswith("Invalid enum value"):  # the only choice in a request
+        problem += f"; one of {', '.join(ROLES)}"
     return BadRequestError(f"{path or 'request'}: {problem}", param=path or None)
 
 
@@ -93,10 +97,30 @@ def _check(request: InferenceRequest) -> None:
         raise BadRequestError(f"input: a request has either `input` or `messages`; {both}", param="input")
     if request.messages is not None and not request.messages:
         raise BadRequestError("messages: at least one message, got none", param="messages")
+    if request.input == "":
+        raise BadRequestError("input: is empty; a prompt has at least one character", param="input")
     if request.raw and request.messages is not None:
         raise BadRequestError("raw: goes with `input`; `messages` always pass the chat template", param="raw")
     if request.raw and request.tools:
         raise BadRequestError("tools: are offered by the chat template, which `raw` bypasses", param="tools")
+    _check_turns(request)
+    _check_tools(request)
+
+
+def _check_turns(request: InferenceRequest) -> None:
+    for number, message in enumerate(request.messages or ()):
+        if message.content is None and message.role != "assistant":
+            raise BadRequestError(f"messages[{number}].content: is missing", param=f"messages[{number}].content")
+
+
+def _check_tools(request: InferenceRequest) -> None:
+    for number, tool in enumerate(request.tools or ()):
+        function = tool.get("function")
+        if not (isinstance(function, dict) and isinstance(function.get("name"), str)):
+            raise BadRequestError(
+                f'tools[{number}]: is not of the form {{"type": "function", "function": {{"name": …}}}}',
+                param=f"tools[{number}]",
+            )
 
 
 def _is_label(text: str) -> bool:

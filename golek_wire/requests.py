@@ -4,7 +4,7 @@
 wrong types and values out of range are refused by `codec.decode_request`, which names the field.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from msgspec import Meta, Struct, field
 
@@ -51,10 +51,14 @@ class Params(Struct, frozen=True, omit_defaults=True):
         return [s for s in stops if s]
 
 
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
 class Message(Struct, frozen=True, omit_defaults=True):
     """One turn of a conversation, as in OpenAI's chat API."""
 
-    role: Literal["system", "developer", "user", "assistant", "tool"]
+    role: Role
     content: str | None = None
     name: str | None = None
     tool_calls: list[dict[str, Any]] | None = None

@@ -8,7 +8,8 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-WorkerStatus = Literal["starting", "loading", "online", "stalled", "draining", "failed"]
+WorkerStatus = Literal["starting", "loading", "online", "stalled", "draining", "offline", "failed"]
+"""`draining` finishes its jobs, `offline` has left on its own account, `failed` could not go on."""
 Level = Literal["healthy", "warning", "critical"]
 
 

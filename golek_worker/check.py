@@ -8,7 +8,6 @@ import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
-from dotenv import dotenv_values
 from msgspec import Struct
 
 from golek_worker import settings
@@ -30,12 +29,12 @@ class Setting(Struct, frozen=True):
 def explain(file: Path, environment: Mapping[str, str] = os.environ) -> list[Setting]:
     """Every key with its value and source. Raises SettingsError."""
     loaded = settings.load(file, environment)
-    written = dotenv_values(file, interpolate=False)
+    written, _ = settings.read_file(file)
 
     def source(key: str) -> str:
         if environment.get(key, "").strip():
             return "environment"
-        return str(file) if key not in environment and (written.get(key) or "").strip() else "default"
+        return str(file) if key not in environment and written.get(key, "").strip() else "default"
 
     return [Setting(key, str(getattr(loaded, name)), source(key)) for key, name in settings.KEYS.items()]
 

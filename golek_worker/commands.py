@@ -47,7 +47,8 @@ def worker_stop(
     """Stop a deployment: its jobs are finished first, for at most DRAIN_S seconds."""
     from golek_worker import lifecycle
 
-    lifecycle.stop(name, say=typer.echo)
+    with _said_plainly():
+        lifecycle.stop(name, say=typer.echo)
 
 
 @worker.command("list")
@@ -100,10 +101,15 @@ def broker_start(url: Url = DEFAULT_URL, data: Data = DEFAULT_DATA) -> None:
 @broker.command("stop")
 def broker_stop(data: Data = DEFAULT_DATA) -> None:
     """Stop the broker that was started here."""
+    from golek_worker import runfile
     from golek_worker.bus import embedded
 
     stopped = embedded.stop(data)
     typer.echo(f"broker {stopped.url} stopped" if stopped else "no broker of ours runs")
+    waiting = [state for state in runfile.read_all(data) if runfile.alive(state)]
+    if waiting:
+        names = ", ".join(f"{state.deployment}-{state.replica}" for state in waiting)
+        typer.echo(f"still running, and without a broker until one is there again: {names}")
 
 
 @broker.command("config")

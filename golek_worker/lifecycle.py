@@ -48,6 +48,7 @@ async def start(
         raise StartError("\n".join(wrong))
     loaded = settings.load(file)
     await ensure_broker(loaded.nats_url, loaded.data, say)
+    _say_more(deployment, replicas, loaded.data, say)
     with _start_lock(loaded.data):
         launched = [_launch(deployment, replica, loaded, module, say) for replica in range(1, replicas + 1)]
     waiting = [one for one in launched if one is not None]
@@ -63,6 +64,18 @@ async def start(
         raise StartError("\n".join(failures))
     states = (runfile.read(loaded.data, deployment, replica) for replica in range(1, replicas + 1))
     return [state for state in states if state is not None]
+
+
+def _say_more(deployment: str, replicas: int, data: Path, say: Say) -> None:
+    """Starting takes no replica away: say so when more run than were asked for."""
+    more = [
+        state.replica
+        for state in runfile.read_all(data)
+        if state.deployment == deployment and state.replica > replicas and runfile.alive(state)
+    ]
+    if more:
+        numbers = ", ".join(f"#{number}" for number in more)
+        say(f"{deployment} {numbers} runs as well; `make stop WORKER={deployment}` stops all its replicas")
 
 
 async def ensure_broker(url: str, data: Path, say: Say = print) -> embedded.Ensured:
@@ -86,6 +99,8 @@ def stop(deployment: str | None = None, *, envs: Path = ENVS, say: Say = print) 
         states = [state for state in runfile.read_all(data) if deployment in (None, state.deployment)]
         stopped |= _stop_workers(data, states, envs, say)
     if not stopped:
+        if deployment is not None and not settings.env_file(deployment, envs).is_file():
+            raise StartError("\n".join(settings.read(settings.env_file(deployment, envs))[1]))
         say(f"no worker of {deployment} runs" if deployment else "no worker runs")
     if deployment is None:
         stop_brokers(envs=envs, say=say)

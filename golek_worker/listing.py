@@ -21,7 +21,7 @@ class Deployment(Struct, frozen=True):
     """State of each replica: `#1 online, #2 loading`."""
     subject: str = ""
     problem: str = ""
-    """Why its settings cannot be read."""
+    """Why its settings cannot be read, or why a replica failed."""
 
 
 def deployments(envs: Path = ENVS) -> list[Deployment]:
@@ -33,7 +33,7 @@ def deployments(envs: Path = ENVS) -> list[Deployment]:
 def table(rows: list[Deployment]) -> str:
     """`rows` as text in columns."""
     if not rows:
-        return "no deployments; copy envs/worker.example.env to envs/worker.<name>.env"
+        return f"no deployments in {Path.cwd() / ENVS}; copy worker.example.env there to worker.<name>.env"
     cells = [COLUMNS, *((row.name, row.model, row.engine, row.running, row.subject) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
@@ -48,7 +48,11 @@ def _deployment(name: str, file: Path) -> Deployment:
         return Deployment(name, problem=f"{wrong}; `golek worker check {name}` says more")
     states = [state for state in runfile.read_all(loaded.data) if state.deployment == name]
     running = ", ".join(f"#{state.replica} {_word(state)}" for state in states)
-    return Deployment(name, loaded.model_name, loaded.engine, running or "-", " ".join(loaded.request_subjects))
+    failed = [
+        f"#{state.replica} failed: {state.problem}; log: {state.log}" for state in states if state.state == "failed"
+    ]
+    subjects = " ".join(loaded.request_subjects)
+    return Deployment(name, loaded.model_name, loaded.engine, running or "-", subjects, "; ".join(failed))
 
 
 def _word(state: RunState) -> str:

@@ -102,14 +102,16 @@ class Serving:
             attempt.stop(JobCancelledError())
         return attempt is not None
 
-    async def drain(self, patience_s: float) -> None:
-        """Finish what runs; after `patience_s` give the rest back to the queue."""
+    async def drain(self, patience_s: float) -> int:
+        """Finish what runs; after `patience_s` give the rest back to the queue, and tell how many."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=patience_s)
-        for attempt in list(self._attempts.values()):
+        rest = list(self._attempts.values())
+        for attempt in rest:
             attempt.stop(Requeue())
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=2.0)
+        return len(rest)
 
     # -- one job -----------------------------------------------------------------------------------------------
 

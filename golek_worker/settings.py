@@ -8,10 +8,10 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from msgspec import Meta, Struct
 
 from golek_wire import subjects
@@ -127,15 +127,29 @@ def read(file: Path, environment: Mapping[str, str] = os.environ) -> tuple[Setti
     None when not even the model's name is known.
     """
     if not file.is_file():
-        return None, [f"{file}: no such file; `make list-workers` shows what there is"]
-    written = {key: value for key, value in dotenv_values(file, interpolate=False).items() if value is not None}
+        return None, [f"{file.absolute()}: no such file; `make list-workers` shows what there is"]
+    written, mistakes = read_file(file)
     values = written | {key: environment[key] for key in KEYS if key in environment}
-    mistakes = [_unknown(key, file) for key in written if key not in KEYS]
+    mistakes += [_unknown(key, file) for key in written if key not in KEYS]
     converted = _convert(values, mistakes)
     if "model_name" not in converted:
         return None, [*mistakes, "MODEL_NAME: missing; the name clients ask for, e.g. MODEL_NAME=golek-tiny"]
     loaded = Settings(**converted)
     return loaded, mistakes + _contradictions(loaded)
+
+
+def read_file(file: Path) -> tuple[dict[str, str], list[str]]:
+    """What the lines of an env file assign, and the lines that assign nothing."""
+    written: dict[str, str] = {}
+    mistakes = []
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        for binding in parse_stream(lines):
+            if binding.error or (binding.key is not None and binding.value is None):
+                text = binding.original.string.strip()
+                mistakes.append(f"{file}:{binding.original.line}: not KEY=VALUE: {text[:60]!r}")
+            elif binding.key is not None and binding.value is not None:
+                written[binding.key] = binding.value
+    return written, mistakes
 
 
 def _unknown(key: str, file: Path) -> str:
@@ -156,8 +170,13 @@ def _convert(values: Mapping[str, str], mistakes: list[str]) -> dict[str, Any]:
         try:
             converted[KEYS[key]] = msgspec.convert(text.strip(), hints[KEYS[key]], strict=False)
         except msgspec.ValidationError as error:
-            mistakes.append(f"{key}={text}: {error}")
+            choices = get_args(hints[KEYS[key]]) if get_origin(hints[KEYS[key]]) is Literal else ()
+            mistakes.append(f"{key}={text}: {_choice(choices) if choices else error}")
     return converted
+
+
+def _choice(choices: tuple[str, ...]) -> str:
+    return f"one of {', '.join(choices)}"
 
 
 def _contradictions(settings: Settings) -> list[str]:

@@ -45,12 +45,13 @@ class Status:
         self._ingress = ingress
         self._digest = digest
         self._reports = itertools.count(1)
-        self.draining = False
+        self.leaving: WorkerStatus | None = None
+        """`draining`, `offline` or `failed`, once the worker is on its way out."""
 
     @property
     def state(self) -> WorkerStatus:
-        if self.draining:
-            return "draining"
+        if self.leaving is not None:
+            return self.leaving
         if self._host.stalled:
             return "stalled"
         if self._host.serving:

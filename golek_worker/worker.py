@@ -73,7 +73,7 @@ class Worker:
         self._stop = asyncio.Event()
         self._closed = asyncio.Event()
         self._close_reason = ""
-        self._digest = fingerprint(chosen.model_file) if chosen.engine == "llamacpp" else ""
+        self._digest = fingerprint(chosen.model_file) if chosen.engine == "llamacpp" else chosen.engine
 
     async def run(self) -> None:
         """Serve until told to stop. Raises one of START_ERRORS when that is not possible."""
@@ -180,7 +180,7 @@ class Worker:
         self._event("monitoring.started", f"load reports on {subjects.load_report(self._settings.token)}")
         done, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
         try:
-            await self._drain()
+            await self._drain(failed=stop not in done)
         finally:
             for task in (stop, *tasks):
                 task.cancel()
@@ -210,14 +210,19 @@ class Worker:
                 await _best_effort(self._consumer.pause())
             self._heart.beat_now()
 
-    async def _drain(self) -> None:
+    async def _drain(self, *, failed: bool) -> None:
         """Stop taking and pulling, finish what runs, give the rest back, say goodbye."""
-        self._status.draining = True
+        self._status.leaving = "draining"
         self._write_state("draining")
         self._event("shutdown", f"draining {self._serving.active} jobs")
         for leave in (self._ingress.stop, self._consumer.pause):
             await _best_effort(leave())
-        await self._serving.drain(self._settings.drain_s)
+        given_back = await self._serving.drain(self._settings.drain_s)
+        if given_back:
+            self._event(
+                "jobs.given_back", f"{given_back} jobs did not end in time and go to another replica", level="warning"
+            )
+        self._status.leaving = "failed" if failed else "offline"
         await _best_effort(self._beat())
 
     # -- what the parts ask of each other ----------------------------------------------------------------------

@@ -48,7 +48,7 @@ class Registry:
                 )
             if found.digest != record.digest and found.digest and record.digest:
                 raise MismatchError(
-                    f"two files under one name {record.name!r}: this worker's digest is {record.digest[:16]}…, "
+                    f"two models under one name {record.name!r}: this worker's is {record.digest[:16]}…, "
                     f"deployment {found.deployment!r} serves {found.digest[:16]}…; stop it or rename one"
                 )
         await self.renew(record)
@@ -72,5 +72,8 @@ class Registry:
 
 
 def _is_fresh(record: ModelRecord, now: float) -> bool:
-    """A worker that left on its own account wrote `draining`; one that died stops renewing."""
-    return record.state != "draining" and now - datetime.fromisoformat(record.last_seen).timestamp() < FRESH_S
+    """A worker that left wrote so; one that died stops renewing."""
+    return (
+        record.state not in ("draining", "offline", "failed")
+        and now - datetime.fromisoformat(record.last_seen).timestamp() < FRESH_S
+    )

@@ -44,6 +44,7 @@ STDERR_CHUNK = 64 * 1024
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
 """Waits before the n-th restart in a row that never became ready."""
 EXIT_PATIENCE_S = 1.0
+WATCH_S = 0.1
 
 
 class EngineDied(Struct, frozen=True):
@@ -243,7 +244,7 @@ class EngineHost:
     async def _watch(self, process: Process) -> None:
         """Notice a child that makes no progress: stalled at the limit, killed at twice the limit."""
         while True:
-            await asyncio.sleep(min(0.25, self._stall_s / 8))
+            await asyncio.sleep(WATCH_S)
             if not self.serving:
                 continue  # a load may be silent for long: weights are read, memory is allotted
             if self.progress_age_s >= 2 * self.stall_limit_s:

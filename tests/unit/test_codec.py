@@ -31,7 +31,11 @@ def test_a_conversation() -> None:
 @pytest.mark.parametrize(
     ("payload", "param", "says"),
     [
-        (b"", None, "not JSON"),
+        (b"", None, "is empty"),
+        (b'{"input": ""}', "input", "at least one character"),
+        (b'{"messages": [{"role": "user"}]}', "messages[0].content", "missing"),
+        (b'{"messages": [{"role": "wizard"}]}', "messages[0].role", "one of system, developer"),
+        (b'{"input": "a", "tools": [{"name": "x"}]}', "tools[0]", "function"),
         (b"hi", None, "not JSON"),
         (b"\xff", None, "not JSON"),
         (b'{"a":' * 100_000, None, "not JSON"),

@@ -140,6 +140,22 @@ def test_the_environment_wins_and_empty_is_the_default(tmp_path: Path) -> None:
     assert (loaded.drain_s, loaded.ctx_size, loaded.stall_s) == (6.0, 0, 10.0)
 
 
+def test_a_line_that_assigns_nothing_is_named(tmp_path: Path) -> None:
+    """File, line and text of what is not KEY=VALUE."""
+    file = tmp_path / "worker.x.env"
+    file.write_text("MODEL_NAME=x\njust a line\nENGINE=echo\n")
+    with pytest.raises(SettingsError, match=r"worker\.x\.env:2: not KEY=VALUE: 'just a line'"):
+        settings.load(file, {})
+
+
+def test_a_choice_names_all_there_are(tmp_path: Path) -> None:
+    """A wrong word is answered with the right ones."""
+    file = tmp_path / "worker.x.env"
+    file.write_text("MODEL_NAME=x\nENGINE=vllm\n")
+    with pytest.raises(SettingsError, match="ENGINE=vllm: one of llamacpp, echo"):
+        settings.load(file, {})
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A deployment that does not exist says how to find those that do."""
     with pytest.raises(SettingsError, match=r"worker.nope.env: no such file; `make list-workers`"):

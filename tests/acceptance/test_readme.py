@@ -1,0 +1,31 @@
+"""The Python of README.md runs as it is printed."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.workers import ROOT, WorkerProcess
+
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+
+
+def test_the_client_example(nats_server: str, tmp_path: Path) -> None:
+    """It prints two answers of golek-tiny."""
+    (block,) = [block for block in BLOCKS if "asyncio.run" in block]
+    with WorkerProcess(nats_server, tmp_path / "data", "golek-tiny"):
+        environment = os.environ | {"NATS_URL": nats_server}
+        done = subprocess.run(
+            [sys.executable, "-c", block], env=environment, capture_output=True, text=True, timeout=50, check=True
+        )
+    assert len(done.stdout.split()) > 20
+
+
+def test_the_fake_fleet_example() -> None:
+    """The test it shows passes."""
+    (block,) = [block for block in BLOCKS if "FakeFleet" in block]
+    names: dict[str, object] = {}
+    exec(block, names)
+    asyncio.run(names["test_my_program"]())  # type: ignore[operator]
