@@ -42,6 +42,9 @@ STOP_PATIENCE_S = 1.0
 GONE_AFTER_S = 3.0
 """An inbox without interest for this long: the caller is gone, not just reconnecting."""
 
+BURST = 64
+"""After so many pieces of text in a row, others have their turn: the connection writes, other jobs go on."""
+
 Outcome = InferenceReply | InferenceServiceError
 
 
@@ -191,9 +194,13 @@ class Attempt:
 
     async def _pass_on(self, execution: Execution, stream: ReplyStream | None) -> RunEnd:
         """Send text as it comes; how the run ended."""
+        passed = 0
         while True:
             event = await execution.run.next(stream.flush_at if stream is not None else None)
             if isinstance(event, str):
+                passed += 1
+                if passed % BURST == 0:
+                    await asyncio.sleep(0)
                 if self.first_text_at is None:
                     self.first_text_at = time.monotonic()
                 if stream is not None:
