@@ -57,7 +57,8 @@ class Serving:
         self._record = record
         self._released = released
         self._attempts: dict[str, Attempt] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._releases: set[asyncio.Task[None]] = set()
         self._cancelled: OrderedDict[str, float] = OrderedDict()
         self._careful_until = 0.0
         self.answered = 0
@@ -86,10 +87,11 @@ class Serving:
             # This process slept past the lease's end (a frozen host); nobody else took the job meanwhile.
             running.lease.adopt(lease)
             task = asyncio.get_running_loop().create_task(self._released())
-            task.add_done_callback(self._tasks.discard)
+            self._releases.add(task)
+            task.add_done_callback(self._releases.discard)
         else:
-            task = asyncio.get_running_loop().create_task(self._serve(lease))
-        self._tasks.add(task)
+            attempt = self._attempts[lease.job.job_id] = Attempt(lease, self._tools)
+            self._tasks[lease.job.job_id] = asyncio.get_running_loop().create_task(self._serve(attempt))
 
     def cancel(self, job_id: str) -> bool:
         """Never start the job later; stop it if it runs here, and say so."""
@@ -105,20 +107,19 @@ class Serving:
     async def drain(self, patience_s: float) -> int:
         """Finish what runs; after `patience_s` give the rest back to the queue, and tell how many."""
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=patience_s)
+            await asyncio.wait(self._tasks.values(), timeout=patience_s)
         rest = list(self._attempts.values())
         for attempt in rest:
             attempt.stop(Requeue())
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=2.0)
+            await asyncio.wait(self._tasks.values(), timeout=2.0)
         return len(rest)
 
     # -- one job -----------------------------------------------------------------------------------------------
 
-    async def _serve(self, lease: Lease) -> None:
+    async def _serve(self, attempt: Attempt) -> None:
         """The story of one job."""
-        attempt = Attempt(lease, self._tools)
-        self._attempts[lease.job.job_id] = attempt
+        lease = attempt.lease
         self._keeper.hold(lease, lambda: attempt.stop(deadline_error(lease.job)))
         try:
             outcome = await attempt.outcome(cancelled=self._is_cancelled(lease.job.job_id))
@@ -138,10 +139,9 @@ class Serving:
         finally:
             self._keeper.drop(lease)
             self._attempts.pop(lease.job.job_id, None)
+            self._tasks.pop(lease.job.job_id, None)
             self.last_activity = time.time()
             await self._released()
-            if (task := asyncio.current_task()) is not None:
-                self._tasks.discard(task)
 
     async def _answer(self, attempt: Attempt, outcome: Outcome) -> bool:
         """Send the one final message; False when another replica may have done so."""
