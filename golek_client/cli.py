@@ -166,17 +166,22 @@ def req(
     header: Annotated[list[str] | None, typer.Option("--header", "-H", metavar="K:V", help="Add a header.")] = None,
     count: Annotated[int, typer.Option(metavar="N", help="Send the request so many times, one after the other.")] = 1,
 ) -> None:
-    """Send a request to a subject and print what comes back, as `nats req` does.
+    """Send a request to a subject and print the replies, like `nats req`.
 
     \b
-      golek req inference.request.qwen3-4b '{"req_id": "r1", "input": "hi"}' --timeout 30s
-      golek req inference.request.qwen3-4b '{"input": "hi", "stream": true}' --wait-for-empty --reply-timeout 30s
-      golek req models.qwen3-4b.health --raw | jq .status
+      golek req inference.request.golek-tiny '{"input": "hi"}' --timeout=30s
+      golek req inference.request.golek-tiny '{"input": "hi", "stream": true}' \\
+          --wait-for-empty --reply-timeout=30s
+      golek req models.golek-tiny.health --raw | jq .status
+
+    A model takes its request as JSON. With `"stream": true` the answer is many messages and an empty one: that needs
+    --wait-for-empty --reply-timeout=30s.
 
     Of the options of `nats req` it takes these: --server, --timeout, --replies, --reply-timeout, --wait-for-empty,
     --raw, --header, --count. The body is sent as it is: there are no templates in it.
 
-    Exit status 1 when nobody listens or the replies do not come in time.
+    Exit status 1 when nobody listens, when the replies do not come in time, and when one of them is an error: it has
+    the header Nats-Service-Error-Code.
     """
     from golek_client import terminal_bus
 

@@ -104,8 +104,10 @@ async def test_help_is_quick_and_teaches(nats_server: str) -> None:
         done = await run(nats_server, "--help")
         took.append(time.monotonic() - began)
     assert done.status == 0
-    req_help = (await run(nats_server, "req", "--help")).out
-    assert "Of the options of `nats req` it takes these: --server, --timeout" in " ".join(req_help.split())
+    req_help = " ".join((await run(nats_server, "req", "--help")).out.split())
+    assert "Of the options of `nats req` it takes these: --server, --timeout" in req_help
+    assert 'With `"stream": true` the answer is many messages' in req_help
+    assert "Nats-Service-Error-Code" in req_help
     for example in ('golek chat qwen3-4b "Why', "golek req inference.request.qwen3-4b", "NATS_URL"):
         assert example in done.out
     assert min(took) < 0.3
@@ -143,6 +145,16 @@ async def test_req_reads_a_stream_to_its_empty_message(nats_server: str, mute: S
     done = await run(nats_server, "req", "endless", "hi", "--raw", "--wait-for-empty", "--reply-timeout=100ms")
     assert (done.status, done.out) == (1, "one\n")
     assert "no reply for 100ms and no empty one yet; --reply-timeout waits longer" in done.err
+
+
+@pytest.mark.parametrize("options", [[], ["--wait-for-empty"], ["--count=2"]])
+async def test_req_with_an_error_for_an_answer_exits_with_1(
+    nats_server: str, mute: ScriptedWorker, options: list[str]
+) -> None:
+    """Scripts see a refusal without reading the reply, which is printed all the same."""
+    await answer_with(mute, "refuse", b"{}", b"", headers={"Nats-Service-Error-Code": "429"})
+    done = await run(nats_server, "req", "refuse", "hi", "--raw", *options)
+    assert (done.status, done.out) == (1, "{}\n" * (2 if "--count=2" in options else 1))
 
 
 async def test_req_sends_headers_and_standard_input(nats_server: str, mute: ScriptedWorker) -> None:
