@@ -72,7 +72,7 @@ async def launch(command: list[str], url: str, stdin: int) -> asyncio.subprocess
         stdin=stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "NATS_URL": url},
+        env={**os.environ, "NATS_URL": url, "COLUMNS": "80"},
     )
     STARTED.append(process)
     return process
@@ -108,8 +108,10 @@ async def test_help_is_quick_and_teaches(nats_server: str) -> None:
     assert "Of the options of `nats req` it takes these: --server, --timeout" in req_help
     assert 'With `"stream": true` the answer is many messages' in req_help
     assert "Nats-Service-Error-Code" in req_help
-    for example in ('golek chat qwen3-4b "Why', "golek req inference.request.qwen3-4b", "NATS_URL"):
+    for example in ('golek chat golek-tiny "Why', "golek req inference.request.golek-tiny", "NATS_URL"):
         assert example in done.out
+    lines = [*done.out.splitlines(), *(await run(nats_server, "dlq", "--help")).out.splitlines()]
+    assert not [line for line in lines if (line.endswith("...") and not line.startswith("Usage:")) or len(line) > 80]
     assert min(took) < 0.3
 
 
