@@ -74,7 +74,7 @@ def chat(
             terminal.fail(f"standard input is no UTF-8 text: {error}")
         if not message:
             terminal.fail("nothing to say: give a MESSAGE, or text on standard input")
-    with terminal.errors():
+    with terminal.errors("--deadline"):
         if message is None:
             talk.converse()
         else:
@@ -118,7 +118,7 @@ def health(
         async with Golek(server) as golek:
             return await golek.health(model, wait)
 
-    found = terminal.run(read())
+    found = terminal.run(read(), "--timeout")
     print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     if found.status != "online":
         raise typer.Exit(1)

@@ -357,6 +357,21 @@ async def test_errors_are_said_with_code_and_hint(nats_server: str, worker: Scri
     done = await run("nats://127.0.0.1:1", "models")
     assert done.status == 1
     assert done.err.startswith("error BUS_UNAVAILABLE: no NATS server answers at nats://127.0.0.1:1")
+    assert "`make nats` starts one on this machine" in done.err
+    assert "hint" not in done.err
+    done = await run("nats://golek.invalid:4222", "models")
+    assert "no NATS server answers at nats://golek.invalid:4222" in done.err
+    assert "make nats" not in done.err
+
+
+async def test_a_deadline_names_the_option_that_waits_longer(nats_server: str, mute: ScriptedWorker) -> None:
+    """Each command names its own."""
+    await mute.listen()
+    done = await run(nats_server, "chat", "tiny", "hi", "--deadline=300ms")
+    assert (done.status, done.err.splitlines()[1:]) == (1, ["hint: --deadline waits longer"])
+    await answer_with(mute, subjects.health("tiny"))
+    done = await run(nats_server, "health", "tiny", "--timeout=300ms")
+    assert (done.status, done.err.splitlines()[1:]) == (1, ["hint: --timeout waits longer"])
 
 
 async def test_interrupting_chat_cancels_the_job(nats_server: str, worker: ScriptedWorker) -> None:
