@@ -60,7 +60,10 @@ def chat(
     \b
       golek chat golek-tiny "Name three rivers" --temperature 0
       cat letter.txt | golek chat golek-tiny --system "Summarise in one sentence"
-      golek chat golek-tiny                  a conversation; end it with Ctrl-D
+      golek chat golek-tiny                  a conversation
+
+    An empty line, /bye or Ctrl-D ends a conversation; Ctrl-C stops the answer that is being written. An answer that
+    --max-tokens or the model's context ended is marked on standard error.
     """
     from golek_client.options import Options
     from golek_client.terminal_chat import Conversation

@@ -13,14 +13,18 @@ from typing import NamedTuple
 import pytest
 
 from golek_client.connection import flush
-from golek_wire import codec, subjects
+from golek_wire import codec, headers, subjects
 from golek_wire.errors import QueueFullError
+from golek_wire.replies import InferenceReply
 from golek_wire.signals import DeadLetter, Health, ModelInfo
 from tests.support.scripted_worker import ScriptedWorker
 
 GOLEK = [sys.executable, "-m", "golek_client.cli"]
 REQUESTERS = {"golek req": [*GOLEK, "req"]} | ({"nats req": ["nats", "req"]} if shutil.which("nats") else {})
 """The real `nats` as well, where there is one: what is promised of `golek req` is what that one does."""
+
+
+GREETING = "tiny: empty line or Ctrl-D leaves, Ctrl-C stops an answer\n"
 
 
 class Done(NamedTuple):
@@ -327,11 +331,12 @@ async def test_chat_at_a_terminal_is_a_conversation(
     nats_server: str, worker: ScriptedWorker, terminal: tuple[int, int]
 ) -> None:
     """Each turn brings what was said before, an error ends a turn and not the conversation, and Ctrl-D ends it."""
+    await worker.register(datetime.now(UTC).isoformat())
     keys, keyboard = terminal
     process = await launch([*GOLEK, "chat", "tiny"], nats_server, keyboard)
     os.write(keys, b"one\n")
     await (await worker.next(patience=10)).final("first")
-    os.write(keys, b"\ntwo\n")
+    os.write(keys, b"two\n")
     await (await worker.next(patience=10)).fail(QueueFullError("2000 jobs wait"))
     os.write(keys, b"three\n")
     job = await worker.next(patience=10)
@@ -339,8 +344,63 @@ async def test_chat_at_a_terminal_is_a_conversation(
     await job.final("third")
     os.write(keys, b"\x04")
     done = await Running(process).end()
-    assert (done.status, done.err) == (0, "error QUEUE_FULL: 2000 jobs wait\n")
-    assert done.out == "> first\n> > > third\n> \n"
+    assert (done.status, done.err) == (0, f"{GREETING}error QUEUE_FULL: 2000 jobs wait\n")
+    assert done.out == "> first\n> > third\n> \n"
+
+
+@pytest.mark.parametrize("leave", [b"\n", b"/bye\n"])
+async def test_a_conversation_is_left(
+    nats_server: str, worker: ScriptedWorker, terminal: tuple[int, int], leave: bytes
+) -> None:
+    """By an empty line or /bye as well."""
+    await worker.register(datetime.now(UTC).isoformat())
+    keys, keyboard = terminal
+    process = await launch([*GOLEK, "chat", "tiny"], nats_server, keyboard)
+    os.write(keys, leave)
+    assert await Running(process).end() == Done(0, "> ", GREETING)
+
+
+async def test_interrupting_an_answer_returns_to_the_prompt(
+    nats_server: str, worker: ScriptedWorker, terminal: tuple[int, int]
+) -> None:
+    """Ctrl-C cancels the job that writes; what was said in that turn is forgotten."""
+    await worker.register(datetime.now(UTC).isoformat())
+    keys, keyboard = terminal
+    process = await launch([*GOLEK, "chat", "tiny"], nats_server, keyboard)
+    os.write(keys, b"one\n")
+    job = await worker.next(patience=10)
+    await job.chunk(1, 0, "Hel")
+    process.send_signal(2)
+    assert await worker.next_cancel() == job.job_id
+    os.write(keys, b"two\n")
+    job = await worker.next(patience=10)
+    assert [turn.content for turn in job.request.messages or []] == ["two"]
+    await job.final("second")
+    os.write(keys, b"\x04")
+    done = await Running(process).end()
+    assert (done.status, done.err) == (0, GREETING)
+    assert done.out.endswith("\n> second\n> \n")
+
+
+async def test_a_conversation_with_nobody_does_not_begin(nats_server: str, terminal: tuple[int, int]) -> None:
+    """A model that nobody knows, or no server, is told before a person types."""
+    _, keyboard = terminal
+    done = await Running(await launch([*GOLEK, "chat", "nothing"], nats_server, keyboard)).end()
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith("error MODEL_NOT_FOUND: No model 'nothing' is known")
+    done = await Running(await launch([*GOLEK, "chat", "tiny"], "nats://127.0.0.1:1", keyboard)).end()
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith("error BUS_UNAVAILABLE")
+
+
+async def test_a_cut_answer_is_marked(nats_server: str, worker: ScriptedWorker) -> None:
+    """Beside the text, so that nobody takes half an answer for a whole one."""
+    running = await start(GOLEK, nats_server, "chat", "tiny", "hi")
+    job = await worker.next(patience=10)
+    reply = InferenceReply(job.request.req_id, "Hel", 1, 5, "length", 1, 1, "tiny", 7)
+    await job.say(codec.encode(reply), {headers.FINAL: "1"})
+    await job.say(b"")
+    assert await running.end() == Done(0, "Hel\n", "[cut at 5 tokens]\n")
 
 
 async def test_errors_are_said_with_code_and_hint(nats_server: str, worker: ScriptedWorker) -> None:
