@@ -8,6 +8,7 @@ and when an answer is an error.
 
 import asyncio
 import itertools
+import re
 import sys
 import time
 from datetime import datetime
@@ -23,9 +24,12 @@ from golek_client.line import Line
 from golek_client.terminal import fail
 from golek_client.transport import Received
 from golek_wire import headers as names
+from golek_wire import subjects as tokens
 from golek_wire.errors import BusUnavailableError
 
 NAME = "golek-cli"
+_REPORTS = re.compile(r"monitoring\.inference\.([^*>]+\.[^*>]+)|models\.([^*>]+\.[^*>]+)\.heartbeat")
+"""Load reports and heartbeats of a model whose name has a dot, under that name."""
 
 
 class Question(Struct, frozen=True):
@@ -162,6 +166,8 @@ async def listen(server: str, subjects: list[str], count: int, raw: bool, header
             # Only now: who reads this line may publish.
             for subject in subjects:
                 _log(f"Subscribing on {subject}")
+        for subject in subjects:
+            _hint_at_token(subject)
         for number in itertools.count(1):
             message = await came.get()
             if isinstance(message, BusUnavailableError):
@@ -171,6 +177,16 @@ async def listen(server: str, subjects: list[str], count: int, raw: bool, header
                 return
     finally:
         await close(client)
+
+
+def _hint_at_token(subject: str) -> None:
+    """Say where the reports are when `subject` names a model with a dot: nothing is ever published there."""
+    named = _REPORTS.fullmatch(subject)
+    if named is None:
+        return
+    load, beat = named.groups()
+    token = tokens.load_report(tokens.model_token(load)) if load else tokens.heartbeat(tokens.model_token(beat))
+    print(f"hint: reports of a model with a dot in its name go to its token: {token}", file=sys.stderr, flush=True)
 
 
 def _print_message(message: Msg, number: int, raw: bool, headers_only: bool) -> None:

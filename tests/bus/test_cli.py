@@ -283,6 +283,27 @@ async def test_sub_raw_prints_bodies_alone(nats_server: str, mute: ScriptedWorke
     assert ending.result() == Done(0, "body\n", "")
 
 
+@pytest.mark.parametrize(
+    ("subject", "token"),
+    [
+        ("monitoring.inference.qwen2.5", "monitoring.inference.qwen2_5"),
+        ("models.qwen2.5.heartbeat", "models.qwen2_5.heartbeat"),
+        ("models.tiny.heartbeat", None),
+        ("models.*.heartbeat", None),
+        ("monitoring.inference.>", None),
+    ],
+)
+async def test_sub_hints_at_the_token(nats_server: str, mute: ScriptedWorker, subject: str, token: str | None) -> None:
+    """Who listens where nothing is published is told where it is."""
+    running = await start(GOLEK, nats_server, "sub", subject, "--count=1", "--raw")
+    ending = asyncio.create_task(running.end())
+    while not ending.done():
+        await mute.client.publish(subject.replace("*", "a").replace(">", "a"), b"body")
+        await asyncio.wait([ending], timeout=0.02)
+    hint = f"hint: reports of a model with a dot in its name go to its token: {token}\n" if token else ""
+    assert ending.result() == Done(0, "body\n", hint)
+
+
 async def test_chat_streams_the_answer(nats_server: str, worker: ScriptedWorker) -> None:
     """The answer goes to standard output and its figures to standard error; options reach the worker."""
     running = await start(
