@@ -9,8 +9,12 @@
 
 Every error is an `InferenceServiceError`; `RetriableError` and `NonRetriableError` divide them. For tests without a
 server there is `golek_client.testing`.
+
+Warnings, such as that of a broken connection, go to the loggers below `golek`, and are seen once a program configures
+`logging`.
 """
 
+import logging
 from typing import TYPE_CHECKING
 
 from golek_wire.errors import (
@@ -88,6 +92,9 @@ __all__ = [
     "UnauthorizedError",
     "UnknownGrammarError",
 ]
+
+# Else Python's handler of last resort writes warnings to the standard error of a program that asked for none.
+logging.getLogger("golek").addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> object:

@@ -16,10 +16,10 @@ EXAMPLES = """Talk to a Golek inference fleet.
 
 \b
   golek models                             what the fleet knows
-  golek chat qwen3-4b "Why is the sky blue?"
-  git diff | golek chat qwen3-4b --system "Write a commit message"
-  golek health qwen3-4b
-  golek req inference.request.qwen3-4b '{"req_id": "r1", "input": "hi"}' --timeout 30s
+  golek chat golek-tiny "Why is the sky blue?"
+  git diff | golek chat golek-tiny --system "Write a commit message"
+  golek health golek-tiny
+  golek req inference.request.golek-tiny '{"input": "hi"}' --timeout=30s
   golek sub 'monitoring.inference.*'       load reports as they come
 
 NATS_URL names the server; --server does so for one command.
@@ -58,9 +58,12 @@ def chat(
     """Ask a model and read the answer as it is written.
 
     \b
-      golek chat qwen3-4b "Name three rivers" --temperature 0
-      cat letter.txt | golek chat qwen3-4b --system "Summarise in one sentence"
-      golek chat qwen3-4b                  a conversation; end it with Ctrl-D
+      golek chat golek-tiny "Name three rivers" --temperature 0
+      cat letter.txt | golek chat golek-tiny --system "Summarise in one sentence"
+      golek chat golek-tiny                  a conversation
+
+    An empty line, /bye or Ctrl-D ends a conversation; Ctrl-C stops the answer that is being written. An answer that
+    --max-tokens or the model's context ended is marked on standard error.
     """
     from golek_client.options import Options
     from golek_client.terminal_chat import Conversation
@@ -74,7 +77,7 @@ def chat(
             terminal.fail(f"standard input is no UTF-8 text: {error}")
         if not message:
             terminal.fail("nothing to say: give a MESSAGE, or text on standard input")
-    with terminal.errors():
+    with terminal.errors("--deadline"):
         if message is None:
             talk.converse()
         else:
@@ -118,7 +121,7 @@ def health(
         async with Golek(server) as golek:
             return await golek.health(model, wait)
 
-    found = terminal.run(read())
+    found = terminal.run(read(), "--timeout")
     print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     if found.status != "online":
         raise typer.Exit(1)
@@ -140,7 +143,10 @@ def dlq_show(
     model: OfModel = None,
     server: Server = LOCAL,
 ) -> None:
-    """Show one dead letter as JSON: the engine's last lines, and the request where the audit setting keeps it."""
+    """Show one dead letter as JSON.
+
+    It has the engine's last lines, and the request where the audit setting keeps it.
+    """
     import msgspec
 
     found = [job for job in terminal.dead_letters(server, model) if job.job_id.startswith(job_id)]
@@ -166,17 +172,22 @@ def req(
     header: Annotated[list[str] | None, typer.Option("--header", "-H", metavar="K:V", help="Add a header.")] = None,
     count: Annotated[int, typer.Option(metavar="N", help="Send the request so many times, one after the other.")] = 1,
 ) -> None:
-    """Send a request to a subject and print what comes back, as `nats req` does.
+    """Send a request and print the replies, like `nats req`.
 
     \b
-      golek req inference.request.qwen3-4b '{"req_id": "r1", "input": "hi"}' --timeout 30s
-      golek req inference.request.qwen3-4b '{"input": "hi", "stream": true}' --wait-for-empty --reply-timeout 30s
-      golek req models.qwen3-4b.health --raw | jq .status
+      golek req inference.request.golek-tiny '{"input": "hi"}' --timeout=30s
+      golek req inference.request.golek-tiny '{"input": "hi", "stream": true}' \\
+          --wait-for-empty --reply-timeout=30s
+      golek req models.golek-tiny.health --raw | jq .status
+
+    A model takes its request as JSON. With `"stream": true` the answer is many messages and an empty one: that needs
+    --wait-for-empty --reply-timeout=30s.
 
     Of the options of `nats req` it takes these: --server, --timeout, --replies, --reply-timeout, --wait-for-empty,
     --raw, --header, --count. The body is sent as it is: there are no templates in it.
 
-    Exit status 1 when nobody listens or the replies do not come in time.
+    Exit status 1 when nobody listens, when the replies do not come in time, and when one of them is an error: it has
+    the header Nats-Service-Error-Code.
     """
     from golek_client import terminal_bus
 
@@ -200,11 +211,11 @@ def sub(
     raw: Annotated[bool, typer.Option("--raw", "-r", help="Print nothing but the bodies.")] = False,
     headers_only: Annotated[bool, typer.Option("--headers-only", help="Leave the bodies out.")] = False,
 ) -> None:
-    """Print the messages on one or more subjects, as `nats sub` does.
+    """Print the messages on one or more subjects, like `nats sub`.
 
     \b
       golek sub 'models.*.heartbeat'
-      golek sub monitoring.inference.qwen3-4b --count 1 --raw | jq .status
+      golek sub monitoring.inference.golek-tiny --count 1 --raw | jq .status
 
     Reports of a model with a dot in its name go to its token: qwen2.5 is monitoring.inference.qwen2_5.
     """

@@ -5,6 +5,7 @@ The one place that calls nats-py's `connect`, `publish`, `subscribe` and `close`
 """
 
 import contextlib
+import ipaddress
 import logging
 import random
 import re
@@ -86,12 +87,7 @@ async def connect(
         )
     except (OSError, TimeoutError, nats.errors.Error) as error:
         await close(client)
-        cause = cause or error
-        raise BusUnavailableError(
-            f"no NATS server answers at {shown(url)} ({type(cause).__name__}: {cause}). "
-            "`make nats` starts one on this machine; NATS_URL names another",
-            url=shown(url),
-        ) from error
+        raise _nobody_at(url, cause or error) from error
     except BaseException:
         await close(client)
         raise
@@ -124,6 +120,24 @@ def check_url(url: str) -> None:
             param="url",
             url=shown(url),
         )
+
+
+def _nobody_at(url: str, cause: Exception) -> BusUnavailableError:
+    """What to tell who could not connect: the URL, the cause, and how to get a server."""
+    start = "`make nats` starts one on this machine; " if _is_here(url) else ""
+    return BusUnavailableError(
+        f"no NATS server answers at {shown(url)} ({type(cause).__name__}: {cause}). {start}NATS_URL names another",
+        url=shown(url),
+    )
+
+
+def _is_here(url: str) -> bool:
+    """True when `url` names this machine by a loopback address."""
+    host = urlsplit(url if "://" in url else f"nats://{url}").hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def shown(url: str) -> str:

@@ -19,6 +19,9 @@ ALIVE_S: Final = 90.0
 """Three heartbeats. A model seen within this time comes back: its requests wait."""
 LOADING_S: Final = 900.0
 """A model that was starting or loading may be busy for longer before its next sign."""
+LEAVING_S: Final = 5.0
+"""A model whose last word was that it leaves is given this long for another replica to write the record again."""
+_LEAVING: Final = frozenset[str](("draining", "offline", "failed"))
 
 _STREAM: Final = f"KV_{subjects.MODELS_BUCKET}"
 _KEY: Final = f"$KV.{subjects.MODELS_BUCKET}."
@@ -33,7 +36,7 @@ async def why_nobody(line: Line, model: str) -> ModelNotFoundError | NoWorkersEr
     known = await record(line, model)
     if known is not None:
         return gone(known, datetime.now(UTC))
-    return unknown(model, [record.name for record in await records(line)])
+    return unknown(model, await records(line), datetime.now(UTC))
 
 
 async def record(line: Line, model: str) -> ModelRecord | None:
@@ -59,31 +62,52 @@ def _decoded(found: Stored) -> ModelRecord | None:
 def gone(record: ModelRecord, now: datetime) -> NoWorkersError | None:
     """What to tell a caller when nobody answers for a known model; None when it is expected back.
 
-    It is expected back within 90 s of its last sign, and within 15 min of one that said it was starting or loading.
+    It is expected back within 90 s of its last sign, within 15 min of one that said it was starting or loading, and
+    within 5 s of one that said it was draining, offline or failed.
     """
     age = _age_s(record, now)
-    if age <= (LOADING_S if record.state in ("starting", "loading") else ALIVE_S):
+    if age <= _patience_s(record):
         return None
     since = f"the last one was seen {age:.0f} s ago" if age != float("inf") else "and none says when it was seen"
-    return NoWorkersError(f"No worker serves {record.name}; {since}", model=record.name, last_seen=record.last_seen)
+    state = f", {record.state}" if record.state in _LEAVING else ""
+    return NoWorkersError(
+        f"No worker serves {record.name}; {since}{state}",
+        model=record.name,
+        state=record.state,
+        last_seen=record.last_seen,
+    )
 
 
-def unknown(model: str, available: list[str]) -> ModelNotFoundError:
-    """What to tell a caller whose model was never seen: what it may have meant, and what there is."""
-    near = _nearest(model, available)
-    if not available:
+def unknown(model: str, known: list[ModelRecord], now: datetime) -> ModelNotFoundError:
+    """What to tell a caller whose model was never seen: what it may have meant, and what is served now."""
+    near = _nearest(model, [record.name for record in known])
+    available = [record.name for record in known if _is_served(record, now)]
+    if not known:
         hint = "nothing serves models on this bus; is a worker started, and is this the right NATS server?"
     elif near:
         hint = f"did you mean {near}?"
-    else:
+    elif available:
         hint = f"there is {', '.join(available)}"
+    else:
+        hint = "and no other model is served at the moment"
     return ModelNotFoundError(
         f"No model {model!r} is known: {hint}", model=model, did_you_mean=near, available=available
     )
 
 
-def _nearest(model: str, available: list[str]) -> str | None:
-    by_folded = {name.casefold(): name for name in available}
+def _is_served(record: ModelRecord, now: datetime) -> bool:
+    return record.state not in _LEAVING and _age_s(record, now) <= ALIVE_S
+
+
+def _patience_s(record: ModelRecord) -> float:
+    """Seconds after its last sign in which the model is expected back."""
+    if record.state in _LEAVING:
+        return LEAVING_S
+    return LOADING_S if record.state in ("starting", "loading") else ALIVE_S
+
+
+def _nearest(model: str, names: list[str]) -> str | None:
+    by_folded = {name.casefold(): name for name in names}
     near = difflib.get_close_matches(model.casefold(), by_folded, n=1)
     return by_folded[near[0]] if near else None
 

@@ -22,6 +22,7 @@ from golek_wire.errors import (
     ErrorReply,
     InferenceServiceError,
     InternalError,
+    NoWorkersError,
     PayloadTooLargeError,
     from_reply,
 )
@@ -57,6 +58,8 @@ class Exchange:
         """How many copies the server returned because nobody listened."""
         self._taken_at: float | None = None
         """When the first copy was sent that somebody may have taken."""
+        self._deserted: str | None = None
+        """Why the call waits although the last copy found nobody; None while somebody may have taken it."""
         self._ended = False
         self.job_id = subjects.job_id(self._inbox.subject)
 
@@ -86,7 +89,8 @@ class Exchange:
         """The next piece of text, or the reply that ends the exchange.
 
         Raises what the worker answered, ModelNotFoundError or NoWorkersError when nobody listens, DeadlineExceededError
-        on this side's clock, BusUnavailableError when the client is closed.
+        on this side's clock (NoWorkersError when the last copy found nobody), BusUnavailableError when the client is
+        closed.
         """
         while True:
             until = self._deadline if self._next_send is None else self._next_send
@@ -125,6 +129,7 @@ class Exchange:
         if self._sends > 1 and not self._line.transport.is_connected:
             self._unheard += 1
             return
+        self._deserted = None
         await self._line.send(subjects.request(self._model), self._payload, self._inbox.subject, _REQUEST_HEADERS)
 
     async def _overdue(self) -> None:
@@ -133,6 +138,13 @@ class Exchange:
             if self._next_send is not None:
                 await self._send()
             return
+        if self._deserted is not None:
+            raise NoWorkersError(
+                f"no worker of {self._model} listened within {self._deadline_s:g} s; {self._deserted}",
+                model=self._model,
+                deadline_ms=round(self._deadline_s * 1000),
+                job_id=self.job_id,
+            )
         raise DeadlineExceededError(
             f"no answer from {self._model} within {self._deadline_s:g} s",
             model=self._model,
@@ -150,7 +162,7 @@ class Exchange:
         if about.get(headers.NATS_STATUS) == _NO_RESPONDERS and not message.data:  # 1
             await self._nobody()
             return None
-        self._next_send = None
+        self._next_send = self._deserted = None
         if headers.ERROR_CODE in about:  # 2
             self._ended = True
             raise _error_in(message, about)
@@ -168,6 +180,7 @@ class Exchange:
         self._unheard += 1
         if self._unheard == self._sends:
             self._taken_at = None
+        self._deserted = "whether one is expected back could not be looked up"
         try:
             async with asyncio.timeout_at(self._deadline):
                 error = await discovery.why_nobody(self._line, self._model)
@@ -176,6 +189,7 @@ class Exchange:
         if error is not None:
             self._ended = True
             raise error
+        self._deserted = "one is expected back: it loads, or was there a short while ago"
 
 
 def _error_in(message: Received, about: dict[str, str]) -> InferenceServiceError:

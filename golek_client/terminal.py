@@ -20,30 +20,30 @@ _INTERRUPTED = 130
 _HINTS = {
     "MODEL_NOT_FOUND": "`golek models` lists what there is",
     "NO_WORKERS": "`golek models` shows when it was last seen; `make start WORKER=<name>` starts a worker",
-    "DEADLINE_EXCEEDED": "it may need more time: --deadline for chat, --timeout for health",
     "CONTEXT_BUDGET_EXCEEDED": "shorten the prompt, or ask for fewer tokens with --max-tokens",
     "ENGINE_FAILED": "the worker's log says how",
     "POISON_JOB": "`golek dlq show` has the engine's last lines",
 }
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
+def run(work: Coroutine[Any, Any, T], patience: str | None = None) -> T:
     """What `work` gives; its errors end the program as `errors` says."""
-    with errors():
+    with errors(patience):
         return asyncio.run(work)
 
 
 @contextlib.contextmanager
-def errors() -> Iterator[None]:
+def errors(patience: str | None = None) -> Iterator[None]:
     """Turns an error of the fleet into `error CODE: message` and a hint, exit status 1.
 
+    `patience` is the command's option that waits longer, where it has one.
     Ctrl-C is 130, and a reader that closed the pipe 1, both without a word.
     """
     try:
         yield
     except InferenceServiceError as error:
         print(f"error {error.code}: {error.message}", file=sys.stderr)
-        hint = _hint(error)
+        hint = _hint(error, patience)
         if hint:
             print(f"hint: {hint}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -100,7 +100,12 @@ def dead_letters(server: str, model: str | None) -> list[DeadLetter]:
     return run(read())
 
 
-def _hint(error: InferenceServiceError) -> str | None:
+def _hint(error: InferenceServiceError, patience: str | None) -> str | None:
     if error.code in _HINTS:
         return _HINTS[error.code]
-    return f"it may succeed in {error.retry_after_ms} ms" if isinstance(error, RetriableError) else None
+    if error.code == "DEADLINE_EXCEEDED":
+        return f"{patience} waits longer" if patience else None
+    # No connection ever stood when the error names a URL: its message says what to do, and time alone mends nothing.
+    if isinstance(error, RetriableError) and "url" not in error.details:
+        return f"it may succeed in {error.retry_after_ms} ms"
+    return None

@@ -2,11 +2,13 @@
 
 They honour what the `nats` CLI does (natscli, cli/req_command.go and cli/sub_command.go): bodies on standard output;
 log lines with the time of day on standard error; the first reply within --timeout; later ones within the average round
-trip plus --reply-timeout, or with --replies=0 until --timeout. Unlike it, `golek req` exits with 1 without an answer.
+trip plus --reply-timeout, or with --replies=0 until --timeout. Unlike it, `golek req` exits with 1 without an answer,
+and when an answer is an error.
 """
 
 import asyncio
 import itertools
+import re
 import sys
 import time
 from datetime import datetime
@@ -22,9 +24,12 @@ from golek_client.line import Line
 from golek_client.terminal import fail
 from golek_client.transport import Received
 from golek_wire import headers as names
+from golek_wire import subjects as tokens
 from golek_wire.errors import BusUnavailableError
 
 NAME = "golek-cli"
+_REPORTS = re.compile(r"monitoring\.inference\.([^*>]+\.[^*>]+)|models\.([^*>]+\.[^*>]+)\.heartbeat")
+"""Load reports and heartbeats of a model whose name has a dot, under that name."""
 
 
 class Question(Struct, frozen=True):
@@ -60,19 +65,26 @@ def standard_input(raw: bool) -> bytes:
 
 
 async def ask(server: str, question: Question, count: int, raw: bool) -> None:
-    """Send `question` `count` times and print the replies. Ends the program with 1 where they do not come."""
+    """Send `question` `count` times and print the replies.
+
+    Ends the program with 1 where they do not come, and at the end when one was an error.
+    """
+    failed = False
     line = await Line.open(server, NAME)
     try:
         for _ in range(count):
             if not raw:
                 _log(f'Sending request on "{question.subject}"')
-            await _ask_once(line, question, raw)
+            failed |= await _ask_once(line, question, raw)
     finally:
         await line.close()
+    if failed:
+        raise typer.Exit(1)
 
 
-async def _ask_once(line: Line, question: Question, raw: bool) -> None:
-    """One request: take replies until enough came, an empty one came, or the time is up."""
+async def _ask_once(line: Line, question: Question, raw: bool) -> bool:
+    """One request: take replies until enough came, an empty one came, or the time is up. True when one is an error."""
+    failed = False
     began = time.monotonic()
     round_trips: list[float] = []
     with line.mux.open() as inbox:
@@ -82,14 +94,17 @@ async def _ask_once(line: Line, question: Question, raw: bool) -> None:
             reply = await inbox.get(asyncio.get_running_loop().time() + wait)
             if reply is None:
                 _too_few(question, len(round_trips), wait)
-                return
-            if (reply.headers or {}).get(names.NATS_STATUS) == "503" and not reply.data:
+                return failed
+            about = reply.headers or {}
+            if about.get(names.NATS_STATUS) == "503" and not reply.data:
                 _log("No responders are available")
                 raise typer.Exit(1)
+            failed |= names.ERROR_CODE in about
             if question.wait_for_empty and not reply.data:
-                return
+                return failed
             round_trips.append(time.monotonic() - began)
             _print_reply(reply, round_trips[-1], raw)
+    return failed
 
 
 def _enough(question: Question, taken: int) -> bool:
@@ -151,6 +166,8 @@ async def listen(server: str, subjects: list[str], count: int, raw: bool, header
             # Only now: who reads this line may publish.
             for subject in subjects:
                 _log(f"Subscribing on {subject}")
+        for subject in subjects:
+            _hint_at_token(subject)
         for number in itertools.count(1):
             message = await came.get()
             if isinstance(message, BusUnavailableError):
@@ -160,6 +177,16 @@ async def listen(server: str, subjects: list[str], count: int, raw: bool, header
                 return
     finally:
         await close(client)
+
+
+def _hint_at_token(subject: str) -> None:
+    """Say where the reports are when `subject` names a model with a dot: nothing is ever published there."""
+    named = _REPORTS.fullmatch(subject)
+    if named is None:
+        return
+    load, beat = named.groups()
+    token = tokens.load_report(tokens.model_token(load)) if load else tokens.heartbeat(tokens.model_token(beat))
+    print(f"hint: reports of a model with a dot in its name go to its token: {token}", file=sys.stderr, flush=True)
 
 
 def _print_message(message: Msg, number: int, raw: bool, headers_only: bool) -> None:

@@ -1,17 +1,19 @@
 """How does `golek chat` hold a conversation?"""
 
 import asyncio
+import contextlib
 import sys
 import time
 
 from golek_client.client import Golek
 from golek_client.options import Options
 from golek_client.stream import Stream
-from golek_wire.errors import InferenceServiceError
+from golek_wire.errors import BadRequestError, InferenceServiceError, ModelNotFoundError
 from golek_wire.replies import InferenceReply
 from golek_wire.requests import Message
 
 PROMPT = "> "
+BYE = "/bye"
 
 
 class Conversation:
@@ -37,24 +39,41 @@ class Conversation:
         self._said = [*turn, Message("assistant", answer)]
 
     def converse(self) -> None:
-        """Turns from the terminal until end of file. An error, or Ctrl-C, ends a turn and not the conversation.
+        """Turns from the terminal until an empty line, `/bye` or end of file.
+
+        An error, or Ctrl-C, ends a turn and not the conversation; Ctrl-C at the prompt ends it. Raises before the first
+        prompt when there is no connection, and ModelNotFoundError for a model that nobody knows.
 
         Each turn connects anew: while a person types nothing answers the server's pings.
         """
+        asyncio.run(self._look_up())
+        with contextlib.suppress(ImportError):  # not on Windows
+            import readline  # noqa: F401 - gives `input` line editing and history
+        print(f"{self._model}: empty line or Ctrl-D leaves, Ctrl-C stops an answer", file=sys.stderr, flush=True)
         while True:
             try:
                 text = input(PROMPT)
             except (EOFError, KeyboardInterrupt):
                 print()
                 return
-            if not text.strip():
-                continue
+            if text.strip() in ("", BYE):
+                return
             try:
                 self.say(text)
             except InferenceServiceError as error:
                 print(f"error {error.code}: {error.message}", file=sys.stderr)
             except KeyboardInterrupt:
                 print()
+
+    async def _look_up(self) -> None:
+        """Raises what no waiting mends; a model that is busy, loads or comes back later may be talked to."""
+        async with Golek(self._server) as golek:
+            try:
+                await golek.health(self._model)
+            except (BadRequestError, ModelNotFoundError):
+                raise
+            except InferenceServiceError:
+                return
 
     async def _answer(self, turn: list[Message]) -> str:
         began = time.monotonic()
@@ -64,6 +83,8 @@ class Conversation:
         ):
             first = await _show(stream)
         print(flush=True)
+        if stream.reply.finish_reason == "length":
+            print(f"[cut at {stream.reply.tokens_out} tokens]", file=sys.stderr)
         if self._stats:
             _print_stats(stream.reply, began, first)
         return stream.reply.text

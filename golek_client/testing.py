@@ -13,6 +13,7 @@ real `Golek` objects; only their connection is replaced.
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -29,7 +30,6 @@ Answer = str | InferenceServiceError | Callable[[InferenceRequest], "str | Await
 """What a model says: a text, an error to raise, or a function of the request that gives a text (or awaits one)."""
 
 MAX_PAYLOAD = 1024 * 1024
-_NOW = "2026-01-01T00:00:00Z"
 _WORDS = re.compile(r"\S*\s*")
 _Deliver = Callable[[Any], Awaitable[None]]
 
@@ -177,7 +177,7 @@ class FakeFleet:
         name = self._name(message.subject.removeprefix("models.").removesuffix(".health"))
         if name is None:
             return False
-        health = Health(name, "online", _NOW, ["inference"], "", subjects.request(name), "fake", ModelInfo())
+        health = Health(name, "online", _now(), ["inference"], "", subjects.request(name), "fake", ModelInfo())
         await self._tell(message, health, {})
         return True
 
@@ -187,7 +187,7 @@ class FakeFleet:
         for seq, name in enumerate(sorted(self.answers), start=1):
             key = f"$KV.{subjects.MODELS_BUCKET}.{subjects.model_token(name)}"
             if query.get("last_by_subj") == key or query.get("seq") == seq:
-                record = ModelRecord(name, ["inference"], "online", "fake", _NOW)
+                record = ModelRecord(name, ["inference"], "online", "fake", _now())
                 stored = {"subject": key, "seq": seq, "data": codec.encode(record)}
                 await self._tell(message, {"message": stored}, {})
                 return
@@ -195,6 +195,10 @@ class FakeFleet:
 
     async def _tell(self, message: FakeMessage, body: object, about: dict[str, str]) -> None:
         await self._bus.publish(FakeMessage(message.reply, codec.encode(body), headers=about or None))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
 
 
 def _reply(model: str, request: InferenceRequest, text: str) -> InferenceReply:

@@ -13,14 +13,18 @@ from typing import NamedTuple
 import pytest
 
 from golek_client.connection import flush
-from golek_wire import codec, subjects
+from golek_wire import codec, headers, subjects
 from golek_wire.errors import QueueFullError
+from golek_wire.replies import InferenceReply
 from golek_wire.signals import DeadLetter, Health, ModelInfo
 from tests.support.scripted_worker import ScriptedWorker
 
 GOLEK = [sys.executable, "-m", "golek_client.cli"]
 REQUESTERS = {"golek req": [*GOLEK, "req"]} | ({"nats req": ["nats", "req"]} if shutil.which("nats") else {})
 """The real `nats` as well, where there is one: what is promised of `golek req` is what that one does."""
+
+
+GREETING = "tiny: empty line or Ctrl-D leaves, Ctrl-C stops an answer\n"
 
 
 class Done(NamedTuple):
@@ -72,7 +76,7 @@ async def launch(command: list[str], url: str, stdin: int) -> asyncio.subprocess
         stdin=stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "NATS_URL": url},
+        env={**os.environ, "NATS_URL": url, "COLUMNS": "80"},
     )
     STARTED.append(process)
     return process
@@ -104,10 +108,14 @@ async def test_help_is_quick_and_teaches(nats_server: str) -> None:
         done = await run(nats_server, "--help")
         took.append(time.monotonic() - began)
     assert done.status == 0
-    req_help = (await run(nats_server, "req", "--help")).out
-    assert "Of the options of `nats req` it takes these: --server, --timeout" in " ".join(req_help.split())
-    for example in ('golek chat qwen3-4b "Why', "golek req inference.request.qwen3-4b", "NATS_URL"):
+    req_help = " ".join((await run(nats_server, "req", "--help")).out.split())
+    assert "Of the options of `nats req` it takes these: --server, --timeout" in req_help
+    assert 'With `"stream": true` the answer is many messages' in req_help
+    assert "Nats-Service-Error-Code" in req_help
+    for example in ('golek chat golek-tiny "Why', "golek req inference.request.golek-tiny", "NATS_URL"):
         assert example in done.out
+    lines = [*done.out.splitlines(), *(await run(nats_server, "dlq", "--help")).out.splitlines()]
+    assert not [line for line in lines if (line.endswith("...") and not line.startswith("Usage:")) or len(line) > 80]
     assert min(took) < 0.3
 
 
@@ -143,6 +151,16 @@ async def test_req_reads_a_stream_to_its_empty_message(nats_server: str, mute: S
     done = await run(nats_server, "req", "endless", "hi", "--raw", "--wait-for-empty", "--reply-timeout=100ms")
     assert (done.status, done.out) == (1, "one\n")
     assert "no reply for 100ms and no empty one yet; --reply-timeout waits longer" in done.err
+
+
+@pytest.mark.parametrize("options", [[], ["--wait-for-empty"], ["--count=2"]])
+async def test_req_with_an_error_for_an_answer_exits_with_1(
+    nats_server: str, mute: ScriptedWorker, options: list[str]
+) -> None:
+    """Scripts see a refusal without reading the reply, which is printed all the same."""
+    await answer_with(mute, "refuse", b"{}", b"", headers={"Nats-Service-Error-Code": "429"})
+    done = await run(nats_server, "req", "refuse", "hi", "--raw", *options)
+    assert (done.status, done.out) == (1, "{}\n" * (2 if "--count=2" in options else 1))
 
 
 async def test_req_sends_headers_and_standard_input(nats_server: str, mute: ScriptedWorker) -> None:
@@ -265,6 +283,27 @@ async def test_sub_raw_prints_bodies_alone(nats_server: str, mute: ScriptedWorke
     assert ending.result() == Done(0, "body\n", "")
 
 
+@pytest.mark.parametrize(
+    ("subject", "token"),
+    [
+        ("monitoring.inference.qwen2.5", "monitoring.inference.qwen2_5"),
+        ("models.qwen2.5.heartbeat", "models.qwen2_5.heartbeat"),
+        ("models.tiny.heartbeat", None),
+        ("models.*.heartbeat", None),
+        ("monitoring.inference.>", None),
+    ],
+)
+async def test_sub_hints_at_the_token(nats_server: str, mute: ScriptedWorker, subject: str, token: str | None) -> None:
+    """Who listens where nothing is published is told where it is."""
+    running = await start(GOLEK, nats_server, "sub", subject, "--count=1", "--raw")
+    ending = asyncio.create_task(running.end())
+    while not ending.done():
+        await mute.client.publish(subject.replace("*", "a").replace(">", "a"), b"body")
+        await asyncio.wait([ending], timeout=0.02)
+    hint = f"hint: reports of a model with a dot in its name go to its token: {token}\n" if token else ""
+    assert ending.result() == Done(0, "body\n", hint)
+
+
 async def test_chat_streams_the_answer(nats_server: str, worker: ScriptedWorker) -> None:
     """The answer goes to standard output and its figures to standard error; options reach the worker."""
     running = await start(
@@ -313,11 +352,12 @@ async def test_chat_at_a_terminal_is_a_conversation(
     nats_server: str, worker: ScriptedWorker, terminal: tuple[int, int]
 ) -> None:
     """Each turn brings what was said before, an error ends a turn and not the conversation, and Ctrl-D ends it."""
+    await worker.register(datetime.now(UTC).isoformat())
     keys, keyboard = terminal
     process = await launch([*GOLEK, "chat", "tiny"], nats_server, keyboard)
     os.write(keys, b"one\n")
     await (await worker.next(patience=10)).final("first")
-    os.write(keys, b"\ntwo\n")
+    os.write(keys, b"two\n")
     await (await worker.next(patience=10)).fail(QueueFullError("2000 jobs wait"))
     os.write(keys, b"three\n")
     job = await worker.next(patience=10)
@@ -325,8 +365,63 @@ async def test_chat_at_a_terminal_is_a_conversation(
     await job.final("third")
     os.write(keys, b"\x04")
     done = await Running(process).end()
-    assert (done.status, done.err) == (0, "error QUEUE_FULL: 2000 jobs wait\n")
-    assert done.out == "> first\n> > > third\n> \n"
+    assert (done.status, done.err) == (0, f"{GREETING}error QUEUE_FULL: 2000 jobs wait\n")
+    assert done.out == "> first\n> > third\n> \n"
+
+
+@pytest.mark.parametrize("leave", [b"\n", b"/bye\n"])
+async def test_a_conversation_is_left(
+    nats_server: str, worker: ScriptedWorker, terminal: tuple[int, int], leave: bytes
+) -> None:
+    """By an empty line or /bye as well."""
+    await worker.register(datetime.now(UTC).isoformat())
+    keys, keyboard = terminal
+    process = await launch([*GOLEK, "chat", "tiny"], nats_server, keyboard)
+    os.write(keys, leave)
+    assert await Running(process).end() == Done(0, "> ", GREETING)
+
+
+async def test_interrupting_an_answer_returns_to_the_prompt(
+    nats_server: str, worker: ScriptedWorker, terminal: tuple[int, int]
+) -> None:
+    """Ctrl-C cancels the job that writes; what was said in that turn is forgotten."""
+    await worker.register(datetime.now(UTC).isoformat())
+    keys, keyboard = terminal
+    process = await launch([*GOLEK, "chat", "tiny"], nats_server, keyboard)
+    os.write(keys, b"one\n")
+    job = await worker.next(patience=10)
+    await job.chunk(1, 0, "Hel")
+    process.send_signal(2)
+    assert await worker.next_cancel() == job.job_id
+    os.write(keys, b"two\n")
+    job = await worker.next(patience=10)
+    assert [turn.content for turn in job.request.messages or []] == ["two"]
+    await job.final("second")
+    os.write(keys, b"\x04")
+    done = await Running(process).end()
+    assert (done.status, done.err) == (0, GREETING)
+    assert done.out.endswith("\n> second\n> \n")
+
+
+async def test_a_conversation_with_nobody_does_not_begin(nats_server: str, terminal: tuple[int, int]) -> None:
+    """A model that nobody knows, or no server, is told before a person types."""
+    _, keyboard = terminal
+    done = await Running(await launch([*GOLEK, "chat", "nothing"], nats_server, keyboard)).end()
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith("error MODEL_NOT_FOUND: No model 'nothing' is known")
+    done = await Running(await launch([*GOLEK, "chat", "tiny"], "nats://127.0.0.1:1", keyboard)).end()
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith("error BUS_UNAVAILABLE")
+
+
+async def test_a_cut_answer_is_marked(nats_server: str, worker: ScriptedWorker) -> None:
+    """Beside the text, so that nobody takes half an answer for a whole one."""
+    running = await start(GOLEK, nats_server, "chat", "tiny", "hi")
+    job = await worker.next(patience=10)
+    reply = InferenceReply(job.request.req_id, "Hel", 1, 5, "length", 1, 1, "tiny", 7)
+    await job.say(codec.encode(reply), {headers.FINAL: "1"})
+    await job.say(b"")
+    assert await running.end() == Done(0, "Hel\n", "[cut at 5 tokens]\n")
 
 
 async def test_errors_are_said_with_code_and_hint(nats_server: str, worker: ScriptedWorker) -> None:
@@ -343,6 +438,21 @@ async def test_errors_are_said_with_code_and_hint(nats_server: str, worker: Scri
     done = await run("nats://127.0.0.1:1", "models")
     assert done.status == 1
     assert done.err.startswith("error BUS_UNAVAILABLE: no NATS server answers at nats://127.0.0.1:1")
+    assert "`make nats` starts one on this machine" in done.err
+    assert "hint" not in done.err
+    done = await run("nats://golek.invalid:4222", "models")
+    assert "no NATS server answers at nats://golek.invalid:4222" in done.err
+    assert "make nats" not in done.err
+
+
+async def test_a_deadline_names_the_option_that_waits_longer(nats_server: str, mute: ScriptedWorker) -> None:
+    """Each command names its own."""
+    await mute.listen()
+    done = await run(nats_server, "chat", "tiny", "hi", "--deadline=300ms")
+    assert (done.status, done.err.splitlines()[1:]) == (1, ["hint: --deadline waits longer"])
+    await answer_with(mute, subjects.health("tiny"))
+    done = await run(nats_server, "health", "tiny", "--timeout=300ms")
+    assert (done.status, done.err.splitlines()[1:]) == (1, ["hint: --timeout waits longer"])
 
 
 async def test_interrupting_chat_cancels_the_job(nats_server: str, worker: ScriptedWorker) -> None:

@@ -253,9 +253,15 @@ async def test_an_unknown_model_is_an_error_at_once(golek: Golek, mute: Scripted
     with pytest.raises(ModelNotFoundError, match="did you mean qwen3-4b") as raised:
         await golek.ask("Qwen3-4", "hi")
     assert raised.value.details["did_you_mean"] == "qwen3-4b"
-    assert raised.value.details["available"] == ["nomic-embed-v1.5", "qwen3-4b"]
-    with pytest.raises(ModelNotFoundError, match=r"there is nomic-embed-v1\.5, qwen3-4b"):
+    assert raised.value.details["available"] == ["qwen3-4b"]
+    with pytest.raises(ModelNotFoundError, match=r"there is qwen3-4b$"):
         await golek.ask("zzz", "hi")
+    with pytest.raises(ModelNotFoundError, match=r"did you mean nomic-embed-v1\.5"):
+        await golek.ask("nomic-embed", "hi")
+    await mute.register(ago(0), "failed", name="qwen3-4b")
+    with pytest.raises(ModelNotFoundError, match="no other model is served at the moment") as raised:
+        await golek.ask("zzz", "hi")
+    assert raised.value.details["available"] == []
 
 
 @pytest.mark.parametrize("jetstream", [True, False])
@@ -282,8 +288,30 @@ async def test_a_model_not_seen_for_long_has_no_workers(golek: Golek, mute: Scri
     assert raised.value.type == "retriable"
 
 
+@pytest.mark.parametrize("state", ["draining", "offline", "failed"])
+async def test_a_model_whose_workers_left_has_none(golek: Golek, mute: ScriptedWorker, state: str) -> None:
+    """What said that it leaves is not waited for, as soon as 5 s are over."""
+    await mute.register(ago(6), state)  # type: ignore[arg-type]
+    with pytest.raises(NoWorkersError, match=rf"seen [67] s ago, {state}") as raised:
+        await golek.ask("tiny", "hi")
+    assert raised.value.details["state"] == state
+
+
 @pytest.mark.usefixtures("quick_resend")
-@pytest.mark.parametrize(("age", "state"), [(80, "online"), (800, "loading"), (800, "starting")])
+async def test_a_deadline_without_a_listener_says_so(golek: Golek, mute: ScriptedWorker) -> None:
+    """Nobody was late: nobody was there. Once a worker listens, it is the deadline again."""
+    await mute.register(ago(0), "loading")
+    with pytest.raises(NoWorkersError, match=r"no worker of tiny listened within 0\.3 s; one is expected back"):
+        await golek.ask("tiny", "hi", deadline=0.3)
+    asking = asyncio.create_task(golek.ask("tiny", "hi", deadline=1))
+    await asyncio.sleep(0.2)
+    await mute.listen()
+    with pytest.raises(DeadlineExceededError):
+        await asking
+
+
+@pytest.mark.usefixtures("quick_resend")
+@pytest.mark.parametrize(("age", "state"), [(80, "online"), (2, "draining"), (800, "loading"), (800, "starting")])
 async def test_a_request_waits_for_a_model_that_is_expected_back(
     golek: Golek, mute: ScriptedWorker, age: float, state: str
 ) -> None:

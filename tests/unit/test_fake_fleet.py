@@ -86,6 +86,14 @@ async def test_errors_are_those_of_a_fleet(model: str, kind: type[Exception]) ->
             await fleet.client().chat(model, "hi", stream=True).text()
 
 
+async def test_an_unknown_model_is_told_what_there_is() -> None:
+    """The models of the fleet count as served now."""
+    async with FakeFleet(ANSWERS) as fleet:
+        with pytest.raises(ModelNotFoundError) as raised:
+            await fleet.client().ask("qwen3-4c", "hi")
+        assert raised.value.details["available"] == sorted(ANSWERS)
+
+
 async def test_too_large_a_request_is_refused() -> None:
     """The size limit is that of a server with its default of 1 MiB."""
     async with FakeFleet(ANSWERS) as fleet:

@@ -53,3 +53,11 @@ def test_every_field_of_a_request_is_a_keyword() -> None:
     filled_in = {"input", "messages", "params", "stream", "deadline_ms"}
     fields = (set(Params.__struct_fields__) | set(InferenceRequest.__struct_fields__)) - filled_in
     assert set(Options.__annotations__) == fields
+
+
+@pytest.mark.parametrize(("configure", "seen"), [("", ""), ("logging.basicConfig()", "WARNING:golek.bus:lost\n")])
+def test_warnings_are_seen_where_logging_is_configured(configure: str, seen: str) -> None:
+    """A program that configures no logging keeps its standard error to itself."""
+    code = f"import logging, golek_client\n{configure}\nlogging.getLogger('golek.bus').warning('lost')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stderr == seen
