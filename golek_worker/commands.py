@@ -33,7 +33,10 @@ DEFAULT_DATA = Path("data")
 
 @worker.command("start")
 def worker_start(name: Name, replicas: Annotated[int, typer.Option(min=1, help="How many processes.")] = 1) -> None:
-    """Start a deployment and wait until it is online; the broker too when nobody listens."""
+    """Start a deployment and wait until it is online.
+
+    The broker is started too, when nobody listens where NATS_URL says and that is this machine.
+    """
     from golek_worker import lifecycle
 
     with _said_plainly():
@@ -44,7 +47,10 @@ def worker_start(name: Name, replicas: Annotated[int, typer.Option(min=1, help="
 def worker_stop(
     name: Annotated[str | None, typer.Argument(help="Without it: all workers, then the broker.")] = None,
 ) -> None:
-    """Stop a deployment: its jobs are finished first, for at most DRAIN_S seconds."""
+    """Stop a deployment, or everything.
+
+    Its jobs are finished first, for at most DRAIN_S seconds; the rest goes back to the queue.
+    """
     from golek_worker import lifecycle
 
     with _said_plainly():
@@ -61,7 +67,10 @@ def worker_list() -> None:
 
 @worker.command("check")
 def worker_check(name: Name) -> None:
-    """Everything that would keep a deployment from running, at once; exit code 1 when there is anything."""
+    """All that keeps a deployment from running.
+
+    Everything at once; exit code 1 when there is anything.
+    """
     from golek_worker import check, settings
 
     wrong = asyncio.run(check.problems(settings.env_file(name)))
@@ -134,7 +143,7 @@ def config(name: Name) -> None:
 
 @app.command("demo")
 def demo() -> None:
-    """Start the demo model, ask it something over NATS, and show all that happens."""
+    """Start golek-tiny, ask it something and show all that happens."""
     from golek_worker import demo as demonstration
 
     with _said_plainly():
