@@ -116,11 +116,12 @@ async def freeze(url: str, worker: WorkerProcess) -> float:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="golek-bench-") as folder, broker() as url:
-        killed = {}
+    """Each part has a broker of its own, so that no job of the one before is left in its queue."""
+    killed = {}
+    with tempfile.TemporaryDirectory(prefix="golek-bench-") as folder:
         for replicas in (1, 2):
             with ExitStack() as stack:
-                data = Path(folder) / f"{replicas}"
+                url, data = stack.enter_context(broker()), Path(folder) / f"{replicas}"
                 workers = [
                     stack.enter_context(WorkerProcess(url, data, MODEL, number + 1, **SETTINGS))
                     for number in range(replicas)
@@ -128,9 +129,10 @@ def main() -> None:
                 killed[replicas] = asyncio.run(kill_engines(url, workers))
             figure(BENCH, f"streams_broken_{replicas}", killed[replicas].broken, None, "streams", RUNS)
             figure(BENCH, f"failover_child_p50_{replicas}", median(killed[replicas].delays_s), None, "s", RUNS)
-        left = asyncio.run(kill_workers(url, Path(folder) / "killed"))
+        with broker() as url:
+            left = asyncio.run(kill_workers(url, Path(folder) / "killed"))
         figure(BENCH, "processes_left", left, None, "processes", RUNS)
-        with WorkerProcess(url, Path(folder) / "frozen", MODEL, STALL_S=STALL_S, **SETTINGS) as worker:
+        with broker() as url, WorkerProcess(url, Path(folder) / "frozen", MODEL, STALL_S=STALL_S, **SETTINGS) as worker:
             waited = asyncio.run(freeze(url, worker))
         promised = 2 * STALL_S + median(killed[1].delays_s) + killed[1].quiet_s
         figure(BENCH, "frozen_child_answer", waited, promised, "s", 1)
