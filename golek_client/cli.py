@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from golek_client import terminal
+from golek_client.transport import DEFAULT_URL
 
 EXAMPLES = """Talk to a Golek inference fleet.
 
@@ -38,7 +39,6 @@ Server = Annotated[
 ]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model; `golek models` lists them.")]
 OfModel = Annotated[str | None, typer.Option("--model", metavar="MODEL", help="Only jobs of this model.")]
-LOCAL = "nats://127.0.0.1:4222"
 
 
 @app.command()
@@ -47,7 +47,7 @@ def chat(
     message: Annotated[
         str | None, typer.Argument(metavar="[MESSAGE]", help="What to say; else standard input, or a conversation.")
     ] = None,
-    server: Server = LOCAL,
+    server: Server = DEFAULT_URL,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="Instructions before the conversation.")] = None,
     max_tokens: Annotated[int | None, typer.Option(metavar="N", help="Most tokens to write.")] = None,
     temperature: Annotated[float | None, typer.Option(metavar="X", help="0 picks the likeliest token.")] = None,
@@ -85,7 +85,7 @@ def chat(
 
 
 @app.command()
-def models(server: Server = LOCAL) -> None:
+def models(server: Server = DEFAULT_URL) -> None:
     """List the models that the fleet knows."""
     from golek_client.client import Golek
 
@@ -106,7 +106,7 @@ def models(server: Server = LOCAL) -> None:
 @app.command()
 def health(
     model: Model,
-    server: Server = LOCAL,
+    server: Server = DEFAULT_URL,
     timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait for an answer.")] = "2s",
 ) -> None:
     """Show how one replica of a model is. Exit status 0 when it is online, 1 when it is not."""
@@ -128,7 +128,7 @@ def health(
 
 
 @dlq.command("list")
-def dlq_list(model: OfModel = None, server: Server = LOCAL) -> None:
+def dlq_list(model: OfModel = None, server: Server = DEFAULT_URL) -> None:
     """List the dead letters, oldest first."""
     rows = [[job.job_id, job.model, job.at, str(job.crashes)] for job in terminal.dead_letters(server, model)]
     if not rows:
@@ -141,7 +141,7 @@ def dlq_list(model: OfModel = None, server: Server = LOCAL) -> None:
 def dlq_show(
     job_id: Annotated[str, typer.Argument(metavar="ID", help="Job id, or the beginning of one.")],
     model: OfModel = None,
-    server: Server = LOCAL,
+    server: Server = DEFAULT_URL,
 ) -> None:
     """Show one dead letter as JSON.
 
@@ -159,7 +159,7 @@ def dlq_show(
 def req(
     subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="Where to ask.")],
     body: Annotated[str | None, typer.Argument(metavar="[BODY]", help="The message; else standard input.")] = None,
-    server: Server = LOCAL,
+    server: Server = DEFAULT_URL,
     timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait for the first reply.")] = "5s",
     replies: Annotated[int, typer.Option(metavar="N", help="Replies to wait for; 0 waits until the timeout.")] = 1,
     wait_for_empty: Annotated[
@@ -206,7 +206,7 @@ def req(
 @app.command()
 def sub(
     subject: Annotated[list[str], typer.Argument(metavar="SUBJECT...", help="What to listen to; * and > match.")],
-    server: Server = LOCAL,
+    server: Server = DEFAULT_URL,
     count: Annotated[int, typer.Option(metavar="N", help="End after so many messages; 0 goes on.")] = 0,
     raw: Annotated[bool, typer.Option("--raw", "-r", help="Print nothing but the bodies.")] = False,
     headers_only: Annotated[bool, typer.Option("--headers-only", help="Leave the bodies out.")] = False,

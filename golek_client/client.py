@@ -21,7 +21,7 @@ from golek_client.line import Line
 from golek_client.options import Messages, Options, build
 from golek_client.stored import UNREADABLE
 from golek_client.stream import Stream
-from golek_client.transport import Transport
+from golek_client.transport import DEFAULT_URL, Transport
 from golek_wire import codec, headers, subjects
 from golek_wire.errors import BadRequestError, BusUnavailableError, DeadlineExceededError, InternalError, NoWorkersError
 from golek_wire.replies import InferenceReply
@@ -29,7 +29,6 @@ from golek_wire.signals import DeadLetter, Health, ModelRecord
 
 log = logging.getLogger("golek.client")
 
-DEFAULT_URL = "nats://127.0.0.1:4222"
 DEFAULT_DEADLINE_S = 120.0
 LONGEST_DEADLINE_S = 24 * 3600.0
 NAME = "golek-client"

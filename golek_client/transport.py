@@ -5,7 +5,10 @@ whatever satisfies `Transport` can carry a `Golek`.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+DEFAULT_URL: Final = "nats://127.0.0.1:4222"
+"""Where a fleet's broker listens unless NATS_URL says otherwise."""
 
 
 class Received(Protocol):

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from golek_client.cli import app
+from golek_client.transport import DEFAULT_URL
 
 __all__ = ["app"]
 
@@ -27,7 +28,6 @@ app.add_typer(broker, name="broker")
 Name = Annotated[str, typer.Argument(help="A deployment: envs/worker.<NAME>.env", show_default=False)]
 Url = Annotated[str, typer.Option(envvar="NATS_URL", help="Where the broker listens.")]
 Data = Annotated[Path, typer.Option(envvar="GOLEK_DATA", help="Where its store, log and pid file lie.")]
-DEFAULT_URL = "nats://127.0.0.1:4222"
 DEFAULT_DATA = Path("data")
 
 

@@ -139,7 +139,7 @@ class _Launched:
 
 def _launch(deployment: str, replica: int, loaded: Settings, module: str, say: Say) -> _Launched | None:
     """Start one replica; None when it is online already."""
-    data, log = loaded.data, loaded.data / "logs" / f"{deployment}-{replica}.log"
+    data, log = loaded.data, runfile.log_file(loaded.data, deployment, replica)
     known = runfile.read(data, deployment, replica)
     if known is not None and known.state == "failed":
         process.terminate(ProcessId(known.pid, known.created))

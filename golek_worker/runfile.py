@@ -42,6 +42,11 @@ def file(data: Path, deployment: str, replica: int) -> Path:
     return data / "run" / f"{deployment}-{replica}.json"
 
 
+def log_file(data: Path, deployment: str, replica: int) -> Path:
+    """Where a replica's own log lies."""
+    return data / "logs" / f"{deployment}-{replica}.log"
+
+
 def write(data: Path, state: RunState) -> None:
     """Replace the replica's file; readers see the old one or the new one, never a part."""
     process.write_atomically(file(data, state.deployment, state.replica), msgspec.json.encode(state))

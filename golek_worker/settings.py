@@ -14,6 +14,7 @@ import msgspec
 from dotenv.parser import parse_stream
 from msgspec import Meta, Struct
 
+from golek_client.transport import DEFAULT_URL
 from golek_wire import subjects
 from golek_wire.errors import BadRequestError
 
@@ -38,7 +39,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """`llamacpp` runs a GGUF file; `echo` repeats the prompt and needs no model."""
     model_path: str = ""
     """GGUF file, relative to the project's folder; default `data/models/<MODEL_NAME>/model.gguf`."""
-    nats_url: str = "nats://127.0.0.1:4222"
+    nats_url: str = DEFAULT_URL
     """The broker. On a loopback host it is started when nobody listens."""
     subject: str = ""
     """Request subject, instead of `inference.request.<MODEL_NAME>`."""
@@ -201,7 +202,7 @@ def _wrong_url(url: str) -> list[str]:
     from golek_client.connection import check_url, shown  # brings nats-py, which `golek --help` need not wait for
 
     if "://" not in url:
-        return [f"NATS_URL={url}: a URL like nats://127.0.0.1:4222"]
+        return [f"NATS_URL={url}: a URL like {DEFAULT_URL}"]
     try:
         check_url(url)
     except BadRequestError as error:

@@ -308,9 +308,9 @@ class Worker:
         self._log.event(level, code, message)
         getattr(log, level)(code, detail=message)
 
-    def _write_state(self, state: WorkerStatus, problem: str | None = None) -> None:
+    def _write_state(self, state: WorkerStatus) -> None:
         try:
-            write_state(self._settings, self._identity, state, problem)
+            write_state(self._settings, self._identity, state)
         except OSError as error:
             log.warning("state.unwritten", state=state, problem=str(error))
 
@@ -326,7 +326,7 @@ class Worker:
         self._stop.set()
 
 
-def write_state(chosen: Settings, identity: Identity, state: WorkerStatus, problem: str | None) -> None:
+def write_state(chosen: Settings, identity: Identity, state: WorkerStatus, problem: str | None = None) -> None:
     """Tell `make start` and `make list-workers` how far this replica is."""
     me = process.identify()
     runfile.write(
@@ -341,7 +341,7 @@ def write_state(chosen: Settings, identity: Identity, state: WorkerStatus, probl
             problem=problem,
             model_name=chosen.model_name,
             nats_url=chosen.nats_url,
-            log=str(chosen.data / "logs" / f"{identity.deployment}-{identity.replica}.log"),
+            log=str(runfile.log_file(chosen.data, identity.deployment, identity.replica)),
         ),
     )
 

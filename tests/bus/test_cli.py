@@ -348,13 +348,20 @@ def terminal() -> Iterator[tuple[int, int]]:
         os.close(end)
 
 
+async def converse(
+    nats_server: str, worker: ScriptedWorker, terminal: tuple[int, int]
+) -> tuple[int, asyncio.subprocess.Process]:
+    """`golek chat tiny` at the terminal, with a worker that serves tiny: where keys are typed, and the process."""
+    await worker.register(datetime.now(UTC).isoformat())
+    keys, keyboard = terminal
+    return keys, await launch([*GOLEK, "chat", "tiny"], nats_server, keyboard)
+
+
 async def test_chat_at_a_terminal_is_a_conversation(
     nats_server: str, worker: ScriptedWorker, terminal: tuple[int, int]
 ) -> None:
     """Each turn brings what was said before, an error ends a turn and not the conversation, and Ctrl-D ends it."""
-    await worker.register(datetime.now(UTC).isoformat())
-    keys, keyboard = terminal
-    process = await launch([*GOLEK, "chat", "tiny"], nats_server, keyboard)
+    keys, process = await converse(nats_server, worker, terminal)
     os.write(keys, b"one\n")
     await (await worker.next(patience=10)).final("first")
     os.write(keys, b"two\n")
@@ -374,9 +381,7 @@ async def test_a_conversation_is_left(
     nats_server: str, worker: ScriptedWorker, terminal: tuple[int, int], leave: bytes
 ) -> None:
     """By an empty line or /bye as well."""
-    await worker.register(datetime.now(UTC).isoformat())
-    keys, keyboard = terminal
-    process = await launch([*GOLEK, "chat", "tiny"], nats_server, keyboard)
+    keys, process = await converse(nats_server, worker, terminal)
     os.write(keys, leave)
     assert await Running(process).end() == Done(0, "> ", GREETING)
 
@@ -385,9 +390,7 @@ async def test_interrupting_an_answer_returns_to_the_prompt(
     nats_server: str, worker: ScriptedWorker, terminal: tuple[int, int]
 ) -> None:
     """Ctrl-C cancels the job that writes; what was said in that turn is forgotten."""
-    await worker.register(datetime.now(UTC).isoformat())
-    keys, keyboard = terminal
-    process = await launch([*GOLEK, "chat", "tiny"], nats_server, keyboard)
+    keys, process = await converse(nats_server, worker, terminal)
     os.write(keys, b"one\n")
     job = await worker.next(patience=10)
     await job.chunk(1, 0, "Hel")
