@@ -5,17 +5,18 @@ the field, the value's problem and the limit.
 """
 
 import re
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
 
 from golek_wire.errors import BadRequestError, ErrorReply, from_reply
 from golek_wire.replies import InferenceReply
-from golek_wire.requests import REQ_ID_LIMIT, ROLES, InferenceRequest
+from golek_wire.requests import REQ_ID_LIMIT, ROLES, EmbeddingRequest, EncodingFormat, InferenceRequest
 
 T = TypeVar("T")
 
 encode = msgspec.json.Encoder().encode
+_embedding_decoder = msgspec.json.Decoder(EmbeddingRequest)
 _request_decoder = msgspec.json.Decoder(InferenceRequest)
 _at_path = re.compile(r"(.*) - at `\$\.?(.*)`", re.DOTALL)
 
@@ -36,13 +37,21 @@ def decode_request(payload: bytes) -> InferenceRequest:
     """
     if not payload.strip():
         raise BadRequestError('The request is empty; send JSON such as {"input": "What is NATS?"}')
-    try:
-        request = _request_decoder.decode(payload)
-    except msgspec.ValidationError as error:
-        raise _named(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequestError(f"The request is not JSON: {error}") from None
+    request = _decoded(payload, _request_decoder)
     _check(request)
+    return request
+
+
+def decode_embedding(payload: bytes) -> EmbeddingRequest:
+    """The embedding request in `payload`. Raises BadRequestError naming what is wrong, as `decode_request` does."""
+    if not payload.strip():
+        raise BadRequestError('The request is empty; send JSON such as {"input": "What is NATS?"}')
+    request = _decoded(payload, _embedding_decoder)
+    _check_label(request.req_id)
+    for number, text in enumerate(request.inputs):
+        if not text:
+            param = "input" if isinstance(request.input, str) else f"input[{number}]"
+            raise BadRequestError(f"{param}: is empty; a text has at least one character", param=param)
     return request
 
 
@@ -68,6 +77,15 @@ def label_of(payload: bytes) -> tuple[str, bool]:
     return (label.req_id if _is_label(label.req_id) else ""), label.stream
 
 
+def _decoded(payload: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
+    try:
+        return decoder.decode(payload)
+    except msgspec.ValidationError as error:
+        raise _named(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequestError(f"The request is not JSON: {error}") from None
+
+
 class _Final(msgspec.Struct):
     error: Any = msgspec.UNSET
 
@@ -78,20 +96,14 @@ def _named(error: msgspec.ValidationError) -> BadRequestError:
     if match is None:
         return BadRequestError(f"The request is not an object of the expected form: {error}")
     problem, path = match.groups()
-    if problem.startswith("Invalid enum value"):  # the only choice in a request
-        problem += f"; one of {', '.join(ROLES)}"
+    if problem.startswith("Invalid enum value"):
+        problem += f"; one of {', '.join(get_args(EncodingFormat) if path == 'encoding_format' else ROLES)}"
     return BadRequestError(f"{path or 'request'}: {problem}", param=path or None)
 
 
 def _check(request: InferenceRequest) -> None:
     """The rules between fields, and those a type cannot say."""
-    if not _is_label(request.req_id):
-        shown = request.req_id[:32]
-        raise BadRequestError(
-            f"req_id: at most {REQ_ID_LIMIT} printable characters, no blanks around them; "
-            f"got {len(request.req_id)} ({shown!r}…)",
-            param="req_id",
-        )
+    _check_label(request.req_id)
     if (request.input is None) == (request.messages is None):
         both = "both are there" if request.messages is not None else "neither is there"
         raise BadRequestError(f"input: a request has either `input` or `messages`; {both}", param="input")
@@ -105,6 +117,15 @@ def _check(request: InferenceRequest) -> None:
         raise BadRequestError("tools: are offered by the chat template, which `raw` bypasses", param="tools")
     _check_turns(request)
     _check_tools(request)
+
+
+def _check_label(req_id: str) -> None:
+    if not _is_label(req_id):
+        raise BadRequestError(
+            f"req_id: at most {REQ_ID_LIMIT} printable characters, no blanks around them; "
+            f"got {len(req_id)} ({req_id[:32]!r}…)",
+            param="req_id",
+        )
 
 
 def _check_turns(request: InferenceRequest) -> None:

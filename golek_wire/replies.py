@@ -44,3 +44,33 @@ class Accepted(Struct, frozen=True):
     job_id: str
     seq: int
     """Sequence in the model's job stream; that of the first copy when this one was a duplicate."""
+
+
+class Embedding(Struct, frozen=True):
+    """One vector of an embedding reply."""
+
+    embedding: list[float] | str
+    """Numbers, or base64 of little-endian float32."""
+    index: int
+    """Which input it belongs to, from 0."""
+    object: Literal["embedding"] = "embedding"
+
+
+class EmbeddingUsage(Struct, frozen=True):
+    """What an embedding request cost."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingReply(Struct, frozen=True):
+    """The answer on `embedding.request.<model>`: OpenAI's list, with our label and times beside it."""
+
+    data: list[Embedding]
+    model: str
+    """Who answered."""
+    usage: EmbeddingUsage
+    req_id: str = ""
+    duration_ms: int = 0
+    ms: int = 0
+    object: Literal["list"] = "list"

@@ -10,11 +10,14 @@ from msgspec import Meta, Struct, field
 
 REQ_ID_LIMIT = 128
 STOP_LIMIT = 16
+INPUTS_LIMIT = 2048
+"""Texts of one embedding request, as in OpenAI's API."""
 TEXT_LIMIT = 4096
 
 Text = Annotated[str, Meta(max_length=TEXT_LIMIT)]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 2)]
+EncodingFormat = Literal["float", "base64"]
 Priority = Annotated[int, Meta(ge=1, le=3)]
 
 
@@ -91,3 +94,28 @@ class InferenceRequest(Struct, frozen=True, omit_defaults=True):
     """The answer is published to this subject as well."""
     session_id: str | None = None
     metadata: dict[str, Any] | None = None
+
+
+class EmbeddingRequest(Struct, frozen=True, omit_defaults=True):
+    """The payload of `embedding.request.<model>`, with the field names of OpenAI's embeddings API."""
+
+    input: str | Annotated[list[str], Meta(min_length=1, max_length=INPUTS_LIMIT)]
+    """One text, or several; each gets one vector."""
+    req_id: str = ""
+    """As in `InferenceRequest`."""
+    model: str | None = None
+    """Tolerated: the subject says who answers, the reply who did."""
+    encoding_format: EncodingFormat = "float"
+    """Vectors as lists of numbers, or as base64 of little-endian float32."""
+    dimensions: Annotated[int, Meta(ge=1)] | None = None
+    """Keep only the first so many numbers of each vector and make it a unit vector again (Matryoshka)."""
+    deadline_ms: Annotated[int, Meta(ge=1, le=24 * 3600 * 1000)] | None = None
+    priority: Priority | None = None
+    reply_to: str | None = None
+    """The answer is published to this subject as well."""
+    metadata: dict[str, Any] | None = None
+
+    @property
+    def inputs(self) -> list[str]:
+        """`input` as a list."""
+        return [self.input] if isinstance(self.input, str) else self.input

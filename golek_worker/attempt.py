@@ -27,7 +27,7 @@ from golek_wire.requests import InferenceRequest
 from golek_worker.bus.lease import Lease
 from golek_worker.bus.replies import ReplyStream
 from golek_worker.bus.strikes import Strikes
-from golek_worker.engine.base import Finished, Refused, Stopped
+from golek_worker.engine.base import Embedded, Finished, Refused, Stopped
 from golek_worker.engine.host import EngineDied, RunEnd
 from golek_worker.executor import Execution, Executor
 from golek_worker.job import deadline_error
@@ -221,6 +221,8 @@ class Attempt:
                     self.job.req_id, end.text, end.tokens_in, end.tokens_out, end.finish_reason, ms, ms,
                     self._tools.model, self.job.seed,
                 )  # fmt: skip
+            case Embedded():
+                raise InternalError("The engine made vectors where text was asked for")
             case Stopped():
                 self.tokens_in, self.tokens_out = end.tokens_in, end.tokens_out
                 raise self._stop_cause or InternalError("The engine stopped the request without being asked")

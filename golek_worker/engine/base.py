@@ -37,9 +37,19 @@ class EngineConfig(Struct, frozen=True):
     """Layers on a GPU where there is one; -1 is all."""
     step_min_ms: float = 0.0
     """Stretches each decode step to at least this long."""
+    kind: Literal["inference", "embedding"] = "inference"
+    """`inference` writes text (`Submit`), `embedding` turns texts into vectors (`Embed`)."""
 
 
 # -- commands: parent to child ---------------------------------------------------------------------------------
+
+
+Output = Literal["text", "special", "harmony"]
+"""`text`: control tokens write nothing. `special`: they write their names, such as `<|start|>`.
+
+`harmony`: only what the model says in its final channel (OpenAI's harmony format); deltas and stop strings are of that
+text alone.
+"""
 
 
 class Submit(Struct, frozen=True, tag="submit"):
@@ -52,6 +62,15 @@ class Submit(Struct, frozen=True, tag="submit"):
     seed: int
     stream: bool = False
     """Send `Tokens` while writing; else only `Finished`."""
+    output: Output = "text"
+    """How tokens become text."""
+
+
+class Embed(Struct, frozen=True, tag="embed"):
+    """Turn texts into vectors. Ends with `Embedded`, `Stopped` or `Refused`."""
+
+    job_id: str
+    inputs: list[str]
 
 
 class Cancel(Struct, frozen=True, tag="cancel"):
@@ -64,7 +83,7 @@ class Exit(Struct, frozen=True, tag="exit"):
     """Leave the step loop and end the process with status 0."""
 
 
-EngineCommand = Submit | Cancel | Exit
+EngineCommand = Submit | Embed | Cancel | Exit
 
 
 # -- events: child to parent -----------------------------------------------------------------------------------
@@ -123,6 +142,15 @@ class Finished(Struct, frozen=True, tag="finished"):
     tokens_out: int
 
 
+class Embedded(Struct, frozen=True, tag="embedded"):
+    """The vectors of an `Embed`, in the order of its inputs."""
+
+    job_id: str
+    vectors: list[list[float]]
+    """Unit vectors, all of the same width; numbers rounded to 8 decimals."""
+    tokens_in: int
+
+
 class Stopped(Struct, frozen=True, tag="stopped"):
     """A sequence ended by `Cancel`."""
 
@@ -146,9 +174,9 @@ class LoadFailed(Struct, frozen=True, tag="load_failed"):
     message: str
 
 
-EngineEvent = Phase | Ready | Step | Tokens | Finished | Stopped | Refused | LoadFailed
+EngineEvent = Phase | Ready | Step | Tokens | Finished | Embedded | Stopped | Refused | LoadFailed
 
-SequenceEnd = Finished | Stopped | Refused
+SequenceEnd = Finished | Embedded | Stopped | Refused
 
 
 class Engine(Protocol):
@@ -165,10 +193,11 @@ class Engine(Protocol):
         """Sequences admitted and not ended."""
         ...
 
-    def submit(self, command: Submit) -> None:
+    def submit(self, command: Submit | Embed) -> None:
         """Admit a sequence. The parent never has more than `slots` admitted.
 
-        Raises InferenceServiceError when the request cannot run (bad grammar, prompt too long, …).
+        Raises InferenceServiceError when the request cannot run (bad grammar, prompt too long, not of this engine's
+        kind, …).
         """
         ...
 

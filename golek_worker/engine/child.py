@@ -31,6 +31,7 @@ from golek_wire.errors import InferenceServiceError
 from golek_worker.engine import engine_factory
 from golek_worker.engine.base import (
     Cancel,
+    Embed,
     Engine,
     EngineCommand,
     EngineConfig,
@@ -164,7 +165,7 @@ class StepLoop:
         answers: list[EngineEvent] = []
         for command in self._commands.feed(data):
             match command:
-                case Submit():
+                case Submit() | Embed():
                     try:
                         self._engine.submit(command)
                     except InferenceServiceError as error:

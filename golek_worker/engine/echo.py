@@ -20,9 +20,10 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 
+from golek_wire.errors import BadRequestError
 from golek_wire.replies import FinishReason
 from golek_wire.signals import ModelInfo
-from golek_worker.engine.base import EngineConfig, Finished, Ready, SequenceEnd, Stopped, Submit
+from golek_worker.engine.base import Embed, EngineConfig, Finished, Ready, SequenceEnd, Stopped, Submit
 from golek_worker.engine.budget import token_limit
 from golek_worker.engine.text import TextWriter
 
@@ -54,8 +55,10 @@ class EchoEngine:
         """Sequences admitted and not ended."""
         return len(self._sequences)
 
-    def submit(self, command: Submit) -> None:
-        """Admit a sequence. Raises ContextBudgetExceededError."""
+    def submit(self, command: Submit | Embed) -> None:
+        """Admit a sequence. Raises ContextBudgetExceededError, BadRequestError for an `Embed`."""
+        if isinstance(command, Embed):
+            raise BadRequestError("The echo engine writes text; it makes no vectors")
         at_once = 1 if command.stream or self._paced else _AT_ONCE
         self._sequences[command.job_id] = _Sequence(command, self.ready.ctx_size, at_once)
 

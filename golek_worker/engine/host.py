@@ -19,6 +19,8 @@ from msgspec import Struct
 
 from golek_worker.engine.base import (
     Cancel,
+    Embed,
+    Embedded,
     EngineConfig,
     EngineEvent,
     Exit,
@@ -129,7 +131,7 @@ class EngineHost:
         """True while leases may be renewed: the loop turned within the stall limit."""
         return self.progress_age_s < self.stall_limit_s
 
-    def submit(self, command: Submit) -> Run:
+    def submit(self, command: Submit | Embed) -> Run:
         """Start a sequence; its events come from the run."""
         run = Run()
         if self._transport is None or not self.serving:
@@ -265,7 +267,7 @@ class EngineHost:
                 for job_id, text in event.deltas:
                     if (run := runs.get(job_id)) is not None:
                         run.put(text)
-            elif isinstance(event, Finished | Stopped | Refused):
+            elif isinstance(event, Finished | Embedded | Stopped | Refused):
                 if (ended := runs.pop(event.job_id, None)) is not None:
                     ended.put(event)
             else:

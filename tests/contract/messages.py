@@ -47,6 +47,17 @@ MESSAGES: dict[str, Any] = {
         session_id="s1",
         metadata={"user": "u1"},
     ),
+    "embedding-request": requests.EmbeddingRequest(
+        ["Hello world", "Machine learning"], "e1", "nomic-embed-v1.5", "base64", 2, 5000, reply_to="embed.reply.test"
+    ),
+    "embedding-reply": replies.EmbeddingReply(
+        [replies.Embedding([0.6, -0.8], 0), replies.Embedding("mpkZP83MTL8=", 1)],
+        "nomic-embed-v1.5",
+        replies.EmbeddingUsage(4, 4),
+        "e1",
+        12,
+        12,
+    ),
     "request-chat": requests.InferenceRequest(
         req_id="r2",
         messages=[

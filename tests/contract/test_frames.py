@@ -23,6 +23,7 @@ FRAMES: dict[str, Any] = {
     "submit-full": base.Submit(
         "job2", "hällo", Params(max_tokens=5, temperature=0.0, stop=["\n"], grammar='root ::= "x"'), 8, stream=True
     ),
+    "embed": base.Embed("job3", ["hello", "wörld"]),
     "cancel": base.Cancel("job1"),
     "exit": base.Exit(),
     "phase": base.Phase("loading", 1024, 4096),
@@ -39,6 +40,7 @@ FRAMES: dict[str, Any] = {
     "step": base.Step(12, 3, 2.5, 1),
     "tokens": base.Tokens(13, [("job1", "Hel"), ("job2", "lo 🌍")]),
     "finished": base.Finished("job1", "Hello", "stop", 3, 2),
+    "embedded": base.Embedded("job3", [[0.6, -0.8], [1.0, 0.0]], 5),
     "stopped": base.Stopped("job1", 3, 1),
     "refused": base.refusal("job1", ContextBudgetExceededError(600, 512)),
     "load-failed": base.LoadFailed("model.gguf: no such file"),

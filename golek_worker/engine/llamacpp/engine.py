@@ -17,9 +17,10 @@ from time import monotonic
 import msgspec
 import psutil
 
-from golek_wire.errors import InvalidGrammarError, ModelBusyError
+from golek_wire.errors import BadRequestError, InvalidGrammarError, ModelBusyError
 from golek_wire.replies import FinishReason
 from golek_worker.engine.base import (
+    Embed,
     EngineConfig,
     EngineLoadError,
     Finished,
@@ -81,12 +82,14 @@ class LlamaCppEngine:
         """Sequences admitted and not ended."""
         return len(self._sequences)
 
-    def submit(self, command: Submit) -> None:
+    def submit(self, command: Submit | Embed) -> None:
         """Admit a sequence.
 
-        Raises ContextBudgetExceededError, UnknownGrammarError, InvalidGrammarError, BadRequestError (empty prompt),
-        ModelBusyError (no slot is free).
+        Raises ContextBudgetExceededError, UnknownGrammarError, InvalidGrammarError, ModelBusyError (no slot is free),
+        BadRequestError (empty prompt, an `Embed`).
         """
+        if isinstance(command, Embed):
+            raise BadRequestError("This model writes text; it makes no vectors")
         if not self._idle:
             raise ModelBusyError(f"All {self.ready.slots} slots are taken")
         prompt = self._model.tokenize(command.prompt)
