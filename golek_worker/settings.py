@@ -48,13 +48,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     golek_offline: bool = False
     """Download nothing: a missing model is an error."""
     model_format: Literal["template", "gguf", "harmony", "raw"] = "template"
-    """How a conversation becomes a prompt: `template` by PROMPT_TEMPLATE or else as `gguf`, by the file's chat template."""
+    """How a conversation becomes a prompt: `template` by PROMPT_TEMPLATE or else as `gguf`, by the file's template."""
     prompt_template: str = ""
     """Turn markers as JSON; default `prompt_template.json` beside the model's file."""
     harmony_reasoning_level: Literal["low", "medium", "high"] = "medium"
     """With MODEL_FORMAT=harmony: how long the model thinks."""
     harmony_extract_final: bool = True
-    """With MODEL_FORMAT=harmony: answer with the final channel alone; false passes on all channels with their markers."""
+    """With MODEL_FORMAT=harmony: answer with the final channel alone; false passes on all channels."""
     harmony_model_identity: str = "ChatGPT, a large language model trained by OpenAI"
     """With MODEL_FORMAT=harmony: who the model is told to be."""
     harmony_knowledge_cutoff: str = "2024-06"

