@@ -1,7 +1,6 @@
 """What do `nats-chat` and `nats-embed` do?
 
-Two small programs with single-dash options, for those who know them by these names: `golek chat` and `golek embed` do the
-same and more.
+Two small programs with single-dash options. `golek chat` and `golek embed` do the same and more.
 """
 
 import sys
