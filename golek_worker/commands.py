@@ -69,11 +69,14 @@ def worker_list() -> None:
 def worker_check(name: Name) -> None:
     """All that keeps a deployment from running.
 
-    Everything at once; exit code 1 when there is anything.
+    Everything at once; exit code 1 when there is anything. Settings without effect are only noted.
     """
     from golek_worker import check, settings
 
-    wrong = asyncio.run(check.problems(settings.env_file(name)))
+    file = settings.env_file(name)
+    wrong = asyncio.run(check.problems(file))
+    if file.is_file():
+        typer.echo("".join(f"note: {remark}\n" for remark in settings.remarks(file)), nl=False, err=True)
     typer.echo("\n".join(wrong) or "ok", err=bool(wrong))
     raise typer.Exit(1 if wrong else 0)
 
@@ -84,13 +87,21 @@ def worker_logs(
     limit: Annotated[int, typer.Option("-n", min=1, help="How many rows.")] = 20,
     worker_id: Annotated[str | None, typer.Option("--worker-id", help="Only this replica's.")] = None,
     events: Annotated[bool, typer.Option("--events", help="Events instead of requests.")] = False,
+    boot: Annotated[bool, typer.Option("--boot", help="The worker's own log instead.")] = False,
+    engine: Annotated[bool, typer.Option("--engine", help="What its engine says instead.")] = False,
 ) -> None:
     """The newest rows of the request log, oldest first."""
     from golek_worker import settings
     from golek_worker.store import reading
 
     with _said_plainly():
-        log = settings.load(settings.env_file(name)).log_file
+        loaded = settings.load(settings.env_file(name))
+        if boot or engine:
+            from golek_worker import listing
+
+            typer.echo(listing.log_lines(name, loaded, worker_id, limit, engine=engine))
+            return
+        log = loaded.log_file
         read = reading.event_lines if events else reading.request_lines
         typer.echo("\n".join(read(log, limit, worker_id)) or f"{log}: no rows yet")
 
@@ -130,15 +141,27 @@ def broker_config(url: Url = DEFAULT_URL, data: Data = DEFAULT_DATA) -> None:
 
 
 @app.command("config")
-def config(name: Name) -> None:
+def config(
+    name: Annotated[str | None, typer.Argument(help="Without it: what .env and the environment say to all.")] = None,
+    changed: Annotated[bool, typer.Option("--changed", help="Only what is not the default.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
     """Every setting of a deployment and where it comes from."""
-    from golek_worker import check, settings
+    import msgspec
+
+    from golek_worker import explain, listing, settings
 
     with _said_plainly():
-        known = check.explain(settings.env_file(name))
-        width = max(len(one.key) for one in known)
-        for one in known:
-            typer.echo(f"{one.key:<{width}}  {one.value or '(empty)'}  ({one.source})")
+        rows = explain.deployment(settings.env_file(name)) if name else explain.shared()
+        rows = [row for row in rows if row.changed or not changed]
+        known = [] if name else listing.deployments()
+        if as_json:
+            answer = {"settings": rows} if name else {"settings": rows, "deployments": known}
+            typer.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2))
+            return
+        typer.echo("\n".join(explain.lines(rows)) or "nothing is set for all deployments, neither here nor in .env")
+        if not name:
+            typer.echo("\n" + listing.table(known))
 
 
 @app.command("demo")

@@ -7,7 +7,6 @@ says that it is online and shows what happens meanwhile.
 import asyncio
 import contextlib
 import fcntl
-import os
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from golek_client.connection import shown
-from golek_worker import check, process, runfile, settings
+from golek_worker import check, logfiles, process, runfile, settings
 from golek_worker.bus import embedded
 from golek_worker.process import ProcessId
 from golek_worker.runfile import RunState
@@ -118,10 +117,10 @@ def stop_brokers(*, envs: Path = ENVS, say: Say = print) -> None:
 class _Launched:
     """A replica that is on its way: started by us, or by somebody before."""
 
-    def __init__(self, state: RunState, log: Path, log_begin: int, child: "subprocess.Popen[bytes] | None") -> None:
+    def __init__(self, state: RunState, child: "subprocess.Popen[bytes] | None") -> None:
         self.deployment, self.replica = state.deployment, state.replica
         self.name = f"{state.deployment}-{state.replica}"
-        self.log, self.log_begin = log, log_begin
+        self.log = Path(state.log)
         self.id = ProcessId(state.pid, state.created)
         self.child = child
         self.shown: str | None = None
@@ -139,17 +138,17 @@ class _Launched:
 
 def _launch(deployment: str, replica: int, loaded: Settings, module: str, say: Say) -> _Launched | None:
     """Start one replica; None when it is online already."""
-    data, log = loaded.data, runfile.log_file(loaded.data, deployment, replica)
+    data = loaded.data
     known = runfile.read(data, deployment, replica)
     if known is not None and known.state == "failed":
         process.terminate(ProcessId(known.pid, known.created))
         process.wait_or_kill(ProcessId(known.pid, known.created), KILL_AFTER_DRAIN_S)
     elif known is not None and runfile.alive(known):
         say(f"{deployment}-{replica} runs already ({known.state}, pid {known.pid})")
-        return None if known.state == "online" else _Launched(known, log, process.size_of(log), None)
+        return None if known.state == "online" else _Launched(known, None)
     runfile.remove(data, deployment, replica)
-    log_begin = process.size_of(log)
-    command = [sys.executable, "-m", module, deployment, "--replica", str(replica)]
+    log = logfiles.create(logfiles.boot_folder(data), "boot")
+    command = [sys.executable, "-m", module, deployment, "--replica", str(replica), "--log", str(log)]
     child = process.spawn(command, log)
     born = process.identify(child.pid)
     state = RunState(
@@ -163,7 +162,7 @@ def _launch(deployment: str, replica: int, loaded: Settings, module: str, say: S
         log=str(log),
     )
     runfile.write_first(data, state)
-    return _Launched(state, log, log_begin, child)
+    return _Launched(state, child)
 
 
 async def _wait_online(launched: list[_Launched], data: Path, say: Say) -> list[str]:
@@ -199,7 +198,7 @@ def _failure(one: _Launched, state: RunState | None, ended: bool) -> str:
     """Why a replica is not online: its own word, and the end of its log."""
     problem = state.problem if state is not None else None
     said = problem or (f"ended{one.exit_code()} before it was online" if ended else "failed")
-    tail = process.last_lines(one.log, 15, one.log_begin)
+    tail = process.last_lines(one.log, 15)
     lines = "\n".join(f"  | {line}" for line in tail.splitlines())
     return f"{one.name} did not start: {said}" + (
         f"\nthe end of {one.log}:\n{lines}" if lines else f" (log: {one.log})"
@@ -234,8 +233,8 @@ def _drain_s(deployment: str, envs: Path) -> float:
 
 
 def _data_folders(envs: Path) -> list[Path]:
-    """GOLEK_DATA of the environment or its default, and that of every deployment that can be read."""
-    folders = {Path(os.environ.get("GOLEK_DATA", "").strip() or Settings(model_name="any").data)}
+    """GOLEK_DATA as environment, `.env` or default say, and that of every deployment that can be read."""
+    folders = {Path(settings.shared("GOLEK_DATA", project=envs.parent) or Settings(model_name="any").data)}
     for file in envs.glob("worker.*.env"):
         with contextlib.suppress(settings.SettingsError):
             folders.add(settings.load(file).data)

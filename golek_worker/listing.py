@@ -1,12 +1,14 @@
 """Which deployments are there, and what runs of each?"""
 
+import re
 from pathlib import Path
 
 from msgspec import Struct
 
-from golek_worker import runfile, settings
+from golek_worker import logfiles, process, runfile, settings
 from golek_worker.lifecycle import ENVS
 from golek_worker.runfile import RunState
+from golek_worker.settings import Settings
 
 COLUMNS = ("NAME", "MODEL", "ENGINE", "RUNNING", "SUBJECT")
 
@@ -38,6 +40,18 @@ def table(rows: list[Deployment]) -> str:
     widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     return "\n".join([*lines, *(f"{row.name}: {row.problem}" for row in rows if row.problem)])
+
+
+def log_lines(name: str, loaded: Settings, worker_id: str | None, limit: int, *, engine: bool) -> str:
+    """The path of the newest log that a replica of the deployment wrote, or its engine's, and the last lines of it."""
+    folder = logfiles.boot_folder(loaded.data)
+    if engine:
+        folder = logfiles.engine_folder(loaded.data, loaded.worker_type or name)
+    ids = re.escape(worker_id) if worker_id else rf"{re.escape(runfile.worker_id(name, 1)[:-1])}\d+"
+    path = logfiles.newest_of(folder, re.compile(ids))
+    if path is None:
+        return f"{folder}: no log of {worker_id or name} yet"
+    return f"{path}\n{process.last_lines(path, limit)}"
 
 
 def _deployment(name: str, file: Path) -> Deployment:

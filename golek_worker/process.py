@@ -4,6 +4,7 @@ A process is named by pid and the moment it began, so that a later process with 
 """
 
 import contextlib
+import fcntl
 import os
 import subprocess
 import tempfile
@@ -40,9 +41,13 @@ def is_running(known: ProcessId) -> bool:
 
 
 def spawn(command: Sequence[str | Path], log: Path) -> "subprocess.Popen[bytes]":
-    """Start `command` in its own session, so that Ctrl-C here does not reach it; its output is appended to `log`."""
+    """Start `command` in its own session, so that Ctrl-C here does not reach it; its output is appended to `log`.
+
+    While it runs, `log` has a shared lock: by that others see that it is in use.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
+        fcntl.flock(output, fcntl.LOCK_SH)
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
 
 

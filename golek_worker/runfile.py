@@ -30,6 +30,8 @@ class RunState(Struct, frozen=True, kw_only=True):
     nats_url: str = ""
     log: str = ""
     """The replica's own log."""
+    engine_log: str = ""
+    """What its engine writes to stderr."""
 
 
 def worker_id(deployment: str, replica: int) -> str:
@@ -40,11 +42,6 @@ def worker_id(deployment: str, replica: int) -> str:
 def file(data: Path, deployment: str, replica: int) -> Path:
     """Where a replica's state lies."""
     return data / "run" / f"{deployment}-{replica}.json"
-
-
-def log_file(data: Path, deployment: str, replica: int) -> Path:
-    """Where a replica's own log lies."""
-    return data / "logs" / f"{deployment}-{replica}.log"
 
 
 def write(data: Path, state: RunState) -> None:

@@ -1,22 +1,24 @@
 """Which settings does a worker have, and what do they mean?
 
 The only reader of the environment. `envs/worker.example.env` is the manual of these keys; a test holds it equal to
-this file. All mistakes are reported at once.
+this file. All mistakes are reported at once. `sources` says which value counts, `names` which aliases there are.
 """
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
-from dotenv.parser import parse_stream
 from msgspec import Meta, Struct
 
 from golek_client.transport import DEFAULT_URL
 from golek_wire import subjects
 from golek_wire.errors import BadRequestError
+from golek_worker import names, sources
+from golek_worker.names import Planned
+from golek_worker.sources import ENVIRONMENT, Found, Given
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0.001, le=86400)]
@@ -38,7 +40,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     engine: Literal["llamacpp", "echo"] = "llamacpp"
     """`llamacpp` runs a GGUF file; `echo` repeats the prompt and needs no model."""
     model_path: str = ""
-    """GGUF file, relative to the project's folder; default `data/models/<MODEL_NAME>/model.gguf`."""
+    """GGUF file; a path below `data/` lies in GOLEK_DATA. Default `data/models/<MODEL_NAME>/model.gguf`."""
     inference_models_dir: str = ""
     """Folder with a folder per model, `<MODEL_NAME>/*.gguf`; looked at when MODEL_PATH is not given."""
     model_source: str = ""
@@ -66,7 +68,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     worker_concurrency: Annotated[int, Meta(ge=1, le=256)] = 4
     """Slots: sequences decoded together by one replica."""
     http_addr: str = ""
-    """Address of the worker's HTTP interface, `:PORT` for 127.0.0.1. Accepted and checked; no HTTP is served yet."""
+    """Address of the worker's HTTP interface; without a host 127.0.0.1. Accepted and checked; no HTTP is served yet."""
     model_threads: Annotated[int, Meta(ge=0)] = 0
     """CPU threads of a decode step; 0 is one per physical core, fewer for a small model."""
     ctx_size: Annotated[int, Meta(ge=0)] = 0
@@ -98,7 +100,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     worker_type: str = ""
     """The engine's log lies in `<GOLEK_DATA>/logs/llama-<WORKER_TYPE>/`; default the deployment's name."""
     golek_data: str = "data"
-    """Where models, logs and run files lie."""
+    """Where models, logs, run files and the broker's store lie: the folder that `data/` in paths stands for."""
 
     @property
     def token(self) -> str:
@@ -111,7 +113,11 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def model_file(self) -> Path:
-        return Path(self.model_path) if self.model_path else self.data / "models" / self.model_name / "model.gguf"
+        return (
+            Path(self.model_path)
+            if self.model_path
+            else shipped(f"data/models/{self.model_name}/model.gguf", self.data)
+        )
 
     @property
     def log_file(self) -> Path:
@@ -126,6 +132,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 KEYS: dict[str, str] = {name.upper(): name for name in Settings.__struct_fields__}
+KNOWN: tuple[str, ...] = (*KEYS, *names.OWN_NAME, *names.PLANNED)
+"""Every key that may stand in an env file."""
 
 
 def env_file(name: str, folder: Path = Path("envs")) -> Path:
@@ -134,7 +142,7 @@ def env_file(name: str, folder: Path = Path("envs")) -> Path:
 
 
 def load(file: Path, environment: Mapping[str, str] = os.environ) -> Settings:
-    """Settings from `file`; a variable of the same name in `environment` wins.
+    """Settings from `environment`, `file` and the `.env` beside its folder; `sources` says which value wins.
 
     Raises SettingsError with all mistakes: unreadable file, unknown keys, wrong values.
     """
@@ -151,55 +159,119 @@ def read(file: Path, environment: Mapping[str, str] = os.environ) -> tuple[Setti
     """
     if not file.is_file():
         return None, [f"{file.absolute()}: no such file; `make list-workers` shows what there is"]
-    written, mistakes = read_file(file)
-    values = written | {key: environment[key] for key in KEYS if key in environment}
-    mistakes += [_unknown(key, file) for key in written if key not in KEYS]
-    converted = _convert(values, mistakes)
+    found = sources.find(file.parent.parent, environment, file, KNOWN)
+    mistakes = list(found.mistakes)
+    mistakes += [sources.unknown(key, file, KNOWN) for key in sources.read_file(file)[0] if key not in KNOWN]
+    converted = _convert(found, Settings, mistakes, quiet=str(file))
+    _convert(found, Planned, mistakes, quiet=str(file))
     if "model_name" not in converted:
         return None, [*mistakes, "MODEL_NAME: missing; the name clients ask for, e.g. MODEL_NAME=golek-tiny"]
-    loaded = Settings(**converted)
+    loaded = _in_place(Settings(**converted))
     return loaded, mistakes + _contradictions(loaded)
 
 
-def read_file(file: Path) -> tuple[dict[str, str], list[str]]:
-    """What the lines of an env file assign, and the lines that assign nothing."""
-    written: dict[str, str] = {}
-    mistakes = []
-    with file.open(encoding="utf-8", errors="replace") as lines:
-        for binding in parse_stream(lines):
-            if binding.error or (binding.key is not None and binding.value is None):
-                text = binding.original.string.strip()
-                mistakes.append(f"{file}:{binding.original.line}: not KEY=VALUE: {text[:60]!r}")
-            elif binding.key is not None and binding.value is not None:
-                written[binding.key] = binding.value
-    return written, mistakes
+def remarks(file: Path, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """What whoever wrote the settings should know though a worker runs with them; a sentence each.
+
+    Keys that have no effect yet and differ from their default, and keys of `.env` that look mistyped.
+    """
+    found = sources.find(file.parent.parent, environment, file, KNOWN)
+    return found.remarks + [
+        f"{key}={hidden(found.of(key)[0].value)} has no effect yet: it waits for {names.capability(key)}"
+        for key in without_effect(found)
+    ]
 
 
-def _unknown(key: str, file: Path) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(key, KEYS, n=1)
-    hint = f"; did you mean {near[0]}?" if near else "; envs/worker.example.env lists all keys"
-    return f"{key}: unknown key in {file}{hint}"
+def without_effect(found: Found) -> list[str]:
+    """The planned keys that are set to something else than their default."""
+    given, default = _convert(found, Planned, [], quiet=""), Planned()
+    return [name.upper() for name, value in given.items() if value != getattr(default, name)]
 
 
-def _convert(values: Mapping[str, str], mistakes: list[str]) -> dict[str, Any]:
-    """Each value in its type; what does not convert goes to `mistakes`. An empty value is the default."""
-    hints = get_type_hints(Settings, include_extras=True)
+def shared(key: str, environment: Mapping[str, str] = os.environ, project: Path = Path()) -> str | None:
+    """The value of `key` for what belongs to no deployment, from `environment` and `.env`; None when none is given."""
+    given = sources.find(project, environment, None, KNOWN).of(key)
+    return given[0].value if given else None
+
+
+def in_data(path: str, data: Path) -> Path:
+    """`path`, where a leading folder `data` stands for GOLEK_DATA."""
+    parts = Path(path).parts
+    return data.joinpath(*parts[1:]) if parts[:1] == ("data",) else Path(path)
+
+
+def shipped(path: str, data: Path) -> Path:
+    """`in_data`, or `path` as it stands when only there is something: models that ship lie in the project's folder."""
+    moved = in_data(path, data)
+    return Path(path) if not moved.exists() and Path(path).exists() else moved
+
+
+def _in_place(loaded: Settings) -> Settings:
+    """The settings with their paths below GOLEK_DATA; what the worker writes is never looked for elsewhere."""
+    rules: dict[str, Callable[[str, Path], Path]] = {
+        "model_path": shipped,
+        "inference_models_dir": shipped,
+        "prompt_template": shipped,
+        "db_path": in_data,
+    }
+    given = {name: (rule, getattr(loaded, name)) for name, rule in rules.items()}
+    moved = {name: str(rule(path, loaded.data)) for name, (rule, path) in given.items() if path}
+    return msgspec.structs.replace(loaded, **moved)
+
+
+def _convert(found: Found, kind: type[Struct], mistakes: list[str], quiet: str) -> dict[str, Any]:
+    """The values that count, each in its type; what does not convert goes to `mistakes`.
+
+    A mistake says where it stands unless that is `quiet`.
+    """
     converted: dict[str, Any] = {}
-    for key, text in values.items():
-        if key not in KEYS or text.strip() == "":
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        key = name.upper()
+        given = found.of(key)
+        if not given:
             continue
         try:
-            converted[KEYS[key]] = msgspec.convert(text.strip(), hints[KEYS[key]], strict=False)
-        except msgspec.ValidationError as error:
-            choices = get_args(hints[KEYS[key]]) if get_origin(hints[KEYS[key]]) is Literal else ()
-            mistakes.append(f"{key}={text}: {_choice(choices) if choices else error}")
+            converted[name] = _value(given[0].value, hint)
+        except msgspec.MsgspecError as error:
+            mistakes.append(_mistake(key, given[0], hint, str(error), quiet))
     return converted
 
 
-def _choice(choices: tuple[str, ...]) -> str:
-    return f"one of {', '.join(choices)}"
+_WORDS = {"yes": True, "on": True, "no": False, "off": False}
+
+
+def _value(text: str, hint: Any) -> Any:
+    """`text` in the type `hint`: case does not matter for a word, an object is JSON. Raises msgspec.MsgspecError."""
+    if get_origin(hint) is dict:
+        return msgspec.json.decode(text, type=hint)
+    if hint is bool:
+        return _WORDS[text.lower()] if text.lower() in _WORDS else msgspec.convert(text, bool, strict=False)
+    return msgspec.convert(text.lower() if get_origin(hint) is Literal else text, hint, strict=False)
+
+
+def _mistake(key: str, given: Given, hint: Any, why: str, quiet: str) -> str:
+    """The sentence about a wrong value: what there is to choose from, or what was expected."""
+    if get_origin(hint) is Literal:
+        why = f"one of {', '.join(str(choice) for choice in get_args(hint))}"
+        if given.value.lower() in names.NOT_YET_VALUES.get(key, ()):
+            why = f"planned, but not there yet; {why}"
+    elif hint is bool:
+        why = "one of true, false, yes, no, on, off, 1, 0"
+    where = "" if given.source == quiet else f" (in {_place(given.source)})"
+    return f"{given.name}={hidden(given.value)}: {why}{where}"
+
+
+def _place(source: str) -> str:
+    return "the environment" if source == ENVIRONMENT else source
+
+
+def hidden(value: str) -> str:
+    """`value` as it may be shown: a URL without user, password or token."""
+    if "://" not in value:
+        return value
+    from golek_client.connection import shown  # brings nats-py, which `golek --help` need not wait for
+
+    return shown(value)
 
 
 def _contradictions(settings: Settings) -> list[str]:
@@ -216,7 +288,7 @@ def _contradictions(settings: Settings) -> list[str]:
         mistakes.append(f"SUBJECT={settings.subject}: a subject below inference.request. without wildcards")
     mistakes += _wrong_url(settings.nats_url)
     if settings.http_addr and not _is_address(settings.http_addr):
-        mistakes.append(f"HTTP_ADDR={settings.http_addr}: host:port or :port with a port from 1 to 65535, e.g. :5770")
+        mistakes.append(f"HTTP_ADDR={settings.http_addr}: host:port, :port or port, from 1 to 65535, e.g. :5770")
     return mistakes
 
 
@@ -224,7 +296,7 @@ def _wrong_url(url: str) -> list[str]:
     from golek_client.connection import check_url, shown  # brings nats-py, which `golek --help` need not wait for
 
     if "://" not in url:
-        return [f"NATS_URL={url}: a URL like {DEFAULT_URL}"]
+        return [f"NATS_URL={shown(url)}: a URL like {DEFAULT_URL}"]
     try:
         check_url(url)
     except BadRequestError as error:
@@ -233,5 +305,5 @@ def _wrong_url(url: str) -> list[str]:
 
 
 def _is_address(text: str) -> bool:
-    match = re.fullmatch(r"[^\s:/]*:(\d{1,5})", text)
+    match = re.fullmatch(r"(?:(?:[^\s:/\[\]]*|\[[0-9A-Fa-f:.]+\]):)?(\d{1,5})", text)
     return match is not None and 1 <= int(match[1]) <= 65535

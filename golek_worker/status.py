@@ -30,6 +30,10 @@ class Identity(Struct, frozen=True):
     worker_id: str
     incarnation: str = uuid.uuid4().hex[:12]
     started_at: float = time.time()
+    log: str = ""
+    """Where its own log lies."""
+    engine_log: str = ""
+    """Where what its engine writes to stderr lies."""
 
 
 class Status:

@@ -1,6 +1,6 @@
 """What is a worker, from start to stop?
 
-    python -m golek_worker.worker NAME [--replica N]
+    python -m golek_worker.worker NAME [--replica N] [--log FILE]
 
 `Worker.run` opens everything in order and closes it in reverse. A side task that dies stops the worker: one that serves
 without a heartbeat would be worse than none.
@@ -11,15 +11,17 @@ import asyncio
 import contextlib
 import gc
 import hashlib
+import io
 import os
 import random
 import signal
 import sys
 import time
 from collections.abc import Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import msgspec
 import nats.errors
@@ -31,7 +33,7 @@ from golek_client.connection import connect, flush, publish, shown
 from golek_wire import codec, subjects
 from golek_wire.errors import InferenceServiceError
 from golek_wire.signals import DeadLetter, WorkerStatus
-from golek_worker import process, runfile, settings
+from golek_worker import logfiles, process, runfile, settings
 from golek_worker.admission import gate
 from golek_worker.attempt import Tools
 from golek_worker.bus import endpoints, streams
@@ -45,6 +47,7 @@ from golek_worker.engine.base import EngineConfig
 from golek_worker.engine.host import EngineHost
 from golek_worker.executor import LocalExecutor
 from golek_worker.job import Job
+from golek_worker.logfiles import EngineLog
 from golek_worker.registry.artifacts import fingerprint
 from golek_worker.room import Room
 from golek_worker.serving import Serving
@@ -67,9 +70,10 @@ START_ERRORS = (*BUS_ERRORS, streams.MismatchError, StoreError, RuntimeError)
 class Worker:
     """One replica of one deployment."""
 
-    def __init__(self, chosen: Settings, identity: Identity) -> None:
+    def __init__(self, chosen: Settings, identity: Identity, remarks: list[str]) -> None:
         self._settings = chosen
         self._identity = identity
+        self._remarks = remarks
         self._stop = asyncio.Event()
         self._closed = asyncio.Event()
         self._close_reason = ""
@@ -92,6 +96,11 @@ class Worker:
         )
         stack.push_async_callback(self._log.close)
         self._event("startup", f"{self._identity.worker_id} starts, pid {os.getpid()}")
+        for remark in self._remarks:
+            self._event("settings.remark", remark, level="warning")
+        self._engine_log = EngineLog(Path(self._identity.engine_log))
+        stack.callback(self._engine_log.close)
+        self._engine_log.write(f"worker_id={self._identity.worker_id} engine={chosen.engine}")
         self._client = await connect(
             chosen.nats_url, self._identity.worker_id, on_reconnect=self._reconnected, on_closed=self._closed_for_good
         )
@@ -113,7 +122,7 @@ class Worker:
         self._pending = 0
         self._engine_changed = asyncio.Event()
         self._ingress = Ingress(self._client, token, chosen.request_subjects, self._check)
-        self._host = EngineHost(self._engine_config(), chosen.stall_s, self._engine_changed.set)
+        self._host = EngineHost(self._engine_config(), chosen.stall_s, self._engine_changed.set, self._engine_log.write)
         self._keeper = LeaseKeeper(lambda: self._host.is_alive)
         tools = Tools(
             client=self._client,
@@ -341,7 +350,8 @@ def write_state(chosen: Settings, identity: Identity, state: WorkerStatus, probl
             problem=problem,
             model_name=chosen.model_name,
             nats_url=chosen.nats_url,
-            log=str(runfile.log_file(chosen.data, identity.deployment, identity.replica)),
+            log=identity.log,
+            engine_log=identity.engine_log,
         ),
     )
 
@@ -372,26 +382,47 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="golek_worker.worker", description="Run one replica in the foreground.")
     parser.add_argument("name", help="deployment: envs/worker.NAME.env")
     parser.add_argument("--replica", type=int, default=1, help="its number, from 1")
+    parser.add_argument("--log", help="the file that stderr goes to; without it the worker makes one beside stderr")
     arguments = parser.parse_args()
-    identity = Identity(arguments.name, arguments.replica, runfile.worker_id(arguments.name, arguments.replica))
+    file = settings.env_file(arguments.name)
     try:
-        chosen = settings.load(settings.env_file(arguments.name))
+        chosen, remarks = settings.load(file), settings.remarks(file)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1
-    worker_logging.configure(chosen.golek_log_level, worker_id=identity.worker_id)
+    with ExitStack() as stack:
+        try:
+            identity = _identify(arguments, chosen, stack)
+        except OSError as error:
+            print(f"GOLEK_DATA={chosen.data}: no log can be written there: {error}", file=sys.stderr)
+            return 1
+        return _serve(chosen, identity, remarks)
+
+
+def _identify(arguments: argparse.Namespace, chosen: Settings, stack: ExitStack) -> Identity:
+    """Who this replica is and where it logs; logging is set up."""
+    name, replica = arguments.name, arguments.replica
+    streams: list[TextIO] = []
+    log_file = arguments.log
+    if not log_file:
+        log_file = logfiles.create(logfiles.boot_folder(chosen.data), "boot")
+        raw = stack.enter_context(logfiles.open_to_write(log_file))
+        streams.append(io.TextIOWrapper(raw, "utf-8", write_through=True))
+    engine_log = logfiles.create(logfiles.engine_folder(chosen.data, chosen.worker_type or name), "server")
+    worker_id = runfile.worker_id(name, replica)
+    worker_logging.configure(chosen.golek_log_level, *streams, worker_id=worker_id)
+    return Identity(name, replica, worker_id, log=str(log_file), engine_log=str(engine_log))
+
+
+def _serve(chosen: Settings, identity: Identity, remarks: list[str]) -> int:
     try:
-        uvloop.run(_run(chosen, identity))
+        uvloop.run(Worker(chosen, identity, remarks).run())
     except START_ERRORS as error:
         log.error("worker.failed", problem=str(error))  # noqa: TRY400 - a sentence, not a traceback
         write_state(chosen, identity, "failed", str(error))
         return 1
     runfile.remove(chosen.data, identity.deployment, identity.replica)
     return 0
-
-
-async def _run(chosen: Settings, identity: Identity) -> None:
-    await Worker(chosen, identity).run()
 
 
 if __name__ == "__main__":

@@ -9,10 +9,16 @@ from golek_worker import settings
 from tests.support.broker import NatsServer
 
 
+def pytest_configure() -> None:
+    """The workers that tests start read the project's `.env` as any worker does."""
+    if Path(".env").exists():
+        raise pytest.UsageError(".env would change what the tests see; move it away while they run")
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a developer exported would win over the env files that the tests use."""
-    for key in settings.KEYS:
+    for key in settings.KNOWN:
         monkeypatch.delenv(key, raising=False)
 
 

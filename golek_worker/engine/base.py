@@ -17,6 +17,8 @@ from golek_wire.requests import Params
 from golek_wire.signals import ModelInfo
 
 FRAME_LIMIT = 64 * 1024 * 1024
+ASIDE = "[info] "
+"""A line on the child's stderr that begins like this is for the engine's log file alone, not for a crash report."""
 _LENGTH = struct.Struct(">I")
 T = TypeVar("T")
 

@@ -18,6 +18,7 @@ import structlog
 from msgspec import Struct
 
 from golek_worker.engine.base import (
+    ASIDE,
     Cancel,
     Embed,
     Embedded,
@@ -93,13 +94,21 @@ class Run:
 class EngineHost:
     """One engine in one child, restarted when it dies.
 
-    `on_change` is called each time it begins or ceases to take sequences (ready, stall, crash).
+    `on_change` is called each time it begins or ceases to take sequences (ready, stall, crash), `on_stderr` with each
+    line that the child writes there.
     """
 
-    def __init__(self, config: EngineConfig, stall_s: float, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        stall_s: float,
+        on_change: Callable[[], None],
+        on_stderr: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._config = config
         self._stall_s = stall_s
         self._on_change = on_change
+        self._on_stderr = on_stderr
         self._runs: dict[str, Run] = {}
         self._process: Process | None = None
         self._transport: asyncio.Transport | None = None
@@ -217,6 +226,7 @@ class EngineHost:
         runs, self._runs = self._runs, {}
         if not self._closing:
             self.problem = self._load_failed or f"the engine ended with {_exit_text(code)}"
+            self._on_stderr(f"the engine ended with {_exit_text(code)}")
             log.warning(
                 "engine.died", exit=_exit_text(code), jobs=len(runs), last_line=self.stderr[-1] if self.stderr else ""
             )
@@ -239,7 +249,10 @@ class EngineHost:
 
     def _keep_line(self, line: bytes) -> None:
         text = line[:STDERR_LINE].decode(errors="replace").rstrip()
-        if text:
+        if not text:
+            return
+        self._on_stderr(text)
+        if not text.startswith(ASIDE):
             self.stderr.append(text)
             log.info("engine.stderr", line=text)
 

@@ -1,19 +1,19 @@
 """How does a worker log?
 
-JSON lines on stderr: one event a line, a stable dotted name, fields instead of prose. structlog writes them; what
-libraries log through the standard library arrives in the same form. Source of the recipe: structlog.org, "Rendering
-using structlog-based formatters within logging".
+JSON lines on stderr, and in further streams when there are any: one event a line, a stable dotted name, fields instead
+of prose. structlog writes them; what libraries log through the standard library arrives in the same form. Source of
+the recipe: structlog.org, "Rendering using structlog-based formatters within logging".
 """
 
 import logging
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
 
-def configure(level: str, **bound: Any) -> None:
-    """Log from `level` on; `bound` fields are in every line."""
+def configure(level: str, *streams: TextIO, **bound: Any) -> None:
+    """Log from `level` on, to stderr and `streams`; `bound` fields are in every line."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -27,17 +27,13 @@ def configure(level: str, **bound: Any) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
-        )
+    form = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()],
     )
     root = logging.getLogger()
-    root.handlers = [handler]
+    root.handlers = [logging.StreamHandler(stream) for stream in (sys.stderr, *streams)]
+    for handler in root.handlers:
+        handler.setFormatter(form)
     root.setLevel(level.upper())
     structlog.contextvars.bind_contextvars(**bound)

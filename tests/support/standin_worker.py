@@ -20,6 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("deployment")
     parser.add_argument("--replica", type=int, default=1)
+    parser.add_argument("--log", default="")
     arguments = parser.parse_args()
     behaviour = os.environ.get("STANDIN", "ok")
     if behaviour == "crash":
@@ -34,6 +35,7 @@ def main() -> None:
         replica=arguments.replica,
         pid=me.pid,
         created=me.created,
+        log=arguments.log,
     )
     runfile.write(data, state)
     runfile.write(data, msgspec.structs.replace(state, state="loading"))

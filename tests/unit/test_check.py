@@ -1,10 +1,10 @@
-"""`golek worker check` and `golek config`: everything that is wrong at once, and where each value comes from."""
+"""`golek worker check`: everything that is wrong at once."""
 
 from pathlib import Path
 
 import pytest
 
-from golek_worker import check, settings
+from golek_worker import check
 from golek_worker.bus import embedded
 from tests.support.ports import free_port
 
@@ -49,7 +49,7 @@ async def test_everything_wrong_is_told_at_once(tmp_path: Path, url: str, monkey
         f"MODEL_PATH={model}: not a GGUF file; it begins with b'PK",
         "GOLEK_DATA: ",
         "is a file",
-        "HTTP_ADDR=:99999: host:port or :port with a port from 1 to 65535",
+        "HTTP_ADDR=:99999: host:port, :port or port, from 1 to 65535",
         "nats-server is missing",
     ):
         assert said in text
@@ -75,14 +75,3 @@ async def test_wrong_settings_do_not_hide_the_rest(tmp_path: Path) -> None:
     file = deployment(tmp_path, MODEL_NAME="x", ENGINE="none", NATS_URL="none", GOLEK_DATA=str(tmp_path / "data"))
     keys = [line.partition("=")[0].partition(":")[0] for line in await check.problems(file, {})]
     assert keys == ["ENGINE", "NATS_URL", "GOLEK_DATA", "GOLEK_DATA"]
-
-
-def test_each_value_names_its_source(tmp_path: Path) -> None:
-    """Environment, file, or default."""
-    file = deployment(tmp_path, MODEL_NAME="x", ENGINE="echo", CTX_SIZE="")
-    sources = {one.key: (one.value, one.source) for one in check.explain(file, {"ENGINE": "llamacpp"})}
-    assert sources["MODEL_NAME"] == ("x", str(file))
-    assert sources["ENGINE"] == ("llamacpp", "environment")
-    assert sources["CTX_SIZE"] == ("0", "default")
-    assert sources["DRAIN_S"] == ("30.0", "default")
-    assert list(sources) == list(settings.KEYS)

@@ -106,11 +106,25 @@ def test_the_shipped_deployments_load(file: Path) -> None:
         ("DRAIN_S=0", "DRAIN_S=0: Expected `float` >= 0.001"),
         ("GOLEK_AUDIT_BODY=some", "GOLEK_AUDIT_BODY=some"),
         ("QUEUE_CAPACTY=3", "QUEUE_CAPACTY: unknown key in {file}; did you mean QUEUE_CAPACITY?"),
-        ("COLOUR=blue", "COLOUR: unknown key in {file}; envs/worker.example.env lists all keys"),
+        ("COLOUR=blue", "COLOUR: unknown key in {file}; envs/worker.example.env and .env.example list all keys"),
         ("MODEL_NAME=two words", "MODEL_NAME=two words: at most 128 of"),
         ("SUBJECT=models.x", "SUBJECT=models.x: a subject below inference.request."),
         ("NATS_URL=127.0.0.1:4222", "NATS_URL=127.0.0.1:4222: a URL like nats://127.0.0.1:4222"),
-        ("HTTP_ADDR=5770", "HTTP_ADDR=5770: host:port or :port with a port from 1 to 65535, e.g. :5770"),
+        ("HTTP_ADDR=5770:", "HTTP_ADDR=5770:: host:port, :port or port, from 1 to 65535, e.g. :5770"),
+        ("HTTP_ADDR=:99999", "HTTP_ADDR=:99999: host:port, :port or port"),
+        ("GOLEK_OFFLINE=maybe", "GOLEK_OFFLINE=maybe: one of true, false, yes, no, on, off, 1, 0"),
+        ("NATS_URL=ann:secret@host", "NATS_URL=host: a URL like"),
+        ("INFERENCE_BACKEND=vllm", "INFERENCE_BACKEND=vllm: planned, but not there yet; one of llamacpp, echo"),
+        ("NGL=-2", "NGL=-2: Expected `int` >= -1"),
+        ("INFERENCE_QUEUE_STRATEGY=lifo", "INFERENCE_QUEUE_STRATEGY=lifo: one of fifo, priority"),
+        ("INFERENCE_PRIORITY_LEVELS=5", "INFERENCE_PRIORITY_LEVELS=5: one of 3"),
+        ("INFERENCE_CONFIG=D16", "INFERENCE_CONFIG=D16: Expected `str` matching regex"),
+        ("INFERENCE_MODEL_ROLES={x", "INFERENCE_MODEL_ROLES={{x: JSON is malformed"),
+        ("GOLEK_NATS_IDENTITY=keys", "GOLEK_NATS_IDENTITY=keys: planned, but not there yet; one of open"),
+        (
+            "INFERENCE_QUEUE_STRATGY=fifo",
+            "INFERENCE_QUEUE_STRATGY: unknown key in {file}; did you mean INFERENCE_QUEUE",
+        ),
     ],
 )
 def test_a_mistake_names_key_value_and_what_is_right(tmp_path: Path, line: str, said: str) -> None:
@@ -152,7 +166,7 @@ def test_a_choice_names_all_there_are(tmp_path: Path) -> None:
     """A wrong word is answered with the right ones."""
     file = tmp_path / "worker.x.env"
     file.write_text("MODEL_NAME=x\nENGINE=vllm\n")
-    with pytest.raises(SettingsError, match="ENGINE=vllm: one of llamacpp, echo"):
+    with pytest.raises(SettingsError, match="ENGINE=vllm: planned, but not there yet; one of llamacpp, echo"):
         settings.load(file, {})
 
 

@@ -1,6 +1,7 @@
 """What does llama.cpp have to say?
 
-Its warnings and errors go to stderr, which the parent keeps. The last errors are also kept here, for our own messages.
+Its warnings and errors go to stderr, which the parent keeps; what it says of a load as well, marked so that only the
+engine's log file takes it. The last errors are also kept here, for our own messages.
 """
 
 import ctypes
@@ -9,12 +10,17 @@ from collections import deque
 
 import llama_cpp
 
+from golek_worker.engine.base import ASIDE
+
+_INFO = 2
 _WARN = 3
 _ERROR = 4
 _CONTINUED = 5
 
 _errors: deque[str] = deque(maxlen=4)
 _level = 0
+_line_is_open = False
+"""True after a piece of text that did not end its line."""
 
 
 def install() -> None:
@@ -31,12 +37,16 @@ def take_error() -> str:
 
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]  # a ctypes type
 def _callback(level: int, text: bytes, _user_data: ctypes.c_void_p) -> None:
-    global _level  # noqa: PLW0603 - a continued line has the level of the one before it
+    global _level, _line_is_open  # noqa: PLW0603 - a continued line has the level of the one before it
     if level != _CONTINUED:
         _level = level
-    if _level not in (_WARN, _ERROR):
+    if _level not in (_INFO, _WARN, _ERROR):
         return
     line = text.decode("utf-8", "replace")
-    sys.stderr.write(line)
+    if _line_is_open and level != _CONTINUED:
+        sys.stderr.write("\n")
+        _line_is_open = False
+    sys.stderr.write(line if _line_is_open or _level != _INFO else ASIDE + line)
+    _line_is_open = not line.endswith("\n")
     if _level == _ERROR and line.strip():
         _errors.append(line.rpartition(": ")[2].strip() if line.startswith("llama_model_load:") else line.strip())

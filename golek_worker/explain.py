@@ -1,0 +1,102 @@
+"""What would a deployment run with, and who said so?
+
+`golek config` prints this: each key with its value and source, what was overruled, and what has no effect yet.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from golek_worker import names, settings, sources
+from golek_worker.names import Planned
+from golek_worker.settings import Settings, hidden
+from golek_worker.sources import Found, Given
+
+DEFAULT = "default"
+
+
+class Setting(Struct, frozen=True):
+    """One key of a deployment."""
+
+    key: str
+    value: str
+    """As it may be shown: URLs without their secrets."""
+    source: str
+    """`default`, `environment`, or the file; before it the alias that was written, as `NGL in .env`."""
+    changed: bool
+    """True when the value is not the default."""
+    overruled: list[str]
+    """Other values somebody gave, which do not count."""
+    waits_for: str = ""
+    """The capability without which the key has no effect; empty when it has one."""
+
+
+def deployment(file: Path, environment: Mapping[str, str] = os.environ) -> list[Setting]:
+    """Every key of the deployment, those without effect last. Raises SettingsError."""
+    loaded = settings.load(file, environment)
+    found = sources.find(file.parent.parent, environment, file, settings.KNOWN)
+    rows = []
+    for key, name in settings.KEYS.items():
+        value, default = getattr(loaded, name), _default(Settings, name)
+        rows.append(_row(key, _text(value), found.of(key), changed=value != default))
+    return [*rows, *_planned(found)]
+
+
+def shared(environment: Mapping[str, str] = os.environ, project: Path = Path()) -> list[Setting]:
+    """What environment and `.env` say to all deployments: only the keys they give."""
+    found = sources.find(project, environment, None, settings.KNOWN)
+    given = {key: found.of(key) for key in settings.KEYS}
+    rows = [
+        _row(key, said[0].value, said, changed=said[0].value != _text(_default(Settings, settings.KEYS[key])))
+        for key, said in given.items()
+        if said
+    ]
+    return rows + [row for row in _planned(found) if row.source != DEFAULT]
+
+
+def lines(rows: list[Setting]) -> Iterator[str]:
+    """The rows as text in columns."""
+    width = max((len(row.key) for row in rows), default=0)
+    for row in rows:
+        notes = [row.source, *(f"overrules {other}" for other in row.overruled)]
+        if row.waits_for:
+            notes.append(f"no effect yet: waits for {row.waits_for}")
+        yield f"{row.key:<{width}}  {row.value or '(empty)'}  ({'; '.join(notes)})"
+
+
+def _planned(found: Found) -> Iterator[Setting]:
+    changed = settings.without_effect(found)
+    for key, name in names.PLANNED.items():
+        given = found.of(key)
+        value = given[0].value if given else _text(_default(Planned, name))
+        yield _row(key, value, given, changed=key in changed, waits_for=names.capability(key))
+
+
+def _row(key: str, value: str, given: list[Given], *, changed: bool, waits_for: str = "") -> Setting:
+    if not given:
+        return Setting(key, hidden(value), DEFAULT, changed, [], waits_for)
+    counts, *rest = given
+    source = counts.source if counts.name == key else f"{counts.name} in {counts.source}"
+    overruled = [f"{one.name}={hidden(one.value)} in {one.source}" for one in rest if one.value != counts.value]
+    return Setting(key, hidden(value), source, changed, overruled, waits_for)
+
+
+def _default(kind: type[Struct], name: str) -> Any:
+    """The default of a field; None for a field that has none."""
+    field = next(field for field in msgspec.structs.fields(kind) if field.name == name)
+    if field.default_factory is not msgspec.NODEFAULT:
+        return field.default_factory()
+    return None if field.default is msgspec.NODEFAULT else field.default
+
+
+def _text(value: Any) -> str:
+    """`value` as it would be written in an env file."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return msgspec.json.encode(value).decode()
+    return f"{value:.10g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,125 @@
+"""Which names does a setting answer to, and which keys wait for what they belong to?
+
+Data only. A setting's own name is that of its field in `Settings`; `ALIASES` holds the names that other products gave
+it, the strongest first. `Planned` holds the keys that are known and checked and have no effect yet.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+ALIASES: dict[str, tuple[str, ...]] = {
+    "WORKER_CONCURRENCY": (
+        "INFERENCE_MAX_CONCURRENT_PER_MODEL",
+        "INFERENCE_MAX_CONCURRENT_REQUESTS",
+        "MAX_CONCURRENT_REQUESTS",
+    ),
+    "GPU_LAYERS": ("INFERENCE_GPU_LAYERS", "NGL"),
+    "MODEL_PATH": ("LLM_MODEL",),
+    "ENGINE": ("INFERENCE_BACKEND",),
+    "GOLEK_LOG_LEVEL": ("INFERENCE_LOG_LEVEL",),
+}
+"""Other names of a setting. Its own name wins over them, an earlier one over a later one."""
+
+OWN_NAME: dict[str, str] = {alias: key for key, aliases in ALIASES.items() for alias in aliases}
+
+PREFIXES = ("GOLEK_", "HARMONY_", "INFERENCE_", "MODEL_", "WORKER_")
+"""An unknown key of `.env` is ours, and worth a word, when it begins like this; others may belong to other programs."""
+
+NOT_YET_VALUES: dict[str, tuple[str, ...]] = {
+    "ENGINE": ("anthropic", "gemini", "litert", "llama-server", "ollama", "openai", "tensorrt", "vllm"),
+    "GOLEK_NATS_IDENTITY": ("keys", "accounts"),
+}
+"""Values that have their place in the plan. A worker that ran without them would not be what was asked for, so each is
+an error."""
+
+Rounds = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+ModelRole = Literal["primary", "fast", "coder", "thinker", "longctx"]
+
+
+class Planned(Struct, frozen=True, kw_only=True):
+    """Keys that are known, checked, and without effect yet; in capitals, with the default they will have."""
+
+    inference_port: Annotated[int, Meta(ge=1, le=65535)] = 8000
+    """Port of the fleet's HTTP gateway."""
+    inference_host: str = "127.0.0.1"
+    """Address the gateway listens on."""
+    llm_gateway_inference_enabled: bool = False
+    """For a gateway in front of the fleet: whether it sends requests here."""
+    llm_gateway_inference_service_url: str = ""
+    """For a gateway in front of the fleet: where this fleet's gateway answers."""
+    golek_strict_openai: bool = False
+    """OpenAI's own error codes and finish reasons instead of the extended ones."""
+    inference_config: Annotated[str, Meta(pattern="^(S[1-8]|D([1-9]|1[0-5]|4v2)|T([1-9]|1[0-3])|Q[1-7]|P[1-6])$")] = ""
+    """Preset: which models are loaded, and how they work together."""
+    inference_preload_models: str = ""
+    """Models to load, instead of those of a preset."""
+    inference_model_roles: dict[str, list[ModelRole]] = field(default_factory=dict[str, list[ModelRole]])
+    """Which model takes which role."""
+    inference_orchestration_mode: Literal["single", "critique", "debate", "ensemble", "pipeline"] = "single"
+    """How several models answer together."""
+    inference_critique_max_rounds: Rounds = 2
+    """Mode critique: most rounds of critique and revision."""
+    inference_critique_threshold: Share = 0.8
+    """Mode critique: an answer this good is taken as it is."""
+    inference_debate_max_rounds: Rounds = 3
+    """Mode debate: most rounds until the models agree."""
+    inference_debate_reconcile_model: str = "primary"
+    """Mode debate: role or model that settles what they do not agree on."""
+    inference_ensemble_min_agreement: Share = 0.7
+    """Mode ensemble: below this agreement the answer is flagged."""
+    inference_ensemble_synthesis_model: str = "primary"
+    """Mode ensemble: role or model that makes one answer of all."""
+    inference_pipeline_stages: str = "draft,refine,validate"
+    """Mode pipeline: its stages in order."""
+    inference_reject_when_full: bool = True
+    """A full queue refuses with 429; false waits until the deadline."""
+    inference_queue_strategy: Literal["fifo", "priority"] = "fifo"
+    """Order in which waiting jobs are taken."""
+    inference_priority_enabled: bool = False
+    """Whether a request's priority counts."""
+    inference_priority_levels: Literal[3] = 3
+    """Number of priorities: 1 low, 2 normal, 3 high."""
+    inference_default_priority: Annotated[int, Meta(ge=1, le=3)] = 2
+    """Priority of a request that brings none."""
+    inference_auto_route_enabled: bool = False
+    """Whether a request that names no model is given one."""
+    inference_auto_route_strategy: Literal["least_busy", "round_robin", "capability_match"] = "least_busy"
+    """How that model is chosen."""
+    inference_auto_route_fallback: bool = True
+    """Whether another model may answer when the chosen one cannot."""
+    golek_nats_identity: Literal["open"] = "open"
+    """Who may ask over NATS; open is everybody who reaches the broker."""
+    otel_enabled: bool = False
+    """Traces by OpenTelemetry."""
+    otel_service_name: str = "inference-service"
+    """Name of the service in traces."""
+    otel_exporter_otlp_endpoint: str = ""
+    """Where traces are sent; giving one switches them on."""
+
+
+CAPABILITIES: dict[str, tuple[str, ...]] = {
+    "gateway": ("INFERENCE_PORT", "INFERENCE_HOST", "LLM_GATEWAY_", "GOLEK_STRICT_OPENAI"),
+    "presets": ("INFERENCE_CONFIG", "INFERENCE_PRELOAD_MODELS", "INFERENCE_MODEL_ROLES"),
+    "orchestration": (
+        "INFERENCE_ORCHESTRATION_MODE",
+        "INFERENCE_CRITIQUE_",
+        "INFERENCE_DEBATE_",
+        "INFERENCE_ENSEMBLE_",
+        "INFERENCE_PIPELINE_",
+    ),
+    "admission": ("INFERENCE_REJECT_WHEN_FULL",),
+    "priorities": ("INFERENCE_QUEUE_STRATEGY", "INFERENCE_PRIORITY_", "INFERENCE_DEFAULT_PRIORITY"),
+    "router": ("INFERENCE_AUTO_ROUTE_",),
+    "identity": ("GOLEK_NATS_IDENTITY",),
+    "tracing": ("OTEL_",),
+}
+"""What a key of `Planned` waits for, by how the key begins."""
+
+PLANNED: dict[str, str] = {name.upper(): name for name in Planned.__struct_fields__}
+
+
+def capability(key: str) -> str:
+    """What the planned `key` waits for."""
+    return next(name for name, beginnings in CAPABILITIES.items() if key.startswith(beginnings))
