@@ -25,10 +25,10 @@ class Entry(NamedTuple):
     default: str
 
 
-def example() -> dict[str, Entry]:
-    """The example file's blocks of three lines: meaning, values, default."""
+def example(file: Path = EXAMPLE) -> dict[str, Entry]:
+    """The blocks of an example file: meaning, values, default."""
     found = {}
-    for block in EXAMPLE.read_text().split("\n\n"):
+    for block in file.read_text().split("\n\n"):
         lines = block.strip().splitlines()
         if match := re.fullmatch(r"# ([A-Z][A-Z0-9_]*)=(.*)", lines[-1]):
             meaning, values = lines[0].removeprefix("# "), lines[1].removeprefix("# Values: ")
@@ -36,9 +36,9 @@ def example() -> dict[str, Entry]:
     return found
 
 
-def docstrings() -> dict[str, str]:
-    """The sentence under each field of Settings."""
-    (definition,) = ast.parse(inspect.getsource(Settings)).body
+def docstrings(kind: type[msgspec.Struct] = Settings) -> dict[str, str]:
+    """The sentence under each field."""
+    (definition,) = ast.parse(inspect.getsource(kind)).body
     assert isinstance(definition, ast.ClassDef)
     found = {}
     for field, text in zip(definition.body, definition.body[1:], strict=False):
@@ -174,3 +174,49 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A deployment that does not exist says how to find those that do."""
     with pytest.raises(SettingsError, match=r"worker.nope.env: no such file; `make list-workers`"):
         settings.load(settings.env_file("nope", tmp_path), {})
+
+
+PATHS = {"MODEL_PATH": "data/models/x/model.gguf", "DB_PATH": "./data/logs/x.sqlite"}
+PATHS |= {"PROMPT_TEMPLATE": "data/t.json", "INFERENCE_MODELS_DIR": "data/models"}
+
+
+def load_in(project: Path, monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
+    """The settings of a deployment whose paths begin with `data/`, in a project of its own."""
+    (project / "envs").mkdir()
+    file = project / "envs" / "worker.x.env"
+    file.write_text("MODEL_NAME=x\n" + "".join(f"{key}={path}\n" for key, path in PATHS.items()))
+    monkeypatch.chdir(project)
+    return settings.load(file.relative_to(project), environment)
+
+
+def test_paths_below_data_move_with_golek_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`data/` at the beginning of a path is GOLEK_DATA, wherever that is."""
+    loaded = load_in(tmp_path, monkeypatch, GOLEK_DATA="/srv/golek")
+    assert loaded.model_path == "/srv/golek/models/x/model.gguf"
+    assert loaded.db_path == "/srv/golek/logs/x.sqlite"
+    assert loaded.prompt_template == "/srv/golek/t.json"
+    assert loaded.inference_models_dir == "/srv/golek/models"
+
+
+def test_other_paths_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Absolute paths, and relative ones that do not begin with `data/`."""
+    paths = {"MODEL_PATH": "/models/data/x.gguf", "DB_PATH": "database/x.sqlite"}
+    loaded = load_in(tmp_path, monkeypatch, GOLEK_DATA="/srv/golek", **paths)
+    assert (loaded.model_path, loaded.db_path) == ("/models/data/x.gguf", "database/x.sqlite")
+
+
+def test_a_model_that_ships_is_found_in_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GOLEK_DATA's first, else the project's own; a log is never looked for there."""
+    data = tmp_path / "elsewhere"
+    for path in PATHS.values():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    own = load_in(tmp_path, monkeypatch, GOLEK_DATA=str(data))
+    assert own.model_path == "data/models/x/model.gguf"
+    assert own.db_path == str(data / "logs" / "x.sqlite")
+    assert Settings(model_name="x", golek_data=str(data)).model_file == Path("data/models/x/model.gguf")
+    (data / "models" / "x").mkdir(parents=True)
+    (data / "models" / "x" / "model.gguf").touch()
+    moved = settings.load(tmp_path / "envs" / "worker.x.env", {"GOLEK_DATA": str(data)})
+    assert moved.model_path == str(data / "models" / "x" / "model.gguf")
+    assert Settings(model_name="x", golek_data=str(data)).model_file == data / "models" / "x" / "model.gguf"

@@ -1,0 +1,66 @@
+"""`.env.example`: the manual of what all deployments share, equal to the code."""
+
+from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
+
+import pytest
+
+from golek_worker import names, settings, sources
+from golek_worker.names import Planned
+from golek_worker.settings import Settings
+from tests.unit.test_settings import docstrings, example
+
+EXAMPLE = Path(".env.example")
+ENTRIES = example(EXAMPLE)
+BLOCKS = Path(__file__).with_name("env_blocks").glob("*.env")
+
+
+def test_it_has_all_keys_of_all_blocks() -> None:
+    """Whoever comes with an env file of another product finds its keys here; every alias and planned key is among
+    them, and no other than known ones."""
+    of_blocks = {key for block in BLOCKS for key in sources.read_file(block)[0]}
+    assert of_blocks | set(names.OWN_NAME) | set(names.PLANNED) <= set(ENTRIES)
+    assert set(ENTRIES) <= set(settings.KNOWN)
+
+
+@pytest.mark.parametrize("key", list(ENTRIES))
+def test_it_says_what_the_code_says(key: str) -> None:
+    """Meaning, values and default of a setting as in the worker's manual; an alias names its setting, a planned key
+    what it waits for."""
+    entry, manual = ENTRIES[key], example()
+    if key in names.OWN_NAME:
+        own = names.OWN_NAME[key]
+        assert entry == (f"Another name of {own}.", f"as {own}", manual[own].default)
+    elif key in names.PLANNED:
+        hint = get_type_hints(Planned, include_extras=True)[names.PLANNED[key]]
+        assert entry.meaning == docstrings(Planned)[key]
+        assert f"# No effect yet: waits for {names.capability(key)}.\n# {key}=" in EXAMPLE.read_text()
+        if get_origin(hint) is Literal:
+            assert entry.values == ", ".join(str(choice) for choice in get_args(hint))
+        for meta in getattr(hint, "__metadata__", ()):
+            assert all(bound is None or f"{bound:g}" in entry.values for bound in (meta.ge, meta.le))
+    else:
+        assert entry == manual[key]
+
+
+def project(folder: Path, dotenv: str) -> Path:
+    """A deployment that gives nothing but its name, and `.env`."""
+    (folder / ".env").write_text(dotenv)
+    file = folder / "envs" / "worker.x.env"
+    file.parent.mkdir()
+    file.write_text("MODEL_NAME=golek-tiny\n")
+    return file
+
+
+def test_a_copy_changes_nothing(tmp_path: Path) -> None:
+    """Nothing in it is in effect before a line is uncommented."""
+    file = project(tmp_path, EXAMPLE.read_text())
+    assert sources.read_file(tmp_path / ".env") == ({}, [])
+    assert settings.load(file, {}) == Settings(model_name="golek-tiny")
+
+
+def test_uncommented_it_is_the_default(tmp_path: Path) -> None:
+    """Every default in it is that of the code, those of the planned keys as well."""
+    file = project(tmp_path, "".join(f"{key}={entry.default}\n" for key, entry in ENTRIES.items()))
+    assert settings.load(file, {}) == Settings(model_name="golek-tiny")
+    assert settings.remarks(file, {}) == []

@@ -1,0 +1,210 @@
+"""Env files of other products: each key is known, and it is clear which of several values counts."""
+
+from pathlib import Path
+
+import pytest
+
+from golek_worker import check, explain, names, settings
+from golek_worker.settings import Settings, SettingsError
+from tests.support.ports import free_port
+
+BLOCKS = sorted(Path(__file__).with_name("env_blocks").glob("*.env"))
+SERVICE = next(path for path in BLOCKS if path.name == "service.env").read_text()
+
+
+class Project:
+    """A folder with one deployment, `x`, that runs without a model."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "envs" / "worker.x.env"
+        self.file.parent.mkdir()
+
+    def load(self, text: str = "", dotenv: str | None = None, **environment: str) -> Settings:
+        self.write(text, dotenv)
+        return settings.load(self.file, environment)
+
+    def write(self, text: str = "", dotenv: str | None = None) -> None:
+        self.file.write_text(f"MODEL_NAME=x\n{text}\n")
+        if dotenv is not None:
+            (self.folder / ".env").write_text(f"{dotenv}\n")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda path: path.stem)
+def test_a_block_is_understood_unchanged(project: Project, block: Path) -> None:
+    """Comments, quotes and JSON included, in a worker's file as in .env."""
+    project.load(block.read_text())
+    project.load(dotenv=block.read_text())
+    assert not [line for line in settings.remarks(project.file, {}) if "unknown" in line]
+
+
+def test_what_the_service_block_says(project: Project) -> None:
+    """Aliases are in effect, values in their types."""
+    loaded = project.load(SERVICE)
+    assert (loaded.worker_concurrency, loaded.gpu_layers, loaded.engine) == (1, -1, "llamacpp")
+    assert (loaded.golek_log_level, loaded.inference_request_timeout) == ("info", 120.0)
+
+
+async def test_keys_without_effect_are_told_and_stop_nothing(project: Project) -> None:
+    """One sentence for each that is not its default, and the check finds nothing wrong."""
+    url, data = f"nats://127.0.0.1:{free_port()}", project.folder / "data"
+    project.write(f"ENGINE=echo\nNATS_URL={url}\nGOLEK_DATA={data}\n{SERVICE}")
+    assert await check.problems(project.file, {}) == []
+    remarks = settings.remarks(project.file, {})
+    assert [line.partition("=")[0] for line in remarks] == [
+        "INFERENCE_PORT",
+        "INFERENCE_HOST",
+        "INFERENCE_CONFIG",
+        "INFERENCE_MODEL_ROLES",
+        "INFERENCE_ORCHESTRATION_MODE",
+    ]
+    assert remarks[2] == "INFERENCE_CONFIG=D3 has no effect yet: it waits for presets"
+
+
+@pytest.mark.parametrize("value", ["0.70", "0.7", "7e-1"])
+def test_a_default_written_otherwise_is_the_default(project: Project, value: str) -> None:
+    """What counts is the value, not its spelling."""
+    project.write(f"INFERENCE_ENSEMBLE_MIN_AGREEMENT={value}")
+    assert settings.remarks(project.file, {}) == []
+
+
+SLOTS = ("WORKER_CONCURRENCY", *names.ALIASES["WORKER_CONCURRENCY"])
+
+
+@pytest.mark.parametrize("winner", range(len(SLOTS)))
+def test_the_first_name_given_wins(project: Project, winner: int) -> None:
+    """The setting's own name, then INFERENCE_*, then the bare name, in whatever order they are written."""
+    given = list(reversed(SLOTS[winner:]))
+    loaded = project.load("\n".join(f"{name}={SLOTS.index(name) + 10}" for name in given))
+    assert loaded.worker_concurrency == winner + 10
+
+
+def test_a_setting_s_own_name_wins_wherever_it_stands(project: Project) -> None:
+    """In .env it beats an alias in the environment."""
+    assert project.load("NGL=3", "GPU_LAYERS=1", INFERENCE_GPU_LAYERS="2").gpu_layers == 1
+    assert project.load("NGL=3", "", INFERENCE_GPU_LAYERS="2").gpu_layers == 2
+
+
+def test_environment_then_file_then_dotenv(project: Project) -> None:
+    """Under one name the nearest source counts."""
+    assert project.load("CTX_SIZE=2", "CTX_SIZE=3", CTX_SIZE="1").ctx_size == 1
+    assert project.load("CTX_SIZE=2").ctx_size == 2
+    assert project.load("").ctx_size == 3
+    assert project.load("", "").ctx_size == 0
+
+
+def test_an_empty_value_takes_back_what_later_sources_say(project: Project) -> None:
+    """It is as if the name stood nowhere; an alias may still speak."""
+    assert project.load("CTX_SIZE=2", CTX_SIZE="").ctx_size == 0
+    assert project.load("GPU_LAYERS=", "GPU_LAYERS=5").gpu_layers == -1
+    assert project.load("GPU_LAYERS=", "GPU_LAYERS=5\nNGL=7").gpu_layers == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("true", True), ("1", True), ("Yes", True), ("ON", True), ("no", False), ("off", False)]
+)
+def test_switches_take_the_usual_words(project: Project, text: str, value: bool) -> None:
+    """true, false, 1, 0, yes, no, on, off, in any case."""
+    assert project.load(f"GOLEK_OFFLINE={text}").golek_offline is value
+
+
+@pytest.mark.parametrize(
+    "line", ["HTTP_ADDR=5770", "HTTP_ADDR=:5770", "HTTP_ADDR=0.0.0.0:5770", "HTTP_ADDR=[::1]:5770"]
+)
+def test_addresses_with_and_without_a_host(project: Project, line: str) -> None:
+    """A bare port will do."""
+    assert project.load(line).http_addr
+
+
+def test_levels_in_capitals(project: Project) -> None:
+    """INFERENCE_LOG_LEVEL=WARNING is `warning`."""
+    assert project.load("INFERENCE_LOG_LEVEL=WARNING").golek_log_level == "warning"
+
+
+def test_a_mistake_names_the_alias_and_where_it_stands(project: Project) -> None:
+    """Who wrote NGL in .env reads NGL and .env."""
+    with pytest.raises(SettingsError) as caught:
+        project.load("", "NGL=many", INFERENCE_BACKEND="tensorrt")
+    said = caught.value.mistakes
+    assert said[0] == (
+        "INFERENCE_BACKEND=tensorrt: planned, but not there yet; one of llamacpp, echo (in the environment)"
+    )
+    assert said[1].startswith("NGL=many: Expected `int`")
+    assert said[1].endswith(f"(in {project.folder / '.env'})")
+
+
+def test_a_value_that_does_not_count_is_no_mistake(project: Project) -> None:
+    """Only what would be used is checked."""
+    assert project.load("ENGINE=echo\nINFERENCE_BACKEND=vllm").engine == "echo"
+
+
+def test_strangers_in_dotenv_are_left_alone(project: Project) -> None:
+    """A key of ours that is mistyped gets a word, one of another program none, and neither stops anything."""
+    project.load("", "POSTGRES_USER=ann\nINFERENCE_CONFG=D3\nexport EDITOR\n")
+    nothing, typo = settings.remarks(project.file, {})
+    assert "not KEY=VALUE: 'export EDITOR'" in nothing
+    assert typo == f"INFERENCE_CONFG: unknown key in {project.folder / '.env'}; did you mean INFERENCE_CONFIG?"
+
+
+def test_every_planned_key_waits_for_one_thing() -> None:
+    """No key is without a capability or in two."""
+    for key in names.PLANNED:
+        matching = [name for name, beginnings in names.CAPABILITIES.items() if key.startswith(beginnings)]
+        assert matching == [names.capability(key)], key
+
+
+def test_no_name_has_two_meanings() -> None:
+    """Settings, aliases and planned keys are apart."""
+    assert len(set(settings.KNOWN)) == len(settings.KNOWN)
+    assert set(names.ALIASES) <= set(settings.KEYS)
+
+
+def test_each_value_names_its_source(project: Project) -> None:
+    """Environment, file, .env, the alias, or default; what lost is named too."""
+    project.write("ENGINE=echo\nCTX_SIZE=\nMAX_CONCURRENT_REQUESTS=9\nINFERENCE_MAX_CONCURRENT_PER_MODEL=1", "NGL=3")
+    rows = explain.deployment(project.file, {"ENGINE": "llamacpp", "OTEL_ENABLED": "yes"})
+    said = {row.key: row for row in rows}
+    file, dotenv = str(project.file), str(project.folder / ".env")
+    assert list(said) == [*settings.KEYS, *names.PLANNED]
+    assert (said["MODEL_NAME"].value, said["MODEL_NAME"].source) == ("x", file)
+    assert (said["ENGINE"].value, said["ENGINE"].source) == ("llamacpp", "environment")
+    assert said["ENGINE"].overruled == [f"ENGINE=echo in {file}"]
+    assert (said["CTX_SIZE"].value, said["CTX_SIZE"].source, said["CTX_SIZE"].changed) == ("0", "default", False)
+    slots = said["WORKER_CONCURRENCY"]
+    assert (slots.value, slots.source) == ("1", f"INFERENCE_MAX_CONCURRENT_PER_MODEL in {file}")
+    assert slots.overruled == [f"MAX_CONCURRENT_REQUESTS=9 in {file}"]
+    assert said["GPU_LAYERS"].source == f"NGL in {dotenv}"
+    assert (said["OTEL_ENABLED"].changed, said["OTEL_ENABLED"].waits_for) == (True, "tracing")
+    assert [row.key for row in rows if row.changed] == [
+        "MODEL_NAME",
+        "WORKER_CONCURRENCY",
+        "GPU_LAYERS",
+        "OTEL_ENABLED",
+    ]
+
+
+def test_secrets_in_urls_are_not_shown(project: Project) -> None:
+    """Neither the value that counts nor the one that lost, nor in a remark."""
+    project.write("NATS_URL=nats://ann:hush1@one:4222", "OTEL_EXPORTER_OTLP_ENDPOINT=http://ann:secret2@two")
+    rows = explain.deployment(project.file, {"NATS_URL": "nats://ann:hush3@three:4222"})
+    text = "\n".join([*explain.lines(rows), *settings.remarks(project.file, {})])
+    assert "nats://three:4222  (environment; overrules NATS_URL=nats://one:4222 in" in text
+    assert "hush" not in text
+
+
+def test_what_is_said_to_all_deployments(project: Project) -> None:
+    """Without a deployment: only what environment and .env give."""
+    project.write("ENGINE=echo", "NATS_URL=nats://elsewhere:4222\nINFERENCE_CONFIG=D3\nPOSTGRES_USER=ann")
+    rows = explain.shared({"GOLEK_DATA": "data", "PATH": "/bin"}, project.folder)
+    assert [(row.key, row.changed) for row in rows] == [
+        ("NATS_URL", True),
+        ("GOLEK_DATA", False),
+        ("INFERENCE_CONFIG", True),
+    ]
+    assert settings.shared("NATS_URL", {}, project.folder) == "nats://elsewhere:4222"
+    assert settings.shared("DB_PATH", {}, project.folder) is None
