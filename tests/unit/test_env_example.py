@@ -1,5 +1,6 @@
 """`.env.example`: the manual of what all deployments share, equal to the code."""
 
+import re
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
@@ -64,3 +65,20 @@ def test_uncommented_it_is_the_default(tmp_path: Path) -> None:
     file = project(tmp_path, "".join(f"{key}={entry.default}\n" for key, entry in ENTRIES.items()))
     assert settings.load(file, {}) == Settings(model_name="golek-tiny")
     assert settings.remarks(file, {}) == []
+
+
+def test_the_documentation_names_them_all() -> None:
+    """Aliases stand there from the strongest to the weakest, planned keys with what they wait for."""
+    text = Path("docs/configuration.md").read_text()
+    for key, aliases in names.ALIASES.items():
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{key}`")]
+        assert row.endswith(f"| {', '.join(f'`{alias}`' for alias in aliases)} |")
+    capability, documented = "", {}
+    for line in text.partition("## Keys without effect yet")[2].partition("\n## ")[0].splitlines():
+        if line.startswith("|"):
+            _, first, keys, *_ = [cell.strip() for cell in line.split("|")]
+            capability = first or capability
+            documented |= dict.fromkeys(re.findall(r"`(\w+)`", keys), capability)
+    assert documented == {key: names.capability(key) for key in names.PLANNED}
+    for value in (value for values in names.NOT_YET_VALUES.values() for value in values):
+        assert f"`{value}`" in text
