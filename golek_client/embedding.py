@@ -15,6 +15,7 @@ from golek_wire.errors import BadRequestError, InternalError, PayloadTooLargeErr
 from golek_wire.replies import Embedding, EmbeddingReply, EmbeddingUsage
 from golek_wire.requests import INPUTS_LIMIT
 
+DECIMALS = 7
 Ask = Callable[[bytes], Awaitable[EmbeddingReply]]
 """Sends one request; raises what the fleet answers."""
 
@@ -133,6 +134,12 @@ def joined(replies: list[EmbeddingReply], *, floats: bool) -> EmbeddingReply:
     ms = sum(reply.ms for reply in replies)
     data = [Embedding(vector, index) for index, vector in enumerate(shown)]
     return EmbeddingReply(data, replies[0].model, EmbeddingUsage(prompt, total), replies[0].req_id, ms, ms)
+
+
+def as_json(reply: EmbeddingReply) -> str:
+    """`reply` as a person reads it: in one line, numbers with as many decimals as a float32 holds."""
+    data = [Embedding([round(number, DECIMALS) for number in item.numbers], item.index) for item in reply.data]
+    return codec.encode(msgspec.structs.replace(reply, data=data)).decode()
 
 
 def _json(text: str) -> bytes:
