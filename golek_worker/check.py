@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from golek_worker import settings
 from golek_worker.bus import embedded
+from golek_worker.prompt import turns
 from golek_worker.settings import Settings
 
 GGUF_MAGIC = b"GGUF"
@@ -48,6 +49,7 @@ async def problems(file: Path, environment: Mapping[str, str] = os.environ) -> l
     found = [*mistakes, *_folders(loaded)]
     if "ENGINE" not in unknown:
         found += _engine(loaded)
+    found += _prompt_template(loaded)
     if "NATS_URL" not in unknown:
         found += [line async for line in _broker(loaded)]
     return found
@@ -70,6 +72,13 @@ def _engine(loaded: Settings) -> Iterator[str]:
         return
     if magic != GGUF_MAGIC:
         yield f"MODEL_PATH={model}: not a GGUF file; it begins with {magic!r} instead of {GGUF_MAGIC!r}"
+
+
+def _prompt_template(loaded: Settings) -> Iterator[str]:
+    try:
+        turns.find(loaded.prompt_template, loaded.model_file if loaded.engine == "llamacpp" else None)
+    except turns.TurnMarkersError as error:
+        yield str(error)
 
 
 def _folders(loaded: Settings) -> Iterator[str]:

@@ -115,9 +115,10 @@ class Worker:
         self._ingress = Ingress(self._client, token, chosen.request_subjects, self._check)
         self._host = EngineHost(self._engine_config(), chosen.stall_s, self._engine_changed.set)
         self._keeper = LeaseKeeper(lambda: self._host.is_alive)
+        executor = LocalExecutor(self._host, chosen)
         tools = Tools(
             client=self._client,
-            executor=LocalExecutor(self._host),
+            executor=executor,
             strikes=strikes,
             room=Room(),
             bury=self._bury,
@@ -135,7 +136,15 @@ class Worker:
             self._serving.take,
             self._clock,
         )
-        self._status = Status(self._identity, chosen, self._host, self._serving, self._ingress, self._digest)
+        self._status = Status(
+            self._identity,
+            chosen,
+            self._host,
+            self._serving,
+            self._ingress,
+            self._digest,
+            lambda: executor.capabilities,
+        )
         self._heart = Heart(lambda: _best_effort(self._beat()))
 
     def _engine_config(self) -> EngineConfig:
