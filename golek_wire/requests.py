@@ -66,6 +66,8 @@ class Message(Struct, frozen=True, omit_defaults=True):
     name: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
     tool_call_id: str | None = None
+    reasoning_content: str | None = None
+    """What the assistant thought before it said this; formats that know thinking show it while a tool call is open."""
 
 
 class InferenceRequest(Struct, frozen=True, omit_defaults=True):

@@ -13,6 +13,7 @@ from golek_wire.subjects import Kind
 from golek_worker import names, settings
 from golek_worker.bus import embedded
 from golek_worker.gguf import GGUFError
+from golek_worker.prompt import turns
 from golek_worker.registry.artifacts import kind_of
 from golek_worker.settings import Settings
 
@@ -29,6 +30,7 @@ async def problems(file: Path, environment: Mapping[str, str] = os.environ) -> l
     found = [*mistakes, *_folders(loaded)]
     if "ENGINE" not in unknown:
         found += _engine(loaded)
+    found += _prompt_template(loaded)
     if "NATS_URL" not in unknown:
         found += [line async for line in _broker(loaded)]
     return found
@@ -63,6 +65,13 @@ def _family(loaded: Settings, kind: Kind) -> Iterator[str]:
     mistake = settings.wrong_family(loaded, kind)
     if mistake is not None:
         yield mistake
+
+
+def _prompt_template(loaded: Settings) -> Iterator[str]:
+    try:
+        turns.find(loaded.prompt_template, loaded.model_file if loaded.engine == "llamacpp" else None)
+    except turns.TurnMarkersError as error:
+        yield str(error)
 
 
 def _folders(loaded: Settings) -> Iterator[str]:

@@ -14,6 +14,9 @@ from golek_worker.engine.base import Embedded, Finished
 from golek_worker.engine.host import EngineDied, Run
 from golek_worker.job import Job
 
+CAPABILITIES = ("text-generation", "embeddings", "reasoning", "tool-calling", "grammar-constrained")
+"""In the order in which they are told."""
+
 
 class Answer(Struct, frozen=True):
     """The final message of a job that succeeded, and what the log keeps of it."""
@@ -62,6 +65,11 @@ class Executor(Protocol):
 
     @property
     def kind(self) -> Kind: ...
+
+    @property
+    def capabilities(self) -> list[str]:
+        """What model and prompt format can do together, of CAPABILITIES; nothing before the model is loaded."""
+        ...
 
     def read(self, job: Job, payload: bytes) -> Work:
         """What `payload` asks. Raises BadRequestError."""

@@ -3,17 +3,21 @@
 The request becomes a prompt, the engine's child continues it, and its end becomes an `InferenceReply`.
 """
 
+import msgspec
+
 from golek_wire import codec
 from golek_wire.errors import InternalError, PayloadTooLargeError
 from golek_wire.replies import InferenceReply
-from golek_wire.requests import InferenceRequest
+from golek_wire.requests import STOP_LIMIT, InferenceRequest, Params
 from golek_wire.subjects import Kind
 from golek_worker.engine.base import Embedded, Finished, Ready, Submit
 from golek_worker.engine.host import EngineHost, Run
-from golek_worker.executor import Answer, never_ran
+from golek_worker.executor import CAPABILITIES, Answer, never_ran
 from golek_worker.job import Job
-from golek_worker.prompt.build import build
-from golek_worker.prompt.templates import ChatTemplate
+from golek_worker.prompt import turns
+from golek_worker.prompt.base import Format
+from golek_worker.prompt.build import build, choose
+from golek_worker.settings import Settings
 
 
 class TextExecutor:
@@ -21,11 +25,22 @@ class TextExecutor:
 
     kind: Kind = "inference"
 
-    def __init__(self, host: EngineHost, model: str) -> None:
+    def __init__(self, host: EngineHost, chosen: Settings) -> None:
+        """Raises TurnMarkersError when the deployment's prompt template is wrong."""
         self.host = host
-        self.model = model
-        self._compiled: ChatTemplate | None = None
-        self._compiled_for: Ready | None = None
+        self.model = chosen.model_name
+        self._chosen = chosen
+        self._markers = turns.find(chosen.prompt_template, chosen.model_file if chosen.engine == "llamacpp" else None)
+        self._format: Format | None = None
+        self._format_for: Ready | None = None
+
+    @property
+    def capabilities(self) -> list[str]:
+        ready = self.host.ready
+        if ready is None:
+            return []
+        found = {*ready.capabilities, *self.format(ready).capabilities}
+        return [name for name in CAPABILITIES if name in found]
 
     def read(self, job: Job, payload: bytes) -> "TextWork":
         return TextWork(self, job, codec.decode_request(payload))
@@ -33,13 +48,12 @@ class TextExecutor:
     def cancel(self, job_id: str) -> None:
         self.host.cancel(job_id)
 
-    def template(self, ready: Ready) -> ChatTemplate | None:
-        """The model's chat template, compiled once for each load."""
-        if self._compiled_for is not ready:
-            source = ready.chat_template
-            self._compiled = None if source is None else ChatTemplate(source, ready.bos_token, ready.eos_token)
-            self._compiled_for = ready
-        return self._compiled
+    def format(self, ready: Ready) -> Format:
+        """The model's prompt format, compiled once for each load."""
+        if self._format is None or self._format_for is not ready:
+            self._format = choose(self._chosen, self._markers, ready.chat_template, ready.bos_token, ready.eos_token)
+            self._format_for = ready
+        return self._format
 
 
 class TextWork:
@@ -63,8 +77,11 @@ class TextWork:
         if ready is None:
             return never_ran()
         job, request = self._job, self._request
-        self.prompt = prompt = build(request, self._executor.template(ready))
-        return self._executor.host.submit(Submit(job.job_id, prompt, request.params, job.seed, job.stream))
+        prompt = build(request, self._executor.format(ready))
+        self.prompt = prompt.text
+        params = with_stops(request.params, prompt.stops)
+        submit = Submit(job.job_id, prompt.text, params, job.seed, job.stream, prompt.output)
+        return self._executor.host.submit(submit)
 
     def answer(self, end: Finished | Embedded, ms: int) -> Answer:
         if isinstance(end, Embedded):
@@ -81,3 +98,13 @@ class TextWork:
             size=size,
             limit=limit,
         )
+
+
+def with_stops(params: Params, stops: list[str]) -> Params:
+    """`params` with the stop strings of the prompt format, as far as there is room beside the caller's own.
+
+    They stand for the model's own end, which `ignore_eos` writes past.
+    """
+    if not stops or params.ignore_eos:
+        return params
+    return msgspec.structs.replace(params, stop=list(dict.fromkeys([*params.stops, *stops]))[:STOP_LIMIT])

@@ -131,9 +131,10 @@ class Worker:
         self._ingress = Ingress(self._client, token, self._taken(), self._check)
         self._host = EngineHost(self._engine_config(), chosen.stall_s, self._engine_changed.set, self._engine_log.write)
         self._keeper = LeaseKeeper(lambda: self._host.is_alive)
+        executor = self._executor()
         tools = Tools(
             client=self._client,
-            executor=self._executor(),
+            executor=executor,
             strikes=strikes,
             room=Room(),
             bury=self._bury,
@@ -151,7 +152,14 @@ class Worker:
             self._clock,
         )
         self._status = Status(
-            self._identity, chosen, self._kind, self._host, self._serving, self._ingress, self._digest
+            self._identity,
+            chosen,
+            self._kind,
+            self._host,
+            self._serving,
+            self._ingress,
+            self._digest,
+            lambda: executor.capabilities,
         )
         self._heart = Heart(lambda: _best_effort(self._beat()))
 
@@ -191,10 +199,9 @@ class Worker:
         )
 
     def _executor(self) -> Executor:
-        model = self._settings.model_name
         if self._kind == "embedding":
-            return VectorExecutor(self._host, model, self._client.max_payload)
-        return TextExecutor(self._host, model)
+            return VectorExecutor(self._host, self._settings.model_name, self._client.max_payload)
+        return TextExecutor(self._host, self._settings)
 
     # -- serving -----------------------------------------------------------------------------------------------
 

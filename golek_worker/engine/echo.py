@@ -8,6 +8,8 @@
 - With `ignore_eos` it goes on with ` #<n>`, n being the index of that token in the answer, until `max_tokens` or,
   without it, until the context is full: `a b` with `max_tokens: 5` gives `a b #2 #3 #4`. A lost token shows.
 - The prompt must be smaller than the context (`ctx_size`, by default 8192 words), and fit with `max_tokens`.
+- The output `harmony` shows what stands in the final channel of the repeated text; `special` is as `text`, for the
+  prompt's words are all there is.
 - Stop strings work as in every engine. Temperature, grammar and the seed have no meaning here.
 - One token per sequence and step; but a sequence that is neither streamed nor paced, and meets no stop string, gets up
   to 1024 at once.
@@ -25,6 +27,7 @@ from golek_wire.replies import FinishReason
 from golek_wire.signals import ModelInfo
 from golek_worker.engine.base import Embed, EngineConfig, Finished, Ready, SequenceEnd, Stopped, Submit
 from golek_worker.engine.budget import token_limit
+from golek_worker.engine.harmony import FinalChannel
 from golek_worker.engine.text import TextWriter
 
 CTX_SIZE = 8192
@@ -89,7 +92,18 @@ class EchoEngine:
 class _Sequence:
     """One prompt being repeated."""
 
-    __slots__ = ("_at_once", "_crash", "_limit", "_reason", "_words", "_writer", "ended", "stream", "tokens_out")
+    __slots__ = (
+        "_at_once",
+        "_crash",
+        "_final",
+        "_limit",
+        "_reason",
+        "_words",
+        "_writer",
+        "ended",
+        "stream",
+        "tokens_out",
+    )
 
     def __init__(self, command: Submit, ctx_size: int, at_once: int) -> None:
         params = command.params
@@ -106,7 +120,8 @@ class _Sequence:
         stops = params.stops
         # Several at once only when no stop string is among them: else the token at which the text ends must be known.
         meets_stop = bool(stops) and at_once > 1 and any(map(self._piece(0, self._limit).__contains__, stops))
-        self._at_once = 1 if meets_stop else at_once
+        self._final = FinalChannel() if command.output == "harmony" else None
+        self._at_once = 1 if meets_stop or self._final is not None else at_once
         self._crash = CRASH in command.prompt
         self._writer = TextWriter(stops)
         self.stream = command.stream
@@ -126,14 +141,21 @@ class _Sequence:
         end = min(start + self._at_once, self._limit)
         piece = self._words[start] if end - start == 1 and end <= len(self._words) else self._piece(start, end)
         self.tokens_out = end
-        delta = self._writer.write(piece)
+        delta = self._writer.write(piece if self._final is None else self._final.write(piece))
         if self._writer.stopped:
             self._reason = "stop"
             self.ended = True
-        elif end == self._limit:
-            delta += self._writer.end()
-            self.ended = True
+        elif end == self._limit or (self._final is not None and self._final.ended):
+            delta += self._end()
         return delta
+
+    def _end(self) -> str:
+        """What may still be shown, now that nothing follows."""
+        rest = "" if self._final is None else self._writer.write(self._final.end())
+        if self._writer.stopped or (self._final is not None and self._final.ended):
+            self._reason = "stop"
+        self.ended = True
+        return rest + self._writer.end()
 
     def finished(self, job_id: str) -> Finished:
         """The event that ends the sequence."""

@@ -1,37 +1,122 @@
 """What exact text does the engine continue for a request?
 
 1. `raw`: the input as it is.
-2. The model has a chat template: messages, or the input as one user turn, through it.
-3. No template, an input: the input as it is, for base models are asked so.
-4. No template, messages: refused, for no one knows how this model marks turns.
+2. MODEL_FORMAT=harmony: as gpt-oss reads (harmony.py).
+3. MODEL_FORMAT=template, and there are turn markers (turns.py): by them, as far as they can express the request.
+4. The model's file has a chat template (templates.py), and MODEL_FORMAT is `template` or `gguf`: by it.
+5. Else an input as it is, for base models are asked so. Messages are refused: no one knows how this model marks turns.
 """
 
-from typing import Any
-
-import msgspec
+from collections.abc import Sequence
 
 from golek_wire.errors import BadRequestError
-from golek_wire.requests import InferenceRequest, Message
+from golek_wire.requests import InferenceRequest
+from golek_worker.prompt import capabilities
+from golek_worker.prompt.base import Format, Output, Prompt, as_dict, messages_of
+from golek_worker.prompt.harmony import Harmony
 from golek_worker.prompt.templates import ChatTemplate
+from golek_worker.prompt.turns import TurnMarkers
+from golek_worker.settings import Settings
+
+NO_TEMPLATE = "this model has no chat template"
+RAW_WAY = "send `input` with `raw: true` and write the turns as the model knows them"
 
 
-def build(request: InferenceRequest, template: ChatTemplate | None) -> str:
-    """The prompt of `request` for a model with this chat template. Raises BadRequestError."""
+def build(request: InferenceRequest, form: Format) -> Prompt:
+    """The prompt of `request` in this format. Raises BadRequestError."""
     if request.raw:
-        return request.input or ""
-    if template is None:
-        if request.messages is not None:
-            raise BadRequestError(
-                "messages: this model has no chat template; send `input` with `raw: true` and write the turns as the "
-                "model knows them",
-                param="messages",
+        return Prompt(request.input or "", form.raw_output)
+    return form.prompt(request)
+
+
+def choose(chosen: Settings, markers: TurnMarkers | None, source: str | None, bos: str, eos: str) -> Format:
+    """The format of a deployment whose model's file has the chat template `source`."""
+    match chosen.model_format:
+        case "harmony":
+            return Harmony(
+                chosen.harmony_model_identity,
+                chosen.harmony_knowledge_cutoff,
+                chosen.harmony_reasoning_level,
+                chosen.harmony_extract_final,
             )
-        return request.input or ""
-    messages = request.messages if request.messages is not None else [Message("user", request.input or "")]
-    return template.render([_as_dict(message) for message in messages], request.tools)
+        case "raw":
+            return AsItIs("MODEL_FORMAT=raw: this worker passes every input as it is")
+    try:
+        by_file: Format = ByTemplate(ChatTemplate(source, bos, eos)) if source else AsItIs(NO_TEMPLATE)
+    except BadRequestError as error:
+        by_file = Broken(error.message)
+    if markers is None or chosen.model_format == "gguf":
+        return by_file
+    return ByMarkers(markers, by_file)
 
 
-def _as_dict(message: Message) -> dict[str, Any]:
-    """A message as templates expect it: absent fields are not there, `content` always is."""
-    fields = {name: value for name, value in msgspec.structs.asdict(message).items() if value is not None}
-    return {"content": "", **fields} if "content" not in fields else fields
+class AsItIs:
+    """The input is the prompt."""
+
+    capabilities: Sequence[str] = ()
+    raw_output: Output = "text"
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def prompt(self, request: InferenceRequest) -> Prompt:
+        """Raises BadRequestError for messages and tools."""
+        asked = (("messages", request.messages is not None), ("tools", bool(request.tools)))
+        for field, given in asked:
+            if given:
+                raise BadRequestError(f"{field}: {self._why}; {RAW_WAY}", param=field)
+        return Prompt(request.input or "")
+
+
+class Broken:
+    """The file's chat template cannot be compiled: only raw prompts can run."""
+
+    capabilities: Sequence[str] = ()
+    raw_output: Output = "text"
+
+    def __init__(self, message: str) -> None:
+        self._message = message
+
+    def prompt(self, _request: InferenceRequest) -> Prompt:
+        """Raises BadRequestError."""
+        raise BadRequestError(f"{self._message}; {RAW_WAY}")
+
+
+class ByTemplate:
+    """By the chat template in the model's file."""
+
+    raw_output: Output = "text"
+
+    def __init__(self, template: ChatTemplate) -> None:
+        self._template = template
+        self.capabilities: Sequence[str] = capabilities.of(template)
+
+    def prompt(self, request: InferenceRequest) -> Prompt:
+        """Raises BadRequestError when the template refuses the conversation."""
+        messages = [as_dict(message) for message in messages_of(request)]
+        return Prompt(self._template.render(messages, request.tools))
+
+
+class ByMarkers:
+    """By turn markers; what they cannot express, such as tools, by the model's file."""
+
+    raw_output: Output = "text"
+
+    def __init__(self, markers: TurnMarkers, by_file: Format) -> None:
+        self._markers = markers
+        self._by_file = by_file
+        self.capabilities: Sequence[str] = by_file.capabilities
+
+    def prompt(self, request: InferenceRequest) -> Prompt:
+        """Raises BadRequestError when neither can express the request."""
+        text = None if request.tools else self._markers.render(messages_of(request))
+        if text is not None:
+            return Prompt(text, stops=self._markers.stops)
+        if isinstance(self._by_file, AsItIs):
+            field = "tools" if request.tools else "messages"
+            raise BadRequestError(
+                f"{field}: the prompt template {self._markers.name!r} cannot express this (no tools, "
+                f"tool calls and results, no system message after the last user turn), and {NO_TEMPLATE}; {RAW_WAY}",
+                param=field,
+            )
+        return self._by_file.prompt(request)

@@ -1,19 +1,26 @@
-"""How does a conversation become the text a model was trained on?
+"""How does a conversation become the text a model was trained on, by the template in its file?
 
-The template in the GGUF file says so, in Jinja. It is code from a stranger's file: it runs in a sandbox that changes
-nothing and reaches nothing, with the environment that Hugging Face's transformers gives to chat templates.
+The template is Jinja, code from a stranger's file: it runs in a sandbox that reaches nothing, on copies of what the
+caller sent, with the environment that Hugging Face's transformers gives to chat templates. Where transformers refuses
+what llama.cpp renders, and published models rely on it, it is rendered: lists can be appended to, `tojson` takes what
+`map` gives, and `safe` does nothing.
 """
 
+import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
-from jinja2 import TemplateError
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import SandboxedEnvironment
 
 from golek_wire.errors import BadRequestError
+
+TemplateMessage = Mapping[str, Any]
+TemplateMessages = Sequence[TemplateMessage]
 
 
 class ChatTemplate:
@@ -25,18 +32,19 @@ class ChatTemplate:
         self._knows_developer = "developer" in source
         try:
             self._template = _environment().from_string(source)
-        except TemplateError as error:
+        except (TemplateError, RecursionError) as error:
             raise BadRequestError(f"The model's chat template is not valid: {error}") from None
+        self._arguments_as_text = False
+        self._arguments_as_text = self._wants_arguments_as_text()
 
-    def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None) -> str:
-        """The text of `messages`, up to where the assistant's answer begins.
+    def render(self, messages: TemplateMessages, tools: Sequence[Mapping[str, Any]] | None = None, **more: Any) -> str:
+        """The text of `messages`, up to where the assistant's answer begins; `more` are further variables.
 
-        The role `developer` is shown as `system` to a template that does not speak of it. Raises BadRequestError with
-        the template's own words when it refuses the conversation, and Jinja's when it fails.
+        Raises BadRequestError with the template's own words when it refuses the conversation, and Jinja's when it
+        fails.
         """
-        shown = [self._shown(message) for message in messages]
         try:
-            return self._template.render(messages=shown, tools=tools, add_generation_prompt=True, **self._tokens)
+            return self._template.render(self.variables(messages, tools) | more)
         except _TemplateRefusalError as error:
             raise BadRequestError(f"The model's chat template refuses the conversation: {error}") from None
         except (
@@ -44,26 +52,85 @@ class ChatTemplate:
             ArithmeticError,
             AttributeError,
             LookupError,
-            RecursionError,
+            RuntimeError,
             TypeError,
             ValueError,
         ) as error:
             # Whatever goes wrong inside a template comes from its code and these messages.
             raise BadRequestError(f"The model's chat template fails on the conversation: {error}") from None
 
-    def _shown(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
-        if message["role"] == "developer" and not self._knows_developer:
-            return {**message, "role": "system"}
-        return message
+    def variables(self, messages: TemplateMessages, tools: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
+        """What the template reads.
+
+        The role `developer` is shown as `system` to a template that does not speak of it. Arguments of tool calls are
+        JSON in a string on the wire; templates get the object, or the string where they print it as it is. Without
+        tools there is no variable `tools`: templates made for tools alone walk over it without asking.
+        """
+        shown = [self._shown(message) for message in messages]
+        offered = {"tools": copy.deepcopy(list(tools))} if tools else {}
+        return {"messages": shown, **offered, "add_generation_prompt": True, **self._tokens}
+
+    def _shown(self, message: TemplateMessage) -> dict[str, Any]:
+        shown = copy.deepcopy(dict(message))
+        if shown["role"] == "developer" and not self._knows_developer:
+            shown["role"] = "system"
+        for call in shown.get("tool_calls") or ():
+            function = call.get("function")
+            if isinstance(function, dict) and "arguments" in function:
+                function["arguments"] = self._arguments(function["arguments"])
+        return shown
+
+    def _arguments(self, arguments: Any) -> Any:
+        if self._arguments_as_text:
+            return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        if not isinstance(arguments, str):
+            return arguments
+        try:
+            parsed = json.loads(arguments)
+        except ValueError:
+            return arguments  # what a model wrote wrongly is shown as it wrote it
+        return parsed if isinstance(parsed, dict) else arguments
+
+    def _wants_arguments_as_text(self) -> bool:
+        """True when the template cannot print an object: it fails, or prints it as Python would."""
+        as_object = self._probe({"needle": "hay"})
+        if as_object is not None and "needle" in as_object and "'needle'" not in as_object:
+            return False
+        self._arguments_as_text = True
+        as_text = self._probe({"needle": "hay"})
+        return as_text is not None and '"needle"' in as_text
+
+    def _probe(self, arguments: dict[str, str]) -> str | None:
+        """A tool call as the template shows it; None when it does not."""
+        call = {"id": "call00000", "type": "function", "function": {"name": "find", "arguments": arguments}}
+        asked = {"role": "user", "content": "?"}
+        called = {"role": "assistant", "content": "", "tool_calls": [call]}
+        told = {"role": "tool", "name": "find", "tool_call_id": "call00000", "content": "found"}
+        try:
+            return self.render([asked, called, told])
+        except BadRequestError:
+            return None
 
 
 class _TemplateRefusalError(Exception):
     """What `raise_exception` in a template raises."""
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+class _Generation(Extension):
+    """`{% generation %}`: transformers marks with it what a model learns to write; for a prompt it means nothing."""
+
+    tags = {"generation"}  # noqa: RUF012 - Jinja's own interface
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """The block's content, as if the tag were not there."""
+        next(parser.stream)
+        return list(parser.parse_statements(("name:endgeneration",), drop_needle=True))
+
+
+def _environment() -> SandboxedEnvironment:
+    environment = SandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation])
     environment.filters["tojson"] = _to_json
+    environment.filters["safe"] = str  # Jinja's marks the text as HTML, and what is added to it is then escaped
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = _strftime_now
     return environment
@@ -77,7 +144,16 @@ def _to_json(
     sort_keys: bool = False,
 ) -> str:
     """JSON as it is; Jinja's own filter would escape it for HTML."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys, default=_as_list
+    )
+
+
+def _as_list(value: object) -> list[Any]:
+    """What `map`, `select` and the like give. Raises TypeError for anything else."""
+    if isinstance(value, Iterator):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def _raise_exception(message: str) -> NoReturn:

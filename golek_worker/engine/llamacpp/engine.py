@@ -30,6 +30,7 @@ from golek_worker.engine.base import (
     refusal,
 )
 from golek_worker.engine.budget import token_limit
+from golek_worker.engine.harmony import FinalChannel
 from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.model import Model
 from golek_worker.engine.llamacpp.sampling import Sampler
@@ -173,7 +174,7 @@ class LlamaCppEngine:
         if token in self._model.ends:
             delta, reason = sequence.writer.end(), "stop"
         else:
-            delta, reason = sequence.write(token, self._model.piece(token))
+            delta, reason = sequence.write(token, self._model)
         if delta and sequence.stream:
             yield sequence.job_id, delta
         if reason is not None:
@@ -195,9 +196,11 @@ class _Sequence:
 
     __slots__ = (
         "chunks",
+        "final",
         "job_id",
         "last_token",
         "limit",
+        "output",
         "position",
         "prompt",
         "sampler",
@@ -218,17 +221,31 @@ class _Sequence:
         self.slot = slot
         self.chunks = chunks(len(prompt), chunk_size)
         self.writer = TextWriter(command.params.stops)
+        self.output = command.output
+        self.final = FinalChannel()
         self.position = 0
         self.last_token = 0
         self.tokens_out = 0
 
-    def write(self, token: int, piece: bytes) -> tuple[str, FinishReason | None]:
+    def write(self, token: int, model: Model) -> tuple[str, FinishReason | None]:
         """Append a token: the text that may be shown, and why the sequence ends if it does."""
         self.last_token = token
         self.tokens_out += 1
-        delta = self.writer.write_bytes(piece)
+        delta = self._write(token, model)
         if self.writer.stopped:
             return delta, "stop"
+        if self.final.ended:
+            return delta + self.writer.end(), "stop"
         if self.tokens_out >= self.limit:
             return delta + self.writer.end(), "length"
         return delta, None
+
+    def _write(self, token: int, model: Model) -> str:
+        match self.output:
+            case "text":
+                return self.writer.write_bytes(model.piece(token))
+            case "special":
+                return self.writer.write_bytes(model.named_piece(token))
+            case "harmony":
+                answer = self.final.write_token(model.named_piece(token), control=model.is_control(token))
+                return self.writer.write(answer)

@@ -46,6 +46,7 @@ class Model:
         self.ends = frozenset(t for t in range(self.n_vocab) if llama_cpp.llama_vocab_is_eog(self._vocab, t))
         """Tokens that end a text."""
         self._pieces: dict[int, bytes] = {}
+        self._named_pieces: dict[int, bytes] = {}
 
     @property
     def handle(self) -> llama_cpp.llama_model_p:
@@ -116,8 +117,19 @@ class Model:
         """The bytes that `token` writes; control tokens write none."""
         piece = self._pieces.get(token)
         if piece is None:
-            piece = self._pieces[token] = self._read_piece(token)
+            piece = self._pieces[token] = self._read_piece(token, named=False)
         return piece
+
+    def named_piece(self, token: int) -> bytes:
+        """The bytes that `token` writes; control tokens write their names, such as `<|start|>`."""
+        piece = self._named_pieces.get(token)
+        if piece is None:
+            piece = self._named_pieces[token] = self._read_piece(token, named=True)
+        return piece
+
+    def is_control(self, token: int) -> bool:
+        """True for a token that structures the text and is no part of it."""
+        return bool(llama_cpp.llama_vocab_is_control(self._vocab, token))
 
     def close(self) -> None:
         """Free the weights."""
@@ -157,11 +169,11 @@ class Model:
     def _special(self, token: int) -> str:
         return llama_cpp.llama_vocab_get_text(self._vocab, token).decode("utf-8", "replace") if token >= 0 else ""
 
-    def _read_piece(self, token: int) -> bytes:
+    def _read_piece(self, token: int, *, named: bool) -> bytes:
         size = 64
         while True:
             buffer = ctypes.create_string_buffer(size)
-            length = llama_cpp.llama_token_to_piece(self._vocab, token, buffer, size, 0, False)
+            length = llama_cpp.llama_token_to_piece(self._vocab, token, buffer, size, 0, named)
             if length >= 0:
                 return buffer.raw[:length]
             size = -length
