@@ -12,9 +12,8 @@ from msgspec import Struct
 
 from golek_worker import settings
 from golek_worker.bus import embedded
+from golek_worker.gguf import GGUFError, read_header
 from golek_worker.settings import Settings
-
-GGUF_MAGIC = b"GGUF"
 
 
 class Setting(Struct, frozen=True):
@@ -63,13 +62,11 @@ def _engine(loaded: Settings) -> Iterator[str]:
         yield f"MODEL_PATH={model}: no such file; a GGUF file belongs there"
         return
     try:
-        with model.open("rb") as opened:
-            magic = opened.read(len(GGUF_MAGIC))
+        read_header(model)
     except OSError as error:
         yield f"MODEL_PATH={model}: {error.strerror}"
-        return
-    if magic != GGUF_MAGIC:
-        yield f"MODEL_PATH={model}: not a GGUF file; it begins with {magic!r} instead of {GGUF_MAGIC!r}"
+    except GGUFError as error:
+        yield f"MODEL_PATH={model}: {error}"
 
 
 def _folders(loaded: Settings) -> Iterator[str]:
