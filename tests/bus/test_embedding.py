@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 
-from golek_client import BadRequestError, DeadlineExceededError, Golek, PayloadTooLargeError
-from golek_wire import subjects
+from golek_client import BadRequestError, DeadlineExceededError, Golek, InternalError, PayloadTooLargeError
+from golek_client.connection import flush
+from golek_wire import codec, subjects
+from golek_wire.replies import Embedding, EmbeddingReply, EmbeddingUsage
 from golek_wire.vectors import unpacked
 from tests.support import minilm, raw
 from tests.support.broker import NatsServer
+from tests.support.scripted_worker import ScriptedWorker
 from tests.support.workers import WorkerProcess
 
 MODEL = "nomic-embed-v1.5"
@@ -310,6 +313,23 @@ async def test_a_text_that_no_request_carries_is_refused_by_the_client(
     async with Golek(nats_server) as golek:
         with pytest.raises(PayloadTooLargeError, match=r"input\[1\]"):
             await golek.embed(MODEL, ["a", "x" * 1024 * 1024])
+
+
+async def test_a_request_without_a_sign_of_life_is_sent_again(golek: Golek, mute: ScriptedWorker) -> None:
+    """The same bytes with the same inbox, as in every call; an answer that is no list of vectors is said to be none."""
+    mine = "embedding.request.tiny"
+    await mute.client.subscribe(mine, subjects.QUEUE_GROUP, cb=mute._on_request)
+    await flush(mute.client)
+    asking = asyncio.create_task(golek.embed("tiny", "hi"))
+    first, second = await mute.next(), await mute.next()
+    assert (first.inbox, first.payload) == (second.inbox, second.payload)
+    reply = EmbeddingReply([Embedding([0.6, 0.8], 0)], "tiny", EmbeddingUsage(1, 1))
+    await second.say(codec.encode(reply))
+    assert (await asking).vectors == [[0.6, 0.8]]
+    asking = asyncio.create_task(golek.embed("tiny", "hi"))
+    await (await mute.next()).say(b'{"text": "hi"}')
+    with pytest.raises(InternalError, match="not Golek's"):
+        await asking
 
 
 async def busy(client: Any) -> None:
