@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golek_client import BadRequestError, DeadlineExceededError, InternalError, ModelNotFoundError, PayloadTooLargeError
+from golek_client import (
+    BadRequestError,
+    ContextBudgetExceededError,
+    DeadlineExceededError,
+    InternalError,
+    ModelNotFoundError,
+    PayloadTooLargeError,
+)
 from golek_client.embedding import EmbedOptions, Question, joined
 from golek_client.testing import FakeFleet
 from golek_wire import codec
@@ -103,6 +110,20 @@ async def test_a_refusal_that_does_not_help_is_passed_on(fits: int) -> None:
 
     with pytest.raises(PayloadTooLargeError):
         await Question(["a"] * 10, {}).answer(refuse, 10**6, lambda: 5.0)
+
+
+async def test_a_refused_text_is_named_by_its_place_in_the_whole_list() -> None:
+    """A worker counts from the beginning of its part."""
+
+    async def refuse(payload: bytes) -> EmbeddingReply:
+        if len(model.asked) == 2:
+            raise ContextBudgetExceededError(600, 512, "input[3] has 600 tokens", param="input[3]")
+        return await model(payload)
+
+    model = Model(fits=4)
+    with pytest.raises(ContextBudgetExceededError, match=r"input\[7\] has 600 tokens") as raised:
+        await Question(["a"] * 10, {}).answer(refuse, 10**6, lambda: 5.0)
+    assert (raised.value.details["param"], raised.value.budget) == ("input[7]", 512)
 
 
 async def test_a_text_that_no_request_carries_is_refused_before_anything_is_sent() -> None:
