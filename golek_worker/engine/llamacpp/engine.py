@@ -66,10 +66,9 @@ class LlamaCppEngine:
         self._writing: dict[int, _Sequence] = {}
         self._reading: deque[_Sequence] = deque()
         self._idle = list(range(config.slots))
-        template = model.chat_template or ""
         self.ready = Ready(
             info=msgspec.structs.replace(model.info, context_size=ctx_size),
-            capabilities=["text-generation", "grammar-constrained", *(["tool-calling"] if "tools" in template else [])],
+            capabilities=["text-generation", "grammar-constrained"],
             device="gpu" if model.on_gpu else "cpu",
             slots=config.slots,
             ctx_size=ctx_size,
@@ -248,7 +247,7 @@ class _Sequence:
             case "special":
                 return self.writer.write_bytes(model.named_piece(token))
             case "harmony":
-                answer = self.final.write_token(model.named_piece(token), control=model.is_control(token))
+                answer = self.final.write_token(model.named_piece(token), control=model.is_special(token))
                 return self.writer.write(answer)
 
 
