@@ -235,3 +235,30 @@ def test_a_command_that_is_no_command_is_a_bug() -> None:
         assert "Traceback" in child.stderr()
     finally:
         child.close()
+
+
+HARMONY = "<|start|>user<|message|>hi<|end|><|start|>assistant<|channel|>analysis<|message|>hm<|end|><|start|>assistant"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "params", "answer"),
+    [
+        (HARMONY, Params(), ("", "stop")),
+        (f"{HARMONY}<|channel|>final<|message|>one two <|return|> three", Params(), ("one two ", "stop")),
+        (f"{HARMONY}<|channel|>final<|message|>one two <|re", Params(), ("one two <|re", "stop")),
+        (f"{HARMONY}<|channel|>final<|message|>one two", Params(max_tokens=1), ("one ", "length")),
+        (f"{HARMONY}<|channel|>final<|message|>one <|two", Params(stop="<|t"), ("one ", "stop")),
+        ("no channel at all", Params(), ("", "stop")),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_harmony_is_the_final_channel_of_the_prompt(
+    child: Child, prompt: str, params: Params, answer: tuple[str, str], stream: bool
+) -> None:
+    """Streamed or not; `special` shows all of it."""
+    child.send(Submit("j", prompt, params, 1, stream, "harmony"))
+    end = child.until_a(Finished)
+    assert (end.text, end.finish_reason) == answer
+    assert "".join(text for _, text in child.streamed("j")) == (end.text if stream else "")
+    child.send(Submit("k", prompt, Params(), 1, stream, "special"))
+    assert child.until_a(Finished).text == prompt

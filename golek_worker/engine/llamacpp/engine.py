@@ -248,5 +248,5 @@ class _Sequence:
             case "special":
                 return self.writer.write_bytes(model.named_piece(token))
             case "harmony":
-                answer = self.final.write_token(model.named_piece(token), control=model.is_control(token))
+                answer = self.final.write_token(model.named_piece(token), control=model.is_special(token))
                 return self.writer.write(answer)

@@ -127,9 +127,13 @@ class Model:
             piece = self._named_pieces[token] = self._read_piece(token, named=True)
         return piece
 
-    def is_control(self, token: int) -> bool:
-        """True for a token that structures the text and is no part of it."""
-        return bool(llama_cpp.llama_vocab_is_control(self._vocab, token))
+    def is_special(self, token: int) -> bool:
+        """True for a token with a name instead of a spelling: control tokens, and those that llama.cpp always shows.
+
+        The latter are most of harmony's, such as `<|channel|>`, which llama.cpp takes out of the control tokens.
+        """
+        attributes = llama_cpp.llama_vocab_get_attr(self._vocab, token)
+        return bool(attributes & (llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED))
 
     def close(self) -> None:
         """Free the weights."""

@@ -1,0 +1,145 @@
+"""How llama.cpp's tokens become text: control tokens named, and the final channel of a harmony completion.
+
+The shipped demo model, its control tokens renamed to those of gpt-oss; what is drawn is given, for it has learnt none
+of this.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from golek_wire.requests import Params
+from golek_worker.engine.base import EngineConfig, Finished, Output, Submit
+from golek_worker.engine.llamacpp.context import Context
+from golek_worker.engine.llamacpp.engine import LlamaCppEngine
+from golek_worker.engine.llamacpp.model import Model
+from golek_worker.engine.llamacpp.sampling import Sampler
+
+MODEL = Path("data/models/golek-tiny/model.gguf")
+NAMES = {
+    "<|pad|>": "<|start|>",
+    "<|system|>": "<|return|>",
+    "<|user|>": "<|call|>",
+    "<|assistant|>": "<|message|>",
+    "<|tool|>": "<|channel|>",
+}
+RETURN = 1
+"""Token that was `<|system|>`."""
+THOUGHT = "<|channel|>analysis<|message|>hm STOP<|end|><|start|>assistant"
+ANSWER = "<|channel|>final<|message|>"
+CALL = '<|channel|>commentary to=functions.x <|message|>{"a": 1}<|call|>'
+
+
+def as_gpt_oss(path: Path) -> Path:
+    """The demo model with other control tokens. The chat template makes up for the change in length."""
+    data = MODEL.read_bytes()
+    grown = 0
+    for old, new in NAMES.items():
+        was, becomes = _string(old), _string(new)
+        assert data.count(was) == 1
+        data = data.replace(was, becomes)
+        grown += len(becomes) - len(was)
+    for key in ("bos", "eos", "eot", "padding"):
+        name = _string(f"tokenizer.ggml.{key}_token_id")
+        at = data.index(name) + len(name) + 4
+        data = data[:at] + struct.pack("<I", RETURN) + data[at + 4 :]
+    key = _string("tokenizer.chat_template")
+    at = data.index(key) + len(key) + 4
+    (length,) = struct.unpack_from("<Q", data, at)
+    data = data[:at] + _string("x" * (length - grown)) + data[at + 8 + length :]
+    path.write_bytes(data)
+    return path
+
+
+def _string(text: str) -> bytes:
+    return struct.pack("<Q", len(text.encode())) + text.encode()
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaCppEngine]:
+    """The renamed model, in this process."""
+    path = as_gpt_oss(tmp_path_factory.mktemp("model") / "model.gguf")
+    engine = LlamaCppEngine(EngineConfig("llamacpp", str(path), 2, 512, 2), lambda done, total: None)
+    yield engine
+    engine.close()
+
+
+def tokens(model: Model, *parts: str) -> list[int]:
+    """Names as control tokens; a name cut into parts is plain text."""
+    return [token for part in parts for token in model.tokenize(part)]
+
+
+Writes = Callable[..., Finished]
+
+
+@pytest.fixture
+def writes(engine: LlamaCppEngine, monkeypatch: pytest.MonkeyPatch) -> Writes:
+    """Runs a sequence whose tokens are given, as stream and as one text; both must be the same."""
+
+    def run(output: Output, *parts: str, **params: object) -> Finished:
+        drawn = tokens(engine._model, *parts)
+
+        def draw(_sampler: Sampler, _context: Context, _row: int) -> int:
+            return left.pop(0)
+
+        monkeypatch.setattr(Sampler, "sample", draw)
+        answers = []
+        for stream in (False, True):
+            left = list(drawn)
+            engine.submit(Submit("j", "Hello", Params(**params), 1, stream, output))  # type: ignore[arg-type]
+            events = []
+            while engine.running:
+                events += list(engine.step())
+            *deltas, end = events
+            assert isinstance(end, Finished)
+            assert not stream or "".join(delta for _, delta in deltas) == end.text
+            answers.append(end)
+        assert answers[0] == answers[1]
+        return answers[0]
+
+    return run
+
+
+def test_the_models_names_are_special_tokens(engine: LlamaCppEngine) -> None:
+    """As in gpt-oss: `<|return|>` and `<|call|>` end a text, `<|end|>` does not."""
+    model = engine._model
+    ends = {model.named_piece(token) for token in model.ends}
+    assert ends == {b"<|return|>", b"<|call|>"}
+    for name in (*NAMES.values(), "<|end|>"):
+        (token,) = model.tokenize(name)
+        assert model.is_special(token)
+        assert model.named_piece(token) == name.encode()
+    assert not any(model.is_special(token) for token in model.tokenize("final"))
+
+
+def test_harmony_shows_the_final_channel(writes: Writes) -> None:
+    """Thoughts and names are hidden, and every token is counted."""
+    answer = writes("harmony", THOUGHT, ANSWER, "Hi <b>|> <|", "<|return|>")
+    assert (answer.text, answer.finish_reason) == ("Hi <b>|> <|", "stop")
+    assert answer.tokens_out > 15
+
+
+@pytest.mark.parametrize(
+    ("parts", "params", "text", "reason"),
+    [
+        ([THOUGHT], {"max_tokens": 4}, "", "length"),
+        ([THOUGHT, CALL], {}, "", "stop"),
+        ([THOUGHT, ANSWER, "one STOP two<|return|>"], {"stop": "STOP"}, "one ", "stop"),
+        ([THOUGHT, ANSWER, "one ST", "<|return|>"], {"stop": "STOP"}, "one ST", "stop"),
+        ([ANSWER, "one<|end|><|start|>assistant", ANSWER, "two<|return|>"], {}, "onetwo", "stop"),
+        ([ANSWER, "it says <|", "end|> there", "<|return|>"], {}, "it says <|end|> there", "stop"),
+    ],
+)
+def test_how_harmony_completions_end(
+    writes: Writes, parts: list[str], params: dict[str, object], text: str, reason: str
+) -> None:
+    """In the thoughts: nothing, with the reason; at a call; before a stop string of the answer, not of the thoughts."""
+    answer = writes("harmony", *parts, **params)
+    assert (answer.text, answer.finish_reason) == (text, reason)
+
+
+def test_special_names_control_tokens(writes: Writes) -> None:
+    """All but the one that ends the text."""
+    assert writes("special", THOUGHT, ANSWER, "Hi<|return|>").text == THOUGHT + ANSWER + "Hi"
