@@ -99,7 +99,9 @@ def worker_logs(
         if boot or engine:
             from golek_worker import listing
 
-            typer.echo(listing.log_lines(name, loaded, worker_id, limit, engine=engine))
+            wanted = [of_engine for of_engine, asked in ((False, boot), (True, engine)) if asked]
+            texts = [listing.log_lines(name, loaded, worker_id, limit, engine=of_engine) for of_engine in wanted]
+            typer.echo("\n\n".join(texts))
             return
         log = loaded.log_file
         read = reading.event_lines if events else reading.request_lines

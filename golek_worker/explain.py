@@ -13,8 +13,9 @@ from msgspec import Struct
 
 from golek_worker import names, settings, sources
 from golek_worker.names import Planned
-from golek_worker.settings import Settings, hidden
+from golek_worker.settings import Settings
 from golek_worker.sources import Found, Given
+from golek_worker.values import hidden
 
 DEFAULT = "default"
 

@@ -79,7 +79,7 @@ class EngineLog:
         self._file = open_to_write(path)
 
     def write(self, line: str) -> None:
-        """Add a line. A full disk must not stop the worker: what cannot be written is in the worker's own log, too."""
+        """Add a line. A full disk must not stop the worker, which keeps warnings and errors of its engine itself."""
         time = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3]
         with contextlib.suppress(OSError):
             self._file.write(f"{time}Z {line}\n".encode())

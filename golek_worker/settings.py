@@ -1,14 +1,15 @@
 """Which settings does a worker have, and what do they mean?
 
 The only reader of the environment. `envs/worker.example.env` is the manual of these keys; a test holds it equal to
-this file. All mistakes are reported at once. `sources` says which value counts, `names` which aliases there are.
+this file. All mistakes are reported at once. `sources` says which value counts, `names` which aliases there are,
+`values` what a text means.
 """
 
 import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -18,7 +19,8 @@ from golek_wire import subjects
 from golek_wire.errors import BadRequestError
 from golek_worker import names, sources
 from golek_worker.names import Planned
-from golek_worker.sources import ENVIRONMENT, Found, Given
+from golek_worker.sources import Found
+from golek_worker.values import convert, hidden
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0.001, le=86400)]
@@ -113,11 +115,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def model_file(self) -> Path:
-        return (
-            Path(self.model_path)
-            if self.model_path
-            else shipped(f"data/models/{self.model_name}/model.gguf", self.data)
-        )
+        default = f"data/models/{self.model_name}/model.gguf"
+        return Path(self.model_path) if self.model_path else shipped(default, self.data)
 
     @property
     def log_file(self) -> Path:
@@ -161,8 +160,8 @@ def read(file: Path, environment: Mapping[str, str] = os.environ) -> tuple[Setti
     found = sources.find(file.parent.parent, environment, file, KNOWN)
     mistakes = list(found.mistakes)
     mistakes += [sources.unknown(key, file, KNOWN) for key in sources.read_file(file)[0] if key not in KNOWN]
-    converted = _convert(found, Settings, mistakes, quiet=str(file))
-    _convert(found, Planned, mistakes, quiet=str(file))
+    converted = convert(found, Settings, mistakes, quiet=str(file))
+    convert(found, Planned, mistakes, quiet=str(file))
     if "model_name" not in converted:
         return None, [*mistakes, "MODEL_NAME: missing; the name clients ask for, e.g. MODEL_NAME=golek-tiny"]
     loaded = _in_place(Settings(**converted))
@@ -183,7 +182,7 @@ def remarks(file: Path, environment: Mapping[str, str] = os.environ) -> list[str
 
 def without_effect(found: Found) -> list[str]:
     """The planned keys that are set to something else than their default."""
-    given, default = _convert(found, Planned, [], quiet=""), Planned()
+    given, default = convert(found, Planned, [], quiet=""), Planned()
     return [name.upper() for name, value in given.items() if value != getattr(default, name)]
 
 
@@ -227,61 +226,6 @@ def _in_place(loaded: Settings) -> Settings:
     given = {name: (rule, getattr(loaded, name)) for name, rule in rules.items()}
     moved = {name: str(rule(path, loaded.data)) for name, (rule, path) in given.items() if path}
     return msgspec.structs.replace(loaded, **moved)
-
-
-def _convert(found: Found, kind: type[Struct], mistakes: list[str], quiet: str) -> dict[str, Any]:
-    """The values that count, each in its type; what does not convert goes to `mistakes`.
-
-    A mistake says where it stands unless that is `quiet`.
-    """
-    converted: dict[str, Any] = {}
-    for name, hint in get_type_hints(kind, include_extras=True).items():
-        key = name.upper()
-        given = found.of(key)
-        if not given:
-            continue
-        try:
-            converted[name] = _value(given[0].value, hint)
-        except msgspec.MsgspecError as error:
-            mistakes.append(_mistake(key, given[0], hint, str(error), quiet))
-    return converted
-
-
-_WORDS = {"yes": True, "on": True, "no": False, "off": False}
-
-
-def _value(text: str, hint: Any) -> Any:
-    """`text` in the type `hint`: case does not matter for a word, an object is JSON. Raises msgspec.MsgspecError."""
-    if get_origin(hint) is dict:
-        return msgspec.json.decode(text, type=hint)
-    if hint is bool:
-        return _WORDS[text.lower()] if text.lower() in _WORDS else msgspec.convert(text, bool, strict=False)
-    return msgspec.convert(text.lower() if get_origin(hint) is Literal else text, hint, strict=False)
-
-
-def _mistake(key: str, given: Given, hint: Any, why: str, quiet: str) -> str:
-    """The sentence about a wrong value: what there is to choose from, or what was expected."""
-    if get_origin(hint) is Literal:
-        why = f"one of {', '.join(str(choice) for choice in get_args(hint))}"
-        if given.value.lower() in names.NOT_YET_VALUES.get(key, ()):
-            why = f"planned, but not there yet; {why}"
-    elif hint is bool:
-        why = "one of true, false, yes, no, on, off, 1, 0"
-    where = "" if given.source == quiet else f" (in {_place(given.source)})"
-    return f"{given.name}={hidden(given.value)}: {why}{where}"
-
-
-def _place(source: str) -> str:
-    return "the environment" if source == ENVIRONMENT else source
-
-
-def hidden(value: str) -> str:
-    """`value` as it may be shown: a URL without user, password or token."""
-    if "://" not in value:
-        return value
-    from golek_client.connection import shown  # brings nats-py, which `golek --help` need not wait for
-
-    return shown(value)
 
 
 def _contradictions(settings: Settings) -> list[str]:

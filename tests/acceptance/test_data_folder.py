@@ -89,6 +89,7 @@ def test_what_has_no_effect_is_said_once_at_the_start(project: Project) -> None:
     """One line in the log, one row among the events, and the worker runs."""
     project.golek("worker", "start", "echo")
     remark = "INFERENCE_CONFIG=D3 has no effect yet: it waits for presets"
+    assert project.golek("worker", "check", "echo") == "ok\n"
     boot = project.golek("worker", "logs", "echo", "--boot")
     assert boot.count(remark) == 1
     assert '"level": "warning"' in next(line for line in boot.splitlines() if remark in line)

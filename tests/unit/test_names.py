@@ -73,7 +73,12 @@ def test_a_default_written_otherwise_is_the_default(project: Project, value: str
     assert settings.remarks(project.file, {}) == []
 
 
-SLOTS = ("WORKER_CONCURRENCY", *names.ALIASES["WORKER_CONCURRENCY"])
+SLOTS = (
+    "WORKER_CONCURRENCY",
+    "INFERENCE_MAX_CONCURRENT_PER_MODEL",
+    "INFERENCE_MAX_CONCURRENT_REQUESTS",
+    "MAX_CONCURRENT_REQUESTS",
+)
 
 
 @pytest.mark.parametrize("winner", range(len(SLOTS)))
@@ -119,6 +124,12 @@ def test_switches_take_the_usual_words(project: Project, text: str, value: bool)
 def test_addresses_with_and_without_a_host(project: Project, line: str) -> None:
     """A bare port will do."""
     assert project.load(line).http_addr
+
+
+def test_names_of_single_settings(project: Project) -> None:
+    """What other products call the model's file, the GPU's layers and the engine."""
+    loaded = project.load("LLM_MODEL=m.gguf\nNGL=99\nINFERENCE_GPU_LAYERS=7\nINFERENCE_BACKEND=LlamaCpp")
+    assert (loaded.model_path, loaded.gpu_layers, loaded.engine) == ("m.gguf", 7, "llamacpp")
 
 
 def test_levels_in_capitals(project: Project) -> None:
