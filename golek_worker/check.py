@@ -12,6 +12,8 @@ from msgspec import Struct
 
 from golek_worker import settings
 from golek_worker.bus import embedded
+from golek_worker.registry.catalog import Wanted
+from golek_worker.registry.resolve import MissingModelError, resolve
 from golek_worker.settings import Settings
 
 GGUF_MAGIC = b"GGUF"
@@ -47,21 +49,38 @@ async def problems(file: Path, environment: Mapping[str, str] = os.environ) -> l
     unknown = {mistake.partition("=")[0] for mistake in mistakes}
     found = [*mistakes, *_folders(loaded)]
     if "ENGINE" not in unknown:
-        found += _engine(loaded)
+        found += _engine(loaded, environment)
     if "NATS_URL" not in unknown:
         found += [line async for line in _broker(loaded)]
     return found
 
 
-def _engine(loaded: Settings) -> Iterator[str]:
+def downloads(loaded: Settings, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """What a start of this deployment would download, and whether that is doubtful; empty when nothing."""
+    if loaded.engine != "llamacpp":
+        return []
+    try:
+        model = resolve(loaded, environment)
+    except MissingModelError:
+        return []  # one of the problems
+    if not isinstance(model, Wanted):
+        return []
+    doubt = f"; {model.doubt}" if model.doubt else ""
+    return [f"{loaded.model_file}: will be downloaded from {model.source}, {model.size}{doubt}"]
+
+
+def _engine(loaded: Settings, environment: Mapping[str, str]) -> Iterator[str]:
     if loaded.engine != "llamacpp":
         return
     if importlib.util.find_spec("llama_cpp") is None:
         yield "ENGINE=llamacpp: the package llama-cpp-python is missing; `make setup` installs it"
-    model = loaded.model_file
-    if not model.is_file():
-        yield f"MODEL_PATH={model}: no such file; a GGUF file belongs there"
+    try:
+        model = resolve(loaded, environment)
+    except MissingModelError as error:
+        yield str(error)
         return
+    if isinstance(model, Wanted):
+        return  # `downloads` tells of it
     try:
         with model.open("rb") as opened:
             magic = opened.read(len(GGUF_MAGIC))

@@ -1,7 +1,7 @@
 """Which commands does `golek` have?
 
-Those of the client, and beside them: worker, broker, config, demo. Each imports what it needs when it runs, so that
-`golek --help` is quick.
+Those of the client, and beside them: worker, broker, config, pull, demo. Each imports what it needs when it runs, so
+that `golek --help` is quick.
 """
 
 import asyncio
@@ -73,7 +73,10 @@ def worker_check(name: Name) -> None:
     """
     from golek_worker import check, settings
 
-    wrong = asyncio.run(check.problems(settings.env_file(name)))
+    file = settings.env_file(name)
+    wrong = asyncio.run(check.problems(file))
+    if not wrong:
+        typer.echo("".join(f"{line}\n" for line in check.downloads(settings.load(file))), nl=False)
     typer.echo("\n".join(wrong) or "ok", err=bool(wrong))
     raise typer.Exit(1 if wrong else 0)
 
@@ -141,6 +144,23 @@ def config(name: Name) -> None:
             typer.echo(f"{one.key:<{width}}  {one.value or '(empty)'}  ({one.source})")
 
 
+@app.command("pull")
+def pull(
+    name: Annotated[
+        str, typer.Argument(help="A deployment, or with --to a model of the catalogue.", show_default=False)
+    ],
+    to: Annotated[Path | None, typer.Option("--to", help="Where a model of the catalogue shall lie.")] = None,
+) -> None:
+    """Download a model's file now, as a start would.
+
+    Interrupted, it goes on from there the next time.
+    """
+    from golek_worker import pulling
+
+    with _said_plainly():
+        asyncio.run(pulling.pull(name, to, say=typer.echo))
+
+
 @app.command("demo")
 def demo() -> None:
     """Start golek-tiny, ask it something and show all that happens."""
@@ -154,12 +174,14 @@ def demo() -> None:
 def _said_plainly() -> Iterator[None]:
     """Errors that are for the user end the command with their text and exit code 1, Ctrl-C with 130."""
     from golek_worker.lifecycle import StartError
+    from golek_worker.registry.report import DownloadError
+    from golek_worker.registry.resolve import MissingModelError
     from golek_worker.settings import SettingsError
     from golek_worker.store.database import StoreError
 
     try:
         yield
-    except (StartError, SettingsError, StoreError) as error:
+    except (StartError, SettingsError, StoreError, DownloadError, MissingModelError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:

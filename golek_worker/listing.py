@@ -57,5 +57,5 @@ def _deployment(name: str, file: Path) -> Deployment:
 
 def _word(state: RunState) -> str:
     if state.state == "failed" or runfile.alive(state):
-        return state.state
+        return str(state.progress) if state.progress is not None else state.state
     return f"gone (was {state.state})"

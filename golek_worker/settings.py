@@ -119,7 +119,14 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def request_subjects(self) -> tuple[str, ...]:
-        """Where requests are taken: SUBJECT alone, or the literal name and the token."""
+        """Where requests are taken: SUBJECT alone, or the literal name and the token.
+
+        A SUBJECT that is what the default would be stands for the default, and does not take the token away.
+        """
+        for kind in ("inference", "embedding"):
+            usual = tuple(subjects.request(name, kind) for name in subjects.spellings(self.model_name))
+            if self.subject in usual:
+                return usual
         if self.subject:
             return (self.subject,)
         return tuple(subjects.request(name) for name in subjects.spellings(self.model_name))
@@ -211,9 +218,12 @@ def _contradictions(settings: Settings) -> list[str]:
             "no empty part between dots"
         )
     if settings.subject and not (
-        settings.subject.startswith("inference.request.") and subjects.is_plain(settings.subject)
+        settings.subject.startswith(("inference.request.", "embedding.request."))
+        and subjects.is_plain(settings.subject)
     ):
-        mistakes.append(f"SUBJECT={settings.subject}: a subject below inference.request. without wildcards")
+        mistakes.append(
+            f"SUBJECT={settings.subject}: a subject below inference.request. or embedding.request. without wildcards"
+        )
     mistakes += _wrong_url(settings.nats_url)
     if settings.http_addr and not _is_address(settings.http_addr):
         mistakes.append(f"HTTP_ADDR={settings.http_addr}: host:port or :port with a port from 1 to 65535, e.g. :5770")

@@ -64,7 +64,7 @@ class Status:
         return Health(
             model_name=self._settings.model_name,
             status=self.state,
-            last_activity=_rfc3339(self._serving.last_activity),
+            last_activity=rfc3339(self._serving.last_activity),
             capabilities=ready.capabilities if ready is not None else [],
             endpoint="",  # no HTTP is served yet, so none is advertised
             nats_topic=self._settings.request_subjects[0],
@@ -87,7 +87,7 @@ class Status:
             model_name=self._settings.model_name,
             pending_messages=pending,
             active_processing=active,
-            timestamp=_rfc3339(time.time()),
+            timestamp=rfc3339(time.time()),
             worker_count=self._settings.worker_concurrency,
             queue_capacity=capacity,
             status=load_level(pending, active, capacity, stalled=self._host.stalled),
@@ -106,7 +106,7 @@ class Status:
             kinds=["inference"],
             state=self.state,
             deployment=self._identity.deployment,
-            last_seen=_rfc3339(time.time()),
+            last_seen=rfc3339(time.time()),
             context_size=ready.ctx_size if ready is not None else 0,
             digest=self._digest,
             worker_id=self._identity.worker_id,
@@ -118,7 +118,7 @@ class Status:
             id=self._identity.incarnation,
             version=VERSION,
             description=f"Golek worker {self._identity.worker_id} serving {self._settings.model_name}",
-            started=_rfc3339(self._identity.started_at),
+            started=rfc3339(self._identity.started_at),
             endpoint_subject=self._settings.request_subjects[0],
         )
 
@@ -144,5 +144,6 @@ class Status:
         return ServiceCounts(requests, errors, serving.busy_ns, serving.last_error)
 
 
-def _rfc3339(epoch_s: float) -> str:
+def rfc3339(epoch_s: float) -> str:
+    """Seconds since 1970 as people and every language read them."""
     return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

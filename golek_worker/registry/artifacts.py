@@ -53,16 +53,6 @@ def default_file(chosen: Settings) -> Path:
     return chosen.data / "models" / chosen.model_name / "model.gguf"
 
 
-def why_missing(chosen: Settings, found: Found, cause: str, last_way: str) -> str:
-    """The sentence for a model that is not there: what was tried, why it is not downloaded, and the three ways out."""
-    others = [place for place in found.tried if place != str(chosen.model_file)]
-    also = f", nor at {', '.join(others)}" if others else ""
-    return (
-        f"MODEL_PATH={chosen.model_file}: no such file{also}; {cause}. "
-        f"Put the file there, name another with MODEL_PATH, or {last_way}"
-    )
-
-
 def fingerprint(path: Path) -> str:
     """SHA-256 over the file's size, first and last MiB: milliseconds, where hashing 20 GB takes a minute.
 
