@@ -57,7 +57,8 @@ async def start(
         launched = [_launch(deployment, replica, loaded, module, say) for replica in range(1, replicas + 1)]
     waiting = [one for one in launched if one is not None]
     try:
-        failures = await _wait_online(waiting, loaded.data, say)
+        with contextlib.closing(Bar(deployment, say)) as bar:
+            failures = await _wait_online(waiting, loaded.data, bar)
     except asyncio.CancelledError:
         say(f"left running; `make list-workers` shows how far it is, `make stop WORKER={deployment}` stops it")
         raise
@@ -171,12 +172,11 @@ def _launch(deployment: str, replica: int, loaded: Settings, module: str, say: S
     return _Launched(state, log, log_begin, child)
 
 
-async def _wait_online(launched: list[_Launched], data: Path, say: Say) -> list[str]:
+async def _wait_online(launched: list[_Launched], data: Path, bar: Bar) -> list[str]:
     """Wait until each is online or has failed; what the failed ones say. Loading may take minutes, so no limit."""
     began = time.monotonic()
     remind_at = began + REMIND_S
     waiting, failures = list(launched), []
-    bar = Bar(launched[0].deployment if launched else "", say)
     while waiting:
         for one in list(waiting):
             ended = one.has_ended()  # before reading: what it wrote last is then in the file
@@ -198,7 +198,7 @@ async def _wait_online(launched: list[_Launched], data: Path, say: Say) -> list[
             remind_at += REMIND_S
             names = ", ".join(f"{one.name} ({one.shown})" for one in waiting)
             seconds = time.monotonic() - began
-            say(f"{seconds:.0f} s: waiting for {names}; log: {waiting[0].log}; Ctrl-C leaves it running")
+            bar.say(f"{seconds:.0f} s: waiting for {names}; log: {waiting[0].log}; Ctrl-C leaves it running")
         if waiting:
             await asyncio.sleep(POLL_S)
     return failures

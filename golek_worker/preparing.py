@@ -132,10 +132,10 @@ class Preparing:
             await asyncio.gather(beating, return_exceptions=True)
             self._progress = None
             self._show(None)
-        fetched = "" if done.fetched == done.size else f", {shown_size(done.fetched)} of it now"
+        now = "" if done.fetched == done.size else f", {shown_size(done.fetched)} of it by this worker"
         self._event(
             "model.downloaded",
-            f"{target}: {shown_size(done.size)}{fetched} in {done.seconds:.1f} s, verified: {done.checked}",
+            f"{target}: {shown_size(done.size)}{now}, in {done.seconds:.1f} s, verified: {done.checked}",
         )
         return target
 

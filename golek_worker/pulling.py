@@ -3,6 +3,7 @@
 `golek pull <deployment>` puts it where the deployment looks for it, `golek pull <model> --to <file>` anywhere.
 """
 
+from contextlib import closing
 from pathlib import Path
 
 from golek_worker import settings
@@ -23,11 +24,8 @@ async def pull(name: str, to: Path | None = None, *, say: Say = print) -> Path:
         say(f"{found} is there already")
         return found
     say(f"{found.source} to {target}, {found.size}" + (f"; {found.doubt}" if found.doubt else ""))
-    bar = Bar(name, say)
-    try:
+    with closing(Bar(name, say)) as bar:
         done = await fetch(found, target, bar.show)
-    finally:
-        bar.close()
     say(f"{target}: {shown_size(done.size)} in {done.seconds:.1f} s, verified: {done.checked}")
     return target
 

@@ -28,7 +28,7 @@ from golek_worker.registry.source import Source
 
 MARGIN = 256 * 1024 * 1024
 """Bytes that stay free on the disk: the broker's store and the logs want to live, too."""
-WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Before asking again, when a connection brought nothing; one that brought something counts as the first."""
 REPORT_S = 0.2
 LOCK_POLL_S = 0.1
@@ -54,7 +54,7 @@ def download(place: Source, target: Path, sha256: str | None, tell: Tell) -> Dow
     telling = _Telling(tell, file.size)
     with _alone(target, lambda: telling("waiting", _size(part))):
         if target.is_file():
-            return Downloaded(target.stat().st_size, 0, time.monotonic() - began, "by who downloaded it")
+            return Downloaded(target.stat().st_size, 0, time.monotonic() - began, "by the process that downloaded it")
         _forget_others(target, part)
         _ensure_room(file, part)
         fetched = _fetch(file, part, telling)

@@ -112,6 +112,8 @@ def _told_plainly(place: Source) -> Iterator[None]:
             f"{place}: the repository {place.repo} has no file {place.file!r}; "
             f"{endpoint()}/{place.repo}/tree/{place.revision} lists what there is"
         ) from None
+    except errors.HFValidationError as error:
+        raise DownloadError(f"{place}: no name of a repository: {error}") from None
     except errors.OfflineModeIsEnabled:
         raise DownloadError(f"{place}: HF_HUB_OFFLINE forbids to ask {endpoint()}") from None
     except errors.HfHubHTTPError as error:

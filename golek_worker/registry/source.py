@@ -9,7 +9,7 @@ import re
 from msgspec import Struct
 
 DEFAULT_REVISION = "main"
-_FORM = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)/(?P<file>[^@\s]+\.gguf)(@(?P<revision>[^@\s]+))?")
+_FORM = re.compile(r"hf:(?P<repo>\w[\w.-]*/\w[\w.-]*)/(?P<file>[^@\s]+\.gguf)(@(?P<revision>[^@\s]+))?")
 _PART = re.compile(r".*-\d{5}-of-\d{5}\.gguf")
 
 

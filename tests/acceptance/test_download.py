@@ -200,6 +200,12 @@ async def test_the_token_goes_to_the_hub_alone(hub: Hub, target: Path, monkeypat
     assert {one.token for one in hub.gets()} == {None}
 
 
+async def test_a_name_that_no_repository_can_have_is_a_sentence(hub: Hub, target: Path) -> None:
+    """What the hub's client finds wrong with a name is passed on."""
+    with pytest.raises(DownloadError, match=r"hf:own/re--po/m\.gguf: no name of a repository: "):
+        await fetch(Wanted(Source("own/re--po", "m.gguf")), target, lambda _: None)
+
+
 async def test_no_network_is_a_sentence(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which hub, what happened, what to look at; in seconds."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from golek_wire import subjects
 from golek_worker import lifecycle, listing, runfile, settings
 from golek_worker.lifecycle import StartError
 from golek_worker.runfile import RunState
@@ -73,6 +74,18 @@ def ask(subject: str, body: dict[str, object]) -> dict[str, object]:
     return asyncio.run(once())
 
 
+def record(project: Path) -> dict[str, object]:
+    """What the fleet knows of the model."""
+
+    async def read() -> dict[str, object]:
+        async with raw.connected(settings.load(settings.env_file("far")).nats_url) as client:
+            entry = await (await client.jetstream().key_value(subjects.MODELS_BUCKET)).get("far")
+            found: dict[str, object] = msgspec.json.decode(entry.value or b"")
+            return found
+
+    return asyncio.run(read())
+
+
 def begin() -> "subprocess.Popen[str]":
     """`make start` in another process, which waits for the download."""
     command = [sys.executable, "-m", "golek_worker.cli", "worker", "start", "far"]
@@ -115,7 +128,7 @@ def test_a_missing_model_is_downloaded_and_answers(hub: Hub, project: Path) -> N
     lifecycle.stop("far", say=lambda _: None)
     told = events(project)
     assert told["model.downloading"] == f"{SOURCE} to data/models/far/model.gguf (size not known)"
-    assert re.search(r": 4 MB in \d+\.\d s, verified: sha256 [0-9a-f]{64}$", told["model.downloaded"])
+    assert re.search(r": 4 MB, in \d+\.\d s, verified: sha256 [0-9a-f]{64}$", told["model.downloaded"])
     codes = list(told)
     assert codes.index("model.downloaded") < codes.index("model.loading") < codes.index("model.loaded")
 
@@ -129,6 +142,7 @@ def test_while_it_downloads_a_worker_is_starting(hub: Hub, project: Path) -> Non
     assert health["status"] == "starting"
     assert re.fullmatch(r"the model's file: downloading \d+ %", str(health["problem"]))
     assert re.fullmatch(r"#1 downloading \d+ %", listing.deployments()[0].running)
+    assert record(project)["state"] == "starting"
     began = time.monotonic()
     os.kill(state.pid, signal.SIGTERM)
     while runfile.alive(state):
@@ -138,9 +152,10 @@ def test_while_it_downloads_a_worker_is_starting(hub: Hub, project: Path) -> Non
     assert starter.returncode == 1, output
     assert runfile.read(project / "data", "far", 1) is None
     assert parts(project)[0].stat().st_size > 0
+    assert record(project)["state"] == "offline"
     hub.rate = None
     start()
-    assert "of it now" in events(project)["model.downloaded"]
+    assert re.search(r"4 MB, \d+ [kM]B of it by this worker, in", events(project)["model.downloaded"])
 
 
 def test_a_killed_worker_takes_its_download_along(hub: Hub, project: Path) -> None:
@@ -176,6 +191,7 @@ def test_a_wrong_hash_in_the_env_file_is_refused(hub: Hub, project: Path) -> Non
     state = runfile.read(project / "data", "far", 1)
     assert state is not None
     assert state.state == "failed"
+    assert record(project)["state"] == "failed"
 
 
 def test_no_network_names_the_ways_out(project: Path) -> None:
@@ -241,6 +257,14 @@ def test_a_doubtful_source_is_said_before_the_download(hub: Hub, project: Path) 
         f"data/models/far/model.gguf: will be downloaded from {SOURCE}, about 0.1 GB; "
         "nobody has checked that this file is there; named by: a list of tests"
     )
+
+
+def test_check_tells_of_a_download_and_that_all_is_well(project: Path) -> None:
+    """A missing file with a known source is no problem; nothing is asked of the hub."""
+    command = [sys.executable, "-m", "golek_worker.cli", "worker", "check", "far"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"data/models/far/model.gguf: will be downloaded from {SOURCE}, size not known\nok\n"
 
 
 PULL = [sys.executable, "-m", "golek_worker.cli", "pull", "far"]

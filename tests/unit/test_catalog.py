@@ -83,6 +83,7 @@ def test_a_source_reads_back_as_written(text: str, is_what: Source) -> None:
     ("text", "said"),
     [
         ("https://example.org/m.gguf", "hf:<owner>/<repository>/<file>.gguf"),
+        ("hf:../repo/m.gguf", "hf:<owner>/<repository>/<file>.gguf"),
         ("hf:repo/m.gguf", "hf:<owner>/<repository>/<file>.gguf"),
         ("hf:own/repo/m.safetensors", "hf:<owner>/<repository>/<file>.gguf"),
         ("hf:own/repo/../../m.gguf", "hf:<owner>/<repository>/<file>.gguf"),
