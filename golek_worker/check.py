@@ -15,6 +15,8 @@ from golek_worker.bus import embedded
 from golek_worker.gguf import GGUFError
 from golek_worker.prompt import turns
 from golek_worker.registry.artifacts import kind_of
+from golek_worker.registry.catalog import Wanted
+from golek_worker.registry.resolve import MissingModelError, resolve
 from golek_worker.settings import Settings
 
 
@@ -27,23 +29,42 @@ async def problems(file: Path, environment: Mapping[str, str] = os.environ) -> l
     unknown = {names.OWN_NAME.get(name, name) for name in wrong}
     found = [*mistakes, *_folders(loaded)]
     if "ENGINE" not in unknown:
-        found += _engine(loaded)
-    found += _prompt_template(loaded)
+        found += _engine(loaded, environment)
     if "NATS_URL" not in unknown:
         found += [line async for line in _broker(loaded)]
     return found
 
 
-def _engine(loaded: Settings) -> Iterator[str]:
+def downloads(loaded: Settings, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """What a start of this deployment would download, and whether that is doubtful; empty when nothing."""
+    if loaded.engine != "llamacpp":
+        return []
+    try:
+        model = resolve(loaded, environment)
+    except MissingModelError:
+        return []  # one of the problems
+    if not isinstance(model, Wanted):
+        return []
+    doubt = f"; {model.doubt}" if model.doubt else ""
+    return [f"{loaded.model_file}: will be downloaded from {model.source}, {model.size}{doubt}"]
+
+
+def _engine(loaded: Settings, environment: Mapping[str, str]) -> Iterator[str]:
     if loaded.engine != "llamacpp":
         yield from _family(loaded, "inference")
+        yield from _prompt_template(loaded, None)
         return
     if importlib.util.find_spec("llama_cpp") is None:
         yield "ENGINE=llamacpp: the package llama-cpp-python is missing; `make setup` installs it"
-    model = loaded.model_file
-    if not model.is_file():
-        yield f"MODEL_PATH={model}: no such file; a GGUF file belongs there"
+    try:
+        model = resolve(loaded, environment)
+    except MissingModelError as error:
+        yield str(error)
         return
+    if isinstance(model, Wanted):
+        yield from _prompt_template(loaded, None)
+        return  # `downloads` tells of the file
+    yield from _prompt_template(loaded, model)
     try:
         yield from _family(loaded, kind_of(model))
     except OSError as error:
@@ -58,9 +79,9 @@ def _family(loaded: Settings, kind: Kind) -> Iterator[str]:
         yield mistake
 
 
-def _prompt_template(loaded: Settings) -> Iterator[str]:
+def _prompt_template(loaded: Settings, model: Path | None) -> Iterator[str]:
     try:
-        turns.find(loaded.prompt_template, loaded.model_file if loaded.engine == "llamacpp" else None)
+        turns.find(loaded, model)
     except turns.TurnMarkersError as error:
         yield str(error)
 

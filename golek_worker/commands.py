@@ -1,7 +1,7 @@
 """Which commands does `golek` have?
 
-Those of the client, and beside them: worker, broker, config, demo. Each imports what it needs when it runs, so that
-`golek --help` is quick.
+Those of the client, and beside them: worker, broker, config, pull, demo. Each imports what it needs when it runs, so
+that `golek --help` is quick.
 """
 
 import asyncio
@@ -77,6 +77,8 @@ def worker_check(name: Name) -> None:
     wrong = asyncio.run(check.problems(file))
     if file.is_file():
         typer.echo("".join(f"note: {remark}\n" for remark in settings.remarks(file)), nl=False, err=True)
+    if not wrong:
+        typer.echo("".join(f"{line}\n" for line in check.downloads(settings.load(file))), nl=False)
     typer.echo("\n".join(wrong) or "ok", err=bool(wrong))
     raise typer.Exit(1 if wrong else 0)
 
@@ -166,6 +168,23 @@ def config(
             typer.echo("\n" + listing.table(known))
 
 
+@app.command("pull")
+def pull(
+    name: Annotated[
+        str, typer.Argument(help="A deployment, or with --to a model of the catalogue.", show_default=False)
+    ],
+    to: Annotated[Path | None, typer.Option("--to", help="Where a model of the catalogue shall lie.")] = None,
+) -> None:
+    """Download a model's file now, as a start would.
+
+    Interrupted, it goes on from there the next time.
+    """
+    from golek_worker import pulling
+
+    with _said_plainly():
+        asyncio.run(pulling.pull(name, to, say=typer.echo))
+
+
 @app.command("demo")
 def demo() -> None:
     """Start golek-tiny, ask it something and show all that happens."""
@@ -179,12 +198,14 @@ def demo() -> None:
 def _said_plainly() -> Iterator[None]:
     """Errors that are for the user end the command with their text and exit code 1, Ctrl-C with 130."""
     from golek_worker.lifecycle import StartError
+    from golek_worker.registry.report import DownloadError
+    from golek_worker.registry.resolve import MissingModelError
     from golek_worker.settings import SettingsError
     from golek_worker.store.database import StoreError
 
     try:
         yield
-    except (StartError, SettingsError, StoreError) as error:
+    except (StartError, SettingsError, StoreError, DownloadError, MissingModelError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:

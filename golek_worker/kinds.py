@@ -4,6 +4,8 @@ A worker is of one kind: its model writes text (`inference`) or turns texts into
 where requests are taken and who answers them; a job's way is the same for both.
 """
 
+from pathlib import Path
+
 from golek_wire.subjects import Kind
 from golek_worker import settings
 from golek_worker.bus.ingress import Taken
@@ -15,12 +17,12 @@ from golek_worker.text import TextExecutor
 from golek_worker.vectors import VectorExecutor
 
 
-def find(chosen: Settings) -> Kind:
-    """The kind of a deployment whose model's file is there.
+def find(chosen: Settings, model: Path | None) -> Kind:
+    """The kind of a deployment with this model file; None for an engine without files.
 
     Raises OSError or GGUFError for the file, SettingsError where SUBJECT does not fit.
     """
-    kind: Kind = kind_of(chosen.model_file) if chosen.engine == "llamacpp" else "inference"
+    kind: Kind = "inference" if model is None else kind_of(model)
     mistake = settings.wrong_family(chosen, kind)
     if mistake is not None:
         raise SettingsError([mistake])
@@ -35,16 +37,16 @@ def taken(chosen: Settings, kind: Kind) -> Taken:
     return Taken(
         kind,
         listed,
-        elsewhere=() if chosen.subject else chosen.request_subjects(other),
+        elsewhere=chosen.usual_subjects(other) if listed == chosen.usual_subjects(kind) else (),
         redirect=f"{chosen.model_name} {does}: ask it on {listed[0]}",
     )
 
 
-def executor(kind: Kind, host: EngineHost, chosen: Settings, max_payload: int) -> Executor:
+def executor(kind: Kind, host: EngineHost, chosen: Settings, model: Path | None, max_payload: int) -> Executor:
     """Who answers jobs of this kind; `max_payload` is the server's, in bytes.
 
     Raises TurnMarkersError when the deployment's prompt template is wrong.
     """
     if kind == "embedding":
         return VectorExecutor(host, chosen.model_name, max_payload)
-    return TextExecutor(host, chosen)
+    return TextExecutor(host, chosen, model)

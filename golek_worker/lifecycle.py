@@ -15,8 +15,10 @@ from pathlib import Path
 
 from golek_client.connection import shown
 from golek_worker import check, logfiles, process, runfile, settings
+from golek_worker.bar import Bar
 from golek_worker.bus import embedded
 from golek_worker.process import ProcessId
+from golek_worker.registry.report import Progress
 from golek_worker.runfile import RunState
 from golek_worker.settings import Settings
 
@@ -46,13 +48,16 @@ async def start(
     if wrong := await check.problems(file):
         raise StartError("\n".join(wrong))
     loaded = settings.load(file)
+    for line in check.downloads(loaded):
+        say(line)
     await ensure_broker(loaded.nats_url, loaded.data, say)
     _say_more(deployment, replicas, loaded.data, say)
     with _start_lock(loaded.data):
         launched = [_launch(deployment, replica, loaded, module, say) for replica in range(1, replicas + 1)]
     waiting = [one for one in launched if one is not None]
     try:
-        failures = await _wait_online(waiting, loaded.data, say)
+        with contextlib.closing(Bar(deployment, say)) as bar:
+            failures = await _wait_online(waiting, loaded.data, bar)
     except asyncio.CancelledError:
         say(f"left running; `make list-workers` shows how far it is, `make stop WORKER={deployment}` stops it")
         raise
@@ -124,6 +129,7 @@ class _Launched:
         self.id = ProcessId(state.pid, state.created)
         self.child = child
         self.shown: str | None = None
+        self.progress: Progress | None = None
 
     def has_ended(self) -> bool:
         return self.child.poll() is not None if self.child else not process.is_running(self.id)
@@ -165,7 +171,7 @@ def _launch(deployment: str, replica: int, loaded: Settings, module: str, say: S
     return _Launched(state, child)
 
 
-async def _wait_online(launched: list[_Launched], data: Path, say: Say) -> list[str]:
+async def _wait_online(launched: list[_Launched], data: Path, bar: Bar) -> list[str]:
     """Wait until each is online or has failed; what the failed ones say. Loading may take minutes, so no limit."""
     began = time.monotonic()
     remind_at = began + REMIND_S
@@ -176,7 +182,8 @@ async def _wait_online(launched: list[_Launched], data: Path, say: Say) -> list[
             state = runfile.read(data, one.deployment, one.replica)
             if state is not None and state.state not in (one.shown, "failed"):
                 one.shown = state.state
-                say(f"{one.name} {state.state} after {time.monotonic() - began:.1f} s")
+                bar.say(f"{one.name} {state.state} after {time.monotonic() - began:.1f} s")
+            one.progress = state.progress if state is not None else None
             if ended or (state is not None and state.state == "failed"):
                 failures.append(_failure(one, state, ended))
                 if state is not None and state.state != "failed":
@@ -184,14 +191,22 @@ async def _wait_online(launched: list[_Launched], data: Path, say: Say) -> list[
                 waiting.remove(one)
             elif state is not None and state.state == "online":
                 waiting.remove(one)
-        if waiting and time.monotonic() >= remind_at:
+        progress = _download(waiting)
+        bar.show(progress) if progress is not None else bar.close()
+        if waiting and time.monotonic() >= remind_at and progress is None:
             remind_at += REMIND_S
             names = ", ".join(f"{one.name} ({one.shown})" for one in waiting)
             seconds = time.monotonic() - began
-            say(f"{seconds:.0f} s: waiting for {names}; log: {waiting[0].log}; Ctrl-C leaves it running")
+            bar.say(f"{seconds:.0f} s: waiting for {names}; log: {waiting[0].log}; Ctrl-C leaves it running")
         if waiting:
             await asyncio.sleep(POLL_S)
     return failures
+
+
+def _download(waiting: list[_Launched]) -> Progress | None:
+    """The download to show: replicas share one file, and all but one of them only watch."""
+    progresses = [one.progress for one in waiting if one.progress is not None]
+    return min(progresses, key=lambda progress: progress.stage == "waiting", default=None)
 
 
 def _failure(one: _Launched, state: RunState | None, ended: bool) -> str:

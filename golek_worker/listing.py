@@ -9,7 +9,8 @@ from golek_wire.subjects import Kind
 from golek_worker import logfiles, process, runfile, settings
 from golek_worker.gguf import GGUFError
 from golek_worker.lifecycle import ENVS
-from golek_worker.registry.artifacts import kind_of
+from golek_worker.registry import artifacts
+from golek_worker.registry.artifacts import ArtifactError
 from golek_worker.runfile import RunState
 from golek_worker.settings import Settings
 
@@ -73,14 +74,15 @@ def _deployment(name: str, file: Path) -> Deployment:
 
 
 def _kind(loaded: Settings) -> Kind:
-    """What the model does; as most do, while its file cannot be read."""
+    """What the model does; while its file is missing or cannot be read, what SUBJECT says."""
     try:
-        return kind_of(loaded.model_file) if loaded.engine == "llamacpp" else "inference"
-    except (OSError, GGUFError):
-        return "inference"
+        found = artifacts.find(loaded).path if loaded.engine == "llamacpp" else None
+        return loaded.guessed_kind if found is None else artifacts.kind_of(found)
+    except (OSError, GGUFError, ArtifactError):
+        return loaded.guessed_kind
 
 
 def _word(state: RunState) -> str:
     if state.state == "failed" or runfile.alive(state):
-        return state.state
+        return str(state.progress) if state.progress is not None else state.state
     return f"gone (was {state.state})"

@@ -12,6 +12,7 @@ from msgspec import Struct
 from golek_wire import subjects
 from golek_wire.signals import WorkerStatus
 from golek_worker import process
+from golek_worker.registry.report import Progress
 
 
 class RunState(Struct, frozen=True, kw_only=True):
@@ -26,6 +27,8 @@ class RunState(Struct, frozen=True, kw_only=True):
     state: WorkerStatus = "starting"
     problem: str | None = None
     """Why `state` is `failed`."""
+    progress: Progress | None = None
+    """How far the download of its model is, while there is one."""
     model_name: str = ""
     nats_url: str = ""
     log: str = ""

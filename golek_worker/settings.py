@@ -122,11 +122,19 @@ class Settings(Struct, frozen=True, kw_only=True):
     def log_file(self) -> Path:
         return Path(self.db_path) if self.db_path else self.data / "logs" / f"{self.model_name}.sqlite"
 
-    def request_subjects(self, kind: subjects.Kind) -> tuple[str, ...]:
-        """Where a model of this kind takes requests: SUBJECT alone, or the literal name and the token."""
-        if self.subject:
-            return (self.subject,)
+    @property
+    def guessed_kind(self) -> subjects.Kind:
+        """What SUBJECT says of the model, while there is no file to ask."""
+        return "embedding" if self.subject.startswith(subjects.request("", "embedding")) else "inference"
+
+    def usual_subjects(self, kind: subjects.Kind) -> tuple[str, ...]:
+        """Where requests for a model of this kind are taken unless SUBJECT says otherwise: its name and its token."""
         return tuple(subjects.request(name, kind) for name in subjects.spellings(self.model_name))
+
+    def request_subjects(self, kind: subjects.Kind) -> tuple[str, ...]:
+        """Where a model of this kind takes requests: at the usual places, or at SUBJECT alone when that is another."""
+        usual = self.usual_subjects(kind)
+        return (self.subject,) if self.subject and self.subject not in usual else usual
 
 
 KEYS: dict[str, str] = {name.upper(): name for name in Settings.__struct_fields__}

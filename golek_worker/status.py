@@ -80,7 +80,7 @@ class Status:
         return Health(
             model_name=self._settings.model_name,
             status=self.state,
-            last_activity=_rfc3339(self._serving.last_activity),
+            last_activity=rfc3339(self._serving.last_activity),
             capabilities=self._capabilities(),
             endpoint="",  # no HTTP is served yet, so none is advertised
             nats_topic=self._settings.request_subjects(self._kind)[0],
@@ -103,7 +103,7 @@ class Status:
             model_name=self._settings.model_name,
             pending_messages=pending,
             active_processing=active,
-            timestamp=_rfc3339(time.time()),
+            timestamp=rfc3339(time.time()),
             worker_count=self._settings.worker_concurrency,
             queue_capacity=capacity,
             status=load_level(pending, active, capacity, stalled=self._host.stalled),
@@ -122,7 +122,7 @@ class Status:
             kinds=[self._kind],
             state=self.state,
             deployment=self._identity.deployment,
-            last_seen=_rfc3339(time.time()),
+            last_seen=rfc3339(time.time()),
             context_size=ready.ctx_size if ready is not None else 0,
             digest=self._digest,
             worker_id=self._identity.worker_id,
@@ -134,7 +134,7 @@ class Status:
             id=self._identity.incarnation,
             version=VERSION,
             description=f"Golek worker {self._identity.worker_id} serving {self._settings.model_name}",
-            started=_rfc3339(self._identity.started_at),
+            started=rfc3339(self._identity.started_at),
             endpoint=self._kind,
             endpoint_subject=self._settings.request_subjects(self._kind)[0],
         )
@@ -161,5 +161,6 @@ class Status:
         return ServiceCounts(requests, errors, serving.busy_ns, serving.last_error)
 
 
-def _rfc3339(epoch_s: float) -> str:
+def rfc3339(epoch_s: float) -> str:
+    """Seconds since 1970 as people and every language read them."""
     return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

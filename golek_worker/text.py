@@ -3,6 +3,8 @@
 The request becomes a prompt, the engine's child continues it, and its end becomes an `InferenceReply`.
 """
 
+from pathlib import Path
+
 import msgspec
 
 from golek_wire import codec
@@ -25,12 +27,12 @@ class TextExecutor:
 
     kind: Kind = "inference"
 
-    def __init__(self, host: EngineHost, chosen: Settings) -> None:
-        """Raises TurnMarkersError when the deployment's prompt template is wrong."""
+    def __init__(self, host: EngineHost, chosen: Settings, model_file: Path | None) -> None:
+        """`model_file` is None for an engine without files. Raises TurnMarkersError for a wrong prompt template."""
         self.host = host
         self.model = chosen.model_name
         self._chosen = chosen
-        self._markers = turns.find(chosen.prompt_template, chosen.model_file if chosen.engine == "llamacpp" else None)
+        self._markers = turns.find(chosen, model_file)
         self._format: Format | None = None
         self._format_for: Ready | None = None
 

@@ -32,7 +32,7 @@ from nats.aio.client import Client
 from golek_client.connection import connect, flush, publish, shown
 from golek_wire import codec, subjects
 from golek_wire.errors import InferenceServiceError
-from golek_wire.signals import DeadLetter, WorkerStatus
+from golek_wire.signals import DeadLetter, Health, WorkerStatus
 from golek_worker import kinds, logfiles, process, runfile, settings
 from golek_worker.admission import gate
 from golek_worker.attempt import Tools
@@ -48,7 +48,8 @@ from golek_worker.engine.host import EngineHost
 from golek_worker.gguf import GGUFError
 from golek_worker.job import Job
 from golek_worker.logfiles import EngineLog
-from golek_worker.registry.artifacts import fingerprint
+from golek_worker.preparing import Preparing
+from golek_worker.registry.report import Progress
 from golek_worker.room import Room
 from golek_worker.serving import Serving
 from golek_worker.settings import Settings, SettingsError
@@ -77,21 +78,25 @@ class Worker:
         self._stop = asyncio.Event()
         self._closed = asyncio.Event()
         self._close_reason = ""
-        self._digest = fingerprint(chosen.model_file) if chosen.engine == "llamacpp" else chosen.engine
+        self._model: Path | None = None
+        self._status: Status | None = None
+        """None until there is a model."""
 
     async def run(self) -> None:
         """Serve until told to stop. Raises one of START_ERRORS when that is not possible."""
         self._listen_for_signals()
         self._write_state("starting")
         async with AsyncExitStack() as stack:
-            await self._open(stack)
-            await self._serve()
+            await self._connect(stack)
+            if await self._has_model():
+                await self._open(stack)
+                await self._serve()
 
     # -- opening, in order -------------------------------------------------------------------------------------
 
-    async def _open(self, stack: AsyncExitStack) -> None:
-        chosen, token = self._settings, self._settings.token
-        self._kind = kinds.find(chosen)
+    async def _connect(self, stack: AsyncExitStack) -> None:
+        """The log, the broker, and answers to who asks how far this worker is."""
+        chosen = self._settings
         self._log = await LogWriter.open(
             chosen.log_file, worker_id=self._identity.worker_id, retention_days=chosen.golek_log_retention_days
         )
@@ -106,14 +111,46 @@ class Worker:
             chosen.nats_url, self._identity.worker_id, on_reconnect=self._reconnected, on_closed=self._closed_for_good
         )
         stack.push_async_callback(_disconnect, self._client)
+        self._registry = await Registry.open(self._client, chosen.token)
+        self._heart = Heart(lambda: _best_effort(self._beat()))
+        self._preparing = Preparing(
+            chosen, self._identity, self._client, self._registry, self._heart,
+            event=self._event, show=lambda progress: self._write_state("starting", progress),
+        )  # fmt: skip
+        await endpoints.serve_health(self._client, chosen.model_name, self._health)
+
+    async def _has_model(self) -> bool:
+        """Find or download the model's file, unless told to stop meanwhile."""
+        finding = asyncio.create_task(self._preparing.model_file())
+        stop = asyncio.create_task(self._stop.wait())
+        tasks: list[asyncio.Task[Any]] = [finding, stop, asyncio.create_task(self._watch_connection())]
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if stop in done:
+            self._event("shutdown", "told to stop before there was a model")
+            await _best_effort(self._preparing.leave("offline"))
+            return False
+        try:
+            for task in done - {finding}:
+                task.result()
+            self._model = finding.result()
+        except RuntimeError:
+            await _best_effort(self._preparing.leave("failed"))
+            raise
+        return True
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        """The model's queue and its record; needs a model, whose file says what is asked of it."""
+        chosen, token = self._settings, self._settings.token
+        self._kind = kinds.find(chosen, self._model)
         await streams.ensure_stream(self._client, streams.job_stream_config(token, chosen.queue_capacity))
         await streams.ensure_consumer(
             self._client, subjects.job_stream(token), streams.consumer_config(token, self._kind)
         )
         await streams.ensure_stream(self._client, streams.dlq_stream_config())
         self._build(await StrikeBook.open(self._client))
-        self._registry = await Registry.open(self._client, token)
-        await self._registry.claim(self._status.record())
         await self._ask_queue()
         stack.push_async_callback(self._host.close)
 
@@ -127,7 +164,7 @@ class Worker:
         self._ingress = Ingress(self._client, token, kinds.taken(chosen, self._kind), self._check)
         self._host = EngineHost(self._engine_config(), chosen.stall_s, self._engine_changed.set, self._engine_log.write)
         self._keeper = LeaseKeeper(lambda: self._host.is_alive)
-        executor = kinds.executor(self._kind, self._host, chosen, self._client.max_payload)
+        executor = kinds.executor(self._kind, self._host, chosen, self._model, self._client.max_payload)
         tools = Tools(
             client=self._client,
             executor=executor,
@@ -154,16 +191,15 @@ class Worker:
             self._host,
             self._serving,
             self._ingress,
-            self._digest,
+            self._preparing.digest,
             lambda: executor.capabilities,
         )
-        self._heart = Heart(lambda: _best_effort(self._beat()))
 
     def _engine_config(self) -> EngineConfig:
         chosen = self._settings
         return EngineConfig(
             engine=chosen.engine,
-            model_path=str(chosen.model_file) if chosen.engine == "llamacpp" else "",
+            model_path=str(self._model or ""),
             slots=chosen.worker_concurrency,
             ctx_size=chosen.ctx_size,
             threads=chosen.model_threads,
@@ -176,15 +212,15 @@ class Worker:
 
     async def _serve(self) -> None:
         """Start taking requests, load the engine, and go on until told to stop; then drain."""
+        assert self._status is not None
         await self._serving.start()
-        await endpoints.serve_health(self._client, self._settings.model_name, self._status.health)
         await endpoints.serve_cancels(self._client, self._cancel)
         await endpoints.serve_micro(
             self._client, self._status.micro_identity(), self._status.micro_metadata, self._status.micro_counts
         )
         await self._ingress.start()
         self._event("services.init", "requests are taken; they wait for the model")
-        self._event("model.loading", str(self._settings.model_file) if self._settings.engine == "llamacpp" else "echo")
+        self._event("model.loading", str(self._model or self._settings.engine))
         self._write_state("loading")
         sides: list[Coroutine[Any, Any, None]] = [
             self._host.run(),
@@ -234,6 +270,7 @@ class Worker:
 
     async def _drain(self, *, failed: bool) -> None:
         """Stop taking and pulling, finish what runs, give the rest back, say goodbye."""
+        assert self._status is not None
         self._status.leaving = "draining"
         self._write_state("draining")
         self._event("shutdown", f"draining {self._serving.active} jobs")
@@ -296,7 +333,13 @@ class Worker:
         await store(self._client, subjects.dead_letter(self._settings.token), codec.encode(letter))
         self._event("job.poison", f"job {lease.job.job_id} is in the dead letter queue", level="error")
 
+    def _health(self) -> Health:
+        return self._status.health() if self._status is not None else self._preparing.health()
+
     async def _beat(self) -> None:
+        if self._status is None:
+            await self._preparing.beat()
+            return
         await self._registry.renew(self._status.record())
         await publish(self._client, subjects.heartbeat(self._settings.token), codec.encode(self._status.health()))
 
@@ -304,6 +347,7 @@ class Worker:
         return self._serving.active > 0 or self._pending > 0
 
     async def _report_load(self) -> None:
+        assert self._status is not None
         await self._ask_queue()
         report = self._status.load_report(self._pending)
         await publish(self._client, subjects.load_report(self._settings.token), codec.encode(report))
@@ -333,9 +377,9 @@ class Worker:
         self._log.event(level, code, message)
         getattr(log, level)(code, detail=message)
 
-    def _write_state(self, state: WorkerStatus) -> None:
+    def _write_state(self, state: WorkerStatus, progress: Progress | None = None) -> None:
         try:
-            write_state(self._settings, self._identity, state)
+            write_state(self._settings, self._identity, state, progress=progress)
         except OSError as error:
             log.warning("state.unwritten", state=state, problem=str(error))
 
@@ -351,7 +395,13 @@ class Worker:
         self._stop.set()
 
 
-def write_state(chosen: Settings, identity: Identity, state: WorkerStatus, problem: str | None = None) -> None:
+def write_state(
+    chosen: Settings,
+    identity: Identity,
+    state: WorkerStatus,
+    problem: str | None = None,
+    progress: Progress | None = None,
+) -> None:
     """Tell `make start` and `make list-workers` how far this replica is."""
     me = process.identify()
     runfile.write(
@@ -364,6 +414,7 @@ def write_state(chosen: Settings, identity: Identity, state: WorkerStatus, probl
             created=me.created,
             state=state,
             problem=problem,
+            progress=progress,
             model_name=chosen.model_name,
             nats_url=chosen.nats_url,
             log=identity.log,

@@ -15,7 +15,6 @@ Exit status: 0 after `Exit` or when the parent is gone, 1 when the engine could 
 """
 
 import argparse
-import ctypes
 import gc
 import os
 import select
@@ -47,6 +46,7 @@ from golek_worker.engine.base import (
     frame,
     refusal,
 )
+from golek_worker.orphan import die_with_parent
 
 BUFFER_LIMIT = 4 * 1024 * 1024
 REPORT_S = 0.9
@@ -60,7 +60,6 @@ RECV_SIZE_LARGE = 1024 * 1024
 """After a read that filled its buffer: there is more of a large prompt."""
 STATUS_LOAD_FAILED = 1
 STATUS_BUG = 70
-_PR_SET_PDEATHSIG = 1
 
 
 class Outbox:
@@ -212,7 +211,7 @@ def main() -> None:
     """Build the engine that the parent asks for and run it until `Exit`."""
     for ignored in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)
-    _die_with_parent()
+    die_with_parent()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fd", type=int, required=True, help="inherited end of a socketpair")
     sock = socket.socket(fileno=parser.parse_args().fd)
@@ -263,16 +262,6 @@ def _read_config(sock: socket.socket) -> EngineConfig:
         _leave(0)
     (config,) = FrameReader[EngineConfig](EngineConfig).feed(header + body)
     return config
-
-
-def _die_with_parent() -> None:
-    """Ask Linux for SIGKILL when the parent ends; elsewhere the watchdog alone sees to it."""
-    if not sys.platform.startswith("linux"):
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        _leave(0)
 
 
 def _watch_parent(sock: socket.socket) -> None:

@@ -16,8 +16,11 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from golek_wire.requests import STOP_LIMIT, TEXT_LIMIT, Message
+from golek_worker.settings import Settings
 
 FILE = "prompt_template.json"
+SHIPPED = Path("data/models")
+"""Folders of the models that come with Golek, whatever GOLEK_DATA says."""
 Marker = Annotated[str, Meta(max_length=TEXT_LIMIT)]
 
 
@@ -74,15 +77,18 @@ class TurnMarkers(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
         return None if ahead else "".join([*parts, self.model_prefix])
 
 
-def find(named: str, model_file: Path | None) -> TurnMarkers | None:
-    """The markers in the file `named` by PROMPT_TEMPLATE, or else beside the model's file if there are any.
+def find(chosen: Settings, model_file: Path | None) -> TurnMarkers | None:
+    """The markers in the file that PROMPT_TEMPLATE names, or else beside the model's file, or else those that ship.
 
-    Raises TurnMarkersError.
+    `model_file` is None while it is missing, and for an engine without files. Raises TurnMarkersError.
     """
-    if named:
-        return read(Path(named), f"PROMPT_TEMPLATE={named}")
-    beside = model_file.with_name(FILE) if model_file is not None else None
-    return read(beside, str(beside)) if beside is not None and beside.exists() else None
+    if chosen.prompt_template:
+        return read(Path(chosen.prompt_template), f"PROMPT_TEMPLATE={chosen.prompt_template}")
+    folders = [SHIPPED / chosen.model_name] if chosen.engine == "llamacpp" else []
+    if model_file is not None:
+        folders.insert(0, model_file.parent)
+    found = next((folder / FILE for folder in folders if (folder / FILE).exists()), None)
+    return read(found, str(found)) if found is not None else None
 
 
 def read(path: Path, called: str) -> TurnMarkers:

@@ -18,9 +18,9 @@ def deployment(model: Path, name: str = "m.1", **given: str) -> Settings:
 
 def test_the_models_file_decides() -> None:
     """One that pools its tokens makes vectors, one that writes does not; echo has no file."""
-    assert kinds.find(deployment(minilm.model_file())) == "embedding"
-    assert kinds.find(deployment(TINY)) == "inference"
-    assert kinds.find(Settings(model_name="e", engine="echo")) == "inference"
+    assert kinds.find(deployment(minilm.model_file()), minilm.model_file()) == "embedding"
+    assert kinds.find(deployment(TINY), TINY) == "inference"
+    assert kinds.find(Settings(model_name="e", engine="echo"), None) == "inference"
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
@@ -28,9 +28,9 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + b"\0" * 100)
     with pytest.raises(GGUFError, match=r"broken\.gguf: GGUF version 0"):
-        kinds.find(deployment(broken))
+        kinds.find(deployment(broken), broken)
     with pytest.raises(FileNotFoundError, match=r"missing\.gguf"):
-        kinds.find(deployment(tmp_path / "missing.gguf"))
+        kinds.find(deployment(broken), tmp_path / "missing.gguf")
 
 
 def test_requests_of_the_other_kind_are_told_where_to_ask() -> None:
@@ -59,12 +59,13 @@ def test_a_subject_of_its_own_is_the_only_one() -> None:
 )
 def test_a_subject_of_the_other_kind_is_a_mistake(model: Path | None, subject: str, says: str | None) -> None:
     """Named with what would have been right."""
-    chosen = deployment(model or minilm.model_file(), subject=subject)
+    file = model or minilm.model_file()
+    chosen = deployment(file, subject=subject)
     if says is None:
-        assert kinds.taken(chosen, kinds.find(chosen)).subjects == (subject,)
+        assert kinds.taken(chosen, kinds.find(chosen, file)).subjects == (subject,)
         return
     with pytest.raises(SettingsError) as raised:
-        kinds.find(chosen)
+        kinds.find(chosen, file)
     assert raised.value.mistakes == [f"SUBJECT={subject}: {says}"]
 
 

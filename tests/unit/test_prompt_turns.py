@@ -10,11 +10,16 @@ import pytest
 from golek_wire.requests import Message
 from golek_worker import check
 from golek_worker.prompt.turns import FILE, TurnMarkers, TurnMarkersError, find, read
+from golek_worker.settings import Settings
 
 MODELS = Path("data/models")
 PLAIN = {"name": "x", "user_prefix": "[", "user_suffix": "]", "model_prefix": "<", "model_suffix": ">"}
 WITH_SYSTEM = TurnMarkers("x", "[", "]", "<", ">", "(", ")")
 NO_SYSTEM = TurnMarkers("x", "[", "]", "<", ">")
+
+
+def deployment(named: str = "", model: str = "mine") -> Settings:
+    return Settings(model_name=model, prompt_template=named)
 
 
 def said(*turns: str) -> list[Message]:
@@ -87,17 +92,20 @@ def test_git_keeps_templates_and_ignores_downloaded_models(path: str, ignored: b
 def test_the_file_beside_the_model_is_found(tmp_path: Path) -> None:
     """Without PROMPT_TEMPLATE; with it the other file counts, and neither is needed."""
     model = tmp_path / "model.gguf"
-    assert find("", model) is None
+    assert find(deployment(), model) is None
     (tmp_path / FILE).write_text(json.dumps(PLAIN))
     named = tmp_path / "named.json"
     named.write_text(json.dumps({**PLAIN, "name": "named"}))
-    beside = find("", model)
+    beside = find(deployment(), model)
     assert beside is not None
     assert beside.name == "x"
-    chosen = find(str(named), model)
+    chosen = find(deployment(str(named)), model)
     assert chosen is not None
     assert chosen.name == "named"
-    assert find("", None) is None
+    assert find(deployment(), None) is None
+    shipped = find(deployment(model="gemma3-270m"), tmp_path / "elsewhere" / "model.gguf")
+    assert shipped is not None
+    assert shipped.name == "Gemma-3"
 
 
 WRONG = [
@@ -121,7 +129,7 @@ def test_a_wrong_file_is_told_with_its_key(tmp_path: Path, text: str | None, wor
     if text is not None:
         file.write_text(text, errors="surrogateescape")
     with pytest.raises(TurnMarkersError, match=rf"PROMPT_TEMPLATE={file}: .*{words}"):
-        find(str(file), None)
+        find(deployment(str(file)), None)
 
 
 async def test_a_wrong_prompt_template_is_a_problem_before_the_start(tmp_path: Path) -> None:

@@ -170,6 +170,21 @@ def test_a_choice_names_all_there_are(tmp_path: Path) -> None:
         settings.load(file, {})
 
 
+@pytest.mark.parametrize(
+    ("subject", "taken"),
+    [
+        ("", ("inference.request.m.v1.5", "inference.request.m_v1_5")),
+        ("inference.request.m.v1.5", ("inference.request.m.v1.5", "inference.request.m_v1_5")),
+        ("embedding.request.m.v1.5", ("embedding.request.m.v1.5", "embedding.request.m_v1_5")),
+        ("inference.request.other", ("inference.request.other",)),
+    ],
+)
+def test_a_subject_that_is_the_default_takes_nothing_away(subject: str, taken: tuple[str, ...]) -> None:
+    """An env file that writes the default out serves literal name and token, as one without it does."""
+    chosen = Settings(model_name="m.v1.5", subject=subject)
+    assert chosen.request_subjects(chosen.guessed_kind) == taken
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A deployment that does not exist says how to find those that do."""
     with pytest.raises(SettingsError, match=r"worker.nope.env: no such file; `make list-workers`"):

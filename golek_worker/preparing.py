@@ -1,0 +1,147 @@
+"""How does a worker come by its model's file?
+
+Between its connection and its engine: the file is found, or downloaded. Meanwhile the worker claims its name, answers
+health, sends heartbeats and keeps its record fresh, all as `starting`; it takes no requests yet.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from nats.aio.client import Client
+
+from golek_client.connection import publish
+from golek_wire import codec, subjects
+from golek_wire.signals import Health, ModelInfo, ModelRecord, WorkerStatus
+from golek_worker.bus.registry import Registry
+from golek_worker.registry.artifacts import fingerprint
+from golek_worker.registry.catalog import Wanted, shown_size
+from golek_worker.registry.fetch import fetch
+from golek_worker.registry.report import DownloadError, Progress
+from golek_worker.registry.resolve import MissingModelError, missing, resolve
+from golek_worker.settings import Settings
+from golek_worker.status import VERSION, Identity, rfc3339
+from golek_worker.telemetry.signals import Heart
+
+SHOW_S = 0.5
+"""The run file is written this often while a download goes on."""
+
+
+class Preparing:
+    """A worker that has a connection and no model yet."""
+
+    def __init__(
+        self,
+        chosen: Settings,
+        identity: Identity,
+        client: Client,
+        registry: Registry,
+        heart: Heart,
+        *,
+        event: Callable[[str, str], None],
+        show: Callable[[Progress | None], None],
+    ) -> None:
+        self._settings = chosen
+        self._identity = identity
+        self._client = client
+        self._registry = registry
+        self._heart = heart
+        self._event = event
+        self._show = show
+        self._state: WorkerStatus = "starting"
+        self._progress: Progress | None = None
+        self._shown_at = 0.0
+        self.digest: str = "" if chosen.engine == "llamacpp" else chosen.engine
+        """Fingerprint of the file, once there is one."""
+
+    async def model_file(self) -> Path | None:
+        """The model's file, downloaded when it is missing and a source is known; None for an engine without files.
+
+        Claims the model's name in the fleet. Raises RuntimeError when there is no file and none can be had, and
+        MismatchError when another file is served under this name.
+        """
+        if self._settings.engine != "llamacpp":
+            await self._registry.claim(self.record())
+            return None
+        try:
+            found = resolve(self._settings)
+        except MissingModelError as error:
+            raise RuntimeError(str(error)) from None
+        if isinstance(found, Wanted):
+            await self._registry.claim(self.record())
+            try:
+                found = await self._download(found)
+            except DownloadError as error:
+                way = "name another source with MODEL_SOURCE; what came so far is kept"
+                raise RuntimeError(str(missing(self._settings, str(error), way))) from None
+        self.digest = fingerprint(found)
+        await self._registry.claim(self.record())
+        return found
+
+    async def beat(self) -> None:
+        """One heartbeat, and the record anew."""
+        await self._registry.renew(self.record())
+        await publish(self._client, subjects.heartbeat(self._settings.token), codec.encode(self.health()))
+
+    async def leave(self, state: WorkerStatus) -> None:
+        """The last word of a worker that never had a model."""
+        self._state = state
+        await self.beat()
+
+    def health(self) -> Health:
+        """The answer on `models.<model>.health` while there is no engine."""
+        chosen, identity = self._settings, self._identity
+        return Health(
+            model_name=chosen.model_name,
+            status=self._state,
+            last_activity=rfc3339(identity.started_at),
+            capabilities=[],
+            endpoint="",
+            nats_topic=chosen.request_subjects(chosen.guessed_kind)[0],
+            version=VERSION,
+            model_info=ModelInfo(),
+            worker_id=identity.worker_id,
+            engine=chosen.engine,
+            slots=chosen.worker_concurrency,
+            monitor_subject=subjects.load_report(chosen.token),
+            problem=f"the model's file: {self._progress}" if self._progress is not None else None,
+        )
+
+    def record(self) -> ModelRecord:
+        """The model's entry in GOLEK_MODELS while there is no engine: which kind it is shows in its file."""
+        return ModelRecord(
+            name=self._settings.model_name,
+            kinds=[],
+            state=self._state,
+            deployment=self._identity.deployment,
+            last_seen=rfc3339(time.time()),
+            digest=self.digest,
+            worker_id=self._identity.worker_id,
+        )
+
+    async def _download(self, wanted: Wanted) -> Path:
+        target = self._settings.model_file
+        doubt = f"; {wanted.doubt}" if wanted.doubt else ""
+        self._event("model.downloading", f"{wanted.source} to {target} ({wanted.size}){doubt}")
+        beating = asyncio.create_task(self._heart.run())
+        try:
+            done = await fetch(wanted, target, self._follow)
+        finally:
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
+            self._progress = None
+            self._show(None)
+        now = "" if done.fetched == done.size else f", {shown_size(done.fetched)} of it by this worker"
+        self._event(
+            "model.downloaded",
+            f"{target}: {shown_size(done.size)}{now}, in {done.seconds:.1f} s, verified: {done.checked}",
+        )
+        return target
+
+    def _follow(self, progress: Progress) -> None:
+        new_stage = self._progress is None or self._progress.stage != progress.stage
+        self._progress = progress
+        if new_stage or time.monotonic() >= self._shown_at + SHOW_S:
+            self._shown_at = time.monotonic()
+            self._show(progress)

@@ -1,0 +1,132 @@
+"""What does the hub say of a file, and how are its bytes read?
+
+Requests, tokens and endpoint are those of huggingface_hub: `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`, proxies. Only
+the bytes are read here, because its own download cannot go on where another process ended: docs/decisions/0009.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from msgspec import Struct
+
+from golek_worker.registry.report import DownloadError
+from golek_worker.registry.source import Source
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class HubFile(Struct, frozen=True):
+    """A file as the hub describes it."""
+
+    source: Source
+    url: str
+    """Of exactly this commit."""
+    size: int
+    etag: str
+
+    @property
+    def sha256(self) -> str | None:
+        """The hub's word, which it has for large files."""
+        return self.etag if SHA256.fullmatch(self.etag) else None
+
+
+class BrokenOffError(Exception):
+    """The connection ended before the file did; asking again may help."""
+
+
+class RangeIgnoredError(Exception):
+    """The server sends the file from its beginning, or says that what was asked for lies behind its end."""
+
+
+def describe(place: Source) -> HubFile:
+    """Ask the hub for size, hash and commit. Raises DownloadError."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    with _told_plainly(place):
+        found = get_hf_file_metadata(hf_hub_url(place.repo, place.file, revision=place.revision))
+    if found.size is None or found.etag is None or found.commit_hash is None:
+        raise DownloadError(
+            f"{place}: {endpoint()} answers like no hub: without size, ETag or commit; is HF_ENDPOINT right?"
+        )
+    url = hf_hub_url(place.repo, place.file, revision=found.commit_hash)
+    return HubFile(place, url, found.size, found.etag)
+
+
+def read(file: HubFile, offset: int) -> Iterator[bytes]:
+    """The bytes of `file` from `offset` on, as they come.
+
+    Raises BrokenOffError, RangeIgnoredError, DownloadError.
+    """
+    import httpx2
+    from huggingface_hub import constants, get_session, hf_raise_for_status
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # imported there without `as`
+
+    headers = build_hf_headers() | {"Accept-Encoding": "identity"}
+    if offset:
+        headers["Range"] = f"bytes={offset}-"
+    patience = httpx2.Timeout(constants.HF_HUB_DOWNLOAD_TIMEOUT)
+    try:
+        with get_session().stream("GET", file.url, headers=headers, timeout=patience) as response:
+            if offset and response.status_code in (200, 416):
+                raise RangeIgnoredError
+            if response.status_code in (408, 429) or response.status_code >= 500:
+                raise BrokenOffError(f"status {response.status_code}")
+            with _told_plainly(file.source):
+                hf_raise_for_status(response)
+            yield from response.iter_bytes()
+    except httpx2.TransportError as error:
+        raise BrokenOffError(str(error) or type(error).__name__) from error
+
+
+def endpoint() -> str:
+    """Which hub is asked."""
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT)
+
+
+@contextmanager
+def _told_plainly(place: Source) -> Iterator[None]:
+    """Turns what huggingface_hub raises into a DownloadError that names repository, file and way out."""
+    import httpx2
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.GatedRepoError:
+        raise DownloadError(
+            f"{place}: the repository {place.repo} is gated: its owner admits people one by one. Ask for access at "
+            f"{endpoint()}/{place.repo}, then set HF_TOKEN to a token of that account ({_token_now()})"
+        ) from None
+    except errors.RepositoryNotFoundError as error:
+        raise DownloadError(
+            f"{place}: no repository {place.repo} at {endpoint()}, or a private one (the hub does not tell which; "
+            f"status {error.response.status_code}). Check the name; for a private one set HF_TOKEN ({_token_now()})"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise DownloadError(f"{place}: the repository {place.repo} has no revision {place.revision!r}") from None
+    except errors.RemoteEntryNotFoundError:
+        raise DownloadError(
+            f"{place}: the repository {place.repo} has no file {place.file!r}; "
+            f"{endpoint()}/{place.repo}/tree/{place.revision} lists what there is"
+        ) from None
+    except errors.HFValidationError as error:
+        raise DownloadError(f"{place}: no name of a repository: {error}") from None
+    except errors.OfflineModeIsEnabled:
+        raise DownloadError(f"{place}: HF_HUB_OFFLINE forbids to ask {endpoint()}") from None
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code
+        denied = status in (401, 403)
+        hint = f"the token was refused ({_token_now()})" if denied else "try again later"
+        raise DownloadError(f"{place}: {endpoint()} answers with status {status} for {place.repo}; {hint}") from None
+    except httpx2.HTTPError as error:
+        raise DownloadError(
+            f"{place}: {endpoint()} cannot be reached ({str(error) or type(error).__name__}). "
+            "Check the network and HTTPS_PROXY; HF_ENDPOINT names another hub"
+        ) from None
+
+
+def _token_now() -> str:
+    return "HF_TOKEN is set" if os.environ.get("HF_TOKEN") else "HF_TOKEN is not set"

@@ -1,0 +1,55 @@
+"""Is a model's file there, can it be downloaded, or what is to be done?
+
+A file that is there is never downloaded; a missing one is, when its source is known and nothing forbids it.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from golek_worker.registry import artifacts, catalog
+from golek_worker.registry.artifacts import ArtifactError
+from golek_worker.registry.catalog import CatalogError, Wanted
+from golek_worker.settings import Settings
+
+
+class MissingModelError(Exception):
+    """There is no file for the model and none can be had; the message names what was tried and the ways out."""
+
+
+def resolve(chosen: Settings, environment: Mapping[str, str] = os.environ) -> Path | Wanted:
+    """The model's file, or what to download to `chosen.model_file`.
+
+    Raises MissingModelError: several files or parts of one, a wrong source, no source, or downloads forbidden.
+    """
+    try:
+        found = artifacts.find(chosen)
+        if found.path is not None:
+            return found.path
+        wanted = catalog.wanted(chosen)
+        if wanted is None:
+            raise _without_source(chosen)
+    except (ArtifactError, CatalogError) as error:
+        raise MissingModelError(str(error)) from None
+    if forbidden := catalog.is_offline(chosen, environment):
+        cause = f"{forbidden} forbids to download {wanted.source}"
+        raise missing(chosen, cause, f"allow the download with {forbidden.partition('=')[0]}=0")
+    return wanted
+
+
+def missing(chosen: Settings, cause: str, last_way: str) -> MissingModelError:
+    """The error for a model that is not there: what was tried, why it is not downloaded, and the three ways out."""
+    others = [place for place in artifacts.find(chosen).tried if place != str(chosen.model_file)]
+    also = f", nor at {', '.join(others)}" if others else ""
+    return MissingModelError(
+        f"MODEL_PATH={chosen.model_file}: no such file{also}; {cause}. "
+        f"Put the file there, name another with MODEL_PATH, or {last_way}"
+    )
+
+
+def _without_source(chosen: Settings) -> MissingModelError:
+    entry = catalog.load().get(chosen.model_name)
+    if entry is not None and entry.made_by is not None:
+        return missing(chosen, "it is not downloaded but made", entry.made_by)
+    cause = f"no source is known: MODEL_SOURCE is empty, and {catalog.CATALOG} has no {chosen.model_name!r}"
+    return missing(chosen, cause, "say where it comes from with MODEL_SOURCE=hf:<owner>/<repository>/<file>")

@@ -1,0 +1,77 @@
+"""Finding a model's file: the order of the places, and no guess where there are two."""
+
+from pathlib import Path
+
+import pytest
+
+from golek_worker.registry import artifacts
+from golek_worker.registry.artifacts import ArtifactError
+from golek_worker.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The container's folder of models, and a data folder `data` to be relative to."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(artifacts, "SHARED_MODELS", tmp_path / "shared")
+    return tmp_path / "shared"
+
+
+def touch(path: Path | str) -> Path:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(b"GGUF")
+    return Path(path)
+
+
+def found(**values: str) -> Path | None:
+    return artifacts.find(Settings(model_name="m", **values)).path
+
+
+def test_places_are_tried_in_order(shared: Path) -> None:
+    """From the last place to the first: each one that gets a file hides those behind it."""
+    chosen = Settings(model_name="m", inference_models_dir="zoo")
+    assert artifacts.find(chosen).path is None
+    for place in (shared / "only.gguf", shared / "m.gguf", "data/models/m/model.gguf", "zoo/m/any.Q8_0.gguf"):
+        touch(place)
+        assert artifacts.find(chosen).path == Path(place)
+    assert found(inference_models_dir="zoo", model_path="data/models/m/model.gguf") == Path("data/models/m/model.gguf")
+
+
+def test_what_was_tried_is_told_in_order(shared: Path) -> None:
+    """The places of the sentence for a model that is not there."""
+    chosen = Settings(model_name="m", inference_models_dir="zoo")
+    missing = artifacts.find(chosen)
+    assert missing.tried == ("zoo/m/*.gguf", "data/models/m/model.gguf", f"{shared}/m.gguf", f"{shared}/*.gguf")
+
+
+def test_a_named_file_stands_alone(shared: Path) -> None:
+    """A MODEL_PATH that is not the default place is not replaced by another file."""
+    touch("data/models/m/model.gguf")
+    touch(shared / "m.gguf")
+    assert found(model_path="elsewhere/m.gguf") is None
+    assert found(model_path=str(touch("elsewhere/m.gguf"))) == Path("elsewhere/m.gguf")
+
+
+def test_two_models_in_a_folder_are_named() -> None:
+    """Nobody guesses which one is meant."""
+    touch("zoo/m/a.gguf")
+    touch("zoo/m/b.gguf")
+    with pytest.raises(ArtifactError, match=r"zoo/m: 2 models \(a.gguf, b.gguf\); name the one .* with MODEL_PATH"):
+        found(inference_models_dir="zoo")
+
+
+def test_of_a_model_in_several_files_the_first_is_meant() -> None:
+    """The engine finds the others beside it; a missing one is named."""
+    first = touch("zoo/m/big-00001-of-00003.gguf")
+    touch("zoo/m/big-00002-of-00003.gguf")
+    with pytest.raises(ArtifactError, match=r"parts are missing beside it: big-00003-of-00003\.gguf"):
+        found(inference_models_dir="zoo")
+    touch("zoo/m/big-00003-of-00003.gguf")
+    assert found(inference_models_dir="zoo") == first
+
+
+def test_half_a_download_is_no_model() -> None:
+    """What a download leaves behind is neither found nor counted."""
+    touch("zoo/m/.m.gguf.0123456789abcdef.part")
+    touch("zoo/m/.m.gguf.lock")
+    assert found(inference_models_dir="zoo") is None

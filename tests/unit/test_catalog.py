@@ -1,0 +1,145 @@
+"""The catalogue and what is to be downloaded: every shipped entry is right, every mistake is named."""
+
+from pathlib import Path
+
+import pytest
+
+from golek_worker.registry import catalog, source
+from golek_worker.registry.catalog import CatalogError, Wanted
+from golek_worker.registry.source import Source, SourceError
+from golek_worker.settings import Settings
+
+ENTRY = "models:\n  - {id: m, kind: inference, source: 'hf:own/repo/m.gguf', verified: true, from: tests}\n"
+HASH = "a" * 64
+
+
+def a_catalogue(folder: Path, text: str = ENTRY) -> Path:
+    file = folder / "models.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_the_shipped_catalogue_has_every_model_that_is_named() -> None:
+    """Each model of the documents has an entry, and the file holds no other."""
+    assert set(catalog.load()) == {
+        "gemma3-270m", "qwen3-4b", "gpt-oss-20b", "nomic-embed-v1.5", "nomic-embed-v2-moe", "all-minilm-l6-v2",
+        "llama-3.2-3b", "qwen2.5-7b", "deepseek-r1-7b", "granite-8b-code-128k", "phi-4", "phi-3-medium-128k",
+        "granite-20b-code", "qwen3-8b", "qwen3-coder-30b-a3b",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("entry", catalog.load().values(), ids=lambda entry: entry.id)
+def test_each_shipped_entry_says_what_it_promises(entry: catalog.Entry) -> None:
+    """A size for people, where the name comes from, and a hash and exact size wherever it calls itself verified."""
+    assert entry.origin
+    assert entry.size_bytes or entry.about_gb
+    if entry.source is not None and entry.verified:
+        assert entry.sha256
+        assert entry.size_bytes
+    wanted = catalog.of_entry(entry)
+    assert (wanted is None) == (entry.made_by is not None)
+    if wanted is not None:
+        assert bool(wanted.doubt) != entry.verified
+        assert "GB" in wanted.size or "MB" in wanted.size
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (ENTRY.replace("from:", "frm:"), "unknown field `frm`"),
+        (ENTRY + "sizes: 3\n", "unknown field `sizes`"),
+        (ENTRY.replace("kind: inference", "kind: chat"), "chat"),
+        (ENTRY.replace("verified: true", "verified: maybe"), "verified"),
+        (ENTRY.replace("from: tests", f"from: tests, sha256: {HASH[:-1]}"), "sha256"),
+        (ENTRY + ENTRY.partition("\n")[2], "two entries with the id 'm'"),
+        (ENTRY.replace("source: 'hf:own/repo/m.gguf', ", ""), "m: exactly one of `source` and `made_by`"),
+        (ENTRY.replace("hf:own/repo/m.gguf", "own/repo/m.gguf"), "m: own/repo/m.gguf: hf:<owner>"),
+        ("models: [", "while parsing"),
+    ],
+)
+def test_a_mistake_names_file_and_key(tmp_path: Path, text: str, said: str) -> None:
+    """Nothing unknown is passed over."""
+    file = a_catalogue(tmp_path, text)
+    with pytest.raises(CatalogError) as caught:
+        catalog.load(file)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_what"),
+    [
+        ("hf:own/repo/m.gguf", Source("own/repo", "m.gguf")),
+        ("hf:own/repo-2.5/deep/er/m.Q8_0.gguf@v1", Source("own/repo-2.5", "deep/er/m.Q8_0.gguf", "v1")),
+    ],
+)
+def test_a_source_reads_back_as_written(text: str, is_what: Source) -> None:
+    """Repository, file, folders and revision are told apart, and printing gives the same text."""
+    assert source.parse(text) == is_what
+    assert str(is_what) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("https://example.org/m.gguf", "hf:<owner>/<repository>/<file>.gguf"),
+        ("hf:../repo/m.gguf", "hf:<owner>/<repository>/<file>.gguf"),
+        ("hf:repo/m.gguf", "hf:<owner>/<repository>/<file>.gguf"),
+        ("hf:own/repo/m.safetensors", "hf:<owner>/<repository>/<file>.gguf"),
+        ("hf:own/repo/../../m.gguf", "hf:<owner>/<repository>/<file>.gguf"),
+        ("hf:own/repo/m-00001-of-00002.gguf", "one part of a model in several files"),
+    ],
+)
+def test_what_is_no_source_is_refused(text: str, said: str) -> None:
+    """The message repeats the value and shows the form."""
+    with pytest.raises(SourceError) as caught:
+        source.parse(text)
+    assert str(caught.value).startswith(f"{text}: ")
+    assert said in str(caught.value)
+
+
+def test_the_env_file_wins_over_the_catalogue(tmp_path: Path) -> None:
+    """MODEL_SOURCE replaces the entry with its hash and its doubt; MODEL_SHA256 alone replaces only the hash."""
+    doubtful = ENTRY.replace("verified: true", f"verified: false, sha256: {HASH}, size_bytes: 2500000000")
+    file = a_catalogue(tmp_path, doubtful)
+    mine = Source("own/repo", "m.gguf")
+    known = catalog.wanted(Settings(model_name="m"), file)
+    assert known is not None
+    assert (known.source, known.sha256, known.size) == (mine, HASH, "2.5 GB")
+    assert known.doubt == "nobody has checked that this file is there; named by: tests"
+    other = catalog.wanted(Settings(model_name="m", model_source="hf:own/repo/o.gguf"), file)
+    assert other == Wanted(Source("own/repo", "o.gguf"))
+    same = catalog.wanted(Settings(model_name="m", model_source="hf:own/repo/m.gguf", model_sha256="B" * 64), file)
+    assert same is not None
+    assert (same.sha256, same.size) == ("b" * 64, "2.5 GB")
+    assert catalog.wanted(Settings(model_name="unknown"), file) is None
+    assert catalog.wanted(Settings(model_name="m"), tmp_path / "none.yaml") is None
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"model_sha256": "abc"}, "MODEL_SHA256=abc: 64 hexadecimal digits"),
+        ({"model_source": "somewhere"}, "MODEL_SOURCE=somewhere: hf:<owner>"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, values: dict[str, str], said: str) -> None:
+    """Key, value, and what would be right."""
+    with pytest.raises(CatalogError) as caught:
+        catalog.wanted(Settings(model_name="m", **values), a_catalogue(tmp_path))
+    assert str(caught.value).startswith(said)
+
+
+def test_what_forbids_a_download_is_named() -> None:
+    """Golek's own switch and that of the hub's client."""
+    assert catalog.is_offline(Settings(model_name="m", golek_offline=True), {}) == "GOLEK_OFFLINE=1"
+    assert catalog.is_offline(Settings(model_name="m"), {"HF_HUB_OFFLINE": "yes"}) == "HF_HUB_OFFLINE=yes"
+    assert catalog.is_offline(Settings(model_name="m"), {"HF_HUB_OFFLINE": "0"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [(1, "1 kB"), (291_545_600, "292 MB"), (2_497_280_256, "2.5 GB"), (11_624_759_488, "11.6 GB")]
+)
+def test_sizes_for_people(size: int, shown: str) -> None:
+    """Powers of ten, as disks and downloads are counted."""
+    assert catalog.shown_size(size) == shown
