@@ -55,8 +55,12 @@ async def problems(file: Path, environment: Mapping[str, str] = os.environ) -> l
     return found
 
 
-def downloads(loaded: Settings, environment: Mapping[str, str] = os.environ) -> list[str]:
-    """What a start of this deployment would download, and whether that is doubtful; empty when nothing."""
+def about_model(loaded: Settings, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """What one should know of the model's file before a start.
+
+    That it will be downloaded, from where, and whether that is doubtful; or that another place than the usual one has
+    it. Empty when it lies where it should.
+    """
     if loaded.engine != "llamacpp":
         return []
     try:
@@ -64,7 +68,7 @@ def downloads(loaded: Settings, environment: Mapping[str, str] = os.environ) -> 
     except MissingModelError:
         return []  # one of the problems
     if not isinstance(model, Wanted):
-        return []
+        return [] if model == loaded.model_file else [f"{loaded.model_name}: the file is {model}"]
     doubt = f"; {model.doubt}" if model.doubt else ""
     return [f"{loaded.model_file}: will be downloaded from {model.source}, {model.size}{doubt}"]
 
@@ -80,7 +84,7 @@ def _engine(loaded: Settings, environment: Mapping[str, str]) -> Iterator[str]:
         yield str(error)
         return
     if isinstance(model, Wanted):
-        return  # `downloads` tells of it
+        return  # `about_model` tells of it
     try:
         with model.open("rb") as opened:
             magic = opened.read(len(GGUF_MAGIC))

@@ -76,7 +76,7 @@ def worker_check(name: Name) -> None:
     file = settings.env_file(name)
     wrong = asyncio.run(check.problems(file))
     if not wrong:
-        typer.echo("".join(f"{line}\n" for line in check.downloads(settings.load(file))), nl=False)
+        typer.echo("".join(f"{line}\n" for line in check.about_model(settings.load(file))), nl=False)
     typer.echo("\n".join(wrong) or "ok", err=bool(wrong))
     raise typer.Exit(1 if wrong else 0)
 

@@ -36,8 +36,11 @@ class Found(Struct, frozen=True):
 def find(chosen: Settings) -> Found:
     """The file of `chosen`'s model.
 
-    Raises ArtifactError when a folder holds several models, or when parts of one are missing.
+    Raises ArtifactError when MODEL_PATH is a folder, when a folder holds several models, or when parts of one are
+    missing.
     """
+    if chosen.model_file.is_dir():
+        raise ArtifactError(f"MODEL_PATH={chosen.model_file}: a folder; name the file in it")
     tried: list[str] = []
     for place in _places(chosen):
         tried.append(str(place))

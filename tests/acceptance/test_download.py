@@ -206,6 +206,21 @@ async def test_a_name_that_no_repository_can_have_is_a_sentence(hub: Hub, target
         await fetch(Wanted(Source("own/re--po", "m.gguf")), target, lambda _: None)
 
 
+async def test_a_place_that_cannot_be_written_is_named(hub: Hub, tmp_path: Path) -> None:
+    """The operating system's word, with the path; not a byte was asked for."""
+    (tmp_path / "a-file").write_text("")
+    said = await refused(tmp_path / "a-file" / "model.gguf")
+    assert said == f"{tmp_path / 'a-file' / 'model.gguf'}: File exists"
+    assert hub.gets() == []
+
+
+def test_a_worker_does_not_import_the_hubs_client() -> None:
+    """It would cost a tenth of a second of each start, and its threads could hold up the end."""
+    code = "import sys, golek_worker.worker, golek_worker.lifecycle; print('huggingface_hub' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "False\n"
+
+
 async def test_no_network_is_a_sentence(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which hub, what happened, what to look at; in seconds."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")

@@ -52,6 +52,13 @@ def test_a_named_file_stands_alone(shared: Path) -> None:
     assert found(model_path=str(touch("elsewhere/m.gguf"))) == Path("elsewhere/m.gguf")
 
 
+def test_a_folder_is_no_file() -> None:
+    """It is named before anything is downloaded onto it."""
+    Path("zoo").mkdir()
+    with pytest.raises(ArtifactError, match="MODEL_PATH=zoo: a folder; name the file in it"):
+        found(model_path="zoo")
+
+
 def test_two_models_in_a_folder_are_named() -> None:
     """Nobody guesses which one is meant."""
     touch("zoo/m/a.gguf")
