@@ -26,8 +26,8 @@ async def pull(name: str, to: Path | None = None, *, say: Say = print) -> Path:
     say(f"{found.source} to {target}, {found.size}" + (f"; {found.doubt}" if found.doubt else ""))
     with closing(Bar(name, say)) as bar:
         done = await fetch(found, target, bar.show)
-    say(f"{target}: {shown_size(done.size)} in {done.seconds:.1f} s, verified: {done.checked}")
-    return target
+    say(f"{done.path}: {shown_size(done.size)} in {done.seconds:.1f} s, verified: {done.checked}")
+    return Path(done.path)
 
 
 def _of_deployment(name: str) -> tuple[Path | Wanted, Path]:
@@ -49,4 +49,5 @@ def _of_catalogue(name: str, to: Path) -> tuple[Path | Wanted, Path]:
     if wanted is None:
         raise MissingModelError(f"{name!r} is not downloaded but made: {entry.made_by}")
     target = to / Path(wanted.source.file).name if to.is_dir() else to
-    return (target if target.exists() else wanted), target
+    first = wanted.source.targets(target)[0]
+    return (first if first.exists() else wanted), target

@@ -52,8 +52,8 @@ async def refused(target: Path, hash_: str | None = None) -> str:
     return str(caught.value)
 
 
-def spawn(target: Path) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "golek_worker.registry.download", str(PLACE), str(target)]
+def spawn(target: Path, place: Source = PLACE) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "golek_worker.registry.download", str(place), str(target)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
@@ -110,6 +110,31 @@ def test_ten_kills_and_no_byte_twice(hub: Hub, target: Path) -> None:
     assert sha256(target.read_bytes()) == sha256(CONTENT)
     assert hub.served < 2 * len(CONTENT)
     assert sum(one.range is not None for one in hub.gets()) == 10
+
+
+async def test_a_model_in_several_files_comes_whole_or_not_at_all(hub: Hub, target: Path) -> None:
+    """Killed in its second file it is not found; taken up again, no byte comes twice and each file has its own hash."""
+    names = [f"own/repo/big-0000{number}-of-00002.gguf" for number in (1, 2)]
+    hub.files |= {names[0]: CONTENT[:1_000_000], names[1]: CONTENT[1_000_000:]}
+    hub.rate = 2e6
+    split = Source("own/repo", "big-00001-of-00002.gguf")
+    targets = split.targets(target)
+    child = spawn(target, split)
+    while not any(one.path.endswith(names[1]) for one in hub.gets()):
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    child.kill()
+    child.communicate()
+    assert not any(one.exists() for one in targets)
+    said: list[Progress] = []
+    done = await fetch(Wanted(split), target, said.append)
+    assert done.path == str(targets[0])
+    assert done.size == len(CONTENT)
+    assert done.fetched < 2_000_000
+    assert b"".join(one.read_bytes() for one in targets) == CONTENT
+    assert {one.total for one in said} == {len(CONTENT)}
+    assert said[-1].done == len(CONTENT)
+    assert parts(target) == []
 
 
 async def test_cut_connections_are_taken_up_again(hub: Hub, target: Path) -> None:

@@ -77,6 +77,15 @@ def test_of_a_model_in_several_files_the_first_is_meant() -> None:
     assert found(inference_models_dir="zoo") == first
 
 
+def test_a_split_model_lies_where_one_file_would() -> None:
+    """A downloaded split is found at the default place and at MODEL_PATH; another model's parts are not."""
+    first = touch("data/models/m/model-00001-of-00002.gguf")
+    touch("data/models/m/model-00002-of-00002.gguf")
+    assert found() == first
+    assert found(model_path="data/models/m/model.gguf") == first
+    assert found(model_path="data/models/m/mod.gguf") is None
+
+
 def test_half_a_download_is_no_model() -> None:
     """What a download leaves behind is neither found nor counted."""
     touch("zoo/m/.m.gguf.0123456789abcdef.part")
