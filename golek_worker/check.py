@@ -35,8 +35,12 @@ async def problems(file: Path, environment: Mapping[str, str] = os.environ) -> l
     return found
 
 
-def downloads(loaded: Settings, environment: Mapping[str, str] = os.environ) -> list[str]:
-    """What a start of this deployment would download, and whether that is doubtful; empty when nothing."""
+def about_model(loaded: Settings, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """What one should know of the model's file before a start.
+
+    That it will be downloaded, from where, and whether that is doubtful; or that another place than the usual one has
+    it. Empty when it lies where it should.
+    """
     if loaded.engine != "llamacpp":
         return []
     try:
@@ -44,7 +48,7 @@ def downloads(loaded: Settings, environment: Mapping[str, str] = os.environ) -> 
     except MissingModelError:
         return []  # one of the problems
     if not isinstance(model, Wanted):
-        return []
+        return [] if model == loaded.model_file else [f"{loaded.model_name}: the file is {model}"]
     doubt = f"; {model.doubt}" if model.doubt else ""
     return [f"{loaded.model_file}: will be downloaded from {model.source}, {model.size}{doubt}"]
 
@@ -63,7 +67,7 @@ def _engine(loaded: Settings, environment: Mapping[str, str]) -> Iterator[str]:
         return
     if isinstance(model, Wanted):
         yield from _prompt_template(loaded, None)
-        return  # `downloads` tells of the file
+        return  # `about_model` tells of the file
     yield from _prompt_template(loaded, model)
     try:
         yield from _family(loaded, kind_of(model))

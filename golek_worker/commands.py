@@ -78,7 +78,7 @@ def worker_check(name: Name) -> None:
     if file.is_file():
         typer.echo("".join(f"note: {remark}\n" for remark in settings.remarks(file)), nl=False, err=True)
     if not wrong:
-        typer.echo("".join(f"{line}\n" for line in check.downloads(settings.load(file))), nl=False)
+        typer.echo("".join(f"{line}\n" for line in check.about_model(settings.load(file))), nl=False)
     typer.echo("\n".join(wrong) or "ok", err=bool(wrong))
     raise typer.Exit(1 if wrong else 0)
 

@@ -48,7 +48,7 @@ async def start(
     if wrong := await check.problems(file):
         raise StartError("\n".join(wrong))
     loaded = settings.load(file)
-    for line in check.downloads(loaded):
+    for line in check.about_model(loaded):
         say(line)
     await ensure_broker(loaded.nats_url, loaded.data, say)
     _say_more(deployment, replicas, loaded.data, say)

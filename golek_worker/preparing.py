@@ -137,7 +137,7 @@ class Preparing:
             "model.downloaded",
             f"{target}: {shown_size(done.size)}{now}, in {done.seconds:.1f} s, verified: {done.checked}",
         )
-        return target
+        return Path(done.path)
 
     def _follow(self, progress: Progress) -> None:
         new_stage = self._progress is None or self._progress.stage != progress.stage

@@ -15,19 +15,19 @@ from golek_worker.registry.resolve import MissingModelError, resolve
 
 
 async def pull(name: str, to: Path | None = None, *, say: Say = print) -> Path:
-    """Download what `name` needs; the file, also when it was there already.
+    """Download what `name` needs; the file, also when it was there already. A folder `to` keeps the file's own name.
 
     Raises SettingsError, MissingModelError, DownloadError.
     """
-    found, target = (_of_deployment(name)) if to is None else (_of_catalogue(name, to), to)
+    found, target = _of_deployment(name) if to is None else _of_catalogue(name, to)
     if not isinstance(found, Wanted):
         say(f"{found} is there already")
         return found
     say(f"{found.source} to {target}, {found.size}" + (f"; {found.doubt}" if found.doubt else ""))
     with closing(Bar(name, say)) as bar:
         done = await fetch(found, target, bar.show)
-    say(f"{target}: {shown_size(done.size)} in {done.seconds:.1f} s, verified: {done.checked}")
-    return target
+    say(f"{done.path}: {shown_size(done.size)} in {done.seconds:.1f} s, verified: {done.checked}")
+    return Path(done.path)
 
 
 def _of_deployment(name: str) -> tuple[Path | Wanted, Path]:
@@ -37,9 +37,7 @@ def _of_deployment(name: str) -> tuple[Path | Wanted, Path]:
     return resolve(chosen), chosen.model_file
 
 
-def _of_catalogue(name: str, to: Path) -> Path | Wanted:
-    if to.exists():
-        return to
+def _of_catalogue(name: str, to: Path) -> tuple[Path | Wanted, Path]:
     try:
         known = catalog.load()
     except CatalogError as error:
@@ -50,4 +48,6 @@ def _of_catalogue(name: str, to: Path) -> Path | Wanted:
     wanted = catalog.of_entry(entry)
     if wanted is None:
         raise MissingModelError(f"{name!r} is not downloaded but made: {entry.made_by}")
-    return wanted
+    target = to / Path(wanted.source.file).name if to.is_dir() else to
+    first = wanted.source.targets(target)[0]
+    return (first if first.exists() else wanted), target

@@ -6,7 +6,6 @@ MODEL_PATH other than the default place stands alone: who names a file does not 
 """
 
 import hashlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +13,12 @@ from msgspec import Struct
 
 from golek_wire.subjects import Kind
 from golek_worker.gguf import GGUFError, read_header
+from golek_worker.registry.source import PART, part_names
 from golek_worker.settings import Settings
 
 SAMPLE_BYTES = 1024 * 1024
 SHARED_MODELS = Path("/data/models")
 """Where images of other servers keep their models; a volume made for them works here, too."""
-_PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 
 
 class ArtifactError(Exception):
@@ -38,12 +37,15 @@ class Found(Struct, frozen=True):
 def find(chosen: Settings) -> Found:
     """The file of `chosen`'s model.
 
-    Raises ArtifactError when a folder holds several models, or when parts of one are missing.
+    Raises ArtifactError when MODEL_PATH is a folder, when a folder holds several models, or when parts of one are
+    missing.
     """
+    if chosen.model_file.is_dir():
+        raise ArtifactError(f"MODEL_PATH={chosen.model_file}: a folder; name the file in it")
     tried: list[str] = []
     for place in _places(chosen):
         tried.append(str(place))
-        path = _only_model(place.parent) if place.name == "*.gguf" else place if place.is_file() else None
+        path = _only_model(place.parent) if place.name == "*.gguf" else _at(place)
         if path is not None:
             _whole(path)
             return Found(path, tuple(tried))
@@ -94,12 +96,24 @@ def _places(chosen: Settings) -> Iterator[Path]:
     yield SHARED_MODELS / "*.gguf"
 
 
+def _at(place: Path) -> Path | None:
+    """The file at `place`, or the first of the files into which it is split."""
+    if place.is_file():
+        return place
+    return next((file for file in sorted(place.parent.glob("*.gguf")) if _is_first_of(file, place.stem)), None)
+
+
+def _is_first_of(file: Path, stem: str) -> bool:
+    part = PART.fullmatch(file.name)
+    return part is not None and part["stem"] == stem and int(part["number"]) == 1
+
+
 def _only_model(folder: Path) -> Path | None:
     """The one model in `folder`; later parts of a model in several files are not counted."""
     models = [
         file
         for file in sorted(folder.glob("*.gguf"))
-        if (part := _PART.fullmatch(file.name)) is None or int(part["number"]) == 1
+        if (part := PART.fullmatch(file.name)) is None or int(part["number"]) == 1
     ]
     if len(models) > 1:
         names = ", ".join(file.name for file in models)
@@ -109,10 +123,10 @@ def _only_model(folder: Path) -> Path | None:
 
 def _whole(path: Path) -> None:
     """Raises ArtifactError when `path` is the first of several files and others are missing."""
-    part = _PART.fullmatch(path.name)
+    part = PART.fullmatch(path.name)
     if part is None:
         return
-    names = [f"{part['stem']}-{number:05}-of-{part['count']}.gguf" for number in range(1, int(part["count"]) + 1)]
+    names = part_names(part["stem"], int(part["count"]))
     missing = [name for name in names if not (path.parent / name).is_file()]
     if missing:
         raise ArtifactError(f"{path}: parts are missing beside it: {', '.join(missing)}")

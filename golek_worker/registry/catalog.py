@@ -87,9 +87,13 @@ def load(file: Path = CATALOG) -> dict[str, Entry]:
         if (entry.source is None) == (entry.made_by is None):
             raise CatalogError(f"{file}: {entry.id}: exactly one of `source` and `made_by`")
         try:
-            _source(entry)
+            place = _source(entry)
         except SourceError as error:
             raise CatalogError(f"{file}: {entry.id}: {error}") from None
+        if entry.sha256 is not None and place is not None and len(place.files()) > 1:
+            raise CatalogError(
+                f"{file}: {entry.id}: one sha256 for several files; leave it out, the hub has one for each"
+            )
         known[entry.id] = entry
     return known
 
@@ -110,9 +114,11 @@ def wanted(chosen: Settings, file: Path = CATALOG) -> Wanted | None:
         except SourceError as error:
             raise CatalogError(f"MODEL_SOURCE={error}") from None
         if found is None or found.source != given:
-            return Wanted(given, sha256)
+            found = Wanted(given)
     if found is None:
         return None
+    if sha256 is not None and len(found.source.files()) > 1:
+        raise CatalogError(f"MODEL_SHA256={sha256}: {found.source} has several files; leave it out")
     return msgspec.structs.replace(found, sha256=sha256) if sha256 else found
 
 

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -37,30 +38,51 @@ HASH_CHUNK = 4 * 1024 * 1024
 Tell = Callable[[Progress], None]
 
 
+class _Piece(NamedTuple):
+    """One file of a model on its way."""
+
+    file: HubFile
+    target: Path
+    part: Path
+
+    @property
+    def have(self) -> int:
+        """Bytes of it on the disk."""
+        return self.file.size if self.target.is_file() else _size(self.part)
+
+
 def download(place: Source, target: Path, sha256: str | None, tell: Tell) -> Downloaded:
-    """Have the file of `place` at `target`. `sha256` is what it must have; None takes the hub's word.
+    """Have the model of `place` at `target`, all its files when it is split. `sha256` is what a single file must have;
+    None takes the hub's word.
 
     Raises DownloadError; what was fetched so far then stays for the next time, unless it is wrong.
     """
     began = time.monotonic()
-    file = hub.describe(place)
-    if sha256 is not None and file.sha256 not in (None, sha256):
+    pieces = [_piece(one, its) for one, its in zip(place.files(), place.targets(target), strict=True)]
+    if sha256 is not None and pieces[0].file.sha256 not in (None, sha256):
         raise DownloadError(
-            f"{place}: the hub offers a file with sha256 {file.sha256}, wanted is {sha256}. It was replaced, or "
-            "MODEL_SHA256 or the catalogue is wrong; nothing was downloaded"
+            f"{place}: the hub offers a file with sha256 {pieces[0].file.sha256}, wanted is {sha256}. It was replaced, "
+            "or MODEL_SHA256 or the catalogue is wrong; nothing was downloaded"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{file.etag[:16]}.part")
-    telling = _Telling(tell, file.size)
-    with _alone(target, lambda: telling("waiting", _size(part))):
-        if target.is_file():
-            return Downloaded(target.stat().st_size, 0, time.monotonic() - began, "by the process that downloaded it")
-        _forget_others(target, part)
-        _ensure_room(file, part)
-        fetched = _fetch(file, part, telling)
-        checked = _verify(file, part, sha256 or file.sha256, telling)
-        part.replace(target)
-    return Downloaded(file.size, fetched, time.monotonic() - began, checked)
+    telling = _Telling(tell, sum(piece.file.size for piece in pieces))
+    fetched, checked = 0, "by the process that downloaded it"
+    with _alone(target, lambda: telling("waiting", sum(piece.have for piece in pieces))):
+        missing = [piece for piece in pieces if not piece.target.is_file()]
+        _ensure_room(missing, target.parent)
+        for piece in missing:
+            _forget_others(piece)
+            telling.before = sum(earlier.file.size for earlier in pieces[: pieces.index(piece)])
+            fetched += _fetch(piece.file, piece.part, telling)
+            checked = _verify(piece.file, piece.part, sha256 or piece.file.sha256, telling)
+        for piece in reversed(missing):  # the first file is what a search looks for
+            piece.part.replace(piece.target)
+    return Downloaded(str(pieces[0].target), telling.total, fetched, time.monotonic() - began, checked)
+
+
+def _piece(place: Source, target: Path) -> _Piece:
+    file = hub.describe(place)
+    return _Piece(file, target, target.with_name(f".{target.name}.{file.etag[:16]}.part"))
 
 
 class _Telling:
@@ -68,24 +90,29 @@ class _Telling:
 
     def __init__(self, tell: Tell, total: int) -> None:
         self._tell = tell
-        self._total = total
+        self.total = total
+        self.before = 0
+        """Bytes of the files before the one at hand."""
         self._stage: Stage | None = None
         self._due = 0.0
 
     def __call__(self, stage: Stage, done: int) -> None:
         now = time.monotonic()
-        if stage != self._stage or now >= self._due or done >= self._total:
+        done += self.before
+        if stage != self._stage or now >= self._due or done >= self.total:
             self._stage, self._due = stage, now + REPORT_S
-            self._tell(Progress(stage, done, self._total))
+            self._tell(Progress(stage, done, self.total))
 
 
-def _ensure_room(file: HubFile, part: Path) -> None:
-    missing = file.size - _size(part)
-    free = shutil.disk_usage(part.parent).free
-    if missing + MARGIN > free:
+def _ensure_room(missing: list[_Piece], folder: Path) -> None:
+    if not missing:
+        return
+    wanted = sum(piece.file.size - piece.have for piece in missing)
+    free = shutil.disk_usage(folder).free
+    if wanted + MARGIN > free:
         raise DownloadError(
-            f"{file.source}: {missing:,} bytes are still to come and {MARGIN:,} are to stay free, but {part.parent} "
-            f"has {free:,} free. Make room, or put the model on another disk with MODEL_PATH or GOLEK_DATA"
+            f"{missing[0].file.source}: {wanted:,} bytes are still to come and {MARGIN:,} are to stay free, but "
+            f"{folder} has {free:,} free. Make room, or put the model on another disk with MODEL_PATH or GOLEK_DATA"
         )
 
 
@@ -156,10 +183,10 @@ def _alone(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
         yield
 
 
-def _forget_others(target: Path, part: Path) -> None:
+def _forget_others(piece: _Piece) -> None:
     """Delete what was begun of another version of the file."""
-    for other in target.parent.glob(f".{target.name}.*.part"):
-        if other != part:
+    for other in piece.target.parent.glob(f".{piece.target.name}.*.part"):
+        if other != piece.part:
             other.unlink()
 
 

@@ -30,6 +30,8 @@ class Progress(Struct, frozen=True, tag="progress"):
 class Downloaded(Struct, frozen=True, tag="downloaded"):
     """The file is there."""
 
+    path: str
+    """Of a model in several files the first."""
     size: int
     fetched: int
     """Bytes that came over the network this time; less than `size` after a resume."""

@@ -52,8 +52,8 @@ async def refused(target: Path, hash_: str | None = None) -> str:
     return str(caught.value)
 
 
-def spawn(target: Path) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "golek_worker.registry.download", str(PLACE), str(target)]
+def spawn(target: Path, place: Source = PLACE) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "golek_worker.registry.download", str(place), str(target)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
@@ -110,6 +110,31 @@ def test_ten_kills_and_no_byte_twice(hub: Hub, target: Path) -> None:
     assert sha256(target.read_bytes()) == sha256(CONTENT)
     assert hub.served < 2 * len(CONTENT)
     assert sum(one.range is not None for one in hub.gets()) == 10
+
+
+async def test_a_model_in_several_files_comes_whole_or_not_at_all(hub: Hub, target: Path) -> None:
+    """Killed in its second file it is not found; taken up again, no byte comes twice and each file has its own hash."""
+    names = [f"own/repo/big-0000{number}-of-00002.gguf" for number in (1, 2)]
+    hub.files |= {names[0]: CONTENT[:1_000_000], names[1]: CONTENT[1_000_000:]}
+    hub.rate = 2e6
+    split = Source("own/repo", "big-00001-of-00002.gguf")
+    targets = split.targets(target)
+    child = spawn(target, split)
+    while not any(one.path.endswith(names[1]) for one in hub.gets()):
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    child.kill()
+    child.communicate()
+    assert not any(one.exists() for one in targets)
+    said: list[Progress] = []
+    done = await fetch(Wanted(split), target, said.append)
+    assert done.path == str(targets[0])
+    assert done.size == len(CONTENT)
+    assert done.fetched < 2_000_000
+    assert b"".join(one.read_bytes() for one in targets) == CONTENT
+    assert {one.total for one in said} == {len(CONTENT)}
+    assert said[-1].done == len(CONTENT)
+    assert parts(target) == []
 
 
 async def test_cut_connections_are_taken_up_again(hub: Hub, target: Path) -> None:
@@ -204,6 +229,21 @@ async def test_a_name_that_no_repository_can_have_is_a_sentence(hub: Hub, target
     """What the hub's client finds wrong with a name is passed on."""
     with pytest.raises(DownloadError, match=r"hf:own/re--po/m\.gguf: no name of a repository: "):
         await fetch(Wanted(Source("own/re--po", "m.gguf")), target, lambda _: None)
+
+
+async def test_a_place_that_cannot_be_written_is_named(hub: Hub, tmp_path: Path) -> None:
+    """The operating system's word, with the path; not a byte was asked for."""
+    (tmp_path / "a-file").write_text("")
+    said = await refused(tmp_path / "a-file" / "model.gguf")
+    assert said == f"{tmp_path / 'a-file' / 'model.gguf'}: File exists"
+    assert hub.gets() == []
+
+
+def test_a_worker_does_not_import_the_hubs_client() -> None:
+    """It would cost a tenth of a second of each start, and its threads could hold up the end."""
+    code = "import sys, golek_worker.worker, golek_worker.lifecycle; print('huggingface_hub' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "False\n"
 
 
 async def test_no_network_is_a_sentence(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -241,8 +241,21 @@ def test_a_model_of_ones_own_needs_no_catalogue_and_no_network(project: Path) ->
     deployment(project, MODEL_SOURCE="", MODEL_NAME="mine")
     (project / "data" / "models" / "mine").mkdir(parents=True)
     shutil.copy(TINY, project / "data" / "models" / "mine" / "model.gguf")
-    start()
+    said: list[str] = []
+    start(said)
+    assert not any("downloaded" in line or "the file is" in line for line in said)
     assert ask("inference.request.mine", {"input": "hello"})["text"]
+
+
+def test_a_file_found_elsewhere_is_said(project: Path) -> None:
+    """The folder of another server's layout is used, and nobody has to guess which file answers."""
+    deployment(project, INFERENCE_MODELS_DIR="zoo")
+    (project / "zoo" / "far").mkdir(parents=True)
+    shutil.copy(TINY, project / "zoo" / "far" / "tiny.f16.gguf")
+    said: list[str] = []
+    start(said)
+    assert said[0] == "far: the file is zoo/far/tiny.f16.gguf"
+    assert ask("inference.request.far", {"input": "hello"})["text"]
 
 
 def test_a_doubtful_source_is_said_before_the_download(hub: Hub, project: Path) -> None:
@@ -331,6 +344,11 @@ def test_pull_of_the_catalogue_goes_where_it_is_told(hub: Hub, project: Path) ->
     )
     assert done.returncode == 0, done.stderr
     assert to.read_bytes() == TINY.read_bytes()
+    into = [*PULL[:-1], "near", "--to", str(project)]
+    assert subprocess.run(into, capture_output=True, timeout=30, check=False).returncode == 0
+    assert (project / "far.gguf").read_bytes() == TINY.read_bytes()
+    again = subprocess.run(into, capture_output=True, text=True, timeout=30, check=True)
+    assert again.stdout == f"{project / 'far.gguf'} is there already\n"
     wrong = subprocess.run([*PULL[:-1], "ner", "--to", "x"], capture_output=True, text=True, timeout=30, check=False)
     assert wrong.returncode == 1
     assert wrong.stderr == "data/catalog/models.yaml has no 'ner'; it has near\n"

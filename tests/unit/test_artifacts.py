@@ -52,6 +52,13 @@ def test_a_named_file_stands_alone(shared: Path) -> None:
     assert found(model_path=str(touch("elsewhere/m.gguf"))) == Path("elsewhere/m.gguf")
 
 
+def test_a_folder_is_no_file() -> None:
+    """It is named before anything is downloaded onto it."""
+    Path("zoo").mkdir()
+    with pytest.raises(ArtifactError, match="MODEL_PATH=zoo: a folder; name the file in it"):
+        found(model_path="zoo")
+
+
 def test_two_models_in_a_folder_are_named() -> None:
     """Nobody guesses which one is meant."""
     touch("zoo/m/a.gguf")
@@ -68,6 +75,15 @@ def test_of_a_model_in_several_files_the_first_is_meant() -> None:
         found(inference_models_dir="zoo")
     touch("zoo/m/big-00003-of-00003.gguf")
     assert found(inference_models_dir="zoo") == first
+
+
+def test_a_split_model_lies_where_one_file_would() -> None:
+    """A downloaded split is found at the default place and at MODEL_PATH; another model's parts are not."""
+    first = touch("data/models/m/model-00001-of-00002.gguf")
+    touch("data/models/m/model-00002-of-00002.gguf")
+    assert found() == first
+    assert found(model_path="data/models/m/model.gguf") == first
+    assert found(model_path="data/models/m/mod.gguf") is None
 
 
 def test_half_a_download_is_no_model() -> None:

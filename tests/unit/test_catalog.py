@@ -52,6 +52,10 @@ def test_each_shipped_entry_says_what_it_promises(entry: catalog.Entry) -> None:
         (ENTRY.replace("verified: true", "verified: maybe"), "verified"),
         (ENTRY.replace("from: tests", f"from: tests, sha256: {HASH[:-1]}"), "sha256"),
         (ENTRY + ENTRY.partition("\n")[2], "two entries with the id 'm'"),
+        (
+            ENTRY.replace("m.gguf", "m-00001-of-00002.gguf").replace("from: tests", f"from: tests, sha256: {HASH}"),
+            "m: one sha256 for several files",
+        ),
         (ENTRY.replace("source: 'hf:own/repo/m.gguf', ", ""), "m: exactly one of `source` and `made_by`"),
         (ENTRY.replace("hf:own/repo/m.gguf", "own/repo/m.gguf"), "m: own/repo/m.gguf: hf:<owner>"),
         ("models: [", "while parsing"),
@@ -87,7 +91,7 @@ def test_a_source_reads_back_as_written(text: str, is_what: Source) -> None:
         ("hf:repo/m.gguf", "hf:<owner>/<repository>/<file>.gguf"),
         ("hf:own/repo/m.safetensors", "hf:<owner>/<repository>/<file>.gguf"),
         ("hf:own/repo/../../m.gguf", "hf:<owner>/<repository>/<file>.gguf"),
-        ("hf:own/repo/m-00001-of-00002.gguf", "one part of a model in several files"),
+        ("hf:own/repo/m-00002-of-00002.gguf", "name the first of the model's files, …-00001-of-00002.gguf"),
     ],
 )
 def test_what_is_no_source_is_refused(text: str, said: str) -> None:
@@ -96,6 +100,17 @@ def test_what_is_no_source_is_refused(text: str, said: str) -> None:
         source.parse(text)
     assert str(caught.value).startswith(f"{text}: ")
     assert said in str(caught.value)
+
+
+def test_a_split_model_is_several_files(tmp_path: Path) -> None:
+    """Named by its first, it lies beside where one file would, under names that llama.cpp understands."""
+    split = source.parse("hf:own/repo/q4/big-00001-of-00003.gguf@v1")
+    assert [one.file for one in split.files()] == [f"q4/big-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
+    assert {one.revision for one in split.files()} == {"v1"}
+    names = [f"model-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
+    assert [target.name for target in split.targets(tmp_path / "model.gguf")] == names
+    assert [target.name for target in split.targets(tmp_path / names[0])] == names
+    assert Source("own/repo", "m.gguf").targets(tmp_path / "model.gguf") == [tmp_path / "model.gguf"]
 
 
 def test_the_env_file_wins_over_the_catalogue(tmp_path: Path) -> None:
@@ -120,6 +135,10 @@ def test_the_env_file_wins_over_the_catalogue(tmp_path: Path) -> None:
     ("values", "said"),
     [
         ({"model_sha256": "abc"}, "MODEL_SHA256=abc: 64 hexadecimal digits"),
+        (
+            {"model_sha256": HASH, "model_source": "hf:own/repo/m-00001-of-00002.gguf"},
+            f"MODEL_SHA256={HASH}: hf:own/repo/m-00001-of-00002.gguf has several files; leave it out",
+        ),
         ({"model_source": "somewhere"}, "MODEL_SOURCE=somewhere: hf:<owner>"),
     ],
 )
