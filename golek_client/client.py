@@ -9,13 +9,14 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
 from golek_client import discovery, stored
 from golek_client.connection import shown
-from golek_client.exchange import Exchange
+from golek_client.embedding import EmbedOptions, Question
+from golek_client.exchange import Exchange, Target
 from golek_client.inbox import ReplyMux
 from golek_client.line import Line
 from golek_client.options import Messages, Options, build
@@ -24,7 +25,7 @@ from golek_client.stream import Stream
 from golek_client.transport import DEFAULT_URL, Transport
 from golek_wire import codec, headers, subjects
 from golek_wire.errors import BadRequestError, BusUnavailableError, DeadlineExceededError, InternalError, NoWorkersError
-from golek_wire.replies import InferenceReply
+from golek_wire.replies import EmbeddingReply, InferenceReply
 from golek_wire.signals import DeadLetter, Health, ModelRecord
 
 log = logging.getLogger("golek.client")
@@ -67,12 +68,14 @@ class Golek:
         input: str,  # noqa: A002 - the field's name on the wire
         *,
         deadline: float | None = None,
+        subject: str | None = None,
         **options: Unpack[Options],
     ) -> InferenceReply:
         """The whole answer to one prompt.
 
-        `deadline` in seconds; the other keywords are those of `Options`: max_tokens, temperature, top_p, top_k, min_p,
-        stop, seed, grammar, raw, tools, req_id, priority, reply_to, session_id, metadata and the penalties.
+        `deadline` in seconds; `subject` for a worker that has one of its own (its setting SUBJECT). The other keywords
+        are those of `Options`: max_tokens, temperature, top_p, top_k, min_p, stop, seed, grammar, raw, tools, req_id,
+        priority, reply_to, session_id, metadata and the penalties.
 
             reply = await golek.ask("qwen3-4b", "Name a colour.", temperature=0, max_tokens=5, deadline=10)
 
@@ -81,8 +84,9 @@ class Golek:
         is up (connecting counts), BusUnavailableError without a connection, and whatever the worker answers. A caller
         that stops waiting (its task is cancelled) cancels the job.
         """
-        payload, seconds = self._request(model, deadline, options, prompt=input)
-        return await self._reply(model, payload, seconds)
+        target = Target.of(model, "inference", subject)
+        payload, seconds = self._request(deadline, options, prompt=input)
+        return await self._reply(target, payload, seconds)
 
     def stream(
         self,
@@ -90,6 +94,7 @@ class Golek:
         input: str,  # noqa: A002 - the field's name on the wire
         *,
         deadline: float | None = None,
+        subject: str | None = None,
         **options: Unpack[Options],
     ) -> Stream:
         """The answer while it is written. Keywords and errors are those of `ask`.
@@ -97,8 +102,9 @@ class Golek:
         async for delta in golek.stream("qwen3-4b", "Tell me a story"):
             print(delta, end="", flush=True)
         """
-        payload, seconds = self._request(model, deadline, options, prompt=input, stream=True)
-        return Stream(lambda: self._exchange(model, payload, seconds))
+        target = Target.of(model, "inference", subject)
+        payload, seconds = self._request(deadline, options, prompt=input, stream=True)
+        return Stream(lambda: self._exchange(target, payload, seconds))
 
     @overload
     def chat(
@@ -108,6 +114,7 @@ class Golek:
         *,
         stream: Literal[False] = False,
         deadline: float | None = None,
+        subject: str | None = None,
         **options: Unpack[Options],
     ) -> Coroutine[Any, Any, InferenceReply]: ...
     @overload
@@ -118,6 +125,7 @@ class Golek:
         *,
         stream: Literal[True],
         deadline: float | None = None,
+        subject: str | None = None,
         **options: Unpack[Options],
     ) -> Stream: ...
     def chat(
@@ -127,6 +135,7 @@ class Golek:
         *,
         stream: bool = False,
         deadline: float | None = None,
+        subject: str | None = None,
         **options: Unpack[Options],
     ) -> Coroutine[Any, Any, InferenceReply] | Stream:
         """The next turn of a conversation: of `Message`s, or of mappings as in OpenAI's chat API.
@@ -138,10 +147,44 @@ class Golek:
 
         With `stream=True` the result is a `Stream` and is not awaited. Other keywords and errors are those of `ask`.
         """
-        payload, seconds = self._request(model, deadline, options, messages=messages, stream=stream)
+        target = Target.of(model, "inference", subject)
+        payload, seconds = self._request(deadline, options, messages=messages, stream=stream)
         if stream:
-            return Stream(lambda: self._exchange(model, payload, seconds))
-        return self._reply(model, payload, seconds)
+            return Stream(lambda: self._exchange(target, payload, seconds))
+        return self._reply(target, payload, seconds)
+
+    async def embed(
+        self,
+        model: str,
+        input: str | Sequence[str],  # noqa: A002 - the field's name on the wire
+        *,
+        deadline: float | None = None,
+        subject: str | None = None,
+        **options: Unpack[EmbedOptions],
+    ) -> EmbeddingReply:
+        """The vector of a text, or of each text in a list.
+
+            reply = await golek.embed("nomic-embed-v1.5", ["search_query: rivers", "search_document: The Nile"])
+            query, document = reply.vectors
+
+        Vectors are unit vectors: their dot product is the cosine. A list of any length may be given: what does not fit
+        into one message goes in several, one after the other, under the one deadline; usage and times are added.
+        `deadline` and `subject` as in `ask`; the other keywords are those of `EmbedOptions`: dimensions,
+        encoding_format, req_id, priority, reply_to, metadata. Raises as `ask` does.
+        """
+        target = Target.of(model, "embedding", subject)
+        seconds = self._seconds(deadline)
+        question = Question(input, options)
+        clock = asyncio.get_running_loop().time
+        until = clock() + seconds
+        line = await self._line_by(until, seconds)
+
+        async def ask(payload: bytes) -> EmbeddingReply:
+            async with Exchange(line, target, EmbeddingReply, payload, until, seconds) as exchange:
+                return await exchange.reply()
+
+        room = line.transport.max_payload - headers.REQUEST_RESERVE
+        return await question.answer(ask, room, lambda: until - clock())
 
     async def cancel(self, job_id: str) -> None:
         """Stop a job, by the `job_id` of its stream; its caller gets JobCancelledError. An unknown id is ignored."""
@@ -153,7 +196,7 @@ class Golek:
 
         Raises ModelNotFoundError and NoWorkersError as `ask` does, and DeadlineExceededError after `timeout` seconds.
         """
-        _check_name(model)
+        Target.of(model, "inference")
         _check_seconds("timeout", timeout)
         until = asyncio.get_running_loop().time() + timeout
         line = await self._line_by(until, timeout)
@@ -220,7 +263,6 @@ class Golek:
 
     def _request(
         self,
-        model: str,
         deadline: float | None,
         options: Options,
         *,
@@ -229,18 +271,22 @@ class Golek:
         stream: bool = False,
     ) -> tuple[bytes, float]:
         """The request's bytes, checked, and its deadline in seconds."""
-        _check_name(model)
-        seconds = self.deadline if deadline is None else deadline
-        _check_seconds("deadline", seconds)
+        seconds = self._seconds(deadline)
         return build(options, prompt=prompt, messages=messages, stream=stream, deadline=seconds), seconds
 
-    async def _reply(self, model: str, payload: bytes, deadline: float) -> InferenceReply:
-        async with await self._exchange(model, payload, deadline) as exchange:
+    def _seconds(self, deadline: float | None) -> float:
+        """The deadline of a call. Raises BadRequestError for what is none."""
+        seconds = self.deadline if deadline is None else deadline
+        _check_seconds("deadline", seconds)
+        return seconds
+
+    async def _reply(self, target: Target, payload: bytes, deadline: float) -> InferenceReply:
+        async with await self._exchange(target, payload, deadline) as exchange:
             return await exchange.reply()
 
-    async def _exchange(self, model: str, payload: bytes, deadline: float) -> Exchange:
+    async def _exchange(self, target: Target, payload: bytes, deadline: float) -> Exchange[InferenceReply]:
         until = asyncio.get_running_loop().time() + deadline
-        return Exchange(await self._line_by(until, deadline), model, payload, until, deadline)
+        return Exchange(await self._line_by(until, deadline), target, InferenceReply, payload, until, deadline)
 
     async def _line_by(self, until: float, seconds: float) -> Line:
         """The line, when it is there by `until` on the loop's clock, which is `seconds` after the call began."""
@@ -281,13 +327,4 @@ def _check_seconds(name: str, seconds: float) -> None:
     if not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST_DEADLINE_S:
         raise BadRequestError(
             f"{name}: a number of seconds above 0 and up to {LONGEST_DEADLINE_S:.0f}, got {seconds!r}", param=name
-        )
-
-
-def _check_name(model: str) -> None:
-    """Raises BadRequestError for a name that cannot stand in a subject."""
-    if not subjects.is_model_name(model):
-        raise BadRequestError(
-            f"model: {model[:64]!r} is no model name; letters, digits and any of _ : / @ + - . without blanks",
-            param="model",
         )

@@ -12,8 +12,9 @@ from golek_client import stored
 from golek_client.line import Line
 from golek_client.stored import UNREADABLE, Stored
 from golek_wire import codec, subjects
-from golek_wire.errors import ModelNotFoundError, NoWorkersError
+from golek_wire.errors import BadRequestError, ModelNotFoundError, NoWorkersError
 from golek_wire.signals import ModelRecord
+from golek_wire.subjects import Kind
 
 ALIVE_S: Final = 90.0
 """Three heartbeats. A model seen within this time comes back: its requests wait."""
@@ -27,14 +28,18 @@ _STREAM: Final = f"KV_{subjects.MODELS_BUCKET}"
 _KEY: Final = f"$KV.{subjects.MODELS_BUCKET}."
 
 
-async def why_nobody(line: Line, model: str) -> ModelNotFoundError | NoWorkersError | None:
-    """What to tell a caller whose request found nobody; None when the model is expected back.
+async def why_nobody(
+    line: Line, model: str, kind: Kind | None = None
+) -> ModelNotFoundError | NoWorkersError | BadRequestError | None:
+    """What to tell a caller whose request found nobody; None when the model is expected back and is of this `kind`.
 
     Raises BusUnavailableError when JetStream does not answer within 2 s, as during an election: then nothing can be
     said yet.
     """
     known = await record(line, model)
     if known is not None:
+        if kind is not None and kind not in known.kinds:
+            return another_kind(known, kind)
         return gone(known, datetime.now(UTC))
     return unknown(model, await records(line), datetime.now(UTC))
 
@@ -75,6 +80,14 @@ def gone(record: ModelRecord, now: datetime) -> NoWorkersError | None:
         model=record.name,
         state=record.state,
         last_seen=record.last_seen,
+    )
+
+
+def another_kind(record: ModelRecord, asked: Kind) -> BadRequestError:
+    """What to tell a caller who asks a model for what it does not do."""
+    where = " or ".join(f"{kind}.request.{record.name}" for kind in record.kinds)
+    return BadRequestError(
+        f"{record.name} is no model for {asked}: ask it on {where}", param="model", kinds=record.kinds
     )
 
 

@@ -7,7 +7,7 @@ what arrives into pieces of text, the reply, or the error it tells of.
 import asyncio
 import logging
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Generic, Self, TypeVar
 
 from msgspec import Struct
 
@@ -17,6 +17,7 @@ from golek_client.stored import UNREADABLE
 from golek_client.transport import Received
 from golek_wire import codec, headers, subjects
 from golek_wire.errors import (
+    BadRequestError,
     BusUnavailableError,
     DeadlineExceededError,
     ErrorReply,
@@ -26,12 +27,38 @@ from golek_wire.errors import (
     PayloadTooLargeError,
     from_reply,
 )
-from golek_wire.replies import Chunk, InferenceReply
+from golek_wire.replies import Chunk, EmbeddingReply, InferenceReply
+from golek_wire.subjects import Kind
 
 log = logging.getLogger("golek.client")
 
 _REQUEST_HEADERS: Final = {headers.ACCEPT: "1"}
 _NO_RESPONDERS: Final = "503"
+
+R = TypeVar("R", bound=InferenceReply | EmbeddingReply)
+
+
+class Target(Struct, frozen=True):
+    """Whom to ask, and for what."""
+
+    model: str
+    kind: Kind
+    subject: str
+
+    @classmethod
+    def of(cls, model: str, kind: Kind, subject: str | None = None) -> Self:
+        """`model` on its usual subject, or on the one that its worker has for itself (its setting SUBJECT).
+
+        Raises BadRequestError for a name that cannot stand in a subject, and for a subject that cannot be asked.
+        """
+        if subject is not None and not subjects.is_plain(subject):
+            raise BadRequestError(f"subject: {subject[:64]!r} is no subject that can be asked", param="subject")
+        if subject is None and not subjects.is_model_name(model):
+            raise BadRequestError(
+                f"model: {model[:64]!r} is no model name; letters, digits and any of _ : / @ + - . without blanks",
+                param="model",
+            )
+        return cls(model, kind, subject or subjects.request(model, kind))
 
 
 class Piece(Struct, frozen=True):
@@ -41,13 +68,19 @@ class Piece(Struct, frozen=True):
     chunk: Chunk
 
 
-class Exchange:
+class Exchange(Generic[R]):
     """One request and its replies. A context manager: leaving it before the final message cancels the job."""
 
-    def __init__(self, line: Line, model: str, payload: bytes, deadline: float, deadline_s: float) -> None:
-        """`deadline` is on the loop's clock, `deadline_s` after the call began."""
+    def __init__(
+        self, line: Line, target: Target, reply: type[R], payload: bytes, deadline: float, deadline_s: float
+    ) -> None:
+        """`reply` is the form of the final message; `deadline` is on the loop's clock, `deadline_s` after the call
+        began.
+        """
         self._line = line
-        self._model = model
+        self._target = target
+        self._model = target.model
+        self._reply_type = reply
         self._payload = payload
         self._deadline_s = deadline_s
         self._deadline = deadline
@@ -85,7 +118,7 @@ class Exchange:
             # The caller is leaving, with its own error or without one; the job ends at its deadline.
             log.debug("cancel of %s not sent: %s", self.job_id, unsent)
 
-    async def next(self) -> Piece | InferenceReply:
+    async def next(self) -> Piece | R:
         """The next piece of text, or the reply that ends the exchange.
 
         Raises what the worker answered, ModelNotFoundError or NoWorkersError when nobody listens, DeadlineExceededError
@@ -102,11 +135,11 @@ class Exchange:
             if event is not None:
                 return event
 
-    async def reply(self) -> InferenceReply:
+    async def reply(self) -> R:
         """The reply; pieces of text that come before it are dropped."""
         while True:
             event = await self.next()
-            if isinstance(event, InferenceReply):
+            if not isinstance(event, Piece):
                 return event
 
     def _check_size(self) -> None:
@@ -130,7 +163,7 @@ class Exchange:
             self._unheard += 1
             return
         self._deserted = None
-        await self._line.send(subjects.request(self._model), self._payload, self._inbox.subject, _REQUEST_HEADERS)
+        await self._line.send(self._target.subject, self._payload, self._inbox.subject, _REQUEST_HEADERS)
 
     async def _overdue(self) -> None:
         """Nothing came in time: send again, or give up at the deadline."""
@@ -152,7 +185,7 @@ class Exchange:
             job_id=self.job_id,
         )
 
-    async def _read(self, message: Received) -> Piece | InferenceReply | None:
+    async def _read(self, message: Received) -> Piece | R | None:
         """What `message` means; None when it needs no word to the caller.
 
         1. Nobody listens. 2. An error. 3. A status: the request is in good hands. 4. A piece of text. 5. The end mark,
@@ -173,7 +206,7 @@ class Exchange:
         if not message.data:  # 5
             return None
         self._ended = True
-        return _reply_in(message)  # 6
+        return self._reply_in(message)  # 6
 
     async def _nobody(self) -> None:
         """Nobody was subscribed: say why at once, or wait for the next copy when the model is expected back."""
@@ -183,13 +216,19 @@ class Exchange:
         self._deserted = "whether one is expected back could not be looked up"
         try:
             async with asyncio.timeout_at(self._deadline):
-                error = await discovery.why_nobody(self._line, self._model)
+                error = await discovery.why_nobody(self._line, self._model, self._target.kind)
         except (BusUnavailableError, TimeoutError):
             return
         if error is not None:
             self._ended = True
             raise error
         self._deserted = "one is expected back: it loads, or was there a short while ago"
+
+    def _reply_in(self, message: Received) -> R:
+        try:
+            return codec.decode_final(message.data, self._reply_type)
+        except UNREADABLE as error:
+            raise _foreign(error) from None
 
 
 def _error_in(message: Received, about: dict[str, str]) -> InferenceServiceError:
@@ -203,13 +242,6 @@ def _error_in(message: Received, about: dict[str, str]) -> InferenceServiceError
 def _chunk_in(message: Received) -> Chunk:
     try:
         return codec.decode(message.data, Chunk)
-    except UNREADABLE as error:
-        raise _foreign(error) from None
-
-
-def _reply_in(message: Received) -> InferenceReply:
-    try:
-        return codec.decode_final(message.data)
     except UNREADABLE as error:
         raise _foreign(error) from None
 

@@ -14,7 +14,7 @@ from golek_client.assembly import TextAssembly
 from golek_client.exchange import Exchange
 from golek_wire.replies import InferenceReply
 
-Opening = Callable[[], Awaitable[Exchange]]
+Opening = Callable[[], Awaitable[Exchange[InferenceReply]]]
 """Connects where needed and gives an exchange that has not begun."""
 
 

@@ -5,12 +5,12 @@ the field, the value's problem and the limit.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any, TypeVar, get_args
 
 import msgspec
 
 from golek_wire.errors import BadRequestError, ErrorReply, from_reply
-from golek_wire.replies import InferenceReply
 from golek_wire.requests import REQ_ID_LIMIT, ROLES, EmbeddingRequest, EncodingFormat, InferenceRequest
 
 T = TypeVar("T")
@@ -48,11 +48,18 @@ def decode_embedding(payload: bytes) -> EmbeddingRequest:
         raise BadRequestError('The request is empty; send JSON such as {"input": "What is NATS?"}')
     request = _decoded(payload, _embedding_decoder)
     _check_label(request.req_id)
-    for number, text in enumerate(request.inputs):
-        if not text:
-            param = "input" if isinstance(request.input, str) else f"input[{number}]"
-            raise BadRequestError(f"{param}: is empty; a text has at least one character", param=param)
+    check_texts(request.input)
     return request
+
+
+def check_texts(texts: str | Sequence[str]) -> None:
+    """Raises BadRequestError naming the first of `texts` that is empty or no text."""
+    for number, text in enumerate([texts] if isinstance(texts, str) else texts):
+        param = "input" if isinstance(texts, str) else f"input[{number}]"
+        if not isinstance(text, str):
+            raise BadRequestError(f"{param}: Expected `str`, got `{type(text).__name__}`", param=param)
+        if not text:
+            raise BadRequestError(f"{param}: is empty; a text has at least one character", param=param)
 
 
 def decode(payload: bytes, kind: type[T]) -> T:
@@ -60,12 +67,12 @@ def decode(payload: bytes, kind: type[T]) -> T:
     return msgspec.json.decode(payload, type=kind)
 
 
-def decode_final(payload: bytes) -> InferenceReply:
-    """The answer in a final message; raises the error that the message tells of instead."""
+def decode_final(payload: bytes, kind: type[T]) -> T:
+    """The answer of `kind` in a final message; raises the error that the message tells of instead."""
     final = msgspec.json.decode(payload, type=_Final)
     if final.error is not msgspec.UNSET:
         raise from_reply(decode(payload, ErrorReply))
-    return decode(payload, InferenceReply)
+    return decode(payload, kind)
 
 
 def label_of(payload: bytes) -> tuple[str, bool]:

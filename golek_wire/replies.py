@@ -8,6 +8,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from golek_wire.vectors import unpacked
+
 FinishReason = Literal["stop", "length"]
 """`stop`: the model or a stop string ended the text. `length`: `max_tokens` or the context did."""
 
@@ -55,6 +57,11 @@ class Embedding(Struct, frozen=True):
     """Which input it belongs to, from 0."""
     object: Literal["embedding"] = "embedding"
 
+    @property
+    def numbers(self) -> list[float]:
+        """The vector, whatever it travelled as. Raises ValueError for a text that is no vector."""
+        return unpacked(self.embedding) if isinstance(self.embedding, str) else self.embedding
+
 
 class EmbeddingUsage(Struct, frozen=True):
     """What an embedding request cost."""
@@ -74,3 +81,8 @@ class EmbeddingReply(Struct, frozen=True):
     duration_ms: int = 0
     ms: int = 0
     object: Literal["list"] = "list"
+
+    @property
+    def vectors(self) -> list[list[float]]:
+        """The vectors as numbers, in the order of the inputs. Raises as `Embedding.numbers` does."""
+        return [item.numbers for item in self.data]

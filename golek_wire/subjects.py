@@ -6,12 +6,15 @@ One word each, as in docs/glossary.md: a model's *token* is its name made safe f
 
 import hashlib
 import re
-from typing import Final
+from typing import Final, Literal
 
 QUEUE_GROUP: Final = "golek"
 """One group over literal and wildcard subscriptions delivers each request exactly once."""
 
+Kind = Literal["inference", "embedding"]
+"""What a model does: write text, or turn texts into vectors."""
 KINDS: Final = ("inference", "embedding", "rerank", "vision")
+"""The families of subjects; two of them have no model yet."""
 ANY_LANE: Final = "any"
 
 ALL_CANCELS: Final = "inference.cancel.*"

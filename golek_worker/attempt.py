@@ -1,7 +1,8 @@
 """How does one leased job come to its outcome?
 
-`Attempt.outcome` is the way: may it still run > alone or with others > run > pass the text on. It ends in the reply, in
-the error that the caller gets, or in `Requeue`: the job must run again.
+`Attempt.outcome` is the way: may it still run > alone or with others > run > pass the text on. It ends in the answer,
+in the error that the caller gets, or in `Requeue`: the job must run again. What is asked and answered, text or vectors,
+is the executor's affair.
 """
 
 import asyncio
@@ -13,7 +14,6 @@ import structlog
 from msgspec import Struct
 
 from golek_client.bus_client import BusClient
-from golek_wire import codec
 from golek_wire.errors import (
     BusUnavailableError,
     InferenceServiceError,
@@ -22,14 +22,12 @@ from golek_wire.errors import (
     PoisonJobError,
     from_body,
 )
-from golek_wire.replies import InferenceReply
-from golek_wire.requests import InferenceRequest
 from golek_worker.bus.lease import Lease
-from golek_worker.bus.replies import ReplyStream
+from golek_worker.bus.replies import ReplyStream, largest_final
 from golek_worker.bus.strikes import Strikes
 from golek_worker.engine.base import Embedded, Finished, Refused, Stopped
-from golek_worker.engine.host import EngineDied, RunEnd
-from golek_worker.executor import Execution, Executor
+from golek_worker.engine.host import EngineDied, Run, RunEnd
+from golek_worker.executor import Answer, Executor, Work
 from golek_worker.job import deadline_error
 from golek_worker.room import Room
 
@@ -45,7 +43,7 @@ GONE_AFTER_S = 3.0
 BURST = 64
 """After so many pieces of text in a row, others have their turn: the connection writes, other jobs go on."""
 
-Outcome = InferenceReply | InferenceServiceError
+Outcome = Answer | InferenceServiceError
 
 
 class Requeue(Exception):  # noqa: N818 - not an error: the job goes back to the queue
@@ -69,7 +67,6 @@ class Tools(Struct, frozen=True):
     room: Room
     bury: Callable[[Lease, Strikes], Awaitable[None]]
     """Keeps a copy of a poison job."""
-    model: str
     gather_s: float
     poison_strikes: int
     probe_inbox: str
@@ -83,8 +80,8 @@ class Attempt:
         self._tools = tools
         self.lease = lease
         self.job = lease.job
-        self.request: InferenceRequest | None = None
-        self.execution: Execution | None = None
+        self.work: Work | None = None
+        """What is asked; None for a request that cannot be read, or was not."""
         self.strikes = Strikes()
         self.first_text_at: float | None = None
         self.ended_at = lease.leased_at
@@ -94,6 +91,7 @@ class Attempt:
         self.bounced = False
         """The server said that nobody listens at the inbox, since this was last set to False."""
         self._alone = False
+        self._run: Run | None = None
         self._stream: ReplyStream | None = None
         self._stop_cause: Exception | None = None
         self._stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -107,9 +105,9 @@ class Attempt:
         return f"{self._tools.probe_inbox}.{self.job.job_id}"
 
     async def outcome(self, *, cancelled: bool) -> Outcome:
-        """The reply, or the error the caller gets. Raises Requeue."""
+        """The answer, or the error the caller gets. Raises Requeue."""
         try:
-            return await self._run(cancelled=cancelled)
+            return await self._way(cancelled=cancelled)
         except BusUnavailableError as error:
             raise Requeue from error  # ours, not the caller's: the next attempt may fare better
         except InferenceServiceError as error:
@@ -123,11 +121,11 @@ class Attempt:
             return
         self._stop_cause = cause
         self._stopped.set_result(None)
-        if self.execution is not None:
+        if self._run is not None:
             # A hung engine says nothing. Going on without it is safe: it reads the cancel before any later command.
             self._tools.executor.cancel(self.job.job_id)
             silent = Stopped(self.job.job_id, 0, 0)
-            asyncio.get_running_loop().call_later(STOP_PATIENCE_S, self.execution.run.put, silent)
+            asyncio.get_running_loop().call_later(STOP_PATIENCE_S, self._run.put, silent)
 
     def inbox_bounced(self) -> None:
         """A probe found no interest. A caller that reconnects is deaf for a moment, so one bounce is no proof."""
@@ -142,17 +140,17 @@ class Attempt:
         if now - self._gone_since >= GONE_AFTER_S:
             self.stop(JobCancelledError("The caller is gone"))
 
-    async def _run(self, *, cancelled: bool) -> InferenceReply:
+    async def _way(self, *, cancelled: bool) -> Answer:
         if cancelled:
             raise JobCancelledError
         if time.monotonic() >= self.lease.deadline:
             raise deadline_error(self.job)
-        self.request = codec.decode_request(self.lease.payload)
+        self.work = self._tools.executor.read(self.job, self.lease.payload)
         if self.lease.num_delivered > 1:
             await self._judge()
         await self._enter()
         try:
-            return await self._ended(await self._execute(self.request))
+            return await self._ended(self.work, await self._execute(self.work))
         finally:
             self._tools.room.leave()
 
@@ -179,24 +177,24 @@ class Attempt:
             room.leave()
             raise self._stop_cause
 
-    async def _execute(self, request: InferenceRequest) -> RunEnd:
+    async def _execute(self, work: Work) -> RunEnd:
         """Start the run and pass its text on until it ends."""
         job, tools = self.job, self._tools
-        self.execution = execution = tools.executor.start(job, request)
+        self._run = run = work.start()
         if job.stream and job.reply:
-            probe = "" if request.reply_to else self.probe
+            probe = "" if work.reply_to else self.probe
             self._stream = ReplyStream(tools.client, job, self.lease.num_delivered, tools.gather_s, probe)
         try:
-            return await self._pass_on(execution, self._stream)
+            return await self._pass_on(run, self._stream)
         except BaseException:
             tools.executor.cancel(job.job_id)  # nobody hears this run any more
             raise
 
-    async def _pass_on(self, execution: Execution, stream: ReplyStream | None) -> RunEnd:
+    async def _pass_on(self, run: Run, stream: ReplyStream | None) -> RunEnd:
         """Send text as it comes; how the run ended."""
         passed = 0
         while True:
-            event = await execution.run.next(stream.flush_at if stream is not None else None)
+            event = await run.next(stream.flush_at if stream is not None else None)
             if isinstance(event, str):
                 passed += 1
                 if passed % BURST == 0:
@@ -211,18 +209,16 @@ class Attempt:
             if event is not None:
                 return event
 
-    async def _ended(self, end: RunEnd) -> InferenceReply:
-        """How the run ended: the reply, or the error raised."""
+    async def _ended(self, work: Work, end: RunEnd) -> Answer:
+        """How the run ended: the answer, or the error raised."""
         match end:
-            case Finished():
-                self.tokens_in, self.tokens_out = end.tokens_in, end.tokens_out
-                ms = round((time.monotonic() - self.lease.leased_at) * 1000)
-                return InferenceReply(
-                    self.job.req_id, end.text, end.tokens_in, end.tokens_out, end.finish_reason, ms, ms,
-                    self._tools.model, self.job.seed,
-                )  # fmt: skip
-            case Embedded():
-                raise InternalError("The engine made vectors where text was asked for")
+            case Finished() | Embedded():
+                answer = work.answer(end, round((time.monotonic() - self.lease.leased_at) * 1000))
+                self.tokens_in, self.tokens_out = answer.tokens_in, answer.tokens_out
+                limit = largest_final(self._tools.client.max_payload, self.job)
+                if len(answer.body) > limit:
+                    raise work.too_large(len(answer.body), limit)
+                return answer
             case Stopped():
                 self.tokens_in, self.tokens_out = end.tokens_in, end.tokens_out
                 raise self._stop_cause or InternalError("The engine stopped the request without being asked")

@@ -70,7 +70,7 @@ async def run(say: Say) -> None:
 
 async def _show_request(client: Client, req_id: str, loaded: Settings, say: Say) -> None:
     """Ask and show request, stream and final message. Raises StartError for an answer that is none."""
-    subject = loaded.request_subjects[0]
+    subject = loaded.request_subjects("inference")[0]
     request = {"req_id": req_id, "input": QUESTION, "stream": True, "params": {"temperature": 0, "max_tokens": 200}}
     _title(say, f"Request to {subject}")
     say(_pretty(request))
@@ -95,7 +95,7 @@ async def _read_stream(replies: Subscription) -> tuple[str, InferenceReply]:
             while True:
                 message = await replies.next_msg(timeout=ANSWER_S)
                 if _is_final(message):
-                    return "".join(pieces), codec.decode_final(message.data)
+                    return "".join(pieces), codec.decode_final(message.data, InferenceReply)
                 chunk = codec.decode(message.data, Chunk)
                 if chunk.seq == 0:  # another attempt starts at the beginning
                     pieces.clear()
@@ -159,7 +159,7 @@ async def _online_beat(beats: Subscription) -> bytes | None:
 
 
 def _next_steps(loaded: Settings) -> str:
-    asked = f'{loaded.request_subjects[0]} \'{{"input":"What is NATS?"}}\''
+    asked = f'{loaded.request_subjects("inference")[0]} \'{{"input":"What is NATS?"}}\''
     return f"""\
 ask again       nats req {asked}
 without nats    .venv/bin/golek req {asked}

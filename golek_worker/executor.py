@@ -1,68 +1,79 @@
-"""Who writes the answer to a job?
+"""What do serving and the two kinds of work, text and vectors, ask of each other?
 
-An executor turns a request into a run of events. The local one renders the prompt and gives it to the engine's child; a
-router's will ask other workers and clouds. Serving knows no difference.
+An executor reads a job's payload into `Work`: a run of the engine, and the answer that its end makes. There is one for
+each kind, in text.py and vectors.py; a router's will ask other workers and clouds. Serving knows no difference.
 """
 
 from typing import Protocol
 
-from golek_wire.requests import InferenceRequest
-from golek_worker.engine.base import Ready, Submit
-from golek_worker.engine.host import EngineDied, EngineHost, Run
+from msgspec import Struct
+
+from golek_wire.errors import PayloadTooLargeError
+from golek_wire.subjects import Kind
+from golek_worker.engine.base import Embedded, Finished
+from golek_worker.engine.host import EngineDied, Run
 from golek_worker.job import Job
-from golek_worker.prompt.build import build
-from golek_worker.prompt.templates import ChatTemplate
 
 
-class Execution:
-    """One attempt to answer one job."""
+class Answer(Struct, frozen=True):
+    """The final message of a job that succeeded, and what the log keeps of it."""
 
-    def __init__(self, run: Run, prompt: str) -> None:
-        self.run = run
-        self.prompt = prompt
-        """What the model reads, for the log."""
+    body: bytes
+    tokens_in: int
+    tokens_out: int = 0
+    text: str | None = None
+    """What the model wrote; None where it wrote nothing."""
+    finish_reason: str | None = None
 
 
-class Executor(Protocol):
-    """Answers jobs; `cancel` ends a run early."""
+class Work(Protocol):
+    """What one job asks, and how it is answered."""
 
-    def start(self, job: Job, request: InferenceRequest) -> Execution:
+    @property
+    def raw_input(self) -> str:
+        """What the caller wrote, for the log."""
+        ...
+
+    @property
+    def prompt(self) -> str | None:
+        """What the model reads, for the log; None before the start, and where that is the input itself."""
+        ...
+
+    @property
+    def reply_to(self) -> str | None:
+        """A second subject for the answer."""
+        ...
+
+    def start(self) -> Run:
         """Begin. Raises InferenceServiceError when the request cannot run."""
         ...
 
-    def cancel(self, job_id: str) -> None:
-        """End the run of this job; it then hears `Stopped`."""
+    def answer(self, end: Finished | Embedded, ms: int) -> Answer:
+        """The answer that the run's `end` makes, `ms` milliseconds after the lease."""
+        ...
+
+    def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
+        """What to tell the caller of an answer of `size` bytes where `limit` fit: also how to make it smaller."""
         ...
 
 
-class LocalExecutor:
-    """Answers with the engine of this worker."""
+class Executor(Protocol):
+    """Does the jobs of one kind."""
 
-    def __init__(self, host: EngineHost) -> None:
-        self._host = host
-        self._compiled: ChatTemplate | None = None
-        self._compiled_for: Ready | None = None
+    @property
+    def kind(self) -> Kind: ...
 
-    def start(self, job: Job, request: InferenceRequest) -> Execution:
-        ready = self._host.ready
-        if ready is None:
-            return Execution(_died(), "")
-        prompt = build(request, self._template(ready))
-        return Execution(self._host.submit(Submit(job.job_id, prompt, request.params, job.seed, job.stream)), prompt)
+    def read(self, job: Job, payload: bytes) -> Work:
+        """What `payload` asks. Raises BadRequestError."""
+        ...
 
     def cancel(self, job_id: str) -> None:
-        self._host.cancel(job_id)
-
-    def _template(self, ready: Ready) -> ChatTemplate | None:
-        """The model's chat template, compiled once for each load."""
-        if self._compiled_for is not ready:
-            source = ready.chat_template
-            self._compiled = None if source is None else ChatTemplate(source, ready.bos_token, ready.eos_token)
-            self._compiled_for = ready
-        return self._compiled
+        """End the run of this job early; it then hears `Stopped`."""
+        ...
 
 
-def _died() -> Run:
+def never_ran() -> Run:
+    """The run of a job whose engine is not there yet."""
     run = Run()
     run.put(EngineDied(ran=False))
     return run

@@ -4,9 +4,13 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from golek_wire.subjects import Kind
 from golek_worker import runfile, settings
+from golek_worker.gguf import GGUFError
 from golek_worker.lifecycle import ENVS
+from golek_worker.registry.artifacts import kind_of
 from golek_worker.runfile import RunState
+from golek_worker.settings import Settings
 
 COLUMNS = ("NAME", "MODEL", "ENGINE", "RUNNING", "SUBJECT")
 
@@ -51,8 +55,16 @@ def _deployment(name: str, file: Path) -> Deployment:
     failed = [
         f"#{state.replica} failed: {state.problem}; log: {state.log}" for state in states if state.state == "failed"
     ]
-    subjects = " ".join(loaded.request_subjects)
+    subjects = " ".join(loaded.request_subjects(_kind(loaded)))
     return Deployment(name, loaded.model_name, loaded.engine, running or "-", subjects, "; ".join(failed))
+
+
+def _kind(loaded: Settings) -> Kind:
+    """What the model does; as most do, while its file cannot be read."""
+    try:
+        return kind_of(loaded.model_file) if loaded.engine == "llamacpp" else "inference"
+    except (OSError, GGUFError):
+        return "inference"
 
 
 def _word(state: RunState) -> str:

@@ -16,15 +16,14 @@ import structlog
 
 from golek_client.bus_client import BusClient, Delivery
 from golek_client.connection import flush
-from golek_wire import codec
 from golek_wire import headers as h
 from golek_wire.errors import BusUnavailableError, InferenceServiceError, JobCancelledError
-from golek_wire.replies import InferenceReply
-from golek_wire.requests import InferenceRequest
+from golek_wire.subjects import Kind
 from golek_worker.attempt import Attempt, Outcome, Requeue, Tools
 from golek_worker.bus.jetstream import JetStreamError
 from golek_worker.bus.lease import Lease, LeaseKeeper
 from golek_worker.bus.replies import send_error, send_final
+from golek_worker.executor import Answer
 from golek_worker.job import deadline_error
 from golek_worker.store.requests import RequestRow
 
@@ -125,8 +124,8 @@ class Serving:
             outcome = await attempt.outcome(cancelled=self._is_cancelled(lease.job.job_id))
             if await self._answer(attempt, outcome):
                 self._count(attempt, outcome)
-                self._record(_row(attempt, outcome))
-            await (lease.ack() if isinstance(outcome, InferenceReply) else lease.term())
+                self._record(_row(attempt, outcome, self._tools.executor.kind))
+            await (lease.ack() if isinstance(outcome, Answer) else lease.term())
             await self._forget_strikes(attempt)
         except Requeue:
             await self._give_back(lease)
@@ -162,10 +161,10 @@ class Serving:
             await asyncio.sleep(INSIST_S)
 
     async def _send(self, attempt: Attempt, outcome: Outcome, probe: str) -> None:
-        job, request = attempt.job, attempt.request
-        also_to = request.reply_to if request is not None else None
-        if isinstance(outcome, InferenceReply):
-            await send_final(self._client, job, outcome, also_to=also_to, probe=probe)
+        job, work = attempt.job, attempt.work
+        also_to = work.reply_to if work is not None else None
+        if isinstance(outcome, Answer):
+            await send_final(self._client, job, outcome.body, also_to=also_to, probe=probe)
         else:
             await send_error(
                 self._client, job.reply, job.req_id, outcome, stream=job.stream, also_to=also_to, probe=probe
@@ -173,7 +172,7 @@ class Serving:
 
     def _count(self, attempt: Attempt, outcome: Outcome) -> None:
         self.busy_ns += int((attempt.ended_at - attempt.lease.leased_at) * 1e9)
-        if isinstance(outcome, InferenceReply):
+        if isinstance(outcome, Answer):
             self.answered += 1
         else:
             self.errors += 1
@@ -207,23 +206,24 @@ class Serving:
             attempt.inbox_bounced()
 
 
-def _row(attempt: Attempt, outcome: Outcome) -> RequestRow:
+def _row(attempt: Attempt, outcome: Outcome, kind: Kind) -> RequestRow:
     """What the log keeps of an answered job."""
-    lease, job, ttft = attempt.lease, attempt.job, attempt.first_text_at
-    reply = outcome if isinstance(outcome, InferenceReply) else None
+    lease, job, work, ttft = attempt.lease, attempt.job, attempt.work, attempt.first_text_at
+    answer = outcome if isinstance(outcome, Answer) else None
     error = outcome if isinstance(outcome, InferenceServiceError) else None
     return RequestRow(
         ts=time.time(),
         req_id=job.req_id,
         job_id=job.job_id,
+        kind=kind,
         principal=job.principal,
         status="ok" if error is None else error.code,
-        raw_input=_raw_input(attempt.request, lease.payload),
-        formatted_input=attempt.execution.prompt if attempt.execution is not None else None,
-        output=reply.text if reply is not None else None,
+        raw_input=work.raw_input if work is not None else lease.payload.decode(errors="replace"),
+        formatted_input=work.prompt if work is not None else None,
+        output=answer.text if answer is not None else None,
         tokens_in=attempt.tokens_in,
         tokens_out=attempt.tokens_out,
-        finish_reason=reply.finish_reason if reply is not None else None,
+        finish_reason=answer.finish_reason if answer is not None else None,
         dur_ms=round((attempt.ended_at - lease.leased_at) * 1000, 3),
         ttft_ms=None if ttft is None else round((ttft - lease.leased_at) * 1000, 3),
         queue_ms=lease.queue_ms,
@@ -232,10 +232,3 @@ def _row(attempt: Attempt, outcome: Outcome) -> RequestRow:
         seed=job.seed,
         error=None if error is None else error.message,
     )
-
-
-def _raw_input(request: InferenceRequest | None, payload: bytes) -> str:
-    """What the caller wrote: the input, or the conversation as JSON."""
-    if request is None:
-        return payload.decode(errors="replace")
-    return request.input if request.input is not None else codec.encode(request.messages).decode()

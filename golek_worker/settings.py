@@ -62,7 +62,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     nats_url: str = DEFAULT_URL
     """The broker. On a loopback host it is started when nobody listens."""
     subject: str = ""
-    """Request subject, instead of `inference.request.<MODEL_NAME>`."""
+    """Request subject, instead of `inference.request.<MODEL_NAME>` or `embedding.request.<MODEL_NAME>`."""
     worker_concurrency: Annotated[int, Meta(ge=1, le=256)] = 4
     """Slots: sequences decoded together by one replica."""
     http_addr: str = ""
@@ -117,12 +117,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     def log_file(self) -> Path:
         return Path(self.db_path) if self.db_path else self.data / "logs" / f"{self.model_name}.sqlite"
 
-    @property
-    def request_subjects(self) -> tuple[str, ...]:
-        """Where requests are taken: SUBJECT alone, or the literal name and the token."""
+    def request_subjects(self, kind: subjects.Kind) -> tuple[str, ...]:
+        """Where a model of this kind takes requests: SUBJECT alone, or the literal name and the token."""
         if self.subject:
             return (self.subject,)
-        return tuple(subjects.request(name) for name in subjects.spellings(self.model_name))
+        return tuple(subjects.request(name, kind) for name in subjects.spellings(self.model_name))
 
 
 KEYS: dict[str, str] = {name.upper(): name for name in Settings.__struct_fields__}
@@ -175,6 +174,17 @@ def read_file(file: Path) -> tuple[dict[str, str], list[str]]:
     return written, mistakes
 
 
+def wrong_family(settings: Settings, kind: subjects.Kind) -> str | None:
+    """What is wrong with SUBJECT for a model of this kind; None when nothing is."""
+    if not settings.subject or settings.subject.startswith(subjects.request("", kind)):
+        return None
+    does = "turns texts into vectors" if kind == "embedding" else "writes text"
+    return (
+        f"SUBJECT={settings.subject}: {settings.model_name} {does}, so its subject lies below "
+        f"{subjects.request('', kind)}"
+    )
+
+
 def _unknown(key: str, file: Path) -> str:
     import difflib
 
@@ -210,10 +220,9 @@ def _contradictions(settings: Settings) -> list[str]:
             f"MODEL_NAME={settings.model_name}: at most {subjects.MODEL_NAME_LIMIT} of A-Z a-z 0-9 _ - . : / @ +, "
             "no empty part between dots"
         )
-    if settings.subject and not (
-        settings.subject.startswith("inference.request.") and subjects.is_plain(settings.subject)
-    ):
-        mistakes.append(f"SUBJECT={settings.subject}: a subject below inference.request. without wildcards")
+    families = ("inference.request.", "embedding.request.")
+    if settings.subject and not (settings.subject.startswith(families) and subjects.is_plain(settings.subject)):
+        mistakes.append(f"SUBJECT={settings.subject}: a subject below {' or '.join(families)} without wildcards")
     mistakes += _wrong_url(settings.nats_url)
     if settings.http_addr and not _is_address(settings.http_addr):
         mistakes.append(f"HTTP_ADDR={settings.http_addr}: host:port or :port with a port from 1 to 65535, e.g. :5770")

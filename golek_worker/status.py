@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from golek_wire import subjects
 from golek_wire.signals import Health, LoadReport, ModelInfo, ModelRecord, WorkerStatus, load_level
+from golek_wire.subjects import Kind
 from golek_worker.bus.endpoints import ServiceCounts, ServiceIdentity
 from golek_worker.bus.ingress import Ingress
 from golek_worker.engine.host import EngineHost
@@ -36,10 +37,18 @@ class Status:
     """The worker as others see it."""
 
     def __init__(
-        self, identity: Identity, settings: Settings, host: EngineHost, serving: Serving, ingress: Ingress, digest: str
+        self,
+        identity: Identity,
+        settings: Settings,
+        kind: Kind,
+        host: EngineHost,
+        serving: Serving,
+        ingress: Ingress,
+        digest: str,
     ) -> None:
         self._identity = identity
         self._settings = settings
+        self._kind: Kind = kind
         self._host = host
         self._serving = serving
         self._ingress = ingress
@@ -67,7 +76,7 @@ class Status:
             last_activity=_rfc3339(self._serving.last_activity),
             capabilities=ready.capabilities if ready is not None else [],
             endpoint="",  # no HTTP is served yet, so none is advertised
-            nats_topic=self._settings.request_subjects[0],
+            nats_topic=self._settings.request_subjects(self._kind)[0],
             version=VERSION,
             model_info=ready.info if ready is not None else ModelInfo(),
             worker_id=self._identity.worker_id,
@@ -103,7 +112,7 @@ class Status:
         ready = self._host.ready
         return ModelRecord(
             name=self._settings.model_name,
-            kinds=["inference"],
+            kinds=[self._kind],
             state=self.state,
             deployment=self._identity.deployment,
             last_seen=_rfc3339(time.time()),
@@ -119,7 +128,8 @@ class Status:
             version=VERSION,
             description=f"Golek worker {self._identity.worker_id} serving {self._settings.model_name}",
             started=_rfc3339(self._identity.started_at),
-            endpoint_subject=self._settings.request_subjects[0],
+            endpoint=self._kind,
+            endpoint_subject=self._settings.request_subjects(self._kind)[0],
         )
 
     def micro_metadata(self) -> dict[str, str]:

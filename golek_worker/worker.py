@@ -31,21 +31,23 @@ from golek_client.connection import connect, flush, publish, shown
 from golek_wire import codec, subjects
 from golek_wire.errors import InferenceServiceError
 from golek_wire.signals import DeadLetter, WorkerStatus
+from golek_wire.subjects import Kind
 from golek_worker import process, runfile, settings
 from golek_worker.admission import gate
 from golek_worker.attempt import Tools
 from golek_worker.bus import endpoints, streams
 from golek_worker.bus.consumer import Consumer
-from golek_worker.bus.ingress import Ingress
+from golek_worker.bus.ingress import Ingress, Taken
 from golek_worker.bus.jetstream import JetStreamError, ServerClock, api, store
 from golek_worker.bus.lease import Lease, LeaseKeeper
 from golek_worker.bus.registry import Registry
 from golek_worker.bus.strikes import StrikeBook, Strikes
 from golek_worker.engine.base import EngineConfig
 from golek_worker.engine.host import EngineHost
-from golek_worker.executor import LocalExecutor
+from golek_worker.executor import Executor
+from golek_worker.gguf import GGUFError
 from golek_worker.job import Job
-from golek_worker.registry.artifacts import fingerprint
+from golek_worker.registry.artifacts import fingerprint, kind_of
 from golek_worker.room import Room
 from golek_worker.serving import Serving
 from golek_worker.settings import Settings, SettingsError
@@ -55,12 +57,14 @@ from golek_worker.store.requests import RequestRow, audited
 from golek_worker.store.writer import LogWriter
 from golek_worker.telemetry import logging as worker_logging
 from golek_worker.telemetry.signals import Heart, report_load
+from golek_worker.text import TextExecutor
+from golek_worker.vectors import VectorExecutor
 
 log = structlog.get_logger("worker")
 
 BUS_ERRORS = (InferenceServiceError, JetStreamError, nats.errors.Error, TimeoutError, OSError)
 """What a step over the bus may raise while the broker is away, elects a leader or is short of something."""
-START_ERRORS = (*BUS_ERRORS, streams.MismatchError, StoreError, RuntimeError)
+START_ERRORS = (*BUS_ERRORS, streams.MismatchError, StoreError, SettingsError, GGUFError, RuntimeError)
 """What keeps a worker from starting and is not a bug: shown as a sentence, without a traceback."""
 
 
@@ -87,6 +91,7 @@ class Worker:
 
     async def _open(self, stack: AsyncExitStack) -> None:
         chosen, token = self._settings, self._settings.token
+        self._kind = self._find_kind()
         self._log = await LogWriter.open(
             chosen.log_file, worker_id=self._identity.worker_id, retention_days=chosen.golek_log_retention_days
         )
@@ -97,7 +102,9 @@ class Worker:
         )
         stack.push_async_callback(_disconnect, self._client)
         await streams.ensure_stream(self._client, streams.job_stream_config(token, chosen.queue_capacity))
-        await streams.ensure_consumer(self._client, subjects.job_stream(token), streams.consumer_config(token))
+        await streams.ensure_consumer(
+            self._client, subjects.job_stream(token), streams.consumer_config(token, self._kind)
+        )
         await streams.ensure_stream(self._client, streams.dlq_stream_config())
         self._build(await StrikeBook.open(self._client))
         self._registry = await Registry.open(self._client, token)
@@ -112,16 +119,15 @@ class Worker:
         self._clock = ServerClock()
         self._pending = 0
         self._engine_changed = asyncio.Event()
-        self._ingress = Ingress(self._client, token, chosen.request_subjects, self._check)
+        self._ingress = Ingress(self._client, token, self._taken(), self._check)
         self._host = EngineHost(self._engine_config(), chosen.stall_s, self._engine_changed.set)
         self._keeper = LeaseKeeper(lambda: self._host.is_alive)
         tools = Tools(
             client=self._client,
-            executor=LocalExecutor(self._host),
+            executor=self._executor(),
             strikes=strikes,
             room=Room(),
             bury=self._bury,
-            model=chosen.model_name,
             gather_s=chosen.stream_gather_ms / 1000,
             poison_strikes=chosen.poison_strikes,
             probe_inbox=self._client.new_inbox(),
@@ -130,12 +136,14 @@ class Worker:
         self._consumer = Consumer(
             self._client,
             subjects.job_stream(token),
-            subjects.consumer(token),
+            subjects.consumer(token, self._kind),
             chosen.worker_concurrency,
             self._serving.take,
             self._clock,
         )
-        self._status = Status(self._identity, chosen, self._host, self._serving, self._ingress, self._digest)
+        self._status = Status(
+            self._identity, chosen, self._kind, self._host, self._serving, self._ingress, self._digest
+        )
         self._heart = Heart(lambda: _best_effort(self._beat()))
 
     def _engine_config(self) -> EngineConfig:
@@ -148,7 +156,36 @@ class Worker:
             threads=chosen.model_threads,
             gpu_layers=chosen.gpu_layers,
             step_min_ms=chosen.engine_step_min_ms,
+            kind=self._kind,
         )
+
+    def _find_kind(self) -> Kind:
+        """What the model does. Raises OSError or GGUFError for its file, SettingsError where SUBJECT does not fit."""
+        chosen = self._settings
+        kind: Kind = kind_of(chosen.model_file) if chosen.engine == "llamacpp" else "inference"
+        mistake = settings.wrong_family(chosen, kind)
+        if mistake is not None:
+            raise SettingsError([mistake])
+        return kind
+
+    def _taken(self) -> Taken:
+        """Requests of the model's kind; those of the other one are told where to ask, unless SUBJECT names a place."""
+        chosen, kind = self._settings, self._kind
+        listed = chosen.request_subjects(kind)
+        other: Kind = "inference" if kind == "embedding" else "embedding"
+        does = "turns texts into vectors" if kind == "embedding" else "writes text"
+        return Taken(
+            kind,
+            listed,
+            elsewhere=() if chosen.subject else chosen.request_subjects(other),
+            redirect=f"{chosen.model_name} {does}: ask it on {listed[0]}",
+        )
+
+    def _executor(self) -> Executor:
+        model = self._settings.model_name
+        if self._kind == "embedding":
+            return VectorExecutor(self._host, model, self._client.max_payload)
+        return TextExecutor(self._host, model)
 
     # -- serving -----------------------------------------------------------------------------------------------
 
@@ -201,7 +238,7 @@ class Worker:
                 if first:
                     _settle_garbage()
                     self._event("model.loaded", "the model is ready")
-                    self._event("server.ready", f"serving {', '.join(self._settings.request_subjects)}")
+                    self._event("server.ready", f"serving {', '.join(self._settings.request_subjects(self._kind))}")
                     first = False
                 self._write_state("online")
             else:
@@ -230,6 +267,8 @@ class Worker:
     def _check(self, payload: bytes, headers: dict[str, str] | None, reply: str) -> Job:
         timeout_ms = round(self._settings.inference_request_timeout * 1000)
         limits = gate.Limits(self._client.max_payload, timeout_ms)
+        if self._kind == "embedding":
+            return gate.check_embedding(payload, headers, reply, limits, self._client.new_inbox)
         return gate.check(payload, headers, reply, limits, self._random_seed, self._client.new_inbox)
 
     def _random_seed(self) -> int:
@@ -287,7 +326,8 @@ class Worker:
     async def _ask_queue(self) -> None:
         """How many jobs wait, and what time it is at the broker."""
         token, sent_at = self._settings.token, time.time()
-        info = await api(self._client, f"CONSUMER.INFO.{subjects.job_stream(token)}.{subjects.consumer(token)}")
+        consumer = subjects.consumer(token, self._kind)
+        info = await api(self._client, f"CONSUMER.INFO.{subjects.job_stream(token)}.{consumer}")
         self._clock.observe(info["ts"], sent_at, time.time())
         self._pending = info["num_pending"]
 

@@ -1,7 +1,7 @@
 """May this request become a job?
 
-`check` numbers its checks; each answers with an error that names the field, the value and the limit. Pure: the clock is
-not needed, randomness and limits are passed in.
+`check` and `check_embedding` number their checks; each answers with an error that names the field, the value and the
+limit. Pure: the clock is not needed, randomness and limits are passed in.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,10 +11,11 @@ from msgspec import Struct
 from golek_wire import codec, subjects
 from golek_wire import headers as h
 from golek_wire.errors import BadRequestError, PayloadTooLargeError, UnknownGrammarError
-from golek_wire.requests import InferenceRequest
+from golek_wire.requests import EmbeddingRequest, InferenceRequest
 from golek_worker.job import ANONYMOUS, Job, trace_of
 
 MAX_DEADLINE_MS = 24 * 3600 * 1000
+Request = InferenceRequest | EmbeddingRequest
 
 
 class Limits(Struct, frozen=True):
@@ -33,7 +34,7 @@ def check(
     random_seed: Callable[[], int],
     new_inbox: Callable[[], str],
 ) -> Job:
-    """Admit one request, or raise the InferenceServiceError that tells the caller why not.
+    """Admit one request for a text, or raise the InferenceServiceError that tells the caller why not.
 
     1. its size leaves room for the job's headers
     2. it is valid: types, limits, `input` or `messages`
@@ -47,14 +48,49 @@ def check(
     _check_grammar(request)  # 4
     budget_ms = _budget(request, headers, limits)  # 5
     seed = request.seed if request.seed is not None else request.params.seed
+    seed = random_seed() if seed is None else seed
+    return _job(request, headers, reply, new_inbox, stream=request.stream, seed=seed, budget_ms=budget_ms)
+
+
+def check_embedding(
+    payload: bytes,
+    headers: Mapping[str, str] | None,
+    reply: str,
+    limits: Limits,
+    new_inbox: Callable[[], str],
+) -> Job:
+    """Admit one request for vectors, or raise as `check` does.
+
+    1. its size leaves room for the job's headers
+    2. it is valid: types, limits, no empty text
+    3. `reply_to` is not a subject of somebody else
+    4. its deadline is a number of milliseconds
+    """
+    _check_size(payload, limits)  # 1
+    request = codec.decode_embedding(payload)  # 2
+    _check_reply_to(request)  # 3
+    budget_ms = _budget(request, headers, limits)  # 4
+    return _job(request, headers, reply, new_inbox, stream=False, seed=0, budget_ms=budget_ms)
+
+
+def _job(
+    request: Request,
+    headers: Mapping[str, str] | None,
+    reply: str,
+    new_inbox: Callable[[], str],
+    *,
+    stream: bool,
+    seed: int,
+    budget_ms: int,
+) -> Job:
     inbox = reply or new_inbox()
     return Job(
         job_id=subjects.job_id(inbox),
         req_id=request.req_id,
         reply=reply,
-        stream=request.stream,
+        stream=stream,
         principal=ANONYMOUS,
-        seed=random_seed() if seed is None else seed,
+        seed=seed,
         budget_ms=budget_ms,
         msg_id=inbox,
         trace=_trace(headers) if headers else {},
@@ -72,7 +108,7 @@ def _check_size(payload: bytes, limits: Limits) -> None:
         )
 
 
-def _check_reply_to(request: InferenceRequest) -> None:
+def _check_reply_to(request: Request) -> None:
     if request.reply_to is not None and not subjects.is_reply_to(request.reply_to):
         raise BadRequestError(
             f"reply_to: {request.reply_to[:64]!r} must be a plain subject outside inboxes, `$…` and Golek's own",
@@ -89,7 +125,7 @@ def _check_grammar(request: InferenceRequest) -> None:
         )
 
 
-def _budget(request: InferenceRequest, headers: Mapping[str, str] | None, limits: Limits) -> int:
+def _budget(request: Request, headers: Mapping[str, str] | None, limits: Limits) -> int:
     """Milliseconds until the deadline: the payload's, else the header's, else the default."""
     if request.deadline_ms is not None:
         return request.deadline_ms

@@ -27,6 +27,8 @@ class ServiceIdentity(msgspec.Struct, frozen=True):
     description: str
     started: str
     """RFC 3339."""
+    endpoint: subjects.Kind
+    """What is asked for; the endpoint's name."""
     endpoint_subject: str
     queue_group: str = subjects.QUEUE_GROUP
 
@@ -78,7 +80,7 @@ async def serve_micro(
         }
 
     def endpoint() -> dict[str, Any]:
-        return {"name": "inference", "subject": identity.endpoint_subject, "queue_group": identity.queue_group}
+        return {"name": identity.endpoint, "subject": identity.endpoint_subject, "queue_group": identity.queue_group}
 
     def info() -> dict[str, Any]:
         return about("info") | {"description": identity.description, "endpoints": [endpoint()]}

@@ -58,6 +58,17 @@ class PubAck(Struct, frozen=True):
     error: dict[str, object] | None = None
 
 
+class Taken(Struct, frozen=True):
+    """Which requests an ingress takes."""
+
+    kind: subjects.Kind
+    subjects: tuple[str, ...]
+    elsewhere: tuple[str, ...] = ()
+    """Where requests of the other kind would come: they are refused with `redirect` instead of finding nobody."""
+    redirect: str = ""
+    """What the model does, and where to ask it."""
+
+
 class _Unacked(Struct):
     """A job on its way into the stream."""
 
@@ -80,12 +91,12 @@ class _Stored(Struct, frozen=True):
 class Ingress:
     """Takes requests of one model on core NATS, in the fleet's queue group."""
 
-    def __init__(self, client: BusClient, token: str, request_subjects: tuple[str, ...], check: Check) -> None:
+    def __init__(self, client: BusClient, token: str, taken: Taken, check: Check) -> None:
         self._client = client
         self._stream = subjects.job_stream(token)
-        self._consumer = subjects.consumer(token)
-        self._job_subject = subjects.job(token)
-        self._request_subjects = request_subjects
+        self._consumer = subjects.consumer(token, taken.kind)
+        self._job_subject = subjects.job(token, taken.kind)
+        self._taken = taken
         self._check = check
         self._subscriptions: list[Subscription] = []
         self._unacked: dict[str, _Unacked] = {}
@@ -101,9 +112,10 @@ class Ingress:
     async def start(self) -> None:
         """Subscribe the request subjects; from here on requests are taken."""
         await self._client.subscribe_direct(f"{self._ack_inbox}.*", self._on_ack)
-        for subject in self._request_subjects:
-            taking = await self._client.subscribe_direct(subject, self._on_request, subjects.QUEUE_GROUP)
-            self._subscriptions.append(taking)
+        for callback, listed in ((self._on_request, self._taken.subjects), (self._on_stray, self._taken.elsewhere)):
+            for subject in listed:
+                taking = await self._client.subscribe_direct(subject, callback, subjects.QUEUE_GROUP)
+                self._subscriptions.append(taking)
 
     async def stop(self) -> None:
         """Take no more requests; those already received are still stored."""
@@ -127,9 +139,16 @@ class Ingress:
             log.exception("request.failed")
             await self._refuse(message, InternalError("The request could not be checked"))
 
+    async def _on_stray(self, message: Delivery) -> None:
+        """Say at once that this model does not do what was asked."""
+        if not message.reply or subjects.is_reply_inbox(message.reply):
+            await self._refuse(message, BadRequestError(self._taken.redirect, param="model"))
+
     async def _refuse(self, message: Delivery, error: InferenceServiceError) -> None:
         self.refused += 1
         req_id, stream = codec.label_of(message.data)
+        # Vectors are never streamed: there `stream` is a field like any unknown one.
+        stream = stream and message.subject.startswith(subjects.request(""))
         await send_error(self._client, message.reply, req_id, error, stream=stream)
 
     async def _answer(self, job: Job, error: InferenceServiceError) -> None:

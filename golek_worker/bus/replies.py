@@ -12,7 +12,7 @@ from golek_client.connection import publish
 from golek_wire import codec
 from golek_wire import headers as h
 from golek_wire.errors import STATUS, InferenceServiceError, to_reply
-from golek_wire.replies import Chunk, InferenceReply
+from golek_wire.replies import Chunk
 from golek_worker.job import Job
 
 PROBE_EVERY = 10
@@ -107,14 +107,16 @@ class ReplyStream:
         await publish(self._client, self._inbox, codec.encode(Chunk(self._req_id, delta, seq)), self._headers, probe)
 
 
-async def send_final(
-    client: Client, job: Job, reply: InferenceReply, *, also_to: str | None = None, probe: str = ""
-) -> None:
+def largest_final(max_payload: int, job: Job) -> int:
+    """Bytes of the largest body that `send_final` can send for this job."""
+    return max_payload - (h.headers_size(_FINAL) if job.stream else 0)
+
+
+async def send_final(client: Client, job: Job, body: bytes, *, also_to: str | None = None, probe: str = "") -> None:
     """The whole answer: to the inbox, closed by an empty message when streaming, and to `also_to`.
 
-    The server answers on `probe`, if given, when nobody listens at the inbox.
+    `body` has at most `largest_final` bytes. The server answers on `probe`, if given, when nobody listens at the inbox.
     """
-    body = codec.encode(reply)
     if job.reply:
         await publish(client, job.reply, body, _FINAL if job.stream else None, probe)
         if job.stream:

@@ -1,7 +1,10 @@
-"""How is a model's file told from another under the same name?"""
+"""What must a worker know of its model's file before it is loaded: which one it is, and what it does."""
 
 import hashlib
 from pathlib import Path
+
+from golek_wire.subjects import Kind
+from golek_worker.gguf import GGUFError, read_header
 
 SAMPLE_BYTES = 1024 * 1024
 
@@ -20,3 +23,11 @@ def fingerprint(path: Path) -> str:
         file.seek(max(0, size - SAMPLE_BYTES))
         digest.update(file.read(SAMPLE_BYTES))
     return digest.hexdigest()
+
+
+def kind_of(path: Path) -> Kind:
+    """What the model in this GGUF file does. Raises OSError, and GGUFError naming the file."""
+    try:
+        return "embedding" if read_header(path).embeds else "inference"
+    except GGUFError as error:
+        raise GGUFError(f"{path}: {error}") from None

@@ -82,9 +82,9 @@ def test_the_label_of_a_wrong_request_is_told_where_it_can_be(payload: bytes, la
 def test_a_final_message_is_a_reply_or_raises_its_error() -> None:
     """One call reads both kinds of final message."""
     reply = InferenceReply("r", "text", 1, 2, "stop", 3, 3)
-    assert codec.decode_final(codec.encode(reply)) == reply
+    assert codec.decode_final(codec.encode(reply), InferenceReply) == reply
     with pytest.raises(QueueFullError, match="full"):
-        codec.decode_final(codec.encode(to_reply(QueueFullError("full"), "r")))
+        codec.decode_final(codec.encode(to_reply(QueueFullError("full"), "r")), InferenceReply)
 
 
 def test_several_stops_or_one() -> None:

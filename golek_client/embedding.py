@@ -1,0 +1,142 @@
+"""How does a list of texts become requests, and their replies one list of vectors?
+
+A message of the bus is at most a MiB, so a long list travels in parts, one after the other: each as many texts as fit
+into a request, at most 2048. Whether their vectors fit into a reply only the worker knows: it refuses a part that is
+too long before it computes anything, and says how many texts fit; from there on parts are that long.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, TypedDict, cast
+
+import msgspec
+
+from golek_wire import codec
+from golek_wire.errors import BadRequestError, InternalError, PayloadTooLargeError
+from golek_wire.replies import Embedding, EmbeddingReply, EmbeddingUsage
+from golek_wire.requests import INPUTS_LIMIT
+
+Ask = Callable[[bytes], Awaitable[EmbeddingReply]]
+"""Sends one request; raises what the fleet answers."""
+
+
+class EmbedOptions(TypedDict, total=False):
+    """Keyword arguments of `embed`. What is left out, or None, takes the model's default."""
+
+    dimensions: int | None
+    """Keep only the first so many numbers of each vector, as a unit vector again; for models trained for that."""
+    encoding_format: Literal["float", "base64"] | None
+    """What `data` holds: lists of numbers (the default), or base64 of little-endian float32."""
+    req_id: str | None
+    """A label of at most 128 printable characters, repeated in the reply and the logs."""
+    priority: int | None
+    """1 low, 2 normal, 3 high; used by a fleet that queues by priority."""
+    reply_to: str | None
+    """A subject where the answer is published as well; then all texts must fit into one request."""
+    metadata: dict[str, Any] | None
+
+
+class Question:
+    """Texts, and how their vectors are wanted."""
+
+    def __init__(self, texts: str | Sequence[str], options: EmbedOptions) -> None:
+        """Raises BadRequestError for what a worker would refuse, TypeError for a keyword that does not exist."""
+        unknown = options.keys() - EmbedOptions.__annotations__.keys()
+        if unknown:
+            raise TypeError(
+                f"unexpected keyword {', '.join(unknown)}; there is {', '.join(EmbedOptions.__annotations__)}"
+            )
+        codec.check_texts(texts)
+        self._as_text = isinstance(texts, str)
+        self._texts = [_json(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        self._fields = {name: value for name, value in cast("dict[str, Any]", options).items() if value is not None}
+        self._floats = self._fields.get("encoding_format", "float") == "float"
+        self._undivided = "reply_to" in self._fields
+        if self._floats and not self._undivided:
+            self._fields["encoding_format"] = "base64"  # half the bytes; who listens at `reply_to` gets what was asked
+        codec.decode_embedding(self._payload(0, min(1, len(self._texts)), 1.0))
+
+    async def answer(self, ask: Ask, room: int, remaining: Callable[[], float]) -> EmbeddingReply:
+        """The vectors of all texts, in their order.
+
+        `room` is the bytes of the largest request, `remaining` tells the seconds until the deadline. Raises
+        PayloadTooLargeError, before anything is sent, for a text that no request can carry.
+        """
+        self._check_sizes(room)
+        replies: list[EmbeddingReply] = []
+        start, most = 0, INPUTS_LIMIT
+        while start < len(self._texts):
+            end = self._end(start, most, room)
+            try:
+                replies.append(await ask(self._payload(start, end, remaining())))
+            except PayloadTooLargeError as error:
+                fits = error.details.get("fits")
+                if self._undivided or not isinstance(fits, int) or not 0 < fits < end - start:
+                    raise
+                most = fits
+                continue
+            start = end
+        return joined(replies, floats=self._floats)
+
+    def _end(self, start: int, most: int, room: int) -> int:
+        """Where the part that begins at `start` ends: after `most` texts, or where `room` bytes are full."""
+        left = room - self._envelope()
+        for number in range(start, min(start + most, len(self._texts))):
+            left -= len(self._texts[number]) + 1
+            if left < 0:
+                return max(number, start + 1)
+        return min(start + most, len(self._texts))
+
+    def _check_sizes(self, room: int) -> None:
+        limit = room - self._envelope() - 1
+        for number, text in enumerate(self._texts):
+            if len(text) > limit:
+                param = "input" if self._as_text else f"input[{number}]"
+                raise PayloadTooLargeError(
+                    f"{param}: a text of {len(text)} bytes; the bus carries at most {limit}",
+                    param=param,
+                    size=len(text),
+                    limit=limit,
+                )
+        if self._undivided and self._end(0, INPUTS_LIMIT, room) < len(self._texts):
+            raise BadRequestError(
+                f"reply_to: {len(self._texts)} texts need more than one request; ask for fewer at a time",
+                param="reply_to",
+            )
+
+    def _envelope(self) -> int:
+        """Bytes of a request without its texts."""
+        return len(self._payload(0, 0, 86_400.0))
+
+    def _payload(self, start: int, end: int, seconds: float) -> bytes:
+        texts = [msgspec.Raw(text) for text in self._texts[start:end]]
+        asked = texts[0] if self._as_text and texts else texts
+        try:
+            return codec.encode({**self._fields, "input": asked, "deadline_ms": max(1, round(seconds * 1000))})
+        except (TypeError, UnicodeEncodeError, msgspec.EncodeError) as error:
+            raise BadRequestError(f"The request cannot be written as JSON: {error}") from None
+
+
+def joined(replies: list[EmbeddingReply], *, floats: bool) -> EmbeddingReply:
+    """One reply of the replies to consecutive parts: vectors counted on, tokens and times added.
+
+    With `floats` vectors are lists of numbers, whatever they travelled as. Raises InternalError for what is no vector.
+    """
+    shown: list[list[float] | str] = []
+    try:
+        for reply in replies:
+            in_order = sorted(reply.data, key=lambda item: item.index)
+            shown += [item.numbers if floats else item.embedding for item in in_order]
+    except ValueError as error:
+        raise InternalError(f"the answer is not Golek's: a vector that is no base64 of float32 ({error})") from None
+    prompt = sum(reply.usage.prompt_tokens for reply in replies)
+    total = sum(reply.usage.total_tokens for reply in replies)
+    ms = sum(reply.ms for reply in replies)
+    data = [Embedding(vector, index) for index, vector in enumerate(shown)]
+    return EmbeddingReply(data, replies[0].model, EmbeddingUsage(prompt, total), replies[0].req_id, ms, ms)
+
+
+def _json(text: str) -> bytes:
+    try:
+        return codec.encode(text)
+    except UnicodeEncodeError as error:
+        raise BadRequestError(f"The request cannot be written as JSON: {error}", param="input") from None

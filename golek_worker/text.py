@@ -1,0 +1,83 @@
+"""How is a text written in answer to a job?
+
+The request becomes a prompt, the engine's child continues it, and its end becomes an `InferenceReply`.
+"""
+
+from golek_wire import codec
+from golek_wire.errors import InternalError, PayloadTooLargeError
+from golek_wire.replies import InferenceReply
+from golek_wire.requests import InferenceRequest
+from golek_wire.subjects import Kind
+from golek_worker.engine.base import Embedded, Finished, Ready, Submit
+from golek_worker.engine.host import EngineHost, Run
+from golek_worker.executor import Answer, never_ran
+from golek_worker.job import Job
+from golek_worker.prompt.build import build
+from golek_worker.prompt.templates import ChatTemplate
+
+
+class TextExecutor:
+    """Answers with the texts of this worker's engine."""
+
+    kind: Kind = "inference"
+
+    def __init__(self, host: EngineHost, model: str) -> None:
+        self.host = host
+        self.model = model
+        self._compiled: ChatTemplate | None = None
+        self._compiled_for: Ready | None = None
+
+    def read(self, job: Job, payload: bytes) -> "TextWork":
+        return TextWork(self, job, codec.decode_request(payload))
+
+    def cancel(self, job_id: str) -> None:
+        self.host.cancel(job_id)
+
+    def template(self, ready: Ready) -> ChatTemplate | None:
+        """The model's chat template, compiled once for each load."""
+        if self._compiled_for is not ready:
+            source = ready.chat_template
+            self._compiled = None if source is None else ChatTemplate(source, ready.bos_token, ready.eos_token)
+            self._compiled_for = ready
+        return self._compiled
+
+
+class TextWork:
+    """One request for a text."""
+
+    def __init__(self, executor: TextExecutor, job: Job, request: InferenceRequest) -> None:
+        self._executor = executor
+        self._job = job
+        self._request = request
+        self.prompt: str | None = None
+        self.reply_to = request.reply_to
+
+    @property
+    def raw_input(self) -> str:
+        """The input, or the conversation as JSON."""
+        request = self._request
+        return request.input if request.input is not None else codec.encode(request.messages).decode()
+
+    def start(self) -> Run:
+        ready = self._executor.host.ready
+        if ready is None:
+            return never_ran()
+        job, request = self._job, self._request
+        self.prompt = prompt = build(request, self._executor.template(ready))
+        return self._executor.host.submit(Submit(job.job_id, prompt, request.params, job.seed, job.stream))
+
+    def answer(self, end: Finished | Embedded, ms: int) -> Answer:
+        if isinstance(end, Embedded):
+            raise InternalError("The engine made vectors where text was asked for")
+        reply = InferenceReply(
+            self._job.req_id, end.text, end.tokens_in, end.tokens_out, end.finish_reason, ms, ms,
+            self._executor.model, self._job.seed,
+        )  # fmt: skip
+        return Answer(codec.encode(reply), end.tokens_in, end.tokens_out, end.text, end.finish_reason)
+
+    def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
+        return PayloadTooLargeError(
+            f"The answer has {size} bytes; at most {limit} fit through this server. Ask for fewer tokens (max_tokens)",
+            size=size,
+            limit=limit,
+        )
