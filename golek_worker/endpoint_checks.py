@@ -5,6 +5,7 @@ grammar, an embedding. A `Check` says what came back, after how long, and at whi
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ POLL_S: Final = 0.1
 MAX_TOKENS: Final = 32
 QUESTION: Final = "What is a message queue?"
 BEGINNING: Final = "The capital of France is"
+TEXTS: Final = ["search_query: machine learning", "Hello world"]
 GRAMMAR: Final = 'root ::= "yes" | "no"'
 COLUMNS: Final = ["check", "result", "ms", "tokens/s", "what came back"]
 _TEXT_WIDTH: Final = 60
@@ -44,7 +46,7 @@ class Check(Struct, frozen=True):
     ms: float | None = None
     """From sending to the whole answer, as the caller sees it."""
     tokens_per_s: float | None = None
-    """Tokens written by the time that the worker took, reading the prompt included."""
+    """Tokens written, or for vectors read, by the time that the worker took for the whole request."""
 
     @property
     def row(self) -> list[str]:
@@ -71,13 +73,8 @@ async def run(deployment: str, *, envs: Path = ENVS, say: Say = print) -> list[C
     async with Golek(loaded.nats_url, deadline=loaded.inference_request_timeout) as golek:
         for name, capability, check in CHECKS:
             if capability in health.capabilities:
-                checks.append(await _tried(name, check(golek, _asked_as(loaded))))
+                checks.append(await _tried(name, check(golek, loaded)))
     return checks
-
-
-def _asked_as(loaded: Settings) -> str:
-    """The name under which clients reach the worker: what SUBJECT says, where it is set."""
-    return loaded.subject.removeprefix("inference.request.") or loaded.model_name
 
 
 async def _tried(name: str, check: Awaitable[Check]) -> Check:
@@ -88,7 +85,7 @@ async def _tried(name: str, check: Awaitable[Check]) -> Check:
         return Check(name, passed=False, said=f"{error.code}: {error.message}")
 
 
-# -- health --------------------------------------------------------------------------------------------------------
+# -- health ---------------------------------------------------------------------------------------------
 
 
 async def _online(deployment: str, loaded: Settings, say: Say) -> tuple[Health, float]:
@@ -128,35 +125,48 @@ def _raise_if_hopeless(deployment: str, states: list[RunState], problem: str, wa
         raise StartError(f"no worker of {deployment} runs: {problem}\n`make start WORKER={deployment}` starts one")
 
 
-# -- text ----------------------------------------------------------------------------------------------------------
+# -- text and vectors -----------------------------------------------------------------------------------
 
 
-async def _request(golek: Golek, model: str) -> Check:
+async def _request(golek: Golek, asked: Settings) -> Check:
     began = time.monotonic()
-    reply = await golek.ask(model, QUESTION, max_tokens=MAX_TOKENS, temperature=0)
+    reply = await golek.ask(
+        asked.model_name, QUESTION, subject=asked.subject or None, max_tokens=MAX_TOKENS, temperature=0
+    )
     return _of_reply("request", reply, began)
 
 
-async def _raw(golek: Golek, model: str) -> Check:
+async def _raw(golek: Golek, asked: Settings) -> Check:
     began = time.monotonic()
-    reply = await golek.ask(model, BEGINNING, raw=True, max_tokens=5, temperature=0)
+    reply = await golek.ask(
+        asked.model_name, BEGINNING, raw=True, subject=asked.subject or None, max_tokens=5, temperature=0
+    )
     return _of_reply("raw", reply, began)
 
 
-async def _grammar(golek: Golek, model: str) -> Check:
+async def _grammar(golek: Golek, asked: Settings) -> Check:
     """Raw, so that no format of answers stands between the grammar and its text."""
     began = time.monotonic()
-    reply = await golek.ask(model, "Is water wet? ", raw=True, grammar=GRAMMAR, max_tokens=MAX_TOKENS)
+    reply = await golek.ask(
+        asked.model_name,
+        "Is water wet? ",
+        raw=True,
+        grammar=GRAMMAR,
+        subject=asked.subject or None,
+        max_tokens=MAX_TOKENS,
+    )
     wrong = "" if reply.text in ("yes", "no") else f"{_short(reply.text)} does not follow {GRAMMAR}"
     return _of_reply("grammar", reply, began, wrong)
 
 
-async def _stream(golek: Golek, model: str) -> Check:
+async def _stream(golek: Golek, asked: Settings) -> Check:
     """The pieces joined are the reply's text."""
     began = time.monotonic()
     first_ms: float | None = None
     pieces: list[str] = []
-    async with golek.stream(model, QUESTION, max_tokens=MAX_TOKENS, temperature=0) as stream:
+    async with golek.stream(
+        asked.model_name, QUESTION, subject=asked.subject or None, max_tokens=MAX_TOKENS, temperature=0
+    ) as stream:
         async for delta in stream:
             first_ms = first_ms or (time.monotonic() - began) * 1000
             pieces.append(delta)
@@ -164,6 +174,21 @@ async def _stream(golek: Golek, model: str) -> Check:
     wrong = "" if joined == reply.text else f"pieces say {_short(joined)}, the reply {_short(reply.text)}"
     told = f"first after {first_ms:.1f} ms, {len(pieces)} pieces" if first_ms else ""
     return _of_reply("stream", reply, began, wrong, told)
+
+
+async def _embedding(golek: Golek, asked: Settings) -> Check:
+    """One unit vector for each text, all of one width."""
+    began = time.monotonic()
+    reply = await golek.embed(asked.model_name, TEXTS, subject=asked.subject or None)
+    waited_ms = (time.monotonic() - began) * 1000
+    widths = {len(vector) for vector in reply.vectors}
+    lengths = [math.hypot(*vector) for vector in reply.vectors]
+    told = f"{len(reply.vectors)} vectors of {', '.join(map(str, sorted(widths)))} numbers"
+    passed = len(reply.vectors) == len(TEXTS) and len(widths) == 1
+    if passed and not all(math.isclose(length, 1.0, abs_tol=1e-3) for length in lengths):
+        passed, told = False, f"{told}, of lengths {', '.join(f'{length:.3f}' for length in lengths)} instead of 1"
+    rate = reply.usage.prompt_tokens / (reply.ms / 1000) if reply.ms else None
+    return Check("embedding", passed, told, waited_ms, rate)
 
 
 def _of_reply(name: str, reply: InferenceReply, began: float, wrong: str = "", told: str = "") -> Check:
@@ -183,10 +208,11 @@ def _short(text: str) -> str:
     return shown if len(shown) <= _TEXT_WIDTH else f"{shown[: _TEXT_WIDTH - 1]}…"
 
 
-CHECKS: Final[list[tuple[str, str, Callable[[Golek, str], Awaitable[Check]]]]] = [
+CHECKS: Final[list[tuple[str, str, Callable[[Golek, Settings], Awaitable[Check]]]]] = [
     ("request", "text-generation", _request),
     ("raw", "text-generation", _raw),
     ("stream", "text-generation", _stream),
     ("grammar", "grammar-constrained", _grammar),
+    ("embedding", "embeddings", _embedding),
 ]
 """Name of each check, the capability that promises it, and how it is made."""
