@@ -6,6 +6,7 @@ Prints a table of what came back, and last a line of JSON with the counts; exit 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ from typing import Any
 from command_book import namespace
 from command_book.expect import mismatch
 from command_book.forward import forward
-from command_book.run import Listener, run_line
+from command_book.run import Ended, Listener, run_line
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = ROOT / "tests" / "acceptance" / "commands"
@@ -78,22 +79,25 @@ def show_list(lines: list[dict[str, Any]], later: dict[str, list[str]]) -> None:
 
 def run_all(book: dict[str, Any], folder: Path) -> tuple[int, int]:
     """Run the lines in order; how many ran, and how many of them came back as expected."""
-    around = environment(folder)
-    listeners: list[tuple[dict[str, Any], Listener]] = []
+    around, replies = environment(folder), book["replies"]
     failed = 0
-    with forward(OTHER_PORT, PORT):
+    with forward(OTHER_PORT, PORT), contextlib.ExitStack() as stack:
+        listening: list[tuple[dict[str, Any], Listener]] = []
         for line in book["line"]:
             if line.get("listens"):
-                listeners.append((line, Listener(line["run"], folder, around, terminal=line.get("terminal", False))))
+                listener = Listener(line["run"], folder, around, terminal=line.get("terminal", False))
+                stack.callback(listener.kill)
+                listening.append((line, listener))
                 continue
-            if line["run"].strip().startswith("make stop ") and "WORKER" not in line["run"]:
-                failed += sum(tell(told, *listener.end(), book["replies"]) for told, listener in listeners)
-            failed += tell(line, *run_line(line["run"], folder, around, line.get("stdin", "")), book["replies"])
+            if line is book["line"][-1]:  # the one that stops everything
+                failed += sum(tell(told, listener.end(), replies) for told, listener in listening)
+            failed += tell(line, run_line(line["run"], folder, around, line.get("stdin", "")), replies)
     return len(book["line"]), len(book["line"]) - failed
 
 
-def tell(line: dict[str, Any], status: int, out: str, err: str, seconds: float, replies: dict[str, str]) -> bool:
+def tell(line: dict[str, Any], ended: Ended, replies: dict[str, str]) -> bool:
     """Print the line and what came of it. True when that is not what was expected."""
+    status, out, err, seconds = ended
     wrong = mismatch(line, status, out, replies)
     text = next(row for row in line["run"].splitlines() if row.strip() and not row.startswith("#"))
     short = text if len(text) <= LINE_WIDTH else f"{text[: LINE_WIDTH - 1]}…"

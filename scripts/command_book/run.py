@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -27,14 +28,11 @@ def run_line(line: str, folder: Path, environment: dict[str, str], stdin: str = 
     began = time.monotonic()
     # Files, not pipes: what `make NAME &` leaves running may hold them for longer than the line runs.
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        process = subprocess.Popen(
-            [*SHELL, line], cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=out, stderr=err
-        )
+        process = _bash(line, folder, environment, stdin=subprocess.PIPE, stdout=out, stderr=err)
         try:
             process.communicate(stdin.encode(), PATIENCE_S)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            _kill(process)
         status = process.returncode
         out.seek(0)
         err.seek(0)
@@ -46,6 +44,17 @@ def run_line(line: str, folder: Path, environment: dict[str, str], stdin: str = 
         )
 
 
+def _bash(line: str, folder: Path, environment: dict[str, str], **streams: Any) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([*SHELL, line], cwd=folder, env=environment, start_new_session=True, **streams)
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    """End the shell and what it runs; workers and broker have sessions of their own."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 class Listener:
     """A line that prints what it hears until it is ended."""
 
@@ -54,9 +63,7 @@ class Listener:
         self._err = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `end`
         self._heard = bytearray()
         source, sink = pty.openpty() if terminal else os.pipe()
-        self._process = subprocess.Popen(
-            [*SHELL, line], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=self._err
-        )
+        self._process = _bash(line, folder, environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=self._err)
         os.close(sink)
         self._reader = threading.Thread(target=self._read, args=(source,))
         self._reader.start()
@@ -70,14 +77,17 @@ class Listener:
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self.kill()
         self._reader.join(5)
         with self._err:
             self._err.seek(0)
             err = self._err.read().decode("utf-8", "replace")
         # Interrupted is how such a line ends.
         return 0, self._heard.decode("utf-8", "replace").replace("\r\n", "\n"), err, time.monotonic() - self._began
+
+    def kill(self) -> None:
+        """End it in any case; nothing happens when it has ended."""
+        _kill(self._process)
 
     def _read(self, source: int) -> None:
         with contextlib.suppress(OSError):  # a terminal whose other end is closed
