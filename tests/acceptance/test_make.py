@@ -22,6 +22,13 @@ def run(command: list[str], folder: Path = ROOT, **environment: str) -> "subproc
     )
 
 
+def targets() -> set[str]:
+    """The targets of the Makefile."""
+    listed = re.search(r"^TARGETS := ((?:.*\\\n)*.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert listed
+    return set(listed[1].replace("\\\n", " ").split())
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project folder of the test's own, with links to what make needs and no deployment."""
@@ -38,9 +45,7 @@ def test_help_fits_a_terminal_and_lists_all(project: Path) -> None:
     (project / "envs" / "worker.example.env").touch()
     shown = run(["make"], project).stdout
     assert [line for line in shown.splitlines() if len(line) > 80] == []
-    targets = re.search(r"^TARGETS := ((?:.*\\\n)*.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert targets
-    for target in set(targets[1].replace("\\\n", " ").split()) - {"help"}:
+    for target in targets() - {"help"}:
         assert f"  make {target} " in shown, target
     assert {f"a-model-{number}" for number in range(12)} <= set(shown.split())
     assert "example" not in shown
@@ -154,3 +159,10 @@ def test_a_setup_that_fails_fails_the_make(tmp_path: Path) -> None:
     """The command's exit status is kept, also without a Python to lock with."""
     for python in ("python3", "no-such-python"):
         assert run([str(ONCE), python, str(tmp_path / "stamp"), "sh", "-c", "exit 3"]).returncode == 3
+
+
+def test_the_command_book_has_every_target() -> None:
+    """docs/commands.md names each target of the Makefile and each example."""
+    book = (ROOT / "docs" / "commands.md").read_text("utf-8")
+    assert [target for target in targets() - {"help"} if f"`make {target}" not in book] == []
+    assert [file.name for file in (ROOT / "examples").glob("*-*.sh") if f"`examples/{file.name}" not in book] == []
