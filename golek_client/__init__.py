@@ -6,6 +6,7 @@
         reply = await golek.ask("qwen3-4b", "Why is the sky blue?")
         async for delta in golek.stream("qwen3-4b", "Tell me a story"):
             print(delta, end="")
+        query, document = (await golek.embed("nomic-embed-v1.5", ["rivers of Africa", "The Nile is long"])).vectors
 
 Every error is an `InferenceServiceError`; `RetriableError` and `NonRetriableError` divide them. For tests without a
 server there is `golek_client.testing`.
@@ -47,7 +48,7 @@ from golek_wire.errors import (
     UnauthorizedError,
     UnknownGrammarError,
 )
-from golek_wire.replies import InferenceReply
+from golek_wire.replies import Embedding, EmbeddingReply, InferenceReply
 from golek_wire.requests import Message
 from golek_wire.signals import DeadLetter, Health, ModelRecord
 
@@ -62,6 +63,8 @@ __all__ = [
     "ContextBudgetExceededError",
     "DeadLetter",
     "DeadlineExceededError",
+    "Embedding",
+    "EmbeddingReply",
     "EngineFailedError",
     "ForbiddenError",
     "Golek",

@@ -1,7 +1,8 @@
 """What can a person do with a fleet from a terminal?
 
-The commands of the client: `chat`, `models`, `health`, `dlq`, and `req` and `sub` as in the `nats` CLI. `golek` mounts
-`app` beside the worker's own. Needs the extra `cli`; what a command needs beyond typer is imported when it runs.
+The commands of the client: `chat`, `embed`, `models`, `health`, `dlq`, and `req` and `sub` as in the `nats` CLI.
+`golek` mounts `app` beside the worker's own. Needs the extra `cli`; what a command needs beyond typer is imported when
+it runs.
 """
 
 import os
@@ -18,7 +19,9 @@ EXAMPLES = """Talk to a Golek inference fleet.
 \b
   golek models                             what the fleet knows
   golek chat golek-tiny "Why is the sky blue?"
+  golek chat golek-tiny -i                 a conversation
   git diff | golek chat golek-tiny --system "Write a commit message"
+  golek embed nomic-embed-v1.5 "Hello world"
   golek health golek-tiny
   golek req inference.request.golek-tiny '{"input": "hi"}' --timeout=30s
   golek sub 'monitoring.inference.*'       load reports as they come
@@ -47,12 +50,17 @@ def chat(
     message: Annotated[
         str | None, typer.Argument(metavar="[MESSAGE]", help="What to say; else standard input, or a conversation.")
     ] = None,
+    *,
     server: Server = DEFAULT_URL,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="Instructions before the conversation.")] = None,
     max_tokens: Annotated[int | None, typer.Option(metavar="N", help="Most tokens to write.")] = None,
     temperature: Annotated[float | None, typer.Option(metavar="X", help="0 picks the likeliest token.")] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Same seed, same answer.")] = None,
     deadline: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait for the answer.")] = "2m",
+    interactive: Annotated[
+        bool, typer.Option("--interactive", "-i", help="A conversation: each line is a turn, after MESSAGE if given.")
+    ] = False,
+    no_stream: Annotated[bool, typer.Option("--no-stream", help="Print the answer when it is whole.")] = False,
     stats: Annotated[bool, typer.Option("--stats", help="Print tokens and their rate to standard error.")] = False,
 ) -> None:
     """Ask a model and read the answer as it is written.
@@ -61,27 +69,74 @@ def chat(
       golek chat golek-tiny "Name three rivers" --temperature 0
       cat letter.txt | golek chat golek-tiny --system "Summarise in one sentence"
       golek chat golek-tiny                  a conversation
+      golek chat golek-tiny -i < turns.txt   one that is written down: each line is a turn
 
     An empty line, /bye or Ctrl-D ends a conversation; Ctrl-C stops the answer that is being written. An answer that
-    --max-tokens or the model's context ended is marked on standard error.
+    --max-tokens or the model's context ended is marked on standard error. Without -i a pipe or file is one message.
     """
     from golek_client.options import Options
     from golek_client.terminal_chat import Conversation
 
     options = Options(max_tokens=max_tokens, temperature=temperature, seed=seed)
-    talk = Conversation(server, model, system, options, terminal.seconds(deadline, "--deadline"), stats)
-    if message is None and not sys.stdin.isatty():
-        try:
-            message = sys.stdin.buffer.read().decode().strip()
-        except UnicodeDecodeError as error:
-            terminal.fail(f"standard input is no UTF-8 text: {error}")
+    talk = Conversation(
+        server,
+        model,
+        options,
+        terminal.seconds(deadline, "--deadline"),
+        system=system,
+        stats=stats,
+        streaming=not no_stream,
+    )
+    if message is None and not interactive and not sys.stdin.isatty():
+        message = terminal.piped_text()
         if not message:
             terminal.fail("nothing to say: give a MESSAGE, or text on standard input")
     with terminal.errors("--deadline"):
-        if message is None:
-            talk.converse()
-        else:
+        if message is not None:
             talk.say(message)
+        if (message is None or interactive) and not talk.converse() and not sys.stdin.isatty():
+            raise typer.Exit(1)  # the turns of a script: it learns that not all were answered
+
+
+@app.command()
+def embed(
+    model: Model,
+    text: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts; else lines of a pipe.")] = None,
+    server: Server = DEFAULT_URL,
+    dimensions: Annotated[
+        int | None, typer.Option(metavar="N", help="Keep the first N numbers of each vector.")
+    ] = None,
+    deadline: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait for the vectors.")] = "2m",
+) -> None:
+    """Turn texts into vectors.
+
+    Prints one line of JSON, as OpenAI's embeddings API has it.
+
+    \b
+      golek embed nomic-embed-v1.5 "search_query: rivers of Africa"
+      golek embed nomic-embed-v1.5 "one text" "another" | jq '.data[1].embedding'
+      golek embed nomic-embed-v1.5 < lines.txt | jq .usage
+
+    Vectors are unit vectors: their dot product is the cosine of their angle. Some models want a prefix that says what a
+    text is for, as above. --dimensions suits models that were trained for it (Matryoshka), such as nomic-embed-v1.5.
+    Without a TEXT each line of standard input is one; empty lines are left out.
+    """
+    from golek_client import embedding
+    from golek_client.client import Golek
+    from golek_wire.replies import EmbeddingReply
+
+    seconds = terminal.seconds(deadline, "--deadline")
+    texts = text or (
+        [] if sys.stdin.isatty() else [line for line in terminal.piped_text().splitlines() if line.strip()]
+    )
+    if not texts:
+        terminal.fail("nothing to embed: give a TEXT, or lines on standard input")
+
+    async def read() -> EmbeddingReply:
+        async with Golek(server) as golek:
+            return await golek.embed(model, texts, deadline=seconds, dimensions=dimensions)
+
+    print(embedding.as_json(terminal.run(read(), "--deadline")))
 
 
 @app.command()

@@ -5,16 +5,19 @@ into a request, at most 2048. Whether their vectors fit into a reply only the wo
 too long before it computes anything, and says how many texts fit; from there on parts are that long.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, TypedDict, cast
 
 import msgspec
 
 from golek_wire import codec
-from golek_wire.errors import BadRequestError, InternalError, PayloadTooLargeError
+from golek_wire.errors import BadRequestError, InternalError, PayloadTooLargeError, from_body
 from golek_wire.replies import Embedding, EmbeddingReply, EmbeddingUsage
 from golek_wire.requests import INPUTS_LIMIT
 
+DECIMALS = 7
+_ITEM = re.compile(r"input\[(\d+)\]")
 Ask = Callable[[bytes], Awaitable[EmbeddingReply]]
 """Sends one request; raises what the fleet answers."""
 
@@ -74,6 +77,8 @@ class Question:
                     raise
                 most = fits
                 continue
+            except BadRequestError as error:
+                raise _counted_on(error, start) from None
             start = end
         return joined(replies, floats=self._floats)
 
@@ -133,6 +138,25 @@ def joined(replies: list[EmbeddingReply], *, floats: bool) -> EmbeddingReply:
     ms = sum(reply.ms for reply in replies)
     data = [Embedding(vector, index) for index, vector in enumerate(shown)]
     return EmbeddingReply(data, replies[0].model, EmbeddingUsage(prompt, total), replies[0].req_id, ms, ms)
+
+
+def _counted_on(error: BadRequestError, start: int) -> BadRequestError:
+    """`error` about a text of a part that begins with text `start`, naming the text by its place in the whole list."""
+    param = error.details.get("param")
+    found = _ITEM.fullmatch(param) if isinstance(param, str) else None
+    if found is None or start == 0:
+        return error
+    named = f"input[{start + int(found[1])}]"
+    return cast(
+        "BadRequestError",
+        from_body(error.code, error.message.replace(found[0], named), error.details | {"param": named}),
+    )
+
+
+def as_json(reply: EmbeddingReply) -> str:
+    """`reply` as a person reads it: in one line, numbers with as many decimals as a float32 holds."""
+    data = [Embedding([round(number, DECIMALS) for number in item.numbers], item.index) for item in reply.data]
+    return codec.encode(msgspec.structs.replace(reply, data=data)).decode()
 
 
 def _json(text: str) -> bytes:

@@ -69,6 +69,14 @@ def seconds(text: str, option: str) -> float:
         raise typer.BadParameter(str(error), param_hint=option) from None
 
 
+def piped_text() -> str:
+    """All of standard input, without blanks around it; bytes that are no text end the program."""
+    try:
+        return sys.stdin.buffer.read().decode().strip()
+    except UnicodeDecodeError as error:
+        fail(f"standard input is no UTF-8 text: {error}")
+
+
 def table(head: list[str], rows: list[list[str]]) -> None:
     """Print `rows` in columns under `head`."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]

@@ -1,9 +1,13 @@
-"""How does `golek chat` hold a conversation?"""
+"""How do `golek chat` and `nats-chat` hold a conversation?
+
+At a terminal with a prompt; in a pipe a line is a turn, and answers are all that is written to standard output.
+"""
 
 import asyncio
 import contextlib
 import sys
 import time
+from collections.abc import Iterator
 
 from golek_client.client import Golek
 from golek_client.options import Options
@@ -20,13 +24,24 @@ class Conversation:
     """A model, how to ask it, and what was said so far."""
 
     def __init__(
-        self, server: str, model: str, system: str | None, options: Options, deadline: float, stats: bool
+        self,
+        server: str | None,
+        model: str,
+        options: Options,
+        deadline: float,
+        *,
+        system: str | None = None,
+        subject: str | None = None,
+        stats: bool = False,
+        streaming: bool = True,
     ) -> None:
         self._server = server
         self._model = model
         self._options = options
         self._deadline = deadline
+        self._subject = subject
         self._stats = stats
+        self._streaming = streaming
         self._said = [Message("system", system)] if system else []
 
     def say(self, text: str) -> None:
@@ -38,32 +53,26 @@ class Conversation:
         answer = asyncio.run(self._answer(turn))
         self._said = [*turn, Message("assistant", answer)]
 
-    def converse(self) -> None:
-        """Turns from the terminal until an empty line, `/bye` or end of file.
+    def converse(self) -> bool:
+        """Turns from standard input until its end, or at a terminal an empty line or `/bye`. True when all went well.
 
         An error, or Ctrl-C, ends a turn and not the conversation; Ctrl-C at the prompt ends it. Raises before the first
-        prompt when there is no connection, and ModelNotFoundError for a model that nobody knows.
+        turn when there is no connection, and ModelNotFoundError for a model that nobody knows.
 
         Each turn connects anew: while a person types nothing answers the server's pings.
         """
-        asyncio.run(self._look_up())
-        with contextlib.suppress(ImportError):  # not on Windows
-            import readline  # noqa: F401 - gives `input` line editing and history
-        print(f"{self._model}: empty line or Ctrl-D leaves, Ctrl-C stops an answer", file=sys.stderr, flush=True)
-        while True:
-            try:
-                text = input(PROMPT)
-            except (EOFError, KeyboardInterrupt):
-                print()
-                return
-            if text.strip() in ("", BYE):
-                return
+        if self._subject is None:  # else who listens there is not known by the model's name
+            asyncio.run(self._look_up())
+        well = True
+        for text in _turns(self._model):
             try:
                 self.say(text)
             except InferenceServiceError as error:
                 print(f"error {error.code}: {error.message}", file=sys.stderr)
+                well = False
             except KeyboardInterrupt:
                 print()
+        return well
 
     async def _look_up(self) -> None:
         """Raises what no waiting mends; a model that is busy, loads or comes back later may be talked to."""
@@ -79,15 +88,39 @@ class Conversation:
         began = time.monotonic()
         async with (
             Golek(self._server) as golek,
-            golek.chat(self._model, turn, stream=True, deadline=self._deadline, **self._options) as stream,
+            golek.chat(
+                self._model, turn, stream=True, deadline=self._deadline, subject=self._subject, **self._options
+            ) as stream,
         ):
-            first = await _show(stream)
+            first = await _show(stream) if self._streaming else await _show_at_once(stream)
         print(flush=True)
         if stream.reply.finish_reason == "length":
             print(f"[cut at {stream.reply.tokens_out} tokens]", file=sys.stderr)
         if self._stats:
             _print_stats(stream.reply, began, first)
         return stream.reply.text
+
+
+def _turns(model: str) -> Iterator[str]:
+    """What a person types at the prompt, or the lines of a pipe that hold anything."""
+    if not sys.stdin.isatty():
+        try:
+            yield from (line.strip() for line in sys.stdin if line.strip())
+        except UnicodeDecodeError as error:
+            raise BadRequestError(f"standard input is no UTF-8 text: {error}") from None
+        return
+    with contextlib.suppress(ImportError):  # not on Windows
+        import readline  # noqa: F401 - gives `input` line editing and history
+    print(f"{model}: empty line or Ctrl-D leaves, Ctrl-C stops an answer", file=sys.stderr, flush=True)
+    while True:
+        try:
+            text = input(PROMPT)
+        except (EOFError, KeyboardInterrupt):
+            print()
+            return
+        if text.strip() in ("", BYE):
+            return
+        yield text
 
 
 async def _show(stream: Stream) -> float:
@@ -97,6 +130,13 @@ async def _show(stream: Stream) -> float:
         first = first or time.monotonic()
         print(delta, end="", flush=True)
     return first or time.monotonic()
+
+
+async def _show_at_once(stream: Stream) -> float:
+    """Write the text when it has ended; when that was. It is streamed all the same, so that leaving cancels it."""
+    text = await stream.text()
+    print(text, end="", flush=True)
+    return time.monotonic()
 
 
 def _print_stats(reply: InferenceReply, began: float, first: float) -> None:

@@ -6,25 +6,39 @@
             assert reply.text == "Hello there"
             assert fleet.requests[0].request.input == "hi"
 
+        async with FakeFleet(embeds={"minilm": 384}) as fleet:
+            reply = await fleet.client().embed("minilm", "hi")
+            assert len(reply.vectors[0]) == 384
+
 The fleet speaks the same messages as real workers, in memory: `accepted`, chunks, the reply, typed errors. Clients are
 real `Golek` objects; only their connection is replaced.
 """
 
 import asyncio
+import math
+import random
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple, Self
 
 from msgspec import Struct
 
 from golek_client.client import Golek
 from golek_wire import codec, headers, subjects
-from golek_wire.errors import STATUS, InferenceServiceError, InternalError, JobCancelledError, to_reply
-from golek_wire.replies import Accepted, Chunk, InferenceReply
-from golek_wire.requests import InferenceRequest
+from golek_wire.errors import (
+    STATUS,
+    BadRequestError,
+    InferenceServiceError,
+    InternalError,
+    JobCancelledError,
+    to_reply,
+)
+from golek_wire.replies import Accepted, Chunk, Embedding, EmbeddingReply, EmbeddingUsage, InferenceReply
+from golek_wire.requests import EmbeddingRequest, InferenceRequest
 from golek_wire.signals import Health, ModelInfo, ModelRecord
+from golek_wire.vectors import packed
 
 Answer = str | InferenceServiceError | Callable[[InferenceRequest], "str | Awaitable[str]"]
 """What a model says: a text, an error to raise, or a function of the request that gives a text (or awaits one)."""
@@ -32,13 +46,22 @@ Answer = str | InferenceServiceError | Callable[[InferenceRequest], "str | Await
 MAX_PAYLOAD = 1024 * 1024
 _WORDS = re.compile(r"\S*\s*")
 _Deliver = Callable[[Any], Awaitable[None]]
+_Work = Callable[[str, str, "FakeMessage"], Awaitable[None]]
 
 
 class Asked(Struct, frozen=True):
-    """A request that reached the fleet."""
+    """A request for a text that reached the fleet."""
 
     model: str
     request: InferenceRequest
+    job_id: str
+
+
+class AskedToEmbed(Struct, frozen=True):
+    """A request for vectors that reached the fleet; a long list comes in several."""
+
+    model: str
+    request: EmbeddingRequest
     job_id: str
 
 
@@ -63,12 +86,20 @@ class FakeFleet:
 
     `answers` maps a model's name to what it says; it may be changed at any time. A name that is not there answers as in
     a real fleet: ModelNotFoundError with suggestions. Streams come in words.
+
+    `embeds` maps the name of an embedding model to the length of its vectors, which are unit vectors made of the text
+    alone: equal for equal texts, near to orthogonal for others.
     """
 
-    def __init__(self, answers: Mapping[str, Answer]) -> None:
+    def __init__(
+        self, answers: Mapping[str, Answer] = MappingProxyType({}), *, embeds: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
         self.answers: dict[str, Answer] = dict(answers)
+        self.embeds: dict[str, int] = dict(embeds)
         self.requests: list[Asked] = []
-        """Every request, in order."""
+        """Every request for a text, in order."""
+        self.embedded: list[AskedToEmbed] = []
+        """Every request for vectors, in order."""
         self.cancelled: list[str] = []
         """The id of every job that was cancelled while it ran."""
         self._bus = _Bus(self._serve)
@@ -97,8 +128,8 @@ class FakeFleet:
     async def _serve(self, message: FakeMessage) -> bool:
         """Take a message that is not for an inbox; False when nobody listens on its subject."""
         match message.subject.split(".", 2):
-            case ["inference", "request", model] if self._name(model) is not None:
-                self._start(model, message)
+            case [("inference" | "embedding") as kind, "request", spelled] if (name := self._name(spelled)) is not None:
+                self._start(kind, name, message)
             case ["inference", "cancel", job_id]:
                 await self._cancel(job_id)
             case ["models", *_] if message.subject.endswith(".health"):
@@ -111,13 +142,21 @@ class FakeFleet:
 
     def _name(self, spelled: str) -> str | None:
         """The model that `spelled` names, literally or by its token."""
-        return next((name for name in self.answers if spelled in subjects.spellings(name)), None)
+        return next((name for name in self._names() if spelled in subjects.spellings(name)), None)
 
-    def _start(self, model: str, message: FakeMessage) -> None:
+    def _names(self) -> list[str]:
+        return sorted(self.answers.keys() | self.embeds.keys())
+
+    def _kind(self, name: str) -> subjects.Kind:
+        return "embedding" if name in self.embeds else "inference"
+
+    def _start(self, kind: str, model: str, message: FakeMessage) -> None:
         job_id = subjects.job_id(message.reply)
         if job_id in self._jobs:
             return
-        task = asyncio.create_task(self._run(self._name(model) or model, job_id, message))
+        runs: dict[str, _Work] = {"inference": self._write, "embedding": self._embed}
+        run = runs[kind] if kind == self._kind(model) else self._stray
+        task = asyncio.create_task(self._run(run, model, job_id, message))
         self._jobs[job_id] = _Job(task, message)
         task.add_done_callback(lambda _: self._jobs.pop(job_id, None))
 
@@ -128,22 +167,39 @@ class FakeFleet:
             job.task.cancel()
             await self._refuse(job.message, JobCancelledError())
 
-    async def _run(self, model: str, job_id: str, message: FakeMessage) -> None:
-        """One job: accepted, the text or an error, and for a stream the end mark."""
-        req_id, stream = codec.label_of(message.data)
+    async def _run(self, run: _Work, model: str, job_id: str, message: FakeMessage) -> None:
+        """One job: accepted, then what `run` answers, or an error."""
         try:
-            request = codec.decode_request(message.data)
-            self.requests.append(Asked(model, request, job_id))
-            about = {headers.STATUS: "accepted", headers.JOB: job_id}
-            await self._tell(message, Accepted(req_id, job_id, len(self.requests)), about)
-            text = await self._text(model, request)
-            if stream:
-                await self._chunks(message, req_id, text)
-            await self._end(message, _reply(model, request, text), {}, stream)
+            await run(model, job_id, message)
         except InferenceServiceError as error:
             await self._refuse(message, error)
         except Exception as error:  # noqa: BLE001 - raised by the test's own function, and the caller waits
             await self._refuse(message, InternalError(f"the answer of {model} raised {error!r}"))
+
+    async def _write(self, model: str, job_id: str, message: FakeMessage) -> None:
+        """Answer with a text; for a stream in chunks, and with the end mark."""
+        request = codec.decode_request(message.data)
+        self.requests.append(Asked(model, request, job_id))
+        await self._accept(message, request.req_id, job_id)
+        text = await self._text(model, request)
+        if request.stream:
+            await self._chunks(message, request.req_id, text)
+        await self._end(message, _reply(model, request, text), {}, request.stream)
+
+    async def _embed(self, model: str, job_id: str, message: FakeMessage) -> None:
+        """Answer with vectors."""
+        request = codec.decode_embedding(message.data)
+        self.embedded.append(AskedToEmbed(model, request, job_id))
+        await self._accept(message, request.req_id, job_id)
+        await self._end(message, _vectors(model, request, self.embeds[model]), {}, stream=False)
+
+    async def _stray(self, model: str, _: str, __: FakeMessage) -> None:
+        """Refuse what this model does not do."""
+        raise BadRequestError(f"{model}: ask it on {subjects.request(model, self._kind(model))}", param="model")
+
+    async def _accept(self, message: FakeMessage, req_id: str, job_id: str) -> None:
+        about = {headers.STATUS: "accepted", headers.JOB: job_id}
+        await self._tell(message, Accepted(req_id, job_id, len(self.requests) + len(self.embedded)), about)
 
     async def _text(self, model: str, request: InferenceRequest) -> str:
         answer = self.answers[model]
@@ -163,6 +219,7 @@ class FakeFleet:
 
     async def _refuse(self, message: FakeMessage, error: InferenceServiceError) -> None:
         req_id, stream = codec.label_of(message.data)
+        stream = stream and message.subject.startswith(subjects.request(""))
         text = f"{error.code}: {' '.join(error.message.split())}"
         about = {headers.ERROR_CODE: str(STATUS[error.code].nats), headers.ERROR: text}
         await self._end(message, to_reply(error, req_id), about, stream)
@@ -177,17 +234,21 @@ class FakeFleet:
         name = self._name(message.subject.removeprefix("models.").removesuffix(".health"))
         if name is None:
             return False
-        health = Health(name, "online", _now(), ["inference"], "", subjects.request(name), "fake", ModelInfo())
+        kind = self._kind(name)
+        size = self.embeds.get(name, 0)
+        does = ["embeddings"] if kind == "embedding" else ["text-generation"]
+        info = ModelInfo(embedding_size=size)
+        health = Health(name, "online", _now(), does, "", subjects.request(name, kind), "fake", info)
         await self._tell(message, health, {})
         return True
 
     async def _registry(self, message: FakeMessage) -> None:
         """The bucket of models, as JetStream would read it: sequence n is the n-th model."""
         query = codec.decode(message.data, dict[str, Any])
-        for seq, name in enumerate(sorted(self.answers), start=1):
+        for seq, name in enumerate(self._names(), start=1):
             key = f"$KV.{subjects.MODELS_BUCKET}.{subjects.model_token(name)}"
             if query.get("last_by_subj") == key or query.get("seq") == seq:
-                record = ModelRecord(name, ["inference"], "online", "fake", _now())
+                record = ModelRecord(name, [self._kind(name)], "online", "fake", _now())
                 stored = {"subject": key, "seq": seq, "data": codec.encode(record)}
                 await self._tell(message, {"message": stored}, {})
                 return
@@ -215,6 +276,26 @@ def _reply(model: str, request: InferenceRequest, text: str) -> InferenceReply:
         model=model,
         seed=request.seed or request.params.seed or 0,
     )
+
+
+def _vectors(model: str, request: EmbeddingRequest, width: int) -> EmbeddingReply:
+    """The reply to `request`; a word counts as a token. Raises BadRequestError for more dimensions than `width`."""
+    dimensions = request.dimensions or width
+    if dimensions > width:
+        raise BadRequestError(f"dimensions: {dimensions} were asked for; the vectors have {width}", param="dimensions")
+    vectors = [_unit(text, width, dimensions) for text in request.inputs]
+    shown = [packed(vector) if request.encoding_format == "base64" else vector for vector in vectors]
+    tokens = sum(len(text.split()) for text in request.inputs)
+    data = [Embedding(vector, index) for index, vector in enumerate(shown)]
+    return EmbeddingReply(data, model, EmbeddingUsage(tokens, tokens), request.req_id)
+
+
+def _unit(text: str, width: int, dimensions: int) -> list[float]:
+    """A unit vector that depends on `text` alone."""
+    chance = random.Random(text)
+    vector = [chance.gauss() for _ in range(width)][:dimensions]
+    norm = math.hypot(*vector)
+    return [number / norm for number in vector]
 
 
 class _Bus:

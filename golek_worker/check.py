@@ -10,8 +10,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from golek_wire.subjects import Kind
 from golek_worker import settings
 from golek_worker.bus import embedded
+from golek_worker.gguf import GGUFError
+from golek_worker.registry.artifacts import kind_of
 from golek_worker.settings import Settings
 
 GGUF_MAGIC = b"GGUF"
@@ -55,6 +58,7 @@ async def problems(file: Path, environment: Mapping[str, str] = os.environ) -> l
 
 def _engine(loaded: Settings) -> Iterator[str]:
     if loaded.engine != "llamacpp":
+        yield from _family(loaded, "inference")
         return
     if importlib.util.find_spec("llama_cpp") is None:
         yield "ENGINE=llamacpp: the package llama-cpp-python is missing; `make setup` installs it"
@@ -70,6 +74,17 @@ def _engine(loaded: Settings) -> Iterator[str]:
         return
     if magic != GGUF_MAGIC:
         yield f"MODEL_PATH={model}: not a GGUF file; it begins with {magic!r} instead of {GGUF_MAGIC!r}"
+        return
+    try:
+        yield from _family(loaded, kind_of(model))
+    except GGUFError as error:
+        yield f"MODEL_PATH={error}"
+
+
+def _family(loaded: Settings, kind: Kind) -> Iterator[str]:
+    mistake = settings.wrong_family(loaded, kind)
+    if mistake is not None:
+        yield mistake
 
 
 def _folders(loaded: Settings) -> Iterator[str]:

@@ -31,23 +31,21 @@ from golek_client.connection import connect, flush, publish, shown
 from golek_wire import codec, subjects
 from golek_wire.errors import InferenceServiceError
 from golek_wire.signals import DeadLetter, WorkerStatus
-from golek_wire.subjects import Kind
-from golek_worker import process, runfile, settings
+from golek_worker import kinds, process, runfile, settings
 from golek_worker.admission import gate
 from golek_worker.attempt import Tools
 from golek_worker.bus import endpoints, streams
 from golek_worker.bus.consumer import Consumer
-from golek_worker.bus.ingress import Ingress, Taken
+from golek_worker.bus.ingress import Ingress
 from golek_worker.bus.jetstream import JetStreamError, ServerClock, api, store
 from golek_worker.bus.lease import Lease, LeaseKeeper
 from golek_worker.bus.registry import Registry
 from golek_worker.bus.strikes import StrikeBook, Strikes
 from golek_worker.engine.base import EngineConfig
 from golek_worker.engine.host import EngineHost
-from golek_worker.executor import Executor
 from golek_worker.gguf import GGUFError
 from golek_worker.job import Job
-from golek_worker.registry.artifacts import fingerprint, kind_of
+from golek_worker.registry.artifacts import fingerprint
 from golek_worker.room import Room
 from golek_worker.serving import Serving
 from golek_worker.settings import Settings, SettingsError
@@ -57,8 +55,6 @@ from golek_worker.store.requests import RequestRow, audited
 from golek_worker.store.writer import LogWriter
 from golek_worker.telemetry import logging as worker_logging
 from golek_worker.telemetry.signals import Heart, report_load
-from golek_worker.text import TextExecutor
-from golek_worker.vectors import VectorExecutor
 
 log = structlog.get_logger("worker")
 
@@ -91,7 +87,7 @@ class Worker:
 
     async def _open(self, stack: AsyncExitStack) -> None:
         chosen, token = self._settings, self._settings.token
-        self._kind = self._find_kind()
+        self._kind = kinds.find(chosen)
         self._log = await LogWriter.open(
             chosen.log_file, worker_id=self._identity.worker_id, retention_days=chosen.golek_log_retention_days
         )
@@ -119,12 +115,12 @@ class Worker:
         self._clock = ServerClock()
         self._pending = 0
         self._engine_changed = asyncio.Event()
-        self._ingress = Ingress(self._client, token, self._taken(), self._check)
+        self._ingress = Ingress(self._client, token, kinds.taken(chosen, self._kind), self._check)
         self._host = EngineHost(self._engine_config(), chosen.stall_s, self._engine_changed.set)
         self._keeper = LeaseKeeper(lambda: self._host.is_alive)
         tools = Tools(
             client=self._client,
-            executor=self._executor(),
+            executor=kinds.executor(self._kind, self._host, chosen.model_name, self._client.max_payload),
             strikes=strikes,
             room=Room(),
             bury=self._bury,
@@ -158,34 +154,6 @@ class Worker:
             step_min_ms=chosen.engine_step_min_ms,
             kind=self._kind,
         )
-
-    def _find_kind(self) -> Kind:
-        """What the model does. Raises OSError or GGUFError for its file, SettingsError where SUBJECT does not fit."""
-        chosen = self._settings
-        kind: Kind = kind_of(chosen.model_file) if chosen.engine == "llamacpp" else "inference"
-        mistake = settings.wrong_family(chosen, kind)
-        if mistake is not None:
-            raise SettingsError([mistake])
-        return kind
-
-    def _taken(self) -> Taken:
-        """Requests of the model's kind; those of the other one are told where to ask, unless SUBJECT names a place."""
-        chosen, kind = self._settings, self._kind
-        listed = chosen.request_subjects(kind)
-        other: Kind = "inference" if kind == "embedding" else "embedding"
-        does = "turns texts into vectors" if kind == "embedding" else "writes text"
-        return Taken(
-            kind,
-            listed,
-            elsewhere=() if chosen.subject else chosen.request_subjects(other),
-            redirect=f"{chosen.model_name} {does}: ask it on {listed[0]}",
-        )
-
-    def _executor(self) -> Executor:
-        model = self._settings.model_name
-        if self._kind == "embedding":
-            return VectorExecutor(self._host, model, self._client.max_payload)
-        return TextExecutor(self._host, model)
 
     # -- serving -----------------------------------------------------------------------------------------------
 

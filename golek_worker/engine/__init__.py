@@ -1,18 +1,20 @@
 """Local runtimes. `base` is the contract, `host` the parent's side, `child` the process, the rest are engines."""
 
-from typing import Literal
-
-from golek_worker.engine.base import EngineFactory
+from golek_worker.engine.base import EngineConfig, EngineFactory
 
 
-def engine_factory(name: Literal["llamacpp", "echo"]) -> EngineFactory:
-    """The engine called `name` in the settings; imports its runtime only now, since that is slow and large."""
-    match name:
-        case "echo":
+def engine_factory(config: EngineConfig) -> EngineFactory:
+    """The engine that `config` asks for; imports its runtime only now, since that is slow and large."""
+    match config.engine, config.kind:
+        case "echo", _:
             from golek_worker.engine.echo import EchoEngine
 
             return EchoEngine
-        case "llamacpp":
+        case "llamacpp", "embedding":
+            from golek_worker.engine.llamacpp.embedding import LlamaCppEmbedder
+
+            return LlamaCppEmbedder
+        case "llamacpp", "inference":
             from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 
             return LlamaCppEngine

@@ -226,7 +226,7 @@ def _serve(sock: socket.socket) -> int:
     try:
         config = _read_config(sock)
         try:
-            engine = engine_factory(config.engine)(config, _Progress(outbox))
+            engine = engine_factory(config)(config, _Progress(outbox))
         except EngineLoadError as error:
             outbox.send(frame(LoadFailed(str(error))))
             return STATUS_LOAD_FAILED

@@ -427,6 +427,77 @@ async def test_interrupting_an_answer_returns_to_the_prompt(
     assert done.out.endswith("\n> second\n> \n")
 
 
+# Makes the terminal on descriptor 0 the one whose Ctrl-C reaches this program, then becomes it.
+AT_TERMINAL = """import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])"""
+
+
+async def seen(keys: int, text: str) -> str:
+    """What a terminal shows, up to and with `text`."""
+    shown = ""
+    while text not in shown:
+        shown += (await asyncio.wait_for(asyncio.to_thread(os.read, keys, 4096), 10)).decode()
+    return shown
+
+
+async def test_the_keys_of_a_terminal(nats_server: str, worker: ScriptedWorker, terminal: tuple[int, int]) -> None:
+    """Typed at a real terminal: Ctrl-C stops the answer and not the program, Ctrl-D ends it."""
+    await worker.register(datetime.now(UTC).isoformat())
+    keys, screen = terminal
+    command = [sys.executable, "-c", AT_TERMINAL, *GOLEK, "chat", "tiny", "-i"]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=screen,
+        stdout=screen,
+        stderr=screen,
+        env={**os.environ, "NATS_URL": nats_server, "TERM": "dumb"},
+    )
+    STARTED.append(process)
+    await seen(keys, "> ")
+    os.write(keys, b"one\n")
+    job = await worker.next(patience=10)
+    await job.chunk(1, 0, "Hel")
+    await seen(keys, "Hel")
+    os.write(keys, b"\x03")
+    assert await worker.next_cancel() == job.job_id
+    await seen(keys, "> ")
+    os.write(keys, b"two\n")
+    job = await worker.next(patience=10)
+    assert [turn.content for turn in job.request.messages or []] == ["two"]
+    await job.final("second")
+    await seen(keys, "> ")
+    os.write(keys, b"\x04")
+    assert await asyncio.wait_for(process.wait(), 10) == 0
+
+
+async def test_a_conversation_in_a_pipe(nats_server: str, worker: ScriptedWorker) -> None:
+    """With -i each line is a turn with what was said before; answers alone are written, and an error is status 1."""
+    await worker.register(datetime.now(UTC).isoformat())
+    running = await start(GOLEK, nats_server, "chat", "tiny", "zero", "-i", stdin=b"one\n\ntwo\nthree")
+    for answer in ("none", "first"):
+        await (await worker.next(patience=10)).final(answer)
+    await (await worker.next(patience=10)).fail(QueueFullError("2000 jobs wait"))
+    job = await worker.next(patience=10)
+    assert [turn.content for turn in job.request.messages or []] == ["zero", "none", "one", "first", "three"]
+    await job.final("third")
+    done = await running.end()
+    assert done == Done(1, "none\nfirst\nthird\n", "error QUEUE_FULL: 2000 jobs wait\n")
+
+
+async def test_an_answer_can_be_printed_whole(nats_server: str, worker: ScriptedWorker) -> None:
+    """--no-stream shows nothing before the answer has ended."""
+    running = await start(GOLEK, nats_server, "chat", "tiny", "hi", "--no-stream")
+    job = await worker.next(patience=10)
+    await job.chunk(1, 0, "Hel")
+    assert running.process.stdout is not None
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(running.process.stdout.read(1), 0.3)
+    await job.final("Hello")
+    assert (await running.end()).out == "Hello\n"
+
+
 async def test_a_conversation_with_nobody_does_not_begin(nats_server: str, terminal: tuple[int, int]) -> None:
     """A model that nobody knows, or no server, is told before a person types."""
     _, keyboard = terminal

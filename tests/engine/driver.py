@@ -10,14 +10,14 @@ from typing import TypeVar
 
 from golek_wire.requests import Params
 from golek_worker.engine.base import (
+    Embedded,
     EngineCommand,
     EngineConfig,
     EngineEvent,
     Finished,
     FrameReader,
     Ready,
-    Refused,
-    Stopped,
+    SequenceEnd,
     Submit,
     Tokens,
     frame,
@@ -71,12 +71,21 @@ class Child:
         while not set(job_ids) <= {end.job_id for end in self.ends()}:
             self.receive()
 
-    def ends(self) -> list[Finished | Stopped | Refused]:
-        return [event for event in self.events if isinstance(event, Finished | Stopped | Refused)]
+    def ends(self) -> list[SequenceEnd]:
+        return [event for event in self.events if isinstance(event, SequenceEnd)]
+
+    def end_of(self, job_id: str) -> SequenceEnd:
+        (end,) = [end for end in self.ends() if end.job_id == job_id]
+        return end
 
     def finished(self, job_id: str) -> Finished:
-        (end,) = [end for end in self.ends() if end.job_id == job_id]
+        end = self.end_of(job_id)
         assert isinstance(end, Finished), end
+        return end
+
+    def embedded(self, job_id: str) -> Embedded:
+        end = self.end_of(job_id)
+        assert isinstance(end, Embedded), end
         return end
 
     def streamed(self, job_id: str) -> list[tuple[int, str]]:

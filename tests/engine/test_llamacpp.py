@@ -274,9 +274,10 @@ def test_parameters_are_counted_for_people(count: int, text: str) -> None:
     [
         (None, 0, "no such file"),
         (b"version https://git-lfs", 0, "not a GGUF file"),
-        (b"GGUF\x03\x00\x00\x00", 0, "cannot load"),
+        (b"GGUF\x03\x00\x00\x00", 0, "damaged"),
         (MODEL, 10**6, "CTX_SIZE=1000000"),
-        ("first half", 0, "cannot load"),
+        ("first half", 0, "cut off"),
+        ("all but the last bytes", 0, "cannot load"),
     ],
 )
 def test_what_cannot_be_loaded_is_explained(
@@ -289,7 +290,8 @@ def test_what_cannot_be_loaded_is_explained(
     elif isinstance(content, bytes):
         path.write_bytes(content)
     elif content is not None:
-        path.write_bytes(MODEL.read_bytes()[: MODEL.stat().st_size // 2])
+        whole = MODEL.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2] if content == "first half" else whole[:-100])
     child = Child(config(path, ctx_size))
     try:
         failed = child.until_a(LoadFailed)

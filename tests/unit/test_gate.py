@@ -19,6 +19,11 @@ def admit(body: dict[str, Any] | bytes, headers: dict[str, str] | None = None, r
     return gate.check(payload, headers, reply, LIMITS, random_seed=lambda: 42, new_inbox=lambda: "_INBOX.made.up")
 
 
+def admit_embedding(body: dict[str, Any] | bytes, headers: dict[str, str] | None = None, reply: str = INBOX) -> Job:
+    payload = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return gate.check_embedding(payload, headers, reply, LIMITS, new_inbox=lambda: "_INBOX.made.up")
+
+
 def test_a_plain_request_becomes_a_job_with_defaults() -> None:
     """What the caller left open is decided here: seed, deadline, principal."""
     job = admit({"req_id": "r", "input": "hi"})
@@ -117,3 +122,39 @@ def test_a_job_survives_its_headers(job: Job) -> None:
     headers = to_headers(job)
     assert from_headers(headers) == job
     assert headers["Nats-TTL"] == f"{job.budget_ms // 1000 + 60}s"
+
+
+def test_a_request_for_vectors_becomes_a_job() -> None:
+    """It is never a stream, whatever an unknown field `stream` holds, and needs no seed."""
+    job = admit_embedding({"req_id": "r", "input": ["a", "b"], "stream": True, "model": "m", "user": "u"})
+    assert job == Job(job_id(INBOX), "r", INBOX, False, "anonymous", 0, 120_000, INBOX, {})
+    assert admit_embedding({"input": "a", "deadline_ms": 300}, {"Golek-Deadline": "5000"}).budget_ms == 300
+    assert admit_embedding({"input": "a"}, {"Golek-Deadline": "5000"}).budget_ms == 5000
+    assert admit_embedding({"input": "a"}, reply="").msg_id == "_INBOX.made.up"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "param"),
+    [
+        (b"x" * (1024 * 1024 - 16 * 1024 + 1), PayloadTooLargeError, None),
+        (b"", BadRequestError, None),
+        ({}, BadRequestError, None),
+        ({"input": ""}, BadRequestError, "input"),
+        ({"input": []}, BadRequestError, "input"),
+        ({"input": ["a"] * 2049}, BadRequestError, "input"),
+        ({"input": ["a", ""]}, BadRequestError, "input[1]"),
+        ({"input": ["a", 7]}, BadRequestError, "input[1]"),
+        ({"input": "a", "dimensions": 0}, BadRequestError, "dimensions"),
+        ({"input": "a", "encoding_format": "int8"}, BadRequestError, "encoding_format"),
+        ({"input": "a", "reply_to": "embedding.request.m"}, BadRequestError, "reply_to"),
+        ({"input": "a", "deadline_ms": 0}, BadRequestError, "deadline_ms"),
+    ],
+)
+def test_what_is_wrong_with_a_request_for_vectors_is_refused_by_name(
+    body: dict[str, Any] | bytes, kind: type[InferenceServiceError], param: str | None
+) -> None:
+    """Each check names the field it is about."""
+    with pytest.raises(kind) as refused:
+        admit_embedding(body)
+    assert type(refused.value) is kind
+    assert refused.value.details.get("param") == param

@@ -50,7 +50,7 @@ class Context:
                 f"{model.path}: a {model.info.architecture} model does not continue text (it embeds or translates). "
                 "Set MODEL_PATH to a model that does."
             )
-        self._batch = _Batch(batch_size)
+        self._batch = Batch(batch_size)
 
     @property
     def handle(self) -> llama_cpp.llama_context_p:
@@ -118,7 +118,7 @@ def _flash_attention(model: Model) -> int:
     return int(llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO)
 
 
-class _Batch:
+class Batch:
     """Arrays that llama_decode reads, allocated once."""
 
     def __init__(self, capacity: int) -> None:
@@ -145,6 +145,7 @@ class _Batch:
     def fill(
         self, tokens: list[int], positions: list[int], slots: list[int], outputs: list[bool]
     ) -> llama_cpp.llama_batch:
+        """The batch with these rows; valid until the next call."""
         n = self._struct.n_tokens = len(tokens)
         self._tokens[:n] = tokens
         self._positions[:n] = positions

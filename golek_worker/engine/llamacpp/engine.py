@@ -22,7 +22,6 @@ from golek_wire.replies import FinishReason
 from golek_worker.engine.base import (
     Embed,
     EngineConfig,
-    EngineLoadError,
     Finished,
     Ready,
     SequenceEnd,
@@ -54,7 +53,7 @@ class LlamaCppEngine:
     def __init__(self, config: EngineConfig, progress: Callable[[int, int], None]) -> None:
         """Load the model. Raises EngineLoadError."""
         self._model = model = Model(config, progress)
-        ctx_size = _context_size(config.ctx_size, model)
+        ctx_size = model.context_size(config.ctx_size)
         cores = psutil.cpu_count(logical=False) or 1
         threads = thread_count(config.threads, cores, model.size_bytes)
         self._chunk_size = CHUNK_GPU if model.on_gpu else CHUNK_CPU
@@ -233,13 +232,3 @@ class _Sequence:
         if self.tokens_out >= self.limit:
             return delta + self.writer.end(), "length"
         return delta, None
-
-
-def _context_size(wanted: int, model: Model) -> int:
-    """Tokens of one sequence. Raises EngineLoadError for more than the model was trained with."""
-    if wanted > model.n_ctx_train:
-        raise EngineLoadError(
-            f"CTX_SIZE={wanted}: {model.path} was trained with at most {model.n_ctx_train} tokens. "
-            f"Set CTX_SIZE={model.n_ctx_train}, or 0 for the model's own."
-        )
-    return wanted or model.n_ctx_train

@@ -14,9 +14,9 @@ import llama_cpp
 from golek_wire.errors import BadRequestError
 from golek_wire.signals import ModelInfo
 from golek_worker.engine.base import EngineConfig, EngineLoadError
-from golek_worker.engine.llamacpp import log
+from golek_worker.engine.llamacpp import accents, log
+from golek_worker.gguf import GGUFError, Header, read_header
 
-_MAGIC = b"GGUF"
 _FTYPES = {
     value: name.removeprefix("LLAMA_FTYPE_").removeprefix("MOSTLY_").removeprefix("ALL_")
     for name, value in vars(llama_cpp).items()
@@ -30,7 +30,8 @@ class Model:
     def __init__(self, config: EngineConfig, progress: Callable[[int, int], None]) -> None:
         """Load `config.model_path`. Raises EngineLoadError: no such file, not a GGUF, damaged, not supported."""
         self.path = Path(config.model_path)
-        _check_file(self.path)
+        self.header = _read_header(self.path)
+        self._drops_accents = accents.are_dropped(self.header)
         log.install()
         llama_cpp.llama_backend_init()
         self.size_bytes = self.path.stat().st_size
@@ -59,22 +60,20 @@ class Model:
     @property
     def chat_template(self) -> str | None:
         """Jinja source, when the file has one."""
-        template = llama_cpp.llama_model_chat_template(self._model, None)
-        return template.decode("utf-8", "replace") if template else None
+        return self.header.chat_template
 
     @property
     def info(self) -> ModelInfo:
         """What the file says of itself."""
-        architecture = self._meta("general.architecture")
-        file_type = self._meta("general.file_type")
+        architecture = self.header.architecture
         return ModelInfo(
             architecture=architecture,
             modalities=["text"],
             parameter_count=count_text(llama_cpp.llama_model_n_params(self._model)),
             context_size=self.n_ctx_train,
             embedding_size=llama_cpp.llama_model_n_embd(self._model),
-            quantization=_FTYPES.get(int(file_type), "unknown") if file_type.isdigit() else "unknown",
-            model_family=self._meta("general.basename") or architecture,
+            quantization=_FTYPES.get(self.header.metadata.get("general.file_type", -1), "unknown"),
+            model_family=str(self.header.metadata.get("general.basename") or architecture),
             vocab_size=self.n_vocab,
             size_bytes=self.size_bytes,
         )
@@ -90,19 +89,28 @@ class Model:
 
         Raises BadRequestError for an empty text where the model has no first token.
         """
-        data = text.encode()
-        add_special = not (self.bos_text and text.startswith(self.bos_text))
-        size = len(data) + 8
-        tokens = (ctypes.c_int32 * size)()
-        count = llama_cpp.llama_tokenize(self._vocab, data, len(data), tokens, size, add_special, True)
-        if count < 0:
-            tokens = (ctypes.c_int32 * -count)()
-            count = llama_cpp.llama_tokenize(self._vocab, data, len(data), tokens, -count, add_special, True)
-        if count == 0:
+        tokens = self._tokenize(text, add_special=not (self.bos_text and text.startswith(self.bos_text)))
+        if not tokens:
             if self.bos < 0:
                 raise BadRequestError("The prompt is empty: there is nothing to continue", param="input")
             return [self.bos]
-        return list(tokens[:count])
+        return tokens
+
+    def tokenize_whole(self, text: str) -> list[int]:
+        """The tokens of `text`, with those that the model wants before and after it; may be none."""
+        return self._tokenize(text, add_special=True)
+
+    def context_size(self, wanted: int) -> int:
+        """Tokens of one sequence: `wanted`, or with 0 the model's own.
+
+        Raises EngineLoadError for more than the model was trained with.
+        """
+        if wanted > self.n_ctx_train:
+            raise EngineLoadError(
+                f"CTX_SIZE={wanted}: {self.path} was trained with at most {self.n_ctx_train} tokens. "
+                f"Set CTX_SIZE={self.n_ctx_train}, or 0 for the model's own."
+            )
+        return wanted or self.n_ctx_train
 
     def piece(self, token: int) -> bytes:
         """The bytes that `token` writes; control tokens write none."""
@@ -124,6 +132,9 @@ class Model:
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
         params.progress_callback = report
+        if self._drops_accents:
+            overrides = accents.leave_alone()
+            params.kv_overrides = overrides
         model: llama_cpp.llama_model_p | None = llama_cpp.llama_model_load_from_file(str(self.path).encode(), params)
         if model is None:
             why = log.take_error() or "it gave no reason"
@@ -133,13 +144,18 @@ class Model:
             )
         return model
 
+    def _tokenize(self, text: str, *, add_special: bool) -> list[int]:
+        data = (accents.dropped(text) if self._drops_accents else text).encode()
+        size = len(data) + 8
+        tokens = (ctypes.c_int32 * size)()
+        count = llama_cpp.llama_tokenize(self._vocab, data, len(data), tokens, size, add_special, True)
+        if count < 0:
+            tokens = (ctypes.c_int32 * -count)()
+            count = llama_cpp.llama_tokenize(self._vocab, data, len(data), tokens, -count, add_special, True)
+        return list(tokens[:count])
+
     def _special(self, token: int) -> str:
         return llama_cpp.llama_vocab_get_text(self._vocab, token).decode("utf-8", "replace") if token >= 0 else ""
-
-    def _meta(self, key: str) -> str:
-        buffer = ctypes.create_string_buffer(256)
-        length = llama_cpp.llama_model_meta_val_str(self._model, key.encode(), buffer, len(buffer))
-        return buffer.value.decode("utf-8", "replace") if length >= 0 else ""
 
     def _read_piece(self, token: int) -> bytes:
         size = 64
@@ -160,17 +176,16 @@ def count_text(count: int) -> str:
     return str(count)
 
 
-def _check_file(path: Path) -> None:
-    """Raises EngineLoadError unless `path` can be read and begins like a GGUF file."""
+def _read_header(path: Path) -> Header:
+    """The header of the file at `path`. Raises EngineLoadError unless it is a whole GGUF file."""
     if not path.is_file():
         raise EngineLoadError(f"{path}: no such file. Set MODEL_PATH to a GGUF file, or ENGINE=echo for none.")
     try:
-        with path.open("rb") as file:
-            magic = file.read(len(_MAGIC))
+        return read_header(path)
     except OSError as error:
         raise EngineLoadError(f"{path}: cannot be read: {error.strerror}") from None
-    if magic != _MAGIC:
+    except GGUFError as error:
         raise EngineLoadError(
-            f"{path}: not a GGUF file (it begins with {magic!r}, not {_MAGIC!r}). Set MODEL_PATH to a GGUF file; "
-            "a file that git-lfs has not fetched yet looks like this too."
-        )
+            f"{path}: {error}. Set MODEL_PATH to a whole GGUF file; a file that git-lfs has not fetched yet, or one "
+            "whose download broke off, looks like this too."
+        ) from None

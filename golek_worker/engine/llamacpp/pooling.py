@@ -1,0 +1,92 @@
+"""How do the tokens of several texts become one vector each?
+
+All tokens of all texts are one batch, each text a sequence of its own; llama.cpp pools what it computed of a sequence
+as the file says. Nothing is remembered from one batch to the next.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import llama_cpp
+import numpy as np
+from numpy.typing import NDArray
+
+from golek_worker.engine.base import EngineLoadError
+from golek_worker.engine.llamacpp import log
+from golek_worker.engine.llamacpp.context import Batch
+from golek_worker.engine.llamacpp.model import Model
+from golek_worker.gguf import NO_POOLING
+
+TEXTS = 64
+"""Most texts of one batch."""
+
+
+class PoolingContext:
+    """Computes batches of at most `TEXTS` texts and `capacity` tokens."""
+
+    def __init__(self, model: Model, capacity: int, threads: int) -> None:
+        """`capacity` is also the length of the longest text.
+
+        Raises EngineLoadError when the model makes no vectors or memory does not suffice.
+        """
+        params = llama_cpp.llama_context_default_params()
+        params.embeddings = True
+        params.pooling_type = _pooling(model)
+        # A text cannot be cut where tokens see what follows them.
+        params.n_ctx = params.n_batch = params.n_ubatch = capacity
+        params.n_seq_max = TEXTS
+        params.kv_unified = True
+        params.n_threads = params.n_threads_batch = threads
+        # Without flash attention each token is multiplied with those of all other texts as well.
+        params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO
+        params.no_perf = True
+        context: llama_cpp.llama_context_p | None = llama_cpp.llama_init_from_model(model.handle, params)
+        if context is None:
+            raise EngineLoadError(
+                f"llama.cpp cannot make a context for texts of {capacity} tokens: "
+                f"{log.take_error() or 'it gave no reason'}. Set a smaller CTX_SIZE."
+            )
+        self._context = context
+        self._memory = llama_cpp.llama_get_memory(context)
+        self._batch = Batch(capacity)
+        self.width: int = llama_cpp.llama_model_n_embd_out(model.handle)
+        """Numbers of a vector."""
+
+    def vectors(self, texts: list[list[int]]) -> NDArray[np.float32]:
+        """One row for each text, given as tokens; not normalised."""
+        tokens = [token for text in texts for token in text]
+        positions = [position for text in texts for position in range(len(text))]
+        sequences = [sequence for sequence, text in enumerate(texts) for _ in text]
+        if self._memory is not None:
+            llama_cpp.llama_memory_clear(self._memory, False)
+        batch = self._batch.fill(tokens, positions, sequences, [True] * len(tokens))
+        status = llama_cpp.llama_decode(self._context, batch)
+        if status != 0:
+            raise RuntimeError(f"llama_decode returned {status} for {len(tokens)} tokens: {log.take_error()}")
+        return np.stack([self._row(sequence) for sequence in range(len(texts))])
+
+    def close(self) -> None:
+        """Free the context."""
+        llama_cpp.llama_free(self._context)
+
+    def _row(self, sequence: int) -> NDArray[np.float32]:
+        pointer = llama_cpp.llama_get_embeddings_seq(self._context, sequence)
+        data = ctypes.string_at(pointer, self.width * ctypes.sizeof(ctypes.c_float))
+        return np.frombuffer(data, np.float32)
+
+
+def _pooling(model: Model) -> int:
+    """What llama.cpp is told of pooling. Raises EngineLoadError for a model that does not turn a text into a vector."""
+    header = model.header
+    if llama_cpp.llama_model_has_encoder(model.handle) or not header.embeds:
+        raise EngineLoadError(
+            f"{model.path}: this {header.architecture} model makes no vectors (its file names no pooling). "
+            "Set MODEL_PATH to an embedding model."
+        )
+    kind = int(header.of_architecture("pooling_type") or NO_POOLING)
+    if kind == llama_cpp.LLAMA_POOLING_TYPE_RANK:
+        raise EngineLoadError(
+            f"{model.path}: this model ranks pairs of texts, it makes no vectors. Set MODEL_PATH to an embedding model."
+        )
+    return int(llama_cpp.LLAMA_POOLING_TYPE_MEAN) if kind == NO_POOLING else kind

@@ -1,0 +1,47 @@
+"""What does a worker's model do, and what follows from that?
+
+A worker is of one kind: its model writes text (`inference`) or turns texts into vectors (`embedding`). The kind decides
+where requests are taken and who answers them; a job's way is the same for both.
+"""
+
+from golek_wire.subjects import Kind
+from golek_worker import settings
+from golek_worker.bus.ingress import Taken
+from golek_worker.engine.host import EngineHost
+from golek_worker.executor import Executor
+from golek_worker.registry.artifacts import kind_of
+from golek_worker.settings import Settings, SettingsError
+from golek_worker.text import TextExecutor
+from golek_worker.vectors import VectorExecutor
+
+
+def find(chosen: Settings) -> Kind:
+    """The kind of a deployment whose model's file is there.
+
+    Raises OSError or GGUFError for the file, SettingsError where SUBJECT does not fit.
+    """
+    kind: Kind = kind_of(chosen.model_file) if chosen.engine == "llamacpp" else "inference"
+    mistake = settings.wrong_family(chosen, kind)
+    if mistake is not None:
+        raise SettingsError([mistake])
+    return kind
+
+
+def taken(chosen: Settings, kind: Kind) -> Taken:
+    """Requests of this kind; those of the other one are told where to ask, unless SUBJECT names a place of its own."""
+    listed = chosen.request_subjects(kind)
+    other: Kind = "inference" if kind == "embedding" else "embedding"
+    does = "turns texts into vectors" if kind == "embedding" else "writes text"
+    return Taken(
+        kind,
+        listed,
+        elsewhere=() if chosen.subject else chosen.request_subjects(other),
+        redirect=f"{chosen.model_name} {does}: ask it on {listed[0]}",
+    )
+
+
+def executor(kind: Kind, host: EngineHost, model: str, max_payload: int) -> Executor:
+    """Who answers jobs of this kind; `max_payload` is the server's, in bytes."""
+    if kind == "embedding":
+        return VectorExecutor(host, model, max_payload)
+    return TextExecutor(host, model)
