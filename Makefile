@@ -11,40 +11,77 @@ BIN := .venv/bin
 WORKER_STAMP := .venv/.golek-worker-$(shell cat requirements/worker.txt requirements/install.sh pyproject.toml | cksum | cut -d ' ' -f 1)
 DEV_STAMP := .venv/.golek-dev-$(shell cat requirements/dev.txt requirements/minilm.txt requirements/install.sh pyproject.toml | cksum | cut -d ' ' -f 1)
 
+TARGETS := help setup build build-cli build-monitor build-all build-llama build-llama-cuda build-llama-metal \
+  build-llama-cpu lock demo start stop list-workers logs nats config check test bench
+
+# Each deployment is a target of its own, unless its name means something else to make.
+SHORTCUTS := $(filter-out example $(TARGETS),$(patsubst envs/worker.%.env,%,$(wildcard envs/worker.*.env)))
+SHORTCUTS := $(foreach name,$(SHORTCUTS),$(if $(findstring :,$(name))$(findstring %,$(name)),,$(name)))
+
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo start stop list-workers logs nats config check test bench lock
+.PHONY: $(TARGETS) $(SHORTCUTS)
 
 help:
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { split($$2, part, " \\| "); printf "  make %-34s %s\n", $$1 (part[2] ? " " part[2] : ""), part[1] }' \
+	  /^[a-z-]+:.*## / { split($$2, part, " \\| "); printf "  make %-30s %s\n", $$1 (part[2] ? " " part[2] : ""), part[1] }' \
 	  $(MAKEFILE_LIST)
+	@printf '\nShortcuts: make NAME is make start WORKER=NAME\n'
+	@printf '%s ' $(SHORTCUTS) | fold -s -w 76 | sed 's/^/  /; s/ *$$//'
 	@echo
 
 ##@ Setup
-setup: $(DEV_STAMP) ## Everything for running and developing, in .venv
+setup: $(DEV_STAMP) ## Everything to run and develop, in .venv
 	@echo "ready: make demo, make start WORKER=name, make test"
 
-lock: $(DEV_STAMP) ## Redo requirements/*.txt from pyproject.toml
+build: $(WORKER_STAMP) ## What a worker needs, in .venv
+	@echo "the worker is built: make start WORKER=name; make list-workers shows the names"
+
+build-cli: $(WORKER_STAMP) ## golek, nats-chat, nats-embed in bin/
+	@mkdir -p bin
+	@for tool in golek nats-chat nats-embed; do ln -sfn "../$(BIN)/$$tool" "bin/$$tool"; done
+	@echo "built: bin/golek bin/nats-chat bin/nats-embed"
+
+build-monitor: ## Nothing yet: the monitor comes later
+	@echo "there is no monitor to build yet; golek sub 'monitoring.inference.*' shows the load"
+
+build-all: build build-cli build-monitor ## The three above
+
+build-llama: ## Rebuild llama.cpp for what is found here
+	@requirements/build_llama.sh auto "$(PYTHON)"
+
+build-llama-cuda: ## ... for NVIDIA GPUs; DRY_RUN=1 only shows
+	@requirements/build_llama.sh cuda "$(PYTHON)"
+
+build-llama-metal: ## ... for Apple GPUs
+	@requirements/build_llama.sh metal "$(PYTHON)"
+
+build-llama-cpu: ## ... for the CPU alone
+	@requirements/build_llama.sh cpu "$(PYTHON)"
+
+lock: $(DEV_STAMP) ## Redo the lock files from pyproject.toml
 	@PATH="$(CURDIR)/$(BIN):$$PATH" requirements/lock.sh
 
 ##@ Run
-demo: $(WORKER_STAMP) ## Start broker and demo model, ask it something, show all that happens
+demo: $(WORKER_STAMP) ## One request from end to end, explained
 	@$(GOLEK) demo
 
-start: $(WORKER_STAMP) ## Start a worker, and the broker when none answers | WORKER=name [REPLICAS=n]
+start: $(WORKER_STAMP) ## A worker, and a broker if none | WORKER=name [REPLICAS=n]
 	@if [ -z "$(WORKER)" ]; then \
 	  echo "which one? make start WORKER=name"; $(GOLEK) worker list; exit 2; fi
 	@$(GOLEK) worker start "$(WORKER)" --replicas "$(REPLICAS)"
 
-stop: ## Stop a worker; without a name all workers and the broker | [WORKER=name]
+$(SHORTCUTS): $(WORKER_STAMP)
+	@$(GOLEK) worker start "$@" --replicas "$(REPLICAS)"
+
+stop: ## One worker, or all and the broker | [WORKER=name]
 	@if [ -x $(GOLEK) ]; then $(GOLEK) worker stop $(WORKER); else echo "nothing is set up, nothing runs"; fi
 
 list-workers: $(WORKER_STAMP) ## All workers and what runs of each
 	@$(GOLEK) worker list
 
-logs: $(WORKER_STAMP) ## The newest rows of a worker's request log | WORKER=name [N=20]
+logs: $(WORKER_STAMP) ## Newest rows of the request log | WORKER=name [N=20]
 	@if [ -z "$(WORKER)" ]; then \
 	  echo "whose? make logs WORKER=name"; $(GOLEK) worker list; exit 2; fi
 	@$(GOLEK) worker logs "$(WORKER)" -n "$(N)"
@@ -52,26 +89,31 @@ logs: $(WORKER_STAMP) ## The newest rows of a worker's request log | WORKER=name
 nats: $(WORKER_STAMP) ## Start the broker alone
 	@$(GOLEK) broker start
 
-config: $(WORKER_STAMP) ## Every setting of a worker and where it comes from | WORKER=name
+config: $(WORKER_STAMP) ## Every setting and its source | WORKER=name
 	@if [ -z "$(WORKER)" ]; then \
 	  echo "whose? make config WORKER=name"; $(GOLEK) worker list; exit 2; fi
 	@$(GOLEK) config "$(WORKER)"
 
 ##@ Quality
-check: $(DEV_STAMP) ## Lint, format, types, and who may import whom
+check: $(DEV_STAMP) ## Lint, format, types, and who imports whom
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/unit/test_import_direction.py
 
-test: check ## check, then all tests
+ifeq ($(strip $(WORKER)),)
+test: check ## check and all tests; or a worker | [WORKER=name]
 	@$(BIN)/python -m pytest
+else
+test: $(WORKER_STAMP)
+	@$(GOLEK) worker test "$(WORKER)"
+endif
 
-bench: $(DEV_STAMP) ## Measure; one JSON line a figure, kept in bench/results | [NAME=file]
+bench: $(DEV_STAMP) ## Measure; JSON lines in bench/results | [NAME=file]
 	@$(BIN)/python bench/run.py $(NAME)
 
 $(WORKER_STAMP):
-	@requirements/install.sh worker "$(PYTHON)" $@
+	@requirements/once.sh "$(PYTHON)" $@ requirements/install.sh worker "$(PYTHON)" $@
 
 $(DEV_STAMP):
-	@requirements/install.sh dev "$(PYTHON)" $@ $(WORKER_STAMP)
+	@requirements/once.sh "$(PYTHON)" $@ requirements/install.sh dev "$(PYTHON)" $@ $(WORKER_STAMP)

@@ -270,7 +270,9 @@ def sub(
 
     \b
       golek sub 'models.*.heartbeat'
-      golek sub monitoring.inference.golek-tiny --count 1 --raw | jq .status
+      golek sub monitoring.inference.golek-tiny --count 1 | jq .status
+
+    Into a pipe or a file it writes the bodies alone; `nats sub` does so with --raw.
 
     Reports of a model with a dot in its name go to its token: qwen2.5 is monitoring.inference.qwen2_5.
     """

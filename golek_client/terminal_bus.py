@@ -3,7 +3,8 @@
 They honour what the `nats` CLI does (natscli, cli/req_command.go and cli/sub_command.go): bodies on standard output;
 log lines with the time of day on standard error; the first reply within --timeout; later ones within the average round
 trip plus --reply-timeout, or with --replies=0 until --timeout. Unlike it, `golek req` exits with 1 without an answer,
-and when an answer is an error.
+and when an answer is an error; and `golek sub` writes bodies alone where its output is no terminal, so that
+`golek sub SUBJECT | jq` works: the `nats` CLI needs --raw for that.
 """
 
 import asyncio
@@ -145,11 +146,12 @@ def _print_reply(reply: Received, rtt: float, raw: bool) -> None:
 
 
 async def listen(server: str, subjects: list[str], count: int, raw: bool, headers_only: bool) -> None:
-    """Print messages on `subjects` until `count` came, or for ever with 0.
+    """Print messages on `subjects` until `count` came, or for ever with 0. Bodies alone with `raw`, and into a pipe.
 
     Raises BadRequestError for a subject that is none, BusUnavailableError when the server closes the connection.
     """
     came: asyncio.Queue[Msg | BusUnavailableError] = asyncio.Queue()
+    bodies_alone = raw or not (headers_only or sys.stdout.isatty())
 
     def lost(reason: str) -> None:
         came.put_nowait(BusUnavailableError(reason))
@@ -172,7 +174,7 @@ async def listen(server: str, subjects: list[str], count: int, raw: bool, header
             message = await came.get()
             if isinstance(message, BusUnavailableError):
                 raise message
-            _print_message(message, number, raw, headers_only)
+            _print_message(message, number, bodies_alone, headers_only)
             if number == count:
                 return
     finally:
@@ -189,8 +191,8 @@ def _hint_at_token(subject: str) -> None:
     print(f"hint: reports of a model with a dot in its name go to its token: {token}", file=sys.stderr, flush=True)
 
 
-def _print_message(message: Msg, number: int, raw: bool, headers_only: bool) -> None:
-    if raw:
+def _print_message(message: Msg, number: int, bodies_alone: bool, headers_only: bool) -> None:
+    if bodies_alone:
         _write(message.data)
         return
     reply = f' with reply "{message.reply}"' if message.reply else ""

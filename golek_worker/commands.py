@@ -83,6 +83,23 @@ def worker_check(name: Name) -> None:
     raise typer.Exit(1 if wrong else 0)
 
 
+@worker.command("test")
+def worker_test(name: Name) -> None:
+    """Ask each endpoint of a worker once: health, request, raw, stream, grammar, embedding.
+
+    A table of what came back and how fast; exit code 1 when a check fails. A worker that still loads is waited for.
+    """
+    from golek_client import terminal
+    from golek_worker import endpoint_checks
+
+    with _said_plainly():
+        checks = asyncio.run(endpoint_checks.run(name, say=typer.echo))
+    terminal.table(endpoint_checks.COLUMNS, [check.row for check in checks])
+    failed = sum(not check.passed for check in checks)
+    typer.echo(f"{name}: {len(checks) - failed} of {len(checks)} checks passed")
+    raise typer.Exit(1 if failed else 0)
+
+
 @worker.command("logs")
 def worker_logs(
     name: Name,

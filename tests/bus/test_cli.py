@@ -252,25 +252,46 @@ async def test_a_wrong_option_says_what_would_have_been_right(nats_server: str, 
     assert says in done.err
 
 
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ([], '[#1] Received on "a.b"\nK: v\n\nbody\n\n[#2] Received on "c" with reply "r"\nbody2\n\n'),
-        (["--headers-only"], '[#1] Received on "a.b"\nK: v\n\n[#2] Received on "c" with reply "r"\n'),
-    ],
-)
-async def test_sub_prints_messages_as_they_come(
-    nats_server: str, mute: ScriptedWorker, options: list[str], expected: str
-) -> None:
-    """Numbered messages with subject, headers and body, until --count; it says when it listens."""
-    running = await start(GOLEK, nats_server, "sub", "a.*", "c", "--count=2", *options)
+async def publish_two(running: Running, worker: ScriptedWorker) -> None:
+    """Two messages, as soon as the program says that it listens on both subjects."""
     assert running.process.stderr is not None
     for subject in (b"a.*", b"c"):
         assert (await running.process.stderr.readline()).endswith(b"Subscribing on " + subject + b"\n")
-    await mute.client.publish("a.b", b"body", headers={"K": "v"})
-    await mute.client.publish("c", b"body2", reply="r")
+    await worker.client.publish("a.b", b"body", headers={"K": "v"})
+    await worker.client.publish("c", b"body2", reply="r")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], "body\nbody2\n"),
+        (["--headers-only"], '[#1] Received on "a.b"\nK: v\n\n[#2] Received on "c" with reply "r"\n'),
+    ],
+)
+async def test_sub_writes_bodies_into_a_pipe(
+    nats_server: str, mute: ScriptedWorker, options: list[str], expected: str
+) -> None:
+    """What follows the pipe reads the bodies and nothing else, unless it asks for headers; --count ends it."""
+    running = await start(GOLEK, nats_server, "sub", "a.*", "c", "--count=2", *options)
+    await publish_two(running, mute)
     done = await running.end()
     assert (done.status, done.out) == (0, expected)
+
+
+async def test_sub_prints_messages_at_a_terminal(
+    nats_server: str, mute: ScriptedWorker, terminal: tuple[int, int]
+) -> None:
+    """Numbered, with subject, headers and body, as `nats sub` does."""
+    screen, output = terminal
+    process = await asyncio.create_subprocess_exec(
+        *GOLEK, "sub", "a.*", "c", "--count=2", stdout=output, stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "NATS_URL": nats_server},
+    )  # fmt: skip
+    STARTED.append(process)
+    await publish_two(Running(process), mute)
+    assert await asyncio.wait_for(process.wait(), 20) == 0
+    shown = os.read(screen, 4096).replace(b"\r\n", b"\n")
+    assert shown == b'[#1] Received on "a.b"\nK: v\n\nbody\n\n[#2] Received on "c" with reply "r"\nbody2\n\n'
 
 
 async def test_sub_raw_prints_bodies_alone(nats_server: str, mute: ScriptedWorker) -> None:

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# How does a service that thinks with a model use one? Look whether it is there, look how busy it is, then ask with a
+# prompt of its own making (raw: no template comes between).
+# Usage: examples/reasoning-service.sh [MODEL] [PROMPT]
+set -euo pipefail
+. "$(dirname "$0")/bus.sh"
+
+model=${1:-gpt-oss-20b}
+prompt=${2:-'<|start|>system<|message|>You are an expert in distributed systems.<|end|><|start|>user<|message|>Why do queues need limits?<|end|><|start|>assistant'}
+
+echo "1. Is $model there?"
+status=$(status_of "$model")
+echo "   $status"
+[ "$status" = online ] || exit 1
+
+echo "2. How busy is it? (an idle worker reports every ten seconds)"
+nats sub "monitoring.inference.$(token_of "$model")" --count=1 --raw 2>/dev/null |
+    jq -r '"   \(.status): \(.pending_messages) waiting, \(.active_processing) of \(.worker_count) slots in use"'
+
+echo "3. Ask"
+request=$(jq -n --arg input "$prompt" \
+    '{req_id: "reasoning-456", input: $input, params: {max_tokens: 500}, raw: true, deadline_ms: 120000}')
+ask "inference.request.$model" "$request" |
+    jq -r '.text, "", "   \(.tokens_in) tokens in, \(.tokens_out) out, \(.finish_reason), \(.duration_ms) ms"'

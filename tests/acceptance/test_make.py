@@ -1,0 +1,168 @@
+"""`make` as it is typed: its help, the shortcuts, what builds llama.cpp, and several at once."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.workers import ROOT
+
+LINKED = ("Makefile", "requirements", "pyproject.toml", ".venv")
+BUILD_LLAMA = ROOT / "requirements" / "build_llama.sh"
+ONCE = ROOT / "requirements" / "once.sh"
+
+
+def run(command: list[str], folder: Path = ROOT, **environment: str) -> "subprocess.CompletedProcess[str]":
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS", "CMAKE", "CUDA"))}
+    return subprocess.run(
+        command, cwd=folder, env=clean | environment, capture_output=True, text=True, timeout=50, check=False
+    )
+
+
+def targets() -> set[str]:
+    """The targets of the Makefile."""
+    listed = re.search(r"^TARGETS := ((?:.*\\\n)*.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert listed
+    return set(listed[1].replace("\\\n", " ").split())
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project folder of the test's own, with links to what make needs and no deployment."""
+    for name in LINKED:
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "envs").mkdir()
+    return tmp_path
+
+
+def test_help_fits_a_terminal_and_lists_all(project: Path) -> None:
+    """Every target has a line of at most 80 characters; the shortcuts stand below."""
+    for number in range(12):
+        (project / "envs" / f"worker.a-model-{number}.env").touch()
+    (project / "envs" / "worker.example.env").touch()
+    shown = run(["make"], project).stdout
+    assert [line for line in shown.splitlines() if len(line) > 80] == []
+    for target in targets() - {"help"}:
+        assert f"  make {target} " in shown, target
+    assert {f"a-model-{number}" for number in range(12)} <= set(shown.split())
+    assert "example" not in shown
+
+
+def test_each_deployment_is_a_target(project: Path) -> None:
+    """`make NAME` starts it; a name that make could not read, or that is a target already, changes nothing."""
+    for name in ("nomic-embed-v1.5", "test", "example", "a:b", "50%"):
+        (project / "envs" / f"worker.{name}.env").touch()
+    (project / "nomic-embed-v1.5").touch()  # a file of that name does not count as made
+    started = run(["make", "-n", "nomic-embed-v1.5"], project)
+    assert started.stdout.splitlines()[-1] == '.venv/bin/golek worker start "nomic-embed-v1.5" --replicas "1"'
+    assert "pytest" in run(["make", "-n", "test"], project).stdout
+    assert "No rule to make target 'example'" in run(["make", "-n", "example"], project).stderr
+
+
+def test_make_test_is_the_suite_or_a_worker(project: Path) -> None:
+    """Without WORKER everything is tested, with it that worker's endpoints."""
+    assert run(["make", "-n", "test"], project).stdout.endswith(".venv/bin/python -m pytest\n")
+    assert run(["make", "-n", "test", "WORKER=x"], project).stdout == '.venv/bin/golek worker test "x"\n'
+
+
+def test_the_command_line_tools_are_built_into_bin(project: Path) -> None:
+    """`make build-all` makes links that run, also when they are there, and says that there is no monitor."""
+    for _ in range(2):
+        done = run(["make", "build-all"], project)
+        assert done.returncode == 0, done.stderr
+    assert "no monitor to build yet" in done.stdout
+    assert sorted(link.name for link in (project / "bin").iterdir()) == ["golek", "nats-chat", "nats-embed"]
+    assert "Talk to a Golek inference fleet" in run(["bin/golek", "--help"], project).stdout
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
+    """A folder of programs for PATH, without nvcc and nvidia-smi."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    for name in ("bash", "sed", "dirname", "uname", "env"):
+        (folder / name).symlink_to(str(shutil.which(name)))
+    return folder
+
+
+def add(folder: Path, name: str, says: str = "") -> None:
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\necho {says}\n")
+    (folder / name).chmod(0o755)
+
+
+def dry_build(tools: Path, backend: str, dry_run: str = "1", **more: str) -> "subprocess.CompletedProcess[str]":
+    environment = {"PATH": str(tools), "CUDA_HOME": str(tools), "DRY_RUN": dry_run} | more
+    return run(["bash", str(BUILD_LLAMA), backend, "python3"], **environment)
+
+
+@pytest.mark.parametrize(
+    ("there", "system", "found"),
+    [
+        ([], "Linux", "cpu"),
+        (["nvcc"], "Linux", "cuda"),
+        (["nvidia-smi"], "Linux", "cpu"),
+        ([], "Darwin", "metal"),
+    ],
+)
+def test_the_best_gpu_is_found(tools: Path, there: list[str], system: str, found: str) -> None:
+    """CUDA where it can be compiled, Metal on macOS, else the CPU; a GPU that is left unused is mentioned."""
+    for name in there:
+        add(tools, name)
+    add(tools, "uname", system)
+    done = dry_build(tools, "auto")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"build-llama: found: {found}\n")
+    assert ("there is an NVIDIA GPU, but no nvcc" in done.stderr) == (there == ["nvidia-smi"])
+
+
+@pytest.mark.parametrize(
+    ("backend", "flags", "lacks"),
+    [
+        ("cuda", "-DGGML_CUDA=on", "no nvcc"),
+        ("metal", "-DGGML_METAL=on", "Metal is only on macOS"),
+        ("cpu", "-DGGML_CUDA=off -DGGML_METAL=off", ""),
+    ],
+)
+def test_the_build_is_pinned_and_says_what_it_runs(tools: Path, backend: str, flags: str, lacks: str) -> None:
+    """The right flags and the caller's own, hashes checked, no wheel of an earlier build; missing tools are named."""
+    done = dry_build(tools, backend, CMAKE_ARGS="-DGGML_NATIVE=off")
+    assert done.returncode == 0
+    command = done.stdout.splitlines()[-1]
+    assert f"CMAKE_ARGS='{flags} -DGGML_NATIVE=off' .venv/bin/python -m pip install --require-hashes" in command
+    assert "--no-cache-dir --no-binary llama-cpp-python" in command
+    pinned = run(["sh", "-c", command.partition(" | ")[0]]).stdout
+    assert re.fullmatch(r"llama-cpp-python==[\d.]+ \\\n    --hash=sha256:[0-9a-f]{64}\n", pinned)
+    assert lacks in done.stderr
+    if lacks:
+        assert dry_build(tools, backend, dry_run="0").returncode == 1
+
+
+def test_two_setups_at_once_are_one(tmp_path: Path) -> None:
+    """`make a & make b &` on a fresh checkout: the second waits and finds the work done."""
+    stamp, count = tmp_path / "stamp", tmp_path / "count"
+    command = f"sleep 0.5; echo ran >>'{count}'; touch '{stamp}'"
+    programs = [
+        subprocess.Popen([str(ONCE), "python3", str(stamp), "sh", "-c", command], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    said = [program.communicate(timeout=20)[0] for program in programs]
+    assert [program.returncode for program in programs] == [0, 0, 0]
+    assert count.read_text() == "ran\n"
+    assert sum("another make is at it; waiting" in text for text in said) == 2
+
+
+def test_a_setup_that_fails_fails_the_make(tmp_path: Path) -> None:
+    """The command's exit status is kept, also without a Python to lock with."""
+    for python in ("python3", "no-such-python"):
+        assert run([str(ONCE), python, str(tmp_path / "stamp"), "sh", "-c", "exit 3"]).returncode == 3
+
+
+def test_the_command_book_has_every_target() -> None:
+    """docs/commands.md names each target of the Makefile and each example."""
+    book = (ROOT / "docs" / "commands.md").read_text("utf-8")
+    assert [target for target in targets() - {"help"} if f"`make {target}" not in book] == []
+    assert [file.name for file in (ROOT / "examples").glob("*-*.sh") if f"`examples/{file.name}" not in book] == []

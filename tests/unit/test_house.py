@@ -1,0 +1,38 @@
+"""What a visitor of the repository finds: continuous integration, credits, links that lead somewhere."""
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+PROJECT = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]
+PAGES = [*Path().glob("*.md"), *Path("docs").glob("*.md")]
+
+
+def test_continuous_integration_runs_what_everybody_runs() -> None:
+    """The workflow calls .ci/run, which is `make test`, on the oldest Python that is promised and a newer one."""
+    (job,) = yaml.safe_load(Path(".github/workflows/ci.yml").read_text("utf-8"))["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    assert os.access(".ci/run", os.X_OK)
+    assert Path(".ci/run").read_text("utf-8").splitlines()[-1] == "make test"
+    oldest, *newer = job["strategy"]["matrix"]["python"]
+    assert PROJECT["requires-python"] == f">={oldest}"
+    assert newer
+
+
+def test_every_library_is_credited() -> None:
+    """Whoever adds a dependency to pyproject.toml names it in CREDITS.md."""
+    asked = [*PROJECT["dependencies"], *(line for extra in PROJECT["optional-dependencies"].values() for line in extra)]
+    names = {re.split(r"[^A-Za-z0-9-]", line)[0] for line in asked} - {"golek"}
+    credits_page = Path("CREDITS.md").read_text("utf-8")
+    assert [name for name in sorted(names) if not re.search(rf"\b{re.escape(name)}\b", credits_page)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_somewhere(page: Path) -> None:
+    """A link to a file of this repository names one that is there."""
+    links = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text("utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
