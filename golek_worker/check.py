@@ -17,8 +17,6 @@ from golek_worker.gguf import GGUFError
 from golek_worker.registry.artifacts import kind_of
 from golek_worker.settings import Settings
 
-GGUF_MAGIC = b"GGUF"
-
 
 class Setting(Struct, frozen=True):
     """One key of a deployment and where its value comes from."""
@@ -67,16 +65,9 @@ def _engine(loaded: Settings) -> Iterator[str]:
         yield f"MODEL_PATH={model}: no such file; a GGUF file belongs there"
         return
     try:
-        with model.open("rb") as opened:
-            magic = opened.read(len(GGUF_MAGIC))
+        yield from _family(loaded, kind_of(model))
     except OSError as error:
         yield f"MODEL_PATH={model}: {error.strerror}"
-        return
-    if magic != GGUF_MAGIC:
-        yield f"MODEL_PATH={model}: not a GGUF file; it begins with {magic!r} instead of {GGUF_MAGIC!r}"
-        return
-    try:
-        yield from _family(loaded, kind_of(model))
     except GGUFError as error:
         yield f"MODEL_PATH={error}"
 

@@ -63,6 +63,11 @@ class Executor(Protocol):
     @property
     def kind(self) -> Kind: ...
 
+    @property
+    def capabilities(self) -> list[str]:
+        """What model and engine can do; nothing before the model is loaded."""
+        ...
+
     def read(self, job: Job, payload: bytes) -> Work:
         """What `payload` asks. Raises BadRequestError."""
         ...

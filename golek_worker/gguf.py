@@ -8,6 +8,7 @@ import math
 import mmap
 import struct
 from collections.abc import Mapping
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,14 @@ ARRAY_LIMIT = 64
 """Longer arrays are vocabulary: of them only the length is kept."""
 NO_POOLING = 0
 """`pooling_type` of a model that gives one vector per token instead of one per text."""
+
+# More than any file has, so that a damaged count neither costs seconds nor memory.
+KEYS_LIMIT = 2**16
+TENSORS_LIMIT = 2**20
+STRINGS_LIMIT = 2**22
+STRING_LIMIT = 2**24
+"""Bytes of one string."""
+DIMENSIONS_LIMIT = 4
 
 _STRING, _ARRAY = 8, 9
 _CODES = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -45,27 +54,36 @@ class Header(NamedTuple):
     @property
     def embeds(self) -> bool:
         """True for a model that turns a text into one vector: token vectors are pooled, or tokens see what follows."""
-        pooled = int(self.of_architecture("pooling_type") or NO_POOLING) != NO_POOLING
-        return pooled or self.of_architecture("attention.causal") is False
+        return self.pooling != NO_POOLING or self.of_architecture("attention.causal") is False
+
+    @property
+    def pooling(self) -> int:
+        """`pooling_type`, as llama.cpp numbers it; `NO_POOLING` also when the file does not say."""
+        return self._count("pooling_type")
 
     @property
     def context_length(self) -> int:
         """Tokens the model was trained with; 0 when the file does not say."""
-        return int(self.of_architecture("context_length") or 0)
+        return self._count("context_length")
 
     @property
     def embedding_length(self) -> int:
         """Width of the model; 0 when the file does not say."""
-        return int(self.of_architecture("embedding_length") or 0)
+        return self._count("embedding_length")
 
     @property
     def chat_template(self) -> str | None:
         """Jinja source, when the file has one."""
-        return self.metadata.get("tokenizer.chat_template")
+        template = self.metadata.get("tokenizer.chat_template")
+        return template if isinstance(template, str) else None
 
     def of_architecture(self, key: str) -> Any:
         """The value of `<architecture>.<key>`; None when the file has none."""
         return self.metadata.get(f"{self.architecture}.{key}")
+
+    def _count(self, key: str) -> int:
+        value = self.of_architecture(key)
+        return value if isinstance(value, int) else 0
 
 
 def read_header(path: Path) -> Header:
@@ -74,45 +92,71 @@ def read_header(path: Path) -> Header:
     Raises OSError when it cannot be read, GGUFError when it is no GGUF, is damaged, or ends before its last tensor
     begins.
     """
-    size = path.stat().st_size
     with path.open("rb") as file:
         magic = file.read(len(MAGIC))
         if magic != MAGIC:
             raise GGUFError(f"not a GGUF file; it begins with {magic!r} instead of {MAGIC!r}")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
-                return _Reader(data).header(size)
-            except (struct.error, IndexError, UnicodeDecodeError, KeyError, OverflowError) as error:
-                raise GGUFError(f"a damaged GGUF file: its header does not hold together ({error})") from None
+                return _Reader(data).header()
+            except (struct.error, OverflowError, UnicodeDecodeError) as error:
+                raise _damaged(str(error)) from None
+
+
+def _damaged(why: str) -> GGUFError:
+    return GGUFError(f"a damaged GGUF file: its header does not hold together ({why})")
 
 
 class _Reader:
-    """Walks over the header, a value at a time."""
+    """Walks over the header, a value at a time. Reading past the file's end raises struct.error."""
 
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data
+        self._size = len(data)
         self._at = len(MAGIC)
 
-    def header(self, size: int) -> Header:
+    def header(self) -> Header:
         version = self._u32()
+        if version.to_bytes(4, "big") in {v.to_bytes(4, "little") for v in VERSIONS}:
+            raise GGUFError("a GGUF file for big-endian machines; take the usual, little-endian one")
         if version not in VERSIONS:
             raise GGUFError(f"GGUF version {version}; {' and '.join(map(str, VERSIONS))} can be read")
-        tensors, keys = self._u64(), self._u64()
-        metadata = {}
+        tensors = self._at_most(TENSORS_LIMIT, self._u64(), "tensors")
+        keys = self._at_most(KEYS_LIMIT, self._u64(), "keys")
+        metadata = self._metadata(keys)
+        parameters, last = self._tensors(tensors)
+        alignment = metadata.get("general.alignment", 32)
+        if not isinstance(alignment, int) or alignment <= 0:
+            raise _damaged(f"an alignment of {alignment!r}")
+        begins = -(-self._at // alignment) * alignment + last
+        if tensors and begins >= self._size:
+            raise GGUFError(f"a GGUF file cut off: its last tensor begins at byte {begins}, the file has {self._size}")
+        return Header(metadata, parameters, self._size)
+
+    def _metadata(self, keys: int) -> dict[str, Any]:
+        metadata: dict[str, Any] = {}
         for _ in range(keys):
             key = self._string()
+            if key in metadata:
+                raise _damaged(f"the key {key[:64]!r} twice")
             metadata[key] = self._value(self._u32())
+        return metadata
+
+    def _tensors(self, tensors: int) -> tuple[int, int]:
+        """The elements of all tensors, and where behind the header the last of them begins."""
         parameters = last = 0
         for _ in range(tensors):
             self._string()
-            parameters += math.prod(self._u64() for _ in range(self._u32()))
+            dimensions = self._at_most(DIMENSIONS_LIMIT, self._u32(), "dimensions of a tensor")
+            parameters += math.prod([self._u64() for _ in range(dimensions)])
             self._u32()  # its type
             last = max(last, self._u64())
-        alignment = int(metadata.get("general.alignment", 32))
-        begins = -(-self._at // alignment) * alignment + last
-        if tensors and begins >= size:
-            raise GGUFError(f"a GGUF file cut off: its last tensor begins at byte {begins}, the file has {size}")
-        return Header(metadata, parameters, size)
+        return parameters, last
+
+    def _at_most(self, limit: int, count: int, what: str) -> int:
+        if count > limit:
+            raise _damaged(f"{count} {what} at byte {self._at}; no file has more than {limit}")
+        return count
 
     def _u32(self) -> int:
         (value,) = _U32(self._data, self._at)
@@ -125,35 +169,48 @@ class _Reader:
         return int(value)
 
     def _string(self) -> str:
-        length = self._u64()
-        text = self._data[self._at : self._at + length]
-        if len(text) != length:
-            raise IndexError(f"a string of {length} bytes at byte {self._at}")
-        self._at += length
+        length = self._at_most(STRING_LIMIT, self._u64(), "bytes of a string")
+        end = self._within(self._at + length)
+        text = self._data[self._at : end]
+        self._at = end
         return text.decode()
 
     def _value(self, kind: int) -> Any:
         if kind == _STRING:
             return self._string()
-        if kind != _ARRAY:
-            scalar = _SCALARS[kind]
-            (value,) = scalar.unpack_from(self._data, self._at)
-            self._at += scalar.size
-            return value
-        kind, length = self._u32(), self._u64()
+        if kind == _ARRAY:
+            return self._array(self._u32(), self._u64())
+        scalar = self._scalar(kind)
+        (value,) = scalar.unpack_from(self._data, self._at)
+        self._at += scalar.size
+        return value
+
+    def _array(self, kind: int, length: int) -> Any:
+        if kind == _ARRAY:
+            raise _damaged("an array of arrays, which no file has")
         if length <= ARRAY_LIMIT:
             return [self._value(kind) for _ in range(length)]
-        self._skip(kind, length)
+        if kind == _STRING:
+            self._skip_strings(self._at_most(STRINGS_LIMIT, length, "strings of an array"))
+        else:
+            self._at = self._within(self._at + self._scalar(kind).size * length)
         return length
 
-    def _skip(self, kind: int, length: int) -> None:
-        """Pass over an array without reading it."""
-        if kind == _ARRAY:
-            raise GGUFError("a long array of arrays, which no GGUF file has")
-        if kind != _STRING:
-            self._at += _SCALARS[kind].size * length
-            return
+    def _skip_strings(self, length: int) -> None:
+        # The time of reading a header is spent here.
         data, at, read = self._data, self._at, _U64
-        for _ in range(length):
-            at += read(data, at)[0] + 8
-        self._at = at
+        for _ in repeat(None, length):
+            (size,) = read(data, at)
+            at += size + 8
+        self._at = self._within(at)
+
+    def _scalar(self, kind: int) -> struct.Struct:
+        try:
+            return _SCALARS[kind]
+        except KeyError:
+            raise _damaged(f"a value of type {kind} before byte {self._at}") from None
+
+    def _within(self, end: int) -> int:
+        if end > self._size:
+            raise _damaged(f"a value ends at byte {end}, the file at {self._size}")
+        return end

@@ -40,8 +40,8 @@ def taken(chosen: Settings, kind: Kind) -> Taken:
     )
 
 
-def executor(kind: Kind, host: EngineHost, model: str, max_payload: int) -> Executor:
+def executor(chosen: Settings, kind: Kind, host: EngineHost, max_payload: int) -> Executor:
     """Who answers jobs of this kind; `max_payload` is the server's, in bytes."""
     if kind == "embedding":
-        return VectorExecutor(host, model, max_payload)
-    return TextExecutor(host, model)
+        return VectorExecutor(host, chosen.model_name, max_payload)
+    return TextExecutor(host, chosen)

@@ -6,6 +6,7 @@ Health, heartbeat, load report, the fleet's record and NATS micro's answers, all
 import itertools
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -45,6 +46,7 @@ class Status:
         serving: Serving,
         ingress: Ingress,
         digest: str,
+        capabilities: Callable[[], list[str]],
     ) -> None:
         self._identity = identity
         self._settings = settings
@@ -53,6 +55,7 @@ class Status:
         self._serving = serving
         self._ingress = ingress
         self._digest = digest
+        self._capabilities = capabilities
         self._reports = itertools.count(1)
         self.leaving: WorkerStatus | None = None
         """`draining`, `offline` or `failed`, once the worker is on its way out."""
@@ -74,7 +77,7 @@ class Status:
             model_name=self._settings.model_name,
             status=self.state,
             last_activity=_rfc3339(self._serving.last_activity),
-            capabilities=ready.capabilities if ready is not None else [],
+            capabilities=self._capabilities(),
             endpoint="",  # no HTTP is served yet, so none is advertised
             nats_topic=self._settings.request_subjects(self._kind)[0],
             version=VERSION,

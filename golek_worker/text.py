@@ -14,6 +14,7 @@ from golek_worker.executor import Answer, never_ran
 from golek_worker.job import Job
 from golek_worker.prompt.build import build
 from golek_worker.prompt.templates import ChatTemplate
+from golek_worker.settings import Settings
 
 
 class TextExecutor:
@@ -21,11 +22,16 @@ class TextExecutor:
 
     kind: Kind = "inference"
 
-    def __init__(self, host: EngineHost, model: str) -> None:
+    def __init__(self, host: EngineHost, chosen: Settings) -> None:
         self.host = host
-        self.model = model
+        self.model = chosen.model_name
         self._compiled: ChatTemplate | None = None
         self._compiled_for: Ready | None = None
+
+    @property
+    def capabilities(self) -> list[str]:
+        ready = self.host.ready
+        return ready.capabilities if ready is not None else []
 
     def read(self, job: Job, payload: bytes) -> "TextWork":
         return TextWork(self, job, codec.decode_request(payload))

@@ -36,6 +36,11 @@ class VectorExecutor:
         self.model = model
         self.largest_reply = largest_reply
 
+    @property
+    def capabilities(self) -> list[str]:
+        ready = self.host.ready
+        return ready.capabilities if ready is not None else []
+
     def read(self, job: Job, payload: bytes) -> "VectorWork":
         return VectorWork(self, job, codec.decode_embedding(payload))
 

@@ -118,9 +118,10 @@ class Worker:
         self._ingress = Ingress(self._client, token, kinds.taken(chosen, self._kind), self._check)
         self._host = EngineHost(self._engine_config(), chosen.stall_s, self._engine_changed.set)
         self._keeper = LeaseKeeper(lambda: self._host.is_alive)
+        executor = kinds.executor(chosen, self._kind, self._host, self._client.max_payload)
         tools = Tools(
             client=self._client,
-            executor=kinds.executor(self._kind, self._host, chosen.model_name, self._client.max_payload),
+            executor=executor,
             strikes=strikes,
             room=Room(),
             bury=self._bury,
@@ -138,7 +139,14 @@ class Worker:
             self._clock,
         )
         self._status = Status(
-            self._identity, chosen, self._kind, self._host, self._serving, self._ingress, self._digest
+            self._identity,
+            chosen,
+            self._kind,
+            self._host,
+            self._serving,
+            self._ingress,
+            self._digest,
+            lambda: executor.capabilities,
         )
         self._heart = Heart(lambda: _best_effort(self._beat()))
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from golek_wire.requests import Params
@@ -136,3 +137,11 @@ def counting(job_id: str, tokens: int, stream: bool = True) -> Submit:
 def counted(tokens: int) -> str:
     """The text of `counting`."""
     return "go" + "".join(f" #{n}" for n in range(1, tokens))
+
+
+def without_numbers(model: Path, path: Path) -> Path:
+    """`model` copied to `path`, the second half of its weights NaN: that is what all ones are, in 16 and in 32 bits."""
+    content = model.read_bytes()
+    half = len(content) // 2
+    path.write_bytes(content[:half] + b"\xff" * (len(content) - half))
+    return path

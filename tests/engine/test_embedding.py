@@ -12,7 +12,7 @@ from golek_worker.engine.base import Cancel, Embed, EngineConfig, LoadFailed, Re
 from golek_worker.engine.llamacpp import embedding
 from golek_worker.engine.llamacpp.embedding import LlamaCppEmbedder
 from golek_worker.engine.llamacpp.pooling import PoolingContext
-from tests.engine.driver import Child, running
+from tests.engine.driver import Child, running, without_numbers
 from tests.support.minilm import model_file
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -202,5 +202,14 @@ def test_a_model_that_writes_is_not_an_embedding_model() -> None:
     try:
         assert "makes no vectors" in child.until_a(LoadFailed).message
         assert child.wait() == 1
+    finally:
+        child.close()
+
+
+def test_weights_that_compute_nothing_are_not_loaded(tmp_path: Path) -> None:
+    """A word is embedded before the engine says that it is ready."""
+    child = Child(config(without_numbers(model_file("f16"), tmp_path / "model.gguf")))
+    try:
+        assert "its vector of a word is of no use" in child.until_a(LoadFailed).message
     finally:
         child.close()

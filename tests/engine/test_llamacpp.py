@@ -25,7 +25,7 @@ from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 from golek_worker.engine.llamacpp.model import count_text
 from golek_worker.engine.llamacpp.sampling import Sampler
-from tests.engine.driver import Child, running
+from tests.engine.driver import Child, running, without_numbers
 
 MODEL = Path("data/models/golek-tiny/model.gguf")
 SLOTS = 8
@@ -259,6 +259,27 @@ def test_a_cancel_while_the_prompt_is_read_frees_the_slot(child: Child, ready: R
         child.send(*jobs, *[Cancel(job.job_id) for job in jobs])
         child.until_ended(*[job.job_id for job in jobs])
     assert len(ask(child, *[greedy(i, 4) for i in range(SLOTS)])) == SLOTS
+
+
+def test_capabilities_are_tried_before_they_are_told(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token and a grammar; without llama.cpp's grammars only the token, and no guess from the template."""
+    assert ready.capabilities == ["text-generation", "grammar-constrained"]
+    monkeypatch.setattr(llama_cpp, "llama_sampler_init_grammar", lambda *_: None)
+    engine = LlamaCppEngine(config(), lambda done, total: None)
+    assert engine.ready.capabilities == ["text-generation"]
+    engine.close()
+
+
+def test_weights_that_compute_nothing_are_not_loaded(tmp_path: Path) -> None:
+    """An error says so before anybody asks the model something."""
+    path = without_numbers(MODEL, tmp_path / "model.gguf")
+    child = Child(config(path))
+    try:
+        message = child.until_a(LoadFailed).message
+        assert str(path) in message
+        assert "no number (NaN)" in message
+    finally:
+        child.close()
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,16 @@ async def test_a_missing_model_and_a_broker_elsewhere(tmp_path: Path) -> None:
     assert any(line.startswith("NATS_URL=nats://broker.invalid:4222: nobody answers there") for line in wrong)
 
 
+@pytest.mark.parametrize(("kept", "said"), [(1000, "a damaged GGUF file"), (500_000, "a GGUF file cut off")])
+async def test_a_file_whose_download_broke_off(tmp_path: Path, url: str, kept: int, said: str) -> None:
+    """Told before an engine is started, wherever it ends."""
+    model = tmp_path / "model.gguf"
+    model.write_bytes(Path("data/models/golek-tiny/model.gguf").read_bytes()[:kept])
+    file = deployment(tmp_path, MODEL_NAME="x", MODEL_PATH=str(model), NATS_URL=url, GOLEK_DATA=str(tmp_path))
+    (wrong,) = await check.problems(file, {})
+    assert wrong.startswith(f"MODEL_PATH={model}: {said}")
+
+
 async def test_wrong_settings_do_not_hide_the_rest(tmp_path: Path) -> None:
     """What hangs on a wrong value is not guessed at; everything else is still checked."""
     (tmp_path / "data").write_text("a file")

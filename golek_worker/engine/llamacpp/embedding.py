@@ -181,11 +181,13 @@ class LlamaCppEmbedder:
 
     def _probe(self) -> None:
         """Raises EngineLoadError when the model does not embed a word."""
-        (row,) = self._context.vectors([self._model.tokenize_whole("word")])
+        path = self._model.path
+        try:
+            (row,) = self._context.vectors([self._model.tokenize_whole("word")])
+        except RuntimeError as error:
+            raise EngineLoadError(f"{path}: it does not embed a word: {error}") from None
         if unit_vector(row) is None:
-            raise EngineLoadError(
-                f"{self._model.path}: the vector of a word is of no use: {_why(row)}. The file may be damaged."
-            )
+            raise EngineLoadError(f"{path}: its vector of a word is of no use: {_why(row)}. The file may be damaged.")
 
 
 class _Job:

@@ -30,6 +30,7 @@ from golek_worker.engine.base import (
     refusal,
 )
 from golek_worker.engine.budget import token_limit
+from golek_worker.engine.llamacpp import probe
 from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.model import Model
 from golek_worker.engine.llamacpp.sampling import Sampler
@@ -51,7 +52,7 @@ class LlamaCppEngine:
     """Continuous batching over one GGUF model."""
 
     def __init__(self, config: EngineConfig, progress: Callable[[int, int], None]) -> None:
-        """Load the model. Raises EngineLoadError."""
+        """Load the model and see what it can do. Raises EngineLoadError."""
         self._model = model = Model(config, progress)
         ctx_size = model.context_size(config.ctx_size)
         cores = psutil.cpu_count(logical=False) or 1
@@ -59,15 +60,15 @@ class LlamaCppEngine:
         self._chunk_size = CHUNK_GPU if model.on_gpu else CHUNK_CPU
         batch_size = max(self._chunk_size, 2 * config.slots)
         self._context = Context(model, config.slots, ctx_size, threads, batch_size)
+        capabilities = probe.capabilities(model, self._context)
         self._pair_lone_rows = self._context.lone_row_differs() and config.slots > 1
         self._sequences: dict[str, _Sequence] = {}
         self._writing: dict[int, _Sequence] = {}
         self._reading: deque[_Sequence] = deque()
         self._idle = list(range(config.slots))
-        template = model.chat_template or ""
         self.ready = Ready(
             info=msgspec.structs.replace(model.info, context_size=ctx_size),
-            capabilities=["text-generation", "grammar-constrained", *(["tool-calling"] if "tools" in template else [])],
+            capabilities=capabilities,
             device="gpu" if model.on_gpu else "cpu",
             slots=config.slots,
             ctx_size=ctx_size,

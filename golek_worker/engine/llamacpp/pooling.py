@@ -84,9 +84,8 @@ def _pooling(model: Model) -> int:
             f"{model.path}: this {header.architecture} model makes no vectors (its file names no pooling). "
             "Set MODEL_PATH to an embedding model."
         )
-    kind = int(header.of_architecture("pooling_type") or NO_POOLING)
-    if kind == llama_cpp.LLAMA_POOLING_TYPE_RANK:
+    if header.pooling == llama_cpp.LLAMA_POOLING_TYPE_RANK:
         raise EngineLoadError(
             f"{model.path}: this model ranks pairs of texts, it makes no vectors. Set MODEL_PATH to an embedding model."
         )
-    return int(llama_cpp.LLAMA_POOLING_TYPE_MEAN) if kind == NO_POOLING else kind
+    return int(llama_cpp.LLAMA_POOLING_TYPE_MEAN) if header.pooling == NO_POOLING else header.pooling
