@@ -100,23 +100,25 @@ def dry_build(tools: Path, backend: str, dry_run: str = "1", **more: str) -> "su
 
 
 @pytest.mark.parametrize(
-    ("there", "system", "found"),
+    ("there", "system", "found", "lacks"),
     [
-        ([], "Linux", "cpu"),
-        (["nvcc"], "Linux", "cuda"),
-        (["nvidia-smi"], "Linux", "cpu"),
-        ([], "Darwin", "metal"),
+        ([], "Linux", "cpu", ""),
+        (["nvcc", "nvidia-smi"], "Linux", "cuda", ""),
+        (["nvidia-smi"], "Linux", "cpu", "no nvcc to compile for it"),
+        (["nvcc"], "Linux", "cpu", "no NVIDIA GPU that answers"),
+        ([], "Darwin", "metal", ""),
     ],
 )
-def test_the_best_gpu_is_found(tools: Path, there: list[str], system: str, found: str) -> None:
-    """CUDA where it can be compiled, Metal on macOS, else the CPU; a GPU that is left unused is mentioned."""
+def test_the_best_gpu_is_found(tools: Path, there: list[str], system: str, found: str, lacks: str) -> None:
+    """CUDA where it can be compiled and loaded, Metal on macOS, else the CPU; what CUDA lacks is mentioned."""
     for name in there:
         add(tools, name)
     add(tools, "uname", system)
     done = dry_build(tools, "auto")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"build-llama: found: {found}\n")
-    assert ("there is an NVIDIA GPU, but no nvcc" in done.stderr) == (there == ["nvidia-smi"])
+    assert (done.stderr == "") == (lacks == "")
+    assert lacks in done.stderr
 
 
 @pytest.mark.parametrize(
