@@ -85,9 +85,10 @@ def worker_check(name: Name) -> None:
 
 @worker.command("test")
 def worker_test(name: Name) -> None:
-    """Ask each endpoint of a worker once: health, request, raw, stream, grammar, embedding.
+    """Ask each endpoint of a worker once.
 
-    A table of what came back and how fast; exit code 1 when a check fails. A worker that still loads is waited for.
+    Health, request, raw, stream, grammar, embedding: a table of what came back and how fast; exit code 1 when a check
+    fails. What the model cannot do is not asked, and a worker that still loads is waited for.
     """
     from golek_client import terminal
     from golek_worker import endpoint_checks

@@ -16,17 +16,19 @@ missing() {
 
 toolkit=${CUDA_HOME:-/usr/local/cuda}/bin/nvcc
 has_nvcc() { command -v nvcc >/dev/null || [ -x "$toolkit" ]; }
+# It is installed with the driver, without which a build for CUDA cannot even be loaded.
+has_gpu() { command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; }
 is_mac() { [ "$(uname -s)" = Darwin ]; }
 
 if [ "$backend" = auto ]; then
-    if has_nvcc; then
+    if has_nvcc && has_gpu; then
         backend=cuda
     elif is_mac; then
         backend=metal
     else
         backend=cpu
-        ! command -v nvidia-smi >/dev/null ||
-            say "there is an NVIDIA GPU, but no nvcc to compile for it: install the CUDA toolkit and build again" >&2
+        ! has_gpu || say "here is an NVIDIA GPU, but no nvcc to compile for it: install the CUDA toolkit, build again" >&2
+        ! has_nvcc || say "here is nvcc, but no NVIDIA GPU that answers: make build-llama-cuda builds for one elsewhere" >&2
     fi
     say "found: $backend"
 fi

@@ -37,6 +37,7 @@ ENVIRONMENT = {
     "GOLEK_OFFLINE": "1",
     "CTX_SIZE": "0",  # the env files are for the real models; these have shorter contexts
     "MODEL_THREADS": "1",
+    "ENGINE_STEP_MIN_MS": "3",  # a model this small answers before anything can be told apart
 }
 LINE_WIDTH = 72
 

