@@ -173,6 +173,22 @@ def test_a_killed_worker_takes_its_download_along(hub: Hub, project: Path) -> No
     assert ask("inference.request.far", {"input": "hello"})["text"]
 
 
+def test_a_broker_that_goes_away_meanwhile_costs_nothing(hub: Hub, project: Path) -> None:
+    """The download goes on without the broker; when it is back the worker says so and comes online."""
+    hub.rate = 1e6
+    url = settings.load(settings.env_file("far")).nats_url
+    starter = begin()
+    wait_for_percent(project, 10)
+    lifecycle.stop_brokers(say=lambda _: None)
+    wait_for_percent(project, 40)
+    asyncio.run(lifecycle.ensure_broker(url, project / "data", lambda _: None))
+    output, _ = starter.communicate(timeout=30)
+    assert starter.returncode == 0, output
+    assert "online" in output
+    assert len(hub.gets()) == 1
+    assert ask("inference.request.far", {"input": "hello"})["text"]
+
+
 def test_two_replicas_download_once(hub: Hub, project: Path) -> None:
     """The second replica waits for the file of the first."""
     states = start(replicas=2)
