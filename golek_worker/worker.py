@@ -78,6 +78,7 @@ class Worker:
         self._stop = asyncio.Event()
         self._closed = asyncio.Event()
         self._close_reason = ""
+        self._heart = Heart(lambda: _best_effort(self._beat()))
         self._model: Path | None = None
         self._status: Status | None = None
         """None until there is a model."""
@@ -112,7 +113,6 @@ class Worker:
         )
         stack.push_async_callback(_disconnect, self._client)
         self._registry = await Registry.open(self._client, chosen.token)
-        self._heart = Heart(lambda: _best_effort(self._beat()))
         self._preparing = Preparing(
             chosen, self._identity, self._client, self._registry, self._heart,
             event=self._event, show=lambda progress: self._write_state("starting", progress),
@@ -306,9 +306,10 @@ class Worker:
 
     async def _reconnected(self) -> None:
         log.info("nats.reconnected")
-        self._keeper.doubt()
-        self._serving.reconnected()
-        await _best_effort(self._consumer.reconnected())
+        if self._status is not None:
+            self._keeper.doubt()
+            self._serving.reconnected()
+            await _best_effort(self._consumer.reconnected())
         self._heart.beat_now()
 
     def _record(self, row: RequestRow) -> None:

@@ -52,8 +52,9 @@ class _Piece(NamedTuple):
 
 
 def download(place: Source, target: Path, sha256: str | None, tell: Tell) -> Downloaded:
-    """Have the model of `place` at `target`, all its files when it is split. `sha256` is what a single file must have;
-    None takes the hub's word.
+    """Have the model of `place` at `target`, all its files when it is split.
+
+    `sha256` is what a single file must have; None takes the hub's word.
 
     Raises DownloadError; what was fetched so far then stays for the next time, unless it is wrong.
     """

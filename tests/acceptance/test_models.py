@@ -20,6 +20,7 @@ from golek_wire import subjects
 from golek_worker import lifecycle, listing, runfile, settings
 from golek_worker.lifecycle import StartError
 from golek_worker.runfile import RunState
+from golek_worker.status import rfc3339
 from tests.support import raw
 from tests.support.hub import Hub, sha256
 from tests.support.ports import free_port
@@ -170,6 +171,27 @@ def test_a_killed_worker_takes_its_download_along(hub: Hub, project: Path) -> No
     assert parts(project)[0].stat().st_size == size
     start()
     assert hub.gets()[-1].range is not None
+    assert ask("inference.request.far", {"input": "hello"})["text"]
+
+
+def test_a_broker_that_goes_away_meanwhile_costs_nothing(hub: Hub, project: Path) -> None:
+    """The download goes on without the broker; the worker tells the fleet as soon as it is back, and comes online."""
+    hub.rate = 6e5
+    url = settings.load(settings.env_file("far")).nats_url
+    starter = begin()
+    wait_for_percent(project, 5)
+    lifecycle.stop_brokers(say=lambda _: None)
+    wait_for_percent(project, 20)
+    back = rfc3339(time.time())
+    asyncio.run(lifecycle.ensure_broker(url, project / "data", lambda _: None))
+    while str(record(project)["last_seen"]) < back:
+        time.sleep(0.1)
+    state = runfile.read(project / "data", "far", 1)
+    assert state is not None
+    assert state.progress is not None, "the record was renewed only when the download had ended"
+    output, _ = starter.communicate(timeout=30)
+    assert starter.returncode == 0, output
+    assert len(hub.gets()) == 1
     assert ask("inference.request.far", {"input": "hello"})["text"]
 
 
