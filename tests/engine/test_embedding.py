@@ -1,6 +1,7 @@
 """The embedding engine with all-MiniLM-L6-v2, on a CPU, beside what the original implementation made of the texts."""
 
 import json
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from golek_wire.requests import Params
 from golek_worker.engine.base import Cancel, Embed, EngineConfig, LoadFailed, Ready, Refused, Stopped, Submit
 from golek_worker.engine.llamacpp import embedding
 from golek_worker.engine.llamacpp.embedding import LlamaCppEmbedder
-from golek_worker.engine.llamacpp.pooling import PoolingContext
+from golek_worker.engine.llamacpp.lanes import Lanes, deal
 from tests.engine.driver import Child, running, without_numbers
 from tests.support.minilm import model_file
 
@@ -148,19 +149,19 @@ def test_a_cancelled_job_stops_and_the_others_go_on(child: Child) -> None:
 def test_jobs_take_turns_in_a_batch(engine: LlamaCppEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
     """One text of each in turn; who does not fit is first in the next batch, and a long text goes alone."""
     batches: list[list[int]] = []
-    vectors = PoolingContext.vectors
+    vectors = Lanes.vectors
 
-    def recording(context: PoolingContext, texts: list[list[int]]) -> np.ndarray:
+    def recording(lanes: Lanes, texts: list[list[int]]) -> np.ndarray:
         batches.append([len(text) for text in texts])
-        return vectors(context, texts)
+        return vectors(lanes, texts)
 
-    monkeypatch.setattr(PoolingContext, "vectors", recording)
-    for job_id, words, count in (("a", 98, 3), ("b", 58, 2), ("c", 298, 1)):
+    monkeypatch.setattr(Lanes, "vectors", recording)
+    for job_id, words, count in (("a", 198, 3), ("b", 118, 2), ("c", 398, 1)):
         engine.submit(Embed(job_id, ["word " * words] * count))
     ended = []
     while engine.running:
         ended.append([end.job_id for end in engine.step()])
-    assert batches == [[100, 60], [300], [100, 60], [100]]
+    assert batches == [[200, 120], [400], [200, 120], [200]]
     assert ended == [[], ["c"], ["b"], ["a"]]
 
 
@@ -169,14 +170,14 @@ def test_what_is_no_vector_is_an_error(
     engine: LlamaCppEmbedder, monkeypatch: pytest.MonkeyPatch, number: float
 ) -> None:
     """The job is refused, naming the text; others in the batch get theirs."""
-    vectors = PoolingContext.vectors
+    vectors = Lanes.vectors
 
-    def failing(context: PoolingContext, texts: list[list[int]]) -> np.ndarray:
-        rows = vectors(context, texts)
+    def failing(lanes: Lanes, texts: list[list[int]]) -> np.ndarray:
+        rows = vectors(lanes, texts)
         rows[0] = number
         return rows
 
-    monkeypatch.setattr(PoolingContext, "vectors", failing)
+    monkeypatch.setattr(Lanes, "vectors", failing)
     engine.submit(Embed("bad", ["one", "two", "three"]))
     engine.submit(Embed("good", ["four"]))
     ends = {end.job_id: end for _ in range(2) for end in engine.step()}
@@ -185,6 +186,29 @@ def test_what_is_no_vector_is_an_error(
     assert (bad.code, "input[0]" in bad.message) == ("INTERNAL", True)
     assert engine.running == 0
     assert set(ends) == {"bad", "good"}
+
+
+@pytest.mark.parametrize(
+    ("lengths", "lanes", "shares"),
+    [
+        ([5, 5, 5, 5], 2, [[0, 2], [1, 3]]),
+        ([3, 9, 4, 2], 2, [[1], [2, 0, 3]]),
+        ([10, 3, 3], 2, []),
+        ([5], 2, []),
+        ([5, 5], 0, []),
+    ],
+)
+def test_texts_are_dealt_out_evenly(lengths: list[int], lanes: int, shares: list[list[int]]) -> None:
+    """The longest first, to the lane with least to do; one text that outweighs a share is for all threads together."""
+    assert deal(lengths, lanes) == shares
+
+
+@pytest.mark.parametrize(
+    ("parameters", "threads", "tokens"), [(23_000_000, 4, 512), (137_000_000, 4, 182), (7_000_000_000, 8, 64)]
+)
+def test_larger_models_get_smaller_batches(parameters: int, threads: int, tokens: int) -> None:
+    """A step stays short, so that commands are read; down to a size below which batches do not pay."""
+    assert embedding.batch_tokens(parameters, threads) == tokens
 
 
 @pytest.mark.parametrize(
@@ -204,6 +228,29 @@ def test_a_model_that_writes_is_not_an_embedding_model() -> None:
         assert child.wait() == 1
     finally:
         child.close()
+
+
+def test_a_model_with_a_cache_embeds_too(tmp_path: Path) -> None:
+    """One whose tokens see only what precedes them, pooled by the last: no text hears of another, past or present."""
+    with running(config(_pooling_by_the_last_token(tmp_path / "model.gguf"))) as child:
+        ready = next(event for event in child.events if isinstance(event, Ready))
+        texts = ["What is NATS?", "a lease", "What is NATS?", "hello " * 100, "a lease ends"]
+        together = embed(child, "together", texts)
+        alone = np.vstack([embed(child, f"alone{i}", [text]) for i, text in enumerate(texts)])
+    assert together.shape == (5, ready.info.embedding_size)
+    assert np.abs(together - alone).max() < SAME
+    assert np.abs(together[0] - together[1]).max() > 0.01
+
+
+def _pooling_by_the_last_token(path: Path) -> Path:
+    """The demo model, said to pool. What is put in has 64 bytes, a multiple of the alignment of what follows."""
+    model = Path("data/models/golek-tiny/model.gguf").read_bytes()
+    last, uint32, string = 3, 4, 8
+    pooling = struct.pack("<Q18sII", 18, b"llama.pooling_type", uint32, last)
+    filling = struct.pack("<Q6sIQ4s", 6, b"filler", string, 4, b"none")
+    (keys,) = struct.unpack_from("<Q", model, 16)
+    path.write_bytes(model[:16] + struct.pack("<Q", keys + 2) + pooling + filling + model[24:])
+    return path
 
 
 def test_weights_that_compute_nothing_are_not_loaded(tmp_path: Path) -> None:

@@ -35,13 +35,18 @@ from golek_worker.engine.base import (
     Submit,
     refusal,
 )
+from golek_worker.engine.llamacpp.lanes import Lanes
 from golek_worker.engine.llamacpp.model import Model
-from golek_worker.engine.llamacpp.pooling import TEXTS, PoolingContext
+from golek_worker.engine.llamacpp.pooling import TEXTS
 from golek_worker.engine.llamacpp.scheduler import thread_count
 
-BATCH_CPU = 256
-"""Tokens of one batch, unless a single text has more: more are not faster, and hold up commands longer."""
 BATCH_GPU = 2048
+"""Tokens of one batch, unless a single text has more."""
+BATCH_CPU_LEAST, BATCH_CPU_MOST = 64, 512
+"""On a CPU: between these, as many as can be computed in STEP_S. More are hardly faster, and hold up commands."""
+STEP_S = 0.25
+OPERATIONS_PER_S = 50e9
+"""What a core does with f32 weights, measured with AVX-512; two operations for each parameter and token."""
 DECIMALS = 8
 _NUMBER_BYTES = 9
 """A float in a frame."""
@@ -55,12 +60,12 @@ class LlamaCppEmbedder:
         self._model = model = Model(config, progress)
         ctx_size = model.context_size(config.ctx_size)
         threads = thread_count(config.threads, psutil.cpu_count(logical=False) or 1, model.size_bytes)
-        self._batch_tokens = BATCH_GPU if model.on_gpu else BATCH_CPU
-        self._context = PoolingContext(model, max(ctx_size, self._batch_tokens), threads)
+        self._batch_tokens = BATCH_GPU if model.on_gpu else batch_tokens(model.header.parameters, threads)
+        self._lanes = Lanes(model, max(ctx_size, self._batch_tokens), threads)
         self._jobs: dict[str, _Job] = {}
         self._waiting: deque[_Job] = deque()
         info = msgspec.structs.replace(
-            model.info, modalities=["embeddings"], context_size=ctx_size, embedding_size=self._context.width
+            model.info, modalities=["embeddings"], context_size=ctx_size, embedding_size=self._lanes.width
         )
         self.ready = Ready(
             info=info,
@@ -107,7 +112,7 @@ class LlamaCppEmbedder:
         batch = self._pack()
         if not batch:
             return
-        rows = self._context.vectors([job.texts[i] for job, i in batch])
+        rows = self._lanes.vectors([job.texts[i] for job, i in batch])
         for (job, i), row in zip(batch, rows, strict=True):
             if job.job_id not in self._jobs:
                 continue  # another of its texts was refused in this batch
@@ -125,7 +130,7 @@ class LlamaCppEmbedder:
         """Free buffers and weights."""
         self._jobs.clear()
         self._waiting.clear()
-        self._context.close()
+        self._lanes.close()
         self._model.close()
 
     def _pack(self) -> list[tuple["_Job", int]]:
@@ -171,10 +176,10 @@ class LlamaCppEmbedder:
 
     def _check_size(self, inputs: int) -> None:
         """The vectors of a job travel to the worker in one frame."""
-        fit = (FRAME_LIMIT // 2) // (self._context.width * _NUMBER_BYTES)
+        fit = (FRAME_LIMIT // 2) // (self._lanes.width * _NUMBER_BYTES)
         if inputs > fit:
             raise PayloadTooLargeError(
-                f"{inputs} vectors of {self._context.width} numbers do not fit into one answer. "
+                f"{inputs} vectors of {self._lanes.width} numbers do not fit into one answer. "
                 f"Ask for at most {fit} at once.",
                 param="input",
             )
@@ -183,7 +188,7 @@ class LlamaCppEmbedder:
         """Raises EngineLoadError when the model does not embed a word."""
         path = self._model.path
         try:
-            (row,) = self._context.vectors([self._model.tokenize_whole("word")])
+            (row,) = self._lanes.vectors([self._model.tokenize_whole("word")])
         except RuntimeError as error:
             raise EngineLoadError(f"{path}: it does not embed a word: {error}") from None
         if unit_vector(row) is None:
@@ -202,6 +207,12 @@ class _Job:
         """Texts that are computed; their vectors come in the same order."""
         self.vectors: list[NDArray[np.float64]] = []
         self.tokens_in = sum(map(len, texts))
+
+
+def batch_tokens(parameters: int, threads: int) -> int:
+    """Tokens of a batch on a CPU."""
+    fit = int(STEP_S * OPERATIONS_PER_S * threads / (2 * max(1, parameters)))
+    return min(BATCH_CPU_MOST, max(BATCH_CPU_LEAST, fit))
 
 
 def unit_vector(row: NDArray[np.float32]) -> NDArray[np.float64] | None:

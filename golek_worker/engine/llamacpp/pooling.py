@@ -49,6 +49,8 @@ class PoolingContext:
             )
         self._context = context
         self._memory = llama_cpp.llama_get_memory(context)
+        self.has_cache = self._memory is not None
+        """True for a model whose tokens see only what precedes them; its cache is as large as a batch."""
         self._batch = Batch(capacity)
         self.width: int = llama_cpp.llama_model_n_embd_out(model.handle)
         """Numbers of a vector."""
