@@ -44,11 +44,6 @@ class TextExecutor:
         found = {*ready.capabilities, *self.format(ready).capabilities}
         return [name for name in CAPABILITIES if name in found]
 
-    @property
-    def capabilities(self) -> list[str]:
-        ready = self.host.ready
-        return ready.capabilities if ready is not None else []
-
     def read(self, job: Job, payload: bytes) -> "TextWork":
         return TextWork(self, job, codec.decode_request(payload))
 

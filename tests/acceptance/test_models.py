@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from golek_wire import subjects
-from golek_worker import lifecycle, listing, runfile, settings
+from golek_worker import lifecycle, listing, runfile, settings, sources
 from golek_worker.lifecycle import StartError
 from golek_worker.runfile import RunState
 from golek_worker.status import rfc3339
@@ -57,7 +57,7 @@ def hub(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 def deployment(project: Path, **values: str) -> None:
     file = project / "envs" / "worker.far.env"
     file.parent.mkdir(exist_ok=True)
-    written = settings.read_file(file)[0] if file.exists() else {}
+    written = sources.read_file(file)[0] if file.exists() else {}
     file.write_text("".join(f"{key}={value}\n" for key, value in (written | values).items()))
 
 
