@@ -217,7 +217,10 @@ class Engine(Protocol):
 
 
 class EngineFactory(Protocol):
-    """Builds an engine, telling its progress. Raises EngineLoadError."""
+    """Builds an engine. Raises EngineLoadError.
+
+    `progress(done, total)` is called while it loads, and later within any step that may take longer than a second.
+    """
 
     def __call__(self, config: EngineConfig, progress: Callable[[int, int], None]) -> Engine: ...
 

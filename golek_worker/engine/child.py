@@ -24,7 +24,7 @@ import sys
 import threading
 import traceback
 from time import monotonic
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from golek_wire.errors import InferenceServiceError
 from golek_worker.engine import engine_factory
@@ -225,11 +225,13 @@ def _serve(sock: socket.socket) -> int:
     try:
         config = _read_config(sock)
         try:
-            engine = engine_factory(config)(config, _Progress(outbox))
+            progress = _Progress(outbox)
+            engine = engine_factory(config)(config, progress)
         except EngineLoadError as error:
             outbox.send(frame(LoadFailed(str(error))))
             return STATUS_LOAD_FAILED
         outbox.send(frame(engine.ready))
+        progress.phase = "prefill"
         gc.freeze()
         StepLoop(sock, outbox, engine, config.step_min_ms / 1000.0).run()
         engine.close()
@@ -241,17 +243,18 @@ def _serve(sock: socket.socket) -> int:
 
 
 class _Progress:
-    """Tells the parent how far loading is, at most every `PROGRESS_S` and at the end."""
+    """Tells the parent how far long work is, at most every `PROGRESS_S` and at the end."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._next = 0.0
+        self.phase: Literal["loading", "prefill"] = "loading"
 
     def __call__(self, done: int, total: int) -> None:
         now = monotonic()
         if now >= self._next or done >= total:
             self._next = now + PROGRESS_S
-            self._outbox.send(frame(Phase("loading", done, total)))
+            self._outbox.send(frame(Phase(self.phase, done, total)))
 
 
 def _read_config(sock: socket.socket) -> EngineConfig:

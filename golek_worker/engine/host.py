@@ -295,7 +295,7 @@ class EngineHost:
                 self.ready, self.serving, self.problem = event, True, None
                 self._on_change()
             case Phase():
-                log.debug("engine.loading", done=event.done, total=event.total)
+                log.debug("engine.progress", phase=event.name, done=event.done, total=event.total)
             case LoadFailed():
                 self._load_failed = event.message
 

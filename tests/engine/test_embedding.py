@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from golek_wire.requests import Params
-from golek_worker.engine.base import Cancel, Embed, EngineConfig, LoadFailed, Ready, Refused, Stopped, Submit
-from golek_worker.engine.llamacpp import embedding
+from golek_worker.engine.base import Cancel, Embed, EngineConfig, LoadFailed, Phase, Ready, Refused, Stopped, Submit
+from golek_worker.engine.llamacpp import embedding, pooling
 from golek_worker.engine.llamacpp.embedding import LlamaCppEmbedder
 from golek_worker.engine.llamacpp.lanes import Lanes, deal
 from tests.engine.driver import Child, running, without_numbers
@@ -107,6 +107,13 @@ def test_a_text_over_the_context_is_refused(child: Child) -> None:
     assert refusal.details == {"current_tokens": 513, "budget": 512, "param": "input[1]"}
     assert "input[1]" in refusal.message
     assert len(embed(child, "just-fits", ["word " * 510])) == 1
+
+
+def test_ctx_size_is_the_limit_where_it_is_set() -> None:
+    """Even where a batch would have room for more."""
+    with running(config(model_file(), ctx_size=16)) as child:
+        assert refused(child, Embed("long", ["word " * 15])).details["budget"] == 16
+        assert len(embed(child, "fits", ["word " * 14])) == 1
 
 
 def test_a_text_to_continue_is_refused(child: Child) -> None:
@@ -240,6 +247,16 @@ def test_a_model_with_a_cache_embeds_too(tmp_path: Path) -> None:
     assert together.shape == (5, ready.info.embedding_size)
     assert np.abs(together - alone).max() < SAME
     assert np.abs(together[0] - together[1]).max() > 0.01
+
+
+def test_a_long_text_tells_that_it_is_computed(tmp_path: Path) -> None:
+    """The parent hears of a step of seconds while it lasts, and does not take it for a stall."""
+    with running(config(_pooling_by_the_last_token(tmp_path / "model.gguf"))) as child:
+        embed(child, "long", ["hello " * 600])
+        tokens = child.embedded("long").tokens_in
+        embed(child, "short", ["hello"])
+    assert tokens > pooling.LONG
+    assert Phase("prefill", 0, tokens) in child.events
 
 
 def _pooling_by_the_last_token(path: Path) -> Path:

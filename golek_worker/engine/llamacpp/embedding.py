@@ -61,7 +61,7 @@ class LlamaCppEmbedder:
         ctx_size = model.context_size(config.ctx_size)
         threads = thread_count(config.threads, psutil.cpu_count(logical=False) or 1, model.size_bytes)
         self._batch_tokens = BATCH_GPU if model.on_gpu else batch_tokens(model.header.parameters, threads)
-        self._lanes = Lanes(model, max(ctx_size, self._batch_tokens), threads)
+        self._lanes = Lanes(model, max(ctx_size, self._batch_tokens), threads, progress)
         self._jobs: dict[str, _Job] = {}
         self._waiting: deque[_Job] = deque()
         info = msgspec.structs.replace(

@@ -7,6 +7,7 @@ Measured with all-MiniLM-L6-v2 on 4 cores, 64 texts: of 12 tokens 73 ms instead 
 940.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -19,8 +20,9 @@ from golek_worker.engine.llamacpp.pooling import PoolingContext
 class Lanes:
     """One context for all threads, and one for each of them."""
 
-    def __init__(self, model: Model, capacity: int, threads: int) -> None:
+    def __init__(self, model: Model, capacity: int, threads: int, progress: Callable[[int, int], None]) -> None:
         """Raises EngineLoadError as PoolingContext does. On a GPU, and where a context takes a cache, there is one."""
+        self._progress = progress
         self._together = PoolingContext(model, capacity, threads)
         alone = not model.on_gpu and not self._together.has_cache and threads > 1
         self._alone = [PoolingContext(model, capacity, 1) for _ in range(threads)] if alone else []
@@ -31,7 +33,7 @@ class Lanes:
         """One row for each text, as `PoolingContext.vectors`."""
         shares = deal([len(text) for text in texts], len(self._alone))
         if not shares:
-            return self._together.vectors(texts)
+            return self._together.vectors(texts, self._progress)
         parts = self._pool.map(lambda context, share: context.vectors([texts[i] for i in share]), self._alone, shares)
         rows = np.empty((len(texts), self.width), np.float32)
         for share, part in zip(shares, parts, strict=True):

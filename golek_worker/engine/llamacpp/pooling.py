@@ -7,6 +7,8 @@ as the file says. Nothing is remembered from one batch to the next.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
+from typing import Any
 
 import llama_cpp
 import numpy as np
@@ -20,6 +22,9 @@ from golek_worker.gguf import NO_POOLING
 
 TEXTS = 64
 """Most texts of one batch."""
+LONG = 1024
+"""A batch of more tokens may take longer than the second after which the parent wants to hear something."""
+_silent = llama_cpp.ggml_abort_callback()
 
 
 class PoolingContext:
@@ -55,15 +60,24 @@ class PoolingContext:
         self.width: int = llama_cpp.llama_model_n_embd_out(model.handle)
         """Numbers of a vector."""
 
-    def vectors(self, texts: list[list[int]]) -> NDArray[np.float32]:
-        """One row for each text, given as tokens; not normalised."""
+    def vectors(
+        self, texts: list[list[int]], progress: Callable[[int, int], None] | None = None
+    ) -> NDArray[np.float32]:
+        """One row for each text, given as tokens; not normalised.
+
+        `progress` is called with (0, tokens) again and again while a long batch is computed on a CPU.
+        """
         tokens = [token for text in texts for token in text]
         positions = [position for text in texts for position in range(len(text))]
         sequences = [sequence for sequence, text in enumerate(texts) for _ in text]
         if self._memory is not None:
             llama_cpp.llama_memory_clear(self._memory, False)
         batch = self._batch.fill(tokens, positions, sequences, [True] * len(tokens))
+        if progress is not None and len(tokens) > LONG:
+            callback = _abort_callback(progress, len(tokens))
+            llama_cpp.llama_set_abort_callback(self._context, callback, None)
         status = llama_cpp.llama_decode(self._context, batch)
+        llama_cpp.llama_set_abort_callback(self._context, _silent, None)
         if status != 0:
             raise RuntimeError(f"llama_decode returned {status} for {len(tokens)} tokens: {log.take_error()}")
         return np.stack([self._row(sequence) for sequence in range(len(texts))])
@@ -76,6 +90,17 @@ class PoolingContext:
         pointer = llama_cpp.llama_get_embeddings_seq(self._context, sequence)
         data = ctypes.string_at(pointer, self.width * ctypes.sizeof(ctypes.c_float))
         return np.frombuffer(data, np.float32)
+
+
+def _abort_callback(progress: Callable[[int, int], None], tokens: int) -> Any:
+    """What llama.cpp asks after every operation, in the calling thread: never to abort."""
+
+    @llama_cpp.ggml_abort_callback  # type: ignore[untyped-decorator]  # a ctypes type
+    def alive(_data: ctypes.c_void_p) -> bool:
+        progress(0, tokens)
+        return False
+
+    return alive
 
 
 def _pooling(model: Model) -> int:
