@@ -8,8 +8,8 @@ Renders several conversations with each template in llama.cpp's `models/template
 the result). Both see the same variables and the same time. Prints one JSON line; a conversation that both refuse counts
 as equal. `--list` shows each difference.
 
-Two kinds are known, in which ours is what Jinja does, and with it transformers: `None` is printed, where llama.cpp prints
-nothing; and a variable that is not there cannot be filtered, where llama.cpp takes it for empty.
+Two kinds are known, in which ours is what Jinja does, and with it transformers: `None` is printed, where llama.cpp
+prints nothing; and a variable that is not there cannot be filtered, where llama.cpp takes it for empty.
 """
 
 import argparse
