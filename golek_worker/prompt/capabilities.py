@@ -20,6 +20,8 @@ _TOOL = {
         "parameters": {"type": "object", "properties": {"x": {"type": "string", "description": "It."}}},
     },
 }
+_CALL = {"id": "call00000", "type": "function", "function": {"name": "find", "arguments": "{}"}}
+_RESULT = {"role": "tool", "name": "find", "tool_call_id": "call00000", "content": "found"}
 
 
 def of(template: ChatTemplate) -> list[str]:
@@ -38,8 +40,10 @@ def _reasons(template: ChatTemplate) -> bool:
         return True
     if _text(template, _USER, enable_thinking=False) != _text(template, _USER, enable_thinking=True):
         return True
-    thought = {"role": "assistant", "content": "Answer", "reasoning_content": _NEEDLE, "thinking": _NEEDLE}
-    if _NEEDLE in _text(template, _USER, thought, add_generation_prompt=False):
+    thought = {"role": "assistant", "reasoning_content": _NEEDLE, "thinking": _NEEDLE}
+    if _NEEDLE in _text(template, _USER, {**thought, "content": "Answer"}, add_generation_prompt=False):
+        return True
+    if _NEEDLE in _text(template, _USER, {**thought, "content": "", "tool_calls": [_CALL]}, _RESULT):
         return True
     aloud = _text(template, _USER, {"role": "assistant", "content": f"<think>{_NEEDLE}</think>Answer"}, _USER)
     return "Answer" in aloud and _NEEDLE not in aloud

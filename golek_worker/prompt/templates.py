@@ -35,7 +35,8 @@ class ChatTemplate:
         except (TemplateError, RecursionError) as error:
             raise BadRequestError(f"The model's chat template is not valid: {error}") from None
         self._arguments_as_text = False
-        self._arguments_as_text = self._wants_arguments_as_text()
+        self._calls_lack_content = False
+        self._learn_form_of_calls()
 
     def render(self, messages: TemplateMessages, tools: Sequence[Mapping[str, Any]] | None = None, **more: Any) -> str:
         """The text of `messages`, up to where the assistant's answer begins; `more` are further variables.
@@ -63,8 +64,9 @@ class ChatTemplate:
         """What the template reads.
 
         The role `developer` is shown as `system` to a template that does not speak of it. Arguments of tool calls are
-        JSON in a string on the wire; templates get the object, or the string where they print it as it is. Without
-        tools there is no variable `tools`: templates made for tools alone walk over it without asking.
+        JSON in a string on the wire; templates get the object, or the string where they print it as it is. A message
+        of calls alone has an empty content, or None where a template knows calls by that. Without tools there is no
+        variable `tools`: templates made for tools alone walk over it without asking.
         """
         shown = [self._shown(message) for message in messages]
         offered = {"tools": copy.deepcopy(list(tools))} if tools else {}
@@ -74,6 +76,8 @@ class ChatTemplate:
         shown = copy.deepcopy(dict(message))
         if shown["role"] == "developer" and not self._knows_developer:
             shown["role"] = "system"
+        if self._calls_lack_content and shown.get("tool_calls") and not shown.get("content"):
+            shown["content"] = None
         for call in shown.get("tool_calls") or ():
             function = call.get("function")
             if isinstance(function, dict) and "arguments" in function:
@@ -91,14 +95,16 @@ class ChatTemplate:
             return arguments  # what a model wrote wrongly is shown as it wrote it
         return parsed if isinstance(parsed, dict) else arguments
 
-    def _wants_arguments_as_text(self) -> bool:
-        """True when the template cannot print an object: it fails, or prints it as Python would."""
-        as_object = self._probe({"needle": "hay"})
-        if as_object is not None and "needle" in as_object and "'needle'" not in as_object:
-            return False
-        self._arguments_as_text = True
-        as_text = self._probe({"needle": "hay"})
-        return as_text is not None and '"needle"' in as_text
+    def _learn_form_of_calls(self) -> None:
+        """Find the form of tool calls that this template shows; the usual one when it shows none."""
+        for lack_content in (False, True):
+            for as_text in (False, True):
+                self._arguments_as_text, self._calls_lack_content = as_text, lack_content
+                shown = self._probe({"needle": "hay"}) or ""
+                # Printed as Python would: the template takes the object for text.
+                if "needle" in shown and "'needle'" not in shown and '\\"needle' not in shown:
+                    return
+        self._arguments_as_text = self._calls_lack_content = False
 
     def _probe(self, arguments: dict[str, str]) -> str | None:
         """A tool call as the template shows it; None when it does not."""

@@ -111,6 +111,18 @@ def test_arguments_come_in_the_form_the_template_can_print(prints: str, shown: s
     assert render(CALLS + prints + ENDS, role="assistant", tool_calls=called) == shown
 
 
+@pytest.mark.parametrize(
+    ("condition", "shown"),
+    [("m.content is none", "f"), ("m.content is string", "f"), ("not m.content", "f"), ("false", "")],
+)
+def test_calls_alone_have_the_content_the_template_knows_them_by(condition: str, shown: str) -> None:
+    """Some show calls only where the content is none, others fail on none."""
+    source = "{% for m in messages if m.tool_calls and " + condition + " %}{% for c in m.tool_calls %}"
+    source += "{{ c.function.name ~ ('' if c.function.arguments == {} else c.function.arguments) }}" + ENDS
+    called = [{"function": {"name": "f", "arguments": "{}"}}]
+    assert render(source, role="assistant", content="", tool_calls=called).removesuffix("{}") == shown
+
+
 def test_arguments_that_are_no_object_stay_as_they_are() -> None:
     """A model may have written broken JSON; it is shown what it wrote."""
     called = [{"function": {"name": "f", "arguments": text}} for text in ('{"a": ', "[1]")]
@@ -133,6 +145,7 @@ SAYS = "{% for m in messages %}{{ m.content }}{% endfor %}"
         (SAYS + "<think></think>", []),
         (SAYS + "{{ '<think></think>' if enable_thinking is defined and not enable_thinking }}", ["reasoning"]),
         ("{% for m in messages %}{{ m.reasoning_content }}{{ m.content }}{% endfor %}", ["reasoning"]),
+        (SAYS + "{% for m in messages if m.tool_calls %}{{ m.reasoning_content }}{% endfor %}", ["reasoning"]),
         ("{% for m in messages %}{{ m.content.split('</think>')[-1] }}{% endfor %}", ["reasoning"]),
         ("{{ raise_exception('never') }}", []),
         (SAYS + "{{ messages[0].content if tools else '<think>' }}", ["reasoning"]),
