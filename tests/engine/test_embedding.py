@@ -154,7 +154,7 @@ def test_a_cancelled_job_stops_and_the_others_go_on(child: Child) -> None:
 
 
 def test_jobs_take_turns_in_a_batch(engine: LlamaCppEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One text of each in turn; who does not fit is first in the next batch, and a long text goes alone."""
+    """One text of each in turn; who does not fit is first in the next batch."""
     batches: list[list[int]] = []
     vectors = Lanes.vectors
 
@@ -163,6 +163,7 @@ def test_jobs_take_turns_in_a_batch(engine: LlamaCppEmbedder, monkeypatch: pytes
         return vectors(lanes, texts)
 
     monkeypatch.setattr(Lanes, "vectors", recording)
+    monkeypatch.setattr(engine, "_batch_tokens", 512)
     for job_id, words, count in (("a", 198, 3), ("b", 118, 2), ("c", 398, 1)):
         engine.submit(Embed(job_id, ["word " * words] * count))
     ended = []
@@ -200,8 +201,8 @@ def test_what_is_no_vector_is_an_error(
     [
         ([5, 5, 5, 5], 2, [[0, 2], [1, 3]]),
         ([3, 9, 4, 2], 2, [[1], [2, 0, 3]]),
-        ([10, 3, 3], 2, []),
-        ([5], 2, []),
+        ([20, 3, 3], 2, []),
+        ([5, 5, 5], 4, []),
         ([5, 5], 0, []),
     ],
 )
@@ -211,7 +212,7 @@ def test_texts_are_dealt_out_evenly(lengths: list[int], lanes: int, shares: list
 
 
 @pytest.mark.parametrize(
-    ("parameters", "threads", "tokens"), [(23_000_000, 4, 512), (137_000_000, 4, 182), (7_000_000_000, 8, 64)]
+    ("parameters", "threads", "tokens"), [(23_000_000, 4, 1024), (137_000_000, 4, 182), (7_000_000_000, 8, 64)]
 )
 def test_larger_models_get_smaller_batches(parameters: int, threads: int, tokens: int) -> None:
     """A step stays short, so that commands are read; down to a size below which batches do not pay."""
@@ -239,7 +240,7 @@ def test_a_model_that_writes_is_not_an_embedding_model() -> None:
 
 def test_a_model_with_a_cache_embeds_too(tmp_path: Path) -> None:
     """One whose tokens see only what precedes them, pooled by the last: no text hears of another, past or present."""
-    with running(config(_pooling_by_the_last_token(tmp_path / "model.gguf"))) as child:
+    with running(config(_pooling_by_the_last_token(tmp_path / "model.gguf"), ctx_size=1111)) as child:
         ready = next(event for event in child.events if isinstance(event, Ready))
         texts = ["What is NATS?", "a lease", "What is NATS?", "hello " * 100, "a lease ends"]
         together = embed(child, "together", texts)

@@ -42,7 +42,7 @@ from golek_worker.engine.llamacpp.scheduler import thread_count
 
 BATCH_GPU = 2048
 """Tokens of one batch, unless a single text has more."""
-BATCH_CPU_LEAST, BATCH_CPU_MOST = 64, 512
+BATCH_CPU_LEAST, BATCH_CPU_MOST = 64, 1024
 """On a CPU: between these, as many as can be computed in STEP_S. More are hardly faster, and hold up commands."""
 STEP_S = 0.25
 OPERATIONS_PER_S = 50e9

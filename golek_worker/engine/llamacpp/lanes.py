@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from golek_worker.engine.llamacpp.model import Model
 from golek_worker.engine.llamacpp.pooling import PoolingContext
 
+UNEVEN = 1.4
+"""The longest share may be so much longer than the average one: even shares were so much faster than one batch."""
+
 
 class Lanes:
     """One context for all threads, and one for each of them."""
@@ -49,7 +52,7 @@ class Lanes:
 
 def deal(lengths: list[int], lanes: int) -> list[list[int]]:
     """Which texts each lane computes, so that all end at about the same time; nothing when they would not."""
-    if lanes == 0 or max(lengths) * lanes > sum(lengths):
+    if lanes == 0 or len(lengths) < lanes:
         return []
     shares: list[list[int]] = [[] for _ in range(lanes)]
     loads = [0] * lanes
@@ -57,4 +60,4 @@ def deal(lengths: list[int], lanes: int) -> list[list[int]]:
         lane = loads.index(min(loads))
         shares[lane].append(i)
         loads[lane] += lengths[i]
-    return shares
+    return shares if max(loads) * lanes <= sum(loads) * UNEVEN else []

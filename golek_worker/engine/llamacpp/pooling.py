@@ -24,6 +24,8 @@ TEXTS = 64
 """Most texts of one batch."""
 LONG = 1024
 """A batch of more tokens may take longer than the second after which the parent wants to hear something."""
+_ROUND = 256
+"""llama.cpp ends the process over a capacity that is no multiple of TEXTS, and rounds contexts to this."""
 _silent = llama_cpp.ggml_abort_callback()
 
 
@@ -35,6 +37,7 @@ class PoolingContext:
 
         Raises EngineLoadError when the model makes no vectors or memory does not suffice.
         """
+        capacity = -(-capacity // _ROUND) * _ROUND
         params = llama_cpp.llama_context_default_params()
         params.embeddings = True
         params.pooling_type = _pooling(model)
