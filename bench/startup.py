@@ -53,7 +53,7 @@ def idle_share() -> float:
         environment = os.environ | {"GOLEK_DATA": data, "NATS_URL": f"nats://127.0.0.1:{free_port()}"}
         try:
             seconds([*GOLEK, "worker", "start", MODEL], environment)
-            from golek_worker import runfile
+            from golek_worker.machine import runfile
 
             state = runfile.read(Path(data), MODEL, 1)
             assert state is not None

@@ -31,7 +31,7 @@ def _from_dotenv(app: Any) -> dict[str, Any]:
     """What `.env` says to the options of all commands, in the nested form that click calls a default map."""
     from typer.main import get_command
 
-    from golek_worker.sources import read_file
+    from golek_worker.settings.sources import read_file
 
     written, _ = read_file(Path(".env"))
 

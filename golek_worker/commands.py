@@ -37,7 +37,7 @@ def worker_start(name: Name, replicas: Annotated[int, typer.Option(min=1, help="
 
     The broker is started too, when nobody listens where NATS_URL says and that is this machine.
     """
-    from golek_worker import lifecycle
+    from golek_worker.machine import lifecycle
 
     with _said_plainly():
         asyncio.run(lifecycle.start(name, replicas, say=typer.echo))
@@ -51,7 +51,7 @@ def worker_stop(
 
     Its jobs are finished first, for at most DRAIN_S seconds; the rest goes back to the queue.
     """
-    from golek_worker import lifecycle
+    from golek_worker.machine import lifecycle
 
     with _said_plainly():
         lifecycle.stop(name, say=typer.echo)
@@ -60,7 +60,7 @@ def worker_stop(
 @worker.command("list")
 def worker_list() -> None:
     """All deployments and what runs of each."""
-    from golek_worker import listing
+    from golek_worker.machine import listing
 
     typer.echo(listing.table(listing.deployments()))
 
@@ -71,7 +71,8 @@ def worker_check(name: Name) -> None:
 
     Everything at once; exit code 1 when there is anything. Settings without effect are only noted.
     """
-    from golek_worker import check, settings
+    from golek_worker import settings
+    from golek_worker.machine import check
 
     file = settings.env_file(name)
     wrong = asyncio.run(check.problems(file))
@@ -91,7 +92,7 @@ def worker_test(name: Name) -> None:
     fails. What the model cannot do is not asked, and a worker that still loads is waited for.
     """
     from golek_client import terminal
-    from golek_worker import endpoint_checks
+    from golek_worker.machine import endpoint_checks
 
     with _said_plainly():
         checks = asyncio.run(endpoint_checks.run(name, say=typer.echo))
@@ -117,7 +118,7 @@ def worker_logs(
     with _said_plainly():
         loaded = settings.load(settings.env_file(name))
         if boot or engine:
-            from golek_worker import listing
+            from golek_worker.machine import listing
 
             wanted = [of_engine for of_engine, asked in ((False, boot), (True, engine)) if asked]
             texts = [listing.log_lines(name, loaded, worker_id, limit, engine=of_engine) for of_engine in wanted]
@@ -131,8 +132,8 @@ def worker_logs(
 @broker.command("start")
 def broker_start(url: Url = DEFAULT_URL, data: Data = DEFAULT_DATA) -> None:
     """Start the broker, unless one answers."""
-    from golek_worker import lifecycle
     from golek_worker.bus import embedded
+    from golek_worker.machine import lifecycle
 
     with _said_plainly():
         asyncio.run(lifecycle.ensure_broker(url, data, typer.echo))
@@ -143,8 +144,8 @@ def broker_start(url: Url = DEFAULT_URL, data: Data = DEFAULT_DATA) -> None:
 @broker.command("stop")
 def broker_stop(data: Data = DEFAULT_DATA) -> None:
     """Stop the broker that was started here."""
-    from golek_worker import runfile
     from golek_worker.bus import embedded
+    from golek_worker.machine import runfile
 
     stopped = embedded.stop(data)
     typer.echo(f"broker {stopped.url} stopped" if stopped else "no broker of ours runs")
@@ -171,7 +172,9 @@ def config(
     """Every setting of a deployment and where it comes from."""
     import msgspec
 
-    from golek_worker import explain, listing, settings
+    from golek_worker import settings
+    from golek_worker.machine import listing
+    from golek_worker.settings import explain
 
     with _said_plainly():
         rows = explain.deployment(settings.env_file(name)) if name else explain.shared()
@@ -197,7 +200,7 @@ def pull(
 
     Interrupted, it goes on from there the next time.
     """
-    from golek_worker import pulling
+    from golek_worker.machine import pulling
 
     with _said_plainly():
         asyncio.run(pulling.pull(name, to, say=typer.echo))
@@ -206,7 +209,7 @@ def pull(
 @app.command("demo")
 def demo() -> None:
     """Start golek-tiny, ask it something and show all that happens."""
-    from golek_worker import demo as demonstration
+    from golek_worker.machine import demo as demonstration
 
     with _said_plainly():
         asyncio.run(demonstration.run(typer.echo))
@@ -215,7 +218,7 @@ def demo() -> None:
 @contextmanager
 def _said_plainly() -> Iterator[None]:
     """Errors that are for the user end the command with their text and exit code 1, Ctrl-C with 130."""
-    from golek_worker.lifecycle import StartError
+    from golek_worker.machine.lifecycle import StartError
     from golek_worker.registry.report import DownloadError
     from golek_worker.registry.resolve import MissingModelError
     from golek_worker.settings import SettingsError

@@ -33,7 +33,7 @@ from golek_client.connection import connect, flush, publish, shown
 from golek_wire import codec, subjects
 from golek_wire.errors import InferenceServiceError
 from golek_wire.signals import DeadLetter, Health, WorkerStatus
-from golek_worker import kinds, logfiles, process, runfile, settings
+from golek_worker import kinds, process, settings
 from golek_worker.admission import gate
 from golek_worker.attempt import Tools
 from golek_worker.bus import endpoints, streams
@@ -47,7 +47,8 @@ from golek_worker.engine.base import EngineConfig
 from golek_worker.engine.host import EngineHost
 from golek_worker.gguf import GGUFError
 from golek_worker.job import Job
-from golek_worker.logfiles import EngineLog
+from golek_worker.machine import logfiles, runfile
+from golek_worker.machine.logfiles import EngineLog
 from golek_worker.preparing import Preparing
 from golek_worker.registry.report import Progress
 from golek_worker.room import Room

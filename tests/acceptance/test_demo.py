@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from golek_wire.replies import InferenceReply
-from golek_worker import demo, lifecycle, runfile
-from golek_worker.lifecycle import StartError
+from golek_worker.machine import demo, lifecycle, runfile
+from golek_worker.machine.lifecycle import StartError
 from tests.support.ports import free_port
 
 

@@ -241,7 +241,7 @@ async def test_a_place_that_cannot_be_written_is_named(hub: Hub, tmp_path: Path)
 
 def test_a_worker_does_not_import_the_hubs_client() -> None:
     """It would cost a tenth of a second of each start, and its threads could hold up the end."""
-    code = "import sys, golek_worker.worker, golek_worker.lifecycle; print('huggingface_hub' in sys.modules)"
+    code = "import sys, golek_worker.worker, golek_worker.machine.lifecycle; print('huggingface_hub' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout == "False\n"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from golek_worker import endpoint_checks
-from golek_worker.endpoint_checks import Check
-from golek_worker.lifecycle import StartError
+from golek_worker.machine import endpoint_checks
+from golek_worker.machine.endpoint_checks import Check
+from golek_worker.machine.lifecycle import StartError
 from tests.support.workers import WorkerProcess
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from golek_worker import lifecycle, listing, process, runfile
+from golek_worker import process
 from golek_worker.bus import embedded
-from golek_worker.runfile import RunState
+from golek_worker.machine import lifecycle, listing, runfile
+from golek_worker.machine.runfile import RunState
 from tests.support.ports import free_port
 
 STANDIN = "tests.support.standin_worker"
@@ -150,7 +151,7 @@ def test_all_mistakes_are_told_before_anything_starts(data: Path, envs: Path) ->
 def test_ctrl_c_leaves_the_worker_running(data: Path, envs: Path) -> None:
     """Interrupting a start that takes long does not stop what was started."""
     code = (
-        "import asyncio, pathlib\nfrom golek_worker import lifecycle\n"
+        "import asyncio, pathlib\nfrom golek_worker.machine import lifecycle\n"
         f"asyncio.run(lifecycle.start('one', module={STANDIN!r}, envs=pathlib.Path({str(envs)!r})))\n"
     )
     environment = os.environ | {"STANDIN_LOADS_S": "30"}

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from golek_worker import process, runfile
-from golek_worker.runfile import RunState
+from golek_worker import process
+from golek_worker.machine import runfile
+from golek_worker.machine.runfile import RunState
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ from typing import Any, Self
 
 import psutil
 
-from golek_worker import runfile
-from golek_worker.runfile import RunState
+from golek_worker.machine import runfile
+from golek_worker.machine.runfile import RunState
 
 ROOT = Path(__file__).resolve().parents[2]
 ONLINE_S = 30.0

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from golek_worker import check
 from golek_worker.bus import embedded
+from golek_worker.machine import check
 from tests.support.ports import free_port
 
 

@@ -6,9 +6,9 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
-from golek_worker import names, settings, sources
-from golek_worker.names import Planned
-from golek_worker.settings import Settings
+from golek_worker import settings
+from golek_worker.settings import Settings, names, sources
+from golek_worker.settings.names import Planned
 from tests.unit.test_settings import docstrings, example
 
 EXAMPLE = Path(".env.example")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from golek_worker import logfiles, process
-from golek_worker.logfiles import KEPT, EngineLog
+from golek_worker import process
+from golek_worker.machine import logfiles
+from golek_worker.machine.logfiles import KEPT, EngineLog
 
 NOW = datetime(2026, 2, 7, 14, 30, 22, tzinfo=UTC)
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from golek_worker import check, explain, names, settings
-from golek_worker.settings import Settings, SettingsError
+from golek_worker import settings
+from golek_worker.machine import check
+from golek_worker.settings import Settings, SettingsError, explain, names
 from tests.support.ports import free_port
 
 BLOCKS = sorted(Path(__file__).with_name("env_blocks").glob("*.env"))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from golek_wire.requests import Message
-from golek_worker import check
+from golek_worker.machine import check
 from golek_worker.prompt.turns import FILE, TurnMarkers, TurnMarkersError, find, read
 from golek_worker.settings import Settings
 

@@ -8,9 +8,10 @@ import msgspec
 import psutil
 import pytest
 
-from golek_worker import process, runfile
+from golek_worker import process
+from golek_worker.machine import runfile
+from golek_worker.machine.runfile import RunState
 from golek_worker.process import ProcessId
-from golek_worker.runfile import RunState
 
 
 def a_state(replica: int = 1, deployment: str = "one") -> RunState:

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from golek_client.connection import shown
-from golek_worker import check, logfiles, process, runfile, settings
-from golek_worker.bar import Bar
+from golek_worker import process, settings
 from golek_worker.bus import embedded
+from golek_worker.machine import check, logfiles, runfile
+from golek_worker.machine.bar import Bar
+from golek_worker.machine.runfile import RunState
 from golek_worker.process import ProcessId
 from golek_worker.registry.report import Progress
-from golek_worker.runfile import RunState
 from golek_worker.settings import Settings
 
 WORKER_MODULE = "golek_worker.worker"

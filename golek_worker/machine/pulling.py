@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from golek_worker import settings
-from golek_worker.bar import Bar, Say
+from golek_worker.machine.bar import Bar, Say
 from golek_worker.registry import catalog
 from golek_worker.registry.catalog import CatalogError, Wanted, shown_size
 from golek_worker.registry.fetch import fetch

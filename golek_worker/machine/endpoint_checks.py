@@ -17,9 +17,10 @@ from golek_client.client import Golek
 from golek_wire.errors import InferenceServiceError
 from golek_wire.replies import InferenceReply
 from golek_wire.signals import Health
-from golek_worker import runfile, settings
-from golek_worker.lifecycle import ENVS, REMIND_S, StartError
-from golek_worker.runfile import RunState
+from golek_worker import settings
+from golek_worker.machine import runfile
+from golek_worker.machine.lifecycle import ENVS, REMIND_S, StartError
+from golek_worker.machine.runfile import RunState
 from golek_worker.settings import Settings
 
 APPEAR_S: Final = 5.0

@@ -6,12 +6,13 @@ from pathlib import Path
 from msgspec import Struct
 
 from golek_wire.subjects import Kind
-from golek_worker import logfiles, process, runfile, settings
+from golek_worker import process, settings
 from golek_worker.gguf import GGUFError
-from golek_worker.lifecycle import ENVS
+from golek_worker.machine import logfiles, runfile
+from golek_worker.machine.lifecycle import ENVS
+from golek_worker.machine.runfile import RunState
 from golek_worker.registry import artifacts
 from golek_worker.registry.artifacts import ArtifactError
-from golek_worker.runfile import RunState
 from golek_worker.settings import Settings
 
 COLUMNS = ("NAME", "MODEL", "ENGINE", "RUNNING", "SUBJECT")

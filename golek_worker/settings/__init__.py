@@ -17,10 +17,10 @@ from msgspec import Meta, Struct
 from golek_client.transport import DEFAULT_URL
 from golek_wire import subjects
 from golek_wire.errors import BadRequestError
-from golek_worker import names, sources
-from golek_worker.names import Planned
-from golek_worker.sources import Found
-from golek_worker.values import convert, hidden
+from golek_worker.settings import names, sources
+from golek_worker.settings.names import Planned
+from golek_worker.settings.sources import Found
+from golek_worker.settings.values import convert, hidden
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0.001, le=86400)]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from dotenv.parser import parse_stream
 
-from golek_worker import names
+from golek_worker.settings import names
 
 ENVIRONMENT = "environment"
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from golek_client.connection import shown
 from golek_wire.subjects import Kind
-from golek_worker import names, settings
+from golek_worker import settings
 from golek_worker.bus import embedded
 from golek_worker.gguf import GGUFError
 from golek_worker.prompt import turns
 from golek_worker.registry.artifacts import kind_of
 from golek_worker.registry.catalog import Wanted
 from golek_worker.registry.resolve import MissingModelError, resolve
-from golek_worker.settings import Settings
+from golek_worker.settings import Settings, names
 
 
 async def problems(file: Path, environment: Mapping[str, str] = os.environ) -> list[str]:

@@ -22,8 +22,9 @@ from golek_wire import codec, headers, subjects
 from golek_wire.errors import InferenceServiceError
 from golek_wire.replies import Chunk, InferenceReply
 from golek_wire.signals import Health
-from golek_worker import check, lifecycle, settings
-from golek_worker.lifecycle import StartError
+from golek_worker import settings
+from golek_worker.machine import check, lifecycle
+from golek_worker.machine.lifecycle import StartError
 from golek_worker.settings import Settings
 from golek_worker.store.requests import recent_requests
 

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from golek_worker import names, settings, sources
-from golek_worker.names import Planned
-from golek_worker.settings import Settings
-from golek_worker.sources import Found, Given
-from golek_worker.values import hidden
+from golek_worker import settings
+from golek_worker.settings import Settings, names, sources
+from golek_worker.settings.names import Planned
+from golek_worker.settings.sources import Found, Given
+from golek_worker.settings.values import hidden
 
 DEFAULT = "default"
 

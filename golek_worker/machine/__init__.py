@@ -1,0 +1,1 @@
+"""What runs on this machine, and how is it started, stopped, checked and shown?"""
