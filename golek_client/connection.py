@@ -182,7 +182,7 @@ async def subscribe(client: Transport, subject: str, deliver: Callable[[Any], Aw
 
 async def close(client: Transport) -> None:
     """Send what was published and hang up; that the connection is broken is no error here."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RuntimeError):  # uvloop's word for a transport that is closed already
         await client.close()
 
 

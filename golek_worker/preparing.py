@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from golek_client.connection import publish
 from golek_wire import codec, subjects
 from golek_wire.signals import Health, ModelInfo, ModelRecord, WorkerStatus
+from golek_worker.bus.jetstream import BUS_ERRORS
 from golek_worker.bus.registry import Registry
 from golek_worker.registry.artifacts import fingerprint
 from golek_worker.registry.catalog import Wanted, shown_size
@@ -26,6 +27,7 @@ from golek_worker.telemetry.signals import Heart
 
 SHOW_S = 0.5
 """The run file is written this often while a download goes on."""
+CLAIM_PAUSE_S = 1.0
 
 
 class Preparing:
@@ -75,6 +77,9 @@ class Preparing:
             except DownloadError as error:
                 way = "name another source with MODEL_SOURCE; what came so far is kept"
                 raise RuntimeError(str(missing(self._settings, str(error), way))) from None
+            self.digest = fingerprint(found)
+            await self._claim_patiently()
+            return found
         self.digest = fingerprint(found)
         await self._registry.claim(self.record())
         return found
@@ -119,6 +124,16 @@ class Preparing:
             digest=self.digest,
             worker_id=self._identity.worker_id,
         )
+
+    async def _claim_patiently(self) -> None:
+        """A broker that is away does not undo a download of an hour: wait until it is back. Raises MismatchError."""
+        while True:
+            try:
+                await self._registry.claim(self.record())
+            except BUS_ERRORS:  # the connection says in the log that it is tried again
+                await asyncio.sleep(CLAIM_PAUSE_S)
+            else:
+                return
 
     async def _download(self, wanted: Wanted) -> Path:
         target = self._settings.model_file

@@ -24,12 +24,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import msgspec
-import nats.errors
 import structlog
 import uvloop
 from nats.aio.client import Client
 
-from golek_client.connection import connect, flush, publish, shown
+from golek_client.connection import close, connect, flush, publish, shown
 from golek_wire import codec, subjects
 from golek_wire.errors import InferenceServiceError
 from golek_wire.signals import DeadLetter, Health, WorkerStatus
@@ -39,7 +38,7 @@ from golek_worker.attempt import Tools
 from golek_worker.bus import endpoints, streams
 from golek_worker.bus.consumer import Consumer
 from golek_worker.bus.ingress import Ingress
-from golek_worker.bus.jetstream import JetStreamError, ServerClock, api, store
+from golek_worker.bus.jetstream import BUS_ERRORS, ServerClock, api, store
 from golek_worker.bus.lease import Lease, LeaseKeeper
 from golek_worker.bus.registry import Registry
 from golek_worker.bus.strikes import StrikeBook, Strikes
@@ -63,8 +62,6 @@ from golek_worker.telemetry.signals import Heart, report_load
 
 log = structlog.get_logger("worker")
 
-BUS_ERRORS = (InferenceServiceError, JetStreamError, nats.errors.Error, TimeoutError, OSError)
-"""What a step over the bus may raise while the broker is away, elects a leader or is short of something."""
 START_ERRORS = (*BUS_ERRORS, streams.MismatchError, StoreError, SettingsError, GGUFError, RuntimeError)
 """What keeps a worker from starting and is not a bug: shown as a sentence, without a traceback."""
 
@@ -436,7 +433,7 @@ def _settle_garbage() -> None:
 async def _disconnect(client: Client) -> None:
     """Send what is pending, then close."""
     await _best_effort(flush(client))
-    await client.close()
+    await close(client)
 
 
 async def _best_effort(step: Coroutine[Any, Any, None]) -> None:

@@ -13,7 +13,7 @@ import msgspec
 import nats.errors
 from nats.aio.client import Client
 
-from golek_wire.errors import BusUnavailableError
+from golek_wire.errors import BusUnavailableError, InferenceServiceError
 
 NS = 1_000_000_000
 TIMEOUT_S = 5.0
@@ -33,6 +33,10 @@ class JetStreamError(Exception):
         self.code: int = error.get("err_code", 0)
         self.description: str = error.get("description", "")
         super().__init__(f"{subject}: {self.description} ({self.code})")
+
+
+BUS_ERRORS = (InferenceServiceError, JetStreamError, nats.errors.Error, TimeoutError, OSError)
+"""What a step over the bus may raise while the broker is away, elects a leader or is short of something."""
 
 
 async def store(client: Client, subject: str, payload: bytes) -> None:

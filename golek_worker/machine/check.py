@@ -13,6 +13,7 @@ from golek_wire.subjects import Kind
 from golek_worker import settings
 from golek_worker.bus import embedded
 from golek_worker.gguf import GGUFError
+from golek_worker.machine import logfiles
 from golek_worker.prompt import turns
 from golek_worker.registry.artifacts import kind_of
 from golek_worker.registry.catalog import Wanted
@@ -91,7 +92,8 @@ def _prompt_template(loaded: Settings, model: Path | None) -> Iterator[str]:
 
 
 def _folders(loaded: Settings) -> Iterator[str]:
-    wanted = {loaded.data / "run": "GOLEK_DATA", loaded.data / "logs": "GOLEK_DATA"}
+    boot = logfiles.boot_folder(loaded.data)
+    wanted = dict.fromkeys((loaded.data / "run", boot.parent, boot), "GOLEK_DATA")
     if loaded.db_path:
         wanted[loaded.log_file.parent] = "DB_PATH"
     for folder, key in wanted.items():

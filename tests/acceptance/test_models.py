@@ -18,6 +18,7 @@ import pytest
 
 from golek_wire import subjects
 from golek_worker import settings
+from golek_worker.bus.jetstream import TIMEOUT_S
 from golek_worker.machine import lifecycle, listing, runfile
 from golek_worker.machine.lifecycle import StartError
 from golek_worker.machine.runfile import RunState
@@ -194,6 +195,23 @@ def test_a_broker_that_goes_away_meanwhile_costs_nothing(hub: Hub, project: Path
     output, _ = starter.communicate(timeout=30)
     assert starter.returncode == 0, output
     assert len(hub.gets()) == 1
+    assert ask("inference.request.far", {"input": "hello"})["text"]
+
+
+def test_a_broker_that_is_away_when_the_download_ends_is_waited_for(hub: Hub, project: Path) -> None:
+    """Longer than a request to the broker waits; then the worker comes online with the file that it has."""
+    url = settings.load(settings.env_file("far")).nats_url
+    starter = begin()
+    wait_for_percent(project, 5)
+    lifecycle.stop_brokers(say=lambda _: None)
+    while "model.downloaded" not in events(project):
+        assert starter.poll() is None
+        time.sleep(0.1)
+    time.sleep(TIMEOUT_S + 2)
+    assert starter.poll() is None
+    asyncio.run(lifecycle.ensure_broker(url, project / "data", lambda _: None))
+    output, _ = starter.communicate(timeout=30)
+    assert starter.returncode == 0, output
     assert ask("inference.request.far", {"input": "hello"})["text"]
 
 

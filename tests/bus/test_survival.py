@@ -154,3 +154,14 @@ async def test_an_answer_waits_for_a_caller_that_reconnects_late(broker: NatsSer
 
 async def _is_busy(golek: Golek) -> bool:
     return (await golek.health("echo")).active > 0
+
+
+async def test_a_worker_stops_cleanly_though_its_broker_is_away(broker: NatsServer, tmp_path: Path) -> None:
+    """It has nobody to say goodbye to; that is no failure."""
+    with WorkerProcess(broker.url, tmp_path / "data") as worker:
+        broker.kill()
+        await asyncio.sleep(0.5)
+        worker.signal(signal.SIGTERM)
+        assert worker.process is not None
+        assert await asyncio.to_thread(worker.process.wait, 20) == 0
+        assert worker.state() is None
