@@ -96,11 +96,16 @@ def _folders(loaded: Settings) -> Iterator[str]:
     wanted = dict.fromkeys((loaded.data / "run", boot.parent, boot), "GOLEK_DATA")
     if loaded.db_path:
         wanted[loaded.log_file.parent] = "DB_PATH"
+    told: set[Path] = set()
     for folder, key in wanted.items():
         nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if nearest in told:
+            continue  # one folder spoils all below it
         if not nearest.is_dir():
+            told.add(nearest)
             yield f"{key}: {folder} cannot be a folder; {nearest} is a file"
         elif not os.access(nearest, os.W_OK | os.X_OK):
+            told.add(nearest)
             yield f"{key}: {folder} is not writable for this user"
 
 

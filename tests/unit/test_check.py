@@ -84,7 +84,7 @@ async def test_wrong_settings_do_not_hide_the_rest(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
     file = deployment(tmp_path, MODEL_NAME="x", ENGINE="none", NATS_URL="none", GOLEK_DATA=str(tmp_path / "data"))
     keys = [line.partition("=")[0].partition(":")[0] for line in await check.problems(file, {})]
-    assert keys == ["ENGINE", "NATS_URL", "GOLEK_DATA", "GOLEK_DATA"]
+    assert keys == ["ENGINE", "NATS_URL", "GOLEK_DATA"]
 
 
 async def test_a_log_folder_that_is_a_file(tmp_path: Path, url: str) -> None:
