@@ -9,12 +9,23 @@ import numpy as np
 import pytest
 
 from golek_wire.requests import Params
-from golek_worker.engine.base import Cancel, Embed, EngineConfig, LoadFailed, Phase, Ready, Refused, Stopped, Submit
+from golek_worker.engine.base import (
+    Cancel,
+    Embed,
+    Embedded,
+    EngineConfig,
+    LoadFailed,
+    Phase,
+    Ready,
+    Refused,
+    Stopped,
+    Submit,
+)
 from golek_worker.engine.llamacpp import embedding, pooling
 from golek_worker.engine.llamacpp.embedding import LlamaCppEmbedder
 from golek_worker.engine.llamacpp.lanes import Lanes, deal
 from tests.engine.driver import Child, running, without_numbers
-from tests.support.minilm import model_file
+from tests.support.minilm import model_file, split_file
 
 GOLDEN = Path(__file__).parent / "golden"
 TEXTS: list[str] = json.loads((GOLDEN / "minilm-texts.json").read_text("utf-8"))
@@ -55,6 +66,17 @@ def refused(child: Child, command: Embed | Submit) -> Refused:
     end = child.end_of(command.job_id)
     assert isinstance(end, Refused), end
     return end
+
+
+def test_a_model_in_several_files_is_as_large_as_all_of_them(tmp_path: Path) -> None:
+    """Threads and batches follow from its size, and the first file may hold no weights."""
+    engine = LlamaCppEmbedder(config(split_file(tmp_path)), lambda done, total: None)
+    assert engine.ready.info.size_bytes > 0.9 * model_file().stat().st_size
+    engine.submit(Embed("a", TEXTS[:1]))
+    (end,) = engine.step()
+    engine.close()
+    assert isinstance(end, Embedded)
+    assert np.abs(np.array(end.vectors) - VECTORS[:1]).max() < 0.01
 
 
 def test_vectors_are_those_of_the_original_implementation(child: Child) -> None:

@@ -60,7 +60,7 @@ class LlamaCppEmbedder:
         self._model = model = Model(config, progress)
         ctx_size = model.context_size(config.ctx_size)
         threads = thread_count(config.threads, psutil.cpu_count(logical=False) or 1, model.size_bytes)
-        self._batch_tokens = BATCH_GPU if model.on_gpu else batch_tokens(model.header.parameters, threads)
+        self._batch_tokens = BATCH_GPU if model.on_gpu else batch_tokens(model.parameters, threads)
         self._lanes = Lanes(model, max(ctx_size, self._batch_tokens), threads, progress)
         self._jobs: dict[str, _Job] = {}
         self._waiting: deque[_Job] = deque()

@@ -37,6 +37,9 @@ class Model:
         self.size_bytes = self.path.stat().st_size
         self.on_gpu = llama_cpp.llama_supports_gpu_offload() and config.gpu_layers != 0
         self._model = self._load(config.gpu_layers, progress)
+        # Of a model in several files the first may hold no weights.
+        self.size_bytes = max(self.size_bytes, llama_cpp.llama_model_size(self._model))
+        self.parameters: int = llama_cpp.llama_model_n_params(self._model)
         self._vocab: llama_cpp.llama_vocab_p = llama_cpp.llama_model_get_vocab(self._model)
         self.n_vocab = llama_cpp.llama_vocab_n_tokens(self._vocab)
         self.n_ctx_train = llama_cpp.llama_model_n_ctx_train(self._model)
@@ -70,7 +73,7 @@ class Model:
         return ModelInfo(
             architecture=architecture,
             modalities=["text"],
-            parameter_count=count_text(llama_cpp.llama_model_n_params(self._model)),
+            parameter_count=count_text(self.parameters),
             context_size=self.n_ctx_train,
             embedding_size=llama_cpp.llama_model_n_embd(self._model),
             quantization=_FTYPES.get(self.header.metadata.get("general.file_type", -1), "unknown"),
