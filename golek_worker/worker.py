@@ -90,9 +90,14 @@ class Worker:
         self._write_state("starting")
         async with AsyncExitStack() as stack:
             await self._connect(stack)
-            if await self._has_model():
+            try:
+                if not await self._has_model():
+                    return
                 await self._open(stack)
-                await self._serve()
+            except START_ERRORS:
+                await _best_effort(self._preparing.leave("failed"))
+                raise
+            await self._serve()
 
     # -- opening, in order -------------------------------------------------------------------------------------
 
@@ -121,7 +126,7 @@ class Worker:
         await endpoints.serve_health(self._client, chosen.model_name, self._health)
 
     async def _has_model(self) -> bool:
-        """Find or download the model's file, unless told to stop meanwhile."""
+        """Find or download the model's file; False when told to stop meanwhile."""
         finding = asyncio.create_task(self._preparing.model_file())
         stop = asyncio.create_task(self._stop.wait())
         tasks: list[asyncio.Task[Any]] = [finding, stop, asyncio.create_task(self._watch_connection())]
@@ -133,13 +138,9 @@ class Worker:
             self._event("shutdown", "told to stop before there was a model")
             await _best_effort(self._preparing.leave("offline"))
             return False
-        try:
-            for task in done - {finding}:
-                task.result()
-            self._model = finding.result()
-        except RuntimeError:
-            await _best_effort(self._preparing.leave("failed"))
-            raise
+        for task in done - {finding}:
+            task.result()
+        self._model = finding.result()
         return True
 
     async def _open(self, stack: AsyncExitStack) -> None:

@@ -77,7 +77,7 @@ def _deployment(name: str, file: Path) -> Deployment:
 def _kind(loaded: Settings) -> Kind:
     """What the model does; while its file is missing or cannot be read, what SUBJECT says."""
     try:
-        found = artifacts.find(loaded).path if loaded.engine == "llamacpp" else None
+        found = artifacts.find(loaded) if loaded.engine == "llamacpp" else None
         return loaded.guessed_kind if found is None else artifacts.kind_of(found)
     except (OSError, GGUFError, ArtifactError):
         return loaded.guessed_kind

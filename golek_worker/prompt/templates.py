@@ -21,6 +21,17 @@ from golek_wire.errors import BadRequestError
 
 TemplateMessage = Mapping[str, Any]
 TemplateMessages = Sequence[TemplateMessage]
+_PYTHON_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""Whatever goes wrong inside a template comes from its code and the messages."""
 
 
 class ChatTemplate:
@@ -32,8 +43,8 @@ class ChatTemplate:
         self._knows_developer = "developer" in source
         try:
             self._template = _environment().from_string(source)
-        except (TemplateError, RecursionError) as error:
-            raise BadRequestError(f"The model's chat template is not valid: {error}") from None
+        except (TemplateError, *_PYTHON_ERRORS) as error:  # Jinja makes Python code of it, which has limits of its own
+            raise BadRequestError(f"The model's chat template is not valid: {_said(error)}") from None
         self._arguments_as_text = False
         self._calls_lack_content = False
         self._learn_form_of_calls()
@@ -48,17 +59,8 @@ class ChatTemplate:
             return self._template.render(self.variables(messages, tools) | more)
         except _TemplateRefusalError as error:
             raise BadRequestError(f"The model's chat template refuses the conversation: {error}") from None
-        except (
-            TemplateError,
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ) as error:
-            # Whatever goes wrong inside a template comes from its code and these messages.
-            raise BadRequestError(f"The model's chat template fails on the conversation: {error}") from None
+        except (TemplateError, *_PYTHON_ERRORS) as error:
+            raise BadRequestError(f"The model's chat template fails on the conversation: {_said(error)}") from None
 
     def variables(self, messages: TemplateMessages, tools: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
         """What the template reads.
@@ -131,6 +133,10 @@ class _Generation(Extension):
         """The block's content, as if the tag were not there."""
         next(parser.stream)
         return list(parser.parse_statements(("name:endgeneration",), drop_needle=True))
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _environment() -> SandboxedEnvironment:

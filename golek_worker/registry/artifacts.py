@@ -1,15 +1,14 @@
 """Which file does a model come from, how is it told from another under the same name, and what does the model do?
 
 Tried in this order: MODEL_PATH; the one file in `<INFERENCE_MODELS_DIR>/<model>/`; the default place
-`<GOLEK_DATA>/models/<model>/model.gguf`; in a container `/data/models/<model>.gguf` or the only file there. A
-MODEL_PATH other than the default place stands alone: who names a file does not want another one.
+`<GOLEK_DATA>/models/<model>/model.gguf`; in a container `/data/models/<model>.gguf`. A MODEL_PATH other than the
+default place stands alone: who names a file does not want another one. Only for a model of which no source is known
+either, the one file in `/data/models` is taken, whatever it is called.
 """
 
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-
-from msgspec import Struct
 
 from golek_wire.subjects import Kind
 from golek_worker.gguf import GGUFError, read_header
@@ -25,36 +24,45 @@ class ArtifactError(Exception):
     """It cannot be told which file is meant; the message names the candidates."""
 
 
-class Found(Struct, frozen=True):
-    """What a search for a model's file came to."""
+def find(chosen: Settings) -> Path | None:
+    """The file of `chosen`'s model, of a model in several files the first; None when there is none.
 
-    path: Path | None
-    """The file, of a model in several files the first; None when there is none."""
-    tried: tuple[str, ...]
-    """Where was looked, in order."""
-
-
-def find(chosen: Settings) -> Found:
-    """The file of `chosen`'s model.
-
-    Raises ArtifactError when MODEL_PATH is a folder, when a folder holds several models, or when parts of one are
-    missing.
+    Raises ArtifactError when MODEL_PATH is a folder, when a folder holds several models, when parts of one are missing,
+    or when this user may not look where a setting points.
     """
-    if chosen.model_file.is_dir():
-        raise ArtifactError(f"MODEL_PATH={chosen.model_file}: a folder; name the file in it")
-    tried: list[str] = []
     for place in _places(chosen):
-        tried.append(str(place))
-        path = _only_model(place.parent) if place.name == "*.gguf" else _at(place)
+        try:
+            path = _only_model(place.parent) if place.name == "*.gguf" else _at(place)
+        except PermissionError:
+            if place.parent == SHARED_MODELS:  # nobody asked for it: it belongs to somebody else
+                continue
+            raise ArtifactError(f"{place}: this user may not look there; name another file with MODEL_PATH") from None
         if path is not None:
             _whole(path)
-            return Found(path, tuple(tried))
-    return Found(None, tuple(tried))
+            return path
+    return None
 
 
-def default_file(chosen: Settings) -> Path:
-    """Where a model lies when nothing else is said, and where it is downloaded to."""
-    return chosen.data / "models" / chosen.model_name / "model.gguf"
+def the_only_one(chosen: Settings) -> Path | None:
+    """The one model in SHARED_MODELS, whatever it is called; None when there is none, or MODEL_PATH names another file.
+
+    Raises ArtifactError for several. A guess: for models of which nothing else is known.
+    """
+    if _stands_alone(chosen):
+        return None
+    try:
+        path = _only_model(SHARED_MODELS)
+    except PermissionError:
+        return None
+    if path is not None:
+        _whole(path)
+    return path
+
+
+def places(chosen: Settings, *, guessed: bool) -> list[str]:
+    """Where `find` looks, in order; `guessed` adds where `the_only_one` does."""
+    last = [SHARED_MODELS / "*.gguf"] if guessed and not _stands_alone(chosen) else []
+    return [str(place) for place in [*_places(chosen), *last]]
 
 
 def fingerprint(path: Path) -> str:
@@ -83,23 +91,28 @@ def kind_of(path: Path) -> Kind:
 
 def _places(chosen: Settings) -> Iterator[Path]:
     """Where to look, in order; `*.gguf` stands for the one model of its folder."""
-    default = default_file(chosen)
     if chosen.model_path:
         yield chosen.model_file
-        if chosen.model_file.absolute() != default.absolute():
+        if _stands_alone(chosen):
             return
     if chosen.inference_models_dir:
         yield Path(chosen.inference_models_dir) / chosen.model_name / "*.gguf"
     if not chosen.model_path:
-        yield default
+        yield chosen.model_file
     yield SHARED_MODELS / f"{chosen.model_name}.gguf"
-    yield SHARED_MODELS / "*.gguf"
+
+
+def _stands_alone(chosen: Settings) -> bool:
+    """True when MODEL_PATH names another place than the default one."""
+    return chosen.model_file.absolute() != chosen.default_model_file.absolute()
 
 
 def _at(place: Path) -> Path | None:
-    """The file at `place`, or the first of the files into which it is split."""
+    """The file at `place`, or the first of the files into which it is split. Raises ArtifactError for a folder."""
     if place.is_file():
         return place
+    if place.is_dir():
+        raise ArtifactError(f"{place}: a folder; name the file in it with MODEL_PATH")
     return next((file for file in sorted(place.parent.glob("*.gguf")) if _is_first_of(file, place.stem)), None)
 
 

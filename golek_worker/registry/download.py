@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import sys
 import time
@@ -83,7 +84,8 @@ def download(place: Source, target: Path, sha256: str | None, tell: Tell) -> Dow
 
 def _piece(place: Source, target: Path) -> _Piece:
     file = hub.describe(place)
-    return _Piece(file, target, target.with_name(f".{target.name}.{file.etag[:16]}.part"))
+    version = re.sub(r"\W", "_", file.etag[:16])  # a mirror may write what it likes
+    return _Piece(file, target, target.with_name(f".{target.name}.{version}.part"))
 
 
 class _Telling:

@@ -67,17 +67,17 @@ def read(file: HubFile, offset: int) -> Iterator[bytes]:
     if offset:
         headers["Range"] = f"bytes={offset}-"
     patience = httpx2.Timeout(constants.HF_HUB_DOWNLOAD_TIMEOUT)
-    try:
-        with get_session().stream("GET", file.url, headers=headers, timeout=patience) as response:
-            if offset and response.status_code in (200, 416):
-                raise RangeIgnoredError
-            if response.status_code in (408, 429) or response.status_code >= 500:
-                raise BrokenOffError(f"status {response.status_code}")
-            with _told_plainly(file.source):
+    with _told_plainly(file.source):
+        try:
+            with get_session().stream("GET", file.url, headers=headers, timeout=patience) as response:
+                if offset and response.status_code in (200, 416):
+                    raise RangeIgnoredError
+                if response.status_code in (408, 429) or response.status_code >= 500:
+                    raise BrokenOffError(f"status {response.status_code}")
                 hf_raise_for_status(response)
-            yield from response.iter_bytes()
-    except httpx2.TransportError as error:
-        raise BrokenOffError(str(error) or type(error).__name__) from error
+                yield from response.iter_bytes()
+        except httpx2.TransportError as error:
+            raise BrokenOffError(str(error) or type(error).__name__) from error
 
 
 def endpoint() -> str:

@@ -1,6 +1,7 @@
 """Is a model's file there, can it be downloaded, or what is to be done?
 
-A file that is there is never downloaded; a missing one is, when its source is known and nothing forbids it.
+A file that is there is never downloaded; a missing one is, when its source is known and nothing forbids it. Where none
+is known, the only model of a shared folder is taken.
 """
 
 import os
@@ -23,12 +24,11 @@ def resolve(chosen: Settings, environment: Mapping[str, str] = os.environ) -> Pa
     Raises MissingModelError: several files or parts of one, a wrong source, no source, or downloads forbidden.
     """
     try:
-        found = artifacts.find(chosen)
-        if found.path is not None:
-            return found.path
+        if (found := artifacts.find(chosen)) is not None:
+            return found
         wanted = catalog.wanted(chosen)
         if wanted is None:
-            raise _without_source(chosen)
+            return _without_source(chosen)
     except (ArtifactError, CatalogError) as error:
         raise MissingModelError(str(error)) from None
     if forbidden := catalog.is_offline(chosen, environment):
@@ -37,9 +37,9 @@ def resolve(chosen: Settings, environment: Mapping[str, str] = os.environ) -> Pa
     return wanted
 
 
-def missing(chosen: Settings, cause: str, last_way: str) -> MissingModelError:
+def missing(chosen: Settings, cause: str, last_way: str, *, guessed: bool = False) -> MissingModelError:
     """The error for a model that is not there: what was tried, why it is not downloaded, and the three ways out."""
-    others = [place for place in artifacts.find(chosen).tried if place != str(chosen.model_file)]
+    others = [place for place in artifacts.places(chosen, guessed=guessed) if place != str(chosen.model_file)]
     also = f", nor at {', '.join(others)}" if others else ""
     return MissingModelError(
         f"MODEL_PATH={chosen.model_file}: no such file{also}; {cause}. "
@@ -47,9 +47,16 @@ def missing(chosen: Settings, cause: str, last_way: str) -> MissingModelError:
     )
 
 
-def _without_source(chosen: Settings) -> MissingModelError:
+def _without_source(chosen: Settings) -> Path:
+    """The file of a model that cannot be downloaded: a guess, unless the catalogue knows how the model is made.
+
+    Raises MissingModelError, ArtifactError.
+    """
     entry = catalog.load().get(chosen.model_name)
     if entry is not None and entry.made_by is not None:
-        return missing(chosen, "it is not downloaded but made", entry.made_by)
+        raise missing(chosen, "it is not downloaded but made", entry.made_by)
+    if (only := artifacts.the_only_one(chosen)) is not None:
+        return only
     cause = f"no source is known: MODEL_SOURCE is empty, and {catalog.CATALOG} has no {chosen.model_name!r}"
-    return missing(chosen, cause, "say where it comes from with MODEL_SOURCE=hf:<owner>/<repository>/<file>")
+    way = "say where it comes from with MODEL_SOURCE=hf:<owner>/<repository>/<file>"
+    raise missing(chosen, cause, way, guessed=True)

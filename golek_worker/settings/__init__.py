@@ -114,9 +114,13 @@ class Settings(Struct, frozen=True, kw_only=True):
         return Path(self.golek_data)
 
     @property
+    def default_model_file(self) -> Path:
+        """Where the model lies when nothing else is said, and where it is downloaded to."""
+        return shipped(f"data/models/{self.model_name}/model.gguf", self.data)
+
+    @property
     def model_file(self) -> Path:
-        default = f"data/models/{self.model_name}/model.gguf"
-        return Path(self.model_path) if self.model_path else shipped(default, self.data)
+        return Path(self.model_path) if self.model_path else self.default_model_file
 
     @property
     def log_file(self) -> Path:

@@ -225,6 +225,23 @@ async def test_the_token_goes_to_the_hub_alone(hub: Hub, target: Path, monkeypat
     assert {one.token for one in hub.gets()} == {None}
 
 
+async def test_a_mirror_without_hashes_may_call_a_version_as_it_likes(hub: Hub, target: Path) -> None:
+    """An ETag is no path: the file comes whole, and that only its size was verified is said."""
+    hub.etag = "../a/b"
+    assert (await fetched(target)).checked.startswith("the size")
+    assert target.read_bytes() == CONTENT
+    assert parts(target) == []
+
+
+async def test_a_hub_that_sends_in_circles_is_a_sentence(hub: Hub, target: Path) -> None:
+    """Without a traceback, and with what may help."""
+    hub.circular = True
+    said = await refused(target)
+    assert "Exceeded maximum allowed redirects" in said
+    assert "HF_ENDPOINT names another hub" in said
+    assert "Traceback" not in said
+
+
 async def test_a_name_that_no_repository_can_have_is_a_sentence(hub: Hub, target: Path) -> None:
     """What the hub's client finds wrong with a name is passed on."""
     with pytest.raises(DownloadError, match=r"hf:own/re--po/m\.gguf: no name of a repository: "):

@@ -313,6 +313,24 @@ async def test_a_worker_whose_engine_cannot_load_says_so_and_ends(nats_server: s
     assert worker.process.returncode == 1
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"SUBJECT": "embedding.request.tiny"}, {"PROMPT_TEMPLATE": "/dev/null"}, {"MODEL_PATH": "/none.gguf"}]
+)
+async def test_a_worker_that_cannot_start_says_so_to_the_fleet(
+    nats_server: str, tmp_path: Path, wrong: dict[str, str]
+) -> None:
+    """Whatever its deployment gets wrong, its record and its last heartbeat are those of a failed worker."""
+    async with raw.connected(nats_server) as client:
+        beats = await client.subscribe("models.golek-tiny.heartbeat")
+        await client.flush()
+        (key,) = wrong
+        failing = WorkerProcess(nats_server, tmp_path / "data", "golek-tiny", **wrong)
+        assert key in await asyncio.to_thread(failing.start_failing)
+        assert json.loads((await beats.next_msg(5)).data)["status"] == "failed"
+        bucket = await client.jetstream().key_value(subjects.MODELS_BUCKET)
+        assert json.loads((await bucket.get("golek-tiny")).value or b"")["state"] == "failed"
+
+
 async def test_a_huge_bad_grammar_is_a_400_and_harms_nobody(nats_server: str, tmp_path: Path) -> None:
     """The engine prints what it dislikes; a line of 120 kB must not end its worker."""
     with WorkerProcess(nats_server, tmp_path / "data", "golek-tiny"):

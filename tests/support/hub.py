@@ -41,6 +41,10 @@ class Hub:
         """The last byte of each answer is wrong."""
         self.claimed_size: int | None = None
         self.ranges = True
+        self.etag: str | None = None
+        """What the hub says instead of the SHA-256, as one that knows none."""
+        self.circular = False
+        """A GET is sent back to where it came from."""
         self.refusal: tuple[int, str] | None = None
         """Status and X-Error-Code of every answer of the hub."""
         self.token: str | None = None
@@ -123,9 +127,10 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self.server.hub
         content = hub.files[key]
         self.send_response(302)
-        self.send_header("Location", f"http://localhost:{hub.port}/cdn/{key}")
+        back = hub.circular and self.command == "GET"
+        self.send_header("Location", self.path if back else f"http://localhost:{hub.port}/cdn/{key}")
         self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("X-Linked-Etag", f'"{sha256(content)}"')
+        self.send_header("X-Linked-Etag", f'"{hub.etag or sha256(content)}"')
         self.send_header("X-Linked-Size", str(hub.claimed_size or len(content)))
         self.send_header("Content-Length", "0")
         self.end_headers()

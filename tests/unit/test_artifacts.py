@@ -6,6 +6,8 @@ import pytest
 
 from golek_worker.registry import artifacts
 from golek_worker.registry.artifacts import ArtifactError
+from golek_worker.registry.catalog import Wanted
+from golek_worker.registry.resolve import MissingModelError, resolve
 from golek_worker.settings import Settings
 
 
@@ -24,24 +26,63 @@ def touch(path: Path | str) -> Path:
 
 
 def found(**values: str) -> Path | None:
-    return artifacts.find(Settings(model_name="m", **values)).path
+    return artifacts.find(Settings(model_name="m", **values))
 
 
 def test_places_are_tried_in_order(shared: Path) -> None:
     """From the last place to the first: each one that gets a file hides those behind it."""
     chosen = Settings(model_name="m", inference_models_dir="zoo")
-    assert artifacts.find(chosen).path is None
-    for place in (shared / "only.gguf", shared / "m.gguf", "data/models/m/model.gguf", "zoo/m/any.Q8_0.gguf"):
+    assert artifacts.find(chosen) is None
+    for place in (shared / "m.gguf", "data/models/m/model.gguf", "zoo/m/any.Q8_0.gguf"):
         touch(place)
-        assert artifacts.find(chosen).path == Path(place)
+        assert artifacts.find(chosen) == Path(place)
     assert found(inference_models_dir="zoo", model_path="data/models/m/model.gguf") == Path("data/models/m/model.gguf")
 
 
 def test_what_was_tried_is_told_in_order(shared: Path) -> None:
     """The places of the sentence for a model that is not there."""
     chosen = Settings(model_name="m", inference_models_dir="zoo")
-    missing = artifacts.find(chosen)
-    assert missing.tried == ("zoo/m/*.gguf", "data/models/m/model.gguf", f"{shared}/m.gguf", f"{shared}/*.gguf")
+    tried = ["zoo/m/*.gguf", "data/models/m/model.gguf", f"{shared}/m.gguf"]
+    assert artifacts.places(chosen, guessed=False) == tried
+    assert artifacts.places(chosen, guessed=True) == [*tried, f"{shared}/*.gguf"]
+
+
+def test_a_model_that_ships_is_found_wherever_the_data_lies(tmp_path: Path) -> None:
+    """It lies in the project's folder; one of the same name in GOLEK_DATA hides it."""
+    shipped = touch("data/models/m/model.gguf")
+    assert found(golek_data="far") == shipped
+    own = touch("far/models/m/model.gguf")
+    assert found(golek_data="far") == own
+
+
+def test_the_only_file_of_a_shared_folder_is_a_last_resort(shared: Path) -> None:
+    """Its name says nothing of the model: it is taken only where neither file nor source is known."""
+    only = touch(shared / "somebody.gguf")
+    assert found() is None
+    assert resolve(Settings(model_name="m"), {}) == only
+    assert isinstance(resolve(Settings(model_name="m", model_source="hf:a/b/c.gguf"), {}), Wanted)
+    with pytest.raises(MissingModelError, match=r"MODEL_PATH=none\.gguf: no such file; no source"):
+        resolve(Settings(model_name="m", model_path="none.gguf"), {})
+    touch(shared / "else.gguf")
+    assert isinstance(resolve(Settings(model_name="m", model_source="hf:a/b/c.gguf"), {}), Wanted)
+    with pytest.raises(MissingModelError, match=r"2 models \(else.gguf, somebody.gguf\)"):
+        resolve(Settings(model_name="m"), {})
+
+
+def test_a_folder_that_may_not_be_looked_into(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that a setting names is told; one of somebody else is passed by."""
+    closed = (shared, Path("closed"))
+    real = Path.is_file
+
+    def is_file(path: Path) -> bool:  # root may look everywhere
+        if path.parent in closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    assert found() is None
+    with pytest.raises(ArtifactError, match=r"closed/m\.gguf: this user may not look there"):
+        found(model_path="closed/m.gguf")
 
 
 def test_a_named_file_stands_alone(shared: Path) -> None:
@@ -55,7 +96,7 @@ def test_a_named_file_stands_alone(shared: Path) -> None:
 def test_a_folder_is_no_file() -> None:
     """It is named before anything is downloaded onto it."""
     Path("zoo").mkdir()
-    with pytest.raises(ArtifactError, match="MODEL_PATH=zoo: a folder; name the file in it"):
+    with pytest.raises(ArtifactError, match="zoo: a folder; name the file in it with MODEL_PATH"):
         found(model_path="zoo")
 
 

@@ -30,6 +30,7 @@ def test_a_template_refuses_in_its_own_words() -> None:
         "{{ strftime_now.__globals__['datetime'] }}",
         "{{ strftime_now | tojson }}",
         "{% for i in range(10 ** 9) %}{% endfor %}",
+        "{{ 'a' * (messages | length * 99999999999999) }}",
         "{% set d = {'a': 1} %}{% for k in d %}{% set _ = d.update({loop.index ~ 'x': 1}) %}{% endfor %}",
     ],
 )
@@ -39,10 +40,19 @@ def test_a_template_that_fails_is_a_bad_request(source: str) -> None:
         render(source)
 
 
-def test_a_template_that_is_no_jinja_is_named() -> None:
-    """A broken template is reported when it is compiled."""
-    with pytest.raises(BadRequestError, match="not valid"):
-        ChatTemplate("{% if %}")
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% if %}",
+        "{% for a in [1] %}" * 25 + "{% endfor %}" * 25,
+        "{% if true %}" * 120 + "{% endif %}" * 120,
+        "{{ " + "9" * 5000 + " }}",
+    ],
+)
+def test_a_template_that_does_not_compile_is_named(source: str) -> None:
+    """No Jinja, or more than Python's own compiler takes: reported when it is compiled."""
+    with pytest.raises(BadRequestError, match=r"not valid: \S"):
+        ChatTemplate(source)
 
 
 def test_a_template_changes_copies_only() -> None:
