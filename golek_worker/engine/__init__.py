@@ -8,7 +8,7 @@ from golek_worker.engine.base import EngineConfig, EngineFactory
 from golek_worker.engine.llamacpp.scheduler import thread_count
 
 SPINS = "1000"
-"""How often a waiting thread of llama.cpp looks before it sleeps; the default of libgomp is a few milliseconds' worth."""
+"""How often a waiting thread of llama.cpp looks before it sleeps; libgomp's default lasts milliseconds."""
 FEW_THREADS = 2
 
 
