@@ -126,9 +126,7 @@ def embed(
     from golek_wire.replies import EmbeddingReply
 
     seconds = terminal.seconds(deadline, "--deadline")
-    texts = text or (
-        [] if sys.stdin.isatty() else [line for line in terminal.piped_text().splitlines() if line.strip()]
-    )
+    texts = text or ([] if sys.stdin.isatty() else terminal.piped_lines())
     if not texts:
         terminal.fail("nothing to embed: give a TEXT, or lines on standard input")
 

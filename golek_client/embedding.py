@@ -62,7 +62,8 @@ class Question:
         """The vectors of all texts, in their order.
 
         `room` is the bytes of the largest request, `remaining` tells the seconds until the deadline. Raises
-        PayloadTooLargeError, before anything is sent, for a text that no request can carry.
+        PayloadTooLargeError, before anything is sent, for a text that no request can carry; InternalError for an answer
+        with more or fewer vectors than texts.
         """
         self._check_sizes(room)
         replies: list[EmbeddingReply] = []
@@ -70,7 +71,7 @@ class Question:
         while start < len(self._texts):
             end = self._end(start, most, room)
             try:
-                replies.append(await ask(self._payload(start, end, remaining())))
+                reply = await ask(self._payload(start, end, remaining()))
             except PayloadTooLargeError as error:
                 fits = error.details.get("fits")
                 if self._undivided or not isinstance(fits, int) or not 0 < fits < end - start:
@@ -79,6 +80,11 @@ class Question:
                 continue
             except BadRequestError as error:
                 raise _counted_on(error, start) from None
+            if len(reply.data) != end - start:
+                raise InternalError(
+                    f"the answer is not Golek's: {len(reply.data)} vectors came for {end - start} texts"
+                )
+            replies.append(reply)
             start = end
         return joined(replies, floats=self._floats)
 

@@ -51,8 +51,8 @@ class Target(Struct, frozen=True):
 
         Raises BadRequestError for a name that cannot stand in a subject, and for a subject that cannot be asked.
         """
-        if subject is not None and not subjects.is_plain(subject):
-            raise BadRequestError(f"subject: {subject[:64]!r} is no subject that can be asked", param="subject")
+        if subject is not None:
+            _check_subject(subject, kind)
         if subject is None and not subjects.is_model_name(model):
             raise BadRequestError(
                 f"model: {model[:64]!r} is no model name; letters, digits and any of _ : / @ + - . without blanks",
@@ -229,6 +229,16 @@ class Exchange(Generic[R]):
             return codec.decode_final(message.data, self._reply_type)
         except UNREADABLE as error:
             raise _foreign(error) from None
+
+
+def _check_subject(subject: str, kind: Kind) -> None:
+    if not subjects.is_plain(subject):
+        raise BadRequestError(f"subject: {subject[:64]!r} is no subject that can be asked", param="subject")
+    for other in subjects.KINDS:
+        if other != kind and subject.startswith(subjects.request("", other)):
+            raise BadRequestError(
+                f"subject: {subject[:64]!r} takes {other} requests; this is for {kind}", param="subject"
+            )
 
 
 def _error_in(message: Received, about: dict[str, str]) -> InferenceServiceError:

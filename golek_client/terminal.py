@@ -20,7 +20,6 @@ _INTERRUPTED = 130
 _HINTS = {
     "MODEL_NOT_FOUND": "`golek models` lists what there is",
     "NO_WORKERS": "`golek models` shows when it was last seen; `make start WORKER=<name>` starts a worker",
-    "CONTEXT_BUDGET_EXCEEDED": "shorten the prompt, or ask for fewer tokens with --max-tokens",
     "ENGINE_FAILED": "the worker's log says how",
     "POISON_JOB": "`golek dlq show` has the engine's last lines",
 }
@@ -75,6 +74,11 @@ def piped_text() -> str:
         return sys.stdin.buffer.read().decode().strip()
     except UnicodeDecodeError as error:
         fail(f"standard input is no UTF-8 text: {error}")
+
+
+def piped_lines() -> list[str]:
+    """The lines of standard input that hold anything. Only a line feed ends a line: others may stand in a text."""
+    return [line.removesuffix("\r") for line in piped_text().split("\n") if line.strip()]
 
 
 def table(head: list[str], rows: list[list[str]]) -> None:

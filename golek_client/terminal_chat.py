@@ -56,13 +56,13 @@ class Conversation:
     def converse(self) -> bool:
         """Turns from standard input until its end, or at a terminal an empty line or `/bye`. True when all went well.
 
-        An error, or Ctrl-C, ends a turn and not the conversation; Ctrl-C at the prompt ends it. Raises before the first
-        turn when there is no connection, and ModelNotFoundError for a model that nobody knows.
+        An error ends a turn and not the conversation, and so does Ctrl-C at a terminal; at the prompt and in a pipe it
+        ends the conversation. Raises before the first turn when there is no connection, and ModelNotFoundError for a
+        model that nobody knows.
 
         Each turn connects anew: while a person types nothing answers the server's pings.
         """
-        if self._subject is None:  # else who listens there is not known by the model's name
-            asyncio.run(self._look_up())
+        asyncio.run(self._look_up())
         well = True
         for text in _turns(self._model):
             try:
@@ -71,12 +71,16 @@ class Conversation:
                 print(f"error {error.code}: {error.message}", file=sys.stderr)
                 well = False
             except KeyboardInterrupt:
+                if not sys.stdin.isatty():
+                    raise
                 print()
         return well
 
     async def _look_up(self) -> None:
         """Raises what no waiting mends; a model that is busy, loads or comes back later may be talked to."""
         async with Golek(self._server) as golek:
+            if self._subject is not None:  # who listens there is not known by the model's name
+                return
             try:
                 await golek.health(self._model)
             except (BadRequestError, ModelNotFoundError):

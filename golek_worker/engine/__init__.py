@@ -1,6 +1,15 @@
 """Local runtimes. `base` is the contract, `host` the parent's side, `child` the process, the rest are engines."""
 
+from pathlib import Path
+
+import psutil
+
 from golek_worker.engine.base import EngineConfig, EngineFactory
+from golek_worker.engine.llamacpp.scheduler import thread_count
+
+SPINS = "1000"
+"""How often a waiting thread of llama.cpp looks before it sleeps; libgomp's default lasts milliseconds."""
+FEW_THREADS = 2
 
 
 def engine_factory(config: EngineConfig) -> EngineFactory:
@@ -18,3 +27,17 @@ def engine_factory(config: EngineConfig) -> EngineFactory:
             from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 
             return LlamaCppEngine
+
+
+def environment(config: EngineConfig) -> dict[str, str]:
+    """Variables for the child of this engine, to be set before its runtime is loaded (docs/decisions/0010).
+
+    With more than a few threads one of them will wait for a core that another process has. Threads that spin meanwhile
+    take the cores that it needs.
+    """
+    if config.engine != "llamacpp":
+        return {}
+    file = Path(config.model_path)
+    size = file.stat().st_size if file.is_file() else 0
+    threads = thread_count(config.threads, psutil.cpu_count(logical=False) or 1, size)
+    return {"GOMP_SPINCOUNT": SPINS} if threads > FEW_THREADS else {}

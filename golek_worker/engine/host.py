@@ -6,6 +6,7 @@ never runs native code; a crash costs one attempt of the jobs in the batch.
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ from collections.abc import Callable
 import structlog
 from msgspec import Struct
 
+from golek_worker.engine import environment
 from golek_worker.engine.base import (
     ASIDE,
     Cancel,
@@ -203,7 +205,7 @@ class EngineHost:
         process = self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "golek_worker.engine.child", "--fd", str(theirs.fileno()),
             pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE, env=environment(self._config) | os.environ,
         )  # fmt: skip
         theirs.close()
         ours.setblocking(False)

@@ -486,6 +486,16 @@ async def test_a_conversation_in_a_pipe(nats_server: str, worker: ScriptedWorker
     assert done == Done(1, "none\nfirst\nthird\n", "error QUEUE_FULL: 2000 jobs wait\n")
 
 
+async def test_interrupting_a_conversation_in_a_pipe_ends_it(nats_server: str, worker: ScriptedWorker) -> None:
+    """Nobody is at a prompt to return to: no later line is asked, and the status says that it was cut off."""
+    await worker.register(datetime.now(UTC).isoformat())
+    running = await start(GOLEK, nats_server, "chat", "tiny", "-i", stdin=b"one\ntwo\n")
+    job = await worker.next(patience=10)
+    running.process.send_signal(2)
+    assert await worker.next_cancel() == job.job_id
+    assert await running.end() == Done(130, "", "")
+
+
 async def test_an_answer_can_be_printed_whole(nats_server: str, worker: ScriptedWorker) -> None:
     """--no-stream shows nothing before the answer has ended."""
     running = await start(GOLEK, nats_server, "chat", "tiny", "hi", "--no-stream")

@@ -130,8 +130,8 @@ async def test_golek_embed_takes_many_texts(nats_server: str, mute: ScriptedWork
     assert [item["index"] for item in json.loads(done.out)["data"]] == [0, 1]
     assert (asked[0].input, asked[0].dimensions) == (["one", "two"], 2)
     assert 4000 < (asked[0].deadline_ms or 0) <= 5000
-    done = await run(nats_server, GOLEK_EMBED, "m", stdin="eins\n\nzwö\n".encode())
-    assert (done.status, asked[1].input) == (0, ["eins", "zwö"])
+    done = await run(nats_server, GOLEK_EMBED, "m", stdin="eins\r\n\nzwö\u2028drei\n".encode())
+    assert (done.status, asked[1].input) == (0, ["eins", "zwö\u2028drei"])
     done = await run(nats_server, GOLEK_EMBED, "m")
     assert (done.status, done.err) == (1, "error: nothing to embed: give a TEXT, or lines on standard input\n")
     assert "search_query" in (await run(nats_server, GOLEK_EMBED, "--help")).out
@@ -143,6 +143,16 @@ async def test_golek_embed_takes_many_texts(nats_server: str, mute: ScriptedWork
         (CHAT, [], "nats-chat: the following arguments are required: -subject/--subject; nats-chat -h shows how"),
         (CHAT, ["-subject", "s"], "nats-chat: -input is missing, and standard input is empty; nats-chat -h shows how"),
         (CHAT, ["-subject", "a b", "-input", "x"], "nats-chat: error BAD_REQUEST: subject: 'a b' is no subject"),
+        (
+            CHAT,
+            ["-subject", "embedding.request.m", "-input", "x"],
+            "nats-chat: error BAD_REQUEST: subject: 'embedding.request.m' takes embedding requests; this is for inf",
+        ),
+        (
+            CHAT,
+            ["-subject", "inference.request.m", "-i", "-s", "nats://127.0.0.1:1"],
+            "nats-chat: error BUS_UNAVAILABLE: no NATS server",
+        ),
         (CHAT, ["-subject", "s", "-input", "x", "-timeout", "5"], "nats-chat: argument -timeout/--timeout: '5' is no"),
         (CHAT, ["-subject", "s", "-input", "x", "-max-tokens", "0"], "nats-chat: error BAD_REQUEST: params.max_tokens"),
         (CHAT, ["-subject", "inference.request.x", "-input", "y"], "nats-chat: error MODEL_NOT_FOUND: No model 'x' is"),

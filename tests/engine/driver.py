@@ -1,5 +1,6 @@
 """The parent's end of a real engine child, for tests: blocking, with a deadline for every wait."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from golek_wire.requests import Params
+from golek_worker.engine import environment
 from golek_worker.engine.base import (
     Embedded,
     EngineCommand,
@@ -34,7 +36,8 @@ class Child:
     def __init__(self, config: EngineConfig) -> None:
         self.socket, theirs = socket.socketpair()
         command = [sys.executable, "-m", "golek_worker.engine.child", "--fd", str(theirs.fileno())]
-        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE)
+        surroundings = environment(config) | os.environ
+        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE, env=surroundings)
         theirs.close()
         self.socket.settimeout(PATIENCE_S)
         self.socket.sendall(frame(config))

@@ -188,6 +188,17 @@ def test_what_is_no_vector_is_an_error_of_its_own(text: str) -> None:
         joined([EmbeddingReply([Embedding(text, 0)], "m", EmbeddingUsage(1, 1))], floats=True)
 
 
+async def test_vectors_that_are_missing_are_an_error_of_its_own() -> None:
+    """Else each later text would get the vector of another."""
+
+    async def forget_one(payload: bytes) -> EmbeddingReply:
+        reply = await Model()(payload)
+        return EmbeddingReply(reply.data[1:], reply.model, reply.usage)
+
+    with pytest.raises(InternalError, match="9 vectors came for 10 texts"):
+        await Question(["a"] * 10, {}).answer(forget_one, 10**6, lambda: 5.0)
+
+
 @given(st.lists(st.floats(-1, 1, width=32)))
 def test_a_vector_survives_its_text(vector: list[float]) -> None:
     """Packed and unpacked it is the same."""
