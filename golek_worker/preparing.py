@@ -103,7 +103,7 @@ class Preparing:
             last_activity=rfc3339(identity.started_at),
             capabilities=[],
             endpoint="",
-            nats_topic=chosen.request_subjects(chosen.guessed_kind)[0],
+            nats_topic=chosen.subject,  # where there is none, the model's file will say what is asked of it
             version=VERSION,
             model_info=ModelInfo(),
             worker_id=identity.worker_id,

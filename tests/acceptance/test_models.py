@@ -144,6 +144,7 @@ def test_while_it_downloads_a_worker_is_starting(hub: Hub, project: Path) -> Non
     state = wait_for_percent(project, 5)
     health = ask("models.far.health", {})
     assert health["status"] == "starting"
+    assert health["nats_topic"] == "", "whether it writes or embeds is not known yet"
     assert re.fullmatch(r"the model's file: downloading \d+ %", str(health["problem"]))
     assert re.fullmatch(r"#1 downloading \d+ %", listing.deployments()[0].running)
     assert record(project)["state"] == "starting"
