@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
 from nats.aio.client import Client
 
 from golek_client.connection import publish
@@ -25,9 +26,12 @@ from golek_worker.settings import Settings
 from golek_worker.status import VERSION, Identity, rfc3339
 from golek_worker.telemetry.signals import Heart
 
+log = structlog.get_logger("worker")
+
 SHOW_S = 0.5
 """The run file is written this often while a download goes on."""
 CLAIM_PAUSE_S = 1.0
+"""Before the name is claimed again."""
 
 
 class Preparing:
@@ -130,7 +134,8 @@ class Preparing:
         while True:
             try:
                 await self._registry.claim(self.record())
-            except BUS_ERRORS:  # the connection says in the log that it is tried again
+            except BUS_ERRORS as error:
+                log.warning("claim.failed", problem=str(error) or type(error).__name__)
                 await asyncio.sleep(CLAIM_PAUSE_S)
             else:
                 return
