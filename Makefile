@@ -15,7 +15,7 @@ TARGETS := help setup build build-cli build-monitor build-all build-llama build-
   build-llama-cpu lock demo start stop list-workers logs nats config check test bench
 
 # Each deployment is a target of its own, unless its name means something else to make.
-SHORTCUTS := $(filter-out example $(TARGETS),$(patsubst envs/worker.%.env,%,$(wildcard envs/worker.*.env)))
+SHORTCUTS := $(filter-out example Makefile $(TARGETS),$(patsubst envs/worker.%.env,%,$(wildcard envs/worker.*.env)))
 SHORTCUTS := $(foreach name,$(SHORTCUTS),$(if $(findstring :,$(name))$(findstring %,$(name)),,$(name)))
 
 .NOTPARALLEL:

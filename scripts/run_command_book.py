@@ -6,21 +6,21 @@ Prints a table of what came back, and last a line of JSON with the counts; exit 
 """
 
 import argparse
-import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from command_book import namespace
 from command_book.expect import mismatch
 from command_book.forward import forward
-from command_book.run import Ended, Listener, run_line
+from command_book.run import Ended, Listener, kill_all, run_line
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = ROOT / "tests" / "acceptance" / "commands"
@@ -53,13 +53,15 @@ def main() -> None:
         show_list(book["line"], later)
         return
     namespace.enter(PORT, OTHER_PORT)
+    # Set even where the shell that started this ignores Ctrl-C: lines inherit it, and some are ended by it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
     folder = Path(tempfile.mkdtemp(prefix="golek-book-"))
     try:
         make_project(folder, book["files"])
         ran, matched = run_all(book, folder)
     finally:
-        subprocess.run([folder / ".venv/bin/golek", "worker", "stop"], cwd=folder, env=environment(folder), check=False,
-                       stdout=subprocess.DEVNULL)  # fmt: skip
+        kill_all(folder)
         if options.keep:
             print(f"kept: {folder}")
         else:
@@ -67,6 +69,11 @@ def main() -> None:
     skipped = sum(map(len, later.values()))
     print(json.dumps({"ran": ran, "matched": matched, "later": skipped}))
     sys.exit(0 if ran == matched else 1)
+
+
+def leave(number: int, _: object) -> NoReturn:
+    """End as a program does that was told to by signal `number`, once all that it started has ended."""
+    sys.exit(128 + number)
 
 
 def show_list(lines: list[dict[str, Any]], later: dict[str, list[str]]) -> None:
@@ -82,12 +89,11 @@ def run_all(book: dict[str, Any], folder: Path) -> tuple[int, int]:
     """Run the lines in order; how many ran, and how many of them came back as expected."""
     around, replies = environment(folder), book["replies"]
     failed = 0
-    with forward(OTHER_PORT, PORT), contextlib.ExitStack() as stack:
+    with forward(OTHER_PORT, PORT):
         listening: list[tuple[dict[str, Any], Listener]] = []
         for line in book["line"]:
             if line.get("listens"):
                 listener = Listener(line["run"], folder, around, terminal=line.get("terminal", False))
-                stack.callback(listener.kill)
                 listening.append((line, listener))
                 continue
             if line is book["line"][-1]:  # the one that stops everything

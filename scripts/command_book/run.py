@@ -50,9 +50,23 @@ def _bash(line: str, folder: Path, environment: dict[str, str], **streams: Any) 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:
     """End the shell and what it runs; workers and broker have sessions of their own."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def kill_all(folder: Path) -> None:
+    """End what still runs in `folder`, whatever the lines left: shells, workers, the broker."""
+    while left := [process for process in psutil.process_iter() if _runs_in(process, folder.resolve())]:
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=1)
+
+
+def _runs_in(process: psutil.Process, folder: Path) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return Path(process.cwd()).is_relative_to(folder)
+    return False
 
 
 class Listener:
@@ -77,17 +91,13 @@ class Listener:
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
-            self.kill()
+            _kill(self._process)
         self._reader.join(5)
         with self._err:
             self._err.seek(0)
             err = self._err.read().decode("utf-8", "replace")
         # Interrupted is how such a line ends.
         return 0, self._heard.decode("utf-8", "replace").replace("\r\n", "\n"), err, time.monotonic() - self._began
-
-    def kill(self) -> None:
-        """End it in any case; nothing happens when it has ended."""
-        _kill(self._process)
 
     def _read(self, source: int) -> None:
         with contextlib.suppress(OSError):  # a terminal whose other end is closed

@@ -1,10 +1,15 @@
 """Every line that the first document printed for NATS, make and sqlite3 runs, and comes back as printed there."""
 
+import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.workers import ROOT
@@ -13,16 +18,59 @@ SCRIPT = ROOT / "scripts" / "run_command_book.py"
 PROGRAMS = ("bash", "jq", "make", "sqlite3")
 
 
+@contextlib.contextmanager
+def started(**variables: str) -> Iterator["subprocess.Popen[str]"]:
+    """The script. One that still runs at the end is told to leave, so that what it started ends with it."""
+    book = subprocess.Popen(
+        [sys.executable, SCRIPT], env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield book
+    finally:
+        book.terminate()
+        book.communicate(timeout=30)
+
+
 @pytest.mark.timeout(240)  # heartbeats come every 30 s, load reports every ten
 @pytest.mark.skipif(any(shutil.which(name) is None for name in PROGRAMS), reason=f"the lines use {', '.join(PROGRAMS)}")
 def test_every_line_comes_back_as_printed() -> None:
     """With golek-tiny and MiniLM under the names of the real models."""
-    done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, timeout=230, check=False)
-    if "is taken, and the lines name it" in done.stderr:
-        pytest.skip(done.stderr)
-    assert done.returncode == 0, done.stdout + done.stderr
-    counts = json.loads(done.stdout.splitlines()[-1])
+    with started() as book:
+        out, err = book.communicate(timeout=200)
+    if "is taken, and the lines name it" in err:
+        pytest.skip(err)
+    assert book.returncode == 0, out + err
+    counts = json.loads(out.splitlines()[-1])
     assert counts["ran"] == counts["matched"] == 61
+
+
+@pytest.mark.skipif(any(shutil.which(name) is None for name in PROGRAMS), reason=f"the lines use {', '.join(PROGRAMS)}")
+def test_told_to_leave_it_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Neither the broker and the workers that its lines started, nor its folder."""
+    folder = tmp_path / "books"
+    folder.mkdir()
+    with started(TMPDIR=str(folder)) as book:
+        assert book.stdout is not None
+        for line in book.stdout:
+            if line.startswith("ok") and "make start WORKER=name" in line:
+                break
+        assert below(folder)
+        book.terminate()
+        _, err = book.communicate(timeout=30)
+    if "is taken, and the lines name it" in err:
+        pytest.skip(err)
+    assert (book.returncode, err) == (143, "")
+    assert below(folder) == list(folder.iterdir()) == []
+
+
+def below(folder: Path) -> list[str]:
+    """The processes that run in `folder`."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cwd().startswith(str(folder)):
+                found.append(" ".join(process.cmdline()))
+    return found
 
 
 def test_the_lines_are_listed() -> None:

@@ -91,7 +91,7 @@ def test_agent_service(busy: dict[str, str]) -> None:
 def test_parallel(fleet: dict[str, str]) -> None:
     """Two requests side by side gain time, within a model and across two; a refusal is told."""
     for models in (["golek-tiny"], ["golek-tiny", "echo"]):
-        done = run(fleet | {"MAX_TOKENS": "80"}, "test-parallel.sh", *models)
+        done = run(fleet | {"MAX_TOKENS": "50"}, "test-parallel.sh", *models)
         assert done.returncode == 0, done.stdout + done.stderr
         speed_up = re.search(r"speed-up: ([\d.]+)", done.stdout)
         assert speed_up

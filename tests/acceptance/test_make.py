@@ -53,11 +53,11 @@ def test_help_fits_a_terminal_and_lists_all(project: Path) -> None:
 
 def test_each_deployment_is_a_target(project: Path) -> None:
     """`make NAME` starts it; a name that make could not read, or that is a target already, changes nothing."""
-    for name in ("nomic-embed-v1.5", "test", "example", "a:b", "50%"):
+    for name in ("nomic-embed-v1.5", "test", "example", "a:b", "50%", "Makefile"):
         (project / "envs" / f"worker.{name}.env").touch()
     (project / "nomic-embed-v1.5").touch()  # a file of that name does not count as made
     started = run(["make", "-n", "nomic-embed-v1.5"], project)
-    assert started.stdout.splitlines()[-1] == '.venv/bin/golek worker start "nomic-embed-v1.5" --replicas "1"'
+    assert started.stdout.strip() == '.venv/bin/golek worker start "nomic-embed-v1.5" --replicas "1"'
     assert "pytest" in run(["make", "-n", "test"], project).stdout
     assert "No rule to make target 'example'" in run(["make", "-n", "example"], project).stderr
 
