@@ -124,14 +124,14 @@ def check_url(url: str) -> None:
 
 def _nobody_at(url: str, cause: Exception) -> BusUnavailableError:
     """What to tell who could not connect: the URL, the cause, and how to get a server."""
-    start = "`make nats` starts one on this machine; " if _is_here(url) else ""
+    start = "`make nats` starts one on this machine; " if is_loopback(url) else ""
     return BusUnavailableError(
         f"no NATS server answers at {shown(url)} ({type(cause).__name__}: {cause}). {start}NATS_URL names another",
         url=shown(url),
     )
 
 
-def _is_here(url: str) -> bool:
+def is_loopback(url: str) -> bool:
     """True when `url` names this machine by a loopback address."""
     host = urlsplit(url if "://" in url else f"nats://{url}").hostname or ""
     try:

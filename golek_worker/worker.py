@@ -312,11 +312,11 @@ class Worker:
         self._heart.beat_now()
 
     def _record(self, row: RequestRow) -> None:
-        self._log.record(audited(row, self._settings.golek_audit_body))
+        self._log.record(audited(row, self._settings.audit_body))
 
     async def _bury(self, lease: Lease, strikes: Strikes) -> None:
         """Copy a poison job to the dead letter queue."""
-        with_body = self._settings.golek_audit_body == "full"
+        with_body = self._settings.audit_body == "full"
         letter = DeadLetter(
             job_id=lease.job.job_id,
             req_id=lease.job.req_id,
@@ -324,7 +324,7 @@ class Worker:
             worker_id=self._identity.worker_id,
             at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             crashes=strikes.crashes,
-            input_sha256=hashlib.sha256(lease.payload).hexdigest() if self._settings.golek_audit_body != "none" else "",
+            input_sha256=hashlib.sha256(lease.payload).hexdigest() if self._settings.audit_body != "none" else "",
             log_tail=list(self._host.stderr)[-50:],
             payload=lease.payload.decode(errors="replace") if with_body else None,
         )

@@ -93,8 +93,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Crashes of the engine a job may cause while it runs alone before it counts as poison."""
     db_path: str = ""
     """Request log; default `<GOLEK_DATA>/logs/<MODEL_NAME>.sqlite`."""
-    golek_audit_body: Literal["full", "hash", "none"] = "full"
-    """How prompts are logged: as they are, as SHA-256, or not."""
+    golek_audit_body: Literal["auto", "full", "hash", "none"] = "auto"
+    """How prompts are logged: in full, as SHA-256, or not; `auto` is `full` with a broker on loopback, else `hash`."""
     golek_log_retention_days: Positive = 30
     """Rows older than this are deleted from the log."""
     golek_log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -121,6 +121,15 @@ class Settings(Struct, frozen=True, kw_only=True):
     @property
     def model_file(self) -> Path:
         return Path(self.model_path) if self.model_path else self.default_model_file
+
+    @property
+    def audit_body(self) -> Literal["full", "hash", "none"]:
+        """What GOLEK_AUDIT_BODY comes to: strangers' prompts are not kept unless somebody says so."""
+        if self.golek_audit_body != "auto":
+            return self.golek_audit_body
+        from golek_client.connection import is_loopback  # brings nats-py, which `golek --help` need not wait for
+
+        return "full" if is_loopback(self.nats_url) else "hash"
 
     @property
     def log_file(self) -> Path:

@@ -4,7 +4,7 @@ import ast
 import inspect
 import re
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
@@ -235,3 +235,19 @@ def test_a_model_that_ships_is_found_in_the_project(tmp_path: Path, monkeypatch:
     moved = settings.load(tmp_path / "envs" / "worker.x.env", {"GOLEK_DATA": str(data)})
     assert moved.model_path == str(data / "models" / "x" / "model.gguf")
     assert Settings(model_name="x", golek_data=str(data)).model_file == data / "models" / "x" / "model.gguf"
+
+
+@pytest.mark.parametrize(
+    ("url", "said", "kept"),
+    [
+        ("nats://127.0.0.1:4222", "auto", "full"),
+        ("nats://localhost:4222", "auto", "full"),
+        ("nats://10.0.0.5:4222", "auto", "hash"),
+        ("tls://bus.example:4222", "auto", "hash"),
+        ("tls://bus.example:4222", "full", "full"),
+        ("nats://127.0.0.1:4222", "none", "none"),
+    ],
+)
+def test_prompts_are_kept_where_only_this_machine_asks(url: str, said: Any, kept: str) -> None:
+    """Elsewhere only their hash, unless the deployment says otherwise."""
+    assert Settings(model_name="m", nats_url=url, golek_audit_body=said).audit_body == kept
