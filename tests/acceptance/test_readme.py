@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.workers import ROOT, WorkerProcess
 
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
@@ -21,6 +23,21 @@ def test_the_client_example(nats_server: str, tmp_path: Path) -> None:
             [sys.executable, "-c", block], env=environment, capture_output=True, text=True, timeout=50, check=True
         )
     assert len(done.stdout.split()) > 20
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_the_examples_pass_the_linter(block: str) -> None:
+    """Saved as a file of the repository, as the page says, an example must not fail `make check`."""
+    for command in (["check", "--output-format=concise"], ["format", "--diff"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "--no-cache", "--stdin-filename", ROOT / "ask.py", "-"],
+            input=block,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_fake_fleet_example() -> None:
