@@ -2,7 +2,8 @@
 
 A message of the bus is at most a MiB, so a long list travels in parts, one after the other: each as many texts as fit
 into a request, at most 2048. Whether their vectors fit into a reply only the worker knows: it refuses a part that is
-too long before it computes anything, and says how many texts fit; from there on parts are that long.
+too long (of base64, which is asked for here, before it computes anything), and says how many texts fit; from there on
+parts are that long.
 """
 
 import re
