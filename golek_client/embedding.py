@@ -49,6 +49,10 @@ class Question:
             raise TypeError(
                 f"unexpected keyword {', '.join(unknown)}; there is {', '.join(EmbedOptions.__annotations__)}"
             )
+        if not isinstance(texts, Sequence) or isinstance(texts, bytes | bytearray):
+            raise BadRequestError(
+                f"input: a text, or a list of texts, was expected, got `{type(texts).__name__}`", param="input"
+            )
         codec.check_texts(texts)
         self._as_text = isinstance(texts, str)
         self._texts = [_json(text) for text in ([texts] if isinstance(texts, str) else texts)]
