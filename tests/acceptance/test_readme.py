@@ -11,7 +11,8 @@ import pytest
 
 from tests.support.workers import ROOT, WorkerProcess
 
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+PAGE = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 def test_the_client_example(nats_server: str, tmp_path: Path) -> None:
@@ -23,6 +24,15 @@ def test_the_client_example(nats_server: str, tmp_path: Path) -> None:
             [sys.executable, "-c", block], env=environment, capture_output=True, text=True, timeout=50, check=True
         )
     assert len(done.stdout.split()) > 20
+
+
+def test_the_kill_takes_the_engine_of_that_worker(nats_server: str, tmp_path: Path) -> None:
+    """The line names the child of golek-tiny's worker, although a newer worker of another model runs beside it."""
+    (line,) = re.findall(r"kill -9 \$\((pgrep .*)\)\) &", PAGE)
+    data = tmp_path / "data"
+    with WorkerProcess(nats_server, data, "golek-tiny") as worker, WorkerProcess(nats_server, data):
+        found = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert found.stdout == f"{worker.child.pid}\n"
 
 
 @pytest.mark.parametrize("block", BLOCKS)
