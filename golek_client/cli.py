@@ -121,7 +121,7 @@ def embed(
     text is for, as above. --dimensions suits models that were trained for it (Matryoshka), such as nomic-embed-v1.5.
     Without a TEXT each line of standard input is one; empty lines are left out.
     """
-    from golek_client import embedding
+    from golek_client import embedding, terminal_wait
     from golek_client.client import Golek
     from golek_wire.replies import EmbeddingReply
 
@@ -131,7 +131,7 @@ def embed(
         terminal.fail("nothing to embed: give a TEXT, or lines on standard input")
 
     async def read() -> EmbeddingReply:
-        async with Golek(server) as golek:
+        async with Golek(server) as golek, terminal_wait.notice(golek, model):
             return await golek.embed(model, texts, deadline=seconds, dimensions=dimensions)
 
     print(embedding.as_json(terminal.run(read(), "--deadline")))
@@ -139,15 +139,30 @@ def embed(
 
 @app.command()
 def models(server: Server = DEFAULT_URL) -> None:
-    """List the models that the fleet knows."""
+    """List the models that the fleet knows.
+
+    A model that serves says so every 30 s. SEEN is `no sign for 45 s` once it has missed that, as when its worker was
+    killed; after 90 s (15 min while it loads) its STATE is `gone`: requests no longer wait for it.
+    """
+    from datetime import UTC, datetime
+
+    from golek_client import discovery
     from golek_client.client import Golek
 
     async def read() -> list[list[str]]:
         async with Golek(server) as golek:
-            return [
-                [m.name, m.state, ",".join(m.kinds), str(m.context_size or ""), terminal.age(m.last_seen), m.deployment]
-                for m in await golek.models()
+            known, now = await golek.models(), datetime.now(UTC)
+        return [
+            [
+                m.name,
+                discovery.state(m, now),
+                ",".join(m.kinds),
+                str(m.context_size or ""),
+                discovery.sign(m, now),
+                m.deployment,
             ]
+            for m in known
+        ]
 
     rows = terminal.run(read())
     if not rows:

@@ -4,6 +4,7 @@ The bucket `GOLEK_MODELS` holds a record per model, written before a worker load
 bucket is an ordinary stream underneath, and is read as one.
 """
 
+import asyncio
 import difflib
 from datetime import UTC, datetime
 from typing import Final
@@ -11,17 +12,21 @@ from typing import Final
 from golek_client import stored
 from golek_client.line import Line
 from golek_client.stored import UNREADABLE, Stored
-from golek_wire import codec, subjects
+from golek_wire import codec, headers, subjects
 from golek_wire.errors import BadRequestError, ModelNotFoundError, NoWorkersError
-from golek_wire.signals import ModelRecord
+from golek_wire.signals import Health, ModelRecord
 from golek_wire.subjects import Kind
 
 ALIVE_S: Final = 90.0
 """Three heartbeats. A model seen within this time comes back: its requests wait."""
+SILENT_S: Final = 40.0
+"""A heartbeat and a bit. A model that serves and was not seen for longer has missed one, and people are told so."""
 LOADING_S: Final = 900.0
 """A model that was starting or loading may be busy for longer before its next sign."""
 LEAVING_S: Final = 5.0
 """A model whose last word was that it leaves is given this long for another replica to write the record again."""
+HEALTH_S: Final = 1.0
+"""How long a worker may take to name the subject it listens on."""
 _LEAVING: Final = frozenset[str](("draining", "offline", "failed"))
 
 _STREAM: Final = f"KV_{subjects.MODELS_BUCKET}"
@@ -29,9 +34,11 @@ _KEY: Final = f"$KV.{subjects.MODELS_BUCKET}."
 
 
 async def why_nobody(
-    line: Line, model: str, kind: Kind | None = None
+    line: Line, model: str, kind: Kind | None = None, subject: str | None = None
 ) -> ModelNotFoundError | NoWorkersError | BadRequestError | None:
     """What to tell a caller whose request found nobody; None when the model is expected back and is of this `kind`.
+
+    With the `subject` that was asked, a model that is online is asked whether it listens on another one.
 
     Raises BusUnavailableError when JetStream does not answer within 2 s, as during an election: then nothing can be
     said yet.
@@ -40,8 +47,35 @@ async def why_nobody(
     if known is not None:
         if kind is not None and kind not in known.kinds:
             return another_kind(known, kind)
-        return gone(known, datetime.now(UTC))
+        left = gone(known, datetime.now(UTC))
+        if left is None and subject is not None and known.state == "online":
+            return await _elsewhere(line, known, subject)
+        return left
     return unknown(model, await records(line), datetime.now(UTC))
+
+
+async def _elsewhere(line: Line, known: ModelRecord, asked: str) -> BadRequestError | None:
+    """What to tell a caller who asked where a model that is online does not listen; None when it does, or cannot say.
+
+    Its worker names its subject in its health. Of a model's two usual subjects either is as good.
+    """
+    answer = await line.ask_once(subjects.health(known.name), b"", asyncio.get_running_loop().time() + HEALTH_S)
+    if answer is None or headers.NATS_STATUS in (answer.headers or {}):
+        return None
+    try:
+        said = codec.decode(answer.data, Health)
+    except UNREADABLE:
+        return None
+    listens = said.nats_topic
+    usual = {subjects.request(name, kind) for name in subjects.spellings(known.name) for kind in subjects.KINDS}
+    if said.status != "online" or not listens or asked == listens or {asked, listens} <= usual:
+        return None
+    return BadRequestError(
+        f"{known.name} is online, but listens on {listens} and not on {asked}: ask there, in Python with "
+        f"subject={listens!r}, in a shell with `golek req {listens}`",
+        param="subject",
+        subject=listens,
+    )
 
 
 async def record(line: Line, model: str) -> ModelRecord | None:
@@ -106,6 +140,35 @@ def unknown(model: str, known: list[ModelRecord], now: datetime) -> ModelNotFoun
     return ModelNotFoundError(
         f"No model {model!r} is known: {hint}", model=model, did_you_mean=near, available=available
     )
+
+
+def sign(record: ModelRecord, now: datetime) -> str:
+    """When a model was last seen, for people: `12 s ago`, or `no sign for 52 s` once it has missed a heartbeat.
+
+    One that leaves sends none, and one that loads may be busy for long: neither is missed so early.
+    """
+    age = _age_s(record, now)
+    if age == float("inf"):
+        return record.last_seen or "never"
+    silent = record.state not in _LEAVING and age > _silent_s(record)
+    return f"no sign for {shown(age)}" if silent else f"{shown(age)} ago"
+
+
+def state(record: ModelRecord, now: datetime) -> str:
+    """The state for people: what the record says, or `gone` once requests are no longer kept for the model."""
+    return record.state if record.state in _LEAVING or _age_s(record, now) <= _patience_s(record) else "gone"
+
+
+def shown(seconds: float) -> str:
+    """A span of time in its largest unit."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def _silent_s(record: ModelRecord) -> float:
+    return LOADING_S if record.state in ("starting", "loading") else SILENT_S
 
 
 def _is_served(record: ModelRecord, now: datetime) -> bool:

@@ -2,7 +2,8 @@
 
 A message of the bus is at most a MiB, so a long list travels in parts, one after the other: each as many texts as fit
 into a request, at most 2048. Whether their vectors fit into a reply only the worker knows: it refuses a part that is
-too long before it computes anything, and says how many texts fit; from there on parts are that long.
+too long (of base64, which is asked for here, before it computes anything), and says how many texts fit; from there on
+parts are that long.
 """
 
 import re
@@ -47,6 +48,10 @@ class Question:
         if unknown:
             raise TypeError(
                 f"unexpected keyword {', '.join(unknown)}; there is {', '.join(EmbedOptions.__annotations__)}"
+            )
+        if not isinstance(texts, Sequence) or isinstance(texts, bytes | bytearray):
+            raise BadRequestError(
+                f"input: a text, or a list of texts, was expected, got `{type(texts).__name__}`", param="input"
             )
         codec.check_texts(texts)
         self._as_text = isinstance(texts, str)

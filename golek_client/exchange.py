@@ -121,7 +121,8 @@ class Exchange(Generic[R]):
     async def next(self) -> Piece | R:
         """The next piece of text, or the reply that ends the exchange.
 
-        Raises what the worker answered, ModelNotFoundError or NoWorkersError when nobody listens, DeadlineExceededError
+        Raises what the worker answered, ModelNotFoundError or NoWorkersError when nobody listens, BadRequestError when
+        the model listens on another subject, DeadlineExceededError
         on this side's clock (NoWorkersError when the last copy found nobody), BusUnavailableError when the client is
         closed.
         """
@@ -216,7 +217,7 @@ class Exchange(Generic[R]):
         self._deserted = "whether one is expected back could not be looked up"
         try:
             async with asyncio.timeout_at(self._deadline):
-                error = await discovery.why_nobody(self._line, self._model, self._target.kind)
+                error = await discovery.why_nobody(self._line, self._model, self._target.kind, self._target.subject)
         except (BusUnavailableError, TimeoutError):
             return
         if error is not None:

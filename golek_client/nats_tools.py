@@ -73,13 +73,13 @@ def nats_embed() -> None:
     with _errors("nats-embed"):
         import asyncio
 
-        from golek_client import embedding
+        from golek_client import embedding, terminal_wait
         from golek_client.client import Golek
         from golek_wire.replies import EmbeddingReply
 
         async def embed() -> EmbeddingReply:
-            async with Golek(given.server) as golek:
-                model = given.model or _model_of(subject)
+            model = given.model or _model_of(subject)
+            async with Golek(given.server) as golek, terminal_wait.notice(golek, model):
                 return await golek.embed(model, text, subject=subject, deadline=given.timeout)
 
         print(embedding.as_json(asyncio.run(embed())), flush=True)

@@ -1,11 +1,10 @@
-"""How do the commands speak to a person? Errors, tables, durations, and running a coroutine to its end."""
+"""How do the commands speak to a person? Errors, tables, and running a coroutine to its end."""
 
 import asyncio
 import contextlib
 import os
 import sys
 from collections.abc import Coroutine, Iterator
-from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
 
 import typer
@@ -86,19 +85,6 @@ def table(head: list[str], rows: list[list[str]]) -> None:
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     for row in [[name.upper() for name in head], *rows]:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def age(rfc3339: str) -> str:
-    """How long ago that was, for a person; the text itself when it is no time."""
-    try:
-        then = datetime.fromisoformat(rfc3339)
-    except ValueError:
-        return rfc3339
-    passed = (datetime.now(UTC) - (then if then.tzinfo else then.replace(tzinfo=UTC))).total_seconds()
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if passed >= length:
-            return f"{passed // length:.0f} {unit} ago"
-    return f"{max(0.0, passed):.0f} s ago"
 
 
 def dead_letters(server: str, model: str | None) -> list[DeadLetter]:

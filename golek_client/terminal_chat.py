@@ -7,11 +7,12 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from golek_client.client import Golek
 from golek_client.options import Options
 from golek_client.stream import Stream
+from golek_client.terminal_wait import notice
 from golek_wire.errors import BadRequestError, InferenceServiceError, ModelNotFoundError
 from golek_wire.replies import InferenceReply
 from golek_wire.requests import Message
@@ -92,11 +93,12 @@ class Conversation:
         began = time.monotonic()
         async with (
             Golek(self._server) as golek,
+            notice(golek, self._model) as heard,
             golek.chat(
                 self._model, turn, stream=True, deadline=self._deadline, subject=self._subject, **self._options
             ) as stream,
         ):
-            first = await _show(stream) if self._streaming else await _show_at_once(stream)
+            first = await (_show if self._streaming else _show_at_once)(stream, heard)
         print(flush=True)
         if stream.reply.finish_reason == "length":
             print(f"[cut at {stream.reply.tokens_out} tokens]", file=sys.stderr)
@@ -127,19 +129,23 @@ def _turns(model: str) -> Iterator[str]:
         yield text
 
 
-async def _show(stream: Stream) -> float:
-    """Write the text as it comes; when the first of it came."""
+async def _show(stream: Stream, heard: Callable[[], object]) -> float:
+    """Write the text as it comes; when the first of it came. `heard` is called with each piece."""
     first = None
     async for delta in stream:
+        heard()
         first = first or time.monotonic()
         print(delta, end="", flush=True)
     return first or time.monotonic()
 
 
-async def _show_at_once(stream: Stream) -> float:
+async def _show_at_once(stream: Stream, heard: Callable[[], object]) -> float:
     """Write the text when it has ended; when that was. It is streamed all the same, so that leaving cancels it."""
-    text = await stream.text()
-    print(text, end="", flush=True)
+    pieces = []
+    async for delta in stream:
+        heard()
+        pieces.append(delta)
+    print("".join(pieces), end="", flush=True)
     return time.monotonic()
 
 

@@ -27,6 +27,8 @@ APPEAR_S: Final = 5.0
 """So long a worker may take to be seen at all: `make NAME & make test WORKER=NAME` has only just begun to start it."""
 POLL_S: Final = 0.1
 MAX_TOKENS: Final = 32
+MAX_TOKENS_THINKING: Final = 512
+"""Of a model whose thoughts are not sent: enough to think and to begin its answer."""
 QUESTION: Final = "What is a message queue?"
 BEGINNING: Final = "The capital of France is"
 TEXTS: Final = ["search_query: machine learning", "Hello world"]
@@ -132,7 +134,7 @@ def _raise_if_hopeless(deployment: str, states: list[RunState], problem: str, wa
 async def _request(golek: Golek, asked: Settings) -> Check:
     began = time.monotonic()
     reply = await golek.ask(
-        asked.model_name, QUESTION, subject=asked.subject or None, max_tokens=MAX_TOKENS, temperature=0
+        asked.model_name, QUESTION, subject=asked.subject or None, max_tokens=_most_tokens(asked), temperature=0
     )
     return _of_reply("request", reply, began)
 
@@ -166,7 +168,7 @@ async def _stream(golek: Golek, asked: Settings) -> Check:
     first_ms: float | None = None
     pieces: list[str] = []
     async with golek.stream(
-        asked.model_name, QUESTION, subject=asked.subject or None, max_tokens=MAX_TOKENS, temperature=0
+        asked.model_name, QUESTION, subject=asked.subject or None, max_tokens=_most_tokens(asked), temperature=0
     ) as stream:
         async for delta in stream:
             first_ms = first_ms or (time.monotonic() - began) * 1000
@@ -186,6 +188,8 @@ async def _embedding(golek: Golek, asked: Settings) -> Check:
     lengths = [math.hypot(*vector) for vector in reply.vectors]
     told = f"{len(reply.vectors)} vectors of {', '.join(map(str, sorted(widths)))} numbers"
     passed = len(reply.vectors) == len(TEXTS) and len(widths) == 1
+    if reply.model != asked.model_name:
+        passed, told = False, f"the reply is of model {reply.model!r}, MODEL_NAME is {asked.model_name!r}"
     if passed and not all(math.isclose(length, 1.0, abs_tol=1e-3) for length in lengths):
         passed, told = False, f"{told}, of lengths {', '.join(f'{length:.3f}' for length in lengths)} instead of 1"
     rate = reply.usage.prompt_tokens / (reply.ms / 1000) if reply.ms else None
@@ -193,15 +197,18 @@ async def _embedding(golek: Golek, asked: Settings) -> Check:
 
 
 def _of_reply(name: str, reply: InferenceReply, began: float, wrong: str = "", told: str = "") -> Check:
-    """A text that came; `wrong` is what is wrong with it, `told` what is said instead of its beginning.
-
-    It may be empty: the thinking of some models is not sent.
-    """
+    """A text that came; `wrong` is what is wrong with it, `told` what is said instead of its beginning."""
     waited_ms = (time.monotonic() - began) * 1000
     if reply.tokens_out < 1:
         wrong = "the answer has no token"
+    elif not reply.text and not wrong:
+        wrong = f"the answer is empty after {reply.tokens_out} tokens: does MODEL_FORMAT suit the model?"
     rate = reply.tokens_out / (reply.ms / 1000) if reply.ms else None
     return Check(name, passed=not wrong, said=wrong or told or _short(reply.text), ms=waited_ms, tokens_per_s=rate)
+
+
+def _most_tokens(asked: Settings) -> int:
+    return MAX_TOKENS_THINKING if asked.model_format == "harmony" else MAX_TOKENS
 
 
 def _short(text: str) -> str:

@@ -2,15 +2,19 @@
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
+from golek_client.testing import FakeFleet
+from golek_worker import settings
 from golek_worker.machine import endpoint_checks
 from golek_worker.machine.endpoint_checks import Check
-from golek_worker.machine.lifecycle import StartError
+from golek_worker.machine.lifecycle import ENVS, StartError
 from tests.support.workers import WorkerProcess
 
 
@@ -74,6 +78,28 @@ def test_a_failed_check_is_told_and_fails_the_command(
     ]  # fmt: skip
     assert rows[2][4] == "DEADLINE_EXCEEDED:"
     assert rows[5] == ["echo:", "1", "of", "4", "checks", "passed"]
+
+
+def test_an_empty_answer_is_a_failed_check(nats_server: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a model that does not speak its MODEL_FORMAT nothing arrives: the check fails and names the setting."""
+    monkeypatch.setenv("MODEL_FORMAT", "harmony")
+    with WorkerProcess(nats_server, data, MODEL_FORMAT="harmony"):
+        checks = checks_of("echo")
+    assert [name for name, check in checks.items() if not check.passed] == ["request", "stream"]
+    said = r"the answer is empty after \d+ tokens: does MODEL_FORMAT suit the model\?"
+    assert all(re.fullmatch(said, checks[name].said) for name in ("request", "stream"))
+
+
+async def test_vectors_of_another_model_are_a_failed_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reply says whose they are, and both names are told."""
+    monkeypatch.setenv("MODEL_NAME", "mine")
+    monkeypatch.setenv("SUBJECT", "embedding.request.other")
+    asked = settings.load(settings.env_file("all-minilm-l6-v2", ENVS))
+    async with FakeFleet(embeds={"other": 4}) as fleet:
+        check = await endpoint_checks._embedding(fleet.client(), asked)
+        assert (check.passed, check.said) == (False, "the reply is of model 'other', MODEL_NAME is 'mine'")
+        own = await endpoint_checks._embedding(fleet.client(), structs.replace(asked, model_name="other"))
+        assert (own.passed, own.said) == (True, "2 vectors of 4 numbers")
 
 
 def test_nobody_there_is_said_with_what_to_do(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

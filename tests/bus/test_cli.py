@@ -3,11 +3,12 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import pytest
@@ -560,6 +561,23 @@ async def test_a_deadline_names_the_option_that_waits_longer(nats_server: str, m
     assert (done.status, done.err.splitlines()[1:]) == (1, ["hint: --timeout waits longer"])
 
 
+@pytest.mark.parametrize(
+    ("command", "state", "known"),
+    [("chat", "loading", "loading, last seen [2-9] s ago"), ("embed", "online", r"online, no sign for 5\d s")],
+)
+async def test_a_wait_says_what_for(
+    nats_server: str, mute: ScriptedWorker, command: str, state: str, known: str
+) -> None:
+    """After two seconds one line on standard error, in a pipe as well, with what the fleet knows of the model."""
+    age = 50 if state == "online" else 0
+    kinds = ["embedding" if command == "embed" else "inference"]
+    await mute.register((datetime.now(UTC) - timedelta(seconds=age)).isoformat(), state, kinds=kinds)  # type: ignore[arg-type]
+    done = await run(nats_server, command, "tiny", "hi", "--deadline=2500ms")
+    lines = done.err.splitlines()
+    assert re.fullmatch(rf"waiting for tiny: {known} \(Ctrl-C stops\)", lines[0])
+    assert lines[1].startswith("error NO_WORKERS")
+
+
 async def test_interrupting_chat_cancels_the_job(nats_server: str, worker: ScriptedWorker) -> None:
     """Ctrl-C ends the program with 130, and the job."""
     running = await start(GOLEK, nats_server, "chat", "tiny", "hi")
@@ -580,6 +598,26 @@ async def test_models_are_listed(nats_server: str, mute: ScriptedWorker) -> None
     assert head.split() == ["MODEL", "STATE", "KINDS", "CONTEXT", "SEEN", "DEPLOYMENT"]
     assert row.split()[:3] == ["qwen2.5", "online", "inference"]
     assert row.endswith("s ago  scripted")
+
+
+@pytest.mark.parametrize(
+    ("age", "state", "shown"),
+    [
+        (20, "online", ["online", "20 s ago"]),
+        (50, "online", ["online", "no sign for 50 s"]),
+        (95, "online", ["gone", "no sign for 1 min"]),
+        (95, "loading", ["loading", "1 min ago"]),
+        (95, "offline", ["offline", "1 min ago"]),
+    ],
+)
+async def test_a_model_that_fell_silent_is_marked(
+    nats_server: str, mute: ScriptedWorker, age: float, state: str, shown: list[str]
+) -> None:
+    """A missed heartbeat is said, and a model whose requests no longer wait is called gone."""
+    await mute.register((datetime.now(UTC) - timedelta(seconds=age - 0.4)).isoformat(), state)  # type: ignore[arg-type]
+    row = (await run(nats_server, "models")).out.splitlines()[1]
+    cells = re.split(r"  +", row)
+    assert [cells[1], re.sub(r"\b(2[01]|5[01])\b", lambda found: f"{int(found[0]) // 10}0", cells[-2])] == shown
 
 
 @pytest.mark.parametrize(("state", "status"), [("online", 0), ("loading", 1)])

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
 
 from golek_client import (
     BadRequestError,
@@ -325,6 +326,31 @@ async def test_a_request_waits_for_a_model_that_is_expected_back(
     await mute.listen()
     await (await mute.next()).final("back")
     assert (await asking).text == "back"
+
+
+@pytest.mark.usefixtures("quick_resend")
+@pytest.mark.parametrize(
+    ("listens", "status"),
+    [("inference.request.other", "online"), ("inference.request.tiny", "online"), ("", "loading")],
+)
+async def test_a_model_on_another_subject_is_named_at_once(
+    golek: Golek, mute: ScriptedWorker, listens: str, status: str
+) -> None:
+    """Its health says where it listens; one that listens where it was asked, or loads, is waited for."""
+    await mute.register(ago(0))
+    said = codec.encode(Health("tiny", status, "", ["text-generation"], "", listens, "0", ModelInfo()))  # type: ignore[arg-type]
+
+    async def tell(message: Msg) -> None:
+        await mute.client.publish(message.reply, said)
+
+    await mute.client.subscribe(subjects.health("tiny"), cb=tell)
+    await flush(mute.client)
+    error = BadRequestError if listens.endswith("other") else NoWorkersError
+    with pytest.raises(error) as raised:
+        await golek.ask("tiny", "hi", deadline=0.5)
+    if error is BadRequestError:
+        assert raised.value.details["subject"] == listens
+        assert "listens on inference.request.other and not on inference.request.tiny" in raised.value.message
 
 
 async def test_a_model_under_its_token_is_known(golek: Golek, mute: ScriptedWorker) -> None:

@@ -4,6 +4,7 @@ Not a worker, and no model: for the client's side of the protocol, above all wha
 """
 
 import asyncio
+from collections.abc import Sequence
 
 import nats
 from nats.aio.client import Client
@@ -91,10 +92,16 @@ class ScriptedWorker:
         """The job id of the next cancel. Raises TimeoutError."""
         return await asyncio.wait_for(self._cancels.get(), patience)
 
-    async def register(self, last_seen: str, state: WorkerStatus = "online", name: str | None = None) -> None:
+    async def register(
+        self,
+        last_seen: str,
+        state: WorkerStatus = "online",
+        name: str | None = None,
+        kinds: Sequence[str] = ("inference",),
+    ) -> None:
         """Write a model's record, as a worker does before it loads and with each heartbeat."""
         bucket = await self.client.jetstream().create_key_value(bucket=subjects.MODELS_BUCKET)
-        record = ModelRecord(name or self.model, ["inference"], state, "scripted", last_seen)
+        record = ModelRecord(name or self.model, list(kinds), state, "scripted", last_seen)
         await bucket.put(subjects.model_token(record.name), codec.encode(record))
 
     async def close(self) -> None:

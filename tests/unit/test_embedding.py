@@ -166,6 +166,14 @@ def test_what_is_wrong_is_named_before_anything_is_sent(texts: list[str], option
     assert raised.value.details["param"] == param
 
 
+@pytest.mark.parametrize("texts", [5, None, b"text", {"a": "b"}])
+def test_what_is_no_text_is_named(texts: object) -> None:
+    """The error names the argument and what stood there."""
+    with pytest.raises(BadRequestError, match=rf"^input: .*got `{type(texts).__name__}`") as raised:
+        Question(texts, {})  # type: ignore[arg-type]
+    assert raised.value.details["param"] == "input"
+
+
 def test_a_keyword_that_does_not_exist_is_a_type_error() -> None:
     """And the keywords are the fields of a request, save those that `embed` fills in itself."""
     with pytest.raises(TypeError, match="dimension"):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -116,6 +117,15 @@ def test_as_many_texts_as_are_said_to_fit_do_fit(encoding: str, limit: int) -> N
         assert size(fits) <= limit
     if encoding == "base64":
         assert size(fits + 1) > limit - fits * 10 - 100
+
+
+@pytest.mark.parametrize(("encoding", "fits"), [("float", 224), ("base64", 498)])
+def test_the_numbers_that_are_documented(encoding: str, fits: int) -> None:
+    """docs/subjects.md says how many vectors of 384 numbers surely fit into a MiB."""
+    with pytest.raises(PayloadTooLargeError) as raised:
+        work({"input": ["a"] * 700, "encoding_format": encoding}).start()
+    assert raised.value.details["fits"] == fits
+    assert f"{fits} " in Path("docs/subjects.md").read_text("utf-8").partition("Of vectors of 384 numbers")[2][:100]
 
 
 def test_what_fits_is_never_refused_before_it_is_computed() -> None:
