@@ -25,6 +25,8 @@ def resolve(chosen: Settings, environment: Mapping[str, str] = os.environ) -> Pa
     """
     try:
         if (found := artifacts.find(chosen)) is not None:
+            if chosen.model_source or chosen.model_sha256:
+                catalog.wanted(chosen)  # a wrong one is a mistake though nothing is downloaded now
             return found
         wanted = catalog.wanted(chosen)
         if wanted is None:

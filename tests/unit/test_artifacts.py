@@ -132,3 +132,11 @@ def test_half_a_download_is_no_model() -> None:
     touch("zoo/m/.m.gguf.0123456789abcdef.part")
     touch("zoo/m/.m.gguf.lock")
     assert found(inference_models_dir="zoo") is None
+
+
+@pytest.mark.parametrize("wrong", [{"model_source": "http://x"}, {"model_sha256": "zz"}])
+def test_a_wrong_source_is_told_though_the_file_is_there(wrong: dict[str, str]) -> None:
+    """Else it would come out on the day the file is missing."""
+    chosen = Settings(model_name="golek-tiny", **wrong)  # type: ignore[arg-type]
+    with pytest.raises(MissingModelError, match=next(iter(wrong)).upper()):
+        resolve(chosen)
