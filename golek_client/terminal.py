@@ -5,6 +5,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Coroutine, Iterator
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import typer
@@ -99,6 +100,9 @@ def dead_letters(server: str, model: str | None) -> list[DeadLetter]:
 
 
 def _hint(error: InferenceServiceError, patience: str | None) -> str | None:
+    model = error.details.get("model")
+    if error.code == "MODEL_NOT_FOUND" and Path(f"envs/worker.{model}.env").is_file():
+        return f"it is not running here: `make start WORKER={model}` starts it"
     if error.code in _HINTS:
         return _HINTS[error.code]
     if error.code == "DEADLINE_EXCEEDED":

@@ -356,9 +356,10 @@ async def test_chat_reads_a_pipe(nats_server: str, worker: ScriptedWorker) -> No
     assert job.request.messages[0].content == "from a pipe"
     await job.final("ok")
     assert (await running.end()).out == "ok\n"
-    done = await run(nats_server, "chat", "tiny")
-    assert done.status == 1
-    assert "nothing to say" in done.err
+    for nothing in ([], [""], ["  "]):
+        done = await run(nats_server, "chat", "tiny", *nothing)
+        assert done.status == 1
+        assert "nothing to say" in done.err
 
 
 @pytest.fixture
@@ -559,6 +560,12 @@ async def test_a_deadline_names_the_option_that_waits_longer(nats_server: str, m
     await answer_with(mute, subjects.health("tiny"))
     done = await run(nats_server, "health", "tiny", "--timeout=300ms")
     assert (done.status, done.err.splitlines()[1:]) == (1, ["hint: --timeout waits longer"])
+
+
+async def test_a_model_that_could_run_here_is_named_with_its_start(nats_server: str) -> None:
+    """Where this folder has a deployment of that name, the hint is the line that starts it."""
+    hint = "hint: it is not running here: `make start WORKER=qwen3-4b` starts it"
+    assert (await run(nats_server, "chat", "qwen3-4b", "hi")).err.splitlines()[-1] == hint
 
 
 @pytest.mark.parametrize(
