@@ -1,21 +1,27 @@
 #!/usr/bin/env bash
 # How does an agent choose among models? Find those that are online, take the one with the least to do, route to it.
-# Usage: examples/agent-service.sh QUESTION [MODEL...]
+# Models that make vectors are left out. Without a MODEL it chooses among all that answer now.
+# Usage: examples/agent-service.sh [QUESTION [MODEL...]]
 set -euo pipefail
 . "$(dirname "$0")/bus.sh"
 
 question=${1:-"What is machine learning?"}
 [ $# -eq 0 ] || shift
-[ $# -gt 0 ] || set -- gemma3-270m qwen3-4b gpt-oss-20b
+# shellcheck disable=SC2046 # one word per model
+[ $# -gt 0 ] || set -- $(models_here)
 
 echo "1. Who is there?"
 online=()
 for model in "$@"; do
     status=$(status_of "$model")
+    if [ "$status" = online ] && ! writes_text "$model"; then
+        echo "   $model: writes no text"
+        continue
+    fi
     echo "   $model: $status"
     [ "$status" != online ] || online+=("$model")
 done
-[ ${#online[@]} -gt 0 ] || { echo "none of them is online" >&2 && exit 1; }
+[ ${#online[@]} -gt 0 ] || { echo "none of them can answer; \`make start WORKER=golek-tiny\` starts one that can" >&2 && exit 1; }
 
 echo "2. Who has the least to do? (idle workers report every ten seconds)"
 reports=$(for model in "${online[@]}"; do

@@ -15,6 +15,22 @@ status_of() {
     echo "${status:-offline}"
 }
 
+# The names of the models whose workers answer now, one a line; none is status 0, too. Usage: models_here
+# Every worker answers on $SRV.INFO.golek; --replies=0 takes all answers that come within the second.
+models_here() {
+    { echo '{}' | nats req '$SRV.INFO.golek' --raw --replies=0 --timeout=1s 2>/dev/null || true; } |
+        jq -r '.metadata.model // empty' | sort -u
+}
+
+# What to do when no model answers. Usage: nobody_here
+nobody_here() { echo 'no model is online on this bus; `make start WORKER=golek-tiny` starts one' >&2; }
+
+# Whether a model writes text. Usage: writes_text MODEL
+writes_text() {
+    echo '{}' | nats req "models.$1.health" --raw --timeout=2s 2>/dev/null |
+        jq -e '.capabilities | index("text-generation") != null' >/dev/null
+}
+
 # The name under which reports of a model are published: a dot would split the subject. Usage: token_of MODEL
 token_of() { printf '%s' "$1" | tr -c 'A-Za-z0-9_-' '_'; }
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Which models answer, and what can each do?
-# Usage: examples/discover-models.sh [MODEL...]
+# Usage: examples/discover-models.sh [MODEL...]   (without a MODEL: all that answer now)
 set -euo pipefail
 . "$(dirname "$0")/bus.sh"
 
-[ $# -gt 0 ] || set -- gemma3-270m qwen3-4b gpt-oss-20b nomic-embed-v1.5 nomic-embed-v2-moe
+# shellcheck disable=SC2046 # one word per model
+[ $# -gt 0 ] || set -- $(models_here)
 
 online=0
 for model in "$@"; do
@@ -18,4 +19,4 @@ for model in "$@"; do
     fi
 done
 echo "$online of $# online"
-[ "$online" -gt 0 ]
+[ "$online" -gt 0 ] || { nobody_here && exit 1; }

@@ -89,8 +89,8 @@ def chat(
     )
     if message is None and not interactive and not sys.stdin.isatty():
         message = terminal.piped_text()
-        if not message:
-            terminal.fail("nothing to say: give a MESSAGE, or text on standard input")
+    if message is not None and not message.strip():
+        terminal.fail("nothing to say: give a MESSAGE, or text on standard input")
     with terminal.errors("--deadline"):
         if message is not None:
             talk.say(message)

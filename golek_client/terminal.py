@@ -5,6 +5,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Coroutine, Iterator
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import typer
@@ -22,6 +23,10 @@ _HINTS = {
     "ENGINE_FAILED": "the worker's log says how",
     "POISON_JOB": "`golek dlq show` has the engine's last lines",
 }
+_WITHOUT_TEMPLATE = (
+    "`golek req` asks without a template: golek req inference.request.MODEL "
+    """'{"input": "…", "raw": true, "params": {"max_tokens": 50}}' --timeout=30s"""
+)
 
 
 def run(work: Coroutine[Any, Any, T], patience: str | None = None) -> T:
@@ -99,6 +104,11 @@ def dead_letters(server: str, model: str | None) -> list[DeadLetter]:
 
 
 def _hint(error: InferenceServiceError, patience: str | None) -> str | None:
+    model = error.details.get("model")
+    if error.code == "MODEL_NOT_FOUND" and Path(f"envs/worker.{model}.env").is_file():
+        return f"it is not running here: `make start WORKER={model}` starts it"
+    if error.code == "BAD_REQUEST" and error.details.get("param") == "messages":  # which `chat` wrote as they must be
+        return _WITHOUT_TEMPLATE
     if error.code in _HINTS:
         return _HINTS[error.code]
     if error.code == "DEADLINE_EXCEEDED":

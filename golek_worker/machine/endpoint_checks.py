@@ -27,8 +27,6 @@ APPEAR_S: Final = 5.0
 """So long a worker may take to be seen at all: `make NAME & make test WORKER=NAME` has only just begun to start it."""
 POLL_S: Final = 0.1
 MAX_TOKENS: Final = 32
-MAX_TOKENS_THINKING: Final = 512
-"""Of a model whose thoughts are not sent: enough to think and to begin its answer."""
 QUESTION: Final = "What is a message queue?"
 BEGINNING: Final = "The capital of France is"
 TEXTS: Final = ["search_query: machine learning", "Hello world"]
@@ -134,9 +132,9 @@ def _raise_if_hopeless(deployment: str, states: list[RunState], problem: str, wa
 async def _request(golek: Golek, asked: Settings) -> Check:
     began = time.monotonic()
     reply = await golek.ask(
-        asked.model_name, QUESTION, subject=asked.subject or None, max_tokens=_most_tokens(asked), temperature=0
+        asked.model_name, QUESTION, subject=asked.subject or None, max_tokens=MAX_TOKENS, temperature=0
     )
-    return _of_reply("request", reply, began)
+    return _of_reply("request", asked, reply, began)
 
 
 async def _raw(golek: Golek, asked: Settings) -> Check:
@@ -144,7 +142,7 @@ async def _raw(golek: Golek, asked: Settings) -> Check:
     reply = await golek.ask(
         asked.model_name, BEGINNING, raw=True, subject=asked.subject or None, max_tokens=5, temperature=0
     )
-    return _of_reply("raw", reply, began)
+    return _of_reply("raw", asked, reply, began)
 
 
 async def _grammar(golek: Golek, asked: Settings) -> Check:
@@ -159,7 +157,7 @@ async def _grammar(golek: Golek, asked: Settings) -> Check:
         max_tokens=MAX_TOKENS,
     )
     wrong = "" if reply.text in ("yes", "no") else f"{_short(reply.text)} does not follow {GRAMMAR}"
-    return _of_reply("grammar", reply, began, wrong)
+    return _of_reply("grammar", asked, reply, began, wrong)
 
 
 async def _stream(golek: Golek, asked: Settings) -> Check:
@@ -168,7 +166,7 @@ async def _stream(golek: Golek, asked: Settings) -> Check:
     first_ms: float | None = None
     pieces: list[str] = []
     async with golek.stream(
-        asked.model_name, QUESTION, subject=asked.subject or None, max_tokens=_most_tokens(asked), temperature=0
+        asked.model_name, QUESTION, subject=asked.subject or None, max_tokens=MAX_TOKENS, temperature=0
     ) as stream:
         async for delta in stream:
             first_ms = first_ms or (time.monotonic() - began) * 1000
@@ -176,7 +174,7 @@ async def _stream(golek: Golek, asked: Settings) -> Check:
     reply, joined = stream.reply, "".join(pieces)
     wrong = "" if joined == reply.text else f"pieces say {_short(joined)}, the reply {_short(reply.text)}"
     told = f"first after {first_ms:.1f} ms, {len(pieces)} pieces" if first_ms else ""
-    return _of_reply("stream", reply, began, wrong, told)
+    return _of_reply("stream", asked, reply, began, wrong, told)
 
 
 async def _embedding(golek: Golek, asked: Settings) -> Check:
@@ -196,19 +194,22 @@ async def _embedding(golek: Golek, asked: Settings) -> Check:
     return Check("embedding", passed, told, waited_ms, rate)
 
 
-def _of_reply(name: str, reply: InferenceReply, began: float, wrong: str = "", told: str = "") -> Check:
-    """A text that came; `wrong` is what is wrong with it, `told` what is said instead of its beginning."""
+def _of_reply(
+    name: str, asked: Settings, reply: InferenceReply, began: float, wrong: str = "", told: str = ""
+) -> Check:
+    """A text that came; `wrong` is what is wrong with it, `told` what is said instead of its beginning.
+
+    An empty text is wrong, unless it was cut off in the format whose thoughts are not sent: then it is only told.
+    """
     waited_ms = (time.monotonic() - began) * 1000
     if reply.tokens_out < 1:
         wrong = "the answer has no token"
     elif not reply.text and not wrong:
-        wrong = f"the answer is empty after {reply.tokens_out} tokens: does MODEL_FORMAT suit the model?"
+        empty = f"the answer is empty after {reply.tokens_out} tokens: does MODEL_FORMAT suit the model?"
+        may_think = asked.model_format == "harmony" and reply.finish_reason == "length"
+        wrong, told = ("", empty) if may_think else (empty, told)
     rate = reply.tokens_out / (reply.ms / 1000) if reply.ms else None
     return Check(name, passed=not wrong, said=wrong or told or _short(reply.text), ms=waited_ms, tokens_per_s=rate)
-
-
-def _most_tokens(asked: Settings) -> int:
-    return MAX_TOKENS_THINKING if asked.model_format == "harmony" else MAX_TOKENS
 
 
 def _short(text: str) -> str:

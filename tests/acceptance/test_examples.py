@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import minilm
 from tests.support.workers import ROOT, WorkerProcess
 
 EXAMPLES = ROOT / "examples"
@@ -67,6 +68,34 @@ def test_discover_models(fleet: dict[str, str]) -> None:
         "1 of 2 online",
     ]
     assert run(fleet, "discover-models.sh", "nothing").returncode == 1
+    done = run(fleet, "discover-models.sh")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "2 of 2 online")
+    assert [line for line in done.stdout.splitlines() if line.startswith("Checking")] == [
+        "Checking echo...",
+        "Checking golek-tiny...",
+    ]
+
+
+def test_without_a_model_the_next_step_is_said(nats_server: str) -> None:
+    """On a bus where nobody answers every example that looks around says how to start one."""
+    environment = os.environ | {"NATS_URL": nats_server}
+    for name in ("discover-models.sh", "agent-service.sh"):
+        done = run(environment, name)
+        assert done.returncode == 1
+        assert "`make start WORKER=golek-tiny` starts one" in done.stderr
+    done = run(environment, "reasoning-service.sh")
+    assert done.returncode == 1
+    assert "`make start WORKER=gpt-oss-20b` starts it" in done.stderr
+
+
+def test_an_agent_routes_to_no_model_of_vectors(nats_server: str, tmp_path: Path) -> None:
+    """Without a model named it finds those that are there, and leaves out what writes no text."""
+    settings = {"MODEL_PATH": minilm.model_file(), "DRAIN_S": 0.1}
+    with WorkerProcess(nats_server, tmp_path / "data", "all-minilm-l6-v2", **settings):
+        done = run(os.environ | {"NATS_URL": nats_server}, "agent-service.sh")
+    assert done.returncode == 1
+    assert "   all-minilm-l6-v2: writes no text" in done.stdout
+    assert "none of them can answer" in done.stderr
 
 
 def test_reasoning_service(busy: dict[str, str]) -> None:
@@ -76,7 +105,10 @@ def test_reasoning_service(busy: dict[str, str]) -> None:
     assert "   healthy: 0 waiting, 1 of 64 slots in use" in done.stdout.splitlines()
     assert "\none two three\n" in done.stdout
     assert re.search(r"3 out, stop, \d+ ms", done.stdout)
-    assert run(busy, "reasoning-service.sh", "nothing").returncode == 1
+    assert run(busy, "reasoning-service.sh", "nothing", "hi").returncode == 1
+    assert "give a PROMPT" in run(busy, "reasoning-service.sh", "echo").stderr
+    done = run(busy, "reasoning-service.sh", "golek-tiny")
+    assert re.search(r" out, stop, \d+ ms", done.stdout)
 
 
 def test_agent_service(busy: dict[str, str]) -> None:

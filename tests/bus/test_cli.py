@@ -15,7 +15,7 @@ import pytest
 
 from golek_client.connection import flush
 from golek_wire import codec, headers, subjects
-from golek_wire.errors import QueueFullError
+from golek_wire.errors import BadRequestError, QueueFullError
 from golek_wire.replies import InferenceReply
 from golek_wire.signals import DeadLetter, Health, ModelInfo
 from tests.support.scripted_worker import ScriptedWorker
@@ -356,9 +356,10 @@ async def test_chat_reads_a_pipe(nats_server: str, worker: ScriptedWorker) -> No
     assert job.request.messages[0].content == "from a pipe"
     await job.final("ok")
     assert (await running.end()).out == "ok\n"
-    done = await run(nats_server, "chat", "tiny")
-    assert done.status == 1
-    assert "nothing to say" in done.err
+    for nothing in ([], [""], ["  "]):
+        done = await run(nats_server, "chat", "tiny", *nothing)
+        assert done.status == 1
+        assert "nothing to say" in done.err
 
 
 @pytest.fixture
@@ -559,6 +560,23 @@ async def test_a_deadline_names_the_option_that_waits_longer(nats_server: str, m
     await answer_with(mute, subjects.health("tiny"))
     done = await run(nats_server, "health", "tiny", "--timeout=300ms")
     assert (done.status, done.err.splitlines()[1:]) == (1, ["hint: --timeout waits longer"])
+
+
+async def test_a_model_without_a_template_is_asked_otherwise(nats_server: str, worker: ScriptedWorker) -> None:
+    """A conversation that the model has no template for: the hint shows a request that needs none."""
+    running = await start(GOLEK, nats_server, "chat", "tiny", "hi")
+    error = BadRequestError("messages: this model has no chat template", param="messages")
+    await (await worker.next(patience=10)).fail(error)
+    (hint,) = (await running.end()).err.splitlines()[1:]
+    body = re.search(r"golek req inference\.request\.MODEL '(.*)' --timeout=30s$", hint)
+    assert body
+    assert codec.decode_request(body[1].encode()).raw
+
+
+async def test_a_model_that_could_run_here_is_named_with_its_start(nats_server: str) -> None:
+    """Where this folder has a deployment of that name, the hint is the line that starts it."""
+    hint = "hint: it is not running here: `make start WORKER=qwen3-4b` starts it"
+    assert (await run(nats_server, "chat", "qwen3-4b", "hi")).err.splitlines()[-1] == hint
 
 
 @pytest.mark.parametrize(
