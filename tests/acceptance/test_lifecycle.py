@@ -68,6 +68,20 @@ def test_a_second_start_finds_the_first(data: Path, envs: Path) -> None:
     assert any("runs already (online" in line for line in said)
 
 
+def test_a_worker_of_another_broker_is_not_the_one_asked_for(
+    data: Path, envs: Path, nats_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both brokers are named, by start and by the table; the worker that runs stays as it is."""
+    (state,) = start(envs)
+    monkeypatch.setenv("NATS_URL", nats_server)
+    with pytest.raises(lifecycle.StartError) as caught:
+        start(envs)
+    assert f"one-1 runs already, but at {state.nats_url} (online" in str(caught.value)
+    assert f"NATS_URL={nats_server} is asked for now" in str(caught.value)
+    assert listing.deployments(envs)[0].running == f"#1 online at {state.nats_url}"
+    assert runfile.alive(state)
+
+
 def test_two_starts_at_once_start_one_worker(data: Path, envs: Path) -> None:
     """Two people who start the same deployment get the same worker."""
     got: list[list[RunState]] = []

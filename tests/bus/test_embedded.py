@@ -17,6 +17,7 @@ from golek_client.connection import connect
 from golek_worker import process
 from golek_worker.bus import embedded
 from golek_worker.bus.embedded import BrokerError
+from golek_worker.machine import check
 from tests.support.ports import free_port
 
 
@@ -112,6 +113,39 @@ async def test_many_at_once_start_one_broker(url: str, data: Path) -> None:
     """The others find it."""
     ensured = await asyncio.gather(*(embedded.ensure(url, data) for _ in range(5)))
     assert sorted(one.started for one in ensured) == [False, False, False, False, True]
+
+
+async def test_a_second_broker_on_one_store_is_refused(url: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two servers on one store lose jobs: the error names the one that runs and the ways out."""
+    monkeypatch.setenv("GOLEK_DATA", str(data))
+    other = f"nats://127.0.0.1:{free_port()}"
+    answers = await asyncio.gather(*(embedded.ensure(one, data) for one in (url, other)), return_exceptions=True)
+    (refused,) = [answer for answer in answers if isinstance(answer, BrokerError)]
+    known = embedded.running(data)
+    assert known is not None
+    for said in (f"runs at {known.url} (pid {known.process.pid})", f"Use NATS_URL={known.url}", "another GOLEK_DATA"):
+        assert said in str(refused)
+    refused_at = other if known.url == url else url
+    assert not await embedded.is_up(refused_at)
+    deployment = data.parent / "worker.x.env"
+    deployment.write_text(f"MODEL_NAME=x\nENGINE=echo\nNATS_URL={refused_at}\n")
+    (wrong,) = await check.problems(deployment)
+    assert wrong == f"NATS_URL={refused_at}: {refused}"
+    assert not (await embedded.ensure(known.url.replace("127.0.0.1", "localhost"), data)).started
+
+
+async def test_a_broker_without_a_pid_file_still_has_its_store(url: str, data: Path) -> None:
+    """Nothing is started beside a server that nobody remembers."""
+    await embedded.ensure(url, data)
+    known = embedded.running(data)
+    assert known is not None
+    (data / "run" / "nats.pid").unlink()
+    try:
+        with pytest.raises(BrokerError, match=r"in a nats-server that .* does not name"):
+            await embedded.ensure(f"nats://127.0.0.1:{free_port()}", data)
+    finally:
+        process.terminate(known.process)
+        process.wait_or_kill(known.process, 5)
 
 
 async def test_stop_ends_it_and_says_what_it_stopped(url: str, data: Path) -> None:

@@ -36,6 +36,7 @@ def main() -> None:
         replica=arguments.replica,
         pid=me.pid,
         created=me.created,
+        nats_url=os.environ["NATS_URL"],
         log=arguments.log,
     )
     runfile.write(data, state)
