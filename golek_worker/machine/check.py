@@ -5,6 +5,7 @@
 
 import importlib.util
 import os
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from golek_worker.bus import embedded
 from golek_worker.gguf import GGUFError
 from golek_worker.machine import logfiles
 from golek_worker.prompt import turns
-from golek_worker.registry import artifacts
+from golek_worker.registry import artifacts, source
 from golek_worker.registry.artifacts import ArtifactError, kind_of
-from golek_worker.registry.catalog import Wanted
+from golek_worker.registry.catalog import SHA256, Wanted
 from golek_worker.registry.resolve import MissingModelError, resolve
+from golek_worker.registry.source import SourceError
 from golek_worker.settings import Settings, names
 
 
@@ -98,6 +100,7 @@ def _engine(loaded: Settings, environment: Mapping[str, str]) -> Iterator[str]:
     if isinstance(model, Wanted):
         yield from _prompt_template(loaded, None)
         return  # `about_model` tells of the file
+    yield from _origin(loaded)
     yield from _prompt_template(loaded, model)
     try:
         yield from _family(loaded, kind_of(model))
@@ -105,6 +108,17 @@ def _engine(loaded: Settings, environment: Mapping[str, str]) -> Iterator[str]:
         yield f"MODEL_PATH={model}: {error.strerror}"
     except GGUFError as error:
         yield f"MODEL_PATH={error}"
+
+
+def _origin(loaded: Settings) -> Iterator[str]:
+    """What is wrong with the source of a file that is there: noticed now, not when the file is gone one day."""
+    try:
+        if loaded.model_source:
+            source.parse(loaded.model_source)
+    except SourceError as error:
+        yield f"MODEL_SOURCE={error}"
+    if loaded.model_sha256 and re.match(SHA256, loaded.model_sha256.lower()) is None:
+        yield f"MODEL_SHA256={loaded.model_sha256}: 64 hexadecimal digits"
 
 
 def _family(loaded: Settings, model_kind: Kind) -> Iterator[str]:

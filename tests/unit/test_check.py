@@ -65,6 +65,16 @@ def test_a_subject_of_two_deployments_is_told(tmp_path: Path) -> None:
     assert told.startswith(f"inference.request.x is also a subject of {tmp_path}/worker.y.env (MODEL_NAME=y)")
 
 
+async def test_a_wrong_origin_of_a_file_that_is_there(tmp_path: Path, url: str) -> None:
+    """MODEL_SOURCE and MODEL_SHA256 are looked at before somebody needs them."""
+    model = {"MODEL_NAME": "golek-tiny", "MODEL_PATH": str(Path("data/models/golek-tiny/model.gguf").absolute())}
+    file = deployment(
+        tmp_path, **model, MODEL_SOURCE="hf:nobody", MODEL_SHA256="abc", NATS_URL=url, GOLEK_DATA=str(tmp_path)
+    )
+    wrong = await check.problems(file, {})
+    assert [line.partition(": ")[0] for line in wrong] == ["MODEL_SOURCE=hf:nobody", "MODEL_SHA256=abc"]
+
+
 async def test_a_missing_model_and_a_broker_elsewhere(tmp_path: Path) -> None:
     """Each line names the key and its value."""
     file = deployment(
