@@ -75,6 +75,15 @@ async def test_a_wrong_origin_of_a_file_that_is_there(tmp_path: Path, url: str) 
     assert [line.partition(": ")[0] for line in wrong] == ["MODEL_SOURCE=hf:nobody", "MODEL_SHA256=abc"]
 
 
+async def test_a_mistyped_deployment_is_guessed(tmp_path: Path) -> None:
+    """The name that may have been meant; none when nothing is near."""
+    (tmp_path / "worker.golek-tiny.env").touch()
+    (wrong,) = await check.problems(tmp_path / "worker.golek-tin.env", {})
+    assert "no such file; did you mean golek-tiny? `make list-workers`" in wrong
+    (wrong,) = await check.problems(tmp_path / "worker.zzz.env", {})
+    assert "no such file; `make list-workers`" in wrong
+
+
 async def test_a_missing_model_and_a_broker_elsewhere(tmp_path: Path) -> None:
     """Each line names the key and its value."""
     file = deployment(
