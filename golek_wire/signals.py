@@ -94,6 +94,8 @@ class ModelRecord(Struct, frozen=True):
     """Fingerprint of the model's file; two under one name are refused."""
     worker_id: str = ""
     """The replica that wrote the record last."""
+    subjects: list[str] = field(default_factory=list[str])
+    """Where its requests are taken; empty while that is not known."""
 
 
 class DeadLetter(Struct, frozen=True):

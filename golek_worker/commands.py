@@ -77,7 +77,8 @@ def worker_check(name: Name) -> None:
     file = settings.env_file(name)
     wrong = asyncio.run(check.problems(file))
     if file.is_file():
-        typer.echo("".join(f"note: {remark}\n" for remark in settings.remarks(file)), nl=False, err=True)
+        notes = [*settings.remarks(file), *check.shared_subjects(file)]
+        typer.echo("".join(f"note: {note}\n" for note in notes), nl=False, err=True)
     if not wrong:
         typer.echo("".join(f"{line}\n" for line in check.about_model(settings.load(file))), nl=False)
     typer.echo("\n".join(wrong) or "ok", err=bool(wrong))

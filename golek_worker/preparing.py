@@ -5,6 +5,7 @@ health, sends heartbeats and keeps its record fresh, all as `starting`; it takes
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +16,11 @@ from nats.aio.client import Client
 from golek_client.connection import publish
 from golek_wire import codec, subjects
 from golek_wire.signals import Health, ModelInfo, ModelRecord, WorkerStatus
+from golek_wire.subjects import Kind
 from golek_worker.bus.jetstream import BUS_ERRORS
 from golek_worker.bus.registry import Registry
-from golek_worker.registry.artifacts import fingerprint
+from golek_worker.gguf import GGUFError
+from golek_worker.registry.artifacts import fingerprint, kind_of
 from golek_worker.registry.catalog import Wanted, shown_size
 from golek_worker.registry.fetch import fetch
 from golek_worker.registry.report import DownloadError, Progress
@@ -60,6 +63,8 @@ class Preparing:
         self._shown_at = 0.0
         self.digest: str = "" if chosen.engine == "llamacpp" else chosen.engine
         """Fingerprint of the file, once there is one."""
+        self._kind: Kind | None = None if chosen.engine == "llamacpp" else "inference"
+        """What the model does, once there is a file to tell."""
 
     async def model_file(self) -> Path | None:
         """The model's file, downloaded when it is missing and a source is known; None for an engine without files.
@@ -81,12 +86,17 @@ class Preparing:
             except DownloadError as error:
                 way = "name another source with MODEL_SOURCE; what came so far is kept"
                 raise RuntimeError(str(missing(self._settings, str(error), way))) from None
-            self.digest = fingerprint(found)
+            self._look_at(found)
             await self._claim_patiently()
             return found
-        self.digest = fingerprint(found)
+        self._look_at(found)
         await self._registry.claim(self.record())
         return found
+
+    def _look_at(self, model: Path) -> None:
+        self.digest = fingerprint(model)
+        with contextlib.suppress(OSError, GGUFError):  # told when the file is opened
+            self._kind = kind_of(model)
 
     async def beat(self) -> None:
         """One heartbeat, and the record anew."""
@@ -127,7 +137,15 @@ class Preparing:
             last_seen=rfc3339(time.time()),
             digest=self.digest,
             worker_id=self._identity.worker_id,
+            subjects=self._subjects(),
         )
+
+    def _subjects(self) -> list[str]:
+        """Where requests will be taken; before there is a file, that is known from SUBJECT alone."""
+        chosen = self._settings
+        if self._kind is None and not chosen.subject:
+            return []
+        return list(chosen.request_subjects(self._kind or chosen.guessed_kind))
 
     async def _claim_patiently(self) -> None:
         """A broker that is away does not undo a download of an hour: wait until it is back. Raises MismatchError."""

@@ -126,6 +126,7 @@ class Status:
             context_size=ready.ctx_size if ready is not None else 0,
             digest=self._digest,
             worker_id=self._identity.worker_id,
+            subjects=list(self._settings.request_subjects(self._kind)),
         )
 
     def micro_identity(self) -> ServiceIdentity:

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import msgspec
 from nats.aio.client import Client
-from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NoKeysError
 from nats.js.kv import KeyValue
 
 from golek_wire import subjects
@@ -37,7 +37,8 @@ class Registry:
     async def claim(self, record: ModelRecord) -> None:
         """Write the first record.
 
-        Raises MismatchError when a living worker serves another name under this token, or another file under this name.
+        Raises MismatchError when a living worker serves another name under this token, another file under this name, or
+        another model at a subject of this one.
         """
         found, _ = await self._read()
         if found is not None and _is_fresh(found, time.time()):
@@ -51,6 +52,7 @@ class Registry:
                     f"two models under one name {record.name!r}: this worker's is {record.digest[:16]}…, "
                     f"deployment {found.deployment!r} serves {found.digest[:16]}…; stop it or rename one"
                 )
+        await self._refuse_shared(record)
         await self.renew(record)
 
     async def renew(self, record: ModelRecord) -> None:
@@ -62,10 +64,27 @@ class Registry:
         with contextlib.suppress(KeyWrongLastSequenceError):  # another replica was quicker; the next beat follows
             await self._bucket.update(self._token, msgspec.json.encode(record), last=revision)
 
-    async def _read(self) -> tuple[ModelRecord | None, int]:
-        """The record and its revision."""
+    async def _refuse_shared(self, record: ModelRecord) -> None:
+        """Requests on a shared subject would go to either model. Raises MismatchError when a living one has it."""
         try:
-            entry = await self._bucket.get(self._token)
+            tokens = await self._bucket.keys() if record.subjects else []
+        except NoKeysError:
+            return
+        for token in tokens:
+            with contextlib.suppress(msgspec.DecodeError):  # what a later release writes
+                found, _ = await self._read(token)
+                shared = set(record.subjects).intersection(found.subjects if found is not None else ())
+                if found is not None and shared and found.name != record.name and _is_fresh(found, time.time()):
+                    raise MismatchError(
+                        f"two models at one subject {min(shared)}: this worker's {record.name!r} and {found.name!r} of "
+                        f"deployment {found.deployment!r}; give one of them another SUBJECT, or stop "
+                        f"{found.deployment!r} (if it was killed, its record lapses within {FRESH_S} s)"
+                    )
+
+    async def _read(self, token: str = "") -> tuple[ModelRecord | None, int]:
+        """The record and its revision; this worker's own, or that of `token`."""
+        try:
+            entry = await self._bucket.get(token or self._token)
         except KeyNotFoundError as error:
             return None, revision_of_deleted(error)
         return msgspec.json.decode(entry.value or b"", type=ModelRecord), entry.revision or 0

@@ -15,7 +15,8 @@ from golek_worker.bus import embedded
 from golek_worker.gguf import GGUFError
 from golek_worker.machine import logfiles
 from golek_worker.prompt import turns
-from golek_worker.registry.artifacts import kind_of
+from golek_worker.registry import artifacts
+from golek_worker.registry.artifacts import ArtifactError, kind_of
 from golek_worker.registry.catalog import Wanted
 from golek_worker.registry.resolve import MissingModelError, resolve
 from golek_worker.settings import Settings, names
@@ -54,6 +55,34 @@ def about_model(loaded: Settings, environment: Mapping[str, str] = os.environ) -
     return [f"{loaded.model_file}: will be downloaded from {model.source}, {model.size}{doubt}"]
 
 
+def shared_subjects(file: Path, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Deployments beside `file` with another model at one of its request subjects, on one broker; a sentence each."""
+    loaded, _ = settings.read(file, environment)
+    if loaded is None:
+        return []
+    mine, found = set(loaded.request_subjects(kind(loaded))), []
+    for path in sorted(file.parent.glob("worker.*.env")):
+        other, _ = settings.read(path, environment)
+        if other is None or other.model_name == loaded.model_name or path == file:
+            continue
+        shared = mine.intersection(other.request_subjects(kind(other)))
+        if shared and embedded.same_address(other.nats_url, loaded.nats_url):
+            found.append(
+                f"{min(shared)} is also a subject of {path} (MODEL_NAME={other.model_name}); only one of the two can "
+                "run: give one another SUBJECT"
+            )
+    return found
+
+
+def kind(loaded: Settings) -> Kind:
+    """What the model does; while its file is missing or cannot be read, what SUBJECT says."""
+    try:
+        found = artifacts.find(loaded) if loaded.engine == "llamacpp" else None
+        return loaded.guessed_kind if found is None else kind_of(found)
+    except (OSError, GGUFError, ArtifactError):
+        return loaded.guessed_kind
+
+
 def _engine(loaded: Settings, environment: Mapping[str, str]) -> Iterator[str]:
     if loaded.engine != "llamacpp":
         yield from _family(loaded, "inference")
@@ -78,8 +107,8 @@ def _engine(loaded: Settings, environment: Mapping[str, str]) -> Iterator[str]:
         yield f"MODEL_PATH={error}"
 
 
-def _family(loaded: Settings, kind: Kind) -> Iterator[str]:
-    mistake = settings.wrong_family(loaded, kind)
+def _family(loaded: Settings, model_kind: Kind) -> Iterator[str]:
+    mistake = settings.wrong_family(loaded, model_kind)
     if mistake is not None:
         yield mistake
 

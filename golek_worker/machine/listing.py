@@ -6,15 +6,11 @@ from pathlib import Path
 from msgspec import Struct
 
 from golek_client.connection import shown
-from golek_wire.subjects import Kind
 from golek_worker import process, settings
 from golek_worker.bus import embedded
-from golek_worker.gguf import GGUFError
-from golek_worker.machine import logfiles, runfile
+from golek_worker.machine import check, logfiles, runfile
 from golek_worker.machine.lifecycle import ENVS
 from golek_worker.machine.runfile import RunState
-from golek_worker.registry import artifacts
-from golek_worker.registry.artifacts import ArtifactError
 from golek_worker.settings import Settings
 
 COLUMNS = ("NAME", "MODEL", "ENGINE", "RUNNING", "SUBJECT")
@@ -72,17 +68,8 @@ def _deployment(name: str, file: Path) -> Deployment:
     failed = [
         f"#{state.replica} failed: {state.problem}; log: {state.log}" for state in states if state.state == "failed"
     ]
-    subjects = " ".join(loaded.request_subjects(_kind(loaded)))
+    subjects = " ".join(loaded.request_subjects(check.kind(loaded)))
     return Deployment(name, loaded.model_name, loaded.engine, running or "-", subjects, "; ".join(failed))
-
-
-def _kind(loaded: Settings) -> Kind:
-    """What the model does; while its file is missing or cannot be read, what SUBJECT says."""
-    try:
-        found = artifacts.find(loaded) if loaded.engine == "llamacpp" else None
-        return loaded.guessed_kind if found is None else artifacts.kind_of(found)
-    except (OSError, GGUFError, ArtifactError):
-        return loaded.guessed_kind
 
 
 def _elsewhere(state: RunState, loaded: Settings) -> str:

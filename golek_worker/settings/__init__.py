@@ -177,7 +177,7 @@ def read(file: Path, environment: Mapping[str, str] = os.environ) -> tuple[Setti
     None when not even the model's name is known.
     """
     if not file.is_file():
-        return None, [f"{file.absolute()}: no such file; {_near(file)}`make list-workers` shows what there is"]
+        return None, [f"{file.absolute()}: no such file; {_nearest(file)}`make list-workers` shows what there is"]
     found = sources.find(file.parent.parent, environment, file, KNOWN)
     mistakes = list(found.mistakes)
     mistakes += [sources.unknown(key, file, KNOWN) for key in sources.read_file(file)[0] if key not in KNOWN]
@@ -189,12 +189,14 @@ def read(file: Path, environment: Mapping[str, str] = os.environ) -> tuple[Setti
     return loaded, mistakes + _contradictions(loaded)
 
 
-def _near(file: Path) -> str:
-    """What may have been meant by the name of a deployment that does not exist."""
+def _nearest(file: Path) -> str:
+    """The deployment beside `file` that may have been meant, as a question; empty when none is near."""
     import difflib
 
-    names = [found.name.removeprefix("worker.").removesuffix(".env") for found in file.parent.glob("worker.*.env")]
-    near = difflib.get_close_matches(file.name.removeprefix("worker.").removesuffix(".env"), names, n=1)
+    name, *others = (
+        path.name.removeprefix("worker.").removesuffix(".env") for path in (file, *file.parent.glob("worker.*.env"))
+    )
+    near = difflib.get_close_matches(name, [other for other in others if other != "example"], n=1)
     return f"did you mean {near[0]}? " if near else ""
 
 

@@ -331,6 +331,16 @@ async def test_a_worker_that_cannot_start_says_so_to_the_fleet(
         assert json.loads((await bucket.get("golek-tiny")).value or b"")["state"] == "failed"
 
 
+async def test_two_models_at_one_subject_are_refused(echo: WorkerProcess, nats_server: str, tmp_path: Path) -> None:
+    """Requests would go to either: the second names both. The same model may have more replicas."""
+    settings = {"MODEL_NAME": "parrot", "SUBJECT": "inference.request.echo"}
+    second = WorkerProcess(nats_server, tmp_path / "other", **settings)
+    problem = await asyncio.to_thread(second.start_failing)
+    assert problem.startswith("two models at one subject inference.request.echo: this worker's 'parrot' and 'echo'")
+    with WorkerProcess(nats_server, tmp_path / "other", replica=2):
+        pass
+
+
 async def test_a_huge_bad_grammar_is_a_400_and_harms_nobody(nats_server: str, tmp_path: Path) -> None:
     """The engine prints what it dislikes; a line of 120 kB must not end its worker."""
     with WorkerProcess(nats_server, tmp_path / "data", "golek-tiny"):

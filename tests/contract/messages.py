@@ -151,6 +151,7 @@ MESSAGES: dict[str, Any] = {
         last_seen=WHEN,
         context_size=32768,
         digest="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        subjects=["inference.request.qwen3-4b"],
     ),
     "dead-letter": signals.DeadLetter(
         job_id=JOB_ID,

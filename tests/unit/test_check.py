@@ -55,6 +55,25 @@ async def test_everything_wrong_is_told_at_once(tmp_path: Path, url: str, monkey
         assert said in text
 
 
+def test_a_subject_of_two_deployments_is_told(tmp_path: Path) -> None:
+    """A copied env file with another MODEL_NAME and the same SUBJECT; replicas of one model are none."""
+    file = deployment(tmp_path, MODEL_NAME="x", ENGINE="echo")
+    (tmp_path / "worker.same.env").write_text("MODEL_NAME=x\nENGINE=echo\n")
+    assert check.shared_subjects(file, {}) == []
+    (tmp_path / "worker.y.env").write_text("MODEL_NAME=y\nENGINE=echo\nSUBJECT=inference.request.x\n")
+    (told,) = check.shared_subjects(file, {})
+    assert told.startswith(f"inference.request.x is also a subject of {tmp_path}/worker.y.env (MODEL_NAME=y)")
+
+
+async def test_a_mistyped_deployment_is_guessed(tmp_path: Path) -> None:
+    """The name that may have been meant; none when nothing is near."""
+    (tmp_path / "worker.golek-tiny.env").touch()
+    (wrong,) = await check.problems(tmp_path / "worker.golek-tin.env", {})
+    assert "no such file; did you mean golek-tiny? `make list-workers`" in wrong
+    (wrong,) = await check.problems(tmp_path / "worker.zzz.env", {})
+    assert "no such file; `make list-workers`" in wrong
+
+
 async def test_a_missing_model_and_a_broker_elsewhere(tmp_path: Path) -> None:
     """Each line names the key and its value."""
     file = deployment(

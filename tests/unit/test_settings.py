@@ -251,9 +251,3 @@ def test_a_model_that_ships_is_found_in_the_project(tmp_path: Path, monkeypatch:
 def test_prompts_are_kept_where_only_this_machine_asks(url: str, said: Any, kept: str) -> None:
     """Elsewhere only their hash, unless the deployment says otherwise."""
     assert Settings(model_name="m", nats_url=url, golek_audit_body=said).audit_body == kept
-
-
-def test_a_mistyped_deployment_is_recognised() -> None:
-    """The nearest one is named."""
-    with pytest.raises(SettingsError, match=r"no such file; did you mean golek-tiny\? `make list-workers`"):
-        settings.load(settings.env_file("golek-tin"), {})
