@@ -225,9 +225,10 @@ def _download(waiting: list[_Launched]) -> Progress | None:
 
 
 def _failure(one: _Launched, state: RunState | None, ended: bool) -> str:
-    """Why a replica is not online: its own word, and the end of its log."""
-    problem = state.problem if state is not None else None
-    said = problem or (f"ended{one.exit_code()} before it was online" if ended else "failed")
+    """Why a replica is not online: its own word, else the end of its log."""
+    if state is not None and state.problem:
+        return f"{one.name} did not start: {state.problem} (log: {one.log})"
+    said = f"ended{one.exit_code()} before it was online" if ended else "failed"
     tail = process.last_lines(one.log, 15)
     lines = "\n".join(f"  | {line}" for line in tail.splitlines())
     return f"{one.name} did not start: {said}" + (

@@ -13,6 +13,7 @@ from golek_worker.machine.lifecycle import ENVS
 from golek_worker.machine.runfile import RunState
 from golek_worker.settings import Settings
 
+PROBLEM_LIMIT = 100
 COLUMNS = ("NAME", "MODEL", "ENGINE", "RUNNING", "SUBJECT")
 
 
@@ -42,7 +43,10 @@ def table(rows: list[Deployment]) -> str:
     cells = [COLUMNS, *((row.name, row.model, row.engine, row.running, row.subject) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
-    return "\n".join([*lines, *(f"{row.name}: {row.problem}" for row in rows if row.problem)])
+    told: dict[str, list[str]] = {}
+    for row in rows:
+        told.setdefault(row.problem, []).append(row.name)
+    return "\n".join([*lines, *(f"{', '.join(names)}: {problem}" for problem, names in told.items() if problem)])
 
 
 def log_lines(name: str, loaded: Settings, worker_id: str | None, limit: int, *, engine: bool) -> str:
@@ -58,23 +62,30 @@ def log_lines(name: str, loaded: Settings, worker_id: str | None, limit: int, *,
 
 
 def _deployment(name: str, file: Path) -> Deployment:
-    try:
-        loaded = settings.load(file)
-    except settings.SettingsError as error:
-        wrong = f"{len(error.mistakes)} mistakes" if len(error.mistakes) > 1 else error.mistakes[0]
-        return Deployment(name, problem=f"{wrong}; `golek worker check {name}` says more")
-    states = [state for state in runfile.read_all(loaded.data) if state.deployment == name]
-    running = ", ".join(f"#{state.replica} {_word(state)}{_elsewhere(state, loaded)}" for state in states)
-    failed = [
-        f"#{state.replica} failed: {state.problem}; log: {state.log}" for state in states if state.state == "failed"
-    ]
+    """What its file says, as far as it can be read, and what runs whatever it says."""
+    loaded, mistakes = settings.read(file)
+    data = loaded.data if loaded is not None else Path(settings.shared("GOLEK_DATA") or Settings(model_name="any").data)
+    states = [state for state in runfile.read_all(data) if state.deployment == name]
+    running = ", ".join(f"#{state.replica} {_word(state)}{_elsewhere(state, loaded)}" for state in states) or "-"
+    problems = [f"#{state.replica} failed: {_short(state)}" for state in states if state.state == "failed"]
+    if mistakes:
+        wrong = f"{len(mistakes)} mistakes" if len(mistakes) > 1 else mistakes[0]
+        problems.append(f"{wrong}; `golek worker check NAME` says more")
+    if loaded is None:
+        return Deployment(name, running=running, problem="; ".join(problems))
     subjects = " ".join(loaded.request_subjects(check.kind(loaded)))
-    return Deployment(name, loaded.model_name, loaded.engine, running or "-", subjects, "; ".join(failed))
+    return Deployment(name, loaded.model_name, loaded.engine, running, subjects, "; ".join(problems))
 
 
-def _elsewhere(state: RunState, loaded: Settings) -> str:
+def _short(state: RunState) -> str:
+    """Why a replica failed, in a line; all of it was said when it was started, and stands in its log."""
+    problem = state.problem or "it did not say why"
+    return f"{problem if len(problem) <= PROBLEM_LIMIT else problem[:PROBLEM_LIMIT] + ' …'} (log: {state.log})"
+
+
+def _elsewhere(state: RunState, loaded: Settings | None) -> str:
     """The broker of a replica that was started with another one than its settings name now."""
-    same = not state.nats_url or embedded.same_address(state.nats_url, loaded.nats_url)
+    same = loaded is None or not state.nats_url or embedded.same_address(state.nats_url, loaded.nats_url)
     return "" if same or not runfile.alive(state) else f" at {shown(state.nats_url)}"
 
 
