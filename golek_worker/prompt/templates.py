@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
-from jinja2 import TemplateError, nodes
+from jinja2 import TemplateError, Undefined, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import SandboxedEnvironment
@@ -140,12 +140,32 @@ def _said(error: Exception) -> str:
 
 
 def _environment() -> SandboxedEnvironment:
-    environment = SandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation])
+    environment = SandboxedEnvironment(
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=[loopcontrols, _Generation],
+        finalize=_printed,
+        undefined=_Missing,
+    )
     environment.filters["tojson"] = _to_json
     environment.filters["safe"] = str  # Jinja's marks the text as HTML, and what is added to it is then escaped
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = _strftime_now
     return environment
+
+
+class _Missing(Undefined):
+    """A variable that nobody gave: added to a text it adds nothing, as in llama.cpp."""
+
+    def __add__(self, other: Any) -> Any:
+        return other
+
+    __radd__ = __add__
+
+
+def _printed(value: Any) -> Any:
+    """What `{{ … }}` writes: of None nothing, as llama.cpp does; a prompt that says `None` is no one's wish."""
+    return "" if value is None else value
 
 
 def _to_json(

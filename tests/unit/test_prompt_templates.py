@@ -164,3 +164,16 @@ SAYS = "{% for m in messages %}{{ m.content }}{% endfor %}"
 def test_capabilities_are_what_comes_out_not_what_is_written(source: str, found: list[str]) -> None:
     """A template that only mentions tools or thoughts offers neither."""
     assert capabilities.of(ChatTemplate(source)) == found
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("[{{ none }}]", "[]"),
+        ("[{{ messages[0].content + absent }}]", "[hi]"),
+        ("[{{ absent + '!' }}]", "[!]"),
+    ],
+)
+def test_what_is_not_there_writes_nothing(source: str, text: str) -> None:
+    """As in llama.cpp: neither `None` nor an error for a variable that only one vendor's server has."""
+    assert ChatTemplate(source).render([{"role": "user", "content": "hi"}]) == text
