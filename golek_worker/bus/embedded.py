@@ -110,7 +110,7 @@ def binary() -> Path | None:
     return Path(found) if found else None
 
 
-def is_loopback(url: str) -> bool:
+def may_start_at(url: str) -> bool:
     """True when a broker at `url` may be started here."""
     return urlsplit(url).hostname in LOOPBACK
 
@@ -125,7 +125,7 @@ async def ensure(url: str, data: Path) -> Ensured:
     async with _locked(data):
         if await is_up(url):
             return Ensured(url, started=False, seconds=time.monotonic() - began)
-        if not is_loopback(url):
+        if not may_start_at(url):
             raise BrokerError(
                 f"no NATS server answers at {shown(url)}, and only one on this machine can be started from here"
             )
@@ -224,7 +224,7 @@ def _says_taken(known: BrokerProcess, url: str, data: Path) -> str:
 
 def _address(url: str) -> tuple[str | None, int]:
     parts = urlsplit(url)
-    return ("localhost" if is_loopback(url) else parts.hostname), parts.port or DEFAULT_PORT
+    return ("localhost" if may_start_at(url) else parts.hostname), parts.port or DEFAULT_PORT
 
 
 def _is_free(path: Path) -> bool:

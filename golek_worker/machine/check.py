@@ -146,7 +146,7 @@ async def _broker(loaded: Settings) -> AsyncIterator[str]:
     except embedded.BrokerError as error:
         yield f"NATS_URL={url}: {error}"
         return
-    if not embedded.is_loopback(loaded.nats_url):
+    if not embedded.may_start_at(loaded.nats_url):
         yield f"NATS_URL={url}: nobody answers there; only a broker on this machine is started by Golek"
     elif (taken := embedded.elsewhere(loaded.nats_url, loaded.data)) is not None:
         yield f"NATS_URL={url}: {taken}"
