@@ -39,13 +39,38 @@ class Chunk(Struct, frozen=True):
     """Counted from 0 in each attempt."""
 
 
-class Accepted(Struct, frozen=True):
+class Accepted(Struct, frozen=True, omit_defaults=True):
     """The request is stored and will be answered. Headers: `Golek-Status: accepted`, `Golek-Job`."""
 
     req_id: str
     job_id: str
     seq: int
     """Sequence in the model's job stream; that of the first copy when this one was a duplicate."""
+    principal: str = "anonymous"
+    """Who asked, as the fleet knows the caller: the result's key is `<principal>.<job_id>`."""
+
+
+class Receipt(Struct, frozen=True):
+    """The answer on `<kind>.submit.<model>`: the job is stored; its answer goes to `reply_to` and `GOLEK_RESULTS`."""
+
+    req_id: str
+    job_id: str
+    seq: int
+    position: int
+    """Place in the model's queue when it was stored; 1 is next."""
+    principal: str = "anonymous"
+    """As in `Accepted`."""
+
+
+class Queued(Struct, frozen=True, omit_defaults=True):
+    """A stream waits for its turn. Headers: `Golek-Status: queued`."""
+
+    req_id: str
+    status: Literal["queued"]
+    position: int
+    """Place in the model's queue, 1 is next; it never rises."""
+    eta_s: float | None = None
+    """Seconds until the first token may come; absent while that is not known."""
 
 
 class Embedding(Struct, frozen=True):

@@ -70,6 +70,15 @@ class Message(Struct, frozen=True, omit_defaults=True):
     """What the assistant thought before it said this; formats that know thinking show it while a tool call is open."""
 
 
+class Resume(Struct, frozen=True, omit_defaults=True):
+    """An answer that was cut off, to go on from."""
+
+    text: Annotated[str, Meta(min_length=1)]
+    """What the caller has of it. The model reads it after the prompt, and a grammar must allow it."""
+    tokens_out: Annotated[int, Meta(ge=0)] = 0
+    """How many tokens that was; 0 lets the engine count. They count against `max_tokens`, and in the reply."""
+
+
 class InferenceRequest(Struct, frozen=True, omit_defaults=True):
     """The payload of `inference.request.<model>`: `input` or `messages`, and how to answer."""
 
@@ -94,6 +103,8 @@ class InferenceRequest(Struct, frozen=True, omit_defaults=True):
     """1 low, 2 normal, 3 high; used by a fleet that queues by priority."""
     reply_to: str | None = None
     """The answer is published to this subject as well."""
+    resume: Resume | None = None
+    """Go on where an answer was cut off: only what follows is streamed; the reply's `text` is the whole."""
     session_id: str | None = None
     metadata: dict[str, Any] | None = None
 

@@ -113,6 +113,11 @@ class DeadLetter(Struct, frozen=True):
     """The last lines of the engine's stderr."""
     payload: str | None = None
     """The request, when the audit setting allows bodies."""
+    kind: str = "inference"
+    seed: int = 0
+    """The job was run with this seed each time."""
+    replay: str = ""
+    """The command that runs it once more."""
 
 
 def load_level(pending: int, active: int, capacity: int, stalled: bool) -> Level:

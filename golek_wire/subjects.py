@@ -16,6 +16,8 @@ Kind = Literal["inference", "embedding"]
 KINDS: Final = ("inference", "embedding", "rerank", "vision")
 """The families of subjects; two of them have no model yet."""
 ANY_LANE: Final = "any"
+PRIORITIES: Final = {3: "high", 2: "normal", 1: "low"}
+"""A request's `priority`, and how it is called in subjects; the most urgent first."""
 
 ALL_CANCELS: Final = "inference.cancel.*"
 
@@ -23,6 +25,9 @@ DLQ_STREAM: Final = "GOLEK_DLQ"
 DLQ_SUBJECTS: Final = "golek.dlq.>"
 MODELS_BUCKET: Final = "GOLEK_MODELS"
 STRIKES_BUCKET: Final = "GOLEK_STRIKES"
+RESULTS_BUCKET: Final = "GOLEK_RESULTS"
+OBJECTS_BUCKET: Final = "GOLEK_OBJECTS"
+KEYS_BUCKET: Final = "GOLEK_KEYS"
 
 MODEL_NAME_LIMIT: Final = 128
 SUBJECT_LIMIT: Final = 512
@@ -58,6 +63,11 @@ def spellings(name: str) -> tuple[str, ...]:
 def request(name: str, kind: str = "inference") -> str:
     """Where clients ask (core NATS)."""
     return f"{kind}.request.{name}"
+
+
+def submit(name: str, kind: str = "inference") -> str:
+    """Where clients leave a job without waiting for its answer (core NATS)."""
+    return f"{kind}.submit.{name}"
 
 
 def job(token: str, kind: str = "inference", priority: str = "normal", lane: str = ANY_LANE) -> str:
@@ -103,6 +113,19 @@ def load_report(token: str) -> str:
 def dead_letter(token: str) -> str:
     """Where the copy of a poison job goes."""
     return f"golek.dlq.{token}"
+
+
+def result(principal: str, job_id: str) -> str:
+    """The key in `GOLEK_RESULTS` under which a job's final message is kept."""
+    return f"{principal}.{job_id}"
+
+
+def message_id(principal: str, kind: str, model: str, idempotency_key: str) -> str:
+    """The `Nats-Msg-Id` of all requests with this idempotency key: SHA-256 in hex.
+
+    The id of their one job is made of it as of a reply inbox, by `job_id`.
+    """
+    return hashlib.sha256("\0".join((principal, kind, model, idempotency_key)).encode()).hexdigest()
 
 
 def job_id(reply_inbox: str) -> str:

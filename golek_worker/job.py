@@ -32,6 +32,16 @@ class Job(Struct, frozen=True):
     """JetStream drops a second message of the same id."""
     trace: dict[str, str]
     """traceparent and tracestate, as they came."""
+    priority: int = 2
+    """1 low, 2 normal, 3 high. Not carried: the subject says which."""
+    keep_s: int = 0
+    """For how many seconds the final message is kept in `GOLEK_RESULTS`; 0 is not at all."""
+    parts: bool = False
+    """Whether the caller joins a final message that comes in parts."""
+    body: str = ""
+    """The object in `GOLEK_OBJECTS` that holds the payload; empty when the message does."""
+    input_sha256: str = ""
+    """Of the payload, in hex; empty without an idempotency key."""
 
 
 def deadline_error(job: Job) -> DeadlineExceededError:
@@ -56,6 +66,14 @@ def to_headers(job: Job) -> dict[str, str]:
         headers[h.STREAM] = "1"
     if job.principal != ANONYMOUS:
         headers[h.PRINCIPAL] = job.principal
+    if job.keep_s:
+        headers[h.KEEP] = str(job.keep_s)
+    if job.parts:
+        headers[h.PARTS] = "1"
+    if job.body:
+        headers[h.OBJECT] = job.body
+    if job.input_sha256:
+        headers[h.INPUT] = job.input_sha256
     if job.trace:
         headers.update(job.trace)
     return headers
@@ -73,6 +91,10 @@ def from_headers(headers: Mapping[str, str]) -> Job:
         budget_ms=int(headers[h.BUDGET_MS]),
         msg_id=headers[h.MSG_ID],
         trace=trace_of(headers),
+        keep_s=int(headers.get(h.KEEP, "0")),
+        parts=h.PARTS in headers,
+        body=headers.get(h.OBJECT, ""),
+        input_sha256=headers.get(h.INPUT, ""),
     )
 
 

@@ -72,6 +72,9 @@ MESSAGES: dict[str, Any] = {
         ],
         tools=[{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}],
     ),
+    "request-resume": requests.InferenceRequest(
+        req_id="r2", input="Why is the sky blue?", stream=True, resume=requests.Resume("Because of Ray", 4)
+    ),
     "reply": replies.InferenceReply(
         req_id="r1",
         text="Because of Rayleigh scattering: café, 青, 🙂.",
@@ -85,6 +88,8 @@ MESSAGES: dict[str, Any] = {
     ),
     "chunk": replies.Chunk(req_id="r1", delta="Because ", seq=0),
     "accepted": replies.Accepted(req_id="r1", job_id=JOB_ID, seq=4711),
+    "receipt": replies.Receipt(req_id="r1", job_id=JOB_ID, seq=4711, position=3),
+    "queued": replies.Queued(req_id="r1", status="queued", position=3, eta_s=1.5),
     "error-retriable": errors.to_reply(
         errors.QueueFullError("the queue of qwen3-4b holds 2000 of 2000 jobs", retry_after_ms=1500), "r1"
     ),
@@ -163,5 +168,7 @@ MESSAGES: dict[str, Any] = {
         input_sha256="2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
         log_tail=["ggml_abort: out of memory"],
         payload='{"req_id":"r1","input":"foo"}',
+        seed=7,
+        replay=f"golek dlq retry {JOB_ID}",
     ),
 }

@@ -25,7 +25,7 @@ def structs() -> set[type[msgspec.Struct]]:
     modules = (requests, replies, errors, signals)
     found = {kind for module in modules for kind in vars(module).values() if _is_struct(kind, module.__name__)}
     # Parts of other messages.
-    return found - {requests.Params, requests.Message, signals.ModelInfo, errors.ErrorBody}
+    return found - {requests.Params, requests.Message, requests.Resume, signals.ModelInfo, errors.ErrorBody}
 
 
 def _is_struct(kind: object, module: str) -> bool:
