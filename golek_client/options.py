@@ -10,7 +10,7 @@ import msgspec
 
 from golek_wire import codec
 from golek_wire.errors import BadRequestError
-from golek_wire.requests import Message, Params
+from golek_wire.requests import Message, Params, Resume
 
 Messages = str | Sequence[Message | Mapping[str, Any]]
 """A conversation; a plain string is one user turn."""
@@ -51,6 +51,8 @@ class Options(TypedDict, total=False):
     """1 low, 2 normal, 3 high; used by a fleet that queues by priority."""
     reply_to: str | None
     """A subject where the answer is published as well."""
+    resume: Resume | None
+    """Go on where an answer was cut off, as after StreamInterruptedError; streams do so by themselves."""
     session_id: str | None
     metadata: dict[str, Any] | None
 
