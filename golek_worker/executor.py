@@ -47,8 +47,11 @@ class Work(Protocol):
         """A second subject for the answer."""
         ...
 
-    def start(self) -> Run:
-        """Begin. Raises InferenceServiceError when the request cannot run."""
+    def start(self, *, watched: bool = False) -> Run:
+        """Begin. Raises InferenceServiceError when the request cannot run.
+
+        Of a `watched` run the text is heard as it is written, where it writes any.
+        """
         ...
 
     def answer(self, end: Finished | Embedded, ms: int) -> Answer:

@@ -74,7 +74,7 @@ class TextWork:
         request = self._request
         return request.input if request.input is not None else codec.encode(request.messages).decode()
 
-    def start(self) -> Run:
+    def start(self, *, watched: bool = False) -> Run:
         ready = self._executor.host.ready
         if ready is None:
             return never_ran()
@@ -82,7 +82,7 @@ class TextWork:
         prompt = build(request, self._executor.format(ready))
         self.prompt = prompt.text
         params = with_stops(request.params, prompt.stops)
-        submit = Submit(job.job_id, prompt.text, params, job.seed, job.stream, prompt.output)
+        submit = Submit(job.job_id, prompt.text, params, job.seed, job.stream or watched, prompt.output)
         return self._executor.host.submit(submit)
 
     def answer(self, end: Finished | Embedded, ms: int) -> Answer:

@@ -65,7 +65,7 @@ class VectorWork:
         texts = self._request.input
         return texts if isinstance(texts, str) else codec.encode(texts).decode()
 
-    def start(self) -> Run:
+    def start(self, *, watched: bool = False) -> Run:  # noqa: ARG002 - vectors come all at once
         """Raises BadRequestError for more dimensions than there are, PayloadTooLargeError for what cannot fit."""
         ready = self._executor.host.ready
         if ready is None:
