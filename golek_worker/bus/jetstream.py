@@ -33,6 +33,8 @@ NO_PEERS = 10005
 REPLICAS_NEED_CLUSTER = 10074
 ELECTING = (10004, 10008, 10009)
 """Incomplete results, temporarily unavailable, not the leader: a cluster between two leaders."""
+ALREADY_ON_ITS_WAY = 10158
+"""A message with this id was proposed to the replicas, and they have not agreed yet."""
 MESSAGE_GONE = (10037, 10043, 10057)
 """No message found, sequence not found, delete failed because it is gone."""
 
@@ -67,6 +69,16 @@ async def patiently(client: BusClient, step: Callable[[], Awaitable[Found]]) -> 
             if refused or client.is_closed or time.monotonic() >= deadline:
                 raise
         await asyncio.sleep(PAUSE_S)
+
+
+def is_passing(error: dict[str, Any]) -> bool:
+    """True for a refused publish that is worth another try: between two leaders a cluster stored nothing, or may have.
+
+    The old leader refuses in Raft's own words, without a code of JetStream's.
+    """
+    code = error.get("err_code", 0)
+    raft = code == 0 and "not leader" in str(error.get("description", ""))
+    return raft or code in (*ELECTING, ALREADY_ON_ITS_WAY)
 
 
 async def store(client: Client, subject: str, payload: bytes) -> None:

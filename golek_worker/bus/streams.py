@@ -18,6 +18,7 @@ from golek_worker.bus.jetstream import (
     NS,
     REPLICAS_NEED_CLUSTER,
     STREAM_NAME_IN_USE,
+    TIMEOUT_S,
     JetStreamError,
     api,
     patiently,
@@ -26,6 +27,8 @@ from golek_worker.bus.jetstream import (
 ACK_WAIT_S = 6.0
 """A lease not renewed for this long goes to another replica."""
 DAY_S = 24 * 3600
+TRY_S = 2.0
+"""A cluster with a leader makes a stream within 0.2 s; a question without an answer was lost in an election."""
 CLUSTER_REPLICAS = 3
 """Of three copies one may be lost at any time; five survive two, and each write waits for three servers."""
 PRIORITY_GROUP = "jobs"
@@ -127,11 +130,11 @@ async def ensure_stream(client: BusClient, config: dict[str, Any]) -> None:
     wanted = config | {"num_replicas": replicas(client)}
     name = wanted["name"]
     try:
-        await patiently(client, lambda: api(client, f"STREAM.CREATE.{name}", wanted))
+        await _ask(client, f"STREAM.CREATE.{name}", wanted)
     except JetStreamError as error:
         if error.code != STREAM_NAME_IN_USE:
             raise _refusal(wanted, error) from error
-        found = await patiently(client, lambda: api(client, f"STREAM.INFO.{name}"))
+        found = await _ask(client, f"STREAM.INFO.{name}")
         _compare(f"stream {name}", wanted, found["config"])
 
 
@@ -171,14 +174,18 @@ async def ensure_consumer(client: BusClient, stream: str, config: dict[str, Any]
     name = config["name"]
     call = f"CONSUMER.CREATE.{stream}.{name}.{config['filter_subject']}"
     try:
-        await patiently(
-            client, lambda: api(client, call, {"stream_name": stream, "config": config, "action": "create"})
-        )
+        await _ask(client, call, {"stream_name": stream, "config": config, "action": "create"})
     except JetStreamError as error:
         if error.code != CONSUMER_ALREADY_EXISTS:
             raise
-        found = await patiently(client, lambda: api(client, f"CONSUMER.INFO.{stream}.{name}"))
+        found = await _ask(client, f"CONSUMER.INFO.{stream}.{name}")
         _compare(f"consumer {name}", config, found["config"])
+
+
+async def _ask(client: BusClient, call: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The answer of JetStream; in a cluster a question that met an election is soon put again."""
+    timeout = TRY_S if client.cluster else TIMEOUT_S
+    return await patiently(client, lambda: api(client, call, body, timeout=timeout))
 
 
 def _compare(what: str, wanted: dict[str, Any], found: dict[str, Any]) -> None:
