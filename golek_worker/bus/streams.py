@@ -15,14 +15,28 @@ ACK_WAIT_S = 6.0
 """A lease not renewed for this long goes to another replica."""
 DAY_S = 24 * 3600
 PRIORITY_GROUP = "jobs"
+STRATEGY = "golek_queue_strategy"
+"""In a job stream's metadata: its INFERENCE_QUEUE_STRATEGY. Absent is fifo, as in streams older than the setting."""
+FIFO = "fifo"
 
 
 class MismatchError(Exception):
     """The fleet cannot take this worker as it is configured; the message names both sides."""
 
 
-def job_stream_config(token: str, capacity: int) -> dict[str, Any]:
-    """The work queue of one model: a full one refuses at once (10077), other models are untouched."""
+def job_stream_config(token: str, capacity: int, strategy: str = FIFO) -> dict[str, Any]:
+    """The work queue of one model: a full one refuses at once (10077), other models are untouched.
+
+    With priorities the server tells of each stored job, without its payload, so that idle workers know where to pull.
+    """
+    by_priority = {
+        "metadata": {STRATEGY: strategy},
+        "republish": {
+            "src": subjects.job(token, "*", "*"),
+            "dest": subjects.stored(token, "{{wildcard(1)}}", "{{wildcard(2)}}"),
+            "headers_only": True,
+        },
+    }
     return {
         "name": subjects.job_stream(token),
         "subjects": subjects.job_stream_subjects(token),
@@ -37,6 +51,7 @@ def job_stream_config(token: str, capacity: int) -> dict[str, Any]:
         "duplicate_window": 120 * NS,
         "allow_msg_ttl": True,
         "allow_direct": True,
+        **({} if strategy == FIFO else by_priority),
     }
 
 
@@ -114,7 +129,7 @@ async def ensure_stream(client: Client, config: dict[str, Any]) -> None:
         if error.code != STREAM_NAME_IN_USE:
             raise
         found = (await api(client, f"STREAM.INFO.{name}"))["config"]
-        _compare(f"stream {name}", config, found)
+        _compare(f"stream {name}", _with_strategy(config), _with_strategy(found))
 
 
 async def ensure_consumer(client: Client, stream: str, config: dict[str, Any]) -> None:
@@ -131,6 +146,15 @@ async def ensure_consumer(client: Client, stream: str, config: dict[str, Any]) -
             raise
         found = (await api(client, f"CONSUMER.INFO.{stream}.{name}"))["config"]
         _compare(f"consumer {name}", config, found)
+
+
+def _with_strategy(config: dict[str, Any]) -> dict[str, Any]:
+    """A stream's configuration with its strategy by its name in the settings.
+
+    Of the metadata only that is ours: the server adds keys. What tells of stored jobs follows from it.
+    """
+    values = {key: value for key, value in config.items() if key not in ("metadata", "republish")}
+    return values | {"INFERENCE_QUEUE_STRATEGY": (config.get("metadata") or {}).get(STRATEGY, FIFO)}
 
 
 def _compare(what: str, wanted: dict[str, Any], found: dict[str, Any]) -> None:
