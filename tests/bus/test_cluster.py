@@ -71,7 +71,7 @@ async def test_a_fleet_comes_back_with_its_whole_cluster(three: NatsCluster, tmp
             three.kill()
             three.start()
             assert (await first).text == NUMBERED
-            assert [record.name for record in await golek.models()] == ["echo"]
+            assert "echo" in [record.name for record in await golek.models()]
             assert (await golek.ask("echo", "b", max_tokens=1)).text == "b"
 
 
