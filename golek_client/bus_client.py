@@ -47,6 +47,13 @@ class BusClient(Client):
     def __init__(self) -> None:
         super().__init__()
         self._direct: dict[int, DirectCallback] = {}
+        self.replicas = 0
+        """On how many servers the streams that are made through this connection lie; 0 is the broker's own number."""
+
+    @property
+    def cluster(self) -> str:
+        """The name of the cluster that the server belongs to; empty for a server alone."""
+        return str(self._server_info.get("cluster", ""))
 
     async def subscribe_direct(self, subject: str, callback: DirectCallback, queue: str = "") -> Subscription:
         """Subscribe with a callback that the reader itself awaits.

@@ -114,6 +114,7 @@ class Worker:
         self._client = await connect(
             chosen.nats_url, self._identity.worker_id, on_reconnect=self._reconnected, on_closed=self._closed_for_good
         )
+        self._client.replicas = chosen.nats_replicas
         stack.push_async_callback(_disconnect, self._client)
         self._registry = await Registry.open(self._client, chosen.token)
         self._preparing = Preparing(

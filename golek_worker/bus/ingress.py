@@ -30,7 +30,7 @@ from golek_wire.errors import (
     QueueFullError,
 )
 from golek_wire.replies import Accepted
-from golek_worker.bus.jetstream import MESSAGE_GONE, MESSAGES_EXCEEDED, JetStreamError, api
+from golek_worker.bus.jetstream import MESSAGE_GONE, MESSAGES_EXCEEDED, JetStreamError, api, is_passing
 from golek_worker.bus.overflow import Kept, Overflow
 from golek_worker.bus.queue import Queue
 from golek_worker.bus.replies import send_error
@@ -211,13 +211,15 @@ class Ingress:
         return self._queue.full(len(self._stored))
 
     async def _on_ack(self, message: Delivery) -> None:
-        """JetStream stored the job, refused it, or was not there (then the sweeper sends again)."""
+        """JetStream stored the job, refused it, or was not there or without a leader (then the sweeper sends again)."""
         if not message.data:
+            return
+        ack = self._decode_ack(message.data)
+        if ack.error is not None and is_passing(ack.error):
             return
         waiting = self._unacked.pop(message.subject, None)
         if waiting is None:
             return
-        ack = self._decode_ack(message.data)
         job = waiting.job
         if ack.error is not None:
             await self._on_refusal(waiting, ack.error)

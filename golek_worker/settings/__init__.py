@@ -64,7 +64,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     harmony_knowledge_cutoff: str = "2024-06"
     """With MODEL_FORMAT=harmony: up to when the model is told to know things."""
     nats_url: str = DEFAULT_URL
-    """The broker. On a loopback host it is started when nobody listens."""
+    """The broker; of a cluster several servers, with commas. On a loopback host one is started when nobody listens."""
+    nats_replicas: Literal[0, 1, 3, 5] = 0
+    """Servers that keep a copy of each stream; 0 is 3 where the broker is a cluster, else 1."""
     subject: str = ""
     """Request subject, instead of `inference.request.<MODEL_NAME>` or `embedding.request.<MODEL_NAME>`."""
     worker_concurrency: Annotated[int, Meta(ge=1, le=256)] = 4
@@ -298,9 +300,13 @@ def _strategy_mistakes(settings: Settings, enabled: bool | None) -> list[str]:
 
 
 def _wrong_url(url: str) -> list[str]:
-    from golek_client.connection import check_url, shown  # brings nats-py, which `golek --help` need not wait for
+    from golek_client.connection import (
+        check_url,
+        servers,
+        shown,
+    )  # brings nats-py, which `golek --help` need not wait for
 
-    if "://" not in url:
+    if not all("://" in one for one in servers(url)):
         return [f"NATS_URL={shown(url)}: a URL like {DEFAULT_URL}"]
     try:
         check_url(url)

@@ -243,6 +243,8 @@ def test_a_model_that_ships_is_found_in_the_project(tmp_path: Path, monkeypatch:
         ("nats://127.0.0.1:4222", "auto", "full"),
         ("nats://localhost:4222", "auto", "full"),
         ("nats://10.0.0.5:4222", "auto", "hash"),
+        ("nats://127.0.0.1:4222,nats://127.0.0.1:4223", "auto", "full"),
+        ("nats://127.0.0.1:4222,nats://10.0.0.5:4222", "auto", "hash"),
         ("tls://bus.example:4222", "auto", "hash"),
         ("tls://bus.example:4222", "full", "full"),
         ("nats://127.0.0.1:4222", "none", "none"),
