@@ -12,19 +12,23 @@ from typing import Self
 
 from golek_client.assembly import TextAssembly
 from golek_client.exchange import Exchange
-from golek_wire.replies import InferenceReply
+from golek_wire.replies import InferenceReply, Queued
 
 Opening = Callable[[], Awaitable[Exchange[InferenceReply]]]
 """Connects where needed and gives an exchange that has not begun."""
+OnQueued = Callable[[int, float | None], object]
+"""Called with the place in the queue, 1 is next, and the seconds it may take (None while that is not known)."""
 
 
 class _Outcome:
     """What the generator below leaves behind. Apart from `Stream`, so that a dropped stream is collected at once."""
 
-    __slots__ = ("job_id", "reply")
+    __slots__ = ("job_id", "queued", "reply")
 
     def __init__(self) -> None:
         self.job_id: str | None = None
+        self.queued: Queued | None = None
+        """Its place while it waits."""
         self.reply: InferenceReply | None = None
 
 
@@ -37,10 +41,10 @@ class Stream:
     cancels the job.
     """
 
-    def __init__(self, open_exchange: Opening) -> None:
+    def __init__(self, open_exchange: Opening, on_queued: OnQueued | None = None) -> None:
         self._outcome = _Outcome()
         self._closed = False
-        self._deltas = _deltas(open_exchange, self._outcome)
+        self._deltas = _deltas(open_exchange, self._outcome, on_queued)
 
     @property
     def job_id(self) -> str:
@@ -48,6 +52,19 @@ class Stream:
         if self._outcome.job_id is None:
             raise RuntimeError("the request is not sent yet: enter `async with` or ask for the first piece")
         return self._outcome.job_id
+
+    @property
+    def position(self) -> int | None:
+        """The place in the model's queue, 1 is next; it never rises. None unless the stream is known to wait.
+
+        Word of it is read while the next piece is waited for; `on_queued` is called with it.
+        """
+        return self._outcome.queued.position if self._outcome.queued is not None else None
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until the text may begin, as they were told with `position`; None while that is not known."""
+        return self._outcome.queued.eta_s if self._outcome.queued is not None else None
 
     @property
     def reply(self) -> InferenceReply:
@@ -94,17 +111,25 @@ class Stream:
         await anext(self._deltas)
 
 
-async def _deltas(open_exchange: Opening, outcome: _Outcome) -> AsyncGenerator[str, None]:
+async def _deltas(open_exchange: Opening, outcome: _Outcome, on_queued: OnQueued | None) -> AsyncGenerator[str, None]:
     """An empty string once the request is sent, then the text. Closing it cancels what still runs.
 
     A generator because the event loop closes a dropped one, which no other object can have.
     """
     assembly = TextAssembly()
+    begun = False
     async with await open_exchange() as exchange:
         outcome.job_id = exchange.job_id
         yield ""
         while outcome.reply is None:
             event = await exchange.next()
+            if isinstance(event, Queued):
+                if not begun:  # else it was sent just before the job began
+                    outcome.queued = event
+                    if on_queued is not None:
+                        on_queued(event.position, event.eta_s)
+                continue
+            begun, outcome.queued = True, None
             if isinstance(event, InferenceReply):
                 delta = assembly.finish(event.text)
                 outcome.reply = event
