@@ -145,11 +145,12 @@ def broker_start(url: Url = DEFAULT_URL, data: Data = DEFAULT_DATA) -> None:
 @broker.command("stop")
 def broker_stop(data: Data = DEFAULT_DATA) -> None:
     """Stop the broker that was started here."""
+    from golek_client.connection import shown
     from golek_worker.bus import embedded
     from golek_worker.machine import runfile
 
     stopped = embedded.stop(data)
-    typer.echo(f"broker {stopped.url} stopped" if stopped else "no broker of ours runs")
+    typer.echo(f"broker {shown(stopped.url)} stopped" if stopped else "no broker of ours runs")
     waiting = [state for state in runfile.read_all(data) if runfile.alive(state)]
     if waiting:
         names = ", ".join(f"{state.deployment}-{state.replica}" for state in waiting)

@@ -24,7 +24,8 @@ import nats.js.errors
 from msgspec import Struct
 
 from golek_client.connection import connect, shown
-from golek_wire.errors import BusUnavailableError
+from golek_client.login import Login
+from golek_wire.errors import InferenceServiceError
 from golek_worker import process
 
 START_S = 10.0
@@ -115,7 +116,7 @@ def may_start_at(url: str) -> bool:
     return urlsplit(url).hostname in LOOPBACK
 
 
-async def ensure(url: str, data: Path) -> Ensured:
+async def ensure(url: str, data: Path, login: Login | None = None) -> Ensured:
     """A broker with JetStream at `url`: the one that answers, or on a loopback host a new one.
 
     Several processes may call this at once; one starts it. Raises BrokerError: nobody there and not ours to start, a
@@ -123,19 +124,22 @@ async def ensure(url: str, data: Path) -> Ensured:
     """
     began = time.monotonic()
     async with _locked(data):
-        if await is_up(url):
+        if await is_up(url, login):
             return Ensured(url, started=False, seconds=time.monotonic() - began)
         if not may_start_at(url):
             raise BrokerError(
                 f"no NATS server answers at {shown(url)}, and only one on this machine can be started from here"
             )
+        if (login or Login.from_environment()).demands_tls(url):
+            raise BrokerError(f"no NATS server answers at {shown(url)}, and one with TLS is not started from here")
         _refuse_second(url, data)
         await _start(url, data)
     return Ensured(url, started=True, seconds=time.monotonic() - began)
 
 
-async def is_up(url: str) -> bool:
+async def is_up(url: str, login: Login | None = None) -> bool:
     """True with a broker that has JetStream, False when nobody listens; raises BrokerError for anything else."""
+    login = Login.from_environment() if login is None else login
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or DEFAULT_PORT
     greeting = await _greeting(host, port)
@@ -144,13 +148,13 @@ async def is_up(url: str) -> bool:
         greeting = await _greeting(host, port)
     if greeting is None:
         return False
-    # With tls:// the server may wait for the handshake before it says anything.
-    if not greeting.startswith(b"INFO ") and parts.scheme != "tls":
+    # Where TLS is asked for the server may wait for the handshake before it says anything.
+    if not greeting.startswith(b"INFO ") and not login.demands_tls(url):
         said = f"it says {greeting[:40]!r}" if greeting else "it says nothing"
         raise BrokerError(f"what listens at {host}:{port} is not a NATS server ({said})")
     try:
-        client = await connect(url, "golek-broker-check")
-    except BusUnavailableError as error:
+        client = await connect(url, "golek-broker-check", login=login)
+    except InferenceServiceError as error:
         raise BrokerError(f"the NATS server at {host}:{port} refuses the connection: {error}") from error
     try:
         await client.jetstream().account_info()
