@@ -16,6 +16,8 @@ from nats.errors import Error as NatsError
 
 from golek_wire import headers
 
+WITHDRAW_TIMEOUT_S = 2
+
 _NAMES = {
     value.encode(): value
     for name, value in vars(headers).items()
@@ -48,11 +50,18 @@ class BusClient(Client):
         self._direct: dict[int, DirectCallback] = {}
         self.must_encrypt = False
         """Whether a server that offers no TLS is not spoken to; nats-py (2.16) would go on in clear."""
+        self.replicas = 0
+        """On how many servers the streams that are made through this connection lie; 0 is the broker's own number."""
 
     @property
     def has_login(self) -> bool:
         """Whether this program logged in as somebody."""
         return self._auth_configured
+
+    @property
+    def cluster(self) -> str:
+        """The name of the cluster that the server belongs to; empty for a server alone."""
+        return str(self._server_info.get("cluster", ""))
 
     async def subscribe_direct(self, subject: str, callback: DirectCallback, queue: str = "") -> Subscription:
         """Subscribe with a callback that the reader itself awaits.
@@ -66,6 +75,16 @@ class BusClient(Client):
         except BaseException:
             self._direct.pop(number)
             raise
+
+    async def withdraw(self, subscription: Subscription) -> None:
+        """Unsubscribe, and return once everything the server sent before has reached the callback.
+
+        nats-py's `drain` may send its PING ahead of the UNSUB, and drops what the server sends between the two.
+        """
+        await self._send_unsubscribe(subscription._id)
+        await self.flush(WITHDRAW_TIMEOUT_S)
+        await self.flush(WITHDRAW_TIMEOUT_S)
+        self._remove_sub(subscription._id)
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._direct.pop(sid, None)

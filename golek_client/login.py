@@ -5,11 +5,11 @@
 """
 
 import os
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 from msgspec.structs import fields
@@ -21,6 +21,7 @@ FROM_DOTENV: dict[str, str] = {}
 """What `golek` found in `.env`; the environment wins over it. Other programs read no `.env`."""
 _TRUE: Final = ("1", "true", "yes", "on")
 _MARKS: Final = (b"BEGIN NATS USER JWT", b"BEGIN USER NKEY SEED")
+_ENCRYPTED: Final = re.compile(r"(^|,\s*)(tls|wss)://")
 _NOT_THIS_HOST: Final = (62, 64)
 """X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL."""
 
@@ -58,7 +59,7 @@ class Login(Struct, frozen=True, kw_only=True):
 
     def demands_tls(self, url: str) -> bool:
         """True when a server that offers no TLS must not be spoken to."""
-        return bool(self.tls_ca or self.tls_cert or self.tls_first) or urlsplit(url).scheme in ("tls", "wss")
+        return bool(self.tls_ca or self.tls_cert or self.tls_first) or _ENCRYPTED.search(url) is not None
 
     def options(self, url: str) -> dict[str, Any]:
         """The keywords of nats-py's `connect`. A user in `url` wins over the one here.

@@ -24,6 +24,7 @@ class Limits(Struct, frozen=True):
     max_payload: int
     """The server's, in bytes."""
     default_deadline_ms: int
+    default_priority: int = 2
     may_redirect: bool = True
     """Whether `reply_to` is obeyed: across accounts nobody could read it."""
 
@@ -56,6 +57,7 @@ def check(
     seed = request.seed if request.seed is not None else request.params.seed
     seed = random_seed() if seed is None else seed
     name = name or reply or new_inbox()
+    priority = request.priority or limits.default_priority
     return _job(
         request,
         headers,
@@ -65,6 +67,7 @@ def check(
         stream=request.stream,
         seed=seed,
         budget_ms=budget_ms,
+        priority=priority,
     )
 
 
@@ -89,7 +92,8 @@ def check_embedding(
     _check_reply_to(request, limits)  # 3
     budget_ms = _budget(request, headers, limits)  # 4
     name = name or reply or new_inbox()
-    return _job(request, headers, reply, principal, name, stream=False, seed=0, budget_ms=budget_ms)
+    priority = request.priority or limits.default_priority
+    return _job(request, headers, reply, principal, name, stream=False, seed=0, budget_ms=budget_ms, priority=priority)
 
 
 def _job(
@@ -102,6 +106,7 @@ def _job(
     stream: bool,
     seed: int,
     budget_ms: int,
+    priority: int,
 ) -> Job:
     return Job(
         job_id=subjects.job_id(name),
@@ -113,6 +118,7 @@ def _job(
         budget_ms=budget_ms,
         msg_id=name,
         trace=_trace(headers) if headers else {},
+        priority=priority,
     )
 
 

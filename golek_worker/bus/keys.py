@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.kv import KeyValue
 
+from golek_client.bus_client import BusClient
 from golek_wire import subjects
 from golek_worker.bus import keyfile
 from golek_worker.bus.identity import Key
@@ -39,7 +39,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 class KeyBook:
     """The keys, kept up to date by `run`."""
 
-    def __init__(self, client: Client, bucket: KeyValue, file: Path) -> None:
+    def __init__(self, client: BusClient, bucket: KeyValue, file: Path) -> None:
         self.known: dict[str, Key] = {}
         """By digest. Changed in place."""
         self._client = client
@@ -51,7 +51,7 @@ class KeyBook:
         self._changed = asyncio.Event()
 
     @classmethod
-    async def open(cls, client: Client, file: Path) -> "KeyBook":
+    async def open(cls, client: BusClient, file: Path) -> "KeyBook":
         """Create or find the bucket, import the file and read all keys. Raises KeyFileError."""
         await ensure_stream(client, bucket_config(subjects.KEYS_BUCKET))
         book = cls(client, await client.jetstream().key_value(subjects.KEYS_BUCKET), file)
