@@ -35,7 +35,7 @@ from golek_wire.signals import DeadLetter, Health, WorkerStatus
 from golek_worker import kinds, process, settings
 from golek_worker.admission import gate
 from golek_worker.attempt import Tools
-from golek_worker.bus import endpoints, streams
+from golek_worker.bus import endpoints, objects, streams
 from golek_worker.bus.consumer import Consumer
 from golek_worker.bus.ingress import Ingress
 from golek_worker.bus.jetstream import BUS_ERRORS, ServerClock, api, store
@@ -149,8 +149,11 @@ class Worker:
             self._client, subjects.job_stream(token), streams.consumer_config(token, self._kind)
         )
         await streams.ensure_stream(self._client, streams.dlq_stream_config())
+        if chosen.golek_objects:
+            await objects.ensure_bucket(self._client)
         self._build(await StrikeBook.open(self._client))
         await self._ask_queue()
+        stack.push_async_callback(self._objects.close)
         stack.push_async_callback(self._host.close)
 
     def _build(self, strikes: StrikeBook) -> None:
@@ -160,7 +163,10 @@ class Worker:
         self._clock = ServerClock()
         self._pending = 0
         self._engine_changed = asyncio.Event()
-        self._ingress = Ingress(self._client, token, kinds.taken(chosen, self._kind), self._check)
+        self._objects = objects.Objects(
+            self._client, lambda size: gate.check_size(size, self._limits(), by_reference=True)
+        )
+        self._ingress = Ingress(self._client, token, kinds.taken(chosen, self._kind), self._check, self._objects)
         self._host = EngineHost(self._engine_config(), chosen.stall_s, self._engine_changed.set, self._engine_log.write)
         self._keeper = LeaseKeeper(lambda: self._host.is_alive)
         executor = kinds.executor(self._kind, self._host, chosen, self._model, self._client.max_payload)
@@ -169,6 +175,7 @@ class Worker:
             executor=executor,
             strikes=strikes,
             room=Room(),
+            objects=self._objects,
             bury=self._bury,
             gather_s=chosen.stream_gather_ms / 1000,
             poison_strikes=chosen.poison_strikes,
@@ -286,11 +293,15 @@ class Worker:
     # -- what the parts ask of each other ----------------------------------------------------------------------
 
     def _check(self, payload: bytes, headers: dict[str, str] | None, reply: str) -> Job:
-        timeout_ms = round(self._settings.inference_request_timeout * 1000)
-        limits = gate.Limits(self._client.max_payload, timeout_ms)
+        limits = self._limits()
         if self._kind == "embedding":
             return gate.check_embedding(payload, headers, reply, limits, self._client.new_inbox)
         return gate.check(payload, headers, reply, limits, self._random_seed, self._client.new_inbox)
+
+    def _limits(self) -> gate.Limits:
+        chosen = self._settings
+        max_body = chosen.golek_max_body * 2**20 if chosen.golek_objects else 0
+        return gate.Limits(self._client.max_payload, round(chosen.inference_request_timeout * 1000), max_body)
 
     def _random_seed(self) -> int:
         return self._random.getrandbits(31)

@@ -29,7 +29,9 @@ from golek_wire.errors import (
     QueueFullError,
 )
 from golek_wire.replies import Accepted
+from golek_worker.bus.intake import Intake
 from golek_worker.bus.jetstream import MESSAGE_GONE, MESSAGES_EXCEEDED, JetStreamError, api
+from golek_worker.bus.objects import Objects
 from golek_worker.bus.replies import send_error
 from golek_worker.job import Job, deadline_error, to_headers
 
@@ -91,8 +93,10 @@ class _Stored(Struct, frozen=True):
 class Ingress:
     """Takes requests of one model on core NATS, in the fleet's queue group."""
 
-    def __init__(self, client: BusClient, token: str, taken: Taken, check: Check) -> None:
+    def __init__(self, client: BusClient, token: str, taken: Taken, check: Check, objects: Objects) -> None:
         self._client = client
+        self._objects = objects
+        self._large = Intake(objects, self._admit, self._refuse)
         self._stream = subjects.job_stream(token)
         self._consumer = subjects.consumer(token, taken.kind)
         self._job_subject = subjects.job(token, taken.kind)
@@ -122,6 +126,7 @@ class Ingress:
         for subscription in self._subscriptions:
             await subscription.drain()  # type: ignore[no-untyped-call]
         self._subscriptions.clear()
+        await self._large.close()
 
     async def _on_request(self, message: Delivery) -> None:
         """Check one request and publish it as a job."""
@@ -131,9 +136,20 @@ class Ingress:
             self.refused += 1
             log.warning("request.refused", reason="reply subject is not an inbox", reply=reply[:64])
             return
+        if message.headers is not None and h.OBJECT in message.headers:
+            await self._large.take(message)
+            return
+        await self._admit(message, "")
+
+    async def _admit(self, message: Delivery, reference: str) -> None:
+        """Publish a request as a job; with `reference` its body stays in the object store."""
         try:
-            await self._store(self._check(message.data, message.headers, reply), message)
+            job = self._check(message.data, message.headers, message.reply)
+            if reference:
+                job = msgspec.structs.replace(job, body=reference)
+            await self._store(job, message)
         except InferenceServiceError as error:
+            self._objects.forget(reference)
             await self._refuse(message, error)
         except Exception:
             log.exception("request.failed")
@@ -164,9 +180,10 @@ class Ingress:
         now = time.monotonic()
         accept = message.headers is not None and message.headers.get(h.ACCEPT) == "1"
         inbox = f"{self._ack_inbox}.{next(self._numbers)}"
-        self._unacked[inbox] = _Unacked(job, accept, message.data, headers, now, next_send=now + RESEND_AFTER_S[0])
+        payload = b"" if job.body else message.data
+        self._unacked[inbox] = _Unacked(job, accept, payload, headers, now, next_send=now + RESEND_AFTER_S[0])
         try:
-            await publish(self._client, self._job_subject, message.data, headers, inbox)
+            await publish(self._client, self._job_subject, payload, headers, inbox)
         except PayloadTooLargeError:
             del self._unacked[inbox]
             raise
@@ -181,6 +198,7 @@ class Ingress:
         ack = self._decode_ack(message.data)
         job = waiting.job
         if ack.error is not None:
+            self._objects.forget(job.body)
             await self._answer(job, _refusal(ack.error))
             return
         # The budget runs from when the job was stored, which was at the latest now.
@@ -261,6 +279,7 @@ class Ingress:
             self._forget(seq)
             return
         self._forget(seq)
+        self._objects.forget(job.body)
         await self._answer(job, error)
 
     def _forget(self, seq: int) -> None:

@@ -22,6 +22,7 @@ STREAM_NAME_IN_USE = 10058
 CONSUMER_ALREADY_EXISTS = 10148
 MESSAGES_EXCEEDED = 10077
 NO_STORAGE = 10047
+STREAM_NOT_FOUND = 10059
 MESSAGE_GONE = (10037, 10043, 10057)
 """No message found, sequence not found, delete failed because it is gone."""
 

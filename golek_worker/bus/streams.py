@@ -3,6 +3,7 @@
 The first worker makes them; a later one with other values refuses to start and prints both.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from nats.aio.client import Client
@@ -19,6 +20,10 @@ PRIORITY_GROUP = "jobs"
 
 class MismatchError(Exception):
     """The fleet cannot take this worker as it is configured; the message names both sides."""
+
+
+class NoStorageError(MismatchError):
+    """The broker cannot reserve what the stream asks for."""
 
 
 def job_stream_config(token: str, capacity: int) -> dict[str, Any]:
@@ -99,22 +104,25 @@ def revision_of_deleted(error: KeyNotFoundError) -> int:
     return error.entry.revision if error.entry is not None and error.entry.revision else 0
 
 
-async def ensure_stream(client: Client, config: dict[str, Any]) -> None:
-    """Create the stream, or find it as wanted. Raises MismatchError naming each differing value."""
+async def ensure_stream(client: Client, config: dict[str, Any], *, may_differ: Sequence[str] = ()) -> None:
+    """Create the stream, or find it as wanted but for the keys in `may_differ`.
+
+    Raises MismatchError naming each differing value, NoStorageError.
+    """
     name = config["name"]
     try:
         await api(client, f"STREAM.CREATE.{name}", config)
     except JetStreamError as error:
         if error.code == NO_STORAGE:
             room = config.get("max_bytes", 0) // 2**20
-            raise MismatchError(
+            raise NoStorageError(
                 f"the broker has no storage left for stream {name}, which reserves {room} MiB; "
                 "free disk space, or raise `max_file` of its `jetstream` settings"
             ) from error
         if error.code != STREAM_NAME_IN_USE:
             raise
         found = (await api(client, f"STREAM.INFO.{name}"))["config"]
-        _compare(f"stream {name}", config, found)
+        _compare(f"stream {name}", {key: value for key, value in config.items() if key not in may_differ}, found)
 
 
 async def ensure_consumer(client: Client, stream: str, config: dict[str, Any]) -> None:
