@@ -21,8 +21,13 @@ WINDOW: Final = 8
 """Pieces on their way at a time: a MiB, so that other calls of the connection go on beside them."""
 SILENCE_S: Final = 5.0
 """Without a word from JetStream for so long, as after a lost connection, the body is stored anew."""
+PAUSE_S: Final = 0.25
+"""Before that."""
 SWEEP_AFTER_S: Final = 60
 """What nobody deletes is swept so long after twice the deadline: a job's time begins when its body is stored."""
+
+
+_ELECTING: Final = (10004, 10008, 10009)
 
 
 class _Error(Struct, frozen=True):
@@ -37,7 +42,7 @@ class _Ack(Struct, frozen=True):
 
 
 class _SilentError(Exception):
-    """No word came in time."""
+    """No word came in time, or JetStream is without a leader: another try may do better."""
 
 
 def largest_request(line: Line) -> int:
@@ -59,6 +64,7 @@ async def store(line: Line, payload: bytes, until: float, seconds: float) -> str
             try:
                 await _upload(line, inbox, name, payload, sweep, until)
             except _SilentError:
+                await asyncio.sleep(PAUSE_S)
                 if asyncio.get_running_loop().time() < until:
                     continue
                 raise DeadlineExceededError(
@@ -92,8 +98,11 @@ async def _acknowledged(line: Line, inbox: Inbox, size: int, until: float) -> No
     if answer is None:
         raise _SilentError
     if headers.NATS_STATUS in (answer.headers or {}):
-        # Nobody stores it. Where a leader is being elected this raises BusUnavailableError instead.
-        await stored.last(line, objects.STREAM, objects.info_subject("any"))
+        # Nobody stores it: there is no bucket, or its leader is being elected.
+        try:
+            await stored.last(line, objects.STREAM, objects.info_subject("any"))
+        except BusUnavailableError as error:
+            raise _SilentError from error
         limit = largest_request(line)
         raise PayloadTooLargeError(
             f"a request of {size} bytes; the bus carries requests of at most {limit} bytes, and this fleet has no "
@@ -105,6 +114,8 @@ async def _acknowledged(line: Line, inbox: Inbox, size: int, until: float) -> No
         ack = codec.decode(answer.data, _Ack)
     except UNREADABLE as error:
         raise BusUnavailableError(f"the answer of the object store is not JetStream's: {error}") from None
+    if ack.error is not None and ack.error.err_code in _ELECTING:
+        raise _SilentError
     if ack.error is not None:
         raise BusUnavailableError(
             f"the object store does not take a body of {size} bytes now: {ack.error.description} ({ack.error.err_code})"

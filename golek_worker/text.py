@@ -90,7 +90,7 @@ class TextWork:
             return never_ran()
         job, request, prompt = self._job, self._request, self._prompt
         params = with_stops(request.params, prompt.stops)
-        submit = Submit(job.job_id, prompt.text, params, job.seed, job.stream, prompt.output)
+        submit = Submit(job.job_id, prompt.text, params, job.seed, job.stream, prompt.output, request.resume)
         return self._executor.host.submit(submit)
 
     def answer(self, end: Finished | Embedded, ms: int) -> Answer:

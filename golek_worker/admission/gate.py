@@ -24,6 +24,7 @@ class Limits(Struct, frozen=True):
     max_payload: int
     """The server's, in bytes."""
     default_deadline_ms: int
+    default_priority: int = 2
     max_body: int = 0
     """Bytes of the largest body in the object store; 0 where none is read."""
 
@@ -51,7 +52,10 @@ def check(
     budget_ms = _budget(request, headers, limits)  # 5
     seed = request.seed if request.seed is not None else request.params.seed
     seed = random_seed() if seed is None else seed
-    return _job(request, headers, reply, new_inbox, stream=request.stream, seed=seed, budget_ms=budget_ms)
+    priority = request.priority or limits.default_priority
+    return _job(
+        request, headers, reply, new_inbox, stream=request.stream, seed=seed, budget_ms=budget_ms, priority=priority
+    )
 
 
 def check_embedding(
@@ -72,7 +76,8 @@ def check_embedding(
     request = codec.decode_embedding(payload)  # 2
     _check_reply_to(request)  # 3
     budget_ms = _budget(request, headers, limits)  # 4
-    return _job(request, headers, reply, new_inbox, stream=False, seed=0, budget_ms=budget_ms)
+    priority = request.priority or limits.default_priority
+    return _job(request, headers, reply, new_inbox, stream=False, seed=0, budget_ms=budget_ms, priority=priority)
 
 
 def _job(
@@ -84,6 +89,7 @@ def _job(
     stream: bool,
     seed: int,
     budget_ms: int,
+    priority: int,
 ) -> Job:
     inbox = reply or new_inbox()
     return Job(
@@ -97,6 +103,7 @@ def _job(
         msg_id=inbox,
         trace=_trace(headers) if headers else {},
         parts=headers is not None and headers.get(h.PARTS) == "1",
+        priority=priority,
     )
 
 

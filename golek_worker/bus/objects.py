@@ -46,7 +46,6 @@ def bucket_config(max_bytes: int) -> dict[str, Any]:
         "retention": "limits",
         "discard": "new",
         "storage": "file",
-        "num_replicas": 1,
         "max_age": MAX_AGE_S * NS,
         "max_bytes": max_bytes,
         "allow_msg_ttl": True,
