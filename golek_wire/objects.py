@@ -7,7 +7,6 @@ https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-20.md
 
 import base64
 import binascii
-import hashlib
 import re
 from typing import Any, Final
 
@@ -59,10 +58,9 @@ class ObjectInfo(Struct, frozen=True, omit_defaults=True):
             return ""
 
 
-def described(name: str, payload: bytes, pieces: int) -> ObjectInfo:
-    """The description of `payload`, cut into `pieces`, as an object that has its name alone."""
-    digest = _DIGEST + base64.urlsafe_b64encode(hashlib.sha256(payload).digest()).decode()
-    return ObjectInfo(name, OBJECTS_BUCKET, name, len(payload), pieces, digest)
+def described(name: str, size: int, pieces: int, sha256: bytes) -> ObjectInfo:
+    """The description of an object whose pieces lie under its own name."""
+    return ObjectInfo(name, OBJECTS_BUCKET, name, size, pieces, _DIGEST + base64.urlsafe_b64encode(sha256).decode())
 
 
 def is_name(name: str) -> bool:
