@@ -27,7 +27,7 @@ from golek_wire.errors import (
     from_reply,
 )
 from golek_wire.parts import Joint
-from golek_wire.replies import Chunk, EmbeddingReply, InferenceReply
+from golek_wire.replies import Chunk, EmbeddingReply, InferenceReply, Queued
 from golek_wire.subjects import Kind
 
 log = logging.getLogger("golek.client")
@@ -123,8 +123,8 @@ class Exchange(Generic[R]):
             # The caller is leaving, with its own error or without one; the job ends at its deadline.
             log.debug("cancel of %s not sent: %s", self.job_id, unsent)
 
-    async def next(self) -> Piece | R:
-        """The next piece of text, or the reply that ends the exchange.
+    async def next(self) -> Piece | Queued | R:
+        """The next piece of text, word of the place in the queue, or the reply that ends the exchange.
 
         Raises what the worker answered, ModelNotFoundError or NoWorkersError when nobody listens, BadRequestError when
         the model listens on another subject, DeadlineExceededError
@@ -145,7 +145,7 @@ class Exchange(Generic[R]):
         """The reply; pieces of text that come before it are dropped."""
         while True:
             event = await self.next()
-            if not isinstance(event, Piece):
+            if not isinstance(event, Piece | Queued):
                 return event
 
     async def _send(self) -> None:
@@ -182,11 +182,11 @@ class Exchange(Generic[R]):
             job_id=self.job_id,
         )
 
-    async def _read(self, message: Received) -> Piece | R | None:
+    async def _read(self, message: Received) -> Piece | Queued | R | None:
         """What `message` means; None when it needs no word to the caller.
 
-        1. Nobody listens. 2. An error. 3. A status: the request is in good hands. 4. A part of the reply. 5. A piece of
-        text. 6. The end mark, an empty message. 7. The reply.
+        1. Nobody listens. 2. An error. 3. A status: the request is in good hands, or waits for its turn. 4. A part of
+        the reply. 5. A piece of text. 6. The end mark, an empty message. 7. The reply.
         """
         about = message.headers or {}
         if about.get(headers.NATS_STATUS) == _NO_RESPONDERS and not message.data:  # 1
@@ -197,7 +197,7 @@ class Exchange(Generic[R]):
             self._ended = True
             raise _error_in(message, about)
         if headers.STATUS in about:  # 3
-            return None
+            return _queued_in(message) if about[headers.STATUS] == "queued" else None
         if headers.PART in about:  # 4
             return self._joined(message.data, about)
         if headers.ATTEMPT in about and headers.FINAL not in about:  # 5
@@ -263,6 +263,13 @@ def _error_in(message: Received, about: dict[str, str]) -> InferenceServiceError
 def _chunk_in(message: Received) -> Chunk:
     try:
         return codec.decode(message.data, Chunk)
+    except UNREADABLE as error:
+        raise _foreign(error) from None
+
+
+def _queued_in(message: Received) -> Queued:
+    try:
+        return codec.decode(message.data, Queued)
     except UNREADABLE as error:
         raise _foreign(error) from None
 
