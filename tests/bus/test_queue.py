@@ -307,6 +307,17 @@ async def test_the_time_that_a_request_waited_for_a_place_counts(nats_server: st
             await running.rest()
 
 
+async def test_the_client_waits_for_a_place_and_is_answered_once(nats_server: str, tmp_path: Path) -> None:
+    """Its copies, sent while nothing is accepted, are one request."""
+    settings = {"QUEUE_CAPACITY": 1, "WORKER_CONCURRENCY": 1, "INFERENCE_REJECT_WHEN_FULL": "false", **PACED}
+    with WorkerProcess(nats_server, tmp_path / "data", **settings) as worker:
+        async with Golek(nats_server) as golek, golek.stream("echo", "a", max_tokens=80, ignore_eos=True) as running:
+            await anext(running)
+            replies = await asyncio.gather(*(golek.ask("echo", f"b {n}", req_id="kept") for n in range(3)))
+            assert [reply.text for reply in replies] == ["b 0", "b 1", "b 2"]
+        assert rows(worker, "SELECT count(*), max(attempt) FROM requests WHERE req_id = 'kept'") == [(3, 1)]
+
+
 # -- deadlines --------------------------------------------------------------------------------------------------------
 
 
