@@ -24,6 +24,7 @@ class Limits(Struct, frozen=True):
     max_payload: int
     """The server's, in bytes."""
     default_deadline_ms: int
+    default_priority: int = 2
 
 
 def check(
@@ -49,7 +50,10 @@ def check(
     budget_ms = _budget(request, headers, limits)  # 5
     seed = request.seed if request.seed is not None else request.params.seed
     seed = random_seed() if seed is None else seed
-    return _job(request, headers, reply, new_inbox, stream=request.stream, seed=seed, budget_ms=budget_ms)
+    priority = request.priority or limits.default_priority
+    return _job(
+        request, headers, reply, new_inbox, stream=request.stream, seed=seed, budget_ms=budget_ms, priority=priority
+    )
 
 
 def check_embedding(
@@ -73,7 +77,8 @@ def check_embedding(
     if request.resume is not None:  # 4
         raise BadRequestError("resume: texts are gone on from, vectors are not; ask for all of them", param="resume")
     budget_ms = _budget(request, headers, limits)  # 5
-    return _job(request, headers, reply, new_inbox, stream=False, seed=0, budget_ms=budget_ms)
+    priority = request.priority or limits.default_priority
+    return _job(request, headers, reply, new_inbox, stream=False, seed=0, budget_ms=budget_ms, priority=priority)
 
 
 def _job(
@@ -85,6 +90,7 @@ def _job(
     stream: bool,
     seed: int,
     budget_ms: int,
+    priority: int,
 ) -> Job:
     inbox = reply or new_inbox()
     return Job(
@@ -97,6 +103,7 @@ def _job(
         budget_ms=budget_ms,
         msg_id=inbox,
         trace=_trace(headers) if headers else {},
+        priority=priority,
     )
 
 
