@@ -48,8 +48,8 @@ def dlq_list(
 def dlq_show(job_id: JobId, model: OfModel = None, server: Server = DEFAULT_URL) -> None:
     """Show one dead letter as JSON.
 
-    It has the engine's last lines, and the request where the audit setting keeps it. The command that runs the job again
-    is said on standard error.
+    It has the engine's last lines, and the request where the audit setting keeps it. Standard error says how the job is
+    run again.
     """
     import msgspec
 
