@@ -32,7 +32,6 @@ from golek_wire.subjects import Kind
 
 log = logging.getLogger("golek.client")
 
-_REQUEST_HEADERS: Final = {headers.ACCEPT: "1"}
 _NO_RESPONDERS: Final = "503"
 
 R = TypeVar("R", bound=InferenceReply | EmbeddingReply)
@@ -85,6 +84,7 @@ class Exchange(Generic[R]):
         self._deadline_s = deadline_s
         self._deadline = deadline
         self._inbox = line.mux.open()
+        self._headers = line.request_headers(self._inbox.subject)
         self._sends = 0
         self._next_send: float | None = None
         self._unheard = 0
@@ -164,7 +164,7 @@ class Exchange(Generic[R]):
             self._unheard += 1
             return
         self._deserted = None
-        await self._line.send(self._target.subject, self._payload, self._inbox.subject, _REQUEST_HEADERS)
+        await self._line.send(self._target.subject, self._payload, self._inbox.subject, self._headers)
 
     async def _overdue(self) -> None:
         """Nothing came in time: send again, or give up at the deadline."""

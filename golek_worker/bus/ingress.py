@@ -98,7 +98,15 @@ class Ingress:
     """Takes requests of one model on core NATS, in the fleet's queue group."""
 
     def __init__(
-        self, client: BusClient, token: str, taken: Taken, check: Check, queue: Queue, *, reject_when_full: bool = True
+        self,
+        client: BusClient,
+        token: str,
+        taken: Taken,
+        check: Check,
+        may_answer: Callable[[str], bool],
+        queue: Queue,
+        *,
+        reject_when_full: bool = True,
     ) -> None:
         self._client = client
         self._stream = subjects.job_stream(token)
@@ -107,6 +115,7 @@ class Ingress:
         self._overflow = None if reject_when_full else Overflow(self._send_kept, self._answer)
         self._taken = taken
         self._check = check
+        self._may_answer = may_answer
         self._subscriptions: list[Subscription] = []
         self._unacked: dict[str, _Unacked] = {}
         self._stored: dict[int, _Stored] = {}
@@ -139,7 +148,7 @@ class Ingress:
     async def _on_request(self, message: Delivery) -> None:
         """Check one request and publish it as a job."""
         reply = message.reply
-        if reply and not subjects.is_reply_inbox(reply):
+        if reply and not self._may_answer(reply):
             # Answering there would make this worker write where the caller may not.
             self.refused += 1
             log.warning("request.refused", reason="reply subject is not an inbox", reply=reply[:64])
@@ -154,7 +163,7 @@ class Ingress:
 
     async def _on_stray(self, message: Delivery) -> None:
         """Say at once that this model does not do what was asked."""
-        if not message.reply or subjects.is_reply_inbox(message.reply):
+        if not message.reply or self._may_answer(message.reply):
             await self._refuse(message, BadRequestError(self._taken.redirect, param="model"))
 
     async def _refuse(self, message: Delivery, error: InferenceServiceError) -> None:

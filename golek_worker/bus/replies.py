@@ -20,6 +20,8 @@ PROBE_EVERY = 10
 the first such answer every chunk does."""
 
 _FINAL = {h.FINAL: "1"}
+_MAPPED = "_R_."
+"""An inbox in another account, as the server names it here: it keeps the name until an empty message comes."""
 
 
 async def send_error(
@@ -37,7 +39,7 @@ async def send_error(
     headers = error_headers(error)
     if inbox:
         await publish(client, inbox, body, headers | _FINAL if stream else headers, probe)
-        if stream:
+        if stream or inbox.startswith(_MAPPED):
             await publish(client, inbox, b"")
     if also_to:
         await publish(client, also_to, body, headers)
@@ -119,7 +121,7 @@ async def send_final(client: Client, job: Job, body: bytes, *, also_to: str | No
     """
     if job.reply:
         await publish(client, job.reply, body, _FINAL if job.stream else None, probe)
-        if job.stream:
+        if job.stream or job.reply.startswith(_MAPPED):
             await publish(client, job.reply, b"")
     if also_to:
         await publish(client, also_to, body)
