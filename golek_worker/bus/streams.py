@@ -32,14 +32,28 @@ TRY_S = 2.0
 CLUSTER_REPLICAS = 3
 """Of three copies one may be lost at any time; five survive two, and each write waits for three servers."""
 PRIORITY_GROUP = "jobs"
+STRATEGY = "golek_queue_strategy"
+"""In a job stream's metadata: its INFERENCE_QUEUE_STRATEGY. Absent is fifo, as in streams older than the setting."""
+FIFO = "fifo"
 
 
 class MismatchError(Exception):
     """The fleet cannot take this worker as it is configured; the message names both sides."""
 
 
-def job_stream_config(token: str, capacity: int) -> dict[str, Any]:
-    """The work queue of one model: a full one refuses at once (10077), other models are untouched."""
+def job_stream_config(token: str, capacity: int, strategy: str = FIFO) -> dict[str, Any]:
+    """The work queue of one model: a full one refuses at once (10077), other models are untouched.
+
+    With priorities the server tells of each stored job, without its payload, so that idle workers know where to pull.
+    """
+    by_priority = {
+        "metadata": {STRATEGY: strategy},
+        "republish": {
+            "src": subjects.job(token, "*", "*"),
+            "dest": subjects.stored(token, "{{wildcard(1)}}", "{{wildcard(2)}}"),
+            "headers_only": True,
+        },
+    }
     return {
         "name": subjects.job_stream(token),
         "subjects": subjects.job_stream_subjects(token),
@@ -53,6 +67,7 @@ def job_stream_config(token: str, capacity: int) -> dict[str, Any]:
         "duplicate_window": 120 * NS,
         "allow_msg_ttl": True,
         "allow_direct": True,
+        **({} if strategy == FIFO else by_priority),
     }
 
 
@@ -135,7 +150,7 @@ async def ensure_stream(client: BusClient, config: dict[str, Any]) -> None:
         if error.code != STREAM_NAME_IN_USE:
             raise _refusal(wanted, error) from error
         found = await _ask(client, f"STREAM.INFO.{name}")
-        _compare(f"stream {name}", wanted, found["config"])
+        _compare(f"stream {name}", _with_strategy(wanted), _with_strategy(found["config"]))
 
 
 async def open_bucket(client: BusClient, config: dict[str, Any]) -> KeyValue:
@@ -186,6 +201,15 @@ async def _ask(client: BusClient, call: str, body: dict[str, Any] | None = None)
     """The answer of JetStream; in a cluster a question that met an election is soon put again."""
     timeout = TRY_S if client.cluster else TIMEOUT_S
     return await patiently(client, lambda: api(client, call, body, timeout=timeout))
+
+
+def _with_strategy(config: dict[str, Any]) -> dict[str, Any]:
+    """A stream's configuration with its strategy by its name in the settings.
+
+    Of the metadata only that is ours: the server adds keys. What tells of stored jobs follows from it.
+    """
+    values = {key: value for key, value in config.items() if key not in ("metadata", "republish")}
+    return values | {"INFERENCE_QUEUE_STRATEGY": (config.get("metadata") or {}).get(STRATEGY, FIFO)}
 
 
 def _compare(what: str, wanted: dict[str, Any], found: dict[str, Any]) -> None:

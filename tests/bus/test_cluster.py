@@ -69,7 +69,7 @@ async def test_a_fleet_comes_back_with_its_whole_cluster(three: NatsCluster, tmp
             try:
                 await asyncio.to_thread(late.start)
                 assert (await first).text == NUMBERED
-                assert [record.name for record in await golek.models()] == ["echo", "late"]
+                assert {"echo", "late"} <= {record.name for record in await golek.models()}
                 assert (await golek.ask("echo", "b", max_tokens=1)).text == "b"
                 assert (await golek.ask("late", "c", max_tokens=1)).text == "c"
             finally:
