@@ -231,9 +231,10 @@ class Golek:
     async def models(self) -> list[ModelRecord]:
         """Every model the fleet knows, by name; `state` and `last_seen` tell whether it is served now.
 
-        Raises BusUnavailableError when JetStream does not answer.
+        Raises BusUnavailableError when JetStream does not answer; an election of its servers is waited out for 10 s, at
+        most for the deadline.
         """
-        return await discovery.records(await self._line())
+        return await discovery.records(await self._line(), min(self.deadline, stored.ELECTION_S))
 
     async def dead_letters(self, model: str | None = None) -> list[DeadLetter]:
         """The jobs that crashed their engine each time they ran, oldest first: of `model`, or of all.
@@ -243,7 +244,8 @@ class Golek:
         """
         wanted = subjects.dead_letter(subjects.model_token(model)) if model else subjects.DLQ_SUBJECTS
         newest: dict[str, DeadLetter] = {}
-        async for found in stored.walk(await self._line(), subjects.DLQ_STREAM, wanted):
+        patience_s = min(self.deadline, stored.ELECTION_S)
+        async for found in stored.walk(await self._line(), subjects.DLQ_STREAM, wanted, patience_s):
             try:
                 letter = codec.decode(found.data, DeadLetter)
             except UNREADABLE as error:
