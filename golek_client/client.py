@@ -19,6 +19,7 @@ from golek_client.embedding import EmbedOptions, Question
 from golek_client.exchange import Exchange, Target
 from golek_client.inbox import ReplyMux
 from golek_client.line import Line
+from golek_client.login import API_KEY, Login, said
 from golek_client.options import Messages, Options, build
 from golek_client.stored import UNREADABLE
 from golek_client.stream import OnQueued, Stream
@@ -52,6 +53,8 @@ class Golek:
         *,
         deadline: float = DEFAULT_DEADLINE_S,
         replay: bool = True,
+        login: Login | None = None,
+        key: str | None = None,
         transport: Transport | None = None,
     ) -> None:
         """`url` is the NATS server: the variable NATS_URL without it, else nats://127.0.0.1:4222.
@@ -60,10 +63,18 @@ class Golek:
         fleets whose texts differ from run to run (some GPUs): a stream that lost its worker then does not wait for the
         same text to be written again, it has a new job go on behind what was handed out. `transport` replaces the
         connection; see `golek_client.testing`.
+
+        `login` is as whom to connect: what the variables NATS_USER, NATS_CREDS and their kin say without it. `key` is
+        the caller's key, in a fleet that wants one: the variable GOLEK_API_KEY without it.
         """
+        key = said(API_KEY) if key is None else key
+        if key and not (key.isascii() and key.isprintable() and " " not in key):
+            raise BadRequestError("key: printable ASCII without blanks, in GOLEK_API_KEY as well", param="key")
         self.url = url or os.environ.get("NATS_URL") or DEFAULT_URL
         self.deadline = deadline
         self.replay = replay
+        self._login = login
+        self._authorization = {headers.AUTHORIZATION: f"Bearer {key}"} if key else {}
         self._transport = transport
         self._connecting = asyncio.Lock()
         self._open: Line | None = None
@@ -340,8 +351,11 @@ class Golek:
 
     async def _new_line(self) -> Line:
         if self._transport is not None:
-            return await Line(self._transport, ReplyMux()).start()
-        return await Line.open(self.url, NAME)
+            line = await Line(self._transport, ReplyMux()).start()
+        else:
+            line = await Line.open(self.url, NAME, self._login)
+        line.authorization = self._authorization
+        return line
 
 
 def _check_seconds(name: str, seconds: float) -> None:

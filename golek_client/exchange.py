@@ -32,7 +32,6 @@ from golek_wire.subjects import Kind
 
 log = logging.getLogger("golek.client")
 
-_REQUEST_HEADERS: Final = {headers.ACCEPT: "1", headers.PARTS: "1"}
 _NO_RESPONDERS: Final = "503"
 
 R = TypeVar("R", bound=InferenceReply | EmbeddingReply)
@@ -82,10 +81,10 @@ class Exchange(Generic[R]):
         self._model = target.model
         self._reply_type = reply
         self._payload = payload
-        self._headers = _REQUEST_HEADERS
         self._deadline_s = deadline_s
         self._deadline = deadline
         self._inbox = line.mux.open()
+        self._headers = line.request_headers(self._inbox.subject)
         self._sends = 0
         self._next_send: float | None = None
         self._unheard = 0
@@ -104,7 +103,7 @@ class Exchange(Generic[R]):
         try:
             if len(self._payload) > large.largest_request(self._line):
                 name = await large.store(self._line, self._payload, self._deadline, self._deadline_s)
-                self._payload, self._headers = b"", {**_REQUEST_HEADERS, headers.OBJECT: name}
+                self._payload, self._headers = b"", self._headers | {headers.OBJECT: name}
             await self._send()
         except BaseException:
             self._line.mux.forget(self._inbox.subject)

@@ -34,10 +34,11 @@ from golek_wire.signals import DeadLetter, Health, WorkerStatus
 from golek_worker import kinds, process, settings
 from golek_worker.admission import gate
 from golek_worker.attempt import Tools
-from golek_worker.bus import endpoints, objects, queue, streams
+from golek_worker.bus import endpoints, identity, objects, queue, streams
 from golek_worker.bus.consumer import Consumer
 from golek_worker.bus.ingress import Ingress
 from golek_worker.bus.jetstream import BUS_ERRORS, ServerClock, patiently, store
+from golek_worker.bus.keys import KeyBook
 from golek_worker.bus.lease import Lease, LeaseKeeper
 from golek_worker.bus.priorities import PriorityConsumer, sources
 from golek_worker.bus.registry import Registry
@@ -112,8 +113,9 @@ class Worker:
         stack.callback(self._engine_log.close)
         self._engine_log.write(f"worker_id={self._identity.worker_id} engine={chosen.engine}")
         self._client = await connect(
-            chosen.nats_url, self._identity.worker_id, on_reconnect=self._reconnected, on_closed=self._closed_for_good
-        )
+            chosen.nats_url, self._identity.worker_id, login=chosen.login,
+            on_reconnect=self._reconnected, on_closed=self._closed_for_good,
+        )  # fmt: skip
         self._client.replicas = chosen.nats_replicas
         stack.push_async_callback(_disconnect, self._client)
         self._registry = await Registry.open(self._client, chosen.token)
@@ -121,7 +123,19 @@ class Worker:
             chosen, self._identity, self._client, self._registry, self._heart,
             event=self._event, show=lambda progress: self._write_state("starting", progress),
         )  # fmt: skip
-        await endpoints.serve_health(self._client, chosen.model_name, self._health)
+        await self._know_callers()
+        await endpoints.serve_health(self._client, chosen.model_name, self._health, self._callers.may_answer)
+
+    async def _know_callers(self) -> None:
+        """Who may ask; with GOLEK_NATS_IDENTITY=keys that is known before the first question."""
+        chosen = self._settings
+        self._keys: KeyBook | None = None
+        self._callers: identity.Callers = identity.Open()
+        if chosen.golek_nats_identity == "keys":
+            self._keys = await KeyBook.open(self._client, chosen.key_file)
+            self._callers = identity.Keys(chosen.model_name, self._keys.known)
+        elif chosen.golek_nats_identity == "accounts":
+            self._callers = identity.Accounts()
 
     async def _has_model(self) -> bool:
         """Find or download the model's file; False when told to stop meanwhile."""
@@ -172,7 +186,8 @@ class Worker:
             self._client, lambda size: gate.check_size(size, self._limits(), by_reference=True)
         )
         self._ingress = Ingress(
-            self._client, token, kinds.taken(chosen, self._kind), self._check, self._queue, self._objects,
+            self._client, token, kinds.taken(chosen, self._kind), self._check, self._callers, self._queue,
+            self._objects,
             reject_when_full=chosen.inference_reject_when_full,
         )  # fmt: skip
         self._host = EngineHost(self._engine_config(), chosen.stall_s, self._engine_changed.set, self._engine_log.write)
@@ -228,10 +243,11 @@ class Worker:
         """Start taking requests, load the engine, and go on until told to stop; then drain."""
         assert self._status is not None
         await self._serving.start()
-        await endpoints.serve_cancels(self._client, self._cancel)
+        await endpoints.serve_cancels(self._client, self._cancel, self._callers.cancelled)
         await endpoints.serve_micro(
-            self._client, self._status.micro_identity(), self._status.micro_metadata, self._status.micro_counts
-        )
+            self._client, self._status.micro_identity(), self._status.micro_metadata, self._status.micro_counts,
+            self._callers.may_answer,
+        )  # fmt: skip
         await self._ingress.start()
         self._event("services.init", "requests are taken; they wait for the model")
         self._event("model.loading", str(self._model or self._settings.engine))
@@ -246,6 +262,8 @@ class Worker:
             report_load(lambda: _best_effort(self._report_load()), self._is_busy),
             self._watch_connection(),
         ]
+        if self._keys is not None:
+            sides.append(self._keys.run())
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(side) for side in sides]
         stop = asyncio.create_task(self._stop.wait())
         self._event("health.started", f"heartbeats on {subjects.heartbeat(self._settings.token)}")
@@ -301,16 +319,25 @@ class Worker:
     # -- what the parts ask of each other ----------------------------------------------------------------------
 
     def _check(self, payload: bytes, headers: dict[str, str] | None, reply: str) -> Job:
-        limits = self._limits()
+        callers = self._callers
+        principal = callers.principal(headers)
+        name = callers.request_name(principal, headers)
+        limits, new_inbox = self._limits(), self._client.new_inbox
         if self._kind == "embedding":
-            return gate.check_embedding(payload, headers, reply, limits, self._client.new_inbox)
-        return gate.check(payload, headers, reply, limits, self._random_seed, self._client.new_inbox)
+            return gate.check_embedding(payload, headers, reply, limits, new_inbox, principal, name)
+        return gate.check(payload, headers, reply, limits, self._random_seed, new_inbox, principal, name)
 
     def _limits(self) -> gate.Limits:
         chosen = self._settings
         max_body = chosen.golek_max_body * 2**20 if chosen.golek_objects else 0
         timeout_ms = round(chosen.inference_request_timeout * 1000)
-        return gate.Limits(self._client.max_payload, timeout_ms, chosen.inference_default_priority, max_body)
+        return gate.Limits(
+            self._client.max_payload,
+            timeout_ms,
+            chosen.inference_default_priority,
+            self._callers.may_redirect,
+            max_body,
+        )
 
     def _random_seed(self) -> int:
         return self._random.getrandbits(31)
@@ -428,7 +455,7 @@ def write_state(
             problem=problem,
             progress=progress,
             model_name=chosen.model_name,
-            nats_url=chosen.nats_url,
+            nats_url=shown(chosen.nats_url),
             log=identity.log,
             engine_log=identity.engine_log,
         ),

@@ -30,6 +30,7 @@ from golek_wire.errors import (
     QueueFullError,
 )
 from golek_wire.replies import Accepted
+from golek_worker.bus.identity import Callers
 from golek_worker.bus.intake import Intake
 from golek_worker.bus.jetstream import MESSAGE_GONE, MESSAGES_EXCEEDED, JetStreamError, api, is_passing
 from golek_worker.bus.objects import Objects
@@ -105,6 +106,7 @@ class Ingress:
         token: str,
         taken: Taken,
         check: Check,
+        callers: Callers,
         queue: Queue,
         objects: Objects,
         *,
@@ -112,13 +114,14 @@ class Ingress:
     ) -> None:
         self._client = client
         self._objects = objects
-        self._large = Intake(objects, self._admit, self._refuse)
+        self._large = Intake(objects, callers.principal, self._admit, self._refuse)
         self._stream = subjects.job_stream(token)
         self._queue = queue
         self._waiting = WaitingStreams(client, queue)
         self._overflow = None if reject_when_full else Overflow(self._send_kept, self._answer)
         self._taken = taken
         self._check = check
+        self._may_answer = callers.may_answer
         self._subscriptions: list[Subscription] = []
         self._unacked: dict[str, _Unacked] = {}
         self._stored: dict[int, _Stored] = {}
@@ -152,7 +155,7 @@ class Ingress:
     async def _on_request(self, message: Delivery) -> None:
         """Check one request and publish it as a job."""
         reply = message.reply
-        if reply and not subjects.is_reply_inbox(reply):
+        if reply and not self._may_answer(reply):
             # Answering there would make this worker write where the caller may not.
             self.refused += 1
             log.warning("request.refused", reason="reply subject is not an inbox", reply=reply[:64])
@@ -178,7 +181,7 @@ class Ingress:
 
     async def _on_stray(self, message: Delivery) -> None:
         """Say at once that this model does not do what was asked."""
-        if not message.reply or subjects.is_reply_inbox(message.reply):
+        if not message.reply or self._may_answer(message.reply):
             await self._refuse(message, BadRequestError(self._taken.redirect, param="model"))
 
     async def _refuse(self, message: Delivery, error: InferenceServiceError) -> None:

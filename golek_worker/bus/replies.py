@@ -25,6 +25,8 @@ PART_HEADERS = 256
 """More than the headers of a part take."""
 
 _FINAL = {h.FINAL: "1"}
+_MAPPED = "_R_."
+"""An inbox in another account, as the server names it here: it keeps the name until an empty message comes."""
 
 
 async def send_error(
@@ -42,7 +44,7 @@ async def send_error(
     headers = error_headers(error)
     if inbox:
         await publish(client, inbox, body, headers | _FINAL if stream else headers, probe)
-        if stream:
+        if stream or inbox.startswith(_MAPPED):
             await publish(client, inbox, b"")
     if also_to:
         await publish(client, also_to, body, headers)
@@ -140,7 +142,7 @@ async def send_final(
             await publish(client, job.reply, body, headers, probe)
         else:
             await _send_parts(client, job, body, attempt, probe)
-        if job.stream:
+        if job.stream or job.reply.startswith(_MAPPED):
             await publish(client, job.reply, b"")
     if also_to and len(body) <= client.max_payload:
         await publish(client, also_to, body)
