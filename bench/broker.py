@@ -235,8 +235,8 @@ def main() -> None:
         with watching() as watch:
             answers, accepted = asyncio.run(kill_leaders(cluster, watch))
         told("r3", watch, LEADERS)
-        figure(BENCH, "r3_gap_in_answers_max", max(answers), None, "s", LEADERS)
-        figure(BENCH, "r3_gap_in_accepted_max", max(accepted), None, "s", LEADERS)
+        figure(BENCH, "r3_gap_in_answers_max", max(answers, default=0.0), None, "s", LEADERS)
+        figure(BENCH, "r3_gap_in_accepted_max", max(accepted, default=0.0), None, "s", LEADERS)
 
 
 if __name__ == "__main__":
