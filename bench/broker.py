@@ -61,7 +61,7 @@ class Watch:
         self.finals: Counter[str] = Counter()
         self.answers: list[float] = []
         self.outcomes: Counter[str] = Counter()
-        self.lost: list[str] = []
+        self.failures: list[str] = []
 
     def saw(self, subject: str, about: dict[str, str], data: bytes) -> None:
         """A message at an inbox; those of an exchange are counted, and chunks and end marks are not."""
@@ -105,11 +105,12 @@ async def call(golek: Golek, number: int, watch: Watch) -> None:
     except DeadlineExceededError as error:
         job = str(error.details.get("job_id"))
         watch.outcomes["lost" if job in watch.accepted else "never accepted"] += 1
-        watch.lost.append(f"{prompt} {job} finals seen: {watch.finals[job]}")
+        watch.failures.append(f"{prompt} {job}: no final message, {watch.finals[job]} seen at its inbox")
     except TimeoutError:
         watch.outcomes["hung"] += 1
     except InferenceServiceError as error:
         watch.outcomes[error.code] += 1
+        watch.failures.append(f"{prompt}: {error!r}")
     else:
         if not text.startswith(f"{prompt} #") or not text.endswith(f"#{TOKENS - 1}"):
             raise RuntimeError(f"the answer to {prompt} is {text!r}")
@@ -199,7 +200,7 @@ async def kill_leaders(cluster: NatsCluster, watch: Watch) -> tuple[list[float],
 
 def told(name: str, watch: Watch, kills: int) -> None:
     """The figures that both parts have."""
-    for line in watch.lost:
+    for line in watch.failures:
         note(f"  {line}")
     note(f"  {dict(watch.outcomes)}")
     figure(BENCH, f"{name}_accepted", len(watch.accepted), None, "requests", kills)
@@ -234,8 +235,8 @@ def main() -> None:
         with watching() as watch:
             answers, accepted = asyncio.run(kill_leaders(cluster, watch))
         told("r3", watch, LEADERS)
-        figure(BENCH, "r3_gap_in_answers_max", max(answers), None, "s", LEADERS)
-        figure(BENCH, "r3_gap_in_accepted_max", max(accepted), None, "s", LEADERS)
+        figure(BENCH, "r3_gap_in_answers_max", max(answers, default=0.0), None, "s", LEADERS)
+        figure(BENCH, "r3_gap_in_accepted_max", max(accepted, default=0.0), None, "s", LEADERS)
 
 
 if __name__ == "__main__":
