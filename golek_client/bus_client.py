@@ -12,8 +12,11 @@ from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
 
 from golek_wire import headers
+
+WITHDRAW_TIMEOUT_S = 2
 
 _NAMES = {
     value.encode(): value
@@ -45,6 +48,20 @@ class BusClient(Client):
     def __init__(self) -> None:
         super().__init__()
         self._direct: dict[int, DirectCallback] = {}
+        self.must_encrypt = False
+        """Whether a server that offers no TLS is not spoken to; nats-py (2.16) would go on in clear."""
+        self.replicas = 0
+        """On how many servers the streams that are made through this connection lie; 0 is the broker's own number."""
+
+    @property
+    def has_login(self) -> bool:
+        """Whether this program logged in as somebody."""
+        return self._auth_configured
+
+    @property
+    def cluster(self) -> str:
+        """The name of the cluster that the server belongs to; empty for a server alone."""
+        return str(self._server_info.get("cluster", ""))
 
     async def subscribe_direct(self, subject: str, callback: DirectCallback, queue: str = "") -> Subscription:
         """Subscribe with a callback that the reader itself awaits.
@@ -58,6 +75,16 @@ class BusClient(Client):
         except BaseException:
             self._direct.pop(number)
             raise
+
+    async def withdraw(self, subscription: Subscription) -> None:
+        """Unsubscribe, and return once everything the server sent before has reached the callback.
+
+        nats-py's `drain` may send its PING ahead of the UNSUB, and drops what the server sends between the two.
+        """
+        await self._send_unsubscribe(subscription._id)
+        await self.flush(WITHDRAW_TIMEOUT_S)
+        await self.flush(WITHDRAW_TIMEOUT_S)
+        self._remove_sub(subscription._id)
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._direct.pop(sid, None)
@@ -78,6 +105,14 @@ class BusClient(Client):
             self._pending, self._pending_data_size = [], 0
             self._status = Client.DISCONNECTED
             await super()._close(status, do_cbs)
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        """As nats-py does; but where encryption is a must, TLS that is only offered is taken, and none is an error."""
+        if initial_connection and self.must_encrypt and not self.options["tls_handshake_first"]:
+            info["tls_required"] = info.get("tls_required") or info.get("tls_available")
+            if not info["tls_required"]:
+                raise NatsError("the server offers no TLS, and it is asked for")
+        await super()._process_info(info, initial_connection)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         callback = self._direct.get(sid)

@@ -13,15 +13,16 @@ from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
-from golek_client import discovery, stored
+from golek_client import discovery, letters, stored
 from golek_client.connection import shown
 from golek_client.embedding import EmbedOptions, Question
 from golek_client.exchange import Exchange, Target
 from golek_client.inbox import ReplyMux
 from golek_client.line import Line
+from golek_client.login import API_KEY, Login, said
 from golek_client.options import Messages, Options, build
 from golek_client.stored import UNREADABLE
-from golek_client.stream import Stream
+from golek_client.stream import OnQueued, Stream
 from golek_client.transport import DEFAULT_URL, Transport
 from golek_wire import codec, headers, subjects
 from golek_wire.errors import BadRequestError, BusUnavailableError, DeadlineExceededError, InternalError, NoWorkersError
@@ -47,15 +48,33 @@ class Golek:
     """
 
     def __init__(
-        self, url: str | None = None, *, deadline: float = DEFAULT_DEADLINE_S, transport: Transport | None = None
+        self,
+        url: str | None = None,
+        *,
+        deadline: float = DEFAULT_DEADLINE_S,
+        replay: bool = True,
+        login: Login | None = None,
+        key: str | None = None,
+        transport: Transport | None = None,
     ) -> None:
         """`url` is the NATS server: the variable NATS_URL without it, else nats://127.0.0.1:4222.
 
-        `deadline` is how many seconds a call waits for its answer, where it does not say itself. `transport` replaces
-        the connection; see `golek_client.testing`.
+        `deadline` is how many seconds a call waits for its answer, where it does not say itself. `replay=False` is for
+        fleets whose texts differ from run to run (some GPUs): a stream that lost its worker then does not wait for the
+        same text to be written again, it has a new job go on behind what was handed out. `transport` replaces the
+        connection; see `golek_client.testing`.
+
+        `login` is as whom to connect: what the variables NATS_USER, NATS_CREDS and their kin say without it. `key` is
+        the caller's key, in a fleet that wants one: the variable GOLEK_API_KEY without it.
         """
+        key = said(API_KEY) if key is None else key
+        if key and not (key.isascii() and key.isprintable() and " " not in key):
+            raise BadRequestError("key: printable ASCII without blanks, in GOLEK_API_KEY as well", param="key")
         self.url = url or os.environ.get("NATS_URL") or DEFAULT_URL
         self.deadline = deadline
+        self.replay = replay
+        self._login = login
+        self._authorization = {headers.AUTHORIZATION: f"Bearer {key}"} if key else {}
         self._transport = transport
         self._connecting = asyncio.Lock()
         self._open: Line | None = None
@@ -79,10 +98,12 @@ class Golek:
 
             reply = await golek.ask("qwen3-4b", "Name a colour.", temperature=0, max_tokens=5, deadline=10)
 
-        Raises BadRequestError before sending for a wrong value, PayloadTooLargeError before sending, ModelNotFoundError
-        at once for a name nobody ever served, NoWorkersError when its workers are gone, DeadlineExceededError when time
-        is up (connecting counts), BusUnavailableError without a connection, and whatever the worker answers. A caller
-        that stops waiting (its task is cancelled) cancels the job.
+        A prompt of any size may be given, up to what the fleet takes (64 MiB, unless its workers say otherwise).
+
+        Raises BadRequestError before sending for a wrong value, PayloadTooLargeError for a larger one,
+        ModelNotFoundError at once for a name nobody ever served, NoWorkersError when its workers are gone,
+        DeadlineExceededError when time is up (connecting counts), BusUnavailableError without a connection, and
+        whatever the worker answers. A caller that stops waiting (its task is cancelled) cancels the job.
         """
         target = Target.of(model, "inference", subject)
         payload, seconds = self._request(deadline, options, prompt=input)
@@ -95,16 +116,20 @@ class Golek:
         *,
         deadline: float | None = None,
         subject: str | None = None,
+        on_queued: OnQueued | None = None,
         **options: Unpack[Options],
     ) -> Stream:
         """The answer while it is written. Keywords and errors are those of `ask`.
 
         async for delta in golek.stream("qwen3-4b", "Tell me a story"):
             print(delta, end="", flush=True)
+
+        `on_queued(position, eta_s)` is called while the stream waits behind others, at most once a second: with its
+        place, 1 is next, and with the seconds it may take, None while that is not known.
         """
         target = Target.of(model, "inference", subject)
         payload, seconds = self._request(deadline, options, prompt=input, stream=True)
-        return Stream(lambda: self._exchange(target, payload, seconds))
+        return self._stream(target, payload, seconds, on_queued)
 
     @overload
     def chat(
@@ -126,6 +151,7 @@ class Golek:
         stream: Literal[True],
         deadline: float | None = None,
         subject: str | None = None,
+        on_queued: OnQueued | None = None,
         **options: Unpack[Options],
     ) -> Stream: ...
     def chat(
@@ -136,6 +162,7 @@ class Golek:
         stream: bool = False,
         deadline: float | None = None,
         subject: str | None = None,
+        on_queued: OnQueued | None = None,
         **options: Unpack[Options],
     ) -> Coroutine[Any, Any, InferenceReply] | Stream:
         """The next turn of a conversation: of `Message`s, or of mappings as in OpenAI's chat API.
@@ -145,12 +172,13 @@ class Golek:
                 {"role": "user", "content": "What is the capital of Peru?"},
             ])
 
-        With `stream=True` the result is a `Stream` and is not awaited. Other keywords and errors are those of `ask`.
+        With `stream=True` the result is a `Stream` and is not awaited, and `on_queued` is that of `stream`. Other
+        keywords and errors are those of `ask`.
         """
         target = Target.of(model, "inference", subject)
         payload, seconds = self._request(deadline, options, messages=messages, stream=stream)
         if stream:
-            return Stream(lambda: self._exchange(target, payload, seconds))
+            return self._stream(target, payload, seconds, on_queued)
         return self._reply(target, payload, seconds)
 
     async def embed(
@@ -216,9 +244,10 @@ class Golek:
     async def models(self) -> list[ModelRecord]:
         """Every model the fleet knows, by name; `state` and `last_seen` tell whether it is served now.
 
-        Raises BusUnavailableError when JetStream does not answer.
+        Raises BusUnavailableError when JetStream does not answer; an election of its servers is waited out for 10 s, at
+        most for the deadline.
         """
-        return await discovery.records(await self._line())
+        return await discovery.records(await self._line(), min(self.deadline, stored.ELECTION_S))
 
     async def dead_letters(self, model: str | None = None) -> list[DeadLetter]:
         """The jobs that crashed their engine each time they ran, oldest first: of `model`, or of all.
@@ -226,17 +255,29 @@ class Golek:
         A job that was buried twice comes once, as it was last; what cannot be read is left out with a warning in the
         log. Raises BusUnavailableError when JetStream does not answer.
         """
-        wanted = subjects.dead_letter(subjects.model_token(model)) if model else subjects.DLQ_SUBJECTS
-        newest: dict[str, DeadLetter] = {}
-        async for found in stored.walk(await self._line(), subjects.DLQ_STREAM, wanted):
-            try:
-                letter = codec.decode(found.data, DeadLetter)
-            except UNREADABLE as error:
-                log.warning("message %d of %s is no dead letter: %s", found.seq, subjects.DLQ_STREAM, error)
-                continue
-            newest.pop(letter.job_id, None)
-            newest[letter.job_id] = letter
-        return list(newest.values())
+        return await letters.read(await self._line(), model)
+
+    async def retry(
+        self, job_id: str, *, deadline: float | None = None, keep: bool = False
+    ) -> InferenceReply | EmbeddingReply:
+        """Ask a dead letter's request once more, with the same seed, as a fresh job; its answer.
+
+        The letter is dropped once the job is answered, unless `keep`. Raises BadRequestError when there is no such
+        letter or it has no request, and as `ask` does; then the letter stays.
+        """
+        seconds = self._seconds(deadline)
+        until = asyncio.get_running_loop().time() + seconds
+        line = await self._line_by(until, seconds)
+        asked = letters.question(await letters.find(line, job_id), seconds)
+        async with Exchange(line, asked.target, asked.reply, asked.payload, until, seconds) as exchange:
+            reply = await exchange.reply()
+        if not keep:
+            await letters.forget(line, job_id)
+        return reply
+
+    async def drop(self, job_id: str) -> int:
+        """Delete the dead letter of one job; how many copies there were. Raises BusUnavailableError."""
+        return await letters.drop(await self._line(), job_id)
 
     async def close(self) -> None:
         """Cancel what still runs, then hang up. Those who wait get BusUnavailableError; a later call connects again."""
@@ -281,12 +322,19 @@ class Golek:
         return seconds
 
     async def _reply(self, target: Target, payload: bytes, deadline: float) -> InferenceReply:
-        async with await self._exchange(target, payload, deadline) as exchange:
+        until = asyncio.get_running_loop().time() + deadline
+        async with await self._exchange(target, payload, until, deadline) as exchange:
             return await exchange.reply()
 
-    async def _exchange(self, target: Target, payload: bytes, deadline: float) -> Exchange[InferenceReply]:
-        until = asyncio.get_running_loop().time() + deadline
-        return Exchange(await self._line_by(until, deadline), target, InferenceReply, payload, until, deadline)
+    def _stream(self, target: Target, payload: bytes, seconds: float, on_queued: OnQueued | None) -> Stream:
+        def open_exchange(asked: bytes, until: float) -> Coroutine[Any, Any, Exchange[InferenceReply]]:
+            return self._exchange(target, asked, until, seconds)
+
+        return Stream(open_exchange, payload, seconds, replay=self.replay, on_queued=on_queued)
+
+    async def _exchange(self, target: Target, payload: bytes, until: float, seconds: float) -> Exchange[InferenceReply]:
+        """An exchange that has not begun, to end by `until` on the loop's clock, `seconds` after the call began."""
+        return Exchange(await self._line_by(until, seconds), target, InferenceReply, payload, until, seconds)
 
     async def _line_by(self, until: float, seconds: float) -> Line:
         """The line, when it is there by `until` on the loop's clock, which is `seconds` after the call began."""
@@ -318,8 +366,11 @@ class Golek:
 
     async def _new_line(self) -> Line:
         if self._transport is not None:
-            return await Line(self._transport, ReplyMux()).start()
-        return await Line.open(self.url, NAME)
+            line = await Line(self._transport, ReplyMux()).start()
+        else:
+            line = await Line.open(self.url, NAME, self._login)
+        line.authorization = self._authorization
+        return line
 
 
 def _check_seconds(name: str, seconds: float) -> None:

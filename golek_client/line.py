@@ -8,7 +8,9 @@ from typing import Self
 from golek_client import connection
 from golek_client.connection import publish
 from golek_client.inbox import ReplyMux
+from golek_client.login import Login
 from golek_client.transport import Received, Transport
+from golek_wire import headers
 
 
 class Line:
@@ -17,10 +19,14 @@ class Line:
     def __init__(self, transport: Transport, mux: ReplyMux) -> None:
         self.transport = transport
         self.mux = mux
+        self.authorization: dict[str, str] = {}
+        """The header with the caller's key, where it has one."""
+        self.names_requests = False
+        """Whether requests carry an id of ours: between accounts the server gives each copy another inbox."""
 
     @classmethod
-    async def open(cls, url: str, name: str) -> Self:
-        """Connect to `url`. Raises BadRequestError and BusUnavailableError as `connect` does.
+    async def open(cls, url: str, name: str, login: Login | None = None) -> Self:
+        """Connect to `url`. Raises as `connect` does.
 
         When the server closes the connection, those who wait get BusUnavailableError at once.
         """
@@ -29,8 +35,12 @@ class Line:
         def lost(reason: str) -> None:
             mux.close(reason)
 
-        transport = await connection.connect(url, name, on_closed=lost, reconnect_s=connection.CLIENT_RECONNECT_S)
-        return await cls(transport, mux).start()
+        transport = await connection.connect(
+            url, name, login=login, on_closed=lost, reconnect_s=connection.CLIENT_RECONNECT_S
+        )
+        line = cls(transport, mux)
+        line.names_requests = transport.has_login
+        return await line.start()
 
     async def start(self) -> Self:
         """Subscribe; where that fails the connection is closed."""
@@ -40,6 +50,13 @@ class Line:
             await self.close()
             raise
         return self
+
+    def request_headers(self, inbox: str) -> dict[str, str]:
+        """What every request says of itself: that it wants to hear when it is stored, that its caller joins parts, who
+        asks, and which one it is.
+        """
+        named = {headers.MSG_ID: inbox} if self.names_requests else {}
+        return {headers.ACCEPT: "1", headers.PARTS: "1"} | self.authorization | named
 
     @property
     def is_closed(self) -> bool:

@@ -7,6 +7,7 @@ one sweeper looks after.
 
 import asyncio
 import itertools
+import math
 import time
 from collections.abc import Callable
 
@@ -29,8 +30,14 @@ from golek_wire.errors import (
     QueueFullError,
 )
 from golek_wire.replies import Accepted
-from golek_worker.bus.jetstream import MESSAGE_GONE, MESSAGES_EXCEEDED, JetStreamError, api
+from golek_worker.bus.identity import Callers
+from golek_worker.bus.intake import Intake
+from golek_worker.bus.jetstream import MESSAGE_GONE, MESSAGES_EXCEEDED, JetStreamError, api, is_passing
+from golek_worker.bus.objects import Objects
+from golek_worker.bus.overflow import Kept, Overflow
+from golek_worker.bus.queue import Queue
 from golek_worker.bus.replies import send_error
+from golek_worker.bus.waiting import WaitingStreams
 from golek_worker.job import Job, deadline_error, to_headers
 
 log = structlog.get_logger("ingress")
@@ -79,6 +86,8 @@ class _Unacked(Struct):
     since: float
     sends: int = 1
     next_send: float = 0.0
+    kept: bool = False
+    """Whether it waited in the overflow."""
 
 
 class _Stored(Struct, frozen=True):
@@ -91,16 +100,35 @@ class _Stored(Struct, frozen=True):
 class Ingress:
     """Takes requests of one model on core NATS, in the fleet's queue group."""
 
-    def __init__(self, client: BusClient, token: str, taken: Taken, check: Check) -> None:
+    def __init__(
+        self,
+        client: BusClient,
+        token: str,
+        taken: Taken,
+        check: Check,
+        callers: Callers,
+        queue: Queue,
+        objects: Objects,
+        *,
+        reject_when_full: bool = True,
+    ) -> None:
         self._client = client
+        self._objects = objects
+        self._large = Intake(objects, callers.principal, self._admit, self._refuse)
         self._stream = subjects.job_stream(token)
-        self._consumer = subjects.consumer(token, taken.kind)
-        self._job_subject = subjects.job(token, taken.kind)
+        self._queue = queue
+        self._waiting = WaitingStreams(client, queue)
+        self._overflow = None if reject_when_full else Overflow(self._send_kept, self._answer)
         self._taken = taken
         self._check = check
+        self._may_answer = callers.may_answer
         self._subscriptions: list[Subscription] = []
         self._unacked: dict[str, _Unacked] = {}
         self._stored: dict[int, _Stored] = {}
+        self._next_deadline = math.inf
+        """No job in `_stored` has an earlier one."""
+        self._look = False
+        """Whether a request was refused since the queue was looked at."""
         self._seq_of: dict[str, int] = {}
         self._ack_inbox = client.new_inbox()
         self._numbers = itertools.count()
@@ -122,18 +150,30 @@ class Ingress:
         for subscription in self._subscriptions:
             await subscription.drain()  # type: ignore[no-untyped-call]
         self._subscriptions.clear()
+        await self._large.close()
 
     async def _on_request(self, message: Delivery) -> None:
         """Check one request and publish it as a job."""
         reply = message.reply
-        if reply and not subjects.is_reply_inbox(reply):
+        if reply and not self._may_answer(reply):
             # Answering there would make this worker write where the caller may not.
             self.refused += 1
             log.warning("request.refused", reason="reply subject is not an inbox", reply=reply[:64])
             return
+        if message.headers is not None and h.OBJECT in message.headers:
+            await self._large.take(message)
+            return
+        await self._admit(message, "")
+
+    async def _admit(self, message: Delivery, reference: str) -> None:
+        """Publish a request as a job; with `reference` its body stays in the object store."""
         try:
-            await self._store(self._check(message.data, message.headers, reply), message)
+            job = self._check(message.data, message.headers, message.reply)
+            if reference:
+                job = msgspec.structs.replace(job, body=reference)
+            await self._store(job, message)
         except InferenceServiceError as error:
+            self._objects.forget(reference)
             await self._refuse(message, error)
         except Exception:
             log.exception("request.failed")
@@ -141,7 +181,7 @@ class Ingress:
 
     async def _on_stray(self, message: Delivery) -> None:
         """Say at once that this model does not do what was asked."""
-        if not message.reply or subjects.is_reply_inbox(message.reply):
+        if not message.reply or self._may_answer(message.reply):
             await self._refuse(message, BadRequestError(self._taken.redirect, param="model"))
 
     async def _refuse(self, message: Delivery, error: InferenceServiceError) -> None:
@@ -153,6 +193,8 @@ class Ingress:
 
     async def _answer(self, job: Job, error: InferenceServiceError) -> None:
         self.refused += 1
+        if not error.details.get("may_run"):
+            self._objects.forget(job.body)
         await send_error(self._client, job.reply, job.req_id, error, stream=job.stream)
 
     async def _store(self, job: Job, message: Delivery) -> None:
@@ -163,33 +205,95 @@ class Ingress:
             raise BusUnavailableError(f"{UNACKED_LIMIT} requests wait for JetStream already", may_run=False)
         now = time.monotonic()
         accept = message.headers is not None and message.headers.get(h.ACCEPT) == "1"
+        payload = b"" if job.body else message.data
+        if self._overflow:  # others wait for a place: this one stands behind them
+            self._keep(Kept(job, accept, payload, headers, now))
+        else:
+            await self._send(_Unacked(job, accept, payload, headers, now, next_send=now + RESEND_AFTER_S[0]))
+
+    async def _send(self, request: _Unacked) -> None:
         inbox = f"{self._ack_inbox}.{next(self._numbers)}"
-        self._unacked[inbox] = _Unacked(job, accept, message.data, headers, now, next_send=now + RESEND_AFTER_S[0])
+        self._unacked[inbox] = request
         try:
-            await publish(self._client, self._job_subject, message.data, headers, inbox)
+            subject = self._queue.job_subjects[request.job.priority]
+            await publish(self._client, subject, request.payload, request.headers, inbox)
         except PayloadTooLargeError:
             del self._unacked[inbox]
             raise
 
+    async def _send_kept(self, kept: Kept) -> None:
+        now = time.monotonic()
+        await self._send(
+            _Unacked(kept.job, kept.accept, kept.payload, kept.headers, now, 1, now + RESEND_AFTER_S[0], kept=True)
+        )
+
+    def _keep(self, request: Kept) -> None:
+        """Raises QueueFullError when as many wait as may."""
+        assert self._overflow is not None
+        if request.job.msg_id in self._overflow:
+            return  # a copy
+        if len(self._overflow) + len(self._unacked) >= UNACKED_LIMIT:
+            raise self._full()
+        self._overflow.keep(request)
+
+    def _full(self) -> QueueFullError:
+        self._look = True
+        return self._queue.full(len(self._stored))
+
     async def _on_ack(self, message: Delivery) -> None:
-        """JetStream stored the job, refused it, or was not there (then the sweeper sends again)."""
+        """JetStream stored the job, refused it, or was not there or without a leader (then the sweeper sends again)."""
         if not message.data:
+            return
+        ack = self._decode_ack(message.data)
+        if ack.error is not None and is_passing(ack.error):
             return
         waiting = self._unacked.pop(message.subject, None)
         if waiting is None:
             return
-        ack = self._decode_ack(message.data)
         job = waiting.job
         if ack.error is not None:
-            await self._answer(job, _refusal(ack.error))
+            await self._on_refusal(waiting, ack.error)
             return
         # The budget runs from when the job was stored, which was at the latest now.
-        deadline = time.monotonic() + job.budget_ms / 1000
+        now = time.monotonic()
+        deadline = now + job.budget_ms / 1000
         if not ack.duplicate or waiting.sends > 1:
             self._stored[ack.seq] = _Stored(job, deadline)
             self._seq_of[job.job_id] = ack.seq
+            self._queue.view.last_seq = ack.seq
+            self._next_deadline = min(self._next_deadline, deadline)
+            if job.stream and job.reply:
+                self._waiting.add(ack.seq, job, now)
+        if waiting.kept and self._overflow is not None:
+            await self._overflow.settled(job.msg_id, now, stored=True)
         if waiting.accept and job.reply:
             await self._send_accepted(job, ack.seq)
+
+    async def _on_refusal(self, waiting: _Unacked, error: dict[str, object]) -> None:
+        """JetStream did not store the job: answer the caller, or wait until there is a place."""
+        job = waiting.job
+        if error.get("err_code") != MESSAGES_EXCEEDED:
+            answer: InferenceServiceError = BusUnavailableError(
+                f"JetStream refused the request: {error.get('description')}", may_run=False
+            )
+        elif self._overflow is None:
+            answer = self._full()
+        else:
+            try:
+                if waiting.kept:
+                    self._overflow.refused(job.msg_id)
+                else:
+                    self._keep(Kept(job, waiting.accept, waiting.payload, waiting.headers, waiting.since))
+                return
+            except QueueFullError as full:
+                answer = full
+        await self._give_up(waiting, answer)
+
+    async def _give_up(self, waiting: _Unacked, error: InferenceServiceError) -> None:
+        """Answer a request that was not stored."""
+        if waiting.kept and self._overflow is not None:
+            await self._overflow.settled(waiting.job.msg_id, time.monotonic(), stored=False)
+        await self._answer(waiting.job, error)
 
     async def _send_accepted(self, job: Job, seq: int) -> None:
         headers = {h.STATUS: "accepted", h.JOB: job.job_id}
@@ -204,9 +308,17 @@ class Ingress:
             try:
                 await self._resend(now)
                 await self._cancel_waiting()
+                if self._overflow:
+                    await self._overflow.sweep(now)
+                if now >= self._next_deadline + GRACE_S:
+                    await self._answer_expired(now)
+                if self._look:
+                    self._look = False
+                    await self._queue.look()
                 if self._stored and now >= next_watch:
                     next_watch = now + WATCH_S
-                    await self._answer_expired(now)
+                    await self._forget_answered()
+                    await self._waiting.tell()
             except (InferenceServiceError, JetStreamError) as error:
                 log.warning("ingress.watch", problem=str(error))
 
@@ -217,36 +329,46 @@ class Ingress:
             patience = min(PUBLISH_PATIENCE_S, job.budget_ms / 1000)
             if now >= waiting.since + patience:
                 self._unacked.pop(inbox, None)
-                await self._answer(job, BusUnavailableError(f"JetStream was silent for {patience:.0f} s", may_run=True))
+                silent = BusUnavailableError(f"JetStream was silent for {patience:.0f} s", may_run=True)
+                await self._give_up(waiting, silent)
             elif now >= waiting.next_send:
                 waiting.next_send = now + RESEND_AFTER_S[min(waiting.sends, len(RESEND_AFTER_S) - 1)]
                 waiting.sends += 1
-                await publish(self._client, self._job_subject, waiting.payload, waiting.headers, inbox)
+                subject = self._queue.job_subjects[job.priority]
+                await publish(self._client, subject, waiting.payload, waiting.headers, inbox)
+
+    async def _forget_answered(self) -> None:
+        """What left the stream is answered. Jobs of other classes may lie before it for long."""
+        state = (await api(self._client, f"STREAM.INFO.{self._stream}"))["state"]
+        self._queue.view.last_seq = state["last_seq"]
+        for seq, stored in list(self._stored.items()):
+            if seq < state["first_seq"] or self._queue.is_done(seq, stored.job.priority):
+                self._forget(seq)
 
     async def _answer_expired(self, now: float) -> None:
-        """Forget what is answered; answer what nobody answered by its deadline."""
-        state = (await api(self._client, f"STREAM.INFO.{self._stream}"))["state"]
+        """Answer what nobody answered by its deadline."""
         for seq, stored in list(self._stored.items()):
-            if seq < state["first_seq"]:
-                self._forget(seq)
-            elif now >= stored.deadline + GRACE_S:
+            if now >= stored.deadline + GRACE_S:
                 await self._end_unanswered(seq, stored.job, deadline_error(stored.job))
+        self._next_deadline = min((stored.deadline for stored in self._stored.values()), default=math.inf)
 
     def cancel(self, job_id: str) -> None:
         """Delete the job soon, if no worker has been given it yet, and answer it 499."""
         if job_id in self._seq_of:
             self._to_cancel.add(job_id)
+        elif self._overflow:
+            self._overflow.cancel(job_id)
 
     async def _cancel_waiting(self) -> None:
-        """One question about the consumer serves all cancels that came since the last round."""
+        """One look at the queue serves all cancels that came since the last round."""
         if not self._to_cancel:
             return
         job_ids, self._to_cancel = self._to_cancel, set()
-        info = await api(self._client, f"CONSUMER.INFO.{self._stream}.{self._consumer}")
-        for job_id in job_ids:
-            seq = self._seq_of.get(job_id, 0)
-            if seq > info["delivered"]["stream_seq"]:
-                await self._end_unanswered(seq, self._stored[seq].job, JobCancelledError("Cancelled before it ran"))
+        await self._queue.look(older_than_s=0)
+        for seq in [self._seq_of[job_id] for job_id in job_ids if job_id in self._seq_of]:
+            job = self._stored[seq].job
+            if not self._queue.is_delivered(seq, job.priority):
+                await self._end_unanswered(seq, job, JobCancelledError("Cancelled before it ran"))
 
     async def _end_unanswered(self, seq: int, job: Job, error: InferenceServiceError) -> None:
         """A delete that succeeds means nobody has answered; "not found" means somebody has.
@@ -264,6 +386,7 @@ class Ingress:
         await self._answer(job, error)
 
     def _forget(self, seq: int) -> None:
+        self._waiting.forget(seq)
         stored = self._stored.pop(seq, None)
         if stored is not None:
             self._seq_of.pop(stored.job.job_id, None)
@@ -274,10 +397,3 @@ def _check_size(headers: dict[str, str]) -> None:
     size = h.headers_size(headers)
     if size > h.JOB_HEADERS_LIMIT:
         raise BadRequestError(f"req_id, trace and inbox take {size} bytes; at most {h.JOB_HEADERS_LIMIT}")
-
-
-def _refusal(error: dict[str, object]) -> InferenceServiceError:
-    """What a PubAck's error means to the caller."""
-    if error.get("err_code") == MESSAGES_EXCEEDED:
-        return QueueFullError("The model's queue is full")
-    return BusUnavailableError(f"JetStream refused the request: {error.get('description')}", may_run=False)

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from golek_client.connection import shown
+from golek_client.login import Login
 from golek_worker import process, settings
-from golek_worker.bus import embedded
+from golek_worker.bus import cluster, embedded
 from golek_worker.machine import check, logfiles, runfile
 from golek_worker.machine.bar import Bar
 from golek_worker.machine.runfile import RunState
@@ -52,7 +53,7 @@ async def start(
     for line in check.about_model(loaded):
         say(line)
     _refuse_other_broker(deployment, replicas, loaded)
-    await ensure_broker(loaded.nats_url, loaded.data, say)
+    await ensure_broker(loaded.nats_url, loaded.data, say, loaded.login)
     _say_more(deployment, replicas, loaded.data, say)
     with _start_lock(loaded.data):
         launched = [_launch(deployment, replica, loaded, module, say) for replica in range(1, replicas + 1)]
@@ -97,10 +98,10 @@ def _say_more(deployment: str, replicas: int, data: Path, say: Say) -> None:
         say(f"{deployment} {numbers} runs as well; `make stop WORKER={deployment}` stops all its replicas")
 
 
-async def ensure_broker(url: str, data: Path, say: Say = print) -> embedded.Ensured:
+async def ensure_broker(url: str, data: Path, say: Say = print, login: Login | None = None) -> embedded.Ensured:
     """The broker at `url`, started when it may be. Raises StartError."""
     try:
-        ensured = await embedded.ensure(url, data)
+        ensured = await embedded.ensure(url, data, login)
     except embedded.BrokerError as error:
         raise StartError(str(error)) from error
     said = f"started in {ensured.seconds:.2f} s" if ensured.started else "answers"
@@ -125,13 +126,32 @@ def stop(deployment: str | None = None, *, envs: Path = ENVS, say: Say = print) 
         stop_brokers(envs=envs, say=say)
 
 
+async def ensure_cluster(url: str, data: Path, say: Say = print) -> cluster.Ensured:
+    """The three brokers of a cluster, those started that do not run. Raises StartError."""
+    try:
+        ensured = await cluster.ensure(url, data)
+    except embedded.BrokerError as error:
+        raise StartError(str(error)) from error
+    for node in ensured.nodes:
+        said = f"started in {ensured.seconds:.1f} s" if node.number in ensured.started else "runs already"
+        say(f"broker {node.number} of {len(ensured.nodes)}, {shown(node.url)}, {said}")
+    return ensured
+
+
 def stop_brokers(*, envs: Path = ENVS, say: Say = print) -> None:
-    """Stop the broker that was started here."""
-    stopped = [broker for data in _data_folders(envs) if (broker := embedded.stop(data)) is not None]
+    """Stop the brokers that were started here."""
+    stopped = [stop_broker(data, say) for data in _data_folders(envs)]
+    if not any(stopped):
+        say("no broker of ours runs")
+
+
+def stop_broker(data: Path, say: Say = print) -> bool:
+    """Stop the broker of one data folder, or its cluster. True when there was one."""
+    single = embedded.stop(data)
+    stopped = [*([single] if single is not None else []), *cluster.stop(data)]
     for broker in stopped:
         say(f"broker {shown(broker.url)} stopped")
-    if not stopped:
-        say("no broker of ours runs")
+    return bool(stopped)
 
 
 class _Launched:
@@ -179,7 +199,7 @@ def _launch(deployment: str, replica: int, loaded: Settings, module: str, say: S
         pid=born.pid,
         created=born.created,
         model_name=loaded.model_name,
-        nats_url=loaded.nats_url,
+        nats_url=shown(loaded.nats_url),
         log=str(log),
     )
     runfile.write_first(data, state)

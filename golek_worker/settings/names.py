@@ -26,9 +26,11 @@ OWN_NAME: dict[str, str] = {alias: key for key, aliases in ALIASES.items() for a
 PREFIXES = ("GOLEK_", "HARMONY_", "INFERENCE_", "MODEL_", "WORKER_")
 """An unknown key of `.env` is ours, and worth a word, when it begins like this; others may belong to other programs."""
 
+SECRETS = ("NATS_PASSWORD", "NATS_TOKEN")
+"""Settings whose value is never shown."""
+
 NOT_YET_VALUES: dict[str, tuple[str, ...]] = {
     "ENGINE": ("anthropic", "gemini", "litert", "llama-server", "ollama", "openai", "tensorrt", "vllm"),
-    "GOLEK_NATS_IDENTITY": ("keys", "accounts"),
 }
 """Values that have their place in the plan. A worker that ran without them would not be what was asked for, so each is
 an error."""
@@ -73,24 +75,12 @@ class Planned(Struct, frozen=True, kw_only=True):
     """Mode ensemble: role or model that makes one answer of all."""
     inference_pipeline_stages: str = "draft,refine,validate"
     """Mode pipeline: its stages in order."""
-    inference_reject_when_full: bool = True
-    """A full queue refuses with 429; false waits until the deadline."""
-    inference_queue_strategy: Literal["fifo", "priority"] = "fifo"
-    """Order in which waiting jobs are taken."""
-    inference_priority_enabled: bool = False
-    """Whether a request's priority counts."""
-    inference_priority_levels: Literal[3] = 3
-    """Number of priorities: 1 low, 2 normal, 3 high."""
-    inference_default_priority: Annotated[int, Meta(ge=1, le=3)] = 2
-    """Priority of a request that brings none."""
     inference_auto_route_enabled: bool = False
     """Whether a request that names no model is given one."""
     inference_auto_route_strategy: Literal["least_busy", "round_robin", "capability_match"] = "least_busy"
     """How that model is chosen."""
     inference_auto_route_fallback: bool = True
     """Whether another model may answer when the chosen one cannot."""
-    golek_nats_identity: Literal["open"] = "open"
-    """Who may ask over NATS; open is everybody who reaches the broker."""
     otel_enabled: bool = False
     """Traces by OpenTelemetry."""
     otel_service_name: str = "inference-service"
@@ -109,10 +99,7 @@ CAPABILITIES: dict[str, tuple[str, ...]] = {
         "INFERENCE_ENSEMBLE_",
         "INFERENCE_PIPELINE_",
     ),
-    "admission": ("INFERENCE_REJECT_WHEN_FULL",),
-    "priorities": ("INFERENCE_QUEUE_STRATEGY", "INFERENCE_PRIORITY_", "INFERENCE_DEFAULT_PRIORITY"),
     "router": ("INFERENCE_AUTO_ROUTE_",),
-    "identity": ("GOLEK_NATS_IDENTITY",),
     "tracing": ("OTEL_",),
 }
 """What a key of `Planned` waits for, by how the key begins."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from golek_worker.bus import embedded
+from golek_worker.bus import cluster, embedded
 from tests.support.ports import free_port
 
 # Stands before the entry point: an install in which `typer` or `psutil` is missing.
@@ -22,6 +22,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     url = f"nats://127.0.0.1:{free_port()}"
     yield os.environ | {"NATS_URL": url, "GOLEK_DATA": str(tmp_path / "data"), "NO_COLOR": "1"}
     embedded.stop(tmp_path / "data")
+    cluster.stop(tmp_path / "data")
 
 
 def golek(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -89,6 +90,19 @@ def test_the_broker_can_be_started_and_stopped_alone(environment: dict[str, str]
     written = embedded.conf_file(Path(environment["GOLEK_DATA"])).read_text()
     assert shown.splitlines()[:9] == written.splitlines()[:9]
     assert "stopped" in golek(environment, "broker", "stop").stdout
+    assert "no broker of ours runs" in golek(environment, "broker", "stop").stdout
+
+
+def test_a_cluster_can_be_started_and_stopped(environment: dict[str, str]) -> None:
+    """`make nats-cluster` says what NATS_URL should be; with that a worker would find it. `make stop` stops it."""
+    started = golek(environment, "broker", "cluster")
+    assert started.returncode == 0, started.stderr
+    assert started.stdout.count("started in") == 3
+    url = started.stdout.partition("NATS_URL=")[2].partition("\n")[0]
+    assert url.startswith(f"{environment['NATS_URL']},")
+    assert golek(environment, "broker", "cluster").stdout.count("runs already") == 3
+    assert "answers" in golek(environment | {"NATS_URL": url}, "broker", "start").stdout
+    assert golek(environment, "worker", "stop").stdout.count("stopped") == 3
     assert "no broker of ours runs" in golek(environment, "broker", "stop").stdout
 
 

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,9 +146,18 @@ def test_a_text_to_continue_is_refused(child: Child) -> None:
     assert "embedding.request" in refusal.message
 
 
+def test_a_text_far_beyond_the_context_is_refused_by_its_beginning(child: Child) -> None:
+    """20 MB are not cut into tokens first, for which the engine would look stalled; the error says "at least"."""
+    start = time.monotonic()
+    refusal = refused(child, Embed("far-too-long", ["a", "x" * 20_000_000]))
+    assert time.monotonic() - start < 2
+    assert (refusal.code, refusal.details["param"]) == ("CONTEXT_BUDGET_EXCEEDED", "input[1]")
+    assert "at least" in refusal.message
+
+
 def test_an_unanswerable_number_of_texts_is_refused(child: Child) -> None:
     """Vectors that would not fit into one frame are not computed first."""
-    refusal = refused(child, Embed("many", ["x"] * 10_000))
+    refusal = refused(child, Embed("many", ["x"] * 40_000))
     assert (refusal.code, refusal.details["param"]) == ("PAYLOAD_TOO_LARGE", "input")
 
 

@@ -13,7 +13,10 @@ Step = tuple[int, int, str, str]
 TABLE: dict[str, list[Step]] = {
     "chunks in order are handed out as they come": [(1, 0, "ab", "ab"), (1, 1, "cd", "cd"), (1, 2, "", "")],
     "the first attempt seen need not be 1": [(3, 0, "ab", "ab"), (3, 1, "c", "c")],
-    "a repeated chunk is swallowed": [(1, 0, "ab", "ab"), (1, 0, "ab", ""), (1, 1, "c", "c")],
+    "after a repeated chunk the final text decides": [(1, 0, "ab", "ab"), (1, 0, "ab", ""), (1, 1, "c", "")],
+    "two workers that write one attempt are not mixed": [
+        (1, 0, "a", "a"), (1, 1, "bc", "bc"), (1, 0, "a", ""), (1, 1, "b", ""), (1, 2, "cd", ""), (1, 2, "de", ""),
+    ],
     "a restart with the same text is swallowed up to where it was": [
         (1, 0, "ab", "ab"), (1, 1, "cd", "cd"), (2, 0, "abc", ""), (2, 1, "def", "ef"), (2, 2, "g", "g"),
     ],
@@ -79,6 +82,28 @@ def test_a_final_text_that_differs_interrupts(final: str) -> None:
     with pytest.raises(StreamInterruptedError) as raised:
         assembly.finish(final)
     assert raised.value.details["text_so_far"] == "abc"
+
+
+def test_a_job_that_resumes_begins_behind_what_was_there() -> None:
+    """Its attempts are compared among themselves; the final text is the whole."""
+    assembly = TextAssembly("Once ")
+    assert not assembly.grew
+    handed = [assembly.chunk(1, 0, "upon "), assembly.chunk(2, 0, "upon a"), assembly.finish("Once upon a time")]
+    assert handed == ["upon ", "a", " time"]
+    assert assembly.grew
+    assert assembly.text == "Once upon a time"
+    with pytest.raises(StreamInterruptedError) as raised:
+        TextAssembly("Once ").finish("Twice")
+    assert raised.value.details["text_so_far"] == "Once "
+
+
+def test_without_replay_a_restart_interrupts() -> None:
+    """Even with the same text; not before anything was handed out, and not for a late chunk."""
+    assembly = TextAssembly("Once ", replay=False)
+    assert [assembly.chunk(1, 1, "x"), assembly.chunk(2, 0, "ab"), assembly.chunk(1, 2, "y")] == ["", "ab", ""]
+    with pytest.raises(StreamInterruptedError) as raised:
+        assembly.chunk(3, 0, "ab")
+    assert raised.value.details["text_so_far"] == "Once ab"
 
 
 @pytest.mark.parametrize("seed", range(8))

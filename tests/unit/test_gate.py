@@ -80,6 +80,7 @@ def test_a_deadline_header_that_is_no_number_of_milliseconds_is_refused(text: st
         ({"input": "a", "seed": -1}, BadRequestError, "seed"),
         ({"input": "a", "req_id": "a\nb"}, BadRequestError, "req_id"),
         ({"input": "a", "params": {"stop": ["x"] * 17}}, BadRequestError, "params.stop"),
+        ({"input": "a", "resume": {"text": ""}}, BadRequestError, "resume.text"),
         ({"input": "a", "params": {"grammar": "code"}}, UnknownGrammarError, "params.grammar"),
         *[
             ({"input": "a", "reply_to": subject}, BadRequestError, "reply_to")
@@ -148,6 +149,7 @@ def test_a_request_for_vectors_becomes_a_job() -> None:
         ({"input": "a", "encoding_format": "int8"}, BadRequestError, "encoding_format"),
         ({"input": "a", "reply_to": "embedding.request.m"}, BadRequestError, "reply_to"),
         ({"input": "a", "deadline_ms": 0}, BadRequestError, "deadline_ms"),
+        ({"input": "a", "resume": {"text": "b"}}, BadRequestError, "resume"),
     ],
 )
 def test_what_is_wrong_with_a_request_for_vectors_is_refused_by_name(
@@ -158,3 +160,24 @@ def test_what_is_wrong_with_a_request_for_vectors_is_refused_by_name(
         admit_embedding(body)
     assert type(refused.value) is kind
     assert refused.value.details.get("param") == param
+
+
+@pytest.mark.parametrize(
+    ("size", "max_body", "by_reference", "limit"),
+    [
+        (1024 * 1024, 0, True, 1008 * 1024),
+        (1024 * 1024, 4 * 1024 * 1024, False, 1008 * 1024),
+        (4 * 1024 * 1024 + 1, 4 * 1024 * 1024, True, 4 * 1024 * 1024),
+        (4 * 1024 * 1024, 4 * 1024 * 1024, True, None),
+        (1008 * 1024, 0, False, None),
+    ],
+)
+def test_one_rule_says_how_large_a_body_may_be(size: int, max_body: int, by_reference: bool, limit: int | None) -> None:
+    """In its message it leaves room for headers; in the object store it has GOLEK_MAX_BODY, where there is one."""
+    limits = gate.Limits(max_payload=1024 * 1024, default_deadline_ms=1000, max_body=max_body)
+    if limit is None:
+        gate.check_size(size, limits, by_reference=by_reference)
+        return
+    with pytest.raises(PayloadTooLargeError) as raised:
+        gate.check_size(size, limits, by_reference=by_reference)
+    assert raised.value.details == {"size": size, "limit": limit}

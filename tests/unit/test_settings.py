@@ -67,7 +67,7 @@ def test_the_example_file_says_what_settings_say(key: str) -> None:
 @pytest.mark.parametrize("key", [key for key, name in KEYS.items() if get_origin(HINTS[name]) is Literal])
 def test_the_example_file_lists_the_choices(key: str) -> None:
     """A closed choice is written out in full."""
-    assert example()[key].values == ", ".join(get_args(HINTS[KEYS[key]]))
+    assert example()[key].values == ", ".join(map(str, get_args(HINTS[KEYS[key]])))
 
 
 @pytest.mark.parametrize("key", [key for key, name in KEYS.items() if hasattr(HINTS[name], "__metadata__")])
@@ -117,10 +117,18 @@ def test_the_shipped_deployments_load(file: Path) -> None:
         ("INFERENCE_BACKEND=vllm", "INFERENCE_BACKEND=vllm: planned, but not there yet; one of llamacpp, echo"),
         ("NGL=-2", "NGL=-2: Expected `int` >= -1"),
         ("INFERENCE_QUEUE_STRATEGY=lifo", "INFERENCE_QUEUE_STRATEGY=lifo: one of fifo, priority"),
+        (
+            "INFERENCE_PRIORITY_ENABLED=yes",
+            "INFERENCE_PRIORITY_ENABLED=true: contradicts INFERENCE_QUEUE_STRATEGY=fifo",
+        ),
+        (
+            "INFERENCE_QUEUE_STRATEGY=priority\nINFERENCE_PRIORITY_ENABLED=false",
+            "INFERENCE_PRIORITY_ENABLED=false: contradicts INFERENCE_QUEUE_STRATEGY=priority",
+        ),
         ("INFERENCE_PRIORITY_LEVELS=5", "INFERENCE_PRIORITY_LEVELS=5: one of 3"),
         ("INFERENCE_CONFIG=D16", "INFERENCE_CONFIG=D16: Expected `str` matching regex"),
         ("INFERENCE_MODEL_ROLES={x", "INFERENCE_MODEL_ROLES={{x: JSON is malformed"),
-        ("GOLEK_NATS_IDENTITY=keys", "GOLEK_NATS_IDENTITY=keys: planned, but not there yet; one of open"),
+        ("GOLEK_NATS_IDENTITY=certs", "GOLEK_NATS_IDENTITY=certs: one of open, keys, accounts"),
         (
             "INFERENCE_QUEUE_STRATGY=fifo",
             "INFERENCE_QUEUE_STRATGY: unknown key in {file}; did you mean INFERENCE_QUEUE",
@@ -243,6 +251,8 @@ def test_a_model_that_ships_is_found_in_the_project(tmp_path: Path, monkeypatch:
         ("nats://127.0.0.1:4222", "auto", "full"),
         ("nats://localhost:4222", "auto", "full"),
         ("nats://10.0.0.5:4222", "auto", "hash"),
+        ("nats://127.0.0.1:4222,nats://127.0.0.1:4223", "auto", "full"),
+        ("nats://127.0.0.1:4222,nats://10.0.0.5:4222", "auto", "hash"),
         ("tls://bus.example:4222", "auto", "hash"),
         ("tls://bus.example:4222", "full", "full"),
         ("nats://127.0.0.1:4222", "none", "none"),
