@@ -98,10 +98,12 @@ class Golek:
 
             reply = await golek.ask("qwen3-4b", "Name a colour.", temperature=0, max_tokens=5, deadline=10)
 
-        Raises BadRequestError before sending for a wrong value, PayloadTooLargeError before sending, ModelNotFoundError
-        at once for a name nobody ever served, NoWorkersError when its workers are gone, DeadlineExceededError when time
-        is up (connecting counts), BusUnavailableError without a connection, and whatever the worker answers. A caller
-        that stops waiting (its task is cancelled) cancels the job.
+        A prompt of any size may be given, up to what the fleet takes (64 MiB, unless its workers say otherwise).
+
+        Raises BadRequestError before sending for a wrong value, PayloadTooLargeError for a larger one,
+        ModelNotFoundError at once for a name nobody ever served, NoWorkersError when its workers are gone,
+        DeadlineExceededError when time is up (connecting counts), BusUnavailableError without a connection, and
+        whatever the worker answers. A caller that stops waiting (its task is cancelled) cancels the job.
         """
         target = Target.of(model, "inference", subject)
         payload, seconds = self._request(deadline, options, prompt=input)
