@@ -31,7 +31,7 @@ from golek_wire.signals import Health, WorkerStatus
 from golek_worker import kinds, process, settings
 from golek_worker.admission import gate
 from golek_worker.attempt import Tools
-from golek_worker.bus import endpoints, identity, queue, streams
+from golek_worker.bus import endpoints, identity, objects, queue, streams
 from golek_worker.bus.consumer import Consumer
 from golek_worker.bus.dead_letters import DeadLetters, Sender
 from golek_worker.bus.ingress import Ingress
@@ -164,8 +164,11 @@ class Worker:
                 self._client, subjects.job_stream(token), streams.consumer_config(token, self._kind, name)
             )
         await streams.ensure_stream(self._client, streams.dlq_stream_config())
+        if chosen.golek_objects:
+            await objects.ensure_bucket(self._client)
         self._build(await StrikeBook.open(self._client))
         await patiently(self._client, self._queue.look)
+        stack.push_async_callback(self._objects.close)
         stack.push_async_callback(self._host.close)
 
     def _build(self, strikes: StrikeBook) -> None:
@@ -177,8 +180,12 @@ class Worker:
             self._client, token, self._kind, chosen.inference_queue_strategy, chosen.queue_capacity, clock
         )
         self._engine_changed = asyncio.Event()
+        self._objects = objects.Objects(
+            self._client, lambda size: gate.check_size(size, self._limits(), by_reference=True)
+        )
         self._ingress = Ingress(
             self._client, token, kinds.taken(chosen, self._kind), self._check, self._callers.may_answer, self._queue,
+            self._objects,
             reject_when_full=chosen.inference_reject_when_full,
         )  # fmt: skip
         self._host = EngineHost(self._engine_config(), chosen.stall_s, self._engine_changed.set, self._engine_log.write)
@@ -189,6 +196,7 @@ class Worker:
             executor=executor,
             strikes=strikes,
             room=Room(),
+            objects=self._objects,
             bury=self._letters().bury,
             gather_s=chosen.stream_gather_ms / 1000,
             poison_strikes=chosen.poison_strikes,
@@ -316,17 +324,22 @@ class Worker:
     # -- what the parts ask of each other ----------------------------------------------------------------------
 
     def _check(self, payload: bytes, headers: dict[str, str] | None, reply: str) -> Job:
-        callers = self._callers
+        callers, limits, new_inbox = self._callers, self._limits(), self._client.new_inbox
         principal = callers.principal(headers)
         name = callers.request_name(principal, headers)
-        timeout_ms = round(self._settings.inference_request_timeout * 1000)
-        limits = gate.Limits(
-            self._client.max_payload, timeout_ms, self._settings.inference_default_priority, callers.may_redirect
-        )
-        new_inbox = self._client.new_inbox
         if self._kind == "embedding":
             return gate.check_embedding(payload, headers, reply, limits, new_inbox, principal, name)
         return gate.check(payload, headers, reply, limits, self._random_seed, new_inbox, principal, name)
+
+    def _limits(self) -> gate.Limits:
+        chosen = self._settings
+        return gate.Limits(
+            max_payload=self._client.max_payload,
+            default_deadline_ms=round(chosen.inference_request_timeout * 1000),
+            default_priority=chosen.inference_default_priority,
+            may_redirect=self._callers.may_redirect,
+            max_body=chosen.golek_max_body * 2**20 if chosen.golek_objects else 0,
+        )
 
     def _random_seed(self) -> int:
         return self._random.getrandbits(31)

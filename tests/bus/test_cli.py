@@ -70,13 +70,15 @@ async def start(command: list[str], url: str, *args: str, stdin: bytes | None = 
     return Running(process)
 
 
-async def launch(command: list[str], url: str, stdin: int) -> asyncio.subprocess.Process:
+async def launch(
+    command: list[str], url: str, stdin: int, stderr: int = asyncio.subprocess.PIPE
+) -> asyncio.subprocess.Process:
     """A program that is ended with the test."""
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=stdin,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stderr=stderr,
         env={**os.environ, "NATS_URL": url, "COLUMNS": "80"},
     )
     STARTED.append(process)
@@ -397,6 +399,24 @@ async def test_chat_at_a_terminal_is_a_conversation(
     done = await Running(process).end()
     assert (done.status, done.err) == (0, f"{GREETING}error QUEUE_FULL: 2000 jobs wait\n")
     assert done.out == "> first\n> > third\n> \n"
+
+
+async def test_chat_tells_a_person_the_place_in_the_queue(
+    nats_server: str, worker: ScriptedWorker, terminal: tuple[int, int]
+) -> None:
+    """At a terminal, in a line of standard error that is gone when the text begins; into a pipe nothing is written."""
+    screen, stderr = terminal
+    for errors in (stderr, asyncio.subprocess.PIPE):
+        process = await launch([*GOLEK, "chat", "tiny", "hi"], nats_server, asyncio.subprocess.DEVNULL, errors)
+        job = await worker.next(patience=10)
+        await job.queued(3, None)
+        await job.queued(2, 4.2)
+        await job.chunk(1, 0, "Hello")
+        await job.final("Hello")
+        out, err = await asyncio.wait_for(process.communicate(), 20)
+        assert (out, err or b"") == (b"Hello\n", b"")
+    shown = os.read(screen, 1000).decode()
+    assert shown == "\r\x1b[Kposition 3\r\x1b[Kposition 2, about 4 s\r\x1b[K"
 
 
 @pytest.mark.parametrize("leave", [b"\n", b"/bye\n"])
