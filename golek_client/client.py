@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
-from golek_client import discovery, stored
+from golek_client import discovery, letters
 from golek_client.connection import shown
 from golek_client.embedding import EmbedOptions, Question
 from golek_client.exchange import Exchange, Target
@@ -254,17 +254,29 @@ class Golek:
         A job that was buried twice comes once, as it was last; what cannot be read is left out with a warning in the
         log. Raises BusUnavailableError when JetStream does not answer.
         """
-        wanted = subjects.dead_letter(subjects.model_token(model)) if model else subjects.DLQ_SUBJECTS
-        newest: dict[str, DeadLetter] = {}
-        async for found in stored.walk(await self._line(), subjects.DLQ_STREAM, wanted):
-            try:
-                letter = codec.decode(found.data, DeadLetter)
-            except UNREADABLE as error:
-                log.warning("message %d of %s is no dead letter: %s", found.seq, subjects.DLQ_STREAM, error)
-                continue
-            newest.pop(letter.job_id, None)
-            newest[letter.job_id] = letter
-        return list(newest.values())
+        return await letters.read(await self._line(), model)
+
+    async def retry(
+        self, job_id: str, *, deadline: float | None = None, keep: bool = False
+    ) -> InferenceReply | EmbeddingReply:
+        """Ask a dead letter's request once more, with the same seed, as a fresh job; its answer.
+
+        The letter is dropped once the job is answered, unless `keep`. Raises BadRequestError when there is no such
+        letter or it has no request, and as `ask` does; then the letter stays.
+        """
+        seconds = self._seconds(deadline)
+        until = asyncio.get_running_loop().time() + seconds
+        line = await self._line_by(until, seconds)
+        asked = letters.question(await letters.find(line, job_id), seconds)
+        async with Exchange(line, asked.target, asked.reply, asked.payload, until, seconds) as exchange:
+            reply = await exchange.reply()
+        if not keep:
+            await letters.forget(line, job_id)
+        return reply
+
+    async def drop(self, job_id: str) -> int:
+        """Delete the dead letter of one job; how many copies there were. Raises BusUnavailableError."""
+        return await letters.drop(await self._line(), job_id)
 
     async def close(self) -> None:
         """Cancel what still runs, then hang up. Those who wait get BusUnavailableError; a later call connects again."""

@@ -37,7 +37,7 @@ from golek_wire.errors import (
 )
 from golek_wire.objects import ObjectInfo
 from golek_wire.replies import Accepted, Chunk, Embedding, EmbeddingReply, EmbeddingUsage, InferenceReply, Queued
-from golek_wire.requests import EmbeddingRequest, InferenceRequest
+from golek_wire.requests import EmbeddingRequest, InferenceRequest, Resume
 from golek_wire.signals import Health, ModelInfo, ModelRecord
 from golek_wire.vectors import packed
 
@@ -201,8 +201,9 @@ class FakeFleet:
         if request.stream:
             await self._wait(model, message, request.req_id)
         text = await self._text(model, request)
+        rest = _behind(text, request.resume)
         if request.stream:
-            await self._chunks(message, request.req_id, text)
+            await self._chunks(message, request.req_id, rest)
         await self._end(message, _reply(model, request, text), {}, request.stream)
 
     async def _embed(self, model: str, job_id: str, message: FakeMessage) -> None:
@@ -290,6 +291,15 @@ class FakeFleet:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat()
+
+
+def _behind(text: str, resume: Resume | None) -> str:
+    """What of `text` is still to be streamed. Raises BadRequestError where the model says another text."""
+    if resume is None:
+        return text
+    if not text.startswith(resume.text):
+        raise BadRequestError("resume.text: is not the beginning of what this model says", param="resume.text")
+    return text[len(resume.text) :]
 
 
 def _reply(model: str, request: InferenceRequest, text: str) -> InferenceReply:

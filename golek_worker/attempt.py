@@ -177,11 +177,20 @@ class Attempt:
     async def _judge(self) -> None:
         """A job that came back: is it a suspect, or poison?"""
         self.strikes = await self._tools.strikes.of(self.job.job_id)
+        await self._bury_poison()
+        self._alone = self.strikes.crashes > 0 or self.lease.num_delivered >= SUSPECT_DELIVERIES
+
+    async def _bury_poison(self) -> None:
+        """Proven guilty: a copy is kept, and the caller told. Raises PoisonJobError."""
+        job_id, crashes = self.job.job_id, self.strikes.crashes
         if self.strikes.alone >= self._tools.poison_strikes:
             await self._tools.bury(self.lease, self.strikes)
-            crashes = self.strikes.crashes
-            raise PoisonJobError(f"The engine died {crashes} times under this request", crashes=crashes)
-        self._alone = self.strikes.crashes > 0 or self.lease.num_delivered >= SUSPECT_DELIVERIES
+            raise PoisonJobError(
+                f"The engine died {crashes} times under this request",
+                crashes=crashes,
+                job_id=job_id,
+                hint=f"golek dlq show {job_id}",
+            )
 
     async def _enter(self) -> None:
         """Wait for a place in the engine; a suspect waits until it is alone."""
@@ -250,4 +259,5 @@ class Attempt:
                 if end.ran:
                     self.strikes = await self._tools.strikes.add(self.job.job_id, alone=self._alone)
                     log.warning("job.struck", job_id=self.job.job_id, crashes=self.strikes.crashes)
+                    await self._bury_poison()  # here, where the engine's last words are
                 raise Requeue

@@ -11,6 +11,7 @@ from golek_client import (
     JobCancelledError,
     ModelNotFoundError,
     QueueFullError,
+    Resume,
 )
 from golek_client.testing import MAX_PAYLOAD, Answer, FakeFleet, FakeMessage
 from golek_wire import codec, headers, subjects
@@ -178,3 +179,15 @@ async def test_a_stream_waits_in_the_queue_it_is_given() -> None:
             assert (stream.position, stream.eta_s) == (None, None)
         assert told == [(2, None), (1, 0.5)]
         assert (await fleet.client().ask("qwen3-4b", "hi")).text == "Hello there, you"
+
+
+async def test_a_text_that_was_cut_off_is_gone_on_with() -> None:
+    """As by real workers: the rest is streamed, the reply is the whole, and another text is refused by name."""
+    async with FakeFleet(ANSWERS) as fleet:
+        stream = fleet.client().stream("qwen3-4b", "hi", resume=Resume("Hello th"))
+        assert [piece async for piece in stream] == ["ere, ", "you"]
+        assert stream.reply.text == "Hello there, you"
+        assert (await fleet.client().ask("qwen3-4b", "hi", resume=Resume("Hello"))).text == "Hello there, you"
+        with pytest.raises(BadRequestError, match=r"^resume\.text: ") as raised:
+            await fleet.client().ask("qwen3-4b", "hi", resume=Resume("Good"))
+        assert raised.value.details["param"] == "resume.text"
