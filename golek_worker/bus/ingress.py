@@ -338,11 +338,12 @@ class Ingress:
                 await publish(self._client, subject, waiting.payload, waiting.headers, inbox)
 
     async def _forget_answered(self) -> None:
-        """What left the stream is answered."""
+        """What left the stream is answered. Jobs of other classes may lie before it for long."""
         state = (await api(self._client, f"STREAM.INFO.{self._stream}"))["state"]
         self._queue.view.last_seq = state["last_seq"]
-        for seq in [seq for seq in self._stored if seq < state["first_seq"]]:
-            self._forget(seq)
+        for seq, stored in list(self._stored.items()):
+            if seq < state["first_seq"] or self._queue.is_done(seq, stored.job.priority):
+                self._forget(seq)
 
     async def _answer_expired(self, now: float) -> None:
         """Answer what nobody answered by its deadline."""
