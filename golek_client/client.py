@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
-from golek_client import discovery, letters
+from golek_client import discovery, letters, stored
 from golek_client.connection import shown
 from golek_client.embedding import EmbedOptions, Question
 from golek_client.exchange import Exchange, Target
@@ -242,9 +242,10 @@ class Golek:
     async def models(self) -> list[ModelRecord]:
         """Every model the fleet knows, by name; `state` and `last_seen` tell whether it is served now.
 
-        Raises BusUnavailableError when JetStream does not answer.
+        Raises BusUnavailableError when JetStream does not answer; an election of its servers is waited out for 10 s, at
+        most for the deadline.
         """
-        return await discovery.records(await self._line())
+        return await discovery.records(await self._line(), min(self.deadline, stored.ELECTION_S))
 
     async def dead_letters(self, model: str | None = None) -> list[DeadLetter]:
         """The jobs that crashed their engine each time they ran, oldest first: of `model`, or of all.
