@@ -264,10 +264,10 @@ class Ingress:
             self._next_deadline = min(self._next_deadline, deadline)
             if job.stream and job.reply:
                 self._waiting.add(ack.seq, job, now)
-        if waiting.kept and self._overflow is not None:
-            await self._overflow.settled(job.msg_id, now, stored=True)
         if waiting.accept and job.reply:
             await self._send_accepted(job, ack.seq)
+        if waiting.kept and self._overflow is not None:
+            await self._overflow.settled(job.msg_id, now, stored=True)
 
     async def _on_refusal(self, waiting: _Unacked, error: dict[str, object]) -> None:
         """JetStream did not store the job: answer the caller, or wait until there is a place."""
