@@ -50,6 +50,7 @@ RESEND_AFTER_S = (0.25, 0.5, 1.0, 2.0)
 SWEEP_S = 0.1
 USUAL_INBOX = 256
 WATCH_S = 1.0
+ENDED_AT_ONCE = 64
 GRACE_S = 1.0
 """At deadline + this the ingress answers for jobs that nobody answered."""
 
@@ -264,10 +265,10 @@ class Ingress:
             self._next_deadline = min(self._next_deadline, deadline)
             if job.stream and job.reply:
                 self._waiting.add(ack.seq, job, now)
-        if waiting.kept and self._overflow is not None:
-            await self._overflow.settled(job.msg_id, now, stored=True)
         if waiting.accept and job.reply:
             await self._send_accepted(job, ack.seq)
+        if waiting.kept and self._overflow is not None:
+            await self._overflow.settled(job.msg_id, now, stored=True)
 
     async def _on_refusal(self, waiting: _Unacked, error: dict[str, object]) -> None:
         """JetStream did not store the job: answer the caller, or wait until there is a place."""
@@ -347,9 +348,16 @@ class Ingress:
 
     async def _answer_expired(self, now: float) -> None:
         """Answer what nobody answered by its deadline."""
-        for seq, stored in list(self._stored.items()):
-            if now >= stored.deadline + GRACE_S:
-                await self._end_unanswered(seq, stored.job, deadline_error(stored.job))
+        expired = [(seq, stored.job) for seq, stored in self._stored.items() if now >= stored.deadline + GRACE_S]
+        for start in range(0, len(expired), ENDED_AT_ONCE):
+            ends = [
+                self._end_unanswered(seq, job, deadline_error(job))
+                for seq, job in expired[start : start + ENDED_AT_ONCE]
+            ]
+            # Each to its end: one that deleted its job owes an answer.
+            for outcome in await asyncio.gather(*ends, return_exceptions=True):
+                if outcome is not None:
+                    raise outcome
         self._next_deadline = min((stored.deadline for stored in self._stored.values()), default=math.inf)
 
     def cancel(self, job_id: str) -> None:
