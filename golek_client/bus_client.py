@@ -7,11 +7,14 @@ straight from the reader. It also closes a broken connection to the end. Everyth
 version is pinned because private methods are replaced; tests/unit holds both equal. See docs/decisions/0005.
 """
 
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import ParseResult
 
-from nats.aio.client import Client
+from nats.aio.client import Client, Srv
 from nats.aio.subscription import Subscription
+from nats.aio.transport import TcpTransport
 from nats.errors import Error as NatsError
 
 from golek_wire import headers
@@ -42,6 +45,25 @@ class Delivery:
 DirectCallback = Callable[[Delivery], Awaitable[None]]
 
 
+class _TcpTransport(TcpTransport):
+    """nats-py's, whose `wait_closed` (2.16) would wait for ever after a TLS handshake that failed."""
+
+    async def connect_tls(
+        self, uri: str | ParseResult, ssl_context: ssl.SSLContext, buffer_size: int, connect_timeout: int
+    ) -> None:
+        try:
+            await super().connect_tls(uri, ssl_context, buffer_size, connect_timeout)
+        except BaseException:
+            if self._io_writer is not None:
+                self._io_writer.transport.abort()
+            self._io_reader = self._io_writer = None
+            raise
+
+    def __bool__(self) -> bool:
+        """True also while it is not connected: a false one nats-py would replace by its own."""
+        return True
+
+
 class BusClient(Client):
     """A nats-py client that is quick about known headers, and offers direct subscriptions."""
 
@@ -52,6 +74,13 @@ class BusClient(Client):
         """Whether a server that offers no TLS is not spoken to; nats-py (2.16) would go on in clear."""
         self.replicas = 0
         """On how many servers the streams that are made through this connection lie; 0 is the broker's own number."""
+
+    @property
+    def wants(self) -> str:
+        """What the server wants of a client beyond a connection: `certificate`, `login` or nothing."""
+        if self._server_info.get("tls_verify"):
+            return "certificate"
+        return "login" if self._server_info.get("auth_required") else ""
 
     @property
     def has_login(self) -> bool:
@@ -105,6 +134,11 @@ class BusClient(Client):
             self._pending, self._pending_data_size = [], 0
             self._status = Client.DISCONNECTED
             await super()._close(status, do_cbs)
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        if self._transport is None and s.uri.scheme in ("nats", "tls"):
+            self._transport = _TcpTransport()  # type: ignore[no-untyped-call]
+        await super()._connect_to_server(s)
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         """As nats-py does; but where encryption is a must, TLS that is only offered is taken, and none is an error."""
