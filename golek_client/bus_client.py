@@ -19,6 +19,8 @@ from nats.errors import Error as NatsError
 
 from golek_wire import headers
 
+HEADERS_READ = headers.REQUEST_RESERVE
+"""Bytes of headers that a direct delivery reads: a million lines would keep the reader from all others."""
 WITHDRAW_TIMEOUT_S = 2
 
 _NAMES = {
@@ -33,13 +35,15 @@ _FIRST_LINE = b"NATS/1.0\r\n"
 class Delivery:
     """A message given to a direct callback."""
 
-    __slots__ = ("data", "headers", "reply", "subject")
+    __slots__ = ("data", "headers", "reply", "subject", "unread")
 
     def __init__(self, subject: str, reply: str, data: bytes, headers: dict[str, str] | None) -> None:
         self.subject = subject
         self.reply = reply
         self.data = data
         self.headers = headers
+        self.unread = 0
+        """Bytes of headers that were not read, because there are too many."""
 
 
 DirectCallback = Callable[[Delivery], Awaitable[None]]
@@ -149,15 +153,24 @@ class BusClient(Client):
         await super()._process_info(info, initial_connection)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        """A subject that is no text ends nobody's connection, as it would in nats-py: nobody can be answered there."""
         callback = self._direct.get(sid)
-        if callback is None:
-            await super()._process_msg(sid, subject, reply, data, headers)
+        try:
+            if callback is None:
+                await super()._process_msg(sid, subject, reply, data, headers)
+                return
+            message = Delivery(subject.decode(), reply.decode(), data, None)
+        except UnicodeDecodeError as error:
+            await self._error_cb(error)
             return
         self.stats["in_msgs"] += 1
         self.stats["in_bytes"] += len(data)
-        found = await self._process_headers(headers)
+        if headers and len(headers) > HEADERS_READ:
+            message.unread = len(headers)
+        else:
+            message.headers = await self._process_headers(headers)
         try:
-            await callback(Delivery(subject.decode(), reply.decode(), data, found))
+            await callback(message)
         except Exception as error:  # noqa: BLE001 - as nats-py does: the reader must go on
             await self._error_cb(error)
 
@@ -176,8 +189,15 @@ class BusClient(Client):
             await self._flush_pending()
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        """As nats-py does; but what is no block of headers counts as none, where nats-py would end the connection."""
         found = decode_known(headers) if headers else None
-        return found if found is not None else await super()._process_headers(headers)
+        if found is not None:
+            return found
+        try:
+            return await super()._process_headers(headers)
+        except (IndexError, UnicodeDecodeError, ValueError) as error:
+            await self._error_cb(error)
+            return None
 
 
 def encode_known(headers: dict[str, str]) -> bytes | None:
