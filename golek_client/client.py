@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
-from golek_client import discovery, stored
+from golek_client import discovery, letters
 from golek_client.connection import shown
 from golek_client.embedding import EmbedOptions, Question
 from golek_client.exchange import Exchange, Target
@@ -22,7 +22,7 @@ from golek_client.line import Line
 from golek_client.login import API_KEY, Login, said
 from golek_client.options import Messages, Options, build
 from golek_client.stored import UNREADABLE
-from golek_client.stream import Stream
+from golek_client.stream import OnQueued, Stream
 from golek_client.transport import DEFAULT_URL, Transport
 from golek_wire import codec, headers, subjects
 from golek_wire.errors import BadRequestError, BusUnavailableError, DeadlineExceededError, InternalError, NoWorkersError
@@ -52,14 +52,17 @@ class Golek:
         url: str | None = None,
         *,
         deadline: float = DEFAULT_DEADLINE_S,
+        replay: bool = True,
         login: Login | None = None,
         key: str | None = None,
         transport: Transport | None = None,
     ) -> None:
         """`url` is the NATS server: the variable NATS_URL without it, else nats://127.0.0.1:4222.
 
-        `deadline` is how many seconds a call waits for its answer, where it does not say itself. `transport` replaces
-        the connection; see `golek_client.testing`.
+        `deadline` is how many seconds a call waits for its answer, where it does not say itself. `replay=False` is for
+        fleets whose texts differ from run to run (some GPUs): a stream that lost its worker then does not wait for the
+        same text to be written again, it has a new job go on behind what was handed out. `transport` replaces the
+        connection; see `golek_client.testing`.
 
         `login` is as whom to connect: what the variables NATS_USER, NATS_CREDS and their kin say without it. `key` is
         the caller's key, in a fleet that wants one: the variable GOLEK_API_KEY without it.
@@ -69,6 +72,7 @@ class Golek:
             raise BadRequestError("key: printable ASCII without blanks, in GOLEK_API_KEY as well", param="key")
         self.url = url or os.environ.get("NATS_URL") or DEFAULT_URL
         self.deadline = deadline
+        self.replay = replay
         self._login = login
         self._authorization = {headers.AUTHORIZATION: f"Bearer {key}"} if key else {}
         self._transport = transport
@@ -110,16 +114,20 @@ class Golek:
         *,
         deadline: float | None = None,
         subject: str | None = None,
+        on_queued: OnQueued | None = None,
         **options: Unpack[Options],
     ) -> Stream:
         """The answer while it is written. Keywords and errors are those of `ask`.
 
         async for delta in golek.stream("qwen3-4b", "Tell me a story"):
             print(delta, end="", flush=True)
+
+        `on_queued(position, eta_s)` is called while the stream waits behind others, at most once a second: with its
+        place, 1 is next, and with the seconds it may take, None while that is not known.
         """
         target = Target.of(model, "inference", subject)
         payload, seconds = self._request(deadline, options, prompt=input, stream=True)
-        return Stream(lambda: self._exchange(target, payload, seconds))
+        return self._stream(target, payload, seconds, on_queued)
 
     @overload
     def chat(
@@ -141,6 +149,7 @@ class Golek:
         stream: Literal[True],
         deadline: float | None = None,
         subject: str | None = None,
+        on_queued: OnQueued | None = None,
         **options: Unpack[Options],
     ) -> Stream: ...
     def chat(
@@ -151,6 +160,7 @@ class Golek:
         stream: bool = False,
         deadline: float | None = None,
         subject: str | None = None,
+        on_queued: OnQueued | None = None,
         **options: Unpack[Options],
     ) -> Coroutine[Any, Any, InferenceReply] | Stream:
         """The next turn of a conversation: of `Message`s, or of mappings as in OpenAI's chat API.
@@ -160,12 +170,13 @@ class Golek:
                 {"role": "user", "content": "What is the capital of Peru?"},
             ])
 
-        With `stream=True` the result is a `Stream` and is not awaited. Other keywords and errors are those of `ask`.
+        With `stream=True` the result is a `Stream` and is not awaited, and `on_queued` is that of `stream`. Other
+        keywords and errors are those of `ask`.
         """
         target = Target.of(model, "inference", subject)
         payload, seconds = self._request(deadline, options, messages=messages, stream=stream)
         if stream:
-            return Stream(lambda: self._exchange(target, payload, seconds))
+            return self._stream(target, payload, seconds, on_queued)
         return self._reply(target, payload, seconds)
 
     async def embed(
@@ -241,17 +252,29 @@ class Golek:
         A job that was buried twice comes once, as it was last; what cannot be read is left out with a warning in the
         log. Raises BusUnavailableError when JetStream does not answer.
         """
-        wanted = subjects.dead_letter(subjects.model_token(model)) if model else subjects.DLQ_SUBJECTS
-        newest: dict[str, DeadLetter] = {}
-        async for found in stored.walk(await self._line(), subjects.DLQ_STREAM, wanted):
-            try:
-                letter = codec.decode(found.data, DeadLetter)
-            except UNREADABLE as error:
-                log.warning("message %d of %s is no dead letter: %s", found.seq, subjects.DLQ_STREAM, error)
-                continue
-            newest.pop(letter.job_id, None)
-            newest[letter.job_id] = letter
-        return list(newest.values())
+        return await letters.read(await self._line(), model)
+
+    async def retry(
+        self, job_id: str, *, deadline: float | None = None, keep: bool = False
+    ) -> InferenceReply | EmbeddingReply:
+        """Ask a dead letter's request once more, with the same seed, as a fresh job; its answer.
+
+        The letter is dropped once the job is answered, unless `keep`. Raises BadRequestError when there is no such
+        letter or it has no request, and as `ask` does; then the letter stays.
+        """
+        seconds = self._seconds(deadline)
+        until = asyncio.get_running_loop().time() + seconds
+        line = await self._line_by(until, seconds)
+        asked = letters.question(await letters.find(line, job_id), seconds)
+        async with Exchange(line, asked.target, asked.reply, asked.payload, until, seconds) as exchange:
+            reply = await exchange.reply()
+        if not keep:
+            await letters.forget(line, job_id)
+        return reply
+
+    async def drop(self, job_id: str) -> int:
+        """Delete the dead letter of one job; how many copies there were. Raises BusUnavailableError."""
+        return await letters.drop(await self._line(), job_id)
 
     async def close(self) -> None:
         """Cancel what still runs, then hang up. Those who wait get BusUnavailableError; a later call connects again."""
@@ -296,12 +319,19 @@ class Golek:
         return seconds
 
     async def _reply(self, target: Target, payload: bytes, deadline: float) -> InferenceReply:
-        async with await self._exchange(target, payload, deadline) as exchange:
+        until = asyncio.get_running_loop().time() + deadline
+        async with await self._exchange(target, payload, until, deadline) as exchange:
             return await exchange.reply()
 
-    async def _exchange(self, target: Target, payload: bytes, deadline: float) -> Exchange[InferenceReply]:
-        until = asyncio.get_running_loop().time() + deadline
-        return Exchange(await self._line_by(until, deadline), target, InferenceReply, payload, until, deadline)
+    def _stream(self, target: Target, payload: bytes, seconds: float, on_queued: OnQueued | None) -> Stream:
+        def open_exchange(asked: bytes, until: float) -> Coroutine[Any, Any, Exchange[InferenceReply]]:
+            return self._exchange(target, asked, until, seconds)
+
+        return Stream(open_exchange, payload, seconds, replay=self.replay, on_queued=on_queued)
+
+    async def _exchange(self, target: Target, payload: bytes, until: float, seconds: float) -> Exchange[InferenceReply]:
+        """An exchange that has not begun, to end by `until` on the loop's clock, `seconds` after the call began."""
+        return Exchange(await self._line_by(until, seconds), target, InferenceReply, payload, until, seconds)
 
     async def _line_by(self, until: float, seconds: float) -> Line:
         """The line, when it is there by `until` on the loop's clock, which is `seconds` after the call began."""

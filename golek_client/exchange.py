@@ -11,7 +11,7 @@ from typing import Final, Generic, Self, TypeVar
 
 from msgspec import Struct
 
-from golek_client import discovery, retry
+from golek_client import discovery, large, retry
 from golek_client.line import Line
 from golek_client.stored import UNREADABLE
 from golek_client.transport import Received
@@ -24,10 +24,10 @@ from golek_wire.errors import (
     InferenceServiceError,
     InternalError,
     NoWorkersError,
-    PayloadTooLargeError,
     from_reply,
 )
-from golek_wire.replies import Chunk, EmbeddingReply, InferenceReply
+from golek_wire.parts import Joint
+from golek_wire.replies import Chunk, EmbeddingReply, InferenceReply, Queued
 from golek_wire.subjects import Kind
 
 log = logging.getLogger("golek.client")
@@ -94,12 +94,16 @@ class Exchange(Generic[R]):
         self._deserted: str | None = None
         """Why the call waits although the last copy found nobody; None while somebody may have taken it."""
         self._ended = False
+        self._joint: Joint | None = None
+        """The parts of the reply; None while none came."""
         self.job_id = subjects.job_id(self._inbox.subject)
 
     async def __aenter__(self) -> Self:
-        """Send the request. Raises PayloadTooLargeError before anything is sent."""
+        """Send the request; a body that no message can carry is stored first. Raises as `large.store` does."""
         try:
-            self._check_size()
+            if len(self._payload) > large.largest_request(self._line):
+                name = await large.store(self._line, self._payload, self._deadline, self._deadline_s)
+                self._payload, self._headers = b"", {**self._headers, headers.OBJECT: name}
             await self._send()
         except BaseException:
             self._line.mux.forget(self._inbox.subject)
@@ -118,8 +122,8 @@ class Exchange(Generic[R]):
             # The caller is leaving, with its own error or without one; the job ends at its deadline.
             log.debug("cancel of %s not sent: %s", self.job_id, unsent)
 
-    async def next(self) -> Piece | R:
-        """The next piece of text, or the reply that ends the exchange.
+    async def next(self) -> Piece | Queued | R:
+        """The next piece of text, word of the place in the queue, or the reply that ends the exchange.
 
         Raises what the worker answered, ModelNotFoundError or NoWorkersError when nobody listens, BadRequestError when
         the model listens on another subject, DeadlineExceededError
@@ -140,17 +144,8 @@ class Exchange(Generic[R]):
         """The reply; pieces of text that come before it are dropped."""
         while True:
             event = await self.next()
-            if not isinstance(event, Piece):
+            if not isinstance(event, Piece | Queued):
                 return event
-
-    def _check_size(self) -> None:
-        limit = self._line.transport.max_payload - headers.REQUEST_RESERVE
-        if len(self._payload) > limit:
-            raise PayloadTooLargeError(
-                f"a request of {len(self._payload)} bytes; the bus carries requests of at most {limit} bytes",
-                size=len(self._payload),
-                limit=limit,
-            )
 
     async def _send(self) -> None:
         """The request, always the same bytes with the same inbox: its copies are one job."""
@@ -186,11 +181,11 @@ class Exchange(Generic[R]):
             job_id=self.job_id,
         )
 
-    async def _read(self, message: Received) -> Piece | R | None:
+    async def _read(self, message: Received) -> Piece | Queued | R | None:
         """What `message` means; None when it needs no word to the caller.
 
-        1. Nobody listens. 2. An error. 3. A status: the request is in good hands. 4. A piece of text. 5. The end mark,
-        an empty message. 6. The reply.
+        1. Nobody listens. 2. An error. 3. A status: the request is in good hands, or waits for its turn. 4. A part of
+        the reply. 5. A piece of text. 6. The end mark, an empty message. 7. The reply.
         """
         about = message.headers or {}
         if about.get(headers.NATS_STATUS) == _NO_RESPONDERS and not message.data:  # 1
@@ -201,13 +196,27 @@ class Exchange(Generic[R]):
             self._ended = True
             raise _error_in(message, about)
         if headers.STATUS in about:  # 3
-            return None
-        if headers.ATTEMPT in about and headers.FINAL not in about:  # 4
+            return _queued_in(message) if about[headers.STATUS] == "queued" else None
+        if headers.PART in about:  # 4
+            return self._joined(message.data, about)
+        if headers.ATTEMPT in about and headers.FINAL not in about:  # 5
             return Piece(_number(about[headers.ATTEMPT]), _chunk_in(message))
-        if not message.data:  # 5
+        if not message.data:  # 6
             return None
         self._ended = True
-        return self._reply_in(message)  # 6
+        return self._reply_in(message.data)  # 7
+
+    def _joined(self, data: bytes, about: dict[str, str]) -> R | None:
+        """The reply, once all its parts are here."""
+        self._joint = self._joint or Joint()
+        try:
+            whole = self._joint.add(about[headers.PART], _number(about.get(headers.ATTEMPT, "")), data)
+        except ValueError as error:
+            raise _foreign(error) from None
+        if whole is None:
+            return None
+        self._ended = True
+        return self._reply_in(whole)
 
     async def _nobody(self) -> None:
         """Nobody was subscribed: say why at once, or wait for the next copy when the model is expected back."""
@@ -225,9 +234,9 @@ class Exchange(Generic[R]):
             raise error
         self._deserted = "one is expected back: it loads, or was there a short while ago"
 
-    def _reply_in(self, message: Received) -> R:
+    def _reply_in(self, body: bytes) -> R:
         try:
-            return codec.decode_final(message.data, self._reply_type)
+            return codec.decode_final(body, self._reply_type)
         except UNREADABLE as error:
             raise _foreign(error) from None
 
@@ -253,6 +262,13 @@ def _error_in(message: Received, about: dict[str, str]) -> InferenceServiceError
 def _chunk_in(message: Received) -> Chunk:
     try:
         return codec.decode(message.data, Chunk)
+    except UNREADABLE as error:
+        raise _foreign(error) from None
+
+
+def _queued_in(message: Received) -> Queued:
+    try:
+        return codec.decode(message.data, Queued)
     except UNREADABLE as error:
         raise _foreign(error) from None
 

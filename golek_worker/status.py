@@ -20,6 +20,7 @@ from golek_worker.bus.ingress import Ingress
 from golek_worker.engine.host import EngineHost
 from golek_worker.serving import Serving
 from golek_worker.settings import Settings
+from golek_worker.store.writer import LogWriter
 
 VERSION = version("golek")
 
@@ -51,6 +52,7 @@ class Status:
         ingress: Ingress,
         digest: str,
         capabilities: Callable[[], list[str]],
+        log: LogWriter,
     ) -> None:
         self._identity = identity
         self._settings = settings
@@ -60,6 +62,7 @@ class Status:
         self._ingress = ingress
         self._digest = digest
         self._capabilities = capabilities
+        self._log = log
         self._reports = itertools.count(1)
         self.leaving: WorkerStatus | None = None
         """`draining`, `offline` or `failed`, once the worker is on its way out."""
@@ -94,6 +97,8 @@ class Status:
             last_token_age_ms=round(self._host.progress_age_s * 1000) if ready is not None else None,
             monitor_subject=subjects.load_report(self._settings.token),
             problem=self._host.problem,
+            log_problem=self._log.problem,
+            log_rows_lost=self._log.dropped,
         )
 
     def load_report(self, pending: int) -> LoadReport:

@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import contextlib
 import gc
-import hashlib
 import io
 import os
 import random
@@ -18,11 +17,9 @@ import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-import msgspec
 import structlog
 import uvloop
 from nats.aio.client import Client
@@ -30,19 +27,20 @@ from nats.aio.client import Client
 from golek_client.connection import close, connect, flush, publish, shown
 from golek_wire import codec, subjects
 from golek_wire.errors import InferenceServiceError
-from golek_wire.signals import DeadLetter, Health, WorkerStatus
+from golek_wire.signals import Health, WorkerStatus
 from golek_worker import kinds, process, settings
 from golek_worker.admission import gate
 from golek_worker.attempt import Tools
-from golek_worker.bus import endpoints, identity, queue, streams
+from golek_worker.bus import endpoints, identity, objects, queue, streams
 from golek_worker.bus.consumer import Consumer
+from golek_worker.bus.dead_letters import DeadLetters, Sender
 from golek_worker.bus.ingress import Ingress
-from golek_worker.bus.jetstream import BUS_ERRORS, ServerClock, store
+from golek_worker.bus.jetstream import BUS_ERRORS, ServerClock, patiently
 from golek_worker.bus.keys import KeyBook
-from golek_worker.bus.lease import Lease, LeaseKeeper
+from golek_worker.bus.lease import LeaseKeeper
 from golek_worker.bus.priorities import PriorityConsumer, sources
 from golek_worker.bus.registry import Registry
-from golek_worker.bus.strikes import StrikeBook, Strikes
+from golek_worker.bus.strikes import StrikeBook
 from golek_worker.engine.base import EngineConfig
 from golek_worker.engine.host import EngineHost
 from golek_worker.gguf import GGUFError
@@ -120,7 +118,7 @@ class Worker:
         stack.push_async_callback(_disconnect, self._client)
         self._registry = await Registry.open(self._client, chosen.token)
         self._preparing = Preparing(
-            chosen, self._identity, self._client, self._registry, self._heart,
+            chosen, self._identity, self._client, self._registry, self._heart, self._log,
             event=self._event, show=lambda progress: self._write_state("starting", progress),
         )  # fmt: skip
         await self._know_callers()
@@ -166,8 +164,11 @@ class Worker:
                 self._client, subjects.job_stream(token), streams.consumer_config(token, self._kind, name)
             )
         await streams.ensure_stream(self._client, streams.dlq_stream_config())
+        if chosen.golek_objects:
+            await objects.ensure_bucket(self._client)
         self._build(await StrikeBook.open(self._client))
-        await self._queue.look()
+        await patiently(self._client, self._queue.look)
+        stack.push_async_callback(self._objects.close)
         stack.push_async_callback(self._host.close)
 
     def _build(self, strikes: StrikeBook) -> None:
@@ -179,8 +180,12 @@ class Worker:
             self._client, token, self._kind, chosen.inference_queue_strategy, chosen.queue_capacity, clock
         )
         self._engine_changed = asyncio.Event()
+        self._objects = objects.Objects(
+            self._client, lambda size: gate.check_size(size, self._limits(), by_reference=True)
+        )
         self._ingress = Ingress(
             self._client, token, kinds.taken(chosen, self._kind), self._check, self._callers.may_answer, self._queue,
+            self._objects,
             reject_when_full=chosen.inference_reject_when_full,
         )  # fmt: skip
         self._host = EngineHost(self._engine_config(), chosen.stall_s, self._engine_changed.set, self._engine_log.write)
@@ -191,7 +196,8 @@ class Worker:
             executor=executor,
             strikes=strikes,
             room=Room(),
-            bury=self._bury,
+            objects=self._objects,
+            bury=self._letters().bury,
             gather_s=chosen.stream_gather_ms / 1000,
             poison_strikes=chosen.poison_strikes,
             probe_inbox=self._client.new_inbox(),
@@ -207,6 +213,7 @@ class Worker:
             self._ingress,
             self._preparing.digest,
             lambda: executor.capabilities,
+            self._log,
         )
 
     def _new_consumer(self, clock: ServerClock) -> Consumer | PriorityConsumer:
@@ -215,6 +222,12 @@ class Worker:
         if self._settings.inference_queue_strategy == "priority":
             return PriorityConsumer(self._client, stream, sources(token, self._kind), slots, take, clock)
         return Consumer(self._client, stream, subjects.consumer(token, self._kind), slots, take, clock)
+
+    def _letters(self) -> DeadLetters:
+        chosen, tell = self._settings, self._event
+        subject = chosen.request_subjects(self._kind)[0]
+        sender = Sender(chosen.model_name, self._kind, subject, self._identity.worker_id, chosen.audit_body)
+        return DeadLetters(self._client, sender, lambda: list(self._host.stderr), tell)
 
     def _engine_config(self) -> EngineConfig:
         chosen = self._settings
@@ -311,17 +324,22 @@ class Worker:
     # -- what the parts ask of each other ----------------------------------------------------------------------
 
     def _check(self, payload: bytes, headers: dict[str, str] | None, reply: str) -> Job:
-        callers = self._callers
+        callers, limits, new_inbox = self._callers, self._limits(), self._client.new_inbox
         principal = callers.principal(headers)
         name = callers.request_name(principal, headers)
-        timeout_ms = round(self._settings.inference_request_timeout * 1000)
-        limits = gate.Limits(
-            self._client.max_payload, timeout_ms, self._settings.inference_default_priority, callers.may_redirect
-        )
-        new_inbox = self._client.new_inbox
         if self._kind == "embedding":
             return gate.check_embedding(payload, headers, reply, limits, new_inbox, principal, name)
         return gate.check(payload, headers, reply, limits, self._random_seed, new_inbox, principal, name)
+
+    def _limits(self) -> gate.Limits:
+        chosen = self._settings
+        return gate.Limits(
+            max_payload=self._client.max_payload,
+            default_deadline_ms=round(chosen.inference_request_timeout * 1000),
+            default_priority=chosen.inference_default_priority,
+            may_redirect=self._callers.may_redirect,
+            max_body=chosen.golek_max_body * 2**20 if chosen.golek_objects else 0,
+        )
 
     def _random_seed(self) -> int:
         return self._random.getrandbits(31)
@@ -344,25 +362,6 @@ class Worker:
 
     def _record(self, row: RequestRow) -> None:
         self._log.record(audited(row, self._settings.audit_body))
-
-    async def _bury(self, lease: Lease, strikes: Strikes) -> None:
-        """Copy a poison job to the dead letter queue."""
-        with_body = self._settings.audit_body == "full"
-        letter = DeadLetter(
-            job_id=lease.job.job_id,
-            req_id=lease.job.req_id,
-            model=self._settings.model_name,
-            worker_id=self._identity.worker_id,
-            at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            crashes=strikes.crashes,
-            input_sha256=hashlib.sha256(lease.payload).hexdigest() if self._settings.audit_body != "none" else "",
-            log_tail=list(self._host.stderr)[-50:],
-            payload=lease.payload.decode(errors="replace") if with_body else None,
-        )
-        if len(codec.encode(letter)) > self._client.max_payload:
-            letter = msgspec.structs.replace(letter, payload=None)
-        await store(self._client, subjects.dead_letter(self._settings.token), codec.encode(letter))
-        self._event("job.poison", f"job {lease.job.job_id} is in the dead letter queue", level="error")
 
     def _health(self) -> Health:
         return self._status.health() if self._status is not None else self._preparing.health()

@@ -30,7 +30,9 @@ from golek_wire.errors import (
     QueueFullError,
 )
 from golek_wire.replies import Accepted
+from golek_worker.bus.intake import Intake
 from golek_worker.bus.jetstream import MESSAGE_GONE, MESSAGES_EXCEEDED, JetStreamError, api, is_passing
+from golek_worker.bus.objects import Objects
 from golek_worker.bus.overflow import Kept, Overflow
 from golek_worker.bus.queue import Queue
 from golek_worker.bus.replies import send_error
@@ -105,10 +107,13 @@ class Ingress:
         check: Check,
         may_answer: Callable[[str], bool],
         queue: Queue,
+        objects: Objects,
         *,
         reject_when_full: bool = True,
     ) -> None:
         self._client = client
+        self._objects = objects
+        self._large = Intake(objects, self._admit, self._refuse)
         self._stream = subjects.job_stream(token)
         self._queue = queue
         self._waiting = WaitingStreams(client, queue)
@@ -144,6 +149,7 @@ class Ingress:
         for subscription in self._subscriptions:
             await subscription.drain()  # type: ignore[no-untyped-call]
         self._subscriptions.clear()
+        await self._large.close()
 
     async def _on_request(self, message: Delivery) -> None:
         """Check one request and publish it as a job."""
@@ -157,9 +163,20 @@ class Ingress:
             limit = f"at most {HEADERS_READ} are read"
             await self._refuse(message, BadRequestError(f"the headers have {message.unread} bytes; {limit}"))
             return
+        if message.headers is not None and h.OBJECT in message.headers:
+            await self._large.take(message)
+            return
+        await self._admit(message, "")
+
+    async def _admit(self, message: Delivery, reference: str) -> None:
+        """Publish a request as a job; with `reference` its body stays in the object store."""
         try:
-            await self._store(self._check(message.data, message.headers, reply), message)
+            job = self._check(message.data, message.headers, message.reply)
+            if reference:
+                job = msgspec.structs.replace(job, body=reference)
+            await self._store(job, message)
         except InferenceServiceError as error:
+            self._objects.forget(reference)
             await self._refuse(message, error)
         except Exception:
             log.exception("request.failed")
@@ -179,6 +196,8 @@ class Ingress:
 
     async def _answer(self, job: Job, error: InferenceServiceError) -> None:
         self.refused += 1
+        if not error.details.get("may_run"):
+            self._objects.forget(job.body)
         await send_error(self._client, job.reply, job.req_id, error, stream=job.stream)
 
     async def _store(self, job: Job, message: Delivery) -> None:
@@ -189,10 +208,11 @@ class Ingress:
             raise BusUnavailableError(f"{UNACKED_LIMIT} requests wait for JetStream already", may_run=False)
         now = time.monotonic()
         accept = message.headers is not None and message.headers.get(h.ACCEPT) == "1"
+        payload = b"" if job.body else message.data
         if self._overflow:  # others wait for a place: this one stands behind them
-            self._keep(Kept(job, accept, message.data, headers, now))
+            self._keep(Kept(job, accept, payload, headers, now))
         else:
-            await self._send(_Unacked(job, accept, message.data, headers, now, next_send=now + RESEND_AFTER_S[0]))
+            await self._send(_Unacked(job, accept, payload, headers, now, next_send=now + RESEND_AFTER_S[0]))
 
     async def _send(self, request: _Unacked) -> None:
         inbox = f"{self._ack_inbox}.{next(self._numbers)}"

@@ -118,6 +118,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Number of priorities: 1 low, 2 normal, 3 high."""
     inference_default_priority: Annotated[int, Meta(ge=1, le=3)] = 2
     """Priority of a request that brings none."""
+    golek_objects: bool = True
+    """Requests that no message can carry lie in the bucket GOLEK_OBJECTS; false refuses them with 413."""
+    golek_max_body: Annotated[int, Meta(ge=1, le=128)] = 64
+    """MiB of the largest body in the bucket GOLEK_OBJECTS."""
     stream_gather_ms: Annotated[float, Meta(ge=0)] = 20.0
     """Later tokens of a stream are gathered for at most this long; 0 sends each alone."""
     engine_step_min_ms: Annotated[float, Meta(ge=0)] = 0.0

@@ -22,6 +22,7 @@ INBOX = b"@inbox@"
 WRONG = {400, 401, 403, 404, 413}
 """What a malformed request may be answered with."""
 BATCH = 50
+PATIENCE_S = 5.0
 
 
 class Message(NamedTuple):
@@ -202,11 +203,12 @@ class Volley:
         await asyncio.wait_for(self._pong.wait(), 30)
 
     async def fire(self, volley: Iterable[Message]) -> None:
-        """Send all, at most BATCH ahead of the server."""
+        """Send all, at most BATCH ahead of the worker: more than 64 MiB on their way would be the server's to end."""
         for number, message in enumerate(volley, 1):
             self.send(message)
             if number % BATCH == 0:
                 await self.settle()
+                await self.unanswered(PATIENCE_S)
         await self.settle()
 
     async def unanswered(self, patience_s: float) -> set[int]:
