@@ -103,7 +103,7 @@ class Exchange(Generic[R]):
         try:
             if len(self._payload) > large.largest_request(self._line):
                 name = await large.store(self._line, self._payload, self._deadline, self._deadline_s)
-                self._payload, self._headers = b"", {**self._headers, headers.OBJECT: name}
+                self._payload, self._headers = b"", self._headers | {headers.OBJECT: name}
             await self._send()
         except BaseException:
             self._line.mux.forget(self._inbox.subject)
