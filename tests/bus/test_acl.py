@@ -112,6 +112,20 @@ async def test_a_tenant_can_do_all_that_a_client_does(fleet: Fleet) -> None:
             await golek.embed("echo", "hi")
 
 
+async def test_a_tenant_sends_and_gets_what_no_message_carries(fleet: Fleet) -> None:
+    """A body of 2 MB goes through the bucket, where the tenant may write and nothing else, and the answer in parts."""
+    text = "x" * 2_000_000
+    async with Golek(fleet.url, login=ALICE, deadline=20) as golek:
+        assert (await golek.ask("echo", text, raw=True)).text == text
+
+
+async def test_a_tenant_reads_no_body(fleet: Fleet, people: dict[str, Person]) -> None:
+    """Neither lists nor gets, not even its own."""
+    for asked in ("$JS.API.STREAM.MSG.GET.OBJ_GOLEK_OBJECTS", "$JS.API.DIRECT.GET.OBJ_GOLEK_OBJECTS"):
+        await people["alice"].client.publish(asked, b'{"seq": 1}', reply=people["alice"].client.new_inbox())
+        assert await people["alice"].violates(f'publish to "{asked}"')
+
+
 async def test_a_tenant_cancels_its_own_stream_and_no_other(fleet: Fleet) -> None:
     """By the id its client computes: to another tenant the same id means nothing."""
     async with Golek(fleet.url, login=ALICE, deadline=10) as alice, Golek(fleet.url, login=BOB) as bob:
