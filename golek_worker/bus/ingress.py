@@ -16,7 +16,7 @@ import structlog
 from msgspec import Struct
 from nats.aio.subscription import Subscription
 
-from golek_client.bus_client import BusClient, Delivery
+from golek_client.bus_client import HEADERS_READ, BusClient, Delivery
 from golek_client.connection import publish
 from golek_wire import codec, subjects
 from golek_wire import headers as h
@@ -160,6 +160,10 @@ class Ingress:
             # Answering there would make this worker write where the caller may not.
             self.refused += 1
             log.warning("request.refused", reason="reply subject is not an inbox", reply=reply[:64])
+            return
+        if message.unread:
+            limit = f"at most {HEADERS_READ} are read"
+            await self._refuse(message, BadRequestError(f"the headers have {message.unread} bytes; {limit}"))
             return
         if message.headers is not None and h.OBJECT in message.headers:
             await self._large.take(message)
