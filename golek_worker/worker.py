@@ -34,6 +34,7 @@ from golek_wire.errors import InferenceServiceError
 from golek_wire.signals import DeadLetter, Health, WorkerStatus
 from golek_worker import kinds, process, settings
 from golek_worker.admission import gate
+from golek_worker.admission.retained import SUBMITTED_DEADLINE_MS, retained
 from golek_worker.attempt import Tools
 from golek_worker.bus import endpoints, streams
 from golek_worker.bus.consumer import Consumer
@@ -41,6 +42,7 @@ from golek_worker.bus.ingress import Ingress
 from golek_worker.bus.jetstream import BUS_ERRORS, ServerClock, api, store
 from golek_worker.bus.lease import Lease, LeaseKeeper
 from golek_worker.bus.registry import Registry
+from golek_worker.bus.results import Results
 from golek_worker.bus.strikes import StrikeBook, Strikes
 from golek_worker.engine.base import EngineConfig
 from golek_worker.engine.host import EngineHost
@@ -149,18 +151,19 @@ class Worker:
             self._client, subjects.job_stream(token), streams.consumer_config(token, self._kind)
         )
         await streams.ensure_stream(self._client, streams.dlq_stream_config())
-        self._build(await StrikeBook.open(self._client))
+        results = await Results.open(self._client, self._results_lost)
+        self._build(await StrikeBook.open(self._client), results)
         await self._ask_queue()
         stack.push_async_callback(self._host.close)
 
-    def _build(self, strikes: StrikeBook) -> None:
+    def _build(self, strikes: StrikeBook, results: Results) -> None:
         """The parts, wired; nothing runs yet."""
         chosen, token = self._settings, self._settings.token
         self._random = random.Random()
         self._clock = ServerClock()
         self._pending = 0
         self._engine_changed = asyncio.Event()
-        self._ingress = Ingress(self._client, token, kinds.taken(chosen, self._kind), self._check)
+        self._ingress = Ingress(self._client, token, kinds.taken(chosen, self._kind), self._check, results)
         self._host = EngineHost(self._engine_config(), chosen.stall_s, self._engine_changed.set, self._engine_log.write)
         self._keeper = LeaseKeeper(lambda: self._host.is_alive)
         executor = kinds.executor(self._kind, self._host, chosen, self._model, self._client.max_payload)
@@ -174,7 +177,9 @@ class Worker:
             poison_strikes=chosen.poison_strikes,
             probe_inbox=self._client.new_inbox(),
         )
-        self._serving = Serving(self._client, tools, self._keeper, record=self._record, released=self._slot_freed)
+        self._serving = Serving(
+            self._client, tools, self._keeper, results, record=self._record, released=self._slot_freed
+        )
         self._consumer = Consumer(
             self._client,
             subjects.job_stream(token),
@@ -190,6 +195,7 @@ class Worker:
             self._host,
             self._serving,
             self._ingress,
+            results,
             self._preparing.digest,
             lambda: executor.capabilities,
         )
@@ -225,6 +231,7 @@ class Worker:
             self._host.run(),
             self._follow_engine(),
             self._ingress.run(),
+            self._ingress.receipts.run(),
             self._consumer.run(),
             self._keeper.run(),
             self._heart.run(),
@@ -280,17 +287,22 @@ class Worker:
             self._event(
                 "jobs.given_back", f"{given_back} jobs did not end in time and go to another replica", level="warning"
             )
+        await _best_effort(self._ingress.repeats.close())
         self._status.leaving = "failed" if failed else "offline"
         await _best_effort(self._beat())
 
     # -- what the parts ask of each other ----------------------------------------------------------------------
 
-    def _check(self, payload: bytes, headers: dict[str, str] | None, reply: str) -> Job:
+    def _check(self, payload: bytes, headers: dict[str, str] | None, reply: str, submitted: bool) -> Job:
         timeout_ms = round(self._settings.inference_request_timeout * 1000)
-        limits = gate.Limits(self._client.max_payload, timeout_ms)
+        limits = gate.Limits(self._client.max_payload, SUBMITTED_DEADLINE_MS if submitted else timeout_ms)
         if self._kind == "embedding":
-            return gate.check_embedding(payload, headers, reply, limits, self._client.new_inbox)
-        return gate.check(payload, headers, reply, limits, self._random_seed, self._client.new_inbox)
+            job = gate.check_embedding(payload, headers, reply, limits, self._client.new_inbox)
+        else:
+            job = gate.check(payload, headers, reply, limits, self._random_seed, self._client.new_inbox)
+        if not headers and reply and not submitted:
+            return job
+        return retained(job, payload, headers, self._kind, self._settings.model_name, submitted=submitted)
 
     def _random_seed(self) -> int:
         return self._random.getrandbits(31)
@@ -332,6 +344,9 @@ class Worker:
             letter = msgspec.structs.replace(letter, payload=None)
         await store(self._client, subjects.dead_letter(self._settings.token), codec.encode(letter))
         self._event("job.poison", f"job {lease.job.job_id} is in the dead letter queue", level="error")
+
+    def _results_lost(self, count: int, why: str) -> None:
+        self._event("results.lost", f"{count} answers could not be kept: {why}", level="error")
 
     def _health(self) -> Health:
         return self._status.health() if self._status is not None else self._preparing.health()

@@ -6,6 +6,7 @@ one sweeper looks after.
 """
 
 import asyncio
+import functools
 import itertools
 import time
 from collections.abc import Callable
@@ -29,8 +30,11 @@ from golek_wire.errors import (
     QueueFullError,
 )
 from golek_wire.replies import Accepted
+from golek_worker.bus.idempotency import Asked, Repeats
 from golek_worker.bus.jetstream import MESSAGE_GONE, MESSAGES_EXCEEDED, JetStreamError, api
+from golek_worker.bus.receipts import Receipts
 from golek_worker.bus.replies import send_error
+from golek_worker.bus.results import Results
 from golek_worker.job import Job, deadline_error, to_headers
 
 log = structlog.get_logger("ingress")
@@ -46,8 +50,8 @@ WATCH_S = 1.0
 GRACE_S = 1.0
 """At deadline + this the ingress answers for jobs that nobody answered."""
 
-Check = Callable[[bytes, dict[str, str] | None, str], Job]
-"""The gate: a job, or an InferenceServiceError."""
+Check = Callable[[bytes, dict[str, str] | None, str, bool], Job]
+"""The gate: a job, or an InferenceServiceError. The last argument: it was submitted."""
 
 
 class PubAck(Struct, frozen=True):
@@ -63,6 +67,8 @@ class Taken(Struct, frozen=True):
 
     kind: subjects.Kind
     subjects: tuple[str, ...]
+    submits: tuple[str, ...] = ()
+    """Where jobs are left without waiting for their answers."""
     elsewhere: tuple[str, ...] = ()
     """Where requests of the other kind would come: they are refused with `redirect` instead of finding nobody."""
     redirect: str = ""
@@ -79,6 +85,10 @@ class _Unacked(Struct):
     since: float
     sends: int = 1
     next_send: float = 0.0
+    receipt_to: str = ""
+    """Where a submitted job's receipt, or refusal, goes."""
+    put: "asyncio.Future[PubAck] | None" = None
+    """Who publishes itself and wants JetStream's word."""
 
 
 class _Stored(Struct, frozen=True):
@@ -91,13 +101,18 @@ class _Stored(Struct, frozen=True):
 class Ingress:
     """Takes requests of one model on core NATS, in the fleet's queue group."""
 
-    def __init__(self, client: BusClient, token: str, taken: Taken, check: Check) -> None:
+    def __init__(self, client: BusClient, token: str, taken: Taken, check: Check, results: Results) -> None:
         self._client = client
         self._stream = subjects.job_stream(token)
         self._consumer = subjects.consumer(token, taken.kind)
         self._job_subject = subjects.job(token, taken.kind)
         self._taken = taken
         self._check = check
+        self._results = results
+        self.receipts = Receipts(client, self._stream, self._consumer)
+        self.repeats = Repeats(
+            client, self._stream, results, self.receipts, self._put, self._send_accepted, self._answer
+        )
         self._subscriptions: list[Subscription] = []
         self._unacked: dict[str, _Unacked] = {}
         self._stored: dict[int, _Stored] = {}
@@ -112,7 +127,12 @@ class Ingress:
     async def start(self) -> None:
         """Subscribe the request subjects; from here on requests are taken."""
         await self._client.subscribe_direct(f"{self._ack_inbox}.*", self._on_ack)
-        for callback, listed in ((self._on_request, self._taken.subjects), (self._on_stray, self._taken.elsewhere)):
+        on_submit = functools.partial(self._on_request, submitted=True)
+        for callback, listed in (
+            (self._on_request, self._taken.subjects),
+            (on_submit, self._taken.submits),
+            (self._on_stray, self._taken.elsewhere),
+        ):
             for subject in listed:
                 taking = await self._client.subscribe_direct(subject, callback, subjects.QUEUE_GROUP)
                 self._subscriptions.append(taking)
@@ -123,7 +143,7 @@ class Ingress:
             await subscription.drain()  # type: ignore[no-untyped-call]
         self._subscriptions.clear()
 
-    async def _on_request(self, message: Delivery) -> None:
+    async def _on_request(self, message: Delivery, *, submitted: bool = False) -> None:
         """Check one request and publish it as a job."""
         reply = message.reply
         if reply and not subjects.is_reply_inbox(reply):
@@ -132,7 +152,14 @@ class Ingress:
             log.warning("request.refused", reason="reply subject is not an inbox", reply=reply[:64])
             return
         try:
-            await self._store(self._check(message.data, message.headers, reply), message)
+            job = self._check(message.data, message.headers, reply, submitted)
+            if job.input_sha256:
+                self.repeats.take(Asked(job, message.data, reply, _wants_accepted(message), submitted))
+            else:
+                receipt_to = reply if submitted else ""
+                await self._publish(
+                    _Unacked(job, _wants_accepted(message), message.data, {}, 0.0, receipt_to=receipt_to)
+                )
         except InferenceServiceError as error:
             await self._refuse(message, error)
         except Exception:
@@ -151,22 +178,37 @@ class Ingress:
         stream = stream and message.subject.startswith(subjects.request(""))
         await send_error(self._client, message.reply, req_id, error, stream=stream)
 
-    async def _answer(self, job: Job, error: InferenceServiceError) -> None:
-        self.refused += 1
-        await send_error(self._client, job.reply, job.req_id, error, stream=job.stream)
+    async def _fail(self, waiting: _Unacked, error: InferenceServiceError) -> None:
+        """A job that was not stored: whoever waits for that learns why."""
+        if waiting.put is not None:
+            if not waiting.put.done():
+                waiting.put.set_exception(error)
+            return
+        await self._answer(waiting.job, waiting.receipt_to or waiting.job.reply, error)
 
-    async def _store(self, job: Job, message: Delivery) -> None:
-        headers = to_headers(job)
+    async def _answer(self, job: Job, inbox: str, error: InferenceServiceError) -> None:
+        self.refused += 1
+        await send_error(self._client, inbox, job.req_id, error, stream=job.stream)
+
+    async def _put(self, job: Job, payload: bytes) -> PubAck:
+        """Store `job` and return JetStream's word. Raises as a request is refused."""
+        stored: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
+        await self._publish(_Unacked(job, False, payload, {}, 0.0, put=stored))
+        return await stored
+
+    async def _publish(self, waiting: _Unacked) -> None:
+        job = waiting.job
+        waiting.headers = headers = to_headers(job)
         if job.trace or len(job.reply) > USUAL_INBOX:
             _check_size(headers)
         if len(self._unacked) >= UNACKED_LIMIT:
             raise BusUnavailableError(f"{UNACKED_LIMIT} requests wait for JetStream already", may_run=False)
-        now = time.monotonic()
-        accept = message.headers is not None and message.headers.get(h.ACCEPT) == "1"
+        waiting.since = now = time.monotonic()
+        waiting.next_send = now + RESEND_AFTER_S[0]
         inbox = f"{self._ack_inbox}.{next(self._numbers)}"
-        self._unacked[inbox] = _Unacked(job, accept, message.data, headers, now, next_send=now + RESEND_AFTER_S[0])
+        self._unacked[inbox] = waiting
         try:
-            await publish(self._client, self._job_subject, message.data, headers, inbox)
+            await publish(self._client, self._job_subject, waiting.payload, headers, inbox)
         except PayloadTooLargeError:
             del self._unacked[inbox]
             raise
@@ -181,19 +223,25 @@ class Ingress:
         ack = self._decode_ack(message.data)
         job = waiting.job
         if ack.error is not None:
-            await self._answer(job, _refusal(ack.error))
+            await self._fail(waiting, _refusal(ack.error))
             return
         # The budget runs from when the job was stored, which was at the latest now.
         deadline = time.monotonic() + job.budget_ms / 1000
         if not ack.duplicate or waiting.sends > 1:
             self._stored[ack.seq] = _Stored(job, deadline)
             self._seq_of[job.job_id] = ack.seq
-        if waiting.accept and job.reply:
+        if waiting.put is not None:
+            if not waiting.put.done():
+                waiting.put.set_result(ack)
+        elif waiting.receipt_to:
+            self.receipts.owe(job, ack.seq, waiting.receipt_to)
+        elif waiting.accept and job.reply:
             await self._send_accepted(job, ack.seq)
 
     async def _send_accepted(self, job: Job, seq: int) -> None:
         headers = {h.STATUS: "accepted", h.JOB: job.job_id}
-        await publish(self._client, job.reply, codec.encode(Accepted(job.req_id, job.job_id, seq)), headers)
+        accepted = Accepted(job.req_id, job.job_id, seq, job.principal)
+        await publish(self._client, job.reply, codec.encode(accepted), headers)
 
     async def run(self) -> None:
         """Look after what was published and what was stored, for as long as the worker lives."""
@@ -217,7 +265,8 @@ class Ingress:
             patience = min(PUBLISH_PATIENCE_S, job.budget_ms / 1000)
             if now >= waiting.since + patience:
                 self._unacked.pop(inbox, None)
-                await self._answer(job, BusUnavailableError(f"JetStream was silent for {patience:.0f} s", may_run=True))
+                silent = BusUnavailableError(f"JetStream was silent for {patience:.0f} s", may_run=True)
+                await self._fail(waiting, silent)
             elif now >= waiting.next_send:
                 waiting.next_send = now + RESEND_AFTER_S[min(waiting.sends, len(RESEND_AFTER_S) - 1)]
                 waiting.sends += 1
@@ -261,12 +310,18 @@ class Ingress:
             self._forget(seq)
             return
         self._forget(seq)
-        await self._answer(job, error)
+        if job.keep_s:
+            await self._results.keep_error(job, error)
+        await self._answer(job, job.reply, error)
 
     def _forget(self, seq: int) -> None:
         stored = self._stored.pop(seq, None)
         if stored is not None:
             self._seq_of.pop(stored.job.job_id, None)
+
+
+def _wants_accepted(message: Delivery) -> bool:
+    return message.headers is not None and message.headers.get(h.ACCEPT) == "1"
 
 
 def _check_size(headers: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ The JSON API as the server speaks it: nats-py has no fields for priority groups 
 Source: https://docs.nats.io/reference/reference-protocols/nats_api_reference
 """
 
+import base64
 import re
 import time
 from datetime import datetime
@@ -11,6 +12,7 @@ from typing import Any
 
 import msgspec
 import nats.errors
+from msgspec import Struct
 from nats.aio.client import Client
 
 from golek_wire.errors import BusUnavailableError, InferenceServiceError
@@ -22,6 +24,8 @@ STREAM_NAME_IN_USE = 10058
 CONSUMER_ALREADY_EXISTS = 10148
 MESSAGES_EXCEEDED = 10077
 NO_STORAGE = 10047
+WRONG_LAST_SEQUENCE = 10071
+"""Compare-and-set found another entry than expected."""
 MESSAGE_GONE = (10037, 10043, 10057)
 """No message found, sequence not found, delete failed because it is gone."""
 
@@ -39,10 +43,17 @@ BUS_ERRORS = (InferenceServiceError, JetStreamError, nats.errors.Error, TimeoutE
 """What a step over the bus may raise while the broker is away, elects a leader or is short of something."""
 
 
-async def store(client: Client, subject: str, payload: bytes) -> None:
+async def store(
+    client: Client,
+    subject: str,
+    payload: bytes,
+    headers: dict[str, str] | None = None,
+    *,
+    timeout: float = TIMEOUT_S,
+) -> None:
     """Publish into a stream and wait until it is stored. Raises as `api` does."""
     try:
-        message = await client.request(subject, payload, timeout=TIMEOUT_S)
+        message = await client.request(subject, payload, timeout=timeout, headers=headers)
     except (nats.errors.Error, TimeoutError) as error:
         raise BusUnavailableError(f"no stream stores {subject}: {type(error).__name__}") from error
     answer: dict[str, Any] = msgspec.json.decode(message.data)
@@ -92,3 +103,31 @@ async def api(client: Client, call: str, body: Any = None, *, timeout: float = T
     if "error" in answer:
         raise JetStreamError(call, answer["error"])
     return answer
+
+
+class StoredMessage(Struct, frozen=True):
+    """A message as it lies in a stream."""
+
+    seq: int
+    data: bytes
+    headers: dict[str, str]
+
+
+async def stored_message(client: Client, stream: str, query: dict[str, Any]) -> StoredMessage | None:
+    """What `STREAM.MSG.GET` finds, by `seq` or `last_by_subj`; None for a message that is gone. Raises as `api` does.
+
+    The stream's leader answers, so that what was acknowledged is seen; a direct get may ask a follower that lags.
+    """
+    try:
+        found = (await api(client, f"STREAM.MSG.GET.{stream}", query))["message"]
+    except JetStreamError as error:
+        if error.code in MESSAGE_GONE:
+            return None
+        raise
+    return StoredMessage(found["seq"], base64.b64decode(found.get("data", "")), _headers_in(found.get("hdrs", "")))
+
+
+def _headers_in(encoded: str) -> dict[str, str]:
+    """A header block (NATS/1.0) that the JSON API gave in base64."""
+    lines = base64.b64decode(encoded).decode("utf-8", "replace").split("\r\n")[1:]
+    return {name: value.strip() for name, colon, value in (line.partition(":") for line in lines) if colon}
