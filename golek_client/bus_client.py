@@ -15,6 +15,8 @@ from nats.aio.subscription import Subscription
 
 from golek_wire import headers
 
+WITHDRAW_TIMEOUT_S = 2
+
 _NAMES = {
     value.encode(): value
     for name, value in vars(headers).items()
@@ -45,6 +47,13 @@ class BusClient(Client):
     def __init__(self) -> None:
         super().__init__()
         self._direct: dict[int, DirectCallback] = {}
+        self.replicas = 0
+        """On how many servers the streams that are made through this connection lie; 0 is the broker's own number."""
+
+    @property
+    def cluster(self) -> str:
+        """The name of the cluster that the server belongs to; empty for a server alone."""
+        return str(self._server_info.get("cluster", ""))
 
     async def subscribe_direct(self, subject: str, callback: DirectCallback, queue: str = "") -> Subscription:
         """Subscribe with a callback that the reader itself awaits.
@@ -58,6 +67,16 @@ class BusClient(Client):
         except BaseException:
             self._direct.pop(number)
             raise
+
+    async def withdraw(self, subscription: Subscription) -> None:
+        """Unsubscribe, and return once everything the server sent before has reached the callback.
+
+        nats-py's `drain` may send its PING ahead of the UNSUB, and drops what the server sends between the two.
+        """
+        await self._send_unsubscribe(subscription._id)
+        await self.flush(WITHDRAW_TIMEOUT_S)
+        await self.flush(WITHDRAW_TIMEOUT_S)
+        self._remove_sub(subscription._id)
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._direct.pop(sid, None)

@@ -37,6 +37,7 @@ CLIENT_RECONNECT_S: Final[Pause] = (0.1, 0.25)
 
 _SCHEMES: Final = ("nats", "tls", "ws", "wss")
 _USERINFO: Final = re.compile(r"^([A-Za-z+]*://)?.*@", re.DOTALL)
+_NEXT_SERVER: Final = re.compile(r",\s*(?=[A-Za-z+]+://)")
 
 
 async def connect(
@@ -49,15 +50,19 @@ async def connect(
 ) -> BusClient:
     """A connection that, once it stood, is restored for ever when it breaks, one attempt every `reconnect_s`.
 
+    `url` may list servers of one cluster with commas between. One that answers is taken; after a break any of them, or
+    of those that they tell of.
+
     Only an error that the server itself sends, such as an expired user or a connection too many, closes it for good:
     then `is_closed` is true and `on_closed` is called with the reason, as it is after `close`.
 
     Raises BadRequestError for a URL that is none, BusUnavailableError at once, with URL and cause, when nobody answers.
     """
     check_url(url)
+    listed = servers(url)
+    random.shuffle(listed)  # a fleet spreads over its brokers
     cause: Exception | None = None
     connected = False
-    client = BusClient()
 
     async def on_error(error: Exception) -> None:
         nonlocal cause
@@ -66,54 +71,75 @@ async def connect(
             log.warning("nats: %s: %s", type(error).__name__, error)
 
     async def closed() -> None:
-        if on_closed is not None:
+        if on_closed is not None and connected:
             on_closed(f"the connection to NATS was closed ({client.last_error or 'by this program'})")
 
     options: dict[str, Any] = {"reconnected_cb": on_reconnect} if on_reconnect else {}
-    try:
-        await client.connect(
-            url,
-            name=name,
-            error_cb=on_error,
-            closed_cb=closed,
-            # The first connect fails fast; patience comes below, once the connection stood.
-            allow_reconnect=False,
-            max_reconnect_attempts=1,
-            reconnect_time_wait=0,
-            connect_timeout=CONNECT_TIMEOUT_S,
-            ping_interval=PING_INTERVAL_S,
-            max_outstanding_pings=2,
-            **options,
-        )
-    except (OSError, TimeoutError, nats.errors.Error) as error:
-        await close(client)
-        raise _nobody_at(url, cause or error) from error
-    except BaseException:
-        await close(client)
-        raise
+    options |= _login(listed)
+    # nats-py goes on to the next server when nobody listens, but not from one that hangs or refuses: so each has its
+    # turn to be the first.
+    for left in reversed(range(len(listed))):
+        client = BusClient()
+        try:
+            await client.connect(
+                listed,
+                name=name,
+                error_cb=on_error,
+                closed_cb=closed,
+                # The first connect fails fast; patience comes below, once the connection stood.
+                allow_reconnect=False,
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0,
+                dont_randomize=True,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                ping_interval=PING_INTERVAL_S,
+                max_outstanding_pings=2,
+                **options,
+            )
+            break
+        except (OSError, TimeoutError, nats.errors.Error) as error:
+            await close(client)
+            if not left:
+                raise _nobody_at(url, cause or error) from error
+            listed = [*listed[1:], listed[0]]
+        except BaseException:
+            await close(client)
+            raise
     connected = True
     client.options.update(
-        allow_reconnect=True, max_reconnect_attempts=-1, reconnect_time_wait=random.uniform(*reconnect_s)
+        allow_reconnect=True,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=random.uniform(*reconnect_s),
+        dont_randomize=False,
     )
     return client
 
 
-def check_url(url: str) -> None:
-    """Raises BadRequestError saying what is wrong with `url`; a scheme and a port may be left out."""
-    problem: str | None = None
-    try:
+def servers(url: str) -> list[str]:
+    """The URLs that `url` lists with commas between.
+
+    Where one has a user or password each needs its scheme, because a password may hold a comma.
+    """
+    return _NEXT_SERVER.split(url) if "@" in url else [one.strip() for one in url.split(",")]
+
+
+def _login(listed: list[str]) -> dict[str, str]:
+    """nats-py's options for the user in the URLs: from there it would not reach servers that others tell of."""
+    for url in listed:
         parts = urlsplit(url if "://" in url else f"nats://{url}")
-        if parts.scheme not in _SCHEMES:
-            problem = f"its scheme is {parts.scheme!r}, not one of {', '.join(_SCHEMES)}"
-        elif not parts.hostname or re.search(r"\s", parts.hostname):
-            problem = "it names no host"
-    except ValueError:
-        problem = "its host cannot be read; an IPv6 address stands in brackets"
-    else:
-        try:
-            _ = parts.port
-        except ValueError:  # whose text may hold a piece of a password
-            problem = problem or "its port is no number from 0 to 65535"
+        if parts.username and parts.password is not None:
+            return {"user": parts.username, "password": parts.password}
+        if parts.username:
+            return {"token": parts.username}
+    return {}
+
+
+def check_url(url: str) -> None:
+    """Raises BadRequestError saying what is wrong with `url`, one or several; a scheme and a port may be left out."""
+    listed = servers(url)
+    problem = next((problem for one in listed if (problem := _problem(one))), None)
+    if problem is None and len({user for one in listed if (user := urlsplit(one).netloc.rpartition("@")[0])}) > 1:
+        problem = "the servers of a cluster are asked as one user, and these URLs name several"
     if problem:
         raise BadRequestError(
             f"{shown(url)!r} is no URL of a NATS server: {problem}; nats://127.0.0.1:4222 is one",
@@ -122,9 +148,27 @@ def check_url(url: str) -> None:
         )
 
 
+def _problem(url: str) -> str | None:
+    """What is wrong with the URL of one server."""
+    try:
+        parts = urlsplit(url if "://" in url else f"nats://{url}")
+        if parts.scheme not in _SCHEMES:
+            return f"its scheme is {parts.scheme!r}, not one of {', '.join(_SCHEMES)}"
+        if not parts.hostname or re.search(r"\s", parts.hostname):
+            return "it names no host"
+    except ValueError:
+        return "its host cannot be read; an IPv6 address stands in brackets"
+    try:
+        _ = parts.port
+    except ValueError:  # whose text may hold a piece of a password
+        return "its port is no number from 0 to 65535"
+    return None
+
+
 def _nobody_at(url: str, cause: Exception) -> BusUnavailableError:
     """What to tell who could not connect: the URL, the cause, and how to get a server."""
-    start = "`make nats` starts one on this machine; " if is_loopback(url) else ""
+    make = "make nats" if len(servers(url)) == 1 else "make nats-cluster"
+    start = f"`{make}` starts one on this machine; " if is_loopback(url) else ""
     return BusUnavailableError(
         f"no NATS server answers at {shown(url)} ({type(cause).__name__}: {cause}). {start}NATS_URL names another",
         url=shown(url),
@@ -132,8 +176,11 @@ def _nobody_at(url: str, cause: Exception) -> BusUnavailableError:
 
 
 def is_loopback(url: str) -> bool:
-    """True when `url` names this machine by a loopback address."""
-    host = urlsplit(url if "://" in url else f"nats://{url}").hostname or ""
+    """True when `url` names this machine by a loopback address; of several URLs all must."""
+    return all(_is_loopback(urlsplit(one if "://" in one else f"nats://{one}").hostname or "") for one in servers(url))
+
+
+def _is_loopback(host: str) -> bool:
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -141,8 +188,8 @@ def is_loopback(url: str) -> bool:
 
 
 def shown(url: str) -> str:
-    """`url` as it may be shown: without user, password or token."""
-    return _USERINFO.sub(r"\1", url)
+    """`url` as it may be shown: without user, password or token, also where it lists several."""
+    return ",".join(_USERINFO.sub(r"\1", one) for one in servers(url))
 
 
 async def publish(

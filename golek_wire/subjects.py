@@ -81,6 +81,11 @@ def job(token: str, kind: str = "inference", priority: str = "normal", lane: str
     return f"{kind}.job.{token}.{priority}.{lane}"
 
 
+def stored(token: str, kind: str, priority: str) -> str:
+    """Where the server says, in a fleet that queues by priority, that it stored such a job (core NATS, no payload)."""
+    return f"golek.stored.{token}.{kind}.{priority}"
+
+
 def job_stream(token: str) -> str:
     """The work-queue stream of one model."""
     return f"GOLEK_JOBS_{token}"

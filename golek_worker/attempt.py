@@ -138,7 +138,7 @@ class Attempt:
             self._gone_since, self._bounces, self._probes_before = now, 0, probes - 1
         self._bounces += 1
         if now - self._gone_since >= GONE_AFTER_S:
-            self.stop(JobCancelledError("The caller is gone"))
+            self.stop(JobCancelledError("The caller is gone", caller_gone=True))
 
     async def _way(self, *, cancelled: bool) -> Answer:
         if cancelled:

@@ -142,14 +142,29 @@ def broker_start(url: Url = DEFAULT_URL, data: Data = DEFAULT_DATA) -> None:
         typer.echo(f"log: {embedded.log_file(data)}; configuration: {embedded.conf_file(data)}")
 
 
+@broker.command("cluster")
+def broker_cluster(url: Url = DEFAULT_URL, data: Data = DEFAULT_DATA) -> None:
+    """Start three brokers that are one, or those of them that do not run.
+
+    The first listens where NATS_URL says, the others on the next free ports; with three URLs each has its own. What is
+    stored lies on all three: one may die at any time.
+    """
+    from golek_worker.bus import cluster
+    from golek_worker.machine import lifecycle
+
+    with _said_plainly():
+        ensured = asyncio.run(lifecycle.ensure_cluster(url, data, typer.echo))
+    typer.echo(f"NATS_URL={ensured.shown}")
+    typer.echo(f"logs: {cluster.log_file(data, 1)} to -{cluster.NODES}; stores: {data / 'nats-cluster'}")
+
+
 @broker.command("stop")
 def broker_stop(data: Data = DEFAULT_DATA) -> None:
-    """Stop the broker that was started here."""
-    from golek_worker.bus import embedded
-    from golek_worker.machine import runfile
+    """Stop the broker that was started here, or the cluster."""
+    from golek_worker.machine import lifecycle, runfile
 
-    stopped = embedded.stop(data)
-    typer.echo(f"broker {stopped.url} stopped" if stopped else "no broker of ours runs")
+    if not lifecycle.stop_broker(data, typer.echo):
+        typer.echo("no broker of ours runs")
     waiting = [state for state in runfile.read_all(data) if runfile.alive(state)]
     if waiting:
         names = ", ".join(f"{state.deployment}-{state.replica}" for state in waiting)

@@ -51,6 +51,18 @@ def spawn(command: Sequence[str | Path], log: Path) -> "subprocess.Popen[bytes]"
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
 
 
+def is_in_use(log: Path) -> bool:
+    """True while a process that was spawned with `log` runs."""
+    try:
+        with log.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def leave_running(process: "subprocess.Popen[bytes]") -> None:
     """Say that `process` is meant to outlive this one: Popen warns of a child that nobody waited for."""
     process.returncode = 0

@@ -82,7 +82,7 @@ class TextWork:
         prompt = build(request, self._executor.format(ready))
         self.prompt = prompt.text
         params = with_stops(request.params, prompt.stops)
-        submit = Submit(job.job_id, prompt.text, params, job.seed, job.stream, prompt.output)
+        submit = Submit(job.job_id, prompt.text, params, job.seed, job.stream, prompt.output, request.resume)
         return self._executor.host.submit(submit)
 
     def answer(self, end: Finished | Embedded, ms: int) -> Answer:

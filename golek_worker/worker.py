@@ -16,7 +16,6 @@ import os
 import random
 import signal
 import sys
-import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, ExitStack
 from datetime import UTC, datetime
@@ -36,11 +35,12 @@ from golek_worker import kinds, process, settings
 from golek_worker.admission import gate
 from golek_worker.admission.retained import SUBMITTED_DEADLINE_MS, retained
 from golek_worker.attempt import Tools
-from golek_worker.bus import endpoints, streams
+from golek_worker.bus import endpoints, queue, streams
 from golek_worker.bus.consumer import Consumer
 from golek_worker.bus.ingress import Ingress
-from golek_worker.bus.jetstream import BUS_ERRORS, ServerClock, api, store
+from golek_worker.bus.jetstream import BUS_ERRORS, ServerClock, store
 from golek_worker.bus.lease import Lease, LeaseKeeper
+from golek_worker.bus.priorities import PriorityConsumer, sources
 from golek_worker.bus.registry import Registry
 from golek_worker.bus.results import Results
 from golek_worker.bus.strikes import StrikeBook, Strikes
@@ -116,6 +116,7 @@ class Worker:
         self._client = await connect(
             chosen.nats_url, self._identity.worker_id, on_reconnect=self._reconnected, on_closed=self._closed_for_good
         )
+        self._client.replicas = chosen.nats_replicas
         stack.push_async_callback(_disconnect, self._client)
         self._registry = await Registry.open(self._client, chosen.token)
         self._preparing = Preparing(
@@ -146,24 +147,31 @@ class Worker:
         """The model's queue and its record; needs a model, whose file says what is asked of it."""
         chosen, token = self._settings, self._settings.token
         self._kind = kinds.find(chosen, self._model)
-        await streams.ensure_stream(self._client, streams.job_stream_config(token, chosen.queue_capacity))
-        await streams.ensure_consumer(
-            self._client, subjects.job_stream(token), streams.consumer_config(token, self._kind)
-        )
+        strategy = chosen.inference_queue_strategy
+        await streams.ensure_stream(self._client, streams.job_stream_config(token, chosen.queue_capacity, strategy))
+        for name in queue.classes(strategy):
+            await streams.ensure_consumer(
+                self._client, subjects.job_stream(token), streams.consumer_config(token, self._kind, name)
+            )
         await streams.ensure_stream(self._client, streams.dlq_stream_config())
         results = await Results.open(self._client, self._results_lost)
         self._build(await StrikeBook.open(self._client), results)
-        await self._ask_queue()
+        await self._queue.look()
         stack.push_async_callback(self._host.close)
 
     def _build(self, strikes: StrikeBook, results: Results) -> None:
         """The parts, wired; nothing runs yet."""
         chosen, token = self._settings, self._settings.token
         self._random = random.Random()
-        self._clock = ServerClock()
-        self._pending = 0
+        clock = ServerClock()
+        self._queue = queue.Queue(
+            self._client, token, self._kind, chosen.inference_queue_strategy, chosen.queue_capacity, clock
+        )
         self._engine_changed = asyncio.Event()
-        self._ingress = Ingress(self._client, token, kinds.taken(chosen, self._kind), self._check, results)
+        self._ingress = Ingress(
+            self._client, token, kinds.taken(chosen, self._kind), self._check, self._queue, results,
+            reject_when_full=chosen.inference_reject_when_full,
+        )  # fmt: skip
         self._host = EngineHost(self._engine_config(), chosen.stall_s, self._engine_changed.set, self._engine_log.write)
         self._keeper = LeaseKeeper(lambda: self._host.is_alive)
         executor = kinds.executor(self._kind, self._host, chosen, self._model, self._client.max_payload)
@@ -180,14 +188,7 @@ class Worker:
         self._serving = Serving(
             self._client, tools, self._keeper, results, record=self._record, released=self._slot_freed
         )
-        self._consumer = Consumer(
-            self._client,
-            subjects.job_stream(token),
-            subjects.consumer(token, self._kind),
-            chosen.worker_concurrency,
-            self._serving.take,
-            self._clock,
-        )
+        self._consumer = self._new_consumer(clock)
         self._status = Status(
             self._identity,
             chosen,
@@ -199,6 +200,13 @@ class Worker:
             self._preparing.digest,
             lambda: executor.capabilities,
         )
+
+    def _new_consumer(self, clock: ServerClock) -> Consumer | PriorityConsumer:
+        token, slots, take = self._settings.token, self._settings.worker_concurrency, self._serving.take
+        stream = subjects.job_stream(token)
+        if self._settings.inference_queue_strategy == "priority":
+            return PriorityConsumer(self._client, stream, sources(token, self._kind), slots, take, clock)
+        return Consumer(self._client, stream, subjects.consumer(token, self._kind), slots, take, clock)
 
     def _engine_config(self) -> EngineConfig:
         chosen = self._settings
@@ -295,7 +303,8 @@ class Worker:
 
     def _check(self, payload: bytes, headers: dict[str, str] | None, reply: str, submitted: bool) -> Job:
         timeout_ms = round(self._settings.inference_request_timeout * 1000)
-        limits = gate.Limits(self._client.max_payload, SUBMITTED_DEADLINE_MS if submitted else timeout_ms)
+        deadline_ms = SUBMITTED_DEADLINE_MS if submitted else timeout_ms
+        limits = gate.Limits(self._client.max_payload, deadline_ms, self._settings.inference_default_priority)
         if self._kind == "embedding":
             job = gate.check_embedding(payload, headers, reply, limits, self._client.new_inbox)
         else:
@@ -359,21 +368,13 @@ class Worker:
         await publish(self._client, subjects.heartbeat(self._settings.token), codec.encode(self._status.health()))
 
     def _is_busy(self) -> bool:
-        return self._serving.active > 0 or self._pending > 0
+        return self._serving.active > 0 or self._queue.view.pending > 0
 
     async def _report_load(self) -> None:
         assert self._status is not None
-        await self._ask_queue()
-        report = self._status.load_report(self._pending)
+        await self._queue.look()
+        report = self._status.load_report(self._queue.view.pending)
         await publish(self._client, subjects.load_report(self._settings.token), codec.encode(report))
-
-    async def _ask_queue(self) -> None:
-        """How many jobs wait, and what time it is at the broker."""
-        token, sent_at = self._settings.token, time.time()
-        consumer = subjects.consumer(token, self._kind)
-        info = await api(self._client, f"CONSUMER.INFO.{subjects.job_stream(token)}.{consumer}")
-        self._clock.observe(info["ts"], sent_at, time.time())
-        self._pending = info["num_pending"]
 
     async def _watch_connection(self) -> None:
         """A connection that the server refuses is not restored: then this worker can do nothing but end.

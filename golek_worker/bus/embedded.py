@@ -23,13 +23,14 @@ import nats.errors
 import nats.js.errors
 from msgspec import Struct
 
-from golek_client.connection import connect, shown
+from golek_client.connection import connect, servers, shown
 from golek_wire.errors import BusUnavailableError
 from golek_worker import process
 
 START_S = 10.0
 POLL_S = 0.02
 CONNECT_S = 2.0
+JETSTREAM_S = 5.0
 GREETING_S = 1.0
 STOP_S = 10.0
 DEFAULT_PORT = 4222
@@ -58,16 +59,13 @@ class Ensured(Struct, frozen=True):
     seconds: float
 
 
-def server_conf(url: str, store: Path, max_file_bytes: int = MAX_FILE_BYTES) -> str:
+def server_conf(url: str, store: Path, max_file_bytes: int = MAX_FILE_BYTES, name: str = "golek") -> str:
     """The configuration of a broker that listens where `url` says."""
-    parts = urlsplit(url)
-    host = parts.hostname or "127.0.0.1"
-    listen = f"[{host}]" if ":" in host else host
     # sync_interval: by default the server acknowledges first and fsyncs up to two minutes later.
     return f"""\
 # Written by Golek at every start of the broker; changes here are lost.
-server_name: golek
-listen: "{listen}:{parts.port or DEFAULT_PORT}"
+server_name: {name}
+listen: "{listen_host(url)}:{urlsplit(url).port or DEFAULT_PORT}"
 max_payload: 1MB
 ping_interval: "2s"
 ping_max: 2
@@ -78,6 +76,12 @@ jetstream {{
   max_file: {max_file_bytes}
 }}
 """
+
+
+def listen_host(url: str) -> str:
+    """The host of `url` as it stands before a port."""
+    host = urlsplit(url).hostname or "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
 
 
 def conf_file(data: Path) -> Path:
@@ -111,8 +115,8 @@ def binary() -> Path | None:
 
 
 def may_start_at(url: str) -> bool:
-    """True when a broker at `url` may be started here."""
-    return urlsplit(url).hostname in LOOPBACK
+    """True when a broker at `url` may be started here; several servers are a cluster, which is not started unasked."""
+    return len(servers(url)) == 1 and urlsplit(url).hostname in LOOPBACK
 
 
 async def ensure(url: str, data: Path) -> Ensured:
@@ -122,20 +126,41 @@ async def ensure(url: str, data: Path) -> Ensured:
     listener that is not NATS, a broker without JetStream, one that does not start, or a store that another broker has.
     """
     began = time.monotonic()
-    async with _locked(data):
+    async with locked(data):
         if await is_up(url):
             return Ensured(url, started=False, seconds=time.monotonic() - began)
         if not may_start_at(url):
-            raise BrokerError(
-                f"no NATS server answers at {shown(url)}, and only one on this machine can be started from here"
-            )
+            raise BrokerError(f"no NATS server answers at {shown(url)}{nobody_starts(url)}")
         _refuse_second(url, data)
         await _start(url, data)
     return Ensured(url, started=True, seconds=time.monotonic() - began)
 
 
-async def is_up(url: str) -> bool:
-    """True with a broker that has JetStream, False when nobody listens; raises BrokerError for anything else."""
+def nobody_starts(url: str) -> str:
+    """Why no broker is started at `url`, where none answers: the end of a sentence."""
+    if all(may_start_at(one) for one in servers(url)):
+        return "; `make nats-cluster` starts the servers of a cluster on this machine"
+    return ", and only one on this machine can be started from here"
+
+
+async def is_up(url: str, patience_s: float = JETSTREAM_S) -> bool:
+    """True with a broker that has JetStream, False when nobody listens; raises BrokerError for anything else.
+
+    Of several servers one is enough. JetStream may take `patience_s` to answer.
+    """
+    problems = []
+    for one in servers(url):
+        try:
+            if await _is_up(one, patience_s):
+                return True
+        except BrokerError as error:
+            problems.append(error)
+    if problems:
+        raise problems[0]
+    return False
+
+
+async def _is_up(url: str, patience_s: float) -> bool:
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or DEFAULT_PORT
     greeting = await _greeting(host, port)
@@ -153,9 +178,9 @@ async def is_up(url: str) -> bool:
     except BusUnavailableError as error:
         raise BrokerError(f"the NATS server at {host}:{port} refuses the connection: {error}") from error
     try:
-        await client.jetstream().account_info()
+        await client.jetstream(timeout=patience_s).account_info()
     except (nats.js.errors.Error, nats.errors.Error, TimeoutError) as error:
-        raise _NoJetStreamError(
+        raise NoJetStreamError(
             f"the NATS server at {host}:{port} has no JetStream ({type(error).__name__}); Golek keeps its jobs there: "
             "start it with `jetstream` in its configuration"
         ) from error
@@ -165,23 +190,38 @@ async def is_up(url: str) -> bool:
 
 
 def same_address(one: str, other: str) -> bool:
-    """True when both URLs name one listener: all names of this machine are the same, and a missing port is 4222."""
-    return _address(one) == _address(other)
+    """True when both URLs name one listener, or clusters with one in common.
+
+    All names of this machine are the same, and a missing port is 4222.
+    """
+    return not {_address(url) for url in servers(one)}.isdisjoint(_address(url) for url in servers(other))
 
 
 def elsewhere(url: str, data: Path) -> str | None:
-    """Why no broker may be started at `url`: the one of this data folder runs at another URL. None when none does."""
-    known = running(data)
-    return None if known is None or same_address(known.url, url) else _says_taken(known, url, data)
+    """Why none may be started at `url`: the one of this data folder runs elsewhere, or is a cluster; None if it may."""
+    nodes = [node for file in sorted((data / "run").glob("nats-cluster-*.pid")) if (node := known(file)) is not None]
+    if nodes:
+        return (
+            f"no broker answers at {shown(url)} and none is started there: the cluster of GOLEK_DATA={data} runs at "
+            f"{', '.join(shown(node.url) for node in nodes)}. `make nats-cluster` starts what is missing of it, "
+            "`golek broker stop` stops it"
+        )
+    mine = running(data)
+    return None if mine is None or same_address(mine.url, url) else _says_taken(mine, url, data)
 
 
 def running(data: Path) -> BrokerProcess | None:
     """The broker that was started here and still runs."""
+    return known(_pid_file(data))
+
+
+def known(pid_file: Path) -> BrokerProcess | None:
+    """The process that `pid_file` names, while it runs."""
     try:
-        known = msgspec.json.decode(_pid_file(data).read_bytes(), type=BrokerProcess)
+        found = msgspec.json.decode(pid_file.read_bytes(), type=BrokerProcess)
     except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
         return None
-    return known if process.is_running(known.process) else None
+    return found if process.is_running(found.process) else None
 
 
 def stop(data: Path) -> BrokerProcess | None:
@@ -196,11 +236,11 @@ def stop(data: Path) -> BrokerProcess | None:
 
 def _refuse_second(url: str, data: Path) -> None:
     """Two servers on one store destroy it. Raises BrokerError; the caller holds the lock."""
-    known = running(data)
-    if known is not None:
-        raise BrokerError(_says_taken(known, url, data))
+    mine = running(data)
+    if taken := elsewhere(url, data) or (mine and _says_taken(mine, url, data)):
+        raise BrokerError(taken)
     log = log_file(data)
-    if log.exists() and not _is_free(log):  # a server has its log open, and with it a lock, until it ends
+    if process.is_in_use(log):  # a server has its log open, and with it a lock, until it ends
         raise BrokerError(
             f"no broker answers at {shown(url)} and none may be started there: {log} is open in a nats-server that "
             f"{_pid_file(data)} does not name, and two on the store {store_dir(data)} would destroy it. "
@@ -227,16 +267,6 @@ def _address(url: str) -> tuple[str | None, int]:
     return ("localhost" if may_start_at(url) else parts.hostname), parts.port or DEFAULT_PORT
 
 
-def _is_free(path: Path) -> bool:
-    """True when no process holds a lock on `path`."""
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
-
-
 async def _start(url: str, data: Path) -> None:
     """Start the server and wait until JetStream answers; what does not get there is ended, and its log is shown."""
     program = binary()
@@ -249,7 +279,7 @@ async def _start(url: str, data: Path) -> None:
     server = _spawn(program, url, data)
     deadline = time.monotonic() + START_S
     while server.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(_NoJetStreamError):  # the port opens a moment before JetStream does
+        with contextlib.suppress(NoJetStreamError):  # the port opens a moment before JetStream does
             if await is_up(url):
                 process.leave_running(server)
                 return
@@ -274,7 +304,7 @@ def _spawn(program: Path, url: str, data: Path) -> "subprocess.Popen[bytes]":
     return server
 
 
-class _NoJetStreamError(BrokerError):
+class NoJetStreamError(BrokerError):
     """A NATS server without JetStream."""
 
 
@@ -296,8 +326,8 @@ async def _greeting(host: str, port: int) -> bytes | None:
 
 
 @contextlib.asynccontextmanager
-async def _locked(data: Path) -> AsyncIterator[None]:
-    """Hold `run/nats.lock`; the kernel gives it back when the holder dies."""
+async def locked(data: Path) -> AsyncIterator[None]:
+    """Hold `run/nats.lock`, as whoever starts a broker must; the kernel gives it back when the holder dies."""
     path = data / "run" / "nats.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -92,6 +92,7 @@ class Repeats:
         self._put = put
         self._send_accepted = send_accepted
         self._refuse_at = refuse
+        self._puts: dict[str, asyncio.Future[Ack]] = {}
         self._tasks: dict[asyncio.Task[None], Asked] = {}
 
     def take(self, asked: Asked) -> None:
@@ -161,9 +162,8 @@ class Repeats:
         if pending is not None and pending.seq > lost:
             seq = pending.seq
         else:
-            ack = await self._put(msgspec.structs.replace(job, msg_id=_run_id(job, entry, lost)), asked.payload)
-            seq = ack.seq
-            if not ack.duplicate:
+            seq, fresh = await self._put_once(msgspec.structs.replace(job, msg_id=_run_id(job, entry, lost)), asked)
+            if fresh:
                 await self._results.announce(job, seq, entry.revision if entry is not None else 0)
                 return _Run(seq, ours=True)
         stored = await stored_message(self._client, self._stream, {"seq": seq})
@@ -173,6 +173,18 @@ class Repeats:
         if pending is None:
             await self._results.announce(job, seq, entry.revision if entry is not None else 0)
         return _Run(seq, ours=bool(job.reply) and stored.headers.get(h.REPLY) == job.reply)
+
+    async def _put_once(self, job: Job, asked: Asked) -> tuple[int, bool]:
+        """Store `job`: its sequence, and whether it is stored anew. Of several who do so at once here, one does."""
+        flying = self._puts.get(job.msg_id)
+        if flying is not None:
+            return (await asyncio.shield(flying)).seq, False
+        flying = self._puts[job.msg_id] = asyncio.ensure_future(self._put(job, asked.payload))
+        try:
+            ack = await flying
+        finally:
+            del self._puts[job.msg_id]
+        return ack.seq, not ack.duplicate
 
     async def _tell(self, asked: Asked, seq: int) -> None:
         """The receipt of a submitted job; `accepted` to those who asked for it."""

@@ -8,6 +8,7 @@ one sweeper looks after.
 import asyncio
 import functools
 import itertools
+import math
 import time
 from collections.abc import Callable
 
@@ -31,10 +32,13 @@ from golek_wire.errors import (
 )
 from golek_wire.replies import Accepted
 from golek_worker.bus.idempotency import Asked, Repeats
-from golek_worker.bus.jetstream import MESSAGE_GONE, MESSAGES_EXCEEDED, JetStreamError, api
+from golek_worker.bus.jetstream import MESSAGE_GONE, MESSAGES_EXCEEDED, JetStreamError, api, is_passing
+from golek_worker.bus.overflow import Kept, Overflow
+from golek_worker.bus.queue import Queue
 from golek_worker.bus.receipts import Receipts
 from golek_worker.bus.replies import send_error
 from golek_worker.bus.results import Results
+from golek_worker.bus.waiting import WaitingStreams
 from golek_worker.job import Job, deadline_error, to_headers
 
 log = structlog.get_logger("ingress")
@@ -85,10 +89,12 @@ class _Unacked(Struct):
     since: float
     sends: int = 1
     next_send: float = 0.0
+    kept: bool = False
+    """Whether it waited in the overflow."""
     receipt_to: str = ""
     """Where a submitted job's receipt, or refusal, goes."""
-    put: "asyncio.Future[PubAck] | None" = None
-    """Who publishes itself and wants JetStream's word."""
+    put: asyncio.Future[PubAck] | None = None
+    """Who stores a job and wants JetStream's word."""
 
 
 class _Stored(Struct, frozen=True):
@@ -101,21 +107,36 @@ class _Stored(Struct, frozen=True):
 class Ingress:
     """Takes requests of one model on core NATS, in the fleet's queue group."""
 
-    def __init__(self, client: BusClient, token: str, taken: Taken, check: Check, results: Results) -> None:
+    def __init__(
+        self,
+        client: BusClient,
+        token: str,
+        taken: Taken,
+        check: Check,
+        queue: Queue,
+        results: Results,
+        *,
+        reject_when_full: bool = True,
+    ) -> None:
         self._client = client
         self._stream = subjects.job_stream(token)
-        self._consumer = subjects.consumer(token, taken.kind)
-        self._job_subject = subjects.job(token, taken.kind)
-        self._taken = taken
-        self._check = check
+        self._queue = queue
+        self._waiting = WaitingStreams(client, queue)
+        self._overflow = None if reject_when_full else Overflow(self._send_kept, self._fail)
         self._results = results
-        self.receipts = Receipts(client, self._stream, self._consumer)
+        self.receipts = Receipts(client, queue)
         self.repeats = Repeats(
             client, self._stream, results, self.receipts, self._put, self._send_accepted, self._answer
         )
+        self._taken = taken
+        self._check = check
         self._subscriptions: list[Subscription] = []
         self._unacked: dict[str, _Unacked] = {}
         self._stored: dict[int, _Stored] = {}
+        self._next_deadline = math.inf
+        """No job in `_stored` has an earlier one."""
+        self._look = False
+        """Whether a request was refused since the queue was looked at."""
         self._seq_of: dict[str, int] = {}
         self._ack_inbox = client.new_inbox()
         self._numbers = itertools.count()
@@ -153,13 +174,11 @@ class Ingress:
             return
         try:
             job = self._check(message.data, message.headers, reply, submitted)
+            accept = message.headers is not None and message.headers.get(h.ACCEPT) == "1"
             if job.input_sha256:
-                self.repeats.take(Asked(job, message.data, reply, _wants_accepted(message), submitted))
+                self.repeats.take(Asked(job, message.data, reply, accept, submitted))
             else:
-                receipt_to = reply if submitted else ""
-                await self._publish(
-                    _Unacked(job, _wants_accepted(message), message.data, {}, 0.0, receipt_to=receipt_to)
-                )
+                await self._store(job, message.data, accept, receipt_to=reply if submitted else "")
         except InferenceServiceError as error:
             await self._refuse(message, error)
         except Exception:
@@ -178,65 +197,146 @@ class Ingress:
         stream = stream and message.subject.startswith(subjects.request(""))
         await send_error(self._client, message.reply, req_id, error, stream=stream)
 
-    async def _fail(self, waiting: _Unacked, error: InferenceServiceError) -> None:
-        """A job that was not stored: whoever waits for that learns why."""
-        if waiting.put is not None:
-            if not waiting.put.done():
-                waiting.put.set_exception(error)
-            return
-        await self._answer(waiting.job, waiting.receipt_to or waiting.job.reply, error)
-
     async def _answer(self, job: Job, inbox: str, error: InferenceServiceError) -> None:
         self.refused += 1
         await send_error(self._client, inbox, job.req_id, error, stream=job.stream)
 
+    async def _fail(self, waiting: _Unacked | Kept, error: InferenceServiceError) -> None:
+        """A job that was not stored: whoever waits for that learns why."""
+        if waiting.put is None:
+            await self._answer(waiting.job, waiting.receipt_to or waiting.job.reply, error)
+        elif not waiting.put.done():
+            waiting.put.set_exception(error)
+
     async def _put(self, job: Job, payload: bytes) -> PubAck:
         """Store `job` and return JetStream's word. Raises as a request is refused."""
         stored: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
-        await self._publish(_Unacked(job, False, payload, {}, 0.0, put=stored))
+        await self._store(job, payload, accept=False, put=stored)
         return await stored
 
-    async def _publish(self, waiting: _Unacked) -> None:
-        job = waiting.job
-        waiting.headers = headers = to_headers(job)
+    async def _store(
+        self,
+        job: Job,
+        payload: bytes,
+        accept: bool,
+        *,
+        receipt_to: str = "",
+        put: asyncio.Future[PubAck] | None = None,
+    ) -> None:
+        headers = to_headers(job)
         if job.trace or len(job.reply) > USUAL_INBOX:
             _check_size(headers)
         if len(self._unacked) >= UNACKED_LIMIT:
             raise BusUnavailableError(f"{UNACKED_LIMIT} requests wait for JetStream already", may_run=False)
-        waiting.since = now = time.monotonic()
-        waiting.next_send = now + RESEND_AFTER_S[0]
+        now = time.monotonic()
+        if self._overflow:  # others wait for a place: this one stands behind them
+            self._keep(Kept(job, accept, payload, headers, now, receipt_to=receipt_to, put=put))
+        else:
+            due = now + RESEND_AFTER_S[0]
+            await self._send(_Unacked(job, accept, payload, headers, now, 1, due, receipt_to=receipt_to, put=put))
+
+    async def _send(self, request: _Unacked) -> None:
         inbox = f"{self._ack_inbox}.{next(self._numbers)}"
-        self._unacked[inbox] = waiting
+        self._unacked[inbox] = request
         try:
-            await publish(self._client, self._job_subject, waiting.payload, headers, inbox)
+            subject = self._queue.job_subjects[request.job.priority]
+            await publish(self._client, subject, request.payload, request.headers, inbox)
         except PayloadTooLargeError:
             del self._unacked[inbox]
             raise
 
+    async def _send_kept(self, kept: Kept) -> None:
+        now = time.monotonic()
+        due = now + RESEND_AFTER_S[0]
+        await self._send(
+            _Unacked(kept.job, kept.accept, kept.payload, kept.headers, now, 1, due, True, kept.receipt_to, kept.put)
+        )
+
+    def _keep(self, request: Kept) -> None:
+        """Raises QueueFullError when as many wait as may."""
+        assert self._overflow is not None
+        if request.job.msg_id in self._overflow:
+            return  # a copy
+        if len(self._overflow) + len(self._unacked) >= UNACKED_LIMIT:
+            raise self._full()
+        self._overflow.keep(request)
+
+    def _full(self) -> QueueFullError:
+        self._look = True
+        return self._queue.full(len(self._stored))
+
     async def _on_ack(self, message: Delivery) -> None:
-        """JetStream stored the job, refused it, or was not there (then the sweeper sends again)."""
+        """JetStream stored the job, refused it, or was not there or without a leader (then the sweeper sends again)."""
         if not message.data:
+            return
+        ack = self._decode_ack(message.data)
+        if ack.error is not None and is_passing(ack.error):
             return
         waiting = self._unacked.pop(message.subject, None)
         if waiting is None:
             return
-        ack = self._decode_ack(message.data)
         job = waiting.job
         if ack.error is not None:
-            await self._fail(waiting, _refusal(ack.error))
+            await self._on_refusal(waiting, ack.error)
             return
         # The budget runs from when the job was stored, which was at the latest now.
-        deadline = time.monotonic() + job.budget_ms / 1000
+        now = time.monotonic()
+        deadline = now + job.budget_ms / 1000
         if not ack.duplicate or waiting.sends > 1:
             self._stored[ack.seq] = _Stored(job, deadline)
             self._seq_of[job.job_id] = ack.seq
+            self._queue.view.last_seq = ack.seq
+            self._next_deadline = min(self._next_deadline, deadline)
+            if job.stream and job.reply:
+                self._waiting.add(ack.seq, job, now)
+        if waiting.kept and self._overflow is not None:
+            await self._overflow.settled(job.msg_id, now, stored=True)
+        await self._tell_stored(waiting, ack)
+
+    async def _tell_stored(self, waiting: _Unacked, ack: PubAck) -> None:
         if waiting.put is not None:
             if not waiting.put.done():
                 waiting.put.set_result(ack)
         elif waiting.receipt_to:
-            self.receipts.owe(job, ack.seq, waiting.receipt_to)
-        elif waiting.accept and job.reply:
-            await self._send_accepted(job, ack.seq)
+            self.receipts.owe(waiting.job, ack.seq, waiting.receipt_to)
+        elif waiting.accept and waiting.job.reply:
+            await self._send_accepted(waiting.job, ack.seq)
+
+    async def _on_refusal(self, waiting: _Unacked, error: dict[str, object]) -> None:
+        """JetStream did not store the job: answer the caller, or wait until there is a place."""
+        job = waiting.job
+        if error.get("err_code") != MESSAGES_EXCEEDED:
+            answer: InferenceServiceError = BusUnavailableError(
+                f"JetStream refused the request: {error.get('description')}", may_run=False
+            )
+        elif self._overflow is None:
+            answer = self._full()
+        else:
+            try:
+                if waiting.kept:
+                    self._overflow.refused(job.msg_id)
+                else:
+                    self._keep(
+                        Kept(
+                            job,
+                            waiting.accept,
+                            waiting.payload,
+                            waiting.headers,
+                            waiting.since,
+                            receipt_to=waiting.receipt_to,
+                            put=waiting.put,
+                        )
+                    )
+                return
+            except QueueFullError as full:
+                answer = full
+        await self._give_up(waiting, answer)
+
+    async def _give_up(self, waiting: _Unacked, error: InferenceServiceError) -> None:
+        """Answer a request that was not stored."""
+        if waiting.kept and self._overflow is not None:
+            await self._overflow.settled(waiting.job.msg_id, time.monotonic(), stored=False)
+        await self._fail(waiting, error)
 
     async def _send_accepted(self, job: Job, seq: int) -> None:
         headers = {h.STATUS: "accepted", h.JOB: job.job_id}
@@ -252,9 +352,17 @@ class Ingress:
             try:
                 await self._resend(now)
                 await self._cancel_waiting()
+                if self._overflow:
+                    await self._overflow.sweep(now)
+                if now >= self._next_deadline + GRACE_S:
+                    await self._answer_expired(now)
+                if self._look:
+                    self._look = False
+                    await self._queue.look()
                 if self._stored and now >= next_watch:
                     next_watch = now + WATCH_S
-                    await self._answer_expired(now)
+                    await self._forget_answered()
+                    await self._waiting.tell()
             except (InferenceServiceError, JetStreamError) as error:
                 log.warning("ingress.watch", problem=str(error))
 
@@ -266,36 +374,44 @@ class Ingress:
             if now >= waiting.since + patience:
                 self._unacked.pop(inbox, None)
                 silent = BusUnavailableError(f"JetStream was silent for {patience:.0f} s", may_run=True)
-                await self._fail(waiting, silent)
+                await self._give_up(waiting, silent)
             elif now >= waiting.next_send:
                 waiting.next_send = now + RESEND_AFTER_S[min(waiting.sends, len(RESEND_AFTER_S) - 1)]
                 waiting.sends += 1
-                await publish(self._client, self._job_subject, waiting.payload, waiting.headers, inbox)
+                subject = self._queue.job_subjects[job.priority]
+                await publish(self._client, subject, waiting.payload, waiting.headers, inbox)
+
+    async def _forget_answered(self) -> None:
+        """What left the stream is answered."""
+        state = (await api(self._client, f"STREAM.INFO.{self._stream}"))["state"]
+        self._queue.view.last_seq = state["last_seq"]
+        for seq in [seq for seq in self._stored if seq < state["first_seq"]]:
+            self._forget(seq)
 
     async def _answer_expired(self, now: float) -> None:
-        """Forget what is answered; answer what nobody answered by its deadline."""
-        state = (await api(self._client, f"STREAM.INFO.{self._stream}"))["state"]
+        """Answer what nobody answered by its deadline."""
         for seq, stored in list(self._stored.items()):
-            if seq < state["first_seq"]:
-                self._forget(seq)
-            elif now >= stored.deadline + GRACE_S:
+            if now >= stored.deadline + GRACE_S:
                 await self._end_unanswered(seq, stored.job, deadline_error(stored.job))
+        self._next_deadline = min((stored.deadline for stored in self._stored.values()), default=math.inf)
 
     def cancel(self, job_id: str) -> None:
         """Delete the job soon, if no worker has been given it yet, and answer it 499."""
         if job_id in self._seq_of:
             self._to_cancel.add(job_id)
+        elif self._overflow:
+            self._overflow.cancel(job_id)
 
     async def _cancel_waiting(self) -> None:
-        """One question about the consumer serves all cancels that came since the last round."""
+        """One look at the queue serves all cancels that came since the last round."""
         if not self._to_cancel:
             return
         job_ids, self._to_cancel = self._to_cancel, set()
-        info = await api(self._client, f"CONSUMER.INFO.{self._stream}.{self._consumer}")
-        for job_id in job_ids:
-            seq = self._seq_of.get(job_id, 0)
-            if seq > info["delivered"]["stream_seq"]:
-                await self._end_unanswered(seq, self._stored[seq].job, JobCancelledError("Cancelled before it ran"))
+        await self._queue.look(older_than_s=0)
+        for seq in [self._seq_of[job_id] for job_id in job_ids if job_id in self._seq_of]:
+            job = self._stored[seq].job
+            if not self._queue.is_delivered(seq, job.priority):
+                await self._end_unanswered(seq, job, JobCancelledError("Cancelled before it ran"))
 
     async def _end_unanswered(self, seq: int, job: Job, error: InferenceServiceError) -> None:
         """A delete that succeeds means nobody has answered; "not found" means somebody has.
@@ -315,13 +431,10 @@ class Ingress:
         await self._answer(job, job.reply, error)
 
     def _forget(self, seq: int) -> None:
+        self._waiting.forget(seq)
         stored = self._stored.pop(seq, None)
         if stored is not None:
             self._seq_of.pop(stored.job.job_id, None)
-
-
-def _wants_accepted(message: Delivery) -> bool:
-    return message.headers is not None and message.headers.get(h.ACCEPT) == "1"
 
 
 def _check_size(headers: dict[str, str]) -> None:
@@ -329,10 +442,3 @@ def _check_size(headers: dict[str, str]) -> None:
     size = h.headers_size(headers)
     if size > h.JOB_HEADERS_LIMIT:
         raise BadRequestError(f"req_id, trace and inbox take {size} bytes; at most {h.JOB_HEADERS_LIMIT}")
-
-
-def _refusal(error: dict[str, object]) -> InferenceServiceError:
-    """What a PubAck's error means to the caller."""
-    if error.get("err_code") == MESSAGES_EXCEEDED:
-        return QueueFullError("The model's queue is full")
-    return BusUnavailableError(f"JetStream refused the request: {error.get('description')}", may_run=False)

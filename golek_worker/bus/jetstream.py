@@ -4,21 +4,28 @@ The JSON API as the server speaks it: nats-py has no fields for priority groups 
 Source: https://docs.nats.io/reference/reference-protocols/nats_api_reference
 """
 
+import asyncio
 import base64
 import re
 import time
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import nats.errors
 from msgspec import Struct
 from nats.aio.client import Client
 
+from golek_client.bus_client import BusClient
 from golek_wire.errors import BusUnavailableError, InferenceServiceError
 
 NS = 1_000_000_000
 TIMEOUT_S = 5.0
+ELECTION_S = 20.0
+"""How long a cluster may be between two leaders: an election takes up to 9 s (nats-server's `maxElectionTimeout`), one
+that nobody wins is repeated, and a server just started first reads its streams."""
+PAUSE_S = 0.25
 
 STREAM_NAME_IN_USE = 10058
 CONSUMER_ALREADY_EXISTS = 10148
@@ -26,6 +33,12 @@ MESSAGES_EXCEEDED = 10077
 NO_STORAGE = 10047
 WRONG_LAST_SEQUENCE = 10071
 """Compare-and-set found another entry than expected."""
+NO_PEERS = 10005
+REPLICAS_NEED_CLUSTER = 10074
+ELECTING = (10004, 10008, 10009)
+"""Incomplete results, temporarily unavailable, not the leader: a cluster between two leaders."""
+ALREADY_ON_ITS_WAY = 10158
+"""A message with this id was proposed to the replicas, and they have not agreed yet."""
 MESSAGE_GONE = (10037, 10043, 10057)
 """No message found, sequence not found, delete failed because it is gone."""
 
@@ -41,6 +54,35 @@ class JetStreamError(Exception):
 
 BUS_ERRORS = (InferenceServiceError, JetStreamError, nats.errors.Error, TimeoutError, OSError)
 """What a step over the bus may raise while the broker is away, elects a leader or is short of something."""
+
+
+Found = TypeVar("Found")
+
+
+async def patiently(client: BusClient, step: Callable[[], Awaitable[Found]]) -> Found:
+    """What `step` gives; in a cluster it is tried again for ELECTION_S, while JetStream is silent or has no leader.
+
+    A single server elects nobody: there the first failure counts. `step` must do no harm when it is done twice.
+    """
+    deadline = time.monotonic() + (ELECTION_S if client.cluster else 0.0)
+    while True:
+        try:
+            return await step()
+        except BUS_ERRORS as error:
+            refused = isinstance(error, JetStreamError) and error.code not in (*ELECTING, NO_PEERS)
+            if refused or client.is_closed or time.monotonic() >= deadline:
+                raise
+        await asyncio.sleep(PAUSE_S)
+
+
+def is_passing(error: dict[str, Any]) -> bool:
+    """True for a refused publish that is worth another try: between two leaders a cluster stored nothing, or may have.
+
+    The old leader refuses in Raft's own words, without a code of JetStream's.
+    """
+    code = error.get("err_code", 0)
+    raft = code == 0 and "not leader" in str(error.get("description", ""))
+    return raft or code in (*ELECTING, ALREADY_ON_ITS_WAY)
 
 
 async def store(

@@ -1,11 +1,10 @@
 """What is told to those who leave a job?
 
-A receipt: the job's id, and its place in the queue. One question about the consumer serves all who wait for theirs.
+A receipt: the job's id, and its place in the queue. One look at the queue serves all who wait for theirs.
 """
 
 import asyncio
 import time
-from typing import Any
 
 import structlog
 from msgspec import Struct
@@ -15,7 +14,8 @@ from golek_client.connection import publish
 from golek_wire import codec
 from golek_wire.errors import BusUnavailableError, InferenceServiceError
 from golek_wire.replies import Receipt
-from golek_worker.bus.jetstream import JetStreamError, api
+from golek_worker.bus.jetstream import JetStreamError
+from golek_worker.bus.queue import Queue
 from golek_worker.job import Job
 
 log = structlog.get_logger("receipts")
@@ -35,9 +35,9 @@ class _Waiting(Struct, frozen=True):
 class Receipts:
     """Answers those whose submitted job was stored."""
 
-    def __init__(self, client: BusClient, stream: str, consumer: str) -> None:
+    def __init__(self, client: BusClient, queue: Queue) -> None:
         self._client = client
-        self._question = f"CONSUMER.INFO.{stream}.{consumer}"
+        self._queue = queue
         self._waiting: list[_Waiting] = []
         self._came = asyncio.Event()
 
@@ -53,9 +53,9 @@ class Receipts:
             self._came.clear()
             waiting, self._waiting = self._waiting, []
             try:
-                info = await api(self._client, self._question)
+                await self._queue.look(older_than_s=0)
                 for one in waiting:
-                    await self._send(one, position(info, one.seq))
+                    await self._send(one)
             except (BusUnavailableError, JetStreamError) as error:
                 now = time.monotonic()
                 patient = [one for one in waiting if now < one.until]
@@ -68,8 +68,10 @@ class Receipts:
         """The receipt of a job that has its result already: it has no place in the queue."""
         await publish(self._client, inbox, codec.encode(Receipt(job.req_id, job.job_id, 0, 0, job.principal)))
 
-    async def _send(self, one: _Waiting, place: int) -> None:
+    async def _send(self, one: _Waiting) -> None:
         job = one.job
+        # A job that a worker has already was next when it was stored.
+        place = max(1, self._queue.position(one.seq, job.priority))
         receipt = codec.encode(Receipt(job.req_id, job.job_id, one.seq, place, job.principal))
         try:
             await publish(self._client, one.inbox, receipt)
@@ -77,11 +79,3 @@ class Receipts:
             raise
         except InferenceServiceError as error:
             log.warning("receipt.unsent", job_id=job.job_id, problem=str(error))
-
-
-def position(info: dict[str, Any], seq: int) -> int:
-    """The place in the queue of the job stored as `seq`, from what its consumer says; 1 is next.
-
-    `num_pending` counts jobs that came later, too; the distance from the last delivered one bounds it.
-    """
-    return max(1, min(int(info["num_pending"]), seq - int(info["delivered"]["stream_seq"])))

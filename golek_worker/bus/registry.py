@@ -9,13 +9,14 @@ import time
 from datetime import datetime
 
 import msgspec
-from nats.aio.client import Client
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NoKeysError
 from nats.js.kv import KeyValue
 
+from golek_client.bus_client import BusClient
 from golek_wire import subjects
 from golek_wire.signals import ModelRecord
-from golek_worker.bus.streams import MismatchError, bucket_config, ensure_stream, revision_of_deleted
+from golek_worker.bus.jetstream import patiently
+from golek_worker.bus.streams import MismatchError, bucket_config, open_bucket, revision_of_deleted
 
 FRESH_S = 90
 """A record renewed within this time belongs to a living worker."""
@@ -24,22 +25,25 @@ FRESH_S = 90
 class Registry:
     """This worker's record in the bucket."""
 
-    def __init__(self, bucket: KeyValue, token: str) -> None:
+    def __init__(self, client: BusClient, bucket: KeyValue, token: str) -> None:
+        self._client = client
         self._bucket = bucket
         self._token = token
 
     @classmethod
-    async def open(cls, client: Client, token: str) -> "Registry":
+    async def open(cls, client: BusClient, token: str) -> "Registry":
         """Create or find the bucket."""
-        await ensure_stream(client, bucket_config(subjects.MODELS_BUCKET))
-        return cls(await client.jetstream().key_value(subjects.MODELS_BUCKET), token)
+        return cls(client, await open_bucket(client, bucket_config(subjects.MODELS_BUCKET)), token)
 
     async def claim(self, record: ModelRecord) -> None:
-        """Write the first record.
+        """Write the first record; an election is waited out.
 
         Raises MismatchError when a living worker serves another name under this token, another file under this name, or
         another model at a subject of this one.
         """
+        await patiently(self._client, lambda: self._claim(record))
+
+    async def _claim(self, record: ModelRecord) -> None:
         found, _ = await self._read()
         if found is not None and _is_fresh(found, time.time()):
             if found.name != record.name:

@@ -1,35 +1,65 @@
 """Which streams and consumers does a model have?
 
-The first worker makes them; a later one with other values refuses to start and prints both.
+The first worker makes them; a later one with other values refuses to start and prints both. How many servers keep a
+copy of each is one answer for all of them, `replicas`.
 """
 
 from typing import Any
 
-from nats.aio.client import Client
 from nats.js.errors import KeyNotFoundError
+from nats.js.kv import KeyValue
 
+from golek_client.bus_client import BusClient
 from golek_wire import subjects
-from golek_worker.bus.jetstream import CONSUMER_ALREADY_EXISTS, NO_STORAGE, NS, STREAM_NAME_IN_USE, JetStreamError, api
+from golek_worker.bus.jetstream import (
+    CONSUMER_ALREADY_EXISTS,
+    NO_PEERS,
+    NO_STORAGE,
+    NS,
+    REPLICAS_NEED_CLUSTER,
+    STREAM_NAME_IN_USE,
+    TIMEOUT_S,
+    JetStreamError,
+    api,
+    patiently,
+)
 
 ACK_WAIT_S = 6.0
 """A lease not renewed for this long goes to another replica."""
 DAY_S = 24 * 3600
+TRY_S = 2.0
+"""A cluster with a leader makes a stream within 0.2 s; a question without an answer was lost in an election."""
+CLUSTER_REPLICAS = 3
+"""Of three copies one may be lost at any time; five survive two, and each write waits for three servers."""
 PRIORITY_GROUP = "jobs"
+STRATEGY = "golek_queue_strategy"
+"""In a job stream's metadata: its INFERENCE_QUEUE_STRATEGY. Absent is fifo, as in streams older than the setting."""
+FIFO = "fifo"
 
 
 class MismatchError(Exception):
     """The fleet cannot take this worker as it is configured; the message names both sides."""
 
 
-def job_stream_config(token: str, capacity: int) -> dict[str, Any]:
-    """The work queue of one model: a full one refuses at once (10077), other models are untouched."""
+def job_stream_config(token: str, capacity: int, strategy: str = FIFO) -> dict[str, Any]:
+    """The work queue of one model: a full one refuses at once (10077), other models are untouched.
+
+    With priorities the server tells of each stored job, without its payload, so that idle workers know where to pull.
+    """
+    by_priority = {
+        "metadata": {STRATEGY: strategy},
+        "republish": {
+            "src": subjects.job(token, "*", "*"),
+            "dest": subjects.stored(token, "{{wildcard(1)}}", "{{wildcard(2)}}"),
+            "headers_only": True,
+        },
+    }
     return {
         "name": subjects.job_stream(token),
         "subjects": subjects.job_stream_subjects(token),
         "retention": "workqueue",
         "discard": "new",
         "storage": "file",
-        "num_replicas": 1,
         "max_msgs": capacity,
         "max_bytes": 2 * 1024**3,
         "max_age": 25 * 3600 * NS,
@@ -37,6 +67,7 @@ def job_stream_config(token: str, capacity: int) -> dict[str, Any]:
         "duplicate_window": 120 * NS,
         "allow_msg_ttl": True,
         "allow_direct": True,
+        **({} if strategy == FIFO else by_priority),
     }
 
 
@@ -70,7 +101,6 @@ def dlq_stream_config() -> dict[str, Any]:
         "subjects": [subjects.DLQ_SUBJECTS],
         "retention": "limits",
         "storage": "file",
-        "num_replicas": 1,
         "max_age": 7 * DAY_S * NS,
         "allow_direct": True,
     }
@@ -83,7 +113,6 @@ def bucket_config(name: str, ttl_s: int = 0) -> dict[str, Any]:
         "subjects": [f"$KV.{name}.>"],
         "retention": "limits",
         "storage": "file",
-        "num_replicas": 1,
         "max_msgs_per_subject": 1,
         "discard": "new",
         "max_age": ttl_s * NS,
@@ -110,38 +139,88 @@ def revision_of_deleted(error: KeyNotFoundError) -> int:
     return error.entry.revision if error.entry is not None and error.entry.revision else 0
 
 
-async def ensure_stream(client: Client, config: dict[str, Any]) -> None:
-    """Create the stream, or find it as wanted. Raises MismatchError naming each differing value."""
-    name = config["name"]
+def replicas(client: BusClient) -> int:
+    """On how many servers each stream and bucket lies: what NATS_REPLICAS says, else three in a cluster.
+
+    A cluster of two is not told from one of three whose third server is away: what is not on three servers must be
+    asked for.
+    """
+    return client.replicas or (CLUSTER_REPLICAS if client.cluster else 1)
+
+
+async def ensure_stream(client: BusClient, config: dict[str, Any]) -> None:
+    """Create the stream or bucket with the fleet's number of replicas, or find it as wanted.
+
+    Waits out an election (`patiently`). Raises MismatchError naming each differing value, or what the broker lacks.
+    """
+    wanted = config | {"num_replicas": replicas(client)}
+    name = wanted["name"]
     try:
-        await api(client, f"STREAM.CREATE.{name}", config)
+        await _ask(client, f"STREAM.CREATE.{name}", wanted)
     except JetStreamError as error:
-        if error.code == NO_STORAGE:
-            room = config.get("max_bytes", 0) // 2**20
-            raise MismatchError(
-                f"the broker has no storage left for stream {name}, which reserves {room} MiB; "
-                "free disk space, or raise `max_file` of its `jetstream` settings"
-            ) from error
         if error.code != STREAM_NAME_IN_USE:
-            raise
-        found = (await api(client, f"STREAM.INFO.{name}"))["config"]
-        _compare(f"stream {name}", config, found)
+            raise _refusal(wanted, error) from error
+        found = await _ask(client, f"STREAM.INFO.{name}")
+        _compare(f"stream {name}", _with_strategy(wanted), _with_strategy(found["config"]))
 
 
-async def ensure_consumer(client: Client, stream: str, config: dict[str, Any]) -> None:
+async def open_bucket(client: BusClient, config: dict[str, Any]) -> KeyValue:
+    """The bucket of `bucket_config`, made where it is missing. Waits and raises as `ensure_stream` does."""
+    await ensure_stream(client, config)
+    return await patiently(client, lambda: client.jetstream().key_value(config["name"].removeprefix("KV_")))
+
+
+def _refusal(config: dict[str, Any], error: JetStreamError) -> Exception:
+    """What to say of a stream that the broker cannot make; `error` itself when that says enough."""
+    name, copies = config["name"], config["num_replicas"]
+    if error.code == NO_STORAGE:
+        room = config.get("max_bytes", 0) // 2**20
+        return MismatchError(
+            f"the broker has no storage left for stream {name}, which reserves {room} MiB; "
+            "free disk space, or raise `max_file` of its `jetstream` settings"
+        )
+    if error.code == NO_PEERS:
+        return MismatchError(
+            f"stream {name} is to lie on {copies} servers, and the cluster has fewer that would take it "
+            f"({error.description}); start the missing ones, free their disks, or set NATS_REPLICAS=1"
+        )
+    if error.code == REPLICAS_NEED_CLUSTER:
+        return MismatchError(
+            f"NATS_REPLICAS={copies}: this broker is a single server, and no cluster; `make nats-cluster` starts one "
+            "on this machine; without NATS_REPLICAS the number follows the broker"
+        )
+    return error
+
+
+async def ensure_consumer(client: BusClient, stream: str, config: dict[str, Any]) -> None:
     """Create the consumer, or find it as wanted. Raises MismatchError naming each differing value.
 
-    `action: create`, because create-or-update silently moves an existing consumer's filter.
+    `action: create`, because create-or-update silently moves an existing consumer's filter. Waits out an election.
     """
     name = config["name"]
     call = f"CONSUMER.CREATE.{stream}.{name}.{config['filter_subject']}"
     try:
-        await api(client, call, {"stream_name": stream, "config": config, "action": "create"})
+        await _ask(client, call, {"stream_name": stream, "config": config, "action": "create"})
     except JetStreamError as error:
         if error.code != CONSUMER_ALREADY_EXISTS:
             raise
-        found = (await api(client, f"CONSUMER.INFO.{stream}.{name}"))["config"]
-        _compare(f"consumer {name}", config, found)
+        found = await _ask(client, f"CONSUMER.INFO.{stream}.{name}")
+        _compare(f"consumer {name}", config, found["config"])
+
+
+async def _ask(client: BusClient, call: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The answer of JetStream; in a cluster a question that met an election is soon put again."""
+    timeout = TRY_S if client.cluster else TIMEOUT_S
+    return await patiently(client, lambda: api(client, call, body, timeout=timeout))
+
+
+def _with_strategy(config: dict[str, Any]) -> dict[str, Any]:
+    """A stream's configuration with its strategy by its name in the settings.
+
+    Of the metadata only that is ours: the server adds keys. What tells of stored jobs follows from it.
+    """
+    values = {key: value for key, value in config.items() if key not in ("metadata", "republish")}
+    return values | {"INFERENCE_QUEUE_STRATEGY": (config.get("metadata") or {}).get(STRATEGY, FIFO)}
 
 
 def _compare(what: str, wanted: dict[str, Any], found: dict[str, Any]) -> None:
@@ -151,4 +230,9 @@ def _compare(what: str, wanted: dict[str, Any], found: dict[str, Any]) -> None:
         if found.get(key, 0 if isinstance(value, int) else None) != value
     ]
     if differences:
-        raise MismatchError(f"{what} exists with other values; " + "; ".join(differences))
+        way = ""
+        if found.get("num_replicas") != wanted.get("num_replicas", found.get("num_replicas")):
+            way = (
+                f"; set NATS_REPLICAS={found.get('num_replicas')}, or change {what} with `nats stream edit --replicas`"
+            )
+        raise MismatchError(f"{what} exists with other values; " + "; ".join(differences) + way)

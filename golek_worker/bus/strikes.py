@@ -5,12 +5,12 @@ suspect and runs alone; strikes earned alone are proof. Delivery counts prove no
 """
 
 import msgspec
-from nats.aio.client import Client
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
+from golek_client.bus_client import BusClient
 from golek_wire import subjects
-from golek_worker.bus.streams import bucket_config, ensure_stream, revision_of_deleted
+from golek_worker.bus.streams import bucket_config, open_bucket, revision_of_deleted
 
 TTL_S = 3600
 ATTEMPTS = 20
@@ -31,10 +31,9 @@ class StrikeBook:
         self._bucket = bucket
 
     @classmethod
-    async def open(cls, client: Client) -> "StrikeBook":
+    async def open(cls, client: BusClient) -> "StrikeBook":
         """Create or find the bucket."""
-        await ensure_stream(client, bucket_config(subjects.STRIKES_BUCKET, TTL_S))
-        return cls(await client.jetstream().key_value(subjects.STRIKES_BUCKET))
+        return cls(await open_bucket(client, bucket_config(subjects.STRIKES_BUCKET, TTL_S)))
 
     async def of(self, job_id: str) -> Strikes:
         """The strikes of one job."""

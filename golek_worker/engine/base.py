@@ -13,7 +13,7 @@ from msgspec import Struct, field
 
 from golek_wire.errors import InferenceServiceError
 from golek_wire.replies import FinishReason
-from golek_wire.requests import Params
+from golek_wire.requests import Params, Resume
 from golek_wire.signals import ModelInfo
 
 FRAME_LIMIT = 64 * 1024 * 1024
@@ -66,6 +66,9 @@ class Submit(Struct, frozen=True, tag="submit"):
     """Send `Tokens` while writing; else only `Finished`."""
     output: Output = "text"
     """How tokens become text."""
+    resume: Resume | None = None
+    """The answer begins with this text, which is not streamed again. Deltas, limits, grammar, penalties and stop
+    strings go on behind it; `Finished` covers the whole. With the output `harmony` it is text of the final channel."""
 
 
 class Embed(Struct, frozen=True, tag="embed"):
@@ -195,11 +198,11 @@ class Engine(Protocol):
         """Sequences admitted and not ended."""
         ...
 
-    def submit(self, command: Submit | Embed) -> None:
-        """Admit a sequence. The parent never has more than `slots` admitted.
+    def submit(self, command: Submit | Embed) -> Finished | None:
+        """Admit a sequence; or its end at once, when a resumed text leaves nothing to write.
 
-        Raises InferenceServiceError when the request cannot run (bad grammar, prompt too long, not of this engine's
-        kind, …).
+        The parent never has more than `slots` admitted. Raises InferenceServiceError when the request cannot run (bad
+        grammar, prompt too long, a text to resume that cannot be gone on from, not of this engine's kind, …).
         """
         ...
 

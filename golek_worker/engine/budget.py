@@ -1,4 +1,4 @@
-"""Does a sequence fit into the model's context?"""
+"""Does a sequence fit into the model's context, and how much may it still write?"""
 
 from golek_wire.errors import ContextBudgetExceededError
 
@@ -27,3 +27,13 @@ def token_limit(tokens_in: int, max_tokens: int | None, ctx_size: int) -> int:
             max_tokens_possible=room,
         )
     return max_tokens
+
+
+def tokens_left(tokens_in: int, max_tokens: int | None, ctx_size: int, written: int, counted: int) -> int:
+    """How many tokens may follow a part of the answer that has `written` tokens in this context; 0 when none may.
+
+    `counted` is how many of `max_tokens` that part has used up: a caller may know it better, for a text can be cut into
+    tokens in several ways. Raises as `token_limit` does.
+    """
+    limit = token_limit(tokens_in, max_tokens, ctx_size)
+    return max(0, min(limit - counted, ctx_size - tokens_in - written))

@@ -37,9 +37,11 @@ from golek_worker.engine.base import (
     EngineEvent,
     EngineLoadError,
     Exit,
+    Finished,
     FrameReader,
     LoadFailed,
     Phase,
+    Refused,
     Step,
     Submit,
     Tokens,
@@ -165,10 +167,9 @@ class StepLoop:
         for command in self._commands.feed(data):
             match command:
                 case Submit() | Embed():
-                    try:
-                        self._engine.submit(command)
-                    except InferenceServiceError as error:
-                        answers.append(refusal(command.job_id, error))
+                    end = self._submit(command)
+                    if end is not None:
+                        answers.append(end)
                 case Cancel(job_id):
                     stopped = self._engine.cancel(job_id)
                     if stopped is not None:
@@ -177,6 +178,13 @@ class StepLoop:
                     self._leaving = True
         if answers:
             self._outbox.send(b"".join(map(frame, answers)))
+
+    def _submit(self, command: Submit | Embed) -> Finished | Refused | None:
+        """Admit a sequence; its end where it ends at once."""
+        try:
+            return self._engine.submit(command)
+        except InferenceServiceError as error:
+            return refusal(command.job_id, error)
 
     def _step(self, start: float, deltas: list[tuple[str, str]], ends: list[bytes]) -> float:
         """One decode step: its text goes to `deltas`, its ends as frames to `ends`; when it was done."""

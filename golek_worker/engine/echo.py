@@ -10,6 +10,7 @@
 - The prompt must be smaller than the context (`ctx_size`, by default 8192 words), and fit with `max_tokens`.
 - The output `harmony` shows what stands in the final channel of the repeated text; `special` is as `text`, for the
   prompt's words are all there is.
+- A text to resume must be what it would write, up to some place, also inside a word; it counts the words itself.
 - Stop strings work as in every engine. Temperature, grammar and the seed have no meaning here.
 - One token per sequence and step; but a sequence that is neither streamed nor paced, and meets no stop string, gets up
   to 1024 at once.
@@ -58,12 +59,21 @@ class EchoEngine:
         """Sequences admitted and not ended."""
         return len(self._sequences)
 
-    def submit(self, command: Submit | Embed) -> None:
-        """Admit a sequence. Raises ContextBudgetExceededError, BadRequestError for an `Embed`."""
+    def submit(self, command: Submit | Embed) -> Finished | None:
+        """Admit a sequence, or its end when a resumed text is the whole.
+
+        Raises ContextBudgetExceededError, BadRequestError for an `Embed` and for a text that it would not write.
+        """
         if isinstance(command, Embed):
             raise BadRequestError("The echo engine writes text; it makes no vectors")
         at_once = 1 if command.stream or self._paced else _AT_ONCE
-        self._sequences[command.job_id] = _Sequence(command, self.ready.ctx_size, at_once)
+        sequence = _Sequence(command, self.ready.ctx_size, at_once)
+        if command.resume is not None:
+            sequence.skip(command.resume.text)
+            if sequence.ended and not sequence.skipped_over:
+                return sequence.finished(command.job_id)
+        self._sequences[command.job_id] = sequence
+        return None
 
     def cancel(self, job_id: str) -> Stopped | None:
         """End a sequence now; None when it is not running."""
@@ -101,6 +111,7 @@ class _Sequence:
         "_words",
         "_writer",
         "ended",
+        "skipped_over",
         "stream",
         "tokens_out",
     )
@@ -127,6 +138,8 @@ class _Sequence:
         self.stream = command.stream
         self.tokens_out = 0
         self.ended = False
+        self.skipped_over = ""
+        """What the last skipped token has beyond the text that was to be skipped."""
 
     @property
     def tokens_in(self) -> int:
@@ -137,6 +150,29 @@ class _Sequence:
         if self._crash:
             print(f"echo: the prompt contains {CRASH}; ending the process", file=sys.stderr, flush=True)
             os._exit(CRASH_STATUS)
+        if self.skipped_over:
+            rest, self.skipped_over = self.skipped_over, ""
+            return rest
+        return self._advance()
+
+    def skip(self, text: str) -> None:
+        """Write as far as `text`, which was shown before. Raises BadRequestError when this is another text."""
+        at_once, self._at_once = self._at_once, 1
+        length = 0
+        while not self.ended and length < len(text):
+            length += len(self._advance())
+        self._at_once = at_once
+        shown = self._writer.text
+        if not shown.startswith(text):
+            same = next((i for i, (a, b) in enumerate(zip(shown, text, strict=False)) if a != b), len(shown))
+            raise BadRequestError(
+                f"resume.text: the echo engine writes another text after {same} of its {len(text)} characters",
+                param="resume.text",
+            )
+        self.skipped_over = shown[len(text) :]
+
+    def _advance(self) -> str:
+        """The next tokens' text, as far as it may be shown."""
         start = self.tokens_out
         end = min(start + self._at_once, self._limit)
         piece = self._words[start] if end - start == 1 and end <= len(self._words) else self._piece(start, end)

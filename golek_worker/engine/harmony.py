@@ -13,6 +13,8 @@ _START, _MESSAGE = "<|start|>", "<|message|>"
 _END_MESSAGE = "<|end|>"
 _ENDS = (_END_MESSAGE, "<|return|>", "<|call|>")
 _NAMES = (_START, "<|channel|>", _MESSAGE, *_ENDS)
+TO_FINAL = "<|channel|>final<|message|>"
+"""What a model writes behind the prompt to open the final channel."""
 _split = re.compile("(" + "|".join(map(re.escape, _NAMES)) + ")").split
 _channel = re.compile(r"<\|channel\|>([^\s<]*)").search
 _utf8 = codecs.getincrementaldecoder("utf-8")
@@ -27,9 +29,10 @@ class FinalChannel:
 
     __slots__ = ("_decode", "_header", "_held", "_state", "ended")
 
-    def __init__(self) -> None:
+    def __init__(self, *, opened: bool = False) -> None:
+        """`opened`: the completion is resumed, inside its final channel."""
         self._decode = _utf8("replace").decode
-        self._state: Literal["header", "shown", "hidden", "between"] = "header"
+        self._state: Literal["header", "shown", "hidden", "between"] = "shown" if opened else "header"
         self._header = ""
         """What was read of a message's header."""
         self._held = ""

@@ -18,14 +18,23 @@ class TextWriter:
     incomplete character at the very end is dropped.
     """
 
-    __slots__ = ("_decode", "_firsts", "_held", "_shown", "_stops", "stopped")
+    __slots__ = ("_begun", "_decode", "_firsts", "_held", "_shown", "_stops", "stopped")
 
-    def __init__(self, stops: Sequence[str] = ()) -> None:
+    def __init__(self, stops: Sequence[str] = (), shown: str = "") -> None:
+        """`shown` is the beginning of the text, when that was shown before and the sequence goes on behind it.
+
+        No stop string is looked for in it; one that begins in it and ends behind it ends the text where it is complete,
+        though its beginning stays shown.
+        """
         self._decode = _utf8("replace").decode
         self._stops = [_Progress(stop) for stop in stops]
         self._firsts = frozenset(stop[0] for stop in stops)
+        for stop in self._stops:
+            stop.pass_over(shown)
+        self._begun = max([stop.matched for stop in self._stops], default=0)
+        """Characters of a stop string that the text ends with."""
         self._held = ""
-        self._shown: list[str] = []
+        self._shown = [shown] if shown else []
         self.stopped = False
         """True once a stop string is complete; nothing is shown after it."""
 
@@ -42,7 +51,7 @@ class TextWriter:
         """What may be shown after the next token's text; empty while it may be part of a stop string."""
         if not piece or self.stopped:
             return ""
-        if not self._stops or (not self._held and self._firsts.isdisjoint(piece)):
+        if not self._stops or (not self._begun and self._firsts.isdisjoint(piece)):
             return self._show(piece)
         text = self._held + piece
         for i, character in enumerate(piece):
@@ -50,10 +59,11 @@ class TextWriter:
             if complete:
                 self.stopped = True
                 self._held = ""
-                return self._show(text[: len(text) - len(piece) + i + 1 - max(complete)])
-        held = max(stop.matched for stop in self._stops)
-        self._held = text[len(text) - held :]
-        return self._show(text[: len(text) - held])
+                return self._show(text[: max(0, len(text) - len(piece) + i + 1 - max(complete))])
+        self._begun = max(stop.matched for stop in self._stops)
+        free = max(0, len(text) - self._begun)
+        self._held = text[free:]
+        return self._show(text[:free])
 
     def end(self) -> str:
         """The sequence is over: what was held back after all belongs to the text."""
@@ -84,6 +94,12 @@ class _Progress:
         if self._stop[self.matched] == character:
             self.matched += 1
         return self.matched == self.length
+
+    def pass_over(self, text: str) -> None:
+        """Take `text`, whatever is complete in it."""
+        for character in text:
+            if self.advance(character):
+                self.matched = self._fallback[self.matched]
 
 
 def _fallbacks(stop: str) -> list[int]:

@@ -147,7 +147,7 @@ async def _broker(loaded: Settings) -> AsyncIterator[str]:
         yield f"NATS_URL={url}: {error}"
         return
     if not embedded.may_start_at(loaded.nats_url):
-        yield f"NATS_URL={url}: nobody answers there; only a broker on this machine is started by Golek"
+        yield f"NATS_URL={url}: nobody answers there{embedded.nobody_starts(loaded.nats_url)}"
     elif (taken := embedded.elsewhere(loaded.nats_url, loaded.data)) is not None:
         yield f"NATS_URL={url}: {taken}"
     elif embedded.binary() is None:

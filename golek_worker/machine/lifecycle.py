@@ -15,7 +15,7 @@ from pathlib import Path
 
 from golek_client.connection import shown
 from golek_worker import process, settings
-from golek_worker.bus import embedded
+from golek_worker.bus import cluster, embedded
 from golek_worker.machine import check, logfiles, runfile
 from golek_worker.machine.bar import Bar
 from golek_worker.machine.runfile import RunState
@@ -125,13 +125,32 @@ def stop(deployment: str | None = None, *, envs: Path = ENVS, say: Say = print) 
         stop_brokers(envs=envs, say=say)
 
 
+async def ensure_cluster(url: str, data: Path, say: Say = print) -> cluster.Ensured:
+    """The three brokers of a cluster, those started that do not run. Raises StartError."""
+    try:
+        ensured = await cluster.ensure(url, data)
+    except embedded.BrokerError as error:
+        raise StartError(str(error)) from error
+    for node in ensured.nodes:
+        said = f"started in {ensured.seconds:.1f} s" if node.number in ensured.started else "runs already"
+        say(f"broker {node.number} of {len(ensured.nodes)}, {shown(node.url)}, {said}")
+    return ensured
+
+
 def stop_brokers(*, envs: Path = ENVS, say: Say = print) -> None:
-    """Stop the broker that was started here."""
-    stopped = [broker for data in _data_folders(envs) if (broker := embedded.stop(data)) is not None]
+    """Stop the brokers that were started here."""
+    stopped = [stop_broker(data, say) for data in _data_folders(envs)]
+    if not any(stopped):
+        say("no broker of ours runs")
+
+
+def stop_broker(data: Path, say: Say = print) -> bool:
+    """Stop the broker of one data folder, or its cluster. True when there was one."""
+    single = embedded.stop(data)
+    stopped = [*([single] if single is not None else []), *cluster.stop(data)]
     for broker in stopped:
         say(f"broker {shown(broker.url)} stopped")
-    if not stopped:
-        say("no broker of ours runs")
+    return bool(stopped)
 
 
 class _Launched:

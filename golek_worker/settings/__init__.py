@@ -64,7 +64,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     harmony_knowledge_cutoff: str = "2024-06"
     """With MODEL_FORMAT=harmony: up to when the model is told to know things."""
     nats_url: str = DEFAULT_URL
-    """The broker. On a loopback host it is started when nobody listens."""
+    """The broker; of a cluster several servers, with commas. On a loopback host one is started when nobody listens."""
+    nats_replicas: Literal[0, 1, 3, 5] = 0
+    """Servers that keep a copy of each stream; 0 is 3 where the broker is a cluster, else 1."""
     subject: str = ""
     """Request subject, instead of `inference.request.<MODEL_NAME>` or `embedding.request.<MODEL_NAME>`."""
     worker_concurrency: Annotated[int, Meta(ge=1, le=256)] = 4
@@ -80,7 +82,17 @@ class Settings(Struct, frozen=True, kw_only=True):
     inference_request_timeout: Seconds = 120.0
     """Deadline in seconds of requests that bring none."""
     queue_capacity: Positive = 2000
-    """Jobs a model holds, waiting and running; more are refused with 429."""
+    """Jobs a model holds, waiting and running; the same for all replicas."""
+    inference_reject_when_full: bool = True
+    """A full queue refuses with 429 at once; false keeps the request and tries again until its deadline."""
+    inference_queue_strategy: Literal["fifo", "priority"] = "fifo"
+    """Order in which waiting jobs are taken: as they came, or the most urgent first; the same for all replicas."""
+    inference_priority_enabled: bool = False
+    """Says again what the strategy says: true goes with `priority`, false with `fifo`; need not be given."""
+    inference_priority_levels: Literal[3] = 3
+    """Number of priorities: 1 low, 2 normal, 3 high."""
+    inference_default_priority: Annotated[int, Meta(ge=1, le=3)] = 2
+    """Priority of a request that brings none."""
     stream_gather_ms: Annotated[float, Meta(ge=0)] = 20.0
     """Later tokens of a stream are gathered for at most this long; 0 sends each alone."""
     engine_step_min_ms: Annotated[float, Meta(ge=0)] = 0.0
@@ -186,6 +198,7 @@ def read(file: Path, environment: Mapping[str, str] = os.environ) -> tuple[Setti
     if "model_name" not in converted:
         return None, [*mistakes, "MODEL_NAME: missing; the name clients ask for, e.g. MODEL_NAME=golek-tiny"]
     loaded = _in_place(Settings(**converted))
+    mistakes += _strategy_mistakes(loaded, converted.get("inference_priority_enabled"))
     return loaded, mistakes + _contradictions(loaded)
 
 
@@ -277,10 +290,23 @@ def _contradictions(settings: Settings) -> list[str]:
     return mistakes
 
 
-def _wrong_url(url: str) -> list[str]:
-    from golek_client.connection import check_url, shown  # brings nats-py, which `golek --help` need not wait for
+def _strategy_mistakes(settings: Settings, enabled: bool | None) -> list[str]:
+    """What is wrong when INFERENCE_PRIORITY_ENABLED is given and says otherwise than the strategy."""
+    strategy = settings.inference_queue_strategy
+    if enabled is None or enabled == (strategy == "priority"):
+        return []
+    said = f"INFERENCE_PRIORITY_ENABLED={str(enabled).lower()}"
+    return [f"{said}: contradicts INFERENCE_QUEUE_STRATEGY={strategy}, which decides whether priorities count"]
 
-    if "://" not in url:
+
+def _wrong_url(url: str) -> list[str]:
+    from golek_client.connection import (
+        check_url,
+        servers,
+        shown,
+    )  # brings nats-py, which `golek --help` need not wait for
+
+    if not all("://" in one for one in servers(url)):
         return [f"NATS_URL={shown(url)}: a URL like {DEFAULT_URL}"]
     try:
         check_url(url)

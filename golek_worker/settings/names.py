@@ -73,16 +73,6 @@ class Planned(Struct, frozen=True, kw_only=True):
     """Mode ensemble: role or model that makes one answer of all."""
     inference_pipeline_stages: str = "draft,refine,validate"
     """Mode pipeline: its stages in order."""
-    inference_reject_when_full: bool = True
-    """A full queue refuses with 429; false waits until the deadline."""
-    inference_queue_strategy: Literal["fifo", "priority"] = "fifo"
-    """Order in which waiting jobs are taken."""
-    inference_priority_enabled: bool = False
-    """Whether a request's priority counts."""
-    inference_priority_levels: Literal[3] = 3
-    """Number of priorities: 1 low, 2 normal, 3 high."""
-    inference_default_priority: Annotated[int, Meta(ge=1, le=3)] = 2
-    """Priority of a request that brings none."""
     inference_auto_route_enabled: bool = False
     """Whether a request that names no model is given one."""
     inference_auto_route_strategy: Literal["least_busy", "round_robin", "capability_match"] = "least_busy"
@@ -109,8 +99,6 @@ CAPABILITIES: dict[str, tuple[str, ...]] = {
         "INFERENCE_ENSEMBLE_",
         "INFERENCE_PIPELINE_",
     ),
-    "admission": ("INFERENCE_REJECT_WHEN_FULL",),
-    "priorities": ("INFERENCE_QUEUE_STRATEGY", "INFERENCE_PRIORITY_", "INFERENCE_DEFAULT_PRIORITY"),
     "router": ("INFERENCE_AUTO_ROUTE_",),
     "identity": ("GOLEK_NATS_IDENTITY",),
     "tracing": ("OTEL_",),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from golek_worker.bus import embedded
+from golek_worker.bus import cluster, embedded
 from tests.support.ports import free_port
 
 # Stands before the entry point: an install in which `typer` or `psutil` is missing.
@@ -22,6 +22,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     url = f"nats://127.0.0.1:{free_port()}"
     yield os.environ | {"NATS_URL": url, "GOLEK_DATA": str(tmp_path / "data"), "NO_COLOR": "1"}
     embedded.stop(tmp_path / "data")
+    cluster.stop(tmp_path / "data")
 
 
 def golek(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -90,6 +91,22 @@ def test_the_broker_can_be_started_and_stopped_alone(environment: dict[str, str]
     assert shown.splitlines()[:9] == written.splitlines()[:9]
     assert "stopped" in golek(environment, "broker", "stop").stdout
     assert "no broker of ours runs" in golek(environment, "broker", "stop").stdout
+
+
+def test_a_cluster_can_be_started_and_stopped(environment: dict[str, str]) -> None:
+    """`make nats-cluster` and its opposite, which a stop without a name is, too."""
+    for stop in (("broker", "stop"), ("worker", "stop")):
+        started = golek(environment, "broker", "cluster")
+        assert started.returncode == 0, started.stderr
+        assert started.stdout.count("started in") == 3
+        (url,) = [
+            line.removeprefix("NATS_URL=") for line in started.stdout.splitlines() if line.startswith("NATS_URL=")
+        ]
+        assert url.startswith(f"{environment['NATS_URL']},")
+        assert golek(environment, "broker", "cluster").stdout.count("runs already") == 3
+        assert "answers" in golek(environment | {"NATS_URL": url}, "broker", "start").stdout
+        assert golek(environment, *stop).stdout.count("stopped") == 3
+        assert "no broker of ours runs" in golek(environment, *stop).stdout
 
 
 def test_a_start_that_fails_exits_with_1(environment: dict[str, str]) -> None:

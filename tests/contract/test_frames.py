@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from golek_wire.errors import ContextBudgetExceededError
-from golek_wire.requests import Params
+from golek_wire.requests import Params, Resume
 from golek_wire.signals import ModelInfo
 from golek_worker.engine import base
 
@@ -21,7 +21,12 @@ FRAMES: dict[str, Any] = {
     "config": base.EngineConfig("llamacpp", "data/models/golek-tiny/model.gguf", 4, 512, 2, step_min_ms=20.0),
     "submit-smallest": base.Submit("job1", "hello", Params(), 7),
     "submit-full": base.Submit(
-        "job2", "hällo", Params(max_tokens=5, temperature=0.0, stop=["\n"], grammar='root ::= "x"'), 8, stream=True
+        "job2",
+        "hällo",
+        Params(max_tokens=5, temperature=0.0, stop=["\n"], grammar='root ::= "x"'),
+        8,
+        stream=True,
+        resume=Resume("wör", 2),
     ),
     "embed": base.Embed("job3", ["hello", "wörld"]),
     "cancel": base.Cancel("job1"),

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from golek_wire.requests import Params
+from golek_wire.errors import BadRequestError
+from golek_wire.requests import Params, Resume
 from golek_worker.engine.base import EngineConfig, Finished, Output, Submit
 from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.engine import LlamaCppEngine
@@ -78,7 +79,7 @@ Writes = Callable[..., Finished]
 def writes(engine: LlamaCppEngine, monkeypatch: pytest.MonkeyPatch) -> Writes:
     """Runs a sequence whose tokens are given, as stream and as one text; both must be the same."""
 
-    def run(output: Output, *parts: str, **params: object) -> Finished:
+    def run(output: Output, *parts: str, before: str = "", **params: object) -> Finished:
         drawn = tokens(engine._model, *parts)
 
         def draw(_sampler: Sampler, _context: Context, _row: int) -> int:
@@ -88,13 +89,14 @@ def writes(engine: LlamaCppEngine, monkeypatch: pytest.MonkeyPatch) -> Writes:
         answers = []
         for stream in (False, True):
             left = list(drawn)
-            engine.submit(Submit("j", "Hello", Params(**params), 1, stream, output))  # type: ignore[arg-type]
+            resume = Resume(before) if before else None
+            engine.submit(Submit("j", "Hello", Params(**params), 1, stream, output, resume))  # type: ignore[arg-type]
             events = []
             while engine.running:
                 events += list(engine.step())
             *deltas, end = events
             assert isinstance(end, Finished)
-            assert not stream or "".join(delta for _, delta in deltas) == end.text
+            assert not stream or before + "".join(delta for _, delta in deltas) == end.text
             answers.append(end)
         assert answers[0] == answers[1]
         return answers[0]
@@ -143,3 +145,44 @@ def test_how_harmony_completions_end(
 def test_special_names_control_tokens(writes: Writes) -> None:
     """All but the one that ends the text."""
     assert writes("special", THOUGHT, ANSWER, "Hi<|return|>").text == THOUGHT + ANSWER + "Hi"
+
+
+@pytest.mark.parametrize(
+    ("parts", "text", "reason"),
+    [
+        (["two<|return|>"], "one two", "stop"),
+        (["two<|end|><|start|>assistant", THOUGHT, ANSWER, " three<|return|>"], "one two three", "stop"),
+        (["<|end|><|start|>assistant", CALL], "one ", "stop"),
+        (["two STOP"], "one two ", "stop"),
+    ],
+)
+def test_a_resumed_harmony_answer_goes_on_in_the_final_channel(
+    writes: Writes, engine: LlamaCppEngine, parts: list[str], text: str, reason: str
+) -> None:
+    """The model reads that it opened the channel and wrote the text; what it opened then counts as written."""
+    answer = writes("harmony", *parts, before="one ", stop="STOP")
+    assert (answer.text, answer.finish_reason) == (text, reason)
+    written = [token for token in tokens(engine._model, ANSWER, "one ", *parts) if token not in engine._model.ends]
+    assert answer.tokens_out == len(written)
+
+
+def test_a_named_token_in_a_resumed_text_is_that_token(writes: Writes, engine: LlamaCppEngine) -> None:
+    """With the output `special` names stand for control tokens."""
+    assert writes("special", "Hi<|return|>", before=THOUGHT + ANSWER).text == THOUGHT + ANSWER + "Hi"
+    model = engine._model
+    assert model.tokenize_written("<|end|>", named=True) == model.tokenize("<|end|>")
+
+
+def test_a_tokenizer_that_puts_a_blank_before_a_text_is_kept_from_it(
+    engine: LlamaCppEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Llama 2 does: the tokens of a text to go on from spell the text, with or without a blank of its own."""
+    model = engine._model
+    tokenize = model._tokenize
+    monkeypatch.setattr(model, "_tokenize", lambda text, **how: tokenize(" " + text, **how))
+    for text in ("one two", " one", "\n\nab", "aa", "."):
+        assert b"".join(map(model.piece, model.tokenize_written(text, named=False))) == text.encode()
+    monkeypatch.setattr(model, "_tokenize", lambda text, **how: tokenize(text.lower(), **how))
+    with pytest.raises(BadRequestError, match="this model cannot write it") as raised:
+        model.tokenize_written("One", named=False)
+    assert raised.value.details["param"] == "resume.text"

@@ -13,7 +13,7 @@ from nats.aio.subscription import Subscription
 
 
 @asynccontextmanager
-async def connected(url: str, reconnect_time_wait: float = 0.1) -> AsyncIterator[Client]:
+async def connected(url: str | list[str], reconnect_time_wait: float = 0.1) -> AsyncIterator[Client]:
     client = await nats.connect(url, reconnect_time_wait=reconnect_time_wait, max_reconnect_attempts=-1)
     try:
         yield client

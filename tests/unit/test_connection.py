@@ -19,6 +19,8 @@ from golek_client.connection import check_url, connect, shown
         ("nats://:4222", "it names no host"),
         ("nats://a b:4222", "it names no host"),
         ("", "it names no host"),
+        ("nats://a:4222,", "it names no host"),
+        ("nats://a:4222,http://b", "its scheme is 'http'"),
     ],
 )
 def test_a_wrong_url_is_refused_before_connecting(url: str, problem: str) -> None:
@@ -30,11 +32,19 @@ def test_a_wrong_url_is_refused_before_connecting(url: str, problem: str) -> Non
 
 @pytest.mark.parametrize(
     "url",
-    ["nats://127.0.0.1:4222", "nats://h", "tls://u:p@h:1", "ws://h", "h", "h:4222", "nats://[::1]:4222", "u:p@h:1"],
-)
+    ["nats://127.0.0.1:4222", "nats://h", "tls://u:p@h:1", "ws://h", "h", "h:4222", "nats://[::1]:4222", "u:p@h:1",
+     "nats://a,nats://b:1", "a, b:1,c", "nats://u:p,q@a,nats://u:p,q@b"],
+)  # fmt: skip
 def test_a_url_may_leave_out_scheme_and_port(url: str) -> None:
     """Whatever nats-py takes is taken."""
     check_url(url)
+
+
+def test_several_servers_have_one_user() -> None:
+    """A server that others tell of is asked as the same one; two would be a guess."""
+    with pytest.raises(BadRequestError, match="these URLs name several") as raised:
+        check_url("nats://a:secret@one,nats://b:secret@two")
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +56,8 @@ def test_a_url_may_leave_out_scheme_and_port(url: str) -> None:
         ("me:secret@h:4222", "h:4222"),
         ("nats://me:sec@ret/secret@h", "nats://h"),
         ("tls://me:secret@[::1", "tls://[::1"),
+        ("nats://me:sec,ret@a:1, nats://me:sec,ret@b:2", "nats://a:1,nats://b:2"),
+        ("me:secret@a,me:secret@b", "b"),
     ],
 )
 def test_a_url_is_shown_without_its_secrets(url: str, safe: str) -> None:

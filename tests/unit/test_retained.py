@@ -7,7 +7,6 @@ import pytest
 from golek_wire import subjects
 from golek_wire.errors import BadRequestError
 from golek_worker.admission.retained import retained
-from golek_worker.bus.receipts import position
 from golek_worker.bus.results import pieces
 from golek_worker.job import Job, from_headers, to_headers
 
@@ -84,14 +83,6 @@ def test_wrong_headers_are_refused_by_name(headers: dict[str, str], limit: str) 
     with pytest.raises(BadRequestError, match=limit) as refusal:
         retained(job(), b"{}", headers, "inference", "tiny", submitted=False)
     assert refusal.value.details["param"] == name
-
-
-@pytest.mark.parametrize(
-    ("pending", "delivered", "seq", "place"), [(1, 4, 5, 1), (3, 4, 6, 2), (0, 7, 7, 1), (3, 0, 900, 3)]
-)
-def test_a_place_in_the_queue(pending: int, delivered: int, seq: int, place: int) -> None:
-    """Jobs that came later do not count, nor do numbers of jobs that are gone."""
-    assert position({"num_pending": pending, "delivered": {"stream_seq": delivered}}, seq) == place
 
 
 @pytest.mark.parametrize(

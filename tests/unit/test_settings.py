@@ -67,7 +67,7 @@ def test_the_example_file_says_what_settings_say(key: str) -> None:
 @pytest.mark.parametrize("key", [key for key, name in KEYS.items() if get_origin(HINTS[name]) is Literal])
 def test_the_example_file_lists_the_choices(key: str) -> None:
     """A closed choice is written out in full."""
-    assert example()[key].values == ", ".join(get_args(HINTS[KEYS[key]]))
+    assert example()[key].values == ", ".join(map(str, get_args(HINTS[KEYS[key]])))
 
 
 @pytest.mark.parametrize("key", [key for key, name in KEYS.items() if hasattr(HINTS[name], "__metadata__")])
@@ -243,6 +243,8 @@ def test_a_model_that_ships_is_found_in_the_project(tmp_path: Path, monkeypatch:
         ("nats://127.0.0.1:4222", "auto", "full"),
         ("nats://localhost:4222", "auto", "full"),
         ("nats://10.0.0.5:4222", "auto", "hash"),
+        ("nats://127.0.0.1:4222,nats://127.0.0.1:4223", "auto", "full"),
+        ("nats://127.0.0.1:4222,nats://10.0.0.5:4222", "auto", "hash"),
         ("tls://bus.example:4222", "auto", "hash"),
         ("tls://bus.example:4222", "full", "full"),
         ("nats://127.0.0.1:4222", "none", "none"),

@@ -22,6 +22,33 @@ CASES = [
 ]
 
 
+SHOWN_BEFORE = [
+    # shown before, what follows, stops, what is shown of it, stopped
+    ("one ", "two three", ["two"], "", True),
+    ("one STOP two ", "three", ["STOP"], "three", False),
+    ("one ST", "OP two", ["STOP"], "", True),
+    ("one ST", "AY two", ["STOP"], "AY two", False),
+    ("aaS", "TSTOP", ["STOP"], "T", True),
+    ("aSTOP", "STOPb", ["STOP"], "", True),
+    ("aa", "ab", ["aaab"], "", True),
+    ("aaa", "aac", ["aaab"], "aac", False),
+    ("xab", "c d", ["abcd", "bc"], "", True),
+    ("x", "", ["xy"], "", False),
+]
+
+
+@pytest.mark.parametrize(("before", "text", "stops", "shown", "stopped"), SHOWN_BEFORE)
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_a_text_goes_on_behind_what_was_shown(
+    before: str, text: str, stops: list[str], shown: str, stopped: bool, size: int
+) -> None:
+    """A stop string that lies in it is passed over, one that only begins in it counts; its beginning stays shown."""
+    writer = TextWriter(stops, before)
+    deltas = [writer.write(text[start : start + size]) for start in range(0, len(text), size)]
+    assert "".join([*deltas, writer.end()]) == shown
+    assert (writer.text, writer.stopped) == (before + shown, stopped)
+
+
 def whole(pieces: list[bytes], stops: list[str]) -> tuple[str, list[str], bool]:
     writer = TextWriter(stops)
     deltas = []

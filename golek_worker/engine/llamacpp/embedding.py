@@ -29,6 +29,7 @@ from golek_worker.engine.base import (
     Embedded,
     EngineConfig,
     EngineLoadError,
+    Finished,
     Ready,
     SequenceEnd,
     Stopped,
@@ -83,7 +84,7 @@ class LlamaCppEmbedder:
         """Jobs admitted and not ended."""
         return len(self._jobs)
 
-    def submit(self, command: Submit | Embed) -> None:
+    def submit(self, command: Submit | Embed) -> Finished | None:
         """Admit a job.
 
         Raises ContextBudgetExceededError (a text is too long; nothing is cut off), PayloadTooLargeError (too many
@@ -101,6 +102,7 @@ class LlamaCppEmbedder:
         texts = [self._tokenize(i, text) for i, text in enumerate(command.inputs)]
         self._jobs[command.job_id] = job = _Job(command.job_id, texts)
         self._waiting.append(job)
+        return None
 
     def cancel(self, job_id: str) -> Stopped | None:
         """End a job now; None when it is not running."""

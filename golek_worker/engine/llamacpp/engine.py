@@ -29,8 +29,8 @@ from golek_worker.engine.base import (
     Submit,
     refusal,
 )
-from golek_worker.engine.budget import token_limit
-from golek_worker.engine.harmony import FinalChannel
+from golek_worker.engine.budget import tokens_left
+from golek_worker.engine.harmony import TO_FINAL, FinalChannel
 from golek_worker.engine.llamacpp import probe
 from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.model import Model
@@ -83,22 +83,28 @@ class LlamaCppEngine:
         """Sequences admitted and not ended."""
         return len(self._sequences)
 
-    def submit(self, command: Submit | Embed) -> None:
-        """Admit a sequence.
+    def submit(self, command: Submit | Embed) -> Finished | None:
+        """Admit a sequence, or its end when a resumed text uses up its tokens.
 
         Raises ContextBudgetExceededError, UnknownGrammarError, InvalidGrammarError, ModelBusyError (no slot is free),
-        BadRequestError (empty prompt, an `Embed`).
+        BadRequestError (empty prompt, an `Embed`, a text to resume that model or grammar would not write).
         """
         if isinstance(command, Embed):
             raise BadRequestError("This model writes text; it makes no vectors")
         if not self._idle:
             raise ModelBusyError(f"All {self.ready.slots} slots are taken")
         prompt = self._model.tokenize(command.prompt)
-        limit = token_limit(len(prompt), command.params.max_tokens, self.ready.ctx_size)
-        sampler = Sampler(self._model, command.params, command.seed, prompt)
-        sequence = _Sequence(command, prompt, limit, sampler, heapq.heappop(self._idle), self._chunk_size)
+        written = self._written(command)
+        counted = (command.resume and command.resume.tokens_out) or len(written)
+        left = tokens_left(len(prompt), command.params.max_tokens, self.ready.ctx_size, len(written), counted)
+        if command.resume is not None and left == 0:
+            return Finished(command.job_id, command.resume.text, "length", len(prompt), counted)
+        sampler = Sampler(self._model, command.params, command.seed, prompt, written)
+        sequence = _Sequence(command, prompt, written, sampler, heapq.heappop(self._idle), self._chunk_size)
+        sequence.tokens_out, sequence.limit = counted, counted + left
         self._sequences[command.job_id] = sequence
         self._reading.append(sequence)
+        return None
 
     def cancel(self, job_id: str) -> Stopped | None:
         """End a sequence now; None when it is not running."""
@@ -106,7 +112,7 @@ class LlamaCppEngine:
         if sequence is None:
             return None
         self._remove(sequence)
-        return Stopped(job_id, len(sequence.prompt), sequence.tokens_out)
+        return Stopped(job_id, sequence.tokens_in, sequence.tokens_out)
 
     def step(self) -> Iterator[Output]:
         """The next token of each writing sequence, then a bounded part of the waiting prompts."""
@@ -124,6 +130,13 @@ class LlamaCppEngine:
             self._remove(sequence)
         self._context.close()
         self._model.close()
+
+    def _written(self, command: Submit) -> list[int]:
+        """The tokens of the answer that are there already."""
+        if command.resume is None:
+            return []
+        opening = self._model.tokenize_written(TO_FINAL, named=True) if command.output == "harmony" else []
+        return opening + self._model.tokenize_written(command.resume.text, named=command.output == "special")
 
     def _write(self) -> Iterator[Output]:
         """One token of every writing sequence."""
@@ -152,10 +165,10 @@ class LlamaCppEngine:
     def _read(self, sequence: "_Sequence") -> Iterator[Output]:
         """The next chunk of a prompt; after the last one, the first token of the answer."""
         part = next(sequence.chunks)
-        ends = part.stop == len(sequence.prompt)
+        ends = part.stop == len(sequence.given)
         outputs = [False] * len(part)
         outputs[-1] = ends
-        self._context.decode(sequence.prompt[part.start : part.stop], list(part), [sequence.slot] * len(part), outputs)
+        self._context.decode(sequence.given[part.start : part.stop], list(part), [sequence.slot] * len(part), outputs)
         sequence.position = part.stop
         if ends:
             self._writing[sequence.slot] = sequence
@@ -180,7 +193,7 @@ class LlamaCppEngine:
             yield sequence.job_id, delta
         if reason is not None:
             self._remove(sequence)
-            yield Finished(sequence.job_id, sequence.writer.text, reason, len(sequence.prompt), sequence.tokens_out)
+            yield Finished(sequence.job_id, sequence.writer.text, reason, sequence.tokens_in, sequence.tokens_out)
 
     def _remove(self, sequence: "_Sequence") -> None:
         """Free what the sequence holds; its slot is idle."""
@@ -198,35 +211,41 @@ class _Sequence:
     __slots__ = (
         "chunks",
         "final",
+        "given",
         "job_id",
         "last_token",
         "limit",
         "output",
         "position",
-        "prompt",
         "sampler",
         "slot",
         "stream",
+        "tokens_in",
         "tokens_out",
         "writer",
     )
 
     def __init__(
-        self, command: Submit, prompt: list[int], limit: int, sampler: Sampler, slot: int, chunk_size: int
+        self, command: Submit, prompt: list[int], written: list[int], sampler: Sampler, slot: int, chunk_size: int
     ) -> None:
+        resume = command.resume
         self.job_id = command.job_id
         self.stream = command.stream
-        self.prompt = prompt
-        self.limit = limit
+        self.tokens_in = len(prompt)
+        self.given = prompt + written
+        """What is read before the next token can be drawn."""
         self.sampler = sampler
         self.slot = slot
-        self.chunks = chunks(len(prompt), chunk_size)
-        self.writer = TextWriter(command.params.stops)
+        self.chunks = chunks(len(self.given), chunk_size)
+        self.writer = TextWriter(command.params.stops, "" if resume is None else resume.text)
         self.output = command.output
-        self.final = FinalChannel()
+        self.final = FinalChannel(opened=resume is not None)
         self.position = 0
         self.last_token = 0
         self.tokens_out = 0
+        """Tokens of the whole answer, those written before included."""
+        self.limit = 0
+        """Tokens that the whole answer may have."""
 
     def write(self, token: int, model: Model) -> tuple[str, FinishReason | None]:
         """Append a token: the text that may be shown, and why the sequence ends if it does."""

@@ -23,6 +23,8 @@ _FTYPES = {
     if name.startswith("LLAMA_FTYPE_") and isinstance(value, int)
 }
 
+_GUARDS = ("", "\n", "a", ".")
+
 
 class Model:
     """A loaded GGUF file."""
@@ -104,6 +106,25 @@ class Model:
         """The tokens of `text`, with those that the model wants before and after it; may be none."""
         return self._tokenize(text, add_special=True)
 
+    def tokenize_written(self, text: str, *, named: bool) -> list[int]:
+        """The tokens of a text that the model wrote: their pieces joined are its bytes, with `named` those of control
+        tokens too.
+
+        Some tokenizers put a blank before a text. Behind a guard, whose tokens are dropped again, they do not.
+        Raises BadRequestError for a text that this model cannot write.
+        """
+        piece = self.named_piece if named else self.piece
+        wanted = text.encode()
+        for guard in _GUARDS:
+            before = self._tokenize(guard, add_special=False, parse_special=named)
+            tokens = self._tokenize(guard + text, add_special=False, parse_special=named)
+            written = tokens[len(before) :]
+            if tokens[: len(before)] == before and b"".join(map(piece, written)) == wanted:
+                return written
+        raise BadRequestError(
+            "resume.text: this model cannot write it; its tokens spell another text", param="resume.text"
+        )
+
     def context_size(self, wanted: int) -> int:
         """Tokens of one sequence: `wanted`, or with 0 the model's own.
 
@@ -163,14 +184,14 @@ class Model:
             )
         return model
 
-    def _tokenize(self, text: str, *, add_special: bool) -> list[int]:
+    def _tokenize(self, text: str, *, add_special: bool, parse_special: bool = True) -> list[int]:
         data = (accents.dropped(text) if self._drops_accents else text).encode()
         size = len(data) + 8
         tokens = (ctypes.c_int32 * size)()
-        count = llama_cpp.llama_tokenize(self._vocab, data, len(data), tokens, size, add_special, True)
+        count = llama_cpp.llama_tokenize(self._vocab, data, len(data), tokens, size, add_special, parse_special)
         if count < 0:
             tokens = (ctypes.c_int32 * -count)()
-            count = llama_cpp.llama_tokenize(self._vocab, data, len(data), tokens, -count, add_special, True)
+            count = llama_cpp.llama_tokenize(self._vocab, data, len(data), tokens, -count, add_special, parse_special)
         return list(tokens[:count])
 
     def _special(self, token: int) -> str:

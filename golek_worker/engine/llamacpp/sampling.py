@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import llama_cpp
 import numpy as np
 
-from golek_wire.errors import InvalidGrammarError, UnknownGrammarError
+from golek_wire.errors import BadRequestError, InvalidGrammarError, UnknownGrammarError
 from golek_wire.requests import Params
 from golek_worker.engine.llamacpp import log
 from golek_worker.engine.llamacpp.context import Context
@@ -21,6 +21,8 @@ from golek_worker.engine.llamacpp.model import Model
 
 PENALTY_LAST_N = 64
 """Recent tokens, the prompt's included, that the penalties look at."""
+LLAMA_SEEDS = 2**32 - 1
+"""Seeds are smaller than this; llama.cpp takes this one as the wish for a random seed."""
 _has_root = re.compile(r"^\s*root\s*::=", re.MULTILINE).search
 _candidate = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
@@ -28,14 +30,19 @@ _candidate = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32
 class Sampler:
     """Draws the tokens of one sequence."""
 
-    def __init__(self, model: Model, params: Params, seed: int, prompt: Sequence[int]) -> None:
-        """Raises UnknownGrammarError, InvalidGrammarError."""
-        self._grammar = _Grammar(model, params.grammar) if params.grammar is not None else None
+    def __init__(
+        self, model: Model, params: Params, seed: int, prompt: Sequence[int], written: Sequence[int] = ()
+    ) -> None:
+        """`written` are the tokens of the answer that are there already.
+
+        Raises UnknownGrammarError, InvalidGrammarError, BadRequestError when the grammar does not allow `written`.
+        """
+        self._grammar = _Grammar(model, params.grammar, written) if params.grammar is not None else None
         self._chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
         if params.ignore_eos and self._grammar is None:
             self._add(_without(model, model.ends))
         if params.repeat_penalty != 1.0 or params.frequency_penalty or params.presence_penalty:
-            self._add(_penalties(model, params, prompt[-PENALTY_LAST_N:]))
+            self._add(_penalties(model, params, [*prompt, *written][-PENALTY_LAST_N:]))
         if params.temperature <= 0.0:
             self._add(llama_cpp.llama_sampler_init_greedy())
             return
@@ -46,7 +53,7 @@ class Sampler:
         if params.min_p > 0.0:
             self._add(llama_cpp.llama_sampler_init_min_p(params.min_p, 1))
         self._add(llama_cpp.llama_sampler_init_temp(params.temperature))
-        self._add(llama_cpp.llama_sampler_init_dist(seed))
+        self._add(llama_cpp.llama_sampler_init_dist(seed_after(seed, len(written))))
 
     def sample(self, context: Context, row: int) -> int:
         """The token after the one computed in `row`. Raises InvalidGrammarError when the grammar allows none."""
@@ -70,7 +77,7 @@ class _Grammar:
     That makes `ignore_eos` meaningless beside it: past the grammar's end no token is allowed but the end.
     """
 
-    def __init__(self, model: Model, text: str) -> None:
+    def __init__(self, model: Model, text: str, written: Sequence[int]) -> None:
         if "::=" not in text:
             raise UnknownGrammarError(
                 f"No grammar is stored under the name {text[:64]!r}; a grammar itself has rules with `::=`",
@@ -87,6 +94,24 @@ class _Grammar:
         self._sampler = sampler
         self._ids = np.arange(model.n_vocab, dtype=np.int32)
         self._candidates = np.empty(model.n_vocab, _candidate)
+        self._follow(written)
+
+    def _follow(self, written: Sequence[int]) -> None:
+        """Take what is written. Each token is tried first: llama.cpp aborts the process for one that is not allowed."""
+        one = np.zeros(1, _candidate)
+        array = llama_cpp.llama_token_data_array(
+            data=one.ctypes.data_as(llama_cpp.llama_token_data_p), size=1, selected=-1, sorted=False
+        )
+        for i, token in enumerate(written):
+            one[0] = (token, 0.0, 0.0)
+            llama_cpp.llama_sampler_apply(self._sampler, ctypes.byref(array))
+            if not np.isfinite(one["logit"][0]):
+                self.close()
+                raise BadRequestError(
+                    f"resume.text: the grammar does not allow it, from token {i + 1} of {len(written)} on",
+                    param="resume.text",
+                )
+            llama_cpp.llama_sampler_accept(self._sampler, token)
 
     def sample(self, chain: llama_cpp.llama_sampler_p, logits: ctypes._Pointer[ctypes.c_float]) -> int:
         """What `chain` draws among the allowed tokens.
@@ -113,6 +138,11 @@ class _Grammar:
 
     def close(self) -> None:
         llama_cpp.llama_sampler_free(self._sampler)
+
+
+def seed_after(seed: int, written: int) -> int:
+    """The seed of the draws behind `written` tokens: the first draws again would favour the first words again."""
+    return (seed + 0x9E3779B1 * written) % LLAMA_SEEDS
 
 
 def _without(model: Model, tokens: frozenset[int]) -> llama_cpp.llama_sampler_p:

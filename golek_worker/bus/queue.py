@@ -1,0 +1,185 @@
+"""How long is the model's queue, when is whose turn, and when may somebody who was refused come back?
+
+`QueueView` is arithmetic on what the server says of the model's consumers. `Queue` asks the server, at most once a
+second, and only while somebody wants to know.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Sequence
+from itertools import pairwise
+
+from msgspec import Struct
+from nats.aio.client import Client
+
+from golek_wire import subjects
+from golek_wire.errors import QueueFullError
+from golek_worker.bus.jetstream import ServerClock, api
+
+LOOK_S = 1.0
+"""The queue is looked at this often at most."""
+WINDOW_S = 30.0
+"""Jobs that started in the last so many seconds give the rate."""
+FEWEST_STARTS = 5
+"""With fewer starts seen nothing is said of the wait."""
+SHORTEST_WAIT_S, UNKNOWN_WAIT_S, LONGEST_WAIT_S = 1.0, 5.0, 60.0
+"""What a refused caller is told to wait: bounds, and what is said when the queue was not watched long enough."""
+MARGIN = 1.2
+"""A refused caller is sent back so much later than its place is expected: some jobs take longer than others."""
+SMALLEST_SHARE = 0.1
+"""An ingress that just began knows little of its share of the requests; it is taken for at least this."""
+
+NORMAL = "normal"
+URGENCY = tuple(subjects.PRIORITIES.values())
+"""Classes of jobs, the most urgent first."""
+
+
+class Seen(Struct, frozen=True):
+    """What the server says of one consumer."""
+
+    pending: int
+    """Jobs never delivered."""
+    delivered: int
+    """Sequence in the stream of the newest job delivered."""
+    starts: int
+    """Deliveries so far; a job delivered again counts again."""
+
+
+class _Sample(Struct, frozen=True):
+    at: float
+    starts: int
+    backlogged: bool
+
+
+class QueueView:
+    """The consumers of a model, the most urgent first, as they were last seen. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self.seen: Sequence[Seen] = ()
+        self.at = -math.inf
+        """When that was asked for."""
+        self.last_seq = 0
+        """The newest sequence of the stream that is known of."""
+        self._samples: deque[_Sample] = deque()
+        self._starts = 0
+        self._watched_s = 0.0
+        self._promised_until = 0.0
+
+    @property
+    def pending(self) -> int:
+        """Jobs that wait, of all classes."""
+        return sum(consumer.pending for consumer in self.seen)
+
+    @property
+    def rate(self) -> float:
+        """Starts a second while jobs waited. Then every start follows an end, so it is the rate of ends as well."""
+        return self._starts / self._watched_s if self._watched_s else 0.0
+
+    def observe(self, seen: Sequence[Seen], at: float) -> None:
+        """The consumers as they were at `at`."""
+        self.seen, self.at = seen, at
+        starts = sum(consumer.starts for consumer in seen)
+        if self._samples and starts < self._samples[-1].starts:
+            self._samples.clear()  # the consumers were made anew
+        self._samples.append(_Sample(at, starts, self.pending > 0))
+        while self._samples[0].at < at - WINDOW_S:
+            self._samples.popleft()
+        # Between two looks of which the first found nobody waiting, slots may have been idle: that tells nothing.
+        busy = [(first, second) for first, second in pairwise(self._samples) if first.backlogged]
+        self._starts = sum(second.starts - first.starts for first, second in busy)
+        self._watched_s = sum(second.at - first.at for first, second in busy)
+
+    def position(self, seq: int, place: int) -> int:
+        """How many starts until the job `seq` of class number `place` starts; 0 when it was delivered or is gone.
+
+        Sequences count the jobs of all classes, and those that were deleted; so the share of this class in them is
+        taken from what waits. Without classes and deletions the answer is exact.
+        """
+        own = self.seen[place]
+        if seq <= own.delivered or not own.pending:
+            return 0
+        before, known = seq - own.delivered, max(seq, self.last_seq) - own.delivered
+        ahead = min(before, own.pending, math.ceil(own.pending * before / known))
+        return ahead + sum(consumer.pending for consumer in self.seen[:place])
+
+    def eta_s(self, position: int) -> float | None:
+        """Seconds until so many jobs have started; None while too few starts were seen."""
+        return round(position / self.rate, 1) if self._starts >= FEWEST_STARTS else None
+
+    def retry_after_s(self, now: float, share: float) -> float:
+        """When a request that finds the queue full should be sent again: each is promised a place of its own.
+
+        `share` is the part of all requests that this ingress takes: others promise places too.
+        """
+        if not self._starts:
+            return UNKNOWN_WAIT_S if self._watched_s < UNKNOWN_WAIT_S else LONGEST_WAIT_S
+        place_s = MARGIN / (self.rate * max(share, SMALLEST_SHARE))
+        self._promised_until = min(max(self._promised_until, now) + place_s, now + LONGEST_WAIT_S)
+        return max(SHORTEST_WAIT_S, self._promised_until - now)
+
+
+class Queue:
+    """One model's queue as its server knows it."""
+
+    def __init__(self, client: Client, token: str, kind: str, strategy: str, capacity: int, clock: ServerClock) -> None:
+        """`clock` learns the server's time from each answer."""
+        self.classes = classes(strategy)
+        """The classes of jobs that there are, the most urgent first."""
+        self.capacity = capacity
+        self.view = QueueView()
+        self._client = client
+        self._clock = clock
+        self._infos = [
+            f"CONSUMER.INFO.{subjects.job_stream(token)}.{subjects.consumer(token, kind, name)}"
+            for name in self.classes
+        ]
+        self.job_subjects = {
+            number: subjects.job(token, kind, self.classes[self.place(number)]) for number in subjects.PRIORITIES
+        }
+        """Where a job of each priority is stored."""
+
+    def place(self, priority: int) -> int:
+        """The number of the class of jobs with this priority."""
+        return self.classes.index(subjects.PRIORITIES[priority]) if len(self.classes) > 1 else 0
+
+    async def look(self, older_than_s: float = LOOK_S) -> None:
+        """Ask the server, unless that was done less than `older_than_s` ago. Raises as `api` does."""
+        at, seen = time.monotonic(), []
+        if at - self.view.at < older_than_s:
+            return
+        for call in self._infos:
+            sent_at = time.time()
+            info = await api(self._client, call)
+            self._clock.observe(info["ts"], sent_at, time.time())
+            delivered = info["delivered"]
+            seen.append(Seen(info["num_pending"], delivered["stream_seq"], delivered["consumer_seq"]))
+        if at > self.view.at:  # two may have asked at once
+            self.view.observe(seen, at)
+
+    def position(self, seq: int, priority: int) -> int:
+        """The place of a job when the queue was last looked at, 1 is next; 0 when it was delivered or is gone."""
+        return self.view.position(seq, self.place(priority))
+
+    def is_delivered(self, seq: int, priority: int) -> bool:
+        """Whether a worker had been given the job when the queue was last looked at."""
+        return seq <= self.view.seen[self.place(priority)].delivered
+
+    def full(self, accepted: int) -> QueueFullError:
+        """The refusal of a request that finds no place, at an ingress that has `accepted` of those in the queue."""
+        now = time.monotonic()
+        wait_s = self.view.retry_after_s(now, min(1.0, accepted / self.capacity))
+        # What was seen of an idle model long ago is no news of a full queue.
+        known = {"waiting": self.view.pending} if now - self.view.at < 2 * LOOK_S else {}
+        waiting = f", of which {known['waiting']} wait" if known else ""
+        return QueueFullError(
+            f"The model's queue is full: it holds {self.capacity} jobs{waiting}; try again in {wait_s:.0f} s",
+            retry_after_ms=round(wait_s * 1000),
+            capacity=self.capacity,
+            **known,
+        )
+
+
+def classes(strategy: str) -> tuple[str, ...]:
+    """The classes of jobs with this INFERENCE_QUEUE_STRATEGY, the most urgent first: in `fifo` all are one."""
+    return URGENCY if strategy == "priority" else (NORMAL,)
