@@ -49,7 +49,7 @@ from golek_wire.errors import (
     UnknownGrammarError,
 )
 from golek_wire.replies import Embedding, EmbeddingReply, InferenceReply
-from golek_wire.requests import Message
+from golek_wire.requests import Message, Resume
 from golek_wire.signals import DeadLetter, Health, ModelRecord
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ __all__ = [
     "PoisonJobError",
     "QueueFullError",
     "RateLimitedError",
+    "Resume",
     "RetriableError",
     "Stream",
     "StreamInterruptedError",

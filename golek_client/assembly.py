@@ -9,17 +9,21 @@ from golek_wire.errors import StreamInterruptedError
 
 
 class TextAssembly:
-    """The text of one stream, from the chunks of one or more attempts.
+    """The text of one stream, from the chunks of one or more attempts of one job.
+
+    A job that resumes is given the text `before`: its attempts begin behind it, its final text with it. Without
+    `replay` a newer attempt is not compared with what was handed out: it interrupts at once.
 
     Whatever arrives, the parts returned by `chunk` and `finish`, joined, are a prefix of the final text or the whole of
     it; where that cannot be kept, StreamInterruptedError is raised with `details.text_so_far`.
     """
 
-    __slots__ = ("_at", "_attempt", "_gap", "_handed", "_length", "_next_seq", "_replayed")
+    __slots__ = ("_at", "_attempt", "_before", "_gap", "_handed", "_length", "_next_seq", "_replay", "_replayed")
 
-    def __init__(self) -> None:
-        self._handed: list[str] = []
-        self._length = 0
+    def __init__(self, before: str = "", *, replay: bool = True) -> None:
+        self._handed = [before]
+        self._length = self._before = len(before)
+        self._replay = replay
         self._attempt = 0
         self._next_seq = 0
         self._gap = False
@@ -29,7 +33,7 @@ class TextAssembly:
 
     @property
     def text(self) -> str:
-        """Everything handed out so far."""
+        """Everything handed out so far, with what was there before."""
         return "".join(self._handed)
 
     def chunk(self, attempt: int, seq: int, delta: str) -> str:
@@ -58,11 +62,18 @@ class TextAssembly:
             raise self._interrupted("the final text differs from what was streamed")
         return self._hand_out(text[len(so_far) :])
 
+    @property
+    def grew(self) -> bool:
+        """Whether anything was handed out."""
+        return self._length > self._before
+
     def _restart(self, attempt: int) -> None:
+        if self.grew and not self._replay:
+            raise self._interrupted(f"attempt {attempt} would begin again")
         self._attempt = attempt
         self._next_seq = 0
         self._gap = False
-        self._replayed = self.text
+        self._replayed = self.text[self._before :]
         self._at = 0
 
     def _swallow(self, delta: str) -> str:

@@ -21,7 +21,7 @@ from golek_client.inbox import ReplyMux
 from golek_client.line import Line
 from golek_client.options import Messages, Options, build
 from golek_client.stored import UNREADABLE
-from golek_client.stream import Stream
+from golek_client.stream import OnQueued, Stream
 from golek_client.transport import DEFAULT_URL, Transport
 from golek_wire import codec, headers, subjects
 from golek_wire.errors import BadRequestError, BusUnavailableError, DeadlineExceededError, InternalError, NoWorkersError
@@ -47,15 +47,23 @@ class Golek:
     """
 
     def __init__(
-        self, url: str | None = None, *, deadline: float = DEFAULT_DEADLINE_S, transport: Transport | None = None
+        self,
+        url: str | None = None,
+        *,
+        deadline: float = DEFAULT_DEADLINE_S,
+        replay: bool = True,
+        transport: Transport | None = None,
     ) -> None:
         """`url` is the NATS server: the variable NATS_URL without it, else nats://127.0.0.1:4222.
 
-        `deadline` is how many seconds a call waits for its answer, where it does not say itself. `transport` replaces
-        the connection; see `golek_client.testing`.
+        `deadline` is how many seconds a call waits for its answer, where it does not say itself. `replay=False` is for
+        fleets whose texts differ from run to run (some GPUs): a stream that lost its worker then does not wait for the
+        same text to be written again, it has a new job go on behind what was handed out. `transport` replaces the
+        connection; see `golek_client.testing`.
         """
         self.url = url or os.environ.get("NATS_URL") or DEFAULT_URL
         self.deadline = deadline
+        self.replay = replay
         self._transport = transport
         self._connecting = asyncio.Lock()
         self._open: Line | None = None
@@ -95,16 +103,20 @@ class Golek:
         *,
         deadline: float | None = None,
         subject: str | None = None,
+        on_queued: OnQueued | None = None,
         **options: Unpack[Options],
     ) -> Stream:
         """The answer while it is written. Keywords and errors are those of `ask`.
 
         async for delta in golek.stream("qwen3-4b", "Tell me a story"):
             print(delta, end="", flush=True)
+
+        `on_queued(position, eta_s)` is called while the stream waits behind others, at most once a second: with its
+        place, 1 is next, and with the seconds it may take, None while that is not known.
         """
         target = Target.of(model, "inference", subject)
         payload, seconds = self._request(deadline, options, prompt=input, stream=True)
-        return Stream(lambda: self._exchange(target, payload, seconds))
+        return self._stream(target, payload, seconds, on_queued)
 
     @overload
     def chat(
@@ -126,6 +138,7 @@ class Golek:
         stream: Literal[True],
         deadline: float | None = None,
         subject: str | None = None,
+        on_queued: OnQueued | None = None,
         **options: Unpack[Options],
     ) -> Stream: ...
     def chat(
@@ -136,6 +149,7 @@ class Golek:
         stream: bool = False,
         deadline: float | None = None,
         subject: str | None = None,
+        on_queued: OnQueued | None = None,
         **options: Unpack[Options],
     ) -> Coroutine[Any, Any, InferenceReply] | Stream:
         """The next turn of a conversation: of `Message`s, or of mappings as in OpenAI's chat API.
@@ -145,12 +159,13 @@ class Golek:
                 {"role": "user", "content": "What is the capital of Peru?"},
             ])
 
-        With `stream=True` the result is a `Stream` and is not awaited. Other keywords and errors are those of `ask`.
+        With `stream=True` the result is a `Stream` and is not awaited, and `on_queued` is that of `stream`. Other
+        keywords and errors are those of `ask`.
         """
         target = Target.of(model, "inference", subject)
         payload, seconds = self._request(deadline, options, messages=messages, stream=stream)
         if stream:
-            return Stream(lambda: self._exchange(target, payload, seconds))
+            return self._stream(target, payload, seconds, on_queued)
         return self._reply(target, payload, seconds)
 
     async def embed(
@@ -281,12 +296,19 @@ class Golek:
         return seconds
 
     async def _reply(self, target: Target, payload: bytes, deadline: float) -> InferenceReply:
-        async with await self._exchange(target, payload, deadline) as exchange:
+        until = asyncio.get_running_loop().time() + deadline
+        async with await self._exchange(target, payload, until, deadline) as exchange:
             return await exchange.reply()
 
-    async def _exchange(self, target: Target, payload: bytes, deadline: float) -> Exchange[InferenceReply]:
-        until = asyncio.get_running_loop().time() + deadline
-        return Exchange(await self._line_by(until, deadline), target, InferenceReply, payload, until, deadline)
+    def _stream(self, target: Target, payload: bytes, seconds: float, on_queued: OnQueued | None) -> Stream:
+        def open_exchange(asked: bytes, until: float) -> Coroutine[Any, Any, Exchange[InferenceReply]]:
+            return self._exchange(target, asked, until, seconds)
+
+        return Stream(open_exchange, payload, seconds, replay=self.replay, on_queued=on_queued)
+
+    async def _exchange(self, target: Target, payload: bytes, until: float, seconds: float) -> Exchange[InferenceReply]:
+        """An exchange that has not begun, to end by `until` on the loop's clock, `seconds` after the call began."""
+        return Exchange(await self._line_by(until, seconds), target, InferenceReply, payload, until, seconds)
 
     async def _line_by(self, until: float, seconds: float) -> Line:
         """The line, when it is there by `until` on the loop's clock, which is `seconds` after the call began."""

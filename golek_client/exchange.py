@@ -27,7 +27,7 @@ from golek_wire.errors import (
     PayloadTooLargeError,
     from_reply,
 )
-from golek_wire.replies import Chunk, EmbeddingReply, InferenceReply
+from golek_wire.replies import Chunk, EmbeddingReply, InferenceReply, Queued
 from golek_wire.subjects import Kind
 
 log = logging.getLogger("golek.client")
@@ -118,8 +118,8 @@ class Exchange(Generic[R]):
             # The caller is leaving, with its own error or without one; the job ends at its deadline.
             log.debug("cancel of %s not sent: %s", self.job_id, unsent)
 
-    async def next(self) -> Piece | R:
-        """The next piece of text, or the reply that ends the exchange.
+    async def next(self) -> Piece | Queued | R:
+        """The next piece of text, word of the place in the queue, or the reply that ends the exchange.
 
         Raises what the worker answered, ModelNotFoundError or NoWorkersError when nobody listens, BadRequestError when
         the model listens on another subject, DeadlineExceededError
@@ -140,7 +140,7 @@ class Exchange(Generic[R]):
         """The reply; pieces of text that come before it are dropped."""
         while True:
             event = await self.next()
-            if not isinstance(event, Piece):
+            if not isinstance(event, Piece | Queued):
                 return event
 
     def _check_size(self) -> None:
@@ -186,11 +186,11 @@ class Exchange(Generic[R]):
             job_id=self.job_id,
         )
 
-    async def _read(self, message: Received) -> Piece | R | None:
+    async def _read(self, message: Received) -> Piece | Queued | R | None:
         """What `message` means; None when it needs no word to the caller.
 
-        1. Nobody listens. 2. An error. 3. A status: the request is in good hands. 4. A piece of text. 5. The end mark,
-        an empty message. 6. The reply.
+        1. Nobody listens. 2. An error. 3. A status: the request is in good hands, or waits for its turn. 4. A piece of
+        text. 5. The end mark, an empty message. 6. The reply.
         """
         about = message.headers or {}
         if about.get(headers.NATS_STATUS) == _NO_RESPONDERS and not message.data:  # 1
@@ -201,7 +201,7 @@ class Exchange(Generic[R]):
             self._ended = True
             raise _error_in(message, about)
         if headers.STATUS in about:  # 3
-            return None
+            return _queued_in(message) if about[headers.STATUS] == "queued" else None
         if headers.ATTEMPT in about and headers.FINAL not in about:  # 4
             return Piece(_number(about[headers.ATTEMPT]), _chunk_in(message))
         if not message.data:  # 5
@@ -253,6 +253,13 @@ def _error_in(message: Received, about: dict[str, str]) -> InferenceServiceError
 def _chunk_in(message: Received) -> Chunk:
     try:
         return codec.decode(message.data, Chunk)
+    except UNREADABLE as error:
+        raise _foreign(error) from None
+
+
+def _queued_in(message: Received) -> Queued:
+    try:
+        return codec.decode(message.data, Queued)
     except UNREADABLE as error:
         raise _foreign(error) from None
 

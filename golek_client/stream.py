@@ -6,48 +6,91 @@ async with client.stream("qwen3-4b", "Tell me a story") as stream:
 print(stream.reply.tokens_out)
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
 from golek_client.assembly import TextAssembly
 from golek_client.exchange import Exchange
-from golek_wire.replies import InferenceReply
+from golek_client.resuming import Resuming, asked_again, begun_with
+from golek_wire.errors import InferenceServiceError
+from golek_wire.replies import InferenceReply, Queued
 
-Opening = Callable[[], Awaitable[Exchange[InferenceReply]]]
-"""Connects where needed and gives an exchange that has not begun."""
+Opening = Callable[[bytes, float], Awaitable[Exchange[InferenceReply]]]
+"""Connects where needed and gives an exchange that has not begun, for a request's bytes and its deadline on the loop's
+clock."""
+OnQueued = Callable[[int, float | None], object]
+"""Called with the place in the queue, 1 is next, and the seconds it may take (None while that is not known)."""
 
 
 class _Outcome:
     """What the generator below leaves behind. Apart from `Stream`, so that a dropped stream is collected at once."""
 
-    __slots__ = ("job_id", "reply")
+    __slots__ = ("_on_queued", "begun", "job_id", "queued", "reply")
 
-    def __init__(self) -> None:
+    def __init__(self, on_queued: OnQueued | None) -> None:
+        self._on_queued = on_queued
         self.job_id: str | None = None
+        self.begun = False
+        """Whether the job was seen to run."""
+        self.queued: Queued | None = None
+        """Its place while it waits."""
         self.reply: InferenceReply | None = None
+
+    def wait(self, queued: Queued) -> None:
+        """The job waits at this place."""
+        self.queued = queued
+        if self._on_queued is not None:
+            self._on_queued(queued.position, queued.eta_s)
 
 
 class Stream:
     """The text of one answer, piece by piece: an asynchronous iterator of `str`.
 
     The request is sent with the first piece asked for, or on entering `async with`. The pieces joined are the text of
-    `reply`, whatever happens to the worker; where that cannot be kept, StreamInterruptedError ends the iteration with
-    what was handed out in `details["text_so_far"]`. Leaving early, by `async with`, `aclose` or by dropping the stream,
-    cancels the job.
+    `reply`, whatever happens to the worker: where another one writes another text, a new job goes on behind what was
+    handed out. Where that cannot be kept, StreamInterruptedError ends the iteration with what was handed out in
+    `details["text_so_far"]`. A stream that was asked for with `resume` gives what follows that text. Leaving early, by
+    `async with`, `aclose` or by dropping the stream, cancels the job.
     """
 
-    def __init__(self, open_exchange: Opening) -> None:
-        self._outcome = _Outcome()
+    def __init__(
+        self,
+        open_exchange: Opening,
+        payload: bytes,
+        seconds: float,
+        *,
+        replay: bool = True,
+        on_queued: OnQueued | None = None,
+    ) -> None:
+        """The answer to the request `payload`, to be whole `seconds` after it is sent."""
+        self._outcome = _Outcome(on_queued)
         self._closed = False
-        self._deltas = _deltas(open_exchange, self._outcome)
+        self._deltas = _deltas(open_exchange, payload, seconds, self._outcome, replay=replay)
 
     @property
     def job_id(self) -> str:
-        """The id to cancel it by, from anywhere. Raises RuntimeError before the request is sent."""
+        """The id to cancel it by, from anywhere; another one once a new job had to go on with the text.
+
+        Raises RuntimeError before the request is sent.
+        """
         if self._outcome.job_id is None:
             raise RuntimeError("the request is not sent yet: enter `async with` or ask for the first piece")
         return self._outcome.job_id
+
+    @property
+    def position(self) -> int | None:
+        """The place in the model's queue, 1 is next; it never rises. None unless the stream is known to wait.
+
+        Word of it is read while the next piece is waited for; `on_queued` is called with it.
+        """
+        return self._outcome.queued.position if self._outcome.queued is not None else None
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until the text may begin, as they were told with `position`; None while that is not known."""
+        return self._outcome.queued.eta_s if self._outcome.queued is not None else None
 
     @property
     def reply(self) -> InferenceReply:
@@ -94,21 +137,45 @@ class Stream:
         await anext(self._deltas)
 
 
-async def _deltas(open_exchange: Opening, outcome: _Outcome) -> AsyncGenerator[str, None]:
+async def _deltas(
+    open_exchange: Opening, payload: bytes, seconds: float, outcome: _Outcome, *, replay: bool
+) -> AsyncGenerator[str, None]:
     """An empty string once the request is sent, then the text. Closing it cancels what still runs.
 
     A generator because the event loop closes a dropped one, which no other object can have.
     """
-    assembly = TextAssembly()
-    async with await open_exchange() as exchange:
-        outcome.job_id = exchange.job_id
-        yield ""
-        while outcome.reply is None:
-            event = await exchange.next()
-            if isinstance(event, InferenceReply):
-                delta = assembly.finish(event.text)
-                outcome.reply = event
-            else:
-                delta = assembly.chunk(event.attempt, event.chunk.seq, event.chunk.delta)
-            if delta:
-                yield delta
+    clock = asyncio.get_running_loop().time
+    until = clock() + seconds
+    text, asked = begun_with(payload), payload
+    resuming = Resuming(until, text)
+    while outcome.reply is None:
+        assembly = TextAssembly(text, replay=replay)
+        try:
+            async with await open_exchange(asked, until) as exchange:
+                is_sent, outcome.job_id = outcome.job_id is not None, exchange.job_id
+                outcome.begun = False
+                if not is_sent:
+                    yield ""
+                while outcome.reply is None:
+                    delta = await _next_delta(exchange, assembly, outcome)
+                    if delta:
+                        yield delta
+        except InferenceServiceError as error:
+            text = assembly.text
+            await asyncio.sleep(resuming.wait_after(error, text, grew=assembly.grew, now=clock()))
+            asked = asked_again(payload, text, until - clock())
+
+
+async def _next_delta(exchange: Exchange[InferenceReply], assembly: TextAssembly, outcome: _Outcome) -> str:
+    """What the next message adds to the text, often nothing; the reply and the place in the queue go to `outcome`."""
+    event = await exchange.next()
+    if isinstance(event, Queued):
+        if not outcome.begun:  # else it was sent just before the job began
+            outcome.wait(event)
+        return ""
+    outcome.begun, outcome.queued = True, None
+    if not isinstance(event, InferenceReply):
+        return assembly.chunk(event.attempt, event.chunk.seq, event.chunk.delta)
+    delta = assembly.finish(event.text)
+    outcome.reply = event
+    return delta

@@ -7,12 +7,12 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from golek_client.client import Golek
 from golek_client.options import Options
 from golek_client.stream import Stream
-from golek_client.terminal_wait import notice
+from golek_client.terminal_wait import Notice, notice
 from golek_wire.errors import BadRequestError, InferenceServiceError, ModelNotFoundError
 from golek_wire.replies import InferenceReply
 from golek_wire.requests import Message
@@ -93,12 +93,18 @@ class Conversation:
         began = time.monotonic()
         async with (
             Golek(self._server) as golek,
-            notice(golek, self._model) as heard,
+            notice(golek, self._model) as waiting,
             golek.chat(
-                self._model, turn, stream=True, deadline=self._deadline, subject=self._subject, **self._options
+                self._model,
+                turn,
+                stream=True,
+                deadline=self._deadline,
+                subject=self._subject,
+                on_queued=waiting.queued,
+                **self._options,
             ) as stream,
         ):
-            first = await (_show if self._streaming else _show_at_once)(stream, heard)
+            first = await (_show if self._streaming else _show_at_once)(stream, waiting)
         print(flush=True)
         if stream.reply.finish_reason == "length":
             print(f"[cut at {stream.reply.tokens_out} tokens]", file=sys.stderr)
@@ -129,21 +135,21 @@ def _turns(model: str) -> Iterator[str]:
         yield text
 
 
-async def _show(stream: Stream, heard: Callable[[], object]) -> float:
-    """Write the text as it comes; when the first of it came. `heard` is called with each piece."""
+async def _show(stream: Stream, waiting: Notice) -> float:
+    """Write the text as it comes; when the first of it came. With it the wait is over."""
     first = None
     async for delta in stream:
-        heard()
+        waiting.end()
         first = first or time.monotonic()
         print(delta, end="", flush=True)
     return first or time.monotonic()
 
 
-async def _show_at_once(stream: Stream, heard: Callable[[], object]) -> float:
+async def _show_at_once(stream: Stream, waiting: Notice) -> float:
     """Write the text when it has ended; when that was. It is streamed all the same, so that leaving cancels it."""
     pieces = []
     async for delta in stream:
-        heard()
+        waiting.end()
         pieces.append(delta)
     print("".join(pieces), end="", flush=True)
     return time.monotonic()

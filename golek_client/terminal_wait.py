@@ -1,12 +1,13 @@
 """What is a person told while a command waits?
 
-Nothing for two seconds; then one line on standard error, with what the fleet knows of the model.
+Nothing for two seconds; then one line on standard error, with what the fleet knows of the model. A stream that waits
+behind others tells its place instead: at a terminal, in a line that is written over and leaves no trace.
 """
 
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Final
 
@@ -16,16 +17,41 @@ from golek_wire import subjects
 from golek_wire.errors import InferenceServiceError
 
 QUIET_S: Final = 2.0
+_CLEAR: Final = "\r\x1b[K"
+"""To the beginning of the terminal's line, which is emptied (ECMA-48, EL)."""
+
+
+class Notice:
+    """What is said of one wait."""
+
+    def __init__(self, telling: asyncio.Task[None]) -> None:
+        self._telling = telling
+        self._shown = False
+
+    def queued(self, position: int, eta_s: float | None) -> None:
+        """Say that the wait is for so many others."""
+        if sys.stderr.isatty():
+            self._telling.cancel()
+            self._shown = True
+            about = "" if eta_s is None else f", about {eta_s:.0f} s"
+            print(f"{_CLEAR}position {position}{about}", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """The wait is over."""
+        self._telling.cancel()
+        if self._shown:
+            self._shown = False
+            print(_CLEAR, end="", file=sys.stderr, flush=True)
 
 
 @contextlib.asynccontextmanager
-async def notice(golek: Golek, model: str) -> AsyncIterator[Callable[[], object]]:
-    """Say what is waited for, unless the block ends, or calls what it is given, within two seconds."""
-    telling = asyncio.create_task(_tell(golek, model))
+async def notice(golek: Golek, model: str) -> AsyncIterator[Notice]:
+    """Say what is waited for, unless the block or the wait ends within two seconds."""
+    waiting = Notice(asyncio.create_task(_tell(golek, model)))
     try:
-        yield telling.cancel
+        yield waiting
     finally:
-        telling.cancel()
+        waiting.end()
 
 
 async def _tell(golek: Golek, model: str) -> None:

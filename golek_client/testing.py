@@ -18,7 +18,7 @@ import asyncio
 import math
 import random
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple, Self
@@ -35,7 +35,7 @@ from golek_wire.errors import (
     JobCancelledError,
     to_reply,
 )
-from golek_wire.replies import Accepted, Chunk, Embedding, EmbeddingReply, EmbeddingUsage, InferenceReply
+from golek_wire.replies import Accepted, Chunk, Embedding, EmbeddingReply, EmbeddingUsage, InferenceReply, Queued
 from golek_wire.requests import EmbeddingRequest, InferenceRequest
 from golek_wire.signals import Health, ModelInfo, ModelRecord
 from golek_wire.vectors import packed
@@ -43,6 +43,8 @@ from golek_wire.vectors import packed
 Answer = str | InferenceServiceError | Callable[[InferenceRequest], "str | Awaitable[str]"]
 """What a model says: a text, an error to raise, or a function of the request that gives a text (or awaits one)."""
 
+Place = tuple[int, float | None]
+"""A place in the queue and the seconds it may take, None when that is not known."""
 MAX_PAYLOAD = 1024 * 1024
 _WORDS = re.compile(r"\S*\s*")
 _Deliver = Callable[[Any], Awaitable[None]]
@@ -89,13 +91,21 @@ class FakeFleet:
 
     `embeds` maps the name of an embedding model to the length of its vectors, which are unit vectors made of the text
     alone: equal for equal texts, near to orthogonal for others.
+
+    `queues` maps a model's name to the places, with their seconds, that each of its streams is told before its text:
+    `{"qwen3-4b": [(2, None), (1, 0.5)]}`.
     """
 
     def __init__(
-        self, answers: Mapping[str, Answer] = MappingProxyType({}), *, embeds: Mapping[str, int] = MappingProxyType({})
+        self,
+        answers: Mapping[str, Answer] = MappingProxyType({}),
+        *,
+        embeds: Mapping[str, int] = MappingProxyType({}),
+        queues: Mapping[str, Sequence[Place]] = MappingProxyType({}),
     ) -> None:
         self.answers: dict[str, Answer] = dict(answers)
         self.embeds: dict[str, int] = dict(embeds)
+        self.queues: dict[str, Sequence[Place]] = dict(queues)
         self.requests: list[Asked] = []
         """Every request for a text, in order."""
         self.embedded: list[AskedToEmbed] = []
@@ -181,6 +191,8 @@ class FakeFleet:
         request = codec.decode_request(message.data)
         self.requests.append(Asked(model, request, job_id))
         await self._accept(message, request.req_id, job_id)
+        if request.stream:
+            await self._wait(model, message, request.req_id)
         text = await self._text(model, request)
         if request.stream:
             await self._chunks(message, request.req_id, text)
@@ -200,6 +212,13 @@ class FakeFleet:
     async def _accept(self, message: FakeMessage, req_id: str, job_id: str) -> None:
         about = {headers.STATUS: "accepted", headers.JOB: job_id}
         await self._tell(message, Accepted(req_id, job_id, len(self.requests) + len(self.embedded)), about)
+
+    async def _wait(self, model: str, message: FakeMessage, req_id: str) -> None:
+        """Tell a stream its places in the queue."""
+        for position, eta_s in self.queues.get(model, ()):
+            about = {headers.STATUS: "queued"}
+            await self._tell(message, Queued(req_id, status="queued", position=position, eta_s=eta_s), about)
+            await asyncio.sleep(0)
 
     async def _text(self, model: str, request: InferenceRequest) -> str:
         answer = self.answers[model]

@@ -126,6 +126,8 @@ class EmbeddingRequest(Struct, frozen=True, omit_defaults=True):
     priority: Priority | None = None
     reply_to: str | None = None
     """The answer is published to this subject as well."""
+    resume: Any = None
+    """Refused: vectors are not written piece by piece."""
     metadata: dict[str, Any] | None = None
 
     @property

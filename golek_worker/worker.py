@@ -38,7 +38,7 @@ from golek_worker.attempt import Tools
 from golek_worker.bus import endpoints, queue, streams
 from golek_worker.bus.consumer import Consumer
 from golek_worker.bus.ingress import Ingress
-from golek_worker.bus.jetstream import BUS_ERRORS, ServerClock, store
+from golek_worker.bus.jetstream import BUS_ERRORS, ServerClock, patiently, store
 from golek_worker.bus.lease import Lease, LeaseKeeper
 from golek_worker.bus.priorities import PriorityConsumer, sources
 from golek_worker.bus.registry import Registry
@@ -156,7 +156,7 @@ class Worker:
         await streams.ensure_stream(self._client, streams.dlq_stream_config())
         results = await Results.open(self._client, self._results_lost)
         self._build(await StrikeBook.open(self._client), results)
-        await self._queue.look()
+        await patiently(self._client, self._queue.look)
         stack.push_async_callback(self._host.close)
 
     def _build(self, strikes: StrikeBook, results: Results) -> None:

@@ -68,12 +68,15 @@ def check_embedding(
     1. its size leaves room for the job's headers
     2. it is valid: types, limits, no empty text
     3. `reply_to` is not a subject of somebody else
-    4. its deadline is a number of milliseconds
+    4. it does not ask to resume
+    5. its deadline is a number of milliseconds
     """
     _check_size(payload, limits)  # 1
     request = codec.decode_embedding(payload)  # 2
     _check_reply_to(request)  # 3
-    budget_ms = _budget(request, headers, limits)  # 4
+    if request.resume is not None:  # 4
+        raise BadRequestError("resume: texts are gone on from, vectors are not; ask for all of them", param="resume")
+    budget_ms = _budget(request, headers, limits)  # 5
     priority = request.priority or limits.default_priority
     return _job(request, headers, reply, new_inbox, stream=False, seed=0, budget_ms=budget_ms, priority=priority)
 

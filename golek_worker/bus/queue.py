@@ -23,10 +23,15 @@ WINDOW_S = 30.0
 """Jobs that started in the last so many seconds give the rate."""
 FEWEST_STARTS = 5
 """With fewer starts seen nothing is said of the wait."""
-SHORTEST_WAIT_S, UNKNOWN_WAIT_S, LONGEST_WAIT_S = 1.0, 5.0, 60.0
-"""What a refused caller is told to wait: bounds, and what is said when the queue was not watched long enough."""
-MARGIN = 1.2
-"""A refused caller is sent back so much later than its place is expected: some jobs take longer than others."""
+SHORTEST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
+"""Bounds of what a refused caller is told to wait."""
+STANDSTILL_S = 5.0
+"""When no job started for so long while others waited, nobody knows when a place will be free."""
+GUESSED_RATE = 4.0
+"""Starts a second that are assumed before any was seen: rather too few, so that a crowd does not come back as one."""
+MARGIN = 1.1
+"""A refused caller is sent back so much later than its place is expected, for others come meanwhile; and later by the
+error of a rate that is counted from few starts, which is one in the root of their number."""
 SMALLEST_SHARE = 0.1
 """An ingress that just began knows little of its share of the requests; it is taken for at least this."""
 
@@ -64,6 +69,7 @@ class QueueView:
         self._samples: deque[_Sample] = deque()
         self._starts = 0
         self._watched_s = 0.0
+        self._rate = GUESSED_RATE
         self._promised_until = 0.0
 
     @property
@@ -89,6 +95,7 @@ class QueueView:
         busy = [(first, second) for first, second in pairwise(self._samples) if first.backlogged]
         self._starts = sum(second.starts - first.starts for first, second in busy)
         self._watched_s = sum(second.at - first.at for first, second in busy)
+        self._rate = self.rate or self._rate
 
     def position(self, seq: int, place: int) -> int:
         """How many starts until the job `seq` of class number `place` starts; 0 when it was delivered or is gone.
@@ -112,9 +119,10 @@ class QueueView:
 
         `share` is the part of all requests that this ingress takes: others promise places too.
         """
-        if not self._starts:
-            return UNKNOWN_WAIT_S if self._watched_s < UNKNOWN_WAIT_S else LONGEST_WAIT_S
-        place_s = MARGIN / (self.rate * max(share, SMALLEST_SHARE))
+        if not self._starts and self._watched_s >= STANDSTILL_S:
+            return LONGEST_WAIT_S
+        margin = MARGIN + 1 / math.sqrt(max(1, self._starts))
+        place_s = margin / (self._rate * max(share, SMALLEST_SHARE))
         self._promised_until = min(max(self._promised_until, now) + place_s, now + LONGEST_WAIT_S)
         return max(SHORTEST_WAIT_S, self._promised_until - now)
 

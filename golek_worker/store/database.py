@@ -15,17 +15,36 @@ from golek_worker.store.sql import migrations
 PAGE_BYTES = 16384
 BUSY_S = 5.0
 """How long a statement waits for another process's lock."""
+_CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class StoreError(Exception):
-    """The request log cannot be opened."""
+    """The request log cannot be opened, or takes nothing at the moment."""
+
+
+class NewerLogError(StoreError):
+    """The log was written by a newer Golek: this one must not touch it."""
+
+
+class CorruptLogError(StoreError):
+    """The file is no database, or a broken one."""
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """SQLite's result code without its extension (https://sqlite.org/rescode.html); 0 for an error of Python's own."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def is_corrupt(error: sqlite3.Error) -> bool:
+    """True when the file is at fault, and time will not mend it."""
+    return primary_code(error) in _CORRUPT
 
 
 async def open_for_writing(path: Path) -> aiosqlite.Connection:
     """A connection to the log at `path`, made and migrated when necessary.
 
     Several processes may do this at once. A transaction begins with the first row written and takes the write lock at
-    once. Raises StoreError naming path and cause.
+    once. Raises StoreError naming path and cause; a NewerLogError or CorruptLogError does not pass by itself.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +59,10 @@ async def open_for_writing(path: Path) -> aiosqlite.Connection:
         await _migrate(connection)
     except (StoreError, sqlite3.Error, TimeoutError) as error:
         await connection.close()
-        raise StoreError(f"{path}: {error}") from error
+        raise _refusal(path, error) from error
+    except asyncio.CancelledError:
+        await connection.close()
+        raise
     return connection
 
 
@@ -51,6 +73,14 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
     connection.row_factory = sqlite3.Row
     return connection
+
+
+def _refusal(path: Path, error: Exception) -> StoreError:
+    """Why the log at `path` cannot be opened."""
+    kind = type(error) if isinstance(error, StoreError) else StoreError
+    if isinstance(error, sqlite3.Error) and is_corrupt(error):
+        kind = CorruptLogError
+    return kind(f"{path}: {str(error) or 'locked by another process'}")
 
 
 async def _enter_wal(connection: aiosqlite.Connection) -> None:
@@ -72,7 +102,7 @@ async def _migrate(connection: aiosqlite.Connection) -> None:
     newest = max(migrations())
     version = await _version(connection)
     if version > newest:
-        raise StoreError(f"written by a newer Golek (version {version}, this one knows {newest})")
+        raise NewerLogError(f"written by a newer Golek (version {version}, this one knows {newest})")
     if version == newest:
         return
     await connection.execute_fetchall("BEGIN IMMEDIATE")

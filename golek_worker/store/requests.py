@@ -1,6 +1,7 @@
 """What does the log keep of a job, and how is it read back?"""
 
 import hashlib
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
@@ -8,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from golek_worker.store.database import open_for_reading
+from golek_worker.store.database import StoreError, open_for_reading
 from golek_worker.store.sql import queries
 
 AuditBody = Literal["full", "hash", "none"]
@@ -62,7 +63,7 @@ def audited(row: RequestRow, audit: AuditBody) -> RequestRow:
 
 
 def recent_requests(path: Path, limit: int, worker_id: str | None = None) -> list[dict[str, Any]]:
-    """The newest rows first, each as column: value. Raises StoreError when there is no log."""
+    """The newest rows first, each as column: value. Raises StoreError when there is no log, or no sound one."""
     return _read(path, "recent_requests", limit, worker_id)
 
 
@@ -73,4 +74,7 @@ def recent_events(path: Path, limit: int, worker_id: str | None = None) -> list[
 
 def _read(path: Path, query: str, limit: int, worker_id: str | None) -> list[dict[str, Any]]:
     with closing(open_for_reading(path)) as connection:
-        return [dict(row) for row in connection.execute(queries()[query], (limit, worker_id))]
+        try:
+            return [dict(row) for row in connection.execute(queries()[query], (limit, worker_id))]
+        except sqlite3.Error as error:
+            raise StoreError(f"{path}: {error}") from error

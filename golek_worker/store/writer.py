@@ -1,24 +1,23 @@
 """How do rows reach the request log without anybody waiting for the disk?
 
 `record` and `event` append to a bounded queue and return. One task writes what has gathered, at most every 100 ms; with
-nothing queued it sleeps. A log that cannot be written costs rows, never answers.
+nothing queued it sleeps. A log that cannot be opened or written costs rows at most, never an answer and never a start:
+what waits is tried again every second, what finds no room is counted, and `problem` says why.
 """
 
 import asyncio
 import contextlib
 import logging
-import sqlite3
 import time
 from collections import deque
 from pathlib import Path
 from typing import Any
 
-import aiosqlite
 import msgspec
 
-from golek_worker.store.database import open_for_writing
+from golek_worker.store.database import NewerLogError, StoreError
+from golek_worker.store.logfile import ROW_FAULTS, LogFile
 from golek_worker.store.requests import RequestRow
-from golek_worker.store.sql import queries
 
 log = logging.getLogger("golek.store")
 
@@ -30,6 +29,8 @@ ROW_CHARS = 500
 """What a row counts beside its texts."""
 GATHER_S = 0.1
 RETRY_S = 1.0
+OPEN_S = 1.0
+"""For so long a start waits for the log; then it is opened beside the serving."""
 CLEAN_EVERY_S = 3600.0
 
 Queued = tuple[tuple[Any, ...], int]
@@ -39,8 +40,8 @@ Queued = tuple[tuple[Any, ...], int]
 class LogWriter:
     """The open log of one worker. Belongs to one event loop; `record` and `event` are called in it."""
 
-    def __init__(self, connection: aiosqlite.Connection, worker_id: str, retention_days: int) -> None:
-        self._connection = connection
+    def __init__(self, path: Path, worker_id: str, retention_days: int) -> None:
+        self._file = LogFile(path, self._tell)
         self._worker_id = worker_id
         self._retention_s = retention_days * 86400.0
         self._requests: deque[Queued] = deque()
@@ -54,18 +55,25 @@ class LogWriter:
         self.dropped = 0
         """Rows lost: the queue was full, or the log was closed or cannot hold them."""
         self.failed = 0
-        """Writes the database refused. Their rows stay queued and are tried again."""
+        """How often the log could not be opened or written. Its rows stay queued and are tried again."""
         self.problem: str | None = None
-        """Why the last write failed; None once one succeeds."""
+        """Why the last try failed; None once one succeeds."""
 
     @classmethod
     async def open(cls, path: Path, *, worker_id: str, retention_days: int) -> "LogWriter":
         """Open the log at `path`, made when there is none, and delete what is older than `retention_days`.
 
-        Raises StoreError when it cannot be opened.
+        Whatever keeps it from being opened is a `problem` and tried again, for a start does not wait for a log.
+        Raises NewerLogError for a log that a newer Golek wrote.
         """
-        writer = cls(await open_for_writing(path), worker_id, retention_days)
-        writer._task = asyncio.create_task(writer._run(), name="log-writer")
+        writer = cls(path, worker_id, retention_days)
+        first = asyncio.create_task(writer._open())
+        await asyncio.wait({first}, timeout=OPEN_S)
+        if first.done():
+            first.result()
+        else:
+            writer._refused(StoreError(f"{path}: not open after {OPEN_S:g} s; another process may have locked it"))
+        writer._task = asyncio.create_task(writer._run(first), name="log-writer")
         return writer
 
     def record(self, row: RequestRow) -> None:
@@ -103,7 +111,13 @@ class LogWriter:
                     await self._task
             if left := len(self._requests) + len(self._events):
                 self._drop(left, f"closed while the log could not be written: {self.problem}")
-            await self._connection.close()
+            await self._file.close()
+
+    def _tell(self, level: str, code: str, msg: str) -> None:
+        """One line in the worker's own log, one row among the events."""
+        log.log(logging.getLevelNamesMapping()[level.upper()], "%s: %s", code, msg)
+        if not self._closed:
+            self.event(level, code, msg)
 
     def _put(self, queue: deque[Queued], values: tuple[Any, ...], chars: int) -> None:
         queued = len(queue)
@@ -123,8 +137,22 @@ class LogWriter:
         if before == 0 or before // 1000 != self.dropped // 1000:
             log.warning("log.dropped rows=%d: %s", self.dropped, why)
 
-    async def _run(self) -> None:
+    async def _open(self) -> None:
+        """The first try. Raises NewerLogError."""
+        async with self._writing:
+            try:
+                await self._file.open()
+            except NewerLogError:
+                raise
+            except StoreError as error:
+                self._refused(error)
+            else:
+                self._succeeded()
+
+    async def _run(self, first: asyncio.Task[None]) -> None:
         """Clean, then write whenever something gathers; clean again every hour."""
+        with contextlib.suppress(NewerLogError):  # too late to refuse the start: each write says so again
+            await first
         clock = asyncio.get_running_loop().time
         next_clean = clock()
         while True:
@@ -152,67 +180,57 @@ class LogWriter:
                     await self._batch_full.wait()
 
     async def _write(self, queue: deque[Queued], query: str, batch: list[Queued]) -> bool:
-        """Write `batch`; False when the database refused it, and its rows are back in `queue`."""
+        """Write `batch`; False when the log takes nothing now, and its rows are back in `queue`."""
         try:
             await self._insert(query, batch)
-        except sqlite3.OperationalError as error:  # locked, full, read-only: later it may work
+        except StoreError as error:  # locked, full, read-only, corrupt, not there: later it may work
             self._refused(error)
             queue.extendleft(reversed(batch))
             return False
-        except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:  # a value that no column holds
-            await self._write_singly(query, batch, error)
+        except ROW_FAULTS as error:
+            return await self._write_singly(queue, query, batch, error)
         self._queued_chars -= sum(chars for _, chars in batch)
-        if self.problem:
-            log.info("log.recovered after %d failed writes", self.failed)
-            self.problem = None
+        self._succeeded()
         return True
 
     async def _insert(self, query: str, batch: list[Queued]) -> None:
-        """One transaction. Python's sqlite3 begins it (IMMEDIATE) with the first row."""
-        worker_id = self._worker_id
-        try:
-            await self._connection.executemany(queries()[query], [(worker_id, *values) for values, _ in batch])
-            await self._connection.commit()
-        except BaseException:
-            await self._connection.rollback()
-            raise
+        await self._file.insert(query, [(self._worker_id, *values) for values, _ in batch])
 
-    async def _write_singly(self, query: str, batch: list[Queued], cause: Exception) -> None:
-        """A row that cannot be stored hurts only itself."""
+    async def _write_singly(self, queue: deque[Queued], query: str, batch: list[Queued], cause: Exception) -> bool:
+        """A row that cannot be stored hurts only itself; False when the log takes nothing any more."""
         if len(batch) == 1:
             self._drop(1, f"{type(cause).__name__}: {cause}")
-            return
-        for row in batch:
-            try:
-                await self._insert(query, [row])
-            except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
-                self._drop(1, f"{type(error).__name__}: {error}")
+            self._queued_chars -= batch[0][1]
+            return True
+        queue.extendleft(reversed(batch))
+        for _ in batch:
+            if not await self._write(queue, query, [queue.popleft()]):
+                return False
+        return True
 
-    def _refused(self, error: sqlite3.Error) -> None:
+    def _refused(self, error: StoreError) -> None:
         self.failed += 1
-        if not self.problem:
-            log.warning("log.failed: %s: %s", type(error).__name__, error)
-        self.problem = f"{type(error).__name__}: {error}"
+        first, self.problem = self.problem is None, str(error)
+        if first:
+            self._tell("warning", "log.failed", self.problem)
+
+    def _succeeded(self) -> None:
+        if self.problem is not None:
+            self.problem = None
+            self._tell("info", "log.recovered", f"after {self.failed} failed tries; {self.dropped} rows were lost")
 
     async def _clean(self) -> None:
         """Delete what is older than the retention, a piece at a time."""
         oldest = time.time() - self._retention_s
         for query in ("delete_old_requests", "delete_old_events"):
-            deleted = True
-            while deleted:
-                deleted = await self._delete(query, oldest)
-
-    async def _delete(self, query: str, oldest: float) -> bool:
-        """Delete one piece; False when nothing is left, or the database refuses."""
-        async with self._writing:
-            try:
-                rows = await self._connection.execute_fetchall(queries()[query], (oldest,))
-                await self._connection.commit()
-            except sqlite3.Error as error:
-                await self._connection.rollback()
-                log.warning("log.clean_failed: %s: %s", type(error).__name__, error)
-                return False
-        return bool(rows)
+            left = True
+            while left:
+                async with self._writing:
+                    try:
+                        left = await self._file.delete(query, oldest)
+                    except StoreError as error:
+                        self._refused(error)
+                        return
 
 
 def _take(queue: deque[Queued]) -> list[Queued]:

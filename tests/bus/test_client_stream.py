@@ -2,11 +2,24 @@
 
 import asyncio
 import gc
+import time
 
 import pytest
 
-from golek_client import Golek, JobCancelledError, PayloadTooLargeError, QueueFullError, Stream, StreamInterruptedError
+from golek_client import (
+    BadRequestError,
+    Golek,
+    InferenceServiceError,
+    JobCancelledError,
+    PayloadTooLargeError,
+    QueueFullError,
+    Stream,
+    StreamInterruptedError,
+)
+from golek_client.resuming import RESUMES
 from golek_wire import headers
+from golek_wire.errors import EngineFailedError
+from golek_wire.requests import Resume
 from tests.support.scripted_worker import Job, ScriptedWorker
 
 Chunks = list[tuple[int, int, str]]
@@ -59,28 +72,149 @@ async def test_pieces_joined_are_the_final_text(
     assert stream.reply.text == final == "".join(pieces)
 
 
-async def test_another_attempt_with_another_text_interrupts(golek: Golek, worker: ScriptedWorker) -> None:
-    """At the first difference the stream raises what was handed out, and that job is cancelled."""
+async def resumed(worker: ScriptedWorker, text: str) -> Job:
+    """The request that asks for what follows `text`."""
+    job = await worker.next()
+    assert job.request.resume == Resume(text)
+    return job
+
+
+async def test_another_attempt_with_another_text_is_left_for_a_job_that_goes_on(
+    golek: Golek, worker: ScriptedWorker
+) -> None:
+    """That job is cancelled; the same question comes as a new one, for what follows the text, under one deadline."""
     stream, job = await begin(golek, worker)
     await job.chunk(1, 0, "The sky ")
     await job.chunk(2, 0, "The sea")
     assert await anext(stream) == "The sky "
-    with pytest.raises(StreamInterruptedError) as raised:
-        await anext(stream)
-    assert raised.value.details["text_so_far"] == "The sky "
+    rest = asyncio.create_task(stream.text())
     assert await worker.next_cancel() == job.job_id
+    again = await resumed(worker, "The sky ")
+    assert again.job_id != job.job_id
+    assert again.request.stream
+    assert (again.request.input, again.request.req_id) == (job.request.input, job.request.req_id)
+    assert 0 < (again.request.deadline_ms or 0) < (job.request.deadline_ms or 0)
+    await again.chunk(1, 0, "is ")
+    await again.chunk(2, 0, "is bl")  # the same text once more, from another attempt
+    await again.chunk(2, 1, "ue")
+    await again.final("The sky is blue.")
+    assert await rest == "is blue."
+    assert stream.job_id == again.job_id
+    assert stream.reply.text == "The sky is blue."
 
 
-async def test_a_final_text_that_differs_interrupts(golek: Golek, worker: ScriptedWorker) -> None:
-    """A final message that contradicts the pieces is an error, and needs no cancel: the job has ended."""
+async def test_a_final_text_that_differs_is_left_too(golek: Golek, worker: ScriptedWorker) -> None:
+    """A final message that contradicts the pieces is not the answer; its job has ended and needs no cancel."""
     stream, job = await begin(golek, worker)
     await job.chunk(1, 0, "abc")
     await job.final("abX")
     assert await anext(stream) == "abc"
-    with pytest.raises(StreamInterruptedError):
-        await anext(stream)
+    rest = asyncio.create_task(stream.text())
+    await (await resumed(worker, "abc")).final("abcd")
+    assert await rest == "d"
     await golek.cancel("marker")
     assert await worker.next_cancel() == "marker"
+
+
+async def test_without_replay_a_newer_attempt_is_not_waited_for(nats_server: str, worker: ScriptedWorker) -> None:
+    """Even one that would write the same; before anything was handed out it is simply read."""
+    async with Golek(nats_server, deadline=10.0, replay=False) as golek:
+        stream, job = await begin(golek, worker)
+        await job.chunk(1, 1, "lost its first piece")
+        await job.chunk(2, 0, "ab")
+        assert await anext(stream) == "ab"
+        await job.chunk(3, 0, "a")
+        rest = asyncio.create_task(stream.text())
+        assert await worker.next_cancel() == job.job_id
+        await (await resumed(worker, "ab")).final("abc")
+        assert await rest == "c"
+
+
+async def test_a_text_that_never_fits_interrupts_in_the_end(golek: Golek, worker: ScriptedWorker) -> None:
+    """After five more jobs the stream raises what was handed out: enough to go on from by hand."""
+    stream, job = await begin(golek, worker)
+    reading = asyncio.create_task(stream.text())
+    text = ""
+    for number in range(RESUMES + 1):
+        if number:
+            job = await resumed(worker, text)
+        await job.chunk(1, 0, "ab")
+        await job.chunk(2, 0, "aX")
+        text += "ab"
+    with pytest.raises(StreamInterruptedError) as raised:
+        await reading
+    assert raised.value.details["text_so_far"] == text
+    assert raised.value.details["resumes"] == RESUMES
+
+
+async def test_a_text_that_nobody_goes_on_with_interrupts(golek: Golek, worker: ScriptedWorker) -> None:
+    """A refusal that another job would get as well is not tried again; it is named."""
+    stream, job = await begin(golek, worker)
+    reading = asyncio.create_task(stream.text())
+    await job.chunk(1, 0, "ab")
+    await job.chunk(2, 0, "X")
+    await (await resumed(worker, "ab")).fail(BadRequestError("resume.text: no", param="resume.text"))
+    with pytest.raises(StreamInterruptedError, match=r"BAD_REQUEST: resume\.text: no") as raised:
+        await reading
+    assert raised.value.details["text_so_far"] == "ab"
+
+
+async def test_a_full_queue_is_waited_for_before_going_on(golek: Golek, worker: ScriptedWorker) -> None:
+    """Text was handed out already: the caller cannot begin anew, so the refusal's own time is kept."""
+    stream, job = await begin(golek, worker)
+    reading = asyncio.create_task(stream.text())
+    await job.chunk(1, 0, "ab")
+    await job.chunk(2, 0, "X")
+    refused = await resumed(worker, "ab")
+    start = time.monotonic()
+    await refused.fail(QueueFullError(retry_after_ms=300))
+    again = await resumed(worker, "ab")
+    assert time.monotonic() - start >= 0.29
+    await again.final("abc")
+    assert await reading == "abc"
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [StreamInterruptedError("the answer was lost"), EngineFailedError(), JobCancelledError("gone", caller_gone=True)],
+)
+async def test_a_lost_job_is_gone_on_from(golek: Golek, worker: ScriptedWorker, loss: InferenceServiceError) -> None:
+    """The bus lost its answer, its engine failed, or the worker took the caller for gone: the text goes on."""
+    stream, job = await begin(golek, worker)
+    reading = asyncio.create_task(stream.text())
+    await job.chunk(1, 0, "ab")
+    await job.fail(loss)
+    await (await resumed(worker, "ab")).final("abc")
+    assert await reading == "abc"
+
+
+async def test_a_job_lost_before_its_first_piece_begins_anew(golek: Golek, worker: ScriptedWorker) -> None:
+    """Nothing was handed out, so there is nothing to go on from; what an engine refuses at once is raised."""
+    stream, job = await begin(golek, worker)
+    reading = asyncio.create_task(stream.text())
+    await job.fail(StreamInterruptedError("the answer was lost"))
+    again = await worker.next()
+    assert again.request.resume is None
+    await again.fail(JobCancelledError())
+    with pytest.raises(JobCancelledError):
+        await reading
+    stream, job = await begin(golek, worker)
+    await job.fail(EngineFailedError())
+    with pytest.raises(EngineFailedError):
+        await anext(stream)
+
+
+async def test_a_stream_may_begin_behind_a_text(golek: Golek, worker: ScriptedWorker) -> None:
+    """With `resume` only what follows is handed out; the reply is the whole, like what a later job goes on from."""
+    stream = await golek.stream("tiny", "hi", resume=Resume("Once ", 2)).__aenter__()
+    job = await worker.next()
+    assert job.request.resume == Resume("Once ", 2)
+    await job.chunk(1, 0, "upon ")
+    await job.chunk(2, 0, "more")
+    reading = asyncio.create_task(stream.text())
+    await (await resumed(worker, "Once upon ")).final("Once upon a time")
+    assert await reading == "upon a time"
+    assert stream.reply.text == "Once upon a time"
 
 
 async def test_an_error_ends_the_stream(golek: Golek, worker: ScriptedWorker) -> None:

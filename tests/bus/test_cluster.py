@@ -15,7 +15,7 @@ from golek_worker import process
 from golek_worker.bus import cluster, embedded
 from golek_worker.bus.embedded import BrokerError
 from golek_worker.bus.jetstream import is_passing
-from golek_worker.machine import check
+from golek_worker.machine import check, lifecycle
 from tests.support import raw
 from tests.support.cluster import NODES, NatsCluster, ask
 from tests.support.ports import free_port
@@ -37,7 +37,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsCluster]:
 
 async def test_an_answer_outlives_the_leader_of_its_queue(three: NatsCluster, tmp_path: Path) -> None:
     """Every stream lies on three servers. The one that leads the queue is killed: the answer being written comes whole,
-    and so does that of a request made meanwhile; and a worker of another model starts."""
+    and so does that of a request made meanwhile."""
     with WorkerProcess(three.url, tmp_path / "data", **PACED):
         async with Golek(three.url) as golek, raw.connected(three.url.split(",")) as client:
             listed = (await ask(client, "STREAM.LIST"))["streams"]
@@ -48,21 +48,16 @@ async def test_an_answer_outlives_the_leader_of_its_queue(three: NatsCluster, tm
             while (await golek.health("echo")).active == 0:
                 await asyncio.sleep(0.02)
             leader.kill()
-            late = WorkerProcess(three.url, tmp_path / "data", "echo", 2, MODEL_NAME="late")
             try:
-                starting = asyncio.create_task(asyncio.to_thread(late.start))
                 assert (await golek.ask("echo", "b", deadline=40, max_tokens=1)).text == "b"
                 assert (await first).text == NUMBERED
-                await starting
-                assert (await golek.ask("late", "c", max_tokens=1)).text == "c"
             finally:
-                late.end()
                 leader.start()
-            await three.leader(client, "GOLEK_JOBS_late")  # the third has got its copy
 
 
 async def test_a_fleet_comes_back_with_its_whole_cluster(three: NatsCluster, tmp_path: Path) -> None:
-    """All three servers are killed and started again: the answer that was being written comes, and so do later ones."""
+    """All three servers are killed and started again: the answer that was being written comes, and so do later ones. A
+    worker that starts while they elect their leaders waits for them."""
     with WorkerProcess(three.nodes[0].url, tmp_path / "data", **PACED):  # the other servers it learns from this one
         async with Golek(three.url) as golek:
             first = asyncio.create_task(golek.ask("echo", "a", deadline=50, **LONG))
@@ -70,9 +65,15 @@ async def test_a_fleet_comes_back_with_its_whole_cluster(three: NatsCluster, tmp
                 await asyncio.sleep(0.02)
             three.kill()
             three.start()
-            assert (await first).text == NUMBERED
-            assert [record.name for record in await golek.models()] == ["echo"]
-            assert (await golek.ask("echo", "b", max_tokens=1)).text == "b"
+            late = WorkerProcess(three.url, tmp_path / "data", "echo", 2, MODEL_NAME="late")
+            try:
+                await asyncio.to_thread(late.start)
+                assert (await first).text == NUMBERED
+                assert {"echo", "late"} <= {record.name for record in await golek.models()}
+                assert (await golek.ask("echo", "b", max_tokens=1)).text == "b"
+                assert (await golek.ask("late", "c", max_tokens=1)).text == "c"
+            finally:
+                late.end()
 
 
 async def test_another_number_of_replicas_is_refused(three: NatsCluster, nats_server: str, tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ async def test_connecting_goes_on_to_the_next_server(three: NatsCluster, monkeyp
     monkeypatch.setattr(random, "shuffle", lambda _: None)
     os.kill(hanging.pid, signal.SIGSTOP)
     try:
-        client = await connect(f"{nobody},{hanging.url},{three.nodes[1].url}", "test")
+        client = await connect(f"{hanging.url},{nobody},{three.nodes[1].url}", "test")
         assert client.connected_url is not None
         assert client.connected_url.netloc == three.nodes[1].url.partition("//")[2]
         await close(client)
@@ -134,7 +135,9 @@ async def test_a_cluster_is_started_mended_and_stopped(data: Path) -> None:
     assert (again.started, again.nodes) == ((1,), ensured.nodes)
     assert (await cluster.ensure(ensured.shown, data)).started == ()
     assert not (await embedded.ensure(ensured.shown, data)).started
-    assert len(cluster.stop(data)) == NODES
+    said: list[str] = []
+    assert lifecycle.stop_broker(data, said.append)
+    assert said == [f"broker {node.url} stopped" for node in ensured.nodes]
     assert not await embedded.is_up(ensured.shown)
 
 

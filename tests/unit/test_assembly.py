@@ -81,6 +81,28 @@ def test_a_final_text_that_differs_interrupts(final: str) -> None:
     assert raised.value.details["text_so_far"] == "abc"
 
 
+def test_a_job_that_resumes_begins_behind_what_was_there() -> None:
+    """Its attempts are compared among themselves; the final text is the whole."""
+    assembly = TextAssembly("Once ")
+    assert not assembly.grew
+    handed = [assembly.chunk(1, 0, "upon "), assembly.chunk(2, 0, "upon a"), assembly.finish("Once upon a time")]
+    assert handed == ["upon ", "a", " time"]
+    assert assembly.grew
+    assert assembly.text == "Once upon a time"
+    with pytest.raises(StreamInterruptedError) as raised:
+        TextAssembly("Once ").finish("Twice")
+    assert raised.value.details["text_so_far"] == "Once "
+
+
+def test_without_replay_a_restart_interrupts() -> None:
+    """Even with the same text; not before anything was handed out, and not for a late chunk."""
+    assembly = TextAssembly("Once ", replay=False)
+    assert [assembly.chunk(1, 1, "x"), assembly.chunk(2, 0, "ab"), assembly.chunk(1, 2, "y")] == ["", "ab", ""]
+    with pytest.raises(StreamInterruptedError) as raised:
+        assembly.chunk(3, 0, "ab")
+    assert raised.value.details["text_so_far"] == "Once ab"
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_joined_pieces_equal_the_final_text_whatever_happens(seed: int) -> None:
     """With attempts that write one text, the pieces joined are that text, under restarts, losses, repeats and delay."""

@@ -175,10 +175,10 @@ def test_what_is_no_text_is_named(texts: object) -> None:
 
 
 def test_a_keyword_that_does_not_exist_is_a_type_error() -> None:
-    """And the keywords are the fields of a request, save those that `embed` fills in itself."""
+    """And the keywords are the fields of a request, save those that `embed` fills in itself or a worker refuses."""
     with pytest.raises(TypeError, match="dimension"):
         Question("a", {"dimension": 3})  # type: ignore[typeddict-unknown-key]
-    filled_in = {"input", "model", "deadline_ms"}
+    filled_in = {"input", "model", "deadline_ms"} | {"resume"}
     assert set(EmbedOptions.__annotations__) == set(EmbeddingRequest.__struct_fields__) - filled_in
 
 

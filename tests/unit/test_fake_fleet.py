@@ -165,3 +165,15 @@ async def test_messages_are_those_of_a_worker(model: str, stream: bool, expected
         await transport.publish(subjects.cancel(job_id))
     assert [message.headers for message in came] == [{headers.STATUS: "accepted", headers.JOB: job_id}, *expected]
     assert (came[-1].data == b"") == stream
+
+
+async def test_a_stream_waits_in_the_queue_it_is_given() -> None:
+    """Places and waits come to the callback and to the stream, and are gone with the first piece."""
+    told: list[tuple[int, float | None]] = []
+    async with FakeFleet(ANSWERS, queues={"qwen3-4b": [(2, None), (1, 0.5)]}) as fleet:
+        async with fleet.client().stream("qwen3-4b", "hi", on_queued=lambda *place: told.append(place)) as stream:
+            assert (stream.position, stream.eta_s) == (None, None)
+            await anext(stream)
+            assert (stream.position, stream.eta_s) == (None, None)
+        assert told == [(2, None), (1, 0.5)]
+        assert (await fleet.client().ask("qwen3-4b", "hi")).text == "Hello there, you"

@@ -80,6 +80,7 @@ def test_a_deadline_header_that_is_no_number_of_milliseconds_is_refused(text: st
         ({"input": "a", "seed": -1}, BadRequestError, "seed"),
         ({"input": "a", "req_id": "a\nb"}, BadRequestError, "req_id"),
         ({"input": "a", "params": {"stop": ["x"] * 17}}, BadRequestError, "params.stop"),
+        ({"input": "a", "resume": {"text": ""}}, BadRequestError, "resume.text"),
         ({"input": "a", "params": {"grammar": "code"}}, UnknownGrammarError, "params.grammar"),
         *[
             ({"input": "a", "reply_to": subject}, BadRequestError, "reply_to")
@@ -148,6 +149,7 @@ def test_a_request_for_vectors_becomes_a_job() -> None:
         ({"input": "a", "encoding_format": "int8"}, BadRequestError, "encoding_format"),
         ({"input": "a", "reply_to": "embedding.request.m"}, BadRequestError, "reply_to"),
         ({"input": "a", "deadline_ms": 0}, BadRequestError, "deadline_ms"),
+        ({"input": "a", "resume": {"text": "b"}}, BadRequestError, "resume"),
     ],
 )
 def test_what_is_wrong_with_a_request_for_vectors_is_refused_by_name(

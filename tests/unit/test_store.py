@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from golek_worker.store import writer as writer_module
-from golek_worker.store.database import StoreError, open_for_reading, open_for_writing
+from golek_worker.store.database import NewerLogError, StoreError, open_for_reading, open_for_writing
 from golek_worker.store.reading import event_lines, request_lines
 from golek_worker.store.requests import RequestRow, audited, recent_events, recent_requests
 from golek_worker.store.sql import migrations, queries
@@ -62,6 +62,17 @@ async def until(condition: object, limit_s: float = 5.0) -> None:
     async with asyncio.timeout(limit_s):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+async def pragma(log: LogWriter, setting: str) -> None:
+    """Set something of the open connection."""
+    assert log._file._connection is not None
+    await log._file._connection.execute_fetchall(f"PRAGMA {setting}")
+
+
+def as_they_happened(path: Path) -> list[str]:
+    """The codes of all events, oldest first."""
+    return [row["code"] for row in reversed(recent_events(path, 99))]
 
 
 async def test_a_row_comes_back_as_it_was_written(log: LogWriter, path: Path) -> None:
@@ -159,14 +170,14 @@ async def test_a_full_disk_is_survived(path: Path, monkeypatch: pytest.MonkeyPat
     """A database that cannot grow refuses rows; once it can, they are written. Close never raises."""
     monkeypatch.setattr(writer_module, "RETRY_S", 0.05)
     log = await LogWriter.open(path, worker_id="w", retention_days=1)
-    await log._connection.execute_fetchall("PRAGMA max_page_count = 10")
+    await pragma(log, "max_page_count = 10")
     log.record(a_row(output="x" * 100_000))
     await until(lambda: log.failed >= 1)
     assert log.problem is not None
     assert "full" in log.problem
-    await log._connection.execute_fetchall("PRAGMA max_page_count = 100000")
+    await pragma(log, "max_page_count = 100000")
     await until(lambda: len(recent_requests(path, 9)) == 1)
-    await log._connection.execute_fetchall("PRAGMA max_page_count = 10")
+    await pragma(log, "max_page_count = 10")
     log.record(a_row(output="x" * 200_000))
     await log.close()
     assert log.dropped == 1
@@ -211,18 +222,120 @@ async def test_a_log_of_a_newer_version_is_refused(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StoreError, match=r"m\.sqlite: written by a newer Golek \(version 99"):
-        await open_for_writing(path)
+    for opening in (open_for_writing(path), LogWriter.open(path, worker_id="w", retention_days=1)):
+        with pytest.raises(NewerLogError, match=r"m\.sqlite: written by a newer Golek \(version 99"):
+            await opening
 
 
-async def test_what_is_no_database_is_named(path: Path) -> None:
-    """The path and the cause are in the error."""
+async def test_a_corrupt_log_is_set_aside_at_open(path: Path) -> None:
+    """What is no database is kept under another name, a new log begins, and an event says so."""
     path.parent.mkdir()
-    path.write_text("no database, but text that is long enough to be read as one" * 20)
+    text = "no database, but text that is long enough to be read as one" * 20
+    path.write_text(text)
     with pytest.raises(StoreError, match=r"m\.sqlite: file is not a database"):
-        await LogWriter.open(path, worker_id="w", retention_days=1)
+        recent_requests(path, 1)
+    log = await LogWriter.open(path, worker_id="w", retention_days=1)
+    assert log.problem is None
+    log.record(a_row(1))
+    await log.close()
+    (kept,) = path.parent.glob("m.sqlite.corrupt-*")
+    assert kept.read_text() == text
+    assert [row["req_id"] for row in recent_requests(path, 9)] == ["r1"]
+    (event,) = recent_events(path, 9)
+    assert (event["level"], event["code"]) == ("error", "log.set_aside")
+    assert kept.name in event["msg"]
     with pytest.raises(StoreError, match="no such file"):
         open_for_reading(path.parent / "other.sqlite")
+
+
+async def test_replicas_set_a_corrupt_log_aside_once(path: Path) -> None:
+    """The one that comes second finds the new log and leaves it where it is."""
+    path.parent.mkdir()
+    path.write_bytes(b"rubbish" * 1000)
+    logs = await asyncio.gather(*(LogWriter.open(path, worker_id=f"w{n}", retention_days=1) for n in range(4)))
+    for log in logs:
+        log.record(a_row())
+    await asyncio.gather(*(log.close() for log in logs))
+    assert len(list(path.parent.glob("*.corrupt-*"))) == 1
+    assert len(recent_requests(path, 9)) == 4
+
+
+async def test_a_log_that_becomes_corrupt_is_set_aside(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages overwritten under two writers: one sets the file aside, and both go on in the new one."""
+    monkeypatch.setattr(writer_module, "RETRY_S", 0.05)
+    monkeypatch.setattr("golek_worker.store.logfile.LOOK_S", 0.05)
+    logs = [await LogWriter.open(path, worker_id=f"w{n}", retention_days=1) for n in range(2)]
+    for number in range(50):
+        logs[0].record(a_row(number, output="x" * 2000))
+    await logs[0].flush()
+    await pragma(logs[0], "wal_checkpoint(TRUNCATE)")
+    with path.open("r+b") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        file.write(b"\xa5" * size)
+    logs[0].record(a_row(1000))
+    await until(lambda: list(path.parent.glob("m.sqlite.corrupt-*")) and path.exists())
+    await asyncio.sleep(0.06)  # LOOK_S
+    for log in logs:
+        log.record(a_row(2000))
+    await until(lambda: {row["worker_id"] for row in recent_requests(path, 9)} == {"w0", "w1"})
+    for log in logs:
+        await log.close()
+    assert as_they_happened(path).count("log.set_aside") == 1
+    assert [log.dropped for log in logs] == [0, 0]
+
+
+async def test_a_log_that_was_removed_is_begun_anew(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who deletes the file gets a new one with the rows that follow."""
+    monkeypatch.setattr("golek_worker.store.logfile.LOOK_S", 0.0)
+    log = await LogWriter.open(path, worker_id="w", retention_days=1)
+    log.record(a_row(1))
+    await log.flush()
+    path.unlink()
+    log.record(a_row(2))
+    await log.flush()
+    await log.flush()
+    assert [row["req_id"] for row in recent_requests(path, 9)] == ["r2"]
+    assert as_they_happened(path) == ["log.moved"]
+    await log.close()
+
+
+async def test_a_log_that_cannot_be_made_stops_no_start(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a folder to write in there is a problem, told once; with one, all rows that waited."""
+    monkeypatch.setattr(writer_module, "RETRY_S", 0.05)
+    path.parent.write_text("where the folder should be")
+    log = await LogWriter.open(path, worker_id="w", retention_days=1)
+    log.record(a_row(1))
+    await until(lambda: log.failed >= 3)
+    assert log.problem is not None
+    assert str(path.parent) in log.problem
+    path.parent.unlink()
+    await until(lambda: log.problem is None)
+    await log.flush()
+    assert [row["req_id"] for row in recent_requests(path, 9)] == ["r1"]
+    assert as_they_happened(path) == ["log.failed", "log.recovered"]
+    assert log.dropped == 0
+    await log.close()
+
+
+async def test_a_locked_log_delays_no_start(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process has the file for itself; the log is opened when it is given back."""
+    monkeypatch.setattr(writer_module, "OPEN_S", 0.1)
+    monkeypatch.setattr(writer_module, "RETRY_S", 0.05)
+    path.parent.mkdir()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("CREATE TABLE mine (x)")
+    other.execute("BEGIN EXCLUSIVE")
+    began = time.monotonic()
+    log = await LogWriter.open(path, worker_id="w", retention_days=1)
+    assert time.monotonic() - began < 1
+    assert "not open after 0.1 s" in (log.problem or "")
+    log.record(a_row(1))
+    other.execute("ROLLBACK")
+    other.close()
+    await until(lambda: log.problem is None)
+    await log.close()
+    assert [row["req_id"] for row in recent_requests(path, 9)] == ["r1"]
 
 
 def test_audit_decides_what_is_kept() -> None:
