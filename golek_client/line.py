@@ -3,12 +3,13 @@
 One connection, one reply subscription, and the two ways to speak: publish, and ask for a single answer.
 """
 
-from typing import Self
+from collections.abc import Awaitable, Callable
+from typing import Any, Self
 
 from golek_client import connection
 from golek_client.connection import publish
 from golek_client.inbox import ReplyMux
-from golek_client.transport import Received, Transport
+from golek_client.transport import Received, Subscribed, Transport
 
 
 class Line:
@@ -29,7 +30,12 @@ class Line:
         def lost(reason: str) -> None:
             mux.close(reason)
 
-        transport = await connection.connect(url, name, on_closed=lost, reconnect_s=connection.CLIENT_RECONNECT_S)
+        async def back() -> None:
+            mux.back()
+
+        transport = await connection.connect(
+            url, name, on_reconnect=back, on_closed=lost, reconnect_s=connection.CLIENT_RECONNECT_S
+        )
         return await cls(transport, mux).start()
 
     async def start(self) -> Self:
@@ -55,6 +61,14 @@ class Line:
         full, PayloadTooLargeError for a message the server would not take.
         """
         await publish(self.transport, subject, payload, about, reply)
+
+    async def subscribe(self, subject: str, deliver: Callable[[Any], Awaitable[None]]) -> Subscribed:
+        """Call `deliver` with every message on `subject`. Raises BusUnavailableError when the connection is closed."""
+        return await connection.subscribe(self.transport, subject, deliver)
+
+    async def unsubscribe(self, subscribed: Subscribed) -> None:
+        """Hear no more; that the connection is closed is no error here."""
+        await connection.unsubscribe(subscribed)
 
     async def ask_once(self, subject: str, payload: bytes, until: float) -> Received | None:
         """The first answer to one message, or the server's word that nobody listens.

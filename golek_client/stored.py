@@ -63,6 +63,11 @@ async def walk(line: Line, stream: str, subjects: str) -> AsyncIterator[Stored]:
         seq = stored.seq + 1
 
 
+async def gone(line: Line, stream: str, seq: int) -> bool:
+    """True when there is no message `seq` any more. Raises as `last` does."""
+    return await _get(line, stream, {"seq": seq}) is None
+
+
 async def _get(line: Line, stream: str, query: dict[str, Any]) -> Stored | None:
     until = asyncio.get_running_loop().time() + LOOKUP_S
     message = await line.ask_once(f"$JS.API.STREAM.MSG.GET.{stream}", codec.encode(query), until)
