@@ -12,6 +12,7 @@ from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
 
 from golek_wire import headers
 
@@ -47,8 +48,15 @@ class BusClient(Client):
     def __init__(self) -> None:
         super().__init__()
         self._direct: dict[int, DirectCallback] = {}
+        self.must_encrypt = False
+        """Whether a server that offers no TLS is not spoken to; nats-py (2.16) would go on in clear."""
         self.replicas = 0
         """On how many servers the streams that are made through this connection lie; 0 is the broker's own number."""
+
+    @property
+    def has_login(self) -> bool:
+        """Whether this program logged in as somebody."""
+        return self._auth_configured
 
     @property
     def cluster(self) -> str:
@@ -97,6 +105,14 @@ class BusClient(Client):
             self._pending, self._pending_data_size = [], 0
             self._status = Client.DISCONNECTED
             await super()._close(status, do_cbs)
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        """As nats-py does; but where encryption is a must, TLS that is only offered is taken, and none is an error."""
+        if initial_connection and self.must_encrypt and not self.options["tls_handshake_first"]:
+            info["tls_required"] = info.get("tls_required") or info.get("tls_available")
+            if not info["tls_required"]:
+                raise NatsError("the server offers no TLS, and it is asked for")
+        await super()._process_info(info, initial_connection)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         callback = self._direct.get(sid)

@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 
 from golek_client import terminal
+from golek_client.cli_letters import dlq
+from golek_client.terminal import Server
 from golek_client.transport import DEFAULT_URL
 
 EXAMPLES = """Talk to a Golek inference fleet.
@@ -32,16 +34,9 @@ NATS_URL names the server; --server does so for one command.
 app = typer.Typer(
     help=EXAMPLES, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
-dlq = typer.Typer(
-    help="Jobs that crashed their engine each time they ran.", no_args_is_help=True, rich_markup_mode=None
-)
 app.add_typer(dlq, name="dlq")
 
-Server = Annotated[
-    str, typer.Option("--server", "-s", envvar="NATS_URL", metavar="URL", help="The NATS server of the fleet.")
-]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model; `golek models` lists them.")]
-OfModel = Annotated[str | None, typer.Option("--model", metavar="MODEL", help="Only jobs of this model.")]
 
 
 @app.command()
@@ -193,34 +188,6 @@ def health(
     print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     if found.status != "online":
         raise typer.Exit(1)
-
-
-@dlq.command("list")
-def dlq_list(model: OfModel = None, server: Server = DEFAULT_URL) -> None:
-    """List the dead letters, oldest first."""
-    rows = [[job.job_id, job.model, job.at, str(job.crashes)] for job in terminal.dead_letters(server, model)]
-    if not rows:
-        print("the dead letter queue is empty")
-        return
-    terminal.table(["id", "model", "when", "crashes"], rows)
-
-
-@dlq.command("show")
-def dlq_show(
-    job_id: Annotated[str, typer.Argument(metavar="ID", help="Job id, or the beginning of one.")],
-    model: OfModel = None,
-    server: Server = DEFAULT_URL,
-) -> None:
-    """Show one dead letter as JSON.
-
-    It has the engine's last lines, and the request where the audit setting keeps it.
-    """
-    import msgspec
-
-    found = [job for job in terminal.dead_letters(server, model) if job.job_id.startswith(job_id)]
-    if len(found) != 1:
-        terminal.fail(f"{len(found)} dead letters begin with {job_id!r}; `golek dlq list` shows all")
-    print(msgspec.json.format(msgspec.json.encode(found[0]), indent=2).decode())
 
 
 @app.command()

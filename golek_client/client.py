@@ -13,12 +13,13 @@ from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
-from golek_client import discovery, results, stored
+from golek_client import discovery, letters, results
 from golek_client.connection import shown
 from golek_client.embedding import EmbedOptions, Question
 from golek_client.exchange import Exchange, Target
 from golek_client.inbox import ReplyMux
 from golek_client.line import Line
+from golek_client.login import API_KEY, Login, said
 from golek_client.options import Messages, Options, build
 from golek_client.stored import UNREADABLE
 from golek_client.stream import OnQueued, Stream
@@ -54,6 +55,8 @@ class Golek:
         *,
         deadline: float = DEFAULT_DEADLINE_S,
         replay: bool = True,
+        login: Login | None = None,
+        key: str | None = None,
         transport: Transport | None = None,
     ) -> None:
         """`url` is the NATS server: the variable NATS_URL without it, else nats://127.0.0.1:4222.
@@ -62,10 +65,18 @@ class Golek:
         fleets whose texts differ from run to run (some GPUs): a stream that lost its worker then does not wait for the
         same text to be written again, it has a new job go on behind what was handed out. `transport` replaces the
         connection; see `golek_client.testing`.
+
+        `login` is as whom to connect: what the variables NATS_USER, NATS_CREDS and their kin say without it. `key` is
+        the caller's key, in a fleet that wants one: the variable GOLEK_API_KEY without it.
         """
+        key = said(API_KEY) if key is None else key
+        if key and not (key.isascii() and key.isprintable() and " " not in key):
+            raise BadRequestError("key: printable ASCII without blanks, in GOLEK_API_KEY as well", param="key")
         self.url = url or os.environ.get("NATS_URL") or DEFAULT_URL
         self.deadline = deadline
         self.replay = replay
+        self._login = login
+        self._authorization = {headers.AUTHORIZATION: f"Bearer {key}"} if key else {}
         self._transport = transport
         self._connecting = asyncio.Lock()
         self._open: Line | None = None
@@ -312,17 +323,29 @@ class Golek:
         A job that was buried twice comes once, as it was last; what cannot be read is left out with a warning in the
         log. Raises BusUnavailableError when JetStream does not answer.
         """
-        wanted = subjects.dead_letter(subjects.model_token(model)) if model else subjects.DLQ_SUBJECTS
-        newest: dict[str, DeadLetter] = {}
-        async for found in stored.walk(await self._line(), subjects.DLQ_STREAM, wanted):
-            try:
-                letter = codec.decode(found.data, DeadLetter)
-            except UNREADABLE as error:
-                log.warning("message %d of %s is no dead letter: %s", found.seq, subjects.DLQ_STREAM, error)
-                continue
-            newest.pop(letter.job_id, None)
-            newest[letter.job_id] = letter
-        return list(newest.values())
+        return await letters.read(await self._line(), model)
+
+    async def retry(
+        self, job_id: str, *, deadline: float | None = None, keep: bool = False
+    ) -> InferenceReply | EmbeddingReply:
+        """Ask a dead letter's request once more, with the same seed, as a fresh job; its answer.
+
+        The letter is dropped once the job is answered, unless `keep`. Raises BadRequestError when there is no such
+        letter or it has no request, and as `ask` does; then the letter stays.
+        """
+        seconds = self._seconds(deadline)
+        until = asyncio.get_running_loop().time() + seconds
+        line = await self._line_by(until, seconds)
+        asked = letters.question(await letters.find(line, job_id), seconds)
+        async with Exchange(line, asked.target, asked.reply, asked.payload, until, seconds) as exchange:
+            reply = await exchange.reply()
+        if not keep:
+            await letters.forget(line, job_id)
+        return reply
+
+    async def drop(self, job_id: str) -> int:
+        """Delete the dead letter of one job; how many copies there were. Raises BusUnavailableError."""
+        return await letters.drop(await self._line(), job_id)
 
     async def close(self) -> None:
         """Cancel what still runs, then hang up. Those who wait get BusUnavailableError; a later call connects again."""
@@ -416,8 +439,11 @@ class Golek:
 
     async def _new_line(self) -> Line:
         if self._transport is not None:
-            return await Line(self._transport, ReplyMux()).start()
-        return await Line.open(self.url, NAME)
+            line = await Line(self._transport, ReplyMux()).start()
+        else:
+            line = await Line.open(self.url, NAME, self._login)
+        line.authorization = self._authorization
+        return line
 
 
 def _check_seconds(name: str, seconds: float) -> None:

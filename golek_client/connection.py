@@ -18,6 +18,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from golek_client.bus_client import BusClient
+from golek_client.login import Login, refusal
 from golek_client.transport import Subscribed, Transport
 from golek_wire.errors import BadRequestError, BusUnavailableError, InferenceServiceError, PayloadTooLargeError
 from golek_wire.headers import REQUEST_RESERVE, message_size
@@ -44,6 +45,7 @@ async def connect(
     url: str,
     name: str,
     *,
+    login: Login | None = None,
     on_reconnect: Callable[[], Awaitable[None]] | None = None,
     on_closed: Callable[[str], None] | None = None,
     reconnect_s: Pause = WORKER_RECONNECT_S,
@@ -56,9 +58,14 @@ async def connect(
     Only an error that the server itself sends, such as an expired user or a connection too many, closes it for good:
     then `is_closed` is true and `on_closed` is called with the reason, as it is after `close`.
 
-    Raises BadRequestError for a URL that is none, BusUnavailableError at once, with URL and cause, when nobody answers.
+    `login` says as whom, and how TLS is spoken; without it the environment does.
+
+    Raises at once, with URL and cause: BadRequestError for a URL that is none and for a login that cannot be read,
+    UnauthorizedError for one that the server refuses, BusUnavailableError when nobody answers and for a certificate
+    that is not trusted.
     """
     check_url(url)
+    login = Login.from_environment() if login is None else login
     listed = servers(url)
     random.shuffle(listed)  # a fleet spreads over its brokers
     cause: Exception | None = None
@@ -75,11 +82,12 @@ async def connect(
             on_closed(f"the connection to NATS was closed ({client.last_error or 'by this program'})")
 
     options: dict[str, Any] = {"reconnected_cb": on_reconnect} if on_reconnect else {}
-    options |= _login(listed)
+    options |= login.options(url) | _login(listed)
     # nats-py goes on to the next server when nobody listens, but not from one that hangs or refuses: so each has its
     # turn to be the first.
     for left in reversed(range(len(listed))):
         client = BusClient()
+        client.must_encrypt = login.demands_tls(url)
         try:
             await client.connect(
                 listed,
@@ -100,7 +108,7 @@ async def connect(
         except (OSError, TimeoutError, nats.errors.Error) as error:
             await close(client)
             if not left:
-                raise _nobody_at(url, cause or error) from error
+                raise refusal(shown(url), login, cause or error) or _nobody_at(url, cause or error) from error
             listed = [*listed[1:], listed[0]]
         except BaseException:
             await close(client)

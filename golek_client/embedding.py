@@ -1,9 +1,9 @@
 """How does a list of texts become requests, and their replies one list of vectors?
 
 A message of the bus is at most a MiB, so a long list travels in parts, one after the other: each as many texts as fit
-into a request, at most 2048. Whether their vectors fit into a reply only the worker knows: it refuses a part that is
-too long (of base64, which is asked for here, before it computes anything), and says how many texts fit; from there on
-parts are that long.
+into a message, at most 2048. No worker then holds the whole list, and none is busy with it alone. A single text that no
+message carries is a part of its own and goes by reference. Where the vectors are more than a reply may have, the worker
+refuses the part and says how many texts fit; from there on parts are that long.
 """
 
 import re
@@ -66,11 +66,14 @@ class Question:
     async def answer(self, ask: Ask, room: int, remaining: Callable[[], float]) -> EmbeddingReply:
         """The vectors of all texts, in their order.
 
-        `room` is the bytes of the largest request, `remaining` tells the seconds until the deadline. Raises
-        PayloadTooLargeError, before anything is sent, for a text that no request can carry; InternalError for an answer
-        with more or fewer vectors than texts.
+        `room` is the bytes of the largest message, `remaining` tells the seconds until the deadline. Raises
+        InternalError for an answer with more or fewer vectors than texts.
         """
-        self._check_sizes(room)
+        if self._undivided and len(self._texts) > INPUTS_LIMIT:
+            raise BadRequestError(
+                f"reply_to: {len(self._texts)} texts need more than one request; at most {INPUTS_LIMIT} at a time",
+                param="reply_to",
+            )
         replies: list[EmbeddingReply] = []
         start, most = 0, INPUTS_LIMIT
         while start < len(self._texts):
@@ -95,30 +98,18 @@ class Question:
         return joined(replies, floats=self._floats)
 
     def _end(self, start: int, most: int, room: int) -> int:
-        """Where the part that begins at `start` ends: after `most` texts, or where `room` bytes are full."""
+        """Where the part that begins at `start` ends: after `most` texts, or where `room` bytes are full.
+
+        One text of more bytes is a part of its own, and so is what must not be divided: these go by reference.
+        """
+        if self._undivided:
+            return len(self._texts)
         left = room - self._envelope()
         for number in range(start, min(start + most, len(self._texts))):
             left -= len(self._texts[number]) + 1
             if left < 0:
                 return max(number, start + 1)
         return min(start + most, len(self._texts))
-
-    def _check_sizes(self, room: int) -> None:
-        limit = room - self._envelope() - 1
-        for number, text in enumerate(self._texts):
-            if len(text) > limit:
-                param = "input" if self._as_text else f"input[{number}]"
-                raise PayloadTooLargeError(
-                    f"{param}: a text of {len(text)} bytes; the bus carries at most {limit}",
-                    param=param,
-                    size=len(text),
-                    limit=limit,
-                )
-        if self._undivided and self._end(0, INPUTS_LIMIT, room) < len(self._texts):
-            raise BadRequestError(
-                f"reply_to: {len(self._texts)} texts need more than one request; ask for fewer at a time",
-                param="reply_to",
-            )
 
     def _envelope(self) -> int:
         """Bytes of a request without its texts."""

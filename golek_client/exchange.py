@@ -11,9 +11,9 @@ from typing import Final, Generic, Self, TypeVar
 
 from msgspec import Struct
 
-from golek_client import discovery, retry
+from golek_client import discovery, large, retry
 from golek_client.line import Line
-from golek_client.recovery import KEEP_S, JobLostError, Recovery
+from golek_client.recovery import JobLostError, Recovery
 from golek_client.stored import UNREADABLE
 from golek_client.transport import Received
 from golek_wire import codec, headers, subjects
@@ -25,16 +25,15 @@ from golek_wire.errors import (
     InferenceServiceError,
     InternalError,
     NoWorkersError,
-    PayloadTooLargeError,
     StreamInterruptedError,
     from_reply,
 )
+from golek_wire.parts import Joint
 from golek_wire.replies import Chunk, EmbeddingReply, InferenceReply, Queued, Receipt
 from golek_wire.subjects import Kind
 
 log = logging.getLogger("golek.client")
 
-_REQUEST_HEADERS: Final = {headers.ACCEPT: "1", headers.KEEP: str(KEEP_S)}
 _NO_RESPONDERS: Final = "503"
 
 R = TypeVar("R", bound=InferenceReply | EmbeddingReply | Receipt)
@@ -95,6 +94,8 @@ class Exchange(Generic[R]):
         self._deadline_s = deadline_s
         self._deadline = deadline
         self._inbox = line.mux.open()
+        self._key = key
+        self._headers = self._request_headers()
         self._sends = 0
         self._next_send: float | None = None
         self._unheard = 0
@@ -105,20 +106,19 @@ class Exchange(Generic[R]):
         """Why the call waits although the last copy found nobody; None while somebody may have taken it."""
         self._ended = False
         self._submits = reply is Receipt
-        self._key = key
-        self._headers = _headers(key, submits=self._submits)
         self._asks_anew = False
         """Whether a lost job may be replaced by another one; a stream goes on where its text ended."""
         self._accepted: Received | None = None
         self._returns = line.mux.returns
         self._recovery: Recovery | None = None
+        self._joint: Joint | None = None
+        """The parts of the reply; None while none came."""
         self.job_id = subjects.job_id(self._inbox.subject)
 
     async def __aenter__(self) -> Self:
-        """Send the request. Raises PayloadTooLargeError before anything is sent."""
+        """Send the request; a body that no message can carry is stored first. Raises as `large.store` does."""
         try:
-            self._check_size()
-            await self._send()
+            await self._begin()
         except BaseException:
             self._line.mux.forget(self._inbox.subject)
             raise
@@ -131,6 +131,13 @@ class Exchange(Generic[R]):
         if self._ended or self._key is not None:
             return
         await self._cancel()
+
+    async def _begin(self) -> None:
+        """Send the first copy; the body goes to the object store where no message can carry it."""
+        if len(self._payload) > large.largest_request(self._line):
+            name = await large.store(self._line, self._payload, self._deadline, self._deadline_s)
+            self._headers = {**self._headers, headers.OBJECT: name}
+        await self._send()
 
     async def _cancel(self) -> None:
         try:
@@ -169,15 +176,6 @@ class Exchange(Generic[R]):
             if not isinstance(event, Piece | Queued):
                 return event
 
-    def _check_size(self) -> None:
-        limit = self._line.transport.max_payload - headers.REQUEST_RESERVE
-        if len(self._payload) > limit:
-            raise PayloadTooLargeError(
-                f"a request of {len(self._payload)} bytes; the bus carries requests of at most {limit} bytes",
-                size=len(self._payload),
-                limit=limit,
-            )
-
     async def _send(self) -> None:
         """The request, always the same bytes with the same inbox: its copies are one job."""
         self._sends += 1
@@ -192,7 +190,8 @@ class Exchange(Generic[R]):
         self._deserted = None
         subject = self._target.subject
         where = subjects.submit_at(subject) if self._submits else subject
-        await self._line.send(where, self._payload, self._inbox.subject, self._headers)
+        body = b"" if headers.OBJECT in self._headers else self._payload
+        await self._line.send(where, body, self._inbox.subject, self._headers)
 
     async def _overdue(self) -> None:
         """Nothing came in time: send again, or give up at the deadline."""
@@ -218,8 +217,8 @@ class Exchange(Generic[R]):
     async def _read(self, message: Received) -> Piece | Queued | R | None:
         """What `message` means; None when it needs no word to the caller.
 
-        1. Nobody listens. 2. An error. 3. A status: the request is in good hands, or waits for its turn. 4. A piece of
-        text. 5. The end mark, an empty message. 6. The reply.
+        1. Nobody listens. 2. An error. 3. A status: the request is in good hands, or waits for its turn. 4. A part of
+        the reply. 5. A piece of text. 6. The end mark, an empty message. 7. The reply.
         """
         about = message.headers or {}
         if about.get(headers.NATS_STATUS) == _NO_RESPONDERS and not message.data:  # 1
@@ -232,12 +231,30 @@ class Exchange(Generic[R]):
         if headers.STATUS in about:  # 3
             self._note(message, about)
             return _queued_in(message) if about[headers.STATUS] == "queued" else None
-        if headers.ATTEMPT in about and headers.FINAL not in about:  # 4
+        if headers.PART in about:  # 4
+            return self._joined(message.data, about)
+        if headers.ATTEMPT in about and headers.FINAL not in about:  # 5
             return Piece(_number(about[headers.ATTEMPT]), _chunk_in(message))
-        if not message.data:  # 5
+        if not message.data:  # 6
             return None
         self._ended = True
-        return self._reply_in(message)  # 6
+        return self._reply_in(message.data)  # 7
+
+    def _joined(self, data: bytes, about: dict[str, str]) -> R | None:
+        """The reply, once all its parts are here."""
+        self._joint = self._joint or Joint()
+        try:
+            whole = self._joint.add(about[headers.PART], _number(about.get(headers.ATTEMPT, "")), data)
+        except ValueError as error:
+            raise _foreign(error) from None
+        if whole is None:
+            return None
+        self._ended = True
+        return self._reply_in(whole)
+
+    def _request_headers(self) -> dict[str, str]:
+        key = {headers.IDEMPOTENCY_KEY: self._key} if self._key is not None else {}
+        return self._line.request_headers(self._inbox.subject) | key
 
     def _note(self, accepted: Received, about: dict[str, str]) -> None:
         """Keep what was said of the job, for when its answer must be looked up."""
@@ -282,10 +299,12 @@ class Exchange(Generic[R]):
                 raise StreamInterruptedError("The stream lost its job while the connection was away")
             self._line.mux.forget(self._inbox.subject)
             self._inbox = self._line.mux.open()
+            self._joint = None
             self.job_id = subjects.job_id(self._inbox.subject)
+        self._headers = self._request_headers()
         self._sends = self._unheard = 0
         self._taken_at = self._accepted = None
-        await self._send()
+        await self._begin()
 
     async def _nobody(self) -> None:
         """Nobody was subscribed: say why at once, or wait for the next copy when the model is expected back."""
@@ -303,17 +322,11 @@ class Exchange(Generic[R]):
             raise error
         self._deserted = "one is expected back: it loads, or was there a short while ago"
 
-    def _reply_in(self, message: Received) -> R:
+    def _reply_in(self, body: bytes) -> R:
         try:
-            return codec.decode_final(message.data, self._reply_type)
+            return codec.decode_final(body, self._reply_type)
         except UNREADABLE as error:
             raise _foreign(error) from None
-
-
-def _headers(key: str | None, *, submits: bool) -> dict[str, str] | None:
-    if key is not None:
-        return ({} if submits else _REQUEST_HEADERS) | {headers.IDEMPOTENCY_KEY: key}
-    return None if submits else _REQUEST_HEADERS
 
 
 def _check_subject(subject: str, kind: Kind) -> None:

@@ -4,12 +4,17 @@ One connection, one reply subscription, and the two ways to speak: publish, and 
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from golek_client import connection
 from golek_client.connection import publish
 from golek_client.inbox import ReplyMux
+from golek_client.login import Login
 from golek_client.transport import Received, Subscribed, Transport
+from golek_wire import headers
+
+KEEP_S: Final = 60
+"""So long the answer to a request is kept for a caller whose connection was away."""
 
 
 class Line:
@@ -18,10 +23,14 @@ class Line:
     def __init__(self, transport: Transport, mux: ReplyMux) -> None:
         self.transport = transport
         self.mux = mux
+        self.authorization: dict[str, str] = {}
+        """The header with the caller's key, where it has one."""
+        self.names_requests = False
+        """Whether requests carry an id of ours: between accounts the server gives each copy another inbox."""
 
     @classmethod
-    async def open(cls, url: str, name: str) -> Self:
-        """Connect to `url`. Raises BadRequestError and BusUnavailableError as `connect` does.
+    async def open(cls, url: str, name: str, login: Login | None = None) -> Self:
+        """Connect to `url`. Raises as `connect` does.
 
         When the server closes the connection, those who wait get BusUnavailableError at once.
         """
@@ -34,9 +43,11 @@ class Line:
             mux.back()
 
         transport = await connection.connect(
-            url, name, on_reconnect=back, on_closed=lost, reconnect_s=connection.CLIENT_RECONNECT_S
+            url, name, login=login, on_reconnect=back, on_closed=lost, reconnect_s=connection.CLIENT_RECONNECT_S
         )
-        return await cls(transport, mux).start()
+        line = cls(transport, mux)
+        line.names_requests = transport.has_login
+        return await line.start()
 
     async def start(self) -> Self:
         """Subscribe; where that fails the connection is closed."""
@@ -46,6 +57,15 @@ class Line:
             await self.close()
             raise
         return self
+
+    def request_headers(self, inbox: str) -> dict[str, str]:
+        """What every request says of itself.
+
+        It wants to hear when it is stored, it joins an answer in parts, and has it kept should the connection break;
+        who asks, and which request it is.
+        """
+        named = {headers.MSG_ID: inbox} if self.names_requests else {}
+        return {headers.ACCEPT: "1", headers.PARTS: "1", headers.KEEP: str(KEEP_S)} | self.authorization | named
 
     @property
     def is_closed(self) -> bool:

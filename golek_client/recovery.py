@@ -19,7 +19,6 @@ from golek_wire import codec
 from golek_wire.errors import BusUnavailableError, ErrorReply
 from golek_wire.replies import Accepted
 
-KEEP_S: Final = 60
 LOOKS_S: Final = (0.3, 0.5, 1.2, 3.0)
 """Pauses before the first looks."""
 STEADY_S: Final = 5.0
@@ -54,6 +53,7 @@ class Recovery:
         self._put_off(clock())
         known = _decoded(accepted)
         principal = known.principal if known is not None else results.ANONYMOUS
+        job_id = known.job_id if known is not None else job_id  # between accounts a worker knows it by another one
         try:
             found = await results.read(self._line, principal, job_id)
             if found is None and known is not None and known.seq:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from golek_client.line import Line
 from golek_client.stored import LOOKUP_S, UNREADABLE, gone
 from golek_client.transport import Received
-from golek_wire import codec, headers, subjects
+from golek_wire import codec, headers, parts, subjects
 from golek_wire.errors import BusUnavailableError, DeadlineExceededError, InternalError
 from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt
 
@@ -45,7 +45,7 @@ async def read(line: Line, principal: str, job_id: str) -> Found | None:
     about = first.headers or {}
     if headers.STATUS in about or headers.KV_OPERATION in about:
         return None
-    count = int(about.get(headers.PART, "1/1").partition("/")[2])
+    _, count = parts.numbers(about.get(headers.PART, "1/1"))
     pieces = [first.data]
     for number in range(2, count + 1):
         piece = await _get(line, f"{subject}.{number}")

@@ -45,6 +45,8 @@ class _Answer(Struct, frozen=True):
 
 _NOTHING_THERE: Final = (10037, 10059)
 """JSNoMessageFoundErr and JSStreamNotFoundErr. Every other error, an election or a limit, leaves open what there is."""
+_NOTHING_TO_DELETE: Final = (10037, 10043, 10057)
+"""No message, no such sequence, and a delete that found it gone."""
 
 
 async def last(line: Line, stream: str, subject: str) -> Stored | None:
@@ -63,23 +65,46 @@ async def walk(line: Line, stream: str, subjects: str) -> AsyncIterator[Stored]:
         seq = stored.seq + 1
 
 
-async def gone(line: Line, stream: str, seq: int) -> bool:
-    """True when there is no message `seq` any more. Raises as `last` does."""
-    return await _get(line, stream, {"seq": seq}) is None
+async def gone(line: Line, stream: str, seq: int) -> bool | None:
+    """True when there is no message `seq` any more; None when nobody here says. Raises as `last` does."""
+    answer = await _ask(line, stream, "GET", {"seq": seq})
+    if answer is None or (answer.message is None and answer.error.err_code not in _NOTHING_THERE):
+        return None
+    return answer.message is None
+
+
+async def delete(line: Line, stream: str, seq: int) -> None:
+    """Delete one message; that it is gone already is no error.
+
+    Raises BusUnavailableError when JetStream does not do it.
+    """
+    answer = await _ask(line, stream, "DELETE", {"seq": seq})
+    if answer is None:
+        raise BusUnavailableError(f"message {seq} of {stream} was not deleted: JetStream does not answer")
+    if answer.error.err_code and answer.error.err_code not in _NOTHING_TO_DELETE:
+        problem = f"{answer.error.description} ({answer.error.err_code})"
+        raise BusUnavailableError(f"message {seq} of {stream} was not deleted: {problem}")
 
 
 async def _get(line: Line, stream: str, query: dict[str, Any]) -> Stored | None:
+    answer = await _ask(line, stream, "GET", query)
+    if answer is None:
+        return None
+    if answer.message is None and answer.error.err_code not in _NOTHING_THERE:
+        problem = f"{answer.error.description or 'no message and no error'} ({answer.error.err_code})"
+        raise BusUnavailableError(f"JetStream cannot say what is in {stream}: {problem}")
+    return answer.message
+
+
+async def _ask(line: Line, stream: str, call: str, query: dict[str, Any]) -> _Answer | None:
+    """What JetStream says to `STREAM.MSG.<call>`; None when nobody listens there."""
     until = asyncio.get_running_loop().time() + LOOKUP_S
-    message = await line.ask_once(f"$JS.API.STREAM.MSG.GET.{stream}", codec.encode(query), until)
+    message = await line.ask_once(f"$JS.API.STREAM.MSG.{call}.{stream}", codec.encode(query), until)
     if message is None:
         raise BusUnavailableError(f"JetStream did not say within {LOOKUP_S:.0f} s what is in {stream}")
     if headers.NATS_STATUS in (message.headers or {}):
         return None
     try:
-        answer = codec.decode(message.data, _Answer)
+        return codec.decode(message.data, _Answer)
     except UNREADABLE as error:
         raise BusUnavailableError(f"the answer about {stream} is not JetStream's: {error}") from None
-    if answer.message is None and answer.error.err_code not in _NOTHING_THERE:
-        problem = f"{answer.error.description or 'no message and no error'} ({answer.error.err_code})"
-        raise BusUnavailableError(f"JetStream cannot say what is in {stream}: {problem}")
-    return answer.message

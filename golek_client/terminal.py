@@ -6,22 +6,25 @@ import os
 import sys
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 from golek_client import duration
 from golek_wire.errors import InferenceServiceError, RetriableError
-from golek_wire.signals import DeadLetter
 
 T = TypeVar("T")
+
+Server = Annotated[
+    str, typer.Option("--server", "-s", envvar="NATS_URL", metavar="URL", help="The NATS server of the fleet.")
+]
 
 _INTERRUPTED = 130
 _HINTS = {
     "MODEL_NOT_FOUND": "`golek models` lists what there is",
     "NO_WORKERS": "`golek models` shows when it was last seen; `make start WORKER=<name>` starts a worker",
     "ENGINE_FAILED": "the worker's log says how",
-    "POISON_JOB": "`golek dlq show` has the engine's last lines",
+    "POISON_JOB": "`golek dlq show JOB_ID` has the engine's last lines",
 }
 _WITHOUT_TEMPLATE = (
     "`golek req` asks without a template: golek req inference.request.MODEL "
@@ -92,17 +95,6 @@ def table(head: list[str], rows: list[list[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def dead_letters(server: str, model: str | None) -> list[DeadLetter]:
-    """The dead letters of `model`, or all."""
-    from golek_client.client import Golek
-
-    async def read() -> list[DeadLetter]:
-        async with Golek(server) as golek:
-            return await golek.dead_letters(model)
-
-    return run(read())
-
-
 def _hint(error: InferenceServiceError, patience: str | None) -> str | None:
     model = error.details.get("model")
     if error.code == "MODEL_NOT_FOUND" and Path(f"envs/worker.{model}.env").is_file():
@@ -110,7 +102,7 @@ def _hint(error: InferenceServiceError, patience: str | None) -> str | None:
     if error.code == "BAD_REQUEST" and error.details.get("param") == "messages":  # which `chat` wrote as they must be
         return _WITHOUT_TEMPLATE
     if error.code in _HINTS:
-        return _HINTS[error.code]
+        return _HINTS[error.code].replace("JOB_ID", str(error.details.get("job_id", "JOB_ID")))
     if error.code == "DEADLINE_EXCEEDED":
         return f"{patience} waits longer" if patience else None
     # No connection ever stood when the error names a URL: its message says what to do, and time alone mends nothing.

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, Self
 from msgspec import Struct
 
 from golek_client.client import Golek
-from golek_wire import codec, headers, subjects
+from golek_wire import codec, headers, objects, parts, subjects
 from golek_wire.errors import (
     STATUS,
     BadRequestError,
@@ -35,6 +35,7 @@ from golek_wire.errors import (
     JobCancelledError,
     to_reply,
 )
+from golek_wire.objects import ObjectInfo
 from golek_wire.replies import (
     Accepted,
     Chunk,
@@ -45,7 +46,7 @@ from golek_wire.replies import (
     Queued,
     Receipt,
 )
-from golek_wire.requests import EmbeddingRequest, InferenceRequest
+from golek_wire.requests import EmbeddingRequest, InferenceRequest, Resume
 from golek_wire.signals import Health, ModelInfo, ModelRecord
 from golek_wire.vectors import packed
 
@@ -55,6 +56,7 @@ Answer = str | InferenceServiceError | Callable[[InferenceRequest], "str | Await
 Place = tuple[int, float | None]
 """A place in the queue and the seconds it may take, None when that is not known."""
 MAX_PAYLOAD = 1024 * 1024
+"""Larger bodies and answers travel as they do in a fleet: by reference and in parts."""
 _RESULT_OF = f"DIRECT.GET.{subjects.RESULTS_STREAM}.$KV.{subjects.RESULTS_BUCKET}."
 _WORDS = re.compile(r"\S*\s*")
 _Deliver = Callable[[Any], Awaitable[None]]
@@ -127,6 +129,7 @@ class FakeFleet:
         self._jobs: dict[str, _Job] = {}
         self._results: dict[str, FakeMessage] = {}
         self._receipts = 0
+        self._bodies = _Bodies()
 
     def client(self, *, deadline: float = 5.0) -> Golek:
         """A client of this fleet; the fleet closes it."""
@@ -159,6 +162,9 @@ class FakeFleet:
                 await self._bus.tell_watchers(message)
             case ["inference", "cancel", job_id]:
                 await self._cancel(job_id)
+            case ["$O", subjects.OBJECTS_BUCKET, _]:
+                self._bodies.put(message)
+                await self._tell(message, {"stream": objects.STREAM, "seq": 1}, {})
             case ["models", *_] if message.subject.endswith(".health"):
                 return await self._health(message)
             case ["$JS", "API", rest] if rest.startswith(_RESULT_OF):
@@ -206,6 +212,7 @@ class FakeFleet:
     def _start(self, kind: str, model: str, message: FakeMessage, job_id: str) -> None:
         if job_id in self._jobs:
             return
+        message = self._bodies.whole(message)
         runs: dict[str, _Work] = {"inference": self._write, "embedding": self._embed}
         run = runs[kind] if kind == self._kind(model) else self._stray
         task = asyncio.create_task(self._run(run, model, job_id, message))
@@ -236,8 +243,9 @@ class FakeFleet:
         if request.stream:
             await self._wait(model, message, request.req_id)
         text = await self._text(model, request)
+        rest = _behind(text, request.resume)
         if request.stream:
-            await self._chunks(message, request.req_id, text)
+            await self._chunks(message, request.req_id, rest)
         await self._end(message, _reply(model, request, text), {}, request.stream)
 
     async def _embed(self, model: str, job_id: str, message: FakeMessage) -> None:
@@ -288,8 +296,12 @@ class FakeFleet:
         await self._end(message, to_reply(error, req_id), about, stream)
 
     async def _end(self, message: FakeMessage, body: object, about: dict[str, str], stream: bool) -> None:
-        """The final message; that of a stream is marked as such and followed by the end mark."""
-        await self._tell(message, body, about | {headers.FINAL: "1"} if stream else about)
+        """The final message, in parts where it is large; that of a stream is marked and followed by the end mark."""
+        about = about | {headers.FINAL: "1"} if stream else about
+        pieces = parts.cut(codec.encode(body), MAX_PAYLOAD - headers.REQUEST_RESERVE)
+        for number, piece in enumerate(pieces, start=1):
+            mark = {headers.PART: parts.label(number, len(pieces))} if len(pieces) > 1 else {}
+            await self._bus.publish(FakeMessage(message.reply, piece, headers=about | mark or None))
         if stream:
             await self._bus.publish(FakeMessage(message.reply))
 
@@ -323,6 +335,15 @@ class FakeFleet:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat()
+
+
+def _behind(text: str, resume: Resume | None) -> str:
+    """What of `text` is still to be streamed. Raises BadRequestError where the model says another text."""
+    if resume is None:
+        return text
+    if not text.startswith(resume.text):
+        raise BadRequestError("resume.text: is not the beginning of what this model says", param="resume.text")
+    return text[len(resume.text) :]
 
 
 def _reply(model: str, request: InferenceRequest, text: str) -> InferenceReply:
@@ -359,6 +380,25 @@ def _unit(text: str, width: int, dimensions: int) -> list[float]:
     vector = [chance.gauss() for _ in range(width)][:dimensions]
     norm = math.hypot(*vector)
     return [number / norm for number in vector]
+
+
+class _Bodies:
+    """The object store: what no message carries, until its request comes."""
+
+    def __init__(self) -> None:
+        self._pieces: dict[str, list[bytes]] = {}
+
+    def put(self, message: FakeMessage) -> None:
+        self._pieces.setdefault(message.subject, []).append(message.data)
+
+    def whole(self, message: FakeMessage) -> FakeMessage:
+        """`message` with the body that it names, if it names one, which is then gone."""
+        name = (message.headers or {}).get(headers.OBJECT)
+        if name is None:
+            return message
+        (info,) = self._pieces.pop(objects.info_subject(name))
+        pieces = self._pieces.pop(objects.piece_subject(codec.decode(info, ObjectInfo).nuid))
+        return FakeMessage(message.subject, b"".join(pieces), message.reply, message.headers)
 
 
 class _Bus:

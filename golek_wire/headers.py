@@ -57,6 +57,10 @@ ERROR_CODE: Final = "Nats-Service-Error-Code"
 NATS_STATUS: Final = "Status"
 """Set by the server on control messages: 404, 408, 409, 503, 100."""
 NATS_PENDING: Final = "Nats-Pending-Messages"
+NATS_NUM_PENDING: Final = "Nats-Num-Pending"
+"""Set by the server on the pieces of a batched read: how many of the asked subject follow …"""
+NATS_LAST_SEQUENCE: Final = "Nats-Last-Sequence"
+"""… and with the end of the batch: the last one given."""
 
 JOB_HEADERS_LIMIT: Final = 4096
 """Bytes of all job headers together."""

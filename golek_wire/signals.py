@@ -55,6 +55,10 @@ class Health(Struct, frozen=True):
     """Why the engine is down; None while it is only stalled or loading."""
     results_lost: int = 0
     """Answers of this replica that were sent but could not be kept in `GOLEK_RESULTS`."""
+    log_problem: str | None = None
+    """Why the request log takes no rows at the moment; answers do not wait for it."""
+    log_rows_lost: int = 0
+    """Rows that found no place in the log since this worker started."""
 
 
 class LoadReport(Struct, frozen=True):
@@ -120,6 +124,10 @@ class DeadLetter(Struct, frozen=True):
     """The job was run with this seed each time."""
     replay: str = ""
     """The command that runs it once more."""
+    subject: str = ""
+    """Where its model took requests."""
+    withheld: str = ""
+    """Why there is no `payload`, in a sentence; empty where there is one."""
 
 
 def load_level(pending: int, active: int, capacity: int, stalled: bool) -> Level:

@@ -31,9 +31,11 @@ def _from_dotenv(app: Any) -> dict[str, Any]:
     """What `.env` says to the options of all commands, in the nested form that click calls a default map."""
     from typer.main import get_command
 
+    from golek_client import login
     from golek_worker.settings.sources import read_file
 
     written, _ = read_file(Path(".env"))
+    login.FROM_DOTENV.update({key: value for key, value in written.items() if key in (login.API_KEY, *login.VARIABLES)})
 
     def defaults(command: Any) -> dict[str, Any]:
         named = {param.name: written.get(str(param.envvar), "") for param in command.params}

@@ -47,6 +47,10 @@ class Work(Protocol):
         """A second subject for the answer."""
         ...
 
+    def prepare(self) -> None:
+        """What `start` would do first, for a thread: a large request takes its time. Raises as `start` does."""
+        ...
+
     def start(self) -> Run:
         """Begin. Raises InferenceServiceError when the request cannot run."""
         ...

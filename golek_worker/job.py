@@ -42,7 +42,7 @@ class Job(Struct, frozen=True):
     parts: bool = False
     """Whether the caller joins a final message that comes in parts."""
     body: str = ""
-    """The object in `GOLEK_OBJECTS` that holds the payload; empty when the message does."""
+    """`<name>/<SHA-256>` of the object in `GOLEK_OBJECTS` that holds the payload; empty when the message does."""
     input_sha256: str = ""
     """Of the payload, in hex; empty without an idempotency key."""
 

@@ -27,6 +27,7 @@ from golek_worker.registry.report import DownloadError, Progress
 from golek_worker.registry.resolve import MissingModelError, missing, resolve
 from golek_worker.settings import Settings
 from golek_worker.status import VERSION, Identity, rfc3339
+from golek_worker.store.writer import LogWriter
 from golek_worker.telemetry.signals import Heart
 
 log = structlog.get_logger("worker")
@@ -47,6 +48,7 @@ class Preparing:
         client: Client,
         registry: Registry,
         heart: Heart,
+        log: LogWriter,
         *,
         event: Callable[[str, str], None],
         show: Callable[[Progress | None], None],
@@ -56,6 +58,7 @@ class Preparing:
         self._client = client
         self._registry = registry
         self._heart = heart
+        self._log = log
         self._event = event
         self._show = show
         self._state: WorkerStatus = "starting"
@@ -125,6 +128,8 @@ class Preparing:
             slots=chosen.worker_concurrency,
             monitor_subject=subjects.load_report(chosen.token),
             problem=f"the model's file: {self._progress}" if self._progress is not None else None,
+            log_problem=self._log.problem,
+            log_rows_lost=self._log.dropped,
         )
 
     def record(self) -> ModelRecord:

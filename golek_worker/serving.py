@@ -140,6 +140,7 @@ class Serving:
                 self._count(attempt, outcome)
                 self._record(_row(attempt, outcome, self._tools.executor.kind))
             await (lease.ack() if isinstance(outcome, Answer) else lease.term())
+            self._tools.objects.forget(lease.job.body)
             await self._forget_strikes(attempt)
         except Requeue:
             await self._give_back(lease)
@@ -200,7 +201,8 @@ class Serving:
         job, work = attempt.job, attempt.work
         also_to = work.reply_to if work is not None else None
         if isinstance(outcome, Answer):
-            await send_final(self._client, job, outcome.body, also_to=also_to, probe=probe)
+            delivery = attempt.lease.num_delivered
+            await send_final(self._client, job, outcome.body, delivery, also_to=also_to, probe=probe)
         else:
             await send_error(
                 self._client, job.reply, job.req_id, outcome, stream=job.stream, also_to=also_to, probe=probe

@@ -21,6 +21,7 @@ from golek_worker.bus.results import Results
 from golek_worker.engine.host import EngineHost
 from golek_worker.serving import Serving
 from golek_worker.settings import Settings
+from golek_worker.store.writer import LogWriter
 
 VERSION = version("golek")
 
@@ -53,6 +54,7 @@ class Status:
         results: Results,
         digest: str,
         capabilities: Callable[[], list[str]],
+        log: LogWriter,
     ) -> None:
         self._identity = identity
         self._settings = settings
@@ -63,6 +65,7 @@ class Status:
         self._results = results
         self._digest = digest
         self._capabilities = capabilities
+        self._log = log
         self._reports = itertools.count(1)
         self.leaving: WorkerStatus | None = None
         """`draining`, `offline` or `failed`, once the worker is on its way out."""
@@ -98,6 +101,8 @@ class Status:
             monitor_subject=subjects.load_report(self._settings.token),
             problem=self._host.problem,
             results_lost=self._results.lost,
+            log_problem=self._log.problem,
+            log_rows_lost=self._log.dropped,
         )
 
     def load_report(self, pending: int) -> LoadReport:

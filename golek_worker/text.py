@@ -17,7 +17,7 @@ from golek_worker.engine.host import EngineHost, Run
 from golek_worker.executor import CAPABILITIES, Answer, never_ran
 from golek_worker.job import Job
 from golek_worker.prompt import turns
-from golek_worker.prompt.base import Format
+from golek_worker.prompt.base import Format, Prompt
 from golek_worker.prompt.build import build, choose
 from golek_worker.settings import Settings
 
@@ -65,7 +65,7 @@ class TextWork:
         self._executor = executor
         self._job = job
         self._request = request
-        self.prompt: str | None = None
+        self._prompt: Prompt | None = None
         self.reply_to = request.reply_to
 
     @property
@@ -74,13 +74,21 @@ class TextWork:
         request = self._request
         return request.input if request.input is not None else codec.encode(request.messages).decode()
 
-    def start(self) -> Run:
+    @property
+    def prompt(self) -> str | None:
+        return self._prompt.text if self._prompt is not None else None
+
+    def prepare(self) -> None:
         ready = self._executor.host.ready
-        if ready is None:
+        if ready is not None:
+            self._prompt = build(self._request, self._executor.format(ready))
+
+    def start(self) -> Run:
+        if self._prompt is None:
+            self.prepare()
+        if self._prompt is None:
             return never_ran()
-        job, request = self._job, self._request
-        prompt = build(request, self._executor.format(ready))
-        self.prompt = prompt.text
+        job, request, prompt = self._job, self._request, self._prompt
         params = with_stops(request.params, prompt.stops)
         submit = Submit(job.job_id, prompt.text, params, job.seed, job.stream, prompt.output, request.resume)
         return self._executor.host.submit(submit)

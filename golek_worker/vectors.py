@@ -6,7 +6,7 @@ into OpenAI's list. A list that cannot fit into one message is refused before an
 
 import math
 
-from golek_wire import codec
+from golek_wire import codec, parts
 from golek_wire.errors import BadRequestError, InternalError, PayloadTooLargeError
 from golek_wire.replies import Embedding, EmbeddingReply, EmbeddingUsage
 from golek_wire.requests import EmbeddingRequest, EncodingFormat
@@ -31,7 +31,7 @@ class VectorExecutor:
     kind: Kind = "embedding"
 
     def __init__(self, host: EngineHost, model: str, largest_reply: int) -> None:
-        """`largest_reply`: bytes that fit into one message."""
+        """`largest_reply`: bytes that fit into one message, which is all that those get who join no parts."""
         self.host = host
         self.model = model
         self.largest_reply = largest_reply
@@ -65,6 +65,9 @@ class VectorWork:
         texts = self._request.input
         return texts if isinstance(texts, str) else codec.encode(texts).decode()
 
+    def prepare(self) -> None:
+        """Texts go to the model as they are."""
+
     def start(self) -> Run:
         """Raises BadRequestError for more dimensions than there are, PayloadTooLargeError for what cannot fit."""
         ready = self._executor.host.ready
@@ -79,8 +82,9 @@ class VectorWork:
             )
         self._width = request.dimensions or width
         least = len(request.inputs) * _item_size(self._width, request.encoding_format, LEAST_PER_NUMBER, 0)
-        if least > self._executor.largest_reply:
-            raise self.too_large(least, self._executor.largest_reply)
+        largest = parts.WHOLE_LIMIT if self._job.parts else self._executor.largest_reply
+        if least > largest:
+            raise self.too_large(least, largest)
         return self._executor.host.submit(Embed(self._job.job_id, request.inputs))
 
     def answer(self, end: Finished | Embedded, ms: int) -> Answer:

@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import contextlib
 import gc
-import hashlib
 import io
 import os
 import random
@@ -18,11 +17,9 @@ import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-import msgspec
 import structlog
 import uvloop
 from nats.aio.client import Client
@@ -30,20 +27,22 @@ from nats.aio.client import Client
 from golek_client.connection import close, connect, flush, publish, shown
 from golek_wire import codec, subjects
 from golek_wire.errors import InferenceServiceError
-from golek_wire.signals import DeadLetter, Health, WorkerStatus
+from golek_wire.signals import Health, WorkerStatus
 from golek_worker import kinds, process, settings
 from golek_worker.admission import gate
 from golek_worker.admission.retained import SUBMITTED_DEADLINE_MS, retained
 from golek_worker.attempt import Tools
-from golek_worker.bus import endpoints, queue, streams
+from golek_worker.bus import endpoints, identity, objects, queue, streams
 from golek_worker.bus.consumer import Consumer
+from golek_worker.bus.dead_letters import DeadLetters, Sender
 from golek_worker.bus.ingress import Ingress
-from golek_worker.bus.jetstream import BUS_ERRORS, ServerClock, patiently, store
-from golek_worker.bus.lease import Lease, LeaseKeeper
+from golek_worker.bus.jetstream import BUS_ERRORS, ServerClock, patiently
+from golek_worker.bus.keys import KeyBook
+from golek_worker.bus.lease import LeaseKeeper
 from golek_worker.bus.priorities import PriorityConsumer, sources
 from golek_worker.bus.registry import Registry
 from golek_worker.bus.results import Results
-from golek_worker.bus.strikes import StrikeBook, Strikes
+from golek_worker.bus.strikes import StrikeBook
 from golek_worker.engine.base import EngineConfig
 from golek_worker.engine.host import EngineHost
 from golek_worker.gguf import GGUFError
@@ -114,16 +113,29 @@ class Worker:
         stack.callback(self._engine_log.close)
         self._engine_log.write(f"worker_id={self._identity.worker_id} engine={chosen.engine}")
         self._client = await connect(
-            chosen.nats_url, self._identity.worker_id, on_reconnect=self._reconnected, on_closed=self._closed_for_good
-        )
+            chosen.nats_url, self._identity.worker_id, login=chosen.login,
+            on_reconnect=self._reconnected, on_closed=self._closed_for_good,
+        )  # fmt: skip
         self._client.replicas = chosen.nats_replicas
         stack.push_async_callback(_disconnect, self._client)
         self._registry = await Registry.open(self._client, chosen.token)
         self._preparing = Preparing(
-            chosen, self._identity, self._client, self._registry, self._heart,
+            chosen, self._identity, self._client, self._registry, self._heart, self._log,
             event=self._event, show=lambda progress: self._write_state("starting", progress),
         )  # fmt: skip
-        await endpoints.serve_health(self._client, chosen.model_name, self._health)
+        await self._know_callers()
+        await endpoints.serve_health(self._client, chosen.model_name, self._health, self._callers.may_answer)
+
+    async def _know_callers(self) -> None:
+        """Who may ask; with GOLEK_NATS_IDENTITY=keys that is known before the first question."""
+        chosen = self._settings
+        self._keys: KeyBook | None = None
+        self._callers: identity.Callers = identity.Open()
+        if chosen.golek_nats_identity == "keys":
+            self._keys = await KeyBook.open(self._client, chosen.key_file)
+            self._callers = identity.Keys(chosen.model_name, self._keys.known)
+        elif chosen.golek_nats_identity == "accounts":
+            self._callers = identity.Accounts()
 
     async def _has_model(self) -> bool:
         """Find or download the model's file; False when told to stop meanwhile."""
@@ -154,9 +166,12 @@ class Worker:
                 self._client, subjects.job_stream(token), streams.consumer_config(token, self._kind, name)
             )
         await streams.ensure_stream(self._client, streams.dlq_stream_config())
+        if chosen.golek_objects:
+            await objects.ensure_bucket(self._client)
         results = await Results.open(self._client, self._results_lost)
         self._build(await StrikeBook.open(self._client), results)
         await patiently(self._client, self._queue.look)
+        stack.push_async_callback(self._objects.close)
         stack.push_async_callback(self._host.close)
 
     def _build(self, strikes: StrikeBook, results: Results) -> None:
@@ -168,8 +183,12 @@ class Worker:
             self._client, token, self._kind, chosen.inference_queue_strategy, chosen.queue_capacity, clock
         )
         self._engine_changed = asyncio.Event()
+        self._objects = objects.Objects(
+            self._client, lambda size: gate.check_size(size, self._limits(), by_reference=True)
+        )
         self._ingress = Ingress(
-            self._client, token, kinds.taken(chosen, self._kind), self._check, self._queue, results,
+            self._client, token, kinds.taken(chosen, self._kind), self._check, self._callers.may_answer, self._queue,
+            self._objects, results,
             reject_when_full=chosen.inference_reject_when_full,
         )  # fmt: skip
         self._host = EngineHost(self._engine_config(), chosen.stall_s, self._engine_changed.set, self._engine_log.write)
@@ -180,7 +199,8 @@ class Worker:
             executor=executor,
             strikes=strikes,
             room=Room(),
-            bury=self._bury,
+            objects=self._objects,
+            bury=self._letters().bury,
             gather_s=chosen.stream_gather_ms / 1000,
             poison_strikes=chosen.poison_strikes,
             probe_inbox=self._client.new_inbox(),
@@ -199,6 +219,7 @@ class Worker:
             results,
             self._preparing.digest,
             lambda: executor.capabilities,
+            self._log,
         )
 
     def _new_consumer(self, clock: ServerClock) -> Consumer | PriorityConsumer:
@@ -207,6 +228,12 @@ class Worker:
         if self._settings.inference_queue_strategy == "priority":
             return PriorityConsumer(self._client, stream, sources(token, self._kind), slots, take, clock)
         return Consumer(self._client, stream, subjects.consumer(token, self._kind), slots, take, clock)
+
+    def _letters(self) -> DeadLetters:
+        chosen, tell = self._settings, self._event
+        subject = chosen.request_subjects(self._kind)[0]
+        sender = Sender(chosen.model_name, self._kind, subject, self._identity.worker_id, chosen.audit_body)
+        return DeadLetters(self._client, sender, lambda: list(self._host.stderr), tell)
 
     def _engine_config(self) -> EngineConfig:
         chosen = self._settings
@@ -227,10 +254,11 @@ class Worker:
         """Start taking requests, load the engine, and go on until told to stop; then drain."""
         assert self._status is not None
         await self._serving.start()
-        await endpoints.serve_cancels(self._client, self._cancel)
+        await endpoints.serve_cancels(self._client, self._cancel, self._callers.cancelled)
         await endpoints.serve_micro(
-            self._client, self._status.micro_identity(), self._status.micro_metadata, self._status.micro_counts
-        )
+            self._client, self._status.micro_identity(), self._status.micro_metadata, self._status.micro_counts,
+            self._callers.may_answer,
+        )  # fmt: skip
         await self._ingress.start()
         self._event("services.init", "requests are taken; they wait for the model")
         self._event("model.loading", str(self._model or self._settings.engine))
@@ -246,6 +274,8 @@ class Worker:
             report_load(lambda: _best_effort(self._report_load()), self._is_busy),
             self._watch_connection(),
         ]
+        if self._keys is not None:
+            sides.append(self._keys.run())
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(side) for side in sides]
         stop = asyncio.create_task(self._stop.wait())
         self._event("health.started", f"heartbeats on {subjects.heartbeat(self._settings.token)}")
@@ -302,16 +332,27 @@ class Worker:
     # -- what the parts ask of each other ----------------------------------------------------------------------
 
     def _check(self, payload: bytes, headers: dict[str, str] | None, reply: str, submitted: bool) -> Job:
-        timeout_ms = round(self._settings.inference_request_timeout * 1000)
-        deadline_ms = SUBMITTED_DEADLINE_MS if submitted else timeout_ms
-        limits = gate.Limits(self._client.max_payload, deadline_ms, self._settings.inference_default_priority)
+        callers, limits, new_inbox = self._callers, self._limits(submitted=submitted), self._client.new_inbox
+        principal = callers.principal(headers)
+        name = callers.request_name(principal, headers)
         if self._kind == "embedding":
-            job = gate.check_embedding(payload, headers, reply, limits, self._client.new_inbox)
+            job = gate.check_embedding(payload, headers, reply, limits, new_inbox, principal, name)
         else:
-            job = gate.check(payload, headers, reply, limits, self._random_seed, self._client.new_inbox)
+            job = gate.check(payload, headers, reply, limits, self._random_seed, new_inbox, principal, name)
         if not headers and reply and not submitted:
             return job
         return retained(job, payload, headers, self._kind, self._settings.model_name, submitted=submitted)
+
+    def _limits(self, *, submitted: bool = False) -> gate.Limits:
+        chosen = self._settings
+        usual_ms = round(chosen.inference_request_timeout * 1000)
+        return gate.Limits(
+            max_payload=self._client.max_payload,
+            default_deadline_ms=SUBMITTED_DEADLINE_MS if submitted else usual_ms,
+            default_priority=chosen.inference_default_priority,
+            may_redirect=self._callers.may_redirect,
+            max_body=chosen.golek_max_body * 2**20 if chosen.golek_objects else 0,
+        )
 
     def _random_seed(self) -> int:
         return self._random.getrandbits(31)
@@ -334,25 +375,6 @@ class Worker:
 
     def _record(self, row: RequestRow) -> None:
         self._log.record(audited(row, self._settings.audit_body))
-
-    async def _bury(self, lease: Lease, strikes: Strikes) -> None:
-        """Copy a poison job to the dead letter queue."""
-        with_body = self._settings.audit_body == "full"
-        letter = DeadLetter(
-            job_id=lease.job.job_id,
-            req_id=lease.job.req_id,
-            model=self._settings.model_name,
-            worker_id=self._identity.worker_id,
-            at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            crashes=strikes.crashes,
-            input_sha256=hashlib.sha256(lease.payload).hexdigest() if self._settings.audit_body != "none" else "",
-            log_tail=list(self._host.stderr)[-50:],
-            payload=lease.payload.decode(errors="replace") if with_body else None,
-        )
-        if len(codec.encode(letter)) > self._client.max_payload:
-            letter = msgspec.structs.replace(letter, payload=None)
-        await store(self._client, subjects.dead_letter(self._settings.token), codec.encode(letter))
-        self._event("job.poison", f"job {lease.job.job_id} is in the dead letter queue", level="error")
 
     def _results_lost(self, count: int, why: str) -> None:
         self._event("results.lost", f"{count} answers could not be kept: {why}", level="error")
@@ -432,7 +454,7 @@ def write_state(
             problem=problem,
             progress=progress,
             model_name=chosen.model_name,
-            nats_url=chosen.nats_url,
+            nats_url=shown(chosen.nats_url),
             log=identity.log,
             engine_log=identity.engine_log,
         ),

@@ -25,6 +25,10 @@ class Limits(Struct, frozen=True):
     """The server's, in bytes."""
     default_deadline_ms: int
     default_priority: int = 2
+    may_redirect: bool = True
+    """Whether `reply_to` is obeyed: across accounts nobody could read it."""
+    max_body: int = 0
+    """Bytes of the largest body in the object store; 0 where none is read."""
 
 
 def check(
@@ -34,25 +38,38 @@ def check(
     limits: Limits,
     random_seed: Callable[[], int],
     new_inbox: Callable[[], str],
+    principal: str = ANONYMOUS,
+    name: str = "",
 ) -> Job:
     """Admit one request for a text, or raise the InferenceServiceError that tells the caller why not.
 
-    1. its size leaves room for the job's headers
+    `principal` asks. `name` is what all copies of the request have in common, where it is not their inbox.
+
+    1. its size: beside the job's headers it fits into a message, or it lies in the object store
     2. it is valid: types, limits, `input` or `messages`
     3. `reply_to` is not a subject of somebody else
     4. a grammar is GBNF text
     5. its deadline is a number of milliseconds
     """
-    _check_size(payload, limits)  # 1
+    check_size(len(payload), limits, by_reference=_is_reference(headers))  # 1
     request = codec.decode_request(payload)  # 2
-    _check_reply_to(request)  # 3
+    _check_reply_to(request, limits)  # 3
     _check_grammar(request)  # 4
     budget_ms = _budget(request, headers, limits)  # 5
     seed = request.seed if request.seed is not None else request.params.seed
     seed = random_seed() if seed is None else seed
+    name = name or reply or new_inbox()
     priority = request.priority or limits.default_priority
     return _job(
-        request, headers, reply, new_inbox, stream=request.stream, seed=seed, budget_ms=budget_ms, priority=priority
+        request,
+        headers,
+        reply,
+        principal,
+        name,
+        stream=request.stream,
+        seed=seed,
+        budget_ms=budget_ms,
+        priority=priority,
     )
 
 
@@ -62,64 +79,79 @@ def check_embedding(
     reply: str,
     limits: Limits,
     new_inbox: Callable[[], str],
+    principal: str = ANONYMOUS,
+    name: str = "",
 ) -> Job:
     """Admit one request for vectors, or raise as `check` does.
 
-    1. its size leaves room for the job's headers
+    1. its size: beside the job's headers it fits into a message, or it lies in the object store
     2. it is valid: types, limits, no empty text
     3. `reply_to` is not a subject of somebody else
     4. it does not ask to resume
     5. its deadline is a number of milliseconds
     """
-    _check_size(payload, limits)  # 1
+    check_size(len(payload), limits, by_reference=_is_reference(headers))  # 1
     request = codec.decode_embedding(payload)  # 2
-    _check_reply_to(request)  # 3
+    _check_reply_to(request, limits)  # 3
     if request.resume is not None:  # 4
         raise BadRequestError("resume: texts are gone on from, vectors are not; ask for all of them", param="resume")
     budget_ms = _budget(request, headers, limits)  # 5
+    name = name or reply or new_inbox()
     priority = request.priority or limits.default_priority
-    return _job(request, headers, reply, new_inbox, stream=False, seed=0, budget_ms=budget_ms, priority=priority)
+    return _job(request, headers, reply, principal, name, stream=False, seed=0, budget_ms=budget_ms, priority=priority)
 
 
 def _job(
     request: Request,
     headers: Mapping[str, str] | None,
     reply: str,
-    new_inbox: Callable[[], str],
+    principal: str,
+    name: str,
     *,
     stream: bool,
     seed: int,
     budget_ms: int,
     priority: int,
 ) -> Job:
-    inbox = reply or new_inbox()
     return Job(
-        job_id=subjects.job_id(inbox),
+        job_id=subjects.job_id(name),
         req_id=request.req_id,
         reply=reply,
         stream=stream,
-        principal=ANONYMOUS,
+        principal=principal,
         seed=seed,
         budget_ms=budget_ms,
-        msg_id=inbox,
+        msg_id=name,
         trace=_trace(headers) if headers else {},
+        parts=headers is not None and headers.get(h.PARTS) == "1",
         priority=priority,
     )
 
 
-def _check_size(payload: bytes, limits: Limits) -> None:
+def check_size(size: int, limits: Limits, *, by_reference: bool = False) -> None:
+    """Raise PayloadTooLargeError for a body of more bytes than a request may have.
+
+    One in its message leaves room for the job's headers; one in the object store has at most `max_body`.
+    """
     limit = limits.max_payload - h.REQUEST_RESERVE
-    if len(payload) > limit:
-        raise PayloadTooLargeError(
-            f"The request has {len(payload)} bytes; at most {limit} fit through this server "
-            f"(max_payload {limits.max_payload} minus {h.REQUEST_RESERVE} for headers)",
-            size=len(payload),
-            limit=limit,
-        )
+    if by_reference and limits.max_body:
+        limit, why = limits.max_body, "into what this worker reads (GOLEK_MAX_BODY)"
+    else:
+        why = f"through this server (max_payload {limits.max_payload} minus {h.REQUEST_RESERVE} for headers)"
+    if size > limit:
+        raise PayloadTooLargeError(f"The request has {size} bytes; at most {limit} fit {why}", size=size, limit=limit)
 
 
-def _check_reply_to(request: Request) -> None:
-    if request.reply_to is not None and not subjects.is_reply_to(request.reply_to):
+def _is_reference(headers: Mapping[str, str] | None) -> bool:
+    return headers is not None and h.OBJECT in headers
+
+
+def _check_reply_to(request: Request, limits: Limits) -> None:
+    if request.reply_to is None:
+        return
+    if not limits.may_redirect:
+        raise BadRequestError("reply_to: this fleet answers in the caller's inbox alone", param="reply_to")
+    if not subjects.is_reply_to(request.reply_to):
         raise BadRequestError(
             f"reply_to: {request.reply_to[:64]!r} must be a plain subject outside inboxes, `$…` and Golek's own",
             param="reply_to",

@@ -58,10 +58,13 @@ def retained(
 
 
 def idempotency_key(headers: Mapping[str, str]) -> str | None:
-    """The caller's key; `Nats-Msg-Id` means the same. Raises BadRequestError for one that is none."""
+    """The caller's key; `Nats-Msg-Id` means the same, unless it is an inbox, by which `golek_client` names a request.
+
+    Raises BadRequestError for one that is none.
+    """
     name = h.IDEMPOTENCY_KEY if h.IDEMPOTENCY_KEY in headers else h.MSG_ID
     key = headers.get(name)
-    if key is None:
+    if key is None or (name == h.MSG_ID and subjects.is_reply_inbox(key)):
         return None
     if not (1 <= len(key) <= KEY_LIMIT and key.isascii() and key.isprintable()):
         raise BadRequestError(

@@ -24,7 +24,8 @@ import nats.js.errors
 from msgspec import Struct
 
 from golek_client.connection import connect, servers, shown
-from golek_wire.errors import BusUnavailableError
+from golek_client.login import Login
+from golek_wire.errors import InferenceServiceError
 from golek_worker import process
 
 START_S = 10.0
@@ -119,7 +120,7 @@ def may_start_at(url: str) -> bool:
     return len(servers(url)) == 1 and urlsplit(url).hostname in LOOPBACK
 
 
-async def ensure(url: str, data: Path) -> Ensured:
+async def ensure(url: str, data: Path, login: Login | None = None) -> Ensured:
     """A broker with JetStream at `url`: the one that answers, or on a loopback host a new one.
 
     Several processes may call this at once; one starts it. Raises BrokerError: nobody there and not ours to start, a
@@ -127,10 +128,12 @@ async def ensure(url: str, data: Path) -> Ensured:
     """
     began = time.monotonic()
     async with locked(data):
-        if await is_up(url):
+        if await is_up(url, login=login):
             return Ensured(url, started=False, seconds=time.monotonic() - began)
         if not may_start_at(url):
             raise BrokerError(f"no NATS server answers at {shown(url)}{nobody_starts(url)}")
+        if (login or Login.from_environment()).demands_tls(url):
+            raise BrokerError(f"no NATS server answers at {shown(url)}, and one with TLS is not started from here")
         _refuse_second(url, data)
         await _start(url, data)
     return Ensured(url, started=True, seconds=time.monotonic() - began)
@@ -143,15 +146,16 @@ def nobody_starts(url: str) -> str:
     return ", and only one on this machine can be started from here"
 
 
-async def is_up(url: str, patience_s: float = JETSTREAM_S) -> bool:
+async def is_up(url: str, patience_s: float = JETSTREAM_S, login: Login | None = None) -> bool:
     """True with a broker that has JetStream, False when nobody listens; raises BrokerError for anything else.
 
     Of several servers one is enough. JetStream may take `patience_s` to answer.
     """
+    login = Login.from_environment() if login is None else login
     problems = []
     for one in servers(url):
         try:
-            if await _is_up(one, patience_s):
+            if await _is_up(one, patience_s, login):
                 return True
         except BrokerError as error:
             problems.append(error)
@@ -160,7 +164,7 @@ async def is_up(url: str, patience_s: float = JETSTREAM_S) -> bool:
     return False
 
 
-async def _is_up(url: str, patience_s: float) -> bool:
+async def _is_up(url: str, patience_s: float, login: Login) -> bool:
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or DEFAULT_PORT
     greeting = await _greeting(host, port)
@@ -169,13 +173,13 @@ async def _is_up(url: str, patience_s: float) -> bool:
         greeting = await _greeting(host, port)
     if greeting is None:
         return False
-    # With tls:// the server may wait for the handshake before it says anything.
-    if not greeting.startswith(b"INFO ") and parts.scheme != "tls":
+    # Where TLS is asked for the server may wait for the handshake before it says anything.
+    if not greeting.startswith(b"INFO ") and not login.demands_tls(url):
         said = f"it says {greeting[:40]!r}" if greeting else "it says nothing"
         raise BrokerError(f"what listens at {host}:{port} is not a NATS server ({said})")
     try:
-        client = await connect(url, "golek-broker-check")
-    except BusUnavailableError as error:
+        client = await connect(url, "golek-broker-check", login=login)
+    except InferenceServiceError as error:
         raise BrokerError(f"the NATS server at {host}:{port} refuses the connection: {error}") from error
     try:
         await client.jetstream(timeout=patience_s).account_info()
@@ -280,7 +284,7 @@ async def _start(url: str, data: Path) -> None:
     deadline = time.monotonic() + START_S
     while server.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(NoJetStreamError):  # the port opens a moment before JetStream does
-            if await is_up(url):
+            if await is_up(url, login=Login()):
                 process.leave_running(server)
                 return
         await asyncio.sleep(POLL_S)

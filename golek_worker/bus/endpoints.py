@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 from golek_client.connection import publish
 from golek_wire import codec, subjects
 from golek_wire.signals import Health
+from golek_worker.bus.identity import Headers
 
 SERVICE_NAME = "golek"
 _PREFIX = "io.nats.micro.v1"
@@ -42,22 +43,29 @@ class ServiceCounts(msgspec.Struct, frozen=True):
     last_error: str = ""
 
 
-async def serve_health(client: Client, name: str, health: Callable[[], Health]) -> None:
+MayAnswer = Callable[[str], bool]
+"""Whether a reply subject is a caller's inbox: anywhere else a worker would write where the caller may not."""
+
+
+async def serve_health(client: Client, name: str, health: Callable[[], Health], may_answer: MayAnswer) -> None:
     """Answer on the literal and the token subject, one replica per question."""
 
     async def answer(message: Msg) -> None:
-        if message.reply:
+        if may_answer(message.reply):
             await publish(client, message.reply, codec.encode(health()))
 
     for spelling in subjects.spellings(name):
         await client.subscribe(subjects.health(spelling), queue=subjects.QUEUE_GROUP, cb=answer)
 
 
-async def serve_cancels(client: Client, cancel: Callable[[str], Awaitable[None]]) -> None:
-    """Hear every cancel: any replica may run the job, any ingress may hold it."""
+async def serve_cancels(
+    client: Client, cancel: Callable[[str], Awaitable[None]], meant: Callable[[str, Headers], tuple[str, ...]]
+) -> None:
+    """Hear every cancel: any replica may run the job, any ingress may hold it. `meant` is what it may mean."""
 
     async def hear(message: Msg) -> None:
-        await cancel(message.subject.rpartition(".")[2])
+        for job_id in meant(message.subject.rpartition(".")[2], message.headers):
+            await cancel(job_id)
 
     await client.subscribe(subjects.ALL_CANCELS, cb=hear)
 
@@ -67,6 +75,7 @@ async def serve_micro(
     identity: ServiceIdentity,
     metadata: Callable[[], dict[str, str]],
     counts: Callable[[], ServiceCounts],
+    may_answer: MayAnswer,
 ) -> None:
     """Answer PING, INFO and STATS for all services, for `golek`, and for this replica."""
 
@@ -100,12 +109,14 @@ async def serve_micro(
     answers = {"PING": lambda: about("ping"), "INFO": info, "STATS": stats}
     for verb, answer in answers.items():
         for subject in (f"$SRV.{verb}", f"$SRV.{verb}.{SERVICE_NAME}", f"$SRV.{verb}.{SERVICE_NAME}.{identity.id}"):
-            await client.subscribe(subject, cb=_responder(client, answer))
+            await client.subscribe(subject, cb=_responder(client, answer, may_answer))
 
 
-def _responder(client: Client, answer: Callable[[], dict[str, Any]]) -> Callable[[Msg], Awaitable[None]]:
+def _responder(
+    client: Client, answer: Callable[[], dict[str, Any]], may_answer: MayAnswer
+) -> Callable[[Msg], Awaitable[None]]:
     async def respond(message: Msg) -> None:
-        if message.reply:
+        if may_answer(message.reply):
             await publish(client, message.reply, msgspec.json.encode(answer()))
 
     return respond

@@ -83,8 +83,11 @@ class Repeats:
         put: Callable[[Job, bytes], Awaitable[Ack]],
         send_accepted: Callable[[Job, int], Awaitable[None]],
         refuse: Callable[[Job, str, InferenceServiceError], Awaitable[None]],
+        forget: Callable[[str], None],
     ) -> None:
-        """`put` stores a job; `send_accepted` tells its caller, `refuse` sends the error to an inbox."""
+        """`put` stores a job; `send_accepted` tells its caller, `refuse` sends the error to an inbox; `forget` deletes
+        the body in the object store that a job would have had.
+        """
         self._client = client
         self._stream = stream
         self._results = results
@@ -92,6 +95,7 @@ class Repeats:
         self._put = put
         self._send_accepted = send_accepted
         self._refuse_at = refuse
+        self._forget = forget
         self._puts: dict[str, asyncio.Future[Ack]] = {}
         self._tasks: dict[asyncio.Task[None], Asked] = {}
 
@@ -149,6 +153,8 @@ class Repeats:
                     await self._tell(asked, run.seq)
                     joined = True
                 if run.ours or asked.submitted:
+                    if not run.same_body:
+                        self._forget(job.body)
                     return  # the worker answers at our inbox, or nobody waits
                 await heard.wait(min(until, time.monotonic() + LOOK_EVERY_S))
                 if time.monotonic() >= until:
@@ -165,14 +171,18 @@ class Repeats:
             seq, fresh = await self._put_once(msgspec.structs.replace(job, msg_id=_run_id(job, entry, lost)), asked)
             if fresh:
                 await self._results.announce(job, seq, entry.revision if entry is not None else 0)
-                return _Run(seq, ours=True)
+                return _Run(seq, ours=True, same_body=True)
         stored = await stored_message(self._client, self._stream, {"seq": seq})
         if stored is None:
             return _Run(seq, gone=True)
         _check_same(job, stored.headers)
         if pending is None:
             await self._results.announce(job, seq, entry.revision if entry is not None else 0)
-        return _Run(seq, ours=bool(job.reply) and stored.headers.get(h.REPLY) == job.reply)
+        return _Run(
+            seq,
+            ours=bool(job.reply) and stored.headers.get(h.REPLY) == job.reply,
+            same_body=stored.headers.get(h.OBJECT, "") == job.body,
+        )
 
     async def _put_once(self, job: Job, asked: Asked) -> tuple[int, bool]:
         """Store `job`: its sequence, and whether it is stored anew. Of several who do so at once here, one does."""
@@ -196,6 +206,7 @@ class Repeats:
     async def _deliver(self, asked: Asked, entry: Entry, *, joined: bool) -> None:
         """Send the answer that lies there."""
         job = asked.job
+        self._forget(job.body)
         if not asked.inbox:
             return
         if asked.submitted:
@@ -207,7 +218,7 @@ class Repeats:
         if error is not None:
             await send_error(self._client, asked.inbox, job.req_id, error, stream=job.stream)
         else:
-            await send_final(self._client, job, entry.body)
+            await send_final(self._client, job, entry.body, 1)
 
     async def _refuse(self, asked: Asked, error: InferenceServiceError) -> None:
         with contextlib.suppress(BusUnavailableError):  # the connection is closing
@@ -228,6 +239,8 @@ class _Run(Struct, frozen=True):
     ours: bool = False
     """It answers at this caller's inbox."""
     gone: bool = False
+    same_body: bool = False
+    """Its body, if it lies in the object store, is the one that came with this request."""
 
 
 def _run_id(job: Job, entry: Entry | None, lost: int) -> str:

@@ -6,7 +6,6 @@ one sweeper looks after.
 """
 
 import asyncio
-import functools
 import itertools
 import math
 import time
@@ -32,7 +31,9 @@ from golek_wire.errors import (
 )
 from golek_wire.replies import Accepted
 from golek_worker.bus.idempotency import Asked, Repeats
+from golek_worker.bus.intake import Intake
 from golek_worker.bus.jetstream import MESSAGE_GONE, MESSAGES_EXCEEDED, JetStreamError, api, is_passing
+from golek_worker.bus.objects import Objects
 from golek_worker.bus.overflow import Kept, Overflow
 from golek_worker.bus.queue import Queue
 from golek_worker.bus.receipts import Receipts
@@ -113,12 +114,16 @@ class Ingress:
         token: str,
         taken: Taken,
         check: Check,
+        may_answer: Callable[[str], bool],
         queue: Queue,
+        objects: Objects,
         results: Results,
         *,
         reject_when_full: bool = True,
     ) -> None:
         self._client = client
+        self._objects = objects
+        self._large = Intake(objects, self._admit, self._refuse)
         self._stream = subjects.job_stream(token)
         self._queue = queue
         self._waiting = WaitingStreams(client, queue)
@@ -126,10 +131,11 @@ class Ingress:
         self._results = results
         self.receipts = Receipts(client, queue)
         self.repeats = Repeats(
-            client, self._stream, results, self.receipts, self._put, self._send_accepted, self._answer
+            client, self._stream, results, self.receipts, self._put, self._send_accepted, self._answer, objects.forget
         )
         self._taken = taken
         self._check = check
+        self._may_answer = may_answer
         self._subscriptions: list[Subscription] = []
         self._unacked: dict[str, _Unacked] = {}
         self._stored: dict[int, _Stored] = {}
@@ -148,12 +154,8 @@ class Ingress:
     async def start(self) -> None:
         """Subscribe the request subjects; from here on requests are taken."""
         await self._client.subscribe_direct(f"{self._ack_inbox}.*", self._on_ack)
-        on_submit = functools.partial(self._on_request, submitted=True)
-        for callback, listed in (
-            (self._on_request, self._taken.subjects),
-            (on_submit, self._taken.submits),
-            (self._on_stray, self._taken.elsewhere),
-        ):
+        taken = (*self._taken.subjects, *self._taken.submits)
+        for callback, listed in ((self._on_request, taken), (self._on_stray, self._taken.elsewhere)):
             for subject in listed:
                 taking = await self._client.subscribe_direct(subject, callback, subjects.QUEUE_GROUP)
                 self._subscriptions.append(taking)
@@ -163,23 +165,36 @@ class Ingress:
         for subscription in self._subscriptions:
             await subscription.drain()  # type: ignore[no-untyped-call]
         self._subscriptions.clear()
+        await self._large.close()
 
-    async def _on_request(self, message: Delivery, *, submitted: bool = False) -> None:
+    async def _on_request(self, message: Delivery) -> None:
         """Check one request and publish it as a job."""
         reply = message.reply
-        if reply and not subjects.is_reply_inbox(reply):
+        if reply and not self._may_answer(reply):
             # Answering there would make this worker write where the caller may not.
             self.refused += 1
             log.warning("request.refused", reason="reply subject is not an inbox", reply=reply[:64])
             return
+        if message.headers is not None and h.OBJECT in message.headers:
+            await self._large.take(message)
+            return
+        await self._admit(message, "")
+
+    async def _admit(self, message: Delivery, reference: str) -> None:
+        """Publish a request as a job; with `reference` its body stays in the object store."""
+        submitted = message.subject in self._taken.submits
         try:
-            job = self._check(message.data, message.headers, reply, submitted)
+            job = self._check(message.data, message.headers, message.reply, submitted)
+            if reference:
+                job = msgspec.structs.replace(job, body=reference)
             accept = message.headers is not None and message.headers.get(h.ACCEPT) == "1"
+            payload = b"" if reference else message.data
             if job.input_sha256:
-                self.repeats.take(Asked(job, message.data, reply, accept, submitted))
+                self.repeats.take(Asked(job, payload, message.reply, accept, submitted))
             else:
-                await self._store(job, message.data, accept, receipt_to=reply if submitted else "")
+                await self._store(job, payload, accept, receipt_to=message.reply if submitted else "")
         except InferenceServiceError as error:
+            self._objects.forget(reference)
             await self._refuse(message, error)
         except Exception:
             log.exception("request.failed")
@@ -187,7 +202,7 @@ class Ingress:
 
     async def _on_stray(self, message: Delivery) -> None:
         """Say at once that this model does not do what was asked."""
-        if not message.reply or subjects.is_reply_inbox(message.reply):
+        if not message.reply or self._may_answer(message.reply):
             await self._refuse(message, BadRequestError(self._taken.redirect, param="model"))
 
     async def _refuse(self, message: Delivery, error: InferenceServiceError) -> None:
@@ -199,6 +214,8 @@ class Ingress:
 
     async def _answer(self, job: Job, inbox: str, error: InferenceServiceError) -> None:
         self.refused += 1
+        if not error.details.get("may_run"):
+            self._objects.forget(job.body)
         await send_error(self._client, inbox, job.req_id, error, stream=job.stream)
 
     async def _fail(self, waiting: _Unacked | Kept, error: InferenceServiceError) -> None:

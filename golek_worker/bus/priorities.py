@@ -50,8 +50,9 @@ def sources(token: str, kind: str) -> list[Source]:
 
 
 class _Pull(Struct):
-    """Credit that the server has for one inbox."""
+    """Credit that the server has."""
 
+    inbox: str
     credit: int
     asked_at: float
     taken: int = 0
@@ -87,7 +88,8 @@ class PriorityConsumer:
         """Below its subject each pull of a sweep has its inbox."""
         self._inbox = ""
         self._number = 0
-        self._pulls: dict[str, _Pull] = {}
+        self._pull: _Pull | None = None
+        """The one that was asked last."""
         self._called: Source | None = None
         """Where a job was stored while the worker rests elsewhere."""
         self._news = asyncio.Event()
@@ -114,8 +116,8 @@ class PriorityConsumer:
     async def reconnected(self) -> None:
         """What the server knows of our pulls is not known: begin anew with other inboxes."""
         self._inbox = ""
-        for pull in self._pulls.values():
-            pull.end()
+        if self._pull is not None:
+            self._pull.end()
         self._news.set()
 
     async def run(self) -> None:
@@ -171,7 +173,6 @@ class PriorityConsumer:
             self._number += 1
             pull = await self._ask(source, room - taken, inbox, b'"no_wait":true')
             await self._over(pull, ANSWER_S)
-            del self._pulls[inbox]
             if pull.credit:
                 raise BusUnavailableError("a pull was not answered")
             if pull.taken:
@@ -195,10 +196,9 @@ class PriorityConsumer:
                 await self._client.withdraw(subscription)
             else:
                 await subscription.unsubscribe()
-            del self._pulls[inbox]
 
     async def _ask(self, source: Source, batch: int, inbox: str, how: bytes) -> _Pull:
-        pull = self._pulls[inbox] = _Pull(batch, time.monotonic())
+        pull = self._pull = _Pull(inbox, batch, time.monotonic())
         body = b'{"batch":%d,%b,"group":"%b","priority":%d}' % (batch, how, PRIORITY_GROUP.encode(), PULL_PRIORITY)
         await publish(self._client, f"{self._pull_subject}.{source.consumer}", body, reply=inbox)
         return pull
@@ -228,12 +228,13 @@ class PriorityConsumer:
 
     async def _on_message(self, message: Delivery) -> None:
         """A job, or the server's word that a pull has ended."""
-        now, pull = time.monotonic(), self._pulls.get(message.subject)
+        now, pull = time.monotonic(), self._pull
         if not message.data and message.headers and h.NATS_STATUS in message.headers:
-            if pull is not None and message.headers[h.NATS_STATUS] != "100":
+            if pull is not None and pull.inbox == message.subject and message.headers[h.NATS_STATUS] != "100":
                 pull.end()
                 self._news.set()
             return
+        # A job comes under its own subject, so that it cannot be told which pull it answers: there is but one.
         if pull is not None and pull.credit:
             pull.credit -= 1
             pull.taken += 1

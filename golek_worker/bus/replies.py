@@ -8,10 +8,10 @@ import time
 
 from nats.aio.client import Client
 
-from golek_client.connection import publish
-from golek_wire import codec
+from golek_client.connection import flush, publish
+from golek_wire import codec, parts
 from golek_wire import headers as h
-from golek_wire.errors import STATUS, InferenceServiceError, to_reply
+from golek_wire.errors import STATUS, InferenceServiceError, PayloadTooLargeError, to_reply
 from golek_wire.replies import Chunk
 from golek_worker.job import Job
 
@@ -19,7 +19,14 @@ PROBE_EVERY = 10
 """Every so many chunks carry the worker's reply subject: the server answers 503 when the inbox has no interest. After
 the first such answer every chunk does."""
 
+FLUSH_EVERY = 4
+"""After so many parts the server is waited for: other answers have their turn."""
+PART_HEADERS = 256
+"""More than the headers of a part take."""
+
 _FINAL = {h.FINAL: "1"}
+_MAPPED = "_R_."
+"""An inbox in another account, as the server names it here: it keeps the name until an empty message comes."""
 
 
 async def send_error(
@@ -37,7 +44,7 @@ async def send_error(
     headers = error_headers(error)
     if inbox:
         await publish(client, inbox, body, headers | _FINAL if stream else headers, probe)
-        if stream:
+        if stream or inbox.startswith(_MAPPED):
             await publish(client, inbox, b"")
     if also_to:
         await publish(client, also_to, body, headers)
@@ -69,6 +76,8 @@ class ReplyStream:
         self._seq = 0
         self._last_sent = 0.0
         self._held: list[str] = []
+        # A character takes at most 6 bytes in JSON.
+        self._most_characters = max(1, (client.max_payload - h.REQUEST_RESERVE) // 6)
         self.flush_at: float | None = None
         """Monotonic time by which held text must be sent; None when nothing is held."""
 
@@ -98,6 +107,10 @@ class ReplyStream:
             await self._send(text)
 
     async def _send(self, delta: str) -> None:
+        if len(delta) > self._most_characters:
+            for half in _halves(delta):
+                await self._send(half)
+            return
         seq = self._seq
         self._seq = seq + 1
         probe = ""
@@ -109,17 +122,58 @@ class ReplyStream:
 
 def largest_final(max_payload: int, job: Job) -> int:
     """Bytes of the largest body that `send_final` can send for this job."""
-    return max_payload - (h.headers_size(_FINAL) if job.stream else 0)
+    room = max_payload - (h.headers_size(_FINAL) if job.stream else 0)
+    return max(room, min(parts.WHOLE_LIMIT, parts.PARTS_LIMIT * _part_room(max_payload))) if job.parts else room
 
 
-async def send_final(client: Client, job: Job, body: bytes, *, also_to: str | None = None, probe: str = "") -> None:
+async def send_final(
+    client: Client, job: Job, body: bytes, attempt: int, *, also_to: str | None = None, probe: str = ""
+) -> None:
     """The whole answer: to the inbox, closed by an empty message when streaming, and to `also_to`.
 
-    `body` has at most `largest_final` bytes. The server answers on `probe`, if given, when nobody listens at the inbox.
+    `body` has at most `largest_final` bytes; what one message does not carry goes in parts. Who listens at `also_to`
+    did not ask for parts: there it is an error. The server answers on `probe`, if given, when nobody listens at the
+    inbox.
     """
+    headers = _FINAL if job.stream else None
+    fits = len(body) <= client.max_payload - h.headers_size(headers)
     if job.reply:
-        await publish(client, job.reply, body, _FINAL if job.stream else None, probe)
-        if job.stream:
+        if fits:
+            await publish(client, job.reply, body, headers, probe)
+        else:
+            await _send_parts(client, job, body, attempt, probe)
+        if job.stream or job.reply.startswith(_MAPPED):
             await publish(client, job.reply, b"")
-    if also_to:
+    if also_to and len(body) <= client.max_payload:
         await publish(client, also_to, body)
+    elif also_to:
+        error = PayloadTooLargeError(
+            f"The answer has {len(body)} bytes; at most {client.max_payload} fit into one message, and parts go to "
+            "the caller's inbox alone",
+            size=len(body),
+            limit=client.max_payload,
+        )
+        await send_error(client, "", job.req_id, error, stream=False, also_to=also_to)
+
+
+async def _send_parts(client: Client, job: Job, body: bytes, attempt: int, probe: str) -> None:
+    """The pieces of one answer, not faster than the server takes them.
+
+    They name the attempt, because the pieces of two are not those of one message.
+    """
+    pieces = parts.cut(body, _part_room(client.max_payload))
+    about = {h.ATTEMPT: str(attempt)} | (_FINAL if job.stream else {})
+    for number, piece in enumerate(pieces, start=1):
+        await publish(client, job.reply, piece, about | {h.PART: parts.label(number, len(pieces))}, probe)
+        if number % FLUSH_EVERY == 0:
+            await flush(client)
+
+
+def _part_room(max_payload: int) -> int:
+    """Bytes of the largest piece."""
+    return max_payload - PART_HEADERS
+
+
+def _halves(text: str) -> tuple[str, str]:
+    middle = len(text) // 2
+    return text[:middle], text[middle:]

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from golek_client.bus_client import BusClient, Delivery
 from golek_client.connection import publish
-from golek_wire import codec, subjects
+from golek_wire import codec, parts, subjects
 from golek_wire import headers as h
 from golek_wire.errors import BusUnavailableError, InferenceServiceError, to_reply
 from golek_worker.bus.jetstream import WRONG_LAST_SEQUENCE, JetStreamError, store, stored_message
@@ -190,7 +190,7 @@ class Results:
         found = await self._read(subject)
         if found is None:
             return None
-        count = int(found.headers.get(h.PART, "1/1").partition("/")[2])
+        _, count = parts.numbers(found.headers.get(h.PART, "1/1"))
         pieces = [found.body]
         for number in range(2, count + 1):
             piece = await self._read(f"{subject}.{number}")
@@ -223,15 +223,15 @@ class Results:
         headers = about | {h.TTL: f"{job.keep_s}s"}
         if job.input_sha256:
             headers[h.INPUT] = job.input_sha256
-        first, *rest = pieces(body, self._client.max_payload - PART_RESERVE)
+        first, *rest = parts.cut(body, self._client.max_payload - PART_RESERVE)
         if not rest:
             return [(subject, headers, first)]
         count = len(rest) + 1
         tail = [
-            (f"{subject}.{number}", {h.TTL: headers[h.TTL], h.PART: f"{number}/{count}"}, piece)
+            (f"{subject}.{number}", {h.TTL: headers[h.TTL], h.PART: parts.label(number, count)}, piece)
             for number, piece in enumerate(rest, start=2)
         ]
-        return [*tail, (subject, headers | {h.PART: f"1/{count}"}, first)]
+        return [*tail, (subject, headers | {h.PART: parts.label(1, count)}, first)]
 
     async def _on_ack(self, message: Delivery) -> None:
         """JetStream stored a result or refused it, or is not there (503)."""
@@ -260,8 +260,3 @@ class Results:
         if now - self._told_at >= TELL_EVERY_S:
             untold, self._untold, self._told_at = self._untold, 0, now
             self._tell_lost(untold, why)
-
-
-def pieces(body: bytes, limit: int) -> list[bytes]:
-    """`body` cut into pieces of at most `limit` bytes; an empty one is one empty piece."""
-    return [body[start : start + limit] for start in range(0, len(body), limit)] or [b""]

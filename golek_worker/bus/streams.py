@@ -4,6 +4,7 @@ The first worker makes them; a later one with other values refuses to start and 
 copy of each is one answer for all of them, `replicas`.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from nats.js.errors import KeyNotFoundError
@@ -39,6 +40,10 @@ FIFO = "fifo"
 
 class MismatchError(Exception):
     """The fleet cannot take this worker as it is configured; the message names both sides."""
+
+
+class NoStorageError(MismatchError):
+    """The broker cannot reserve what the stream asks for."""
 
 
 def job_stream_config(token: str, capacity: int, strategy: str = FIFO) -> dict[str, Any]:
@@ -148,8 +153,8 @@ def replicas(client: BusClient) -> int:
     return client.replicas or (CLUSTER_REPLICAS if client.cluster else 1)
 
 
-async def ensure_stream(client: BusClient, config: dict[str, Any]) -> None:
-    """Create the stream or bucket with the fleet's number of replicas, or find it as wanted.
+async def ensure_stream(client: BusClient, config: dict[str, Any], *, may_differ: Sequence[str] = ()) -> None:
+    """Create the stream or bucket with the fleet's number of replicas, or find it as wanted but for `may_differ`.
 
     Waits out an election (`patiently`). Raises MismatchError naming each differing value, or what the broker lacks.
     """
@@ -161,7 +166,11 @@ async def ensure_stream(client: BusClient, config: dict[str, Any]) -> None:
         if error.code != STREAM_NAME_IN_USE:
             raise _refusal(wanted, error) from error
         found = await _ask(client, f"STREAM.INFO.{name}")
-        _compare(f"stream {name}", _with_strategy(wanted), _with_strategy(found["config"]))
+        _compare(
+            f"stream {name}",
+            _with_strategy({k: v for k, v in wanted.items() if k not in may_differ}),
+            _with_strategy(found["config"]),
+        )
 
 
 async def open_bucket(client: BusClient, config: dict[str, Any]) -> KeyValue:
@@ -175,7 +184,7 @@ def _refusal(config: dict[str, Any], error: JetStreamError) -> Exception:
     name, copies = config["name"], config["num_replicas"]
     if error.code == NO_STORAGE:
         room = config.get("max_bytes", 0) // 2**20
-        return MismatchError(
+        return NoStorageError(
             f"the broker has no storage left for stream {name}, which reserves {room} MiB; "
             "free disk space, or raise `max_file` of its `jetstream` settings"
         )

@@ -16,7 +16,8 @@ from golek_wire.replies import FinishReason
 from golek_wire.requests import Params, Resume
 from golek_wire.signals import ModelInfo
 
-FRAME_LIMIT = 64 * 1024 * 1024
+FRAME_LIMIT = 256 * 1024 * 1024
+"""Bytes; twice the largest body that GOLEK_MAX_BODY allows, because a template adds to what it is given."""
 ASIDE = "[info] "
 """A line on the child's stderr that begins like this is for the engine's log file alone, not for a crash report."""
 _LENGTH = struct.Struct(">I")
@@ -253,21 +254,30 @@ class FrameReader(Generic[T]):
 
     def __init__(self, kind: Any) -> None:
         self._decode: Callable[[bytes | memoryview], T] = msgspec.msgpack.Decoder(kind).decode
-        self._rest = b""
+        self._rest = bytearray()
+        self._wanted = 0
+        """Bytes until the first message in the rest is complete: a large one comes in hundreds of pieces."""
 
     def feed(self, data: bytes) -> list[T]:
         """The messages that `data` completes. Raises ValueError on a frame over FRAME_LIMIT."""
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._wanted:
+                return []
+            data = bytes(self._rest)
+            self._rest.clear()
         messages = []
-        data = self._rest + data if self._rest else data
         view = memoryview(data)
         start, end = 0, len(data)
+        self._wanted = 0
         while end - start >= 4:
             (length,) = _LENGTH.unpack_from(view, start)
             if length > FRAME_LIMIT:
                 raise ValueError(f"a frame of {length} bytes; at most {FRAME_LIMIT}")
             if end - start - 4 < length:
+                self._wanted = 4 + length
                 break
             start += 4 + length
             messages.append(self._decode(view[start - length : start]))
-        self._rest = data[start:]
+        self._rest += view[start:]
         return messages

@@ -18,9 +18,11 @@ from collections.abc import Callable
 import structlog
 from msgspec import Struct
 
+from golek_wire.errors import PayloadTooLargeError
 from golek_worker.engine import environment
 from golek_worker.engine.base import (
     ASIDE,
+    FRAME_LIMIT,
     Cancel,
     Embed,
     Embedded,
@@ -39,6 +41,7 @@ from golek_worker.engine.base import (
     Submit,
     Tokens,
     frame,
+    refusal,
 )
 
 log = structlog.get_logger("engine")
@@ -148,8 +151,12 @@ class EngineHost:
         if self._transport is None or not self.serving:
             run.put(EngineDied(ran=False))
             return run
+        data = frame(command)
+        if len(data) > FRAME_LIMIT:
+            run.put(refusal(command.job_id, _too_large(len(data))))
+            return run
         self._runs[command.job_id] = run
-        self._send(frame(command))
+        self._send(data)
         return run
 
     def cancel(self, job_id: str) -> None:
@@ -311,6 +318,14 @@ class _Frames(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._host.received(self._reader.feed(data))
+
+
+def _too_large(size: int) -> PayloadTooLargeError:
+    return PayloadTooLargeError(
+        f"The prompt has {size} bytes as the model reads it; at most {FRAME_LIMIT} go to an engine",
+        size=size,
+        limit=FRAME_LIMIT,
+    )
 
 
 def _wake(waiter: "asyncio.Future[None]") -> None:

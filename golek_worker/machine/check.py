@@ -141,7 +141,7 @@ def _folders(loaded: Settings) -> Iterator[str]:
 async def _broker(loaded: Settings) -> AsyncIterator[str]:
     url = shown(loaded.nats_url)
     try:
-        if await embedded.is_up(loaded.nats_url):
+        if await embedded.is_up(loaded.nats_url, login=loaded.login):
             return
     except embedded.BrokerError as error:
         yield f"NATS_URL={url}: {error}"

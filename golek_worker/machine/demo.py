@@ -47,9 +47,9 @@ async def run(say: Say) -> None:
         raise StartError("\n".join(wrong))
     loaded = settings.load(file)
     _title(say, "Broker and worker")
-    await lifecycle.ensure_broker(loaded.nats_url, loaded.data, say)
+    await lifecycle.ensure_broker(loaded.nats_url, loaded.data, say, loaded.login)
     try:
-        client = await connect(loaded.nats_url, "golek-demo")
+        client = await connect(loaded.nats_url, "golek-demo", login=loaded.login)
     except InferenceServiceError as error:
         raise StartError(error.message) from error
     try:

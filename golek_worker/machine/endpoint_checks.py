@@ -71,7 +71,7 @@ async def run(deployment: str, *, envs: Path = ENVS, say: Say = print) -> list[C
     ]
     if health.status != "online":
         return checks
-    async with Golek(loaded.nats_url, deadline=loaded.inference_request_timeout) as golek:
+    async with Golek(loaded.nats_url, login=loaded.login, deadline=loaded.inference_request_timeout) as golek:
         for name, capability, check in CHECKS:
             if capability in health.capabilities:
                 checks.append(await _tried(name, check(golek, loaded)))
@@ -99,7 +99,7 @@ async def _online(deployment: str, loaded: Settings, say: Say) -> tuple[Health, 
     while True:
         problem, asked = "", time.monotonic()
         try:
-            async with Golek(loaded.nats_url) as golek:
+            async with Golek(loaded.nats_url, login=loaded.login) as golek:
                 asked = time.monotonic()
                 health = await golek.health(loaded.model_name)
             if health.status not in ("starting", "loading"):

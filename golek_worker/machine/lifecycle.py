@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from golek_client.connection import shown
+from golek_client.login import Login
 from golek_worker import process, settings
 from golek_worker.bus import cluster, embedded
 from golek_worker.machine import check, logfiles, runfile
@@ -52,7 +53,7 @@ async def start(
     for line in check.about_model(loaded):
         say(line)
     _refuse_other_broker(deployment, replicas, loaded)
-    await ensure_broker(loaded.nats_url, loaded.data, say)
+    await ensure_broker(loaded.nats_url, loaded.data, say, loaded.login)
     _say_more(deployment, replicas, loaded.data, say)
     with _start_lock(loaded.data):
         launched = [_launch(deployment, replica, loaded, module, say) for replica in range(1, replicas + 1)]
@@ -97,10 +98,10 @@ def _say_more(deployment: str, replicas: int, data: Path, say: Say) -> None:
         say(f"{deployment} {numbers} runs as well; `make stop WORKER={deployment}` stops all its replicas")
 
 
-async def ensure_broker(url: str, data: Path, say: Say = print) -> embedded.Ensured:
+async def ensure_broker(url: str, data: Path, say: Say = print, login: Login | None = None) -> embedded.Ensured:
     """The broker at `url`, started when it may be. Raises StartError."""
     try:
-        ensured = await embedded.ensure(url, data)
+        ensured = await embedded.ensure(url, data, login)
     except embedded.BrokerError as error:
         raise StartError(str(error)) from error
     said = f"started in {ensured.seconds:.2f} s" if ensured.started else "answers"
@@ -198,7 +199,7 @@ def _launch(deployment: str, replica: int, loaded: Settings, module: str, say: S
         pid=born.pid,
         created=born.created,
         model_name=loaded.model_name,
-        nats_url=loaded.nats_url,
+        nats_url=shown(loaded.nats_url),
         log=str(log),
     )
     runfile.write_first(data, state)

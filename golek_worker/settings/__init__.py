@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -21,6 +21,9 @@ from golek_worker.settings import names, sources
 from golek_worker.settings.names import Planned
 from golek_worker.settings.sources import Found
 from golek_worker.settings.values import convert, hidden
+
+if TYPE_CHECKING:
+    from golek_client.login import Login
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0.001, le=86400)]
@@ -65,6 +68,28 @@ class Settings(Struct, frozen=True, kw_only=True):
     """With MODEL_FORMAT=harmony: up to when the model is told to know things."""
     nats_url: str = DEFAULT_URL
     """The broker; of a cluster several servers, with commas. On a loopback host one is started when nobody listens."""
+    nats_user: str = ""
+    """As whom to connect; with NATS_PASSWORD. A user in NATS_URL wins over this and the next three."""
+    nats_password: str = ""
+    """Its password."""
+    nats_token: str = ""
+    """A token, where the broker wants that instead of a user."""
+    nats_creds: str = ""
+    """File with the JWT and the seed of a user."""
+    nats_nkey: str = ""
+    """File with the seed of a user, an nkey."""
+    nats_tls_ca: str = ""
+    """File with the certificates of the authorities to trust, instead of the system's. Asks for TLS."""
+    nats_tls_cert: str = ""
+    """File with our own certificate, where the broker asks for one. Asks for TLS."""
+    nats_tls_key: str = ""
+    """File with its key, unless that stands in NATS_TLS_CERT."""
+    nats_tls_first: bool = False
+    """Speak TLS from the first byte, as a proxy in front of the broker expects. Asks for TLS."""
+    golek_nats_identity: Literal["open", "keys", "accounts"] = "open"
+    """Who may ask: everybody who reaches the broker, who has a key, or users of accounts that import the subjects."""
+    golek_key_file: str = ""
+    """With GOLEK_NATS_IDENTITY=keys: the keys, imported into the fleet; default `<GOLEK_DATA>/api_keys.txt`."""
     nats_replicas: Literal[0, 1, 3, 5] = 0
     """Servers that keep a copy of each stream; 0 is 3 where the broker is a cluster, else 1."""
     subject: str = ""
@@ -93,6 +118,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Number of priorities: 1 low, 2 normal, 3 high."""
     inference_default_priority: Annotated[int, Meta(ge=1, le=3)] = 2
     """Priority of a request that brings none."""
+    golek_objects: bool = True
+    """Requests that no message can carry lie in the bucket GOLEK_OBJECTS; false refuses them with 413."""
+    golek_max_body: Annotated[int, Meta(ge=1, le=128)] = 64
+    """MiB of the largest body in the bucket GOLEK_OBJECTS."""
     stream_gather_ms: Annotated[float, Meta(ge=0)] = 20.0
     """Later tokens of a stream are gathered for at most this long; 0 sends each alone."""
     engine_step_min_ms: Annotated[float, Meta(ge=0)] = 0.0
@@ -142,6 +171,17 @@ class Settings(Struct, frozen=True, kw_only=True):
         from golek_client.connection import is_loopback  # brings nats-py, which `golek --help` need not wait for
 
         return "full" if is_loopback(self.nats_url) else "hash"
+
+    @property
+    def login(self) -> "Login":
+        """As whom the worker connects."""
+        from golek_client.login import VARIABLES, Login
+
+        return Login(**{field: getattr(self, variable.lower()) for variable, field in VARIABLES.items()})
+
+    @property
+    def key_file(self) -> Path:
+        return Path(self.golek_key_file) if self.golek_key_file else self.data / "api_keys.txt"
 
     @property
     def log_file(self) -> Path:
@@ -267,6 +307,7 @@ def _in_place(loaded: Settings) -> Settings:
         "inference_models_dir": shipped,
         "prompt_template": shipped,
         "db_path": in_data,
+        "golek_key_file": in_data,
     }
     given = {name: (rule, getattr(loaded, name)) for name, rule in rules.items()}
     moved = {name: str(rule(path, loaded.data)) for name, (rule, path) in given.items() if path}
@@ -285,6 +326,8 @@ def _contradictions(settings: Settings) -> list[str]:
     if settings.subject and not (settings.subject.startswith(families) and subjects.is_plain(settings.subject)):
         mistakes.append(f"SUBJECT={settings.subject}: a subject below {' or '.join(families)} without wildcards")
     mistakes += _wrong_url(settings.nats_url)
+    if (problem := settings.login.problem()) is not None:
+        mistakes.append(problem)
     if settings.http_addr and not _is_address(settings.http_addr):
         mistakes.append(f"HTTP_ADDR={settings.http_addr}: host:port, :port or port, from 1 to 65535, e.g. :5770")
     return mistakes

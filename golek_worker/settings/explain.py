@@ -78,12 +78,17 @@ def _planned(found: Found) -> Iterator[Setting]:
 
 
 def _row(key: str, value: str, given: list[Given], *, changed: bool, waits_for: str = "") -> Setting:
+    shown = _covered if key in names.SECRETS else hidden
     if not given:
-        return Setting(key, hidden(value), DEFAULT, changed, [], waits_for)
+        return Setting(key, shown(value), DEFAULT, changed, [], waits_for)
     counts, *rest = given
     source = counts.source if counts.name == key else f"{counts.name} in {counts.source}"
-    overruled = [f"{one.name}={hidden(one.value)} in {one.source}" for one in rest if one.value != counts.value]
-    return Setting(key, hidden(value), source, changed, overruled, waits_for)
+    overruled = [f"{one.name}={shown(one.value)} in {one.source}" for one in rest if one.value != counts.value]
+    return Setting(key, shown(value), source, changed, overruled, waits_for)
+
+
+def _covered(value: str) -> str:
+    return "(secret)" if value else ""
 
 
 def _default(kind: type[Struct], name: str) -> Any:

@@ -26,9 +26,11 @@ OWN_NAME: dict[str, str] = {alias: key for key, aliases in ALIASES.items() for a
 PREFIXES = ("GOLEK_", "HARMONY_", "INFERENCE_", "MODEL_", "WORKER_")
 """An unknown key of `.env` is ours, and worth a word, when it begins like this; others may belong to other programs."""
 
+SECRETS = ("NATS_PASSWORD", "NATS_TOKEN")
+"""Settings whose value is never shown."""
+
 NOT_YET_VALUES: dict[str, tuple[str, ...]] = {
     "ENGINE": ("anthropic", "gemini", "litert", "llama-server", "ollama", "openai", "tensorrt", "vllm"),
-    "GOLEK_NATS_IDENTITY": ("keys", "accounts"),
 }
 """Values that have their place in the plan. A worker that ran without them would not be what was asked for, so each is
 an error."""
@@ -79,8 +81,6 @@ class Planned(Struct, frozen=True, kw_only=True):
     """How that model is chosen."""
     inference_auto_route_fallback: bool = True
     """Whether another model may answer when the chosen one cannot."""
-    golek_nats_identity: Literal["open"] = "open"
-    """Who may ask over NATS; open is everybody who reaches the broker."""
     otel_enabled: bool = False
     """Traces by OpenTelemetry."""
     otel_service_name: str = "inference-service"
@@ -100,7 +100,6 @@ CAPABILITIES: dict[str, tuple[str, ...]] = {
         "INFERENCE_PIPELINE_",
     ),
     "router": ("INFERENCE_AUTO_ROUTE_",),
-    "identity": ("GOLEK_NATS_IDENTITY",),
     "tracing": ("OTEL_",),
 }
 """What a key of `Planned` waits for, by how the key begins."""

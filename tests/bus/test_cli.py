@@ -15,7 +15,7 @@ import pytest
 
 from golek_client.connection import flush
 from golek_wire import codec, headers, subjects
-from golek_wire.errors import BadRequestError, QueueFullError
+from golek_wire.errors import BadRequestError, PoisonJobError, QueueFullError
 from golek_wire.replies import InferenceReply
 from golek_wire.signals import DeadLetter, Health, ModelInfo
 from tests.support.scripted_worker import ScriptedWorker
@@ -70,13 +70,15 @@ async def start(command: list[str], url: str, *args: str, stdin: bytes | None = 
     return Running(process)
 
 
-async def launch(command: list[str], url: str, stdin: int) -> asyncio.subprocess.Process:
+async def launch(
+    command: list[str], url: str, stdin: int, stderr: int = asyncio.subprocess.PIPE
+) -> asyncio.subprocess.Process:
     """A program that is ended with the test."""
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=stdin,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stderr=stderr,
         env={**os.environ, "NATS_URL": url, "COLUMNS": "80"},
     )
     STARTED.append(process)
@@ -399,6 +401,24 @@ async def test_chat_at_a_terminal_is_a_conversation(
     assert done.out == "> first\n> > third\n> \n"
 
 
+async def test_chat_tells_a_person_the_place_in_the_queue(
+    nats_server: str, worker: ScriptedWorker, terminal: tuple[int, int]
+) -> None:
+    """At a terminal, in a line of standard error that is gone when the text begins; into a pipe nothing is written."""
+    screen, stderr = terminal
+    for errors in (stderr, asyncio.subprocess.PIPE):
+        process = await launch([*GOLEK, "chat", "tiny", "hi"], nats_server, asyncio.subprocess.DEVNULL, errors)
+        job = await worker.next(patience=10)
+        await job.queued(3, None)
+        await job.queued(2, 4.2)
+        await job.chunk(1, 0, "Hello")
+        await job.final("Hello")
+        out, err = await asyncio.wait_for(process.communicate(), 20)
+        assert (out, err or b"") == (b"Hello\n", b"")
+    shown = os.read(screen, 1000).decode()
+    assert shown == "\r\x1b[Kposition 3\r\x1b[Kposition 2, about 4 s\r\x1b[K"
+
+
 @pytest.mark.parametrize("leave", [b"\n", b"/bye\n"])
 async def test_a_conversation_is_left(
     nats_server: str, worker: ScriptedWorker, terminal: tuple[int, int], leave: bytes
@@ -663,15 +683,75 @@ async def test_dead_letters_are_listed_and_shown(nats_server: str, mute: Scripte
     again = DeadLetter("bbb2", "r", "other", "w", "2026-01-02T03:04:06Z", 4, "00", ["abort"])
     await jetstream.publish(subjects.dead_letter("other"), codec.encode(again))
     done = await run(nats_server, "dlq", "list")
-    rows = [line.split() for line in done.out.splitlines()]
-    assert rows == [
-        ["ID", "MODEL", "WHEN", "CRASHES"],
-        ["aaa1", "tiny", "2026-01-02T03:04:05Z", "3"],
-        ["bbb2", "other", "2026-01-02T03:04:06Z", "4"],
-    ]
+    rows = [re.split(r"  +", line) for line in done.out.splitlines()]
+    assert rows[0] == ["ID", "MODEL", "AGE", "CRASHES", "RETRY"]
+    assert [row[:2] + row[3:] for row in rows[1:]] == [["aaa1", "tiny", "3", "no"], ["bbb2", "other", "4", "no"]]
+    assert all(row[2].endswith((" s", " min", " h", " d")) for row in rows[1:])
+    listed = json.loads((await run(nats_server, "dlq", "list", "--json")).out)
+    assert [letter["job_id"] for letter in listed] == ["aaa1", "bbb2"]
     assert "aaa1" not in (await run(nats_server, "dlq", "list", "--model=other")).out
-    shown = json.loads((await run(nats_server, "dlq", "show", "bbb")).out)
+    done = await run(nats_server, "dlq", "show", "bbb")
+    shown = json.loads(done.out)
     assert (shown["job_id"], shown["crashes"], shown["log_tail"]) == ("bbb2", 4, ["abort"])
+    assert done.err == "hint: it cannot be run again, for it has no request: none was kept\n"
     done = await run(nats_server, "dlq", "show", "zzz")
     assert done.status == 1
     assert "0 dead letters begin with 'zzz'" in done.err
+
+
+async def bury(worker: ScriptedWorker, *job_ids: str, **fields: object) -> None:
+    """Letters as a worker writes them."""
+    jetstream = worker.client.jetstream()
+    await jetstream.add_stream(name=subjects.DLQ_STREAM, subjects=[subjects.DLQ_SUBJECTS])
+    for job_id in job_ids:
+        letter = DeadLetter(job_id, "r", "tiny", "w", "2026-01-02T03:04:05Z", 3, "00", ["abort"], **fields)  # type: ignore[arg-type]
+        await jetstream.publish(subjects.dead_letter("tiny"), codec.encode(letter))
+
+
+async def test_a_dead_letter_is_retried(nats_server: str, worker: ScriptedWorker) -> None:
+    """The same request with the same seed; the answer is printed, and the letter stays only with --keep."""
+    await bury(worker, "abc1", payload='{"input": "hi", "params": {"max_tokens": 5}}', seed=77)
+    for options, left in ((["--keep"], 1), ([], 0)):
+        running = await start(GOLEK, nats_server, "dlq", "retry", "abc", "--deadline=9s", *options)
+        job = await worker.next()
+        assert (job.request.input, job.request.seed, job.request.deadline_ms) == ("hi", 77, 9000)
+        assert job.request.params.max_tokens == 5
+        await job.final("well again")
+        done = await running.end()
+        assert (done.status, done.out) == (0, "well again\n")
+        assert len(json.loads((await run(nats_server, "dlq", "list", "--json")).out)) == left
+
+
+async def test_a_dead_letter_that_fails_again_stays(nats_server: str, worker: ScriptedWorker) -> None:
+    """The error and how to look into it are said, and nothing is dropped."""
+    await bury(worker, "abc1", payload='{"input": "hi"}')
+    running = await start(GOLEK, nats_server, "dlq", "retry", "abc1")
+    await (await worker.next()).fail(PoisonJobError("The engine died 3 times", crashes=3, job_id="def2"))
+    done = await running.end()
+    assert done.status == 1
+    assert "error POISON_JOB: The engine died 3 times" in done.err
+    assert "golek dlq show def2" in done.err
+    assert "abc1" in (await run(nats_server, "dlq", "list")).out
+
+
+async def test_a_dead_letter_without_a_request_is_not_retried(nats_server: str, worker: ScriptedWorker) -> None:
+    """Why there is none, and what keeps them, is said."""
+    await bury(worker, "abc1", withheld="GOLEK_AUDIT_BODY=hash keeps no requests")
+    done = await run(nats_server, "dlq", "retry", "abc1")
+    assert done.status == 1
+    assert "GOLEK_AUDIT_BODY=hash keeps no requests. Workers with GOLEK_AUDIT_BODY=full keep them" in done.err
+
+
+async def test_dead_letters_are_dropped(nats_server: str, worker: ScriptedWorker) -> None:
+    """One with all its copies, or all; a script says --yes, and an ID or --all, not both."""
+    await bury(worker, "aaa1", "bbb2", "bbb2", "ccc3")
+    assert (await run(nats_server, "dlq", "drop")).status == 1
+    assert (await run(nats_server, "dlq", "drop", "aaa", "--all")).status == 1
+    done = await run(nats_server, "dlq", "drop", "bbb")
+    assert (done.status, done.out) == (0, "dropped 1 dead letter\n")
+    assert "say --yes" in (await run(nats_server, "dlq", "drop", "--all")).err
+    left = json.loads((await run(nats_server, "dlq", "list", "--json")).out)
+    assert [letter["job_id"] for letter in left] == ["aaa1", "ccc3"]
+    assert (await run(nats_server, "dlq", "drop", "--all", "--model=other", "--yes")).out == "dropped 0 dead letters\n"
+    assert (await run(nats_server, "dlq", "drop", "--all", "--yes")).out == "dropped 2 dead letters\n"
+    assert (await run(nats_server, "dlq", "list")).out == "the dead letter queue is empty\n"

@@ -42,7 +42,7 @@ def ago(seconds: float) -> str:
 
 
 async def test_a_request_says_what_was_asked(golek: Golek, worker: ScriptedWorker) -> None:
-    """Keywords become the request's fields, the deadline travels in the payload, and `accepted` is asked for."""
+    """Keywords become the request's fields, the deadline travels in the payload, `accepted` and parts are asked for."""
     asking = asyncio.create_task(
         golek.ask("tiny", "hi", max_tokens=5, temperature=0, stop="x", seed=3, req_id="r1", raw=True, deadline=7)
     )
@@ -54,7 +54,7 @@ async def test_a_request_says_what_was_asked(golek: Golek, worker: ScriptedWorke
         "raw": True,
         "deadline_ms": 7000,
     }
-    assert job.headers == {headers.ACCEPT: "1", headers.KEEP: "60"}
+    assert job.headers == {headers.ACCEPT: "1", headers.PARTS: "1", headers.KEEP: "60"}
     await job.final("hello")
     reply = await asking
     assert (reply.text, reply.req_id, reply.seed) == ("hello", "r1", 7)

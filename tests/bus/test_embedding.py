@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from golek_client import BadRequestError, DeadlineExceededError, Golek, InternalError, PayloadTooLargeError
+from golek_client import BadRequestError, DeadlineExceededError, Golek, InternalError
 from golek_client.connection import flush
 from golek_wire import codec, subjects
 from golek_wire.replies import Embedding, EmbeddingReply, EmbeddingUsage
@@ -304,13 +304,6 @@ async def test_sigterm_finishes_what_runs(nats_server: str, tmp_path: Path) -> N
             assert len((await long)[0]["data"]) == len(LONG["input"])
         assert started.process is not None
         assert await asyncio.to_thread(started.process.wait, 10) == 0
-
-
-async def test_a_text_that_no_request_carries_is_refused_by_the_client(nats_server: str) -> None:
-    """Before anything is sent, naming the text."""
-    async with Golek(nats_server) as golek:
-        with pytest.raises(PayloadTooLargeError, match=r"input\[1\]"):
-            await golek.embed(MODEL, ["a", "x" * 1024 * 1024])
 
 
 async def test_a_request_without_a_sign_of_life_is_sent_again(golek: Golek, mute: ScriptedWorker) -> None:

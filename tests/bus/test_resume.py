@@ -89,6 +89,9 @@ async def test_on_the_bare_bus_only_what_follows_is_streamed(broker: NatsServer,
             await streamed.rest()
             assert streamed.joined(attempt=1) == "2 #3 #4"
             assert streamed.final["text"] == "a #1 #2 #3 #4"
+            whole = await raw.stream(client, subjects.request("echo"), body | {"resume": {"text": "a #1 #2 #3 #4"}})
+            await whole.rest()
+            assert (whole.chunks, whole.final["text"]) == ([], "a #1 #2 #3 #4")
             answer, _ = await raw.ask(client, subjects.request("echo"), body)
             assert (answer["text"], answer["tokens_out"]) == ("a #1 #2 #3 #4", 5)
             refused, message = await raw.ask(client, subjects.request("echo"), body | {"resume": {"text": "b"}})

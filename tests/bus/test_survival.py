@@ -112,10 +112,16 @@ async def test_a_poison_job_is_buried_and_its_neighbours_answered(nats_server: s
             for n, neighbour in enumerate(neighbours):
                 assert (await neighbour).text.startswith(f"{n} b #2 ")
             (letter,) = await golek.dead_letters("echo")
+            with pytest.raises(PoisonJobError):
+                await golek.retry(letter.job_id, deadline=50)
+            assert [buried.crashes for buried in await golek.dead_letters()] == [3, 3]
+            assert [await golek.drop(letter.job_id) for _ in range(2)] == [1, 0]
+        assert poison.value.details["job_id"] == letter.job_id
+        assert poison.value.details["hint"] == f"golek dlq show {letter.job_id}"
         assert (letter.req_id, letter.crashes) == ("bad", 3)
         assert "GOLEK_ECHO_CRASH" in json.loads(letter.payload or "")["input"]
         assert any("GOLEK_ECHO_CRASH" in line for line in letter.log_tail)
-        assert len(worker.log_lines("engine.died")) == 3
+        assert len(worker.log_lines("engine.died")) == 6
 
 
 async def test_a_worker_outlives_an_outage_that_fills_its_buffer(broker: NatsServer, tmp_path: Path) -> None:

@@ -133,6 +133,8 @@ MESSAGES: dict[str, Any] = {
         version="0.1.0",
         model_info=signals.ModelInfo(),
         problem="model.gguf: no such file",
+        log_problem="OperationalError: database or disk is full",
+        log_rows_lost=12,
     ),
     "load-report": signals.LoadReport(
         model_name="qwen3-4b",
@@ -170,5 +172,6 @@ MESSAGES: dict[str, Any] = {
         payload='{"req_id":"r1","input":"foo"}',
         seed=7,
         replay=f"golek dlq retry {JOB_ID}",
+        subject="inference.request.qwen3-4b",
     ),
 }

@@ -147,7 +147,7 @@ def test_a_text_to_continue_is_refused(child: Child) -> None:
 
 def test_an_unanswerable_number_of_texts_is_refused(child: Child) -> None:
     """Vectors that would not fit into one frame are not computed first."""
-    refusal = refused(child, Embed("many", ["x"] * 10_000))
+    refusal = refused(child, Embed("many", ["x"] * 40_000))
     assert (refusal.code, refusal.details["param"]) == ("PAYLOAD_TOO_LARGE", "input")
 
 

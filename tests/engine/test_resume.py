@@ -146,6 +146,14 @@ def test_a_grammar_goes_on_where_the_text_ends(llamacpp: LlamaCppEngine, tempera
         assert is_person(end.text), end.text
 
 
+def test_a_grammar_follows_characters_of_several_tokens(llamacpp: LlamaCppEngine) -> None:
+    """Tokens that are parts of a character are allowed like the character."""
+    params = Params(max_tokens=40, grammar='root ::= "größer 🌍" [a-z]{3} "🌍"')
+    end, _ = run(llamacpp, PROMPT, params, Resume("größer 🌍"))
+    assert re.fullmatch("größer 🌍[a-z]{3}🌍", end.text)
+    refused(llamacpp, PROMPT, params, "größer 🌎")
+
+
 @pytest.mark.parametrize("text", ["I am", '{"name": 3', '{"name": "A", "age": 7, "tags": ["x"]} ', '{"name": "🌍'])
 def test_a_text_that_the_grammar_does_not_allow_is_refused(llamacpp: LlamaCppEngine, text: str) -> None:
     """By name, and the engine lives on."""

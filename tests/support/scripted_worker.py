@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 from golek_client.connection import flush
 from golek_wire import codec, headers, subjects
 from golek_wire.errors import STATUS, InferenceServiceError, to_reply
-from golek_wire.replies import Accepted, Chunk, InferenceReply
+from golek_wire.replies import Accepted, Chunk, InferenceReply, Queued
 from golek_wire.requests import InferenceRequest
 from golek_wire.signals import ModelRecord, WorkerStatus
 
@@ -34,6 +34,10 @@ class Job:
     async def accept(self) -> None:
         about = {headers.STATUS: "accepted", headers.JOB: self.job_id}
         await self._tell(Accepted(self.request.req_id, self.job_id, 1), about)
+
+    async def queued(self, position: int, eta_s: float | None) -> None:
+        queued = Queued(self.request.req_id, status="queued", position=position, eta_s=eta_s)
+        await self._tell(queued, {headers.STATUS: "queued"})
 
     async def chunk(self, attempt: int, seq: int, delta: str) -> None:
         await self._tell(Chunk(self.request.req_id, delta, seq), {headers.ATTEMPT: str(attempt)})

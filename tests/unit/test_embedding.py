@@ -126,13 +126,12 @@ async def test_a_refused_text_is_named_by_its_place_in_the_whole_list() -> None:
     assert (raised.value.details["param"], raised.value.budget) == ("input[7]", 512)
 
 
-async def test_a_text_that_no_request_carries_is_refused_before_anything_is_sent() -> None:
-    """The error names the text and both sizes."""
+async def test_a_text_that_no_message_carries_is_a_request_of_its_own() -> None:
+    """It goes by reference; its neighbours in messages."""
     model = Model()
-    with pytest.raises(PayloadTooLargeError, match=r"input\[1\]: a text of 502 bytes") as raised:
-        await embed(model, ["a", "x" * 500], room=400)
-    assert raised.value.details["limit"] < 400
-    assert model.asked == []
+    reply = await embed(model, ["a", "x" * 500, "b"], room=400)
+    assert model.lengths == [1, 1, 1]
+    assert len(reply.data) == 3
 
 
 async def test_with_reply_to_the_answer_is_one_message_of_the_asked_form() -> None:

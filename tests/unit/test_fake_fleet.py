@@ -10,8 +10,8 @@ from golek_client import (
     InternalError,
     JobCancelledError,
     ModelNotFoundError,
-    PayloadTooLargeError,
     QueueFullError,
+    Resume,
 )
 from golek_client.testing import MAX_PAYLOAD, Answer, FakeFleet, FakeMessage
 from golek_wire import codec, headers, subjects
@@ -94,11 +94,13 @@ async def test_an_unknown_model_is_told_what_there_is() -> None:
         assert raised.value.details["available"] == sorted(ANSWERS)
 
 
-async def test_too_large_a_request_is_refused() -> None:
-    """The size limit is that of a server with its default of 1 MiB."""
-    async with FakeFleet(ANSWERS) as fleet:
-        with pytest.raises(PayloadTooLargeError):
-            await fleet.client().ask("loud", "x" * MAX_PAYLOAD)
+async def test_what_no_message_carries_arrives_all_the_same() -> None:
+    """A large request goes by reference and a large answer in parts, as with a server with its default of 1 MiB."""
+    text = "x" * 2 * MAX_PAYLOAD
+    async with FakeFleet({"long": lambda request: request.input or ""}) as fleet:
+        reply = await fleet.client().ask("long", text)
+        assert reply.text == text
+        assert fleet.requests[0].request.input == text
 
 
 async def test_a_job_that_is_given_up_is_cancelled() -> None:
@@ -177,3 +179,15 @@ async def test_a_stream_waits_in_the_queue_it_is_given() -> None:
             assert (stream.position, stream.eta_s) == (None, None)
         assert told == [(2, None), (1, 0.5)]
         assert (await fleet.client().ask("qwen3-4b", "hi")).text == "Hello there, you"
+
+
+async def test_a_text_that_was_cut_off_is_gone_on_with() -> None:
+    """As by real workers: the rest is streamed, the reply is the whole, and another text is refused by name."""
+    async with FakeFleet(ANSWERS) as fleet:
+        stream = fleet.client().stream("qwen3-4b", "hi", resume=Resume("Hello th"))
+        assert [piece async for piece in stream] == ["ere, ", "you"]
+        assert stream.reply.text == "Hello there, you"
+        assert (await fleet.client().ask("qwen3-4b", "hi", resume=Resume("Hello"))).text == "Hello there, you"
+        with pytest.raises(BadRequestError, match=r"^resume\.text: ") as raised:
+            await fleet.client().ask("qwen3-4b", "hi", resume=Resume("Good"))
+        assert raised.value.details["param"] == "resume.text"

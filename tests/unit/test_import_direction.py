@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 LEAVES = ("bus", "store", "prompt", "engine", "admission", "registry", "telemetry")
-COMMAND_LINE = ("cli", "terminal", "terminal_bus")
+COMMAND_LINE = ("cli", "cli_letters", "terminal", "terminal_bus")
 """Modules of the client that only `golek` imports; they may use typer."""
 STDLIB = sys.stdlib_module_names
 
@@ -44,7 +44,7 @@ def test_the_wire_needs_only_msgspec(file: Path) -> None:
 @pytest.mark.parametrize("file", sources("golek_client"), ids=str)
 def test_the_client_needs_only_nats_and_the_wire(file: Path) -> None:
     """Anyone may import the client without an engine; typer comes in with the command line alone."""
-    allowed = {"msgspec", "nats", "golek_wire", "golek_client"}
+    allowed = {"msgspec", "nats", "nkeys", "golek_wire", "golek_client"}
     if file.stem in COMMAND_LINE:
         allowed.add("typer")
     else:

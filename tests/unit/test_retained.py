@@ -7,7 +7,6 @@ import pytest
 from golek_wire import subjects
 from golek_wire.errors import BadRequestError
 from golek_worker.admission.retained import retained
-from golek_worker.bus.results import pieces
 from golek_worker.job import Job, from_headers, to_headers
 
 INBOX = "_INBOX.abc.def"
@@ -83,12 +82,3 @@ def test_wrong_headers_are_refused_by_name(headers: dict[str, str], limit: str) 
     with pytest.raises(BadRequestError, match=limit) as refusal:
         retained(job(), b"{}", headers, "inference", "tiny", submitted=False)
     assert refusal.value.details["param"] == name
-
-
-@pytest.mark.parametrize(
-    ("body", "limit", "sizes"), [(b"", 4, [0]), (b"abcd", 4, [4]), (b"abcde", 4, [4, 1]), (b"a" * 8, 4, [4, 4])]
-)
-def test_pieces_are_all_of_it(body: bytes, limit: int, sizes: list[int]) -> None:
-    """In order, each within the limit."""
-    cut = pieces(body, limit)
-    assert ([len(piece) for piece in cut], b"".join(cut)) == (sizes, body)

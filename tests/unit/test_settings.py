@@ -117,10 +117,18 @@ def test_the_shipped_deployments_load(file: Path) -> None:
         ("INFERENCE_BACKEND=vllm", "INFERENCE_BACKEND=vllm: planned, but not there yet; one of llamacpp, echo"),
         ("NGL=-2", "NGL=-2: Expected `int` >= -1"),
         ("INFERENCE_QUEUE_STRATEGY=lifo", "INFERENCE_QUEUE_STRATEGY=lifo: one of fifo, priority"),
+        (
+            "INFERENCE_PRIORITY_ENABLED=yes",
+            "INFERENCE_PRIORITY_ENABLED=true: contradicts INFERENCE_QUEUE_STRATEGY=fifo",
+        ),
+        (
+            "INFERENCE_QUEUE_STRATEGY=priority\nINFERENCE_PRIORITY_ENABLED=false",
+            "INFERENCE_PRIORITY_ENABLED=false: contradicts INFERENCE_QUEUE_STRATEGY=priority",
+        ),
         ("INFERENCE_PRIORITY_LEVELS=5", "INFERENCE_PRIORITY_LEVELS=5: one of 3"),
         ("INFERENCE_CONFIG=D16", "INFERENCE_CONFIG=D16: Expected `str` matching regex"),
         ("INFERENCE_MODEL_ROLES={x", "INFERENCE_MODEL_ROLES={{x: JSON is malformed"),
-        ("GOLEK_NATS_IDENTITY=keys", "GOLEK_NATS_IDENTITY=keys: planned, but not there yet; one of open"),
+        ("GOLEK_NATS_IDENTITY=certs", "GOLEK_NATS_IDENTITY=certs: one of open, keys, accounts"),
         (
             "INFERENCE_QUEUE_STRATGY=fifo",
             "INFERENCE_QUEUE_STRATGY: unknown key in {file}; did you mean INFERENCE_QUEUE",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import llama_cpp
@@ -22,6 +23,7 @@ _FTYPES = {
     for name, value in vars(llama_cpp).items()
     if name.startswith("LLAMA_FTYPE_") and isinstance(value, int)
 }
+_SPELLING = (llama_cpp.LLAMA_VOCAB_TYPE_SPM, llama_cpp.LLAMA_VOCAB_TYPE_BPE)
 
 _GUARDS = ("", "\n", "a", ".")
 
@@ -101,6 +103,21 @@ class Model:
                 raise BadRequestError("The prompt is empty: there is nothing to continue", param="input")
             return [self.bos]
         return tokens
+
+    def least_tokens(self, text: str) -> int:
+        """At least so many tokens has `text`, told without cutting it, which takes 2 s for 10 MB.
+
+        In vocabularies that spell everything (SPM, BPE) no token stands for more bytes than the longest is written
+        with; in others, 0.
+        """
+        if llama_cpp.llama_vocab_type(self._vocab) not in _SPELLING:
+            return 0
+        return len(text.encode()) // self._longest_token
+
+    @cached_property
+    def _longest_token(self) -> int:
+        """Bytes of the longest token's text; computed for the first prompt that may be too long."""
+        return max(len(llama_cpp.llama_vocab_get_text(self._vocab, token)) for token in range(self.n_vocab))
 
     def tokenize_whole(self, text: str) -> list[int]:
         """The tokens of `text`, with those that the model wants before and after it; may be none."""

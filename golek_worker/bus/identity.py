@@ -1,0 +1,148 @@
+"""Who asks, and where may the answer go?
+
+Three modes, chosen by GOLEK_NATS_IDENTITY. `Open`: everybody is anonymous. `Keys`: the header `Authorization` names a
+key of the bucket GOLEK_KEYS. `Accounts`: the server says who asks, because clients live in accounts that import the
+request subjects with `share: true`. See docs/security.md.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Final, Literal, Protocol
+
+import msgspec
+from msgspec import Struct, field
+
+from golek_wire import headers as h
+from golek_wire import subjects
+from golek_wire.errors import ForbiddenError, UnauthorizedError
+from golek_worker.job import ANONYMOUS
+
+Mode = Literal["open", "keys", "accounts"]
+Headers = Mapping[str, str] | None
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_=/-]")
+_BEARER: Final = "bearer "
+
+
+class Callers(Protocol):
+    """One mode."""
+
+    may_redirect: bool
+    """Whether a request's `reply_to` is obeyed."""
+
+    def principal(self, headers: Headers) -> str:
+        """Who sent these headers. Raises UnauthorizedError, ForbiddenError."""
+
+    def may_answer(self, reply: str) -> bool:
+        """Whether a worker may publish to `reply`."""
+
+    def request_name(self, principal: str, headers: Headers) -> str:
+        """What all copies of one request have in common, where that is not their inbox; else empty."""
+
+    def cancelled(self, token: str, headers: Headers) -> tuple[str, ...]:
+        """The ids of the jobs that a cancel may mean."""
+
+
+class Open:
+    """Whoever reaches the broker may ask, and nobody says who it is."""
+
+    may_redirect = True
+
+    def principal(self, headers: Headers) -> str:  # noqa: ARG002 - other modes read them
+        return ANONYMOUS
+
+    def may_answer(self, reply: str) -> bool:
+        return subjects.is_reply_inbox(reply)
+
+    def request_name(self, principal: str, headers: Headers) -> str:  # noqa: ARG002
+        return ""
+
+    def cancelled(self, token: str, headers: Headers) -> tuple[str, ...]:  # noqa: ARG002
+        return (token,)
+
+
+class Key(Struct, frozen=True):
+    """A row of GOLEK_KEYS; fields of later releases are tolerated."""
+
+    key_id: str
+    models: list[str] = field(default_factory=list[str])
+    """Names of the models it may ask; empty is all."""
+    source: str = ""
+    """`file` when it was imported from the key file, which then also takes it away."""
+
+
+class Keys(Open):
+    """Whoever has a key may ask. `known` is the bucket in memory: keys by the SHA-256 of their text, in hex."""
+
+    def __init__(self, model: str, known: Mapping[str, Key]) -> None:
+        self._names = set(subjects.spellings(model))
+        self._known = known
+
+    def principal(self, headers: Headers) -> str:
+        said = headers.get(h.AUTHORIZATION, "") if headers else ""
+        if said[: len(_BEARER)].lower() != _BEARER:
+            raise UnauthorizedError(f"{h.AUTHORIZATION}: this fleet wants `Bearer <key>`; the request has none")
+        key = self._known.get(digest(said[len(_BEARER) :].strip()))
+        if key is None:
+            raise UnauthorizedError(f"{h.AUTHORIZATION}: nobody knows this key (any more)")
+        if key.models and self._names.isdisjoint(key.models):
+            raise ForbiddenError(
+                f"The key {key.key_id} is for {', '.join(key.models)}", key_id=key.key_id, models=key.models
+            )
+        return key.key_id
+
+
+class _Info(Struct, frozen=True):
+    """What a worker needs of the server's word about a client."""
+
+    acc: str = ""
+    user: str = ""
+
+
+_decode_info = msgspec.json.Decoder(_Info).decode
+
+
+class Accounts(Open):
+    """Whoever the server let in may ask, as `account/user`.
+
+    Each copy of a request comes with another inbox, made by the server. What copies have in common is the
+    `Nats-Msg-Id` that `golek_client` gives them; together with the principal it names the request.
+    """
+
+    may_redirect = False
+
+    def principal(self, headers: Headers) -> str:
+        try:
+            info = _decode_info(headers.get(h.REQUEST_INFO, "") if headers else "")
+        except (msgspec.DecodeError, UnicodeError):
+            info = _Info()
+        if not (info.acc and info.user):
+            raise UnauthorizedError(
+                f"{h.REQUEST_INFO}: the server does not say who asks; requests come from an account that imports "
+                "their subject with `share: true`"
+            )
+        return _UNSAFE.sub("_", f"{info.acc}/{info.user}")
+
+    def may_answer(self, reply: str) -> bool:
+        return reply.startswith("_R_.") and subjects.is_plain(reply)
+
+    def request_name(self, principal: str, headers: Headers) -> str:
+        name = headers.get(h.MSG_ID, "") if headers else ""
+        return _name(principal, subjects.job_id(name)) if name else ""
+
+    def cancelled(self, token: str, headers: Headers) -> tuple[str, ...]:
+        try:
+            return token, subjects.job_id(_name(self.principal(headers), token))
+        except UnauthorizedError:
+            return ()
+
+
+def _name(principal: str, own_id: str) -> str:
+    """`own_id` is the job's id as the client computes it."""
+    return f"{principal}.{own_id}"
+
+
+def digest(key: str) -> str:
+    """What is kept of a key: the SHA-256 of its text, in hex."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
