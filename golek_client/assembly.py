@@ -40,17 +40,16 @@ class TextAssembly:
         """What to hand out after this chunk, often `delta`, sometimes nothing.
 
         1. An older attempt's chunk is late: nothing. 2. A newer attempt starts the text again. 3. A chunk was lost
-        before this one: nothing until `finish`, which knows the whole text. 4. A repeated chunk: nothing. 5. Text that
+        before this one: nothing until `finish`, which knows the whole text. 4. A chunk comes again: a broker that was
+        killed forgot a delivery, and two workers write one attempt, whose chunks are not cut alike: as 3. 5. Text that
         was handed out already is compared and swallowed. 6. The rest is new.
         """
         if attempt < self._attempt:  # 1
             return ""
         if attempt > self._attempt:  # 2
             self._restart(attempt)
-        if self._gap or seq > self._next_seq:  # 3
+        if self._gap or seq != self._next_seq:  # 3, 4
             self._gap = True
-            return ""
-        if seq < self._next_seq:  # 4
             return ""
         self._next_seq += 1
         return self._hand_out(self._swallow(delta))  # 5, 6

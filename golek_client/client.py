@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
-from golek_client import discovery, letters, results
+from golek_client import discovery, letters, results, stored
 from golek_client.connection import shown
 from golek_client.embedding import EmbedOptions, Question
 from golek_client.exchange import Exchange, Target
@@ -104,10 +104,12 @@ class Golek:
 
             reply = await golek.ask("qwen3-4b", "Name a colour.", temperature=0, max_tokens=5, deadline=10)
 
-        Raises BadRequestError before sending for a wrong value, PayloadTooLargeError before sending, ModelNotFoundError
-        at once for a name nobody ever served, NoWorkersError when its workers are gone, DeadlineExceededError when time
-        is up (connecting counts), BusUnavailableError without a connection, and whatever the worker answers. A caller
-        that stops waiting (its task is cancelled) cancels the job.
+        A prompt of any size may be given, up to what the fleet takes (64 MiB, unless its workers say otherwise).
+
+        Raises BadRequestError before sending for a wrong value, PayloadTooLargeError for a larger one,
+        ModelNotFoundError at once for a name nobody ever served, NoWorkersError when its workers are gone,
+        DeadlineExceededError when time is up (connecting counts), BusUnavailableError without a connection, and
+        whatever the worker answers. A caller that stops waiting (its task is cancelled) cancels the job.
         """
         target = Target.of(model, "inference", subject)
         payload, seconds = self._request(deadline, options, prompt=input)
@@ -313,9 +315,10 @@ class Golek:
     async def models(self) -> list[ModelRecord]:
         """Every model the fleet knows, by name; `state` and `last_seen` tell whether it is served now.
 
-        Raises BusUnavailableError when JetStream does not answer.
+        Raises BusUnavailableError when JetStream does not answer; an election of its servers is waited out for 10 s, at
+        most for the deadline.
         """
-        return await discovery.records(await self._line())
+        return await discovery.records(await self._line(), min(self.deadline, stored.ELECTION_S))
 
     async def dead_letters(self, model: str | None = None) -> list[DeadLetter]:
         """The jobs that crashed their engine each time they ran, oldest first: of `model`, or of all.

@@ -84,9 +84,12 @@ async def record(line: Line, model: str) -> ModelRecord | None:
     return _decoded(found) if found else None
 
 
-async def records(line: Line) -> list[ModelRecord]:
-    """Every known model by name; empty without a bucket, and without JetStream. Raises as `why_nobody` does."""
-    newest = {found.subject: _decoded(found) async for found in stored.walk(line, _STREAM, _KEY + ">")}
+async def records(line: Line, patience_s: float = 0.0) -> list[ModelRecord]:
+    """Every known model by name; empty without a bucket, and without JetStream. Raises as `why_nobody` does.
+
+    While JetStream cannot say, it is asked again for `patience_s`.
+    """
+    newest = {found.subject: _decoded(found) async for found in stored.walk(line, _STREAM, _KEY + ">", patience_s)}
     return sorted((record for record in newest.values() if record), key=lambda record: record.name)
 
 

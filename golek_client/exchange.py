@@ -136,7 +136,7 @@ class Exchange(Generic[R]):
         """Send the first copy; the body goes to the object store where no message can carry it."""
         if len(self._payload) > large.largest_request(self._line):
             name = await large.store(self._line, self._payload, self._deadline, self._deadline_s)
-            self._headers = {**self._headers, headers.OBJECT: name}
+            self._headers = self._headers | {headers.OBJECT: name}
         await self._send()
 
     async def _cancel(self) -> None:

@@ -104,7 +104,7 @@ async def _all(line: Line, model: str | None = None) -> list[tuple[int, DeadLett
     """Every letter with its place in the stream, oldest first."""
     wanted = subjects.dead_letter(subjects.model_token(model)) if model else subjects.DLQ_SUBJECTS
     letters = []
-    async for found in stored.walk(line, subjects.DLQ_STREAM, wanted):
+    async for found in stored.walk(line, subjects.DLQ_STREAM, wanted, stored.ELECTION_S):
         try:
             letters.append((found.seq, codec.decode(found.data, DeadLetter)))
         except UNREADABLE as error:

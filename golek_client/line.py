@@ -59,10 +59,8 @@ class Line:
         return self
 
     def request_headers(self, inbox: str) -> dict[str, str]:
-        """What every request says of itself.
-
-        It wants to hear when it is stored, it joins an answer in parts, and has it kept should the connection break;
-        who asks, and which request it is.
+        """What every request says of itself: that it wants to hear when it is stored, that its caller joins parts, that
+        its answer be kept should the connection break, who asks, and which one it is.
         """
         named = {headers.MSG_ID: inbox} if self.names_requests else {}
         return {headers.ACCEPT: "1", headers.PARTS: "1", headers.KEEP: str(KEEP_S)} | self.authorization | named

@@ -17,6 +17,9 @@ from golek_wire.errors import BusUnavailableError
 
 LOOKUP_S: Final = 2.0
 """How long JetStream may take for one message."""
+ELECTION_S: Final = 10.0
+"""Who can wait is asked to wait so long: a cluster elects a leader within 9 s (nats-server's `maxElectionTimeout`)."""
+PAUSE_S: Final = 0.1
 
 
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -57,10 +60,23 @@ async def last(line: Line, stream: str, subject: str) -> Stored | None:
     return await _get(line, stream, {"last_by_subj": subject})
 
 
-async def walk(line: Line, stream: str, subjects: str) -> AsyncIterator[Stored]:
-    """All messages on `subjects`, a subject or wildcard, oldest first. Ends and raises as `last` does."""
-    seq = 1
-    while stored := await _get(line, stream, {"seq": seq, "next_by_subj": subjects}):
+async def walk(line: Line, stream: str, subjects: str, patience_s: float = 0.0) -> AsyncIterator[Stored]:
+    """All messages on `subjects`, a subject or wildcard, oldest first. Ends and raises as `last` does.
+
+    While JetStream cannot say, it is asked again for `patience_s`: an election takes that long.
+    """
+    clock = asyncio.get_running_loop().time
+    seq, until = 1, clock() + patience_s
+    while True:
+        try:
+            stored = await _get(line, stream, {"seq": seq, "next_by_subj": subjects})
+        except BusUnavailableError:
+            if line.is_closed or clock() >= until:
+                raise
+            await asyncio.sleep(PAUSE_S)
+            continue
+        if stored is None:
+            return
         yield stored
         seq = stored.seq + 1
 

@@ -187,7 +187,7 @@ class Worker:
             self._client, lambda size: gate.check_size(size, self._limits(), by_reference=True)
         )
         self._ingress = Ingress(
-            self._client, token, kinds.taken(chosen, self._kind), self._check, self._callers.may_answer, self._queue,
+            self._client, token, kinds.taken(chosen, self._kind), self._check, self._callers, self._queue,
             self._objects, results,
             reject_when_full=chosen.inference_reject_when_full,
         )  # fmt: skip

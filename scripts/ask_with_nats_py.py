@@ -52,7 +52,7 @@ async def stream(client: Client, subject: str, body: dict[str, Any]) -> tuple[st
 
 
 async def main(model: str) -> None:
-    client = await nats.connect(os.environ.get("NATS_URL", "nats://127.0.0.1:4222"))
+    client = await nats.connect(os.environ.get("NATS_URL", "nats://127.0.0.1:4222").split(","))
     subject = f"inference.request.{model}"
     try:
         plain = {"req_id": "manual-req-123", "input": "What is NATS?", "params": {"max_tokens": 50, "temperature": 0}}

@@ -31,6 +31,7 @@ from golek_wire.errors import (
 )
 from golek_wire.replies import Accepted
 from golek_worker.bus.idempotency import Asked, Repeats
+from golek_worker.bus.identity import Callers
 from golek_worker.bus.intake import Intake
 from golek_worker.bus.jetstream import MESSAGE_GONE, MESSAGES_EXCEEDED, JetStreamError, api, is_passing
 from golek_worker.bus.objects import Objects
@@ -114,7 +115,7 @@ class Ingress:
         token: str,
         taken: Taken,
         check: Check,
-        may_answer: Callable[[str], bool],
+        callers: Callers,
         queue: Queue,
         objects: Objects,
         results: Results,
@@ -123,7 +124,7 @@ class Ingress:
     ) -> None:
         self._client = client
         self._objects = objects
-        self._large = Intake(objects, self._admit, self._refuse)
+        self._large = Intake(objects, callers.principal, self._admit, self._refuse)
         self._stream = subjects.job_stream(token)
         self._queue = queue
         self._waiting = WaitingStreams(client, queue)
@@ -135,7 +136,7 @@ class Ingress:
         )
         self._taken = taken
         self._check = check
-        self._may_answer = may_answer
+        self._may_answer = callers.may_answer
         self._subscriptions: list[Subscription] = []
         self._unacked: dict[str, _Unacked] = {}
         self._stored: dict[int, _Stored] = {}
@@ -399,11 +400,12 @@ class Ingress:
                 await publish(self._client, subject, waiting.payload, waiting.headers, inbox)
 
     async def _forget_answered(self) -> None:
-        """What left the stream is answered."""
+        """What left the stream is answered. Jobs of other classes may lie before it for long."""
         state = (await api(self._client, f"STREAM.INFO.{self._stream}"))["state"]
         self._queue.view.last_seq = state["last_seq"]
-        for seq in [seq for seq in self._stored if seq < state["first_seq"]]:
-            self._forget(seq)
+        for seq, stored in list(self._stored.items()):
+            if seq < state["first_seq"] or self._queue.is_done(seq, stored.job.priority):
+                self._forget(seq)
 
     async def _answer_expired(self, now: float) -> None:
         """Answer what nobody answered by its deadline."""

@@ -12,6 +12,7 @@ import structlog
 from golek_client.bus_client import Delivery
 from golek_wire import headers as h
 from golek_wire.errors import BadRequestError, InferenceServiceError, InternalError, TemporaryResourceError
+from golek_worker.bus.identity import Headers
 from golek_worker.bus.objects import Objects
 
 log = structlog.get_logger("ingress")
@@ -31,8 +32,10 @@ Refuse = Callable[[Delivery, InferenceServiceError], Awaitable[None]]
 class Intake:
     """The requests of one worker that name an object."""
 
-    def __init__(self, objects: Objects, admit: Admit, refuse: Refuse) -> None:
+    def __init__(self, objects: Objects, principal: Callable[[Headers], str], admit: Admit, refuse: Refuse) -> None:
+        """`principal` raises for who may not ask: for them nothing is read."""
         self._objects = objects
+        self._principal = principal
         self._admit = admit
         self._refuse = refuse
         self._room = asyncio.Semaphore(AT_ONCE)
@@ -43,8 +46,11 @@ class Intake:
         key = message.reply or f"{id(message)}"
         if key in self._tasks:
             return
-        if len(self._tasks) >= WAITING_LIMIT:
-            error = TemporaryResourceError(f"{WAITING_LIMIT} requests wait already for their large bodies to be read")
+        try:
+            self._principal(message.headers)
+            if len(self._tasks) >= WAITING_LIMIT:
+                raise TemporaryResourceError(f"{WAITING_LIMIT} requests wait already for their large bodies to be read")
+        except InferenceServiceError as error:
             await self._refuse(message, error)
             return
         task = self._tasks[key] = asyncio.get_running_loop().create_task(self._run(message))

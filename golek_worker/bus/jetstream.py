@@ -50,6 +50,8 @@ class JetStreamError(Exception):
     def __init__(self, subject: str, error: dict[str, Any]) -> None:
         self.code: int = error.get("err_code", 0)
         self.description: str = error.get("description", "")
+        if self.code == NO_PEERS and "insufficient storage" in self.description:
+            self.code = NO_STORAGE  # a cluster's word for it: no peer has the room
         super().__init__(f"{subject}: {self.description} ({self.code})")
 
 

@@ -22,7 +22,7 @@ from golek_wire import headers as h
 from golek_wire import objects
 from golek_wire.errors import BadRequestError, BusUnavailableError
 from golek_wire.objects import ObjectInfo
-from golek_worker.bus.jetstream import BUS_ERRORS, MESSAGE_GONE, NS, STREAM_NOT_FOUND, JetStreamError, api
+from golek_worker.bus.jetstream import BUS_ERRORS, MESSAGE_GONE, NS, STREAM_NOT_FOUND, JetStreamError, api, patiently
 from golek_worker.bus.streams import NoStorageError, ensure_stream
 
 log = structlog.get_logger("objects")
@@ -113,7 +113,8 @@ class Objects:
             return None
         query = {"last_by_subj": objects.info_subject(name)}
         try:
-            answer = await api(self._client, f"STREAM.MSG.GET.{objects.STREAM}", query)
+            call = f"STREAM.MSG.GET.{objects.STREAM}"
+            answer = await patiently(self._client, lambda: api(self._client, call, query))
         except JetStreamError as error:
             if error.code in (*MESSAGE_GONE, STREAM_NOT_FOUND):
                 return None
@@ -133,12 +134,16 @@ class Objects:
             inbox = self._client.new_inbox()
             subscription = await self._client.subscribe_direct(inbox, reading.on_message)
             try:
-                while reading.seq:
+                while reading.seq and not reading.is_cut_off:
                     await self._ask(reading, inbox)
             finally:
                 await subscription.unsubscribe()
             if reading.is_right:
                 return bytes(reading.data)
+            if not (reading.is_cut_off or self._client.cluster):
+                break
+        if reading.is_cut_off:
+            raise BusUnavailableError(f"the object store was silent for {PATIENCE_S:.0f} s")
         raise BadRequestError(
             f"{h.OBJECT}: {info.name!r} has {len(reading.data)} bytes in the bucket and should have {info.size}, "
             f"with SHA-256 {info.sha256}",
@@ -157,7 +162,7 @@ class Objects:
             async with asyncio.timeout(PATIENCE_S):
                 await answered
         except TimeoutError:
-            raise BusUnavailableError(f"the object store was silent for {PATIENCE_S:.0f} s") from None
+            reading.is_cut_off = True
 
     async def _delete(self, name: str) -> None:
         try:
@@ -189,6 +194,8 @@ class _Reading:
         self.data = bytearray()
         self.seq = 1
         """Of the bucket's message to go on with; 0 when there is none."""
+        self.is_cut_off = False
+        """Nothing more was heard; a server that dies takes what it was sending with it."""
         self._hash = hashlib.sha256()
         self._too_long = False
         self._answered: asyncio.Future[None] | None = None

@@ -49,6 +49,8 @@ class Seen(Struct, frozen=True):
     """Sequence in the stream of the newest job delivered."""
     starts: int
     """Deliveries so far; a job delivered again counts again."""
+    done: int = 0
+    """All jobs up to this sequence in the stream have ended."""
 
 
 class _Sample(Struct, frozen=True):
@@ -160,8 +162,8 @@ class Queue:
             sent_at = time.time()
             info = await api(self._client, call)
             self._clock.observe(info["ts"], sent_at, time.time())
-            delivered = info["delivered"]
-            seen.append(Seen(info["num_pending"], delivered["stream_seq"], delivered["consumer_seq"]))
+            delivered, done = info["delivered"], info["ack_floor"]["stream_seq"]
+            seen.append(Seen(info["num_pending"], delivered["stream_seq"], delivered["consumer_seq"], done))
         if at > self.view.at:  # two may have asked at once
             self.view.observe(seen, at)
 
@@ -172,6 +174,10 @@ class Queue:
     def is_delivered(self, seq: int, priority: int) -> bool:
         """Whether a worker had been given the job when the queue was last looked at."""
         return seq <= self.view.seen[self.place(priority)].delivered
+
+    def is_done(self, seq: int, priority: int) -> bool:
+        """Whether the job is known to have ended; one that waits keeps only its own class from being known."""
+        return seq <= self.view.seen[self.place(priority)].done
 
     def full(self, accepted: int) -> QueueFullError:
         """The refusal of a request that finds no place, at an ingress that has `accepted` of those in the queue."""

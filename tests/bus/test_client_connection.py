@@ -285,3 +285,31 @@ async def test_listening_ends_with_the_connection(nats_server: str, monkeypatch:
     await offend(clients[0])
     with pytest.raises(BusUnavailableError, match="closed"):
         await asyncio.wait_for(listening, 2)
+
+
+async def test_who_lists_waits_out_an_election(tmp_path: Path) -> None:
+    """JetStream has no leader at first: the list comes when it has one, and only a short deadline ends the wait."""
+    server = NatsServer(tmp_path, jetstream=False).start()
+    fake = await ScriptedWorker.start(server.url)
+    asked = 0
+
+    async def reply(message: Any) -> None:
+        nonlocal asked
+        asked += 1
+        leaderless = {"error": {"code": 503, "err_code": 10008, "description": "no leader"}}
+        await message.respond(codec.encode(leaderless if asked < 4 else {"error": {"err_code": 10037}}))
+
+    try:
+        for stream in (f"KV_{subjects.MODELS_BUCKET}", subjects.DLQ_STREAM):
+            await fake.client.subscribe(f"$JS.API.STREAM.MSG.GET.{stream}", cb=reply)
+        await connection.flush(fake.client)
+        async with Golek(server.url) as golek:
+            assert (await golek.models(), asked) == ([], 4)
+            asked = 0
+            assert (await golek.dead_letters(), asked) == ([], 4)
+            asked, golek.deadline = 0, 0.01
+            with pytest.raises(BusUnavailableError, match="no leader"):
+                await golek.models()
+    finally:
+        await fake.close()
+        server.kill()

@@ -12,7 +12,7 @@ import pytest
 from golek_client import BusUnavailableError, Golek
 from golek_client.connection import close, connect, servers
 from golek_worker import process
-from golek_worker.bus import cluster, embedded
+from golek_worker.bus import cluster, embedded, streams
 from golek_worker.bus.embedded import BrokerError
 from golek_worker.bus.jetstream import is_passing
 from golek_worker.machine import check, lifecycle
@@ -84,6 +84,17 @@ async def test_another_number_of_replicas_is_refused(three: NatsCluster, nats_se
     assert "num_replicas: this worker wants 1, the fleet has 3; set NATS_REPLICAS=3, or change stream" in problem
     alone = WorkerProcess(nats_server, tmp_path / "data", NATS_REPLICAS=3).start_failing()
     assert alone.startswith("NATS_REPLICAS=3: this broker is a single server, and no cluster; `make nats-cluster`")
+
+
+async def test_a_cluster_without_room_says_so_at_once(three: NatsCluster) -> None:
+    """What the servers have no disk for is no election, and is not waited for."""
+    client = await connect(three.url, "test")
+    try:
+        async with asyncio.timeout(15):
+            with pytest.raises(streams.NoStorageError, match="no storage left for stream KV_HUGE"):
+                await streams.ensure_stream(client, streams.bucket_config("HUGE") | {"max_bytes": 2**60})
+    finally:
+        await close(client)
 
 
 async def test_connecting_goes_on_to_the_next_server(three: NatsCluster, monkeypatch: pytest.MonkeyPatch) -> None:

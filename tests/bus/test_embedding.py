@@ -306,6 +306,18 @@ async def test_sigterm_finishes_what_runs(nats_server: str, tmp_path: Path) -> N
         assert await asyncio.to_thread(started.process.wait, 10) == 0
 
 
+async def test_what_no_message_carries_is_embedded_too(embedder: WorkerProcess, nats_server: str) -> None:
+    """A text of 2 MiB goes by reference, beside its neighbours in messages; 2048 vectors are one answer in parts."""
+    async with Golek(nats_server, deadline=50) as golek:
+        reply = await golek.embed(MODEL, ["a", "a" + " " * 2 * 1024 * 1024, "b"])
+        first, blanks, other = reply.vectors
+        assert dot(first, blanks) > 0.999 > dot(first, other)
+        reply = await golek.embed(MODEL, ["a"] * 2048, req_id="many")
+        assert len(reply.data) == 2048
+        assert dot(reply.vectors[2047], first) > 0.999
+    assert rows(embedder, "SELECT count(*) FROM requests WHERE req_id = 'many'") == [(1,)]
+
+
 async def test_a_request_without_a_sign_of_life_is_sent_again(golek: Golek, mute: ScriptedWorker) -> None:
     """The same bytes with the same inbox, as in every call; an answer that is no list of vectors is said to be none."""
     mine = "embedding.request.tiny"

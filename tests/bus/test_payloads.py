@@ -219,6 +219,16 @@ async def test_a_body_changed_after_the_gate_is_not_run(nats_server: str, tmp_pa
     assert (error["status"], "not what was admitted" in error["message"]) == (400, True)
 
 
+async def test_nothing_is_read_for_who_may_not_ask(nats_server: str, tmp_path: Path, caller: Client) -> None:
+    """A caller without a key gets 401, and its body is not fetched first, nor deleted."""
+    with WorkerProcess(nats_server, tmp_path / "data", GOLEK_NATS_IDENTITY="keys"):
+        await put(caller, "mine", LARGE_BODY)
+        kept = await bodies(caller)
+        reply, _ = await raw.ask(caller, REQUEST, b"", **{h.OBJECT: "mine"})
+        assert reply["error"]["status"] == 401
+        assert await bodies(caller) == kept
+
+
 async def test_copies_of_a_large_request_run_once(nats_server: str, tmp_path: Path, caller: Client) -> None:
     """A copy names the same object; the stream drops it by the inbox, as any copy."""
     with WorkerProcess(nats_server, tmp_path / "data"):

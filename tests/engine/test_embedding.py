@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,6 +144,15 @@ def test_a_text_to_continue_is_refused(child: Child) -> None:
     refusal = refused(child, Submit("write", "Hello", Params(), 1))
     assert refusal.code == "BAD_REQUEST"
     assert "embedding.request" in refusal.message
+
+
+def test_a_text_far_beyond_the_context_is_refused_by_its_beginning(child: Child) -> None:
+    """20 MB are not cut into tokens first, for which the engine would look stalled; the error says "at least"."""
+    start = time.monotonic()
+    refusal = refused(child, Embed("far-too-long", ["a", "x" * 20_000_000]))
+    assert time.monotonic() - start < 2
+    assert (refusal.code, refusal.details["param"]) == ("CONTEXT_BUDGET_EXCEEDED", "input[1]")
+    assert "at least" in refusal.message
 
 
 def test_an_unanswerable_number_of_texts_is_refused(child: Child) -> None:

@@ -13,7 +13,10 @@ Step = tuple[int, int, str, str]
 TABLE: dict[str, list[Step]] = {
     "chunks in order are handed out as they come": [(1, 0, "ab", "ab"), (1, 1, "cd", "cd"), (1, 2, "", "")],
     "the first attempt seen need not be 1": [(3, 0, "ab", "ab"), (3, 1, "c", "c")],
-    "a repeated chunk is swallowed": [(1, 0, "ab", "ab"), (1, 0, "ab", ""), (1, 1, "c", "c")],
+    "after a repeated chunk the final text decides": [(1, 0, "ab", "ab"), (1, 0, "ab", ""), (1, 1, "c", "")],
+    "two workers that write one attempt are not mixed": [
+        (1, 0, "a", "a"), (1, 1, "bc", "bc"), (1, 0, "a", ""), (1, 1, "b", ""), (1, 2, "cd", ""), (1, 2, "de", ""),
+    ],
     "a restart with the same text is swallowed up to where it was": [
         (1, 0, "ab", "ab"), (1, 1, "cd", "cd"), (2, 0, "abc", ""), (2, 1, "def", "ef"), (2, 2, "g", "g"),
     ],

@@ -160,3 +160,24 @@ def test_what_is_wrong_with_a_request_for_vectors_is_refused_by_name(
         admit_embedding(body)
     assert type(refused.value) is kind
     assert refused.value.details.get("param") == param
+
+
+@pytest.mark.parametrize(
+    ("size", "max_body", "by_reference", "limit"),
+    [
+        (1024 * 1024, 0, True, 1008 * 1024),
+        (1024 * 1024, 4 * 1024 * 1024, False, 1008 * 1024),
+        (4 * 1024 * 1024 + 1, 4 * 1024 * 1024, True, 4 * 1024 * 1024),
+        (4 * 1024 * 1024, 4 * 1024 * 1024, True, None),
+        (1008 * 1024, 0, False, None),
+    ],
+)
+def test_one_rule_says_how_large_a_body_may_be(size: int, max_body: int, by_reference: bool, limit: int | None) -> None:
+    """In its message it leaves room for headers; in the object store it has GOLEK_MAX_BODY, where there is one."""
+    limits = gate.Limits(max_payload=1024 * 1024, default_deadline_ms=1000, max_body=max_body)
+    if limit is None:
+        gate.check_size(size, limits, by_reference=by_reference)
+        return
+    with pytest.raises(PayloadTooLargeError) as raised:
+        gate.check_size(size, limits, by_reference=by_reference)
+    assert raised.value.details == {"size": size, "limit": limit}

@@ -162,14 +162,16 @@ class LlamaCppEmbedder:
         return job
 
     def _tokenize(self, i: int, text: str) -> list[int]:
-        tokens = self._model.tokenize_whole(text)
         limit = self.ready.ctx_size
-        if len(tokens) > limit:
+        least = self._model.least_tokens(text, limit)
+        tokens = self._model.tokenize_whole(text) if not least else []
+        count = least or len(tokens)
+        if count > limit:
             raise ContextBudgetExceededError(
-                len(tokens),
+                count,
                 limit,
-                f"input[{i}] has {len(tokens)} tokens; this model embeds texts of at most {limit}. "
-                "Split it: no text is cut off silently.",
+                f"input[{i}] has {'at least ' if least else ''}{count} tokens; this model embeds texts of at most "
+                f"{limit}. Split it: no text is cut off silently.",
                 param=f"input[{i}]",
             )
         if not tokens:

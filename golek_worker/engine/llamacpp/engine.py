@@ -46,8 +46,6 @@ PREFILL_BESIDE_S = 0.05
 PREFILL_ALONE_S = 0.25
 """… and after this one when none does, so that commands are read."""
 
-LONG_PROMPT = 16
-"""A prompt of more characters for each token of the context is likely too long: see `Model.least_tokens`."""
 
 Output = tuple[str, str] | SequenceEnd
 
@@ -96,9 +94,7 @@ class LlamaCppEngine:
             raise BadRequestError("This model writes text; it makes no vectors")
         if not self._idle:
             raise ModelBusyError(f"All {self.ready.slots} slots are taken")
-        if len(command.prompt) > LONG_PROMPT * self.ready.ctx_size:
-            # While so much text is cut into tokens no other sequence gets one.
-            check_least(self._model.least_tokens(command.prompt), self.ready.ctx_size)
+        check_least(self._model.least_tokens(command.prompt, self.ready.ctx_size), self.ready.ctx_size)
         prompt = self._model.tokenize(command.prompt)
         written = self._written(command)
         counted = (command.resume and command.resume.tokens_out) or len(written)
