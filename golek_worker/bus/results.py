@@ -24,11 +24,13 @@ from golek_wire import headers as h
 from golek_wire.errors import BusUnavailableError, InferenceServiceError, to_reply
 from golek_worker.bus.jetstream import WRONG_LAST_SEQUENCE, JetStreamError, store, stored_message
 from golek_worker.bus.replies import error_headers
-from golek_worker.bus.streams import DAY_S, ensure_stream, results_config
+from golek_worker.bus.streams import DAY_S, NoStorageError, ensure_stream, results_config
 from golek_worker.job import Job
 
 log = structlog.get_logger("results")
 
+BUCKET_MIB = (2048, 256)
+"""Room of the bucket; the smaller one where the broker cannot reserve the larger."""
 ACK_PATIENCE_S = 10.0
 """A result without JetStream's word for so long is counted as lost."""
 STORE_PATIENCE_S = 5.0
@@ -117,8 +119,14 @@ class Results:
 
     @classmethod
     async def open(cls, client: BusClient, lost: Callable[[int, str], None]) -> "Results":
-        """Create or find the bucket. Raises MismatchError when it has other limits."""
-        await ensure_stream(client, results_config())
+        """Make the bucket as large as the broker has room for, or find it. Raises as `ensure_stream` does."""
+        for mib in BUCKET_MIB:
+            try:
+                await ensure_stream(client, results_config(mib * 2**20), may_differ=("max_bytes",))
+                break
+            except NoStorageError:
+                if mib == BUCKET_MIB[-1]:
+                    raise
         results = cls(client, lost)
         await client.subscribe_direct(f"{results._inbox}.*", results._on_ack)
         return results

@@ -128,12 +128,12 @@ def bucket_config(name: str, ttl_s: int = 0) -> dict[str, Any]:
     }
 
 
-def results_config() -> dict[str, Any]:
+def results_config(max_bytes: int) -> dict[str, Any]:
     """The bucket of final messages. Each key says how long it lives; a full bucket drops the oldest answer, because a
     fresh one is worth more.
     """
     return bucket_config(subjects.RESULTS_BUCKET) | {
-        "max_bytes": 2 * 1024**3,
+        "max_bytes": max_bytes,
         "allow_msg_ttl": True,
         "discard": "old",
     }

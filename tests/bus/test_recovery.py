@@ -257,3 +257,21 @@ async def test_a_lost_receipt_is_asked_for_again(
     receipt = await submitting
     assert await far.result(receipt) is not None
     assert await ended(nats_server) == 1
+
+
+async def test_what_no_message_carries_is_submitted_repeated_and_kept(nats_server: str, tmp_path: Path) -> None:
+    """A body of 2 MB by reference, an answer in pieces; a repeat under the key leaves no body behind."""
+    text = "x" * 2_000_000
+    async with Golek(nats_server, deadline=30) as golek:
+        with WorkerProcess(nats_server, tmp_path / "data", CTX_SIZE=4_000_000):
+            receipt = await golek.submit("echo", text)
+            reply = await golek.wait(receipt)
+            assert isinstance(reply, InferenceReply)
+            assert reply.text == text
+            assert await golek.result(receipt) == reply
+            for _ in range(2):
+                assert (await golek.ask("echo", text, idempotency_key="k")).text == text
+            assert await ended(nats_server) == 2
+            async with raw.connected(nats_server) as client, asyncio.timeout(5):
+                while (await client.jetstream().stream_info("OBJ_GOLEK_OBJECTS")).state.messages:
+                    await asyncio.sleep(0.02)

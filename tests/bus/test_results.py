@@ -446,3 +446,17 @@ async def test_a_drained_worker_sends_those_who_joined_on(nats_server: str, tmp_
             codes = [one.final.get("error", {}).get("code") for one in joined]
             assert set(codes) == {None, "BUS_UNAVAILABLE"}
         assert not runner.log_lines("request.failed")
+
+
+async def test_the_bucket_takes_less_room_where_there_is_little(tmp_path: Path) -> None:
+    """A broker that cannot reserve 2 GiB for answers gives them 256 MiB; a second worker takes that as it is."""
+    server = NatsServer(tmp_path, jetstream_options="max_file: 1GB").start()
+    try:
+        client = await connect(server.url, "test")
+        for _ in range(2):
+            await Results.open(client, lambda *_: None)
+        info = await client.jetstream().stream_info(subjects.RESULTS_STREAM)
+        assert info.config.max_bytes == 256 * 2**20
+        await client.close()
+    finally:
+        server.kill()
