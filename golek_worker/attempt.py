@@ -211,7 +211,7 @@ class Attempt:
         job, tools = self.job, self._tools
         self._run = run = work.start()
         if job.stream and job.reply:
-            probe = "" if work.reply_to else self.probe
+            probe = "" if work.reply_to or job.input_sha256 else self.probe  # others may wait for it, too
             self._stream = ReplyStream(tools.client, job, self.lease.num_delivered, tools.gather_s, probe)
         try:
             return await self._pass_on(run, self._stream)
