@@ -48,7 +48,7 @@ from golek_wire.errors import (
     UnauthorizedError,
     UnknownGrammarError,
 )
-from golek_wire.replies import Embedding, EmbeddingReply, InferenceReply
+from golek_wire.replies import Embedding, EmbeddingReply, InferenceReply, Receipt
 from golek_wire.requests import Message, Resume
 from golek_wire.signals import DeadLetter, Health, ModelRecord
 
@@ -88,6 +88,7 @@ __all__ = [
     "PoisonJobError",
     "QueueFullError",
     "RateLimitedError",
+    "Receipt",
     "Resume",
     "RetriableError",
     "Stream",

@@ -1,6 +1,7 @@
 """What can a person do with a fleet from a terminal?
 
-The commands of the client: `chat`, `embed`, `models`, `health`, `dlq`, and `req` and `sub` as in the `nats` CLI.
+The commands of the client: `chat`, `embed`, `submit`, `result`, `models`, `health`, `dlq`, and `req` and `sub` as in
+the `nats` CLI.
 `golek` mounts `app` beside the worker's own. Needs the extra `cli`; what a command needs beyond typer is imported when
 it runs.
 """
@@ -11,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from golek_client import terminal
+from golek_client import cli_results, terminal
 from golek_client.cli_letters import dlq
 from golek_client.terminal import Server
 from golek_client.transport import DEFAULT_URL
@@ -24,6 +25,7 @@ EXAMPLES = """Talk to a Golek inference fleet.
   golek chat golek-tiny -i                 a conversation
   git diff | golek chat golek-tiny --system "Write a commit message"
   golek embed nomic-embed-v1.5 "Hello world"
+  golek submit golek-tiny "Tell a story"   leave it; see golek result
   golek health golek-tiny
   golek req inference.request.golek-tiny '{"input": "hi"}' --timeout=30s
   golek sub 'monitoring.inference.*'       load reports as they come
@@ -35,6 +37,8 @@ app = typer.Typer(
     help=EXAMPLES, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
 app.add_typer(dlq, name="dlq")
+app.command()(cli_results.submit)
+app.command()(cli_results.result)
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model; `golek models` lists them.")]
 

@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
-from golek_client import discovery, letters, stored
+from golek_client import discovery, letters, results, stored
 from golek_client.connection import shown
 from golek_client.embedding import EmbedOptions, Question
 from golek_client.exchange import Exchange, Target
@@ -23,11 +23,13 @@ from golek_client.login import API_KEY, Login, said
 from golek_client.options import Messages, Options, build
 from golek_client.stored import UNREADABLE
 from golek_client.stream import OnQueued, Stream
+from golek_client.submitting import SUBMIT_DEADLINE_S, SubmitOptions, checked_key, submission
 from golek_client.transport import DEFAULT_URL, Transport
 from golek_wire import codec, headers, subjects
 from golek_wire.errors import BadRequestError, BusUnavailableError, DeadlineExceededError, InternalError, NoWorkersError
-from golek_wire.replies import EmbeddingReply, InferenceReply
+from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt
 from golek_wire.signals import DeadLetter, Health, ModelRecord
+from golek_wire.subjects import Kind
 
 log = logging.getLogger("golek.client")
 
@@ -88,11 +90,15 @@ class Golek:
         *,
         deadline: float | None = None,
         subject: str | None = None,
+        idempotency_key: str | None = None,
         **options: Unpack[Options],
     ) -> InferenceReply:
         """The whole answer to one prompt.
 
-        `deadline` in seconds; `subject` for a worker that has one of its own (its setting SUBJECT). The other keywords
+        `deadline` in seconds; `subject` for a worker that has one of its own (its setting SUBJECT). With an
+        `idempotency_key`, 1 to 256 printable ASCII characters, a repeat of the same call within a day gets the first
+        one's answer, also from another process and while the first still runs; such a call is not cancelled when its
+        caller stops waiting, and IdempotencyMismatchError tells of another question under the key. The other keywords
         are those of `Options`: max_tokens, temperature, top_p, top_k, min_p, stop, seed, grammar, raw, tools, req_id,
         priority, reply_to, session_id, metadata and the penalties.
 
@@ -107,7 +113,7 @@ class Golek:
         """
         target = Target.of(model, "inference", subject)
         payload, seconds = self._request(deadline, options, prompt=input)
-        return await self._reply(target, payload, seconds)
+        return await self._reply(target, payload, seconds, checked_key(idempotency_key))
 
     def stream(
         self,
@@ -116,6 +122,7 @@ class Golek:
         *,
         deadline: float | None = None,
         subject: str | None = None,
+        idempotency_key: str | None = None,
         on_queued: OnQueued | None = None,
         **options: Unpack[Options],
     ) -> Stream:
@@ -129,7 +136,7 @@ class Golek:
         """
         target = Target.of(model, "inference", subject)
         payload, seconds = self._request(deadline, options, prompt=input, stream=True)
-        return self._stream(target, payload, seconds, on_queued)
+        return self._stream(target, payload, seconds, on_queued, checked_key(idempotency_key))
 
     @overload
     def chat(
@@ -140,6 +147,7 @@ class Golek:
         stream: Literal[False] = False,
         deadline: float | None = None,
         subject: str | None = None,
+        idempotency_key: str | None = None,
         **options: Unpack[Options],
     ) -> Coroutine[Any, Any, InferenceReply]: ...
     @overload
@@ -151,6 +159,7 @@ class Golek:
         stream: Literal[True],
         deadline: float | None = None,
         subject: str | None = None,
+        idempotency_key: str | None = None,
         on_queued: OnQueued | None = None,
         **options: Unpack[Options],
     ) -> Stream: ...
@@ -162,6 +171,7 @@ class Golek:
         stream: bool = False,
         deadline: float | None = None,
         subject: str | None = None,
+        idempotency_key: str | None = None,
         on_queued: OnQueued | None = None,
         **options: Unpack[Options],
     ) -> Coroutine[Any, Any, InferenceReply] | Stream:
@@ -178,8 +188,8 @@ class Golek:
         target = Target.of(model, "inference", subject)
         payload, seconds = self._request(deadline, options, messages=messages, stream=stream)
         if stream:
-            return self._stream(target, payload, seconds, on_queued)
-        return self._reply(target, payload, seconds)
+            return self._stream(target, payload, seconds, on_queued, checked_key(idempotency_key))
+        return self._reply(target, payload, seconds, checked_key(idempotency_key))
 
     async def embed(
         self,
@@ -188,6 +198,7 @@ class Golek:
         *,
         deadline: float | None = None,
         subject: str | None = None,
+        idempotency_key: str | None = None,
         **options: Unpack[EmbedOptions],
     ) -> EmbeddingReply:
         """The vector of a text, or of each text in a list.
@@ -197,8 +208,8 @@ class Golek:
 
         Vectors are unit vectors: their dot product is the cosine. A list of any length may be given: what does not fit
         into one message goes in several, one after the other, under the one deadline; usage and times are added.
-        `deadline` and `subject` as in `ask`; the other keywords are those of `EmbedOptions`: dimensions,
-        encoding_format, req_id, priority, reply_to, metadata. Raises as `ask` does.
+        `deadline`, `subject` and `idempotency_key` as in `ask`; the other keywords are those of `EmbedOptions`:
+        dimensions, encoding_format, req_id, priority, reply_to, metadata. Raises as `ask` does.
         """
         target = Target.of(model, "embedding", subject)
         seconds = self._seconds(deadline)
@@ -207,12 +218,72 @@ class Golek:
         until = clock() + seconds
         line = await self._line_by(until, seconds)
 
-        async def ask(payload: bytes) -> EmbeddingReply:
-            async with Exchange(line, target, EmbeddingReply, payload, until, seconds) as exchange:
+        key = checked_key(idempotency_key)
+
+        async def ask(payload: bytes, part: str) -> EmbeddingReply:
+            its_key = checked_key(f"{key} {part}") if key is not None and part else key
+            async with Exchange(line, target, EmbeddingReply, payload, until, seconds, its_key) as exchange:
                 return await exchange.reply()
 
         room = line.transport.max_payload - headers.REQUEST_RESERVE
-        return await question.answer(ask, room, lambda: until - clock())
+        # Under a key every repeat has the same bytes: its requests name the whole deadline.
+        return await question.answer(ask, room, lambda: seconds if key is not None else until - clock())
+
+    async def submit(
+        self,
+        model: str,
+        input: str | Sequence[str] | None = None,  # noqa: A002 - the field's name on the wire
+        *,
+        messages: Messages | None = None,
+        kind: Kind = "inference",
+        deadline: float = SUBMIT_DEADLINE_S,
+        subject: str | None = None,
+        idempotency_key: str | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> Receipt:
+        """Leave a job and do not wait for its answer, which is kept for a day and outlives every process.
+
+            receipt = await golek.submit("qwen3-4b", "Write a long story", reply_to="my.answers")
+            reply = await golek.wait(receipt)
+
+        The receipt comes as soon as the job is stored: `job_id`, `position` in the queue (1 is next), `seq`,
+        `principal`. `input` or `messages`, as in `ask` and `chat`; with `kind="embedding"` a text or a list of texts
+        that fits into one request. `deadline` is the job's own, in seconds from when it is stored, at most a day. The
+        answer is also published to `reply_to`. Other keywords are those of `ask` and `embed`. Raises as `ask` does,
+        within this client's deadline.
+        """
+        target = Target.of(model, kind, subject)
+        _check_seconds("deadline", deadline)
+        key = checked_key(idempotency_key)
+        payload = submission(kind, input, messages, options, deadline)
+        until = asyncio.get_running_loop().time() + self.deadline
+        line = await self._line_by(until, self.deadline)
+        async with Exchange(line, target, Receipt, payload, until, self.deadline, key) as exchange:
+            return await exchange.reply()
+
+    async def result(
+        self, job: Receipt | str, *, principal: str | None = None
+    ) -> InferenceReply | EmbeddingReply | None:
+        """The answer of a submitted job, by its receipt or job id; None while there is none, and a day later.
+
+        Where the fleet asks for identities, a job id alone needs the `principal` of its receipt. Raises the error that
+        the job ended in, BusUnavailableError when JetStream does not answer.
+        """
+        found = await results.read(await self._line(), *results.key_of(job, principal))
+        return results.reply_in(found) if found is not None else None
+
+    async def wait(
+        self, job: Receipt | str, timeout: float | None = None, *, principal: str | None = None
+    ) -> InferenceReply | EmbeddingReply:
+        """The answer of a submitted job, once it is there, however often the connection breaks meanwhile.
+
+        `timeout` in seconds; this client's deadline without it. Raises as `result` does, and DeadlineExceededError when
+        time is up: the job goes on, and may be waited for again.
+        """
+        seconds = self._seconds(timeout)
+        until = asyncio.get_running_loop().time() + seconds
+        line = await self._line_by(until, seconds)
+        return results.reply_in(await results.wait(line, *results.key_of(job, principal), until, seconds))
 
     async def cancel(self, job_id: str) -> None:
         """Stop a job, by the `job_id` of its stream; its caller gets JobCancelledError. An unknown id is ignored."""
@@ -321,20 +392,25 @@ class Golek:
         _check_seconds("deadline", seconds)
         return seconds
 
-    async def _reply(self, target: Target, payload: bytes, deadline: float) -> InferenceReply:
+    async def _reply(self, target: Target, payload: bytes, deadline: float, key: str | None) -> InferenceReply:
         until = asyncio.get_running_loop().time() + deadline
-        async with await self._exchange(target, payload, until, deadline) as exchange:
+        async with await self._exchange(target, payload, until, deadline, key) as exchange:
             return await exchange.reply()
 
-    def _stream(self, target: Target, payload: bytes, seconds: float, on_queued: OnQueued | None) -> Stream:
+    def _stream(
+        self, target: Target, payload: bytes, seconds: float, on_queued: OnQueued | None, key: str | None
+    ) -> Stream:
         def open_exchange(asked: bytes, until: float) -> Coroutine[Any, Any, Exchange[InferenceReply]]:
-            return self._exchange(target, asked, until, seconds)
+            # What goes on behind a lost text is another question than the key's.
+            return self._exchange(target, asked, until, seconds, key if asked == payload else None)
 
         return Stream(open_exchange, payload, seconds, replay=self.replay, on_queued=on_queued)
 
-    async def _exchange(self, target: Target, payload: bytes, until: float, seconds: float) -> Exchange[InferenceReply]:
+    async def _exchange(
+        self, target: Target, payload: bytes, until: float, seconds: float, key: str | None
+    ) -> Exchange[InferenceReply]:
         """An exchange that has not begun, to end by `until` on the loop's clock, `seconds` after the call began."""
-        return Exchange(await self._line_by(until, seconds), target, InferenceReply, payload, until, seconds)
+        return Exchange(await self._line_by(until, seconds), target, InferenceReply, payload, until, seconds, key)
 
     async def _line_by(self, until: float, seconds: float) -> Line:
         """The line, when it is there by `until` on the loop's clock, which is `seconds` after the call began."""

@@ -19,7 +19,7 @@ from nats.aio.client import Client
 
 from golek_client.bus_client import BusClient
 from golek_client.login import Login, refusal
-from golek_client.transport import Transport
+from golek_client.transport import Subscribed, Transport
 from golek_wire.errors import BadRequestError, BusUnavailableError, InferenceServiceError, PayloadTooLargeError
 from golek_wire.headers import REQUEST_RESERVE, message_size
 
@@ -108,7 +108,9 @@ async def connect(
         except (OSError, TimeoutError, nats.errors.Error) as error:
             await close(client)
             if not left:
-                raise refusal(shown(url), login, cause or error) or _nobody_at(url, cause or error) from error
+                raise refusal(shown(url), login, cause or error, client.wants) or _nobody_at(
+                    url, cause or error
+                ) from error
             listed = [*listed[1:], listed[0]]
         except BaseException:
             await close(client)
@@ -224,15 +226,21 @@ async def publish(
         raise _ours(error, subject) from error
 
 
-async def subscribe(client: Transport, subject: str, deliver: Callable[[Any], Awaitable[None]]) -> None:
+async def subscribe(client: Transport, subject: str, deliver: Callable[[Any], Awaitable[None]]) -> Subscribed:
     """Call `deliver` with every message on `subject`.
 
     Raises BadRequestError for a subject that is none, BusUnavailableError when the connection is closed.
     """
     try:
-        await client.subscribe(subject, cb=deliver)
+        return await client.subscribe(subject, cb=deliver)
     except (nats.errors.Error, OSError, UnicodeEncodeError) as error:
         raise _ours(error, subject) from error
+
+
+async def unsubscribe(subscribed: Subscribed) -> None:
+    """Hear no more; that the connection is closed is no error here."""
+    with contextlib.suppress(nats.errors.Error, OSError):
+        await subscribed.unsubscribe()
 
 
 async def close(client: Transport) -> None:

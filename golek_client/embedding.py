@@ -19,8 +19,8 @@ from golek_wire.requests import INPUTS_LIMIT
 
 DECIMALS = 7
 _ITEM = re.compile(r"input\[(\d+)\]")
-Ask = Callable[[bytes], Awaitable[EmbeddingReply]]
-"""Sends one request; raises what the fleet answers."""
+Ask = Callable[[bytes, str], Awaitable[EmbeddingReply]]
+"""Sends one request, and is told which part of the texts that has: nothing for all. Raises what the fleet answers."""
 
 
 class EmbedOptions(TypedDict, total=False):
@@ -79,7 +79,8 @@ class Question:
         while start < len(self._texts):
             end = self._end(start, most, room)
             try:
-                reply = await ask(self._payload(start, end, remaining()))
+                part = "" if end - start == len(self._texts) else f"{start}-{end}"
+                reply = await ask(self._payload(start, end, remaining()), part)
             except PayloadTooLargeError as error:
                 fits = error.details.get("fits")
                 if self._undivided or not isinstance(fits, int) or not 0 < fits < end - start:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from golek_client import discovery, large, retry
 from golek_client.line import Line
+from golek_client.recovery import JobLostError, Recovery
 from golek_client.stored import UNREADABLE
 from golek_client.transport import Received
 from golek_wire import codec, headers, subjects
@@ -24,17 +25,18 @@ from golek_wire.errors import (
     InferenceServiceError,
     InternalError,
     NoWorkersError,
+    StreamInterruptedError,
     from_reply,
 )
 from golek_wire.parts import Joint
-from golek_wire.replies import Chunk, EmbeddingReply, InferenceReply, Queued
+from golek_wire.replies import Chunk, EmbeddingReply, InferenceReply, Queued, Receipt
 from golek_wire.subjects import Kind
 
 log = logging.getLogger("golek.client")
 
 _NO_RESPONDERS: Final = "503"
 
-R = TypeVar("R", bound=InferenceReply | EmbeddingReply)
+R = TypeVar("R", bound=InferenceReply | EmbeddingReply | Receipt)
 
 
 class Target(Struct, frozen=True):
@@ -71,10 +73,18 @@ class Exchange(Generic[R]):
     """One request and its replies. A context manager: leaving it before the final message cancels the job."""
 
     def __init__(
-        self, line: Line, target: Target, reply: type[R], payload: bytes, deadline: float, deadline_s: float
+        self,
+        line: Line,
+        target: Target,
+        reply: type[R],
+        payload: bytes,
+        deadline: float,
+        deadline_s: float,
+        key: str | None = None,
     ) -> None:
-        """`reply` is the form of the final message; `deadline` is on the loop's clock, `deadline_s` after the call
-        began.
+        """`reply` is the form of the final message: of a Receipt the request is submitted. `deadline` is on the loop's
+        clock, `deadline_s` after the call began. A request with an idempotency `key` is not cancelled by leaving:
+        others may wait for its job.
         """
         self._line = line
         self._target = target
@@ -84,7 +94,8 @@ class Exchange(Generic[R]):
         self._deadline_s = deadline_s
         self._deadline = deadline
         self._inbox = line.mux.open()
-        self._headers = line.request_headers(self._inbox.subject)
+        self._key = key
+        self._headers = self._request_headers()
         self._sends = 0
         self._next_send: float | None = None
         self._unheard = 0
@@ -94,6 +105,12 @@ class Exchange(Generic[R]):
         self._deserted: str | None = None
         """Why the call waits although the last copy found nobody; None while somebody may have taken it."""
         self._ended = False
+        self._submits = reply is Receipt
+        self._asks_anew = False
+        """Whether a lost job may be replaced by another one; a stream goes on where its text ended."""
+        self._accepted: Received | None = None
+        self._returns = line.mux.returns
+        self._recovery: Recovery | None = None
         self._joint: Joint | None = None
         """The parts of the reply; None while none came."""
         self.job_id = subjects.job_id(self._inbox.subject)
@@ -101,10 +118,7 @@ class Exchange(Generic[R]):
     async def __aenter__(self) -> Self:
         """Send the request; a body that no message can carry is stored first. Raises as `large.store` does."""
         try:
-            if len(self._payload) > large.largest_request(self._line):
-                name = await large.store(self._line, self._payload, self._deadline, self._deadline_s)
-                self._payload, self._headers = b"", self._headers | {headers.OBJECT: name}
-            await self._send()
+            await self._begin()
         except BaseException:
             self._line.mux.forget(self._inbox.subject)
             raise
@@ -114,8 +128,18 @@ class Exchange(Generic[R]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._line.mux.forget(self._inbox.subject)
-        if self._ended:
+        if self._ended or self._key is not None:
             return
+        await self._cancel()
+
+    async def _begin(self) -> None:
+        """Send the first copy; the body goes to the object store where no message can carry it."""
+        if len(self._payload) > large.largest_request(self._line):
+            name = await large.store(self._line, self._payload, self._deadline, self._deadline_s)
+            self._headers = self._headers | {headers.OBJECT: name}
+        await self._send()
+
+    async def _cancel(self) -> None:
         try:
             await self._line.send(subjects.cancel(self.job_id), b"")
         except BusUnavailableError as unsent:
@@ -132,7 +156,11 @@ class Exchange(Generic[R]):
         """
         while True:
             until = self._deadline if self._next_send is None else self._next_send
+            if self._recovery is not None:
+                until = min(until, self._recovery.due)
             message = await self._inbox.get(until)
+            if message is None:
+                message = await self._recovered()
             if message is None:
                 await self._overdue()
                 continue
@@ -142,6 +170,7 @@ class Exchange(Generic[R]):
 
     async def reply(self) -> R:
         """The reply; pieces of text that come before it are dropped."""
+        self._asks_anew = True
         while True:
             event = await self.next()
             if not isinstance(event, Piece | Queued):
@@ -159,12 +188,16 @@ class Exchange(Generic[R]):
             self._unheard += 1
             return
         self._deserted = None
-        await self._line.send(self._target.subject, self._payload, self._inbox.subject, self._headers)
+        subject = self._target.subject
+        where = subjects.submit_at(subject) if self._submits else subject
+        body = b"" if headers.OBJECT in self._headers else self._payload
+        await self._line.send(where, body, self._inbox.subject, self._headers)
 
     async def _overdue(self) -> None:
         """Nothing came in time: send again, or give up at the deadline."""
-        if asyncio.get_running_loop().time() < self._deadline:
-            if self._next_send is not None:
+        now = asyncio.get_running_loop().time()
+        if now < self._deadline:
+            if self._next_send is not None and now >= self._next_send:
                 await self._send()
             return
         if self._deserted is not None:
@@ -196,6 +229,7 @@ class Exchange(Generic[R]):
             self._ended = True
             raise _error_in(message, about)
         if headers.STATUS in about:  # 3
+            self._note(message, about)
             return _queued_in(message) if about[headers.STATUS] == "queued" else None
         if headers.PART in about:  # 4
             return self._joined(message.data, about)
@@ -217,6 +251,60 @@ class Exchange(Generic[R]):
             return None
         self._ended = True
         return self._reply_in(whole)
+
+    def _request_headers(self) -> dict[str, str]:
+        key = {headers.IDEMPOTENCY_KEY: self._key} if self._key is not None else {}
+        return self._line.request_headers(self._inbox.subject) | key
+
+    def _note(self, accepted: Received, about: dict[str, str]) -> None:
+        """Keep what was said of the job, for when its answer must be looked up."""
+        if about[headers.STATUS] != "accepted":
+            return
+        self._accepted = accepted
+        if self._key is not None:
+            self.job_id = about.get(headers.JOB, self.job_id)
+            now = asyncio.get_running_loop().time()
+            self._recovery = self._recovery or Recovery(self._line, self._model, now, steady=True)
+
+    async def _recovered(self) -> Received | None:
+        """The final message that came while the connection was away, when there is one. A lost job is asked again.
+
+        Raises StreamInterruptedError for a stream whose job is lost.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._returns != self._line.mux.returns and not self._submits:
+            self._returns = self._line.mux.returns
+            self._recovery = Recovery(self._line, self._model, now)
+        if not self._line.transport.is_connected:
+            self._recovery = None  # its return begins another one
+        if self._recovery is None or now < self._recovery.due:
+            return None
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await self._recovery.look(self.job_id, self._accepted)
+        except TimeoutError:
+            return None
+        except JobLostError:
+            if self._inbox.is_empty:
+                await self._ask_anew()
+            return None
+
+    async def _ask_anew(self) -> None:
+        """The job is lost: with a key the same question finds it or runs it again, else it becomes another job."""
+        self._recovery = None
+        if self._key is None:
+            await self._cancel()  # if it is not lost after all, nobody waits for it
+            if not self._asks_anew:
+                self._ended = True
+                raise StreamInterruptedError("The stream lost its job while the connection was away")
+            self._line.mux.forget(self._inbox.subject)
+            self._inbox = self._line.mux.open()
+            self._joint = None
+            self.job_id = subjects.job_id(self._inbox.subject)
+        self._headers = self._request_headers()
+        self._sends = self._unheard = 0
+        self._taken_at = self._accepted = None
+        await self._begin()
 
     async def _nobody(self) -> None:
         """Nobody was subscribed: say why at once, or wait for the next copy when the model is expected back."""

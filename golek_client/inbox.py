@@ -32,7 +32,7 @@ class Inbox:
         self.wake()
 
     async def get(self, until: float) -> Received | None:
-        """The next message; None when the loop's clock passes `until` first.
+        """The next message; None when the loop's clock passes `until` first, or the connection is back.
 
         Raises BusUnavailableError, once the messages are read, when no more can come: the client or its connection was
         closed.
@@ -44,6 +44,11 @@ class Inbox:
         if self._mux.closed is not None:
             raise BusUnavailableError(f"{self._mux.closed} while the call waited for its answer")
         return None
+
+    @property
+    def is_empty(self) -> bool:
+        """False when a message waits to be read."""
+        return not self._messages
 
     def wake(self) -> None:
         """Let the reader look again."""
@@ -81,6 +86,8 @@ class ReplyMux:
         self._inboxes: dict[str, Inbox] = {}
         self.closed: str | None = None
         """Why no message comes any more; None while they may."""
+        self.returns = 0
+        """How often the connection was restored: what was sent meanwhile did not come."""
 
     async def start(self, transport: Transport) -> None:
         """Subscribe; before this nothing arrives."""
@@ -94,6 +101,12 @@ class ReplyMux:
 
     def forget(self, subject: str) -> None:
         self._inboxes.pop(subject, None)
+
+    def back(self) -> None:
+        """The connection is restored: let all who wait look again."""
+        self.returns += 1
+        for inbox in self._inboxes.values():
+            inbox.wake()
 
     def close(self, reason: str) -> list[str]:
         """Wake all who still wait, with the first `reason` given; the subjects of their inboxes."""

@@ -3,14 +3,18 @@
 One connection, one reply subscription, and the two ways to speak: publish, and ask for a single answer.
 """
 
-from typing import Self
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Self
 
 from golek_client import connection
 from golek_client.connection import publish
 from golek_client.inbox import ReplyMux
 from golek_client.login import Login
-from golek_client.transport import Received, Transport
+from golek_client.transport import Received, Subscribed, Transport
 from golek_wire import headers
+
+KEEP_S: Final = 60
+"""So long the answer to a request is kept for a caller whose connection was away."""
 
 
 class Line:
@@ -35,8 +39,11 @@ class Line:
         def lost(reason: str) -> None:
             mux.close(reason)
 
+        async def back() -> None:
+            mux.back()
+
         transport = await connection.connect(
-            url, name, login=login, on_closed=lost, reconnect_s=connection.CLIENT_RECONNECT_S
+            url, name, login=login, on_reconnect=back, on_closed=lost, reconnect_s=connection.CLIENT_RECONNECT_S
         )
         line = cls(transport, mux)
         line.names_requests = transport.has_login
@@ -52,11 +59,11 @@ class Line:
         return self
 
     def request_headers(self, inbox: str) -> dict[str, str]:
-        """What every request says of itself: that it wants to hear when it is stored, that its caller joins parts, who
-        asks, and which one it is.
+        """What every request says of itself: that it wants to hear when it is stored, that its caller joins parts, that
+        its answer be kept should the connection break, who asks, and which one it is.
         """
         named = {headers.MSG_ID: inbox} if self.names_requests else {}
-        return {headers.ACCEPT: "1", headers.PARTS: "1"} | self.authorization | named
+        return {headers.ACCEPT: "1", headers.PARTS: "1", headers.KEEP: str(KEEP_S)} | self.authorization | named
 
     @property
     def is_closed(self) -> bool:
@@ -72,6 +79,14 @@ class Line:
         full, PayloadTooLargeError for a message the server would not take.
         """
         await publish(self.transport, subject, payload, about, reply)
+
+    async def subscribe(self, subject: str, deliver: Callable[[Any], Awaitable[None]]) -> Subscribed:
+        """Call `deliver` with every message on `subject`. Raises BusUnavailableError when the connection is closed."""
+        return await connection.subscribe(self.transport, subject, deliver)
+
+    async def unsubscribe(self, subscribed: Subscribed) -> None:
+        """Hear no more; that the connection is closed is no error here."""
+        await connection.unsubscribe(subscribed)
 
     async def ask_once(self, subject: str, payload: bytes, until: float) -> Received | None:
         """The first answer to one message, or the server's word that nobody listens.

@@ -81,6 +81,14 @@ async def walk(line: Line, stream: str, subjects: str, patience_s: float = 0.0) 
         seq = stored.seq + 1
 
 
+async def gone(line: Line, stream: str, seq: int) -> bool | None:
+    """True when there is no message `seq` any more; None when nobody here says. Raises as `last` does."""
+    answer = await _ask(line, stream, "GET", {"seq": seq})
+    if answer is None or (answer.message is None and answer.error.err_code not in _NOTHING_THERE):
+        return None
+    return answer.message is None
+
+
 async def delete(line: Line, stream: str, seq: int) -> None:
     """Delete one message; that it is gone already is no error.
 

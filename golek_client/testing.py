@@ -36,7 +36,16 @@ from golek_wire.errors import (
     to_reply,
 )
 from golek_wire.objects import ObjectInfo
-from golek_wire.replies import Accepted, Chunk, Embedding, EmbeddingReply, EmbeddingUsage, InferenceReply, Queued
+from golek_wire.replies import (
+    Accepted,
+    Chunk,
+    Embedding,
+    EmbeddingReply,
+    EmbeddingUsage,
+    InferenceReply,
+    Queued,
+    Receipt,
+)
 from golek_wire.requests import EmbeddingRequest, InferenceRequest, Resume
 from golek_wire.signals import Health, ModelInfo, ModelRecord
 from golek_wire.vectors import packed
@@ -48,6 +57,7 @@ Place = tuple[int, float | None]
 """A place in the queue and the seconds it may take, None when that is not known."""
 MAX_PAYLOAD = 1024 * 1024
 """Larger bodies and answers travel as they do in a fleet: by reference and in parts."""
+_RESULT_OF = f"DIRECT.GET.{subjects.RESULTS_STREAM}.$KV.{subjects.RESULTS_BUCKET}."
 _WORDS = re.compile(r"\S*\s*")
 _Deliver = Callable[[Any], Awaitable[None]]
 _Work = Callable[[str, str, "FakeMessage"], Awaitable[None]]
@@ -117,6 +127,8 @@ class FakeFleet:
         self._bus = _Bus(self._serve)
         self._clients: list[Golek] = []
         self._jobs: dict[str, _Job] = {}
+        self._results: dict[str, FakeMessage] = {}
+        self._receipts = 0
         self._bodies = _Bodies()
 
     def client(self, *, deadline: float = 5.0) -> Golek:
@@ -142,7 +154,12 @@ class FakeFleet:
         """Take a message that is not for an inbox; False when nobody listens on its subject."""
         match message.subject.split(".", 2):
             case [("inference" | "embedding") as kind, "request", spelled] if (name := self._name(spelled)) is not None:
-                self._start(kind, name, message)
+                self._start(kind, name, message, subjects.job_id(message.reply))
+            case [("inference" | "embedding") as kind, "submit", spelled] if (name := self._name(spelled)) is not None:
+                await self._submit(kind, name, message)
+            case ["$KV", subjects.RESULTS_BUCKET, key]:
+                self._results[key] = message
+                await self._bus.tell_watchers(message)
             case ["inference", "cancel", job_id]:
                 await self._cancel(job_id)
             case ["$O", subjects.OBJECTS_BUCKET, _]:
@@ -150,6 +167,8 @@ class FakeFleet:
                 await self._tell(message, {"stream": objects.STREAM, "seq": 1}, {})
             case ["models", *_] if message.subject.endswith(".health"):
                 return await self._health(message)
+            case ["$JS", "API", rest] if rest.startswith(_RESULT_OF):
+                await self._result(message, rest.removeprefix(_RESULT_OF))
             case ["$JS", "API", rest] if rest.startswith("STREAM.MSG.GET.KV_" + subjects.MODELS_BUCKET):
                 await self._registry(message)
             case _:
@@ -166,8 +185,31 @@ class FakeFleet:
     def _kind(self, name: str) -> subjects.Kind:
         return "embedding" if name in self.embeds else "inference"
 
-    def _start(self, kind: str, model: str, message: FakeMessage) -> None:
+    async def _submit(self, kind: str, model: str, message: FakeMessage) -> None:
+        """Send the receipt; the job answers into the results."""
         job_id = subjects.job_id(message.reply)
+        try:
+            if kind != self._kind(model):
+                await self._stray(model, job_id, message)
+            decode = codec.decode_request if kind == "inference" else codec.decode_embedding
+            request = decode(message.data)
+        except InferenceServiceError as error:
+            await self._refuse(message, error)
+            return
+        self._receipts += 1
+        receipt = Receipt(request.req_id, job_id, self._receipts, position=1)
+        await self._bus.publish(FakeMessage(message.reply, codec.encode(receipt)))
+        kept = FakeMessage(message.subject, message.data, subjects.stored_result(receipt.principal, job_id))
+        self._start(kind, model, kept, job_id)
+
+    async def _result(self, message: FakeMessage, key: str) -> None:
+        """A direct get of one result."""
+        kept = self._results.get(key)
+        missing = FakeMessage(message.reply, headers={headers.NATS_STATUS: "404"})
+        found = FakeMessage(message.reply, kept.data, headers=kept.headers) if kept is not None else missing
+        await self._bus.publish(found)
+
+    def _start(self, kind: str, model: str, message: FakeMessage, job_id: str) -> None:
         if job_id in self._jobs:
             return
         message = self._bodies.whole(message)
@@ -218,6 +260,8 @@ class FakeFleet:
         raise BadRequestError(f"{model}: ask it on {subjects.request(model, self._kind(model))}", param="model")
 
     async def _accept(self, message: FakeMessage, req_id: str, job_id: str) -> None:
+        if not subjects.is_reply_inbox(message.reply):  # submitted: there was a receipt
+            return
         about = {headers.STATUS: "accepted", headers.JOB: job_id}
         await self._tell(message, Accepted(req_id, job_id, len(self.requests) + len(self.embedded)), about)
 
@@ -363,6 +407,18 @@ class _Bus:
     def __init__(self, serve: Callable[[FakeMessage], Awaitable[bool]]) -> None:
         self._serve = serve
         self._inboxes: dict[str, _Deliver] = {}
+        self._watchers: list[tuple[str, _Deliver]] = []
+
+    def watch(self, subject: str, deliver: _Deliver) -> None:
+        self._watchers.append((subject, deliver))
+
+    def unwatch(self, subject: str, deliver: _Deliver) -> None:
+        self._watchers.remove((subject, deliver))
+
+    async def tell_watchers(self, message: FakeMessage) -> None:
+        for subject, deliver in list(self._watchers):
+            if subject == message.subject:
+                await deliver(message)
 
     def listen(self, wildcard: str, deliver: _Deliver) -> None:
         self._inboxes[wildcard.removesuffix("*")] = deliver
@@ -379,6 +435,25 @@ class _Bus:
             await self.publish(FakeMessage(message.reply, headers={headers.NATS_STATUS: "503"}))
 
 
+class _Subscribed:
+    """What one client listens to."""
+
+    def __init__(self, bus: _Bus, subject: str, deliver: _Deliver) -> None:
+        self._bus = bus
+        self._subject = subject
+        self._deliver = deliver
+        if subject.endswith("*"):
+            bus.listen(subject, deliver)
+        else:
+            bus.watch(subject, deliver)
+
+    async def unsubscribe(self) -> None:
+        if self._subject.endswith("*"):
+            self._bus.forget(self._subject)
+        else:
+            self._bus.unwatch(self._subject, self._deliver)
+
+
 class _Connection:
     """A `Transport` to the bus in memory."""
 
@@ -389,18 +464,20 @@ class _Connection:
 
     def __init__(self, bus: _Bus) -> None:
         self._bus = bus
-        self._subscriptions: list[str] = []
+        self._subscriptions: list[_Subscribed] = []
 
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
         await self._bus.publish(FakeMessage(subject, payload, reply, headers))
 
-    async def subscribe(self, subject: str, *, cb: _Deliver) -> object:
-        self._subscriptions.append(subject)
-        self._bus.listen(subject, cb)
-        return subject
+    async def subscribe(self, subject: str, *, cb: _Deliver) -> _Subscribed:
+        subscribed = _Subscribed(self._bus, subject, cb)
+        if subject.endswith("*"):  # the others end before the connection does
+            self._subscriptions.append(subscribed)
+        return subscribed
 
     async def close(self) -> None:
-        for subject in self._subscriptions:
-            self._bus.forget(subject)
+        for subscribed in self._subscriptions:
+            await subscribed.unsubscribe()
+        self._subscriptions.clear()

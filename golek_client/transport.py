@@ -22,6 +22,12 @@ class Received(Protocol):
     def headers(self) -> dict[str, str] | None: ...
 
 
+class Subscribed(Protocol):
+    """What is heard until it is not wanted any more."""
+
+    async def unsubscribe(self) -> None: ...
+
+
 class Transport(Protocol):
     """A connection that publishes and delivers."""
 
@@ -42,7 +48,7 @@ class Transport(Protocol):
     ) -> None:
         """Send one message; with `reply` and nobody subscribed, a message with header `Status: 503` comes back."""
 
-    async def subscribe(self, subject: str, *, cb: Callable[[Any], Awaitable[None]]) -> object:
+    async def subscribe(self, subject: str, *, cb: Callable[[Any], Awaitable[None]]) -> Subscribed:
         """Call `cb` with every message on `subject`, one after the other."""
 
     async def close(self) -> None:

@@ -44,6 +44,10 @@ INPUT: Final = "Golek-Input"
 
 MSG_ID: Final = "Nats-Msg-Id"
 TTL: Final = "Nats-TTL"
+EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
+"""Entry of `GOLEK_RESULTS`: stored only when the newest one of its key has this sequence; 0 is none."""
+KV_OPERATION: Final = "KV-Operation"
+"""Entry of a bucket (ADR-8): the key was deleted."""
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
 

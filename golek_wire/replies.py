@@ -57,7 +57,7 @@ class Receipt(Struct, frozen=True):
     job_id: str
     seq: int
     position: int
-    """Place in the model's queue when it was stored; 1 is next."""
+    """Place in the model's queue when it was stored; 1 is next, 0 when a job with this key is answered already."""
     principal: str = "anonymous"
     """As in `Accepted`."""
 

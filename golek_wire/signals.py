@@ -53,6 +53,8 @@ class Health(Struct, frozen=True):
     """Where this model's load reports are published."""
     problem: str | None = None
     """Why the engine is down; None while it is only stalled or loading."""
+    results_lost: int = 0
+    """Answers of this replica that were sent but could not be kept in `GOLEK_RESULTS`."""
     log_problem: str | None = None
     """Why the request log takes no rows at the moment; answers do not wait for it."""
     log_rows_lost: int = 0

@@ -26,6 +26,7 @@ DLQ_SUBJECTS: Final = "golek.dlq.>"
 MODELS_BUCKET: Final = "GOLEK_MODELS"
 STRIKES_BUCKET: Final = "GOLEK_STRIKES"
 RESULTS_BUCKET: Final = "GOLEK_RESULTS"
+RESULTS_STREAM: Final = f"KV_{RESULTS_BUCKET}"
 OBJECTS_BUCKET: Final = "GOLEK_OBJECTS"
 KEYS_BUCKET: Final = "GOLEK_KEYS"
 
@@ -68,6 +69,11 @@ def request(name: str, kind: str = "inference") -> str:
 def submit(name: str, kind: str = "inference") -> str:
     """Where clients leave a job without waiting for its answer (core NATS)."""
     return f"{kind}.submit.{name}"
+
+
+def submit_at(request_subject: str) -> str:
+    """Where jobs are left for the model that takes requests on `request_subject`."""
+    return request_subject.replace(".request.", ".submit.", 1)
 
 
 def job(token: str, kind: str = "inference", priority: str = "normal", lane: str = ANY_LANE) -> str:
@@ -123,6 +129,11 @@ def dead_letter(token: str) -> str:
 def result(principal: str, job_id: str) -> str:
     """The key in `GOLEK_RESULTS` under which a job's final message is kept."""
     return f"{principal}.{job_id}"
+
+
+def stored_result(principal: str, job_id: str) -> str:
+    """The subject of that key: where the final message is published to be kept, and under which it is read."""
+    return f"$KV.{RESULTS_BUCKET}.{result(principal, job_id)}"
 
 
 def message_id(principal: str, kind: str, model: str, idempotency_key: str) -> str:

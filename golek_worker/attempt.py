@@ -220,7 +220,7 @@ class Attempt:
         if on_trial:
             asyncio.get_running_loop().call_later(TRIAL_S, self._acquit)
         if job.stream and job.reply:
-            probe = "" if work.reply_to else self.probe
+            probe = "" if work.reply_to or job.input_sha256 else self.probe  # others may wait for it, too
             self._stream = ReplyStream(tools.client, job, self.lease.num_delivered, tools.gather_s, probe)
         try:
             return await self._pass_on(run, self._stream)

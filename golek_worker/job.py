@@ -13,7 +13,10 @@ from golek_wire.errors import DeadlineExceededError
 
 ANONYMOUS = "anonymous"
 BROOM_S = 60
-"""The server sweeps a job this long after its deadline: the broom, not the judge, since nobody could answer then."""
+"""The server sweeps a job this long after its deadline: the broom, not the judge, since nobody could answer then.
+
+One without an inbox lies until the stream's `max_age`: who asks for its result tomorrow should find why there is none.
+"""
 
 
 class Job(Struct, frozen=True):
@@ -53,13 +56,13 @@ def to_headers(job: Job) -> dict[str, str]:
     """The headers of the job's message; what is absent has its usual value, because each header costs its time."""
     headers = {
         h.MSG_ID: job.msg_id,
-        h.TTL: f"{job.budget_ms // 1000 + BROOM_S}s",
         h.JOB: job.job_id,
         h.SEED: str(job.seed),
         h.BUDGET_MS: str(job.budget_ms),
     }
     if job.reply:
         headers[h.REPLY] = job.reply
+        headers[h.TTL] = f"{job.budget_ms // 1000 + BROOM_S}s"
     if job.req_id:
         headers[h.REQ_ID] = job.req_id
     if job.stream:

@@ -6,6 +6,7 @@ where requests are taken and who answers them; a job's way is the same for both.
 
 from pathlib import Path
 
+from golek_wire import subjects
 from golek_wire.subjects import Kind
 from golek_worker import settings
 from golek_worker.bus.ingress import Taken
@@ -34,10 +35,12 @@ def taken(chosen: Settings, kind: Kind) -> Taken:
     listed = chosen.request_subjects(kind)
     other: Kind = "inference" if kind == "embedding" else "embedding"
     does = "turns texts into vectors" if kind == "embedding" else "writes text"
+    strays = chosen.usual_subjects(other) if listed == chosen.usual_subjects(kind) else ()
     return Taken(
         kind,
         listed,
-        elsewhere=chosen.usual_subjects(other) if listed == chosen.usual_subjects(kind) else (),
+        submits=tuple(subjects.submit_at(subject) for subject in listed),
+        elsewhere=(*strays, *(subjects.submit_at(subject) for subject in strays)),
         redirect=f"{chosen.model_name} {does}: ask it on {listed[0]}",
     )
 

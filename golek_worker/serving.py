@@ -16,13 +16,15 @@ import structlog
 
 from golek_client.bus_client import BusClient, Delivery
 from golek_client.connection import flush
+from golek_wire import codec
 from golek_wire import headers as h
-from golek_wire.errors import BusUnavailableError, InferenceServiceError, JobCancelledError
+from golek_wire.errors import BusUnavailableError, InferenceServiceError, JobCancelledError, to_reply
 from golek_wire.subjects import Kind
 from golek_worker.attempt import Attempt, Outcome, Requeue, Tools
 from golek_worker.bus.jetstream import JetStreamError
 from golek_worker.bus.lease import Lease, LeaseKeeper
-from golek_worker.bus.replies import send_error, send_final
+from golek_worker.bus.replies import error_headers, send_error, send_final
+from golek_worker.bus.results import Results
 from golek_worker.executor import Answer
 from golek_worker.job import deadline_error
 from golek_worker.store.requests import RequestRow
@@ -46,6 +48,7 @@ class Serving:
         client: BusClient,
         tools: Tools,
         keeper: LeaseKeeper,
+        results: Results,
         *,
         record: Callable[[RequestRow], None],
         released: Callable[[], Coroutine[Any, Any, None]],
@@ -53,6 +56,7 @@ class Serving:
         self._client = client
         self._tools = tools
         self._keeper = keeper
+        self._results = results
         self._record = record
         self._released = released
         self._attempts: dict[str, Attempt] = {}
@@ -84,15 +88,25 @@ class Serving:
         if self._keeper.notice_sleep():
             lease.doubtful = True
         running = self._attempts.get(lease.job.job_id)
-        if running is not None:
+        if running is not None and running.lease.seq != lease.seq:
+            # The job of an idempotency key runs again while its last run says goodbye.
+            self._own(self._postpone(lease))
+        elif running is not None:
             # This process slept past the lease's end (a frozen host); nobody else took the job meanwhile.
             running.lease.adopt(lease)
-            task = asyncio.get_running_loop().create_task(self._released())
-            self._releases.add(task)
-            task.add_done_callback(self._releases.discard)
+            self._own(self._released())
         else:
             attempt = self._attempts[lease.job.job_id] = Attempt(lease, self._tools)
             self._tasks[lease.job.job_id] = asyncio.get_running_loop().create_task(self._serve(attempt))
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)
+
+    async def _postpone(self, lease: Lease) -> None:
+        await self._give_back(lease, INSIST_S)
+        await self._released()
 
     def cancel(self, job_id: str) -> bool:
         """Never start the job later; stop it if it runs here, and say so."""
@@ -123,7 +137,7 @@ class Serving:
         lease = attempt.lease
         self._keeper.hold(lease, lambda: attempt.stop(deadline_error(lease.job)))
         try:
-            outcome = await attempt.outcome(cancelled=self._is_cancelled(lease.job.job_id))
+            outcome = await attempt.outcome(cancelled=self._is_cancelled(lease))
             if await self._answer(attempt, outcome):
                 self._count(attempt, outcome)
                 self._record(_row(attempt, outcome, self._tools.executor.kind))
@@ -152,6 +166,8 @@ class Serving:
         self._keeper.notice_sleep()
         if not await attempt.lease.is_mine():
             return False
+        if attempt.job.keep_s:
+            await self._keep(attempt, outcome)
         if time.monotonic() >= self._careful_until:
             await self._send(attempt, outcome, "")
             return True
@@ -163,6 +179,26 @@ class Serving:
             if not attempt.bounced or time.monotonic() >= self._careful_until:
                 return True
             await asyncio.sleep(INSIST_S)
+
+    async def _keep(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Keep the final message for those who ask for it later.
+
+        Raises BusUnavailableError when it is the only answer, cannot be stored, and there is time to run again.
+        """
+        job, work = attempt.job, attempt.work
+        if isinstance(outcome, InferenceServiceError):
+            body, about = codec.encode(to_reply(outcome, job.req_id)), error_headers(outcome)
+        else:
+            body, about = outcome.body, {}
+        if job.reply or (work is not None and work.reply_to):
+            await self._results.keep(job, body, about)
+            return
+        try:
+            await self._results.keep_surely(job, body, about)
+        except BusUnavailableError as unstored:
+            if time.monotonic() < attempt.lease.deadline:
+                raise
+            self._results.lose(unstored)
 
     async def _send(self, attempt: Attempt, outcome: Outcome, probe: str) -> None:
         job, work = attempt.job, attempt.work
@@ -197,12 +233,18 @@ class Serving:
 
     # -- stopping early ----------------------------------------------------------------------------------------
 
-    def _is_cancelled(self, job_id: str) -> bool:
-        """True when a cancel was heard within CANCEL_MEMORY_S; older ones are forgotten."""
+    def _is_cancelled(self, lease: Lease) -> bool:
+        """True when a cancel was heard within CANCEL_MEMORY_S; older ones are forgotten.
+
+        Jobs of one idempotency key have one id: one that was stored after the cancel is another run.
+        """
         oldest = time.monotonic() - CANCEL_MEMORY_S
         while self._cancelled and next(iter(self._cancelled.values())) < oldest:
             self._cancelled.popitem(last=False)
-        return job_id in self._cancelled
+        heard_at = self._cancelled.get(lease.job.job_id)
+        if heard_at is None:
+            return False
+        return not lease.job.input_sha256 or lease.leased_at - lease.queue_ms / 1000 <= heard_at
 
     async def _on_probe(self, message: Delivery) -> None:
         """The server's 503: a message found no interest at its inbox. Anything else there is a caller's own doing."""

@@ -17,6 +17,7 @@ from golek_wire.signals import Health, LoadReport, ModelInfo, ModelRecord, Worke
 from golek_wire.subjects import Kind
 from golek_worker.bus.endpoints import ServiceCounts, ServiceIdentity
 from golek_worker.bus.ingress import Ingress
+from golek_worker.bus.results import Results
 from golek_worker.engine.host import EngineHost
 from golek_worker.serving import Serving
 from golek_worker.settings import Settings
@@ -50,6 +51,7 @@ class Status:
         host: EngineHost,
         serving: Serving,
         ingress: Ingress,
+        results: Results,
         digest: str,
         capabilities: Callable[[], list[str]],
         log: LogWriter,
@@ -60,6 +62,7 @@ class Status:
         self._host = host
         self._serving = serving
         self._ingress = ingress
+        self._results = results
         self._digest = digest
         self._capabilities = capabilities
         self._log = log
@@ -97,6 +100,7 @@ class Status:
             last_token_age_ms=round(self._host.progress_age_s * 1000) if ready is not None else None,
             monitor_subject=subjects.load_report(self._settings.token),
             problem=self._host.problem,
+            results_lost=self._results.lost,
             log_problem=self._log.problem,
             log_rows_lost=self._log.dropped,
         )

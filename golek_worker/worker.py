@@ -30,6 +30,7 @@ from golek_wire.errors import InferenceServiceError
 from golek_wire.signals import Health, WorkerStatus
 from golek_worker import kinds, process, settings
 from golek_worker.admission import gate
+from golek_worker.admission.retained import SUBMITTED_DEADLINE_MS, retained
 from golek_worker.attempt import Tools
 from golek_worker.bus import endpoints, identity, objects, queue, streams
 from golek_worker.bus.consumer import Consumer
@@ -40,6 +41,7 @@ from golek_worker.bus.keys import KeyBook
 from golek_worker.bus.lease import LeaseKeeper
 from golek_worker.bus.priorities import PriorityConsumer, sources
 from golek_worker.bus.registry import Registry
+from golek_worker.bus.results import Results
 from golek_worker.bus.strikes import StrikeBook
 from golek_worker.engine.base import EngineConfig
 from golek_worker.engine.host import EngineHost
@@ -166,12 +168,13 @@ class Worker:
         await streams.ensure_stream(self._client, streams.dlq_stream_config())
         if chosen.golek_objects:
             await objects.ensure_bucket(self._client)
-        self._build(await StrikeBook.open(self._client))
+        results = await Results.open(self._client, self._results_lost)
+        self._build(await StrikeBook.open(self._client), results)
         await patiently(self._client, self._queue.look)
         stack.push_async_callback(self._objects.close)
         stack.push_async_callback(self._host.close)
 
-    def _build(self, strikes: StrikeBook) -> None:
+    def _build(self, strikes: StrikeBook, results: Results) -> None:
         """The parts, wired; nothing runs yet."""
         chosen, token = self._settings, self._settings.token
         self._random = random.Random()
@@ -185,7 +188,7 @@ class Worker:
         )
         self._ingress = Ingress(
             self._client, token, kinds.taken(chosen, self._kind), self._check, self._callers, self._queue,
-            self._objects,
+            self._objects, results,
             reject_when_full=chosen.inference_reject_when_full,
         )  # fmt: skip
         self._host = EngineHost(self._engine_config(), chosen.stall_s, self._engine_changed.set, self._engine_log.write)
@@ -202,7 +205,9 @@ class Worker:
             poison_strikes=chosen.poison_strikes,
             probe_inbox=self._client.new_inbox(),
         )
-        self._serving = Serving(self._client, tools, self._keeper, record=self._record, released=self._slot_freed)
+        self._serving = Serving(
+            self._client, tools, self._keeper, results, record=self._record, released=self._slot_freed
+        )
         self._consumer = self._new_consumer(clock)
         self._status = Status(
             self._identity,
@@ -211,6 +216,7 @@ class Worker:
             self._host,
             self._serving,
             self._ingress,
+            results,
             self._preparing.digest,
             lambda: executor.capabilities,
             self._log,
@@ -261,6 +267,7 @@ class Worker:
             self._host.run(),
             self._follow_engine(),
             self._ingress.run(),
+            self._ingress.receipts.run(),
             self._consumer.run(),
             self._keeper.run(),
             self._heart.run(),
@@ -318,24 +325,30 @@ class Worker:
             self._event(
                 "jobs.given_back", f"{given_back} jobs did not end in time and go to another replica", level="warning"
             )
+        await _best_effort(self._ingress.repeats.close())
         self._status.leaving = "failed" if failed else "offline"
         await _best_effort(self._beat())
 
     # -- what the parts ask of each other ----------------------------------------------------------------------
 
-    def _check(self, payload: bytes, headers: dict[str, str] | None, reply: str) -> Job:
-        callers, limits, new_inbox = self._callers, self._limits(), self._client.new_inbox
+    def _check(self, payload: bytes, headers: dict[str, str] | None, reply: str, submitted: bool) -> Job:
+        callers, limits, new_inbox = self._callers, self._limits(submitted=submitted), self._client.new_inbox
         principal = callers.principal(headers)
         name = callers.request_name(principal, headers)
         if self._kind == "embedding":
-            return gate.check_embedding(payload, headers, reply, limits, new_inbox, principal, name)
-        return gate.check(payload, headers, reply, limits, self._random_seed, new_inbox, principal, name)
+            job = gate.check_embedding(payload, headers, reply, limits, new_inbox, principal, name)
+        else:
+            job = gate.check(payload, headers, reply, limits, self._random_seed, new_inbox, principal, name)
+        if not headers and reply and not submitted:
+            return job
+        return retained(job, payload, headers, self._kind, self._settings.model_name, submitted=submitted)
 
-    def _limits(self) -> gate.Limits:
+    def _limits(self, *, submitted: bool = False) -> gate.Limits:
         chosen = self._settings
+        usual_ms = round(chosen.inference_request_timeout * 1000)
         return gate.Limits(
             max_payload=self._client.max_payload,
-            default_deadline_ms=round(chosen.inference_request_timeout * 1000),
+            default_deadline_ms=SUBMITTED_DEADLINE_MS if submitted else usual_ms,
             default_priority=chosen.inference_default_priority,
             may_redirect=self._callers.may_redirect,
             max_body=chosen.golek_max_body * 2**20 if chosen.golek_objects else 0,
@@ -362,6 +375,9 @@ class Worker:
 
     def _record(self, row: RequestRow) -> None:
         self._log.record(audited(row, self._settings.audit_body))
+
+    def _results_lost(self, count: int, why: str) -> None:
+        self._event("results.lost", f"{count} answers could not be kept: {why}", level="error")
 
     def _health(self) -> Health:
         return self._status.health() if self._status is not None else self._preparing.health()

@@ -16,7 +16,7 @@ import structlog
 from msgspec import Struct
 from nats.aio.subscription import Subscription
 
-from golek_client.bus_client import BusClient, Delivery
+from golek_client.bus_client import HEADERS_READ, BusClient, Delivery
 from golek_client.connection import publish
 from golek_wire import codec, subjects
 from golek_wire import headers as h
@@ -30,13 +30,16 @@ from golek_wire.errors import (
     QueueFullError,
 )
 from golek_wire.replies import Accepted
+from golek_worker.bus.idempotency import Asked, Repeats
 from golek_worker.bus.identity import Callers
 from golek_worker.bus.intake import Intake
 from golek_worker.bus.jetstream import MESSAGE_GONE, MESSAGES_EXCEEDED, JetStreamError, api, is_passing
 from golek_worker.bus.objects import Objects
 from golek_worker.bus.overflow import Kept, Overflow
 from golek_worker.bus.queue import Queue
+from golek_worker.bus.receipts import Receipts
 from golek_worker.bus.replies import send_error
+from golek_worker.bus.results import Results
 from golek_worker.bus.waiting import WaitingStreams
 from golek_worker.job import Job, deadline_error, to_headers
 
@@ -50,11 +53,12 @@ RESEND_AFTER_S = (0.25, 0.5, 1.0, 2.0)
 SWEEP_S = 0.1
 USUAL_INBOX = 256
 WATCH_S = 1.0
+ENDED_AT_ONCE = 64
 GRACE_S = 1.0
 """At deadline + this the ingress answers for jobs that nobody answered."""
 
-Check = Callable[[bytes, dict[str, str] | None, str], Job]
-"""The gate: a job, or an InferenceServiceError."""
+Check = Callable[[bytes, dict[str, str] | None, str, bool], Job]
+"""The gate: a job, or an InferenceServiceError. The last argument: it was submitted."""
 
 
 class PubAck(Struct, frozen=True):
@@ -70,6 +74,8 @@ class Taken(Struct, frozen=True):
 
     kind: subjects.Kind
     subjects: tuple[str, ...]
+    submits: tuple[str, ...] = ()
+    """Where jobs are left without waiting for their answers."""
     elsewhere: tuple[str, ...] = ()
     """Where requests of the other kind would come: they are refused with `redirect` instead of finding nobody."""
     redirect: str = ""
@@ -88,6 +94,10 @@ class _Unacked(Struct):
     next_send: float = 0.0
     kept: bool = False
     """Whether it waited in the overflow."""
+    receipt_to: str = ""
+    """Where a submitted job's receipt, or refusal, goes."""
+    put: asyncio.Future[PubAck] | None = None
+    """Who stores a job and wants JetStream's word."""
 
 
 class _Stored(Struct, frozen=True):
@@ -109,6 +119,7 @@ class Ingress:
         callers: Callers,
         queue: Queue,
         objects: Objects,
+        results: Results,
         *,
         reject_when_full: bool = True,
     ) -> None:
@@ -118,7 +129,12 @@ class Ingress:
         self._stream = subjects.job_stream(token)
         self._queue = queue
         self._waiting = WaitingStreams(client, queue)
-        self._overflow = None if reject_when_full else Overflow(self._send_kept, self._answer)
+        self._overflow = None if reject_when_full else Overflow(self._send_kept, self._fail)
+        self._results = results
+        self.receipts = Receipts(client, queue)
+        self.repeats = Repeats(
+            client, self._stream, results, self.receipts, self._put, self._send_accepted, self._answer, objects.forget
+        )
         self._taken = taken
         self._check = check
         self._may_answer = callers.may_answer
@@ -140,7 +156,8 @@ class Ingress:
     async def start(self) -> None:
         """Subscribe the request subjects; from here on requests are taken."""
         await self._client.subscribe_direct(f"{self._ack_inbox}.*", self._on_ack)
-        for callback, listed in ((self._on_request, self._taken.subjects), (self._on_stray, self._taken.elsewhere)):
+        taken = (*self._taken.subjects, *self._taken.submits)
+        for callback, listed in ((self._on_request, taken), (self._on_stray, self._taken.elsewhere)):
             for subject in listed:
                 taking = await self._client.subscribe_direct(subject, callback, subjects.QUEUE_GROUP)
                 self._subscriptions.append(taking)
@@ -160,6 +177,10 @@ class Ingress:
             self.refused += 1
             log.warning("request.refused", reason="reply subject is not an inbox", reply=reply[:64])
             return
+        if message.unread:
+            limit = f"at most {HEADERS_READ} are read"
+            await self._refuse(message, BadRequestError(f"the headers have {message.unread} bytes; {limit}"))
+            return
         if message.headers is not None and h.OBJECT in message.headers:
             await self._large.take(message)
             return
@@ -167,11 +188,17 @@ class Ingress:
 
     async def _admit(self, message: Delivery, reference: str) -> None:
         """Publish a request as a job; with `reference` its body stays in the object store."""
+        submitted = message.subject in self._taken.submits
         try:
-            job = self._check(message.data, message.headers, message.reply)
+            job = self._check(message.data, message.headers, message.reply, submitted)
             if reference:
                 job = msgspec.structs.replace(job, body=reference)
-            await self._store(job, message)
+            accept = message.headers is not None and message.headers.get(h.ACCEPT) == "1"
+            payload = b"" if reference else message.data
+            if job.input_sha256:
+                self.repeats.take(Asked(job, payload, message.reply, accept, submitted))
+            else:
+                await self._store(job, payload, accept, receipt_to=message.reply if submitted else "")
         except InferenceServiceError as error:
             self._objects.forget(reference)
             await self._refuse(message, error)
@@ -191,25 +218,45 @@ class Ingress:
         stream = stream and message.subject.startswith(subjects.request(""))
         await send_error(self._client, message.reply, req_id, error, stream=stream)
 
-    async def _answer(self, job: Job, error: InferenceServiceError) -> None:
+    async def _answer(self, job: Job, inbox: str, error: InferenceServiceError) -> None:
         self.refused += 1
         if not error.details.get("may_run"):
             self._objects.forget(job.body)
-        await send_error(self._client, job.reply, job.req_id, error, stream=job.stream)
+        await send_error(self._client, inbox, job.req_id, error, stream=job.stream)
 
-    async def _store(self, job: Job, message: Delivery) -> None:
+    async def _fail(self, waiting: _Unacked | Kept, error: InferenceServiceError) -> None:
+        """A job that was not stored: whoever waits for that learns why."""
+        if waiting.put is None:
+            await self._answer(waiting.job, waiting.receipt_to or waiting.job.reply, error)
+        elif not waiting.put.done():
+            waiting.put.set_exception(error)
+
+    async def _put(self, job: Job, payload: bytes) -> PubAck:
+        """Store `job` and return JetStream's word. Raises as a request is refused."""
+        stored: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
+        await self._store(job, payload, accept=False, put=stored)
+        return await stored
+
+    async def _store(
+        self,
+        job: Job,
+        payload: bytes,
+        accept: bool,
+        *,
+        receipt_to: str = "",
+        put: asyncio.Future[PubAck] | None = None,
+    ) -> None:
         headers = to_headers(job)
         if job.trace or len(job.reply) > USUAL_INBOX:
             _check_size(headers)
         if len(self._unacked) >= UNACKED_LIMIT:
             raise BusUnavailableError(f"{UNACKED_LIMIT} requests wait for JetStream already", may_run=False)
         now = time.monotonic()
-        accept = message.headers is not None and message.headers.get(h.ACCEPT) == "1"
-        payload = b"" if job.body else message.data
         if self._overflow:  # others wait for a place: this one stands behind them
-            self._keep(Kept(job, accept, payload, headers, now))
+            self._keep(Kept(job, accept, payload, headers, now, receipt_to=receipt_to, put=put))
         else:
-            await self._send(_Unacked(job, accept, payload, headers, now, next_send=now + RESEND_AFTER_S[0]))
+            due = now + RESEND_AFTER_S[0]
+            await self._send(_Unacked(job, accept, payload, headers, now, 1, due, receipt_to=receipt_to, put=put))
 
     async def _send(self, request: _Unacked) -> None:
         inbox = f"{self._ack_inbox}.{next(self._numbers)}"
@@ -223,8 +270,9 @@ class Ingress:
 
     async def _send_kept(self, kept: Kept) -> None:
         now = time.monotonic()
+        due = now + RESEND_AFTER_S[0]
         await self._send(
-            _Unacked(kept.job, kept.accept, kept.payload, kept.headers, now, 1, now + RESEND_AFTER_S[0], kept=True)
+            _Unacked(kept.job, kept.accept, kept.payload, kept.headers, now, 1, due, True, kept.receipt_to, kept.put)
         )
 
     def _keep(self, request: Kept) -> None:
@@ -264,10 +312,18 @@ class Ingress:
             self._next_deadline = min(self._next_deadline, deadline)
             if job.stream and job.reply:
                 self._waiting.add(ack.seq, job, now)
+        await self._tell_stored(waiting, ack)
         if waiting.kept and self._overflow is not None:
             await self._overflow.settled(job.msg_id, now, stored=True)
-        if waiting.accept and job.reply:
-            await self._send_accepted(job, ack.seq)
+
+    async def _tell_stored(self, waiting: _Unacked, ack: PubAck) -> None:
+        if waiting.put is not None:
+            if not waiting.put.done():
+                waiting.put.set_result(ack)
+        elif waiting.receipt_to:
+            self.receipts.owe(waiting.job, ack.seq, waiting.receipt_to)
+        elif waiting.accept and waiting.job.reply:
+            await self._send_accepted(waiting.job, ack.seq)
 
     async def _on_refusal(self, waiting: _Unacked, error: dict[str, object]) -> None:
         """JetStream did not store the job: answer the caller, or wait until there is a place."""
@@ -283,7 +339,17 @@ class Ingress:
                 if waiting.kept:
                     self._overflow.refused(job.msg_id)
                 else:
-                    self._keep(Kept(job, waiting.accept, waiting.payload, waiting.headers, waiting.since))
+                    self._keep(
+                        Kept(
+                            job,
+                            waiting.accept,
+                            waiting.payload,
+                            waiting.headers,
+                            waiting.since,
+                            receipt_to=waiting.receipt_to,
+                            put=waiting.put,
+                        )
+                    )
                 return
             except QueueFullError as full:
                 answer = full
@@ -293,11 +359,12 @@ class Ingress:
         """Answer a request that was not stored."""
         if waiting.kept and self._overflow is not None:
             await self._overflow.settled(waiting.job.msg_id, time.monotonic(), stored=False)
-        await self._answer(waiting.job, error)
+        await self._fail(waiting, error)
 
     async def _send_accepted(self, job: Job, seq: int) -> None:
         headers = {h.STATUS: "accepted", h.JOB: job.job_id}
-        await publish(self._client, job.reply, codec.encode(Accepted(job.req_id, job.job_id, seq)), headers)
+        accepted = Accepted(job.req_id, job.job_id, seq, job.principal)
+        await publish(self._client, job.reply, codec.encode(accepted), headers)
 
     async def run(self) -> None:
         """Look after what was published and what was stored, for as long as the worker lives."""
@@ -347,9 +414,16 @@ class Ingress:
 
     async def _answer_expired(self, now: float) -> None:
         """Answer what nobody answered by its deadline."""
-        for seq, stored in list(self._stored.items()):
-            if now >= stored.deadline + GRACE_S:
-                await self._end_unanswered(seq, stored.job, deadline_error(stored.job))
+        expired = [(seq, stored.job) for seq, stored in self._stored.items() if now >= stored.deadline + GRACE_S]
+        for start in range(0, len(expired), ENDED_AT_ONCE):
+            ends = [
+                self._end_unanswered(seq, job, deadline_error(job))
+                for seq, job in expired[start : start + ENDED_AT_ONCE]
+            ]
+            # Each to its end: one that deleted its job owes an answer.
+            for outcome in await asyncio.gather(*ends, return_exceptions=True):
+                if outcome is not None:
+                    raise outcome
         self._next_deadline = min((stored.deadline for stored in self._stored.values()), default=math.inf)
 
     def cancel(self, job_id: str) -> None:
@@ -383,7 +457,9 @@ class Ingress:
             self._forget(seq)
             return
         self._forget(seq)
-        await self._answer(job, error)
+        if job.keep_s:
+            await self._results.keep_error(job, error)
+        await self._answer(job, job.reply, error)
 
     def _forget(self, seq: int) -> None:
         self._waiting.forget(seq)

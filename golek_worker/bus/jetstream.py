@@ -5,6 +5,7 @@ Source: https://docs.nats.io/reference/reference-protocols/nats_api_reference
 """
 
 import asyncio
+import base64
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import nats.errors
+from msgspec import Struct
 from nats.aio.client import Client
 
 from golek_client.bus_client import BusClient
@@ -29,6 +31,8 @@ STREAM_NAME_IN_USE = 10058
 CONSUMER_ALREADY_EXISTS = 10148
 MESSAGES_EXCEEDED = 10077
 NO_STORAGE = 10047
+WRONG_LAST_SEQUENCE = 10071
+"""Compare-and-set found another entry than expected."""
 STREAM_NOT_FOUND = 10059
 NO_PEERS = 10005
 REPLICAS_NEED_CLUSTER = 10074
@@ -84,10 +88,17 @@ def is_passing(error: dict[str, Any]) -> bool:
     return raft or code in (*ELECTING, ALREADY_ON_ITS_WAY)
 
 
-async def store(client: Client, subject: str, payload: bytes) -> None:
+async def store(
+    client: Client,
+    subject: str,
+    payload: bytes,
+    headers: dict[str, str] | None = None,
+    *,
+    timeout: float = TIMEOUT_S,
+) -> None:
     """Publish into a stream and wait until it is stored. Raises as `api` does."""
     try:
-        message = await client.request(subject, payload, timeout=TIMEOUT_S)
+        message = await client.request(subject, payload, timeout=timeout, headers=headers)
     except (nats.errors.Error, TimeoutError) as error:
         raise BusUnavailableError(f"no stream stores {subject}: {type(error).__name__}") from error
     answer: dict[str, Any] = msgspec.json.decode(message.data)
@@ -137,3 +148,31 @@ async def api(client: Client, call: str, body: Any = None, *, timeout: float = T
     if "error" in answer:
         raise JetStreamError(call, answer["error"])
     return answer
+
+
+class StoredMessage(Struct, frozen=True):
+    """A message as it lies in a stream."""
+
+    seq: int
+    data: bytes
+    headers: dict[str, str]
+
+
+async def stored_message(client: Client, stream: str, query: dict[str, Any]) -> StoredMessage | None:
+    """What `STREAM.MSG.GET` finds, by `seq` or `last_by_subj`; None for a message that is gone. Raises as `api` does.
+
+    The stream's leader answers, so that what was acknowledged is seen; a direct get may ask a follower that lags.
+    """
+    try:
+        found = (await api(client, f"STREAM.MSG.GET.{stream}", query))["message"]
+    except JetStreamError as error:
+        if error.code in MESSAGE_GONE:
+            return None
+        raise
+    return StoredMessage(found["seq"], base64.b64decode(found.get("data", "")), _headers_in(found.get("hdrs", "")))
+
+
+def _headers_in(encoded: str) -> dict[str, str]:
+    """A header block (NATS/1.0) that the JSON API gave in base64."""
+    lines = base64.b64decode(encoded).decode("utf-8", "replace").split("\r\n")[1:]
+    return {name: value.strip() for name, colon, value in (line.partition(":") for line in lines) if colon}

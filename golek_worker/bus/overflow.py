@@ -4,14 +4,15 @@ With INFERENCE_REJECT_WHEN_FULL=false an ingress keeps them in its memory, in th
 tries to store the oldest; each that is stored lets two more try, so that a queue that was emptied fills again at once.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from golek_wire import headers as h
 from golek_wire.errors import InferenceServiceError, JobCancelledError
-from golek_worker.job import BROOM_S, Job, deadline_error
+from golek_worker.job import Job, deadline_error, to_headers
 
 NEXT = 2
 """So many more are tried when one was stored."""
@@ -27,6 +28,10 @@ class Kept(Struct):
     since: float
     """When it came, on the monotonic clock: its time runs from then."""
     on_its_way: bool = False
+    receipt_to: str = ""
+    """Where a submitted job's receipt, or refusal, goes."""
+    put: asyncio.Future[Any] | None = None
+    """Who stores a job and wants JetStream's word."""
 
     def deadline(self) -> float:
         """When an answer is of no more use."""
@@ -35,9 +40,8 @@ class Kept(Struct):
     def aged(self, now: float) -> "Kept":
         """The same with the time that is left at `now` as its budget: a job's deadline runs from when it is stored."""
         left_ms = max(1, round((self.deadline() - now) * 1000))
-        headers = self.headers | {h.BUDGET_MS: str(left_ms), h.TTL: f"{left_ms // 1000 + BROOM_S}s"}
         job = msgspec.structs.replace(self.job, budget_ms=left_ms)
-        return msgspec.structs.replace(self, job=job, headers=headers, since=now)
+        return msgspec.structs.replace(self, job=job, headers=to_headers(job), since=now)
 
 
 class Overflow:
@@ -46,7 +50,7 @@ class Overflow:
     def __init__(
         self,
         send: Callable[[Kept], Awaitable[None]],
-        answer: Callable[[Job, InferenceServiceError], Awaitable[None]],
+        answer: Callable[[Kept, InferenceServiceError], Awaitable[None]],
     ) -> None:
         self._send = send
         self._answer = answer
@@ -100,4 +104,4 @@ class Overflow:
                 await self._send(request.aged(now))
 
     async def _end(self, msg_id: str, error: InferenceServiceError) -> None:
-        await self._answer(self._kept.pop(msg_id).job, error)
+        await self._answer(self._kept.pop(msg_id), error)

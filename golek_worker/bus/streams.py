@@ -128,6 +128,17 @@ def bucket_config(name: str, ttl_s: int = 0) -> dict[str, Any]:
     }
 
 
+def results_config(max_bytes: int) -> dict[str, Any]:
+    """The bucket of final messages. Each key says how long it lives; a full bucket drops the oldest answer, because a
+    fresh one is worth more.
+    """
+    return bucket_config(subjects.RESULTS_BUCKET) | {
+        "max_bytes": max_bytes,
+        "allow_msg_ttl": True,
+        "discard": "old",
+    }
+
+
 def revision_of_deleted(error: KeyNotFoundError) -> int:
     """What compare-and-set must name for a key that is not there: the revision of its delete marker, or 0."""
     return error.entry.revision if error.entry is not None and error.entry.revision else 0

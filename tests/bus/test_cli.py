@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -19,6 +20,7 @@ from golek_wire.errors import BadRequestError, PoisonJobError, QueueFullError
 from golek_wire.replies import InferenceReply
 from golek_wire.signals import DeadLetter, Health, ModelInfo
 from tests.support.scripted_worker import ScriptedWorker
+from tests.support.workers import WorkerProcess
 
 GOLEK = [sys.executable, "-m", "golek_client.cli"]
 REQUESTERS = {"golek req": [*GOLEK, "req"]} | ({"nats req": ["nats", "req"]} if shutil.which("nats") else {})
@@ -755,3 +757,23 @@ async def test_dead_letters_are_dropped(nats_server: str, worker: ScriptedWorker
     assert (await run(nats_server, "dlq", "drop", "--all", "--model=other", "--yes")).out == "dropped 0 dead letters\n"
     assert (await run(nats_server, "dlq", "drop", "--all", "--yes")).out == "dropped 2 dead letters\n"
     assert (await run(nats_server, "dlq", "list")).out == "the dead letter queue is empty\n"
+
+
+async def test_a_job_is_left_and_its_answer_printed_later(nats_server: str, tmp_path: Path) -> None:
+    """`submit` prints the id, `result` the answer; --wait waits; an error of the job is one of the command."""
+    with WorkerProcess(nats_server, tmp_path / "data"):
+        left = await run(nats_server, "submit", "echo", "hello", "--key", "k")
+        job_id = left.out.strip()
+        assert job_id == subjects.job_id(subjects.message_id("anonymous", "inference", "echo", "k"))
+        assert f"job {job_id}: place 1 in the queue; golek result {job_id}" in left.err
+        assert (await run(nats_server, "result", job_id, "--wait")).out == "hello\n"
+        assert (await run(nats_server, "result", job_id)).out == "hello\n"
+        waited = await run(nats_server, "submit", "echo", "--wait", stdin=b"from a pipe")
+        assert (waited.status, waited.out) == (0, "from a pipe\n")
+        missing = await run(nats_server, "result", "nosuchjob")
+        assert (missing.status, missing.out) == (1, "")
+        assert "no result of job nosuchjob" in missing.err
+        failed = await run(nats_server, "submit", "echo", "word " * 9000, "--wait")
+        assert failed.status == 1
+        assert "error CONTEXT_BUDGET_EXCEEDED" in failed.err
+        assert "'x' is not one of" in (await run(nats_server, "submit", "echo", "a", "--kind", "x")).err

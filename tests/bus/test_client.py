@@ -54,7 +54,7 @@ async def test_a_request_says_what_was_asked(golek: Golek, worker: ScriptedWorke
         "raw": True,
         "deadline_ms": 7000,
     }
-    assert job.headers == {headers.ACCEPT: "1", headers.PARTS: "1"}
+    assert job.headers == {headers.ACCEPT: "1", headers.PARTS: "1", headers.KEEP: "60"}
     await job.final("hello")
     reply = await asking
     assert (reply.text, reply.req_id, reply.seed) == ("hello", "r1", 7)

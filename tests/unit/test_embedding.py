@@ -31,7 +31,7 @@ class Model:
         self.sizes: list[int] = []
         self._answered = 0
 
-    async def __call__(self, payload: bytes) -> EmbeddingReply:
+    async def __call__(self, payload: bytes, part: str) -> EmbeddingReply:
         request = codec.decode_embedding(payload)
         self.asked.append(request)
         self.sizes.append(len(payload))
@@ -105,7 +105,7 @@ async def test_a_part_that_the_worker_finds_too_long_is_cut_anew() -> None:
 async def test_a_refusal_that_does_not_help_is_passed_on(fits: int) -> None:
     """Nothing fits, or what was asked does: asking again would be for ever."""
 
-    async def refuse(payload: bytes) -> EmbeddingReply:
+    async def refuse(payload: bytes, part: str) -> EmbeddingReply:
         raise PayloadTooLargeError("too large", fits=fits)
 
     with pytest.raises(PayloadTooLargeError):
@@ -115,10 +115,10 @@ async def test_a_refusal_that_does_not_help_is_passed_on(fits: int) -> None:
 async def test_a_refused_text_is_named_by_its_place_in_the_whole_list() -> None:
     """A worker counts from the beginning of its part."""
 
-    async def refuse(payload: bytes) -> EmbeddingReply:
+    async def refuse(payload: bytes, part: str) -> EmbeddingReply:
         if len(model.asked) == 2:
             raise ContextBudgetExceededError(600, 512, "input[3] has 600 tokens", param="input[3]")
-        return await model(payload)
+        return await model(payload, part)
 
     model = Model(fits=4)
     with pytest.raises(ContextBudgetExceededError, match=r"input\[7\] has 600 tokens") as raised:
@@ -198,8 +198,8 @@ def test_what_is_no_vector_is_an_error_of_its_own(text: str) -> None:
 async def test_vectors_that_are_missing_are_an_error_of_its_own() -> None:
     """Else each later text would get the vector of another."""
 
-    async def forget_one(payload: bytes) -> EmbeddingReply:
-        reply = await Model()(payload)
+    async def forget_one(payload: bytes, part: str) -> EmbeddingReply:
+        reply = await Model()(payload, part)
         return EmbeddingReply(reply.data[1:], reply.model, reply.usage)
 
     with pytest.raises(InternalError, match="9 vectors came for 10 texts"):

@@ -7,6 +7,8 @@ import pytest
 from golek_client import (
     BadRequestError,
     DeadlineExceededError,
+    EmbeddingReply,
+    InferenceReply,
     InternalError,
     JobCancelledError,
     ModelNotFoundError,
@@ -191,3 +193,44 @@ async def test_a_text_that_was_cut_off_is_gone_on_with() -> None:
         with pytest.raises(BadRequestError, match=r"^resume\.text: ") as raised:
             await fleet.client().ask("qwen3-4b", "hi", resume=Resume("Good"))
         assert raised.value.details["param"] == "resume.text"
+
+
+async def test_a_job_is_left_and_its_result_fetched() -> None:
+    """A receipt, then the answer by receipt or id, of either kind; errors are raised; nothing is known of others."""
+    answers: dict[str, Answer] = {"slow": later, "full": QueueFullError("full", retry_after_ms=50), "never": never}
+    async with FakeFleet(answers, embeds={"minilm": 8}) as fleet:
+        golek = fleet.client()
+        receipt = await golek.submit("slow", "hi", req_id="r")
+        assert (receipt.req_id, receipt.position) == ("r", 1)
+        reply = await golek.wait(receipt)
+        assert isinstance(reply, InferenceReply)
+        assert reply.text == "later hi"
+        assert await fleet.client().result(receipt.job_id) == reply
+        vectors = await golek.wait(await golek.submit("minilm", ["a", "b"], kind="embedding"))
+        assert isinstance(vectors, EmbeddingReply)
+        assert len(vectors.vectors) == 2
+        failing = await golek.submit("full", messages="hi")
+        with pytest.raises(QueueFullError):
+            await golek.wait(failing)
+        never_comes = await golek.submit("never", "hi")
+        assert await golek.result(never_comes) is None
+        with pytest.raises(DeadlineExceededError, match="may still come"):
+            await golek.wait(never_comes, 0.05)
+        await golek.cancel(never_comes.job_id)
+        with pytest.raises(JobCancelledError):
+            await golek.result(never_comes)
+
+
+async def test_a_wrong_submission_is_refused_before_sending() -> None:
+    """The field is named; a keyword of the other kind is a mistake of the program."""
+    async with FakeFleet(ANSWERS, embeds={"minilm": 8}) as fleet:
+        golek = fleet.client()
+        with pytest.raises(BadRequestError, match="a list is for embeddings"):
+            await golek.submit("later", ["a"])
+        with pytest.raises(TypeError, match="unexpected keyword max_tokens; for embeddings there is dimensions"):
+            await golek.submit("minilm", "a", kind="embedding", max_tokens=3)
+        with pytest.raises(BadRequestError, match="deadline"):
+            await golek.submit("later", "a", deadline=90_000)
+        with pytest.raises(BadRequestError, match=r"ask it on embedding\.request\.minilm"):
+            await golek.submit("minilm", "a")
+        assert fleet.requests == []

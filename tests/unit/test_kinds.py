@@ -37,9 +37,13 @@ def test_requests_of_the_other_kind_are_told_where_to_ask() -> None:
     """On the literal name and the token, for both kinds."""
     taken = kinds.taken(deployment(minilm.model_file()), "embedding")
     assert taken.subjects == ("embedding.request.m.1", "embedding.request.m_1")
-    assert taken.elsewhere == ("inference.request.m.1", "inference.request.m_1")
+    assert taken.submits == ("embedding.submit.m.1", "embedding.submit.m_1")
+    requests, submits = taken.elsewhere[:2], taken.elsewhere[2:]
+    assert requests == ("inference.request.m.1", "inference.request.m_1")
+    assert submits == ("inference.submit.m.1", "inference.submit.m_1")
     assert taken.redirect == "m.1 turns texts into vectors: ask it on embedding.request.m.1"
-    assert kinds.taken(deployment(TINY), "inference").elsewhere == ("embedding.request.m.1", "embedding.request.m_1")
+    requests_for_vectors = ("embedding.request.m.1", "embedding.request.m_1")
+    assert kinds.taken(deployment(TINY), "inference").elsewhere[:2] == requests_for_vectors
 
 
 def test_a_subject_of_its_own_is_the_only_one() -> None:

@@ -1,0 +1,108 @@
+"""How is a job left from a terminal, and its answer fetched later? `golek submit`, `golek result`."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from golek_client import terminal
+from golek_client.terminal import Server
+from golek_client.transport import DEFAULT_URL
+from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt
+from golek_wire.subjects import Kind
+
+Timeout = Annotated[str, typer.Option(metavar="DURATION", help="How long to wait, with --wait.")]
+
+
+def submit(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model; `golek models` lists them.")],
+    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="The prompt; else standard input.")] = None,
+    server: Server = DEFAULT_URL,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the answer and print it.")] = False,
+    key: Annotated[
+        str | None, typer.Option(metavar="K", help="Idempotency key: a repeat with it is the same job for a day.")
+    ] = None,
+    reply_to: Annotated[str | None, typer.Option(metavar="SUBJECT", help="Publish the answer there as well.")] = None,
+    kind: Annotated[
+        str, typer.Option(metavar="KIND", help="inference (a text) or embedding (a vector).")
+    ] = "inference",
+    max_tokens: Annotated[int | None, typer.Option(metavar="N", help="Most tokens to write.")] = None,
+    deadline: Annotated[str, typer.Option(metavar="DURATION", help="When the answer is of no more use.")] = "1h",
+    timeout: Timeout = "1h",
+) -> None:
+    """Leave a job; its answer is kept for a day.
+
+    Prints the job's id, for `golek result`; its place in the queue goes to standard error.
+
+    \b
+      golek submit golek-tiny "Tell a long story"
+      golek submit golek-tiny "Tell a long story" --wait
+      golek submit golek-tiny --key letter-17 --reply-to my.answers < letter.txt
+    """
+    from golek_client.client import Golek
+
+    job_s, wait_s = terminal.seconds(deadline, "--deadline"), terminal.seconds(timeout, "--timeout")
+    asked: Kind = _kind(kind)
+    prompt = terminal.piped_text() if text is None and not sys.stdin.isatty() else text
+    if not prompt:
+        terminal.fail("nothing to ask: give a TEXT, or text on standard input")
+
+    async def leave() -> None:
+        async with Golek(server) as golek:
+            receipt = await golek.submit(
+                model, prompt, kind=asked, deadline=job_s, idempotency_key=key, reply_to=reply_to, max_tokens=max_tokens
+            )
+            _tell(receipt, waits=wait)
+            if wait:
+                _show(await golek.wait(receipt, wait_s))
+
+    terminal.run(leave(), "--timeout" if wait else None)
+
+
+def result(
+    job_id: Annotated[str, typer.Argument(metavar="JOB_ID", help="What `golek submit` printed.")],
+    server: Server = DEFAULT_URL,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the answer is there.")] = False,
+    principal: Annotated[
+        str | None, typer.Option(metavar="WHO", help="Who submitted it, where the fleet asks for identities.")
+    ] = None,
+    timeout: Timeout = "1h",
+) -> None:
+    """Print the answer of a job that was left. Exit status 1 when there is none (yet), or the job ended in an error."""
+    from golek_client.client import Golek
+
+    wait_s = terminal.seconds(timeout, "--timeout")
+
+    async def read() -> InferenceReply | EmbeddingReply | None:
+        async with Golek(server) as golek:
+            if wait:
+                return await golek.wait(job_id, wait_s, principal=principal)
+            return await golek.result(job_id, principal=principal)
+
+    reply = terminal.run(read(), "--timeout" if wait else None)
+    if reply is None:
+        terminal.fail(f"no result of job {job_id}: it is on its way (--wait waits for it), or was kept long enough")
+    _show(reply)
+
+
+def _kind(text: str) -> Kind:
+    if text == "inference":
+        return "inference"
+    if text == "embedding":
+        return "embedding"
+    raise typer.BadParameter(f"{text!r} is not one of inference, embedding", param_hint="--kind")
+
+
+def _tell(receipt: Receipt, *, waits: bool) -> None:
+    """The id on standard output, unless the answer comes there; the rest for people."""
+    who = "" if receipt.principal == "anonymous" else f" --principal {receipt.principal}"
+    place = f"place {receipt.position} in the queue" if receipt.position else "answered already"
+    print(f"job {receipt.job_id}: {place}; golek result {receipt.job_id}{who}", file=sys.stderr, flush=True)
+    if not waits:
+        print(receipt.job_id, flush=True)
+
+
+def _show(reply: InferenceReply | EmbeddingReply) -> None:
+    from golek_client import embedding
+
+    print(reply.text if isinstance(reply, InferenceReply) else embedding.as_json(reply))

@@ -1,0 +1,66 @@
+"""What may be asked of a job whose answer is not waited for?
+
+The keyword arguments of `submit`, and the request they become.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import msgspec
+
+from golek_client.embedding import EmbedOptions
+from golek_client.options import Messages, Options, build
+from golek_wire import codec
+from golek_wire.errors import BadRequestError
+from golek_wire.subjects import Kind
+
+SUBMIT_DEADLINE_S: Final = 3600.0
+KEY_LIMIT: Final = 256
+
+
+class SubmitOptions(Options, EmbedOptions, total=False):
+    """Keyword arguments of `submit`: those of `ask`, or with `kind="embedding"` those of `embed`."""
+
+
+def submission(
+    kind: Kind,
+    texts: str | Sequence[str] | None,
+    messages: Messages | None,
+    options: SubmitOptions,
+    deadline: float,
+) -> bytes:
+    """The request's bytes.
+
+    Raises TypeError for a keyword that this kind does not have, BadRequestError naming the field for a wrong value.
+    """
+    if kind == "inference":
+        if texts is not None and not isinstance(texts, str):
+            raise BadRequestError(
+                f"input: a text was expected, got `{type(texts).__name__}`; a list is for embeddings", param="input"
+            )
+        return build(cast("Options", options), prompt=texts, messages=messages, stream=False, deadline=deadline)
+    unknown = options.keys() - EmbedOptions.__annotations__.keys()
+    if unknown or messages is not None:
+        raise TypeError(
+            f"unexpected keyword {', '.join(sorted(unknown)) or 'messages'}; "
+            f"for embeddings there is {', '.join(EmbedOptions.__annotations__)}"
+        )
+    fields: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    try:
+        payload = codec.encode({**fields, "input": texts, "deadline_ms": max(1, round(deadline * 1000))})
+    except (TypeError, UnicodeEncodeError, msgspec.EncodeError) as error:
+        raise BadRequestError(f"The request cannot be written as JSON: {error}") from None
+    codec.decode_embedding(payload)
+    return payload
+
+
+def checked_key(key: str | None) -> str | None:
+    """`key` itself. Raises BadRequestError for what a worker would refuse."""
+    if key is not None and not (
+        isinstance(key, str) and 1 <= len(key) <= KEY_LIMIT and key.isascii() and key.isprintable()
+    ):
+        raise BadRequestError(
+            f"idempotency_key: 1 to {KEY_LIMIT} printable ASCII characters were expected, got {str(key)[:32]!r}…",
+            param="idempotency_key",
+        )
+    return key
