@@ -7,15 +7,20 @@ straight from the reader. It also closes a broken connection to the end. Everyth
 version is pinned because private methods are replaced; tests/unit holds both equal. See docs/decisions/0005.
 """
 
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import ParseResult
 
-from nats.aio.client import Client
+from nats.aio.client import Client, Srv
 from nats.aio.subscription import Subscription
+from nats.aio.transport import TcpTransport
 from nats.errors import Error as NatsError
 
 from golek_wire import headers
 
+HEADERS_READ = headers.REQUEST_RESERVE
+"""Bytes of headers that a direct delivery reads: a million lines would keep the reader from all others."""
 WITHDRAW_TIMEOUT_S = 2
 
 _NAMES = {
@@ -30,16 +35,37 @@ _FIRST_LINE = b"NATS/1.0\r\n"
 class Delivery:
     """A message given to a direct callback."""
 
-    __slots__ = ("data", "headers", "reply", "subject")
+    __slots__ = ("data", "headers", "reply", "subject", "unread")
 
     def __init__(self, subject: str, reply: str, data: bytes, headers: dict[str, str] | None) -> None:
         self.subject = subject
         self.reply = reply
         self.data = data
         self.headers = headers
+        self.unread = 0
+        """Bytes of headers that were not read, because there are too many."""
 
 
 DirectCallback = Callable[[Delivery], Awaitable[None]]
+
+
+class _TcpTransport(TcpTransport):
+    """nats-py's, whose `wait_closed` (2.16) would wait for ever after a TLS handshake that failed."""
+
+    async def connect_tls(
+        self, uri: str | ParseResult, ssl_context: ssl.SSLContext, buffer_size: int, connect_timeout: int
+    ) -> None:
+        try:
+            await super().connect_tls(uri, ssl_context, buffer_size, connect_timeout)
+        except BaseException:
+            if self._io_writer is not None:
+                self._io_writer.transport.abort()
+            self._io_reader = self._io_writer = None
+            raise
+
+    def __bool__(self) -> bool:
+        """True also while it is not connected: a false one nats-py would replace by its own."""
+        return True
 
 
 class BusClient(Client):
@@ -52,6 +78,13 @@ class BusClient(Client):
         """Whether a server that offers no TLS is not spoken to; nats-py (2.16) would go on in clear."""
         self.replicas = 0
         """On how many servers the streams that are made through this connection lie; 0 is the broker's own number."""
+
+    @property
+    def wants(self) -> str:
+        """What the server wants of a client beyond a connection: `certificate`, `login` or nothing."""
+        if self._server_info.get("tls_verify"):
+            return "certificate"
+        return "login" if self._server_info.get("auth_required") else ""
 
     @property
     def has_login(self) -> bool:
@@ -106,6 +139,11 @@ class BusClient(Client):
             self._status = Client.DISCONNECTED
             await super()._close(status, do_cbs)
 
+    async def _connect_to_server(self, s: Srv) -> None:
+        if self._transport is None and s.uri.scheme in ("nats", "tls"):
+            self._transport = _TcpTransport()  # type: ignore[no-untyped-call]
+        await super()._connect_to_server(s)
+
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         """As nats-py does; but where encryption is a must, TLS that is only offered is taken, and none is an error."""
         if initial_connection and self.must_encrypt and not self.options["tls_handshake_first"]:
@@ -115,15 +153,24 @@ class BusClient(Client):
         await super()._process_info(info, initial_connection)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        """A subject that is no text ends nobody's connection, as it would in nats-py: nobody can be answered there."""
         callback = self._direct.get(sid)
-        if callback is None:
-            await super()._process_msg(sid, subject, reply, data, headers)
+        try:
+            if callback is None:
+                await super()._process_msg(sid, subject, reply, data, headers)
+                return
+            message = Delivery(subject.decode(), reply.decode(), data, None)
+        except UnicodeDecodeError as error:
+            await self._error_cb(error)
             return
         self.stats["in_msgs"] += 1
         self.stats["in_bytes"] += len(data)
-        found = await self._process_headers(headers)
+        if headers and len(headers) > HEADERS_READ:
+            message.unread = len(headers)
+        else:
+            message.headers = await self._process_headers(headers)
         try:
-            await callback(Delivery(subject.decode(), reply.decode(), data, found))
+            await callback(message)
         except Exception as error:  # noqa: BLE001 - as nats-py does: the reader must go on
             await self._error_cb(error)
 
@@ -142,8 +189,15 @@ class BusClient(Client):
             await self._flush_pending()
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        """As nats-py does; but what is no block of headers counts as none, where nats-py would end the connection."""
         found = decode_known(headers) if headers else None
-        return found if found is not None else await super()._process_headers(headers)
+        if found is not None:
+            return found
+        try:
+            return await super()._process_headers(headers)
+        except (IndexError, UnicodeDecodeError, ValueError) as error:
+            await self._error_cb(error)
+            return None
 
 
 def encode_known(headers: dict[str, str]) -> bytes | None:

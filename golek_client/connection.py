@@ -108,7 +108,9 @@ async def connect(
         except (OSError, TimeoutError, nats.errors.Error) as error:
             await close(client)
             if not left:
-                raise refusal(shown(url), login, cause or error) or _nobody_at(url, cause or error) from error
+                raise refusal(shown(url), login, cause or error, client.wants) or _nobody_at(
+                    url, cause or error
+                ) from error
             listed = [*listed[1:], listed[0]]
         except BaseException:
             await close(client)

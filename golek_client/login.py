@@ -126,17 +126,21 @@ def said(variable: str, environment: Mapping[str, str] = os.environ) -> str | No
     return environment.get(variable, FROM_DOTENV.get(variable))
 
 
-def refusal(url: str, login: Login, error: Exception) -> InferenceServiceError | None:
-    """What to tell who was not let in, or met the wrong server; None for any other `error`. `url` has no secrets."""
+def refusal(url: str, login: Login, error: Exception, wanted: str) -> InferenceServiceError | None:
+    """What to tell who was not let in, or met the wrong server; None for any other `error`. `url` has no secrets.
+
+    A server that hangs up may do so before its reason is read: then what it `wanted` is the reason.
+    """
     text = str(error)
-    if "uthorization" in text or "uthentication" in text:
+    hung_up = wanted if isinstance(error, ConnectionError) else ""
+    if "uthorization" in text or "uthentication" in text or hung_up == "login":
         how = f"as {' and '.join(login.ways)} says" if login.ways else "without one in NATS_URL or NATS_USER"
         return UnauthorizedError(
             f"the NATS server at {url} refuses the login {how}; NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or "
             "NATS_NKEY say who logs in",
             url=url,
         )
-    problem = _tls_problem(url, error)
+    problem = _not_accepted(url, error) if hung_up else _tls_problem(url, error)
     return BusUnavailableError(problem, url=url) if problem else None
 
 
@@ -153,16 +157,21 @@ def _tls_problem(url: str, error: Exception) -> str | None:
                 "NATS_TLS_CA names the file with its authority's certificate"
             )
         case ssl.SSLError() if "ALERT" in str(error).upper():
-            return (
-                f"the NATS server at {url} does not accept our certificate ({_why(error)}); "
-                "NATS_TLS_CERT and NATS_TLS_KEY name one that it trusts"
-            )
+            return _not_accepted(url, error)
         case ssl.SSLError():
             return (
                 f"TLS with {url} failed ({_why(error)}); NATS_TLS_FIRST is for a server or proxy that speaks TLS "
                 "from the first byte, and for no other"
             )
     return None
+
+
+def _not_accepted(url: str, error: Exception) -> str:
+    why = _why(error) if isinstance(error, ssl.SSLError) else "it hung up"
+    return (
+        f"the NATS server at {url} does not accept our certificate ({why}); NATS_TLS_CERT and NATS_TLS_KEY name one "
+        "that it trusts"
+    )
 
 
 def _wrong_with(file: str, check: Callable[[bytes], str | None]) -> str | None:

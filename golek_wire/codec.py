@@ -22,8 +22,10 @@ _at_path = re.compile(r"(.*) - at `\$\.?(.*)`", re.DOTALL)
 
 
 class _Label(msgspec.Struct):
-    req_id: str = ""
-    stream: bool = False
+    """Any values: a wrong one must not hide the other."""
+
+    req_id: Any = ""
+    stream: Any = False
 
 
 _label_decoder = msgspec.json.Decoder(_Label)
@@ -81,7 +83,8 @@ def label_of(payload: bytes) -> tuple[str, bool]:
         label = _label_decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "", False
-    return (label.req_id if _is_label(label.req_id) else ""), label.stream
+    req_id = label.req_id if isinstance(label.req_id, str) and _is_label(label.req_id) else ""
+    return req_id, label.stream is True
 
 
 def _decoded(payload: bytes, decoder: "msgspec.json.Decoder[T]") -> T:

@@ -73,9 +73,6 @@ def compose(sender: Sender, lease: Lease, strikes: Strikes, log_tail: list[str],
     withheld = ""
     if sender.audit != "full":
         withheld = f"GOLEK_AUDIT_BODY={sender.audit} keeps no requests"
-    elif job.body:
-        withheld = "the request lay in the object store, which the end of its job empties"
-    hashed = job.input_sha256 if job.body else hashlib.sha256(lease.payload).hexdigest()
     return DeadLetter(
         job_id=job.job_id,
         req_id=job.req_id,
@@ -83,7 +80,7 @@ def compose(sender: Sender, lease: Lease, strikes: Strikes, log_tail: list[str],
         worker_id=sender.worker_id,
         at=now.isoformat(timespec="milliseconds"),
         crashes=strikes.crashes,
-        input_sha256=hashed if sender.audit != "none" else "",
+        input_sha256=hashlib.sha256(lease.payload).hexdigest() if sender.audit != "none" else "",
         log_tail=log_tail,
         payload=None if withheld else lease.payload.decode(errors="replace"),
         kind=sender.kind,

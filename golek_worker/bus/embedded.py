@@ -168,7 +168,7 @@ async def _is_up(url: str, patience_s: float, login: Login) -> bool:
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or DEFAULT_PORT
     greeting = await _greeting(host, port)
-    if greeting == b"":  # a broker that was just killed: its port closes a moment later
+    if greeting == b"" and not login.demands_tls(url):  # a broker that was just killed: its port closes a moment later
         await asyncio.sleep(POLL_S)
         greeting = await _greeting(host, port)
     if greeting is None:

@@ -16,7 +16,7 @@ import structlog
 from msgspec import Struct
 from nats.aio.subscription import Subscription
 
-from golek_client.bus_client import BusClient, Delivery
+from golek_client.bus_client import HEADERS_READ, BusClient, Delivery
 from golek_client.connection import publish
 from golek_wire import codec, subjects
 from golek_wire import headers as h
@@ -53,6 +53,7 @@ RESEND_AFTER_S = (0.25, 0.5, 1.0, 2.0)
 SWEEP_S = 0.1
 USUAL_INBOX = 256
 WATCH_S = 1.0
+ENDED_AT_ONCE = 64
 GRACE_S = 1.0
 """At deadline + this the ingress answers for jobs that nobody answered."""
 
@@ -175,6 +176,10 @@ class Ingress:
             # Answering there would make this worker write where the caller may not.
             self.refused += 1
             log.warning("request.refused", reason="reply subject is not an inbox", reply=reply[:64])
+            return
+        if message.unread:
+            limit = f"at most {HEADERS_READ} are read"
+            await self._refuse(message, BadRequestError(f"the headers have {message.unread} bytes; {limit}"))
             return
         if message.headers is not None and h.OBJECT in message.headers:
             await self._large.take(message)
@@ -307,9 +312,9 @@ class Ingress:
             self._next_deadline = min(self._next_deadline, deadline)
             if job.stream and job.reply:
                 self._waiting.add(ack.seq, job, now)
+        await self._tell_stored(waiting, ack)
         if waiting.kept and self._overflow is not None:
             await self._overflow.settled(job.msg_id, now, stored=True)
-        await self._tell_stored(waiting, ack)
 
     async def _tell_stored(self, waiting: _Unacked, ack: PubAck) -> None:
         if waiting.put is not None:
@@ -409,9 +414,16 @@ class Ingress:
 
     async def _answer_expired(self, now: float) -> None:
         """Answer what nobody answered by its deadline."""
-        for seq, stored in list(self._stored.items()):
-            if now >= stored.deadline + GRACE_S:
-                await self._end_unanswered(seq, stored.job, deadline_error(stored.job))
+        expired = [(seq, stored.job) for seq, stored in self._stored.items() if now >= stored.deadline + GRACE_S]
+        for start in range(0, len(expired), ENDED_AT_ONCE):
+            ends = [
+                self._end_unanswered(seq, job, deadline_error(job))
+                for seq, job in expired[start : start + ENDED_AT_ONCE]
+            ]
+            # Each to its end: one that deleted its job owes an answer.
+            for outcome in await asyncio.gather(*ends, return_exceptions=True):
+                if outcome is not None:
+                    raise outcome
         self._next_deadline = min((stored.deadline for stored in self._stored.values()), default=math.inf)
 
     def cancel(self, job_id: str) -> None:

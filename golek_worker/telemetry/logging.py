@@ -36,4 +36,5 @@ def configure(level: str, *streams: TextIO, **bound: Any) -> None:
     for handler in root.handlers:
         handler.setFormatter(form)
     root.setLevel(level.upper())
+    logging.getLogger("aiosqlite").setLevel(logging.INFO)  # at debug it logs what it writes: prompts
     structlog.contextvars.bind_contextvars(**bound)

@@ -77,7 +77,7 @@ def test_config_shows_value_and_source(environment: dict[str, str]) -> None:
     assert ["ENGINE", "echo  (envs/worker.echo.env)"] in rows
     assert ["NATS_URL", f"{environment['NATS_URL']}  (environment)"] in rows
     assert ["DRAIN_S", "30  (default)"] in rows
-    assert ["INFERENCE_QUEUE_STRATEGY", "fifo  (default; no effect yet: waits for priorities)"] in rows
+    assert ["INFERENCE_ORCHESTRATION_MODE", "single  (default; no effect yet: waits for orchestration)"] in rows
 
 
 def test_the_broker_can_be_started_and_stopped_alone(environment: dict[str, str]) -> None:

@@ -18,6 +18,7 @@ from golek_client import (
     Golek,
     JobCancelledError,
     PayloadTooLargeError,
+    PoisonJobError,
     large,
 )
 from golek_client.connection import connect
@@ -217,6 +218,19 @@ async def test_a_body_changed_after_the_gate_is_not_run(nats_server: str, tmp_pa
             await put(caller, "mine", b'{"input": "hi", "reply_to": "$SYS.x"}')
         error = json.loads((await answers.next_msg(5)).data)["error"]
     assert (error["status"], "not what was admitted" in error["message"]) == (400, True)
+
+
+async def test_a_poison_body_leaves_its_hash_in_the_letter(
+    echo: WorkerProcess, nats_server: str, caller: Client
+) -> None:
+    """The letter says why it has no request, and whose hash it is; the body is deleted as every other."""
+    async with Golek(nats_server, deadline=40) as golek:
+        with pytest.raises(PoisonJobError):
+            await golek.ask("echo", "GOLEK_ECHO_CRASH " + "x" * 2 * MIB)
+        (letter,) = await golek.dead_letters("echo")
+    assert (letter.payload, len(letter.input_sha256)) == (None, 64)
+    assert str(MIB) in letter.withheld
+    await until_empty(caller)
 
 
 async def test_nothing_is_read_for_who_may_not_ask(nats_server: str, tmp_path: Path, caller: Client) -> None:

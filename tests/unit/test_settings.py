@@ -11,7 +11,7 @@ import pytest
 from msgspec import Meta
 
 from golek_worker import settings
-from golek_worker.settings import KEYS, Settings, SettingsError
+from golek_worker.settings import KEYS, Settings, SettingsError, explain
 
 EXAMPLE = Path("envs/worker.example.env")
 HINTS = get_type_hints(Settings, include_extras=True)
@@ -261,3 +261,12 @@ def test_a_model_that_ships_is_found_in_the_project(tmp_path: Path, monkeypatch:
 def test_prompts_are_kept_where_only_this_machine_asks(url: str, said: Any, kept: str) -> None:
     """Elsewhere only their hash, unless the deployment says otherwise."""
     assert Settings(model_name="m", nats_url=url, golek_audit_body=said).audit_body == kept
+
+
+def test_a_secret_is_never_shown(tmp_path: Path) -> None:
+    """`golek config` says that there is one, and who said so."""
+    file = tmp_path / "worker.x.env"
+    file.write_text("MODEL_NAME=x\nNATS_USER=ann\nNATS_PASSWORD=s3cr3t\n")
+    shown = "\n".join(explain.lines(explain.deployment(file, {"NATS_PASSWORD": "0ther-s3cr3t"})))
+    assert "s3cr3t" not in shown
+    assert "(secret)  (environment; overrules NATS_PASSWORD=(secret) in" in shown

@@ -1,0 +1,104 @@
+"""A fleet that wants keys: the key file, the bucket, and what callers meet."""
+
+import asyncio
+import hashlib
+import json
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from golek_client import ForbiddenError, Golek, InferenceServiceError, UnauthorizedError
+from tests.support import raw
+from tests.support.workers import WorkerProcess
+
+ANN, BOB = "ann-key-0123456789abcdef", "bob-key-0123456789abcdef"
+
+
+async def within(seconds: float, true: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until `true`."""
+    async with asyncio.timeout(seconds):
+        while not await true():
+            await asyncio.sleep(0.02)
+
+
+async def outcome(url: str, key: str) -> str:
+    """The code of what a caller with `key` gets; `ok` for an answer."""
+    try:
+        async with Golek(url, key=key, deadline=5) as golek:
+            await golek.ask("echo", "hi")
+    except InferenceServiceError as error:
+        return error.code
+    return "ok"
+
+
+async def test_keys_open_and_close_the_fleet(nats_server: str, tmp_path: Path) -> None:
+    """A line that goes takes its key away, a row of the bucket alone stays, and no key is written down."""
+    data = tmp_path / "data"
+    data.mkdir()
+    file = data / "api_keys.txt"
+    file.write_text(f"ann:{ANN}\nbob:{BOB} models=other\n")
+    file.chmod(0o644)
+    with WorkerProcess(nats_server, data, GOLEK_NATS_IDENTITY="keys") as worker:
+        assert [await outcome(nats_server, key) for key in (ANN, BOB, "x", "")] == [
+            "ok", "FORBIDDEN", "UNAUTHORIZED", "UNAUTHORIZED",
+        ]  # fmt: skip
+        async with raw.connected(nats_server) as client:
+            jobs = await client.subscribe("inference.job.echo.>")
+            inbox = client.new_inbox()
+            headers = {"Authorization": f"Bearer {ANN}", "Golek-Principal": "bob", "X-Own": "1"}
+            await client.publish("inference.request.echo", b'{"input": "hi"}', reply=inbox, headers=headers)
+            job = await jobs.next_msg(5)
+            assert job.headers["Golek-Principal"] == "ann"
+            assert "Authorization" not in job.headers
+            bucket = await client.jetstream().key_value("GOLEK_KEYS")
+            by_hand = hashlib.sha256(b"by-hand").hexdigest()
+            await bucket.put(by_hand, json.dumps({"key_id": "carol", "of_later": [1]}).encode())
+            await within(5, lambda: _is(nats_server, "by-hand", "ok"))
+            file.write_text(f"bob:{BOB}\n")
+            os.utime(file, (1, 1))
+            await within(8, lambda: _is(nats_server, ANN, "UNAUTHORIZED"))
+            assert [await outcome(nats_server, key) for key in (BOB, "by-hand")] == ["ok", "ok"]
+            file.write_text("bob\n")
+            await within(8, lambda: _said(worker, "keys.file"))
+            assert await outcome(nats_server, BOB) == "ok"  # a file that cannot be read changes nothing
+        assert worker.log_lines("keys.mode")[0]["detail"].startswith("others than its owner")
+    written = [path for path in data.rglob("*") if path.is_file() and path != file]
+    assert [path for path in written if ANN.encode() in path.read_bytes() or BOB.encode() in path.read_bytes()] == []
+
+
+async def _is(url: str, key: str, wanted: str) -> bool:
+    return await outcome(url, key) == wanted
+
+
+async def _said(worker: WorkerProcess, event: str) -> bool:
+    return bool(worker.log_lines(event))
+
+
+def test_a_wrong_key_file_keeps_a_worker_from_starting(nats_server: str, tmp_path: Path) -> None:
+    """It names file and line; a fleet with half of its keys is not what was asked for."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "keys.txt").write_text("ann:one\nbob\n")
+    worker = WorkerProcess(nats_server, data, GOLEK_NATS_IDENTITY="keys", GOLEK_KEY_FILE="data/keys.txt")
+    assert "keys.txt:2: not of the form key_id:api_key" in worker.start_failing()
+
+
+async def test_the_clients_variable_is_its_key(
+    nats_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GOLEK_API_KEY, for streams as well; the errors are types of their own."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "api_keys.txt").write_text(f"ann:{ANN}\nbob:{BOB} models=other\n")
+    with WorkerProcess(nats_server, data, GOLEK_NATS_IDENTITY="keys"):
+        monkeypatch.setenv("GOLEK_API_KEY", ANN)
+        async with Golek(nats_server, deadline=5) as golek:
+            assert "".join([piece async for piece in golek.stream("echo", "a b")]) == "a b"
+        async with Golek(nats_server, key=BOB, deadline=5) as golek:
+            with pytest.raises(ForbiddenError, match="bob is for other"):
+                await golek.ask("echo", "hi")
+        async with Golek(nats_server, key="", deadline=5) as golek:
+            with pytest.raises(UnauthorizedError):
+                await golek.ask("echo", "hi")

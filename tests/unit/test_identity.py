@@ -1,0 +1,121 @@
+"""Who asks: the three modes, by table, and what may stand in a key file."""
+
+import hashlib
+import json
+
+import pytest
+
+from golek_wire import subjects
+from golek_wire.errors import ForbiddenError, UnauthorizedError
+from golek_worker.bus import keyfile
+from golek_worker.bus.identity import Accounts, Key, Keys, Open, digest
+from golek_worker.bus.keyfile import KeyFileError
+
+KNOWN = {digest("k-ann"): Key("ann"), digest("k-bob"): Key("bob", ["other", "nomic-embed-v1.5"])}
+
+
+def info(**said: object) -> dict[str, str]:
+    return {"Nats-Request-Info": json.dumps(said)}
+
+
+def test_in_an_open_fleet_everybody_is_anonymous() -> None:
+    """Whatever the headers claim."""
+    claims = info(acc="A", user="u") | {"Authorization": "Bearer k-ann", "Golek-Principal": "ann"}
+    assert Open().principal(claims) == Open().principal(None) == "anonymous"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [None, {}, {"Authorization": "k-ann"}, {"Authorization": "Bearer nobody"}, {"Authorization": "Basic k-ann"},
+     {"Authorization": f"Bearer {digest('k-ann')}"}, {"Authorization": "Bearer \udcff"},
+     {"authorization": "Bearer k-ann"}],
+)  # fmt: skip
+def test_without_a_known_key_nobody_asks(headers: dict[str, str] | None) -> None:
+    """No key, a wrong one, the digest instead of the key: 401, and the text of the key is not in the error."""
+    with pytest.raises(UnauthorizedError) as raised:
+        Keys("tiny", KNOWN).principal(headers)
+    assert "k-ann" not in raised.value.message
+
+
+def test_a_key_says_who_asks_and_which_models() -> None:
+    """403 for a model that is not in its list; a model may be named by its token."""
+    of_bob = {"Authorization": "bearer k-bob"}
+    assert Keys("tiny", KNOWN).principal({"Authorization": "Bearer k-ann"}) == "ann"
+    assert Keys("nomic-embed-v1.5", KNOWN).principal(of_bob) == "bob"
+    with pytest.raises(ForbiddenError, match=r"The key bob is for other, nomic-embed-v1\.5"):
+        Keys("tiny", KNOWN).principal(of_bob)
+
+
+@pytest.mark.parametrize(
+    "headers", [None, {}, {"Nats-Request-Info": ""}, {"Nats-Request-Info": "\udcff"}, {"Nats-Request-Info": "[" * 5000},
+                info(acc="A"), info(user="u"), info(acc="A", user=7), info(acc="", user="u")],
+)  # fmt: skip
+def test_between_accounts_the_server_must_say_who_asks(headers: dict[str, str] | None) -> None:
+    """Anything else is 401."""
+    with pytest.raises(UnauthorizedError, match="share: true"):
+        Accounts().principal(headers)
+
+
+def test_a_principal_can_stand_in_a_key() -> None:
+    """Account and user, with what a key cannot hold replaced."""
+    assert Accounts().principal(info(acc="ALPHA", user="alice", rtt=3)) == "ALPHA/alice"
+    assert Accounts().principal(info(acc="a.b", user="x y*>@é")) == "a_b/x_y____"
+
+
+@pytest.mark.parametrize(
+    ("reply", "one_account", "accounts"),
+    [
+        ("_INBOX.a.b", True, False), ("_R_.a.b", True, True), ("", False, False), ("_R_.*", False, False),
+        ("_R_.>", False, False), ("_R_.a b", False, False), ("_R_", False, False), ("golek.dlq.x", False, False),
+        ("inference.job.x.normal.any", False, False), ("$JS.API.STREAM.PURGE.GOLEK_DLQ", False, False),
+        ("_INBOX.x" + "y" * 600, False, False), ("_INBOX..a", False, False), ("_INBOX.a\r\nPUB x", False, False),
+    ],
+)  # fmt: skip
+def test_where_answers_may_go(reply: str, one_account: bool, accounts: bool) -> None:
+    """Inboxes; between accounts only those that the server itself made."""
+    assert Open().may_answer(reply) is Keys("m", {}).may_answer(reply) is one_account
+    assert Accounts().may_answer(reply) is accounts
+
+
+def test_a_cancel_means_jobs_of_who_sent_it() -> None:
+    """The id that a client computes stands, together with the principal, for the job's own."""
+    mode, inbox = Accounts(), "_INBOX.a.b"
+    alice, bob = info(acc="A", user="alice"), info(acc="B", user="bob")
+    name = mode.request_name("A/alice", alice | {"Nats-Msg-Id": inbox})
+    assert subjects.job_id(name) in mode.cancelled(subjects.job_id(inbox), alice)
+    assert subjects.job_id(name) not in mode.cancelled(subjects.job_id(inbox), bob)
+    assert mode.cancelled("x", {}) == ()
+    assert mode.request_name("A/alice", alice) == Open().request_name("anonymous", {"Nats-Msg-Id": inbox}) == ""
+
+
+def test_a_key_file_is_read() -> None:
+    """Keys in clear and hashed, fields, comments, two keys of one id."""
+    hashed = hashlib.sha256(b"second").hexdigest()
+    text = f"# keys\n\nann:first  # her old one\nann:sha256:{hashed.upper()} models=a,b rpm=60\nteam/x:with:colons\n"
+    assert keyfile.rows(text, "keys.txt") == {
+        digest("first"): {"key_id": "ann", "source": "file"},
+        digest("second"): {"key_id": "ann", "source": "file", "models": ["a", "b"], "rpm": "60"},
+        digest("with:colons"): {"key_id": "team/x", "source": "file"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("s3cr3t", "not of the form key_id:api_key"),
+        ("ann:", "not of the form key_id:api_key"),
+        ("a.b:s3cr3t", "a key_id has at most 128"),
+        ("anonymous:s3cr3t", "a key_id has at most 128"),
+        ("ann:sha256:s3cr3t", "64 hexadecimal digits"),
+        ("ann:s3cr3t models", "name=value"),
+        ("ann:s3cr3t source=x", "name=value"),
+        ("bob:k-1", "stands in another line"),
+    ],
+)
+def test_a_wrong_line_is_named_without_its_key(line: str, said: str) -> None:
+    """File and line number, and what is right."""
+    with pytest.raises(KeyFileError) as raised:
+        keyfile.rows(f"ann:k-1\n{line}\n", "keys.txt")
+    assert str(raised.value).startswith("keys.txt:2: ")
+    assert said in str(raised.value)
+    assert "s3cr3t" not in str(raised.value)
