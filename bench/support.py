@@ -43,15 +43,22 @@ def median(values: list[float]) -> float:
 
 
 @contextmanager
-def broker(*, sync_always: bool = False) -> Iterator[str]:
-    """A nats-server with file storage in a temporary folder; yields its URL."""
+def broker(*options: str, sync_always: bool = False) -> Iterator[str]:
+    """A nats-server with file storage in a temporary folder, and `options` in its configuration; yields its URL."""
+    with server(*options, sync_always=sync_always) as running:
+        yield running.url
+
+
+@contextmanager
+def server(*options: str, sync_always: bool = False) -> Iterator[NatsServer]:
+    """The same; yields the server itself."""
     with tempfile.TemporaryDirectory(prefix="golek-bench-") as folder:
         sync = "sync_interval: always" if sync_always else ""
-        server = NatsServer(Path(folder), jetstream_options=sync).start()
+        running = NatsServer(Path(folder), *options, jetstream_options=sync).start()
         try:
-            yield server.url
+            yield running
         finally:
-            server.kill()
+            running.kill()
 
 
 @contextmanager

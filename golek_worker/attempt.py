@@ -30,12 +30,14 @@ from golek_worker.engine.base import Embedded, Finished, Refused, Stopped
 from golek_worker.engine.host import EngineDied, Run, RunEnd
 from golek_worker.executor import Answer, Executor, Work
 from golek_worker.job import deadline_error
-from golek_worker.room import Room
+from golek_worker.room import Manner, Room
 
 log = structlog.get_logger("serving")
 
 SUSPECT_DELIVERIES = 8
-"""So many deliveries make a job a suspect even without a strike."""
+"""So many deliveries make a job run alone even without a strike."""
+TRIAL_S = 1.0
+"""A trial ends with the first text, and after this time without one: prefill may take long, vectors are no text."""
 STOP_PATIENCE_S = 1.0
 """A hung engine says nothing; so long it is waited for when a job is stopped."""
 GONE_AFTER_S = 3.0
@@ -95,7 +97,8 @@ class Attempt:
         self.tokens_out = 0
         self.bounced = False
         """The server said that nobody listens at the inbox, since this was last set to False."""
-        self._alone = False
+        self._manner: Manner = "together"
+        self._acquitted = False
         self._run: Run | None = None
         self._stream: ReplyStream | None = None
         self._stop_cause: Exception | None = None
@@ -161,7 +164,7 @@ class Attempt:
         try:
             return await self._ended(self.work, await self._execute(self.work))
         finally:
-            self._tools.room.leave()
+            self._tools.room.leave(self)
 
     async def _body(self) -> bytes:
         """The payload, from the object store."""
@@ -178,7 +181,10 @@ class Attempt:
         """A job that came back: is it a suspect, or poison?"""
         self.strikes = await self._tools.strikes.of(self.job.job_id)
         await self._bury_poison()
-        self._alone = self.strikes.crashes > 0 or self.lease.num_delivered >= SUSPECT_DELIVERIES
+        if self.strikes.crashes > 1 or self.lease.num_delivered >= SUSPECT_DELIVERIES:
+            self._manner = "alone"
+        elif self.strikes.crashes == 1:
+            self._manner = "trial"
 
     async def _bury_poison(self) -> None:
         """Proven guilty: a copy is kept, and the caller told. Raises PoisonJobError."""
@@ -193,9 +199,9 @@ class Attempt:
             )
 
     async def _enter(self) -> None:
-        """Wait for a place in the engine; a suspect waits until it is alone."""
+        """Wait for a place in the engine; a suspect waits for its trial, or until it is alone."""
         room = self._tools.room
-        turn = room.enter(alone=self._alone)
+        turn = room.enter(self, self._manner)
         if turn is not None:
             await asyncio.wait((turn, self._stopped), return_when=asyncio.FIRST_COMPLETED)
             if not turn.done():
@@ -203,13 +209,16 @@ class Attempt:
                 assert self._stop_cause is not None
                 raise self._stop_cause
         if self._stop_cause is not None:
-            room.leave()
+            room.leave(self)
             raise self._stop_cause
 
     async def _execute(self, work: Work) -> RunEnd:
         """Start the run and pass its text on until it ends."""
         job, tools = self.job, self._tools
-        self._run = run = work.start()
+        on_trial = self._manner == "trial"
+        self._run = run = work.start(watched=on_trial)
+        if on_trial:
+            asyncio.get_running_loop().call_later(TRIAL_S, self._acquit)
         if job.stream and job.reply:
             probe = "" if work.reply_to or job.input_sha256 else self.probe  # others may wait for it, too
             self._stream = ReplyStream(tools.client, job, self.lease.num_delivered, tools.gather_s, probe)
@@ -230,6 +239,7 @@ class Attempt:
                     await asyncio.sleep(0)
                 if self.first_text_at is None:
                     self.first_text_at = time.monotonic()
+                    self._acquit()
                 if stream is not None:
                     await stream.write(event)
                 continue
@@ -237,6 +247,22 @@ class Attempt:
                 await stream.flush()
             if event is not None:
                 return event
+
+    def _acquit(self) -> None:
+        """The engine lives, and this job has run in it for a while."""
+        self._acquitted = True
+        if self._manner == "trial":
+            self._tools.room.acquit(self)
+
+    async def _strike(self) -> None:
+        """The engine died: whose fault may it be? Everybody's, unless somebody is accused: then only of those who had
+        not run for a while either.
+        """
+        accused = self._tools.room.accused
+        if accused is not None and accused is not self and self._acquitted:
+            return
+        self.strikes = await self._tools.strikes.add(self.job.job_id, alone=accused is self)
+        log.warning("job.struck", job_id=self.job.job_id, crashes=self.strikes.crashes, alone=self.strikes.alone)
 
     async def _ended(self, work: Work, end: RunEnd) -> Answer:
         """How the run ended: the answer, or the error raised."""
@@ -257,7 +283,6 @@ class Attempt:
                 if self._stop_cause is not None:
                     raise self._stop_cause
                 if end.ran:
-                    self.strikes = await self._tools.strikes.add(self.job.job_id, alone=self._alone)
-                    log.warning("job.struck", job_id=self.job.job_id, crashes=self.strikes.crashes)
+                    await self._strike()
                     await self._bury_poison()  # here, where the engine's last words are
                 raise Requeue

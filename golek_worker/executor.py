@@ -51,8 +51,11 @@ class Work(Protocol):
         """What `start` would do first, for a thread: a large request takes its time. Raises as `start` does."""
         ...
 
-    def start(self) -> Run:
-        """Begin. Raises InferenceServiceError when the request cannot run."""
+    def start(self, *, watched: bool = False) -> Run:
+        """Begin. Raises InferenceServiceError when the request cannot run.
+
+        Of a `watched` run the text is heard as it is written, where it writes any.
+        """
         ...
 
     def answer(self, end: Finished | Embedded, ms: int) -> Answer:

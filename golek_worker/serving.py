@@ -85,6 +85,8 @@ class Serving:
 
     def take(self, lease: Lease) -> None:
         """Serve `lease` in a task of its own."""
+        if self._keeper.notice_sleep():
+            lease.doubtful = True
         running = self._attempts.get(lease.job.job_id)
         if running is not None and running.lease.seq != lease.seq:
             # The job of an idempotency key runs again while its last run says goodbye.
@@ -161,6 +163,7 @@ class Serving:
         """Send the one final message; False when another replica may have done so."""
         while not self._client.is_connected and time.monotonic() < attempt.lease.deadline:  # noqa: ASYNC110 - no event
             await asyncio.sleep(INSIST_S)
+        self._keeper.notice_sleep()
         if not await attempt.lease.is_mine():
             return False
         if attempt.job.keep_s:

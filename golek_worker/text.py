@@ -83,14 +83,15 @@ class TextWork:
         if ready is not None:
             self._prompt = build(self._request, self._executor.format(ready))
 
-    def start(self) -> Run:
+    def start(self, *, watched: bool = False) -> Run:
         if self._prompt is None:
             self.prepare()
         if self._prompt is None:
             return never_ran()
         job, request, prompt = self._job, self._request, self._prompt
         params = with_stops(request.params, prompt.stops)
-        submit = Submit(job.job_id, prompt.text, params, job.seed, job.stream, prompt.output, request.resume)
+        streamed = job.stream or watched
+        submit = Submit(job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume)
         return self._executor.host.submit(submit)
 
     def answer(self, end: Finished | Embedded, ms: int) -> Answer:

@@ -22,6 +22,10 @@ SAFE_S = ACK_WAIT_S - 1.0
 DEADLINE_GRACE_S = 0.9
 """The ingress answers for the worker 1 s after the deadline."""
 TICK_S = 0.1
+SLEPT_S = 1.0
+"""The keeper's clock stood for this long: this process was stopped, or its host slept."""
+WAKING_S = 1.0
+"""So long after a sleep a delivery is doubtful: it may have lain in the socket meanwhile."""
 
 
 class Lease:
@@ -78,11 +82,13 @@ class Lease:
     async def is_mine(self) -> bool:
         """True while nobody else can have answered: renewed lately and in time, or still in the stream.
 
+        A job that came here a second time is asked for in any case: the worker that had it before may have woken.
+
         Raises BusUnavailableError or JetStreamError when that cannot be told.
         """
         now = time.monotonic()
         recent = now - self.renewed_at < SAFE_S and now < self.deadline + DEADLINE_GRACE_S
-        if recent and not self.doubtful and self._client.is_connected:
+        if recent and self.num_delivered == 1 and not self.doubtful and self._client.is_connected:
             return True
         try:
             await api(self._client, f"STREAM.MSG.GET.{self.stream}", {"seq": self.seq})
@@ -102,6 +108,8 @@ class LeaseKeeper:
     def __init__(self, may_renew: Callable[[], bool]) -> None:
         self._may_renew = may_renew
         self._leases: dict[Lease, Callable[[], None] | None] = {}
+        self._ticked_at = time.monotonic()
+        self._waking_until = 0.0
 
     def hold(self, lease: Lease, on_deadline: Callable[[], None]) -> None:
         """Keep `lease` until `drop`; call `on_deadline` once when its deadline comes."""
@@ -116,15 +124,24 @@ class LeaseKeeper:
         """The lease has ended."""
         self._leases.pop(lease, None)
 
+    def notice_sleep(self) -> bool:
+        """True when this process slept until just now; then all leases are doubtful, those that come now as well.
+
+        Asked wherever a lease counts: after a sleep the keeper's own turn may come later than that.
+        """
+        now = time.monotonic()
+        if now - self._ticked_at > SLEPT_S:
+            self._waking_until = now + WAKING_S
+            self.doubt()
+        self._ticked_at = now
+        return now < self._waking_until
+
     async def run(self) -> None:
         """Renew and watch deadlines, for as long as the worker lives."""
-        last = time.monotonic()
         while True:
             await asyncio.sleep(TICK_S if self._leases else TICK_S * 5)
+            self.notice_sleep()
             now = time.monotonic()
-            if now - last > SAFE_S:
-                self.doubt()  # this process slept
-            last = now
             renewing = self._may_renew()
             for lease, on_deadline in list(self._leases.items()):
                 if on_deadline is not None and now >= lease.deadline:

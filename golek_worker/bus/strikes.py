@@ -1,7 +1,7 @@
 """Which jobs crash engines?
 
-When an engine's child dies, its worker writes one strike for every job that was in the batch. A job with a strike is a
-suspect and runs alone; strikes earned alone are proof. Delivery counts prove nothing: a drain counts too.
+When an engine's child dies, its worker writes one strike for every job that may be at fault. A job with a strike is a
+suspect and has a trial; one with two runs alone. Delivery counts prove nothing: a drain counts too. See room.py.
 """
 
 import msgspec
@@ -21,7 +21,7 @@ class Strikes(msgspec.Struct, frozen=True):
 
     crashes: int = 0
     alone: int = 0
-    """Of these, while the job was the only one in the engine and known as a suspect."""
+    """Of these, while the job was accused: on trial, or alone in the engine."""
 
 
 class StrikeBook:

@@ -131,7 +131,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     drain_s: Seconds = 30.0
     """A worker told to stop finishes its jobs for at most this long."""
     poison_strikes: Positive = 2
-    """Crashes of the engine a job may cause while it runs alone before it counts as poison."""
+    """Crashes of the engine under a job, on trial or alone in it, that make the job poison."""
     db_path: str = ""
     """Request log; default `<GOLEK_DATA>/logs/<MODEL_NAME>.sqlite`."""
     golek_audit_body: Literal["auto", "full", "hash", "none"] = "auto"

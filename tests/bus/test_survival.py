@@ -103,7 +103,7 @@ async def test_a_poison_job_is_buried_and_its_neighbours_answered(nats_server: s
     """A job that crashes its engine three times ends as POISON_JOB in the DLQ; others in its batch are answered."""
     with WorkerProcess(nats_server, tmp_path / "data", **PACED) as worker:
         async with Golek(nats_server) as golek:
-            neighbours = [asyncio.create_task(golek.ask("echo", f"{n} b", deadline=50, **LONG)) for n in range(5)]
+            neighbours = [asyncio.create_task(golek.ask("echo", f"{n} b", deadline=50, **LONG)) for n in range(7)]
             while not await _is_busy(golek):
                 await asyncio.sleep(0.02)
             with pytest.raises(PoisonJobError) as poison:
@@ -122,6 +122,22 @@ async def test_a_poison_job_is_buried_and_its_neighbours_answered(nats_server: s
         assert "GOLEK_ECHO_CRASH" in json.loads(letter.payload or "")["input"]
         assert any("GOLEK_ECHO_CRASH" in line for line in letter.log_tail)
         assert len(worker.log_lines("engine.died")) == 6
+
+
+async def test_innocent_jobs_share_the_engine_again_after_a_crash(nats_server: str, tmp_path: Path) -> None:
+    """Eight jobs of a second each, half of them streams, lose their engine: they are tried, not run one by one."""
+    with WorkerProcess(nats_server, tmp_path / "data", **PACED) as worker:
+        async with Golek(nats_server) as golek:
+            whole = [asyncio.create_task(golek.ask("echo", f"{n} b", deadline=50, **LONG)) for n in range(4)]
+            read = [asyncio.create_task(golek.stream("echo", f"{n} b", deadline=50, **LONG).text()) for n in range(4)]
+            while (await golek.health("echo")).active < 8:
+                await asyncio.sleep(0.02)
+            start = time.monotonic()
+            worker.child.kill()
+            for n in range(4):
+                assert (await whole[n]).text == await read[n]
+            assert time.monotonic() - start < 4  # a restart, trials, and one second; alone they would take eight
+        assert len(worker.log_lines("job.struck")) == 8
 
 
 async def test_a_worker_outlives_an_outage_that_fills_its_buffer(broker: NatsServer, tmp_path: Path) -> None:
