@@ -16,7 +16,7 @@ from typing import Any, Literal, Self, Unpack, overload
 from golek_client import discovery, letters, results, stored
 from golek_client.connection import shown
 from golek_client.embedding import EmbedOptions, Question
-from golek_client.exchange import Exchange, Target
+from golek_client.exchange import Exchange
 from golek_client.inbox import ReplyMux
 from golek_client.line import Line
 from golek_client.login import API_KEY, Login, said
@@ -24,6 +24,7 @@ from golek_client.options import Messages, Options, build
 from golek_client.stored import UNREADABLE
 from golek_client.stream import OnQueued, Stream
 from golek_client.submitting import SUBMIT_DEADLINE_S, SubmitOptions, checked_key, submission
+from golek_client.target import Target
 from golek_client.transport import DEFAULT_URL, Transport
 from golek_wire import codec, headers, subjects
 from golek_wire.errors import BadRequestError, BusUnavailableError, DeadlineExceededError, InternalError, NoWorkersError

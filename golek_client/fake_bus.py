@@ -75,7 +75,7 @@ class FakeBus:
             if deliver is not None:
                 await deliver(message)
         elif not await self._serve(message) and message.reply:
-            await self.publish(FakeMessage(message.reply, headers={headers.NATS_STATUS: "503"}))
+            await self.publish(FakeMessage(message.reply, headers={headers.NATS_STATUS: headers.NO_RESPONDERS}))
 
 
 class Subscribed:

@@ -11,9 +11,9 @@ import msgspec
 from msgspec import Struct
 
 from golek_client import stored
-from golek_client.exchange import Target
 from golek_client.line import Line
 from golek_client.stored import UNREADABLE
+from golek_client.target import Target
 from golek_wire import codec, subjects
 from golek_wire.errors import BadRequestError, InferenceServiceError
 from golek_wire.replies import EmbeddingReply, InferenceReply
