@@ -44,7 +44,7 @@ class Golek:
     """A client of one fleet. Share one: calls run side by side over a single connection and subscription.
 
     `async with Golek() as golek:` connects at once and hangs up at the end. Without it the first call connects, and
-    `close` hangs up. Not for use from several event loops.
+    `close` hangs up. Not for use from several event loops: RuntimeError tells of a second one.
 
     Every call raises a subclass of `InferenceServiceError`: RetriableError when the same call may succeed later (its
     `retry_after_ms` says when), NonRetriableError when it will not.
@@ -281,7 +281,8 @@ class Golek:
         `timeout` in seconds; this client's deadline without it. Raises as `result` does, and DeadlineExceededError when
         time is up: the job goes on, and may be waited for again.
         """
-        seconds = self._seconds(timeout)
+        seconds = self.deadline if timeout is None else timeout
+        _check_seconds("timeout", seconds)
         until = asyncio.get_running_loop().time() + seconds
         line = await self._line_by(until, seconds)
         return results.reply_in(await results.wait(line, *results.key_of(job, principal), until, seconds))
@@ -340,7 +341,15 @@ class Golek:
         seconds = self._seconds(deadline)
         until = asyncio.get_running_loop().time() + seconds
         line = await self._line_by(until, seconds)
-        asked = letters.question(await letters.find(line, job_id), seconds)
+        try:
+            async with asyncio.timeout_at(until):
+                letter = await letters.find(line, job_id)
+        except TimeoutError:
+            raise DeadlineExceededError(
+                f"the dead letter of job {job_id} could not be read within {seconds:g} s",
+                deadline_ms=round(seconds * 1000),
+            ) from None
+        asked = letters.question(letter, seconds)
         async with Exchange(line, asked.target, asked.reply, asked.payload, until, seconds) as exchange:
             reply = await exchange.reply()
         if not keep:
@@ -415,8 +424,8 @@ class Golek:
 
     async def _line_by(self, until: float, seconds: float) -> Line:
         """The line, when it is there by `until` on the loop's clock, which is `seconds` after the call began."""
-        if self._open is not None and not self._open.is_closed:
-            return self._open
+        if (line := self._standing()) is not None:
+            return line
         try:
             async with asyncio.timeout_at(until):
                 return await self._line()
@@ -431,8 +440,8 @@ class Golek:
         """The open line, or a new one where there is none or the server closed it."""
         closes = self._closes
         async with self._connecting:
-            if self._open is not None and not self._open.is_closed:
-                return self._open
+            if (standing := self._standing()) is not None:
+                return standing
             line = await self._new_line() if closes == self._closes else None
             if line is not None and closes == self._closes:
                 self._open = line
@@ -440,6 +449,15 @@ class Golek:
             if line is not None:
                 await line.close()
             raise BusUnavailableError("the client was closed while the call waited for a connection")
+
+    def _standing(self) -> Line | None:
+        """The open line; None where a new one is needed. Raises RuntimeError in another event loop than its own."""
+        line = self._open
+        if line is None or line.is_closed:
+            return None
+        if line.loop is not asyncio.get_running_loop():
+            raise RuntimeError("this client is connected in another event loop; make one for each, or close it first")
+        return line
 
     async def _new_line(self) -> Line:
         if self._transport is not None:

@@ -21,6 +21,7 @@ from golek_wire import headers, subjects
 from golek_wire.errors import (
     BusUnavailableError,
     DeadlineExceededError,
+    InferenceServiceError,
     NoWorkersError,
     StreamInterruptedError,
 )
@@ -159,7 +160,12 @@ class Exchange(Generic[Reply]):
         subject = self._target.subject
         where = subjects.submit_at(subject) if self._submits else subject
         body = b"" if headers.OBJECT in self._headers else self._payload
-        await self._line.send(where, body, self._inbox.subject, self._headers)
+        try:
+            await self._line.send(where, body, self._inbox.subject, self._headers)
+        except BusUnavailableError:
+            if self._line.is_closed or self._line.transport.is_connected:
+                raise
+            self._unheard += 1  # the buffer is full: a copy goes out when the connection is back
 
     async def _overdue(self) -> None:
         """Nothing came in time: send again, or give up at the deadline."""
@@ -183,30 +189,43 @@ class Exchange(Generic[Reply]):
         )
 
     async def _read(self, message: Received) -> Piece | Queued | Reply | None:
-        """What `message` means; None when it needs no word to the caller.
-
-        1. Nobody listens. 2. An error. 3. A status: the request is in good hands, or waits for its turn. 4. A part of
-        the reply. 5. A piece of text. 6. The end mark, an empty message. 7. The reply.
-        """
+        """What `message` means; None when it needs no word to the caller. 1. Nobody listens. 2. An error."""
         about = message.headers or {}
         if reading.nobody_heard(message, about):  # 1
             await self._nobody()
             return None
         self._next_send = self._deserted = None
         if headers.ERROR_CODE in about:  # 2
-            self._ended = True
-            raise reading.error_in(message, about)
-        if headers.STATUS in about:  # 3
+            await self._end_in(reading.error_in(message, about))
+            return None
+        return self._said(message, about)
+
+    def _said(self, message: Received, about: dict[str, str]) -> Piece | Queued | Reply | None:
+        """What a message from a worker means that is no error.
+
+        1. A status: the request is in good hands, or waits for its turn. 2. A part of the reply. 3. A piece of text.
+        4. The end mark, an empty message. 5. The reply.
+        """
+        if headers.STATUS in about:  # 1
             self._note(message, about)
             return reading.before(message, Queued) if about[headers.STATUS] == "queued" else None
-        if headers.PART in about:  # 4
+        if headers.PART in about:  # 2
             return self._joined(message.data, about)
-        if headers.ATTEMPT in about and headers.FINAL not in about:  # 5
+        if headers.ATTEMPT in about and headers.FINAL not in about:  # 3
             return Piece(reading.number(about[headers.ATTEMPT]), reading.before(message, Chunk))
-        if not message.data:  # 6
+        if not message.data:  # 4
             return None
         self._ended = True
-        return reading.final(message.data, self._reply_type)  # 7
+        return reading.final(message.data, self._reply_type)  # 5
+
+    async def _end_in(self, error: InferenceServiceError) -> None:
+        """Raises `error`; but with a key the same question is asked again where only the way to the job was lost."""
+        if self._key is None or not isinstance(error, BusUnavailableError) or not error.details.get("may_run"):
+            self._ended = True
+            raise error
+        left_s = self._deadline - asyncio.get_running_loop().time()
+        await asyncio.sleep(max(0.0, min(error.retry_after_ms / 1000, left_s)))
+        await self._ask_anew()
 
     def _joined(self, data: bytes, about: dict[str, str]) -> Reply | None:
         """The reply, once all its parts are here."""

@@ -3,13 +3,16 @@
 Anybody may publish there, so what is not Golek's is told as such.
 """
 
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from golek_client.stored import UNREADABLE
 from golek_client.transport import Received
 from golek_wire import codec, headers
 from golek_wire.errors import ErrorReply, InferenceServiceError, InternalError, from_reply
 from golek_wire.replies import Chunk, EmbeddingReply, InferenceReply, Queued, Receipt
+
+DIGITS: Final = 9
+"""Of a count in a header: Python refuses to read thousands of them."""
 
 Reply = TypeVar("Reply", bound=InferenceReply | EmbeddingReply | Receipt)
 Before = TypeVar("Before", Chunk, Queued)
@@ -46,7 +49,7 @@ def error_in(message: Received, about: dict[str, str]) -> InferenceServiceError:
 
 def number(text: str) -> int:
     """A count in a header; 0, which is older than any attempt, when it is none."""
-    return int(text) if text.isdecimal() else 0
+    return int(text) if text.isdecimal() and len(text) <= DIGITS else 0
 
 
 def foreign(error: Exception) -> InternalError:

@@ -101,7 +101,7 @@ class Repeats:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        leaving = BusUnavailableError("this worker leaves; ask again with the same key", retry_after_ms=100)
+        leaving = BusUnavailableError("this worker leaves; ask again with the same key", 100, may_run=True)
         for asked in tasks.values():
             await self._refuse(asked, leaving)
 
