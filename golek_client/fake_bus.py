@@ -25,7 +25,7 @@ class FakeMessage(Struct, frozen=True):
     headers: dict[str, str] | None = None
 
 
-class FakeBodies:
+class Bodies:
     """The object store: what no message carries, until its request comes."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class FakeBodies:
         return FakeMessage(message.subject, b"".join(pieces), message.reply, message.headers)
 
 
-class FakeBus:
+class Bus:
     """Inboxes by their prefix, and one server for everything else."""
 
     def __init__(self, serve: Callable[[FakeMessage], Awaitable[bool]]) -> None:
@@ -78,10 +78,10 @@ class FakeBus:
             await self.publish(FakeMessage(message.reply, headers={headers.NATS_STATUS: headers.NO_RESPONDERS}))
 
 
-class Subscribed:
+class _Subscribed:
     """What one client listens to."""
 
-    def __init__(self, bus: FakeBus, subject: str, deliver: Deliver) -> None:
+    def __init__(self, bus: Bus, subject: str, deliver: Deliver) -> None:
         self._bus = bus
         self._subject = subject
         self._deliver = deliver
@@ -97,7 +97,7 @@ class Subscribed:
             self._bus.unwatch(self._subject, self._deliver)
 
 
-class FakeConnection:
+class Connection:
     """A `Transport` to the bus in memory."""
 
     is_connected = True
@@ -105,17 +105,17 @@ class FakeConnection:
     """Never for good: a client that was closed may call again."""
     max_payload = MAX_PAYLOAD
 
-    def __init__(self, bus: FakeBus) -> None:
+    def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._subscriptions: list[Subscribed] = []
+        self._subscriptions: list[_Subscribed] = []
 
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
         await self._bus.publish(FakeMessage(subject, payload, reply, headers))
 
-    async def subscribe(self, subject: str, *, cb: Deliver) -> Subscribed:
-        subscribed = Subscribed(self._bus, subject, cb)
+    async def subscribe(self, subject: str, *, cb: Deliver) -> _Subscribed:
+        subscribed = _Subscribed(self._bus, subject, cb)
         if subject.endswith("*"):  # the others end before the connection does
             self._subscriptions.append(subscribed)
         return subscribed

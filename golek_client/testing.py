@@ -26,7 +26,7 @@ from msgspec import Struct
 from golek_client import fake_answers
 from golek_client.client import Golek
 from golek_client.fake_answers import Answer
-from golek_client.fake_bus import MAX_PAYLOAD, FakeBodies, FakeBus, FakeConnection, FakeMessage
+from golek_client.fake_bus import MAX_PAYLOAD, Bodies, Bus, Connection, FakeMessage
 from golek_wire import codec, headers, objects, parts, subjects
 from golek_wire.errors import STATUS, BadRequestError, InferenceServiceError, InternalError, JobCancelledError, to_reply
 from golek_wire.replies import Accepted, Chunk, Queued, Receipt
@@ -94,16 +94,16 @@ class FakeFleet:
         """Every request for vectors, in order."""
         self.cancelled: list[str] = []
         """The id of every job that was cancelled while it ran."""
-        self._bus = FakeBus(self._serve)
+        self._bus = Bus(self._serve)
         self._clients: list[Golek] = []
         self._jobs: dict[str, _Job] = {}
         self._results: dict[str, FakeMessage] = {}
         self._receipts = 0
-        self._bodies = FakeBodies()
+        self._bodies = Bodies()
 
     def client(self, *, deadline: float = 5.0) -> Golek:
         """A client of this fleet; the fleet closes it."""
-        client = Golek("memory://fake-fleet", deadline=deadline, transport=FakeConnection(self._bus))
+        client = Golek("memory://fake-fleet", deadline=deadline, transport=Connection(self._bus))
         self._clients.append(client)
         return client
 
