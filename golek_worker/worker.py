@@ -325,7 +325,7 @@ class Worker:
             self._event(
                 "jobs.given_back", f"{given_back} jobs did not end in time and go to another replica", level="warning"
             )
-        await _best_effort(self._ingress.repeats.close())
+        await _best_effort(self._ingress.leave())
         self._status.leaving = "failed" if failed else "offline"
         await _best_effort(self._beat())
 

@@ -26,14 +26,20 @@ from golek_wire.errors import (
     InferenceServiceError,
     InternalError,
     JobCancelledError,
-    PayloadTooLargeError,
     QueueFullError,
 )
 from golek_wire.replies import Accepted
 from golek_worker.bus.idempotency import Asked, Repeats
 from golek_worker.bus.identity import Callers
 from golek_worker.bus.intake import Intake
-from golek_worker.bus.jetstream import MESSAGE_GONE, MESSAGES_EXCEEDED, JetStreamError, api, is_passing
+from golek_worker.bus.jetstream import (
+    MESSAGE_GONE,
+    MESSAGES_EXCEEDED,
+    STREAM_NOT_FOUND,
+    JetStreamError,
+    api,
+    is_passing,
+)
 from golek_worker.bus.objects import Objects
 from golek_worker.bus.overflow import Kept, Overflow
 from golek_worker.bus.queue import Queue
@@ -164,10 +170,20 @@ class Ingress:
 
     async def stop(self) -> None:
         """Take no more requests; those already received are still stored."""
-        for subscription in self._subscriptions:
-            await subscription.drain()  # type: ignore[no-untyped-call]
-        self._subscriptions.clear()
+        subscriptions, self._subscriptions = self._subscriptions, []
+        await asyncio.gather(*(self._client.withdraw(subscription) for subscription in subscriptions))
         await self._large.close()
+
+    async def leave(self) -> None:
+        """Tell those who still wait here to ask again: this worker ends."""
+        await self.repeats.close()
+        if self._overflow is not None:
+            leaving = BusUnavailableError(
+                "this worker leaves, and the request found no place in the queue; ask again",
+                retry_after_ms=100,
+                may_run=False,
+            )
+            await self._overflow.close(leaving)
 
     async def _on_request(self, message: Delivery) -> None:
         """Check one request and publish it as a job."""
@@ -264,8 +280,8 @@ class Ingress:
         try:
             subject = self._queue.job_subjects[request.job.priority]
             await publish(self._client, subject, request.payload, request.headers, inbox)
-        except PayloadTooLargeError:
-            del self._unacked[inbox]
+        except InferenceServiceError:
+            del self._unacked[inbox]  # nothing was sent, and its sender hears that
             raise
 
     async def _send_kept(self, kept: Kept) -> None:
@@ -312,9 +328,11 @@ class Ingress:
             self._next_deadline = min(self._next_deadline, deadline)
             if job.stream and job.reply:
                 self._waiting.add(ack.seq, job, now)
-        await self._tell_stored(waiting, ack)
-        if waiting.kept and self._overflow is not None:
-            await self._overflow.settled(job.msg_id, now, stored=True)
+        try:
+            await self._tell_stored(waiting, ack)
+        finally:
+            if waiting.kept and self._overflow is not None:
+                await self._overflow.settled(job.msg_id, now, stored=True)
 
     async def _tell_stored(self, waiting: _Unacked, ack: PubAck) -> None:
         if waiting.put is not None:
@@ -445,17 +463,19 @@ class Ingress:
                 await self._end_unanswered(seq, job, JobCancelledError("Cancelled before it ran"))
 
     async def _end_unanswered(self, seq: int, job: Job, error: InferenceServiceError) -> None:
-        """A delete that succeeds means nobody has answered; "not found" means somebody has.
+        """A delete that succeeds means nobody has answered; "not found" means somebody has. Without its stream nobody
+        will.
 
         Any other outcome leaves the job where it is: the next round asks again.
         """
         try:
             await api(self._client, f"STREAM.MSG.DELETE.{self._stream}", {"seq": seq, "no_erase": True})
         except JetStreamError as refusal:
-            if refusal.code not in MESSAGE_GONE:
+            if refusal.code in MESSAGE_GONE:
+                self._forget(seq)
+                return
+            if refusal.code != STREAM_NOT_FOUND:
                 raise
-            self._forget(seq)
-            return
         self._forget(seq)
         if job.keep_s:
             await self._results.keep_error(job, error)

@@ -82,6 +82,14 @@ class Overflow:
         if self._kept.pop(msg_id, None) is not None and stored:
             await self._try(NEXT, now)
 
+    async def close(self, error: InferenceServiceError) -> None:
+        """Answer with `error` those that nobody will look after here. Who waits for `accepted` sends copies: they may
+        wait at another ingress already, so an error would be one answer too many.
+        """
+        for msg_id, request in list(self._kept.items()):
+            if not request.on_its_way and not request.accept:
+                await self._end(msg_id, error)
+
     async def sweep(self, now: float) -> None:
         """Answer those whose time is over or who were cancelled, and try to store the oldest."""
         cancelled, self._cancelled = self._cancelled, set()
@@ -101,7 +109,11 @@ class Overflow:
             if not request.on_its_way:
                 count -= 1
                 request.on_its_way = True
-                await self._send(request.aged(now))
+                try:
+                    await self._send(request.aged(now))
+                except InferenceServiceError:
+                    request.on_its_way = False
+                    raise
 
     async def _end(self, msg_id: str, error: InferenceServiceError) -> None:
         await self._answer(self._kept.pop(msg_id), error)
