@@ -42,8 +42,8 @@ async def forgetful(url: str) -> Golek:
     return golek
 
 
-async def run(url: str) -> dict[str, list[float]]:
-    """All figures of one server."""
+async def run(url: str, *, sync_always: bool) -> dict[str, list[float]]:
+    """All figures of one server. A broker that syncs always takes acks slower than 64 callers ask: only latencies."""
     results: dict[str, list[float]] = defaultdict(list)
     keeping, forgetting, client = Golek(url), await forgetful(url), await nats.connect(url)
 
@@ -60,12 +60,13 @@ async def run(url: str) -> dict[str, list[float]]:
 
     asks: dict[str, Ask] = {"kept": of(keeping), "not_kept": of(forgetting), "raw": raw}
     for ask in asks.values():
-        await throughput(ask, 500)
+        await throughput(ask, 300)
     for number in range(RUNS):
         note(f"run {number + 1} of {RUNS}")
         for name, ask in asks.items():
             results[f"{name}_p50"].append(await latencies_ms(ask, LATENCY_REQUESTS))
-            results[f"{name}_c64"].append(await throughput(ask, THROUGHPUT_REQUESTS))
+            if not sync_always:
+                results[f"{name}_c64"].append(await throughput(ask, THROUGHPUT_REQUESTS))
     await keeping.close()
     await forgetting.close()
     await client.close()
@@ -75,12 +76,13 @@ async def run(url: str) -> dict[str, list[float]]:
 def main() -> None:
     for sync_always in (False, True):
         with broker(sync_always=sync_always) as url, worker(url):
-            medians = {name: median(values) for name, values in uvloop.run(run(url)).items()}
+            medians = {name: median(values) for name, values in uvloop.run(run(url, sync_always=sync_always)).items()}
         sync = "_sync_always" if sync_always else ""
         figure(BENCH, f"ask_p50{sync}", medians["kept_p50"], medians["not_kept_p50"], "ms", RUNS)
-        figure(BENCH, f"ask_c64{sync}", medians["kept_c64"], medians["not_kept_c64"], "requests/s", RUNS)
         figure(BENCH, f"raw_p50{sync}", medians["raw_p50"], None, "ms", RUNS)
-        figure(BENCH, f"raw_c64{sync}", medians["raw_c64"], None, "requests/s", RUNS)
+        if not sync_always:
+            figure(BENCH, "ask_c64", medians["kept_c64"], medians["not_kept_c64"], "requests/s", RUNS)
+            figure(BENCH, "raw_c64", medians["raw_c64"], None, "requests/s", RUNS)
 
 
 if __name__ == "__main__":

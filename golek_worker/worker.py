@@ -334,14 +334,16 @@ class Worker:
     def _check(self, payload: bytes, headers: dict[str, str] | None, reply: str, submitted: bool) -> Job:
         callers, limits, new_inbox = self._callers, self._limits(submitted=submitted), self._client.new_inbox
         principal = callers.principal(headers)
-        name = callers.request_name(principal, headers)
+        name = callers.request_name(headers)
         if self._kind == "embedding":
             job = gate.check_embedding(payload, headers, reply, limits, new_inbox, principal, name)
         else:
             job = gate.check(payload, headers, reply, limits, self._random_seed, new_inbox, principal, name)
         if not headers and reply and not submitted:
             return job
-        return retained(job, payload, headers, self._kind, self._settings.model_name, submitted=submitted)
+        return callers.owned(
+            retained(job, payload, headers, self._kind, self._settings.model_name, submitted=submitted)
+        )
 
     def _limits(self, *, submitted: bool = False) -> gate.Limits:
         chosen = self._settings

@@ -59,12 +59,12 @@ async def serve_health(client: Client, name: str, health: Callable[[], Health], 
 
 
 async def serve_cancels(
-    client: Client, cancel: Callable[[str], Awaitable[None]], meant: Callable[[str, Headers], tuple[str, ...]]
+    client: Client, cancel: Callable[[str], Awaitable[None]], meant: Callable[[str, Headers], str]
 ) -> None:
     """Hear every cancel: any replica may run the job, any ingress may hold it. `meant` is what it may mean."""
 
     async def hear(message: Msg) -> None:
-        for job_id in meant(message.subject.rpartition(".")[2], message.headers):
+        if job_id := meant(message.subject.rpartition(".")[2], message.headers):
             await cancel(job_id)
 
     await client.subscribe(subjects.ALL_CANCELS, cb=hear)

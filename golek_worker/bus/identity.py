@@ -16,12 +16,14 @@ from msgspec import Struct, field
 from golek_wire import headers as h
 from golek_wire import subjects
 from golek_wire.errors import ForbiddenError, UnauthorizedError
-from golek_worker.job import ANONYMOUS
+from golek_worker.job import ANONYMOUS, Job
 
 Mode = Literal["open", "keys", "accounts"]
 Headers = Mapping[str, str] | None
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_=/-]")
+MARK: Final = 8
+"""Characters of a job's id that tell whose it is, 40 bits; the other 18 stay unguessable."""
 _BEARER: Final = "bearer "
 
 
@@ -37,11 +39,14 @@ class Callers(Protocol):
     def may_answer(self, reply: str) -> bool:
         """Whether a worker may publish to `reply`."""
 
-    def request_name(self, principal: str, headers: Headers) -> str:
+    def request_name(self, headers: Headers) -> str:
         """What all copies of one request have in common, where that is not their inbox; else empty."""
 
-    def cancelled(self, token: str, headers: Headers) -> tuple[str, ...]:
-        """The ids of the jobs that a cancel may mean."""
+    def owned(self, job: Job) -> Job:
+        """The job with an id that only its principal's cancels mean."""
+
+    def cancelled(self, job_id: str, headers: Headers) -> str:
+        """The id of the job that a cancel means; empty when it means none."""
 
 
 class Open:
@@ -55,11 +60,14 @@ class Open:
     def may_answer(self, reply: str) -> bool:
         return subjects.is_reply_inbox(reply)
 
-    def request_name(self, principal: str, headers: Headers) -> str:  # noqa: ARG002
+    def request_name(self, headers: Headers) -> str:  # noqa: ARG002
         return ""
 
-    def cancelled(self, token: str, headers: Headers) -> tuple[str, ...]:  # noqa: ARG002
-        return (token,)
+    def owned(self, job: Job) -> Job:
+        return job
+
+    def cancelled(self, job_id: str, headers: Headers) -> str:  # noqa: ARG002
+        return job_id
 
 
 class Key(Struct, frozen=True):
@@ -107,7 +115,8 @@ class Accounts(Open):
     """Whoever the server let in may ask, as `account/user`.
 
     Each copy of a request comes with another inbox, made by the server. What copies have in common is the
-    `Nats-Msg-Id` that `golek_client` gives them; together with the principal it names the request.
+    `Nats-Msg-Id` that `golek_client` gives them. A job's id begins with a mark of its principal, put there over what
+    the client computes: so whoever cancels finds its own jobs, by either id, and no other's.
     """
 
     may_redirect = False
@@ -127,20 +136,23 @@ class Accounts(Open):
     def may_answer(self, reply: str) -> bool:
         return reply.startswith("_R_.") and subjects.is_plain(reply)
 
-    def request_name(self, principal: str, headers: Headers) -> str:
-        name = headers.get(h.MSG_ID, "") if headers else ""
-        return _name(principal, subjects.job_id(name)) if name else ""
+    def request_name(self, headers: Headers) -> str:
+        return headers.get(h.MSG_ID, "") if headers else ""
 
-    def cancelled(self, token: str, headers: Headers) -> tuple[str, ...]:
+    def owned(self, job: Job) -> Job:
+        job_id = _marked(job.principal, job.job_id)
+        # The id of an idempotency key is made of the principal already; a client's own could be another's.
+        return msgspec.structs.replace(job, job_id=job_id, msg_id=job.msg_id if job.input_sha256 else job_id)
+
+    def cancelled(self, job_id: str, headers: Headers) -> str:
         try:
-            return token, subjects.job_id(_name(self.principal(headers), token))
+            return _marked(self.principal(headers), job_id)
         except UnauthorizedError:
-            return ()
+            return ""
 
 
-def _name(principal: str, own_id: str) -> str:
-    """`own_id` is the job's id as the client computes it."""
-    return f"{principal}.{own_id}"
+def _marked(principal: str, job_id: str) -> str:
+    return subjects.job_id(principal)[:MARK] + job_id[MARK:]
 
 
 def digest(key: str) -> str:

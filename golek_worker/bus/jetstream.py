@@ -158,13 +158,14 @@ class StoredMessage(Struct, frozen=True):
     headers: dict[str, str]
 
 
-async def stored_message(client: Client, stream: str, query: dict[str, Any]) -> StoredMessage | None:
+async def stored_message(client: BusClient, stream: str, query: dict[str, Any]) -> StoredMessage | None:
     """What `STREAM.MSG.GET` finds, by `seq` or `last_by_subj`; None for a message that is gone. Raises as `api` does.
 
-    The stream's leader answers, so that what was acknowledged is seen; a direct get may ask a follower that lags.
+    An election is waited out. The stream's leader answers, so that what was acknowledged is seen; a direct get may ask
+    a follower that lags.
     """
     try:
-        found = (await api(client, f"STREAM.MSG.GET.{stream}", query))["message"]
+        found = (await patiently(client, lambda: api(client, f"STREAM.MSG.GET.{stream}", query)))["message"]
     except JetStreamError as error:
         if error.code in MESSAGE_GONE:
             return None

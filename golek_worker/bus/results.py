@@ -22,7 +22,7 @@ from golek_client.connection import publish
 from golek_wire import codec, parts, subjects
 from golek_wire import headers as h
 from golek_wire.errors import BusUnavailableError, InferenceServiceError, to_reply
-from golek_worker.bus.jetstream import WRONG_LAST_SEQUENCE, JetStreamError, store, stored_message
+from golek_worker.bus.jetstream import WRONG_LAST_SEQUENCE, JetStreamError, patiently, store, stored_message
 from golek_worker.bus.replies import error_headers
 from golek_worker.bus.streams import DAY_S, NoStorageError, ensure_stream, results_config
 from golek_worker.job import Job
@@ -33,8 +33,8 @@ BUCKET_MIB = (2048, 256)
 """Room of the bucket; the smaller one where the broker cannot reserve the larger."""
 ACK_PATIENCE_S = 10.0
 """A result without JetStream's word for so long is counted as lost."""
-STORE_PATIENCE_S = 5.0
-"""So long the only answer of a job is tried to be stored before the job goes back to the queue."""
+STORE_PATIENCE_S = 10.0
+"""So long the only answer of a job is tried to be stored before the job runs again: an election takes 4 to 9 s."""
 STORE_TIMEOUT_S = 2.0
 RETRY_S = 0.25
 TELL_EVERY_S = 10.0
@@ -184,7 +184,8 @@ class Results:
         }
         subject = subjects.stored_result(job.principal, job.job_id)
         try:
-            await store(self._client, subject, codec.encode(Pending(job.req_id, job.job_id, seq)), headers)
+            pending = codec.encode(Pending(job.req_id, job.job_id, seq))
+            await patiently(self._client, lambda: store(self._client, subject, pending, headers))
         except JetStreamError as error:
             if error.code != WRONG_LAST_SEQUENCE:
                 raise

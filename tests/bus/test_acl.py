@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 from golek_client import BadRequestError, Golek, JobCancelledError, ModelNotFoundError, UnauthorizedError
 from golek_client.login import Login
 from golek_wire import subjects
+from golek_wire.replies import InferenceReply
 from tests.support import raw
 from tests.support.broker import NatsServer
 from tests.support.workers import WorkerProcess
@@ -119,6 +120,19 @@ async def test_a_tenant_sends_and_gets_what_no_message_carries(fleet: Fleet) -> 
         assert (await golek.ask("echo", text, raw=True)).text == text
 
 
+async def test_a_tenant_fetches_what_it_submitted(fleet: Fleet) -> None:
+    """By its receipt; to another tenant the receipt is worth nothing. A repeat with its key is the same job."""
+    async with Golek(fleet.url, login=ALICE, deadline=10) as alice, Golek(fleet.url, login=BOB, deadline=10) as bob:
+        receipt = await alice.submit("echo", "for later", idempotency_key="k1")
+        assert receipt.principal == "ALPHA/alice"
+        reply = await alice.wait(receipt, 10)
+        assert isinstance(reply, InferenceReply)
+        assert reply.text == "for later"
+        assert (await alice.submit("echo", "for later", idempotency_key="k1")).job_id == receipt.job_id
+        assert (await bob.submit("echo", "of bob", idempotency_key="k1")).job_id != receipt.job_id
+        assert await bob.result(receipt) is None
+
+
 async def test_a_tenant_reads_no_body(fleet: Fleet, people: dict[str, Person]) -> None:
     """Neither lists nor gets, not even its own."""
     for asked in ("$JS.API.STREAM.MSG.GET.OBJ_GOLEK_OBJECTS", "$JS.API.DIRECT.GET.OBJ_GOLEK_OBJECTS"):
@@ -126,13 +140,15 @@ async def test_a_tenant_reads_no_body(fleet: Fleet, people: dict[str, Person]) -
         assert await people["alice"].violates(f'publish to "{asked}"')
 
 
-async def test_a_tenant_cancels_its_own_stream_and_no_other(fleet: Fleet) -> None:
-    """By the id its client computes: to another tenant the same id means nothing."""
+async def test_a_tenant_cancels_its_own_stream_and_no_other(fleet: Fleet, people: dict[str, Person]) -> None:
+    """To another tenant the job's id means nothing, even when it is known."""
+    jobs = await people["worker"].heard("inference.job.echo.>")
     async with Golek(fleet.url, login=ALICE, deadline=10) as alice, Golek(fleet.url, login=BOB) as bob:
         words = " ".join(["word"] * 200)
         stream = alice.stream("echo", words)
         pieces = [await anext(stream)]
-        await bob.cancel(stream.job_id)
+        for known in (stream.job_id, (await jobs.get()).headers["Golek-Job"]):
+            await bob.cancel(known)
         pieces += [await anext(stream) for _ in range(3)]
         await alice.cancel(stream.job_id)
         with pytest.raises(JobCancelledError):
@@ -201,7 +217,7 @@ async def test_a_tenant_hears_nothing_of_another(fleet: Fleet, people: dict[str,
 async def test_a_tenant_reads_its_own_results_alone(fleet: Fleet, people: dict[str, Person]) -> None:
     """By subject, per principal; the requests that name a result in their body are not open to it."""
     streams = people["worker"].client.jetstream()
-    bucket = await streams.create_key_value(bucket="GOLEK_RESULTS", direct=True)
+    bucket = await streams.key_value("GOLEK_RESULTS")
     for principal in ("ALPHA/alice", "BETA/bob"):
         await bucket.put(f"{principal}.j1", principal.encode())
     alice, direct = people["alice"], "$JS.API.DIRECT.GET.KV_GOLEK_RESULTS"

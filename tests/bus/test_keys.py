@@ -96,6 +96,9 @@ async def test_the_clients_variable_is_its_key(
         monkeypatch.setenv("GOLEK_API_KEY", ANN)
         async with Golek(nats_server, deadline=5) as golek:
             assert "".join([piece async for piece in golek.stream("echo", "a b")]) == "a b"
+            receipt = await golek.submit("echo", "for later")
+            assert receipt.principal == "ann"
+            assert (await golek.wait(receipt, 5)).req_id == receipt.req_id
         async with Golek(nats_server, key=BOB, deadline=5) as golek:
             with pytest.raises(ForbiddenError, match="bob is for other"):
                 await golek.ask("echo", "hi")

@@ -460,3 +460,20 @@ async def test_the_bucket_takes_less_room_where_there_is_little(tmp_path: Path) 
         await client.close()
     finally:
         server.kill()
+
+
+async def test_jobs_that_wait_for_a_place_are_told_when_they_have_one(nats_server: str, tmp_path: Path) -> None:
+    """With INFERENCE_REJECT_WHEN_FULL=false receipts and keys wait as requests do, and a key is still one job."""
+    settings = {"WORKER_CONCURRENCY": 1, "QUEUE_CAPACITY": 1, "INFERENCE_REJECT_WHEN_FULL": "false", **PACED}
+    with WorkerProcess(nats_server, tmp_path / "data", **settings):
+        async with raw.connected(nats_server) as client:
+            body = {"input": "a", "params": {**LONG, "max_tokens": 10}}
+            key = {"Idempotency-Key": "k"}
+            receipts = [asyncio.create_task(raw.ask(client, SUBMIT, body)) for _ in range(3)]
+            first, second = await asyncio.gather(*(raw.ask(client, REQUEST, body, **key) for _ in range(2)))
+            assert first[0] == second[0]
+            jobs = {(await receipt)[0]["job_id"] for receipt in receipts}
+            for job_id in jobs:
+                assert (await kept(client, job_id))["tokens_out"] == 10
+            assert len(jobs) == 3
+            assert await runs(client) == 4

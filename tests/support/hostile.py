@@ -183,7 +183,7 @@ class Volley:
         number = self._sent
         self._sent += 1
         reply = b"%b.%d" % (self._prefix, number) if message.reply == INBOX else message.reply
-        if message.reply == INBOX and b".request." in message.subject:
+        if message.reply == INBOX and message.subject.split(b".")[1] in (b"request", b"submit"):
             self.asked.add(number)
         block = message.headers
         if block.endswith(b"\r\n\r\n"):  # else it is no block of headers at all

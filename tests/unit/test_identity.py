@@ -10,6 +10,7 @@ from golek_wire.errors import ForbiddenError, UnauthorizedError
 from golek_worker.bus import keyfile
 from golek_worker.bus.identity import Accounts, Key, Keys, Open, digest
 from golek_worker.bus.keyfile import KeyFileError
+from golek_worker.job import Job
 
 KNOWN = {digest("k-ann"): Key("ann"), digest("k-bob"): Key("bob", ["other", "nomic-embed-v1.5"])}
 
@@ -78,14 +79,18 @@ def test_where_answers_may_go(reply: str, one_account: bool, accounts: bool) -> 
 
 
 def test_a_cancel_means_jobs_of_who_sent_it() -> None:
-    """The id that a client computes stands, together with the principal, for the job's own."""
+    """By the id that its client computes, or by the job's own; to another principal both mean nothing."""
     mode, inbox = Accounts(), "_INBOX.a.b"
     alice, bob = info(acc="A", user="alice"), info(acc="B", user="bob")
-    name = mode.request_name("A/alice", alice | {"Nats-Msg-Id": inbox})
-    assert subjects.job_id(name) in mode.cancelled(subjects.job_id(inbox), alice)
-    assert subjects.job_id(name) not in mode.cancelled(subjects.job_id(inbox), bob)
-    assert mode.cancelled("x", {}) == ()
-    assert mode.request_name("A/alice", alice) == Open().request_name("anonymous", {"Nats-Msg-Id": inbox}) == ""
+    computed = subjects.job_id(mode.request_name(alice | {"Nats-Msg-Id": inbox}))
+    job = mode.owned(Job(computed, "", "_R_.a.b", False, "A/alice", 0, 1, inbox, {}))
+    assert computed == subjects.job_id(inbox)
+    assert job.job_id == job.msg_id == mode.cancelled(computed, alice) == mode.cancelled(job.job_id, alice)
+    assert job.job_id not in (mode.cancelled(computed, bob), mode.cancelled(job.job_id, bob))
+    assert mode.cancelled(job.job_id, {}) == ""
+    assert Open().cancelled("x", None) == "x"
+    assert Open().owned(job) is job
+    assert mode.request_name(alice) == Open().request_name({"Nats-Msg-Id": inbox}) == ""
 
 
 def test_a_key_file_is_read() -> None:
