@@ -17,6 +17,7 @@ from golek_wire.subjects import Kind
 from golek_worker import kinds
 from golek_worker.attempt import Tools
 from golek_worker.bus import objects, queue, streams
+from golek_worker.bus.acks import Acks
 from golek_worker.bus.consumer import Consumer
 from golek_worker.bus.dead_letters import DeadLetters, Sender
 from golek_worker.bus.identity import Callers
@@ -112,7 +113,8 @@ async def build(
         with contextlib.suppress(InferenceServiceError):  # the consumer's watch pulls again
             await consumer.release()
 
-    serving = Serving(client, tools, keeper, results, record=_recorder(ground), released=released)
+    acks = Acks(client, chosen.queue_capacity)
+    serving = Serving(client, tools, keeper, acks, results, record=_recorder(ground), released=released)
     consumer = _consumer(ground, kind, serving, clock)
     status = Status(
         ground.identity, chosen, kind, host, serving, ingress, results, digest,
