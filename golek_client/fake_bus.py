@@ -1,16 +1,19 @@
-"""How do messages travel where there is no server? The bus of `golek_client.testing`, in memory."""
+"""What stands in for the broker in a `FakeFleet`?
+
+A bus in memory: inboxes, one server for everything else, the object store, and the connections of clients.
+"""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
 from golek_wire import codec, headers, objects
 from golek_wire.objects import ObjectInfo
 
-MAX_PAYLOAD = 1024 * 1024
+MAX_PAYLOAD: Final = 1024 * 1024
 """Larger bodies and answers travel as they do in a fleet: by reference and in parts."""
-_Deliver = Callable[[Any], Awaitable[None]]
+Deliver = Callable[[Any], Awaitable[None]]
 
 
 class FakeMessage(Struct, frozen=True):
@@ -46,13 +49,13 @@ class Bus:
 
     def __init__(self, serve: Callable[[FakeMessage], Awaitable[bool]]) -> None:
         self._serve = serve
-        self._inboxes: dict[str, _Deliver] = {}
-        self._watchers: list[tuple[str, _Deliver]] = []
+        self._inboxes: dict[str, Deliver] = {}
+        self._watchers: list[tuple[str, Deliver]] = []
 
-    def watch(self, subject: str, deliver: _Deliver) -> None:
+    def watch(self, subject: str, deliver: Deliver) -> None:
         self._watchers.append((subject, deliver))
 
-    def unwatch(self, subject: str, deliver: _Deliver) -> None:
+    def unwatch(self, subject: str, deliver: Deliver) -> None:
         self._watchers.remove((subject, deliver))
 
     async def tell_watchers(self, message: FakeMessage) -> None:
@@ -60,7 +63,7 @@ class Bus:
             if subject == message.subject:
                 await deliver(message)
 
-    def listen(self, wildcard: str, deliver: _Deliver) -> None:
+    def listen(self, wildcard: str, deliver: Deliver) -> None:
         self._inboxes[wildcard.removesuffix("*")] = deliver
 
     def forget(self, wildcard: str) -> None:
@@ -72,13 +75,13 @@ class Bus:
             if deliver is not None:
                 await deliver(message)
         elif not await self._serve(message) and message.reply:
-            await self.publish(FakeMessage(message.reply, headers={headers.NATS_STATUS: "503"}))
+            await self.publish(FakeMessage(message.reply, headers={headers.NATS_STATUS: headers.NO_RESPONDERS}))
 
 
 class _Subscribed:
     """What one client listens to."""
 
-    def __init__(self, bus: Bus, subject: str, deliver: _Deliver) -> None:
+    def __init__(self, bus: Bus, subject: str, deliver: Deliver) -> None:
         self._bus = bus
         self._subject = subject
         self._deliver = deliver
@@ -111,7 +114,7 @@ class Connection:
     ) -> None:
         await self._bus.publish(FakeMessage(subject, payload, reply, headers))
 
-    async def subscribe(self, subject: str, *, cb: _Deliver) -> _Subscribed:
+    async def subscribe(self, subject: str, *, cb: Deliver) -> _Subscribed:
         subscribed = _Subscribed(self._bus, subject, cb)
         if subject.endswith("*"):  # the others end before the connection does
             self._subscriptions.append(subscribed)

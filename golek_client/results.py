@@ -155,6 +155,6 @@ async def _get(line: Line, subject: str) -> Received | None:
     status = (message.headers or {}).get(headers.NATS_STATUS)
     if status is None:
         return message
-    if status in ("404", "503"):
+    if status in ("404", headers.NO_RESPONDERS):
         return None
     raise BusUnavailableError(f"JetStream cannot say what is in {subjects.RESULTS_BUCKET}: status {status}")

@@ -15,8 +15,6 @@ real `Golek` objects; only their connection is replaced.
 """
 
 import asyncio
-import math
-import random
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -25,7 +23,9 @@ from typing import Any, NamedTuple, Self
 
 from msgspec import Struct
 
+from golek_client import fake_answers
 from golek_client.client import Golek
+from golek_client.fake_answers import Answer
 from golek_client.fake_bus import MAX_PAYLOAD, Bodies, Bus, Connection, FakeMessage
 from golek_wire import codec, headers, objects, parts, subjects
 from golek_wire.errors import (
@@ -39,29 +39,18 @@ from golek_wire.errors import (
     RetriableError,
     to_reply,
 )
-from golek_wire.replies import (
-    Accepted,
-    Chunk,
-    Embedding,
-    EmbeddingReply,
-    EmbeddingUsage,
-    InferenceReply,
-    Queued,
-    Receipt,
-)
-from golek_wire.requests import EmbeddingRequest, InferenceRequest, Resume
+from golek_wire.replies import Accepted, Chunk, Queued, Receipt
+from golek_wire.requests import EmbeddingRequest, InferenceRequest
 from golek_wire.signals import Health, ModelInfo, ModelRecord
-from golek_wire.vectors import packed
 
-Answer = str | InferenceServiceError | Callable[[InferenceRequest], "str | Awaitable[str]"]
-"""What a model says: a text, an error to raise, or a function of the request that gives a text (or awaits one)."""
+__all__ = ["MAX_PAYLOAD", "Answer", "Asked", "AskedToEmbed", "FakeFleet", "FakeMessage", "Place"]
 
 Place = tuple[int, float | None]
 """A place in the queue and the seconds it may take, None when that is not known."""
 _RESULT_OF = f"DIRECT.GET.{subjects.RESULTS_STREAM}.$KV.{subjects.RESULTS_BUCKET}."
 _KEY = headers.IDEMPOTENCY_KEY
 _WORDS = re.compile(r"\S*\s*")
-_Work = Callable[[str, str, "FakeMessage"], Awaitable[None]]
+_Work = Callable[[str, str, FakeMessage], Awaitable[None]]
 
 
 class Asked(Struct, frozen=True):
@@ -295,18 +284,18 @@ class FakeFleet:
         await self._accept(message, request.req_id, job_id)
         if request.stream:
             await self._wait(model, message, request.req_id)
-        text = await self._text(model, request)
-        rest = _behind(text, request.resume)
+        text = await fake_answers.text(self.answers[model], request)
+        rest = fake_answers.behind(text, request.resume)
         if request.stream:
             await self._chunks(message, request.req_id, rest)
-        await self._end(message, job_id, _reply(model, request, text), {}, request.stream)
+        await self._end(message, job_id, fake_answers.reply(model, request, text), {}, request.stream)
 
     async def _embed(self, model: str, job_id: str, message: FakeMessage) -> None:
         """Answer with vectors."""
         request = codec.decode_embedding(message.data)
         self.embedded.append(AskedToEmbed(model, request, job_id))
         await self._accept(message, request.req_id, job_id)
-        await self._end(message, job_id, _vectors(model, request, self.embeds[model]), {}, stream=False)
+        await self._end(message, job_id, fake_answers.vectors(model, request, self.embeds[model]), {}, stream=False)
 
     async def _stray(self, model: str, _: str, __: FakeMessage) -> None:
         """Refuse what this model does not do."""
@@ -324,15 +313,6 @@ class FakeFleet:
             about = {headers.STATUS: "queued"}
             await self._tell(message, Queued(req_id, status="queued", position=position, eta_s=eta_s), about)
             await asyncio.sleep(0)
-
-    async def _text(self, model: str, request: InferenceRequest) -> str:
-        answer = self.answers[model]
-        if isinstance(answer, InferenceServiceError):
-            raise answer
-        if isinstance(answer, str):
-            return answer
-        text = answer(request)
-        return text if isinstance(text, str) else await text
 
     async def _chunks(self, message: FakeMessage, req_id: str, text: str) -> None:
         words = [word for word in _WORDS.findall(text) if word]
@@ -413,48 +393,3 @@ def _is_mendable(kept: FakeMessage) -> bool:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat()
-
-
-def _behind(text: str, resume: Resume | None) -> str:
-    """What of `text` is still to be streamed. Raises BadRequestError where the model says another text."""
-    if resume is None:
-        return text
-    if not text.startswith(resume.text):
-        raise BadRequestError("resume.text: is not the beginning of what this model says", param="resume.text")
-    return text[len(resume.text) :]
-
-
-def _reply(model: str, request: InferenceRequest, text: str) -> InferenceReply:
-    """The reply to `request`; a word counts as a token."""
-    asked = request.input or " ".join(turn.content or "" for turn in request.messages or [])
-    return InferenceReply(
-        request.req_id,
-        text,
-        tokens_in=len(asked.split()),
-        tokens_out=len(text.split()),
-        finish_reason="stop",
-        duration_ms=0,
-        ms=0,
-        model=model,
-        seed=request.seed or request.params.seed or 0,
-    )
-
-
-def _vectors(model: str, request: EmbeddingRequest, width: int) -> EmbeddingReply:
-    """The reply to `request`; a word counts as a token. Raises BadRequestError for more dimensions than `width`."""
-    dimensions = request.dimensions or width
-    if dimensions > width:
-        raise BadRequestError(f"dimensions: {dimensions} were asked for; the vectors have {width}", param="dimensions")
-    vectors = [_unit(text, width, dimensions) for text in request.inputs]
-    shown = [packed(vector) if request.encoding_format == "base64" else vector for vector in vectors]
-    tokens = sum(len(text.split()) for text in request.inputs)
-    data = [Embedding(vector, index) for index, vector in enumerate(shown)]
-    return EmbeddingReply(data, model, EmbeddingUsage(tokens, tokens), request.req_id)
-
-
-def _unit(text: str, width: int, dimensions: int) -> list[float]:
-    """A unit vector that depends on `text` alone."""
-    chance = random.Random(text)
-    vector = [chance.gauss() for _ in range(width)][:dimensions]
-    norm = math.hypot(*vector)
-    return [number / norm for number in vector]

@@ -119,7 +119,8 @@ class Attempt:
         except BusUnavailableError as error:
             raise Requeue from error  # ours, not the caller's: the next attempt may fare better
         except InferenceServiceError as error:
-            return error
+            # With its frames it would be a ring around this object, and wait for the collector, which comes seldom.
+            return error.with_traceback(None)
         finally:
             self.ended_at = time.monotonic()
 
