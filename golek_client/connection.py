@@ -48,6 +48,7 @@ async def connect(
     login: Login | None = None,
     on_reconnect: Callable[[], Awaitable[None]] | None = None,
     on_closed: Callable[[str], None] | None = None,
+    on_error: Callable[[str], None] | None = None,
     reconnect_s: Pause = WORKER_RECONNECT_S,
 ) -> BusClient:
     """A connection that, once it stood, is restored for ever when it breaks, one attempt every `reconnect_s`.
@@ -56,7 +57,8 @@ async def connect(
     of those that they tell of.
 
     Only an error that the server itself sends, such as an expired user or a connection too many, closes it for good:
-    then `is_closed` is true and `on_closed` is called with the reason, as it is after `close`.
+    then `is_closed` is true and `on_closed` is called with the reason, as it is after `close`. Other errors, such as
+    that a subject may not be used, go to the log and to `on_error`.
 
     `login` says as whom, and how TLS is spoken; without it the environment does.
 
@@ -71,11 +73,13 @@ async def connect(
     cause: Exception | None = None
     connected = False
 
-    async def on_error(error: Exception) -> None:
+    async def failed(error: Exception) -> None:
         nonlocal cause
         cause = error
         if connected:
             log.warning("nats: %s: %s", type(error).__name__, error)
+        if on_error is not None and connected:
+            on_error(str(error))
 
     async def closed() -> None:
         if on_closed is not None and connected:
@@ -92,7 +96,7 @@ async def connect(
             await client.connect(
                 listed,
                 name=name,
-                error_cb=on_error,
+                error_cb=failed,
                 closed_cb=closed,
                 # The first connect fails fast; patience comes below, once the connection stood.
                 allow_reconnect=False,

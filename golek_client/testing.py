@@ -77,7 +77,8 @@ class _Job(NamedTuple):
 
 
 class FakeFleet:
-    """Models that answer as told, on a bus in memory. Use as `async with`.
+    """Models that answer as told, on a bus in memory. Use as `async with`. Submitted jobs, idempotency keys and large
+    bodies are served as by real workers.
 
     `answers` maps a model's name to what it says; it may be changed at any time. A name that is not there answers as in
     a real fleet: ModelNotFoundError with suggestions. Streams come in words.
