@@ -48,6 +48,7 @@ async def connect(
     login: Login | None = None,
     on_reconnect: Callable[[], Awaitable[None]] | None = None,
     on_closed: Callable[[str], None] | None = None,
+    on_error: Callable[[str], None] | None = None,
     reconnect_s: Pause = WORKER_RECONNECT_S,
 ) -> BusClient:
     """A connection that, once it stood, is restored for ever when it breaks, one attempt every `reconnect_s`.
@@ -56,7 +57,8 @@ async def connect(
     of those that they tell of.
 
     Only an error that the server itself sends, such as an expired user or a connection too many, closes it for good:
-    then `is_closed` is true and `on_closed` is called with the reason, as it is after `close`.
+    then `is_closed` is true and `on_closed` is called with the reason, as it is after `close`. Other errors, such as
+    that a subject may not be used, go to the log and to `on_error`.
 
     `login` says as whom, and how TLS is spoken; without it the environment does.
 
@@ -68,7 +70,7 @@ async def connect(
     login = Login.from_environment() if login is None else login
     listed = servers(url)
     random.shuffle(listed)  # a fleet spreads over its brokers
-    watch = _Watch(on_closed)
+    watch = _Watch(on_error, on_closed)
     options: dict[str, Any] = {"reconnected_cb": on_reconnect} if on_reconnect else {}
     options |= {"name": name, **login.options(url), **_login(listed)}
     # nats-py goes on to the next server when nobody listens, but not from one that hangs or refuses: so each has its
@@ -97,7 +99,8 @@ async def connect(
 class _Watch:
     """What becomes of a connection, by nats-py's word."""
 
-    def __init__(self, on_closed: Callable[[str], None] | None) -> None:
+    def __init__(self, on_error: Callable[[str], None] | None, on_closed: Callable[[str], None] | None) -> None:
+        self._on_error = on_error
         self._on_closed = on_closed
         self.client: BusClient
         self.stands = False
@@ -109,6 +112,8 @@ class _Watch:
         self.cause = error
         if self.stands:
             log.warning("nats: %s: %s", type(error).__name__, error)
+        if self.stands and self._on_error is not None:
+            self._on_error(str(error))
 
     async def closed(self) -> None:
         if self._on_closed is not None and self.stands:
