@@ -147,6 +147,8 @@ class Ingress:
         self._subscriptions: list[Subscription] = []
         self._unacked: dict[str, _Unacked] = {}
         self._stored: dict[int, _Stored] = {}
+        self._maybe_deleted: set[int] = set()
+        """Jobs that were to be deleted when JetStream fell silent."""
         self._next_deadline = math.inf
         """No job in `_stored` has an earlier one."""
         self._look = False
@@ -386,12 +388,23 @@ class Ingress:
 
     async def run(self) -> None:
         """Look after what was published and what was stored, for as long as the worker lives."""
+        await asyncio.gather(self._publish_again(), self._watch())
+
+    async def _publish_again(self) -> None:
+        """Apart from the rest, which may wait for JetStream's answer."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            try:
+                await self._resend(time.monotonic())
+            except InferenceServiceError as error:
+                log.warning("ingress.resend", problem=str(error))
+
+    async def _watch(self) -> None:
         next_watch = time.monotonic() + WATCH_S
         while True:
             await asyncio.sleep(SWEEP_S)
             now = time.monotonic()
             try:
-                await self._resend(now)
                 await self._cancel_waiting()
                 if self._overflow:
                     await self._overflow.sweep(now)
@@ -463,18 +476,21 @@ class Ingress:
                 await self._end_unanswered(seq, job, JobCancelledError("Cancelled before it ran"))
 
     async def _end_unanswered(self, seq: int, job: Job, error: InferenceServiceError) -> None:
-        """A delete that succeeds means nobody has answered; "not found" means somebody has. Without its stream nobody
-        will.
+        """A delete that succeeds means nobody has answered; "not found" means somebody has, unless an earlier delete
+        here had no answer: better two errors than none. Without its stream nobody will.
 
         Any other outcome leaves the job where it is: the next round asks again.
         """
         try:
             await api(self._client, f"STREAM.MSG.DELETE.{self._stream}", {"seq": seq, "no_erase": True})
+        except BusUnavailableError:
+            self._maybe_deleted.add(seq)
+            raise
         except JetStreamError as refusal:
-            if refusal.code in MESSAGE_GONE:
+            if refusal.code in MESSAGE_GONE and seq not in self._maybe_deleted:
                 self._forget(seq)
                 return
-            if refusal.code != STREAM_NOT_FOUND:
+            if refusal.code not in (*MESSAGE_GONE, STREAM_NOT_FOUND):
                 raise
         self._forget(seq)
         if job.keep_s:
@@ -483,6 +499,7 @@ class Ingress:
 
     def _forget(self, seq: int) -> None:
         self._waiting.forget(seq)
+        self._maybe_deleted.discard(seq)
         stored = self._stored.pop(seq, None)
         if stored is not None:
             self._seq_of.pop(stored.job.job_id, None)

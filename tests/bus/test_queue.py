@@ -13,6 +13,7 @@ from golek_client import Golek
 from golek_wire import subjects
 from tests.support import raw
 from tests.support.broker import NatsServer
+from tests.support.proxy import Proxy
 from tests.support.workers import WorkerProcess
 
 REQUEST = "inference.request.echo"
@@ -28,11 +29,14 @@ def tokens(count: int, **more: Any) -> dict[str, Any]:
 
 async def pause(client: Client, *, until: str = "2100-01-01T00:00:00Z") -> None:
     """Let the server hand out no job; with a time in the past let it go on."""
-    body = json.dumps({"pause_until": until}).encode()
     for priority in subjects.PRIORITIES.values():
-        await client.request(
-            f"$JS.API.CONSUMER.PAUSE.{STREAM}.{subjects.consumer('echo', 'inference', priority)}", body
-        )
+        await pause_consumer(client, priority, until)
+
+
+async def pause_consumer(client: Client, priority: str = "normal", until: str = "2100-01-01T00:00:00Z") -> None:
+    """The same for one class."""
+    consumer = subjects.consumer("echo", "inference", priority)
+    await client.request(f"$JS.API.CONSUMER.PAUSE.{STREAM}.{consumer}", json.dumps({"pause_until": until}).encode())
 
 
 async def go_on(client: Client) -> None:
@@ -356,14 +360,29 @@ async def test_expired_jobs_never_run_while_the_ingress_lives(nats_server: str, 
         assert rows(worker, "SELECT count(*) FROM requests") == [(1,)]
 
 
+async def test_a_job_whose_end_was_lost_with_the_connection_is_answered(nats_server: str, tmp_path: Path) -> None:
+    """The ingress deletes an expired job and the server's word of that is lost: nobody else will answer."""
+    async with Proxy(nats_server) as proxy, raw.connected(nats_server) as client:
+        worker = WorkerProcess(proxy.url, tmp_path / "data")
+        try:
+            await asyncio.to_thread(worker.start)
+            await pause_consumer(client)
+            proxy.cut_before = b"stream_msg_delete_response"
+            waiting = await raw.stream(client, REQUEST, tokens(1, deadline_ms=500), **{"Golek-Accept": "1"})
+            while proxy.cut_before:
+                await asyncio.sleep(0.02)
+            await proxy.heal()
+            await waiting.rest(12)
+        finally:
+            await asyncio.to_thread(worker.end)
+    assert waiting.final["error"]["code"] == "DEADLINE_EXCEEDED"
+
+
 async def test_a_job_whose_stream_was_deleted_is_answered(nats_server: str, tmp_path: Path) -> None:
     """Nobody can run it any more: it gets its 408 as any job that nobody ran."""
     with WorkerProcess(nats_server, tmp_path / "data"):
         async with raw.connected(nats_server) as client:
-            await client.request(
-                f"$JS.API.CONSUMER.PAUSE.{STREAM}.{subjects.consumer('echo', 'inference', 'normal')}",
-                b'{"pause_until":"2100-01-01T00:00:00Z"}',
-            )
+            await pause_consumer(client)
             waiting = await raw.stream(client, REQUEST, tokens(1, deadline_ms=1000), **{"Golek-Accept": "1"})
             await waiting.next()
             await client.jetstream().delete_stream(STREAM)
