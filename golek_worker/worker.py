@@ -72,6 +72,7 @@ class Worker:
 
     def __init__(self, chosen: Settings, identity: Identity, remarks: list[str]) -> None:
         self._settings = chosen
+        self._audit = chosen.audit_body  # found out once: it takes 4 us, and each answer asks
         self._identity = identity
         self._remarks = remarks
         self._stop = asyncio.Event()
@@ -376,7 +377,7 @@ class Worker:
         self._heart.beat_now()
 
     def _record(self, row: RequestRow) -> None:
-        self._log.record(audited(row, self._settings.audit_body))
+        self._log.record(audited(row, self._audit))
 
     def _results_lost(self, count: int, why: str) -> None:
         self._event("results.lost", f"{count} answers could not be kept: {why}", level="error")
