@@ -55,7 +55,7 @@ async def call(golek: Golek, model: str, way: str, prompt: str) -> None:
                 await stream.text()
         case "bad":
             with contextlib.suppress(BadRequestError, ContextBudgetExceededError):
-                await golek.ask(model, prompt, deadline=60, max_tokens=10**8)
+                await golek.ask(model, prompt, deadline=60, max_tokens=50_000)
         case _:
             with contextlib.suppress(DeadlineExceededError):
                 await golek.ask(model, prompt, deadline=0.3, max_tokens=400, ignore_eos=True)

@@ -121,7 +121,8 @@ class Attempt:
         except BusUnavailableError:
             raise  # ours, not the caller's
         except InferenceServiceError as error:
-            return error
+            # With its frames it would be a ring around this object, and wait for the collector, which comes seldom.
+            return error.with_traceback(None)
         finally:
             self.ended_at = time.monotonic()
 

@@ -63,6 +63,13 @@ def is_in_use(log: Path) -> bool:
     return False
 
 
+def wait_unused(log: Path, patience_s: float) -> None:
+    """Wait until nobody has `log` open: a process with threads may be seen to end before the last of them has."""
+    deadline = time.monotonic() + patience_s
+    while is_in_use(log) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+
+
 def leave_running(process: "subprocess.Popen[bytes]") -> None:
     """Say that `process` is meant to outlive this one: Popen warns of a child that nobody waited for."""
     process.returncode = 0

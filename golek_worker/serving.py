@@ -21,6 +21,7 @@ from golek_wire import headers as h
 from golek_wire.errors import BusUnavailableError, InferenceServiceError, JobCancelledError, to_reply
 from golek_wire.subjects import Kind
 from golek_worker.attempt import Attempt, Outcome, Requeue, Tools
+from golek_worker.bus.acks import Acks
 from golek_worker.bus.jetstream import JetStreamError
 from golek_worker.bus.lease import Lease, LeaseKeeper
 from golek_worker.bus.replies import error_headers, send_error, send_final
@@ -48,6 +49,7 @@ class Serving:
         client: BusClient,
         tools: Tools,
         keeper: LeaseKeeper,
+        acks: Acks,
         results: Results,
         *,
         record: Callable[[RequestRow], None],
@@ -57,6 +59,7 @@ class Serving:
         self._tools = tools
         self._keeper = keeper
         self._results = results
+        self._acks = acks
         self._record = record
         self._released = released
         self._attempts: dict[str, Attempt] = {}
@@ -76,7 +79,8 @@ class Serving:
         return len(self._attempts)
 
     async def start(self) -> None:
-        """Listen for probes that come back: nobody is interested in an inbox any more."""
+        """Listen for probes that come back, when nobody is interested in an inbox any more, and for confirmed acks."""
+        await self._acks.start()
         await self._client.subscribe_direct(f"{self._tools.probe_inbox}.*", self._on_probe)
 
     def reconnected(self) -> None:
@@ -141,7 +145,8 @@ class Serving:
             if await self._answer(attempt, outcome):
                 self._count(attempt, outcome)
                 self._record(_row(attempt, outcome, self._tools.executor.kind))
-            await (lease.ack() if isinstance(outcome, Answer) else lease.term())
+            confirm_at = self._acks.count()
+            await (lease.ack(confirm_at) if isinstance(outcome, Answer) else lease.term(confirm_at))
             self._tools.objects.forget(lease.job.body)
             await self._forget_strikes(attempt)
         except Requeue:
@@ -157,6 +162,7 @@ class Serving:
             self._attempts.pop(lease.job.job_id, None)
             self._tasks.pop(lease.job.job_id, None)
             self.last_activity = time.time()
+            await self._acks.caught_up()
             await self._released()
 
     async def _answer(self, attempt: Attempt, outcome: Outcome) -> bool:

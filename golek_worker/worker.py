@@ -33,6 +33,7 @@ from golek_worker.admission import gate
 from golek_worker.admission.retained import SUBMITTED_DEADLINE_MS, retained
 from golek_worker.attempt import Tools
 from golek_worker.bus import endpoints, identity, objects, queue, streams
+from golek_worker.bus.acks import Acks
 from golek_worker.bus.consumer import Consumer
 from golek_worker.bus.dead_letters import DeadLetters, Sender
 from golek_worker.bus.ingress import Ingress
@@ -206,8 +207,9 @@ class Worker:
             poison_strikes=chosen.poison_strikes,
             probe_inbox=self._client.new_inbox(),
         )
+        acks = Acks(self._client, chosen.queue_capacity)
         self._serving = Serving(
-            self._client, tools, self._keeper, results, record=self._record, released=self._slot_freed
+            self._client, tools, self._keeper, acks, results, record=self._record, released=self._slot_freed
         )
         self._consumer = self._new_consumer(clock)
         self._status = Status(

@@ -84,6 +84,7 @@ def stop(data: Path) -> list[BrokerProcess]:
     for node in nodes:
         process.wait_or_kill(node.process, embedded.STOP_S)
     for number in range(1, NODES + 1):
+        process.wait_unused(log_file(data, number), embedded.RELEASE_S)
         pid_file(data, number).unlink(missing_ok=True)
     return nodes
 

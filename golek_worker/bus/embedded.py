@@ -34,6 +34,8 @@ CONNECT_S = 2.0
 JETSTREAM_S = 5.0
 GREETING_S = 1.0
 STOP_S = 10.0
+RELEASE_S = 2.0
+"""How long the files of a broker that ended may stay open."""
 DEFAULT_PORT = 4222
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAX_FILE_BYTES = 64 * 2**30
@@ -234,6 +236,7 @@ def stop(data: Path) -> BrokerProcess | None:
     if known is not None:
         process.terminate(known.process)
         process.wait_or_kill(known.process, STOP_S)
+        process.wait_unused(log_file(data), RELEASE_S)
     _pid_file(data).unlink(missing_ok=True)
     return known
 

@@ -55,13 +55,13 @@ class Lease:
         self.deadline = self.leased_at + self.job.budget_ms / 1000 - waited
         """Monotonic time after which the answer is of no use."""
 
-    async def ack(self) -> None:
-        """The job is answered; it leaves the queue."""
-        await self._end(b"+ACK")
+    async def ack(self, confirm_at: str = "") -> None:
+        """The job is answered; it leaves the queue. The server says so at `confirm_at`, if given."""
+        await self._end(b"+ACK", confirm_at)
 
-    async def term(self) -> None:
-        """The job ended in an error; it leaves the queue."""
-        await self._end(b"+TERM")
+    async def term(self, confirm_at: str = "") -> None:
+        """The job ended in an error; it leaves the queue. The server says so at `confirm_at`, if given."""
+        await self._end(b"+TERM", confirm_at)
 
     async def nak(self, delay_s: float = 0.0) -> None:
         """The job must run again, after `delay_s`."""
@@ -98,8 +98,8 @@ class Lease:
             raise
         return True
 
-    async def _end(self, verdict: bytes) -> None:
-        await publish(self._client, self._ack_subject, verdict)
+    async def _end(self, verdict: bytes, confirm_at: str = "") -> None:
+        await publish(self._client, self._ack_subject, verdict, reply=confirm_at)
 
 
 class LeaseKeeper:

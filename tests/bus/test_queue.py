@@ -271,6 +271,23 @@ async def test_a_refusal_names_the_queue_and_when_to_come_back(nats_server: str,
                 await streamed.rest()
 
 
+async def test_answered_jobs_do_not_fill_the_queue(tmp_path: Path) -> None:
+    """On a broker that syncs each write, callers fewer than the queue has places are never refused."""
+    (tmp_path / "nats").mkdir()
+    server = NatsServer(tmp_path / "nats", jetstream_options="sync_interval: always").start()
+    try:
+        with WorkerProcess(server.url, tmp_path / "data", QUEUE_CAPACITY=100, WORKER_CONCURRENCY=16):
+            async with raw.connected(server.url) as client:
+
+                async def caller() -> None:
+                    for _ in range(60):
+                        assert json.loads((await client.request(REQUEST, b'{"input": "a"}', 10)).data)["text"] == "a"
+
+                await asyncio.gather(*(caller() for _ in range(32)))
+    finally:
+        server.kill()
+
+
 async def test_requests_may_wait_for_a_place(nats_server: str, tmp_path: Path) -> None:
     """With INFERENCE_REJECT_WHEN_FULL=false all are answered in their order; one whose time is over gets 408, one that
     is cancelled 499, and a copy is no other request."""
