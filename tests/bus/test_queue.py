@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 from nats.aio.client import Client
 
 from golek_client import Golek
@@ -189,6 +190,19 @@ async def test_pulls_with_priorities_survive_the_broker(broker: NatsServer, tmp_
             for rank in (1, 2, 3):
                 reply, _ = await raw.ask(client, REQUEST, {"input": "b", "priority": rank})
                 assert reply["text"] == "b"
+
+
+async def test_a_queue_without_a_leader_is_not_asked_without_pause(nats_server: str, tmp_path: Path) -> None:
+    """While nobody answers for the consumers every pull is refused at once: asking again at once would burn a core."""
+    with WorkerProcess(nats_server, tmp_path / "data", **BY_PRIORITY) as worker:
+        async with raw.connected(nats_server) as client:
+            await client.jetstream().delete_stream(STREAM)
+            await asyncio.sleep(0.5)
+            times = psutil.Process(worker.pid).cpu_times
+            before = times()
+            await asyncio.sleep(2.0)
+            after = times()
+            assert after.user + after.system - before.user - before.system < 0.5
 
 
 async def test_a_paused_worker_pulls_nothing(nats_server: str, tmp_path: Path) -> None:
