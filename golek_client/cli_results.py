@@ -43,6 +43,8 @@ def submit(
 
     job_s, wait_s = terminal.seconds(deadline, "--deadline"), terminal.seconds(timeout, "--timeout")
     asked: Kind = _kind(kind)
+    if asked == "embedding" and max_tokens is not None:
+        raise typer.BadParameter("a vector has no tokens; it goes with --kind inference", param_hint="--max-tokens")
     prompt = terminal.piped_text() if text is None and not sys.stdin.isatty() else text
     if not prompt:
         terminal.fail("nothing to ask: give a TEXT, or text on standard input")

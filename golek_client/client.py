@@ -6,7 +6,6 @@ async with Golek() as golek:
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import Coroutine, Sequence
@@ -14,19 +13,18 @@ from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
 from golek_client import discovery, letters, results, stored
-from golek_client.connection import shown
 from golek_client.embedding import EmbedOptions, Question
-from golek_client.exchange import Exchange, Target
-from golek_client.inbox import ReplyMux
+from golek_client.exchange import Exchange
 from golek_client.line import Line
 from golek_client.login import API_KEY, Login, said
+from golek_client.opening import Opening
 from golek_client.options import Messages, Options, build
-from golek_client.stored import UNREADABLE
 from golek_client.stream import OnQueued, Stream
 from golek_client.submitting import SUBMIT_DEADLINE_S, SubmitOptions, checked_key, submission
+from golek_client.target import Target
 from golek_client.transport import DEFAULT_URL, Transport
-from golek_wire import codec, headers, subjects
-from golek_wire.errors import BadRequestError, BusUnavailableError, DeadlineExceededError, InternalError, NoWorkersError
+from golek_wire import headers, subjects
+from golek_wire.errors import BadRequestError
 from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt
 from golek_wire.signals import DeadLetter, Health, ModelRecord
 from golek_wire.subjects import Kind
@@ -35,15 +33,13 @@ log = logging.getLogger("golek.client")
 
 DEFAULT_DEADLINE_S = 120.0
 LONGEST_DEADLINE_S = 24 * 3600.0
-NAME = "golek-client"
-"""How the connection is called in the server's lists."""
 
 
 class Golek:
     """A client of one fleet. Share one: calls run side by side over a single connection and subscription.
 
     `async with Golek() as golek:` connects at once and hangs up at the end. Without it the first call connects, and
-    `close` hangs up. Not for use from several event loops.
+    `close` hangs up. Not for use from several event loops: RuntimeError tells of a second one.
 
     Every call raises a subclass of `InferenceServiceError`: RetriableError when the same call may succeed later (its
     `retry_after_ms` says when), NonRetriableError when it will not.
@@ -75,13 +71,8 @@ class Golek:
         self.url = url or os.environ.get("NATS_URL") or DEFAULT_URL
         self.deadline = deadline
         self.replay = replay
-        self._login = login
-        self._authorization = {headers.AUTHORIZATION: f"Bearer {key}"} if key else {}
-        self._transport = transport
-        self._connecting = asyncio.Lock()
-        self._open: Line | None = None
-        self._closes = 0
-        """How often `close` was called: who began to connect before it must not finish after it."""
+        authorization = {headers.AUTHORIZATION: f"Bearer {key}"} if key else {}
+        self._opening = Opening(self.url, login, authorization, transport)
 
     async def ask(
         self,
@@ -216,7 +207,7 @@ class Golek:
         question = Question(input, options)
         clock = asyncio.get_running_loop().time
         until = clock() + seconds
-        line = await self._line_by(until, seconds)
+        line = await self._opening.by(until, seconds)
 
         key = checked_key(idempotency_key)
 
@@ -257,7 +248,7 @@ class Golek:
         key = checked_key(idempotency_key)
         payload = submission(kind, input, messages, options, deadline)
         until = asyncio.get_running_loop().time() + self.deadline
-        line = await self._line_by(until, self.deadline)
+        line = await self._opening.by(until, self.deadline)
         async with Exchange(line, target, Receipt, payload, until, self.deadline, key) as exchange:
             return await exchange.reply()
 
@@ -280,9 +271,10 @@ class Golek:
         `timeout` in seconds; this client's deadline without it. Raises as `result` does, and DeadlineExceededError when
         time is up: the job goes on, and may be waited for again.
         """
-        seconds = self._seconds(timeout)
+        seconds = self.deadline if timeout is None else timeout
+        _check_seconds("timeout", seconds)
         until = asyncio.get_running_loop().time() + seconds
-        line = await self._line_by(until, seconds)
+        line = await self._opening.by(until, seconds)
         return results.reply_in(await results.wait(line, *results.key_of(job, principal), until, seconds))
 
     async def cancel(self, job_id: str) -> None:
@@ -298,19 +290,8 @@ class Golek:
         Target.of(model, "inference")
         _check_seconds("timeout", timeout)
         until = asyncio.get_running_loop().time() + timeout
-        line = await self._line_by(until, timeout)
-        answer = await line.ask_once(subjects.health(model), b"", until)
-        if answer is None:
-            raise DeadlineExceededError(f"no worker of {model} said within {timeout:g} s how it is", model=model)
-        if headers.NATS_STATUS in (answer.headers or {}):
-            raise await discovery.why_nobody(line, model) or NoWorkersError(
-                f"no worker of {model} listens at the moment; one did a short while ago",
-                model=model,
-            )
-        try:
-            return codec.decode(answer.data, Health)
-        except UNREADABLE as error:
-            raise InternalError(f"the answer on {subjects.health(model)} is no health message: {error}") from None
+        line = await self._opening.by(until, timeout)
+        return await discovery.health(line, model, until, timeout)
 
     async def models(self) -> list[ModelRecord]:
         """Every model the fleet knows, by name; `state` and `last_seen` tell whether it is served now.
@@ -338,13 +319,7 @@ class Golek:
         """
         seconds = self._seconds(deadline)
         until = asyncio.get_running_loop().time() + seconds
-        line = await self._line_by(until, seconds)
-        asked = letters.question(await letters.find(line, job_id), seconds)
-        async with Exchange(line, asked.target, asked.reply, asked.payload, until, seconds) as exchange:
-            reply = await exchange.reply()
-        if not keep:
-            await letters.forget(line, job_id)
-        return reply
+        return await letters.retry(await self._opening.by(until, seconds), job_id, until, seconds, keep=keep)
 
     async def drop(self, job_id: str) -> int:
         """Delete the dead letter of one job; how many copies there were. Raises BusUnavailableError."""
@@ -352,14 +327,7 @@ class Golek:
 
     async def close(self) -> None:
         """Cancel what still runs, then hang up. Those who wait get BusUnavailableError; a later call connects again."""
-        self._closes += 1
-        line, self._open = self._open, None
-        if line is None:
-            return
-        with contextlib.suppress(BusUnavailableError):  # then there is nothing to cancel through
-            for inbox in line.mux.close("the client was closed"):
-                await line.send(subjects.cancel(subjects.job_id(inbox)), b"")
-        await line.close()
+        await self._opening.close()
 
     async def __aenter__(self) -> Self:
         """Connect. Raises BadRequestError for a URL that is none, BusUnavailableError with URL and cause when nobody
@@ -410,43 +378,10 @@ class Golek:
         self, target: Target, payload: bytes, until: float, seconds: float, key: str | None
     ) -> Exchange[InferenceReply]:
         """An exchange that has not begun, to end by `until` on the loop's clock, `seconds` after the call began."""
-        return Exchange(await self._line_by(until, seconds), target, InferenceReply, payload, until, seconds, key)
-
-    async def _line_by(self, until: float, seconds: float) -> Line:
-        """The line, when it is there by `until` on the loop's clock, which is `seconds` after the call began."""
-        if self._open is not None and not self._open.is_closed:
-            return self._open
-        try:
-            async with asyncio.timeout_at(until):
-                return await self._line()
-        except TimeoutError:
-            raise DeadlineExceededError(
-                f"no connection to {shown(self.url)} within {seconds:g} s",
-                deadline_ms=round(seconds * 1000),
-                url=shown(self.url),
-            ) from None
+        return Exchange(await self._opening.by(until, seconds), target, InferenceReply, payload, until, seconds, key)
 
     async def _line(self) -> Line:
-        """The open line, or a new one where there is none or the server closed it."""
-        closes = self._closes
-        async with self._connecting:
-            if self._open is not None and not self._open.is_closed:
-                return self._open
-            line = await self._new_line() if closes == self._closes else None
-            if line is not None and closes == self._closes:
-                self._open = line
-                return line
-            if line is not None:
-                await line.close()
-            raise BusUnavailableError("the client was closed while the call waited for a connection")
-
-    async def _new_line(self) -> Line:
-        if self._transport is not None:
-            line = await Line(self._transport, ReplyMux()).start()
-        else:
-            line = await Line.open(self.url, NAME, self._login)
-        line.authorization = self._authorization
-        return line
+        return await self._opening.line()
 
 
 def _check_seconds(name: str, seconds: float) -> None:

@@ -13,7 +13,13 @@ from golek_client import stored
 from golek_client.line import Line
 from golek_client.stored import UNREADABLE, Stored
 from golek_wire import codec, headers, subjects
-from golek_wire.errors import BadRequestError, ModelNotFoundError, NoWorkersError
+from golek_wire.errors import (
+    BadRequestError,
+    DeadlineExceededError,
+    InternalError,
+    ModelNotFoundError,
+    NoWorkersError,
+)
 from golek_wire.signals import Health, ModelRecord
 from golek_wire.subjects import Kind
 
@@ -52,6 +58,24 @@ async def why_nobody(
             return await _elsewhere(line, known, subject)
         return left
     return unknown(model, await records(line), datetime.now(UTC))
+
+
+async def health(line: Line, model: str, until: float, seconds: float) -> Health:
+    """How one replica of `model` is, when it says so by `until` on the loop's clock, `seconds` after the call began.
+
+    Raises ModelNotFoundError and NoWorkersError when nobody listens, DeadlineExceededError.
+    """
+    answer = await line.ask_once(subjects.health(model), b"", until)
+    if answer is None:
+        raise DeadlineExceededError(f"no worker of {model} said within {seconds:g} s how it is", model=model)
+    if headers.NATS_STATUS in (answer.headers or {}):
+        raise await why_nobody(line, model) or NoWorkersError(
+            f"no worker of {model} listens at the moment; one did a short while ago", model=model
+        )
+    try:
+        return codec.decode(answer.data, Health)
+    except UNREADABLE as error:
+        raise InternalError(f"the answer on {subjects.health(model)} is no health message: {error}") from None
 
 
 async def _elsewhere(line: Line, known: ModelRecord, asked: str) -> BadRequestError | None:

@@ -7,59 +7,28 @@ what arrives into pieces of text, the reply, or the error it tells of.
 import asyncio
 import logging
 from types import TracebackType
-from typing import Final, Generic, Self, TypeVar
+from typing import Generic, Self
 
 from msgspec import Struct
 
-from golek_client import discovery, large, retry
+from golek_client import discovery, large, reading, retry
 from golek_client.line import Line
+from golek_client.reading import Reply
 from golek_client.recovery import JobLostError, Recovery
-from golek_client.stored import UNREADABLE
+from golek_client.target import Target
 from golek_client.transport import Received
-from golek_wire import codec, headers, subjects
+from golek_wire import headers, subjects
 from golek_wire.errors import (
-    BadRequestError,
     BusUnavailableError,
     DeadlineExceededError,
-    ErrorReply,
     InferenceServiceError,
-    InternalError,
     NoWorkersError,
     StreamInterruptedError,
-    from_reply,
 )
 from golek_wire.parts import Joint
-from golek_wire.replies import Chunk, EmbeddingReply, InferenceReply, Queued, Receipt
-from golek_wire.subjects import Kind
+from golek_wire.replies import Chunk, Queued, Receipt
 
 log = logging.getLogger("golek.client")
-
-_NO_RESPONDERS: Final = "503"
-
-R = TypeVar("R", bound=InferenceReply | EmbeddingReply | Receipt)
-
-
-class Target(Struct, frozen=True):
-    """Whom to ask, and for what."""
-
-    model: str
-    kind: Kind
-    subject: str
-
-    @classmethod
-    def of(cls, model: str, kind: Kind, subject: str | None = None) -> Self:
-        """`model` on its usual subject, or on the one that its worker has for itself (its setting SUBJECT).
-
-        Raises BadRequestError for a name that cannot stand in a subject, and for a subject that cannot be asked.
-        """
-        if subject is not None:
-            _check_subject(subject, kind)
-        if subject is None and not subjects.is_model_name(model):
-            raise BadRequestError(
-                f"model: {model[:64]!r} is no model name; letters, digits and any of _ : / @ + - . without blanks",
-                param="model",
-            )
-        return cls(model, kind, subject or subjects.request(model, kind))
 
 
 class Piece(Struct, frozen=True):
@@ -69,14 +38,14 @@ class Piece(Struct, frozen=True):
     chunk: Chunk
 
 
-class Exchange(Generic[R]):
+class Exchange(Generic[Reply]):
     """One request and its replies. A context manager: leaving it before the final message cancels the job."""
 
     def __init__(
         self,
         line: Line,
         target: Target,
-        reply: type[R],
+        reply: type[Reply],
         payload: bytes,
         deadline: float,
         deadline_s: float,
@@ -146,7 +115,7 @@ class Exchange(Generic[R]):
             # The caller is leaving, with its own error or without one; the job ends at its deadline.
             log.debug("cancel of %s not sent: %s", self.job_id, unsent)
 
-    async def next(self) -> Piece | Queued | R:
+    async def next(self) -> Piece | Queued | Reply:
         """The next piece of text, word of the place in the queue, or the reply that ends the exchange.
 
         Raises what the worker answered, ModelNotFoundError or NoWorkersError when nobody listens, BadRequestError when
@@ -168,7 +137,7 @@ class Exchange(Generic[R]):
             if event is not None:
                 return event
 
-    async def reply(self) -> R:
+    async def reply(self) -> Reply:
         """The reply; pieces of text that come before it are dropped."""
         self._asks_anew = True
         while True:
@@ -191,7 +160,12 @@ class Exchange(Generic[R]):
         subject = self._target.subject
         where = subjects.submit_at(subject) if self._submits else subject
         body = b"" if headers.OBJECT in self._headers else self._payload
-        await self._line.send(where, body, self._inbox.subject, self._headers)
+        try:
+            await self._line.send(where, body, self._inbox.subject, self._headers)
+        except BusUnavailableError:
+            if self._line.is_closed or self._line.transport.is_connected:
+                raise
+            self._unheard += 1  # the buffer is full: a copy goes out when the connection is back
 
     async def _overdue(self) -> None:
         """Nothing came in time: send again, or give up at the deadline."""
@@ -214,43 +188,56 @@ class Exchange(Generic[R]):
             job_id=self.job_id,
         )
 
-    async def _read(self, message: Received) -> Piece | Queued | R | None:
-        """What `message` means; None when it needs no word to the caller.
-
-        1. Nobody listens. 2. An error. 3. A status: the request is in good hands, or waits for its turn. 4. A part of
-        the reply. 5. A piece of text. 6. The end mark, an empty message. 7. The reply.
-        """
+    async def _read(self, message: Received) -> Piece | Queued | Reply | None:
+        """What `message` means; None when it needs no word to the caller. 1. Nobody listens. 2. An error."""
         about = message.headers or {}
-        if about.get(headers.NATS_STATUS) == _NO_RESPONDERS and not message.data:  # 1
+        if reading.nobody_heard(message, about):  # 1
             await self._nobody()
             return None
         self._next_send = self._deserted = None
         if headers.ERROR_CODE in about:  # 2
-            self._ended = True
-            raise _error_in(message, about)
-        if headers.STATUS in about:  # 3
+            await self._end_in(reading.error_in(message, about))
+            return None
+        return self._said(message, about)
+
+    def _said(self, message: Received, about: dict[str, str]) -> Piece | Queued | Reply | None:
+        """What a message from a worker means that is no error.
+
+        1. A status: the request is in good hands, or waits for its turn. 2. A part of the reply. 3. A piece of text.
+        4. The end mark, an empty message. 5. The reply.
+        """
+        if headers.STATUS in about:  # 1
             self._note(message, about)
-            return _queued_in(message) if about[headers.STATUS] == "queued" else None
-        if headers.PART in about:  # 4
+            return reading.before(message, Queued) if about[headers.STATUS] == "queued" else None
+        if headers.PART in about:  # 2
             return self._joined(message.data, about)
-        if headers.ATTEMPT in about and headers.FINAL not in about:  # 5
-            return Piece(_number(about[headers.ATTEMPT]), _chunk_in(message))
-        if not message.data:  # 6
+        if headers.ATTEMPT in about and headers.FINAL not in about:  # 3
+            return Piece(reading.number(about[headers.ATTEMPT]), reading.before(message, Chunk))
+        if not message.data:  # 4
             return None
         self._ended = True
-        return self._reply_in(message.data)  # 7
+        return reading.final(message.data, self._reply_type)  # 5
 
-    def _joined(self, data: bytes, about: dict[str, str]) -> R | None:
+    async def _end_in(self, error: InferenceServiceError) -> None:
+        """Raises `error`; but with a key the same question is asked again where only the way to the job was lost."""
+        if self._key is None or not isinstance(error, BusUnavailableError) or not error.details.get("may_run"):
+            self._ended = True
+            raise error
+        left_s = self._deadline - asyncio.get_running_loop().time()
+        await asyncio.sleep(max(0.0, min(error.retry_after_ms / 1000, left_s)))
+        await self._ask_anew()
+
+    def _joined(self, data: bytes, about: dict[str, str]) -> Reply | None:
         """The reply, once all its parts are here."""
         self._joint = self._joint or Joint()
         try:
-            whole = self._joint.add(about[headers.PART], _number(about.get(headers.ATTEMPT, "")), data)
+            whole = self._joint.add(about[headers.PART], reading.number(about.get(headers.ATTEMPT, "")), data)
         except ValueError as error:
-            raise _foreign(error) from None
+            raise reading.foreign(error) from None
         if whole is None:
             return None
         self._ended = True
-        return self._reply_in(whole)
+        return reading.final(whole, self._reply_type)
 
     def _request_headers(self) -> dict[str, str]:
         key = {headers.IDEMPOTENCY_KEY: self._key} if self._key is not None else {}
@@ -321,50 +308,3 @@ class Exchange(Generic[R]):
             self._ended = True
             raise error
         self._deserted = "one is expected back: it loads, or was there a short while ago"
-
-    def _reply_in(self, body: bytes) -> R:
-        try:
-            return codec.decode_final(body, self._reply_type)
-        except UNREADABLE as error:
-            raise _foreign(error) from None
-
-
-def _check_subject(subject: str, kind: Kind) -> None:
-    if not subjects.is_plain(subject):
-        raise BadRequestError(f"subject: {subject[:64]!r} is no subject that can be asked", param="subject")
-    for other in subjects.KINDS:
-        if other != kind and subject.startswith(subjects.request("", other)):
-            raise BadRequestError(
-                f"subject: {subject[:64]!r} takes {other} requests; this is for {kind}", param="subject"
-            )
-
-
-def _error_in(message: Received, about: dict[str, str]) -> InferenceServiceError:
-    """The error that `message` tells of, even when only its headers can be read."""
-    try:
-        return from_reply(codec.decode(message.data, ErrorReply))
-    except UNREADABLE:
-        return InternalError(f"error {about[headers.ERROR_CODE]}: {about.get(headers.ERROR, 'without a description')}")
-
-
-def _chunk_in(message: Received) -> Chunk:
-    try:
-        return codec.decode(message.data, Chunk)
-    except UNREADABLE as error:
-        raise _foreign(error) from None
-
-
-def _queued_in(message: Received) -> Queued:
-    try:
-        return codec.decode(message.data, Queued)
-    except UNREADABLE as error:
-        raise _foreign(error) from None
-
-
-def _foreign(error: Exception) -> InternalError:
-    return InternalError(f"the answer is not Golek's ({error}); does something else listen on the model's subject?")
-
-
-def _number(text: str) -> int:
-    """A count in a header; 0, which is older than any attempt, when it is none."""
-    return int(text) if text.isdecimal() else 0

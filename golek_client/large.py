@@ -59,20 +59,30 @@ async def store(line: Line, payload: bytes, until: float, seconds: float) -> str
     DeadlineExceededError when time is up.
     """
     sweep = {headers.TTL: f"{round(2 * seconds) + SWEEP_AFTER_S}s"}
-    while True:
+    while asyncio.get_running_loop().time() < until:
         name = secrets.token_hex(16)
         with line.mux.open() as inbox:
             try:
+                await _back(line, inbox, until)
                 await _upload(line, inbox, name, payload, sweep, until)
             except _SilentError:
                 await asyncio.sleep(PAUSE_S)
-                if asyncio.get_running_loop().time() < until:
-                    continue
-                raise DeadlineExceededError(
-                    f"a body of {len(payload)} bytes could not be stored within {seconds:g} s",
-                    deadline_ms=round(seconds * 1000),
-                ) from None
+                continue
         return name
+    raise DeadlineExceededError(
+        f"a body of {len(payload)} bytes could not be stored within {seconds:g} s", deadline_ms=round(seconds * 1000)
+    )
+
+
+async def _back(line: Line, inbox: Inbox, until: float) -> None:
+    """Wait while the connection is being restored: pieces would only fill its buffer, until it takes no more.
+
+    Raises BusUnavailableError when it is closed, _SilentError when time is up.
+    """
+    while not line.transport.is_connected:
+        await inbox.get(until)
+        if asyncio.get_running_loop().time() >= until:
+            raise _SilentError
 
 
 async def _upload(line: Line, inbox: Inbox, name: str, payload: bytes, sweep: dict[str, str], until: float) -> None:
@@ -84,14 +94,21 @@ async def _upload(line: Line, inbox: Inbox, name: str, payload: bytes, sweep: di
         if waiting == WINDOW:
             await _acknowledged(line, inbox, len(payload), until)
             waiting -= 1
-        await line.send(objects.piece_subject(name), piece, inbox.subject, sweep)
+        await _send(line, objects.piece_subject(name), piece, inbox, sweep)
         waiting += 1
         digest.update(piece)
     for _ in range(waiting):
         await _acknowledged(line, inbox, len(payload), until)
     info = objects.described(name, len(payload), len(pieces), digest.digest())
-    await line.send(objects.info_subject(name), codec.encode(info), inbox.subject, sweep)
+    await _send(line, objects.info_subject(name), codec.encode(info), inbox, sweep)
     await _acknowledged(line, inbox, len(payload), until)
+
+
+async def _send(line: Line, subject: str, data: bytes, inbox: Inbox, sweep: dict[str, str]) -> None:
+    """One message of the object. Raises _SilentError where the connection broke."""
+    if not (line.transport.is_connected or line.is_closed):
+        raise _SilentError
+    await line.send(subject, data, inbox.subject, sweep)
 
 
 async def _acknowledged(line: Line, inbox: Inbox, size: int, until: float) -> None:

@@ -4,6 +4,7 @@ A letter is the copy of a job that crashed its engine each time. It is read, its
 dropped. A job may have been buried twice, as any work on the bus may run twice: it is one letter here, as it was last.
 """
 
+import asyncio
 import logging
 from typing import Any, Final
 
@@ -11,11 +12,12 @@ import msgspec
 from msgspec import Struct
 
 from golek_client import stored
-from golek_client.exchange import Target
+from golek_client.exchange import Exchange
 from golek_client.line import Line
 from golek_client.stored import UNREADABLE
+from golek_client.target import Target
 from golek_wire import codec, subjects
-from golek_wire.errors import BadRequestError, InferenceServiceError
+from golek_wire.errors import BadRequestError, DeadlineExceededError, InferenceServiceError
 from golek_wire.replies import EmbeddingReply, InferenceReply
 from golek_wire.signals import DeadLetter
 
@@ -64,6 +66,29 @@ async def drop(line: Line, job_id: str) -> int:
     for seq in found:
         await stored.delete(line, subjects.DLQ_STREAM, seq)
     return len(found)
+
+
+async def retry(
+    line: Line, job_id: str, until: float, seconds: float, *, keep: bool
+) -> InferenceReply | EmbeddingReply:
+    """Ask the letter's request once more; its answer by `until` on the loop's clock, `seconds` after the call began.
+
+    Raises as `find` and `question` do, and what the job ends in; then the letter stays.
+    """
+    try:
+        async with asyncio.timeout_at(until):
+            letter = await find(line, job_id)
+    except TimeoutError:
+        raise DeadlineExceededError(
+            f"the dead letter of job {job_id} could not be read within {seconds:g} s",
+            deadline_ms=round(seconds * 1000),
+        ) from None
+    asked = question(letter, seconds)
+    async with Exchange(line, asked.target, asked.reply, asked.payload, until, seconds) as exchange:
+        reply = await exchange.reply()
+    if not keep:
+        await forget(line, job_id)
+    return reply
 
 
 async def forget(line: Line, job_id: str) -> None:

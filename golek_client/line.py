@@ -3,6 +3,7 @@
 One connection, one reply subscription, and the two ways to speak: publish, and ask for a single answer.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Self
 
@@ -23,6 +24,8 @@ class Line:
     def __init__(self, transport: Transport, mux: ReplyMux) -> None:
         self.transport = transport
         self.mux = mux
+        self.loop = asyncio.get_running_loop()
+        """The event loop in which alone it works."""
         self.authorization: dict[str, str] = {}
         """The header with the caller's key, where it has one."""
         self.names_requests = False

@@ -14,7 +14,7 @@ from golek_client.line import Line
 from golek_client.stored import LOOKUP_S, UNREADABLE, gone
 from golek_client.transport import Received
 from golek_wire import codec, headers, parts, subjects
-from golek_wire.errors import BusUnavailableError, DeadlineExceededError, InternalError
+from golek_wire.errors import BadRequestError, BusUnavailableError, DeadlineExceededError, InternalError
 from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt
 
 LOOK_S: Final = 5.0
@@ -36,7 +36,7 @@ async def read(line: Line, principal: str, job_id: str) -> Found | None:
     """The final message of a job; None while there is none, or no more.
 
     Raises BusUnavailableError when JetStream does not answer within 2 s, as it does not for what this client may not
-    read.
+    read, and InternalError for an entry that is not Golek's.
     """
     subject = subjects.stored_result(principal, job_id)
     first = await _get(line, subject)
@@ -45,7 +45,10 @@ async def read(line: Line, principal: str, job_id: str) -> Found | None:
     about = first.headers or {}
     if headers.STATUS in about or headers.KV_OPERATION in about:
         return None
-    _, count = parts.numbers(about.get(headers.PART, "1/1"))
+    try:
+        _, count = parts.numbers(about.get(headers.PART, "1/1"))
+    except ValueError as error:
+        raise InternalError(f"the result is not Golek's: {error}") from None
     pieces = [first.data]
     for number in range(2, count + 1):
         piece = await _get(line, f"{subject}.{number}")
@@ -105,10 +108,17 @@ def reply_in(found: Found) -> Reply:
 
 
 def key_of(job: Receipt | str, principal: str | None) -> tuple[str, str]:
-    """Principal and id of `job`: a receipt knows both."""
+    """Principal and id of `job`: a receipt knows both. Raises BadRequestError for what is no id: a wildcard would find
+    the answer of another job.
+    """
     if isinstance(job, Receipt):
-        return principal or job.principal, job.job_id
-    return principal or ANONYMOUS, job
+        who, job_id = principal or job.principal, job.job_id
+    else:
+        who, job_id = principal or ANONYMOUS, job
+    for name, value in (("principal", who), ("job", job_id)):
+        if not subjects.is_plain(value):
+            raise BadRequestError(f"{name}: {value[:64]!r} is none that a receipt names", param=name)
+    return who, job_id
 
 
 class _Shape(Struct):
@@ -145,6 +155,6 @@ async def _get(line: Line, subject: str) -> Received | None:
     status = (message.headers or {}).get(headers.NATS_STATUS)
     if status is None:
         return message
-    if status in ("404", "503"):
+    if status in ("404", headers.NO_RESPONDERS):
         return None
     raise BusUnavailableError(f"JetStream cannot say what is in {subjects.RESULTS_BUCKET}: status {status}")

@@ -39,13 +39,13 @@ def submission(
                 f"input: a text was expected, got `{type(texts).__name__}`; a list is for embeddings", param="input"
             )
         return build(cast("Options", options), prompt=texts, messages=messages, stream=False, deadline=deadline)
-    unknown = options.keys() - EmbedOptions.__annotations__.keys()
+    fields: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    unknown = fields.keys() - EmbedOptions.__annotations__.keys()
     if unknown or messages is not None:
         raise TypeError(
             f"unexpected keyword {', '.join(sorted(unknown)) or 'messages'}; "
             f"for embeddings there is {', '.join(EmbedOptions.__annotations__)}"
         )
-    fields: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     try:
         payload = codec.encode({**fields, "input": texts, "deadline_ms": max(1, round(deadline * 1000))})
     except (TypeError, UnicodeEncodeError, msgspec.EncodeError) as error:

@@ -97,7 +97,7 @@ async def _ask_once(line: Line, question: Question, raw: bool) -> bool:
                 _too_few(question, len(round_trips), wait)
                 return failed
             about = reply.headers or {}
-            if about.get(names.NATS_STATUS) == "503" and not reply.data:
+            if about.get(names.NATS_STATUS) == names.NO_RESPONDERS and not reply.data:
                 _log("No responders are available")
                 raise typer.Exit(1)
             failed |= names.ERROR_CODE in about

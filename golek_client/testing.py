@@ -15,8 +15,6 @@ real `Golek` objects; only their connection is replaced.
 """
 
 import asyncio
-import math
-import random
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -25,42 +23,23 @@ from typing import Any, NamedTuple, Self
 
 from msgspec import Struct
 
+from golek_client import fake_answers
 from golek_client.client import Golek
+from golek_client.fake_answers import Answer
+from golek_client.fake_bus import MAX_PAYLOAD, Bodies, Bus, Connection, FakeMessage
 from golek_wire import codec, headers, objects, parts, subjects
-from golek_wire.errors import (
-    STATUS,
-    BadRequestError,
-    InferenceServiceError,
-    InternalError,
-    JobCancelledError,
-    to_reply,
-)
-from golek_wire.objects import ObjectInfo
-from golek_wire.replies import (
-    Accepted,
-    Chunk,
-    Embedding,
-    EmbeddingReply,
-    EmbeddingUsage,
-    InferenceReply,
-    Queued,
-    Receipt,
-)
-from golek_wire.requests import EmbeddingRequest, InferenceRequest, Resume
+from golek_wire.errors import STATUS, BadRequestError, InferenceServiceError, InternalError, JobCancelledError, to_reply
+from golek_wire.replies import Accepted, Chunk, Queued, Receipt
+from golek_wire.requests import EmbeddingRequest, InferenceRequest
 from golek_wire.signals import Health, ModelInfo, ModelRecord
-from golek_wire.vectors import packed
 
-Answer = str | InferenceServiceError | Callable[[InferenceRequest], "str | Awaitable[str]"]
-"""What a model says: a text, an error to raise, or a function of the request that gives a text (or awaits one)."""
+__all__ = ["MAX_PAYLOAD", "Answer", "Asked", "AskedToEmbed", "FakeFleet", "FakeMessage", "Place"]
 
 Place = tuple[int, float | None]
 """A place in the queue and the seconds it may take, None when that is not known."""
-MAX_PAYLOAD = 1024 * 1024
-"""Larger bodies and answers travel as they do in a fleet: by reference and in parts."""
 _RESULT_OF = f"DIRECT.GET.{subjects.RESULTS_STREAM}.$KV.{subjects.RESULTS_BUCKET}."
 _WORDS = re.compile(r"\S*\s*")
-_Deliver = Callable[[Any], Awaitable[None]]
-_Work = Callable[[str, str, "FakeMessage"], Awaitable[None]]
+_Work = Callable[[str, str, FakeMessage], Awaitable[None]]
 
 
 class Asked(Struct, frozen=True):
@@ -77,15 +56,6 @@ class AskedToEmbed(Struct, frozen=True):
     model: str
     request: EmbeddingRequest
     job_id: str
-
-
-class FakeMessage(Struct, frozen=True):
-    """A message on the in-memory bus."""
-
-    subject: str
-    data: bytes = b""
-    reply: str = ""
-    headers: dict[str, str] | None = None
 
 
 class _Job(NamedTuple):
@@ -124,16 +94,16 @@ class FakeFleet:
         """Every request for vectors, in order."""
         self.cancelled: list[str] = []
         """The id of every job that was cancelled while it ran."""
-        self._bus = _Bus(self._serve)
+        self._bus = Bus(self._serve)
         self._clients: list[Golek] = []
         self._jobs: dict[str, _Job] = {}
         self._results: dict[str, FakeMessage] = {}
         self._receipts = 0
-        self._bodies = _Bodies()
+        self._bodies = Bodies()
 
     def client(self, *, deadline: float = 5.0) -> Golek:
         """A client of this fleet; the fleet closes it."""
-        client = Golek("memory://fake-fleet", deadline=deadline, transport=_Connection(self._bus))
+        client = Golek("memory://fake-fleet", deadline=deadline, transport=Connection(self._bus))
         self._clients.append(client)
         return client
 
@@ -242,18 +212,18 @@ class FakeFleet:
         await self._accept(message, request.req_id, job_id)
         if request.stream:
             await self._wait(model, message, request.req_id)
-        text = await self._text(model, request)
-        rest = _behind(text, request.resume)
+        text = await fake_answers.text(self.answers[model], request)
+        rest = fake_answers.behind(text, request.resume)
         if request.stream:
             await self._chunks(message, request.req_id, rest)
-        await self._end(message, _reply(model, request, text), {}, request.stream)
+        await self._end(message, fake_answers.reply(model, request, text), {}, request.stream)
 
     async def _embed(self, model: str, job_id: str, message: FakeMessage) -> None:
         """Answer with vectors."""
         request = codec.decode_embedding(message.data)
         self.embedded.append(AskedToEmbed(model, request, job_id))
         await self._accept(message, request.req_id, job_id)
-        await self._end(message, _vectors(model, request, self.embeds[model]), {}, stream=False)
+        await self._end(message, fake_answers.vectors(model, request, self.embeds[model]), {}, stream=False)
 
     async def _stray(self, model: str, _: str, __: FakeMessage) -> None:
         """Refuse what this model does not do."""
@@ -271,15 +241,6 @@ class FakeFleet:
             about = {headers.STATUS: "queued"}
             await self._tell(message, Queued(req_id, status="queued", position=position, eta_s=eta_s), about)
             await asyncio.sleep(0)
-
-    async def _text(self, model: str, request: InferenceRequest) -> str:
-        answer = self.answers[model]
-        if isinstance(answer, InferenceServiceError):
-            raise answer
-        if isinstance(answer, str):
-            return answer
-        text = answer(request)
-        return text if isinstance(text, str) else await text
 
     async def _chunks(self, message: FakeMessage, req_id: str, text: str) -> None:
         words = [word for word in _WORDS.findall(text) if word]
@@ -335,149 +296,3 @@ class FakeFleet:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat()
-
-
-def _behind(text: str, resume: Resume | None) -> str:
-    """What of `text` is still to be streamed. Raises BadRequestError where the model says another text."""
-    if resume is None:
-        return text
-    if not text.startswith(resume.text):
-        raise BadRequestError("resume.text: is not the beginning of what this model says", param="resume.text")
-    return text[len(resume.text) :]
-
-
-def _reply(model: str, request: InferenceRequest, text: str) -> InferenceReply:
-    """The reply to `request`; a word counts as a token."""
-    asked = request.input or " ".join(turn.content or "" for turn in request.messages or [])
-    return InferenceReply(
-        request.req_id,
-        text,
-        tokens_in=len(asked.split()),
-        tokens_out=len(text.split()),
-        finish_reason="stop",
-        duration_ms=0,
-        ms=0,
-        model=model,
-        seed=request.seed or request.params.seed or 0,
-    )
-
-
-def _vectors(model: str, request: EmbeddingRequest, width: int) -> EmbeddingReply:
-    """The reply to `request`; a word counts as a token. Raises BadRequestError for more dimensions than `width`."""
-    dimensions = request.dimensions or width
-    if dimensions > width:
-        raise BadRequestError(f"dimensions: {dimensions} were asked for; the vectors have {width}", param="dimensions")
-    vectors = [_unit(text, width, dimensions) for text in request.inputs]
-    shown = [packed(vector) if request.encoding_format == "base64" else vector for vector in vectors]
-    tokens = sum(len(text.split()) for text in request.inputs)
-    data = [Embedding(vector, index) for index, vector in enumerate(shown)]
-    return EmbeddingReply(data, model, EmbeddingUsage(tokens, tokens), request.req_id)
-
-
-def _unit(text: str, width: int, dimensions: int) -> list[float]:
-    """A unit vector that depends on `text` alone."""
-    chance = random.Random(text)
-    vector = [chance.gauss() for _ in range(width)][:dimensions]
-    norm = math.hypot(*vector)
-    return [number / norm for number in vector]
-
-
-class _Bodies:
-    """The object store: what no message carries, until its request comes."""
-
-    def __init__(self) -> None:
-        self._pieces: dict[str, list[bytes]] = {}
-
-    def put(self, message: FakeMessage) -> None:
-        self._pieces.setdefault(message.subject, []).append(message.data)
-
-    def whole(self, message: FakeMessage) -> FakeMessage:
-        """`message` with the body that it names, if it names one, which is then gone."""
-        name = (message.headers or {}).get(headers.OBJECT)
-        if name is None:
-            return message
-        (info,) = self._pieces.pop(objects.info_subject(name))
-        pieces = self._pieces.pop(objects.piece_subject(codec.decode(info, ObjectInfo).nuid))
-        return FakeMessage(message.subject, b"".join(pieces), message.reply, message.headers)
-
-
-class _Bus:
-    """Inboxes by their prefix, and one server for everything else."""
-
-    def __init__(self, serve: Callable[[FakeMessage], Awaitable[bool]]) -> None:
-        self._serve = serve
-        self._inboxes: dict[str, _Deliver] = {}
-        self._watchers: list[tuple[str, _Deliver]] = []
-
-    def watch(self, subject: str, deliver: _Deliver) -> None:
-        self._watchers.append((subject, deliver))
-
-    def unwatch(self, subject: str, deliver: _Deliver) -> None:
-        self._watchers.remove((subject, deliver))
-
-    async def tell_watchers(self, message: FakeMessage) -> None:
-        for subject, deliver in list(self._watchers):
-            if subject == message.subject:
-                await deliver(message)
-
-    def listen(self, wildcard: str, deliver: _Deliver) -> None:
-        self._inboxes[wildcard.removesuffix("*")] = deliver
-
-    def forget(self, wildcard: str) -> None:
-        self._inboxes.pop(wildcard.removesuffix("*"), None)
-
-    async def publish(self, message: FakeMessage) -> None:
-        if message.subject.startswith("_INBOX."):
-            deliver = self._inboxes.get(message.subject[: message.subject.rindex(".") + 1])
-            if deliver is not None:
-                await deliver(message)
-        elif not await self._serve(message) and message.reply:
-            await self.publish(FakeMessage(message.reply, headers={headers.NATS_STATUS: "503"}))
-
-
-class _Subscribed:
-    """What one client listens to."""
-
-    def __init__(self, bus: _Bus, subject: str, deliver: _Deliver) -> None:
-        self._bus = bus
-        self._subject = subject
-        self._deliver = deliver
-        if subject.endswith("*"):
-            bus.listen(subject, deliver)
-        else:
-            bus.watch(subject, deliver)
-
-    async def unsubscribe(self) -> None:
-        if self._subject.endswith("*"):
-            self._bus.forget(self._subject)
-        else:
-            self._bus.unwatch(self._subject, self._deliver)
-
-
-class _Connection:
-    """A `Transport` to the bus in memory."""
-
-    is_connected = True
-    is_closed = False
-    """Never for good: a client that was closed may call again."""
-    max_payload = MAX_PAYLOAD
-
-    def __init__(self, bus: _Bus) -> None:
-        self._bus = bus
-        self._subscriptions: list[_Subscribed] = []
-
-    async def publish(
-        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
-    ) -> None:
-        await self._bus.publish(FakeMessage(subject, payload, reply, headers))
-
-    async def subscribe(self, subject: str, *, cb: _Deliver) -> _Subscribed:
-        subscribed = _Subscribed(self._bus, subject, cb)
-        if subject.endswith("*"):  # the others end before the connection does
-            self._subscriptions.append(subscribed)
-        return subscribed
-
-    async def close(self) -> None:
-        for subscribed in self._subscriptions:
-            await subscribed.unsubscribe()
-        self._subscriptions.clear()

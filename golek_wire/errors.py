@@ -322,9 +322,9 @@ def _restored(kind: type[InferenceServiceError], message: str, details: Details)
     error.message = message
     error.details = dict(details)
     for name in ("retry_after_ms", "current_tokens", "budget"):
-        if name in details:
+        if isinstance(details.get(name), int):
             setattr(error, name, details[name])
-    if isinstance(error, RetriableError) and "retry_after_ms" not in details:
+    if isinstance(error, RetriableError) and "retry_after_ms" not in vars(error):
         error.retry_after_ms = 1000
     return error
 

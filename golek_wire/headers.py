@@ -56,6 +56,8 @@ ERROR_CODE: Final = "Nats-Service-Error-Code"
 
 NATS_STATUS: Final = "Status"
 """Set by the server on control messages: 404, 408, 409, 503, 100."""
+NO_RESPONDERS: Final = "503"
+"""Its value when nobody listens on a subject that was asked."""
 NATS_PENDING: Final = "Nats-Pending-Messages"
 NATS_NUM_PENDING: Final = "Nats-Num-Pending"
 """Set by the server on the pieces of a batched read: how many of the asked subject follow …"""

@@ -255,7 +255,7 @@ class Serving:
     async def _on_probe(self, message: Delivery) -> None:
         """The server's 503: a message found no interest at its inbox. Anything else there is a caller's own doing."""
         attempt = self._attempts.get(message.subject.rpartition(".")[2])
-        if attempt is not None and message.headers is not None and message.headers.get(h.NATS_STATUS) == "503":
+        if attempt is not None and (message.headers or {}).get(h.NATS_STATUS) == h.NO_RESPONDERS:
             attempt.inbox_bounced()
 
 

@@ -8,11 +8,9 @@ without a heartbeat would be worse than none.
 
 import argparse
 import asyncio
-import contextlib
 import gc
 import io
 import os
-import random
 import signal
 import sys
 from collections.abc import Coroutine
@@ -26,38 +24,21 @@ from nats.aio.client import Client
 
 from golek_client.connection import close, connect, flush, publish, shown
 from golek_wire import codec, subjects
-from golek_wire.errors import InferenceServiceError
 from golek_wire.signals import Health, WorkerStatus
 from golek_worker import kinds, process, settings
-from golek_worker.admission import gate
-from golek_worker.admission.retained import SUBMITTED_DEADLINE_MS, retained
-from golek_worker.attempt import Tools
-from golek_worker.bus import endpoints, identity, objects, queue, streams
-from golek_worker.bus.acks import Acks
-from golek_worker.bus.consumer import Consumer
-from golek_worker.bus.dead_letters import DeadLetters, Sender
-from golek_worker.bus.ingress import Ingress
-from golek_worker.bus.jetstream import BUS_ERRORS, ServerClock, patiently
+from golek_worker.building import Ground, Parts, build
+from golek_worker.bus import endpoints, identity, streams
+from golek_worker.bus.jetstream import BUS_ERRORS, patiently
 from golek_worker.bus.keys import KeyBook
-from golek_worker.bus.lease import LeaseKeeper
-from golek_worker.bus.priorities import PriorityConsumer, sources
 from golek_worker.bus.registry import Registry
-from golek_worker.bus.results import Results
-from golek_worker.bus.strikes import StrikeBook
-from golek_worker.engine.base import EngineConfig
-from golek_worker.engine.host import EngineHost
 from golek_worker.gguf import GGUFError
-from golek_worker.job import Job
 from golek_worker.machine import logfiles, runfile
 from golek_worker.machine.logfiles import EngineLog
 from golek_worker.preparing import Preparing
 from golek_worker.registry.report import Progress
-from golek_worker.room import Room
-from golek_worker.serving import Serving
 from golek_worker.settings import Settings, SettingsError
-from golek_worker.status import Identity, Status
+from golek_worker.status import Identity
 from golek_worker.store.database import StoreError
-from golek_worker.store.requests import RequestRow, audited
 from golek_worker.store.writer import LogWriter
 from golek_worker.telemetry import logging as worker_logging
 from golek_worker.telemetry.signals import Heart, report_load
@@ -73,15 +54,15 @@ class Worker:
 
     def __init__(self, chosen: Settings, identity: Identity, remarks: list[str]) -> None:
         self._settings = chosen
-        self._audit = chosen.audit_body  # found out once: it takes 4 us, and each answer asks
         self._identity = identity
         self._remarks = remarks
         self._stop = asyncio.Event()
         self._closed = asyncio.Event()
         self._close_reason = ""
+        self._engine_changed = asyncio.Event()
         self._heart = Heart(lambda: _best_effort(self._beat()))
         self._model: Path | None = None
-        self._status: Status | None = None
+        self._parts: Parts | None = None
         """None until there is a model."""
 
     async def run(self) -> None:
@@ -93,11 +74,11 @@ class Worker:
             try:
                 if not await self._has_model():
                     return
-                await self._open(stack)
+                parts = await self._open(stack)
             except START_ERRORS:
                 await _best_effort(self._preparing.leave("failed"))
                 raise
-            await self._serve()
+            await self._serve(parts)
 
     # -- opening, in order -------------------------------------------------------------------------------------
 
@@ -157,124 +138,47 @@ class Worker:
         self._model = finding.result()
         return True
 
-    async def _open(self, stack: AsyncExitStack) -> None:
-        """The model's queue and its record; needs a model, whose file says what is asked of it."""
-        chosen, token = self._settings, self._settings.token
-        self._kind = kinds.find(chosen, self._model)
-        strategy = chosen.inference_queue_strategy
-        await streams.ensure_stream(self._client, streams.job_stream_config(token, chosen.queue_capacity, strategy))
-        for name in queue.classes(strategy):
-            await streams.ensure_consumer(
-                self._client, subjects.job_stream(token), streams.consumer_config(token, self._kind, name)
-            )
-        await streams.ensure_stream(self._client, streams.dlq_stream_config())
-        if chosen.golek_objects:
-            await objects.ensure_bucket(self._client)
-        results = await Results.open(self._client, self._results_lost)
-        self._build(await StrikeBook.open(self._client), results)
-        await patiently(self._client, self._queue.look)
-        stack.push_async_callback(self._objects.close)
-        stack.push_async_callback(self._host.close)
-
-    def _build(self, strikes: StrikeBook, results: Results) -> None:
-        """The parts, wired; nothing runs yet."""
-        chosen, token = self._settings, self._settings.token
-        self._random = random.Random()
-        clock = ServerClock()
-        self._queue = queue.Queue(
-            self._client, token, self._kind, chosen.inference_queue_strategy, chosen.queue_capacity, clock
+    async def _open(self, stack: AsyncExitStack) -> Parts:
+        """The model's queue, its record and the parts; needs a model, whose file says what is asked of it."""
+        kind = kinds.find(self._settings, self._model)
+        ground = Ground(
+            self._settings, self._identity, self._client, self._callers, self._log, self._engine_log, self._event
         )
-        self._engine_changed = asyncio.Event()
-        self._objects = objects.Objects(
-            self._client, lambda size: gate.check_size(size, self._limits(), by_reference=True)
-        )
-        self._ingress = Ingress(
-            self._client, token, kinds.taken(chosen, self._kind), self._check, self._callers, self._queue,
-            self._objects, results,
-            reject_when_full=chosen.inference_reject_when_full,
-        )  # fmt: skip
-        self._host = EngineHost(self._engine_config(), chosen.stall_s, self._engine_changed.set, self._engine_log.write)
-        self._keeper = LeaseKeeper(lambda: self._host.is_alive)
-        executor = kinds.executor(self._kind, self._host, chosen, self._model, self._client.max_payload)
-        tools = Tools(
-            client=self._client,
-            executor=executor,
-            strikes=strikes,
-            room=Room(),
-            objects=self._objects,
-            bury=self._letters().bury,
-            gather_s=chosen.stream_gather_ms / 1000,
-            poison_strikes=chosen.poison_strikes,
-            probe_inbox=self._client.new_inbox(),
-        )
-        acks = Acks(self._client, chosen.queue_capacity)
-        self._serving = Serving(
-            self._client, tools, self._keeper, acks, results, record=self._record, released=self._slot_freed
-        )
-        self._consumer = self._new_consumer(clock)
-        self._status = Status(
-            self._identity,
-            chosen,
-            self._kind,
-            self._host,
-            self._serving,
-            self._ingress,
-            results,
-            self._preparing.digest,
-            lambda: executor.capabilities,
-            self._log,
-        )
-
-    def _new_consumer(self, clock: ServerClock) -> Consumer | PriorityConsumer:
-        token, slots, take = self._settings.token, self._settings.worker_concurrency, self._serving.take
-        stream = subjects.job_stream(token)
-        if self._settings.inference_queue_strategy == "priority":
-            return PriorityConsumer(self._client, stream, sources(token, self._kind), slots, take, clock)
-        return Consumer(self._client, stream, subjects.consumer(token, self._kind), slots, take, clock)
-
-    def _letters(self) -> DeadLetters:
-        chosen, tell = self._settings, self._event
-        subject = chosen.request_subjects(self._kind)[0]
-        sender = Sender(chosen.model_name, self._kind, subject, self._identity.worker_id, chosen.audit_body)
-        return DeadLetters(self._client, sender, lambda: list(self._host.stderr), tell)
-
-    def _engine_config(self) -> EngineConfig:
-        chosen = self._settings
-        return EngineConfig(
-            engine=chosen.engine,
-            model_path=str(self._model or ""),
-            slots=chosen.worker_concurrency,
-            ctx_size=chosen.ctx_size,
-            threads=chosen.model_threads,
-            gpu_layers=chosen.gpu_layers,
-            step_min_ms=chosen.engine_step_min_ms,
-            kind=self._kind,
-        )
+        parts = await build(ground, kind, self._model, self._preparing.digest, self._engine_changed.set)
+        self._parts = parts
+        await patiently(self._client, parts.queue.look)
+        stack.push_async_callback(parts.objects.close)
+        stack.push_async_callback(parts.host.close)
+        return parts
 
     # -- serving -----------------------------------------------------------------------------------------------
 
-    async def _serve(self) -> None:
+    async def _serve(self, parts: Parts) -> None:
         """Start taking requests, load the engine, and go on until told to stop; then drain."""
-        assert self._status is not None
-        await self._serving.start()
-        await endpoints.serve_cancels(self._client, self._cancel, self._callers.cancelled)
+
+        async def cancel(job_id: str) -> None:
+            if not parts.serving.cancel(job_id):
+                parts.ingress.cancel(job_id)
+
+        await parts.serving.start()
+        await endpoints.serve_cancels(self._client, cancel, self._callers.cancelled)
         await endpoints.serve_micro(
-            self._client, self._status.micro_identity(), self._status.micro_metadata, self._status.micro_counts,
+            self._client, parts.status.micro_identity(), parts.status.micro_metadata, parts.status.micro_counts,
             self._callers.may_answer,
         )  # fmt: skip
-        await self._ingress.start()
+        await parts.ingress.start()
         self._event("services.init", "requests are taken; they wait for the model")
         self._event("model.loading", str(self._model or self._settings.engine))
         self._write_state("loading")
         sides: list[Coroutine[Any, Any, None]] = [
-            self._host.run(),
-            self._follow_engine(),
-            self._ingress.run(),
-            self._ingress.receipts.run(),
-            self._consumer.run(),
-            self._keeper.run(),
+            parts.host.run(),
+            self._follow_engine(parts),
+            parts.ingress.run(),
+            parts.ingress.receipts.run(),
+            parts.consumer.run(),
+            parts.keeper.run(),
             self._heart.run(),
-            report_load(lambda: _best_effort(self._report_load()), self._is_busy),
+            report_load(lambda: _best_effort(self._report_load(parts)), lambda: parts.is_busy),
             self._watch_connection(),
         ]
         if self._keys is not None:
@@ -285,7 +189,7 @@ class Worker:
         self._event("monitoring.started", f"load reports on {subjects.load_report(self._settings.token)}")
         done, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
         try:
-            await self._drain(failed=stop not in done)
+            await self._drain(parts, failed=stop not in done)
         finally:
             for task in (stop, *tasks):
                 task.cancel()
@@ -294,113 +198,67 @@ class Worker:
             task.result()
             raise RuntimeError("a side task of the worker ended")
 
-    async def _follow_engine(self) -> None:
+    async def _follow_engine(self, parts: Parts) -> None:
         """Pull while an engine is ready, and only then."""
         first = True
         while True:
             await self._engine_changed.wait()
             self._engine_changed.clear()
-            if self._host.serving and not self._host.stalled:
-                await _best_effort(self._consumer.resume())
+            if parts.host.serving and not parts.host.stalled:
+                await _best_effort(parts.consumer.resume())
                 await _best_effort(flush(self._client))
                 if first:
                     _settle_garbage()
                     self._event("model.loaded", "the model is ready")
-                    self._event("server.ready", f"serving {', '.join(self._settings.request_subjects(self._kind))}")
+                    self._event("server.ready", f"serving {', '.join(self._settings.request_subjects(parts.kind))}")
                     first = False
                 self._write_state("online")
             else:
-                self._event("engine.down", self._host.problem or "stalled", level="error")
-                self._write_state("stalled" if self._host.stalled else "loading")
-                await _best_effort(self._consumer.pause())
+                self._event("engine.down", parts.host.problem or "stalled", level="error")
+                self._write_state("stalled" if parts.host.stalled else "loading")
+                await _best_effort(parts.consumer.pause())
             self._heart.beat_now()
 
-    async def _drain(self, *, failed: bool) -> None:
+    async def _drain(self, parts: Parts, *, failed: bool) -> None:
         """Stop taking and pulling, finish what runs, give the rest back, say goodbye."""
-        assert self._status is not None
-        self._status.leaving = "draining"
+        parts.status.leaving = "draining"
         self._write_state("draining")
-        self._event("shutdown", f"draining {self._serving.active} jobs")
-        for leave in (self._ingress.stop, self._consumer.pause):
+        self._event("shutdown", f"draining {parts.serving.active} jobs")
+        for leave in (parts.ingress.stop, parts.consumer.pause):
             await _best_effort(leave())
-        given_back = await self._serving.drain(self._settings.drain_s)
+        given_back = await parts.serving.drain(self._settings.drain_s)
         if given_back:
             self._event(
                 "jobs.given_back", f"{given_back} jobs did not end in time and go to another replica", level="warning"
             )
-        await _best_effort(self._ingress.leave())
-        self._status.leaving = "failed" if failed else "offline"
+        await _best_effort(parts.ingress.close())
+        parts.status.leaving = "failed" if failed else "offline"
         await _best_effort(self._beat())
 
-    # -- what the parts ask of each other ----------------------------------------------------------------------
-
-    def _check(self, payload: bytes, headers: dict[str, str] | None, reply: str, submitted: bool) -> Job:
-        callers, limits, new_inbox = self._callers, self._limits(submitted=submitted), self._client.new_inbox
-        principal = callers.principal(headers)
-        name = callers.request_name(headers)
-        if self._kind == "embedding":
-            job = gate.check_embedding(payload, headers, reply, limits, new_inbox, principal, name)
-        else:
-            job = gate.check(payload, headers, reply, limits, self._random_seed, new_inbox, principal, name)
-        if not headers and reply and not submitted:
-            return job
-        return callers.owned(
-            retained(job, payload, headers, self._kind, self._settings.model_name, submitted=submitted)
-        )
-
-    def _limits(self, *, submitted: bool = False) -> gate.Limits:
-        chosen = self._settings
-        usual_ms = round(chosen.inference_request_timeout * 1000)
-        return gate.Limits(
-            max_payload=self._client.max_payload,
-            default_deadline_ms=SUBMITTED_DEADLINE_MS if submitted else usual_ms,
-            default_priority=chosen.inference_default_priority,
-            may_redirect=self._callers.may_redirect,
-            max_body=chosen.golek_max_body * 2**20 if chosen.golek_objects else 0,
-        )
-
-    def _random_seed(self) -> int:
-        return self._random.getrandbits(31)
-
-    async def _cancel(self, job_id: str) -> None:
-        if not self._serving.cancel(job_id):
-            self._ingress.cancel(job_id)
-
-    async def _slot_freed(self) -> None:
-        with contextlib.suppress(InferenceServiceError):  # the consumer's watch pulls again
-            await self._consumer.release()
+    # -- what is asked of it meanwhile -------------------------------------------------------------------------
 
     async def _reconnected(self) -> None:
         log.info("nats.reconnected")
-        if self._status is not None:
-            self._keeper.doubt()
-            self._serving.reconnected()
-            await _best_effort(self._consumer.reconnected())
+        if self._parts is not None:
+            self._parts.keeper.doubt()
+            self._parts.serving.reconnected()
+            await _best_effort(self._parts.consumer.reconnected())
         self._heart.beat_now()
 
-    def _record(self, row: RequestRow) -> None:
-        self._log.record(audited(row, self._audit))
-
-    def _results_lost(self, count: int, why: str) -> None:
-        self._event("results.lost", f"{count} answers could not be kept: {why}", level="error")
-
     def _health(self) -> Health:
-        return self._status.health() if self._status is not None else self._preparing.health()
+        return self._parts.status.health() if self._parts is not None else self._preparing.health()
 
     async def _beat(self) -> None:
-        if self._status is None:
+        if self._parts is None:
             await self._preparing.beat()
             return
-        await self._registry.renew(self._status.record())
-        await publish(self._client, subjects.heartbeat(self._settings.token), codec.encode(self._status.health()))
+        status = self._parts.status
+        await self._registry.renew(status.record())
+        await publish(self._client, subjects.heartbeat(self._settings.token), codec.encode(status.health()))
 
-    def _is_busy(self) -> bool:
-        return self._serving.active > 0 or self._queue.view.pending > 0
-
-    async def _report_load(self) -> None:
-        assert self._status is not None
-        await self._queue.look()
-        report = self._status.load_report(self._queue.view.pending)
+    async def _report_load(self, parts: Parts) -> None:
+        await parts.queue.look()
+        report = parts.status.load_report(parts.queue.view.pending)
         await publish(self._client, subjects.load_report(self._settings.token), codec.encode(report))
 
     async def _watch_connection(self) -> None:

@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 import msgspec
 import structlog
@@ -31,9 +30,9 @@ from golek_wire.errors import (
     InternalError,
     from_reply,
 )
-from golek_worker.bus.jetstream import BUS_ERRORS, stored_message
+from golek_worker.bus.jetstream import BUS_ERRORS, PubAck, stored_message
 from golek_worker.bus.receipts import Receipts
-from golek_worker.bus.replies import send_error, send_final
+from golek_worker.bus.replies import send_accepted, send_error, send_final
 from golek_worker.bus.results import Entry, Pending, Results
 from golek_worker.job import Job, deadline_error
 
@@ -62,15 +61,6 @@ class Asked(Struct, frozen=True):
     submitted: bool
 
 
-class Ack(Protocol):
-    """JetStream's word on a publish."""
-
-    @property
-    def seq(self) -> int: ...
-    @property
-    def duplicate(self) -> bool: ...
-
-
 class Repeats:
     """Looks after requests with a key, a task each."""
 
@@ -80,23 +70,21 @@ class Repeats:
         stream: str,
         results: Results,
         receipts: Receipts,
-        put: Callable[[Job, bytes], Awaitable[Ack]],
-        send_accepted: Callable[[Job, int], Awaitable[None]],
+        put: Callable[[Job, bytes], Awaitable[PubAck]],
         refuse: Callable[[Job, str, InferenceServiceError], Awaitable[None]],
         forget: Callable[[str], None],
     ) -> None:
-        """`put` stores a job; `send_accepted` tells its caller, `refuse` sends the error to an inbox; `forget` deletes
-        the body in the object store that a job would have had.
+        """`put` stores a job; `refuse` sends the error to an inbox; `forget` deletes the body in the object store that
+        a job would have had.
         """
         self._client = client
         self._stream = stream
         self._results = results
         self._receipts = receipts
         self._put = put
-        self._send_accepted = send_accepted
         self._refuse_at = refuse
         self._forget = forget
-        self._puts: dict[str, asyncio.Future[Ack]] = {}
+        self._puts: dict[str, asyncio.Future[PubAck]] = {}
         self._tasks: dict[asyncio.Task[None], Asked] = {}
 
     def take(self, asked: Asked) -> None:
@@ -113,9 +101,7 @@ class Repeats:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        leaving = BusUnavailableError(
-            "this worker leaves; ask again with the same key", retry_after_ms=100, may_run=True
-        )
+        leaving = BusUnavailableError("this worker leaves; ask again with the same key", 100, may_run=True)
         for task, asked in tasks.items():
             if task.cancelled():
                 await self._refuse(asked, leaving)
@@ -211,7 +197,7 @@ class Repeats:
         if asked.submitted and asked.inbox:
             self._receipts.owe(asked.job, seq, asked.inbox)
         elif asked.accept and asked.inbox:
-            await self._send_accepted(asked.job, seq)
+            await send_accepted(self._client, asked.job, seq)
 
     async def _deliver(self, asked: Asked, entry: Entry, *, joined: bool) -> None:
         """Send the answer that lies there."""
@@ -223,7 +209,7 @@ class Repeats:
             await self._receipts.answered(job, asked.inbox)
             return
         if asked.accept and not joined:
-            await self._send_accepted(job, 0)
+            await send_accepted(self._client, job, 0)
         error = _error_in(entry)
         if error is not None:
             await send_error(self._client, asked.inbox, job.req_id, error, stream=job.stream)

@@ -44,6 +44,14 @@ MESSAGE_GONE = (10037, 10043, 10057)
 """No message found, sequence not found, delete failed because it is gone."""
 
 
+class PubAck(Struct, frozen=True):
+    """JetStream's answer to a publish."""
+
+    seq: int = 0
+    duplicate: bool = False
+    error: dict[str, object] | None = None
+
+
 class JetStreamError(Exception):
     """The server refused an API call; `code` is its `err_code` (server source: errors.json)."""
 

@@ -22,7 +22,7 @@ from golek_client.connection import publish
 from golek_wire import codec, parts, subjects
 from golek_wire import headers as h
 from golek_wire.errors import BusUnavailableError, InferenceServiceError, to_reply
-from golek_worker.bus.jetstream import WRONG_LAST_SEQUENCE, JetStreamError, patiently, store, stored_message
+from golek_worker.bus.jetstream import WRONG_LAST_SEQUENCE, JetStreamError, PubAck, patiently, store, stored_message
 from golek_worker.bus.replies import error_headers
 from golek_worker.bus.streams import DAY_S, NoStorageError, ensure_stream, results_config
 from golek_worker.job import Job
@@ -95,12 +95,6 @@ class Heard:
         self._came.clear()
 
 
-class Ack(Struct, frozen=True):
-    """The part of a PubAck that matters here."""
-
-    error: dict[str, object] | None = None
-
-
 class Results:
     """The bucket, as workers and ingresses write it."""
 
@@ -111,7 +105,7 @@ class Results:
         self._inbox = client.new_inbox()
         self._numbers = itertools.count()
         self._unacked: dict[str, float] = {}
-        self._decode_ack = msgspec.json.Decoder(Ack).decode
+        self._decode_ack = msgspec.json.Decoder(PubAck).decode
         self._untold = 0
         self._told_at = 0.0
         self.lost = 0

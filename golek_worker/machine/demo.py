@@ -111,7 +111,7 @@ async def _read_stream(replies: Subscription) -> tuple[str, InferenceReply]:
 def _is_final(message: Msg) -> bool:
     """True for the answer and for an error. Raises StartError when nobody took the request."""
     found = message.headers or {}
-    if found.get(headers.NATS_STATUS) == "503":
+    if found.get(headers.NATS_STATUS) == headers.NO_RESPONDERS:
         raise StartError(f"nobody serves {message.subject}; `make list-workers` shows what runs")
     return found.get(headers.FINAL) == "1" or headers.ERROR_CODE in found
 

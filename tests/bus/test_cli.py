@@ -209,6 +209,9 @@ async def test_req_sends_bytes_as_they_are(nats_server: str, mute: ScriptedWorke
         ),
         (["sub", "a", "-s", "nats://me:secret@127.0.0.1:1"], "no NATS server answers at nats://127.0.0.1:1 "),
         (["chat", "tiny", "hi", "--deadline", "0"], "error BAD_REQUEST: deadline: a number of seconds above 0"),
+        (["submit", "tiny", "hi", "--kind", "embedding"], "error MODEL_NOT_FOUND: "),
+        (["result", ">"], "error BAD_REQUEST: job: '>' is none that a receipt names"),
+        (["result", "a", "--wait", "--timeout", "0"], "error BAD_REQUEST: timeout: a number of seconds above 0"),
     ],
 )
 async def test_what_cannot_be_done_is_said_in_a_line(nats_server: str, args: list[str], says: str) -> None:
@@ -248,6 +251,7 @@ async def test_req_without_an_answer_exits_with_1(nats_server: str, mute: Script
         (["req", "a", "b", "--timeout", "5"], "'5' is no duration; write 30s, 500ms, 2m or 1m30s"),
         (["req", "a", "b", "-H", "novalue"], "'novalue' is no header; write K:V"),
         (["chat", "tiny", "hi", "--deadline", "soon"], "'soon' is no duration"),
+        (["submit", "tiny", "hi", "--kind", "embedding", "--max-tokens", "3"], "a vector has no tokens"),
     ],
 )
 async def test_a_wrong_option_says_what_would_have_been_right(nats_server: str, args: list[str], says: str) -> None:

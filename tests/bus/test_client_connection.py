@@ -270,6 +270,38 @@ async def test_only_a_clear_no_means_that_nothing_is_there(
         server.kill()
 
 
+def test_a_second_event_loop_is_told_at_once(nats_server: str) -> None:
+    """Its calls would wait for answers that only the first one hears; once closed, the client connects anew."""
+    golek = Golek(nats_server)
+    assert asyncio.run(golek.models()) == []
+    with pytest.raises(RuntimeError, match="another event loop"):
+        asyncio.run(golek.models())
+    asyncio.run(golek.close())
+
+    async def again() -> None:
+        async with golek:
+            assert await golek.models() == []
+
+    asyncio.run(again())
+
+
+async def test_a_retry_ends_with_its_deadline(tmp_path: Path) -> None:
+    """JetStream does not say which dead letters there are."""
+    server = NatsServer(tmp_path, jetstream=False).start()
+    fake = await ScriptedWorker.start(server.url)
+    try:
+        async with Golek(server.url) as golek:
+            await fake.client.subscribe("$JS.API.STREAM.MSG.GET.GOLEK_DLQ")
+            await connection.flush(fake.client)
+            start = time.monotonic()
+            with pytest.raises(DeadlineExceededError, match=r"dead letter of job a could not be read within 0\.3 s"):
+                await golek.retry("a", deadline=0.3)
+            assert time.monotonic() - start < 1.5
+    finally:
+        await fake.close()
+        server.kill()
+
+
 async def test_listening_ends_with_the_connection(nats_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`golek sub` does not wait for messages that cannot come."""
     clients: list[BusClient] = []

@@ -28,6 +28,7 @@ from golek_wire import objects
 from golek_wire.subjects import job_id
 from tests.support import raw
 from tests.support.broker import NatsServer
+from tests.support.proxy import Proxy
 from tests.support.scripted_worker import ScriptedWorker
 from tests.support.workers import WorkerProcess
 
@@ -305,6 +306,21 @@ async def test_a_body_is_stored_again_when_the_server_was_away(tmp_path: Path, m
             await client.close()
     finally:
         server.kill()
+
+
+async def test_a_body_waits_for_a_connection_that_is_away_for_long(
+    echo: WorkerProcess, nats_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pieces do not pile up in nats-py's buffer until it takes no more."""
+    monkeypatch.setattr(large, "SILENCE_S", 0.2)
+    async with Proxy(nats_server) as proxy, Golek(proxy.url, deadline=20) as golek:
+        await golek.models()
+        proxy.cut()
+        asking = asyncio.create_task(golek.ask("echo", "x" * 3_000_000, max_tokens=1))
+        await asyncio.sleep(2.5)
+        assert not asking.done()
+        await proxy.heal()
+        assert (await asking).text.startswith("x")
 
 
 async def test_parts_that_do_not_all_come_are_waited_for(golek: Golek, worker: ScriptedWorker) -> None:

@@ -1,6 +1,7 @@
 """The client, its connection cut while an answer is on its way; and jobs that it leaves and fetches later."""
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from golek_client import (
     Golek,
     IdempotencyMismatchError,
     InferenceReply,
+    InternalError,
     JobCancelledError,
     Receipt,
     recovery,
@@ -155,10 +157,13 @@ async def test_who_may_not_read_the_queue_asks_again_later(tmp_path: Path, monke
         server.kill()
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 async def test_a_call_with_a_key_survives_the_worker_that_joined_it(
-    nats_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nats_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
-    """The job runs here, the caller joined it there, and there is killed: the caller looks for the answer itself."""
+    """The job runs here, the caller joined it there, and there ends: killed, the caller looks for the answer itself;
+    stopped, the worker says so and the caller asks again.
+    """
     monkeypatch.setattr(recovery, "STEADY_S", 0.5)
     with WorkerProcess(nats_server, tmp_path / "data", **PACED):
         async with Golek(nats_server, deadline=30) as golek:
@@ -169,7 +174,7 @@ async def test_a_call_with_a_key_survives_the_worker_that_joined_it(
             with WorkerProcess(nats_server, tmp_path / "data", "echo", 2, WORKER_CONCURRENCY=1, **PACED) as other:
                 others = [asyncio.create_task(golek.ask("echo", "a", **ask)) for _ in range(8)]
                 await asyncio.sleep(0.3)
-                other.kill()
+                other.signal(how)
                 replies = await asyncio.gather(first, *others)
     assert len({reply.text for reply in replies}) == 1
     assert {reply.tokens_out for reply in replies} == {150}
@@ -275,3 +280,36 @@ async def test_what_no_message_carries_is_submitted_repeated_and_kept(nats_serve
             async with raw.connected(nats_server) as client, asyncio.timeout(5):
                 while (await client.jetstream().stream_info("OBJ_GOLEK_OBJECTS")).state.messages:
                     await asyncio.sleep(0.02)
+
+
+async def test_requests_wait_for_the_connection_whatever_their_size(
+    paced: WorkerProcess, proxy: Proxy, far: Golek
+) -> None:
+    """More than the 2 MiB that nats-py keeps while the connection is away: what did not fit is sent afterwards."""
+    await far.models()
+    proxy.cut()
+    await asyncio.sleep(0.05)
+    asking = [asyncio.create_task(far.ask("echo", "x" * 900_000, max_tokens=1)) for _ in range(5)]
+    await asyncio.sleep(0.3)
+    await proxy.heal()
+    assert {reply.text[:5] for reply in await asyncio.gather(*asking)} == {"xxxxx"}
+
+
+@pytest.mark.parametrize("job", ["", ">", "*", "a b", "a..b"])
+async def test_what_is_no_job_id_finds_no_answer(paced: WorkerProcess, nats_server: str, job: str) -> None:
+    """A wildcard would find another job's."""
+    async with Golek(nats_server) as golek:
+        await golek.wait(await golek.submit("echo", "a"))
+        with pytest.raises(BadRequestError, match="job: "):
+            await golek.result(job)
+        with pytest.raises(BadRequestError, match="principal: "):
+            await golek.wait("a", principal=job or "*")
+
+
+async def test_what_is_no_result_is_said_to_be_none(paced: WorkerProcess, nats_server: str) -> None:
+    """Somebody else wrote under the key."""
+    async with Golek(nats_server) as golek, raw.connected(nats_server) as client:
+        key = f"$KV.{subjects.RESULTS_BUCKET}.anonymous.a"
+        await client.jetstream().publish(key, b"a", headers={"Golek-Part": "none"})
+        with pytest.raises(InternalError, match="not Golek's"):
+            await golek.result("a")

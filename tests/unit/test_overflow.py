@@ -3,25 +3,25 @@
 import pytest
 
 from golek_wire.errors import BusUnavailableError, InferenceServiceError
-from golek_worker.bus.overflow import Kept, Overflow
+from golek_worker.bus.overflow import Overflow, Unstored
 from golek_worker.job import Job
 
 
-def kept() -> Kept:
+def kept() -> Unstored:
     job = Job("id", "r", "_INBOX.a", False, "anonymous", 1, 1000, "m", {})
-    return Kept(job, accept=False, payload=b"{}", headers={}, since=0.0)
+    return Unstored(job, b"{}", {}, since=0.0)
 
 
 async def test_a_request_that_could_not_be_sent_is_tried_again() -> None:
     """Else it would keep its place for ever, unanswered, and others behind it."""
-    sent: list[Kept] = []
+    sent: list[Unstored] = []
 
-    async def send(request: Kept) -> None:
+    async def send(request: Unstored) -> None:
         sent.append(request)
         if len(sent) == 1:
             raise BusUnavailableError("the buffer is full")
 
-    async def answer(request: Kept, error: InferenceServiceError) -> None:
+    async def answer(request: Unstored, error: InferenceServiceError) -> None:
         raise AssertionError(request, error)
 
     overflow = Overflow(send, answer)

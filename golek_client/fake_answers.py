@@ -1,0 +1,71 @@
+"""What do the models of a `FakeFleet` say?
+
+Texts as they were given, and vectors made of the text alone. A word counts as a token.
+"""
+
+import math
+import random
+from collections.abc import Awaitable, Callable
+
+from golek_wire.errors import BadRequestError, InferenceServiceError
+from golek_wire.replies import Embedding, EmbeddingReply, EmbeddingUsage, InferenceReply
+from golek_wire.requests import EmbeddingRequest, InferenceRequest, Resume
+from golek_wire.vectors import packed
+
+Answer = str | InferenceServiceError | Callable[[InferenceRequest], "str | Awaitable[str]"]
+"""What a model says: a text, an error to raise, or a function of the request that gives a text (or awaits one)."""
+
+
+async def text(answer: Answer, request: InferenceRequest) -> str:
+    """What `answer` says to `request`. Raises the error that it is."""
+    if isinstance(answer, InferenceServiceError):
+        raise answer
+    if isinstance(answer, str):
+        return answer
+    said = answer(request)
+    return said if isinstance(said, str) else await said
+
+
+def behind(said: str, resume: Resume | None) -> str:
+    """What of `said` is still to be streamed. Raises BadRequestError where the model says another text."""
+    if resume is None:
+        return said
+    if not said.startswith(resume.text):
+        raise BadRequestError("resume.text: is not the beginning of what this model says", param="resume.text")
+    return said[len(resume.text) :]
+
+
+def reply(model: str, request: InferenceRequest, said: str) -> InferenceReply:
+    """The reply to `request`."""
+    asked = request.input or " ".join(turn.content or "" for turn in request.messages or [])
+    return InferenceReply(
+        request.req_id,
+        said,
+        tokens_in=len(asked.split()),
+        tokens_out=len(said.split()),
+        finish_reason="stop",
+        duration_ms=0,
+        ms=0,
+        model=model,
+        seed=request.seed or request.params.seed or 0,
+    )
+
+
+def vectors(model: str, request: EmbeddingRequest, width: int) -> EmbeddingReply:
+    """The reply to `request`. Raises BadRequestError for more dimensions than `width`."""
+    dimensions = request.dimensions or width
+    if dimensions > width:
+        raise BadRequestError(f"dimensions: {dimensions} were asked for; the vectors have {width}", param="dimensions")
+    units = [_unit(text, width, dimensions) for text in request.inputs]
+    shown = [packed(vector) if request.encoding_format == "base64" else vector for vector in units]
+    tokens = sum(len(text.split()) for text in request.inputs)
+    data = [Embedding(vector, index) for index, vector in enumerate(shown)]
+    return EmbeddingReply(data, model, EmbeddingUsage(tokens, tokens), request.req_id)
+
+
+def _unit(text: str, width: int, dimensions: int) -> list[float]:
+    """A unit vector that depends on `text` alone."""
+    chance = random.Random(text)
+    vector = [chance.gauss() for _ in range(width)][:dimensions]
+    norm = math.hypot(*vector)
+    return [number / norm for number in vector]

@@ -1,0 +1,171 @@
+"""Of which parts does a worker consist?
+
+`build` makes or finds what the model needs on the broker, and wires the parts. Nothing runs yet.
+"""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from msgspec import Struct
+
+from golek_client.bus_client import BusClient
+from golek_wire import subjects
+from golek_wire.errors import InferenceServiceError
+from golek_wire.subjects import Kind
+from golek_worker import kinds
+from golek_worker.attempt import Tools
+from golek_worker.bus import objects, queue, streams
+from golek_worker.bus.acks import Acks
+from golek_worker.bus.consumer import Consumer
+from golek_worker.bus.dead_letters import DeadLetters, Sender
+from golek_worker.bus.identity import Callers
+from golek_worker.bus.ingress import Ingress
+from golek_worker.bus.jetstream import ServerClock
+from golek_worker.bus.lease import LeaseKeeper
+from golek_worker.bus.objects import Objects
+from golek_worker.bus.priorities import PriorityConsumer, sources
+from golek_worker.bus.queue import Queue
+from golek_worker.bus.results import Results
+from golek_worker.bus.strikes import StrikeBook
+from golek_worker.engine.base import EngineConfig
+from golek_worker.engine.host import EngineHost
+from golek_worker.gatekeeper import Gatekeeper
+from golek_worker.machine.logfiles import EngineLog
+from golek_worker.room import Room
+from golek_worker.serving import Serving
+from golek_worker.settings import Settings
+from golek_worker.status import Identity, Status
+from golek_worker.store.requests import RequestRow, audited
+from golek_worker.store.writer import LogWriter
+
+
+class Event(Protocol):
+    """One line in the log, one row among the events."""
+
+    def __call__(self, code: str, message: str, *, level: str = "info") -> None: ...
+
+
+class Ground(Struct, frozen=True):
+    """What a worker stands on before there is a model."""
+
+    settings: Settings
+    identity: Identity
+    client: BusClient
+    callers: Callers
+    log: LogWriter
+    engine_log: EngineLog
+    event: Event
+
+
+class Parts(Struct, frozen=True):
+    """A worker that has a model."""
+
+    kind: Kind
+    queue: Queue
+    objects: Objects
+    ingress: Ingress
+    host: EngineHost
+    keeper: LeaseKeeper
+    serving: Serving
+    consumer: Consumer | PriorityConsumer
+    status: Status
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job runs here, or one waited when the queue was last looked at."""
+        return self.serving.active > 0 or self.queue.view.pending > 0
+
+
+async def build(
+    ground: Ground, kind: Kind, model: Path | None, digest: str, engine_changed: Callable[[], None]
+) -> Parts:
+    """The parts of a worker with this model file and its fingerprint; `engine_changed` is called when its engine comes
+    or goes. Raises as `ensure_stream` does, TurnMarkersError when the deployment's prompt template is wrong.
+    """
+    client, chosen, clock = ground.client, ground.settings, ServerClock()
+    await _ensure_streams(client, chosen, kind)
+    results = await Results.open(client, lambda count, why: _tell_lost(ground.event, count, why))
+    line = Queue(client, chosen.token, kind, chosen.inference_queue_strategy, chosen.queue_capacity, clock)
+    gatekeeper = Gatekeeper(chosen, kind, ground.callers, client)
+    bodies = Objects(client, gatekeeper.check_object)
+    ingress = Ingress(
+        client, chosen.token, kinds.taken(chosen, kind), gatekeeper.check, ground.callers, line, bodies, results,
+        reject_when_full=chosen.inference_reject_when_full,
+    )  # fmt: skip
+    host = EngineHost(_engine_config(chosen, kind, model), chosen.stall_s, engine_changed, ground.engine_log.write)
+    keeper = LeaseKeeper(lambda: host.is_alive)
+    executor = kinds.executor(kind, host, chosen, model, client.max_payload)
+    tools = Tools(
+        client=client,
+        executor=executor,
+        strikes=await StrikeBook.open(client),
+        room=Room(),
+        objects=bodies,
+        bury=_letters(ground, kind, host).bury,
+        gather_s=chosen.stream_gather_ms / 1000,
+        poison_strikes=chosen.poison_strikes,
+        probe_inbox=client.new_inbox(),
+    )
+
+    async def released() -> None:
+        with contextlib.suppress(InferenceServiceError):  # the consumer's watch pulls again
+            await consumer.release()
+
+    acks = Acks(client, chosen.queue_capacity)
+    serving = Serving(client, tools, keeper, acks, results, record=_recorder(ground), released=released)
+    consumer = _consumer(ground, kind, serving, clock)
+    status = Status(
+        ground.identity, chosen, kind, host, serving, ingress, results, digest,
+        lambda: executor.capabilities, ground.log,
+    )  # fmt: skip
+    return Parts(kind, line, bodies, ingress, host, keeper, serving, consumer, status)
+
+
+async def _ensure_streams(client: BusClient, chosen: Settings, kind: Kind) -> None:
+    """The model's queue, and where dead letters and large bodies lie."""
+    token, strategy = chosen.token, chosen.inference_queue_strategy
+    await streams.ensure_stream(client, streams.job_stream_config(token, chosen.queue_capacity, strategy))
+    for name in queue.classes(strategy):
+        await streams.ensure_consumer(client, subjects.job_stream(token), streams.consumer_config(token, kind, name))
+    await streams.ensure_stream(client, streams.dlq_stream_config())
+    if chosen.golek_objects:
+        await objects.ensure_bucket(client)
+
+
+def _tell_lost(event: Event, count: int, why: str) -> None:
+    event("results.lost", f"{count} answers could not be kept: {why}", level="error")
+
+
+def _recorder(ground: Ground) -> Callable[[RequestRow], None]:
+    audit = ground.settings.audit_body  # found out once: it takes 4 us
+    return lambda row: ground.log.record(audited(row, audit))
+
+
+def _consumer(ground: Ground, kind: Kind, serving: Serving, clock: ServerClock) -> Consumer | PriorityConsumer:
+    client, token, slots = ground.client, ground.settings.token, ground.settings.worker_concurrency
+    stream = subjects.job_stream(token)
+    if ground.settings.inference_queue_strategy == "priority":
+        return PriorityConsumer(client, stream, sources(token, kind), slots, serving.take, clock)
+    return Consumer(client, stream, subjects.consumer(token, kind), slots, serving.take, clock)
+
+
+def _letters(ground: Ground, kind: Kind, host: EngineHost) -> DeadLetters:
+    chosen = ground.settings
+    subject = chosen.request_subjects(kind)[0]
+    sender = Sender(chosen.model_name, kind, subject, ground.identity.worker_id, chosen.audit_body)
+    return DeadLetters(ground.client, sender, lambda: list(host.stderr), ground.event)
+
+
+def _engine_config(chosen: Settings, kind: Kind, model: Path | None) -> EngineConfig:
+    return EngineConfig(
+        engine=chosen.engine,
+        model_path=str(model or ""),
+        slots=chosen.worker_concurrency,
+        ctx_size=chosen.ctx_size,
+        threads=chosen.model_threads,
+        gpu_layers=chosen.gpu_layers,
+        step_min_ms=chosen.engine_step_min_ms,
+        kind=kind,
+    )

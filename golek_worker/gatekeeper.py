@@ -1,0 +1,60 @@
+"""What does this worker's gate ask of a request, and whose does the job become?
+
+The gate and what follows it are pure (`admission`); here they get the settings, the server's limits, who asks, and
+randomness.
+"""
+
+import random
+
+from nats.aio.client import Client
+
+from golek_wire.subjects import Kind
+from golek_worker.admission import gate
+from golek_worker.admission.retained import SUBMITTED_DEADLINE_MS, retained
+from golek_worker.bus.identity import Callers
+from golek_worker.job import Job
+from golek_worker.settings import Settings
+
+
+class Gatekeeper:
+    """Admits the requests of one worker."""
+
+    def __init__(self, chosen: Settings, kind: Kind, callers: Callers, client: Client) -> None:
+        self._settings = chosen
+        self._kind = kind
+        self._callers = callers
+        self._client = client
+        self._random = random.Random()
+
+    def check(self, payload: bytes, headers: dict[str, str] | None, reply: str, submitted: bool) -> Job:
+        """The job that a request becomes. Raises the InferenceServiceError that says why it becomes none."""
+        callers, limits, new_inbox = self._callers, self._limits(submitted=submitted), self._client.new_inbox
+        principal = callers.principal(headers)
+        name = callers.request_name(headers)
+        if self._kind == "embedding":
+            job = gate.check_embedding(payload, headers, reply, limits, new_inbox, principal, name)
+        else:
+            job = gate.check(payload, headers, reply, limits, self._seed, new_inbox, principal, name)
+        if not headers and reply and not submitted:
+            return job
+        return callers.owned(
+            retained(job, payload, headers, self._kind, self._settings.model_name, submitted=submitted)
+        )
+
+    def check_object(self, size: int) -> None:
+        """Raise PayloadTooLargeError for a body in the object store that has too many bytes."""
+        gate.check_size(size, self._limits(), by_reference=True)
+
+    def _limits(self, *, submitted: bool = False) -> gate.Limits:
+        chosen = self._settings
+        usual_ms = round(chosen.inference_request_timeout * 1000)
+        return gate.Limits(
+            max_payload=self._client.max_payload,
+            default_deadline_ms=SUBMITTED_DEADLINE_MS if submitted else usual_ms,
+            default_priority=chosen.inference_default_priority,
+            may_redirect=self._callers.may_redirect,
+            max_body=chosen.golek_max_body * 2**20 if chosen.golek_objects else 0,
+        )
+
+    def _seed(self) -> int:
+        return self._random.getrandbits(31)
