@@ -139,7 +139,8 @@ def _tell_lost(event: Event, count: int, why: str) -> None:
 
 
 def _recorder(ground: Ground) -> Callable[[RequestRow], None]:
-    return lambda row: ground.log.record(audited(row, ground.settings.audit_body))
+    audit = ground.settings.audit_body  # found out once: it takes 4 us
+    return lambda row: ground.log.record(audited(row, audit))
 
 
 def _consumer(ground: Ground, kind: Kind, serving: Serving, clock: ServerClock) -> Consumer | PriorityConsumer:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from msgspec import Struct
 
 from golek_client.bus_client import BusClient
-from golek_wire.errors import InferenceServiceError, JobCancelledError
+from golek_wire.errors import BusUnavailableError, InferenceServiceError, JobCancelledError
 from golek_wire.jetstream import MESSAGE_GONE, STREAM_NOT_FOUND
 from golek_worker.bus.jetstream import JetStreamError, api
 from golek_worker.bus.queue import Queue
@@ -50,6 +50,8 @@ class AcceptedJobs:
         self._next_deadline = math.inf
         """No job in `_stored` has an earlier one."""
         self._to_cancel: set[str] = set()
+        self._maybe_deleted: set[int] = set()
+        """Jobs that were to be deleted when JetStream fell silent."""
         self._next_watch = time.monotonic() + WATCH_S
 
     def __len__(self) -> int:
@@ -116,18 +118,21 @@ class AcceptedJobs:
                 await self._end_unanswered(seq, job, JobCancelledError("Cancelled before it ran"))
 
     async def _end_unanswered(self, seq: int, job: Job, error: InferenceServiceError) -> None:
-        """A delete that succeeds means nobody has answered; "not found" means somebody has. Without its stream nobody
-        will.
+        """A delete that succeeds means nobody has answered; "not found" means somebody has, unless an earlier delete
+        here had no answer: better two errors than none. Without its stream nobody will.
 
         Any other outcome leaves the job where it is: the next round asks again.
         """
         try:
             await api(self._client, f"STREAM.MSG.DELETE.{self._stream}", {"seq": seq, "no_erase": True})
+        except BusUnavailableError:
+            self._maybe_deleted.add(seq)
+            raise
         except JetStreamError as refusal:
-            if refusal.code in MESSAGE_GONE:
+            if refusal.code in MESSAGE_GONE and seq not in self._maybe_deleted:
                 self._forget(seq)
                 return
-            if refusal.code != STREAM_NOT_FOUND:
+            if refusal.code not in (*MESSAGE_GONE, STREAM_NOT_FOUND):
                 raise
         self._forget(seq)
         if job.keep_s:
@@ -136,6 +141,7 @@ class AcceptedJobs:
 
     def _forget(self, seq: int) -> None:
         self._waiting.forget(seq)
+        self._maybe_deleted.discard(seq)
         stored = self._stored.pop(seq, None)
         if stored is not None:
             self._seq_of.pop(stored.job.job_id, None)

@@ -8,7 +8,7 @@ answered. One callback, no task per request.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
@@ -97,14 +97,8 @@ class Ingress:
 
     async def run(self) -> None:
         """Look after what was published and what was stored, for as long as the worker lives."""
-        while True:
-            await asyncio.sleep(SWEEP_S)
-            now = time.monotonic()
-            try:
-                await self._storing.sweep(now)
-                await self._accepted.sweep(now)
-            except (InferenceServiceError, JetStreamError) as error:
-                log.warning("ingress.watch", problem=str(error))
+        # Apart, because each may wait for JetStream's answer.
+        await asyncio.gather(_repeat(self._storing.sweep), _repeat(self._accepted.sweep))
 
     async def stop(self) -> None:
         """Take no more requests; those already received are still stored."""
@@ -112,10 +106,10 @@ class Ingress:
         await asyncio.gather(*(self._client.withdraw(subscription) for subscription in subscriptions))
         await self._large.close()
 
-    async def leave(self) -> None:
+    async def close(self) -> None:
         """Tell those who still wait here to ask again: this worker ends."""
         await self._repeats.close()
-        await self._storing.leave()
+        await self._storing.close()
 
     def cancel(self, job_id: str) -> None:
         """End the job soon and answer it 499, if no worker has been given it yet."""
@@ -178,3 +172,12 @@ class Ingress:
         if not error.details.get("may_run"):
             self._objects.forget(job.body)
         await send_error(self._client, inbox, job.req_id, error, stream=job.stream)
+
+
+async def _repeat(sweep: Callable[[float], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        try:
+            await sweep(time.monotonic())
+        except (InferenceServiceError, JetStreamError) as error:
+            log.warning("ingress.watch", problem=str(error))

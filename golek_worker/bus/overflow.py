@@ -89,8 +89,8 @@ class Overflow:
             await self._try(NEXT, now)
 
     async def close(self, error: InferenceServiceError) -> None:
-        """Answer with `error` those that nobody will look after here. Who waits for `accepted` sends copies: they may
-        wait at another ingress already, so an error would be one answer too many.
+        """End with `error` those that nobody will look after here. Who waits for `accepted` sends copies: they may wait
+        at another ingress already, so an error would be one answer too many.
         """
         for msg_id, request in list(self._kept.items()):
             if msg_id not in self._tried and not request.accept:

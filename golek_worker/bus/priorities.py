@@ -29,6 +29,8 @@ log = structlog.get_logger("consumer")
 
 REST_S = 1
 """A pull at rest ends after this long, and a sweep follows: should word of a stored job be lost, it waits no longer."""
+NOTHING_THERE = ("404", "408")
+"""How a pull ends that was heard: no message now, none in time."""
 ANSWER_S = 1.0
 """So long an answer may take before a pull counts as lost."""
 
@@ -56,6 +58,8 @@ class _Pull(Struct):
     credit: int
     asked_at: float
     taken: int = 0
+    refused: bool = False
+    """The consumer is not there, or without a leader: who asks again at once is refused at once."""
 
     def end(self) -> None:
         """The server sends nothing more for it."""
@@ -204,7 +208,10 @@ class PriorityConsumer:
         return pull
 
     async def _over(self, pull: _Pull, patience_s: float, *, until_called: bool = False) -> None:
-        """Wait until `pull` has ended, at most so long; a rest ends as well by a pause or by word of a stored job."""
+        """Wait until `pull` has ended, at most so long; a rest ends as well by a pause or by word of a stored job.
+
+        Raises BusUnavailableError when it was refused.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 while pull.credit:
@@ -212,6 +219,8 @@ class PriorityConsumer:
                         return
                     self._news.clear()
                     await self._news.wait()
+        if pull.refused:
+            raise BusUnavailableError("a pull was refused")
 
     async def _listen(self) -> None:
         """An inbox for the pulls of sweeps; the old one and what was asked through it are given up."""
@@ -231,6 +240,7 @@ class PriorityConsumer:
         now, pull = time.monotonic(), self._pull
         if not message.data and message.headers and h.NATS_STATUS in message.headers:
             if pull is not None and pull.inbox == message.subject and message.headers[h.NATS_STATUS] != "100":
+                pull.refused = message.headers[h.NATS_STATUS] not in NOTHING_THERE
                 pull.end()
                 self._news.set()
             return

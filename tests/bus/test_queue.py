@@ -7,12 +7,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 from nats.aio.client import Client
 
 from golek_client import Golek
 from golek_wire import subjects
 from tests.support import raw
 from tests.support.broker import NatsServer
+from tests.support.proxy import Proxy
 from tests.support.workers import WorkerProcess
 
 REQUEST = "inference.request.echo"
@@ -28,11 +30,14 @@ def tokens(count: int, **more: Any) -> dict[str, Any]:
 
 async def pause(client: Client, *, until: str = "2100-01-01T00:00:00Z") -> None:
     """Let the server hand out no job; with a time in the past let it go on."""
-    body = json.dumps({"pause_until": until}).encode()
     for priority in subjects.PRIORITIES.values():
-        await client.request(
-            f"$JS.API.CONSUMER.PAUSE.{STREAM}.{subjects.consumer('echo', 'inference', priority)}", body
-        )
+        await pause_consumer(client, priority, until)
+
+
+async def pause_consumer(client: Client, priority: str = "normal", until: str = "2100-01-01T00:00:00Z") -> None:
+    """The same for one class."""
+    consumer = subjects.consumer("echo", "inference", priority)
+    await client.request(f"$JS.API.CONSUMER.PAUSE.{STREAM}.{consumer}", json.dumps({"pause_until": until}).encode())
 
 
 async def go_on(client: Client) -> None:
@@ -185,6 +190,19 @@ async def test_pulls_with_priorities_survive_the_broker(broker: NatsServer, tmp_
             for rank in (1, 2, 3):
                 reply, _ = await raw.ask(client, REQUEST, {"input": "b", "priority": rank})
                 assert reply["text"] == "b"
+
+
+async def test_a_queue_without_a_leader_is_not_asked_without_pause(nats_server: str, tmp_path: Path) -> None:
+    """While nobody answers for the consumers every pull is refused at once: asking again at once would burn a core."""
+    with WorkerProcess(nats_server, tmp_path / "data", **BY_PRIORITY) as worker:
+        async with raw.connected(nats_server) as client:
+            await client.jetstream().delete_stream(STREAM)
+            await asyncio.sleep(0.5)
+            times = psutil.Process(worker.pid).cpu_times
+            before = times()
+            await asyncio.sleep(2.0)
+            after = times()
+            assert after.user + after.system - before.user - before.system < 0.5
 
 
 async def test_a_paused_worker_pulls_nothing(nats_server: str, tmp_path: Path) -> None:
@@ -373,14 +391,29 @@ async def test_expired_jobs_never_run_while_the_ingress_lives(nats_server: str, 
         assert rows(worker, "SELECT count(*) FROM requests") == [(1,)]
 
 
+async def test_a_job_whose_end_was_lost_with_the_connection_is_answered(nats_server: str, tmp_path: Path) -> None:
+    """The ingress deletes an expired job and the server's word of that is lost: nobody else will answer."""
+    async with Proxy(nats_server) as proxy, raw.connected(nats_server) as client:
+        worker = WorkerProcess(proxy.url, tmp_path / "data")
+        try:
+            await asyncio.to_thread(worker.start)
+            await pause_consumer(client)
+            proxy.cut_before = b"stream_msg_delete_response"
+            waiting = await raw.stream(client, REQUEST, tokens(1, deadline_ms=500), **{"Golek-Accept": "1"})
+            while proxy.cut_before:
+                await asyncio.sleep(0.02)
+            await proxy.heal()
+            await waiting.rest(12)
+        finally:
+            await asyncio.to_thread(worker.end)
+    assert waiting.final["error"]["code"] == "DEADLINE_EXCEEDED"
+
+
 async def test_a_job_whose_stream_was_deleted_is_answered(nats_server: str, tmp_path: Path) -> None:
     """Nobody can run it any more: it gets its 408 as any job that nobody ran."""
     with WorkerProcess(nats_server, tmp_path / "data"):
         async with raw.connected(nats_server) as client:
-            await client.request(
-                f"$JS.API.CONSUMER.PAUSE.{STREAM}.{subjects.consumer('echo', 'inference', 'normal')}",
-                b'{"pause_until":"2100-01-01T00:00:00Z"}',
-            )
+            await pause_consumer(client)
             waiting = await raw.stream(client, REQUEST, tokens(1, deadline_ms=1000), **{"Golek-Accept": "1"})
             await waiting.next()
             await client.jetstream().delete_stream(STREAM)
