@@ -46,7 +46,8 @@ class _Answer(Struct, frozen=True):
     error: _Error = _Error()
 
 
-_NOTHING_THERE: Final = (10037, 10059)
+_NO_MESSAGE: Final = 10037
+_NOTHING_THERE: Final = (_NO_MESSAGE, 10059)
 """JSNoMessageFoundErr and JSStreamNotFoundErr. Every other error, an election or a limit, leaves open what there is."""
 _NOTHING_TO_DELETE: Final = (10037, 10043, 10057)
 """No message, no such sequence, and a delete that found it gone."""
@@ -82,9 +83,11 @@ async def walk(line: Line, stream: str, subjects: str, patience_s: float = 0.0) 
 
 
 async def gone(line: Line, stream: str, seq: int) -> bool | None:
-    """True when there is no message `seq` any more; None when nobody here says. Raises as `last` does."""
+    """True when there is no message `seq` any more; None when nobody here says, and without the stream: it may have
+    another name. Raises as `last` does.
+    """
     answer = await _ask(line, stream, "GET", {"seq": seq})
-    if answer is None or (answer.message is None and answer.error.err_code not in _NOTHING_THERE):
+    if answer is None or (answer.message is None and answer.error.err_code != _NO_MESSAGE):
         return None
     return answer.message is None
 
