@@ -114,10 +114,12 @@ class BusClient(Client):
 
         nats-py's `drain` may send its PING ahead of the UNSUB, and drops what the server sends between the two.
         """
-        await self._send_unsubscribe(subscription._id)
-        await self.flush(WITHDRAW_TIMEOUT_S)
-        await self.flush(WITHDRAW_TIMEOUT_S)
-        self._remove_sub(subscription._id)
+        try:
+            await self._send_unsubscribe(subscription._id)
+            await self.flush(WITHDRAW_TIMEOUT_S)
+            await self.flush(WITHDRAW_TIMEOUT_S)
+        finally:
+            self._remove_sub(subscription._id)  # also where the connection broke: a new one must not take it up again
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._direct.pop(sid, None)

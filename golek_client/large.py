@@ -17,6 +17,7 @@ from golek_client.line import Line
 from golek_client.stored import UNREADABLE
 from golek_wire import codec, headers, objects, parts
 from golek_wire.errors import BusUnavailableError, DeadlineExceededError, PayloadTooLargeError
+from golek_wire.jetstream import ELECTING
 
 WINDOW: Final = 8
 """Pieces on their way at a time: a MiB, so that other calls of the connection go on beside them."""
@@ -26,9 +27,6 @@ PAUSE_S: Final = 0.25
 """Before that."""
 SWEEP_AFTER_S: Final = 60
 """What nobody deletes is swept so long after twice the deadline: a job's time begins when its body is stored."""
-
-
-_ELECTING: Final = (10004, 10008, 10009)
 
 
 class _Error(Struct, frozen=True):
@@ -129,7 +127,7 @@ async def _acknowledged(line: Line, inbox: Inbox, size: int, until: float) -> No
         ack = codec.decode(answer.data, _Ack)
     except UNREADABLE as error:
         raise BusUnavailableError(f"the answer of the object store is not JetStream's: {error}") from None
-    if ack.error is not None and ack.error.err_code in _ELECTING:
+    if ack.error is not None and ack.error.err_code in ELECTING:
         raise _SilentError
     if ack.error is not None:
         raise BusUnavailableError(

@@ -113,11 +113,13 @@ class Attempt:
         return f"{self._tools.probe_inbox}.{self.job.job_id}"
 
     async def outcome(self, *, cancelled: bool) -> Outcome:
-        """The answer, or the error the caller gets. Raises Requeue."""
+        """The answer, or the error the caller gets. Raises Requeue, and what the bus raises: then the next attempt may
+        fare better, but not at once.
+        """
         try:
             return await self._way(cancelled=cancelled)
-        except BusUnavailableError as error:
-            raise Requeue from error  # ours, not the caller's: the next attempt may fare better
+        except BusUnavailableError:
+            raise  # ours, not the caller's
         except InferenceServiceError as error:
             # With its frames it would be a ring around this object, and wait for the collector, which comes seldom.
             return error.with_traceback(None)

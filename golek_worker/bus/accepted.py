@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from golek_client.bus_client import BusClient
 from golek_wire.errors import InferenceServiceError, JobCancelledError
-from golek_worker.bus.jetstream import MESSAGE_GONE, JetStreamError, api
+from golek_wire.jetstream import MESSAGE_GONE, STREAM_NOT_FOUND
+from golek_worker.bus.jetstream import JetStreamError, api
 from golek_worker.bus.queue import Queue
 from golek_worker.bus.results import Results
 from golek_worker.bus.waiting import WaitingStreams
@@ -115,17 +116,19 @@ class AcceptedJobs:
                 await self._end_unanswered(seq, job, JobCancelledError("Cancelled before it ran"))
 
     async def _end_unanswered(self, seq: int, job: Job, error: InferenceServiceError) -> None:
-        """A delete that succeeds means nobody has answered; "not found" means somebody has.
+        """A delete that succeeds means nobody has answered; "not found" means somebody has. Without its stream nobody
+        will.
 
         Any other outcome leaves the job where it is: the next round asks again.
         """
         try:
             await api(self._client, f"STREAM.MSG.DELETE.{self._stream}", {"seq": seq, "no_erase": True})
         except JetStreamError as refusal:
-            if refusal.code not in MESSAGE_GONE:
+            if refusal.code in MESSAGE_GONE:
+                self._forget(seq)
+                return
+            if refusal.code != STREAM_NOT_FOUND:
                 raise
-            self._forget(seq)
-            return
         self._forget(seq)
         if job.keep_s:
             await self._results.keep_error(job, error)

@@ -15,8 +15,7 @@ from nats.aio.subscription import Subscription
 from golek_client.bus_client import BusClient, Delivery
 from golek_client.connection import publish
 from golek_wire import headers as h
-from golek_wire.errors import BusUnavailableError
-from golek_worker.bus.jetstream import NS, ServerClock
+from golek_worker.bus.jetstream import BUS_ERRORS, NS, ServerClock
 from golek_worker.bus.lease import SAFE_S, Lease
 from golek_worker.bus.streams import PRIORITY_GROUP
 
@@ -63,11 +62,11 @@ class Consumer:
             await self._restart()
 
     async def pause(self) -> None:
-        """Stop pulling: unsubscribing the inbox withdraws its pulls; what is on its way still arrives."""
+        """Stop pulling: unsubscribing the inbox withdraws its pulls. What was on its way has arrived then."""
         subscription, self._subscription = self._subscription, None
         self._credit = 0
         if subscription is not None:
-            await subscription.drain()  # type: ignore[no-untyped-call]
+            await self._client.withdraw(subscription)
 
     async def release(self) -> None:
         """A lease has ended: its slot is free."""
@@ -85,7 +84,7 @@ class Consumer:
             await asyncio.sleep(RETRY_S)
             if self._subscription is None or not self._client.is_connected:
                 continue
-            with contextlib.suppress(BusUnavailableError):  # the next round tries again
+            with contextlib.suppress(*BUS_ERRORS):  # the next round tries again
                 if time.monotonic() - self._heard_at > SILENCE_S:
                     log.debug("pulls.lost", credit=self._credit)
                     await self._restart()
@@ -98,9 +97,9 @@ class Consumer:
         self._subscription = await self._client.subscribe_direct(self._inbox, self._on_message)
         self._credit = 0
         self._heard_at = time.monotonic()
-        if old is not None:
-            await old.unsubscribe()
         await self._pull()
+        if old is not None:
+            await self._client.withdraw(old)
 
     async def _pull(self) -> None:
         """Ask for the free slots that no pull covers; in halves, so that a busy worker sends few pulls."""

@@ -101,9 +101,12 @@ class Repeats:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        leaving = BusUnavailableError("this worker leaves; ask again with the same key", 100, may_run=True)
-        for asked in tasks.values():
-            await self._refuse(asked, leaving)
+        leaving = BusUnavailableError(
+            "this worker leaves; ask again with the same key", retry_after_ms=100, may_run=True
+        )
+        for task, asked in tasks.items():
+            if task.cancelled():
+                await self._refuse(asked, leaving)
 
     async def _serve(self, asked: Asked) -> None:
         job = asked.job
@@ -112,7 +115,7 @@ class Repeats:
         except InferenceServiceError as error:
             await self._refuse(asked, error)
         except BUS_ERRORS as error:
-            await self._refuse(asked, BusUnavailableError(f"the key could not be looked up: {error}"))
+            await self._refuse(asked, BusUnavailableError(f"the key could not be looked up: {error}", may_run=True))
         except Exception:
             log.exception("request.failed", job_id=job.job_id)
             await self._refuse(asked, InternalError("The request's key could not be looked up"))
@@ -158,19 +161,26 @@ class Repeats:
         else:
             seq, fresh = await self._put_once(msgspec.structs.replace(job, msg_id=_run_id(job, entry, lost)), asked)
             if fresh:
-                await self._results.announce(job, seq, entry.revision if entry is not None else 0)
+                await self._announce(job, seq, entry)
                 return _Run(seq, ours=True, same_body=True)
         stored = await stored_message(self._client, self._stream, {"seq": seq})
-        if stored is None:
+        if stored is None or stored.headers.get(h.JOB) != job.job_id:  # of another stream, since it was made anew
             return _Run(seq, gone=True)
         _check_same(job, stored.headers)
         if pending is None:
-            await self._results.announce(job, seq, entry.revision if entry is not None else 0)
+            await self._announce(job, seq, entry)
         return _Run(
             seq,
             ours=bool(job.reply) and stored.headers.get(h.REPLY) == job.reply,
             same_body=stored.headers.get(h.OBJECT, "") == job.body,
         )
+
+    async def _announce(self, job: Job, seq: int, entry: Entry | None) -> None:
+        """Name the job in its key's entry. The job is stored and will be answered, with an entry or without."""
+        try:
+            await self._results.announce(job, seq, entry.revision if entry is not None else 0)
+        except BUS_ERRORS as error:
+            log.warning("key.unannounced", job_id=job.job_id, problem=str(error))
 
     async def _put_once(self, job: Job, asked: Asked) -> tuple[int, bool]:
         """Store `job`: its sequence, and whether it is stored anew. Of several who do so at once here, one does."""

@@ -21,8 +21,9 @@ from golek_client.connection import publish
 from golek_wire import headers as h
 from golek_wire import objects
 from golek_wire.errors import BadRequestError, BusUnavailableError
+from golek_wire.jetstream import MESSAGE_GONE, STREAM_NOT_FOUND
 from golek_wire.objects import ObjectInfo
-from golek_worker.bus.jetstream import BUS_ERRORS, MESSAGE_GONE, NS, STREAM_NOT_FOUND, JetStreamError, api, patiently
+from golek_worker.bus.jetstream import BUS_ERRORS, NS, JetStreamError, api, patiently
 from golek_worker.bus.streams import NoStorageError, ensure_stream
 
 log = structlog.get_logger("objects")
@@ -34,6 +35,8 @@ ASK_BYTES = 4 * 1024 * 1024
 """So much is asked for at a time: the server drops a connection for which 64 MiB wait."""
 ASK_PIECES = 1000
 PATIENCE_S = 5.0
+CLOSE_S = 1.0
+"""A worker that leaves waits so long for what it deletes."""
 AGAIN_S = (0.1, 0.3, 0.6)
 """Waits before pieces are asked for again: a replica of the bucket may not have them yet."""
 
@@ -104,8 +107,9 @@ class Objects:
         task.add_done_callback(self._deleting.discard)
 
     async def close(self) -> None:
-        """Return once what is to be deleted is deleted."""
-        await asyncio.gather(*self._deleting)
+        """Return once what is to be deleted is deleted, or after CLOSE_S; the rest ends with its own time."""
+        if self._deleting:
+            await asyncio.wait(self._deleting, timeout=CLOSE_S)
 
     async def _find(self, name: str) -> ObjectInfo | None:
         """What describes the object, from the bucket's leader; None when there is none to read."""

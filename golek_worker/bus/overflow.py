@@ -88,6 +88,14 @@ class Overflow:
         if self._kept.pop(msg_id, None) is not None and stored:
             await self._try(NEXT, now)
 
+    async def close(self, error: InferenceServiceError) -> None:
+        """Answer with `error` those that nobody will look after here. Who waits for `accepted` sends copies: they may
+        wait at another ingress already, so an error would be one answer too many.
+        """
+        for msg_id, request in list(self._kept.items()):
+            if msg_id not in self._tried and not request.accept:
+                await self._end(msg_id, error)
+
     async def sweep(self, now: float) -> None:
         """Answer those whose time is over or who were cancelled, and try to store the oldest."""
         cancelled, self._cancelled = self._cancelled, set()
@@ -107,7 +115,11 @@ class Overflow:
             if msg_id not in self._tried:
                 count -= 1
                 self._tried.add(msg_id)
-                await self._send(request.aged(now))
+                try:
+                    await self._send(request.aged(now))
+                except InferenceServiceError:
+                    self._tried.discard(msg_id)
+                    raise
 
     async def _end(self, msg_id: str, error: InferenceServiceError) -> None:
         await self._fail(self._kept.pop(msg_id), error)

@@ -18,7 +18,6 @@ from golek_wire.errors import (
     BadRequestError,
     BusUnavailableError,
     InferenceServiceError,
-    PayloadTooLargeError,
     QueueFullError,
 )
 from golek_worker.bus.accepted import AcceptedJobs, Answer
@@ -100,6 +99,16 @@ class Storing:
         if self._overflow:
             self._overflow.cancel(job_id)
 
+    async def leave(self) -> None:
+        """Tell those in the overflow to ask again: this worker ends."""
+        if self._overflow is not None:
+            leaving = BusUnavailableError(
+                "this worker leaves, and the request found no place in the queue; ask again",
+                retry_after_ms=100,
+                may_run=False,
+            )
+            await self._overflow.close(leaving)
+
     async def sweep(self, now: float) -> None:
         """Publish again what JetStream was silent about, and try what waits for a place. Raises as `api` does."""
         await self._resend(now)
@@ -116,8 +125,8 @@ class Storing:
         self._unacked[inbox] = request
         try:
             await self._publish(request, inbox)
-        except PayloadTooLargeError:
-            del self._unacked[inbox]
+        except InferenceServiceError:
+            del self._unacked[inbox]  # nothing was sent, and its sender hears that
             raise
 
     async def _publish(self, request: Unstored, inbox: str) -> None:
@@ -153,9 +162,11 @@ class Storing:
         now = time.monotonic()
         if not ack.duplicate or request.sends > 1:
             self._accepted.add(ack.seq, request.job, now)
-        await self._tell_stored(request, ack)
-        if request.kept and self._overflow is not None:
-            await self._overflow.settled(request.job.msg_id, now, stored=True)
+        try:
+            await self._tell_stored(request, ack)
+        finally:
+            if request.kept and self._overflow is not None:
+                await self._overflow.settled(request.job.msg_id, now, stored=True)
 
     async def _tell_stored(self, request: Unstored, ack: PubAck) -> None:
         if request.put is not None:

@@ -335,6 +335,24 @@ async def test_the_client_waits_for_a_place_and_is_answered_once(nats_server: st
         assert rows(worker, "SELECT count(*), max(attempt) FROM requests WHERE req_id = 'kept'") == [(3, 1)]
 
 
+async def test_a_worker_that_leaves_answers_those_without_a_place(nats_server: str, tmp_path: Path) -> None:
+    """They lie in its memory alone: a caller who sends no copies is told to ask again, one who does hears nothing."""
+    settings = {"QUEUE_CAPACITY": 1, "INFERENCE_REJECT_WHEN_FULL": "false", "DRAIN_S": 1, **PACED}
+    with WorkerProcess(nats_server, tmp_path / "data", **settings) as worker:
+        async with raw.connected(nats_server) as client:
+            running = await raw.stream(client, REQUEST, tokens(500))
+            await running.next()
+            waiting = [await raw.stream(client, REQUEST, tokens(1)) for _ in range(3)]
+            copies = await raw.stream(client, REQUEST, tokens(1), **{"Golek-Accept": "1"})
+            await client.flush()
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(worker.end)
+            for streamed in waiting:
+                await streamed.rest(5)
+                assert streamed.final["error"]["code"] == "BUS_UNAVAILABLE"
+            assert not copies.pending
+
+
 # -- deadlines --------------------------------------------------------------------------------------------------------
 
 
@@ -353,6 +371,21 @@ async def test_expired_jobs_never_run_while_the_ingress_lives(nats_server: str, 
             reply, _ = await raw.ask(client, REQUEST, {"input": "later"})
             assert reply["text"] == "later"
         assert rows(worker, "SELECT count(*) FROM requests") == [(1,)]
+
+
+async def test_a_job_whose_stream_was_deleted_is_answered(nats_server: str, tmp_path: Path) -> None:
+    """Nobody can run it any more: it gets its 408 as any job that nobody ran."""
+    with WorkerProcess(nats_server, tmp_path / "data"):
+        async with raw.connected(nats_server) as client:
+            await client.request(
+                f"$JS.API.CONSUMER.PAUSE.{STREAM}.{subjects.consumer('echo', 'inference', 'normal')}",
+                b'{"pause_until":"2100-01-01T00:00:00Z"}',
+            )
+            waiting = await raw.stream(client, REQUEST, tokens(1, deadline_ms=1000), **{"Golek-Accept": "1"})
+            await waiting.next()
+            await client.jetstream().delete_stream(STREAM)
+            await waiting.rest(4)
+            assert waiting.final["error"]["code"] == "DEADLINE_EXCEEDED"
 
 
 async def test_expired_jobs_never_run_when_all_workers_were_away(nats_server: str, tmp_path: Path) -> None:

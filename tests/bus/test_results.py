@@ -409,6 +409,34 @@ async def test_a_lost_result_makes_the_job_run_again(paced: WorkerProcess, nats_
         assert await runs(client) == 3
 
 
+async def test_a_key_whose_entry_cannot_be_written_is_answered_once(echo: WorkerProcess, nats_server: str) -> None:
+    """Its job is stored: an error beside its answer would be one answer too many."""
+    async with raw.connected(nats_server) as client:
+        config = (await client.jetstream().stream_info(subjects.RESULTS_STREAM)).config
+        config.max_msg_size = 1
+        await client.jetstream().update_stream(config)
+        streamed = await raw.stream(client, REQUEST, {"input": "a"}, **{"Idempotency-Key": "k"})
+        await streamed.rest()
+        assert streamed.final["text"] == "a"
+        with pytest.raises(nats.errors.TimeoutError):
+            await streamed.next(0.5)
+
+
+async def test_a_key_joins_no_job_of_another_caller(nats_server: str, tmp_path: Path) -> None:
+    """A job stream that was made anew counts from 1 again: what lies at an entry's sequence may be another job."""
+    with WorkerProcess(nats_server, tmp_path / "data", WORKER_CONCURRENCY=2, **PACED):
+        async with raw.connected(nats_server) as client:
+            other = await raw.stream(client, REQUEST, {"input": "b", "params": {**LONG, "max_tokens": 300}})
+            await other.next()
+            job_id = subjects.job_id(subjects.message_id("anonymous", "inference", "echo", "k"))
+            pending = json.dumps({"req_id": "", "job_id": job_id, "seq": 1, "status": "queued"}).encode()
+            await client.jetstream().publish(
+                subjects.stored_result("anonymous", job_id), pending, headers={"Golek-Status": "queued"}
+            )
+            reply, _ = await raw.ask(client, REQUEST, {"input": "a"}, timeout=3, **{"Idempotency-Key": "k"})
+            assert reply["text"] == "a"
+
+
 async def test_a_submit_and_a_request_share_their_key(paced: WorkerProcess, nats_server: str) -> None:
     """A request with the key of a submitted job waits for its answer; a submit of what is answered says so."""
     async with raw.connected(nats_server) as client:

@@ -134,6 +134,39 @@ async def test_a_poison_job_ends_though_no_letter_can_be_kept(nats_server: str, 
         assert poison.value.details["job_id"] in line["detail"]
 
 
+async def test_a_letter_that_cannot_be_kept_now_is_tried_again_in_peace(nats_server: str, tmp_path: Path) -> None:
+    """While its stream is away the job is looked at once a second, not as fast as the bus can give it back."""
+    with WorkerProcess(nats_server, tmp_path / "data", POISON_STRIKES=1) as worker:
+        async with raw.connected(nats_server) as client, Golek(nats_server, deadline=30) as golek:
+            await client.jetstream().delete_stream(subjects.DLQ_STREAM)
+            asked = asyncio.create_task(golek.ask("echo", "GOLEK_ECHO_CRASH"))
+            while not worker.log_lines("job.unanswered"):
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(2.0)
+            assert len(worker.log_lines("job.requeued")) <= 6
+            await api(client, f"STREAM.CREATE.{subjects.DLQ_STREAM}", streams.dlq_stream_config())
+            with pytest.raises(PoisonJobError):
+                await asked
+
+
+@pytest.mark.parametrize("trouble", ["unwritable", "gone"])
+async def test_strikes_that_cannot_be_written_are_remembered(nats_server: str, tmp_path: Path, trouble: str) -> None:
+    """A job that crashes the engine does so three times, with the bucket of strikes or without."""
+    with WorkerProcess(nats_server, tmp_path / "data") as worker:
+        async with raw.connected(nats_server) as client, Golek(nats_server, deadline=30) as golek:
+            stream = f"KV_{subjects.STRIKES_BUCKET}"
+            if trouble == "gone":
+                await client.jetstream().delete_stream(stream)
+            else:
+                config = (await client.jetstream().stream_info(stream)).config
+                config.max_msg_size = 1
+                await client.jetstream().update_stream(config)
+            with pytest.raises(PoisonJobError) as poison:
+                await golek.ask("echo", "GOLEK_ECHO_CRASH")
+            assert poison.value.details["crashes"] == 3
+        assert len(worker.log_lines("engine.died")) == 3
+
+
 async def test_deliveries_alone_bury_nobody(nats_server: str, tmp_path: Path) -> None:
     """A job given back twenty times, as by drains, is answered like any other."""
     WorkerProcess(nats_server, tmp_path / "data").start().end()  # makes the stream
