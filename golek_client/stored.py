@@ -81,9 +81,11 @@ async def walk(line: Line, stream: str, subjects: str, patience_s: float = 0.0) 
 
 
 async def gone(line: Line, stream: str, seq: int) -> bool | None:
-    """True when there is no message `seq` any more; None when nobody here says. Raises as `last` does."""
+    """True when there is no message `seq` any more; None when nobody here says, and without the stream: it may have
+    another name. Raises as `last` does.
+    """
     answer = await _ask(line, stream, "GET", {"seq": seq})
-    if answer is None or (answer.message is None and answer.error.err_code not in _NOTHING_THERE):
+    if answer is None or (answer.message is None and answer.error.err_code != NO_MESSAGE):
         return None
     return answer.message is None
 

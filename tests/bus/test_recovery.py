@@ -313,3 +313,16 @@ async def test_what_is_no_result_is_said_to_be_none(paced: WorkerProcess, nats_s
         await client.jetstream().publish(key, b"a", headers={"Golek-Part": "none"})
         with pytest.raises(InternalError, match="not Golek's"):
             await golek.result("a")
+
+
+async def test_a_job_of_a_model_asked_by_its_subject_is_not_taken_for_lost(nats_server: str, tmp_path: Path) -> None:
+    """Who knows the subject alone does not know the queue's name: the connection breaks, the job runs once."""
+    with WorkerProcess(nats_server, tmp_path / "data", SUBJECT="inference.request.fast", **PACED):
+        async with Proxy(nats_server) as proxy, Golek(proxy.url, deadline=20) as far:
+            ask = far.ask("fast", "a", subject="inference.request.fast", max_tokens=100, ignore_eos=True)
+            asking = asyncio.create_task(ask)
+            await asyncio.sleep(0.5)
+            proxy.cut()
+            await proxy.heal()
+            assert (await asking).tokens_out == 100
+        assert await ended(nats_server) == 1
