@@ -38,7 +38,7 @@ class Forgetful(line.Line):
 async def forgetful(url: str) -> Golek:
     """A client whose answers are not kept."""
     golek = Golek(url)
-    golek._open = await Forgetful.open(url, "bench")
+    golek._opening._open = await Forgetful.open(url, "bench")
     return golek
 
 

@@ -214,8 +214,8 @@ class Overhearing:
 
 def inboxes_of(golek: Golek) -> str:
     """Where the answers to a connected client go."""
-    assert golek._open is not None
-    return f"{golek._open.mux._prefix}*"
+    assert golek._opening._open is not None
+    return f"{golek._opening._open.mux._prefix}*"
 
 
 async def left_in_queue(url: str, model: str) -> int:
