@@ -24,7 +24,7 @@ class TextAssembly:
         self._handed = [before]
         self._length = self._before = len(before)
         self._replay = replay
-        self._attempt = 0
+        self._attempt = 1
         self._next_seq = 0
         self._gap = False
         # The text handed out when the current attempt began, and how far that attempt has repeated it.

@@ -134,6 +134,8 @@ async def _id(golek: "Golek", begin: str) -> str:
 
 def _only(letters: list[DeadLetter], begin: str) -> DeadLetter:
     """The one letter whose job id begins so; else the program ends."""
+    if not begin:  # as of a variable that is not set
+        terminal.fail("say which: an ID, or its beginning")
     found = [letter for letter in letters if letter.job_id.startswith(begin)]
     if len(found) != 1:
         terminal.fail(f"{len(found)} dead letters begin with {begin!r}; `golek dlq list` shows all")

@@ -48,6 +48,7 @@ async def connect(
     login: Login | None = None,
     on_reconnect: Callable[[], Awaitable[None]] | None = None,
     on_closed: Callable[[str], None] | None = None,
+    on_error: Callable[[str], None] | None = None,
     reconnect_s: Pause = WORKER_RECONNECT_S,
 ) -> BusClient:
     """A connection that, once it stood, is restored for ever when it breaks, one attempt every `reconnect_s`.
@@ -56,7 +57,8 @@ async def connect(
     of those that they tell of.
 
     Only an error that the server itself sends, such as an expired user or a connection too many, closes it for good:
-    then `is_closed` is true and `on_closed` is called with the reason, as it is after `close`.
+    then `is_closed` is true and `on_closed` is called with the reason, as it is after `close`. Other errors, such as
+    that a subject may not be used, go to the log and to `on_error`.
 
     `login` says as whom, and how TLS is spoken; without it the environment does.
 
@@ -68,54 +70,23 @@ async def connect(
     login = Login.from_environment() if login is None else login
     listed = servers(url)
     random.shuffle(listed)  # a fleet spreads over its brokers
-    cause: Exception | None = None
-    connected = False
-
-    async def on_error(error: Exception) -> None:
-        nonlocal cause
-        cause = error
-        if connected:
-            log.warning("nats: %s: %s", type(error).__name__, error)
-
-    async def closed() -> None:
-        if on_closed is not None and connected:
-            on_closed(f"the connection to NATS was closed ({client.last_error or 'by this program'})")
-
+    watch = _Watch(on_error, on_closed)
     options: dict[str, Any] = {"reconnected_cb": on_reconnect} if on_reconnect else {}
-    options |= login.options(url) | _login(listed)
+    options |= {"name": name, **login.options(url), **_login(listed)}
     # nats-py goes on to the next server when nobody listens, but not from one that hangs or refuses: so each has its
     # turn to be the first.
     for left in reversed(range(len(listed))):
-        client = BusClient()
+        watch.client = client = BusClient()
         client.must_encrypt = login.demands_tls(url)
         try:
-            await client.connect(
-                listed,
-                name=name,
-                error_cb=on_error,
-                closed_cb=closed,
-                # The first connect fails fast; patience comes below, once the connection stood.
-                allow_reconnect=False,
-                max_reconnect_attempts=1,
-                reconnect_time_wait=0,
-                dont_randomize=True,
-                connect_timeout=CONNECT_TIMEOUT_S,
-                ping_interval=PING_INTERVAL_S,
-                max_outstanding_pings=2,
-                **options,
-            )
+            await _connect_once(client, listed, watch, options)
             break
         except (OSError, TimeoutError, nats.errors.Error) as error:
-            await close(client)
             if not left:
-                raise refusal(shown(url), login, cause or error, client.wants) or _nobody_at(
-                    url, cause or error
-                ) from error
+                cause = watch.cause or error
+                raise refusal(shown(url), login, cause, client.wants) or _nobody_at(url, cause) from error
             listed = [*listed[1:], listed[0]]
-        except BaseException:
-            await close(client)
-            raise
-    connected = True
+    watch.stands = True
     client.options.update(
         allow_reconnect=True,
         max_reconnect_attempts=-1,
@@ -123,6 +94,53 @@ async def connect(
         dont_randomize=False,
     )
     return client
+
+
+class _Watch:
+    """What becomes of a connection, by nats-py's word."""
+
+    def __init__(self, on_error: Callable[[str], None] | None, on_closed: Callable[[str], None] | None) -> None:
+        self._on_error = on_error
+        self._on_closed = on_closed
+        self.client: BusClient
+        self.stands = False
+        """Whether it stood once; before that errors are the caller's to see."""
+        self.cause: Exception | None = None
+        """The last error."""
+
+    async def error(self, error: Exception) -> None:
+        self.cause = error
+        if self.stands:
+            log.warning("nats: %s: %s", type(error).__name__, error)
+        if self.stands and self._on_error is not None:
+            self._on_error(str(error))
+
+    async def closed(self) -> None:
+        if self._on_closed is not None and self.stands:
+            reason = self.client.last_error or "by this program"
+            self._on_closed(f"the connection to NATS was closed ({reason})")
+
+
+async def _connect_once(client: BusClient, listed: list[str], watch: _Watch, options: dict[str, Any]) -> None:
+    """Connect to the first of the `listed` that listens; where that fails the client is closed."""
+    try:
+        await client.connect(
+            listed,
+            error_cb=watch.error,
+            closed_cb=watch.closed,
+            # The first connect fails fast; patience comes once the connection stood.
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            dont_randomize=True,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            ping_interval=PING_INTERVAL_S,
+            max_outstanding_pings=2,
+            **options,
+        )
+    except BaseException:
+        await close(client)
+        raise
 
 
 def servers(url: str) -> list[str]:

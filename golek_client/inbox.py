@@ -86,6 +86,8 @@ class ReplyMux:
         self._inboxes: dict[str, Inbox] = {}
         self.closed: str | None = None
         """Why no message comes any more; None while they may."""
+        self.last_error = ""
+        """What the server objected to last: nobody answers what it does not pass on."""
         self.returns = 0
         """How often the connection was restored: what was sent meanwhile did not come."""
 

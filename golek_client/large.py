@@ -17,6 +17,7 @@ from golek_client.line import Line
 from golek_client.stored import UNREADABLE
 from golek_wire import codec, headers, objects, parts
 from golek_wire.errors import BusUnavailableError, DeadlineExceededError, PayloadTooLargeError
+from golek_wire.jetstream import ELECTING
 
 WINDOW: Final = 8
 """Pieces on their way at a time: a MiB, so that other calls of the connection go on beside them."""
@@ -26,9 +27,6 @@ PAUSE_S: Final = 0.25
 """Before that."""
 SWEEP_AFTER_S: Final = 60
 """What nobody deletes is swept so long after twice the deadline: a job's time begins when its body is stored."""
-
-
-_ELECTING: Final = (10004, 10008, 10009)
 
 
 class _Error(Struct, frozen=True):
@@ -55,8 +53,8 @@ async def store(line: Line, payload: bytes, until: float, seconds: float) -> str
     """Store `payload`; the name of the object, for the header `Golek-Object`.
 
     `until` is the deadline on the loop's clock, `seconds` what it was when the call began. Raises PayloadTooLargeError
-    with both sizes where the fleet has no such bucket, BusUnavailableError when it takes nothing more,
-    DeadlineExceededError when time is up.
+    with both sizes where the fleet has no such bucket or this client may not write there, BusUnavailableError when it
+    takes nothing more, DeadlineExceededError when time is up.
     """
     sweep = {headers.TTL: f"{round(2 * seconds) + SWEEP_AFTER_S}s"}
     while asyncio.get_running_loop().time() < until:
@@ -66,6 +64,8 @@ async def store(line: Line, payload: bytes, until: float, seconds: float) -> str
                 await _back(line, inbox, until)
                 await _upload(line, inbox, name, payload, sweep, until)
             except _SilentError:
+                if name in line.mux.last_error:  # a permissions violation names the subject
+                    raise _too_large(line, len(payload), "this client may not store larger ones") from None
                 await asyncio.sleep(PAUSE_S)
                 continue
         return name
@@ -122,20 +122,23 @@ async def _acknowledged(line: Line, inbox: Inbox, size: int, until: float) -> No
             await stored.last(line, objects.STREAM, objects.info_subject("any"))
         except BusUnavailableError as error:
             raise _SilentError from error
-        limit = largest_request(line)
-        raise PayloadTooLargeError(
-            f"a request of {size} bytes; the bus carries requests of at most {limit} bytes, and this fleet has no "
-            f"bucket for larger ones (its workers' GOLEK_OBJECTS)",
-            size=size,
-            limit=limit,
-        )
+        raise _too_large(line, size, "this fleet has no bucket for larger ones (its workers' GOLEK_OBJECTS)")
     try:
         ack = codec.decode(answer.data, _Ack)
     except UNREADABLE as error:
         raise BusUnavailableError(f"the answer of the object store is not JetStream's: {error}") from None
-    if ack.error is not None and ack.error.err_code in _ELECTING:
+    if ack.error is not None and ack.error.err_code in ELECTING:
         raise _SilentError
     if ack.error is not None:
         raise BusUnavailableError(
             f"the object store does not take a body of {size} bytes now: {ack.error.description} ({ack.error.err_code})"
         )
+
+
+def _too_large(line: Line, size: int, why: str) -> PayloadTooLargeError:
+    limit = largest_request(line)
+    return PayloadTooLargeError(
+        f"a request of {size} bytes; the bus carries requests of at most {limit} bytes, and {why}",
+        size=size,
+        limit=limit,
+    )

@@ -45,8 +45,17 @@ class Line:
         async def back() -> None:
             mux.back()
 
+        def failed(error: str) -> None:
+            mux.last_error = error
+
         transport = await connection.connect(
-            url, name, login=login, on_reconnect=back, on_closed=lost, reconnect_s=connection.CLIENT_RECONNECT_S
+            url,
+            name,
+            login=login,
+            on_reconnect=back,
+            on_closed=lost,
+            on_error=failed,
+            reconnect_s=connection.CLIENT_RECONNECT_S,
         )
         line = cls(transport, mux)
         line.names_requests = transport.has_login

@@ -15,7 +15,7 @@ from golek_client.line import Line
 from golek_client.results import Found
 from golek_client.stored import UNREADABLE
 from golek_client.transport import Received
-from golek_wire import codec
+from golek_wire import codec, subjects
 from golek_wire.errors import BusUnavailableError, ErrorReply
 from golek_wire.replies import Accepted
 
@@ -52,7 +52,7 @@ class Recovery:
         clock = asyncio.get_running_loop().time
         self._put_off(clock())
         known = _decoded(accepted)
-        principal = known.principal if known is not None else results.ANONYMOUS
+        principal = known.principal if known is not None else subjects.ANONYMOUS
         job_id = known.job_id if known is not None else job_id  # between accounts a worker knows it by another one
         try:
             found = await results.read(self._line, principal, job_id)

@@ -19,7 +19,6 @@ from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt
 
 LOOK_S: Final = 5.0
 """A job that is waited for is looked up so often, should word of its answer be lost."""
-ANONYMOUS: Final = "anonymous"
 
 Reply = InferenceReply | EmbeddingReply
 
@@ -114,7 +113,7 @@ def key_of(job: Receipt | str, principal: str | None) -> tuple[str, str]:
     if isinstance(job, Receipt):
         who, job_id = principal or job.principal, job.job_id
     else:
-        who, job_id = principal or ANONYMOUS, job
+        who, job_id = principal or subjects.ANONYMOUS, job
     for name, value in (("principal", who), ("job", job_id)):
         if not subjects.is_plain(value):
             raise BadRequestError(f"{name}: {value[:64]!r} is none that a receipt names", param=name)

@@ -14,6 +14,7 @@ from msgspec import Struct
 from golek_client.line import Line
 from golek_wire import codec, headers
 from golek_wire.errors import BusUnavailableError
+from golek_wire.jetstream import MESSAGE_GONE, NO_MESSAGE, STREAM_NOT_FOUND
 
 LOOKUP_S: Final = 2.0
 """How long JetStream may take for one message."""
@@ -46,10 +47,8 @@ class _Answer(Struct, frozen=True):
     error: _Error = _Error()
 
 
-_NOTHING_THERE: Final = (10037, 10059)
-"""JSNoMessageFoundErr and JSStreamNotFoundErr. Every other error, an election or a limit, leaves open what there is."""
-_NOTHING_TO_DELETE: Final = (10037, 10043, 10057)
-"""No message, no such sequence, and a delete that found it gone."""
+_NOTHING_THERE: Final = (NO_MESSAGE, STREAM_NOT_FOUND)
+"""Every other error, an election or a limit, leaves open what there is."""
 
 
 async def last(line: Line, stream: str, subject: str) -> Stored | None:
@@ -97,7 +96,7 @@ async def delete(line: Line, stream: str, seq: int) -> None:
     answer = await _ask(line, stream, "DELETE", {"seq": seq})
     if answer is None:
         raise BusUnavailableError(f"message {seq} of {stream} was not deleted: JetStream does not answer")
-    if answer.error.err_code and answer.error.err_code not in _NOTHING_TO_DELETE:
+    if answer.error.err_code and answer.error.err_code not in MESSAGE_GONE:
         problem = f"{answer.error.description} ({answer.error.err_code})"
         raise BusUnavailableError(f"message {seq} of {stream} was not deleted: {problem}")
 

@@ -10,12 +10,11 @@ import msgspec
 
 from golek_client.embedding import EmbedOptions
 from golek_client.options import Messages, Options, build
-from golek_wire import codec
+from golek_wire import codec, headers
 from golek_wire.errors import BadRequestError
 from golek_wire.subjects import Kind
 
 SUBMIT_DEADLINE_S: Final = 3600.0
-KEY_LIMIT: Final = 256
 
 
 class SubmitOptions(Options, EmbedOptions, total=False):
@@ -56,11 +55,9 @@ def submission(
 
 def checked_key(key: str | None) -> str | None:
     """`key` itself. Raises BadRequestError for what a worker would refuse."""
-    if key is not None and not (
-        isinstance(key, str) and 1 <= len(key) <= KEY_LIMIT and key.isascii() and key.isprintable()
-    ):
+    if key is not None and not (isinstance(key, str) and headers.is_key(key)):
         raise BadRequestError(
-            f"idempotency_key: 1 to {KEY_LIMIT} printable ASCII characters were expected, got {str(key)[:32]!r}…",
+            f"idempotency_key: 1 to {headers.KEY_LIMIT} printable ASCII characters, got {str(key)[:32]!r}…",
             param="idempotency_key",
         )
     return key

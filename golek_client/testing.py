@@ -28,7 +28,17 @@ from golek_client.client import Golek
 from golek_client.fake_answers import Answer
 from golek_client.fake_bus import MAX_PAYLOAD, Bodies, Bus, Connection, FakeMessage
 from golek_wire import codec, headers, objects, parts, subjects
-from golek_wire.errors import STATUS, BadRequestError, InferenceServiceError, InternalError, JobCancelledError, to_reply
+from golek_wire.errors import (
+    STATUS,
+    BadRequestError,
+    DeadlineExceededError,
+    IdempotencyMismatchError,
+    InferenceServiceError,
+    InternalError,
+    JobCancelledError,
+    RetriableError,
+    to_reply,
+)
 from golek_wire.replies import Accepted, Chunk, Queued, Receipt
 from golek_wire.requests import EmbeddingRequest, InferenceRequest
 from golek_wire.signals import Health, ModelInfo, ModelRecord
@@ -38,6 +48,7 @@ __all__ = ["MAX_PAYLOAD", "Answer", "Asked", "AskedToEmbed", "FakeFleet", "FakeM
 Place = tuple[int, float | None]
 """A place in the queue and the seconds it may take, None when that is not known."""
 _RESULT_OF = f"DIRECT.GET.{subjects.RESULTS_STREAM}.$KV.{subjects.RESULTS_BUCKET}."
+_KEY = headers.IDEMPOTENCY_KEY
 _WORDS = re.compile(r"\S*\s*")
 _Work = Callable[[str, str, FakeMessage], Awaitable[None]]
 
@@ -66,7 +77,8 @@ class _Job(NamedTuple):
 
 
 class FakeFleet:
-    """Models that answer as told, on a bus in memory. Use as `async with`.
+    """Models that answer as told, on a bus in memory. Use as `async with`. Submitted jobs, idempotency keys and large
+    bodies are served as by real workers.
 
     `answers` maps a model's name to what it says; it may be changed at any time. A name that is not there answers as in
     a real fleet: ModelNotFoundError with suggestions. Streams come in words.
@@ -100,6 +112,8 @@ class FakeFleet:
         self._results: dict[str, FakeMessage] = {}
         self._receipts = 0
         self._bodies = Bodies()
+        self._bodies_of_keys: dict[str, bytes] = {}
+        self._joins: set[asyncio.Task[None]] = set()
 
     def client(self, *, deadline: float = 5.0) -> Golek:
         """A client of this fleet; the fleet closes it."""
@@ -115,7 +129,7 @@ class FakeFleet:
     ) -> None:
         for client in self._clients:
             await client.close()
-        tasks = [job.task for job in self._jobs.values()]
+        tasks = [*self._joins, *(job.task for job in self._jobs.values())]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -124,9 +138,9 @@ class FakeFleet:
         """Take a message that is not for an inbox; False when nobody listens on its subject."""
         match message.subject.split(".", 2):
             case [("inference" | "embedding") as kind, "request", spelled] if (name := self._name(spelled)) is not None:
-                self._start(kind, name, message, subjects.job_id(message.reply))
+                await self._request(kind, name, self._bodies.whole(message))
             case [("inference" | "embedding") as kind, "submit", spelled] if (name := self._name(spelled)) is not None:
-                await self._submit(kind, name, message)
+                await self._submit(kind, name, self._bodies.whole(message))
             case ["$KV", subjects.RESULTS_BUCKET, key]:
                 self._results[key] = message
                 await self._bus.tell_watchers(message)
@@ -155,20 +169,75 @@ class FakeFleet:
     def _kind(self, name: str) -> subjects.Kind:
         return "embedding" if name in self.embeds else "inference"
 
+    async def _request(self, kind: str, model: str, message: FakeMessage) -> None:
+        """Run a request; one whose key came before joins its job."""
+        job_id = _job_id(kind, model, message)
+        running = self._jobs.get(job_id)
+        if running is not None and running.message.reply == message.reply:  # a copy
+            return
+        try:
+            is_known = self._is_known(job_id, message)
+        except IdempotencyMismatchError as error:
+            await self._refuse(message, error)
+            return
+        if is_known:
+            self._join(job_id, message)
+        else:
+            self._start(kind, model, message, job_id)
+
+    def _is_known(self, job_id: str, message: FakeMessage) -> bool:
+        """Whether the key of `message` came before, and its answer stands. Raises IdempotencyMismatchError."""
+        if _KEY not in (message.headers or {}):
+            return False
+        kept = self._answer_of(job_id)
+        if _is_mendable(kept) if kept is not None else job_id not in self._jobs:
+            self._results.pop(subjects.result("anonymous", job_id), None)
+            self._jobs.pop(job_id, None)  # it has sent its answer, and may not have ended
+            self._bodies_of_keys[job_id] = message.data
+            return False
+        if self._bodies_of_keys[job_id] != message.data:
+            raise IdempotencyMismatchError(f"{_KEY}: the key came with another body before; give each request its own")
+        return True
+
+    def _answer_of(self, job_id: str) -> FakeMessage | None:
+        """What is kept of a job."""
+        return self._results.get(subjects.result("anonymous", job_id))
+
+    def _join(self, job_id: str, message: FakeMessage) -> None:
+        """Send what the job of the same key answers."""
+
+        async def join() -> None:
+            req_id, stream = codec.label_of(message.data)
+            await self._accept(message, req_id, job_id)
+            if (job := self._jobs.get(job_id)) is not None:
+                await asyncio.wait([job.task])
+            kept = self._answer_of(job_id)
+            if kept is not None:
+                await self._send(message, kept.data, kept.headers or {}, stream)
+
+        task = asyncio.create_task(join())
+        self._joins.add(task)
+        task.add_done_callback(self._joins.discard)
+
     async def _submit(self, kind: str, model: str, message: FakeMessage) -> None:
         """Send the receipt; the job answers into the results."""
-        job_id = subjects.job_id(message.reply)
+        job_id = _job_id(kind, model, message)
         try:
             if kind != self._kind(model):
                 await self._stray(model, job_id, message)
             decode = codec.decode_request if kind == "inference" else codec.decode_embedding
             request = decode(message.data)
+            is_known = self._is_known(job_id, message)
         except InferenceServiceError as error:
             await self._refuse(message, error)
             return
-        self._receipts += 1
-        receipt = Receipt(request.req_id, job_id, self._receipts, position=1)
+        is_answered = is_known and self._answer_of(job_id) is not None
+        self._receipts += not is_known
+        seq, place = (0, 0) if is_answered else (self._receipts, 1)
+        receipt = Receipt(request.req_id, job_id, seq, place)
         await self._bus.publish(FakeMessage(message.reply, codec.encode(receipt)))
+        if is_known:
+            return
         kept = FakeMessage(message.subject, message.data, subjects.stored_result(receipt.principal, job_id))
         self._start(kind, model, kept, job_id)
 
@@ -182,28 +251,32 @@ class FakeFleet:
     def _start(self, kind: str, model: str, message: FakeMessage, job_id: str) -> None:
         if job_id in self._jobs:
             return
-        message = self._bodies.whole(message)
         runs: dict[str, _Work] = {"inference": self._write, "embedding": self._embed}
         run = runs[kind] if kind == self._kind(model) else self._stray
         task = asyncio.create_task(self._run(run, model, job_id, message))
-        self._jobs[job_id] = _Job(task, message)
-        task.add_done_callback(lambda _: self._jobs.pop(job_id, None))
+        job = self._jobs[job_id] = _Job(task, message)
+
+        def ended(_: asyncio.Task[None]) -> None:
+            if self._jobs.get(job_id) is job:
+                del self._jobs[job_id]
+
+        task.add_done_callback(ended)
 
     async def _cancel(self, job_id: str) -> None:
         job = self._jobs.pop(job_id, None)
         if job is not None:
             self.cancelled.append(job_id)
             job.task.cancel()
-            await self._refuse(job.message, JobCancelledError())
+            await self._refuse(job.message, JobCancelledError(), job_id)
 
     async def _run(self, run: _Work, model: str, job_id: str, message: FakeMessage) -> None:
         """One job: accepted, then what `run` answers, or an error."""
         try:
             await run(model, job_id, message)
         except InferenceServiceError as error:
-            await self._refuse(message, error)
+            await self._refuse(message, error, job_id)
         except Exception as error:  # noqa: BLE001 - raised by the test's own function, and the caller waits
-            await self._refuse(message, InternalError(f"the answer of {model} raised {error!r}"))
+            await self._refuse(message, InternalError(f"the answer of {model} raised {error!r}"), job_id)
 
     async def _write(self, model: str, job_id: str, message: FakeMessage) -> None:
         """Answer with a text; for a stream in chunks, and with the end mark."""
@@ -216,14 +289,14 @@ class FakeFleet:
         rest = fake_answers.behind(text, request.resume)
         if request.stream:
             await self._chunks(message, request.req_id, rest)
-        await self._end(message, fake_answers.reply(model, request, text), {}, request.stream)
+        await self._end(message, job_id, fake_answers.reply(model, request, text), {}, request.stream)
 
     async def _embed(self, model: str, job_id: str, message: FakeMessage) -> None:
         """Answer with vectors."""
         request = codec.decode_embedding(message.data)
         self.embedded.append(AskedToEmbed(model, request, job_id))
         await self._accept(message, request.req_id, job_id)
-        await self._end(message, fake_answers.vectors(model, request, self.embeds[model]), {}, stream=False)
+        await self._end(message, job_id, fake_answers.vectors(model, request, self.embeds[model]), {}, stream=False)
 
     async def _stray(self, model: str, _: str, __: FakeMessage) -> None:
         """Refuse what this model does not do."""
@@ -249,17 +322,27 @@ class FakeFleet:
             # Let the reader see one word at a time, as it would over a network.
             await asyncio.sleep(0)
 
-    async def _refuse(self, message: FakeMessage, error: InferenceServiceError) -> None:
+    async def _refuse(self, message: FakeMessage, error: InferenceServiceError, job_id: str | None = None) -> None:
         req_id, stream = codec.label_of(message.data)
         stream = stream and message.subject.startswith(subjects.request(""))
         text = f"{error.code}: {' '.join(error.message.split())}"
         about = {headers.ERROR_CODE: str(STATUS[error.code].nats), headers.ERROR: text}
-        await self._end(message, to_reply(error, req_id), about, stream)
+        await self._end(message, job_id, to_reply(error, req_id), about, stream)
 
-    async def _end(self, message: FakeMessage, body: object, about: dict[str, str], stream: bool) -> None:
-        """The final message, in parts where it is large; that of a stream is marked and followed by the end mark."""
+    async def _end(
+        self, message: FakeMessage, job_id: str | None, body: object, about: dict[str, str], stream: bool
+    ) -> None:
+        """The final message of a job, which is kept where it has a key; without `job_id` that of what is no job."""
+        data = codec.encode(body)
+        if job_id is not None and _KEY in (message.headers or {}):
+            await self._bus.publish(FakeMessage(subjects.stored_result("anonymous", job_id), data, "", about or None))
+        await self._send(message, data, about, stream)
+
+    async def _send(self, message: FakeMessage, data: bytes, about: dict[str, str], stream: bool) -> None:
+        """The final message, to an inbox in parts where it is large; a stream's is marked and followed by the end."""
         about = about | {headers.FINAL: "1"} if stream else about
-        pieces = parts.cut(codec.encode(body), MAX_PAYLOAD - headers.REQUEST_RESERVE)
+        is_inbox = subjects.is_reply_inbox(message.reply)
+        pieces = parts.cut(data, MAX_PAYLOAD - headers.REQUEST_RESERVE) if is_inbox else [data]
         for number, piece in enumerate(pieces, start=1):
             mark = {headers.PART: parts.label(number, len(pieces))} if len(pieces) > 1 else {}
             await self._bus.publish(FakeMessage(message.reply, piece, headers=about | mark or None))
@@ -292,6 +375,21 @@ class FakeFleet:
 
     async def _tell(self, message: FakeMessage, body: object, about: dict[str, str]) -> None:
         await self._bus.publish(FakeMessage(message.reply, codec.encode(body), headers=about or None))
+
+
+def _job_id(kind: str, model: str, message: FakeMessage) -> str:
+    """The id of the job that `message` asks for: that of its key, where it has one."""
+    key = (message.headers or {}).get(_KEY)
+    return subjects.job_id(message.reply if key is None else subjects.message_id("anonymous", kind, model, key))
+
+
+def _is_mendable(kept: FakeMessage) -> bool:
+    """Whether a repeat runs again: what was kept is a passing error."""
+    try:
+        codec.decode_final(kept.data, dict[str, Any])
+    except InferenceServiceError as error:
+        return isinstance(error, RetriableError | DeadlineExceededError | JobCancelledError)
+    return False
 
 
 def _now() -> str:

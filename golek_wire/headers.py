@@ -64,6 +64,8 @@ NATS_NUM_PENDING: Final = "Nats-Num-Pending"
 NATS_LAST_SEQUENCE: Final = "Nats-Last-Sequence"
 """… and with the end of the batch: the last one given."""
 
+KEY_LIMIT: Final = 256
+"""Characters of an idempotency key."""
 JOB_HEADERS_LIMIT: Final = 4096
 """Bytes of all job headers together."""
 TRACE_LIMIT: Final = 1024
@@ -84,3 +86,8 @@ def headers_size(headers: Mapping[str, str] | None) -> int:
 def message_size(payload: bytes, headers: Mapping[str, str] | None = None) -> int:
     """Bytes of a message as the server counts them against `max_payload`."""
     return len(payload) + headers_size(headers)
+
+
+def is_key(text: str) -> bool:
+    """Whether `text` may be an idempotency key."""
+    return 1 <= len(text) <= KEY_LIMIT and text.isascii() and text.isprintable()

@@ -8,6 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from golek_wire.subjects import ANONYMOUS
 from golek_wire.vectors import unpacked
 
 FinishReason = Literal["stop", "length"]
@@ -46,7 +47,7 @@ class Accepted(Struct, frozen=True, omit_defaults=True):
     job_id: str
     seq: int
     """Sequence in the model's job stream; that of the first copy when this one was a duplicate."""
-    principal: str = "anonymous"
+    principal: str = ANONYMOUS
     """Who asked, as the fleet knows the caller: the result's key is `<principal>.<job_id>`."""
 
 
@@ -58,7 +59,7 @@ class Receipt(Struct, frozen=True):
     seq: int
     position: int
     """Place in the model's queue when it was stored; 1 is next, 0 when a job with this key is answered already."""
-    principal: str = "anonymous"
+    principal: str = ANONYMOUS
     """As in `Accepted`."""
 
 

@@ -30,6 +30,8 @@ RESULTS_STREAM: Final = f"KV_{RESULTS_BUCKET}"
 OBJECTS_BUCKET: Final = "GOLEK_OBJECTS"
 KEYS_BUCKET: Final = "GOLEK_KEYS"
 
+ANONYMOUS: Final = "anonymous"
+"""The principal where nobody says who asks."""
 MODEL_NAME_LIMIT: Final = 128
 SUBJECT_LIMIT: Final = 512
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_:/@+-]*(\.[A-Za-z0-9_:/@+-]+)*")

@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from golek_wire import headers as h
 from golek_wire.errors import DeadlineExceededError
+from golek_wire.subjects import ANONYMOUS
 
-ANONYMOUS = "anonymous"
 BROOM_S = 60
 """The server sweeps a job this long after its deadline: the broom, not the judge, since nobody could answer then.
 

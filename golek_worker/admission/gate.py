@@ -12,7 +12,8 @@ from golek_wire import codec, subjects
 from golek_wire import headers as h
 from golek_wire.errors import BadRequestError, PayloadTooLargeError, UnknownGrammarError
 from golek_wire.requests import EmbeddingRequest, InferenceRequest
-from golek_worker.job import ANONYMOUS, Job, trace_of
+from golek_wire.subjects import ANONYMOUS
+from golek_worker.job import Job, trace_of
 
 MAX_DEADLINE_MS = 24 * 3600 * 1000
 Request = InferenceRequest | EmbeddingRequest

@@ -21,7 +21,6 @@ UNHEARD_KEEP_S = 3600
 MAX_KEEP_S = 24 * 3600
 SUBMITTED_DEADLINE_MS = 3600 * 1000
 """Of a submitted job that names none."""
-KEY_LIMIT = 256
 
 
 def retained(
@@ -66,9 +65,9 @@ def idempotency_key(headers: Mapping[str, str]) -> str | None:
     key = headers.get(name)
     if key is None or (name == h.MSG_ID and subjects.is_reply_inbox(key)):
         return None
-    if not (1 <= len(key) <= KEY_LIMIT and key.isascii() and key.isprintable()):
+    if not h.is_key(key):
         raise BadRequestError(
-            f"{name}: 1 to {KEY_LIMIT} printable ASCII characters; got {len(key)} ({key[:32]!r})", param=name
+            f"{name}: 1 to {h.KEY_LIMIT} printable ASCII characters; got {len(key)} ({key[:32]!r})", param=name
         )
     return key
 

@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from golek_client.bus_client import BusClient
 from golek_wire.errors import BusUnavailableError, InferenceServiceError, JobCancelledError
-from golek_worker.bus.jetstream import MESSAGE_GONE, STREAM_NOT_FOUND, JetStreamError, api
+from golek_wire.jetstream import MESSAGE_GONE, STREAM_NOT_FOUND
+from golek_worker.bus.jetstream import JetStreamError, api
 from golek_worker.bus.queue import Queue
 from golek_worker.bus.results import Results
 from golek_worker.bus.waiting import WaitingStreams

@@ -16,7 +16,8 @@ from msgspec import Struct, field
 from golek_wire import headers as h
 from golek_wire import subjects
 from golek_wire.errors import ForbiddenError, UnauthorizedError
-from golek_worker.job import ANONYMOUS, Job
+from golek_wire.subjects import ANONYMOUS
+from golek_worker.job import Job
 
 Mode = Literal["open", "keys", "accounts"]
 Headers = Mapping[str, str] | None

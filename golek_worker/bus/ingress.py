@@ -82,7 +82,7 @@ class Ingress:
         self._storing = Storing(
             client, queue, self._accepted, self.receipts, self._answer, reject_when_full=reject_when_full
         )
-        self.repeats = Repeats(client, stream, results, self.receipts, self._storing.put, self._answer, objects.forget)
+        self._repeats = Repeats(client, stream, results, self.receipts, self._storing.put, self._answer, objects.forget)
         self.refused = 0
         """Requests answered with an error before any worker ran them."""
 
@@ -106,10 +106,10 @@ class Ingress:
         await asyncio.gather(*(self._client.withdraw(subscription) for subscription in subscriptions))
         await self._large.close()
 
-    async def close(self) -> None:
+    async def leave(self) -> None:
         """Tell those who still wait here to ask again: this worker ends."""
-        await self.repeats.close()
-        await self._storing.close()
+        await self._repeats.close()
+        await self._storing.leave()
 
     def cancel(self, job_id: str) -> None:
         """End the job soon and answer it 499, if no worker has been given it yet."""
@@ -143,7 +143,7 @@ class Ingress:
             accept = message.headers is not None and message.headers.get(h.ACCEPT) == "1"
             payload = b"" if reference else message.data
             if job.input_sha256:
-                self.repeats.take(Asked(job, payload, message.reply, accept, submitted))
+                self._repeats.take(Asked(job, payload, message.reply, accept, submitted))
             else:
                 receipt_to = message.reply if submitted else ""
                 await self._storing.store(job, payload, accept=accept, receipt_to=receipt_to)

@@ -19,10 +19,11 @@ from nats.aio.client import Client
 
 from golek_client.bus_client import BusClient
 from golek_wire.errors import BusUnavailableError, InferenceServiceError
+from golek_wire.jetstream import ELECTING, MESSAGE_GONE
 
 NS = 1_000_000_000
 TIMEOUT_S = 5.0
-ELECTION_S = 20.0
+ELECTIONS_S = 20.0
 """How long a cluster may be between two leaders: an election takes up to 9 s (nats-server's `maxElectionTimeout`), one
 that nobody wins is repeated, and a server just started first reads its streams."""
 PAUSE_S = 0.25
@@ -33,15 +34,10 @@ MESSAGES_EXCEEDED = 10077
 NO_STORAGE = 10047
 WRONG_LAST_SEQUENCE = 10071
 """Compare-and-set found another entry than expected."""
-STREAM_NOT_FOUND = 10059
 NO_PEERS = 10005
 REPLICAS_NEED_CLUSTER = 10074
-ELECTING = (10004, 10008, 10009)
-"""Incomplete results, temporarily unavailable, not the leader: a cluster between two leaders."""
 ALREADY_ON_ITS_WAY = 10158
 """A message with this id was proposed to the replicas, and they have not agreed yet."""
-MESSAGE_GONE = (10037, 10043, 10057)
-"""No message found, sequence not found, delete failed because it is gone."""
 
 
 class PubAck(Struct, frozen=True):
@@ -71,11 +67,11 @@ Found = TypeVar("Found")
 
 
 async def patiently(client: BusClient, step: Callable[[], Awaitable[Found]]) -> Found:
-    """What `step` gives; in a cluster it is tried again for ELECTION_S, while JetStream is silent or has no leader.
+    """What `step` gives; in a cluster it is tried again for ELECTIONS_S, while JetStream is silent or has no leader.
 
     A single server elects nobody: there the first failure counts. `step` must do no harm when it is done twice.
     """
-    deadline = time.monotonic() + (ELECTION_S if client.cluster else 0.0)
+    deadline = time.monotonic() + (ELECTIONS_S if client.cluster else 0.0)
     while True:
         try:
             return await step()

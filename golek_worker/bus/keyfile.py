@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from golek_wire.subjects import ANONYMOUS
 from golek_worker.bus.identity import digest
-from golek_worker.job import ANONYMOUS
 
 SOURCE: Final = "file"
 _KEY_ID = re.compile(r"[A-Za-z0-9_=/-]{1,128}")

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from golek_client.bus_client import BusClient, Delivery
 from golek_client.connection import publish
 from golek_wire.errors import BusUnavailableError
-from golek_worker.bus.jetstream import MESSAGE_GONE, JetStreamError, api
+from golek_wire.jetstream import MESSAGE_GONE
+from golek_worker.bus.jetstream import JetStreamError, api
 from golek_worker.bus.streams import ACK_WAIT_S
 from golek_worker.job import Job, from_headers
 

@@ -21,8 +21,9 @@ from golek_client.connection import publish
 from golek_wire import headers as h
 from golek_wire import objects
 from golek_wire.errors import BadRequestError, BusUnavailableError
+from golek_wire.jetstream import MESSAGE_GONE, STREAM_NOT_FOUND
 from golek_wire.objects import ObjectInfo
-from golek_worker.bus.jetstream import BUS_ERRORS, MESSAGE_GONE, NS, STREAM_NOT_FOUND, JetStreamError, api, patiently
+from golek_worker.bus.jetstream import BUS_ERRORS, NS, JetStreamError, api, patiently
 from golek_worker.bus.streams import NoStorageError, ensure_stream
 
 log = structlog.get_logger("objects")

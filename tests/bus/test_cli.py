@@ -210,6 +210,8 @@ async def test_req_sends_bytes_as_they_are(nats_server: str, mute: ScriptedWorke
         (["sub", "a", "-s", "nats://me:secret@127.0.0.1:1"], "no NATS server answers at nats://127.0.0.1:1 "),
         (["chat", "tiny", "hi", "--deadline", "0"], "error BAD_REQUEST: deadline: a number of seconds above 0"),
         (["submit", "tiny", "hi", "--kind", "embedding"], "error MODEL_NOT_FOUND: "),
+        (["dlq", "drop", ""], "error: say which: an ID"),
+        (["dlq", "retry", ""], "error: say which: an ID"),
         (["result", ">"], "error BAD_REQUEST: job: '>' is none that a receipt names"),
         (["result", "a", "--wait", "--timeout", "0"], "error BAD_REQUEST: timeout: a number of seconds above 0"),
     ],

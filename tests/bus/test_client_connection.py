@@ -273,16 +273,14 @@ async def test_only_a_clear_no_means_that_nothing_is_there(
 def test_a_second_event_loop_is_told_at_once(nats_server: str) -> None:
     """Its calls would wait for answers that only the first one hears; once closed, the client connects anew."""
     golek = Golek(nats_server)
-    assert asyncio.run(golek.models()) == []
-    with pytest.raises(RuntimeError, match="another event loop"):
-        asyncio.run(golek.models())
-    asyncio.run(golek.close())
-
-    async def again() -> None:
-        async with golek:
-            assert await golek.models() == []
-
-    asyncio.run(again())
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        assert first.run(golek.models()) == []
+        for call in (golek.models, lambda: golek.ask("tiny", "hi")):
+            with pytest.raises(RuntimeError, match="another event loop"):
+                second.run(call())
+        first.run(golek.close())
+        assert second.run(golek.models()) == []
+        second.run(golek.close())
 
 
 async def test_a_retry_ends_with_its_deadline(tmp_path: Path) -> None:

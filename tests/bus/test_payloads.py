@@ -323,6 +323,26 @@ async def test_a_body_waits_for_a_connection_that_is_away_for_long(
         assert (await asking).text.startswith("x")
 
 
+async def test_who_may_not_store_bodies_is_told_both_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server says nothing at the inbox; the call does not wait for its deadline."""
+    monkeypatch.setattr(large, "SILENCE_S", 0.2)
+    users = (
+        "authorization { users: [ {user: w, password: w}, "
+        '{user: c, password: c, permissions: {publish: {deny: ["$O.>", "$JS.API.STREAM.>"]}}} ] }'
+    )
+    server = NatsServer(tmp_path, users).start()
+    try:
+        with WorkerProcess(server.url.replace("//", "//w:w@"), tmp_path / "data"):
+            async with Golek(server.url.replace("//", "//c:c@"), deadline=20) as golek:
+                start = time.monotonic()
+                with pytest.raises(PayloadTooLargeError, match="this client may not store larger ones"):
+                    await golek.ask("echo", "x" * 2_000_000)
+                assert time.monotonic() - start < 2
+                assert (await golek.ask("echo", "a")).text == "a"
+    finally:
+        server.kill()
+
+
 async def test_parts_that_do_not_all_come_are_waited_for(golek: Golek, worker: ScriptedWorker) -> None:
     """In any order, some of them twice, those of an earlier attempt dropped; nonsense is said to be none."""
     asking = asyncio.create_task(golek.ask("tiny", "hi"))

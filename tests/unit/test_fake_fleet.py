@@ -8,6 +8,7 @@ from golek_client import (
     BadRequestError,
     DeadlineExceededError,
     EmbeddingReply,
+    IdempotencyMismatchError,
     InferenceReply,
     InternalError,
     JobCancelledError,
@@ -234,3 +235,54 @@ async def test_a_wrong_submission_is_refused_before_sending() -> None:
         with pytest.raises(BadRequestError, match=r"ask it on embedding\.request\.minilm"):
             await golek.submit("minilm", "a")
         assert fleet.requests == []
+
+
+async def test_a_key_is_one_job() -> None:
+    """A repeat joins or gets the first answer, whatever asks; another body is refused; passing errors run again."""
+    answers: dict[str, Answer] = {"slow": later, "full": QueueFullError("full", retry_after_ms=50)}
+    async with FakeFleet(answers, embeds={"minilm": 8}) as fleet:
+        golek, other = fleet.client(), fleet.client()
+        asks = [client.ask("slow", "hi", idempotency_key="k") for client in (golek, other, golek)]
+        first, *repeats = await asyncio.gather(*asks)
+        assert repeats == [first, first]
+        assert await other.ask("slow", "hi", idempotency_key="k") == first
+        with pytest.raises(IdempotencyMismatchError):
+            await golek.ask("slow", "ho", idempotency_key="k")
+        assert await other.ask("slow", "hi", idempotency_key="k") == first
+        streams = [golek.stream("slow", "hi", idempotency_key="s") for _ in range(2)]
+        assert [await stream.text() for stream in streams] == ["later hi", "later hi"]
+        assert len(fleet.requests) == 2
+        vectors = [await golek.embed("minilm", "a", idempotency_key="k") for _ in range(2)]
+        assert vectors[0] == vectors[1]
+        assert len(fleet.embedded) == 1
+        for number in (3, 4):
+            with pytest.raises(QueueFullError):
+                await golek.ask("full", "hi", idempotency_key="k")
+            assert len(fleet.requests) == number
+
+
+async def test_a_key_is_one_submitted_job() -> None:
+    """Its repeats have its receipt, and place 0 once it is answered; so has a request with the same key and body."""
+    async with FakeFleet({"slow": later}) as fleet:
+        golek = fleet.client()
+        receipts = [await golek.submit("slow", "hi", idempotency_key="k") for _ in range(2)]
+        assert receipts[0] == receipts[1]
+        reply = await golek.wait(receipts[0])
+        again = await golek.submit("slow", "hi", idempotency_key="k")
+        assert (again.job_id, again.seq, again.position) == (receipts[0].job_id, 0, 0)
+        assert await golek.result(again) == reply
+        assert await golek.ask("slow", "hi", idempotency_key="k", deadline=3600) == reply
+        with pytest.raises(IdempotencyMismatchError):
+            await golek.submit("slow", "ho", idempotency_key="k")
+        assert len(fleet.requests) == 1
+
+
+async def test_what_no_message_carries_is_submitted() -> None:
+    """Body and answer of 2 MB."""
+    text = "x" * 2_000_000
+    async with FakeFleet({"echo": lambda request: request.input or ""}) as fleet:
+        golek = fleet.client()
+        reply = await golek.wait(await golek.submit("echo", text, idempotency_key="k"))
+        assert isinstance(reply, InferenceReply)
+        assert reply.text == text
+        assert await golek.ask("echo", text, idempotency_key="k", deadline=3600) == reply
