@@ -231,7 +231,7 @@ class Worker:
             self._event(
                 "jobs.given_back", f"{given_back} jobs did not end in time and go to another replica", level="warning"
             )
-        await _best_effort(parts.ingress.close())
+        await _best_effort(parts.ingress.leave())
         parts.status.leaving = "failed" if failed else "offline"
         await _best_effort(self._beat())
 

@@ -101,7 +101,9 @@ class Repeats:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        leaving = BusUnavailableError("this worker leaves; ask again with the same key", 100, may_run=True)
+        leaving = BusUnavailableError(
+            "this worker leaves; ask again with the same key", retry_after_ms=100, may_run=True
+        )
         for task, asked in tasks.items():
             if task.cancelled():
                 await self._refuse(asked, leaving)

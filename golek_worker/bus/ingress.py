@@ -106,10 +106,10 @@ class Ingress:
         await asyncio.gather(*(self._client.withdraw(subscription) for subscription in subscriptions))
         await self._large.close()
 
-    async def close(self) -> None:
+    async def leave(self) -> None:
         """Tell those who still wait here to ask again: this worker ends."""
         await self._repeats.close()
-        await self._storing.close()
+        await self._storing.leave()
 
     def cancel(self, job_id: str) -> None:
         """End the job soon and answer it 499, if no worker has been given it yet."""

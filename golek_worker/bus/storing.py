@@ -99,11 +99,13 @@ class Storing:
         if self._overflow:
             self._overflow.cancel(job_id)
 
-    async def close(self) -> None:
+    async def leave(self) -> None:
         """Tell those in the overflow to ask again: this worker ends."""
         if self._overflow is not None:
             leaving = BusUnavailableError(
-                "this worker leaves, and the request found no place in the queue; ask again", 100, may_run=False
+                "this worker leaves, and the request found no place in the queue; ask again",
+                retry_after_ms=100,
+                may_run=False,
             )
             await self._overflow.close(leaving)
 
