@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final, Literal, Protocol
 
 import msgspec
+import structlog
 from msgspec import Struct, field
 
 from golek_wire import headers as h
@@ -19,6 +20,8 @@ from golek_wire.errors import ForbiddenError, UnauthorizedError
 from golek_wire.subjects import ANONYMOUS
 from golek_worker.job import Job
 
+log = structlog.get_logger("identity")
+
 Mode = Literal["open", "keys", "accounts"]
 Headers = Mapping[str, str] | None
 
@@ -26,6 +29,10 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_=/-]")
 MARK: Final = 8
 """Characters of a job's id that tell whose it is, 40 bits; the other 18 stay unguessable."""
 _BEARER: Final = "bearer "
+_TENANTS: Final = (
+    "the server says who asks, and this worker would not tell tenants apart; all workers of this fleet need "
+    "GOLEK_NATS_IDENTITY=accounts"
+)
 
 
 class Callers(Protocol):
@@ -51,11 +58,18 @@ class Callers(Protocol):
 
 
 class Open:
-    """Whoever reaches the broker may ask, and nobody says who it is."""
+    """Whoever reaches the broker may ask, and nobody says who it is.
+
+    But where the server does say it, tenants ask: they could not read what is kept for another principal than theirs.
+    """
 
     may_redirect = True
 
-    def principal(self, headers: Headers) -> str:  # noqa: ARG002 - other modes read them
+    def __init__(self) -> None:
+        self._told = False
+
+    def principal(self, headers: Headers) -> str:
+        self._refuse_tenant(headers)
         return ANONYMOUS
 
     def may_answer(self, reply: str) -> bool:
@@ -69,6 +83,17 @@ class Open:
 
     def cancelled(self, job_id: str, headers: Headers) -> str:  # noqa: ARG002
         return job_id
+
+    def _refuse_tenant(self, headers: Headers) -> None:
+        """Raises ForbiddenError for a request that names a tenant; the first one is logged. Who forges it, refuses
+        itself.
+        """
+        if not headers or h.REQUEST_INFO not in headers or not (tenant := _tenant(headers)):
+            return
+        if not self._told:
+            self._told = True
+            log.error("identity.tenants", tenant=tenant[:64], problem=f"their requests are refused: {_TENANTS}")
+        raise ForbiddenError(f"{h.REQUEST_INFO}: {_TENANTS}")
 
 
 class Key(Struct, frozen=True):
@@ -85,10 +110,12 @@ class Keys(Open):
     """Whoever has a key may ask. `known` is the bucket in memory: keys by the SHA-256 of their text, in hex."""
 
     def __init__(self, model: str, known: Mapping[str, Key]) -> None:
+        super().__init__()
         self._names = set(subjects.spellings(model))
         self._known = known
 
     def principal(self, headers: Headers) -> str:
+        self._refuse_tenant(headers)
         said = headers.get(h.AUTHORIZATION, "") if headers else ""
         if said[: len(_BEARER)].lower() != _BEARER:
             raise UnauthorizedError(f"{h.AUTHORIZATION}: this fleet wants `Bearer <key>`; the request has none")
@@ -123,16 +150,13 @@ class Accounts(Open):
     may_redirect = False
 
     def principal(self, headers: Headers) -> str:
-        try:
-            info = _decode_info(headers.get(h.REQUEST_INFO, "") if headers else "")
-        except (msgspec.DecodeError, UnicodeError):
-            info = _Info()
-        if not (info.acc and info.user):
+        tenant = _tenant(headers) if headers else ""
+        if not tenant:
             raise UnauthorizedError(
                 f"{h.REQUEST_INFO}: the server does not say who asks; requests come from an account that imports "
                 "their subject with `share: true`"
             )
-        return _UNSAFE.sub("_", f"{info.acc}/{info.user}")
+        return tenant
 
     def may_answer(self, reply: str) -> bool:
         return reply.startswith("_R_.") and subjects.is_plain(reply)
@@ -150,6 +174,15 @@ class Accounts(Open):
             return _marked(self.principal(headers), job_id)
         except UnauthorizedError:
             return ""
+
+
+def _tenant(headers: Mapping[str, str]) -> str:
+    """`account/user` by the server's word; empty where it does not say both."""
+    try:
+        info = _decode_info(headers.get(h.REQUEST_INFO, ""))
+    except (msgspec.DecodeError, UnicodeError):
+        return ""
+    return _UNSAFE.sub("_", f"{info.acc}/{info.user}") if info.acc and info.user else ""
 
 
 def _marked(principal: str, job_id: str) -> str:

@@ -20,9 +20,22 @@ def info(**said: object) -> dict[str, str]:
 
 
 def test_in_an_open_fleet_everybody_is_anonymous() -> None:
-    """Whatever the headers claim."""
-    claims = info(acc="A", user="u") | {"Authorization": "Bearer k-ann", "Golek-Principal": "ann"}
+    """Whatever the headers claim, and where the server names an account alone."""
+    claims = info(acc="A") | {"Authorization": "Bearer k-ann", "Golek-Principal": "ann"}
     assert Open().principal(claims) == Open().principal(None) == "anonymous"
+
+
+@pytest.mark.parametrize("mode", [Open(), Keys("tiny", KNOWN)])
+def test_a_worker_that_does_not_tell_tenants_apart_refuses_them(mode: Open, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the setting to change, also in its log, once; others are served as before."""
+    with_key = {"Authorization": "Bearer k-ann"}
+    for _ in range(2):
+        with pytest.raises(ForbiddenError, match="GOLEK_NATS_IDENTITY=accounts"):
+            mode.principal(info(acc="ALPHA", user="alice") | with_key)
+    logged = capsys.readouterr().out
+    assert logged.count("identity.tenants") == 1
+    assert "ALPHA/alice" in logged
+    assert mode.principal(with_key) in ("anonymous", "ann")
 
 
 @pytest.mark.parametrize(
