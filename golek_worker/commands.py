@@ -154,7 +154,8 @@ def broker_cluster(url: Url = DEFAULT_URL, data: Data = DEFAULT_DATA) -> None:
 
     with _said_plainly():
         ensured = asyncio.run(lifecycle.ensure_cluster(url, data, typer.echo))
-    typer.echo(f"NATS_URL={ensured.shown}")
+    typer.echo(f"export NATS_URL={ensured.shown}")
+    typer.echo("workers and clients find it by that line in their shell; without `export` it may stand in .env")
     typer.echo(f"logs: {cluster.log_file(data, 1)} to -{cluster.NODES}; stores: {data / 'nats-cluster'}")
 
 

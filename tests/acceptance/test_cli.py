@@ -98,8 +98,9 @@ def test_a_cluster_can_be_started_and_stopped(environment: dict[str, str]) -> No
     started = golek(environment, "broker", "cluster")
     assert started.returncode == 0, started.stderr
     assert started.stdout.count("started in") == 3
-    url = started.stdout.partition("NATS_URL=")[2].partition("\n")[0]
+    url = started.stdout.partition("\nexport NATS_URL=")[2].partition("\n")[0]
     assert url.startswith(f"{environment['NATS_URL']},")
+    assert "may stand in .env" in started.stdout
     assert golek(environment, "broker", "cluster").stdout.count("runs already") == 3
     assert "answers" in golek(environment | {"NATS_URL": url}, "broker", "start").stdout
     assert golek(environment, "worker", "stop").stdout.count("stopped") == 3
