@@ -50,13 +50,19 @@ DirectCallback = Callable[[Delivery], Awaitable[None]]
 
 
 class _TcpTransport(TcpTransport):
-    """nats-py's, whose `wait_closed` (2.16) would wait for ever after a TLS handshake that failed."""
+    """nats-py's, without two faults of its TLS (2.16): `wait_closed` waits for ever after a handshake that failed, and
+    asyncio complains on standard error when the server hangs up.
+    """
 
     async def connect_tls(
         self, uri: str | ParseResult, ssl_context: ssl.SSLContext, buffer_size: int, connect_timeout: int
     ) -> None:
         try:
             await super().connect_tls(uri, ssl_context, buffer_size, connect_timeout)
+            # As asyncio's `StreamWriter.start_tls` does: over TLS the reader cannot stay open after the end.
+            assert self._io_writer is not None
+            protocol: Any = self._io_writer.transport.get_protocol()
+            protocol._over_ssl = True
         except BaseException:
             if self._io_writer is not None:
                 self._io_writer.transport.abort()

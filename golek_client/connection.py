@@ -84,7 +84,7 @@ async def connect(
         except (OSError, TimeoutError, nats.errors.Error) as error:
             if not left:
                 cause = watch.cause or error
-                raise refusal(shown(url), login, cause, client.wants) or _nobody_at(url, cause) from error
+                raise refusal(shown(url), login.shown(url), cause, client.wants) or _nobody_at(url, cause) from error
             listed = [*listed[1:], listed[0]]
     watch.stands = True
     client.options.update(

@@ -57,6 +57,14 @@ class Login(Struct, frozen=True, kw_only=True):
         """The variables that say who logs in."""
         return [f"NATS_{name.upper()}" for name in ("user", "token", "creds", "nkey") if getattr(self, name)]
 
+    def shown(self, url: str) -> str:
+        """Who logs in at `url`, in words and without a secret."""
+        if "@" in url:
+            return "the login in the URL"
+        kinds = {"user": "this user and password", "token": "this token", "creds": f"the user of {self.creds}"}
+        kinds["nkey"] = f"the user of {self.nkey}"
+        return next((words for field, words in kinds.items() if getattr(self, field)), "whoever has no login")
+
     def demands_tls(self, url: str) -> bool:
         """True when a server that offers no TLS must not be spoken to."""
         return bool(self.tls_ca or self.tls_cert or self.tls_first) or _ENCRYPTED.search(url) is not None
@@ -126,18 +134,17 @@ def said(variable: str, environment: Mapping[str, str] = os.environ) -> str | No
     return environment.get(variable, FROM_DOTENV.get(variable))
 
 
-def refusal(url: str, login: Login, error: Exception, wanted: str) -> InferenceServiceError | None:
-    """What to tell who was not let in, or met the wrong server; None for any other `error`. `url` has no secrets.
+def refusal(url: str, whom: str, error: Exception, wanted: str) -> InferenceServiceError | None:
+    """What to tell `whom`, who was not let in or met the wrong server; None for any other `error`. `url` is as shown.
 
     A server that hangs up may do so before its reason is read: then what it `wanted` is the reason.
     """
     text = str(error)
     hung_up = wanted if isinstance(error, ConnectionError) else ""
     if "uthorization" in text or "uthentication" in text or hung_up == "login":
-        how = f"as {' and '.join(login.ways)} says" if login.ways else "without one in NATS_URL or NATS_USER"
         return UnauthorizedError(
-            f"the NATS server at {url} refuses the login {how}; NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or "
-            "NATS_NKEY say who logs in",
+            f"the NATS server at {url} refuses {whom}; NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or "
+            "NATS_NKEY say who logs in, and in Python `login=Login(…)`",
             url=url,
         )
     problem = _not_accepted(url, error) if hung_up else _tls_problem(url, error)

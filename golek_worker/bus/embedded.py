@@ -182,7 +182,7 @@ async def _is_up(url: str, patience_s: float, login: Login) -> bool:
     try:
         client = await connect(url, "golek-broker-check", login=login)
     except InferenceServiceError as error:
-        raise BrokerError(f"the NATS server at {host}:{port} refuses the connection: {error}") from error
+        raise BrokerError(error.message) from error
     try:
         await client.jetstream(timeout=patience_s).account_info()
     except (nats.js.errors.Error, nats.errors.Error, TimeoutError) as error:

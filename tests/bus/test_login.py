@@ -73,10 +73,16 @@ async def test_a_user_a_token_an_nkey_and_a_credentials_file_open_the_door(tmp_p
         url = server.url.replace("//", f"//ann:{SECRET}@")
         assert await let_in(url, Login(user="bob", password="no"))
         seed.write_text(other.seed)
-        for wrong in (Login(), Login(user="ann", password=SECRET + "x"), Login(nkey=str(seed))):
-            error = await refused(server.url, wrong)
+        wrong = {
+            "whoever has no login": (server.url, Login()),
+            "this user and password": (server.url, Login(user="ann", password=SECRET + "x")),
+            f"the user of {seed}": (server.url, Login(nkey=str(seed))),
+            "the login in the URL": (server.url.replace("//", "//ann:no@"), Login()),
+        }
+        for said, (where, login) in wrong.items():
+            error = await refused(where, login)
             assert isinstance(error, UnauthorizedError)
-            assert server.url in error.message
+            assert f"{server.url} refuses {said};" in error.message
             assert "NATS_CREDS" in error.message
     finally:
         server.kill()
@@ -210,12 +216,32 @@ async def test_a_server_that_wants_tls_from_the_first_byte_gets_it(tmp_path: Pat
         server.kill()
 
 
+async def test_a_server_that_hangs_up_after_tls_is_no_complaint_of_asyncio(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would go to standard error, below the sentence that says what is wrong; nor when the server ends later."""
+    line = Line(tmp_path, mutual=False, options=(f"authorization {{ user: ann, password: {SECRET} }}",))
+    line.server.start()
+    try:
+        await refused(line.server.url, Login(tls_ca=line.authority.file, user="ann", password="no"))
+        login = Login(tls_ca=line.authority.file, user="ann", password=SECRET)
+        client = await connect(line.server.url, "test", login=login)
+        line.server.stop()
+        async with asyncio.timeout(20):
+            while client.is_connected:
+                await asyncio.sleep(0.01)
+        await close(client)
+    finally:
+        line.server.kill()
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
 def test_a_worker_that_is_refused_says_so_and_ends(tmp_path: Path) -> None:
     """No traceback, no secret: in its state and in its log."""
     server = NatsServer(tmp_path, f"authorization {{ user: ann, password: {SECRET} }}").start()
     worker = WorkerProcess(server.url, tmp_path / "data", NATS_USER="ann", NATS_PASSWORD=SECRET + "x")
     try:
-        assert "refuses the login as NATS_USER says" in worker.start_failing()
+        assert worker.start_failing().count(f"the NATS server at {server.url} refuses this user and password") == 1
         assert "Traceback" not in worker.log.read_text()
     finally:
         server.kill()
