@@ -60,9 +60,8 @@ class _TcpTransport(TcpTransport):
         try:
             await super().connect_tls(uri, ssl_context, buffer_size, connect_timeout)
             # As asyncio's `StreamWriter.start_tls` does: over TLS the reader cannot stay open after the end.
-            assert self._io_writer is not None
-            protocol: Any = self._io_writer.transport.get_protocol()
-            protocol._over_ssl = True
+            writer: Any = self._io_writer
+            writer._protocol._over_ssl = True
         except BaseException:
             if self._io_writer is not None:
                 self._io_writer.transport.abort()
