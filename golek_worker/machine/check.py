@@ -11,7 +11,8 @@ from pathlib import Path
 from golek_client.connection import shown
 from golek_wire.subjects import Kind
 from golek_worker import settings
-from golek_worker.bus import embedded
+from golek_worker.bus import embedded, keyfile
+from golek_worker.bus.keyfile import KeyFileError
 from golek_worker.gguf import GGUFError
 from golek_worker.machine import logfiles
 from golek_worker.prompt import turns
@@ -29,7 +30,7 @@ async def problems(file: Path, environment: Mapping[str, str] = os.environ) -> l
         return mistakes
     wrong = {mistake.partition("=")[0] for mistake in mistakes}
     unknown = {names.OWN_NAME.get(name, name) for name in wrong}
-    found = [*mistakes, *_folders(loaded)]
+    found = [*mistakes, *_folders(loaded), *_keys(loaded)]
     if "ENGINE" not in unknown:
         found += _engine(loaded, environment)
     if "NATS_URL" not in unknown:
@@ -136,6 +137,18 @@ def _folders(loaded: Settings) -> Iterator[str]:
         elif not os.access(nearest, os.W_OK | os.X_OK):
             told.add(nearest)
             yield f"{key}: {folder} is not writable for this user"
+
+
+def _keys(loaded: Settings) -> Iterator[str]:
+    """Each wrong line of the key file. No file is no problem: keys may come from elsewhere."""
+    if loaded.golek_nats_identity != "keys":
+        return
+    try:
+        keyfile.read(loaded.key_file)
+    except FileNotFoundError:
+        return
+    except KeyFileError as error:
+        yield from str(error).splitlines()
 
 
 async def _broker(loaded: Settings) -> AsyncIterator[str]:

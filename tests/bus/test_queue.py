@@ -237,6 +237,7 @@ async def test_replicas_with_other_strategies_do_not_start(nats_server: str, tmp
     with WorkerProcess(nats_server, tmp_path / "a"):
         problem = WorkerProcess(nats_server, tmp_path / "b", **BY_PRIORITY).start_failing()
         assert "INFERENCE_QUEUE_STRATEGY: this worker wants 'priority', the fleet has 'fifo'" in problem
+        assert ". Set INFERENCE_QUEUE_STRATEGY=fifo, or make the queue anew" in problem
     async with raw.connected(nats_server) as client:
         await client.jetstream().delete_stream(STREAM)
     with WorkerProcess(nats_server, tmp_path / "a", **BY_PRIORITY):
@@ -275,6 +276,7 @@ async def test_a_refusal_names_the_queue_and_when_to_come_back(nats_server: str,
             errors = [first] + [(await raw.ask(client, REQUEST, tokens(1)))[0] for _ in range(40)]
             details = [reply["error"]["details"] for reply in errors]
             assert {reply["error"]["code"] for reply in errors} == {"QUEUE_FULL"}
+            assert "5 jobs; try again" in first["error"]["message"]
             assert {detail["capacity"] for detail in details} == {5}
             assert details[-1]["waiting"] == 4
             assert "5 jobs, of which 4 wait" in errors[-1]["error"]["message"]
