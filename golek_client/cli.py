@@ -90,7 +90,7 @@ def chat(
         message = terminal.piped_text()
     if message is not None and not message.strip():
         terminal.fail("nothing to say: give a MESSAGE, or text on standard input")
-    with terminal.errors("--deadline"):
+    with terminal.errors("--deadline", model):
         if message is not None:
             talk.say(message)
         if (message is None or interactive) and not talk.converse() and not sys.stdin.isatty():

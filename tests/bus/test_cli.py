@@ -566,6 +566,9 @@ async def test_errors_are_said_with_code_and_hint(nats_server: str, worker: Scri
     done = await running.end()
     assert (done.status, done.out) == (1, "")
     assert done.err == "error QUEUE_FULL: 2000 jobs wait\nhint: it may succeed in 250 ms\n"
+    running = await start(GOLEK, nats_server, "chat", "tiny", "hi")
+    await (await worker.next(patience=10)).fail(QueueFullError("full; try again in 2 s", retry_after_ms=2479))
+    assert (await running.end()).err == "error QUEUE_FULL: full; try again in 2 s\n"
     done = await run(nats_server, "chat", "nothing", "hi")
     assert done.status == 1
     assert done.err.startswith("error MODEL_NOT_FOUND: No model 'nothing' is known")
@@ -596,7 +599,7 @@ async def test_a_model_without_a_template_is_asked_otherwise(nats_server: str, w
     error = BadRequestError("messages: this model has no chat template", param="messages")
     await (await worker.next(patience=10)).fail(error)
     (hint,) = (await running.end()).err.splitlines()[1:]
-    body = re.search(r"golek req inference\.request\.MODEL '(.*)' --timeout=30s$", hint)
+    body = re.search(r"golek req inference\.request\.tiny '(.*)' --timeout=30s$", hint)
     assert body
     assert codec.decode_request(body[1].encode()).raw
 
@@ -622,6 +625,22 @@ async def test_a_wait_says_what_for(
     lines = done.err.splitlines()
     assert re.fullmatch(rf"waiting for tiny: {known} \(Ctrl-C stops\)", lines[0])
     assert lines[1].startswith("error NO_WORKERS")
+
+
+async def test_an_answer_that_nobody_goes_on_with(nats_server: str, worker: ScriptedWorker) -> None:
+    """Nobody serves any more: that is said in the silence; the error begins on its own line and says where to look."""
+    await worker.register(datetime.now(UTC).isoformat())
+    running = await start(GOLEK, nats_server, "chat", "tiny", "hi", "--deadline=7s")
+    job = await worker.next(patience=10)
+    await job.chunk(1, 0, "a")
+    await worker.close()
+    done = await running.end()
+    assert (done.status, done.out) == (1, "a\n")
+    waiting, error, hint = done.err.splitlines()
+    assert waiting == "waiting: no worker of tiny listens at the moment; one did a short while ago (Ctrl-C stops)"
+    assert error.startswith("error NO_WORKERS: ")
+    assert error.endswith("; no worker of tiny listens at the moment")
+    assert hint.startswith("hint: `golek models` shows")
 
 
 async def test_interrupting_chat_cancels_the_job(nats_server: str, worker: ScriptedWorker) -> None:
