@@ -3,6 +3,7 @@
 `problems` looks at everything at once before anything is started, so that one read of its answer is enough.
 """
 
+import contextlib
 import importlib.util
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -16,9 +17,9 @@ from golek_worker.bus.keyfile import KeyFileError
 from golek_worker.gguf import GGUFError
 from golek_worker.machine import logfiles
 from golek_worker.prompt import turns
-from golek_worker.registry import artifacts
+from golek_worker.registry import artifacts, catalog
 from golek_worker.registry.artifacts import ArtifactError, kind_of
-from golek_worker.registry.catalog import Wanted
+from golek_worker.registry.catalog import CatalogError, Wanted
 from golek_worker.registry.resolve import MissingModelError, resolve
 from golek_worker.settings import Settings, names
 
@@ -76,12 +77,19 @@ def shared_subjects(file: Path, environment: Mapping[str, str] = os.environ) -> 
 
 
 def kind(loaded: Settings) -> Kind:
-    """What the model does; while its file is missing or cannot be read, what SUBJECT says."""
-    try:
-        found = artifacts.find(loaded) if loaded.engine == "llamacpp" else None
-        return loaded.guessed_kind if found is None else kind_of(found)
-    except (OSError, GGUFError, ArtifactError):
+    """What the model does; while its file is missing or cannot be read, what SUBJECT says, else the catalogue."""
+    if loaded.engine != "llamacpp":
         return loaded.guessed_kind
+    with contextlib.suppress(OSError, GGUFError, ArtifactError):
+        found = artifacts.find(loaded)
+        if found is not None:
+            return kind_of(found)
+    if not loaded.subject:
+        with contextlib.suppress(CatalogError):
+            entry = catalog.load().get(loaded.model_name)
+            if entry is not None:
+                return entry.kind
+    return loaded.guessed_kind
 
 
 def _engine(loaded: Settings, environment: Mapping[str, str]) -> Iterator[str]:

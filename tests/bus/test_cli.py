@@ -784,6 +784,38 @@ async def test_dead_letters_are_dropped(nats_server: str, worker: ScriptedWorker
     assert (await run(nats_server, "dlq", "list")).out == "the dead letter queue is empty\n"
 
 
+async def test_a_job_that_was_left_is_cancelled(nats_server: str, tmp_path: Path) -> None:
+    """`cancel` says that it ended; or that it was answered, or that nobody knows of it, with exit status 1."""
+    with WorkerProcess(nats_server, tmp_path / "data", ENGINE_STEP_MIN_MS=20):
+        job_id = (await run(nats_server, "submit", "echo", "word " * 2000)).out.strip()
+        done = await run(nats_server, "cancel", job_id)
+        assert (done.status, done.out, done.err) == (0, f"job {job_id} is cancelled\n", "")
+        job_id = (await run(nats_server, "submit", "echo", "a")).out.strip()
+        assert (await run(nats_server, "result", job_id, "--wait")).out == "a\n"
+        done = await run(nats_server, "cancel", job_id)
+        assert (done.status, f"job {job_id} was answered already" in done.err) == (1, True)
+        done = await run(nats_server, "cancel", "nosuchjob")
+        assert (done.status, "there is no such job, or the worker" in done.err) == (1, True)
+
+
+async def test_a_body_that_no_message_carries_is_told_how_it_goes(nats_server: str) -> None:
+    """`req` sends bodies as they are; by reference they go in another way, which it names."""
+    done = await run(nats_server, "req", "inference.request.echo", stdin=b"x" * 5_000_000)
+    assert done.status == 1
+    assert "error PAYLOAD_TOO_LARGE: a message of 5000000 bytes" in done.err
+    assert "the header Golek-Object names it" in done.err
+
+
+async def test_a_chat_has_a_priority(nats_server: str, worker: ScriptedWorker) -> None:
+    """As the request's field; another number is refused by the command."""
+    running = await start(GOLEK, nats_server, "chat", "tiny", "hi", "--priority=3")
+    job = await worker.next(patience=10)
+    assert job.request.priority == 3
+    await job.final("a")
+    assert (await running.end()).out == "a\n"
+    assert "or equal to 3" in (await run(nats_server, "chat", "tiny", "hi", "--priority=4")).err
+
+
 async def test_a_job_is_left_and_its_answer_printed_later(nats_server: str, tmp_path: Path) -> None:
     """`submit` prints the id, `result` the answer; --wait waits; an error of the job is one of the command."""
     with WorkerProcess(nats_server, tmp_path / "data"):
