@@ -1,7 +1,7 @@
 """What can a person do with a fleet from a terminal?
 
-The commands of the client: `chat`, `embed`, `submit`, `result`, `models`, `health`, `dlq`, and `req` and `sub` as in
-the `nats` CLI.
+The commands of the client: `chat`, `embed`, `submit`, `result`, `cancel`, `models`, `health`, `dlq`, and `req` and
+`sub` as in the `nats` CLI.
 `golek` mounts `app` beside the worker's own. Needs the extra `cli`; what a command needs beyond typer is imported when
 it runs.
 """
@@ -25,7 +25,7 @@ EXAMPLES = """Talk to a Golek inference fleet.
   golek chat golek-tiny -i                 a conversation
   git diff | golek chat golek-tiny --system "Write a commit message"
   golek embed nomic-embed-v1.5 "Hello world"
-  golek submit golek-tiny "Tell a story"   leave it; see golek result
+  golek submit golek-tiny "Tell a story"   leave it; see golek result, golek cancel
   golek health golek-tiny
   golek req inference.request.golek-tiny '{"input": "hi"}' --timeout=30s
   golek sub 'monitoring.inference.*'       load reports as they come
@@ -39,6 +39,7 @@ app = typer.Typer(
 app.add_typer(dlq, name="dlq")
 app.command()(cli_results.submit)
 app.command()(cli_results.result)
+app.command()(cli_results.cancel)
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model; `golek models` lists them.")]
 
@@ -55,6 +56,10 @@ def chat(
     max_tokens: Annotated[int | None, typer.Option(metavar="N", help="Most tokens to write.")] = None,
     temperature: Annotated[float | None, typer.Option(metavar="X", help="0 picks the likeliest token.")] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Same seed, same answer.")] = None,
+    priority: Annotated[
+        int | None,
+        typer.Option(min=1, max=3, metavar="N", help="1 low, 2 normal, 3 high, in a fleet that queues by priority."),
+    ] = None,
     deadline: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait for the answer.")] = "2m",
     interactive: Annotated[
         bool, typer.Option("--interactive", "-i", help="A conversation: each line is a turn, after MESSAGE if given.")
@@ -76,7 +81,7 @@ def chat(
     from golek_client.options import Options
     from golek_client.terminal_chat import Conversation
 
-    options = Options(max_tokens=max_tokens, temperature=temperature, seed=seed)
+    options = Options(max_tokens=max_tokens, temperature=temperature, seed=seed, priority=priority)
     talk = Conversation(
         server,
         model,
@@ -90,7 +95,7 @@ def chat(
         message = terminal.piped_text()
     if message is not None and not message.strip():
         terminal.fail("nothing to say: give a MESSAGE, or text on standard input")
-    with terminal.errors("--deadline"):
+    with terminal.errors("--deadline", model):
         if message is not None:
             talk.say(message)
         if (message is None or interactive) and not talk.converse() and not sys.stdin.isatty():

@@ -1,4 +1,4 @@
-"""How is a job left from a terminal, and its answer fetched later? `golek submit`, `golek result`."""
+"""How is a job left from a terminal, and its answer fetched later? `golek submit`, `golek result`, `golek cancel`."""
 
 import sys
 from typing import Annotated
@@ -8,10 +8,19 @@ import typer
 from golek_client import terminal
 from golek_client.terminal import Server
 from golek_client.transport import DEFAULT_URL
+from golek_wire.errors import DeadlineExceededError, JobCancelledError
 from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt
 from golek_wire.subjects import Kind
 
 Timeout = Annotated[str, typer.Option(metavar="DURATION", help="How long to wait, with --wait.")]
+
+
+JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="What `golek submit` printed.")]
+Principal = Annotated[
+    str | None, typer.Option(metavar="WHO", help="Who submitted it, where the fleet asks for identities.")
+]
+CANCEL_S = 2.0
+"""A worker answers a cancelled job this soon."""
 
 
 def submit(
@@ -62,12 +71,10 @@ def submit(
 
 
 def result(
-    job_id: Annotated[str, typer.Argument(metavar="JOB_ID", help="What `golek submit` printed.")],
+    job_id: JobId,
     server: Server = DEFAULT_URL,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the answer is there.")] = False,
-    principal: Annotated[
-        str | None, typer.Option(metavar="WHO", help="Who submitted it, where the fleet asks for identities.")
-    ] = None,
+    principal: Principal = None,
     timeout: Timeout = "1h",
 ) -> None:
     """Print the answer of a job that was left. Exit status 1 when there is none (yet), or the job ended in an error."""
@@ -85,6 +92,34 @@ def result(
     if reply is None:
         terminal.fail(f"no result of job {job_id}: it is on its way (--wait waits for it), or was kept long enough")
     _show(reply)
+
+
+def cancel(job_id: JobId, server: Server = DEFAULT_URL, principal: Principal = None) -> None:
+    """Stop a job that was left.
+
+    Exit status 1 when it was answered before, and when nobody says within two seconds that it ended: then the id is
+    unknown, or its worker is away and hears nothing.
+    """
+    from golek_client.client import Golek
+
+    async def end() -> None:
+        async with Golek(server) as golek:
+            try:
+                if await golek.result(job_id, principal=principal) is not None:
+                    terminal.fail(f"job {job_id} was answered already; `golek result {job_id}` prints it")
+                await golek.cancel(job_id)
+                await golek.wait(job_id, CANCEL_S, principal=principal)
+            except JobCancelledError:
+                print(f"job {job_id} is cancelled")
+                return
+            except DeadlineExceededError:
+                terminal.fail(
+                    f"nobody said within {CANCEL_S:g} s that job {job_id} ended: there is no such job, "
+                    "or the worker that has it is away"
+                )
+            terminal.fail(f"job {job_id} was answered first; `golek result {job_id}` prints it")
+
+    terminal.run(end())
 
 
 def _kind(text: str) -> Kind:

@@ -27,7 +27,7 @@ _HINTS = {
     "POISON_JOB": "`golek dlq show JOB_ID` has the engine's last lines",
 }
 _WITHOUT_TEMPLATE = (
-    "`golek req` asks without a template: golek req inference.request.MODEL "
+    "`golek req` asks without a template: golek req inference.request.{model} "
     """'{"input": "…", "raw": true, "params": {"max_tokens": 50}}' --timeout=30s"""
 )
 
@@ -39,17 +39,17 @@ def run(work: Coroutine[Any, Any, T], patience: str | None = None) -> T:
 
 
 @contextlib.contextmanager
-def errors(patience: str | None = None) -> Iterator[None]:
+def errors(patience: str | None = None, model: str = "MODEL") -> Iterator[None]:
     """Turns an error of the fleet into `error CODE: message` and a hint, exit status 1.
 
-    `patience` is the command's option that waits longer, where it has one.
+    `patience` is the command's option that waits longer, where it has one; `model` is whom it asks.
     Ctrl-C is 130, and a reader that closed the pipe 1, both without a word.
     """
     try:
         yield
     except InferenceServiceError as error:
         print(f"error {error.code}: {error.message}", file=sys.stderr)
-        hint = _hint(error, patience)
+        hint = _hint(error, patience, model)
         if hint:
             print(f"hint: {hint}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -95,17 +95,18 @@ def table(head: list[str], rows: list[list[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _hint(error: InferenceServiceError, patience: str | None) -> str | None:
+def _hint(error: InferenceServiceError, patience: str | None, asked: str) -> str | None:
     model = error.details.get("model")
     if error.code == "MODEL_NOT_FOUND" and Path(f"envs/worker.{model}.env").is_file():
         return f"it is not running here: `make start WORKER={model}` starts it"
     if error.code == "BAD_REQUEST" and error.details.get("param") == "messages":  # which `chat` wrote as they must be
-        return _WITHOUT_TEMPLATE
+        return _WITHOUT_TEMPLATE.replace("{model}", asked)
     if error.code in _HINTS:
         return _HINTS[error.code].replace("JOB_ID", str(error.details.get("job_id", "JOB_ID")))
     if error.code == "DEADLINE_EXCEEDED":
         return f"{patience} waits longer" if patience else None
     # No connection ever stood when the error names a URL: its message says what to do, and time alone mends nothing.
-    if isinstance(error, RetriableError) and "url" not in error.details:
+    told = "try again in" in error.message
+    if isinstance(error, RetriableError) and "url" not in error.details and not told:
         return f"it may succeed in {error.retry_after_ms} ms"
     return None

@@ -26,9 +26,13 @@ from golek_client.terminal import fail
 from golek_client.transport import Received
 from golek_wire import headers as names
 from golek_wire import subjects as tokens
-from golek_wire.errors import BusUnavailableError
+from golek_wire.errors import BusUnavailableError, PayloadTooLargeError
 
 NAME = "golek-cli"
+_BY_REFERENCE = (
+    "a larger request goes by reference, as `golek chat` and golek_client send it: its body lies in the bucket "
+    f"GOLEK_OBJECTS, and the header {names.OBJECT} names it"
+)
 _REPORTS = re.compile(r"monitoring\.inference\.([^*>]+\.[^*>]+)|models\.([^*>]+\.[^*>]+)\.heartbeat")
 """Load reports and heartbeats of a model whose name has a dot, under that name."""
 
@@ -89,7 +93,10 @@ async def _ask_once(line: Line, question: Question, raw: bool) -> bool:
     began = time.monotonic()
     round_trips: list[float] = []
     with line.mux.open() as inbox:
-        await line.send(question.subject, question.body, inbox.subject, question.headers or None)
+        try:
+            await line.send(question.subject, question.body, inbox.subject, question.headers or None)
+        except PayloadTooLargeError as error:
+            raise PayloadTooLargeError(f"{error.message}; {_BY_REFERENCE}", **error.details) from None
         while not _enough(question, len(round_trips)):
             wait = _next_wait(question, round_trips, time.monotonic() - began)
             reply = await inbox.get(asyncio.get_running_loop().time() + wait)

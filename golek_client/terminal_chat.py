@@ -13,7 +13,13 @@ from golek_client.client import Golek
 from golek_client.options import Options
 from golek_client.stream import Stream
 from golek_client.terminal_wait import Notice, notice
-from golek_wire.errors import BadRequestError, InferenceServiceError, ModelNotFoundError
+from golek_wire.errors import (
+    BadRequestError,
+    DeadlineExceededError,
+    InferenceServiceError,
+    ModelNotFoundError,
+    NoWorkersError,
+)
 from golek_wire.replies import InferenceReply
 from golek_wire.requests import Message
 
@@ -104,7 +110,14 @@ class Conversation:
                 **self._options,
             ) as stream,
         ):
-            first = await (_show if self._streaming else _show_at_once)(stream, waiting)
+            try:
+                first = await (_show if self._streaming else _show_at_once)(stream, waiting)
+            except DeadlineExceededError as error:
+                if waiting.deserted:
+                    raise NoWorkersError(
+                        f"{error.message}; no worker of {self._model} listens at the moment", model=self._model
+                    ) from None
+                raise
         print(flush=True)
         if stream.reply.finish_reason == "length":
             print(f"[cut at {stream.reply.tokens_out} tokens]", file=sys.stderr)
@@ -136,12 +149,17 @@ def _turns(model: str) -> Iterator[str]:
 
 
 async def _show(stream: Stream, waiting: Notice) -> float:
-    """Write the text as it comes; when the first of it came. With it the wait is over."""
+    """Write the text as it comes; when the first of it came. An error that ends it begins on a line of its own."""
     first = None
-    async for delta in stream:
-        waiting.end()
-        first = first or time.monotonic()
-        print(delta, end="", flush=True)
+    try:
+        async for delta in stream:
+            waiting.heard()
+            first = first or time.monotonic()
+            print(delta, end="", flush=True)
+    except InferenceServiceError:
+        if first is not None:
+            print(flush=True)
+        raise
     return first or time.monotonic()
 
 
@@ -149,7 +167,7 @@ async def _show_at_once(stream: Stream, waiting: Notice) -> float:
     """Write the text when it has ended; when that was. It is streamed all the same, so that leaving cancels it."""
     pieces = []
     async for delta in stream:
-        waiting.end()
+        waiting.heard()
         pieces.append(delta)
     print("".join(pieces), end="", flush=True)
     return time.monotonic()

@@ -1,12 +1,14 @@
 """What is a person told while a command waits?
 
 Nothing for two seconds; then one line on standard error, with what the fleet knows of the model. A stream that waits
-behind others tells its place instead: at a terminal, in a line that is written over and leaves no trace.
+behind others tells its place instead: at a terminal, in a line that is written over and leaves no trace. When an answer
+that has begun falls silent for three seconds, its workers are asked how they are, and a line says when none answers.
 """
 
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Final
@@ -14,9 +16,12 @@ from typing import Final
 from golek_client import discovery
 from golek_client.client import Golek
 from golek_wire import subjects
-from golek_wire.errors import InferenceServiceError
+from golek_wire.errors import InferenceServiceError, ModelNotFoundError, NoWorkersError
 
 QUIET_S: Final = 2.0
+SILENT_S: Final = 3.0
+"""In mid-answer. A worker whose neighbour died goes on after at most 6 s, but it answers before."""
+HEALTH_S: Final = 1.0
 _CLEAR: Final = "\r\x1b[K"
 """To the beginning of the terminal's line, which is emptied (ECMA-48, EL)."""
 
@@ -24,8 +29,14 @@ _CLEAR: Final = "\r\x1b[K"
 class Notice:
     """What is said of one wait."""
 
-    def __init__(self, telling: asyncio.Task[None]) -> None:
-        self._telling = telling
+    def __init__(self, golek: Golek, model: str) -> None:
+        self.deserted = False
+        """Whether nobody served the model when its answer fell silent."""
+        self._golek = golek
+        self._model = model
+        self._telling = asyncio.create_task(_tell(golek, model))
+        self._watching: asyncio.Task[None] | None = None
+        self._heard_at = 0.0
         self._shown = False
 
     def queued(self, position: int, eta_s: float | None) -> None:
@@ -36,18 +47,45 @@ class Notice:
             about = "" if eta_s is None else f", about {eta_s:.0f} s"
             print(f"{_CLEAR}position {position}{about}", end="", file=sys.stderr, flush=True)
 
+    def heard(self) -> None:
+        """A piece of the answer came: the wait for the first is over, and the next one is waited for."""
+        if self._watching is None:
+            self.end()
+            self._watching = asyncio.create_task(self._watch())
+        self._heard_at = time.monotonic()
+        self.deserted = False
+
     def end(self) -> None:
         """The wait is over."""
         self._telling.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
         if self._shown:
             self._shown = False
             print(_CLEAR, end="", file=sys.stderr, flush=True)
+
+    async def _watch(self) -> None:
+        """Say once in each silence that nobody would end it."""
+        while True:
+            await asyncio.sleep(SILENT_S / 4)
+            silent_since = self._heard_at
+            if self.deserted or time.monotonic() - silent_since < SILENT_S:
+                continue
+            try:
+                await self._golek.health(self._model, HEALTH_S)
+            except (ModelNotFoundError, NoWorkersError) as error:
+                if silent_since == self._heard_at:
+                    self.deserted = True
+                    begin = "\n" if sys.stdout.isatty() else ""
+                    print(f"{begin}waiting: {error.message} (Ctrl-C stops)", file=sys.stderr, flush=True)
+            except InferenceServiceError:
+                continue
 
 
 @contextlib.asynccontextmanager
 async def notice(golek: Golek, model: str) -> AsyncIterator[Notice]:
     """Say what is waited for, unless the block or the wait ends within two seconds."""
-    waiting = Notice(asyncio.create_task(_tell(golek, model)))
+    waiting = Notice(golek, model)
     try:
         yield waiting
     finally:

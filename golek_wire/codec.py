@@ -108,6 +108,8 @@ def _named(error: msgspec.ValidationError) -> BadRequestError:
     problem, path = match.groups()
     if problem.startswith("Invalid enum value"):
         problem += f"; one of {', '.join(get_args(EncodingFormat) if path == 'encoding_format' else ROLES)}"
+    if path == "priority":
+        problem += "; it is 1 (low), 2 (normal) or 3 (high)"
     return BadRequestError(f"{path or 'request'}: {problem}", param=path or None)
 
 

@@ -134,3 +134,6 @@ class EmbeddingRequest(Struct, frozen=True, omit_defaults=True):
     def inputs(self) -> list[str]:
         """`input` as a list."""
         return [self.input] if isinstance(self.input, str) else self.input
+
+
+Request = InferenceRequest | EmbeddingRequest

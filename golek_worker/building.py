@@ -88,15 +88,15 @@ async def build(
     await _ensure_streams(client, chosen, kind)
     results = await Results.open(client, lambda count, why: _tell_lost(ground.event, count, why))
     line = Queue(client, chosen.token, kind, chosen.inference_queue_strategy, chosen.queue_capacity, clock)
-    gatekeeper = Gatekeeper(chosen, kind, ground.callers, client)
+    host = EngineHost(_engine_config(chosen, kind, model), chosen.stall_s, engine_changed, ground.engine_log.write)
+    executor = kinds.executor(kind, host, chosen, model, client.max_payload)
+    gatekeeper = Gatekeeper(chosen, kind, ground.callers, client, executor.check)
     bodies = Objects(client, gatekeeper.check_object)
     ingress = Ingress(
         client, chosen.token, kinds.taken(chosen, kind), gatekeeper.check, ground.callers, line, bodies, results,
         reject_when_full=chosen.inference_reject_when_full,
     )  # fmt: skip
-    host = EngineHost(_engine_config(chosen, kind, model), chosen.stall_s, engine_changed, ground.engine_log.write)
     keeper = LeaseKeeper(lambda: host.is_alive)
-    executor = kinds.executor(kind, host, chosen, model, client.max_payload)
     tools = Tools(
         client=client,
         executor=executor,

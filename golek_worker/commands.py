@@ -69,7 +69,8 @@ def worker_list() -> None:
 def worker_check(name: Name) -> None:
     """All that keeps a deployment from running.
 
-    Everything at once; exit code 1 when there is anything. Settings without effect are only noted.
+    Everything at once, as far as this machine can tell: whether the fleet's queue has other values than this
+    deployment, a start finds out. Exit code 1 when there is anything. Settings without effect are only noted.
     """
     from golek_worker import settings
     from golek_worker.machine import check

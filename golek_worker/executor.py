@@ -9,6 +9,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from golek_wire.errors import PayloadTooLargeError
+from golek_wire.requests import Request
 from golek_wire.subjects import Kind
 from golek_worker.engine.base import Embedded, Finished
 from golek_worker.engine.host import EngineDied, Run
@@ -76,6 +77,10 @@ class Executor(Protocol):
     @property
     def capabilities(self) -> list[str]:
         """What model and prompt format can do together, of CAPABILITIES; nothing before the model is loaded."""
+        ...
+
+    def check(self, request: Request) -> None:
+        """Raise BadRequestError for what the loaded model cannot do, as its run would; nothing before it is loaded."""
         ...
 
     def read(self, job: Job, payload: bytes) -> Work:

@@ -5,9 +5,11 @@ randomness.
 """
 
 import random
+from collections.abc import Callable
 
 from nats.aio.client import Client
 
+from golek_wire.requests import Request
 from golek_wire.subjects import Kind
 from golek_worker.admission import gate
 from golek_worker.admission.retained import SUBMITTED_DEADLINE_MS, retained
@@ -19,11 +21,15 @@ from golek_worker.settings import Settings
 class Gatekeeper:
     """Admits the requests of one worker."""
 
-    def __init__(self, chosen: Settings, kind: Kind, callers: Callers, client: Client) -> None:
+    def __init__(
+        self, chosen: Settings, kind: Kind, callers: Callers, client: Client, able: Callable[[Request], None]
+    ) -> None:
+        """`able` raises BadRequestError for what the model is known to be unable to do."""
         self._settings = chosen
         self._kind = kind
         self._callers = callers
         self._client = client
+        self._able = able
         self._random = random.Random()
 
     def check(self, payload: bytes, headers: dict[str, str] | None, reply: str, submitted: bool) -> Job:
@@ -54,6 +60,7 @@ class Gatekeeper:
             default_priority=chosen.inference_default_priority,
             may_redirect=self._callers.may_redirect,
             max_body=chosen.golek_max_body * 2**20 if chosen.golek_objects else 0,
+            able=self._able,
         )
 
     def _seed(self) -> int:

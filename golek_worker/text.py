@@ -10,7 +10,7 @@ import msgspec
 from golek_wire import codec
 from golek_wire.errors import InternalError, PayloadTooLargeError
 from golek_wire.replies import InferenceReply
-from golek_wire.requests import STOP_LIMIT, InferenceRequest, Params
+from golek_wire.requests import STOP_LIMIT, InferenceRequest, Params, Request
 from golek_wire.subjects import Kind
 from golek_worker.engine.base import Embedded, Finished, Ready, Submit
 from golek_worker.engine.host import EngineHost, Run
@@ -18,7 +18,7 @@ from golek_worker.executor import CAPABILITIES, Answer, never_ran
 from golek_worker.job import Job
 from golek_worker.prompt import turns
 from golek_worker.prompt.base import Format, Prompt
-from golek_worker.prompt.build import build, choose
+from golek_worker.prompt.build import build, check, choose
 from golek_worker.settings import Settings
 
 
@@ -43,6 +43,11 @@ class TextExecutor:
             return []
         found = {*ready.capabilities, *self.format(ready).capabilities}
         return [name for name in CAPABILITIES if name in found]
+
+    def check(self, request: Request) -> None:
+        ready = self.host.ready
+        if ready is not None and isinstance(request, InferenceRequest):
+            check(request, self.format(ready))
 
     def read(self, job: Job, payload: bytes) -> "TextWork":
         return TextWork(self, job, codec.decode_request(payload))

@@ -9,10 +9,10 @@ import math
 from golek_wire import codec, parts
 from golek_wire.errors import BadRequestError, InternalError, PayloadTooLargeError
 from golek_wire.replies import Embedding, EmbeddingReply, EmbeddingUsage
-from golek_wire.requests import EmbeddingRequest, EncodingFormat
+from golek_wire.requests import EmbeddingRequest, EncodingFormat, Request
 from golek_wire.subjects import Kind
 from golek_wire.vectors import packed
-from golek_worker.engine.base import Embed, Embedded, Finished
+from golek_worker.engine.base import Embed, Embedded, Finished, Ready
 from golek_worker.engine.host import EngineHost, Run
 from golek_worker.executor import Answer, never_ran
 from golek_worker.job import Job
@@ -39,6 +39,22 @@ class VectorExecutor:
     @property
     def capabilities(self) -> list[str]:
         return self.host.ready.capabilities if self.host.ready is not None else []
+
+    def check(self, request: Request) -> None:
+        ready = self.host.ready
+        if ready is not None and isinstance(request, EmbeddingRequest):
+            self.width(request, ready)
+
+    def width(self, request: EmbeddingRequest, ready: Ready) -> int:
+        """How many numbers the vectors have. Raises BadRequestError for more dimensions than there are."""
+        most = ready.info.embedding_size
+        if request.dimensions is not None and request.dimensions > most:
+            raise BadRequestError(
+                f"dimensions: {request.dimensions} were asked for; the vectors of {self.model} have {most}",
+                param="dimensions",
+                limit=most,
+            )
+        return request.dimensions or most
 
     def read(self, job: Job, payload: bytes) -> "VectorWork":
         return VectorWork(self, job, codec.decode_embedding(payload))
@@ -73,14 +89,8 @@ class VectorWork:
         ready = self._executor.host.ready
         if ready is None:
             return never_ran()
-        request, width = self._request, ready.info.embedding_size
-        if request.dimensions is not None and request.dimensions > width:
-            raise BadRequestError(
-                f"dimensions: {request.dimensions} were asked for; the vectors of {self._executor.model} have {width}",
-                param="dimensions",
-                limit=width,
-            )
-        self._width = request.dimensions or width
+        request = self._request
+        self._width = self._executor.width(request, ready)
         least = len(request.inputs) * _item_size(self._width, request.encoding_format, LEAST_PER_NUMBER, 0)
         largest = parts.WHOLE_LIMIT if self._job.parts else self._executor.largest_reply
         if least > largest:

@@ -11,12 +11,17 @@ from msgspec import Struct
 from golek_wire import codec, subjects
 from golek_wire import headers as h
 from golek_wire.errors import BadRequestError, PayloadTooLargeError, UnknownGrammarError
-from golek_wire.requests import EmbeddingRequest, InferenceRequest
+from golek_wire.requests import InferenceRequest, Request
 from golek_wire.subjects import ANONYMOUS
 from golek_worker.job import Job, trace_of
 
 MAX_DEADLINE_MS = 24 * 3600 * 1000
-Request = InferenceRequest | EmbeddingRequest
+LARGER = f"; larger ones go by reference, as golek_client sends them ({h.OBJECT})"
+NONE_LARGER = "; larger ones are taken where the workers have GOLEK_OBJECTS=true"
+
+
+def _any(_request: Request) -> None:
+    """Nothing is known of the model: it may be able to do all."""
 
 
 class Limits(Struct, frozen=True):
@@ -30,6 +35,8 @@ class Limits(Struct, frozen=True):
     """Whether `reply_to` is obeyed: across accounts nobody could read it."""
     max_body: int = 0
     """Bytes of the largest body in the object store; 0 where none is read."""
+    able: Callable[[Request], None] = _any
+    """Raises BadRequestError for what the model is known to be unable to do."""
 
 
 def check(
@@ -51,12 +58,14 @@ def check(
     3. `reply_to` is not a subject of somebody else
     4. a grammar is GBNF text
     5. its deadline is a number of milliseconds
+    6. the model, once it is loaded, is able to do it
     """
     check_size(len(payload), limits, by_reference=_is_reference(headers))  # 1
     request = codec.decode_request(payload)  # 2
     _check_reply_to(request, limits)  # 3
     _check_grammar(request)  # 4
     budget_ms = _budget(request, headers, limits)  # 5
+    limits.able(request)  # 6
     seed = request.seed if request.seed is not None else request.params.seed
     seed = random_seed() if seed is None else seed
     name = name or reply or new_inbox()
@@ -90,6 +99,7 @@ def check_embedding(
     3. `reply_to` is not a subject of somebody else
     4. it does not ask to resume
     5. its deadline is a number of milliseconds
+    6. the model, once it is loaded, is able to do it
     """
     check_size(len(payload), limits, by_reference=_is_reference(headers))  # 1
     request = codec.decode_embedding(payload)  # 2
@@ -97,6 +107,7 @@ def check_embedding(
     if request.resume is not None:  # 4
         raise BadRequestError("resume: texts are gone on from, vectors are not; ask for all of them", param="resume")
     budget_ms = _budget(request, headers, limits)  # 5
+    limits.able(request)  # 6
     name = name or reply or new_inbox()
     priority = request.priority or limits.default_priority
     return _job(request, headers, reply, principal, name, stream=False, seed=0, budget_ms=budget_ms, priority=priority)
@@ -139,6 +150,7 @@ def check_size(size: int, limits: Limits, *, by_reference: bool = False) -> None
         limit, why = limits.max_body, "into what this worker reads (GOLEK_MAX_BODY)"
     else:
         why = f"through this server (max_payload {limits.max_payload} minus {h.REQUEST_RESERVE} for headers)"
+        why += LARGER if limits.max_body else NONE_LARGER
     if size > limit:
         raise PayloadTooLargeError(f"The request has {size} bytes; at most {limit} fit {why}", size=size, limit=limit)
 

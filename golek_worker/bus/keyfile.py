@@ -1,12 +1,13 @@
 """What stands in a key file?
 
 A key per line, `key_id:api_key` or `key_id:sha256:<64 hex digits>`, after it `models=a,b` and other `name=value` fields
-with blanks between; `#` begins a comment. Pure: text in, rows of the bucket GOLEK_KEYS out. A complaint names the line,
-never what stands in it.
+with blanks between; `#` begins a comment. Text in, rows of the bucket GOLEK_KEYS out. A complaint names the line, never
+what stands in it.
 """
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from golek_wire.subjects import ANONYMOUS
@@ -21,6 +22,17 @@ _OURS: Final = ("key_id", "source")
 
 class KeyFileError(RuntimeError):
     """The key file cannot be used; each line of the message names a line of it and what is wrong there."""
+
+
+def read(file: Path) -> dict[str, dict[str, Any]]:
+    """The `rows` of a file. Raises KeyFileError, also for one that cannot be read; FileNotFoundError without it."""
+    try:
+        text = file.read_text("utf-8")
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeDecodeError) as error:
+        raise KeyFileError(f"GOLEK_KEY_FILE={file}: cannot be read ({error})") from None
+    return rows(text, str(file))
 
 
 def rows(text: str, name: str) -> dict[str, dict[str, Any]]:

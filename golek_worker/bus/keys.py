@@ -120,14 +120,14 @@ class KeyBook:
             if stamp == self._stamp:
                 return
             self._stamp = stamp
-            text = self._file.read_text("utf-8")
+            found = keyfile.read(self._file)
         except FileNotFoundError:
             return
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise KeyFileError(f"GOLEK_KEY_FILE={self._file}: cannot be read ({error})") from None
         if about.st_mode & 0o077:
             log.warning("keys.mode", detail=f"others than its owner may read {self._file}: chmod 600 {self._file}")
-        wanted = {key: msgspec.json.encode(row) for key, row in keyfile.rows(text, str(self._file)).items()}
+        wanted = {key: msgspec.json.encode(row) for key, row in found.items()}
         gone = [key for key, one in self.known.items() if one.source == keyfile.SOURCE and key not in wanted]
         changed = [key for key, row in wanted.items() if self._rows.get(key) != row]
         try:

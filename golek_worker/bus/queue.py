@@ -140,6 +140,7 @@ class Queue:
         self.view = QueueView()
         self._client = client
         self._clock = clock
+        self._full_since = self._refused_at = -math.inf
         self._infos = [
             f"CONSUMER.INFO.{subjects.job_stream(token)}.{subjects.consumer(token, kind, name)}"
             for name in self.classes
@@ -183,8 +184,11 @@ class Queue:
         """The refusal of a request that finds no place, at an ingress that has `accepted` of those in the queue."""
         now = time.monotonic()
         wait_s = self.view.retry_after_s(now, min(1.0, accepted / self.capacity))
-        # What was seen of an idle model long ago is no news of a full queue.
-        known = {"waiting": self.view.pending} if now - self.view.at < 2 * LOOK_S else {}
+        if now - self._refused_at >= 2 * LOOK_S:
+            self._full_since = now
+        self._refused_at = now
+        # What was seen before it was full is no news of a full queue.
+        known = {"waiting": self.view.pending} if self._full_since < self.view.at > now - 2 * LOOK_S else {}
         waiting = f", of which {known['waiting']} wait" if known else ""
         return QueueFullError(
             f"The model's queue is full: it holds {self.capacity} jobs{waiting}; try again in {wait_s:.0f} s",

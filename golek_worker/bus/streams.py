@@ -36,6 +36,8 @@ PRIORITY_GROUP = "jobs"
 STRATEGY = "golek_queue_strategy"
 """In a job stream's metadata: its INFERENCE_QUEUE_STRATEGY. Absent is fifo, as in streams older than the setting."""
 FIFO = "fifo"
+QUEUE_SETTINGS = ("QUEUE_CAPACITY", "INFERENCE_QUEUE_STRATEGY")
+"""Settings that are properties of a model's queue."""
 
 
 class MismatchError(Exception):
@@ -168,8 +170,8 @@ async def ensure_stream(client: BusClient, config: dict[str, Any], *, may_differ
         found = await _ask(client, f"STREAM.INFO.{name}")
         _compare(
             f"stream {name}",
-            _with_strategy({k: v for k, v in wanted.items() if k not in may_differ}),
-            _with_strategy(found["config"]),
+            _by_settings({k: v for k, v in wanted.items() if k not in may_differ}),
+            _by_settings(found["config"]),
         )
 
 
@@ -223,25 +225,38 @@ async def _ask(client: BusClient, call: str, body: dict[str, Any] | None = None)
     return await patiently(client, lambda: api(client, call, body, timeout=timeout))
 
 
-def _with_strategy(config: dict[str, Any]) -> dict[str, Any]:
-    """A stream's configuration with its strategy by its name in the settings.
+def _by_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """A stream's configuration, where it is a model's queue with capacity and strategy by their names in the settings.
 
-    Of the metadata only that is ours: the server adds keys. What tells of stored jobs follows from it.
+    Of the metadata only the strategy is ours: the server adds keys. What tells of stored jobs follows from it.
     """
     values = {key: value for key, value in config.items() if key not in ("metadata", "republish")}
-    return values | {"INFERENCE_QUEUE_STRATEGY": (config.get("metadata") or {}).get(STRATEGY, FIFO)}
+    if not config["name"].startswith(subjects.job_stream("")):
+        return values
+    return values | {
+        "QUEUE_CAPACITY": values.pop("max_msgs"),
+        "INFERENCE_QUEUE_STRATEGY": (config.get("metadata") or {}).get(STRATEGY, FIFO),
+    }
 
 
 def _compare(what: str, wanted: dict[str, Any], found: dict[str, Any]) -> None:
-    differences = [
-        f"{key}: this worker wants {value!r}, the fleet has {found.get(key)!r}"
-        for key, value in wanted.items()
-        if found.get(key, 0 if isinstance(value, int) else None) != value
-    ]
-    if differences:
-        way = ""
-        if found.get("num_replicas") != wanted.get("num_replicas", found.get("num_replicas")):
-            way = (
-                f"; set NATS_REPLICAS={found.get('num_replicas')}, or change {what} with `nats stream edit --replicas`"
-            )
-        raise MismatchError(f"{what} exists with other values; " + "; ".join(differences) + way)
+    other = [key for key, value in wanted.items() if found.get(key, 0 if isinstance(value, int) else None) != value]
+    if not other:
+        return
+    differences = [f"{key}: this worker wants {wanted[key]!r}, the fleet has {found.get(key)!r}" for key in other]
+    way = ""
+    if "num_replicas" in other:
+        way += f"; set NATS_REPLICAS={found.get('num_replicas')}, or change {what} with `nats stream edit --replicas`"
+    ours = [key for key in other if key in QUEUE_SETTINGS]
+    if ours:
+        way += _change_queue(wanted["name"], " ".join(f"{key}={found[key]}" for key in ours))
+    raise MismatchError(f"{what} exists with other values; " + "; ".join(differences) + way)
+
+
+def _change_queue(stream: str, as_found: str) -> str:
+    """How a worker takes the queue as it is, or the queue becomes what the worker wants."""
+    return (
+        f". Set {as_found}, or make the queue anew: stop all workers of the model, see that it is empty "
+        f"(`golek req '$JS.API.STREAM.INFO.{stream}' '' --raw` says \"messages\":0; waiting jobs would be lost), "
+        f"delete it with `golek req '$JS.API.STREAM.DELETE.{stream}' ''`, and start them again"
+    )

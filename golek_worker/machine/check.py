@@ -3,6 +3,7 @@
 `problems` looks at everything at once before anything is started, so that one read of its answer is enough.
 """
 
+import contextlib
 import importlib.util
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -11,13 +12,14 @@ from pathlib import Path
 from golek_client.connection import shown
 from golek_wire.subjects import Kind
 from golek_worker import settings
-from golek_worker.bus import embedded
+from golek_worker.bus import embedded, keyfile
+from golek_worker.bus.keyfile import KeyFileError
 from golek_worker.gguf import GGUFError
 from golek_worker.machine import logfiles
 from golek_worker.prompt import turns
-from golek_worker.registry import artifacts
+from golek_worker.registry import artifacts, catalog
 from golek_worker.registry.artifacts import ArtifactError, kind_of
-from golek_worker.registry.catalog import Wanted
+from golek_worker.registry.catalog import CatalogError, Wanted
 from golek_worker.registry.resolve import MissingModelError, resolve
 from golek_worker.settings import Settings, names
 
@@ -29,7 +31,7 @@ async def problems(file: Path, environment: Mapping[str, str] = os.environ) -> l
         return mistakes
     wrong = {mistake.partition("=")[0] for mistake in mistakes}
     unknown = {names.OWN_NAME.get(name, name) for name in wrong}
-    found = [*mistakes, *_folders(loaded)]
+    found = [*mistakes, *_folders(loaded), *_keys(loaded)]
     if "ENGINE" not in unknown:
         found += _engine(loaded, environment)
     if "NATS_URL" not in unknown:
@@ -75,12 +77,19 @@ def shared_subjects(file: Path, environment: Mapping[str, str] = os.environ) -> 
 
 
 def kind(loaded: Settings) -> Kind:
-    """What the model does; while its file is missing or cannot be read, what SUBJECT says."""
-    try:
-        found = artifacts.find(loaded) if loaded.engine == "llamacpp" else None
-        return loaded.guessed_kind if found is None else kind_of(found)
-    except (OSError, GGUFError, ArtifactError):
+    """What the model does; while its file is missing or cannot be read, what SUBJECT says, else the catalogue."""
+    if loaded.engine != "llamacpp":
         return loaded.guessed_kind
+    with contextlib.suppress(OSError, GGUFError, ArtifactError):
+        found = artifacts.find(loaded)
+        if found is not None:
+            return kind_of(found)
+    if not loaded.subject:
+        with contextlib.suppress(CatalogError):
+            entry = catalog.load().get(loaded.model_name)
+            if entry is not None:
+                return entry.kind
+    return loaded.guessed_kind
 
 
 def _engine(loaded: Settings, environment: Mapping[str, str]) -> Iterator[str]:
@@ -136,6 +145,18 @@ def _folders(loaded: Settings) -> Iterator[str]:
         elif not os.access(nearest, os.W_OK | os.X_OK):
             told.add(nearest)
             yield f"{key}: {folder} is not writable for this user"
+
+
+def _keys(loaded: Settings) -> Iterator[str]:
+    """Each wrong line of the key file. No file is no problem: keys may come from elsewhere."""
+    if loaded.golek_nats_identity != "keys":
+        return
+    try:
+        keyfile.read(loaded.key_file)
+    except FileNotFoundError:
+        return
+    except KeyFileError as error:
+        yield from str(error).splitlines()
 
 
 async def _broker(loaded: Settings) -> AsyncIterator[str]:

@@ -29,6 +29,12 @@ def build(request: InferenceRequest, form: Format) -> Prompt:
     return form.prompt(request)
 
 
+def check(request: InferenceRequest, form: Format) -> None:
+    """Raise as `build` would for what this format can never express; nothing is rendered for that."""
+    if not request.raw and isinstance(form, AsItIs | Broken):
+        form.prompt(request)
+
+
 def choose(chosen: Settings, markers: TurnMarkers | None, source: str | None, bos: str, eos: str) -> Format:
     """The format of a deployment whose model's file has the chat template `source`."""
     match chosen.model_format:

@@ -566,6 +566,9 @@ async def test_errors_are_said_with_code_and_hint(nats_server: str, worker: Scri
     done = await running.end()
     assert (done.status, done.out) == (1, "")
     assert done.err == "error QUEUE_FULL: 2000 jobs wait\nhint: it may succeed in 250 ms\n"
+    running = await start(GOLEK, nats_server, "chat", "tiny", "hi")
+    await (await worker.next(patience=10)).fail(QueueFullError("full; try again in 2 s", retry_after_ms=2479))
+    assert (await running.end()).err == "error QUEUE_FULL: full; try again in 2 s\n"
     done = await run(nats_server, "chat", "nothing", "hi")
     assert done.status == 1
     assert done.err.startswith("error MODEL_NOT_FOUND: No model 'nothing' is known")
@@ -596,7 +599,7 @@ async def test_a_model_without_a_template_is_asked_otherwise(nats_server: str, w
     error = BadRequestError("messages: this model has no chat template", param="messages")
     await (await worker.next(patience=10)).fail(error)
     (hint,) = (await running.end()).err.splitlines()[1:]
-    body = re.search(r"golek req inference\.request\.MODEL '(.*)' --timeout=30s$", hint)
+    body = re.search(r"golek req inference\.request\.tiny '(.*)' --timeout=30s$", hint)
     assert body
     assert codec.decode_request(body[1].encode()).raw
 
@@ -622,6 +625,22 @@ async def test_a_wait_says_what_for(
     lines = done.err.splitlines()
     assert re.fullmatch(rf"waiting for tiny: {known} \(Ctrl-C stops\)", lines[0])
     assert lines[1].startswith("error NO_WORKERS")
+
+
+async def test_an_answer_that_nobody_goes_on_with(nats_server: str, worker: ScriptedWorker) -> None:
+    """Nobody serves any more: that is said in the silence; the error begins on its own line and says where to look."""
+    await worker.register(datetime.now(UTC).isoformat())
+    running = await start(GOLEK, nats_server, "chat", "tiny", "hi", "--deadline=7s")
+    job = await worker.next(patience=10)
+    await job.chunk(1, 0, "a")
+    await worker.close()
+    done = await running.end()
+    assert (done.status, done.out) == (1, "a\n")
+    waiting, error, hint = done.err.splitlines()
+    assert waiting == "waiting: no worker of tiny listens at the moment; one did a short while ago (Ctrl-C stops)"
+    assert error.startswith("error NO_WORKERS: ")
+    assert error.endswith("; no worker of tiny listens at the moment")
+    assert hint.startswith("hint: `golek models` shows")
 
 
 async def test_interrupting_chat_cancels_the_job(nats_server: str, worker: ScriptedWorker) -> None:
@@ -763,6 +782,38 @@ async def test_dead_letters_are_dropped(nats_server: str, worker: ScriptedWorker
     assert (await run(nats_server, "dlq", "drop", "--all", "--model=other", "--yes")).out == "dropped 0 dead letters\n"
     assert (await run(nats_server, "dlq", "drop", "--all", "--yes")).out == "dropped 2 dead letters\n"
     assert (await run(nats_server, "dlq", "list")).out == "the dead letter queue is empty\n"
+
+
+async def test_a_job_that_was_left_is_cancelled(nats_server: str, tmp_path: Path) -> None:
+    """`cancel` says that it ended; or that it was answered, or that nobody knows of it, with exit status 1."""
+    with WorkerProcess(nats_server, tmp_path / "data", ENGINE_STEP_MIN_MS=20):
+        job_id = (await run(nats_server, "submit", "echo", "word " * 2000)).out.strip()
+        done = await run(nats_server, "cancel", job_id)
+        assert (done.status, done.out, done.err) == (0, f"job {job_id} is cancelled\n", "")
+        job_id = (await run(nats_server, "submit", "echo", "a")).out.strip()
+        assert (await run(nats_server, "result", job_id, "--wait")).out == "a\n"
+        done = await run(nats_server, "cancel", job_id)
+        assert (done.status, f"job {job_id} was answered already" in done.err) == (1, True)
+        done = await run(nats_server, "cancel", "nosuchjob")
+        assert (done.status, "there is no such job, or the worker" in done.err) == (1, True)
+
+
+async def test_a_body_that_no_message_carries_is_told_how_it_goes(nats_server: str) -> None:
+    """`req` sends bodies as they are; by reference they go in another way, which it names."""
+    done = await run(nats_server, "req", "inference.request.echo", stdin=b"x" * 5_000_000)
+    assert done.status == 1
+    assert "error PAYLOAD_TOO_LARGE: a message of 5000000 bytes" in done.err
+    assert "the header Golek-Object names it" in done.err
+
+
+async def test_a_chat_has_a_priority(nats_server: str, worker: ScriptedWorker) -> None:
+    """As the request's field; another number is refused by the command."""
+    running = await start(GOLEK, nats_server, "chat", "tiny", "hi", "--priority=3")
+    job = await worker.next(patience=10)
+    assert job.request.priority == 3
+    await job.final("a")
+    assert (await running.end()).out == "a\n"
+    assert "or equal to 3" in (await run(nats_server, "chat", "tiny", "hi", "--priority=4")).err
 
 
 async def test_a_job_is_left_and_its_answer_printed_later(nats_server: str, tmp_path: Path) -> None:

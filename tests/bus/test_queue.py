@@ -225,7 +225,7 @@ async def test_without_the_strategy_a_priority_is_only_checked(nats_server: str,
         async with raw.connected(nats_server) as client:
             reply, _ = await raw.ask(client, REQUEST, {"input": "a", "priority": 4})
             assert reply["error"]["code"] == "BAD_REQUEST"
-            assert "priority" in reply["error"]["message"]
+            assert reply["error"]["message"].endswith("it is 1 (low), 2 (normal) or 3 (high)")
             reply, _ = await raw.ask(client, REQUEST, {"input": "a", "priority": 3})
             assert reply["text"] == "a"
             state = json.loads((await client.request(f"$JS.API.CONSUMER.NAMES.{STREAM}", b"")).data)
@@ -237,6 +237,7 @@ async def test_replicas_with_other_strategies_do_not_start(nats_server: str, tmp
     with WorkerProcess(nats_server, tmp_path / "a"):
         problem = WorkerProcess(nats_server, tmp_path / "b", **BY_PRIORITY).start_failing()
         assert "INFERENCE_QUEUE_STRATEGY: this worker wants 'priority', the fleet has 'fifo'" in problem
+        assert ". Set INFERENCE_QUEUE_STRATEGY=fifo, or make the queue anew" in problem
     async with raw.connected(nats_server) as client:
         await client.jetstream().delete_stream(STREAM)
     with WorkerProcess(nats_server, tmp_path / "a", **BY_PRIORITY):
@@ -260,6 +261,19 @@ async def test_a_waiting_job_of_any_class_can_be_cancelled(nats_server: str, tmp
             assert running.pending < 100
 
 
+async def test_what_the_model_cannot_do_does_not_wait(nats_server: str, tmp_path: Path) -> None:
+    """Echo has no chat template: messages are refused while another job has the only slot."""
+    with WorkerProcess(nats_server, tmp_path / "data", WORKER_CONCURRENCY=1, **PACED):
+        async with raw.connected(nats_server) as client:
+            running = await raw.stream(client, REQUEST, tokens(1000))
+            await running.next()
+            asked = {"messages": [{"role": "user", "content": "a"}]}
+            reply, _ = await raw.ask(client, REQUEST, asked, timeout=2)
+            assert reply["error"]["message"].startswith("messages: this model has no chat template")
+            await client.publish(subjects.cancel(subjects.job_id(running.inbox)))
+            await running.rest()
+
+
 # -- a full queue -----------------------------------------------------------------------------------------------------
 
 
@@ -275,6 +289,7 @@ async def test_a_refusal_names_the_queue_and_when_to_come_back(nats_server: str,
             errors = [first] + [(await raw.ask(client, REQUEST, tokens(1)))[0] for _ in range(40)]
             details = [reply["error"]["details"] for reply in errors]
             assert {reply["error"]["code"] for reply in errors} == {"QUEUE_FULL"}
+            assert "5 jobs; try again" in first["error"]["message"]
             assert {detail["capacity"] for detail in details} == {5}
             assert details[-1]["waiting"] == 4
             assert "5 jobs, of which 4 wait" in errors[-1]["error"]["message"]

@@ -113,3 +113,17 @@ async def test_a_log_folder_that_is_a_file(tmp_path: Path, url: str) -> None:
     boot.write_text("a file")
     file = deployment(tmp_path, MODEL_NAME="x", ENGINE="echo", NATS_URL=url, GOLEK_DATA=str(tmp_path))
     assert await check.problems(file, {}) == [f"GOLEK_DATA: {boot} cannot be a folder; {boot} is a file"]
+
+
+async def test_each_wrong_line_of_the_key_file_is_told(tmp_path: Path, url: str) -> None:
+    """Where keys are asked for; a file that is not there is no problem, for keys may come from elsewhere."""
+    keys = tmp_path / "keys.txt"
+    values = {"MODEL_NAME": "x", "ENGINE": "echo", "NATS_URL": url, "GOLEK_DATA": str(tmp_path / "data")}
+    asked = deployment(tmp_path, **values, GOLEK_NATS_IDENTITY="keys", GOLEK_KEY_FILE=str(keys))
+    assert await check.problems(asked, {}) == []
+    keys.write_text("ann:k-1\nno colon\nbob:sha256:12\n")
+    assert await check.problems(asked, {}) == [
+        f"{keys}:2: not of the form key_id:api_key",
+        f"{keys}:3: after sha256: stand 64 hexadecimal digits",
+    ]
+    assert await check.problems(deployment(tmp_path, **values, GOLEK_KEY_FILE=str(keys)), {}) == []

@@ -181,3 +181,26 @@ def test_one_rule_says_how_large_a_body_may_be(size: int, max_body: int, by_refe
     with pytest.raises(PayloadTooLargeError) as raised:
         gate.check_size(size, limits, by_reference=by_reference)
     assert raised.value.details == {"size": size, "limit": limit}
+
+
+@pytest.mark.parametrize(
+    ("max_body", "said"), [(0, "the workers have GOLEK_OBJECTS=true"), (4 * 1024 * 1024, "as golek_client sends them")]
+)
+def test_a_body_that_no_message_carries_is_told_the_other_way(max_body: int, said: str) -> None:
+    """There is one where the workers read the object store; else the setting that keeps it shut is named."""
+    limits = gate.Limits(max_payload=1024 * 1024, default_deadline_ms=1000, max_body=max_body)
+    with pytest.raises(PayloadTooLargeError, match=said):
+        gate.check_size(1024 * 1024, limits)
+
+
+def test_what_the_model_cannot_do_is_refused_here() -> None:
+    """And not when its turn in the queue has come."""
+
+    def unable(_request: object) -> None:
+        raise BadRequestError("no")
+
+    limits = gate.Limits(max_payload=1024 * 1024, default_deadline_ms=1000, able=unable)
+    with pytest.raises(BadRequestError, match="no"):
+        gate.check(b'{"input": "a"}', None, INBOX, limits, lambda: 1, lambda: INBOX)
+    with pytest.raises(BadRequestError, match="no"):
+        gate.check_embedding(b'{"input": "a"}', None, INBOX, limits, lambda: INBOX)

@@ -43,3 +43,15 @@ def test_a_failure_is_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     runfile.write(tmp_path / "data", state)
     (row,) = listing.deployments(tmp_path)
     assert row.problem == f"#1 failed: {'x' * 100} … (log: a.log)"
+
+
+def test_a_model_without_its_file_stands_where_the_catalogue_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it does is known before its file is made or downloaded."""
+    monkeypatch.setenv("GOLEK_DATA", str(tmp_path / "data"))
+    for name in ("nomic-embed-v1.5", "nobody-knows-it"):
+        (tmp_path / f"worker.{name}.env").write_text(f"MODEL_NAME={name}\n")
+    unknown, known = listing.deployments(tmp_path)
+    assert known.subject.split()[0] == "embedding.request.nomic-embed-v1.5"
+    assert unknown.subject == "inference.request.nobody-knows-it"

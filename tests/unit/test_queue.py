@@ -2,11 +2,14 @@
 
 import math
 import random
+import time
 
 import pytest
+from nats.aio.client import Client
 
 from golek_worker.bus import queue
-from golek_worker.bus.queue import LONGEST_WAIT_S, QueueView, Seen
+from golek_worker.bus.jetstream import ServerClock
+from golek_worker.bus.queue import LONGEST_WAIT_S, Queue, QueueView, Seen
 
 SLOTS = 8
 
@@ -100,6 +103,21 @@ def test_each_refused_request_is_promised_a_place_of_its_own() -> None:
     assert waits == sorted(waits)
     assert waits[-1] == LONGEST_WAIT_S
     assert view.retry_after_s(1000.0, 1 / 3) == pytest.approx(3 / 2 * margin)
+
+
+def test_a_refusal_tells_only_what_was_seen_since_the_queue_is_full() -> None:
+    """What was seen a moment before the crowd came is not told; nor is it after a pause without refusals."""
+    line = Queue(Client(), "m", "inference", "fifo", 5, ServerClock())
+    seen(line.view, time.monotonic(), (0, 0, 0))
+    first = line.full(5)
+    assert (first.message, "waiting" in first.details) == (
+        "The model's queue is full: it holds 5 jobs; try again in 1 s",
+        False,
+    )
+    seen(line.view, time.monotonic(), (3, 0, 0))
+    assert "5 jobs, of which 3 wait" in line.full(5).message
+    line._refused_at -= 2 * queue.LOOK_S
+    assert "waiting" not in line.full(5).details
 
 
 class Model:

@@ -9,6 +9,7 @@ import pytest
 
 from golek_wire import codec
 from golek_wire.errors import BadRequestError, InternalError, PayloadTooLargeError
+from golek_wire.requests import EmbeddingRequest
 from golek_wire.signals import ModelInfo
 from golek_wire.vectors import unpacked
 from golek_worker.engine.base import Embed, Embedded, Finished, Ready
@@ -92,6 +93,8 @@ def test_more_dimensions_than_there_are_is_refused_with_both_numbers() -> None:
     host = Host()
     with pytest.raises(BadRequestError, match=r"385 were asked for; the vectors of m have 384"):
         work({"input": "a", "dimensions": 385}, host=host).start()
+    with pytest.raises(BadRequestError, match=r"385 .* 384"):
+        VectorExecutor(cast("EngineHost", host), "m", 1024).check(EmbeddingRequest("a", dimensions=385))
     assert host.given == []
     work({"input": "a", "dimensions": 384}, host=host).start()
     assert host.given == [Embed("j", ["a"])]
