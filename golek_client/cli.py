@@ -25,7 +25,7 @@ EXAMPLES = """Talk to a Golek inference fleet.
   golek chat golek-tiny -i                 a conversation
   git diff | golek chat golek-tiny --system "Write a commit message"
   golek embed nomic-embed-v1.5 "Hello world"
-  golek submit golek-tiny "Tell a story"   leave it; see golek result, golek cancel
+  golek submit golek-tiny "Tell a story"   leave it; then golek result, cancel
   golek health golek-tiny
   golek req inference.request.golek-tiny '{"input": "hi"}' --timeout=30s
   golek sub 'monitoring.inference.*'       load reports as they come

@@ -91,7 +91,7 @@ class Golek:
         one's answer, also from another process and while the first still runs; such a call is not cancelled when its
         caller stops waiting, and IdempotencyMismatchError tells of another question under the key. The other keywords
         are those of `Options`: max_tokens, temperature, top_p, top_k, min_p, stop, seed, grammar, raw, tools, req_id,
-        priority, reply_to, session_id, metadata and the penalties.
+        priority, reply_to, session_id, metadata, the penalties, and resume, to go on where an answer was cut off.
 
             reply = await golek.ask("qwen3-4b", "Name a colour.", temperature=0, max_tokens=5, deadline=10)
 
