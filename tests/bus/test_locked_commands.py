@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import re
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -12,8 +14,9 @@ import pytest
 from golek_client import ForbiddenError, Golek
 from golek_client.login import Login
 from golek_wire import subjects
-from tests.bus.test_acl import ALICE, locked
+from tests.bus.test_acl import ALICE, PASSWORDS, SHIPPED, locked
 from tests.support.broker import NatsServer
+from tests.support.certificates import Authority
 from tests.support.workers import WorkerProcess
 
 WORKER = {"NATS_USER": "worker", "NATS_PASSWORD": "worker-pw"}
@@ -86,6 +89,25 @@ async def test_an_operator_without_results_yet_is_no_tenant(broker: NatsServer) 
     login = Login(user="worker", password="worker-pw")
     async with Golek(broker.url, login=login, deadline=5) as client:
         assert await client.result(subjects.job_id("_INBOX.a")) is None
+
+
+def test_the_shipped_file_names_its_variables_and_listens_here(tmp_path: Path) -> None:
+    """At its head; what it offers for TLS is a configuration once its comment signs are gone."""
+    text = SHIPPED.read_text()
+    head, _, rest = text.partition("\nmax_payload")
+    variables = {name for name in re.findall(r": \$([A-Z_]+)", rest) if name != "TENANT"}
+    assert variables == {"GOLEK_STORE", *PASSWORDS}
+    assert [name for name in variables if name not in head] == []
+    assert '\nlisten: "127.0.0.1:' in head
+    mine = Authority(tmp_path).sign("server", "IP:127.0.0.1")
+    block = head[head.index("# tls {") :].replace("# ", "", 1).replace("\n# ", "\n")
+    block = block.replace("/etc/golek/server.pem", mine.cert).replace("/etc/golek/server.key", mine.key)
+    server = NatsServer(tmp_path, block, jetstream=False).start()
+    try:
+        with socket.create_connection(("127.0.0.1", server.port)) as line:
+            assert b'"tls_required":true' in line.recv(4096)
+    finally:
+        server.kill()
 
 
 async def test_a_worker_that_was_not_told_of_tenants_refuses_them(broker: NatsServer, tmp_path: Path) -> None:
