@@ -10,7 +10,7 @@ from golek_client.terminal import Server
 from golek_client.transport import DEFAULT_URL
 from golek_wire.errors import DeadlineExceededError, JobCancelledError
 from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt
-from golek_wire.subjects import Kind
+from golek_wire.subjects import ANONYMOUS, Kind
 
 Timeout = Annotated[str, typer.Option(metavar="DURATION", help="How long to wait, with --wait.")]
 
@@ -48,6 +48,7 @@ def submit(
       golek submit golek-tiny "Tell a long story" --wait
       golek submit golek-tiny --key letter-17 --reply-to my.answers < letter.txt
     """
+    from golek_client import terminal_wait
     from golek_client.client import Golek
 
     job_s, wait_s = terminal.seconds(deadline, "--deadline"), terminal.seconds(timeout, "--timeout")
@@ -65,7 +66,9 @@ def submit(
             )
             _tell(receipt, waits=wait)
             if wait:
-                _show(await golek.wait(receipt, wait_s))
+                async with terminal_wait.notice(golek, model):
+                    reply = await golek.wait(receipt, wait_s)
+                _show(reply)
 
     terminal.run(leave(), "--timeout" if wait else None)
 
@@ -78,19 +81,25 @@ def result(
     timeout: Timeout = "1h",
 ) -> None:
     """Print the answer of a job that was left. Exit status 1 when there is none (yet), or the job ended in an error."""
+    from golek_client import terminal_wait
     from golek_client.client import Golek
 
+    who = principal or ANONYMOUS
     wait_s = terminal.seconds(timeout, "--timeout")
 
     async def read() -> InferenceReply | EmbeddingReply | None:
         async with Golek(server) as golek:
             if wait:
-                return await golek.wait(job_id, wait_s, principal=principal)
+                async with terminal_wait.notice_of_answer(job_id, who):
+                    return await golek.wait(job_id, wait_s, principal=principal)
             return await golek.result(job_id, principal=principal)
 
     reply = terminal.run(read(), "--timeout" if wait else None)
     if reply is None:
-        terminal.fail(f"no result of job {job_id}: it is on its way (--wait waits for it), or was kept long enough")
+        terminal.fail(
+            f"no result of job {job_id} of {who}: it is on its way (--wait waits for it), was kept long enough, or the "
+            "job is of another (--principal says whose)"
+        )
     _show(reply)
 
 

@@ -258,9 +258,11 @@ class Golek:
         """The answer of a submitted job, by its receipt or job id; None while there is none, and a day later.
 
         Where the fleet asks for identities, a job id alone needs the `principal` of its receipt. Raises the error that
-        the job ended in, BusUnavailableError when JetStream does not answer.
+        the job ended in, BadRequestError for what is no job id, ForbiddenError where this login may not read that
+        principal's answers and the server says so, BusUnavailableError when JetStream does not answer.
         """
-        found = await results.read(await self._line(), *results.key_of(job, principal))
+        key = results.key_of(job, principal)
+        found = await results.read(await self._line(), *key)
         return results.reply_in(found) if found is not None else None
 
     async def wait(
@@ -273,9 +275,10 @@ class Golek:
         """
         seconds = self.deadline if timeout is None else timeout
         _check_seconds("timeout", seconds)
+        key = results.key_of(job, principal)
         until = asyncio.get_running_loop().time() + seconds
         line = await self._opening.by(until, seconds)
-        return results.reply_in(await results.wait(line, *results.key_of(job, principal), until, seconds))
+        return results.reply_in(await results.wait(line, *key, until, seconds))
 
     async def cancel(self, job_id: str) -> None:
         """Stop a job, by the `job_id` of its stream; its caller gets JobCancelledError. An unknown id is ignored."""

@@ -21,6 +21,7 @@ from golek_wire import headers, subjects
 from golek_wire.errors import (
     BusUnavailableError,
     DeadlineExceededError,
+    ForbiddenError,
     InferenceServiceError,
     NoWorkersError,
     StreamInterruptedError,
@@ -302,7 +303,7 @@ class Exchange(Generic[Reply]):
         try:
             async with asyncio.timeout_at(self._deadline):
                 error = await discovery.why_nobody(self._line, self._model, self._target.kind, self._target.subject)
-        except (BusUnavailableError, TimeoutError):
+        except (BusUnavailableError, ForbiddenError, TimeoutError):
             return
         if error is not None:
             self._ended = True

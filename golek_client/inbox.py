@@ -5,24 +5,45 @@ whose call is gone is dropped.
 """
 
 import asyncio
+import re
 from collections import deque
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from nats.nuid import NUID
 
 from golek_client.connection import subscribe
 from golek_client.transport import Received, Transport
-from golek_wire.errors import BusUnavailableError
+from golek_wire.errors import BusUnavailableError, ForbiddenError
+
+_REFUSED: Final = re.compile(r'permissions violation for \w+ to "([^"]+)"')
+
+
+def refused_subject(error: str) -> str:
+    """The subject, in lower case as nats-py says it, that the server's `error` forbids; empty for other errors."""
+    found = _REFUSED.search(error.lower())
+    return found[1] if found else ""
+
+
+def not_permitted(what: str, subject: str) -> ForbiddenError:
+    """What to tell whom the server does not let `publish to` or `subscribe to` a subject."""
+    return ForbiddenError(
+        f"not permitted: the NATS server does not let this login {what} {subject}; its configuration says who may",
+        subject=subject,
+    )
 
 
 class Inbox:
     """The messages of one call, in the order they came. One reader."""
 
-    __slots__ = ("_messages", "_mux", "_waiter", "subject")
+    __slots__ = ("_messages", "_mux", "_waiter", "asked", "refused", "subject")
 
     def __init__(self, mux: "ReplyMux", subject: str) -> None:
         self.subject = subject
+        self.asked = ""
+        """The subject that an answer is waited for, where the server's refusal to pass it on ends the wait."""
+        self.refused = False
+        """Whether it did refuse."""
         self._mux = mux
         self._messages: deque[Received] = deque()
         self._waiter: asyncio.Future[None] | None = None
@@ -34,8 +55,8 @@ class Inbox:
     async def get(self, until: float) -> Received | None:
         """The next message; None when the loop's clock passes `until` first, or the connection is back.
 
-        Raises BusUnavailableError, once the messages are read, when no more can come: the client or its connection was
-        closed.
+        Raises, once the messages are read and no more can come, BusUnavailableError: the client or its connection was
+        closed; or ForbiddenError: the server did not pass on what was asked.
         """
         if not self._messages:
             await self._wait(until)
@@ -43,6 +64,8 @@ class Inbox:
             return self._messages.popleft()
         if self._mux.closed is not None:
             raise BusUnavailableError(f"{self._mux.closed} while the call waited for its answer")
+        if self.refused:
+            raise not_permitted("publish to", self.asked)
         return None
 
     @property
@@ -65,7 +88,7 @@ class Inbox:
 
     async def _wait(self, until: float) -> None:
         loop = asyncio.get_running_loop()
-        if self._mux.closed is not None or until <= loop.time():
+        if self._mux.closed is not None or self.refused or until <= loop.time():
             return
         self._waiter = loop.create_future()
         # A bare timer: asyncio.timeout would cost more than the rest of a call.
@@ -100,6 +123,15 @@ class ReplyMux:
         inbox = Inbox(self, self._prefix + self._next())
         self._inboxes[inbox.subject] = inbox
         return inbox
+
+    def object(self, error: str) -> None:
+        """The server objects to something: whoever asked that waits in vain."""
+        self.last_error = error
+        subject = refused_subject(error)
+        for inbox in self._inboxes.values():
+            if subject and inbox.asked.lower() == subject:
+                inbox.refused = True
+                inbox.wake()
 
     def forget(self, subject: str) -> None:
         self._inboxes.pop(subject, None)

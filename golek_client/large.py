@@ -16,7 +16,7 @@ from golek_client.inbox import Inbox
 from golek_client.line import Line
 from golek_client.stored import UNREADABLE
 from golek_wire import codec, headers, objects, parts
-from golek_wire.errors import BusUnavailableError, DeadlineExceededError, PayloadTooLargeError
+from golek_wire.errors import BusUnavailableError, DeadlineExceededError, ForbiddenError, PayloadTooLargeError
 from golek_wire.jetstream import ELECTING
 
 WINDOW: Final = 8
@@ -120,7 +120,7 @@ async def _acknowledged(line: Line, inbox: Inbox, size: int, until: float) -> No
         # Nobody stores it: there is no bucket, or its leader is being elected.
         try:
             await stored.last(line, objects.STREAM, objects.info_subject("any"))
-        except BusUnavailableError as error:
+        except (BusUnavailableError, ForbiddenError) as error:
             raise _SilentError from error
         raise _too_large(line, size, "this fleet has no bucket for larger ones (its workers' GOLEK_OBJECTS)")
     try:

@@ -45,16 +45,13 @@ class Line:
         async def back() -> None:
             mux.back()
 
-        def failed(error: str) -> None:
-            mux.last_error = error
-
         transport = await connection.connect(
             url,
             name,
             login=login,
             on_reconnect=back,
             on_closed=lost,
-            on_error=failed,
+            on_error=mux.object,
             reconnect_s=connection.CLIENT_RECONNECT_S,
         )
         line = cls(transport, mux)
@@ -103,8 +100,10 @@ class Line:
     async def ask_once(self, subject: str, payload: bytes, until: float) -> Received | None:
         """The first answer to one message, or the server's word that nobody listens.
 
-        None when the loop's clock passes `until` first. Raises as `send` does.
+        None when the loop's clock passes `until` first. Raises as `send` does, and ForbiddenError when the server says
+        that this client may not ask there.
         """
         with self.mux.open() as inbox:
+            inbox.asked = subject
             await self.send(subject, payload, inbox.subject)
             return await inbox.get(until)

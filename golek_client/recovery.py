@@ -16,7 +16,7 @@ from golek_client.results import Found
 from golek_client.stored import UNREADABLE
 from golek_client.transport import Received
 from golek_wire import codec, subjects
-from golek_wire.errors import BusUnavailableError, ErrorReply
+from golek_wire.errors import BusUnavailableError, ErrorReply, ForbiddenError
 from golek_wire.replies import Accepted
 
 LOOKS_S: Final = (0.3, 0.5, 1.2, 3.0)
@@ -58,7 +58,7 @@ class Recovery:
             found = await results.read(self._line, principal, job_id)
             if found is None and known is not None and known.seq:
                 found = await self._find_lost(principal, job_id, known.seq, clock())
-        except BusUnavailableError:
+        except (BusUnavailableError, ForbiddenError):
             return None
         if found is not None and _is_caller_gone(found):
             raise JobLostError

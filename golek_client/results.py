@@ -10,11 +10,18 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from golek_client import stored
 from golek_client.line import Line
 from golek_client.stored import LOOKUP_S, UNREADABLE, gone
 from golek_client.transport import Received
 from golek_wire import codec, headers, parts, subjects
-from golek_wire.errors import BadRequestError, BusUnavailableError, DeadlineExceededError, InternalError
+from golek_wire.errors import (
+    BadRequestError,
+    BusUnavailableError,
+    DeadlineExceededError,
+    ForbiddenError,
+    InternalError,
+)
 from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt
 
 LOOK_S: Final = 5.0
@@ -34,8 +41,8 @@ class Found(Struct, frozen=True):
 async def read(line: Line, principal: str, job_id: str) -> Found | None:
     """The final message of a job; None while there is none, or no more.
 
-    Raises BusUnavailableError when JetStream does not answer within 2 s, as it does not for what this client may not
-    read, and InternalError for an entry that is not Golek's.
+    Raises BusUnavailableError when JetStream does not answer within 2 s, ForbiddenError for what this client may not
+    read, where the server says so, and InternalError for an entry that is not Golek's.
     """
     subject = subjects.stored_result(principal, job_id)
     first = await _get(line, subject)
@@ -92,7 +99,7 @@ async def lost(line: Line, model: str, seq: int) -> bool | None:
     """True when the job has left its queue; None when that cannot be told, as where this client may not read it."""
     try:
         return await gone(line, subjects.job_stream(subjects.model_token(model)), seq)
-    except BusUnavailableError:
+    except (BusUnavailableError, ForbiddenError):
         return None
 
 
@@ -107,16 +114,21 @@ def reply_in(found: Found) -> Reply:
 
 
 def key_of(job: Receipt | str, principal: str | None) -> tuple[str, str]:
-    """Principal and id of `job`: a receipt knows both. Raises BadRequestError for what is no id: a wildcard would find
-    the answer of another job.
+    """Principal and id of `job`: a receipt knows both. Raises BadRequestError for what is neither: a wildcard would
+    find the answer of another job.
     """
     if isinstance(job, Receipt):
         who, job_id = principal or job.principal, job.job_id
     else:
         who, job_id = principal or subjects.ANONYMOUS, job
-    for name, value in (("principal", who), ("job", job_id)):
-        if not subjects.is_plain(value):
-            raise BadRequestError(f"{name}: {value[:64]!r} is none that a receipt names", param=name)
+    if not subjects.is_plain(who):
+        raise BadRequestError(f"principal: {who[:64]!r} is none that a receipt names", param="principal")
+    if not subjects.is_job_id(job_id):
+        raise BadRequestError(
+            f"job: {job_id[:64]!r} is no job id, which is 26 characters of a-z and 2-7; a receipt has it, and "
+            "`golek submit` prints it",
+            param="job",
+        )
     return who, job_id
 
 
@@ -154,6 +166,28 @@ async def _get(line: Line, subject: str) -> Received | None:
     status = (message.headers or {}).get(headers.NATS_STATUS)
     if status is None:
         return message
+    if status == headers.NO_RESPONDERS:
+        await _check_whose(line, subject)
     if status in ("404", headers.NO_RESPONDERS):
         return None
     raise BusUnavailableError(f"JetStream cannot say what is in {subjects.RESULTS_BUCKET}: status {status}")
+
+
+async def _check_whose(line: Line, subject: str) -> None:
+    """Nobody answers for a result: there is no bucket, it elects a leader, or this client cannot reach the key.
+
+    The last is certain for a client that logged in, named no principal, and may not use the stream otherwise, as a
+    tenant may not. Raises ForbiddenError then.
+    """
+    if not line.names_requests or not subject.startswith(subjects.stored_result(subjects.ANONYMOUS, "")):
+        return
+    try:
+        await stored.last(line, subjects.RESULTS_STREAM, subject)
+    except BusUnavailableError:
+        return
+    except ForbiddenError:
+        raise ForbiddenError(
+            f"this login reads no answers of {subjects.ANONYMOUS}: name the principal of the job's receipt, with "
+            "`--principal WHO` or `principal=`",
+            param="principal",
+        ) from None

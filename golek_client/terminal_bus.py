@@ -21,12 +21,13 @@ from nats.aio.msg import Msg
 
 from golek_client import duration
 from golek_client.connection import CLIENT_RECONNECT_S, close, connect, flush, subscribe
+from golek_client.inbox import not_permitted, refused_subject
 from golek_client.line import Line
 from golek_client.terminal import fail
 from golek_client.transport import Received
 from golek_wire import headers as names
 from golek_wire import subjects as tokens
-from golek_wire.errors import BusUnavailableError, PayloadTooLargeError
+from golek_wire.errors import BusUnavailableError, InferenceServiceError, PayloadTooLargeError
 
 NAME = "golek-cli"
 _BY_REFERENCE = (
@@ -93,10 +94,7 @@ async def _ask_once(line: Line, question: Question, raw: bool) -> bool:
     began = time.monotonic()
     round_trips: list[float] = []
     with line.mux.open() as inbox:
-        try:
-            await line.send(question.subject, question.body, inbox.subject, question.headers or None)
-        except PayloadTooLargeError as error:
-            raise PayloadTooLargeError(f"{error.message}; {_BY_REFERENCE}", **error.details) from None
+from golek_wire.errors import BusUnavailableError, InferenceServiceError, PayloadTooLargeError
         while not _enough(question, len(round_trips)):
             wait = _next_wait(question, round_trips, time.monotonic() - began)
             reply = await inbox.get(asyncio.get_running_loop().time() + wait)
@@ -155,15 +153,20 @@ def _print_reply(reply: Received, rtt: float, raw: bool) -> None:
 async def listen(server: str, subjects: list[str], count: int, raw: bool, headers_only: bool) -> None:
     """Print messages on `subjects` until `count` came, or for ever with 0. Bodies alone with `raw`, and into a pipe.
 
-    Raises BadRequestError for a subject that is none, BusUnavailableError when the server closes the connection.
+    Raises BadRequestError for a subject that is none, ForbiddenError for one that the server does not let this login
+    hear, BusUnavailableError when the server closes the connection.
     """
-    came: asyncio.Queue[Msg | BusUnavailableError] = asyncio.Queue()
+    came: asyncio.Queue[Msg | InferenceServiceError] = asyncio.Queue()
     bodies_alone = raw or not (headers_only or sys.stdout.isatty())
 
     def lost(reason: str) -> None:
         came.put_nowait(BusUnavailableError(reason))
 
-    client = await connect(server, NAME, on_closed=lost, reconnect_s=CLIENT_RECONNECT_S)
+    def failed(error: str) -> None:
+        if refused := refused_subject(error):
+            came.put_nowait(not_permitted("subscribe to", refused))
+
+    client = await connect(server, NAME, on_closed=lost, on_error=failed, reconnect_s=CLIENT_RECONNECT_S)
     try:
         for subject in subjects:
             await subscribe(client, subject, came.put)
@@ -177,15 +180,22 @@ async def listen(server: str, subjects: list[str], count: int, raw: bool, header
                 _log(f"Subscribing on {subject}")
         for subject in subjects:
             _hint_at_token(subject)
-        for number in itertools.count(1):
-            message = await came.get()
-            if isinstance(message, BusUnavailableError):
-                raise message
-            _print_message(message, number, bodies_alone, headers_only)
-            if number == count:
-                return
+        await _print_messages(came, count, bodies_alone, headers_only)
     finally:
         await close(client)
+
+
+async def _print_messages(
+    came: asyncio.Queue[Msg | InferenceServiceError], count: int, bodies_alone: bool, headers_only: bool
+) -> None:
+    """Print what comes until `count` did; raises an error that comes."""
+    for number in itertools.count(1):
+        message = await came.get()
+        if isinstance(message, InferenceServiceError):
+            raise message
+        _print_message(message, number, bodies_alone, headers_only)
+        if number == count:
+            return
 
 
 def _hint_at_token(subject: str) -> None:

@@ -92,6 +92,21 @@ async def notice(golek: Golek, model: str) -> AsyncIterator[Notice]:
         waiting.end()
 
 
+@contextlib.asynccontextmanager
+async def notice_of_answer(job_id: str, principal: str) -> AsyncIterator[None]:
+    """The same for the answer of a job that was left, whose model is not known here."""
+    waiting = Notice(asyncio.create_task(_tell_of_answer(job_id, principal)))
+    try:
+        yield
+    finally:
+        waiting.end()
+
+
+async def _tell_of_answer(job_id: str, principal: str) -> None:
+    await asyncio.sleep(QUIET_S)
+    print(f"waiting for job {job_id} of {principal}: no answer yet (Ctrl-C stops)", file=sys.stderr, flush=True)
+
+
 async def _tell(golek: Golek, model: str) -> None:
     await asyncio.sleep(QUIET_S)
     known = "what the fleet knows of it could not be read"

@@ -36,6 +36,7 @@ MODEL_NAME_LIMIT: Final = 128
 SUBJECT_LIMIT: Final = 512
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_:/@+-]*(\.[A-Za-z0-9_:/@+-]+)*")
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"  # RFC 4648, lower case; base64.b32encode takes twice as long
+_ID_LENGTH: Final = 26
 _BASE32_PAIRS = [first + second for first in _BASE32 for second in _BASE32]
 _SHIFTS = tuple(range(120, -1, -10))
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
@@ -153,6 +154,11 @@ def job_id(reply_inbox: str) -> str:
     """
     bits = int.from_bytes(hashlib.sha256(reply_inbox.encode()).digest()[:17], "big") >> 6  # 26 characters are 130 bits
     return "".join([_BASE32_PAIRS[bits >> shift & 1023] for shift in _SHIFTS])
+
+
+def is_job_id(text: str) -> bool:
+    """True for what `job_id` may give."""
+    return len(text) == _ID_LENGTH and set(_BASE32).issuperset(text)
 
 
 def is_reply_inbox(subject: str) -> bool:

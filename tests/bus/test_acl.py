@@ -45,14 +45,20 @@ class Fleet:
             return len(json.load(answer)["account_detail"].get("responses") or {})
 
 
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    folder = tmp_path_factory.mktemp("locked")
+def locked(folder: Path) -> NatsServer:
+    """A server with the shipped file, on a port of its own."""
     shutil.copy(SHIPPED, folder)
     with pytest.MonkeyPatch.context() as patch:
         for key, value in ({"GOLEK_STORE": f'"{folder / "store"}"'} | PASSWORDS).items():
             patch.setenv(key, value)
-        server = NatsServer(folder, "include ./locked.conf", "http: 127.0.0.1:-1", jetstream=False).start()
+        options = ("include ./locked.conf", "listen: 127.0.0.1:-1", "http: 127.0.0.1:-1")
+        return NatsServer(folder, *options, jetstream=False).start()
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    folder = tmp_path_factory.mktemp("locked")
+    server = locked(folder)
     login = {"NATS_USER": "worker", "NATS_PASSWORD": "worker-pw", "GOLEK_NATS_IDENTITY": "accounts"}
     try:
         with WorkerProcess(server.url, folder / "data", ENGINE_STEP_MIN_MS=20, **login) as worker:

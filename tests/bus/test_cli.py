@@ -212,7 +212,7 @@ async def test_req_sends_bytes_as_they_are(nats_server: str, mute: ScriptedWorke
         (["submit", "tiny", "hi", "--kind", "embedding"], "error MODEL_NOT_FOUND: "),
         (["dlq", "drop", ""], "error: say which: an ID"),
         (["dlq", "retry", ""], "error: say which: an ID"),
-        (["result", ">"], "error BAD_REQUEST: job: '>' is none that a receipt names"),
+        (["result", ">"], "error BAD_REQUEST: job: '>' is no job id, which is 26 characters"),
         (["result", "a", "--wait", "--timeout", "0"], "error BAD_REQUEST: timeout: a number of seconds above 0"),
     ],
 )
@@ -827,9 +827,12 @@ async def test_a_job_is_left_and_its_answer_printed_later(nats_server: str, tmp_
         assert (await run(nats_server, "result", job_id)).out == "hello\n"
         waited = await run(nats_server, "submit", "echo", "--wait", stdin=b"from a pipe")
         assert (waited.status, waited.out) == (0, "from a pipe\n")
-        missing = await run(nats_server, "result", "nosuchjob")
+        nosuchjob = "n" * 26
+        missing = await run(nats_server, "result", nosuchjob)
         assert (missing.status, missing.out) == (1, "")
-        assert "no result of job nosuchjob" in missing.err
+        assert f"no result of job {nosuchjob} of anonymous" in missing.err
+        waited = await run(nats_server, "result", nosuchjob, "--wait", "--timeout", "2500ms")
+        assert waited.err.startswith(f"waiting for job {nosuchjob} of anonymous: no answer yet (Ctrl-C stops)\nerror ")
         failed = await run(nats_server, "submit", "echo", "word " * 9000, "--wait")
         assert failed.status == 1
         assert "error CONTEXT_BUDGET_EXCEEDED" in failed.err

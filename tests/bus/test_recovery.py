@@ -225,7 +225,7 @@ async def test_a_job_is_left_and_fetched_later(paced: WorkerProcess, nats_server
         assert isinstance(reply, InferenceReply)
         assert reply.text == NUMBERED
         assert await another.result(receipt.job_id) == reply
-        assert await another.result("nosuchjob") is None
+        assert await another.result("n" * 26) is None
         late = await another.submit("echo", "a", max_tokens=500, ignore_eos=True, deadline=0.2)
         with pytest.raises(DeadlineExceededError):
             await another.wait(late)
@@ -295,7 +295,7 @@ async def test_requests_wait_for_the_connection_whatever_their_size(
     assert {reply.text[:5] for reply in await asyncio.gather(*asking)} == {"xxxxx"}
 
 
-@pytest.mark.parametrize("job", ["", ">", "*", "a b", "a..b"])
+@pytest.mark.parametrize("job", ["", ">", "*", "a b", "a..b", "a" * 25, "a" * 27, "A" * 26, "0" * 26])
 async def test_what_is_no_job_id_finds_no_answer(paced: WorkerProcess, nats_server: str, job: str) -> None:
     """A wildcard would find another job's."""
     async with Golek(nats_server) as golek:
@@ -303,16 +303,16 @@ async def test_what_is_no_job_id_finds_no_answer(paced: WorkerProcess, nats_serv
         with pytest.raises(BadRequestError, match="job: "):
             await golek.result(job)
         with pytest.raises(BadRequestError, match="principal: "):
-            await golek.wait("a", principal=job or "*")
+            await golek.wait("a" * 26, principal=f"{job[:1]}.*")
 
 
 async def test_what_is_no_result_is_said_to_be_none(paced: WorkerProcess, nats_server: str) -> None:
     """Somebody else wrote under the key."""
     async with Golek(nats_server) as golek, raw.connected(nats_server) as client:
-        key = f"$KV.{subjects.RESULTS_BUCKET}.anonymous.a"
+        key = f"$KV.{subjects.RESULTS_BUCKET}.anonymous.{'a' * 26}"
         await client.jetstream().publish(key, b"a", headers={"Golek-Part": "none"})
         with pytest.raises(InternalError, match="not Golek's"):
-            await golek.result("a")
+            await golek.result("a" * 26)
 
 
 async def test_a_job_of_a_model_asked_by_its_subject_is_not_taken_for_lost(nats_server: str, tmp_path: Path) -> None:
