@@ -94,7 +94,11 @@ async def _ask_once(line: Line, question: Question, raw: bool) -> bool:
     began = time.monotonic()
     round_trips: list[float] = []
     with line.mux.open() as inbox:
-from golek_wire.errors import BusUnavailableError, InferenceServiceError, PayloadTooLargeError
+        inbox.asked = question.subject
+        try:
+            await line.send(question.subject, question.body, inbox.subject, question.headers or None)
+        except PayloadTooLargeError as error:
+            raise PayloadTooLargeError(f"{error.message}; {_BY_REFERENCE}", **error.details) from None
         while not _enough(question, len(round_trips)):
             wait = _next_wait(question, round_trips, time.monotonic() - began)
             reply = await inbox.get(asyncio.get_running_loop().time() + wait)
