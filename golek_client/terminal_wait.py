@@ -95,11 +95,11 @@ async def notice(golek: Golek, model: str) -> AsyncIterator[Notice]:
 @contextlib.asynccontextmanager
 async def notice_of_answer(job_id: str, principal: str) -> AsyncIterator[None]:
     """The same for the answer of a job that was left, whose model is not known here."""
-    waiting = Notice(asyncio.create_task(_tell_of_answer(job_id, principal)))
+    telling = asyncio.create_task(_tell_of_answer(job_id, principal))
     try:
         yield
     finally:
-        waiting.end()
+        telling.cancel()
 
 
 async def _tell_of_answer(job_id: str, principal: str) -> None:

@@ -794,7 +794,7 @@ async def test_a_job_that_was_left_is_cancelled(nats_server: str, tmp_path: Path
         assert (await run(nats_server, "result", job_id, "--wait")).out == "a\n"
         done = await run(nats_server, "cancel", job_id)
         assert (done.status, f"job {job_id} was answered already" in done.err) == (1, True)
-        done = await run(nats_server, "cancel", "nosuchjob")
+        done = await run(nats_server, "cancel", "a" * 26)
         assert (done.status, "there is no such job, or the worker" in done.err) == (1, True)
 
 
