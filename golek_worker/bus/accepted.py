@@ -62,7 +62,7 @@ class AcceptedJobs:
         deadline = now + job.budget_ms / 1000
         self._stored[seq] = _Stored(job, deadline)
         self._seq_of[job.job_id] = seq
-        self._queue.view.last_seq = seq
+        self._queue.last_seq = seq
         self._next_deadline = min(self._next_deadline, deadline)
         if job.stream and job.reply:
             self._waiting.add(seq, job, now)
@@ -87,7 +87,7 @@ class AcceptedJobs:
     async def _forget_answered(self) -> None:
         """What left the stream is answered. Jobs of other classes may lie before it for long."""
         state = (await api(self._client, f"STREAM.INFO.{self._stream}"))["state"]
-        self._queue.view.last_seq = state["last_seq"]
+        self._queue.last_seq = state["last_seq"]
         for seq, stored in list(self._stored.items()):
             if seq < state["first_seq"] or self._queue.is_done(seq, stored.job.priority):
                 self._forget(seq)

@@ -67,7 +67,7 @@ class QueueView:
         self.at = -math.inf
         """When that was asked for."""
         self.last_seq = 0
-        """The newest sequence of the stream that is known of."""
+        """The newest sequence of the stream that was known of then: what was stored since is in no count."""
         self._samples: deque[_Sample] = deque()
         self._starts = 0
         self._watched_s = 0.0
@@ -138,6 +138,8 @@ class Queue:
         """The classes of jobs that there are, the most urgent first."""
         self.capacity = capacity
         self.view = QueueView()
+        self.last_seq = 0
+        """The newest sequence of the stream that is known of."""
         self._client = client
         self._clock = clock
         self._full_since = self._refused_at = -math.inf
@@ -156,7 +158,7 @@ class Queue:
 
     async def look(self, older_than_s: float = LOOK_S) -> None:
         """Ask the server, unless that was done less than `older_than_s` ago. Raises as `api` does."""
-        at, seen = time.monotonic(), []
+        at, last_seq, seen = time.monotonic(), self.last_seq, []
         if at - self.view.at < older_than_s:
             return
         for call in self._infos:
@@ -167,6 +169,7 @@ class Queue:
             seen.append(Seen(info["num_pending"], delivered["stream_seq"], delivered["consumer_seq"], done))
         if at > self.view.at:  # two may have asked at once
             self.view.observe(seen, at)
+            self.view.last_seq = last_seq
 
     def position(self, seq: int, priority: int) -> int:
         """The place of a job when the queue was last looked at, 1 is next; 0 when it was delivered or is gone."""

@@ -46,6 +46,21 @@ def test_a_place_is_how_many_start_until_it_is_ones_turn(
     assert view.position(seq, 0) == position
 
 
+async def test_what_is_stored_during_a_look_moves_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server counted without it."""
+    view = Queue(Client(), "tiny", "inference", "fifo", 2000, ServerClock())
+    view.last_seq = 100
+
+    async def info(*_: object) -> dict[str, object]:
+        view.last_seq = 130
+        delivered = {"stream_seq": 90, "consumer_seq": 90}
+        return {"ts": "2026-01-02T03:04:05Z", "num_pending": 10, "delivered": delivered, "ack_floor": delivered}
+
+    monkeypatch.setattr(queue, "api", info)
+    await view.look()
+    assert [view.position(seq, 2) for seq in (91, 95, 100)] == [1, 5, 10]
+
+
 def test_more_urgent_jobs_are_ahead() -> None:
     """All that wait in higher classes start first, and of its own class those before it."""
     view = seen(QueueView(), 0.0, (7, 10, 10), (4, 10, 10), (2, 10, 10))
