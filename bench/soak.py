@@ -4,7 +4,7 @@ SOAK_S seconds of mixed load, paced to about 80 % of what two workers can do, on
 answers, streams, cancels, bad requests, and requests whose deadline comes first. The resident memory of the broker, of
 each worker and of each engine's child is read once a second. After SOAK_WARM_S, when caches and pools are filled,
 its slope (Theil-Sen: the median of the slopes of all pairs) is printed for each process in MB a minute; the broker's is
-for information. At the end both queues must be empty.
+for information. At the end both queues must be empty, and when their time has come the kept answers gone.
 """
 
 import asyncio
@@ -22,8 +22,9 @@ import psutil
 from support import WorkerProcess, figure, note, server
 
 from golek_client import Golek
+from golek_wire import subjects
 from golek_wire.errors import BadRequestError, ContextBudgetExceededError, DeadlineExceededError, JobCancelledError
-from tests.support.load import left_in_queue
+from tests.support.load import left_in_queue, left_in_stream
 
 BENCH = "soak"
 SECONDS = float(os.environ.get("SOAK_S", "600"))
@@ -33,6 +34,8 @@ CALLERS = 8
 BUSY = 0.8
 """Each caller rests so long that it asks for this share of its time."""
 TOKENS = 20
+KEPT_S = 75.0
+"""Longer than `golek_client` has its answers kept."""
 SETTINGS = {"ENGINE_STEP_MIN_MS": 5, "WORKER_CONCURRENCY": SLOTS, "GOLEK_LOG_LEVEL": "warning"}
 MODELS = ("echo", "golek-tiny")
 WAYS = ("whole", "stream", "cancel", "bad", "late")
@@ -114,6 +117,8 @@ async def soak(url: str, processes: dict[str, psutil.Process]) -> None:
         figure(BENCH, f"rss_slope_{name}", theil_sen(points), None, "MB/min", len(points))
     for model in MODELS:
         figure(BENCH, f"left_in_queue_{model}", await left_in_queue(url, model), None, "jobs", 1)
+    left = await left_in_stream(url, f"KV_{subjects.RESULTS_BUCKET}", KEPT_S)
+    figure(BENCH, "left_in_results", left, None, "results", 1)
 
 
 def main() -> None:

@@ -220,11 +220,16 @@ def inboxes_of(golek: Golek) -> str:
 
 async def left_in_queue(url: str, model: str) -> int:
     """Jobs of `model` that are still stored once its queue should be empty."""
+    return await left_in_stream(url, subjects.job_stream(subjects.model_token(model)), EMPTY_S)
+
+
+async def left_in_stream(url: str, stream: str, patience_s: float) -> int:
+    """Messages of `stream` that are still stored after `patience_s`; at once when there is none."""
     client = await nats.connect(url)
     try:
-        until = time.monotonic() + EMPTY_S
+        until = time.monotonic() + patience_s
         while True:
-            info = await api(client, f"STREAM.INFO.{subjects.job_stream(subjects.model_token(model))}")
+            info = await api(client, f"STREAM.INFO.{stream}")
             left = int(info["state"]["messages"])
             if not left or time.monotonic() >= until:
                 return left
