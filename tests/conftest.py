@@ -1,5 +1,6 @@
 """Fixtures for every folder of tests."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,14 @@ from tests.support.broker import NatsServer
 
 
 def pytest_configure() -> None:
-    """The workers that tests start read the project's `.env` as any worker does."""
+    """The workers that tests start read the project's `.env` as any worker does.
+
+    A shell starts what it runs in the background with SIGINT ignored, and children inherit that: commands under test
+    would not hear Ctrl-C.
+    """
     if Path(".env").exists():
         raise pytest.UsageError(".env would change what the tests see; move it away while they run")
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
