@@ -9,15 +9,13 @@ import hashlib
 import secrets
 from typing import Final
 
-from msgspec import Struct
-
 from golek_client import stored
 from golek_client.inbox import Inbox
 from golek_client.line import Line
 from golek_client.stored import UNREADABLE
 from golek_wire import codec, headers, objects, parts
 from golek_wire.errors import BusUnavailableError, DeadlineExceededError, ForbiddenError, PayloadTooLargeError
-from golek_wire.jetstream import ELECTING
+from golek_wire.jetstream import ELECTING, PubAck
 
 WINDOW: Final = 8
 """Pieces on their way at a time: a MiB, so that other calls of the connection go on beside them."""
@@ -27,17 +25,6 @@ PAUSE_S: Final = 0.25
 """Before that."""
 SWEEP_AFTER_S: Final = 60
 """What nobody deletes is swept so long after twice the deadline: a job's time begins when its body is stored."""
-
-
-class _Error(Struct, frozen=True):
-    err_code: int = 0
-    description: str = ""
-
-
-class _Ack(Struct, frozen=True):
-    """JetStream's answer to a publish."""
-
-    error: _Error | None = None
 
 
 class _SilentError(Exception):
@@ -124,7 +111,7 @@ async def _acknowledged(line: Line, inbox: Inbox, size: int, until: float) -> No
             raise _SilentError from error
         raise _too_large(line, size, "this fleet has no bucket for larger ones (its workers' GOLEK_OBJECTS)")
     try:
-        ack = codec.decode(answer.data, _Ack)
+        ack = codec.decode(answer.data, PubAck)
     except UNREADABLE as error:
         raise BusUnavailableError(f"the answer of the object store is not JetStream's: {error}") from None
     if ack.error is not None and ack.error.err_code in ELECTING:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from golek_client.line import Line
 from golek_wire import codec, headers
 from golek_wire.errors import BusUnavailableError
-from golek_wire.jetstream import MESSAGE_GONE, NO_MESSAGE, STREAM_NOT_FOUND
+from golek_wire.jetstream import MESSAGE_GONE, NO_MESSAGE, STREAM_NOT_FOUND, ApiError
 
 LOOKUP_S: Final = 2.0
 """How long JetStream may take for one message."""
@@ -35,16 +35,11 @@ class Stored(Struct, frozen=True):
     data: bytes = b""
 
 
-class _Error(Struct, frozen=True):
-    err_code: int = 0
-    description: str = ""
-
-
 class _Answer(Struct, frozen=True):
     """What JetStream says: a message, or an error such as "no message found"."""
 
     message: Stored | None = None
-    error: _Error = _Error()
+    error: ApiError = ApiError()
 
 
 _NOTHING_THERE: Final = (NO_MESSAGE, STREAM_NOT_FOUND)

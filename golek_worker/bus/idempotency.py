@@ -30,7 +30,8 @@ from golek_wire.errors import (
     InternalError,
     from_reply,
 )
-from golek_worker.bus.jetstream import BUS_ERRORS, PubAck, stored_message
+from golek_wire.jetstream import PubAck
+from golek_worker.bus.jetstream import BUS_ERRORS, stored_message
 from golek_worker.bus.receipts import Receipts
 from golek_worker.bus.replies import send_accepted, send_error, send_final
 from golek_worker.bus.results import Entry, Pending, Results

@@ -19,7 +19,7 @@ from nats.aio.client import Client
 
 from golek_client.bus_client import BusClient
 from golek_wire.errors import BusUnavailableError, InferenceServiceError
-from golek_wire.jetstream import ELECTING, MESSAGE_GONE
+from golek_wire.jetstream import ELECTING, MESSAGE_GONE, ApiError
 
 NS = 1_000_000_000
 TIMEOUT_S = 5.0
@@ -38,14 +38,6 @@ NO_PEERS = 10005
 REPLICAS_NEED_CLUSTER = 10074
 ALREADY_ON_ITS_WAY = 10158
 """A message with this id was proposed to the replicas, and they have not agreed yet."""
-
-
-class PubAck(Struct, frozen=True):
-    """JetStream's answer to a publish."""
-
-    seq: int = 0
-    duplicate: bool = False
-    error: dict[str, object] | None = None
 
 
 class JetStreamError(Exception):
@@ -82,14 +74,13 @@ async def patiently(client: BusClient, step: Callable[[], Awaitable[Found]]) -> 
         await asyncio.sleep(PAUSE_S)
 
 
-def is_passing(error: dict[str, Any]) -> bool:
+def is_passing(error: ApiError) -> bool:
     """True for a refused publish that is worth another try: between two leaders a cluster stored nothing, or may have.
 
     The old leader refuses in Raft's own words, without a code of JetStream's.
     """
-    code = error.get("err_code", 0)
-    raft = code == 0 and "not leader" in str(error.get("description", ""))
-    return raft or code in (*ELECTING, ALREADY_ON_ITS_WAY)
+    raft = error.err_code == 0 and "not leader" in error.description
+    return raft or error.err_code in (*ELECTING, ALREADY_ON_ITS_WAY)
 
 
 async def store(

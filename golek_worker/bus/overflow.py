@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from golek_wire.errors import InferenceServiceError, JobCancelledError
-from golek_worker.bus.jetstream import PubAck
+from golek_wire.jetstream import PubAck
 from golek_worker.job import Job, deadline_error, to_headers
 
 NEXT = 2

@@ -22,7 +22,8 @@ from golek_client.connection import publish
 from golek_wire import codec, parts, subjects
 from golek_wire import headers as h
 from golek_wire.errors import BusUnavailableError, InferenceServiceError, to_reply
-from golek_worker.bus.jetstream import WRONG_LAST_SEQUENCE, JetStreamError, PubAck, patiently, store, stored_message
+from golek_wire.jetstream import PubAck
+from golek_worker.bus.jetstream import WRONG_LAST_SEQUENCE, JetStreamError, patiently, store, stored_message
 from golek_worker.bus.replies import error_headers
 from golek_worker.bus.streams import DAY_S, NoStorageError, ensure_stream, results_config
 from golek_worker.job import Job
@@ -245,7 +246,7 @@ class Results:
             return
         error = self._decode_ack(message.data).error
         if error is not None:
-            self._lose(str(error.get("description")))
+            self._lose(error.description)
 
     def _count_silent(self, now: float) -> None:
         """Count what JetStream never answered; the oldest comes first."""

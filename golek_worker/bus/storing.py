@@ -20,8 +20,9 @@ from golek_wire.errors import (
     InferenceServiceError,
     QueueFullError,
 )
+from golek_wire.jetstream import ApiError, PubAck
 from golek_worker.bus.accepted import AcceptedJobs, Answer
-from golek_worker.bus.jetstream import MESSAGES_EXCEEDED, PubAck, is_passing
+from golek_worker.bus.jetstream import MESSAGES_EXCEEDED, is_passing
 from golek_worker.bus.overflow import Overflow, Unstored
 from golek_worker.bus.queue import Queue
 from golek_worker.bus.receipts import Receipts
@@ -177,10 +178,10 @@ class Storing:
         elif request.accept and request.job.reply:
             await send_accepted(self._client, request.job, ack.seq)
 
-    async def _on_refusal(self, request: Unstored, error: dict[str, object]) -> None:
+    async def _on_refusal(self, request: Unstored, error: ApiError) -> None:
         """JetStream did not store the job: answer the caller, or wait until there is a place."""
-        if error.get("err_code") != MESSAGES_EXCEEDED:
-            refused = f"JetStream refused the request: {error.get('description')}"
+        if error.err_code != MESSAGES_EXCEEDED:
+            refused = f"JetStream refused the request: {error.description}"
             await self._give_up(request, BusUnavailableError(refused, may_run=False))
         elif self._overflow is None:
             await self._give_up(request, self._full())

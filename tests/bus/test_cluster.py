@@ -7,10 +7,12 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from golek_client import BusUnavailableError, Golek
 from golek_client.connection import close, connect, servers
+from golek_wire.jetstream import ApiError
 from golek_worker import process
 from golek_worker.bus import cluster, embedded, streams
 from golek_worker.bus.embedded import BrokerError
@@ -186,4 +188,4 @@ async def test_a_deployment_of_a_cluster_that_is_down_says_how_to_start_it(tmp_p
 )
 def test_only_an_election_is_worth_another_try(error: dict[str, object], passing: bool) -> None:
     """A publish that a cluster refuses between two leaders is sent again; a full queue and a full disk are told."""
-    assert is_passing(error) == passing
+    assert is_passing(msgspec.convert(error, ApiError)) == passing
