@@ -24,6 +24,11 @@ def workers(nats_server: str, tmp_path: Path) -> Iterator[list[WorkerProcess]]:
         yield [stack.enter_context(WorkerProcess(nats_server, tmp_path / "data", "echo", n, **PACED)) for n in (1, 2)]
 
 
+def callers(heard: Overhearing, url: str) -> Load:
+    """Eight of golek_client and two of nats-py alone."""
+    return Load(heard, url, "echo", numbered(20), clients=8, raws=2, **ASK)
+
+
 def _unhurt(tally: Tally) -> bool:
     """True when callers noticed nothing; else the lists show in the failure."""
     assert tally.seconds, "nobody was answered"
@@ -39,7 +44,7 @@ async def test_callers_are_answered_while_engines_and_workers_are_killed(
     faults = Faults(workers, seed=1)
     async with (
         Overhearing(nats_server) as heard,
-        Load(heard, nats_server, "echo", numbered(20), clients=8, raws=2, **ASK) as load,
+        callers(heard, nats_server) as load,
     ):
         await faults.kill(6.0, child_every_s=0.5, worker_every_s=2.9)
     assert len(faults.blows) > 8
@@ -70,7 +75,7 @@ async def test_stopping_one_replica_after_the_other_is_not_noticed(
     faults = Faults(workers, seed=1)
     async with (
         Overhearing(nats_server) as heard,
-        Load(heard, nats_server, "echo", numbered(20), clients=8, raws=2, **ASK) as load,
+        callers(heard, nats_server) as load,
     ):
         took = await faults.stop(4.0, every_s=2.0)
     assert max(took) < 3
