@@ -10,7 +10,7 @@ import msgspec
 
 from golek_wire import codec
 from golek_wire.errors import BadRequestError
-from golek_wire.requests import Message, Params, Resume
+from golek_wire.requests import Message, Params, ResponseFormat, Resume
 
 Messages = str | Sequence[Message | Mapping[str, Any]]
 """A conversation; a plain string is one user turn."""
@@ -29,6 +29,20 @@ class Options(TypedDict, total=False):
     """Sample among the likeliest tokens that together reach this probability; 1 is all."""
     min_p: float | None
     """Drop tokens below this share of the likeliest one's probability; 0 is off."""
+    typical_p: float | None
+    top_n_sigma: float | None
+    xtc_probability: float | None
+    xtc_threshold: float | None
+    mirostat: int | None
+    mirostat_tau: float | None
+    mirostat_eta: float | None
+    dry_multiplier: float | None
+    dry_base: float | None
+    dry_allowed_length: int | None
+    dry_penalty_last_n: int | None
+    dry_sequence_breakers: list[str] | None
+    repeat_last_n: int | None
+    """Tokens the penalties look back at."""
     repeat_penalty: float | None
     """Divide the logits of recent tokens by this; 1 is off."""
     frequency_penalty: float | None
@@ -37,14 +51,40 @@ class Options(TypedDict, total=False):
     """Same seed, same draws."""
     stop: str | list[str] | None
     """Strings that end the text; they are not part of it."""
+    stop_token_ids: list[int] | None
+    """Tokens that end the text, by their numbers."""
+    logit_bias: dict[str, float] | None
+    """Added to the logits of tokens, by their numbers; -100 forbids one."""
+    n: int | None
+    """How many texts; the reply has them as `choices`."""
+    best_of: int | None
+    """Write so many and give the likeliest `n`."""
+    logprobs: bool | None
+    """Tell the log-probability of each token written."""
+    top_logprobs: int | None
+    """With `logprobs`: those of so many likeliest tokens at each place, too."""
     grammar: str | None
-    """GBNF text that the answer must follow."""
+    """GBNF that the answer must follow, or the name of a stored grammar."""
+    regex: str | None
+    """Regular expression that the whole answer must match."""
+    choice: list[str] | None
+    """The answer is one of these."""
+    response_format: ResponseFormat | dict[str, Any] | None
+    """JSON, or JSON by a schema, in OpenAI's form."""
     ignore_eos: bool | None
     """Write until `max_tokens`, past the model's own end."""
     raw: bool | None
     """Pass `input` to the model without any template."""
     tools: list[dict[str, Any]] | None
     """Tools the model may call, in OpenAI's form."""
+    tool_choice: str | dict[str, Any] | None
+    """`auto`, `none`, `required`, or one tool in OpenAI's form."""
+    parallel_tool_calls: bool | None
+    """False for one call at most."""
+    reasoning_effort: str | None
+    """How long a model that thinks may think: none, minimal, low, medium or high."""
+    adapter: str | None
+    """LoRA adapter that the worker has loaded."""
     req_id: str | None
     """A label of at most 128 printable characters, repeated in the reply and the logs."""
     priority: int | None

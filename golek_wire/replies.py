@@ -11,11 +11,80 @@ from msgspec import Struct
 from golek_wire.subjects import ANONYMOUS
 from golek_wire.vectors import unpacked
 
-FinishReason = Literal["stop", "length"]
-"""`stop`: the model or a stop string ended the text. `length`: `max_tokens` or the context did."""
+FinishReason = Literal["stop", "length", "tool_calls"]
+"""`stop`: the model or a stop string ended the text. `length`: `max_tokens` or the context did. `tool_calls`: the model
+ended, and asks for the results of tools."""
 
 
-class InferenceReply(Struct, frozen=True):
+class FunctionCall(Struct, frozen=True):
+    """What a model asks of a tool."""
+
+    name: str
+    arguments: str
+    """JSON as the model wrote it."""
+
+
+class ToolCall(Struct, frozen=True):
+    """A call of a tool, in OpenAI's form."""
+
+    id: str
+    function: FunctionCall
+    type: Literal["function"] = "function"
+
+
+class ToolCallDelta(Struct, frozen=True, omit_defaults=True):
+    """A piece of a tool call: the first one of each `index` has id and name, the others more of the arguments."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+class TopLogprob(Struct, frozen=True):
+    """A token that might have been written."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class TokenLogprob(Struct, frozen=True):
+    """A token that was written, in OpenAI's form."""
+
+    token: str
+    logprob: float
+    """Natural logarithm of its probability before sampling: of the softmax of the model's own logits."""
+    bytes: list[int]
+    """Its UTF-8 bytes, which may be a part of a character."""
+    top_logprobs: list[TopLogprob]
+    """The likeliest tokens at this place, likeliest first."""
+
+
+class Choice(Struct, frozen=True, omit_defaults=True):
+    """One of several texts of a request."""
+
+    index: int
+    text: str
+    finish_reason: FinishReason
+    tokens_out: int
+    reasoning_content: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    logprobs: list[TokenLogprob] | None = None
+
+
+class Delta(Struct, frozen=True, omit_defaults=True):
+    """A piece of an answer that is more than text: thoughts, calls of tools, log-probabilities, another choice."""
+
+    text: str = ""
+    reasoning_content: str = ""
+    tool_calls: list[ToolCallDelta] | None = None
+    logprobs: list[TokenLogprob] | None = None
+    index: int = 0
+    """Of the choice."""
+
+
+class InferenceReply(Struct, frozen=True, omit_defaults=True):
     """The whole answer. `ms` and `duration_ms` are the same figure under both names that clients read."""
 
     req_id: str
@@ -29,15 +98,32 @@ class InferenceReply(Struct, frozen=True):
     model: str = ""
     seed: int = 0
     """Sampling with this seed again gives the same draws."""
+    reasoning_content: str | None = None
+    """What the model thought before it answered; None when it did not, or its format does not tell."""
+    tool_calls: list[ToolCall] | None = None
+    logprobs: list[TokenLogprob] | None = None
+    """Of the tokens written, where they were asked for."""
+    choices: list[Choice] | None = None
+    """All texts where several were asked for; the first one's parts also stand above, the figures are of all."""
+    tokens_cached: int = 0
+    """Of `tokens_in`: found in the KV cache, not computed."""
+    ttft_ms: int = 0
+    """From the lease of the job to its first token."""
 
 
-class Chunk(Struct, frozen=True):
-    """A piece of a streamed text. Headers: `Golek-Attempt`."""
+class Chunk(Struct, frozen=True, omit_defaults=True):
+    """A piece of a streamed answer. Headers: `Golek-Attempt`."""
 
     req_id: str
     delta: str
     seq: int
     """Counted from 0 in each attempt."""
+    reasoning_content: str = ""
+    """A piece of what the model thinks, not of its text."""
+    tool_calls: list[ToolCallDelta] | None = None
+    logprobs: list[TokenLogprob] | None = None
+    index: int = 0
+    """Of the choice, where several were asked for."""
 
 
 class Accepted(Struct, frozen=True, omit_defaults=True):

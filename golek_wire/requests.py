@@ -10,6 +10,10 @@ from msgspec import Meta, Struct, field
 
 REQ_ID_LIMIT = 128
 STOP_LIMIT = 16
+CHOICES_LIMIT = 16
+"""Texts of one request."""
+TOP_LOGPROBS_LIMIT = 20
+BIASES_LIMIT = 1024
 INPUTS_LIMIT = 2048
 """Texts of one embedding request, as in OpenAI's API."""
 TEXT_LIMIT = 4096
@@ -17,6 +21,7 @@ TEXT_LIMIT = 4096
 Text = Annotated[str, Meta(max_length=TEXT_LIMIT)]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 2)]
+Bias = Annotated[float, Meta(ge=-100.0, le=100.0)]
 EncodingFormat = Literal["float", "base64"]
 Priority = Annotated[int, Meta(ge=1, le=3)]
 
@@ -34,16 +39,59 @@ class Params(Struct, frozen=True, omit_defaults=True):
     """Sample among the likeliest tokens that together reach this probability; 1 is all."""
     min_p: Probability = 0.05
     """Drop tokens below this share of the likeliest one's probability; 0 is off."""
+    typical_p: Probability = 1.0
+    """Sample among the tokens whose surprise is nearest to the expected one, up to this probability; 1 is off."""
+    top_n_sigma: Annotated[float, Meta(ge=0.0, le=100.0)] = 0.0
+    """Sample among tokens within so many standard deviations of the largest logit; 0 is off."""
+    xtc_probability: Probability = 0.0
+    """How often all tokens above `xtc_threshold` but the least likely of them are dropped; 0 is never."""
+    xtc_threshold: Probability = 0.1
     repeat_penalty: Annotated[float, Meta(gt=0.0, le=10.0)] = 1.0
     """Divide the logits of recent tokens by this; 1 is off."""
     frequency_penalty: Annotated[float, Meta(ge=-2.0, le=2.0)] = 0.0
     presence_penalty: Annotated[float, Meta(ge=-2.0, le=2.0)] = 0.0
+    repeat_last_n: Annotated[int, Meta(ge=-1, le=1_000_000)] = 64
+    """Tokens the three penalties look back at, the prompt's included; 0 is none, -1 the whole context."""
+    dry_multiplier: Annotated[float, Meta(ge=0.0, le=100.0)] = 0.0
+    """Strength of the DRY penalty on repeating long runs of tokens; 0 is off."""
+    dry_base: Annotated[float, Meta(ge=1.0, le=10.0)] = 1.75
+    dry_allowed_length: Annotated[int, Meta(ge=0, le=1_000_000)] = 2
+    """Runs up to this length are free."""
+    dry_penalty_last_n: Annotated[int, Meta(ge=-1, le=1_000_000)] = -1
+    """Tokens that DRY looks back at; -1 is the whole context."""
+    dry_sequence_breakers: Annotated[list[Text], Meta(max_length=64)] | None = None
+    """No run of tokens goes across one of these; without it a line's end, a colon, a double quote and a star."""
+    mirostat: Annotated[int, Meta(ge=0, le=2)] = 0
+    """1 or 2 keeps the text's surprise at `mirostat_tau` by Mirostat's algorithm of that version, which then takes the
+    place of top_k, top_p, min_p, typical_p, top_n_sigma and XTC; 0 is off."""
+    mirostat_tau: Annotated[float, Meta(ge=0.0, le=100.0)] = 5.0
+    mirostat_eta: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.1
+    logit_bias: Annotated[dict[str, Annotated[float, Meta(ge=-100.0, le=100.0)]], Meta(max_length=BIASES_LIMIT)] = (
+        field(default_factory=dict)
+    )
+    """Added to a token's logit, by the token's number; -100 forbids it, as OpenAI's API says."""
     seed: Seed | None = None
     """Same seed, same draws. The job gets a random one without it."""
     stop: Text | Annotated[list[Text], Meta(max_length=STOP_LIMIT)] = field(default_factory=list)
     """Strings that end the text; they are not part of it."""
+    stop_token_ids: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(max_length=STOP_LIMIT)] = field(
+        default_factory=list
+    )
+    """Tokens that end the text; they are not part of it."""
+    n: Annotated[int, Meta(ge=1, le=CHOICES_LIMIT)] = 1
+    """How many texts; each draws with a seed of its own, made from the request's."""
+    best_of: Annotated[int, Meta(ge=1, le=CHOICES_LIMIT)] | None = None
+    """Write so many texts and give the `n` with the highest mean log-probability of their tokens."""
+    logprobs: bool = False
+    """Tell the log-probability of each token written."""
+    top_logprobs: Annotated[int, Meta(ge=0, le=TOP_LOGPROBS_LIMIT)] = 0
+    """With `logprobs`: also those of so many likeliest tokens at each place."""
     grammar: Annotated[str, Meta(max_length=256 * 1024)] | None = None
-    """GBNF text that the answer must follow."""
+    """GBNF that the answer must follow, or the name of a stored grammar."""
+    regex: Annotated[str, Meta(min_length=1, max_length=16 * 1024)] | None = None
+    """Regular expression that the whole answer must match."""
+    choice: Annotated[list[Text], Meta(min_length=1, max_length=1024)] | None = None
+    """The answer is one of these."""
     ignore_eos: bool = False
     """Write until `max_tokens`, past the model's own end."""
 
@@ -68,6 +116,23 @@ class Message(Struct, frozen=True, omit_defaults=True):
     tool_call_id: str | None = None
     reasoning_content: str | None = None
     """What the assistant thought before it said this; formats that know thinking show it while a tool call is open."""
+
+
+class JsonSchema(Struct, frozen=True, omit_defaults=True):
+    """A JSON schema as OpenAI's API wraps it."""
+
+    schema: dict[str, Any]
+    name: str = ""
+    description: str = ""
+    strict: bool | None = None
+
+
+class ResponseFormat(Struct, frozen=True, omit_defaults=True):
+    """What form the answer has."""
+
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    json_schema: JsonSchema | None = None
+    """With the type `json_schema`: what the answer must be an instance of."""
 
 
 class Resume(Struct, frozen=True, omit_defaults=True):
@@ -95,6 +160,16 @@ class InferenceRequest(Struct, frozen=True, omit_defaults=True):
     """Send the text in chunks while it is written."""
     tools: list[dict[str, Any]] | None = None
     """Tools the model may call, in OpenAI's form; offered through the chat template."""
+    tool_choice: Literal["auto", "none", "required"] | dict[str, Any] | None = None
+    """Whether it may, must not or must call one; or `{"type": "function", "function": {"name": …}}`, that one."""
+    parallel_tool_calls: bool | None = None
+    """False for one call at most."""
+    response_format: ResponseFormat | None = None
+    """JSON, or JSON by a schema."""
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
+    """How long a model that thinks may think; `none` is not at all, where its template can say so."""
+    adapter: Annotated[str, Meta(max_length=128)] | None = None
+    """Name of a LoRA adapter that this worker has loaded."""
     seed: Seed | None = None
     """The same as `params.seed`; this one wins."""
     deadline_ms: Annotated[int, Meta(ge=1, le=24 * 3600 * 1000)] | None = None

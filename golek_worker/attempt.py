@@ -22,6 +22,7 @@ from golek_wire.errors import (
     PoisonJobError,
     from_body,
 )
+from golek_wire.replies import Delta
 from golek_worker.bus.lease import Lease
 from golek_worker.bus.objects import Objects
 from golek_worker.bus.replies import ReplyStream, largest_final
@@ -236,7 +237,7 @@ class Attempt:
         passed = 0
         while True:
             event = await run.next(stream.flush_at if stream is not None else None)
-            if isinstance(event, str):
+            if isinstance(event, str | Delta):
                 passed += 1
                 if passed % BURST == 0:
                     await asyncio.sleep(0)
@@ -244,7 +245,7 @@ class Attempt:
                     self.first_text_at = time.monotonic()
                     self._acquit()
                 if stream is not None:
-                    await stream.write(event)
+                    await stream.write(event if isinstance(event, str) else event.text)
                 continue
             if stream is not None:
                 await stream.flush()

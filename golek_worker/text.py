@@ -12,7 +12,7 @@ from golek_wire.errors import InternalError, PayloadTooLargeError
 from golek_wire.replies import InferenceReply
 from golek_wire.requests import STOP_LIMIT, InferenceRequest, Params, Request
 from golek_wire.subjects import Kind
-from golek_worker.engine.base import Embedded, Finished, Ready, Submit
+from golek_worker.engine.base import Constraint, Embedded, Finished, Ready, Submit
 from golek_worker.engine.host import EngineHost, Run
 from golek_worker.executor import CAPABILITIES, Answer, never_ran
 from golek_worker.job import Job
@@ -96,7 +96,8 @@ class TextWork:
         job, request, prompt = self._job, self._request, self._prompt
         params = with_stops(request.params, prompt.stops)
         streamed = job.stream or watched
-        submit = Submit(job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume)
+        constraint = None if params.grammar is None else Constraint("gbnf", params.grammar)
+        submit = Submit(job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, constraint)
         return self._executor.host.submit(submit)
 
     def answer(self, end: Finished | Embedded, ms: int) -> Answer:

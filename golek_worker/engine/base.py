@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct, field
 
 from golek_wire.errors import InferenceServiceError
-from golek_wire.replies import FinishReason
+from golek_wire.replies import Delta, FinishReason, TokenLogprob, ToolCall
 from golek_wire.requests import Params, Resume
 from golek_wire.signals import ModelInfo
 
@@ -31,7 +31,7 @@ class EngineConfig(Struct, frozen=True):
     model_path: str
     """GGUF file; empty for `echo`."""
     slots: int
-    """Sequences decoded together."""
+    """Sequences decoded together. More may be submitted: they wait inside, first come, first served."""
     ctx_size: int
     """Tokens of one sequence, prompt and answer together; 0 takes the model's own."""
     threads: int
@@ -55,6 +55,16 @@ text alone.
 """
 
 
+class Constraint(Struct, frozen=True):
+    """What the answer must follow, token by token."""
+
+    kind: Literal["gbnf", "lark", "json_schema", "regex"]
+    """`gbnf` is llama.cpp's, the others are llguidance's languages."""
+    text: str
+    param: str = "params.grammar"
+    """The request's field that it comes from, for errors."""
+
+
 class Submit(Struct, frozen=True, tag="submit"):
     """Run one sequence."""
 
@@ -70,6 +80,10 @@ class Submit(Struct, frozen=True, tag="submit"):
     resume: Resume | None = None
     """The answer begins with this text, which is not streamed again. Deltas, limits, grammar, penalties and stop
     strings go on behind it; `Finished` covers the whole. With the output `harmony` it is text of the final channel."""
+    constraint: Constraint | None = None
+    """What the text must follow; `params.grammar`, `regex` and `choice` are not looked at by engines."""
+    adapter: str = ""
+    """LoRA adapter by the name it was loaded under; empty for none."""
 
 
 class Embed(Struct, frozen=True, tag="embed"):
@@ -77,6 +91,21 @@ class Embed(Struct, frozen=True, tag="embed"):
 
     job_id: str
     inputs: list[str]
+
+
+class LoadAdapter(Struct, frozen=True, tag="load_adapter"):
+    """Load a LoRA adapter; ends with `AdapterChanged`. A loaded one of this name is replaced."""
+
+    name: str
+    path: str
+    """GGUF file."""
+    scale: float = 1.0
+
+
+class UnloadAdapter(Struct, frozen=True, tag="unload_adapter"):
+    """Free a LoRA adapter once no sequence uses it; ends with `AdapterChanged`."""
+
+    name: str
 
 
 class Cancel(Struct, frozen=True, tag="cancel"):
@@ -89,7 +118,7 @@ class Exit(Struct, frozen=True, tag="exit"):
     """Leave the step loop and end the process with status 0."""
 
 
-EngineCommand = Submit | Embed | Cancel | Exit
+EngineCommand = Submit | Embed | LoadAdapter | UnloadAdapter | Cancel | Exit
 
 
 # -- events: child to parent -----------------------------------------------------------------------------------
@@ -115,6 +144,37 @@ class Ready(Struct, frozen=True, tag="ready"):
     """Jinja source from the model's file; None when it has none."""
     bos_token: str = ""
     eos_token: str = ""
+    offloaded_layers: int = 0
+    """Layers on a GPU."""
+    layers: int = 0
+
+
+class Gauges(Struct, frozen=True):
+    """What an engine measures of itself since it was loaded; counters only grow."""
+
+    running: int = 0
+    """Sequences that have a slot."""
+    waiting: int = 0
+    """Sequences that have none yet."""
+    kv_cells: int = 0
+    """Cells of the KV cache that running sequences hold, each one token."""
+    kv_capacity: int = 0
+    kv_kept: int = 0
+    """Cells kept of ended sequences, for prompts that begin alike; freed when needed."""
+    prompt_tokens: int = 0
+    """Of all prompts admitted."""
+    prefix_tokens: int = 0
+    """Of these: found in the cache."""
+    prefix_hits: int = 0
+    """Sequences that found a part of their prompt."""
+    tokens_out: int = 0
+    decode_steps: int = 0
+    batch_rows: int = 0
+    """Rows of all decode steps: divided by steps and slots it is the occupancy."""
+    busy_s: float = 0.0
+    """Seconds with at least one running sequence."""
+    decode_s: float = 0.0
+    """Of these: in llama_decode and waiting for its result."""
 
 
 class Step(Struct, frozen=True, tag="step"):
@@ -126,6 +186,8 @@ class Step(Struct, frozen=True, tag="step"):
     """Longest decode step since the last `Step`."""
     paused: int = 0
     """How often, in its life, the loop waited because the parent read too slowly."""
+    gauges: Gauges | None = None
+    """Where the engine measures itself."""
 
 
 class Tokens(Struct, frozen=True, tag="tokens"):
@@ -133,8 +195,9 @@ class Tokens(Struct, frozen=True, tag="tokens"):
 
     n: int
     """The latest decode step."""
-    deltas: list[tuple[str, str]]
-    """(job_id, text) with text not empty: only whole UTF-8 characters, never part of a stop string."""
+    deltas: list[tuple[str, str | Delta]]
+    """(job_id, text) with text not empty: only whole UTF-8 characters, never part of a stop string. A `Delta` where
+    there is more than text."""
 
 
 class Finished(Struct, frozen=True, tag="finished"):
@@ -146,6 +209,19 @@ class Finished(Struct, frozen=True, tag="finished"):
     finish_reason: FinishReason
     tokens_in: int
     tokens_out: int
+    reasoning_content: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    logprobs: list[TokenLogprob] | None = None
+    tokens_cached: int = 0
+    """Of `tokens_in`: found in the KV cache."""
+    waited_ms: float = 0.0
+    """From `Submit` to a slot."""
+    prefill_ms: float = 0.0
+    """From the slot to the first token."""
+    decode_ms: float = 0.0
+    """From the first token to the last."""
+    logprob_sum: float = 0.0
+    """Of the tokens written, where `logprobs` or `best_of` were asked for."""
 
 
 class Embedded(Struct, frozen=True, tag="embedded"):
@@ -174,14 +250,26 @@ class Refused(Struct, frozen=True, tag="refused"):
     details: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
+class AdapterChanged(Struct, frozen=True, tag="adapter_changed"):
+    """A LoRA adapter was loaded or unloaded, or could not be."""
+
+    name: str
+    loaded: list[str]
+    """All adapters that are loaded now."""
+    problem: str | None = None
+    """Why it could not be; None when it was."""
+
+
 class LoadFailed(Struct, frozen=True, tag="load_failed"):
     """The engine could not be built; the child exits."""
 
     message: str
 
 
-EngineEvent = Phase | Ready | Step | Tokens | Finished | Embedded | Stopped | Refused | LoadFailed
+EngineEvent = Phase | Ready | Step | Tokens | Finished | Embedded | Stopped | Refused | AdapterChanged | LoadFailed
 
+Piece = str | Delta
+"""New text of a sequence, or more than text."""
 SequenceEnd = Finished | Embedded | Stopped | Refused
 
 
@@ -202,7 +290,7 @@ class Engine(Protocol):
     def submit(self, command: Submit | Embed) -> Finished | None:
         """Admit a sequence; or its end at once, when a resumed text leaves nothing to write.
 
-        The parent never has more than `slots` admitted. Raises InferenceServiceError when the request cannot run (bad
+        It waits inside while all slots are taken. Raises InferenceServiceError when the request cannot run (bad
         grammar, prompt too long, a text to resume that cannot be gone on from, not of this engine's kind, …).
         """
         ...
@@ -211,8 +299,16 @@ class Engine(Protocol):
         """End a sequence now: no further step computes it. None when it is not running."""
         ...
 
-    def step(self) -> Iterator[tuple[str, str] | SequenceEnd]:
-        """Advance every running sequence; yield (job_id, delta) for new text of streaming ones, and the ends."""
+    def step(self) -> Iterator[tuple[str, Piece] | SequenceEnd]:
+        """Advance every running sequence; yield (job_id, piece) for what streaming ones wrote, and the ends."""
+        ...
+
+    def change_adapter(self, command: LoadAdapter | UnloadAdapter) -> AdapterChanged:
+        """Load or free a LoRA adapter beside what runs; how that went. One in use is not freed."""
+        ...
+
+    def gauges(self) -> Gauges | None:
+        """What it measures of itself; None when nothing."""
         ...
 
     def close(self) -> None:

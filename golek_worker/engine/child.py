@@ -39,12 +39,15 @@ from golek_worker.engine.base import (
     Exit,
     Finished,
     FrameReader,
+    LoadAdapter,
     LoadFailed,
     Phase,
+    Piece,
     Refused,
     Step,
     Submit,
     Tokens,
+    UnloadAdapter,
     frame,
     refusal,
 )
@@ -128,7 +131,7 @@ class StepLoop:
     def _steps(self) -> bytes:
         """One step, or as many as fit into `SHARE_S`; all their text, then the ends, then a report when one is due."""
         start = now = monotonic()
-        deltas: list[tuple[str, str]] = []
+        deltas: list[tuple[str, Piece]] = []
         frames: list[bytes] = [b""]
         while self._engine.running and now >= self._next_step:
             now = self._step(now, deltas, frames)
@@ -163,21 +166,22 @@ class StepLoop:
         self._recv_size = RECV_SIZE_LARGE if len(data) == self._recv_size else RECV_SIZE
         if not data:
             os._exit(0)
-        answers: list[EngineEvent] = []
-        for command in self._commands.feed(data):
-            match command:
-                case Submit() | Embed():
-                    end = self._submit(command)
-                    if end is not None:
-                        answers.append(end)
-                case Cancel(job_id):
-                    stopped = self._engine.cancel(job_id)
-                    if stopped is not None:
-                        answers.append(stopped)
-                case Exit():
-                    self._leaving = True
-        if answers:
-            self._outbox.send(b"".join(map(frame, answers)))
+        answers = [self._obey(command) for command in self._commands.feed(data)]
+        if any(answers):
+            self._outbox.send(b"".join([frame(answer) for answer in answers if answer is not None]))
+
+    def _obey(self, command: EngineCommand) -> EngineEvent | None:
+        """Do what the parent says; what is to be answered at once."""
+        match command:
+            case Submit() | Embed():
+                return self._submit(command)
+            case Cancel(job_id):
+                return self._engine.cancel(job_id)
+            case LoadAdapter() | UnloadAdapter():
+                return self._engine.change_adapter(command)
+            case Exit():
+                self._leaving = True
+                return None
 
     def _submit(self, command: Submit | Embed) -> Finished | Refused | None:
         """Admit a sequence; its end where it ends at once."""
@@ -186,7 +190,7 @@ class StepLoop:
         except InferenceServiceError as error:
             return refusal(command.job_id, error)
 
-    def _step(self, start: float, deltas: list[tuple[str, str]], ends: list[bytes]) -> float:
+    def _step(self, start: float, deltas: list[tuple[str, Piece]], ends: list[bytes]) -> float:
         """One decode step: its text goes to `deltas`, its ends as frames to `ends`; when it was done."""
         self._n += 1
         self._next_step = start + self._step_min_s
@@ -200,7 +204,7 @@ class StepLoop:
         return now
 
     def _report(self, now: float) -> bytes:
-        report = Step(self._n, self._engine.running, self._longest_s * 1000.0, self._pauses)
+        report = Step(self._n, self._engine.running, self._longest_s * 1000.0, self._pauses, self._engine.gauges())
         self._longest_s = 0.0
         self._next_report = now + REPORT_S
         return frame(report)

@@ -26,7 +26,20 @@ from collections.abc import Callable, Iterator
 from golek_wire.errors import BadRequestError
 from golek_wire.replies import FinishReason
 from golek_wire.signals import ModelInfo
-from golek_worker.engine.base import Embed, EngineConfig, Finished, Ready, SequenceEnd, Stopped, Submit
+from golek_worker.engine.base import (
+    AdapterChanged,
+    Embed,
+    EngineConfig,
+    Finished,
+    Gauges,
+    LoadAdapter,
+    Piece,
+    Ready,
+    SequenceEnd,
+    Stopped,
+    Submit,
+    UnloadAdapter,
+)
 from golek_worker.engine.budget import token_limit
 from golek_worker.engine.harmony import FinalChannel
 from golek_worker.engine.text import TextWriter
@@ -82,7 +95,7 @@ class EchoEngine:
             return None
         return Stopped(job_id, sequence.tokens_in, sequence.tokens_out)
 
-    def step(self) -> Iterator[tuple[str, str] | SequenceEnd]:
+    def step(self) -> Iterator[tuple[str, Piece] | SequenceEnd]:
         """Write the next token of each sequence; yield what is to be streamed and the ends."""
         ended = []
         for job_id, sequence in self._sequences.items():
@@ -94,6 +107,14 @@ class EchoEngine:
                 yield sequence.finished(job_id)
         for job_id in ended:
             del self._sequences[job_id]
+
+    def change_adapter(self, command: LoadAdapter | UnloadAdapter) -> AdapterChanged:
+        """There are none."""
+        return AdapterChanged(command.name, [], "this engine takes no adapters")
+
+    def gauges(self) -> Gauges | None:
+        """There are none."""
+        return None
 
     def close(self) -> None:
         """Nothing is held."""

@@ -23,6 +23,7 @@ from golek_worker.engine import environment
 from golek_worker.engine.base import (
     ASIDE,
     FRAME_LIMIT,
+    AdapterChanged,
     Cancel,
     Embed,
     Embedded,
@@ -33,6 +34,7 @@ from golek_worker.engine.base import (
     FrameReader,
     LoadFailed,
     Phase,
+    Piece,
     Ready,
     Refused,
     SequenceEnd,
@@ -63,8 +65,8 @@ class EngineDied(Struct, frozen=True):
 
 
 RunEnd = SequenceEnd | EngineDied
-RunEvent = str | RunEnd
-"""New text, or how the sequence ended."""
+RunEvent = Piece | RunEnd
+"""What was written, or how the sequence ended."""
 
 
 class Run:
@@ -286,16 +288,16 @@ class EngineHost:
         runs = self._runs
         for event in events:
             if isinstance(event, Tokens):
-                for job_id, text in event.deltas:
+                for job_id, piece in event.deltas:
                     if (run := runs.get(job_id)) is not None:
-                        run.put(text)
+                        run.put(piece)
             elif isinstance(event, Finished | Embedded | Stopped | Refused):
                 if (ended := runs.pop(event.job_id, None)) is not None:
                     ended.put(event)
             else:
                 self._on_signal(event)
 
-    def _on_signal(self, event: Step | Ready | Phase | LoadFailed) -> None:
+    def _on_signal(self, event: Step | Ready | Phase | AdapterChanged | LoadFailed) -> None:
         """What the child says of itself."""
         match event:
             case Step():
@@ -305,6 +307,8 @@ class EngineHost:
                 self._on_change()
             case Phase():
                 log.debug("engine.progress", phase=event.name, done=event.done, total=event.total)
+            case AdapterChanged():
+                log.info("engine.adapter", name=event.name, problem=event.problem)
             case LoadFailed():
                 self._load_failed = event.message
 

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from golek_wire.errors import ContextBudgetExceededError
+from golek_wire.replies import Delta
 from golek_wire.requests import Params, Resume
 from golek_wire.signals import ModelInfo
 from golek_worker.engine import base
@@ -27,7 +28,12 @@ FRAMES: dict[str, Any] = {
         8,
         stream=True,
         resume=Resume("wör", 2),
+        constraint=base.Constraint("gbnf", 'root ::= "x"'),
+        adapter="pirate",
     ),
+    "load-adapter": base.LoadAdapter("pirate", "data/adapters/pirate.gguf", 0.5),
+    "unload-adapter": base.UnloadAdapter("pirate"),
+    "adapter-changed": base.AdapterChanged("pirate", ["pirate"]),
     "embed": base.Embed("job3", ["hello", "wörld"]),
     "cancel": base.Cancel("job1"),
     "exit": base.Exit(),
@@ -43,7 +49,8 @@ FRAMES: dict[str, Any] = {
         "</s>",
     ),
     "step": base.Step(12, 3, 2.5, 1),
-    "tokens": base.Tokens(13, [("job1", "Hel"), ("job2", "lo 🌍")]),
+    "step-measured": base.Step(12, 3, 2.5, 1, base.Gauges(3, 1, 90, 2048, 40, 300, 64, 1, 55, 20, 58, 1.5, 1.25)),
+    "tokens": base.Tokens(13, [("job1", "Hel"), ("job2", "lo 🌍"), ("job3", Delta(reasoning_content="Hm"))]),
     "finished": base.Finished("job1", "Hello", "stop", 3, 2),
     "embedded": base.Embedded("job3", [[0.6, -0.8], [1.0, 0.0]], 5),
     "stopped": base.Stopped("job1", 3, 1),

@@ -25,7 +25,11 @@ def structs() -> set[type[msgspec.Struct]]:
     modules = (requests, replies, errors, signals)
     found = {kind for module in modules for kind in vars(module).values() if _is_struct(kind, module.__name__)}
     # Parts of other messages.
-    return found - {requests.Params, requests.Message, requests.Resume, signals.ModelInfo, errors.ErrorBody}
+    return found - {
+        requests.Params, requests.Message, requests.Resume, requests.JsonSchema, requests.ResponseFormat,
+        replies.Choice, replies.Delta, replies.FunctionCall, replies.TokenLogprob, replies.ToolCall,
+        replies.ToolCallDelta, replies.TopLogprob, signals.ModelInfo, errors.ErrorBody,
+    }  # fmt: skip
 
 
 def _is_struct(kind: object, module: str) -> bool:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from golek_wire.requests import Params
 from golek_worker.engine import environment
 from golek_worker.engine.base import (
+    Constraint,
     Embedded,
     EngineCommand,
     EngineConfig,
@@ -148,3 +149,8 @@ def without_numbers(model: Path, path: Path) -> Path:
     half = len(content) // 2
     path.write_bytes(content[:half] + b"\xff" * (len(content) - half))
     return path
+
+
+def gbnf(params: Params) -> Constraint | None:
+    """The constraint that a worker makes of a grammar."""
+    return None if params.grammar is None else Constraint("gbnf", params.grammar)

@@ -25,7 +25,7 @@ from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 from golek_worker.engine.llamacpp.model import count_text
 from golek_worker.engine.llamacpp.sampling import Sampler
-from tests.engine.driver import Child, running, without_numbers
+from tests.engine.driver import Child, gbnf, running, without_numbers
 
 MODEL = Path("data/models/golek-tiny/model.gguf")
 SLOTS = 8
@@ -56,7 +56,7 @@ class Jobs:
     @classmethod
     def new(cls, prompt: str, params: Params, seed: int = 1, stream: bool = False) -> Submit:
         cls.count += 1
-        return Submit(f"job{cls.count}", prompt, params, seed, stream)
+        return Submit(f"job{cls.count}", prompt, params, seed, stream, constraint=gbnf(params))
 
 
 def greedy(i: int, max_tokens: int = 48, stream: bool = False) -> Submit:

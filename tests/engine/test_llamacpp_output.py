@@ -17,6 +17,7 @@ from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 from golek_worker.engine.llamacpp.model import Model
 from golek_worker.engine.llamacpp.sampling import Sampler
+from tests.engine.driver import gbnf
 
 MODEL = Path("data/models/golek-tiny/model.gguf")
 NAMES = {
@@ -90,7 +91,8 @@ def writes(engine: LlamaCppEngine, monkeypatch: pytest.MonkeyPatch) -> Writes:
         for stream in (False, True):
             left = list(drawn)
             resume = Resume(before) if before else None
-            engine.submit(Submit("j", "Hello", Params(**params), 1, stream, output, resume))  # type: ignore[arg-type]
+            given = Params(**params)  # type: ignore[arg-type]
+            engine.submit(Submit("j", "Hello", given, 1, stream, output, resume, gbnf(given)))
             events = []
             while engine.running:
                 events += list(engine.step())

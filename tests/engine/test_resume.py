@@ -14,6 +14,7 @@ from golek_worker.engine.budget import tokens_left
 from golek_worker.engine.echo import EchoEngine
 from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 from golek_worker.engine.llamacpp.sampling import seed_after
+from tests.engine.driver import gbnf
 from tests.support.grammars import PERSON, is_person
 
 MODEL = Path("data/models/golek-tiny/model.gguf")
@@ -35,7 +36,7 @@ def echo() -> EchoEngine:
 
 def run(engine: Engine, prompt: str, params: Params, resume: Resume | None = None) -> tuple[Finished, list[str]]:
     """The end of one streamed sequence, and its deltas."""
-    ended = engine.submit(Submit("j", prompt, params, 1, stream=True, resume=resume))
+    ended = engine.submit(Submit("j", prompt, params, 1, stream=True, resume=resume, constraint=gbnf(params)))
     if ended is not None:
         return ended, []
     events = []
@@ -48,7 +49,7 @@ def run(engine: Engine, prompt: str, params: Params, resume: Resume | None = Non
 
 def refused(engine: Engine, prompt: str, params: Params, text: str) -> BadRequestError:
     with pytest.raises(BadRequestError) as raised:
-        engine.submit(Submit("j", prompt, params, 1, resume=Resume(text)))
+        engine.submit(Submit("j", prompt, params, 1, resume=Resume(text), constraint=gbnf(params)))
     assert engine.running == 0
     assert raised.value.details["param"] == "resume.text"
     return raised.value

@@ -25,15 +25,20 @@ from golek_wire.errors import (
 )
 from golek_worker.engine.base import (
     FRAME_LIMIT,
+    AdapterChanged,
     Embed,
     Embedded,
     EngineConfig,
     EngineLoadError,
     Finished,
+    Gauges,
+    LoadAdapter,
+    Piece,
     Ready,
     SequenceEnd,
     Stopped,
     Submit,
+    UnloadAdapter,
     refusal,
 )
 from golek_worker.engine.llamacpp.lanes import Lanes
@@ -109,7 +114,7 @@ class LlamaCppEmbedder:
         job = self._remove(job_id)
         return None if job is None else Stopped(job_id, job.tokens_in, 0)
 
-    def step(self) -> Iterator[tuple[str, str] | SequenceEnd]:
+    def step(self) -> Iterator[tuple[str, Piece] | SequenceEnd]:
         """Compute one batch; yield the jobs whose last text was in it."""
         batch = self._pack()
         if not batch:
@@ -127,6 +132,14 @@ class LlamaCppEmbedder:
             if len(job.vectors) == len(job.texts):
                 self._remove(job.job_id)
                 yield Embedded(job.job_id, [vector.tolist() for vector in job.vectors], job.tokens_in)
+
+    def change_adapter(self, command: LoadAdapter | UnloadAdapter) -> AdapterChanged:
+        """There are none."""
+        return AdapterChanged(command.name, [], "this engine takes no adapters")
+
+    def gauges(self) -> Gauges | None:
+        """There are none."""
+        return None
 
     def close(self) -> None:
         """Free buffers and weights."""

@@ -20,13 +20,18 @@ import psutil
 from golek_wire.errors import BadRequestError, InvalidGrammarError, ModelBusyError
 from golek_wire.replies import FinishReason
 from golek_worker.engine.base import (
+    AdapterChanged,
     Embed,
     EngineConfig,
     Finished,
+    Gauges,
+    LoadAdapter,
+    Piece,
     Ready,
     SequenceEnd,
     Stopped,
     Submit,
+    UnloadAdapter,
     refusal,
 )
 from golek_worker.engine.budget import check_least, tokens_left
@@ -47,7 +52,7 @@ PREFILL_ALONE_S = 0.25
 """… and after this one when none does, so that commands are read."""
 
 
-Output = tuple[str, str] | SequenceEnd
+Output = tuple[str, Piece] | SequenceEnd
 
 
 class LlamaCppEngine:
@@ -101,7 +106,7 @@ class LlamaCppEngine:
         left = tokens_left(len(prompt), command.params.max_tokens, self.ready.ctx_size, len(written), counted)
         if command.resume is not None and left == 0:
             return Finished(command.job_id, command.resume.text, "length", len(prompt), counted)
-        sampler = Sampler(self._model, command.params, command.seed, prompt, written)
+        sampler = Sampler(self._model, command.params, command.seed, prompt, written, command.constraint)
         sequence = _Sequence(command, prompt, written, sampler, heapq.heappop(self._idle), self._chunk_size)
         sequence.tokens_out, sequence.limit = counted, counted + left
         self._sequences[command.job_id] = sequence
@@ -125,6 +130,14 @@ class LlamaCppEngine:
             yield from self._read(self._reading.popleft())
             if monotonic() >= deadline:
                 return
+
+    def change_adapter(self, command: LoadAdapter | UnloadAdapter) -> AdapterChanged:
+        """Not yet."""
+        return AdapterChanged(command.name, [], "this engine takes no adapters")
+
+    def gauges(self) -> Gauges | None:
+        """Not yet."""
+        return None
 
     def close(self) -> None:
         """Free cache and weights."""

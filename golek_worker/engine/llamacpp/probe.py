@@ -8,13 +8,13 @@ import numpy as np
 
 from golek_wire.errors import InferenceServiceError
 from golek_wire.requests import Params
-from golek_worker.engine.base import EngineLoadError
+from golek_worker.engine.base import Constraint, EngineLoadError
 from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.model import Model
 from golek_worker.engine.llamacpp.sampling import Sampler
 
 _ANSWERS = (b"yes", b"no")
-_GRAMMAR = 'root ::= "yes" | "no"'
+_GRAMMAR = Constraint("gbnf", 'root ::= "yes" | "no"')
 
 
 def capabilities(model: Model, context: Context) -> list[str]:
@@ -28,7 +28,7 @@ def capabilities(model: Model, context: Context) -> list[str]:
         logits = np.ctypeslib.as_array(context.logits(0), (model.n_vocab,))
         if np.isnan(logits).any():
             raise EngineLoadError(f"{model.path}: what it computes is no number (NaN). The file may be damaged.")
-        _sample(model, context, Params(temperature=0.0))
+        _sample(model, context)
         follows = _follows_a_grammar(model, context)
     except (RuntimeError, InferenceServiceError) as error:
         raise EngineLoadError(f"{model.path}: it does not compute a token: {error}") from None
@@ -38,15 +38,15 @@ def capabilities(model: Model, context: Context) -> list[str]:
 
 def _follows_a_grammar(model: Model, context: Context) -> bool:
     try:
-        token = _sample(model, context, Params(temperature=0.0, grammar=_GRAMMAR))
+        token = _sample(model, context, _GRAMMAR)
     except InferenceServiceError:
         return False
     piece = model.piece(token)
     return piece != b"" and any(answer.startswith(piece) for answer in _ANSWERS)
 
 
-def _sample(model: Model, context: Context, params: Params) -> int:
-    sampler = Sampler(model, params, 0, [])
+def _sample(model: Model, context: Context, constraint: Constraint | None = None) -> int:
+    sampler = Sampler(model, Params(temperature=0.0), 0, [], constraint=constraint)
     try:
         return sampler.sample(context, 0)
     finally:

@@ -15,6 +15,7 @@ import numpy as np
 
 from golek_wire.errors import BadRequestError, InvalidGrammarError, UnknownGrammarError
 from golek_wire.requests import Params
+from golek_worker.engine.base import Constraint
 from golek_worker.engine.llamacpp import log
 from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.model import Model
@@ -31,13 +32,19 @@ class Sampler:
     """Draws the tokens of one sequence."""
 
     def __init__(
-        self, model: Model, params: Params, seed: int, prompt: Sequence[int], written: Sequence[int] = ()
+        self,
+        model: Model,
+        params: Params,
+        seed: int,
+        prompt: Sequence[int],
+        written: Sequence[int] = (),
+        constraint: Constraint | None = None,
     ) -> None:
         """`written` are the tokens of the answer that are there already.
 
         Raises UnknownGrammarError, InvalidGrammarError, BadRequestError when the grammar does not allow `written`.
         """
-        self._grammar = _Grammar(model, params.grammar, written) if params.grammar is not None else None
+        self._grammar = _Grammar(model, constraint.text, written) if constraint is not None else None
         self._chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
         if params.ignore_eos and self._grammar is None:
             self._add(_without(model, model.ends))
