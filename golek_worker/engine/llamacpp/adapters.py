@@ -101,6 +101,7 @@ class Adapters:
         """Let the next decodes compute with `adapter`, or with the base model alone."""
         if adapter is not self._applied:
             self._applied = adapter
+            log.hush_plans()
             _set(self._context, adapter)
 
     def close(self) -> None:
@@ -125,7 +126,7 @@ class Adapters:
 
     def _check(self, adapter: Adapter, path: str) -> None:
         """Compute a token with it, in a context of its own. Raises AdapterError; then it is freed."""
-        context = _small_context(self._model)
+        context = _small_context(self._model, llama_cpp.llama_n_threads(self._context))
         if context is None:
             llama_cpp.llama_adapter_lora_free(adapter.handle)
             raise AdapterError(f"{path}: no memory to try it: {log.take_error()}")
@@ -205,11 +206,12 @@ def _check_header(path: Path, architecture: str) -> None:
         )
 
 
-def _small_context(model: Model) -> llama_cpp.llama_context_p | None:
+def _small_context(model: Model, threads: int) -> llama_cpp.llama_context_p | None:
     params = llama_cpp.llama_context_default_params()
     params.n_ctx = PROBE_CELLS
     params.n_batch = params.n_ubatch = 1
     params.n_seq_max = 1
+    params.n_threads = params.n_threads_batch = threads
     params.no_perf = True
     context: llama_cpp.llama_context_p | None = llama_cpp.llama_init_from_model(model.handle, params)
     return context

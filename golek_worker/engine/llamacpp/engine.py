@@ -76,7 +76,9 @@ class LlamaCppEngine:
         self.ready = Ready(
             info=msgspec.structs.replace(model.info, context_size=ctx_size),
             capabilities=capabilities,
-            device="gpu" if model.on_gpu else "cpu",
+            device=model.placement.text,
+            offloaded_layers=model.placement.offloaded,
+            layers=model.layers,
             slots=config.slots,
             ctx_size=ctx_size,
             chat_template=model.chat_template,
