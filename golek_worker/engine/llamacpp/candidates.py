@@ -29,7 +29,7 @@ class Candidates:
 
     @property
     def logits(self) -> NDArray[np.float32]:
-        """By token; what is -inf is not drawn. Only until a sampler of the chain was applied: it may sort them."""
+        """By token, until a chain was applied, which may sort them; what is -inf is not to be drawn."""
         view: NDArray[np.float32] = self._rows["logit"]
         return view
 
@@ -40,6 +40,16 @@ class Candidates:
         array = self._array
         array.data, array.size, array.selected, array.sorted = self._data, len(logits), -1, False
 
+    def drop_forbidden(self) -> int:
+        """Leave only the rows that may be drawn; how many.
+
+        llama.cpp's typical_p and Mirostat take the logarithm of each row's probability, and that of 0 is no number.
+        """
+        allowed = np.flatnonzero(self.logits != -np.inf)
+        self._rows[: len(allowed)] = self._rows[allowed]
+        self._array.size = len(allowed)
+        return len(allowed)
+
     def pass_through(self, sampler: llama_cpp.llama_sampler_p) -> None:
         """Let `sampler`, or a chain, do its work on them."""
         llama_cpp.llama_sampler_apply(sampler, self._reference)
@@ -48,3 +58,9 @@ class Candidates:
     def drawn(self) -> int:
         """The token that a sampler chose."""
         return int(self._array.data[self._array.selected].id)
+
+    @property
+    def likeliest(self) -> int:
+        """The token with the largest logit, the first one of several."""
+        rows = self._rows[: self._array.size]
+        return int(rows["id"][rows["logit"].argmax()])

@@ -1,7 +1,8 @@
 """Which token comes next?
 
-A chain of llama.cpp's samplers for each sequence, in the order of llama.cpp's own tools: penalties, top_k, top_p,
-min_p, temperature, draw. The guide of a constraint is asked about what they draw. Nothing is shared between sequences.
+A chain of llama.cpp's samplers for each sequence (chain.py) draws it. The guide of a constraint is asked about the one
+token that was drawn; only where it refuses that, it is asked about all, and drawn again, as llama.cpp's own tools do.
+Nothing is shared between sequences.
 """
 
 from __future__ import annotations
@@ -15,13 +16,12 @@ from numpy.typing import NDArray
 from golek_wire.errors import InvalidGrammarError
 from golek_wire.requests import Params
 from golek_worker.engine.base import Constraint
+from golek_worker.engine.llamacpp import chain, logprobs
 from golek_worker.engine.llamacpp.candidates import Candidates
 from golek_worker.engine.llamacpp.constraints import Guide, guide
 from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.model import Model
 
-PENALTY_LAST_N = 64
-"""Recent tokens, the prompt's included, that the penalties look at."""
 LLAMA_SEEDS = 2**32 - 1
 """Seeds are smaller than this; llama.cpp takes this one as the wish for a random seed."""
 
@@ -40,90 +40,79 @@ class Sampler:
     ) -> None:
         """`written` are the tokens of the answer that are there already.
 
-        Raises UnknownGrammarError, InvalidGrammarError, BadRequestError when the grammar does not allow `written`.
+        Raises UnknownGrammarError, InvalidGrammarError, BadRequestError when the grammar does not allow `written`, or
+        for a token that does not exist.
         """
+        self.ends = chain.ends(model, params)
+        """Tokens that end the text and are not part of it."""
+        biases = chain.biases(model, params, ignore_eos=params.ignore_eos and constraint is None)
         self._guide: Guide | None = None
         self._n_vocab = model.n_vocab
         if constraint is not None:
             self._guide = guide(model, constraint, written)
             self._candidates = Candidates(model.n_vocab)
-        self._chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
-        if params.ignore_eos and self._guide is None:
-            self._add(_without(model, model.ends))
-        if params.repeat_penalty != 1.0 or params.frequency_penalty or params.presence_penalty:
-            self._add(_penalties(model, params, [*prompt, *written][-PENALTY_LAST_N:]))
-        if params.temperature <= 0.0:
-            self._add(llama_cpp.llama_sampler_init_greedy())
-            return
-        if params.top_k > 0:
-            self._add(llama_cpp.llama_sampler_init_top_k(params.top_k))
-        if params.top_p < 1.0:
-            self._add(llama_cpp.llama_sampler_init_top_p(params.top_p, 1))
-        if params.min_p > 0.0:
-            self._add(llama_cpp.llama_sampler_init_min_p(params.min_p, 1))
-        self._add(llama_cpp.llama_sampler_init_temp(params.temperature))
-        self._add(llama_cpp.llama_sampler_init_dist(seed_after(seed, len(written))))
+            self._forbidden = [token for token, bias in biases.items() if bias == -np.inf]
+        self._chain = chain.build(model, params, biases, seed_after(seed, len(written)), [*prompt, *written])
+        self.scores = logprobs.Scores(model, params) if logprobs.wanted(params) else None
+        """Log-probabilities of what was drawn, where they were asked for."""
 
     def sample(self, context: Context, row: int) -> int:
         """The token after the one computed in `row`. Raises InvalidGrammarError when the constraint allows none."""
-        if self._guide is None:
+        if self._guide is None and self._chain is not None and self.scores is None:
             return int(llama_cpp.llama_sampler_sample(self._chain, context.handle, row))
-        token = self._guided(self._guide, np.ctypeslib.as_array(context.logits(row), (self._n_vocab,)))
-        llama_cpp.llama_sampler_accept(self._chain, token)
-        return token
-
-    def _guided(self, guide: Guide, logits: NDArray[np.float32]) -> int:
-        """What the chain draws, where the guide allows it; else what it draws among those that the guide allows.
-
-        llama.cpp would abort the process when none is allowed, so that is looked at first.
-        """
-        candidates = self._candidates
-        candidates.fill(logits)
-        candidates.pass_through(self._chain)
-        token = candidates.drawn
-        if not guide.allows(token):
-            candidates.fill(logits)
-            guide.apply(candidates)
-            if not np.isfinite(candidates.logits).any():
-                raise InvalidGrammarError(
-                    "The grammar allows none of this model's tokens here; it asks for characters the model cannot "
-                    "write",
-                    param=guide.param,
-                )
-            candidates.pass_through(self._chain)
-            token = candidates.drawn
-        guide.accept(token)
+        logits = np.ctypeslib.as_array(context.logits(row), (self._n_vocab,))
+        if self._guide is not None:
+            token = self._guided(self._guide, logits)
+        elif self._chain is not None:
+            token = int(llama_cpp.llama_sampler_sample(self._chain, context.handle, row))
+        else:
+            token = int(logits.argmax())
+        if self.scores is not None and token not in self.ends:
+            self.scores.add(logits, token)
         return token
 
     def close(self) -> None:
-        """Free the chain."""
-        llama_cpp.llama_sampler_free(self._chain)
+        """Free what llama.cpp holds for it."""
+        if self._chain is not None:
+            llama_cpp.llama_sampler_free(self._chain)
         if self._guide is not None:
             self._guide.close()
 
-    def _add(self, sampler: llama_cpp.llama_sampler_p) -> None:
-        llama_cpp.llama_sampler_chain_add(self._chain, sampler)
+    def _guided(self, guide: Guide, logits: NDArray[np.float32]) -> int:
+        """What is drawn, where the guide allows it; else what is drawn among those that the guide allows.
+
+        llama.cpp would abort the process for a token that its grammar does not allow, so that is looked at before.
+        """
+        token = self._drawn(logits, None)
+        if not guide.allows(token):
+            token = self._drawn(logits, guide)
+        guide.accept(token)
+        if self._chain is not None:
+            llama_cpp.llama_sampler_accept(self._chain, token)
+        return token
+
+    def _drawn(self, logits: NDArray[np.float32], guide: Guide | None) -> int:
+        """What is drawn among the tokens that `guide` allows, or among all."""
+        if guide is None and self._chain is None:
+            return int(logits.argmax())
+        candidates = self._candidates
+        candidates.fill(logits)
+        if guide is not None:
+            guide.apply(candidates)
+            candidates.logits[self._forbidden] = -np.inf
+            if not candidates.drop_forbidden():
+                raise InvalidGrammarError(self._dead_end(), param=guide.param)
+        if self._chain is None:
+            return candidates.likeliest
+        candidates.pass_through(self._chain)
+        return candidates.drawn
+
+    def _dead_end(self) -> str:
+        if self._forbidden:
+            return "logit_bias forbids all of this model's tokens that the grammar allows here"
+        return "The grammar allows none of this model's tokens here; it asks for characters the model cannot write"
 
 
 def seed_after(seed: int, written: int) -> int:
     """The seed of the draws behind `written` tokens: the first draws again would favour the first words again."""
     return (seed + 0x9E3779B1 * written) % LLAMA_SEEDS
-
-
-def _without(model: Model, tokens: frozenset[int]) -> llama_cpp.llama_sampler_p:
-    """A sampler that never draws `tokens`."""
-    biases = (llama_cpp.llama_logit_bias * len(tokens))(
-        *[llama_cpp.llama_logit_bias(token=token, bias=float("-inf")) for token in sorted(tokens)]
-    )
-    sampler: llama_cpp.llama_sampler_p = llama_cpp.llama_sampler_init_logit_bias(model.n_vocab, len(tokens), biases)
-    return sampler
-
-
-def _penalties(model: Model, params: Params, recent: Sequence[int]) -> llama_cpp.llama_sampler_p:
-    """A sampler that makes repetition less likely, having seen `recent`."""
-    sampler: llama_cpp.llama_sampler_p = llama_cpp.llama_sampler_init_penalties(
-        model.n_vocab, PENALTY_LAST_N, params.repeat_penalty, params.frequency_penalty, params.presence_penalty
-    )
-    for token in recent:
-        llama_cpp.llama_sampler_accept(sampler, token)
-    return sampler
