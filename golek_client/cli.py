@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from golek_client import cli_results, terminal
+from golek_client import cli_adapters, cli_results, terminal
 from golek_client.cli_letters import dlq
 from golek_client.terminal import Server
 from golek_client.transport import DEFAULT_URL
@@ -37,6 +37,7 @@ app = typer.Typer(
     help=EXAMPLES, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
 app.add_typer(dlq, name="dlq")
+app.add_typer(cli_adapters.adapter, name="adapter")
 app.command()(cli_results.submit)
 app.command()(cli_results.result)
 app.command()(cli_results.cancel)
@@ -56,6 +57,9 @@ def chat(
     max_tokens: Annotated[int | None, typer.Option(metavar="N", help="Most tokens to write.")] = None,
     temperature: Annotated[float | None, typer.Option(metavar="X", help="0 picks the likeliest token.")] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Same seed, same answer.")] = None,
+    adapter: Annotated[
+        str | None, typer.Option(metavar="NAME", help="LoRA adapter; `golek adapter list` shows them.")
+    ] = None,
     priority: Annotated[
         int | None,
         typer.Option(min=1, max=3, metavar="N", help="1 low, 2 normal, 3 high, in a fleet that queues by priority."),
@@ -81,7 +85,7 @@ def chat(
     from golek_client.options import Options
     from golek_client.terminal_chat import Conversation
 
-    options = Options(max_tokens=max_tokens, temperature=temperature, seed=seed, priority=priority)
+    options = Options(max_tokens=max_tokens, temperature=temperature, seed=seed, priority=priority, adapter=adapter)
     talk = Conversation(
         server,
         model,

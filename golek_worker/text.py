@@ -47,6 +47,8 @@ class TextExecutor:
     def check(self, request: Request) -> None:
         ready = self.host.ready
         if ready is not None and isinstance(request, InferenceRequest):
+            if request.adapter:
+                self.host.adapters.check(request.adapter)
             check(request, self.format(ready))
 
     def read(self, job: Job, payload: bytes) -> "TextWork":
@@ -97,7 +99,10 @@ class TextWork:
         params = with_stops(request.params, prompt.stops)
         streamed = job.stream or watched
         constraint = None if params.grammar is None else Constraint("gbnf", params.grammar)
-        submit = Submit(job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, constraint)
+        submit = Submit(
+            job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, constraint,
+            request.adapter or "",
+        )  # fmt: skip
         return self._executor.host.submit(submit)
 
     def answer(self, end: Finished | Embedded, ms: int) -> Answer:
