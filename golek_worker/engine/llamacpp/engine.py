@@ -235,11 +235,13 @@ class LlamaCppEngine:
             return
         piece: Piece
         reason: FinishReason | None
-        if token in self._model.ends:
+        if token in sequence.sampler.ends:
             piece, reason = sequence.writing.end(), "stop"
         else:
             piece, reason = sequence.write(token)
             self._meter.tokens_out += 1
+        if sequence.sampler.scores is not None:
+            piece = sequence.sampler.scores.join(piece)
         if piece and sequence.stream:
             yield sequence.job_id, piece
         if reason is not None:
