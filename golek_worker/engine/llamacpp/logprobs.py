@@ -110,8 +110,9 @@ class Scores:
 
 
 def _largest(logits: NDArray[np.float32], count: int) -> list[int]:
-    """The `count` tokens with the largest logits, largest first."""
+    """The `count` tokens with the largest logits, largest first, of equal ones the first."""
     if count == 0:
         return []
-    found = np.argpartition(logits, -count)[-count:]
-    return [int(token) for token in found[np.lexsort((found, -logits[found]))]]
+    least = np.partition(logits, -count)[-count]
+    found = np.flatnonzero(logits >= least)
+    return [int(token) for token in found[np.argsort(-logits[found], kind="stable")][:count]]
