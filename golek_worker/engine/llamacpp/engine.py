@@ -38,6 +38,7 @@ from golek_worker.engine.budget import check_least, tokens_left
 from golek_worker.engine.harmony import TO_FINAL
 from golek_worker.engine.llamacpp import probe
 from golek_worker.engine.llamacpp.context import Context
+from golek_worker.engine.llamacpp.logprobs import scores
 from golek_worker.engine.llamacpp.meter import Meter
 from golek_worker.engine.llamacpp.model import Model
 from golek_worker.engine.llamacpp.sampling import Sampler
@@ -110,7 +111,8 @@ class LlamaCppEngine:
         left = tokens_left(len(prompt), command.params.max_tokens, self.ready.ctx_size, len(written), counted)
         if command.resume is not None and left == 0:
             return Finished(command.job_id, command.resume.text, "length", len(prompt), counted)
-        sampler = Sampler(self._model, command.params, command.seed, prompt, written, command.constraint)
+        scored = scores(self._model, command)
+        sampler = Sampler(self._model, command.params, command.seed, prompt, written, command.constraint, scored)
         writing = Writing(self._model, command)
         sequence = Sequence(command, prompt + written, len(prompt), sampler, writing, monotonic())
         sequence.tokens_out, sequence.limit = counted, counted + left
