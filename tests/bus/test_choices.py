@@ -52,6 +52,11 @@ async def test_texts_are_written_streamed_and_ranked(golek: Golek) -> None:
     with pytest.raises(BadRequestError, match=r"token 99999"):
         await golek.ask(MODEL, "Hi", n=2, logit_bias={"99999": 1})
 
+    endless = golek.stream(MODEL, "Hi", n=16, **WISH | {"max_tokens": 1900})
+    async with endless:
+        await anext(endless.pieces())
+    assert (await golek.ask(MODEL, "Hi", deadline=4.0, **WISH)).text == alone[0].text, "a cancel freed the slots"
+
 
 def _mean(choice: Choice) -> float:
     assert choice.logprobs is not None
