@@ -40,6 +40,7 @@ from golek_worker.engine.harmony import TO_FINAL
 from golek_worker.engine.llamacpp import probe
 from golek_worker.engine.llamacpp.adapters import Adapters
 from golek_worker.engine.llamacpp.context import Context
+from golek_worker.engine.llamacpp.logprobs import scores
 from golek_worker.engine.llamacpp.meter import Meter
 from golek_worker.engine.llamacpp.model import Model
 from golek_worker.engine.llamacpp.sampling import Sampler
@@ -129,7 +130,8 @@ class LlamaCppEngine:
         left = tokens_left(len(prompt), command.params.max_tokens, self.ready.ctx_size, len(written), counted)
         if command.resume is not None and left == 0:
             return Finished(command.job_id, command.resume.text, "length", len(prompt), counted)
-        sampler = Sampler(self._model, command.params, command.seed, prompt, written, command.constraint)
+        scored = scores(self._model, command)
+        sampler = Sampler(self._model, command.params, command.seed, prompt, written, command.constraint, scored)
         writing = Writing(self._model, command)
         sequence = Sequence(command, prompt + written, len(prompt), sampler, writing, monotonic())
         sequence.adapter = self._adapters.take(adapter)
@@ -258,11 +260,13 @@ class LlamaCppEngine:
             return
         piece: Piece
         reason: FinishReason | None
-        if token in self._model.ends:
+        if token in sequence.sampler.ends:
             piece, reason = sequence.writing.end(), "stop"
         else:
             piece, reason = sequence.write(token)
             self._meter.tokens_out += 1
+        if sequence.sampler.scores is not None:
+            piece = sequence.sampler.scores.join(piece)
         if piece and sequence.stream:
             yield sequence.job_id, piece
         if reason is not None:
