@@ -78,9 +78,11 @@ class Sequence:
         return Finished(
             self.job_id,
             self.writing.text,
-            reason,
+            self.writing.reason(reason),
             self.tokens_in,
             self.tokens_out,
+            self.writing.reasoning_content,
+            self.writing.tool_calls,
             tokens_cached=min(self.tokens_cached, self.tokens_in),
             waited_ms=(self.admitted_at - self.submitted_at) * 1000.0,
             prefill_ms=(self.began_at - self.admitted_at) * 1000.0,
