@@ -29,6 +29,7 @@ RESULTS_BUCKET: Final = "GOLEK_RESULTS"
 RESULTS_STREAM: Final = f"KV_{RESULTS_BUCKET}"
 OBJECTS_BUCKET: Final = "GOLEK_OBJECTS"
 KEYS_BUCKET: Final = "GOLEK_KEYS"
+GRAMMARS_BUCKET: Final = "GOLEK_GRAMMARS"
 
 ANONYMOUS: Final = "anonymous"
 """The principal where nobody says who asks."""
@@ -112,6 +113,16 @@ def cancel(job_id: str) -> str:
 def health(name: str) -> str:
     """Where a model's health is asked."""
     return f"models.{name}.health"
+
+
+def grammars(verb: str) -> str:
+    """Where named grammars are listed, read, stored and removed: `list`, `get`, `put`, `delete`."""
+    return f"grammars.{verb}"
+
+
+def stored_grammar(name: str) -> str:
+    """Where the server repeats what it stored of a named grammar (core NATS)."""
+    return f"golek.grammar.{name}"
 
 
 def heartbeat(token: str) -> str:

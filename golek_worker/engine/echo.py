@@ -11,7 +11,7 @@
 - The output `harmony` shows what stands in the final channel of the repeated text; `special` is as `text`, for the
   prompt's words are all there is.
 - A text to resume must be what it would write, up to some place, also inside a word; it counts the words itself.
-- Stop strings work as in every engine. Temperature, grammar and the seed have no meaning here.
+- Stop strings work as in every engine. Temperature and the seed have no meaning here; a grammar is refused.
 - One token per sequence and step; but a sequence that is neither streamed nor paced, and meets no stop string, gets up
   to 1024 at once.
 - A prompt that contains `GOLEK_ECHO_CRASH` ends the process with status 134 in the sequence's first step, as a fault in
@@ -79,6 +79,9 @@ class EchoEngine:
         """
         if isinstance(command, Embed):
             raise BadRequestError("The echo engine writes text; it makes no vectors")
+        if command.constraint is not None:
+            param = command.constraint.param
+            raise BadRequestError(f"{param}: the echo engine writes what it reads and follows nothing", param=param)
         at_once = 1 if command.stream or self._paced else _AT_ONCE
         sequence = _Sequence(command, self.ready.ctx_size, at_once)
         if command.resume is not None:
