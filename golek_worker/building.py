@@ -22,6 +22,7 @@ from golek_worker.bus.acks import Acks
 from golek_worker.bus.adapters import AdapterBucket
 from golek_worker.bus.consumer import Consumer
 from golek_worker.bus.dead_letters import DeadLetters, Sender
+from golek_worker.bus.grammars import GrammarBook
 from golek_worker.bus.identity import Callers
 from golek_worker.bus.ingress import Ingress
 from golek_worker.bus.jetstream import ServerClock
@@ -57,6 +58,7 @@ class Ground(Struct, frozen=True):
     identity: Identity
     client: BusClient
     callers: Callers
+    grammars: GrammarBook
     log: LogWriter
     engine_log: EngineLog
     event: Event
@@ -98,7 +100,7 @@ async def build(
         _engine_config(chosen, kind, model), chosen.stall_s, engine_changed, ground.engine_log.write,
         adapters.book(chosen, model, ground.event),
     )  # fmt: skip
-    executor = kinds.executor(kind, host, chosen, model, client.max_payload)
+    executor = kinds.executor(kind, host, chosen, model, client.max_payload, ground.grammars.text)
     gatekeeper = Gatekeeper(chosen, kind, ground.callers, client, executor.check)
     bodies = Objects(client, gatekeeper.check_object)
     ingress = Ingress(
