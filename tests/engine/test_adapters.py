@@ -1,17 +1,21 @@
 """LoRA adapters in the llama.cpp engine, with adapters of random numbers for the shipped demo model."""
 
+import asyncio
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import psutil
 import pytest
 
 from golek_wire.errors import AdapterNotFoundError
 from golek_wire.requests import Params
+from golek_worker.engine.adapters import AdapterBook
 from golek_worker.engine.base import EngineConfig, Finished, LoadAdapter, Submit, UnloadAdapter
 from golek_worker.engine.echo import EchoEngine
+from golek_worker.engine.host import EngineHost
 from golek_worker.engine.llamacpp.adapters import Adapter, Adapters, Turns
 from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.engine import LlamaCppEngine
@@ -158,7 +162,7 @@ ADAPTED = ("", "one", "two")
 
 def engine_of(files: Path, slots: int = 6) -> LlamaCppEngine:
     """An engine with both adapters loaded."""
-    engine = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), slots, 512, 2), lambda done, total: None)
+    engine = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), slots, 512, 1), lambda done, total: None)
     for name, file in (("one", "1.gguf"), ("two", "2.gguf")):
         assert engine.change_adapter(LoadAdapter(name, str(files / file))).problem is None
     return engine
@@ -184,11 +188,19 @@ def answers(engine: LlamaCppEngine, *jobs: Submit) -> dict[str, str]:
 
 
 def test_requests_of_all_adapters_write_what_they_write_alone(files: Path) -> None:
-    """Twelve requests, of two adapters and of none, in six slots: each text is its solo run's; adapters matter."""
+    """Twelve requests, of two adapters and of none, in six slots: each text is that of an engine that saw no other
+    adapter, also where the cache holds the same prompt as another adapter computed it; adapters matter.
+    """
+    alone: dict[str, str] = {}
+    for adapter in ADAPTED:
+        engine = engine_of(files)
+        for i in range(4):
+            alone |= answers(engine, question(i, adapter))
+        engine.close()
     engine = engine_of(files)
     jobs = [question(i, adapter) for i in range(4) for adapter in ADAPTED]
-    alone = {job.job_id: answers(engine, job)[job.job_id] for job in jobs}
     assert answers(engine, *jobs) == alone
+    assert {job.job_id: answers(engine, job)[job.job_id] for job in jobs} == alone
     for i in range(4):
         assert len({alone[f"{adapter or 'base'}-{i}"] for adapter in ADAPTED}) == 3
     gauges = engine.gauges()
@@ -219,3 +231,31 @@ def test_an_engine_that_takes_no_adapters_says_so() -> None:
     assert echo.change_adapter(LoadAdapter("one", "x")).problem == "this engine takes no adapters"
     with pytest.raises(AdapterNotFoundError, match=r"'one'.*the echo engine takes no adapters"):
         echo.submit(question(1, "one"))
+
+
+async def test_adapters_come_again_with_the_engine(files: Path) -> None:
+    """After a crash and after an unload the host has them loaded anew; what was changed meanwhile counts."""
+    config = EngineConfig("llamacpp", str(MODEL), 1, 256, 1)
+    changed = asyncio.Event()
+    book = AdapterBook([LoadAdapter("one", str(files / "1.gguf"))])
+    host = EngineHost(config, 10.0, changed.set, adapters=book)
+
+    async def until(names: list[str]) -> None:
+        while book.loaded != names or not host.serving:
+            await asyncio.sleep(0.005)
+
+    running = asyncio.create_task(host.run())
+    async with asyncio.timeout(30):
+        await until(["one"])
+        assert (await host.change_adapter(LoadAdapter("two", str(files / "2.gguf")))).loaded == ["one", "two"]
+        psutil.Process().children()[0].kill()
+        while book.loaded:
+            await asyncio.sleep(0.005)
+        await until(["one", "two"])
+        await host.unload()
+        assert book.loaded == []
+        assert (await host.change_adapter(UnloadAdapter("one"))).loaded == ["two"]
+        host.load()
+        await until(["two"])
+        await host.close()
+        await running
