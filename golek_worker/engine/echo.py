@@ -25,7 +25,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 
-from golek_wire.errors import BadRequestError
+from golek_wire.errors import AdapterNotFoundError, BadRequestError
 from golek_wire.replies import FinishReason
 from golek_wire.requests import Params
 from golek_wire.signals import ModelInfo
@@ -78,11 +78,15 @@ class EchoEngine:
     def submit(self, command: Submit | Embed) -> Finished | None:
         """Admit a sequence, or its end when a resumed text is the whole.
 
-        Raises ContextBudgetExceededError, BadRequestError for an `Embed`, for what the engine does not have, and for a
-        text that it would not write.
+        Raises ContextBudgetExceededError, AdapterNotFoundError for any adapter, BadRequestError for an `Embed`, for what
+        the engine does not have, and for a text that it would not write.
         """
         if isinstance(command, Embed):
             raise BadRequestError("The echo engine writes text; it makes no vectors")
+        if command.adapter:
+            raise AdapterNotFoundError(
+                f"adapter: no adapter {command.adapter!r} is loaded; the echo engine takes no adapters", param="adapter"
+            )
         _check(command.params)
         at_once = 1 if command.stream or self._paced else _AT_ONCE
         sequence = _Sequence(command, self.ready.ctx_size, at_once)

@@ -142,6 +142,8 @@ class EngineHost:
         self.stalled = False
         self.problem: str | None = None
         self.stderr: deque[str] = deque(maxlen=STDERR_LINES)
+        self.adapters: list[str] = []
+        """LoRA adapters that are loaded."""
 
     @property
     def unloaded(self) -> bool:
