@@ -78,8 +78,8 @@ class EchoEngine:
     def submit(self, command: Submit | Embed) -> Finished | None:
         """Admit a sequence, or its end when a resumed text is the whole.
 
-        Raises ContextBudgetExceededError, AdapterNotFoundError for any adapter, BadRequestError for an `Embed`, for what
-        the engine does not have, and for a text that it would not write.
+        Raises ContextBudgetExceededError, AdapterNotFoundError for any adapter, BadRequestError for an `Embed`, for
+        what the engine does not have, and for a text that it would not write.
         """
         if isinstance(command, Embed):
             raise BadRequestError("The echo engine writes text; it makes no vectors")
