@@ -31,6 +31,23 @@ def check(request: InferenceRequest) -> None:
             )
 
 
+def check_tokens(params: Params, vocab_size: int) -> None:
+    """Raise BadRequestError for a number that no token of a vocabulary of this size has."""
+    for key in params.logit_bias:
+        _check_token("logit_bias", int(key), vocab_size)
+    for token in params.stop_token_ids:
+        _check_token("stop_token_ids", token, vocab_size)
+
+
+def _check_token(name: str, token: int, vocab_size: int) -> None:
+    if token >= vocab_size:
+        raise BadRequestError(
+            f"params.{name}: there is no token {token}; this model has {vocab_size}, counted from 0",
+            param=f"params.{name}",
+            limit=vocab_size - 1,
+        )
+
+
 def _check_best_of(params: Params, *, streamed: bool) -> None:
     best_of = params.best_of or 1
     if best_of < params.n:

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from golek_wire import codec
+from golek_wire.drawing import check_tokens
 from golek_wire.errors import InternalError, PayloadTooLargeError
 from golek_wire.replies import InferenceReply
 from golek_wire.requests import STOP_LIMIT, InferenceRequest, Params, Request
@@ -49,6 +50,8 @@ class TextExecutor:
         ready = self.host.ready
         if ready is not None and isinstance(request, InferenceRequest):
             check(request, self.format(ready))
+            if ready.info.vocab_size:
+                check_tokens(request.params, ready.info.vocab_size)
 
     def read(self, job: Job, payload: bytes) -> "TextWork":
         return TextWork(self, job, codec.decode_request(payload))

@@ -13,7 +13,6 @@ from typing import Any
 
 import llama_cpp
 
-from golek_wire.errors import BadRequestError
 from golek_wire.requests import Params
 from golek_worker.engine.llamacpp.model import Model
 
@@ -30,35 +29,17 @@ _MINUS_INFINITY = float("-inf")
 
 
 def biases(model: Model, params: Params, *, ignore_eos: bool) -> dict[int, float]:
-    """What is added to the logits of tokens, -inf where they may not be drawn.
-
-    Raises BadRequestError for a number that is no token's.
-    """
+    """What is added to the logits of tokens, -inf where they may not be drawn."""
     found: dict[int, float] = {}
     for key, bias in params.logit_bias.items():
-        token = int(key)
-        _check_token(model, token, "params.logit_bias")
-        found[token] = _MINUS_INFINITY if bias <= FORBIDDING else bias
+        found[int(key)] = _MINUS_INFINITY if bias <= FORBIDDING else bias
     silent = [*model.suppressed, *(model.ends if ignore_eos else ())]
     return found | dict.fromkeys(silent, _MINUS_INFINITY)
 
 
 def ends(model: Model, params: Params) -> frozenset[int]:
-    """The tokens that end the text. Raises BadRequestError for a number that is no token's."""
-    if not params.stop_token_ids:
-        return model.ends
-    for token in params.stop_token_ids:
-        _check_token(model, token, "params.stop_token_ids")
-    return model.ends.union(params.stop_token_ids)
-
-
-def _check_token(model: Model, token: int, param: str) -> None:
-    if token >= model.n_vocab:
-        raise BadRequestError(
-            f"{param}: there is no token {token}; this model has {model.n_vocab}, counted from 0",
-            param=param,
-            limit=model.n_vocab - 1,
-        )
+    """The tokens that end the text."""
+    return model.ends.union(params.stop_token_ids) if params.stop_token_ids else model.ends
 
 
 def build(
