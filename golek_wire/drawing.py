@@ -6,6 +6,8 @@ The rules of `Params` that a type cannot say, for the client before it sends a r
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import InferenceRequest, Params
 
+LEAST_PENALTY = 1e-3
+"""Logits are divided by it; far below, they leave the range of 32-bit numbers."""
 BREAKER_BYTES = 40
 """llama.cpp would cut off the rest of a longer DRY breaker."""
 
@@ -17,6 +19,8 @@ def check(request: InferenceRequest) -> None:
         _check_best_of(params, streamed=request.stream)
     if params.top_logprobs and not params.logprobs:
         raise _refused("top_logprobs", "goes with `logprobs: true`")
+    if params.repeat_penalty < LEAST_PENALTY:
+        raise _refused("repeat_penalty", f"at least {LEAST_PENALTY:g}; got {params.repeat_penalty:g}")
     if request.resume is not None:
         _check_resumed(params)
     for key in params.logit_bias:

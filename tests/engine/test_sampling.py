@@ -218,6 +218,19 @@ def test_a_token_that_does_not_exist_is_refused(bench: Bench, wish: dict[str, An
     assert bench.engine.running == 0
 
 
+def test_a_bias_cannot_forbid_everything(bench: Bench) -> None:
+    """Something must be drawn; also where ignore_eos forbids the rest."""
+    others = [t for t in range(bench.model.n_vocab) if t not in bench.model.ends]
+    with pytest.raises(BadRequestError, match="forbids all"):
+        bench.run({"logit_bias": {str(t): -100.0 for t in others}, "ignore_eos": True})
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-38, 1e-29])
+def test_the_coldest_draw_is_greedy(bench: Bench, temperature: float) -> None:
+    """No number is so small that it divides a logit into nonsense."""
+    assert bench.run(OPEN | {"temperature": temperature})[0].text == bench.run(OPEN | {"temperature": 0.0})[0].text
+
+
 # -- beside each other -----------------------------------------------------------------------------------------
 
 MIXED: list[dict[str, Any]] = [
