@@ -22,6 +22,7 @@ from golek_wire.replies import Delta, TokenLogprob, TopLogprob
 from golek_wire.requests import Params
 from golek_worker.engine.base import Piece, Submit
 from golek_worker.engine.llamacpp.model import Model
+from golek_worker.output import Output
 
 LEAST = -9999.0
 """Stands for everything below it, minus infinity too, which JSON cannot say; OpenAI's number."""
@@ -32,7 +33,7 @@ def scores(model: Model, command: Submit) -> Scores | None:
     """Those of a sequence, where its request asks for them, or its texts are ranked by them."""
     params = command.params
     wanted = params.logprobs or (params.best_of or 0) > params.n
-    return Scores(model, params, command.output.form) if wanted else None
+    return Scores(model, params, command.output) if wanted else None
 
 
 class Scores:
@@ -40,9 +41,9 @@ class Scores:
 
     __slots__ = ("_begun", "_decode", "_form", "_model", "_told", "_top", "_waiting", "shown", "sum")
 
-    def __init__(self, model: Model, params: Params, form: str) -> None:
+    def __init__(self, model: Model, params: Params, output: Output) -> None:
         self._model = model
-        self._form = form
+        self._form = output.form
         self._told = params.logprobs
         self._top = params.top_logprobs
         self._decode = _utf8("replace").decode
