@@ -30,8 +30,8 @@ RESULTS_BUCKET: Final = "GOLEK_RESULTS"
 RESULTS_STREAM: Final = f"KV_{RESULTS_BUCKET}"
 OBJECTS_BUCKET: Final = "GOLEK_OBJECTS"
 KEYS_BUCKET: Final = "GOLEK_KEYS"
-GRAMMARS_BUCKET: Final = "GOLEK_GRAMMARS"
 ADAPTERS_BUCKET: Final = "GOLEK_ADAPTERS"
+GRAMMARS_BUCKET: Final = "GOLEK_GRAMMARS"
 
 ANONYMOUS: Final = "anonymous"
 """The principal where nobody says who asks."""
@@ -124,6 +124,11 @@ def health(name: str) -> str:
     return f"models.{name}.health"
 
 
+def adapters(name: str, verb: AdapterVerb) -> str:
+    """Where every replica of a model is told to load or unload a LoRA adapter, or asked which it has (core NATS)."""
+    return f"models.{name}.adapters.{verb}"
+
+
 def grammars(verb: str) -> str:
     """Where named grammars are listed, read, stored and removed: `list`, `get`, `put`, `delete`."""
     return f"grammars.{verb}"
@@ -132,11 +137,6 @@ def grammars(verb: str) -> str:
 def stored_grammar(name: str) -> str:
     """Where the server repeats what it stored of a named grammar (core NATS)."""
     return f"golek.grammar.{name}"
-
-
-def adapters(name: str, verb: AdapterVerb) -> str:
-    """Where every replica of a model is told to load or unload a LoRA adapter, or asked which it has (core NATS)."""
-    return f"models.{name}.adapters.{verb}"
 
 
 def heartbeat(token: str) -> str:

@@ -118,8 +118,8 @@ class TextWork:
             raise InternalError("The engine made vectors where text was asked for")
         reply = InferenceReply(
             self._job.req_id, end.text, end.tokens_in, end.tokens_out, end.finish_reason, ms, ms,
-            self._executor.model, self._job.seed, logprobs=end.logprobs,
-            choices=end.choices if isinstance(end, choices.Several) else None,
+            self._executor.model, self._job.seed, end.reasoning_content, end.tool_calls, end.logprobs,
+            end.choices if isinstance(end, choices.Several) else None,
         )  # fmt: skip
         return Answer(codec.encode(reply), end.tokens_in, end.tokens_out, end.text, end.finish_reason)
 

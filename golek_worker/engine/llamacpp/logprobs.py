@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from golek_wire.replies import Delta, TokenLogprob, TopLogprob
 from golek_wire.requests import Params
-from golek_worker.engine.base import Output, Piece, Submit
+from golek_worker.engine.base import Piece, Submit
 from golek_worker.engine.llamacpp.model import Model
+from golek_worker.output import Output
 
 LEAST = -9999.0
 """Stands for everything below it, minus infinity too, which JSON cannot say; OpenAI's number."""
@@ -40,9 +41,9 @@ class Scores:
 
     __slots__ = ("_begun", "_decode", "_form", "_model", "_told", "_top", "_waiting", "shown", "sum")
 
-    def __init__(self, model: Model, params: Params, form: Output) -> None:
+    def __init__(self, model: Model, params: Params, output: Output) -> None:
         self._model = model
-        self._form = form
+        self._form = output.form
         self._told = params.logprobs
         self._top = params.top_logprobs
         self._decode = _utf8("replace").decode
