@@ -1,7 +1,7 @@
 """Does a sequence write what it would write alone, whatever else runs and whatever it asks for?
 
-FUZZ_REQUESTS random requests that mix all options of the engine (submissions.py), to one engine child with FUZZ_SLOTS
-slots and two LoRA adapters that come and go; a tenth of them is cancelled. Then each alone, streamed where it was not.
+FUZZ_REQUESTS random requests that mix all options of the engine (submissions.py), to one child with FUZZ_SLOTS slots
+and two LoRA adapters, while a third one comes and goes; some are cancelled. Then each alone, streamed where it was not.
 
 `crashes`, `broken` invariants (each is told) and `kv_cells_idle` are to be 0. `differences` are the requests that ended
 otherwise than alone. Of these `near_ties` are explained: where the two first differ, logits changed by at most 0.05
@@ -26,6 +26,7 @@ from support import ROOT, figure, note
 from golek_worker.engine.base import (
     AdapterChanged,
     Cancel,
+    EngineCommand,
     EngineConfig,
     EngineEvent,
     Finished,
@@ -37,6 +38,7 @@ from golek_worker.engine.base import (
     Stopped,
     Submit,
     Tokens,
+    UnloadAdapter,
 )
 from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 from golek_worker.engine.llamacpp.sampling import Sampler
@@ -48,8 +50,9 @@ REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "2000"))
 FIRST = int(os.environ.get("FUZZ_FIRST", "0"))
 SLOTS = int(os.environ.get("FUZZ_SLOTS", "6"))
 WAITING = 2 * SLOTS
-MODEL = ROOT / "data/models/golek-tiny/model.gguf"
-CANCELLED = 0.1
+MODEL = Path(os.environ.get("FUZZ_MODEL", "") or ROOT / "data/models/golek-tiny/model.gguf")
+CANCELLED, PASSING = 0.0125, 0.01
+"""How often after an event."""
 NUDGES = (0.002, 0.01, 0.05)
 TRIES = 12
 
@@ -57,8 +60,10 @@ TRIES = 12
 class Load:
     """Requests beside each other, and what may not happen meanwhile."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: Child, passing: LoadAdapter) -> None:
+        """`passing` is an adapter that is loaded and freed again and again."""
         self._child = child
+        self._passing: list[EngineCommand] = [passing, UnloadAdapter(passing.name)]
         self._draw = random.Random(FIRST)
         self._running: dict[str, Submit] = {}
         self._seen = 0
@@ -75,8 +80,11 @@ class Load:
                 job = left.pop()
                 self._running[job.job_id] = job
                 self._child.send(job)
-            if cancel and self._draw.random() < CANCELLED / 8:
+            if cancel and self._draw.random() < CANCELLED:
                 self._child.send(Cancel(self._draw.choice(list(self._running))))
+            if cancel and self._draw.random() < PASSING:
+                self._child.send(self._passing[0])
+                self._passing.reverse()
             self._child.receive()
             self.check()
 
@@ -104,6 +112,8 @@ class Load:
                 begun = job.resume.text if job.resume is not None else ""
                 whole = begun + self.streamed.get(job.job_id, "")
                 self._expect(whole == event.text, f"{job.job_id}: joined {whole!r}, final {event.text!r}")
+        elif isinstance(event, AdapterChanged):
+            self._expect(event.problem is None, f"adapter {event.name}: {event.problem}")
         elif isinstance(event, Step) and event.gauges is not None:
             gauges = event.gauges
             self._expect(gauges.running <= SLOTS, f"{gauges.running} run in {SLOTS} slots")
@@ -224,6 +234,7 @@ def load_adapters(child: Child, loras: list[LoadAdapter]) -> list[str]:
             names.append(lora.name)
         else:
             note(f"adapter {lora.name}: {changed.problem}")
+    child.events.clear()
     return names
 
 
@@ -254,11 +265,12 @@ def explain(judge: Judge, jobs: list[Submit], ends: dict[str, SequenceEnd]) -> t
 def main() -> None:
     config = EngineConfig("llamacpp", str(MODEL), SLOTS, 512, 2)
     with tempfile.TemporaryDirectory(prefix="golek-bench-") as folder, running(config) as child:
-        paths = [adapters.write(Path(folder) / f"{name}.gguf", MODEL, seed) for seed, name in enumerate("ab")]
-        loras = [LoadAdapter(path.stem, str(path)) for path in paths]
+        paths = [adapters.write(Path(folder) / f"{name}.gguf", MODEL, seed) for seed, name in enumerate("abc")]
+        *loras, passing = [LoadAdapter(path.stem, str(path)) for path in paths]
         names = load_adapters(child, loras)
+        note(f"adapters: {names}")
         jobs = [submission(number, names) for number in range(FIRST, FIRST + REQUESTS)]
-        load = Load(child)
+        load = Load(child, passing)
         crashes = 0
         try:
             load.run(jobs, cancel=True)
