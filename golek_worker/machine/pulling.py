@@ -48,6 +48,6 @@ def _of_catalogue(name: str, to: Path) -> tuple[Path | Wanted, Path]:
     wanted = catalog.of_entry(entry)
     if wanted is None:
         raise MissingModelError(f"{name!r} is not downloaded but made: {entry.made_by}")
-    target = to / Path(wanted.source.file).name if to.is_dir() else to
+    target = to / wanted.source.name if to.is_dir() else to
     first = wanted.source.targets(target)[0]
     return (first if first.exists() else wanted), target

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from golek_worker.registry import source
-from golek_worker.registry.source import Source, SourceError
+from golek_worker.registry.source import HubSource, Source, SourceError
 from golek_worker.settings import Settings
 
 CATALOG = Path("data/catalog/models.yaml")
@@ -33,7 +33,7 @@ class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, renam
     """The name clients ask for."""
     kind: Literal["inference", "embedding"]
     source: str | None = None
-    """`hf:<owner>/<repository>/<file>`; None for a model that is made here."""
+    """What `source.parse` reads; None for a model that is made here."""
     revision: str | None = None
     """Branch, tag or commit; None is `main`."""
     size_bytes: Annotated[int, Meta(ge=1)] | None = None
@@ -135,10 +135,14 @@ def of_entry(entry: Entry) -> Wanted | None:
     return Wanted(place, entry.sha256, size, doubt)
 
 
-def is_offline(chosen: Settings, environment: Mapping[str, str] = os.environ) -> str:
-    """The setting that forbids a download, as `KEY=value`; empty when none does."""
+def is_offline(chosen: Settings, place: Source, environment: Mapping[str, str] = os.environ) -> str:
+    """The setting that forbids to fetch from `place`, as `KEY=value`; empty when none does."""
+    if not place.needs_network:
+        return ""
     if chosen.golek_offline:
         return "GOLEK_OFFLINE=1"
+    if not isinstance(place, HubSource):
+        return ""
     hub = environment.get("HF_HUB_OFFLINE", "")  # a variable of the hub's own client
     return f"HF_HUB_OFFLINE={hub}" if hub.upper() in _TRUE else ""
 

@@ -33,7 +33,7 @@ def resolve(chosen: Settings, environment: Mapping[str, str] = os.environ) -> Pa
             return _without_source(chosen)
     except (ArtifactError, CatalogError) as error:
         raise MissingModelError(str(error)) from None
-    if forbidden := catalog.is_offline(chosen, environment):
+    if forbidden := catalog.is_offline(chosen, wanted.source, environment):
         cause = f"{forbidden} forbids to download {wanted.source}"
         raise missing(chosen, cause, f"allow the download with {forbidden.partition('=')[0]}=0")
     return wanted

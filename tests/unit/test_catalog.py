@@ -6,7 +6,7 @@ import pytest
 
 from golek_worker.registry import catalog, source
 from golek_worker.registry.catalog import CatalogError, Wanted
-from golek_worker.registry.source import Source, SourceError
+from golek_worker.registry.source import FileSource, HubSource, S3Source, Source, SourceError, WebSource
 from golek_worker.settings import Settings
 
 ENTRY = "models:\n  - {id: m, kind: inference, source: 'hf:own/repo/m.gguf', verified: true, from: tests}\n"
@@ -73,20 +73,27 @@ def test_a_mistake_names_file_and_key(tmp_path: Path, text: str, said: str) -> N
 @pytest.mark.parametrize(
     ("text", "is_what"),
     [
-        ("hf:own/repo/m.gguf", Source("own/repo", "m.gguf")),
-        ("hf:own/repo-2.5/deep/er/m.Q8_0.gguf@v1", Source("own/repo-2.5", "deep/er/m.Q8_0.gguf", "v1")),
+        ("hf:own/repo/m.gguf", HubSource("m.gguf", "own/repo")),
+        ("hf:own/repo-2.5/deep/er/m.Q8_0.gguf@v1", HubSource("deep/er/m.Q8_0.gguf", "own/repo-2.5", "v1")),
+        ("s3://zoo/deep/m.gguf", S3Source("deep/m.gguf", "zoo")),
+        ("https://me:pw@h:8/a/m.gguf?k=v", WebSource("/a/m.gguf", "https://h:8", "me:pw", "k=v")),
+        ("/models/m.gguf", FileSource("/models/m.gguf")),
     ],
 )
 def test_a_source_reads_back_as_written(text: str, is_what: Source) -> None:
-    """Repository, file, folders and revision are told apart, and printing gives the same text."""
+    """Place, file, folders and revision are told apart, and `text` gives the same text."""
     assert source.parse(text) == is_what
-    assert str(is_what) == text
+    assert is_what.text == text
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("https://example.org/m.gguf", "hf:<owner>/<repository>/<file>.gguf"),
+        ("m.gguf", "hf:<owner>/<repository>/<file>.gguf"),
+        ("ftp://example.org/m.gguf", "https://<host>/<path>"),
+        ("https://example.org/", "https://example.org/: no file"),
+        ("s3://bucket", "s3://<bucket>/<key>.gguf"),
+        ("/models/m.bin", "a path to a file of this machine"),
         ("hf:../repo/m.gguf", "hf:<owner>/<repository>/<file>.gguf"),
         ("hf:repo/m.gguf", "hf:<owner>/<repository>/<file>.gguf"),
         ("hf:own/repo/m.safetensors", "hf:<owner>/<repository>/<file>.gguf"),
@@ -105,25 +112,25 @@ def test_what_is_no_source_is_refused(text: str, said: str) -> None:
 def test_a_split_model_is_several_files(tmp_path: Path) -> None:
     """Named by its first, it lies beside where one file would, under names that llama.cpp understands."""
     split = source.parse("hf:own/repo/q4/big-00001-of-00003.gguf@v1")
-    assert [one.file for one in split.files()] == [f"q4/big-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
-    assert {one.revision for one in split.files()} == {"v1"}
+    assert [one.path for one in split.files()] == [f"q4/big-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
+    assert {one.revision for one in split.files() if isinstance(one, HubSource)} == {"v1"}
     names = [f"model-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
     assert [target.name for target in split.targets(tmp_path / "model.gguf")] == names
     assert [target.name for target in split.targets(tmp_path / names[0])] == names
-    assert Source("own/repo", "m.gguf").targets(tmp_path / "model.gguf") == [tmp_path / "model.gguf"]
+    assert HubSource("m.gguf", "own/repo").targets(tmp_path / "model.gguf") == [tmp_path / "model.gguf"]
 
 
 def test_the_env_file_wins_over_the_catalogue(tmp_path: Path) -> None:
     """MODEL_SOURCE replaces the entry with its hash and its doubt; MODEL_SHA256 alone replaces only the hash."""
     doubtful = ENTRY.replace("verified: true", f"verified: false, sha256: {HASH}, size_bytes: 2500000000")
     file = a_catalogue(tmp_path, doubtful)
-    mine = Source("own/repo", "m.gguf")
+    mine = HubSource("m.gguf", "own/repo")
     known = catalog.wanted(Settings(model_name="m"), file)
     assert known is not None
     assert (known.source, known.sha256, known.size) == (mine, HASH, "2.5 GB")
     assert known.doubt == "nobody has checked that this file is there; named by: tests"
     other = catalog.wanted(Settings(model_name="m", model_source="hf:own/repo/o.gguf"), file)
-    assert other == Wanted(Source("own/repo", "o.gguf"))
+    assert other == Wanted(HubSource("o.gguf", "own/repo"))
     same = catalog.wanted(Settings(model_name="m", model_source="hf:own/repo/m.gguf", model_sha256="B" * 64), file)
     assert same is not None
     assert (same.sha256, same.size) == ("b" * 64, "2.5 GB")
@@ -150,10 +157,13 @@ def test_a_wrong_setting_is_named(tmp_path: Path, values: dict[str, str], said: 
 
 
 def test_what_forbids_a_download_is_named() -> None:
-    """Golek's own switch and that of the hub's client."""
-    assert catalog.is_offline(Settings(model_name="m", golek_offline=True), {}) == "GOLEK_OFFLINE=1"
-    assert catalog.is_offline(Settings(model_name="m"), {"HF_HUB_OFFLINE": "yes"}) == "HF_HUB_OFFLINE=yes"
-    assert catalog.is_offline(Settings(model_name="m"), {"HF_HUB_OFFLINE": "0"}) == ""
+    """Golek's own switch for all but this machine, and that of the hub's client for the hub."""
+    mine, offline = Settings(model_name="m"), Settings(model_name="m", golek_offline=True)
+    hub, s3, here = (source.parse(text) for text in ("hf:own/repo/m.gguf", "s3://zoo/m.gguf", "/models/m.gguf"))
+    assert [catalog.is_offline(offline, place, {}) for place in (hub, s3, here)] == ["GOLEK_OFFLINE=1"] * 2 + [""]
+    assert catalog.is_offline(mine, hub, {"HF_HUB_OFFLINE": "yes"}) == "HF_HUB_OFFLINE=yes"
+    assert catalog.is_offline(mine, s3, {"HF_HUB_OFFLINE": "yes"}) == ""
+    assert catalog.is_offline(mine, hub, {"HF_HUB_OFFLINE": "0"}) == ""
 
 
 @pytest.mark.parametrize(
