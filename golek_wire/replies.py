@@ -158,6 +158,8 @@ class Queued(Struct, frozen=True, omit_defaults=True):
     """Place in the model's queue, 1 is next; it never rises."""
     eta_s: float | None = None
     """Seconds until the first token may come; absent while that is not known."""
+    loading: float | None = None
+    """The share of the model's load that is done, 0 to 1; absent unless the replica that took the request loads it."""
 
 
 class Embedding(Struct, frozen=True):

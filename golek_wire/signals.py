@@ -8,8 +8,9 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-WorkerStatus = Literal["starting", "loading", "online", "stalled", "draining", "offline", "failed"]
-"""`draining` finishes its jobs, `offline` has left on its own account, `failed` could not go on."""
+WorkerStatus = Literal["starting", "loading", "online", "unloaded", "stalled", "draining", "offline", "failed"]
+"""`unloaded` takes requests and loads its model for the next one, `draining` finishes its jobs, `offline` has left on
+its own account, `failed` could not go on."""
 Level = Literal["healthy", "warning", "critical"]
 
 
@@ -59,6 +60,33 @@ class Health(Struct, frozen=True):
     """Why the request log takes no rows at the moment; answers do not wait for it."""
     log_rows_lost: int = 0
     """Rows that found no place in the log since this worker started."""
+    progress: float | None = None
+    """The share of the model's load that is done, 0 to 1; None while none goes on."""
+
+
+class Order(Struct, frozen=True, omit_defaults=True):
+    """What an operator asks on `models.<model>.load`, `.unload` and `.drain`. An empty message is an order for all."""
+
+    worker_id: str = ""
+    """The replica that is meant; all of the model without it."""
+    force: bool = False
+    """Unload also while jobs run: they go back to the queue."""
+
+
+class Residence(Struct, frozen=True, omit_defaults=True):
+    """What is so at one replica once it has done what an operator asked; before that with the header `Golek-Status`."""
+
+    model_name: str
+    worker_id: str
+    status: WorkerStatus
+    seconds: float
+    """Since the order came."""
+    problem: str | None = None
+    """Why it is not as it was asked for; None when it is."""
+    progress: float | None = None
+    """As in `Health`."""
+    active: int = 0
+    """Jobs that run there."""
 
 
 class LoadReport(Struct, frozen=True):

@@ -16,7 +16,7 @@ from golek_wire.errors import InferenceServiceError
 from golek_wire.subjects import Kind
 from golek_worker import kinds
 from golek_worker.attempt import Tools
-from golek_worker.bus import objects, queue, streams
+from golek_worker.bus import objects, queue, scout, streams
 from golek_worker.bus.acks import Acks
 from golek_worker.bus.consumer import Consumer
 from golek_worker.bus.dead_letters import DeadLetters, Sender
@@ -33,6 +33,7 @@ from golek_worker.engine.base import EngineConfig
 from golek_worker.engine.host import EngineHost
 from golek_worker.gatekeeper import Gatekeeper
 from golek_worker.machine.logfiles import EngineLog
+from golek_worker.residency import Residency
 from golek_worker.room import Room
 from golek_worker.serving import Serving
 from golek_worker.settings import Settings
@@ -71,6 +72,7 @@ class Parts(Struct, frozen=True):
     serving: Serving
     consumer: Consumer | PriorityConsumer
     status: Status
+    residency: Residency
 
     @property
     def is_busy(self) -> bool:
@@ -94,7 +96,7 @@ async def build(
     bodies = Objects(client, gatekeeper.check_object)
     ingress = Ingress(
         client, chosen.token, kinds.taken(chosen, kind), gatekeeper.check, ground.callers, line, bodies, results,
-        reject_when_full=chosen.inference_reject_when_full,
+        reject_when_full=chosen.inference_reject_when_full, loading=lambda: host.loading,
     )  # fmt: skip
     keeper = LeaseKeeper(lambda: host.is_alive)
     tools = Tools(
@@ -120,7 +122,8 @@ async def build(
         ground.identity, chosen, kind, host, serving, ingress, results, digest,
         lambda: executor.capabilities, ground.log,
     )  # fmt: skip
-    return Parts(kind, line, bodies, ingress, host, keeper, serving, consumer, status)
+    residency = _residency(ground, kind, line, ingress, host, serving, consumer)
+    return Parts(kind, line, bodies, ingress, host, keeper, serving, consumer, status, residency)
 
 
 async def _ensure_streams(client: BusClient, chosen: Settings, kind: Kind) -> None:
@@ -149,6 +152,24 @@ def _consumer(ground: Ground, kind: Kind, serving: Serving, clock: ServerClock) 
     if ground.settings.inference_queue_strategy == "priority":
         return PriorityConsumer(client, stream, sources(token, kind), slots, serving.take, clock)
     return Consumer(client, stream, subjects.consumer(token, kind), slots, serving.take, clock)
+
+
+def _residency(
+    ground: Ground,
+    kind: Kind,
+    line: Queue,
+    ingress: Ingress,
+    host: EngineHost,
+    serving: Serving,
+    consumer: Consumer | PriorityConsumer,
+) -> Residency:
+    token = ground.settings.token
+    names = [subjects.consumer(token, kind, name) for name in line.classes]
+    return Residency(
+        host, serving, line, consumer, lambda: ingress.unanswered,
+        lambda: scout.finds_job(ground.client, subjects.job_stream(token), names),
+        ttl_s=ground.settings.model_ttl_s, drain_s=ground.settings.drain_s,
+    )  # fmt: skip
 
 
 def _letters(ground: Ground, kind: Kind, host: EngineHost) -> DeadLetters:

@@ -123,10 +123,15 @@ class Serving:
             attempt.stop(JobCancelledError())
         return attempt is not None
 
-    async def drain(self, patience_s: float) -> int:
-        """Finish what runs; after `patience_s` give the rest back to the queue, and tell how many."""
+    async def finish(self, patience_s: float) -> int:
+        """Wait for what runs; how many jobs still run after `patience_s`."""
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=patience_s)
+        return self.active
+
+    async def drain(self, patience_s: float) -> int:
+        """Finish what runs; after `patience_s` give the rest back to the queue, and tell how many."""
+        await self.finish(patience_s)
         rest = list(self._attempts.values())
         for attempt in rest:
             attempt.stop(Requeue())

@@ -76,9 +76,9 @@ class Status:
             return self.leaving
         if self._host.stalled:
             return "stalled"
-        if self._host.serving:
+        if self._host.serving or self._host.is_unloading:
             return "online"
-        return "loading"
+        return "unloaded" if self._host.unloaded else "loading"
 
     def health(self) -> Health:
         """The answer on `models.<model>.health`, and the heartbeat."""
@@ -97,12 +97,13 @@ class Status:
             device=ready.device if ready is not None else "",
             slots=self._settings.worker_concurrency,
             active=self._serving.active,
-            last_token_age_ms=round(self._host.progress_age_s * 1000) if ready is not None else None,
+            last_token_age_ms=self._progress_age_ms(),
             monitor_subject=subjects.load_report(self._settings.token),
             problem=self._host.problem,
             results_lost=self._results.lost,
             log_problem=self._log.problem,
             log_rows_lost=self._log.dropped,
+            progress=self._host.loading,
         )
 
     def load_report(self, pending: int) -> LoadReport:
@@ -119,9 +120,14 @@ class Status:
             worker_id=self._identity.worker_id,
             seq=next(self._reports),
             incarnation=self._identity.incarnation,
-            last_token_age_ms=round(self._host.progress_age_s * 1000),
+            last_token_age_ms=self._progress_age_ms(),
             utilization=round((pending + active) / capacity, 4),
         )
+
+    def _progress_age_ms(self) -> int | None:
+        """Since the engine's last sign; None while there is no engine that could give one."""
+        has_engine = self._host.ready is not None and not self._host.unloaded
+        return round(self._host.progress_age_s * 1000) if has_engine else None
 
     def record(self) -> ModelRecord:
         """The model's entry in GOLEK_MODELS."""

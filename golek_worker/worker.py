@@ -172,6 +172,7 @@ class Worker:
         self._write_state("loading")
         sides: list[Coroutine[Any, Any, None]] = [
             parts.host.run(),
+            parts.residency.run(),
             self._follow_engine(parts),
             parts.ingress.run(),
             parts.ingress.receipts.run(),
@@ -200,23 +201,25 @@ class Worker:
 
     async def _follow_engine(self, parts: Parts) -> None:
         """Pull while an engine is ready, and only then."""
+        said: WorkerStatus = "loading"
         first = True
         while True:
             await self._engine_changed.wait()
             self._engine_changed.clear()
-            if parts.host.serving and not parts.host.stalled:
+            if parts.residency.may_pull:
                 await _best_effort(parts.consumer.resume())
                 await _best_effort(flush(self._client))
+                if said == "loading":
+                    self._event("model.loaded", "the model is ready")
                 if first:
                     _settle_garbage()
-                    self._event("model.loaded", "the model is ready")
                     self._event("server.ready", f"serving {', '.join(self._settings.request_subjects(parts.kind))}")
                     first = False
-                self._write_state("online")
             else:
-                self._event("engine.down", parts.host.problem or "stalled", level="error")
-                self._write_state("stalled" if parts.host.stalled else "loading")
+                parts.residency.tell(self._event)
                 await _best_effort(parts.consumer.pause())
+            said = parts.status.state
+            self._write_state(said)
             self._heart.beat_now()
 
     async def _drain(self, parts: Parts, *, failed: bool) -> None:

@@ -38,13 +38,22 @@ class _Stored(Struct, frozen=True):
 class AcceptedJobs:
     """The jobs in the stream that one ingress accepted."""
 
-    def __init__(self, client: BusClient, stream: str, queue: Queue, results: Results, answer: Answer) -> None:
+    def __init__(
+        self,
+        client: BusClient,
+        stream: str,
+        queue: Queue,
+        results: Results,
+        answer: Answer,
+        loading: Callable[[], float | None],
+    ) -> None:
+        """`loading` is the share of the model's load that is done; streams that wait are told."""
         self._client = client
         self._stream = stream
         self._queue = queue
         self._results = results
         self._answer = answer
-        self._waiting = WaitingStreams(client, queue)
+        self._waiting = WaitingStreams(client, queue, loading)
         self._stored: dict[int, _Stored] = {}
         self._seq_of: dict[str, int] = {}
         self._next_deadline = math.inf

@@ -68,6 +68,7 @@ class Ingress:
         results: Results,
         *,
         reject_when_full: bool = True,
+        loading: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._client = client
         self._taken = taken
@@ -77,7 +78,7 @@ class Ingress:
         self._subscriptions: list[Subscription] = []
         stream = subjects.job_stream(token)
         self._large = Intake(objects, callers.principal, self._admit, self._refuse)
-        self._accepted = AcceptedJobs(client, stream, queue, results, self._answer)
+        self._accepted = AcceptedJobs(client, stream, queue, results, self._answer, loading)
         self.receipts = Receipts(client, queue)
         self._storing = Storing(
             client, queue, self._accepted, self.receipts, self._answer, reject_when_full=reject_when_full
@@ -85,6 +86,11 @@ class Ingress:
         self._repeats = Repeats(client, stream, results, self.receipts, self._storing.put, self._answer, objects.forget)
         self.refused = 0
         """Requests answered with an error before any worker ran them."""
+
+    @property
+    def unanswered(self) -> int:
+        """Requests that were stored here and of which no answer is known."""
+        return len(self._accepted)
 
     async def start(self) -> None:
         """Subscribe the request subjects; from here on requests are taken."""

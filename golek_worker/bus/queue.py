@@ -51,6 +51,8 @@ class Seen(Struct, frozen=True):
     """Deliveries so far; a job delivered again counts again."""
     done: int = 0
     """All jobs up to this sequence in the stream have ended."""
+    unacked: int = 0
+    """Jobs delivered that have not ended: they run somewhere, or wait for their next attempt."""
 
 
 class _Sample(Struct, frozen=True):
@@ -78,6 +80,11 @@ class QueueView:
     def pending(self) -> int:
         """Jobs that wait, of all classes."""
         return sum(consumer.pending for consumer in self.seen)
+
+    @property
+    def unacked(self) -> int:
+        """Jobs that run or wait for their next attempt, of all classes."""
+        return sum(consumer.unacked for consumer in self.seen)
 
     @property
     def rate(self) -> float:
@@ -166,7 +173,8 @@ class Queue:
             info = await api(self._client, call)
             self._clock.observe(info["ts"], sent_at, time.time())
             delivered, done = info["delivered"], info["ack_floor"]["stream_seq"]
-            seen.append(Seen(info["num_pending"], delivered["stream_seq"], delivered["consumer_seq"], done))
+            unacked = info["num_ack_pending"]
+            seen.append(Seen(info["num_pending"], delivered["stream_seq"], delivered["consumer_seq"], done, unacked))
         if at > self.view.at:  # two may have asked at once
             self.view.observe(seen, at)
             self.view.last_seq = last_seq

@@ -1,8 +1,10 @@
 """What is told to streams that wait for their turn?
 
-Their place and how long it may take, as soon as the queue was looked at once, then at most once a second and only when
-it changes. Nothing any more once a worker has the job.
+Their place, how long it may take, and how far the model is loaded where it is not there yet: as soon as the queue was
+looked at once, then at most once a second and only when it changes. Nothing any more once a worker has the job.
 """
+
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -26,13 +28,15 @@ class _Place(Struct):
     """0 when nothing was told yet."""
     timed: bool = False
     """Whether the wait was told too."""
+    loading: float | None = None
 
 
 class WaitingStreams:
     """The streams that one ingress accepted and that no worker is known to have."""
 
-    def __init__(self, client: BusClient, queue: Queue) -> None:
+    def __init__(self, client: BusClient, queue: Queue, loading: Callable[[], float | None]) -> None:
         self._client = client
+        self._loading = loading
         self._queue = queue
         self._places: dict[int, _Place] = {}
 
@@ -60,13 +64,13 @@ class WaitingStreams:
             return
         if place.position:  # a more urgent job that came later sets nobody back in what was told
             position = min(position, place.position)
-        eta_s = self._queue.view.eta_s(position)
-        if position == place.position and place.timed == (eta_s is not None):
+        eta_s, loading = self._queue.view.eta_s(position), self._loading()
+        if position == place.position and place.timed == (eta_s is not None) and place.loading == loading:
             return
-        place.position, place.timed = position, eta_s is not None
+        place.position, place.timed, place.loading = position, eta_s is not None, loading
         await publish(
             self._client,
             place.job.reply,
-            codec.encode(Queued(place.job.req_id, status="queued", position=position, eta_s=eta_s)),
+            codec.encode(Queued(place.job.req_id, "queued", position, eta_s, loading)),
             _ABOUT,
         )

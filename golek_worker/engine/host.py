@@ -1,7 +1,8 @@
 """How does a worker run its engine?
 
-The parent's side of the engine's child: spawn, frames, watchdog, restart. The process that holds leases and ingress
-never runs native code; a crash costs one attempt of the jobs in the batch.
+The parent's side of the engine's child: spawn, frames, watchdog, restart, and unloading, which ends the child and gives
+all its memory back. The process that holds leases and ingress never runs native code; a crash costs one attempt of the
+jobs in the batch.
 """
 
 import asyncio
@@ -99,10 +100,10 @@ class Run:
 
 
 class EngineHost:
-    """One engine in one child, restarted when it dies.
+    """One engine in one child, restarted when it dies, and not there while it is unloaded.
 
-    `on_change` is called each time it begins or ceases to take sequences (ready, stall, crash), `on_stderr` with each
-    line that the child writes there.
+    `on_change` is called each time it begins or ceases to take sequences (ready, stall, crash, unloaded) and when it is
+    loaded again, `on_stderr` with each line that the child writes there.
     """
 
     def __init__(
@@ -124,13 +125,33 @@ class EngineHost:
         self._longest_step_s = 0.0
         self._closing = False
         self._load_failed: str | None = None
+        self._wanted = asyncio.Event()
+        """Set while there shall be an engine."""
+        self._wanted.set()
+        self._gone = asyncio.Event()
+        """Set while there is no child."""
+        self._gone.set()
+        self._is_ending = False
+        """Whether the child was told to end: its exit is no crash."""
         self.ready: Ready | None = None
-        """What the engine said when it was loaded; None before the first load."""
+        """What the engine said when it was loaded last; None before the first load."""
+        self.loading: float | None = None
+        """The share of a load that is done, 0 to 1; None while none goes on."""
         self.serving = False
         """True while the engine takes sequences."""
         self.stalled = False
         self.problem: str | None = None
         self.stderr: deque[str] = deque(maxlen=STDERR_LINES)
+
+    @property
+    def unloaded(self) -> bool:
+        """Whether there is no engine, and shall be none."""
+        return not self._wanted.is_set() and self._gone.is_set()
+
+    @property
+    def is_unloading(self) -> bool:
+        """Whether the engine is on its way out."""
+        return not self._wanted.is_set() and not self._gone.is_set()
 
     @property
     def stall_limit_s(self) -> float:
@@ -174,17 +195,41 @@ class EngineHost:
         failures = 0
         while not self._closing:
             await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+            if self.unloaded:
+                failures = 0
+                await self._wanted.wait()
             was_ready = await self._live()
             failures = 0 if was_ready else failures + 1
             if self.ready is None and self._load_failed is not None:
                 raise RuntimeError(self._load_failed)
 
+    def load(self) -> None:
+        """Let there be an engine again. `on_change` tells when it is ready, or how it failed (`problem`)."""
+        if self.unloaded and not self._closing:
+            self._wanted.set()
+            self.loading = 0.0
+            self._on_change()
+
+    async def unload(self) -> None:
+        """End the engine until `load`: the child's memory is free when this returns. Runs in it end as in a crash."""
+        was_wanted = self._wanted.is_set()
+        self._wanted.clear()
+        self.serving, self.stalled, self.loading, self.problem = False, False, None, None
+        await self._end_child()
+        await self._gone.wait()
+        if was_wanted:
+            self._on_change()
+
     async def close(self) -> None:
         """End the child, by asking and then by force."""
         self._closing = True
+        await self._end_child()
+
+    async def _end_child(self) -> None:
         process = self._process
         if process is None or process.returncode is not None:
             return
+        self._is_ending = True
         self._send(frame(Exit()))
         try:
             async with asyncio.timeout(EXIT_PATIENCE_S):
@@ -211,6 +256,9 @@ class EngineHost:
         self._load_failed = None
         self._longest_step_s = 0.0
         self._progress_at = time.monotonic()
+        self._gone.clear()
+        self._is_ending = False
+        self.loading = 0.0
         process = self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "golek_worker.engine.child", "--fd", str(theirs.fileno()),
             pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
@@ -221,6 +269,9 @@ class EngineHost:
         transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: _Frames(self), sock=ours)
         self._transport = transport
         self._send(frame(self._config))
+        if self.is_unloading:  # since the child was begun
+            self._is_ending = True
+            _kill(process)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._read_stderr(process))
             watchdog = tasks.create_task(self._watch(process))
@@ -231,11 +282,13 @@ class EngineHost:
 
     def _ended(self, code: int) -> bool:
         """Tell everybody that the child is gone."""
-        was_ready, self.serving, self._transport = self.serving, False, None
+        was_ready, self.serving, self._transport = self.serving or self._is_ending, False, None
         self._outgoing.clear()
         self.stalled = False
+        self.loading = None
         runs, self._runs = self._runs, {}
-        if not self._closing:
+        self._gone.set()
+        if not (self._is_ending or self._closing):
             self.problem = self._load_failed or f"the engine ended with {_exit_text(code)}"
             self._on_stderr(f"the engine ended with {_exit_text(code)}")
             log.warning(
@@ -303,9 +356,13 @@ class EngineHost:
             case Step():
                 self._longest_step_s = max(self._longest_step_s, event.longest_ms / 1000)
             case Ready():
-                self.ready, self.serving, self.problem = event, True, None
+                if self.is_unloading:
+                    return  # it came too late
+                self.ready, self.serving, self.problem, self.loading = event, True, None, None
                 self._on_change()
             case Phase():
+                if event.name == "loading" and not self.is_unloading:
+                    self.loading = round(event.done / max(1, event.total), 2)
                 log.debug("engine.progress", phase=event.name, done=event.done, total=event.total)
             case AdapterChanged():
                 log.info("engine.adapter", name=event.name, problem=event.problem)

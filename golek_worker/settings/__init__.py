@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from golek_client import duration
 from golek_client.transport import DEFAULT_URL
 from golek_wire import subjects
 from golek_wire.errors import BadRequestError
@@ -130,6 +131,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """An engine without progress for this long counts as stalled; for twice as long it is restarted."""
     drain_s: Seconds = 30.0
     """A worker told to stop finishes its jobs for at most this long."""
+    model_ttl: str = "0"
+    """Unload the model when nobody asked it for so long; the next request loads it again. 0 keeps it loaded."""
     poison_strikes: Positive = 2
     """Crashes of the engine under a job, on trial or alone in it, that make the job poison."""
     db_path: str = ""
@@ -186,6 +189,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     @property
     def log_file(self) -> Path:
         return Path(self.db_path) if self.db_path else self.data / "logs" / f"{self.model_name}.sqlite"
+
+    @property
+    def model_ttl_s(self) -> float:
+        """MODEL_TTL in seconds; 0 for never."""
+        return _seconds(self.model_ttl)
 
     @property
     def guessed_kind(self) -> subjects.Kind:
@@ -325,6 +333,10 @@ def _contradictions(settings: Settings) -> list[str]:
     families = ("inference.request.", "embedding.request.")
     if settings.subject and not (settings.subject.startswith(families) and subjects.is_plain(settings.subject)):
         mistakes.append(f"SUBJECT={settings.subject}: a subject below {' or '.join(families)} without wildcards")
+    try:
+        _seconds(settings.model_ttl)
+    except ValueError:
+        mistakes.append(f"MODEL_TTL={settings.model_ttl}: seconds, or a duration such as 90s, 10m or 1h30m; 0 is never")
     mistakes += _wrong_url(settings.nats_url)
     if (problem := settings.login.problem()) is not None:
         mistakes.append(problem)
@@ -340,6 +352,11 @@ def _strategy_mistakes(settings: Settings, enabled: bool | None) -> list[str]:
         return []
     said = f"INFERENCE_PRIORITY_ENABLED={str(enabled).lower()}"
     return [f"{said}: contradicts INFERENCE_QUEUE_STRATEGY={strategy}, which decides whether priorities count"]
+
+
+def _seconds(text: str) -> float:
+    """A number is seconds, anything else a duration. Raises ValueError."""
+    return float(text) if text.isdecimal() else duration.parse(text)
 
 
 def _wrong_url(url: str) -> list[str]:

@@ -144,6 +144,7 @@ MESSAGES: dict[str, Any] = {
     "accepted": replies.Accepted(req_id="r1", job_id=JOB_ID, seq=4711),
     "receipt": replies.Receipt(req_id="r1", job_id=JOB_ID, seq=4711, position=3),
     "queued": replies.Queued(req_id="r1", status="queued", position=3, eta_s=1.5),
+    "queued-loading": replies.Queued(req_id="r1", status="queued", position=1, loading=0.43),
     "error-retriable": errors.to_reply(
         errors.QueueFullError("the queue of qwen3-4b holds 2000 of 2000 jobs", retry_after_ms=1500), "r1"
     ),
@@ -189,6 +190,15 @@ MESSAGES: dict[str, Any] = {
         problem="model.gguf: no such file",
         log_problem="OperationalError: database or disk is full",
         log_rows_lost=12,
+    ),
+    "order": signals.Order(worker_id="qwen3-4b-host-1", force=True),
+    "residence": signals.Residence(
+        model_name="qwen3-4b",
+        worker_id="qwen3-4b-host-1",
+        status="online",
+        seconds=30.2,
+        problem="1 job still ran after 30 s; force gives them back to the queue",
+        active=1,
     ),
     "load-report": signals.LoadReport(
         model_name="qwen3-4b",

@@ -55,8 +55,13 @@ class WorkerProcess:
     @property
     def child(self) -> psutil.Process:
         """The engine's process."""
-        (child,) = psutil.Process(self.pid).children()
+        (child,) = self.children
         return child
+
+    @property
+    def children(self) -> list[psutil.Process]:
+        """The engine's process, when there is one."""
+        return psutil.Process(self.pid).children()
 
     def state(self) -> RunState | None:
         return runfile.read(self.data, self.deployment, self.replica)

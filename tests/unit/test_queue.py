@@ -54,7 +54,13 @@ async def test_what_is_stored_during_a_look_moves_no_place(monkeypatch: pytest.M
     async def info(*_: object) -> dict[str, object]:
         view.last_seq = 130
         delivered = {"stream_seq": 90, "consumer_seq": 90}
-        return {"ts": "2026-01-02T03:04:05Z", "num_pending": 10, "delivered": delivered, "ack_floor": delivered}
+        return {
+            "ts": "2026-01-02T03:04:05Z",
+            "num_pending": 10,
+            "num_ack_pending": 0,
+            "delivered": delivered,
+            "ack_floor": delivered,
+        }
 
     monkeypatch.setattr(queue, "api", info)
     await view.look()
