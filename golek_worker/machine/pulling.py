@@ -8,8 +8,9 @@ from pathlib import Path
 
 from golek_worker import settings
 from golek_worker.machine.bar import Bar, Say
-from golek_worker.registry import catalog
-from golek_worker.registry.catalog import CatalogError, Wanted, shown_size
+from golek_worker.registry import catalog, entries
+from golek_worker.registry.catalog import Wanted, shown_size
+from golek_worker.registry.entries import CatalogError
 from golek_worker.registry.fetch import fetch
 from golek_worker.registry.resolve import MissingModelError, resolve
 
@@ -39,15 +40,16 @@ def _of_deployment(name: str) -> tuple[Path | Wanted, Path]:
 
 def _of_catalogue(name: str, to: Path) -> tuple[Path | Wanted, Path]:
     try:
-        known = catalog.load()
+        known = entries.known(models_file=settings.shared("MODELS_FILE") or "")
     except CatalogError as error:
         raise MissingModelError(str(error)) from None
     entry = known.get(name)
     if entry is None:
-        raise MissingModelError(f"{catalog.CATALOG} has no {name!r}; it has {', '.join(sorted(known)) or 'no models'}")
+        raise MissingModelError(f"{entries.CATALOG} has no {name!r}; it has {', '.join(sorted(known)) or 'no models'}")
     wanted = catalog.of_entry(entry)
     if wanted is None:
-        raise MissingModelError(f"{name!r} is not downloaded but made: {entry.made_by}")
+        why = f"is not downloaded but made: {entry.made_by}" if entry.made_by else f"cannot be had: {entry.unavailable}"
+        raise MissingModelError(f"{name!r} {why}")
     target = to / wanted.source.name if to.is_dir() else to
     first = wanted.source.targets(target)[0]
     return (first if first.exists() else wanted), target

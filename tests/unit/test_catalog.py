@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from golek_worker.registry import catalog, source
-from golek_worker.registry.catalog import CatalogError, Wanted
+from golek_worker.registry import catalog, entries, source
+from golek_worker.registry.catalog import Wanted
+from golek_worker.registry.entries import CatalogError
 from golek_worker.registry.source import FileSource, HubSource, S3Source, Source, SourceError, WebSource
 from golek_worker.settings import Settings
 
@@ -14,30 +15,31 @@ HASH = "a" * 64
 
 
 def a_catalogue(folder: Path, text: str = ENTRY) -> Path:
-    file = folder / "models.yaml"
+    file = folder / entries.CATALOG
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
     return file
 
 
 def test_the_shipped_catalogue_has_every_model_that_is_named() -> None:
     """Each model of the documents has an entry, and the file holds no other."""
-    assert set(catalog.load()) == {
+    assert set(entries.load()) == {
         "gemma3-270m", "qwen3-4b", "gpt-oss-20b", "nomic-embed-v1.5", "nomic-embed-v2-moe", "all-minilm-l6-v2",
         "llama-3.2-3b", "qwen2.5-7b", "deepseek-r1-7b", "granite-8b-code-128k", "phi-4", "phi-3-medium-128k",
-        "granite-20b-code", "qwen3-8b", "qwen3-coder-30b-a3b",
+        "granite-20b-code", "qwen3-8b", "qwen3-coder-30b-a3b", "deepseek-vl",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("entry", catalog.load().values(), ids=lambda entry: entry.id)
-def test_each_shipped_entry_says_what_it_promises(entry: catalog.Entry) -> None:
+@pytest.mark.parametrize("entry", entries.load().values(), ids=lambda entry: entry.id)
+def test_each_shipped_entry_says_what_it_promises(entry: entries.Entry) -> None:
     """A size for people, where the name comes from, and a hash and exact size wherever it calls itself verified."""
     assert entry.origin
-    assert entry.size_bytes or entry.about_gb
+    assert entry.size_bytes or entry.about_gb or entry.unavailable
     if entry.source is not None and entry.verified:
         assert entry.sha256
         assert entry.size_bytes
     wanted = catalog.of_entry(entry)
-    assert (wanted is None) == (entry.made_by is not None)
+    assert (wanted is None) == (entry.made_by is not None or entry.unavailable is not None)
     if wanted is not None:
         assert bool(wanted.doubt) != entry.verified
         assert "GB" in wanted.size or "MB" in wanted.size
@@ -56,7 +58,10 @@ def test_each_shipped_entry_says_what_it_promises(entry: catalog.Entry) -> None:
             ENTRY.replace("m.gguf", "m-00001-of-00002.gguf").replace("from: tests", f"from: tests, sha256: {HASH}"),
             "m: one sha256 for several files",
         ),
-        (ENTRY.replace("source: 'hf:own/repo/m.gguf', ", ""), "m: exactly one of `source` and `made_by`"),
+        (
+            ENTRY.replace("source: 'hf:own/repo/m.gguf', ", ""),
+            "m: exactly one of `source`, `made_by` and `unavailable`",
+        ),
         (ENTRY.replace("hf:own/repo/m.gguf", "own/repo/m.gguf"), "m: own/repo/m.gguf: hf:<owner>"),
         ("models: [", "while parsing"),
     ],
@@ -65,7 +70,7 @@ def test_a_mistake_names_file_and_key(tmp_path: Path, text: str, said: str) -> N
     """Nothing unknown is passed over."""
     file = a_catalogue(tmp_path, text)
     with pytest.raises(CatalogError) as caught:
-        catalog.load(file)
+        entries.load(file)
     assert str(caught.value).startswith(f"{file}: ")
     assert said in str(caught.value)
 
@@ -120,22 +125,23 @@ def test_a_split_model_is_several_files(tmp_path: Path) -> None:
     assert HubSource("m.gguf", "own/repo").targets(tmp_path / "model.gguf") == [tmp_path / "model.gguf"]
 
 
-def test_the_env_file_wins_over_the_catalogue(tmp_path: Path) -> None:
+def test_the_env_file_wins_over_the_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MODEL_SOURCE replaces the entry with its hash and its doubt; MODEL_SHA256 alone replaces only the hash."""
     doubtful = ENTRY.replace("verified: true", f"verified: false, sha256: {HASH}, size_bytes: 2500000000")
-    file = a_catalogue(tmp_path, doubtful)
+    monkeypatch.chdir(tmp_path)
+    assert catalog.wanted(Settings(model_name="m")) is None
+    a_catalogue(tmp_path, doubtful)
     mine = HubSource("m.gguf", "own/repo")
-    known = catalog.wanted(Settings(model_name="m"), file)
+    known = catalog.wanted(Settings(model_name="m"))
     assert known is not None
     assert (known.source, known.sha256, known.size) == (mine, HASH, "2.5 GB")
     assert known.doubt == "nobody has checked that this file is there; named by: tests"
-    other = catalog.wanted(Settings(model_name="m", model_source="hf:own/repo/o.gguf"), file)
+    other = catalog.wanted(Settings(model_name="m", model_source="hf:own/repo/o.gguf"))
     assert other == Wanted(HubSource("o.gguf", "own/repo"))
-    same = catalog.wanted(Settings(model_name="m", model_source="hf:own/repo/m.gguf", model_sha256="B" * 64), file)
+    same = catalog.wanted(Settings(model_name="m", model_source="hf:own/repo/m.gguf", model_sha256="B" * 64))
     assert same is not None
     assert (same.sha256, same.size) == ("b" * 64, "2.5 GB")
-    assert catalog.wanted(Settings(model_name="unknown"), file) is None
-    assert catalog.wanted(Settings(model_name="m"), tmp_path / "none.yaml") is None
+    assert catalog.wanted(Settings(model_name="unknown")) is None
 
 
 @pytest.mark.parametrize(
@@ -149,10 +155,14 @@ def test_the_env_file_wins_over_the_catalogue(tmp_path: Path) -> None:
         ({"model_source": "somewhere"}, "MODEL_SOURCE=somewhere: hf:<owner>"),
     ],
 )
-def test_a_wrong_setting_is_named(tmp_path: Path, values: dict[str, str], said: str) -> None:
+def test_a_wrong_setting_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: dict[str, str], said: str
+) -> None:
     """Key, value, and what would be right."""
+    monkeypatch.chdir(tmp_path)
+    a_catalogue(tmp_path)
     with pytest.raises(CatalogError) as caught:
-        catalog.wanted(Settings(model_name="m", **values), a_catalogue(tmp_path))
+        catalog.wanted(Settings(model_name="m", **values))
     assert str(caught.value).startswith(said)
 
 
