@@ -83,7 +83,7 @@ def _once(place: Source, target: Path, sha256: str | None, tell: Tell, *, again:
     def watch() -> None:
         telling("waiting", sum(piece.file.size if piece.target.is_file() else piece.have for piece in pieces))
 
-    with _alone(target, watch):
+    with alone(target, watch):
         missing = pieces if again else [piece for piece in pieces if not piece.target.is_file()]
         for piece in missing:
             _forget_others(piece)
@@ -217,7 +217,7 @@ def _verify(piece: _Piece, telling: _Telling) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def _alone(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
+def alone(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """One process at a time downloads to `target`; the lock goes with the process that holds it."""
     with target.with_name(f".{target.name}.lock").open("ab") as lock:
         while True:
@@ -228,6 +228,12 @@ def _alone(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
                 waiting()
                 time.sleep(LOCK_POLL_S)
         yield
+
+
+def begun(target: Path) -> list[Path]:
+    """What lies there of downloads to `target`, in one file or several, that did not end."""
+    names = (f".{target.name}.*.part", f".{target.stem}-?????-of-?????.gguf.*.part")
+    return sorted(part for name in names for part in target.parent.glob(name))
 
 
 def _forget_others(piece: _Piece) -> None:
