@@ -15,6 +15,7 @@ from golek_wire.errors import InferenceServiceError
 from golek_wire.replies import Delta, FinishReason, TokenLogprob, ToolCall
 from golek_wire.requests import Params, Resume
 from golek_wire.signals import ModelInfo
+from golek_worker.output import Output
 
 FRAME_LIMIT = 256 * 1024 * 1024
 """Bytes; twice the largest body that GOLEK_MAX_BODY allows, because a template adds to what it is given."""
@@ -38,6 +39,14 @@ class EngineConfig(Struct, frozen=True):
     """CPU threads of a decode step; 0 lets the engine choose."""
     gpu_layers: int = -1
     """Layers on a GPU where there is one; -1 is all."""
+    gpu_devices: list[str] = field(default_factory=list[str])
+    """GPUs to use, by name or number; none named is all."""
+    main_gpu: int = -1
+    """Of those, the one that the whole model is put on; -1 spreads it over all."""
+    tensor_split: list[float] = field(default_factory=list[float])
+    """Shares of the model, one for each of those; without any by free memory."""
+    gpu_required: bool = False
+    """Fail where no GPU can be used, instead of taking the CPU."""
     step_min_ms: float = 0.0
     """Stretches each decode step to at least this long."""
     kind: Literal["inference", "embedding"] = "inference"
@@ -45,14 +54,6 @@ class EngineConfig(Struct, frozen=True):
 
 
 # -- commands: parent to child ---------------------------------------------------------------------------------
-
-
-Output = Literal["text", "special", "harmony"]
-"""`text`: control tokens write nothing. `special`: they write their names, such as `<|start|>`.
-
-`harmony`: only what the model says in its final channel (OpenAI's harmony format); deltas and stop strings are of that
-text alone.
-"""
 
 
 class Constraint(Struct, frozen=True):
@@ -70,20 +71,23 @@ class Submit(Struct, frozen=True, tag="submit"):
 
     job_id: str
     prompt: str
-    """The exact text the model continues, template already applied."""
+    """The exact text the model continues, template already applied. Names of control tokens in it are these tokens."""
     params: Params
     seed: int
     stream: bool = False
     """Send `Tokens` while writing; else only `Finished`."""
-    output: Output = "text"
-    """How tokens become text."""
+    output: Output = Output()
+    """How tokens become an answer."""
     resume: Resume | None = None
     """The answer begins with this text, which is not streamed again. Deltas, limits, grammar, penalties and stop
-    strings go on behind it; `Finished` covers the whole. With the output `harmony` it is text of the final channel."""
+    strings go on behind it; `Finished` covers the whole."""
     constraint: Constraint | None = None
     """What the text must follow; `params.grammar`, `regex` and `choice` are not looked at by engines."""
     adapter: str = ""
     """LoRA adapter by the name it was loaded under; empty for none."""
+    cuts: list[int] = field(default_factory=list[int])
+    """Characters of the prompt before which it is cut before it becomes tokens: names that a caller wrote are cut so,
+    and are plain text."""
 
 
 class Embed(Struct, frozen=True, tag="embed"):
@@ -138,15 +142,29 @@ class Ready(Struct, frozen=True, tag="ready"):
     info: ModelInfo
     capabilities: list[str]
     device: str
+    """`cpu`, or the GPUs with layers on them, such as `CUDA0 (NVIDIA H100)`."""
     slots: int
     ctx_size: int
     chat_template: str | None = None
     """Jinja source from the model's file; None when it has none."""
     bos_token: str = ""
     eos_token: str = ""
+    control_names: list[str] = field(default_factory=list[str])
+    """What stands for a control token wherever it is written in a prompt."""
     offloaded_layers: int = 0
     """Layers on a GPU."""
     layers: int = 0
+    device_problem: str = ""
+    """Why no GPU is used though one was expected; empty when nobody wonders."""
+
+    @property
+    def placement(self) -> str:
+        """Where the layers lie, for people; empty for an engine without any."""
+        if not self.layers:
+            return ""
+        if self.offloaded_layers:
+            return f"{self.offloaded_layers}/{self.layers} layers on {self.device}"
+        return f"{self.layers} layers on the CPU"
 
 
 class Gauges(Struct, frozen=True):
