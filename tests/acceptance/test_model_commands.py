@@ -245,3 +245,35 @@ def test_a_file_put_there_by_hand_is_held_against_the_catalogue(hub: Hub, projec
     assert f"but the catalogue says {'a' * 64}" in refused("verify", "near")
     put(project, "mine")
     assert "nobody says what it must be" in said("verify", "mine")
+
+
+SCRIPT = ROOT / "scripts" / "download_models.py"
+
+
+def test_the_operators_list_is_fetched_by_the_same_code(hub: Hub, project: Path) -> None:
+    """To a folder per model; what cannot be had is named at the end and does not stop the others."""
+    command = [sys.executable, str(SCRIPT), "eyes", "near", "--dir", "zoo"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "eyes: nobody has named a file\nnot downloaded: eyes; run this again to go on\n"
+    assert (project / "zoo" / "near" / "near.Q4_K_M.gguf").read_bytes() == BYTES
+    again = subprocess.run([*command[:2], *command[3:]], capture_output=True, text=True, timeout=30, check=True)
+    assert again.stdout == "zoo/near/near.Q4_K_M.gguf is there already\n"
+    assert len(hub.gets()) == 1
+
+
+def test_the_operators_list_is_whole() -> None:
+    """Eight names, each in the shipped catalogue, with the files that the operator named."""
+    command = [sys.executable, str(SCRIPT), "--list"]
+    listed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True, cwd=ROOT).stdout
+    names = {line.split()[0]: line.split()[-1].rpartition("/")[2] for line in listed.splitlines()}
+    assert names == {
+        "llama-3.2-3b": "llama-3.2-3b-instruct-q4_k_m.gguf",
+        "qwen2.5-7b": "qwen2.5-7b-instruct-q4_k_m-00001-of-00002.gguf",
+        "deepseek-r1-7b": "DeepSeek-R1-Distill-Qwen-7B-Q4_K_M.gguf",
+        "granite-8b-code-128k": "granite-8b-code-instruct-128k.Q4_K_M.gguf",
+        "phi-4": "phi-4-Q4_K_S.gguf",
+        "phi-3-medium-128k": "Phi-3-medium-128k-instruct-Q4_K_M.gguf",
+        "gpt-oss-20b": "gpt-oss-20b-Q4_K_M.gguf",
+        "granite-20b-code": "granite-20b-code-instruct.Q4_K_M.gguf",
+    }
