@@ -39,6 +39,8 @@ app = typer.Typer(
 )
 app.add_typer(dlq, name="dlq")
 app.add_typer(grammar, name="grammar")
+models = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+app.add_typer(models, name="models")
 app.command()(cli_results.submit)
 app.command()(cli_results.result)
 app.command()(cli_results.cancel)
@@ -150,13 +152,15 @@ def embed(
     print(embedding.as_json(terminal.run(read(), "--deadline")))
 
 
-@app.command()
-def models(server: Server = DEFAULT_URL) -> None:
+@models.callback()
+def of_the_fleet(context: typer.Context, server: Server = DEFAULT_URL) -> None:
     """List the models that the fleet knows.
 
     A model that serves says so every 30 s. SEEN is `no sign for 45 s` once it has missed that, as when its worker was
     killed; after 90 s (15 min while it loads) its STATE is `gone`: requests no longer wait for it.
     """
+    if context.invoked_subcommand is not None:
+        return
     from datetime import UTC, datetime
 
     from golek_client import discovery
