@@ -12,7 +12,7 @@ from typing import Annotated, cast
 
 import typer
 
-from golek_client import cli_results, terminal
+from golek_client import cli_adapters, cli_results, terminal
 from golek_client.cli_grammars import grammar
 from golek_client.cli_letters import dlq
 from golek_client.terminal import Server
@@ -38,6 +38,7 @@ app = typer.Typer(
     help=EXAMPLES, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
 app.add_typer(dlq, name="dlq")
+app.add_typer(cli_adapters.adapter, name="adapter")
 app.add_typer(grammar, name="grammar")
 models = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
 app.add_typer(models, name="models")
@@ -60,6 +61,9 @@ def chat(
     max_tokens: Annotated[int | None, typer.Option(metavar="N", help="Most tokens to write.")] = None,
     temperature: Annotated[float | None, typer.Option(metavar="X", help="0 picks the likeliest token.")] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Same seed, same answer.")] = None,
+    adapter: Annotated[
+        str | None, typer.Option(metavar="NAME", help="LoRA adapter; `golek adapter list` shows them.")
+    ] = None,
     param: terminal.Param = None,
     priority: Annotated[
         int | None,
@@ -87,7 +91,7 @@ def chat(
     from golek_client.options import Options
     from golek_client.terminal_chat import Conversation
 
-    named = Options(max_tokens=max_tokens, temperature=temperature, seed=seed, priority=priority)
+    named = Options(max_tokens=max_tokens, temperature=temperature, seed=seed, priority=priority, adapter=adapter)
     options = cast("Options", terminal.params(param or []) | {k: v for k, v in named.items() if v is not None})
     if options.get("n", 1) != 1:
         raise typer.BadParameter(

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
 from msgspec import Struct
 
-from golek_client import discovery, grammars, letters, results, stored
+from golek_client import adapters, discovery, grammars, letters, results, stored
 from golek_client.embedding import EmbedOptions, Question
 from golek_client.exchange import Exchange
 from golek_client.line import Line
@@ -26,12 +26,13 @@ from golek_client.submitting import SUBMIT_DEADLINE_S, SubmitOptions, checked_ke
 from golek_client.target import Target
 from golek_client.transport import DEFAULT_URL, Transport
 from golek_wire import headers, subjects
+from golek_wire.adapters import AdapterOrder, AdapterReport
 from golek_wire.errors import BadRequestError
 from golek_wire.grammars import Deleted, Draft, Grammar, Grammars
 from golek_wire.grammars import Question as GrammarQuestion
 from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt
 from golek_wire.signals import DeadLetter, Health, ModelRecord
-from golek_wire.subjects import Kind
+from golek_wire.subjects import AdapterVerb, Kind
 
 log = logging.getLogger("golek.client")
 T = TypeVar("T")
@@ -300,6 +301,38 @@ class Golek:
         until = asyncio.get_running_loop().time() + timeout
         line = await self._opening.by(until, timeout)
         return await discovery.health(line, model, until, timeout)
+
+    async def adapters(self, model: str, timeout: float = 2.0) -> list[AdapterReport]:
+        """Which LoRA adapters each replica of `model` offers, by worker id.
+
+        Raises as `health` does, and ForbiddenError where this login gives no orders.
+        """
+        return await self._order_adapters(model, "list", AdapterOrder(), timeout)
+
+    async def load_adapter(
+        self, model: str, name: str, path: str, *, scale: float = 1.0, timeout: float = 60.0
+    ) -> list[AdapterReport]:
+        """Load a LoRA adapter into all replicas of `model`; one of this name is replaced.
+
+            await golek.load_adapter("qwen3-4b", "pirate", "data/adapters/pirate.gguf")
+            reply = await golek.ask("qwen3-4b", "Who are you?", adapter="pirate")
+
+        `path` is a GGUF file on each worker's machine. Replicas that start later load it, too. Each answers for itself:
+        its `problem` says why it could not. Raises as `adapters` does, and BadRequestError for a wrong name.
+        """
+        return await self._order_adapters(model, "load", AdapterOrder(name, path, scale), timeout)
+
+    async def unload_adapter(self, model: str, name: str, *, timeout: float = 60.0) -> list[AdapterReport]:
+        """Take a LoRA adapter from all replicas of `model`; requests that run with it go on. As `load_adapter`."""
+        return await self._order_adapters(model, "unload", AdapterOrder(name), timeout)
+
+    async def _order_adapters(
+        self, model: str, verb: AdapterVerb, order: AdapterOrder, timeout: float
+    ) -> list[AdapterReport]:
+        Target.of(model, "inference")
+        _check_seconds("timeout", timeout)
+        until = asyncio.get_running_loop().time() + timeout
+        return await adapters.order(await self._opening.by(until, timeout), model, verb, order, until, timeout)
 
     async def models(self) -> list[ModelRecord]:
         """Every model the fleet knows, by name; `state` and `last_seen` tell whether it is served now.

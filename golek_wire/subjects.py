@@ -16,6 +16,7 @@ Kind = Literal["inference", "embedding"]
 KINDS: Final = ("inference", "embedding", "rerank", "vision")
 """The families of subjects; two of them have no model yet."""
 AdapterVerb = Literal["load", "unload", "list"]
+ADAPTER_VERBS: Final[tuple[AdapterVerb, ...]] = ("load", "unload", "list")
 ANY_LANE: Final = "any"
 PRIORITIES: Final = {3: "high", 2: "normal", 1: "low"}
 """A request's `priority`, and how it is called in subjects; the most urgent first."""

@@ -173,6 +173,7 @@ class Worker:
                 parts.ingress.cancel(job_id)
 
         await parts.serving.start()
+        await parts.adapters.start()
         await endpoints.serve_cancels(self._client, cancel, self._callers.cancelled)
         await endpoints.serve_micro(
             self._client, parts.status.micro_identity(), parts.status.micro_metadata, parts.status.micro_counts,
@@ -266,6 +267,7 @@ class Worker:
             self._parts.keeper.doubt()
             self._parts.serving.reconnected()
             await _best_effort(self._parts.consumer.reconnected())
+            await _best_effort(self._parts.adapters.sync())
         self._heart.beat_now()
 
     def _health(self) -> Health:
