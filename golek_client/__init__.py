@@ -19,6 +19,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from golek_wire.errors import (
+    AdapterNotFoundError,
     BadRequestError,
     BusUnavailableError,
     CompressionFailedError,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from golek_client.stream import Stream
 
 __all__ = [
+    "AdapterNotFoundError",
     "BadRequestError",
     "BusUnavailableError",
     "CompressionFailedError",

@@ -37,15 +37,20 @@ class Resuming:
         self._asked = 0
         self._in_vain = 0
 
-    def wait_after(self, error: InferenceServiceError, text: str, *, grew: bool, now: float) -> float:
+    def wait_after(
+        self, error: InferenceServiceError, text: str, *, grew: bool, now: float, obstacle: str | None = None
+    ) -> float:
         """Seconds to wait before the question is asked again, for what follows `text`; `grew` by the job that failed.
 
-        1. What no other job would cure is raised as it is. 2. A resumed job that cannot run, 3. too many of them, and
-        4. too little time raise StreamInterruptedError with `details.text_so_far`. 5. A job that brought text is
-        followed at once, others after the time that the error asks for, or a growing one.
+        1. What no other job would cure is raised as it is. 2. An answer with more than text in it (`obstacle`), a
+        resumed job that cannot run, 3. too many of them, and 4. too little time raise StreamInterruptedError with
+        `details.text_so_far`. 5. A job that brought text is followed at once, others after the time that the error asks
+        for, or a growing one.
         """
         if not self._is_curable(error, text):  # 1
             raise error
+        if obstacle is not None:  # 2
+            raise self._interrupted(f"cannot be gone on with: {obstacle}", text) from error
         if isinstance(error, NonRetriableError) and not isinstance(error, JobCancelledError):  # 2
             raise self._interrupted(f"cannot be gone on with ({error.code}: {error.message})", text) from error
         if self._asked == RESUMES:  # 3

@@ -4,18 +4,25 @@ async with client.stream("qwen3-4b", "Tell me a story") as stream:
     async for delta in stream:
         print(delta, end="")
 print(stream.reply.tokens_out)
+
+Of a model that thinks or calls tools, `pieces` gives all that it writes:
+
+    async for piece in client.stream("qwen3-4b", "Tell me a story").pieces():
+        print(piece.reasoning_content, piece.text, piece.tool_calls)
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self
+
+import msgspec
 
 from golek_client.assembly import TextAssembly
 from golek_client.exchange import Exchange
 from golek_client.resuming import Resuming, asked_again, begun_with
 from golek_wire.errors import InferenceServiceError
-from golek_wire.replies import InferenceReply, Queued
+from golek_wire.replies import Chunk, Delta, InferenceReply, Queued
 
 Opening = Callable[[bytes, float], Awaitable[Exchange[InferenceReply]]]
 """Connects where needed and gives an exchange that has not begun, for a request's bytes and its deadline on the loop's
@@ -46,7 +53,8 @@ class _Outcome:
 
 
 class Stream:
-    """The text of one answer, piece by piece: an asynchronous iterator of `str`.
+    """The text of one answer, piece by piece: an asynchronous iterator of `str`. Thoughts, calls of tools and the texts
+    of further choices are in `pieces` and `reply`.
 
     The request is sent with the first piece asked for, or on entering `async with`. The pieces joined are the text of
     `reply`, whatever happens to the worker: where another one writes another text, a new job goes on behind what was
@@ -108,6 +116,23 @@ class Stream:
         return self
 
     async def __anext__(self) -> str:
+        while True:
+            piece = await self._next()
+            if isinstance(piece, str):
+                return piece
+            if piece.text and not piece.index:
+                return piece.text
+
+    async def pieces(self) -> AsyncIterator[Delta]:
+        """All that the model writes, as it comes: the text, and what is not text."""
+        while True:
+            try:
+                piece = await self._next()
+            except StopAsyncIteration:
+                return
+            yield Delta(piece) if isinstance(piece, str) else piece
+
+    async def _next(self) -> str | Delta:
         if self._outcome.job_id is None:
             await self._start()
         return await self._deltas.__anext__()
@@ -144,8 +169,8 @@ class Stream:
 
 async def _deltas(
     open_exchange: Opening, payload: bytes, seconds: float, outcome: _Outcome, *, replay: bool
-) -> AsyncGenerator[str, None]:
-    """An empty string once the request is sent, then the text. Closing it cancels what still runs.
+) -> AsyncGenerator[str | Delta, None]:
+    """An empty string once the request is sent, then the pieces. Closing it cancels what still runs.
 
     A generator because the event loop closes a dropped one, which no other object can have.
     """
@@ -153,6 +178,7 @@ async def _deltas(
     until = clock() + seconds
     text, asked = begun_with(payload), payload
     resuming = Resuming(until, text)
+    thoughts = ""
     while outcome.reply is None:
         assembly = TextAssembly(text, replay=replay)
         try:
@@ -162,25 +188,40 @@ async def _deltas(
                 if not is_sent:
                     yield ""
                 while outcome.reply is None:
-                    delta = await _next_delta(exchange, assembly, outcome)
-                    if delta:
-                        yield delta
+                    for piece in await _next_pieces(exchange, assembly, outcome):
+                        yield piece
         except InferenceServiceError as error:
             text = assembly.text
-            await asyncio.sleep(resuming.wait_after(error, text, grew=assembly.grew, now=clock()))
+            thoughts = thoughts or assembly.reasoning
+            obstacle = assembly.obstacle
+            wait_s = resuming.wait_after(error, text, grew=assembly.grew, now=clock(), obstacle=obstacle)
+            await asyncio.sleep(wait_s)
             asked = asked_again(payload, text, until - clock())
+    if thoughts:
+        outcome.reply = msgspec.structs.replace(outcome.reply, reasoning_content=thoughts)
 
 
-async def _next_delta(exchange: Exchange[InferenceReply], assembly: TextAssembly, outcome: _Outcome) -> str:
-    """What the next message adds to the text, often nothing; the reply and the place in the queue go to `outcome`."""
+async def _next_pieces(
+    exchange: Exchange[InferenceReply], assembly: TextAssembly, outcome: _Outcome
+) -> Sequence[str | Delta]:
+    """What the next message adds, often nothing; the reply and the place in the queue go to `outcome`."""
     event = await exchange.next()
     if isinstance(event, Queued):
         if not outcome.begun:  # else it was sent just before the job began
             outcome.wait(event)
-        return ""
+        return ()
     outcome.begun, outcome.queued = True, None
     if not isinstance(event, InferenceReply):
-        return assembly.chunk(event.attempt, event.chunk.seq, event.chunk.delta)
-    delta = assembly.finish(event.text)
+        chunk = event.chunk
+        piece = assembly.chunk(event.attempt, chunk.seq, _written(chunk))
+        return (piece,) if piece else ()
+    rest = assembly.finish_reply(event)
     outcome.reply = event
-    return delta
+    return rest
+
+
+def _written(chunk: Chunk) -> str | Delta:
+    """What `chunk` brings: its text where that is all."""
+    if chunk.index or chunk.reasoning_content or chunk.tool_calls or chunk.logprobs:
+        return Delta(chunk.delta, chunk.reasoning_content, chunk.tool_calls, chunk.logprobs, chunk.index)
+    return chunk.delta

@@ -20,6 +20,7 @@
         UnauthorizedError
         ForbiddenError
         ModelNotFoundError
+        AdapterNotFoundError
         DeadlineExceededError
         IdempotencyMismatchError
         JobCancelledError
@@ -188,6 +189,12 @@ class ModelNotFoundError(NonRetriableError):
     code = "MODEL_NOT_FOUND"
 
 
+class AdapterNotFoundError(NonRetriableError):
+    """No LoRA adapter of this name is loaded."""
+
+    code = "ADAPTER_NOT_FOUND"
+
+
 class DeadlineExceededError(NonRetriableError):
     """The answer was not ready before the request's deadline."""
 
@@ -244,6 +251,7 @@ STATUS: dict[str, Status] = {
     "UNAUTHORIZED": Status(nats=401, http=401),
     "FORBIDDEN": Status(nats=403, http=403),
     "MODEL_NOT_FOUND": Status(nats=404, http=404),
+    "ADAPTER_NOT_FOUND": Status(nats=404, http=404),
     "DEADLINE_EXCEEDED": Status(nats=408, http=504),
     "IDEMPOTENCY_MISMATCH": Status(nats=409, http=409),
     "PAYLOAD_TOO_LARGE": Status(nats=413, http=413),

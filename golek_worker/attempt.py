@@ -245,7 +245,7 @@ class Attempt:
                     self.first_text_at = time.monotonic()
                     self._acquit()
                 if stream is not None:
-                    await stream.write(event if isinstance(event, str) else event.text)
+                    await stream.write(event)
                 continue
             if stream is not None:
                 await stream.flush()

@@ -12,7 +12,8 @@ from golek_client.connection import flush, publish
 from golek_wire import codec, parts
 from golek_wire import headers as h
 from golek_wire.errors import STATUS, InferenceServiceError, PayloadTooLargeError, to_reply
-from golek_wire.replies import Accepted, Chunk
+from golek_wire.replies import Accepted, Chunk, Delta
+from golek_worker.bus import pieces
 from golek_worker.job import Job
 
 PROBE_EVERY = 10
@@ -63,7 +64,7 @@ def error_headers(error: InferenceServiceError) -> dict[str, str]:
 
 
 class ReplyStream:
-    """The text of one attempt, on its way to one inbox.
+    """What one attempt writes, on its way to one inbox.
 
     The first piece goes out at once; later ones are gathered for at most `gather_s`: when `flush_at` comes, the caller
     must `flush`, so that no text waits across a pause of the model.
@@ -81,23 +82,27 @@ class ReplyStream:
         self.probes = 0
         self._seq = 0
         self._last_sent = 0.0
-        self._held: list[str] = []
+        self._held: list[str | Delta] = []
+        self._held_is_text = True
+        self._room = client.max_payload - h.REQUEST_RESERVE
         # A character takes at most 6 bytes in JSON.
-        self._most_characters = max(1, (client.max_payload - h.REQUEST_RESERVE) // 6)
+        self._most_characters = max(1, self._room // 6)
         self.flush_at: float | None = None
         """Monotonic time by which held text must be sent; None when nothing is held."""
 
-    async def write(self, delta: str) -> None:
-        """Send `delta`, now or gathered with what follows."""
+    async def write(self, piece: str | Delta) -> None:
+        """Send `piece`, now or gathered with what follows."""
         if self._gather_s == 0:
-            await self._send(delta)
+            await self._send_piece(piece)
             return
         now = time.monotonic()
         if not self._held and now - self._last_sent >= self._gather_s:
             self._last_sent = now
-            await self._send(delta)
+            await self._send_piece(piece)
             return
-        self._held.append(delta)
+        self._held.append(piece)
+        if not isinstance(piece, str):
+            self._held_is_text = False
         if self.flush_at is None:
             self.flush_at = self._last_sent + self._gather_s
         elif now >= self.flush_at:
@@ -105,25 +110,48 @@ class ReplyStream:
 
     async def flush(self) -> None:
         """Send what is held."""
-        if self._held:
-            text = "".join(self._held)
-            self._held.clear()
-            self.flush_at = None
-            self._last_sent = time.monotonic()
-            await self._send(text)
+        if not self._held:
+            return
+        held, is_text = self._held, self._held_is_text
+        self._held, self._held_is_text, self.flush_at = [], True, None
+        self._last_sent = time.monotonic()
+        if is_text:
+            await self._send("".join(held))  # type: ignore[arg-type]
+            return
+        for delta in pieces.joined(held):
+            await self._send_delta(delta)
+
+    async def _send_piece(self, piece: str | Delta) -> None:
+        await (self._send(piece) if isinstance(piece, str) else self._send_delta(piece))
+
+    async def _send_delta(self, delta: Delta) -> None:
+        """What is more than text, in as many messages as it takes."""
+        chunk = Chunk(
+            self._req_id, delta.text, self._seq, delta.reasoning_content, delta.tool_calls, delta.logprobs, delta.index
+        )
+        body = codec.encode(chunk)
+        cut = pieces.halves(delta) if len(body) > self._room else None
+        if cut is None:
+            await self._publish(body)
+            return
+        for half in cut:
+            await self._send_delta(half)
 
     async def _send(self, delta: str) -> None:
         if len(delta) > self._most_characters:
             for half in _halves(delta):
                 await self._send(half)
             return
-        seq = self._seq
-        self._seq = seq + 1
+        await self._publish(codec.encode(Chunk(self._req_id, delta, self._seq)))
+
+    async def _publish(self, body: bytes) -> None:
+        """Send the chunk `body`, which has the number `_seq`."""
+        self._seq += 1
         probe = ""
-        if self._probe and (seq + 1) % self.probe_every == 0:
+        if self._probe and self._seq % self.probe_every == 0:
             probe = self._probe
             self.probes += 1
-        await publish(self._client, self._inbox, codec.encode(Chunk(self._req_id, delta, seq)), self._headers, probe)
+        await publish(self._client, self._inbox, body, self._headers, probe)
 
 
 def largest_final(max_payload: int, job: Job) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 
 from golek_worker.engine.base import EngineConfig, EngineFactory
-from golek_worker.engine.llamacpp.scheduler import thread_count
+from golek_worker.engine.llamacpp.threads import thread_count
 
 SPINS = "1000"
 """How often a waiting thread of llama.cpp looks before it sleeps; libgomp's default lasts milliseconds."""

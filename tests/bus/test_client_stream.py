@@ -19,6 +19,7 @@ from golek_client import (
 from golek_client.resuming import RESUMES
 from golek_wire import headers
 from golek_wire.errors import EngineFailedError
+from golek_wire.replies import Delta, FunctionCall, ToolCall, ToolCallDelta
 from golek_wire.requests import Resume
 from tests.support.scripted_worker import Job, ScriptedWorker
 
@@ -314,3 +315,32 @@ async def test_nothing_is_sent_before_the_first_piece_is_asked_for(golek: Golek,
     assert job.request.input == "asked"
     await job.final("x")
     await asking
+
+
+async def test_pieces_tell_more_than_text(golek: Golek, worker: ScriptedWorker) -> None:
+    """Thoughts and calls come as they are written; the text alone is what the stream itself gives."""
+    stream, job = await begin(golek, worker)
+    written = [
+        Delta(reasoning_content="Hm"),
+        Delta("Let me see."),
+        Delta(tool_calls=[ToolCallDelta(0, "call_1", "look")]),
+        Delta(tool_calls=[ToolCallDelta(0, arguments="{}")]),
+    ]
+    for seq, piece in enumerate(written):
+        await job.chunk(1, seq, piece)
+    calls = [ToolCall("call_1", FunctionCall("look", "{}"))]
+    await job.final("Let me see.", reasoning_content="Hm", tool_calls=calls)
+    assert [piece async for piece in stream.pieces()] == written
+    assert stream.reply.tool_calls == calls
+    assert stream.reply.reasoning_content == "Hm"
+
+
+async def test_a_call_that_was_begun_is_not_asked_for_again(golek: Golek, worker: ScriptedWorker) -> None:
+    """Another attempt that calls another tool ends the stream with the text so far."""
+    stream, job = await begin(golek, worker)
+    await job.chunk(1, 0, "Well: ")
+    await job.chunk(1, 1, Delta(tool_calls=[ToolCallDelta(0, "call_1", "look")]))
+    await job.chunk(2, 0, Delta("Well: ", tool_calls=[ToolCallDelta(0, "call_1", "go")]))
+    with pytest.raises(StreamInterruptedError, match="calls of tools had begun") as raised:
+        await stream.text()
+    assert raised.value.details["text_so_far"] == "Well: "

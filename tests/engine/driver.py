@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from golek_wire.requests import Params
 from golek_worker.engine import environment
 from golek_worker.engine.base import (
@@ -149,6 +151,11 @@ def without_numbers(model: Path, path: Path) -> Path:
     half = len(content) // 2
     path.write_bytes(content[:half] + b"\xff" * (len(content) - half))
     return path
+
+
+def untimed(end: Finished) -> Finished:
+    """`end` without what depends on the machine and on what ran before: two that are equal wrote the same."""
+    return msgspec.structs.replace(end, tokens_cached=0, waited_ms=0.0, prefill_ms=0.0, decode_ms=0.0)
 
 
 def gbnf(params: Params) -> Constraint | None:

@@ -5,6 +5,7 @@ Not a worker, and no model: for the client's side of the protocol, above all wha
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import nats
 from nats.aio.client import Client
@@ -13,7 +14,7 @@ from nats.aio.msg import Msg
 from golek_client.connection import flush
 from golek_wire import codec, headers, subjects
 from golek_wire.errors import STATUS, InferenceServiceError, to_reply
-from golek_wire.replies import Accepted, Chunk, InferenceReply, Queued
+from golek_wire.replies import Accepted, Chunk, Delta, InferenceReply, Queued
 from golek_wire.requests import InferenceRequest
 from golek_wire.signals import ModelRecord, WorkerStatus
 
@@ -39,12 +40,16 @@ class Job:
         queued = Queued(self.request.req_id, status="queued", position=position, eta_s=eta_s)
         await self._tell(queued, {headers.STATUS: "queued"})
 
-    async def chunk(self, attempt: int, seq: int, delta: str) -> None:
-        await self._tell(Chunk(self.request.req_id, delta, seq), {headers.ATTEMPT: str(attempt)})
+    async def chunk(self, attempt: int, seq: int, delta: str | Delta) -> None:
+        piece = Delta(delta) if isinstance(delta, str) else delta
+        chunk = Chunk(
+            self.request.req_id, piece.text, seq, piece.reasoning_content, piece.tool_calls, piece.logprobs, piece.index
+        )
+        await self._tell(chunk, {headers.ATTEMPT: str(attempt)})
 
-    async def final(self, text: str, *, end: bool = True) -> None:
-        """The reply; for a stream with its header and, with `end`, the empty message after it."""
-        reply = InferenceReply(self.request.req_id, text, 1, 1, "stop", 1, 1, "tiny", 7)
+    async def final(self, text: str, *, end: bool = True, **more: Any) -> None:
+        """The reply, with `more` of its fields; for a stream with its header and, with `end`, the empty message."""
+        reply = InferenceReply(self.request.req_id, text, 1, 1, "stop", 1, 1, "tiny", 7, **more)
         await self._tell(reply, {headers.FINAL: "1"} if self.request.stream else {})
         if self.request.stream and end:
             await self._client.publish(self.inbox, b"")

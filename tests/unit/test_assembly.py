@@ -115,7 +115,9 @@ def test_joined_pieces_equal_the_final_text_whatever_happens(seed: int) -> None:
         assembly = TextAssembly()
         handed = ""
         for message in _shaken(text, chance):
-            handed += assembly.chunk(*message)
+            piece = assembly.chunk(*message)
+            assert isinstance(piece, str)
+            handed += piece
             assert text.startswith(handed)
         assert handed + assembly.finish(text) == text
 

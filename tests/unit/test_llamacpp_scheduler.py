@@ -5,6 +5,7 @@ import pytest
 from golek_wire.errors import ContextBudgetExceededError
 from golek_worker.engine.budget import token_limit
 from golek_worker.engine.llamacpp import scheduler
+from golek_worker.engine.llamacpp.threads import thread_count
 
 
 @pytest.mark.parametrize(
@@ -31,18 +32,13 @@ def test_rows_without_a_neighbour_are_found(rows: list[int], lone: set[int]) -> 
     assert scheduler.lone_rows(rows) == lone
 
 
-def test_a_prompt_is_cut_by_its_length_alone() -> None:
-    """Every token once, in order, in chunks of the given size."""
-    assert list(scheduler.chunks(130, 64)) == [range(64), range(64, 128), range(128, 130)]
-
-
 @pytest.mark.parametrize(
     ("wanted", "cores", "size", "threads"),
     [(6, 4, 1, 6), (0, 4, 4 << 20, 1), (0, 4, 9 << 20, 2), (0, 4, 4 << 30, 4), (0, 1, 4 << 30, 1)],
 )
 def test_threads_follow_cores_and_model(wanted: int, cores: int, size: int, threads: int) -> None:
     """What is asked for counts; else one per physical core, fewer for a small model."""
-    assert scheduler.thread_count(wanted, cores, size) == threads
+    assert thread_count(wanted, cores, size) == threads
 
 
 def test_without_max_tokens_the_context_is_the_limit() -> None:

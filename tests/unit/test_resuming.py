@@ -115,3 +115,12 @@ def test_the_next_question_is_the_same_but_for_text_and_time() -> None:
     assert (begun_with(payload), begun_with(own)) == ("", "a")
     assert codec.decode(asked_again(own, "a", 1.0), dict[str, object])["resume"] == {"text": "a", "tokens_out": 1}
     assert codec.decode(asked_again(own, "ab", 1.0), dict[str, object])["resume"] == {"text": "ab"}
+
+
+def test_an_answer_with_more_than_text_is_not_asked_for_again() -> None:
+    """What stands in the way is named; an error that no other job would cure is raised as it is."""
+    with pytest.raises(StreamInterruptedError, match="calls of tools had begun") as raised:
+        Resuming(100.0, "").wait_after(LOST, "ab", grew=True, now=0.0, obstacle="calls of tools had begun")
+    assert raised.value.details["text_so_far"] == "ab"
+    with pytest.raises(QueueFullError):
+        Resuming(100.0, "").wait_after(QueueFullError(), "ab", grew=True, now=0.0, obstacle="calls of tools had begun")

@@ -7,6 +7,7 @@ admitted can finish, and what a sequence computes does not depend on where its n
 from __future__ import annotations
 
 import ctypes
+from time import monotonic
 from typing import Any
 
 import llama_cpp
@@ -26,7 +27,10 @@ class Context:
     def __init__(self, model: Model, slots: int, ctx_size: int, threads: int, batch_size: int) -> None:
         """`batch_size` is the most rows of one `decode`. Raises EngineLoadError when memory does not suffice."""
         self._model = model
-        cells = -(-ctx_size // _ROUND) * _ROUND
+        self.cells = cells = -(-ctx_size // _ROUND) * _ROUND
+        """Of each slot; one holds one token."""
+        self.decode_s = 0.0
+        """Seconds that llama.cpp computed batches."""
         self._check_memory(slots, ctx_size, cells)
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = cells * slots
@@ -59,7 +63,11 @@ class Context:
 
     def decode(self, tokens: list[int], positions: list[int], slots: list[int], outputs: list[bool]) -> None:
         """Compute one batch: token i at `positions[i]` of the sequence in `slots[i]`, giving logits where asked."""
-        status = llama_cpp.llama_decode(self._context, self._batch.fill(tokens, positions, slots, outputs))
+        batch = self._batch.fill(tokens, positions, slots, outputs)
+        start = monotonic()
+        status = llama_cpp.llama_decode(self._context, batch)
+        llama_cpp.llama_synchronize(self._context)
+        self.decode_s += monotonic() - start
         if status != 0:
             raise RuntimeError(f"llama_decode returned {status} for {len(tokens)} tokens: {log.take_error()}")
 

@@ -44,7 +44,7 @@ from golek_worker.engine.base import (
 from golek_worker.engine.llamacpp.lanes import Lanes
 from golek_worker.engine.llamacpp.model import Model
 from golek_worker.engine.llamacpp.pooling import TEXTS
-from golek_worker.engine.llamacpp.scheduler import thread_count
+from golek_worker.engine.llamacpp.threads import thread_count
 
 BATCH_GPU = 2048
 """Tokens of one batch, unless a single text has more."""

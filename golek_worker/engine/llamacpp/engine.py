@@ -17,7 +17,7 @@ from time import monotonic
 import msgspec
 import psutil
 
-from golek_wire.errors import BadRequestError, InvalidGrammarError, ModelBusyError
+from golek_wire.errors import BadRequestError, InvalidGrammarError
 from golek_wire.replies import FinishReason
 from golek_worker.engine.base import (
     AdapterChanged,
@@ -35,13 +35,16 @@ from golek_worker.engine.base import (
     refusal,
 )
 from golek_worker.engine.budget import check_least, tokens_left
-from golek_worker.engine.harmony import TO_FINAL, FinalChannel
+from golek_worker.engine.harmony import TO_FINAL
 from golek_worker.engine.llamacpp import probe
 from golek_worker.engine.llamacpp.context import Context
+from golek_worker.engine.llamacpp.meter import Meter
 from golek_worker.engine.llamacpp.model import Model
 from golek_worker.engine.llamacpp.sampling import Sampler
-from golek_worker.engine.llamacpp.scheduler import chunks, decode_rows, lone_rows, thread_count
-from golek_worker.engine.text import TextWriter
+from golek_worker.engine.llamacpp.scheduler import by_adapter, decode_rows, lone_rows
+from golek_worker.engine.llamacpp.sequence import NO_SLOT, Sequence
+from golek_worker.engine.llamacpp.threads import thread_count
+from golek_worker.engine.llamacpp.writing import Writing
 
 CHUNK_CPU = 64
 CHUNK_GPU = 512
@@ -69,9 +72,12 @@ class LlamaCppEngine:
         self._context = Context(model, config.slots, ctx_size, threads, batch_size)
         capabilities = probe.capabilities(model, self._context)
         self._pair_lone_rows = self._context.lone_row_differs() and config.slots > 1
-        self._sequences: dict[str, _Sequence] = {}
-        self._writing: dict[int, _Sequence] = {}
-        self._reading: deque[_Sequence] = deque()
+        self._context.decode_s = 0.0  # what was tried before is nobody's
+        self._meter = Meter()
+        self._sequences: dict[str, Sequence] = {}
+        self._waiting: deque[Sequence] = deque()
+        self._reading: deque[Sequence] = deque()
+        self._writing: dict[int, Sequence] = {}
         self._idle = list(range(config.slots))
         self.ready = Ready(
             info=msgspec.structs.replace(model.info, context_size=ctx_size),
@@ -86,19 +92,17 @@ class LlamaCppEngine:
 
     @property
     def running(self) -> int:
-        """Sequences admitted and not ended."""
+        """Sequences submitted and not ended, those that wait included."""
         return len(self._sequences)
 
     def submit(self, command: Submit | Embed) -> Finished | None:
-        """Admit a sequence, or its end when a resumed text uses up its tokens.
+        """Take a sequence, or its end when a resumed text uses up its tokens.
 
-        Raises ContextBudgetExceededError, UnknownGrammarError, InvalidGrammarError, ModelBusyError (no slot is free),
-        BadRequestError (empty prompt, an `Embed`, a text to resume that model or grammar would not write).
+        Raises ContextBudgetExceededError, UnknownGrammarError, InvalidGrammarError, BadRequestError (empty prompt, an
+        `Embed`, a text to resume that model or grammar would not write).
         """
         if isinstance(command, Embed):
             raise BadRequestError("This model writes text; it makes no vectors")
-        if not self._idle:
-            raise ModelBusyError(f"All {self.ready.slots} slots are taken")
         check_least(self._model.least_tokens(command.prompt, self.ready.ctx_size), self.ready.ctx_size)
         prompt = self._model.tokenize(command.prompt)
         written = self._written(command)
@@ -107,10 +111,11 @@ class LlamaCppEngine:
         if command.resume is not None and left == 0:
             return Finished(command.job_id, command.resume.text, "length", len(prompt), counted)
         sampler = Sampler(self._model, command.params, command.seed, prompt, written, command.constraint)
-        sequence = _Sequence(command, prompt, written, sampler, heapq.heappop(self._idle), self._chunk_size)
+        writing = Writing(self._model, command)
+        sequence = Sequence(command, prompt + written, len(prompt), sampler, writing, monotonic())
         sequence.tokens_out, sequence.limit = counted, counted + left
         self._sequences[command.job_id] = sequence
-        self._reading.append(sequence)
+        self._waiting.append(sequence)
         return None
 
     def cancel(self, job_id: str) -> Stopped | None:
@@ -122,10 +127,13 @@ class LlamaCppEngine:
         return Stopped(job_id, sequence.tokens_in, sequence.tokens_out)
 
     def step(self) -> Iterator[Output]:
-        """The next token of each writing sequence, then a bounded part of the waiting prompts."""
+        """The next token of each writing sequence, then a bounded part of the prompts that are read."""
+        self._admit()
         deadline = monotonic() + (PREFILL_BESIDE_S if self._writing else PREFILL_ALONE_S)
         if self._writing:
-            yield from self._write()
+            self._meter.decode_steps += 1
+            for slots in by_adapter(self._writing):
+                yield from self._write(slots)
         while self._reading:
             yield from self._read(self._reading.popleft())
             if monotonic() >= deadline:
@@ -135,9 +143,22 @@ class LlamaCppEngine:
         """Not yet."""
         return AdapterChanged(command.name, [], "this engine takes no adapters")
 
-    def gauges(self) -> Gauges | None:
-        """Not yet."""
-        return None
+    def gauges(self) -> Gauges:
+        """What it measures of itself."""
+        meter = self._meter
+        running = [s for s in self._sequences.values() if s.slot != NO_SLOT]
+        return Gauges(
+            running=len(running),
+            waiting=len(self._waiting),
+            kv_cells=sum(s.position for s in running),
+            kv_capacity=self._context.cells * self.ready.slots,
+            prompt_tokens=meter.prompt_tokens,
+            tokens_out=meter.tokens_out,
+            decode_steps=meter.decode_steps,
+            batch_rows=meter.batch_rows,
+            busy_s=meter.busy_s,
+            decode_s=self._context.decode_s,
+        )
 
     def close(self) -> None:
         """Free cache and weights."""
@@ -153,21 +174,31 @@ class LlamaCppEngine:
         opening = self._model.tokenize_written(TO_FINAL, named=True) if command.output == "harmony" else []
         return opening + self._model.tokenize_written(command.resume.text, named=command.output == "special")
 
-    def _write(self) -> Iterator[Output]:
-        """One token of every writing sequence."""
-        rows = decode_rows(self._writing, self._idle)
-        writers = [self._writing.get(slot) for slot in rows]
+    def _admit(self) -> None:
+        """Give idle slots to those that have waited longest."""
+        while self._waiting and self._idle:
+            sequence = self._waiting.popleft()
+            sequence.slot = heapq.heappop(self._idle)
+            sequence.admitted_at = monotonic()
+            self._meter.begin()
+            self._meter.prompt_tokens += sequence.tokens_in
+            self._reading.append(sequence)
+
+    def _write(self, slots: list[int]) -> Iterator[Output]:
+        """One token of the writing sequences in `slots`, which are of one adapter."""
+        rows = decode_rows(slots, self._idle)
+        writers = list(map(self._writing.get, rows))
         tokens = [w.last_token if w else 0 for w in writers]
         positions = [w.position if w else 0 for w in writers]
-        slots = list(rows)
         outputs = [w is not None for w in writers]
         companions = lone_rows(rows) if self._pair_lone_rows else set()
         for slot in sorted(companions):
             tokens.append(0)
             positions.append(self._writing[slot].position + 1)
-            slots.append(slot)
+            rows.append(slot)
             outputs.append(True)  # without logits the last layer would leave it out
-        self._context.decode(tokens, positions, slots, outputs)
+        self._context.decode(tokens, positions, rows, outputs)
+        self._meter.batch_rows += len(slots)
         for slot in companions:
             self._context.forget(slot, self._writing[slot].position + 1)
         for row, writer in enumerate(writers):
@@ -177,21 +208,24 @@ class LlamaCppEngine:
                 writer.position += 1
                 yield from self._take(writer, row)
 
-    def _read(self, sequence: "_Sequence") -> Iterator[Output]:
+    def _read(self, sequence: Sequence) -> Iterator[Output]:
         """The next chunk of a prompt; after the last one, the first token of the answer."""
-        part = next(sequence.chunks)
-        ends = part.stop == len(sequence.given)
-        outputs = [False] * len(part)
+        start = sequence.position
+        stop = min(start + self._chunk_size, len(sequence.given))
+        ends = stop == len(sequence.given)
+        size = stop - start
+        outputs = [False] * size
         outputs[-1] = ends
-        self._context.decode(sequence.given[part.start : part.stop], list(part), [sequence.slot] * len(part), outputs)
-        sequence.position = part.stop
+        self._context.decode(sequence.given[start:stop], list(range(start, stop)), [sequence.slot] * size, outputs)
+        sequence.position = stop
         if ends:
             self._writing[sequence.slot] = sequence
-            yield from self._take(sequence, len(part) - 1)
+            sequence.began_at = monotonic()
+            yield from self._take(sequence, size - 1)
         else:
             self._reading.append(sequence)
 
-    def _take(self, sequence: "_Sequence", row: int) -> Iterator[Output]:
+    def _take(self, sequence: Sequence, row: int) -> Iterator[Output]:
         """Draw the token that follows `row`; yield its text and, if so, the sequence's end."""
         try:
             token = sequence.sampler.sample(self._context, row)
@@ -199,88 +233,29 @@ class LlamaCppEngine:
             self._remove(sequence)
             yield refusal(sequence.job_id, error)
             return
+        piece: Piece
         reason: FinishReason | None
         if token in self._model.ends:
-            delta, reason = sequence.writer.end(), "stop"
+            piece, reason = sequence.writing.end(), "stop"
         else:
-            delta, reason = sequence.write(token, self._model)
-        if delta and sequence.stream:
-            yield sequence.job_id, delta
+            piece, reason = sequence.write(token)
+            self._meter.tokens_out += 1
+        if piece and sequence.stream:
+            yield sequence.job_id, piece
         if reason is not None:
             self._remove(sequence)
-            yield Finished(sequence.job_id, sequence.writer.text, reason, sequence.tokens_in, sequence.tokens_out)
+            yield sequence.finished(reason, monotonic())
 
-    def _remove(self, sequence: "_Sequence") -> None:
+    def _remove(self, sequence: Sequence) -> None:
         """Free what the sequence holds; its slot is idle."""
         del self._sequences[sequence.job_id]
+        sequence.sampler.close()
+        if sequence.slot == NO_SLOT:
+            self._waiting.remove(sequence)
+            return
         if self._writing.pop(sequence.slot, None) is None and sequence in self._reading:
             self._reading.remove(sequence)
         self._context.forget(sequence.slot)
-        sequence.sampler.close()
         heapq.heappush(self._idle, sequence.slot)
-
-
-class _Sequence:
-    """A job inside the engine."""
-
-    __slots__ = (
-        "chunks",
-        "final",
-        "given",
-        "job_id",
-        "last_token",
-        "limit",
-        "output",
-        "position",
-        "sampler",
-        "slot",
-        "stream",
-        "tokens_in",
-        "tokens_out",
-        "writer",
-    )
-
-    def __init__(
-        self, command: Submit, prompt: list[int], written: list[int], sampler: Sampler, slot: int, chunk_size: int
-    ) -> None:
-        resume = command.resume
-        self.job_id = command.job_id
-        self.stream = command.stream
-        self.tokens_in = len(prompt)
-        self.given = prompt + written
-        """What is read before the next token can be drawn."""
-        self.sampler = sampler
-        self.slot = slot
-        self.chunks = chunks(len(self.given), chunk_size)
-        self.writer = TextWriter(command.params.stops, "" if resume is None else resume.text)
-        self.output = command.output
-        self.final = FinalChannel(opened=resume is not None)
-        self.position = 0
-        self.last_token = 0
-        self.tokens_out = 0
-        """Tokens of the whole answer, those written before included."""
-        self.limit = 0
-        """Tokens that the whole answer may have."""
-
-    def write(self, token: int, model: Model) -> tuple[str, FinishReason | None]:
-        """Append a token: the text that may be shown, and why the sequence ends if it does."""
-        self.last_token = token
-        self.tokens_out += 1
-        delta = self._write(token, model)
-        if self.writer.stopped:
-            return delta, "stop"
-        if self.final.ended:
-            return delta + self.writer.end(), "stop"
-        if self.tokens_out >= self.limit:
-            return delta + self.writer.end(), "length"
-        return delta, None
-
-    def _write(self, token: int, model: Model) -> str:
-        match self.output:
-            case "text":
-                return self.writer.write_bytes(model.piece(token))
-            case "special":
-                return self.writer.write_bytes(model.named_piece(token))
-            case "harmony":
-                answer = self.final.write_token(model.named_piece(token), control=model.is_special(token))
-                return self.writer.write(answer)
+        if len(self._idle) == self.ready.slots:
+            self._meter.pause()

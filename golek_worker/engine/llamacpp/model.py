@@ -54,6 +54,10 @@ class Model:
         self.eos_text = self._special(llama_cpp.llama_vocab_eos(self._vocab))
         self.ends = frozenset(t for t in range(self.n_vocab) if llama_cpp.llama_vocab_is_eog(self._vocab, t))
         """Tokens that end a text."""
+        count = ctypes.c_int32()
+        suppressed = llama_cpp.llama_vocab_get_suppress_tokens(self._vocab, ctypes.byref(count))
+        self.suppressed: list[int] = list(suppressed[: count.value]) if suppressed else []
+        """Tokens that the file says are never to be drawn."""
         self._pieces: dict[int, bytes] = {}
         self._named_pieces: dict[int, bytes] = {}
 

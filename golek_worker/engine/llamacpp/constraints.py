@@ -1,0 +1,122 @@
+"""Which tokens continue a text as its constraint says?
+
+A `Guide` knows how far one sequence has come in its constraint. Drawing asks it about the one token that was drawn, and
+only where that is refused about all of them (sampling.py).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import llama_cpp
+import numpy as np
+
+from golek_wire.errors import BadRequestError, InvalidGrammarError, UnknownGrammarError
+from golek_worker.engine.base import Constraint
+from golek_worker.engine.llamacpp import log
+from golek_worker.engine.llamacpp.candidates import Candidates
+from golek_worker.engine.llamacpp.model import Model
+
+_has_root = re.compile(r"^\s*root\s*::=", re.MULTILINE).search
+
+
+class Guide(Protocol):
+    """A constraint being followed by one sequence.
+
+    An end of text is a token like others: it is allowed only where the constraint is complete. That makes `ignore_eos`
+    meaningless beside it: past its end no token is allowed but the end.
+    """
+
+    param: str
+    """The request's field that it comes from, for errors."""
+
+    @property
+    def is_complete(self) -> bool:
+        """True where the text may end."""
+        ...
+
+    def allows(self, token: int) -> bool:
+        """True when `token` may come next."""
+        ...
+
+    def apply(self, candidates: Candidates) -> None:
+        """Give all tokens that may not come next the logit -inf."""
+        ...
+
+    def accept(self, token: int) -> None:
+        """Go on behind `token`, which must be allowed."""
+        ...
+
+    def close(self) -> None:
+        """Free what it holds."""
+        ...
+
+
+def guide(model: Model, constraint: Constraint, written: Sequence[int] = ()) -> Guide:
+    """A guide that stands behind the tokens `written`.
+
+    Raises UnknownGrammarError, InvalidGrammarError, BadRequestError when the constraint does not allow `written`.
+    """
+    if constraint.kind != "gbnf":
+        raise BadRequestError(f"{constraint.param}: this engine knows no {constraint.kind}", param=constraint.param)
+    found = _Gbnf(model, constraint)
+    for i, token in enumerate(written):
+        if not found.allows(token):
+            found.close()
+            raise BadRequestError(
+                f"resume.text: the grammar does not allow it, from token {i + 1} of {len(written)} on",
+                param="resume.text",
+            )
+        found.accept(token)
+    return found
+
+
+class _Gbnf:
+    """llama.cpp's own grammars."""
+
+    def __init__(self, model: Model, constraint: Constraint) -> None:
+        self.param = constraint.param
+        self._ends = model.ends
+        self._sampler = _sampler(model, constraint.text, constraint.param)
+        self._one: Any = llama_cpp.llama_token_data()
+        self._only = llama_cpp.llama_token_data_array(data=ctypes.pointer(self._one), size=1, selected=-1, sorted=False)
+        self._reference = ctypes.byref(self._only)
+
+    @property
+    def is_complete(self) -> bool:
+        return any(map(self.allows, self._ends))
+
+    def allows(self, token: int) -> bool:
+        self._one.id, self._one.logit = token, 0.0
+        llama_cpp.llama_sampler_apply(self._sampler, self._reference)
+        return bool(np.isfinite(self._one.logit))
+
+    def apply(self, candidates: Candidates) -> None:
+        candidates.pass_through(self._sampler)
+
+    def accept(self, token: int) -> None:
+        # For a token that is not allowed llama.cpp aborts the process.
+        llama_cpp.llama_sampler_accept(self._sampler, token)
+
+    def close(self) -> None:
+        llama_cpp.llama_sampler_free(self._sampler)
+
+
+def _sampler(model: Model, text: str, param: str) -> llama_cpp.llama_sampler_p:
+    """llama.cpp's sampler for a grammar."""
+    if "::=" not in text:
+        raise UnknownGrammarError(
+            f"No grammar is stored under the name {text[:64]!r}; a grammar itself has rules with `::=`", param=param
+        )
+    if not _has_root(text):
+        raise InvalidGrammarError("The grammar has no rule `root ::= …`", param=param)
+    if "\0" in text:
+        raise InvalidGrammarError("The grammar has a NUL character", param=param)
+    sampler: llama_cpp.llama_sampler_p = llama_cpp.llama_sampler_init_grammar(model.vocab, text.encode(), b"root")
+    if not sampler:  # a null pointer
+        why = log.take_error() or "llama.cpp's parser refuses it"
+        raise InvalidGrammarError(f"The grammar does not parse as GBNF: {why}", param=param)
+    return sampler

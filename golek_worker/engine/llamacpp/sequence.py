@@ -1,0 +1,88 @@
+"""What does the engine know of one job?
+
+It waits for a slot, reads its prompt there, and writes. What it writes goes through its `Writing`, what it draws comes
+from its `Sampler`; all else is counting.
+"""
+
+from golek_wire.replies import FinishReason
+from golek_worker.engine.base import Finished, Piece, Submit
+from golek_worker.engine.llamacpp.sampling import Sampler
+from golek_worker.engine.llamacpp.writing import Writing
+
+NO_SLOT = -1
+
+
+class Sequence:
+    """A job inside the engine. All times are seconds of `time.monotonic`."""
+
+    __slots__ = (
+        "adapter",
+        "admitted_at",
+        "began_at",
+        "given",
+        "job_id",
+        "last_token",
+        "limit",
+        "position",
+        "sampler",
+        "slot",
+        "stream",
+        "submitted_at",
+        "tokens_cached",
+        "tokens_in",
+        "tokens_out",
+        "writing",
+    )
+
+    def __init__(
+        self, command: Submit, given: list[int], tokens_in: int, sampler: Sampler, writing: Writing, now: float
+    ) -> None:
+        self.job_id = command.job_id
+        self.stream = command.stream
+        self.adapter = command.adapter
+        self.given = given
+        """What is read before the next token can be drawn: the prompt, and what was written before."""
+        self.tokens_in = tokens_in
+        """Tokens of the prompt alone."""
+        self.tokens_cached = 0
+        """Of `given`: found in the cache."""
+        self.sampler = sampler
+        self.writing = writing
+        self.slot = NO_SLOT
+        self.position = 0
+        """Tokens that its slot holds."""
+        self.last_token = 0
+        self.tokens_out = 0
+        """Tokens of the whole answer, those written before included."""
+        self.limit = 0
+        """Tokens that the whole answer may have."""
+        self.submitted_at = now
+        self.admitted_at = 0.0
+        """When it got its slot."""
+        self.began_at = 0.0
+        """When its first token was drawn."""
+
+    def write(self, token: int) -> tuple[Piece, FinishReason | None]:
+        """Append a token: what may be shown, and why the sequence ends if it does."""
+        self.last_token = token
+        self.tokens_out += 1
+        piece = self.writing.write(token)
+        if self.writing.ended:
+            return self.writing.end(piece), "stop"
+        if self.tokens_out >= self.limit:
+            return self.writing.end(piece), "length"
+        return piece, None
+
+    def finished(self, reason: FinishReason, now: float) -> Finished:
+        """Its end, by itself."""
+        return Finished(
+            self.job_id,
+            self.writing.text,
+            reason,
+            self.tokens_in,
+            self.tokens_out,
+            tokens_cached=min(self.tokens_cached, self.tokens_in),
+            waited_ms=(self.admitted_at - self.submitted_at) * 1000.0,
+            prefill_ms=(self.began_at - self.admitted_at) * 1000.0,
+            decode_ms=(now - self.began_at) * 1000.0,
+        )

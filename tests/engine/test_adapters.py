@@ -1,0 +1,146 @@
+"""LoRA adapters in the llama.cpp engine, with adapters of random numbers for the shipped demo model."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from golek_wire.errors import AdapterNotFoundError
+from golek_worker.engine.base import EngineConfig, LoadAdapter, UnloadAdapter
+from golek_worker.engine.llamacpp.adapters import Adapter, Adapters, Turns
+from golek_worker.engine.llamacpp.context import Context
+from golek_worker.engine.llamacpp.model import Model
+from tests.support import adapters
+
+MODEL = Path("data/models/golek-tiny/model.gguf")
+
+
+class Bench:
+    """A model, its context, and its adapters."""
+
+    def __init__(self) -> None:
+        self.model = Model(EngineConfig("llamacpp", str(MODEL), 1, 256, 1), lambda done, total: None)
+        self.context = Context(self.model, 1, 256, 1, 16)
+        self.adapters = Adapters(self.model, self.context.handle)
+
+    def logits(self, adapter: Adapter | None) -> np.ndarray:
+        """What follows a text, computed with `adapter`."""
+        self.adapters.apply(adapter)
+        tokens = self.model.tokenize("What is a lease?")[:16]
+        size = len(tokens)
+        self.context.decode(tokens, list(range(size)), [0] * size, [False] * (size - 1) + [True])
+        self.context.forget(0)
+        return np.ctypeslib.as_array(self.context.logits(size - 1), (self.model.n_vocab,)).copy()
+
+    def load(self, path: Path, name: str = "one", scale: float = 1.0) -> str | None:
+        return self.adapters.change(LoadAdapter(name, str(path), scale)).problem
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two adapters, `1.gguf` and `2.gguf`."""
+    folder = tmp_path_factory.mktemp("adapters")
+    for seed in (1, 2):
+        adapters.write(folder / f"{seed}.gguf", MODEL, seed)
+    return folder
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.adapters.close()
+    bench.context.close()
+    bench.model.close()
+
+
+def test_an_adapter_changes_what_is_computed_and_nothing_stays_of_it(bench: Bench, files: Path) -> None:
+    """Base, one, two and one at half its scale differ; base again is base to the last bit."""
+    base = bench.logits(None)
+    for name, file, scale in (("one", "1.gguf", 1.0), ("two", "2.gguf", 1.0), ("half", "1.gguf", 0.5)):
+        assert bench.load(files / file, name, scale) is None
+    seen = [bench.logits(bench.adapters.take(name)) for name in ("one", "two", "half")]
+    assert all(not np.array_equal(a, b) for i, a in enumerate([base, *seen]) for b in seen[i:])
+    assert np.array_equal(bench.logits(None), base)
+    assert np.array_equal(bench.logits(bench.adapters.take("one")), seen[0])
+
+
+def test_what_is_in_use_is_used_to_its_end(bench: Bench, files: Path) -> None:
+    """A replaced adapter computes on for who has it; who comes later gets the new one. Freed memory is never read."""
+    bench.load(files / "1.gguf")
+    old = bench.adapters.take("one")
+    before = bench.logits(old)
+    assert bench.load(files / "2.gguf") is None
+    new = bench.adapters.take("one")
+    assert not np.array_equal(bench.logits(new), before)
+    assert np.array_equal(bench.logits(old), before)
+    bench.adapters.give_back(old)
+    after = bench.logits(new)
+    assert bench.adapters.change(UnloadAdapter("one")).loaded == []
+    assert np.array_equal(bench.logits(new), after)
+    with pytest.raises(AdapterNotFoundError, match="none is loaded"):
+        bench.adapters.take("one")
+    bench.adapters.give_back(new)
+    # llama.cpp may put this one where the freed one lay: it must not be taken for it.
+    bench.load(files / "1.gguf")
+    assert np.array_equal(bench.logits(bench.adapters.take("one")), before)
+
+
+def test_an_unknown_name_is_told_with_those_that_are_there(bench: Bench, files: Path) -> None:
+    """404 with the name and the loaded ones."""
+    bench.load(files / "1.gguf", "alpha")
+    bench.load(files / "2.gguf", "beta")
+    with pytest.raises(AdapterNotFoundError, match="'gamma' is loaded; loaded are alpha, beta") as caught:
+        bench.adapters.take("gamma")
+    assert caught.value.details == {"param": "adapter", "loaded": ["alpha", "beta"]}
+    assert bench.adapters.change(UnloadAdapter("gamma")).problem
+    assert bench.adapters.names == ["alpha", "beta"]
+
+
+def wrong_files(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Files that are no adapters of the demo model, and what is said of each."""
+    good = folder / "1.gguf"
+    cut = folder / "cut.gguf"
+    cut.write_bytes(good.read_bytes()[:-2000])
+    torn = folder / "torn.gguf"
+    torn.write_bytes(good.read_bytes()[:300])
+    text = folder / "text.gguf"
+    text.write_text("not a model")
+    nan = folder / "nan.gguf"
+    content = good.read_bytes()
+    nan.write_bytes(content[: len(content) // 2] + b"\xff" * (len(content) - len(content) // 2))
+    return {
+        "missing": (folder / "none.gguf", "No such file"),
+        "folder": (folder, "Is a directory"),
+        "text": (text, "not a GGUF file"),
+        "torn": (torn, "damaged"),
+        "cut": (cut, "file bounds"),
+        "model": (MODEL, "not a LoRA adapter"),
+        "architecture": (adapters.write(folder / "gemma.gguf", MODEL, 3, architecture="gemma3"), "for gemma3 models"),
+        "shape": (adapters.write(folder / "wide.gguf", MODEL, 3, wider=8), "incorrect shape"),
+        "numbers": (nan, "NaN"),
+    }
+
+
+def test_a_wrong_file_is_told_and_changes_nothing(bench: Bench, files: Path, tmp_path: Path) -> None:
+    """Missing, no GGUF, damaged, a model, for another model: the file and the cause; what was loaded stays."""
+    shutil.copy(files / "1.gguf", tmp_path)
+    bench.load(files / "1.gguf")
+    before = bench.logits(bench.adapters.take("one"))
+    for what, (path, told) in wrong_files(tmp_path).items():
+        problem = bench.load(path) or ""
+        assert str(path) in problem, what
+        assert told in problem, (what, problem)
+    assert bench.adapters.names == ["one"]
+    assert np.array_equal(bench.logits(bench.adapters.take("one")), before)
+
+
+def test_turns_are_taken_in_order() -> None:
+    """Who has the turn keeps it for its time, then the one that waited longest has it; one alone always has it."""
+    turns = Turns(turn_s=1.0)
+    assert [turns.of(["a", "b"], now) for now in (0.0, 0.5, 1.0, 1.5, 2.0)] == ["a", "a", "b", "b", "a"]
+    assert turns.of(["b", "c"], 2.1) == "b"
+    assert [turns.of(["b", "c", "d"], now) for now in (3.2, 4.3, 5.4)] == ["c", "d", "b"]
+    assert [turns.of(["b"], now) for now in (6.0, 9.0)] == ["b", "b"]

@@ -1,0 +1,46 @@
+"""LoRA adapters of random numbers for a GGUF model: small files that change what it writes."""
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+TARGETS = ("attn_q", "attn_v", "attn_output", "ffn_up", "ffn_down")
+RANK = 4
+STRENGTH = 1.0
+"""Size of the change beside the weight it changes: enough for another text, too little for nonsense everywhere."""
+
+
+def write(
+    path: Path,
+    model: Path,
+    seed: int,
+    *,
+    strength: float = STRENGTH,
+    architecture: str | None = None,
+    wider: int = 0,
+) -> Path:
+    """An adapter for `model` at `path`; the same seed gives the same file.
+
+    `architecture` says another one than the model's, `wider` adds to the first dimension of each matrix: such files do
+    not fit.
+    """
+    reader = gguf.GGUFReader(str(model))
+    field = reader.fields["general.architecture"]
+    random = np.random.default_rng(seed)
+    writer = gguf.GGUFWriter(str(path), architecture or str(field.contents()))
+    writer.add_type(gguf.GGUFType.ADAPTER)
+    writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(RANK))
+    for tensor in reader.tensors:
+        if tensor.name.removesuffix(".weight").rpartition(".")[2] not in TARGETS:
+            continue
+        width, height = (int(n) for n in tensor.shape)
+        size = strength / np.sqrt(width * RANK)
+        for name, shape, scale in (("lora_a", (RANK, width + wider), 1.0), ("lora_b", (height, RANK), size)):
+            writer.add_tensor(f"{tensor.name}.{name}", (random.standard_normal(shape) * scale).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
