@@ -18,6 +18,7 @@ KINDS: Final = ("inference", "embedding", "rerank", "vision")
 Verb = Literal["load", "unload", "drain"]
 """What an operator orders a model's workers to do."""
 VERBS: Final[tuple[Verb, ...]] = ("load", "unload", "drain")
+AdapterVerb = Literal["load", "unload", "list"]
 ANY_LANE: Final = "any"
 PRIORITIES: Final = {3: "high", 2: "normal", 1: "low"}
 """A request's `priority`, and how it is called in subjects; the most urgent first."""
@@ -32,12 +33,15 @@ RESULTS_BUCKET: Final = "GOLEK_RESULTS"
 RESULTS_STREAM: Final = f"KV_{RESULTS_BUCKET}"
 OBJECTS_BUCKET: Final = "GOLEK_OBJECTS"
 KEYS_BUCKET: Final = "GOLEK_KEYS"
+ADAPTERS_BUCKET: Final = "GOLEK_ADAPTERS"
 
 ANONYMOUS: Final = "anonymous"
 """The principal where nobody says who asks."""
 MODEL_NAME_LIMIT: Final = 128
+ADAPTER_NAME_LIMIT: Final = 128
 SUBJECT_LIMIT: Final = 512
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_:/@+-]*(\.[A-Za-z0-9_:/@+-]+)*")
+_ADAPTER_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"  # RFC 4648, lower case; base64.b32encode takes twice as long
 _ID_LENGTH: Final = 26
 _BASE32_PAIRS = [first + second for first in _BASE32 for second in _BASE32]
@@ -54,6 +58,11 @@ _PLAIN_SUBJECT = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
 def is_model_name(name: str) -> bool:
     """True when `name` can stand literally in a subject: no blanks, wildcards or empty tokens."""
     return len(name) <= MODEL_NAME_LIMIT and _MODEL_NAME.fullmatch(name) is not None
+
+
+def is_adapter_name(name: str) -> bool:
+    """True when `name` can stand in a bucket's key: no blanks, wildcards or empty parts between dots."""
+    return len(name) <= ADAPTER_NAME_LIMIT and _ADAPTER_NAME.fullmatch(name) is not None
 
 
 def model_token(name: str) -> str:
@@ -120,6 +129,11 @@ def health(name: str) -> str:
 def order(name: str, verb: Verb) -> str:
     """Where operators tell all replicas of a model what to do."""
     return f"models.{name}.{verb}"
+
+
+def adapters(name: str, verb: AdapterVerb) -> str:
+    """Where every replica of a model is told to load or unload a LoRA adapter, or asked which it has (core NATS)."""
+    return f"models.{name}.adapters.{verb}"
 
 
 def heartbeat(token: str) -> str:

@@ -12,6 +12,7 @@ from golek_wire.errors import InternalError, PayloadTooLargeError
 from golek_wire.replies import InferenceReply
 from golek_wire.requests import STOP_LIMIT, InferenceRequest, Params, Request
 from golek_wire.subjects import Kind
+from golek_worker import choices
 from golek_worker.engine.base import Constraint, Embedded, Finished, Ready, Submit
 from golek_worker.engine.host import EngineHost, Run
 from golek_worker.executor import CAPABILITIES, Answer, never_ran
@@ -53,7 +54,7 @@ class TextExecutor:
         return TextWork(self, job, codec.decode_request(payload))
 
     def cancel(self, job_id: str) -> None:
-        self.host.cancel(job_id)
+        choices.cancel(self.host, job_id)
 
     def format(self, ready: Ready) -> Format:
         """The model's prompt format, compiled once for each load."""
@@ -98,14 +99,15 @@ class TextWork:
         streamed = job.stream or watched
         constraint = None if params.grammar is None else Constraint("gbnf", params.grammar)
         submit = Submit(job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, constraint)
-        return self._executor.host.submit(submit)
+        return choices.start(self._executor.host, submit)
 
     def answer(self, end: Finished | Embedded, ms: int) -> Answer:
         if isinstance(end, Embedded):
             raise InternalError("The engine made vectors where text was asked for")
         reply = InferenceReply(
             self._job.req_id, end.text, end.tokens_in, end.tokens_out, end.finish_reason, ms, ms,
-            self._executor.model, self._job.seed,
+            self._executor.model, self._job.seed, logprobs=end.logprobs,
+            choices=end.choices if isinstance(end, choices.Several) else None,
         )  # fmt: skip
         return Answer(codec.encode(reply), end.tokens_in, end.tokens_out, end.text, end.finish_reason)
 
