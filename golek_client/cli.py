@@ -1,18 +1,19 @@
 """What can a person do with a fleet from a terminal?
 
-The commands of the client: `chat`, `embed`, `submit`, `result`, `cancel`, `models`, `health`, `dlq`, and `req` and
-`sub` as in the `nats` CLI.
+The commands of the client: `chat`, `embed`, `submit`, `result`, `cancel`, `models`, `health`, `dlq`, `grammar`, and
+`req` and `sub` as in the `nats` CLI.
 `golek` mounts `app` beside the worker's own. Needs the extra `cli`; what a command needs beyond typer is imported when
 it runs.
 """
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
 from golek_client import cli_results, terminal
+from golek_client.cli_grammars import grammar
 from golek_client.cli_letters import dlq
 from golek_client.terminal import Server
 from golek_client.transport import DEFAULT_URL
@@ -37,6 +38,7 @@ app = typer.Typer(
     help=EXAMPLES, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
 app.add_typer(dlq, name="dlq")
+app.add_typer(grammar, name="grammar")
 app.command()(cli_results.submit)
 app.command()(cli_results.result)
 app.command()(cli_results.cancel)
@@ -56,6 +58,7 @@ def chat(
     max_tokens: Annotated[int | None, typer.Option(metavar="N", help="Most tokens to write.")] = None,
     temperature: Annotated[float | None, typer.Option(metavar="X", help="0 picks the likeliest token.")] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Same seed, same answer.")] = None,
+    param: terminal.Param = None,
     priority: Annotated[
         int | None,
         typer.Option(min=1, max=3, metavar="N", help="1 low, 2 normal, 3 high, in a fleet that queues by priority."),
@@ -71,6 +74,7 @@ def chat(
 
     \b
       golek chat golek-tiny "Name three rivers" --temperature 0
+      golek chat golek-tiny "Name three rivers" --param top_p=0.5 --param repeat_penalty=1.1
       cat letter.txt | golek chat golek-tiny --system "Summarise in one sentence"
       golek chat golek-tiny                  a conversation
       golek chat golek-tiny -i < turns.txt   one that is written down: each line is a turn
@@ -81,7 +85,12 @@ def chat(
     from golek_client.options import Options
     from golek_client.terminal_chat import Conversation
 
-    options = Options(max_tokens=max_tokens, temperature=temperature, seed=seed, priority=priority)
+    named = Options(max_tokens=max_tokens, temperature=temperature, seed=seed, priority=priority)
+    options = cast("Options", terminal.params(param or []) | {k: v for k, v in named.items() if v is not None})
+    if options.get("n", 1) != 1:
+        raise typer.BadParameter(
+            "a conversation goes on from one text; `golek submit --wait` takes n", param_hint="--param"
+        )
     talk = Conversation(
         server,
         model,

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args
 
 import msgspec
 
+from golek_wire import drawing
 from golek_wire.errors import BadRequestError, ErrorReply, from_reply
 from golek_wire.requests import REQ_ID_LIMIT, ROLES, EmbeddingRequest, EncodingFormat, InferenceRequest
 
@@ -62,6 +63,11 @@ def check_texts(texts: str | Sequence[str]) -> None:
             raise BadRequestError(f"{param}: Expected `str`, got `{type(text).__name__}`", param=param)
         if not text:
             raise BadRequestError(f"{param}: is empty; a text has at least one character", param=param)
+
+
+def decode_body(payload: bytes, kind: type[T]) -> T:
+    """What a caller says on a subject that is not for jobs. Raises BadRequestError naming what is wrong."""
+    return _decoded(payload, msgspec.json.Decoder(kind))
 
 
 def decode(payload: bytes, kind: type[T]) -> T:
@@ -129,6 +135,7 @@ def _check(request: InferenceRequest) -> None:
         raise BadRequestError("tools: are offered by the chat template, which `raw` bypasses", param="tools")
     _check_turns(request)
     _check_tools(request)
+    drawing.check(request)
 
 
 def _check_label(req_id: str) -> None:

@@ -25,6 +25,7 @@ from golek_worker.engine.base import (
     frame,
 )
 from golek_worker.engine.echo import CRASH
+from golek_worker.output import Output
 from tests.engine.driver import PATIENCE_S, Child, counted, counting, echo, running
 
 
@@ -63,6 +64,15 @@ def test_echo_repeats_the_prompt(child: Child, prompt: str, params: Params, answ
     assert (streamed.text, streamed.finish_reason) == (answer.text, answer.finish_reason)
     assert "".join(text for _, text in child.streamed("s")) == answer.text
     assert child.streamed("j") == []
+
+
+@pytest.mark.parametrize("params", [Params(logprobs=True), Params(stop_token_ids=[1]), Params(logit_bias={"1": 1.0})])
+def test_what_needs_a_vocabulary_is_refused(child: Child, params: Params) -> None:
+    """Better than silence: the error names the wish."""
+    child.send(Submit("j", "a b", params, 1))
+    refusal = child.until_a(Refused)
+    assert refusal.code == "BAD_REQUEST"
+    assert getattr(params, refusal.details["param"].removeprefix("params."))
 
 
 def test_a_prompt_over_the_context_is_refused_and_the_next_one_runs(child: Child) -> None:
@@ -256,9 +266,9 @@ def test_harmony_is_the_final_channel_of_the_prompt(
     child: Child, prompt: str, params: Params, answer: tuple[str, str], stream: bool
 ) -> None:
     """Streamed or not; `special` shows all of it."""
-    child.send(Submit("j", prompt, params, 1, stream, "harmony"))
+    child.send(Submit("j", prompt, params, 1, stream, Output("harmony")))
     end = child.until_a(Finished)
     assert (end.text, end.finish_reason) == answer
     assert "".join(text for _, text in child.streamed("j")) == (end.text if stream else "")
-    child.send(Submit("k", prompt, Params(), 1, stream, "special"))
+    child.send(Submit("k", prompt, Params(), 1, stream, Output("special")))
     assert child.until_a(Finished).text == prompt

@@ -34,11 +34,11 @@ from golek_worker.engine.base import (
     refusal,
 )
 from golek_worker.engine.budget import check_least, tokens_left
-from golek_worker.engine.harmony import TO_FINAL
 from golek_worker.engine.llamacpp import probe
 from golek_worker.engine.llamacpp.adapters import Adapters
 from golek_worker.engine.llamacpp.cache import Cache, Place
 from golek_worker.engine.llamacpp.context import Context
+from golek_worker.engine.llamacpp.logprobs import scores
 from golek_worker.engine.llamacpp.meter import Meter
 from golek_worker.engine.llamacpp.model import Model
 from golek_worker.engine.llamacpp.sampling import Sampler
@@ -131,7 +131,8 @@ class LlamaCppEngine:
         left = tokens_left(len(prompt), command.params.max_tokens, self.ready.ctx_size, len(written), counted)
         if command.resume is not None and left == 0:
             return Finished(command.job_id, command.resume.text, "length", len(prompt), counted)
-        sampler = Sampler(self._model, command.params, command.seed, prompt, written, command.constraint)
+        scored = scores(self._model, command)
+        sampler = Sampler(self._model, command.params, command.seed, prompt, written, command.constraint, scored)
         writing = Writing(self._model, command)
         sequence = Sequence(command, prompt + written, len(prompt), sampler, writing, monotonic())
         sequence.adapter = self._adapters.take(adapter)
@@ -195,8 +196,8 @@ class LlamaCppEngine:
         """The tokens of the answer that are there already."""
         if command.resume is None:
             return []
-        opening = self._model.tokenize_written(TO_FINAL, named=True) if command.output == "harmony" else []
-        return opening + self._model.tokenize_written(command.resume.text, named=command.output == "special")
+        opening = self._model.tokenize_written(command.output.opening, named=True) if command.output.opening else []
+        return opening + self._model.tokenize_written(command.resume.text, named=command.output.form == "special")
 
     def _admit(self) -> None:
         """Give idle slots to those that have waited longest."""
@@ -301,11 +302,13 @@ class LlamaCppEngine:
             return
         piece: Piece
         reason: FinishReason | None
-        if token in self._model.ends:
+        if token in sequence.sampler.ends:
             piece, reason = sequence.writing.end(), "stop"
         else:
             piece, reason = sequence.write(token)
             self._meter.tokens_out += 1
+        if sequence.sampler.scores is not None:
+            piece = sequence.sampler.scores.join(piece)
         if piece and sequence.stream:
             yield sequence.job_id, piece
         if reason is not None:

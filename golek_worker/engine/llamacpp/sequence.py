@@ -96,12 +96,17 @@ class Sequence:
 
     def finished(self, reason: FinishReason, now: float) -> Finished:
         """Its end, by itself."""
+        scores = self.sampler.scores
         return Finished(
             self.job_id,
             self.writing.text,
-            reason,
+            self.writing.reason(reason),
             self.tokens_in,
             self.tokens_out,
+            self.writing.reasoning_content,
+            self.writing.tool_calls,
+            logprobs=None if scores is None else scores.shown,
+            logprob_sum=0.0 if scores is None else scores.sum,
             tokens_cached=min(self.tokens_cached, self.tokens_in),
             waited_ms=(self.admitted_at - self.submitted_at) * 1000.0,
             prefill_ms=(self.began_at - self.admitted_at) * 1000.0,
