@@ -1,7 +1,7 @@
 """What can a person do with a fleet from a terminal?
 
-The commands of the client: `chat`, `embed`, `submit`, `result`, `cancel`, `models`, `health`, `dlq`, and `req` and
-`sub` as in the `nats` CLI.
+The commands of the client: `chat`, `embed`, `submit`, `result`, `cancel`, `models`, `health`, `dlq`, `grammar`, and
+`req` and `sub` as in the `nats` CLI.
 `golek` mounts `app` beside the worker's own. Needs the extra `cli`; what a command needs beyond typer is imported when
 it runs.
 """
@@ -13,6 +13,7 @@ from typing import Annotated, cast
 import typer
 
 from golek_client import cli_results, terminal
+from golek_client.cli_grammars import grammar
 from golek_client.cli_letters import dlq
 from golek_client.terminal import Server
 from golek_client.transport import DEFAULT_URL
@@ -37,6 +38,7 @@ app = typer.Typer(
     help=EXAMPLES, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
 app.add_typer(dlq, name="dlq")
+app.add_typer(grammar, name="grammar")
 app.command()(cli_results.submit)
 app.command()(cli_results.result)
 app.command()(cli_results.cancel)

@@ -20,6 +20,7 @@ from golek_worker.bus import objects, queue, scout, streams
 from golek_worker.bus.acks import Acks
 from golek_worker.bus.consumer import Consumer
 from golek_worker.bus.dead_letters import DeadLetters, Sender
+from golek_worker.bus.grammars import GrammarBook
 from golek_worker.bus.identity import Callers
 from golek_worker.bus.ingress import Ingress
 from golek_worker.bus.jetstream import ServerClock
@@ -55,6 +56,7 @@ class Ground(Struct, frozen=True):
     identity: Identity
     client: BusClient
     callers: Callers
+    grammars: GrammarBook
     log: LogWriter
     engine_log: EngineLog
     event: Event
@@ -91,7 +93,7 @@ async def build(
     results = await Results.open(client, lambda count, why: _tell_lost(ground.event, count, why))
     line = Queue(client, chosen.token, kind, chosen.inference_queue_strategy, chosen.queue_capacity, clock)
     host = EngineHost(_engine_config(chosen, kind, model), chosen.stall_s, engine_changed, ground.engine_log.write)
-    executor = kinds.executor(kind, host, chosen, model, client.max_payload)
+    executor = kinds.executor(kind, host, chosen, model, client.max_payload, ground.grammars.text)
     gatekeeper = Gatekeeper(chosen, kind, ground.callers, client, executor.check)
     bodies = Objects(client, gatekeeper.check_object)
     ingress = Ingress(
