@@ -11,7 +11,7 @@ from pathlib import Path
 
 from golek_client.connection import shown
 from golek_wire.subjects import Kind
-from golek_worker import settings
+from golek_worker import adapters, settings
 from golek_worker.bus import embedded, keyfile
 from golek_worker.bus.keyfile import KeyFileError
 from golek_worker.gguf import GGUFError
@@ -97,6 +97,7 @@ def _engine(loaded: Settings, environment: Mapping[str, str]) -> Iterator[str]:
     if loaded.engine != "llamacpp":
         yield from _family(loaded, "inference")
         yield from _prompt_template(loaded, None)
+        yield from adapters.problems(loaded, None)
         return
     if importlib.util.find_spec("llama_cpp") is None:
         yield "ENGINE=llamacpp: the package llama-cpp-python is missing; `make setup` installs it"
@@ -111,6 +112,7 @@ def _engine(loaded: Settings, environment: Mapping[str, str]) -> Iterator[str]:
     yield from _prompt_template(loaded, model)
     try:
         yield from _family(loaded, kind_of(model))
+        yield from adapters.problems(loaded, model)
     except OSError as error:
         yield f"MODEL_PATH={model}: {error.strerror}"
     except GGUFError as error:
