@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from golek_wire import codec
+from golek_wire.drawing import check_tokens
 from golek_wire.errors import InternalError, PayloadTooLargeError
 from golek_wire.replies import InferenceReply
 from golek_wire.requests import STOP_LIMIT, InferenceRequest, Params, Request
@@ -60,6 +61,8 @@ class TextExecutor:
             if request.adapter:
                 self.host.adapters.check(request.adapter)
             check(request, self.format(ready))
+            if ready.info.vocab_size:
+                check_tokens(request.params, ready.info.vocab_size)
 
     def read(self, job: Job, payload: bytes) -> "TextWork":
         return TextWork(self, job, codec.decode_request(payload))

@@ -19,7 +19,8 @@ from golek_worker.machine import logfiles
 from golek_worker.prompt import turns
 from golek_worker.registry import artifacts, catalog
 from golek_worker.registry.artifacts import ArtifactError, kind_of
-from golek_worker.registry.catalog import CatalogError, Wanted
+from golek_worker.registry.catalog import Wanted
+from golek_worker.registry.entries import CatalogError
 from golek_worker.registry.resolve import MissingModelError, resolve
 from golek_worker.settings import Settings, names
 
@@ -86,8 +87,8 @@ def kind(loaded: Settings) -> Kind:
             return kind_of(found)
     if not loaded.subject:
         with contextlib.suppress(CatalogError):
-            entry = catalog.load().get(loaded.model_name)
-            if entry is not None:
+            entry = catalog.known(loaded).get(loaded.model_name)
+            if entry is not None and entry.kind != "vision":  # which has no engine yet
                 return entry.kind
     return loaded.guessed_kind
 
