@@ -135,12 +135,38 @@ def wrong_files(folder: Path) -> dict[str, tuple[Path, str]]:
     }
 
 
+def odd_matrices(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Files that llama.cpp would take, and end the process with at the first token; and what is said of each."""
+
+    def pair(a: np.ndarray, b: np.ndarray, weight: str = "blk.0.attn_q") -> dict[str, np.ndarray]:
+        return {f"{weight}.weight.lora_a": a, f"{weight}.weight.lora_b": b}
+
+    one = np.float32(1)
+    a, b = np.full((4, 192), one), np.full((192, 4), one)
+    files = {
+        "integers": (pair(a.astype(np.int32), b), "lora_a is of ggml's type 26"),
+        "doubles": (pair(a, b.astype(np.float64)), "lora_b is of ggml's type 28"),
+        "three dimensions": (pair(np.stack([a, a]), np.stack([b, b])), "192 x 4 x 2 is no matrix of 2 dimensions"),
+        "ranks": (pair(a, np.full((192, 5), one)), "192 x 4 and 5 x 192 do not belong together"),
+        "ranks of the table": (
+            pair(np.full((1024, 4), one), np.full((192, 5), one), "token_embd"),
+            "4 x 1024 and 5 x 192 do not belong together",
+        ),
+        "half": ({"blk.0.attn_q.weight.lora_a": a}, "blk.0.attn_q.weight has lora_a alone"),
+        "nothing": ({}, "without matrices"),
+    }
+    return {
+        what: (adapters.write_matrices(folder / f"{what}.gguf", matrices), told)
+        for what, (matrices, told) in files.items()
+    }
+
+
 def test_a_wrong_file_is_told_and_changes_nothing(bench: Bench, files: Path, tmp_path: Path) -> None:
     """Missing, no GGUF, damaged, a model, for another model: the file and the cause; what was loaded stays."""
     shutil.copy(files / "1.gguf", tmp_path)
     bench.load(files / "1.gguf")
     before = bench.logits(bench.take("one"))
-    for what, (path, told) in wrong_files(tmp_path).items():
+    for what, (path, told) in (wrong_files(tmp_path) | odd_matrices(tmp_path)).items():
         problem = bench.load(path) or ""
         assert str(path) in problem, what
         assert told in problem, (what, problem)
