@@ -3,6 +3,8 @@
 The request becomes a prompt, the engine's child continues it, and its end becomes an `InferenceReply`.
 """
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,6 +21,8 @@ from golek_worker.job import Job
 from golek_worker.prompt import turns
 from golek_worker.prompt.base import Format, Prompt
 from golek_worker.prompt.build import build, check, choose
+from golek_worker.prompt.guard import Guard
+from golek_worker.prompt.style import Way
 from golek_worker.settings import Settings
 
 
@@ -35,6 +39,8 @@ class TextExecutor:
         self._markers = turns.find(chosen, model_file)
         self._format: Format | None = None
         self._format_for: Ready | None = None
+        self.guard = Guard(())
+        """Of the model that `format` was asked for last."""
 
     @property
     def capabilities(self) -> list[str]:
@@ -60,6 +66,7 @@ class TextExecutor:
         if self._format is None or self._format_for is not ready:
             self._format = choose(self._chosen, self._markers, ready.chat_template, ready.bos_token, ready.eos_token)
             self._format_for = ready
+            self.guard = Guard(ready.control_names)
         return self._format
 
 
@@ -86,7 +93,7 @@ class TextWork:
     def prepare(self) -> None:
         ready = self._executor.host.ready
         if ready is not None:
-            self._prompt = build(self._request, self._executor.format(ready))
+            self._prompt = build(self._request, self._executor.format(ready), self._executor.guard)
 
     def start(self, *, watched: bool = False) -> Run:
         if self._prompt is None:
@@ -97,7 +104,12 @@ class TextWork:
         params = with_stops(request.params, prompt.stops)
         streamed = job.stream or watched
         constraint = None if params.grammar is None else Constraint("gbnf", params.grammar)
-        submit = Submit(job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, constraint)
+        if prompt.ways:
+            constraint = call_constraint(prompt.ways)
+        submit = Submit(
+            job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, constraint,
+            cuts=prompt.cuts,
+        )  # fmt: skip
         return self._executor.host.submit(submit)
 
     def answer(self, end: Finished | Embedded, ms: int) -> Answer:
@@ -115,6 +127,16 @@ class TextWork:
             size=size,
             limit=limit,
         )
+
+
+def call_constraint(ways: Sequence[Way]) -> Constraint:
+    """A grammar of llguidance's: one of the ways, with arguments by its schema."""
+    heads = [
+        f"{json.dumps(way.before)} arguments{i} {json.dumps(way.after)}" if way.before else f"arguments{i}"
+        for i, way in enumerate(ways)
+    ]
+    rules = [f"arguments{i}: %json {json.dumps(way.schema)}" for i, way in enumerate(ways)]
+    return Constraint("lark", "\n".join([f"start: {' | '.join(heads)}", *rules]), "tool_choice")
 
 
 def with_stops(params: Params, stops: list[str]) -> Params:

@@ -1,0 +1,91 @@
+"""What if a caller's text holds the names of control tokens?
+
+The whole prompt is made into tokens with these names recognised, so a text with `<|im_end|>` in it would end its own
+turn and could begin another one. A caller's text is data: each name in it gets a seam behind its first character, a
+private-use character that the request does not have. The seam passes the template; then it is taken out, and the
+prompt is cut there before it becomes tokens, so that no part holds the name. A text without names is left alone.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from golek_wire import codec
+from golek_wire.errors import BadRequestError
+from golek_wire.requests import InferenceRequest
+
+_SEAMS = range(0xE000, 0xF8FF)
+
+
+class Guard:
+    """The names of one model's control tokens."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        ordered = sorted((name for name in names if len(name) > 1), key=len, reverse=True)
+        # Names may overlap, so each is looked for from every place.
+        self._name = re.compile("(?=" + "|".join(map(re.escape, ordered)) + ")") if ordered else None
+        self._firsts = {name[0] for name in ordered}
+
+    def sewn(self, request: InferenceRequest) -> tuple[InferenceRequest, str]:
+        """`request` with seams in what it says, and the seam; itself and an empty string where there is no name."""
+        if self._name is None or not self._holds_name((request.input, request.messages, request.tools)):
+            return request, ""
+        seam = _seam(codec.encode(request).decode())
+        return (
+            msgspec.structs.replace(
+                request,
+                input=self._sew(request.input, seam),
+                messages=self._sew(request.messages, seam),
+                tools=self._sew(request.tools, seam),
+            ),
+            seam,
+        )
+
+    def _holds_name(self, value: Any) -> bool:
+        if isinstance(value, str):
+            assert self._name is not None
+            return not self._firsts.isdisjoint(value) and self._name.search(value) is not None
+        if isinstance(value, dict):
+            return any(self._holds_name(item) for pair in value.items() for item in pair)
+        if isinstance(value, list | tuple):
+            return any(map(self._holds_name, value))
+        if isinstance(value, msgspec.Struct):
+            return any(self._holds_name(getattr(value, name)) for name in value.__struct_fields__)
+        return False
+
+    def _sew(self, value: Any, seam: str) -> Any:
+        """`value` with a seam in each name, wherever it is a text."""
+        if isinstance(value, str):
+            assert self._name is not None
+            places = [found.start() + 1 for found in self._name.finditer(value)]
+            return seam.join([value[a:b] for a, b in zip([0, *places], [*places, len(value)], strict=True)])
+        if isinstance(value, dict):
+            return {self._sew(key, seam): self._sew(item, seam) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._sew(item, seam) for item in value]
+        if isinstance(value, msgspec.Struct):
+            return msgspec.structs.replace(
+                value, **{name: self._sew(getattr(value, name), seam) for name in value.__struct_fields__}
+            )
+        return value
+
+
+def unpicked(text: str, seam: str) -> tuple[str, list[int]]:
+    """`text` without its seams, and where they were. A template that escapes the text escapes the seam, too."""
+    escaped = f"\\u{ord(seam):04x}"
+    parts = text.replace(escaped, seam).split(seam)
+    cuts, at = [], 0
+    for part in parts[:-1]:
+        at += len(part)
+        cuts.append(at)
+    return "".join(parts), cuts
+
+
+def _seam(text: str) -> str:
+    """A private-use character that is not in `text`."""
+    found = next((chr(code) for code in _SEAMS if chr(code) not in text), None)
+    if found is None:
+        raise BadRequestError("The request holds every private-use character from U+E000 to U+F8FE; leave one out")
+    return found
