@@ -8,7 +8,7 @@ it runs.
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -56,6 +56,7 @@ def chat(
     max_tokens: Annotated[int | None, typer.Option(metavar="N", help="Most tokens to write.")] = None,
     temperature: Annotated[float | None, typer.Option(metavar="X", help="0 picks the likeliest token.")] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Same seed, same answer.")] = None,
+    param: terminal.Param = None,
     priority: Annotated[
         int | None,
         typer.Option(min=1, max=3, metavar="N", help="1 low, 2 normal, 3 high, in a fleet that queues by priority."),
@@ -71,6 +72,7 @@ def chat(
 
     \b
       golek chat golek-tiny "Name three rivers" --temperature 0
+      golek chat golek-tiny "Name three rivers" --param top_p=0.5 --param repeat_penalty=1.1
       cat letter.txt | golek chat golek-tiny --system "Summarise in one sentence"
       golek chat golek-tiny                  a conversation
       golek chat golek-tiny -i < turns.txt   one that is written down: each line is a turn
@@ -81,7 +83,12 @@ def chat(
     from golek_client.options import Options
     from golek_client.terminal_chat import Conversation
 
-    options = Options(max_tokens=max_tokens, temperature=temperature, seed=seed, priority=priority)
+    named = Options(max_tokens=max_tokens, temperature=temperature, seed=seed, priority=priority)
+    options = cast("Options", terminal.params(param or []) | {k: v for k, v in named.items() if v is not None})
+    if options.get("n", 1) != 1:
+        raise typer.BadParameter(
+            "a conversation goes on from one text; `golek submit --wait` takes n", param_hint="--param"
+        )
     talk = Conversation(
         server,
         model,

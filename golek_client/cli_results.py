@@ -1,7 +1,7 @@
 """How is a job left from a terminal, and its answer fetched later? `golek submit`, `golek result`, `golek cancel`."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -11,6 +11,9 @@ from golek_client.transport import DEFAULT_URL
 from golek_wire.errors import DeadlineExceededError, JobCancelledError
 from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt
 from golek_wire.subjects import ANONYMOUS, Kind
+
+if TYPE_CHECKING:
+    from golek_client.submitting import SubmitOptions
 
 Timeout = Annotated[str, typer.Option(metavar="DURATION", help="How long to wait, with --wait.")]
 
@@ -26,6 +29,7 @@ CANCEL_S = 2.0
 def submit(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model; `golek models` lists them.")],
     text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="The prompt; else standard input.")] = None,
+    *,
     server: Server = DEFAULT_URL,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the answer and print it.")] = False,
     key: Annotated[
@@ -36,6 +40,7 @@ def submit(
         str, typer.Option(metavar="KIND", help="inference (a text) or embedding (a vector).")
     ] = "inference",
     max_tokens: Annotated[int | None, typer.Option(metavar="N", help="Most tokens to write.")] = None,
+    param: terminal.Param = None,
     deadline: Annotated[str, typer.Option(metavar="DURATION", help="When the answer is of no more use.")] = "1h",
     timeout: Timeout = "1h",
 ) -> None:
@@ -46,6 +51,7 @@ def submit(
     \b
       golek submit golek-tiny "Tell a long story"
       golek submit golek-tiny "Tell a long story" --wait
+      golek submit golek-tiny "A name for a boat" --wait --param n=3
       golek submit golek-tiny --key letter-17 --reply-to my.answers < letter.txt
     """
     from golek_client import terminal_wait
@@ -53,17 +59,20 @@ def submit(
 
     job_s, wait_s = terminal.seconds(deadline, "--deadline"), terminal.seconds(timeout, "--timeout")
     asked: Kind = _kind(kind)
-    if asked == "embedding" and max_tokens is not None:
-        raise typer.BadParameter("a vector has no tokens; it goes with --kind inference", param_hint="--max-tokens")
+    wishes = cast("SubmitOptions", terminal.params(param or []))
+    if max_tokens is not None:
+        wishes["max_tokens"] = max_tokens
+    if asked == "embedding" and wishes:
+        hint = "--param" if param else "--max-tokens"
+        raise typer.BadParameter("a vector has no tokens; it goes with --kind inference", param_hint=hint)
+    wishes["reply_to"] = reply_to
     prompt = terminal.piped_text() if text is None and not sys.stdin.isatty() else text
     if not prompt:
         terminal.fail("nothing to ask: give a TEXT, or text on standard input")
 
     async def leave() -> None:
         async with Golek(server) as golek:
-            receipt = await golek.submit(
-                model, prompt, kind=asked, deadline=job_s, idempotency_key=key, reply_to=reply_to, max_tokens=max_tokens
-            )
+            receipt = await golek.submit(model, prompt, kind=asked, deadline=job_s, idempotency_key=key, **wishes)
             _tell(receipt, waits=wait)
             if wait:
                 async with terminal_wait.notice(golek, model):
@@ -151,4 +160,10 @@ def _tell(receipt: Receipt, *, waits: bool) -> None:
 def _show(reply: InferenceReply | EmbeddingReply) -> None:
     from golek_client import embedding
 
-    print(reply.text if isinstance(reply, InferenceReply) else embedding.as_json(reply))
+    if not isinstance(reply, InferenceReply):
+        print(embedding.as_json(reply))
+    elif reply.choices is None or len(reply.choices) == 1:
+        print(reply.text)
+    else:
+        for choice in reply.choices:
+            print(f"[{choice.index}] {choice.text}")

@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from golek_wire.errors import BadRequestError, InferenceServiceError
-from golek_wire.replies import Embedding, EmbeddingReply, EmbeddingUsage, InferenceReply
+from golek_wire.replies import Choice, Embedding, EmbeddingReply, EmbeddingUsage, InferenceReply
 from golek_wire.requests import EmbeddingRequest, InferenceRequest, Resume
 from golek_wire.vectors import packed
 
@@ -36,18 +36,21 @@ def behind(said: str, resume: Resume | None) -> str:
 
 
 def reply(model: str, request: InferenceRequest, said: str) -> InferenceReply:
-    """The reply to `request`."""
+    """The reply to `request`: `n` times the same text. Log-probabilities it has none."""
+    params, tokens = request.params, len(said.split())
+    several = [Choice(index, said, "stop", tokens) for index in range(params.n)] if params.n > 1 else None
     asked = request.input or " ".join(turn.content or "" for turn in request.messages or [])
     return InferenceReply(
         request.req_id,
         said,
         tokens_in=len(asked.split()),
-        tokens_out=len(said.split()),
+        tokens_out=tokens * max(params.n, params.best_of or 1),
         finish_reason="stop",
         duration_ms=0,
         ms=0,
         model=model,
-        seed=request.seed or request.params.seed or 0,
+        seed=request.seed or params.seed or 0,
+        choices=several,
     )
 
 

@@ -108,3 +108,16 @@ def begun_with(payload: bytes) -> str:
     """The text that the request of `payload` itself goes on from; empty when it begins anew."""
     resume = codec.decode(payload, _Base).resume
     return resume.text if resume is not None else ""
+
+
+class _Wished(msgspec.Struct):
+    n: int = 1
+
+
+class _Wishes(msgspec.Struct):
+    params: _Wished = msgspec.field(default_factory=_Wished)
+
+
+def texts_of(payload: bytes) -> int:
+    """How many texts the request of `payload` asks for."""
+    return codec.decode(payload, _Wishes).params.n if b'"n":' in payload else 1

@@ -20,7 +20,7 @@ import msgspec
 
 from golek_client.assembly import TextAssembly
 from golek_client.exchange import Exchange
-from golek_client.resuming import Resuming, asked_again, begun_with
+from golek_client.resuming import Resuming, asked_again, begun_with, texts_of
 from golek_wire.errors import InferenceServiceError
 from golek_wire.replies import Chunk, Delta, InferenceReply, Queued
 
@@ -74,6 +74,7 @@ class Stream:
     ) -> None:
         """The answer to the request `payload`, to be whole `seconds` after it is sent."""
         self._outcome = _Outcome(on_queued)
+        self._texts = texts_of(payload)
         self._closed = False
         self._deltas = _deltas(open_exchange, payload, seconds, self._outcome, replay=replay)
 
@@ -111,15 +112,20 @@ class Stream:
         return self
 
     async def __anext__(self) -> str:
+        """The next piece of the text. Raises RuntimeError where several texts were asked for (`n`)."""
+        if self._texts > 1:
+            raise RuntimeError(
+                f"the request asks for {self._texts} texts: read `pieces()`, each has its text's `index`"
+            )
         while True:
             piece = await self._next()
             if isinstance(piece, str):
                 return piece
-            if piece.text and not piece.index:
+            if piece.text:
                 return piece.text
 
     async def pieces(self) -> AsyncIterator[Delta]:
-        """All that the model writes, as it comes: the text, and what is not text."""
+        """All that the model writes, as it comes: text, what is not text, and with `n` each by its `index`."""
         while True:
             try:
                 piece = await self._next()

@@ -19,6 +19,11 @@ Server = Annotated[
     str, typer.Option("--server", "-s", envvar="NATS_URL", metavar="URL", help="The NATS server of the fleet.")
 ]
 
+Param = Annotated[
+    list[str] | None,
+    typer.Option("--param", metavar="NAME=VALUE", help="Any other wish for the draw, such as top_p=0.5."),
+]
+
 _INTERRUPTED = 130
 _HINTS = {
     "MODEL_NOT_FOUND": "`golek models` lists what there is",
@@ -73,6 +78,25 @@ def seconds(text: str, option: str) -> float:
         return duration.parse(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def params(pairs: list[str]) -> dict[str, Any]:
+    """What `--param NAME=VALUE` says, values as JSON or else as text; a name that there is not ends the program."""
+    import json
+
+    from golek_wire.requests import Params
+
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, given, value = pair.partition("=")
+        if not given or name not in Params.__struct_fields__:
+            there = ", ".join(Params.__struct_fields__)
+            raise typer.BadParameter(f"{pair!r} is not NAME=VALUE with one of {there}", param_hint="--param")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def piped_text() -> str:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args
 
 import msgspec
 
+from golek_wire import drawing
 from golek_wire.errors import BadRequestError, ErrorReply, from_reply
 from golek_wire.requests import REQ_ID_LIMIT, ROLES, EmbeddingRequest, EncodingFormat, InferenceRequest
 
@@ -129,6 +130,7 @@ def _check(request: InferenceRequest) -> None:
         raise BadRequestError("tools: are offered by the chat template, which `raw` bypasses", param="tools")
     _check_turns(request)
     _check_tools(request)
+    drawing.check(request)
 
 
 def _check_label(req_id: str) -> None:

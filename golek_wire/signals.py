@@ -46,6 +46,15 @@ class Health(Struct, frozen=True):
     worker_id: str = ""
     engine: str = ""
     device: str = ""
+    """`cpu`, or the GPUs with layers on them."""
+    layers: int = 0
+    """Those that could be on a GPU; 0 before the model is loaded, and for engines without any."""
+    offloaded_layers: int = 0
+    """Those that are."""
+    device_problem: str | None = None
+    """Why no GPU is used though one was expected."""
+    adapters: list[str] = field(default_factory=list[str])
+    """LoRA adapters that this replica has loaded."""
     slots: int = 0
     active: int = 0
     last_token_age_ms: int | None = None

@@ -15,6 +15,7 @@ Kind = Literal["inference", "embedding"]
 """What a model does: write text, or turn texts into vectors."""
 KINDS: Final = ("inference", "embedding", "rerank", "vision")
 """The families of subjects; two of them have no model yet."""
+AdapterVerb = Literal["load", "unload", "list"]
 ANY_LANE: Final = "any"
 PRIORITIES: Final = {3: "high", 2: "normal", 1: "low"}
 """A request's `priority`, and how it is called in subjects; the most urgent first."""
@@ -29,12 +30,15 @@ RESULTS_BUCKET: Final = "GOLEK_RESULTS"
 RESULTS_STREAM: Final = f"KV_{RESULTS_BUCKET}"
 OBJECTS_BUCKET: Final = "GOLEK_OBJECTS"
 KEYS_BUCKET: Final = "GOLEK_KEYS"
+ADAPTERS_BUCKET: Final = "GOLEK_ADAPTERS"
 
 ANONYMOUS: Final = "anonymous"
 """The principal where nobody says who asks."""
 MODEL_NAME_LIMIT: Final = 128
+ADAPTER_NAME_LIMIT: Final = 128
 SUBJECT_LIMIT: Final = 512
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_:/@+-]*(\.[A-Za-z0-9_:/@+-]+)*")
+_ADAPTER_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"  # RFC 4648, lower case; base64.b32encode takes twice as long
 _ID_LENGTH: Final = 26
 _BASE32_PAIRS = [first + second for first in _BASE32 for second in _BASE32]
@@ -51,6 +55,11 @@ _PLAIN_SUBJECT = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
 def is_model_name(name: str) -> bool:
     """True when `name` can stand literally in a subject: no blanks, wildcards or empty tokens."""
     return len(name) <= MODEL_NAME_LIMIT and _MODEL_NAME.fullmatch(name) is not None
+
+
+def is_adapter_name(name: str) -> bool:
+    """True when `name` can stand in a bucket's key: no blanks, wildcards or empty parts between dots."""
+    return len(name) <= ADAPTER_NAME_LIMIT and _ADAPTER_NAME.fullmatch(name) is not None
 
 
 def model_token(name: str) -> str:
@@ -112,6 +121,11 @@ def cancel(job_id: str) -> str:
 def health(name: str) -> str:
     """Where a model's health is asked."""
     return f"models.{name}.health"
+
+
+def adapters(name: str, verb: AdapterVerb) -> str:
+    """Where every replica of a model is told to load or unload a LoRA adapter, or asked which it has (core NATS)."""
+    return f"models.{name}.adapters.{verb}"
 
 
 def heartbeat(token: str) -> str:

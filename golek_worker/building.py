@@ -187,6 +187,10 @@ def _engine_config(chosen: Settings, kind: Kind, model: Path | None) -> EngineCo
         ctx_size=chosen.ctx_size,
         threads=chosen.model_threads,
         gpu_layers=chosen.gpu_layers,
+        gpu_devices=chosen.gpu_names,
+        main_gpu=chosen.main_gpu,
+        tensor_split=chosen.gpu_shares,
+        gpu_required=chosen.gpu_required,
         step_min_ms=chosen.engine_step_min_ms,
         kind=kind,
     )

@@ -18,6 +18,7 @@ from golek_wire.subjects import Kind
 from golek_worker.bus.endpoints import ServiceCounts, ServiceIdentity
 from golek_worker.bus.ingress import Ingress
 from golek_worker.bus.results import Results
+from golek_worker.engine.base import Ready
 from golek_worker.engine.host import EngineHost
 from golek_worker.serving import Serving
 from golek_worker.settings import Settings
@@ -95,6 +96,10 @@ class Status:
             worker_id=self._identity.worker_id,
             engine=self._settings.engine,
             device=ready.device if ready is not None else "",
+            layers=ready.layers if ready is not None else 0,
+            offloaded_layers=ready.offloaded_layers if ready is not None else 0,
+            device_problem=(ready.device_problem or None) if ready is not None else None,
+            adapters=self._host.adapters,
             slots=self._settings.worker_concurrency,
             active=self._serving.active,
             last_token_age_ms=self._progress_age_ms(),
@@ -175,6 +180,11 @@ class Status:
         refused = self._ingress.refused
         requests, errors = serving.answered + serving.errors + refused, serving.errors + refused
         return ServiceCounts(requests, errors, serving.busy_ns, serving.last_error)
+
+
+def loaded(ready: Ready) -> str:
+    """What the event of a load tells."""
+    return f"the model is ready: {ready.placement}" if ready.placement else "the model is ready"
 
 
 def rfc3339(epoch_s: float) -> str:

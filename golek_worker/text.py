@@ -14,6 +14,7 @@ from golek_wire.errors import InternalError, PayloadTooLargeError
 from golek_wire.replies import InferenceReply
 from golek_wire.requests import STOP_LIMIT, InferenceRequest, Params, Request
 from golek_wire.subjects import Kind
+from golek_worker import choices
 from golek_worker.engine.base import Constraint, Embedded, Finished, Ready, Submit
 from golek_worker.engine.host import EngineHost, Run
 from golek_worker.executor import CAPABILITIES, Answer, never_ran
@@ -59,7 +60,7 @@ class TextExecutor:
         return TextWork(self, job, codec.decode_request(payload))
 
     def cancel(self, job_id: str) -> None:
-        self.host.cancel(job_id)
+        choices.cancel(self.host, job_id)
 
     def format(self, ready: Ready) -> Format:
         """The model's prompt format, compiled once for each load."""
@@ -110,7 +111,7 @@ class TextWork:
             job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, constraint,
             cuts=prompt.cuts,
         )  # fmt: skip
-        return self._executor.host.submit(submit)
+        return choices.start(self._executor.host, submit)
 
     def answer(self, end: Finished | Embedded, ms: int) -> Answer:
         if isinstance(end, Embedded):
@@ -118,6 +119,7 @@ class TextWork:
         reply = InferenceReply(
             self._job.req_id, end.text, end.tokens_in, end.tokens_out, end.finish_reason, ms, ms,
             self._executor.model, self._job.seed, end.reasoning_content, end.tool_calls, end.logprobs,
+            end.choices if isinstance(end, choices.Several) else None,
         )  # fmt: skip
         return Answer(codec.encode(reply), end.tokens_in, end.tokens_out, end.text, end.finish_reason)
 

@@ -31,13 +31,14 @@ from golek_worker.bus import endpoints, identity, streams
 from golek_worker.bus.jetstream import BUS_ERRORS, patiently
 from golek_worker.bus.keys import KeyBook
 from golek_worker.bus.registry import Registry
+from golek_worker.engine.base import Ready
 from golek_worker.gguf import GGUFError
 from golek_worker.machine import logfiles, runfile
 from golek_worker.machine.logfiles import EngineLog
 from golek_worker.preparing import Preparing
 from golek_worker.registry.report import Progress
 from golek_worker.settings import Settings, SettingsError
-from golek_worker.status import Identity
+from golek_worker.status import Identity, loaded
 from golek_worker.store.database import StoreError
 from golek_worker.store.writer import LogWriter
 from golek_worker.telemetry import logging as worker_logging
@@ -210,7 +211,7 @@ class Worker:
                 await _best_effort(parts.consumer.resume())
                 await _best_effort(flush(self._client))
                 if said == "loading":
-                    self._event("model.loaded", "the model is ready")
+                    self._tell_loaded(parts.host.ready)
                 if first:
                     _settle_garbage()
                     self._event("server.ready", f"serving {', '.join(self._settings.request_subjects(parts.kind))}")
@@ -221,6 +222,13 @@ class Worker:
             said = parts.status.state
             self._write_state(said)
             self._heart.beat_now()
+
+    def _tell_loaded(self, ready: Ready | None) -> None:
+        """On which devices the model is, and why not on others."""
+        if ready is not None:
+            self._event("model.loaded", loaded(ready))
+            if ready.device_problem:
+                self._event("device.fallback", f"0 layers on a GPU: {ready.device_problem}", level="warning")
 
     async def _drain(self, parts: Parts, *, failed: bool) -> None:
         """Stop taking and pulling, finish what runs, give the rest back, say goodbye."""

@@ -20,13 +20,15 @@ def engine_factory(config: EngineConfig) -> EngineFactory:
 
             return EchoEngine
         case "llamacpp", "embedding":
+            from golek_worker.engine.llamacpp.devices import with_fallback
             from golek_worker.engine.llamacpp.embedding import LlamaCppEmbedder
 
-            return LlamaCppEmbedder
+            return with_fallback(LlamaCppEmbedder)
         case "llamacpp", "inference":
+            from golek_worker.engine.llamacpp.devices import with_fallback
             from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 
-            return LlamaCppEngine
+            return with_fallback(LlamaCppEngine)
 
 
 def environment(config: EngineConfig) -> dict[str, str]:

@@ -39,6 +39,14 @@ class EngineConfig(Struct, frozen=True):
     """CPU threads of a decode step; 0 lets the engine choose."""
     gpu_layers: int = -1
     """Layers on a GPU where there is one; -1 is all."""
+    gpu_devices: list[str] = field(default_factory=list[str])
+    """GPUs to use, by name or number; none named is all."""
+    main_gpu: int = -1
+    """Of those, the one that the whole model is put on; -1 spreads it over all."""
+    tensor_split: list[float] = field(default_factory=list[float])
+    """Shares of the model, one for each of those; without any by free memory."""
+    gpu_required: bool = False
+    """Fail where no GPU can be used, instead of taking the CPU."""
     step_min_ms: float = 0.0
     """Stretches each decode step to at least this long."""
     kind: Literal["inference", "embedding"] = "inference"
@@ -134,6 +142,7 @@ class Ready(Struct, frozen=True, tag="ready"):
     info: ModelInfo
     capabilities: list[str]
     device: str
+    """`cpu`, or the GPUs with layers on them, such as `CUDA0 (NVIDIA H100)`."""
     slots: int
     ctx_size: int
     chat_template: str | None = None
@@ -145,6 +154,17 @@ class Ready(Struct, frozen=True, tag="ready"):
     offloaded_layers: int = 0
     """Layers on a GPU."""
     layers: int = 0
+    device_problem: str = ""
+    """Why no GPU is used though one was expected; empty when nobody wonders."""
+
+    @property
+    def placement(self) -> str:
+        """Where the layers lie, for people; empty for an engine without any."""
+        if not self.layers:
+            return ""
+        if self.offloaded_layers:
+            return f"{self.offloaded_layers}/{self.layers} layers on {self.device}"
+        return f"{self.layers} layers on the CPU"
 
 
 class Gauges(Struct, frozen=True):

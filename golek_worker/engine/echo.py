@@ -11,7 +11,9 @@
 - The repeated text is read as the request's output says (engine/parsing), names of control tokens standing for them;
   `special` is as `text`, for the prompt's words are all there is.
 - A text to resume must be what it would write, up to some place, also inside a word; it counts the words itself.
-- Stop strings work as in every engine. Temperature, grammar and the seed have no meaning here.
+- Stop strings work as in every engine, and so do `n` and `best_of`: all texts are the same. Nothing is drawn here, so
+  the seed, temperature, penalties, biases, constraints and all that shapes a draw has no meaning. Log-probabilities and
+  tokens by number cannot be had: a request for them is refused.
 - One token per sequence and step; but a sequence that is neither streamed nor paced, and meets no stop string, gets up
   to 1024 at once.
 - A prompt that contains `GOLEK_ECHO_CRASH` ends the process with status 134 in the sequence's first step, as a fault in
@@ -23,8 +25,9 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 
-from golek_wire.errors import BadRequestError
+from golek_wire.errors import AdapterNotFoundError, BadRequestError
 from golek_wire.replies import FinishReason
+from golek_wire.requests import Params
 from golek_wire.signals import ModelInfo
 from golek_worker.engine import parsing
 from golek_worker.engine.base import (
@@ -75,10 +78,16 @@ class EchoEngine:
     def submit(self, command: Submit | Embed) -> Finished | None:
         """Admit a sequence, or its end when a resumed text is the whole.
 
-        Raises ContextBudgetExceededError, BadRequestError for an `Embed` and for a text that it would not write.
+        Raises ContextBudgetExceededError, AdapterNotFoundError for an adapter, BadRequestError for an `Embed`, for what
+        the engine does not have, and for a text that it would not write.
         """
         if isinstance(command, Embed):
             raise BadRequestError("The echo engine writes text; it makes no vectors")
+        if command.adapter:
+            raise AdapterNotFoundError(
+                f"adapter: no adapter {command.adapter!r} is loaded; the echo engine takes no adapters", param="adapter"
+            )
+        _check(command.params)
         at_once = 1 if command.stream or self._paced else _AT_ONCE
         sequence = _Sequence(command, self.ready.ctx_size, at_once)
         if command.resume is not None:
@@ -118,6 +127,22 @@ class EchoEngine:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _check(params: Params) -> None:
+    """Raise BadRequestError for what an engine without a vocabulary cannot give."""
+    asked = (
+        ("logprobs", params.logprobs),
+        ("stop_token_ids", params.stop_token_ids),
+        ("logit_bias", params.logit_bias),
+    )
+    for name, given in asked:
+        if given:
+            raise BadRequestError(
+                f"params.{name}: the echo engine has no vocabulary, its tokens are words without numbers or "
+                "probabilities; leave it out, or ask a model",
+                param=f"params.{name}",
+            )
 
 
 class _Sequence:

@@ -142,6 +142,8 @@ class EngineHost:
         self.stalled = False
         self.problem: str | None = None
         self.stderr: deque[str] = deque(maxlen=STDERR_LINES)
+        self.adapters: list[str] = []
+        """LoRA adapters that are loaded."""
 
     @property
     def unloaded(self) -> bool:
@@ -168,9 +170,9 @@ class EngineHost:
         """True while leases may be renewed: the loop turned within the stall limit."""
         return self.progress_age_s < self.stall_limit_s
 
-    def submit(self, command: Submit | Embed) -> Run:
-        """Start a sequence; its events come from the run."""
-        run = Run()
+    def submit(self, command: Submit | Embed, run: Run | None = None) -> Run:
+        """Start a sequence; its events come from the run, a new one where none is given."""
+        run = run or Run()
         if self._transport is None or not self.serving:
             run.put(EngineDied(ran=False))
             return run

@@ -5,6 +5,7 @@ this file. All mistakes are reported at once. `sources` says which value counts,
 `values` what a text means.
 """
 
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -18,7 +19,8 @@ from golek_client import duration
 from golek_client.transport import DEFAULT_URL
 from golek_wire import subjects
 from golek_wire.errors import BadRequestError
-from golek_worker.settings import names, sources
+from golek_worker.settings import adapters, names, sources
+from golek_worker.settings.adapters import AdapterFile
 from golek_worker.settings.names import Planned
 from golek_worker.settings.sources import Found
 from golek_worker.settings.values import convert, hidden
@@ -105,6 +107,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Tokens of one sequence, prompt and answer together; 0 is the model's own."""
     gpu_layers: Annotated[int, Meta(ge=-1)] = -1
     """Layers put on a GPU where there is one; -1 is all, 0 none."""
+    gpu_devices: str = ""
+    """GPUs to use, by llama.cpp's name or by number; default all."""
+    main_gpu: Annotated[int, Meta(ge=-1)] = -1
+    """Of these the one that takes the whole model, counted from 0; -1 spreads the model over all."""
+    tensor_split: str = ""
+    """Shares of the model for these, in their order; default by free memory."""
+    gpu_required: bool = False
+    """Do not start where no GPU can be used; false takes the CPU then, and says so."""
+    adapters: str = ""
+    """LoRA adapters loaded at the start, for requests with `adapter`; paths below `data/` lie in GOLEK_DATA."""
     inference_request_timeout: Seconds = 120.0
     """Deadline in seconds of requests that bring none."""
     queue_capacity: Positive = 2000
@@ -165,6 +177,22 @@ class Settings(Struct, frozen=True, kw_only=True):
     @property
     def model_file(self) -> Path:
         return Path(self.model_path) if self.model_path else self.default_model_file
+
+    @property
+    def gpu_names(self) -> list[str]:
+        """What GPU_DEVICES lists."""
+        return [name.strip() for name in self.gpu_devices.split(",") if name.strip()]
+
+    @property
+    def gpu_shares(self) -> list[float]:
+        """What TENSOR_SPLIT lists. Raises ValueError."""
+        return [float(share) for share in self.tensor_split.split(",") if share.strip()]
+
+    @property
+    def adapter_files(self) -> list[AdapterFile]:
+        """What ADAPTERS lists, with the places of the files. Raises ValueError."""
+        listed = adapters.read(self.adapters)
+        return [msgspec.structs.replace(one, path=str(shipped(one.path, self.data))) for one in listed]
 
     @property
     def audit_body(self) -> Literal["full", "hash", "none"]:
@@ -340,9 +368,25 @@ def _contradictions(settings: Settings) -> list[str]:
     mistakes += _wrong_url(settings.nats_url)
     if (problem := settings.login.problem()) is not None:
         mistakes.append(problem)
+    mistakes += _wrong_shares(settings)
+    mistakes += adapters.mistakes(settings.adapters)
     if settings.http_addr and not _is_address(settings.http_addr):
         mistakes.append(f"HTTP_ADDR={settings.http_addr}: host:port, :port or port, from 1 to 65535, e.g. :5770")
     return mistakes
+
+
+def _wrong_shares(settings: Settings) -> list[str]:
+    """What is wrong with TENSOR_SPLIT, or with MAIN_GPU beside it."""
+    said = f"TENSOR_SPLIT={settings.tensor_split}"
+    try:
+        shares = settings.gpu_shares
+    except ValueError:
+        return [f"{said}: numbers with commas, such as 2,1"]
+    if shares and not (all(0 <= share < math.inf for share in shares) and any(shares)):
+        return [f"{said}: no share below 0, and one above it"]
+    if shares and settings.main_gpu >= 0:
+        return [f"{said}: shares are for several GPUs, MAIN_GPU={settings.main_gpu} puts all on one; give one of both"]
+    return []
 
 
 def _strategy_mistakes(settings: Settings, enabled: bool | None) -> list[str]:

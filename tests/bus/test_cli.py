@@ -254,6 +254,8 @@ async def test_req_without_an_answer_exits_with_1(nats_server: str, mute: Script
         (["req", "a", "b", "-H", "novalue"], "'novalue' is no header; write K:V"),
         (["chat", "tiny", "hi", "--deadline", "soon"], "'soon' is no duration"),
         (["submit", "tiny", "hi", "--kind", "embedding", "--max-tokens", "3"], "a vector has no tokens"),
+        (["submit", "tiny", "hi", "--param", "top_q=1"], "'top_q=1' is not NAME=VALUE with one of max_tokens, "),
+        (["chat", "tiny", "hi", "--param", "n=2"], "goes on from one text"),
     ],
 )
 async def test_a_wrong_option_says_what_would_have_been_right(nats_server: str, args: list[str], says: str) -> None:
@@ -340,10 +342,12 @@ async def test_chat_streams_the_answer(nats_server: str, worker: ScriptedWorker)
     """The answer goes to standard output and its figures to standard error; options reach the worker."""
     running = await start(
         GOLEK, nats_server, "chat", "tiny", "hi", "--system=Be brief.", "--max-tokens=9", "--temperature=0",
-        "--seed=7", "--deadline=30s", "--stats",
+        "--seed=7", "--deadline=30s", "--stats", "--param", "top_p=0.5", "--param", "stop=END",
     )  # fmt: skip
     job = await worker.next(patience=10)
-    assert codec.decode(job.payload, dict)["params"] == {"max_tokens": 9, "temperature": 0.0, "seed": 7}
+    assert codec.decode(job.payload, dict)["params"] == {
+        "top_p": 0.5, "stop": "END", "max_tokens": 9, "temperature": 0.0, "seed": 7,
+    }  # fmt: skip
     assert job.request.deadline_ms == 30_000
     assert [(turn.role, turn.content) for turn in job.request.messages or []] == [
         ("system", "Be brief."),
@@ -825,8 +829,8 @@ async def test_a_job_is_left_and_its_answer_printed_later(nats_server: str, tmp_
         assert f"job {job_id}: place 1 in the queue; golek result {job_id}" in left.err
         assert (await run(nats_server, "result", job_id, "--wait")).out == "hello\n"
         assert (await run(nats_server, "result", job_id)).out == "hello\n"
-        waited = await run(nats_server, "submit", "echo", "--wait", stdin=b"from a pipe")
-        assert (waited.status, waited.out) == (0, "from a pipe\n")
+        waited = await run(nats_server, "submit", "echo", "--wait", "--param", "n=2", stdin=b"from a pipe")
+        assert (waited.status, waited.out) == (0, "[0] from a pipe\n[1] from a pipe\n")
         nosuchjob = "n" * 26
         missing = await run(nats_server, "result", nosuchjob)
         assert (missing.status, missing.out) == (1, "")

@@ -4,13 +4,17 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from golek_wire.errors import AdapterNotFoundError
-from golek_worker.engine.base import EngineConfig, LoadAdapter, UnloadAdapter
+from golek_wire.requests import Params
+from golek_worker.engine.base import EngineConfig, Finished, LoadAdapter, Submit, UnloadAdapter
+from golek_worker.engine.echo import EchoEngine
 from golek_worker.engine.llamacpp.adapters import Adapter, Adapters, Turns
 from golek_worker.engine.llamacpp.context import Context
+from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 from golek_worker.engine.llamacpp.model import Model
 from tests.support import adapters
 
@@ -33,6 +37,9 @@ class Bench:
         self.context.decode(tokens, list(range(size)), [0] * size, [False] * (size - 1) + [True])
         self.context.forget(0)
         return np.ctypeslib.as_array(self.context.logits(size - 1), (self.model.n_vocab,)).copy()
+
+    def take(self, name: str) -> Adapter | None:
+        return self.adapters.take(self.adapters.find(name))
 
     def load(self, path: Path, name: str = "one", scale: float = 1.0) -> str | None:
         return self.adapters.change(LoadAdapter(name, str(path), scale)).problem
@@ -61,19 +68,19 @@ def test_an_adapter_changes_what_is_computed_and_nothing_stays_of_it(bench: Benc
     base = bench.logits(None)
     for name, file, scale in (("one", "1.gguf", 1.0), ("two", "2.gguf", 1.0), ("half", "1.gguf", 0.5)):
         assert bench.load(files / file, name, scale) is None
-    seen = [bench.logits(bench.adapters.take(name)) for name in ("one", "two", "half")]
+    seen = [bench.logits(bench.take(name)) for name in ("one", "two", "half")]
     assert all(not np.array_equal(a, b) for i, a in enumerate([base, *seen]) for b in seen[i:])
     assert np.array_equal(bench.logits(None), base)
-    assert np.array_equal(bench.logits(bench.adapters.take("one")), seen[0])
+    assert np.array_equal(bench.logits(bench.take("one")), seen[0])
 
 
 def test_what_is_in_use_is_used_to_its_end(bench: Bench, files: Path) -> None:
     """A replaced adapter computes on for who has it; who comes later gets the new one. Freed memory is never read."""
     bench.load(files / "1.gguf")
-    old = bench.adapters.take("one")
+    old = bench.take("one")
     before = bench.logits(old)
     assert bench.load(files / "2.gguf") is None
-    new = bench.adapters.take("one")
+    new = bench.take("one")
     assert not np.array_equal(bench.logits(new), before)
     assert np.array_equal(bench.logits(old), before)
     bench.adapters.give_back(old)
@@ -81,11 +88,11 @@ def test_what_is_in_use_is_used_to_its_end(bench: Bench, files: Path) -> None:
     assert bench.adapters.change(UnloadAdapter("one")).loaded == []
     assert np.array_equal(bench.logits(new), after)
     with pytest.raises(AdapterNotFoundError, match="none is loaded"):
-        bench.adapters.take("one")
+        bench.take("one")
     bench.adapters.give_back(new)
     # llama.cpp may put this one where the freed one lay: it must not be taken for it.
     bench.load(files / "1.gguf")
-    assert np.array_equal(bench.logits(bench.adapters.take("one")), before)
+    assert np.array_equal(bench.logits(bench.take("one")), before)
 
 
 def test_an_unknown_name_is_told_with_those_that_are_there(bench: Bench, files: Path) -> None:
@@ -93,7 +100,7 @@ def test_an_unknown_name_is_told_with_those_that_are_there(bench: Bench, files: 
     bench.load(files / "1.gguf", "alpha")
     bench.load(files / "2.gguf", "beta")
     with pytest.raises(AdapterNotFoundError, match="'gamma' is loaded; loaded are alpha, beta") as caught:
-        bench.adapters.take("gamma")
+        bench.take("gamma")
     assert caught.value.details == {"param": "adapter", "loaded": ["alpha", "beta"]}
     assert bench.adapters.change(UnloadAdapter("gamma")).problem
     assert bench.adapters.names == ["alpha", "beta"]
@@ -128,13 +135,13 @@ def test_a_wrong_file_is_told_and_changes_nothing(bench: Bench, files: Path, tmp
     """Missing, no GGUF, damaged, a model, for another model: the file and the cause; what was loaded stays."""
     shutil.copy(files / "1.gguf", tmp_path)
     bench.load(files / "1.gguf")
-    before = bench.logits(bench.adapters.take("one"))
+    before = bench.logits(bench.take("one"))
     for what, (path, told) in wrong_files(tmp_path).items():
         problem = bench.load(path) or ""
         assert str(path) in problem, what
         assert told in problem, (what, problem)
     assert bench.adapters.names == ["one"]
-    assert np.array_equal(bench.logits(bench.adapters.take("one")), before)
+    assert np.array_equal(bench.logits(bench.take("one")), before)
 
 
 def test_turns_are_taken_in_order() -> None:
@@ -144,3 +151,71 @@ def test_turns_are_taken_in_order() -> None:
     assert turns.of(["b", "c"], 2.1) == "b"
     assert [turns.of(["b", "c", "d"], now) for now in (3.2, 4.3, 5.4)] == ["c", "d", "b"]
     assert [turns.of(["b"], now) for now in (6.0, 9.0)] == ["b", "b"]
+
+
+ADAPTED = ("", "one", "two")
+
+
+def engine_of(files: Path, slots: int = 6) -> LlamaCppEngine:
+    """An engine with both adapters loaded."""
+    engine = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), slots, 512, 2), lambda done, total: None)
+    for name, file in (("one", "1.gguf"), ("two", "2.gguf")):
+        assert engine.change_adapter(LoadAdapter(name, str(files / file))).problem is None
+    return engine
+
+
+def question(i: int, adapter: str, max_tokens: int = 24) -> Submit:
+    params = Params(max_tokens=max_tokens, temperature=0.7, ignore_eos=True)
+    return Submit(
+        f"{adapter or 'base'}-{i}", f"<|user|>What is a lease? {i}<|end|><|assistant|>", params, i, adapter=adapter
+    )
+
+
+def answers(engine: LlamaCppEngine, *jobs: Submit) -> dict[str, str]:
+    """What the jobs write, run together."""
+    for job in jobs:
+        engine.submit(job)
+    texts: dict[str, str] = {}
+    while engine.running:
+        for output in engine.step():
+            assert isinstance(output, Finished), output
+            texts[output.job_id] = output.text
+    return texts
+
+
+def test_requests_of_all_adapters_write_what_they_write_alone(files: Path) -> None:
+    """Twelve requests, of two adapters and of none, in six slots: each text is its solo run's; adapters matter."""
+    engine = engine_of(files)
+    jobs = [question(i, adapter) for i in range(4) for adapter in ADAPTED]
+    alone = {job.job_id: answers(engine, job)[job.job_id] for job in jobs}
+    assert answers(engine, *jobs) == alone
+    for i in range(4):
+        assert len({alone[f"{adapter or 'base'}-{i}"] for adapter in ADAPTED}) == 3
+    gauges = engine.gauges()
+    assert gauges is not None
+    assert gauges.kv_cells == 0
+    engine.close()
+
+
+def test_an_adapter_is_replaced_and_taken_away_while_it_writes(files: Path) -> None:
+    """Who has the old one writes on with it, who comes after gets the new one, and then none."""
+    engine = engine_of(files)
+    alone = answers(engine, question(1, "one", 64)) | answers(engine, question(2, "two", 64))
+    engine.submit(question(1, "one", 64))
+    list(engine.step())
+    assert engine.change_adapter(LoadAdapter("one", str(files / "2.gguf"))).problem is None
+    engine.submit(msgspec.structs.replace(question(2, "one", 64), job_id="two-2"))
+    list(engine.step())
+    assert engine.change_adapter(UnloadAdapter("one")).loaded == ["two"]
+    with pytest.raises(AdapterNotFoundError, match="'one' is loaded; loaded are two"):
+        engine.submit(question(3, "one"))
+    assert answers(engine) == alone
+    engine.close()
+
+
+def test_an_engine_that_takes_no_adapters_says_so() -> None:
+    """The echo engine refuses requests with one, and to load one."""
+    echo = EchoEngine(EngineConfig("echo", "", 1, 0, 0), lambda done, total: None)
+    assert echo.change_adapter(LoadAdapter("one", "x")).problem == "this engine takes no adapters"
+    with pytest.raises(AdapterNotFoundError, match=r"'one'.*the echo engine takes no adapters"):
+        echo.submit(question(1, "one"))

@@ -66,6 +66,15 @@ def test_echo_repeats_the_prompt(child: Child, prompt: str, params: Params, answ
     assert child.streamed("j") == []
 
 
+@pytest.mark.parametrize("params", [Params(logprobs=True), Params(stop_token_ids=[1]), Params(logit_bias={"1": 1.0})])
+def test_what_needs_a_vocabulary_is_refused(child: Child, params: Params) -> None:
+    """Better than silence: the error names the wish."""
+    child.send(Submit("j", "a b", params, 1))
+    refusal = child.until_a(Refused)
+    assert refusal.code == "BAD_REQUEST"
+    assert getattr(params, refusal.details["param"].removeprefix("params."))
+
+
 def test_a_prompt_over_the_context_is_refused_and_the_next_one_runs(child: Child) -> None:
     """A refusal is that request's end and nobody else's."""
     child.send(Submit("long", "w " * 8192, Params(), 1), Submit("j", "ok", Params(), 1))

@@ -76,6 +76,20 @@ async def test_a_stream_comes_in_words() -> None:
         assert stream.reply.text == "Hello there, you"
 
 
+async def test_several_texts_are_given_where_they_are_asked_for() -> None:
+    """As choices of the reply, and by their index in a stream, which is no iterator of one text then."""
+    async with FakeFleet(ANSWERS) as fleet:
+        async with fleet.client().stream("qwen3-4b", "hi", n=2) as stream:
+            with pytest.raises(RuntimeError, match=r"2 texts: read `pieces\(\)`"):
+                await stream.text()
+            texts = ["", ""]
+            async for piece in stream.pieces():
+                texts[piece.index] += piece.text
+        assert texts == ["Hello there, you"] * 2
+        assert stream.reply.choices is not None
+        assert [choice.text for choice in stream.reply.choices] == texts
+
+
 @pytest.mark.parametrize(
     ("model", "kind"),
     [("full", QueueFullError), ("broken", InternalError), ("qwen3-4c", ModelNotFoundError), ("a b", BadRequestError)],

@@ -13,7 +13,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Collection, Hashable
 from pathlib import Path
-from typing import Any
+from time import monotonic
+from typing import Any, Protocol
 
 import llama_cpp
 import numpy as np
@@ -46,6 +47,12 @@ class Adapter:
         """True when its name no longer means it."""
 
 
+class HasAdapter(Protocol):
+    """A sequence, as far as it matters here."""
+
+    adapter: Adapter | None
+
+
 class Adapters:
     """The adapters of one model, for one context."""
 
@@ -54,6 +61,9 @@ class Adapters:
         self._context = context
         self._named: dict[str, Adapter] = {}
         self._applied: Adapter | None = None
+        self._in_use = 0
+        """Sequences that have any of them."""
+        self._turns = Turns()
 
     @property
     def names(self) -> list[str]:
@@ -78,29 +88,42 @@ class Adapters:
             problem = not_loaded(command.name, self.names)
         return AdapterChanged(command.name, self.names, problem)
 
-    def take(self, name: str) -> Adapter | None:
-        """The adapter of a new sequence, which has to `give_back` it; None for the base model.
-
-        Raises AdapterNotFoundError.
-        """
+    def find(self, name: str) -> Adapter | None:
+        """The adapter of this name; None for the base model, which has none. Raises AdapterNotFoundError."""
         if not name:
             return None
         adapter = self._named.get(name)
         if adapter is None:
             raise AdapterNotFoundError(not_loaded(name, self.names), param="adapter", loaded=self.names)
-        adapter.users += 1
+        return adapter
+
+    def take(self, adapter: Adapter | None) -> Adapter | None:
+        """A sequence begins that uses `adapter`, until it gives it back."""
+        if adapter is not None:
+            adapter.users += 1
+            self._in_use += 1
         return adapter
 
     def give_back(self, adapter: Adapter | None) -> None:
         """A sequence has ended."""
         if adapter is not None:
             adapter.users -= 1
+            self._in_use -= 1
             self._free_unused(adapter)
+
+    def turn(self, sequences: Collection[HasAdapter]) -> Adapter | None:
+        """The adapter that the next step is for, of those that these sequences have; it is applied."""
+        adapter = None
+        if self._in_use and sequences:
+            adapter = self._turns.of(dict.fromkeys(sequence.adapter for sequence in sequences), monotonic())
+        self.apply(adapter)
+        return adapter
 
     def apply(self, adapter: Adapter | None) -> None:
         """Let the next decodes compute with `adapter`, or with the base model alone."""
         if adapter is not self._applied:
             self._applied = adapter
+            log.hush_plans()
             _set(self._context, adapter)
 
     def close(self) -> None:
@@ -125,7 +148,7 @@ class Adapters:
 
     def _check(self, adapter: Adapter, path: str) -> None:
         """Compute a token with it, in a context of its own. Raises AdapterError; then it is freed."""
-        context = _small_context(self._model)
+        context = _small_context(self._model, llama_cpp.llama_n_threads(self._context))
         if context is None:
             llama_cpp.llama_adapter_lora_free(adapter.handle)
             raise AdapterError(f"{path}: no memory to try it: {log.take_error()}")
@@ -205,11 +228,12 @@ def _check_header(path: Path, architecture: str) -> None:
         )
 
 
-def _small_context(model: Model) -> llama_cpp.llama_context_p | None:
+def _small_context(model: Model, threads: int) -> llama_cpp.llama_context_p | None:
     params = llama_cpp.llama_context_default_params()
     params.n_ctx = PROBE_CELLS
     params.n_batch = params.n_ubatch = 1
     params.n_seq_max = 1
+    params.n_threads = params.n_threads_batch = threads
     params.no_perf = True
     context: llama_cpp.llama_context_p | None = llama_cpp.llama_init_from_model(model.handle, params)
     return context

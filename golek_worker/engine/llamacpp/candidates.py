@@ -12,31 +12,30 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
-_row = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
-"""llama_token_data."""
+_COLUMNS = 3
+"""Of llama_token_data, 32 bits each: the token's number, its logit, its probability."""
 
 
 class Candidates:
-    """A `llama_token_data_array` over memory of its own."""
+    """A `llama_token_data_array` over memory of its own.
+
+    The memory is seen as plain numbers: numpy copies records 20 times slower.
+    """
 
     def __init__(self, n_vocab: int) -> None:
-        self._fresh = np.zeros(n_vocab, _row)
-        self._fresh["id"] = np.arange(n_vocab, dtype=np.int32)
+        self._fresh = np.zeros((n_vocab, _COLUMNS), np.int32)
+        self._fresh[:, 0] = np.arange(n_vocab)
         self._rows = self._fresh.copy()
+        self.logits: NDArray[np.float32] = self._rows.view(np.float32)[:, 1]
+        """By token, until a chain was applied, which may sort them; what is -inf is not to be drawn."""
         self._data = self._rows.ctypes.data_as(llama_cpp.llama_token_data_p)
         self._array: Any = llama_cpp.llama_token_data_array(data=self._data, size=n_vocab, selected=-1, sorted=False)
         self._reference = ctypes.byref(self._array)
 
-    @property
-    def logits(self) -> NDArray[np.float32]:
-        """By token, until a chain was applied, which may sort them; what is -inf is not to be drawn."""
-        view: NDArray[np.float32] = self._rows["logit"]
-        return view
-
     def fill(self, logits: NDArray[np.float32]) -> None:
         """All tokens, with these logits."""
         self._rows[:] = self._fresh
-        self._rows["logit"] = logits
+        self.logits[:] = logits
         array = self._array
         array.data, array.size, array.selected, array.sorted = self._data, len(logits), -1, False
 
@@ -62,5 +61,4 @@ class Candidates:
     @property
     def likeliest(self) -> int:
         """The token with the largest logit, the first one of several."""
-        rows = self._rows[: self._array.size]
-        return int(rows["id"][rows["logit"].argmax()])
+        return int(self._rows[self.logits[: self._array.size].argmax(), 0])

@@ -21,6 +21,9 @@ FORBIDDING = -100.0
 """A bias that forbids its token, as OpenAI's API says."""
 BREAKERS = ["\n", ":", '"', "*"]
 """Of DRY, where the request names none: llama.cpp's."""
+_NEVER = 1e-30
+"""A share below which a token is dropped before typical_p, which takes the logarithm of each probability: one 0 among
+them, that of a forbidden token, would make it leave what top_p would."""
 _MIROSTAT_M = 100
 """Tokens from which Mirostat 1 estimates how the vocabulary is distributed: llama.cpp's own number."""
 _MINUS_INFINITY = float("-inf")
@@ -124,6 +127,7 @@ def _drawing(model: Model, params: Params, seed: int) -> list[llama_cpp.llama_sa
     if params.top_k > 0:
         found.append(llama_cpp.llama_sampler_init_top_k(params.top_k))
     if params.typical_p < 1.0:
+        found.append(llama_cpp.llama_sampler_init_min_p(_NEVER, 0))
         found.append(llama_cpp.llama_sampler_init_typical(params.typical_p, 0))
     if params.top_p < 1.0:
         found.append(llama_cpp.llama_sampler_init_top_p(params.top_p, 0))

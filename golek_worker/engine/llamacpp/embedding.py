@@ -76,7 +76,9 @@ class LlamaCppEmbedder:
         self.ready = Ready(
             info=info,
             capabilities=["embeddings"],
-            device="gpu" if model.on_gpu else "cpu",
+            device=model.placement.text,
+            offloaded_layers=model.placement.offloaded,
+            layers=model.layers,
             slots=config.slots,
             ctx_size=ctx_size,
             bos_token=model.bos_text,

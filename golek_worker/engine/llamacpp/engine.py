@@ -23,6 +23,7 @@ from golek_worker.engine.base import (
     AdapterChanged,
     Embed,
     EngineConfig,
+    EngineLoadError,
     Finished,
     Gauges,
     LoadAdapter,
@@ -36,11 +37,13 @@ from golek_worker.engine.base import (
 )
 from golek_worker.engine.budget import check_least, tokens_left
 from golek_worker.engine.llamacpp import probe
+from golek_worker.engine.llamacpp.adapters import Adapters
 from golek_worker.engine.llamacpp.context import Context
+from golek_worker.engine.llamacpp.logprobs import scores
 from golek_worker.engine.llamacpp.meter import Meter
 from golek_worker.engine.llamacpp.model import Model
 from golek_worker.engine.llamacpp.sampling import Sampler
-from golek_worker.engine.llamacpp.scheduler import by_adapter, decode_rows, lone_rows
+from golek_worker.engine.llamacpp.scheduler import decode_rows, lone_rows, of_adapter
 from golek_worker.engine.llamacpp.sequence import NO_SLOT, Sequence
 from golek_worker.engine.llamacpp.threads import thread_count
 from golek_worker.engine.llamacpp.writing import Writing
@@ -63,15 +66,29 @@ class LlamaCppEngine:
     def __init__(self, config: EngineConfig, progress: Callable[[int, int], None]) -> None:
         """Load the model and see what it can do. Raises EngineLoadError."""
         self._model = model = Model(config, progress)
+        try:
+            self._load(config)
+        except EngineLoadError:
+            model.close()  # its memory is wanted where another device is tried next
+            raise
+
+    def _load(self, config: EngineConfig) -> None:
+        """Make the cache and see what the model can do."""
+        model = self._model
         ctx_size = model.context_size(config.ctx_size)
         cores = psutil.cpu_count(logical=False) or 1
         threads = thread_count(config.threads, cores, model.size_bytes)
         self._chunk_size = CHUNK_GPU if model.on_gpu else CHUNK_CPU
         batch_size = max(self._chunk_size, 2 * config.slots)
         self._context = Context(model, config.slots, ctx_size, threads, batch_size)
-        capabilities = probe.capabilities(model, self._context)
+        try:
+            capabilities = probe.capabilities(model, self._context)
+        except EngineLoadError:
+            self._context.close()
+            raise
         self._pair_lone_rows = self._context.lone_row_differs() and config.slots > 1
         self._context.decode_s = 0.0  # what was tried before is nobody's
+        self._adapters = Adapters(model, self._context.handle)
         self._meter = Meter()
         self._sequences: dict[str, Sequence] = {}
         self._waiting: deque[Sequence] = deque()
@@ -81,7 +98,9 @@ class LlamaCppEngine:
         self.ready = Ready(
             info=msgspec.structs.replace(model.info, context_size=ctx_size),
             capabilities=capabilities,
-            device="gpu" if model.on_gpu else "cpu",
+            device=model.placement.text,
+            offloaded_layers=model.placement.offloaded,
+            layers=model.layers,
             slots=config.slots,
             ctx_size=ctx_size,
             chat_template=model.chat_template,
@@ -99,10 +118,11 @@ class LlamaCppEngine:
         """Take a sequence, or its end when a resumed text uses up its tokens.
 
         Raises ContextBudgetExceededError, UnknownGrammarError, InvalidGrammarError, BadRequestError (empty prompt, an
-        `Embed`, a text to resume that model or grammar would not write).
+        `Embed`, a text to resume that model or grammar would not write), AdapterNotFoundError.
         """
         if isinstance(command, Embed):
             raise BadRequestError("This model writes text; it makes no vectors")
+        adapter = self._adapters.find(command.adapter)
         check_least(self._model.least_tokens(command.prompt, self.ready.ctx_size), self.ready.ctx_size)
         prompt = self._model.tokenize(command.prompt, command.cuts)
         written = self._written(command)
@@ -110,9 +130,11 @@ class LlamaCppEngine:
         left = tokens_left(len(prompt), command.params.max_tokens, self.ready.ctx_size, len(written), counted)
         if command.resume is not None and left == 0:
             return Finished(command.job_id, command.resume.text, "length", len(prompt), counted)
-        sampler = Sampler(self._model, command.params, command.seed, prompt, written, command.constraint)
+        scored = scores(self._model, command)
+        sampler = Sampler(self._model, command.params, command.seed, prompt, written, command.constraint, scored)
         writing = Writing(self._model, command)
         sequence = Sequence(command, prompt + written, len(prompt), sampler, writing, monotonic())
+        sequence.adapter = self._adapters.take(adapter)
         sequence.tokens_out, sequence.limit = counted, counted + left
         self._sequences[command.job_id] = sequence
         self._waiting.append(sequence)
@@ -129,19 +151,21 @@ class LlamaCppEngine:
     def step(self) -> Iterator[Output]:
         """The next token of each writing sequence, then a bounded part of the prompts that are read."""
         self._admit()
-        deadline = monotonic() + (PREFILL_BESIDE_S if self._writing else PREFILL_ALONE_S)
-        if self._writing:
+        adapter = self._adapters.turn([*self._writing.values(), *self._reading])
+        slots = of_adapter(self._writing, adapter)
+        deadline = monotonic() + (PREFILL_BESIDE_S if slots else PREFILL_ALONE_S)
+        if slots:
             self._meter.decode_steps += 1
-            for slots in by_adapter(self._writing):
-                yield from self._write(slots)
-        while self._reading:
-            yield from self._read(self._reading.popleft())
+            yield from self._write(slots)
+        while reading := next((s for s in self._reading if s.adapter is adapter), None):
+            self._reading.remove(reading)
+            yield from self._read(reading)
             if monotonic() >= deadline:
                 return
 
     def change_adapter(self, command: LoadAdapter | UnloadAdapter) -> AdapterChanged:
-        """Not yet."""
-        return AdapterChanged(command.name, [], "this engine takes no adapters")
+        """Load or take away a LoRA adapter; sequences that have the old one go on with it."""
+        return self._adapters.change(command)
 
     def gauges(self) -> Gauges:
         """What it measures of itself."""
@@ -164,6 +188,7 @@ class LlamaCppEngine:
         """Free cache and weights."""
         for sequence in list(self._sequences.values()):
             self._remove(sequence)
+        self._adapters.close()
         self._context.close()
         self._model.close()
 
@@ -235,11 +260,13 @@ class LlamaCppEngine:
             return
         piece: Piece
         reason: FinishReason | None
-        if token in self._model.ends:
+        if token in sequence.sampler.ends:
             piece, reason = sequence.writing.end(), "stop"
         else:
             piece, reason = sequence.write(token)
             self._meter.tokens_out += 1
+        if sequence.sampler.scores is not None:
+            piece = sequence.sampler.scores.join(piece)
         if piece and sequence.stream:
             yield sequence.job_id, piece
         if reason is not None:
@@ -250,6 +277,7 @@ class LlamaCppEngine:
         """Free what the sequence holds; its slot is idle."""
         del self._sequences[sequence.job_id]
         sequence.sampler.close()
+        self._adapters.give_back(sequence.adapter)
         if sequence.slot == NO_SLOT:
             self._waiting.remove(sequence)
             return

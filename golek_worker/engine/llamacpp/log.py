@@ -7,6 +7,8 @@ engine's log file takes it. The last errors are also kept here, for our own mess
 import ctypes
 import sys
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import llama_cpp
 
@@ -17,7 +19,13 @@ _WARN = 3
 _ERROR = 4
 _CONTINUED = 5
 
+_PLANNING = b"sched_reserve: "
+"""Begins what it says each time it plans its graphs."""
+
 _errors: deque[str] = deque(maxlen=4)
+_heard: list[list[str]] = []
+"""Lists that take all lines at the moment."""
+_plans_are_told = True
 _level = 0
 _line_is_open = False
 """True after a piece of text that did not end its line."""
@@ -35,6 +43,23 @@ def take_error() -> str:
     return error
 
 
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """The lines that it says meanwhile, continued ones in pieces."""
+    lines: list[str] = []
+    _heard.append(lines)
+    try:
+        yield lines
+    finally:
+        _heard.remove(lines)
+
+
+def hush_plans() -> None:
+    """Graphs will be planned many times a second: that is no news any more."""
+    global _plans_are_told  # noqa: PLW0603 - llama.cpp's log is one for the process
+    _plans_are_told = False
+
+
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]  # a ctypes type
 def _callback(level: int, text: bytes, _user_data: ctypes.c_void_p) -> None:
     global _level, _line_is_open  # noqa: PLW0603 - a continued line has the level of the one before it
@@ -42,7 +67,11 @@ def _callback(level: int, text: bytes, _user_data: ctypes.c_void_p) -> None:
         _level = level
     if _level not in (_INFO, _WARN, _ERROR):
         return
+    if _level == _INFO and not _plans_are_told and text.startswith(_PLANNING):
+        return
     line = text.decode("utf-8", "replace")
+    for lines in _heard:
+        lines.append(line)
     if _line_is_open and level != _CONTINUED:
         sys.stderr.write("\n")
         _line_is_open = False

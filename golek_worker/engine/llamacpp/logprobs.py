@@ -20,26 +20,30 @@ from numpy.typing import NDArray
 
 from golek_wire.replies import Delta, TokenLogprob, TopLogprob
 from golek_wire.requests import Params
-from golek_worker.engine.base import Piece
+from golek_worker.engine.base import Piece, Submit
 from golek_worker.engine.llamacpp.model import Model
+from golek_worker.output import Output
 
 LEAST = -9999.0
 """Stands for everything below it, minus infinity too, which JSON cannot say; OpenAI's number."""
 _utf8 = codecs.getincrementaldecoder("utf-8")
 
 
-def wanted(params: Params) -> bool:
-    """True when a request asks for them, or its texts are ranked by them."""
-    return params.logprobs or (params.best_of or 0) > params.n
+def scores(model: Model, command: Submit) -> Scores | None:
+    """Those of a sequence, where its request asks for them, or its texts are ranked by them."""
+    params = command.params
+    wanted = params.logprobs or (params.best_of or 0) > params.n
+    return Scores(model, params, command.output) if wanted else None
 
 
 class Scores:
     """The log-probabilities of one sequence."""
 
-    __slots__ = ("_begun", "_decode", "_model", "_told", "_top", "_waiting", "shown", "sum")
+    __slots__ = ("_begun", "_decode", "_form", "_model", "_told", "_top", "_waiting", "shown", "sum")
 
-    def __init__(self, model: Model, params: Params) -> None:
+    def __init__(self, model: Model, params: Params, output: Output) -> None:
         self._model = model
+        self._form = output.form
         self._told = params.logprobs
         self._top = params.top_logprobs
         self._decode = _utf8("replace").decode
@@ -59,8 +63,8 @@ class Scores:
         self.sum += max(LEAST, float(logits[token]) - norm)
         if not self._told:
             return
-        written = self._model.piece(token)
-        if not written:  # a control token
+        written = self._written(token)
+        if not written:
             return
         top = [TopLogprob(*self._entry(logits, norm, t)) for t in _largest(logits, self._top)]
         self._waiting.append((TokenLogprob(*self._entry(logits, norm, token), top), self._decode(written)))
@@ -79,6 +83,16 @@ class Scores:
         self.shown += told
         return msgspec.structs.replace(delta, logprobs=told)
 
+    def _written(self, token: int) -> bytes:
+        """What `token` may write of the text; control tokens only where their names are written too."""
+        match self._form:
+            case "special":
+                return self._model.named_piece(token)
+            case "text":
+                return self._model.piece(token)
+            case _:
+                return b"" if self._model.is_special(token) else self._model.piece(token)
+
     def _entry(self, logits: NDArray[np.float32], norm: float, token: int) -> tuple[str, float, list[int]]:
         """A token's text, log-probability and bytes; control tokens have a name."""
         written = self._model.named_piece(token)
@@ -91,8 +105,8 @@ class Scores:
         completes it.
         """
         waiting = "".join([part for _, part in self._waiting])
-        start = max(self._begun, waiting.find(text, self._begun))
-        stop = start + len(text)
+        found = waiting.find(text, self._begun)
+        start, stop = (found, found + len(text)) if found >= 0 else (self._begun, len(waiting))
         passed: list[TokenLogprob] = []
         at = 0
         while self._waiting and at < stop:
@@ -110,8 +124,9 @@ class Scores:
 
 
 def _largest(logits: NDArray[np.float32], count: int) -> list[int]:
-    """The `count` tokens with the largest logits, largest first."""
+    """The `count` tokens with the largest logits, largest first, of equal ones the first."""
     if count == 0:
         return []
-    found = np.argpartition(logits, -count)[-count:]
-    return [int(token) for token in found[np.lexsort((found, -logits[found]))]]
+    least = np.partition(logits, -count)[-count]
+    found = np.flatnonzero(logits >= least)
+    return [int(token) for token in found[np.argsort(-logits[found], kind="stable")][:count]]

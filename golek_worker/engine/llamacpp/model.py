@@ -15,7 +15,7 @@ import llama_cpp
 from golek_wire.errors import BadRequestError
 from golek_wire.signals import ModelInfo
 from golek_worker.engine.base import EngineConfig, EngineLoadError
-from golek_worker.engine.llamacpp import accents, log
+from golek_worker.engine.llamacpp import accents, devices, log
 from golek_worker.gguf import GGUFError, Header, read_header
 
 _FTYPES = {
@@ -42,8 +42,12 @@ class Model:
         log.install()
         llama_cpp.llama_backend_init()
         self.size_bytes = self.path.stat().st_size
-        self.on_gpu = llama_cpp.llama_supports_gpu_offload() and config.gpu_layers != 0
-        self._model = self._load(config.gpu_layers, progress)
+        with log.heard() as said:
+            self._model = self._load(config, progress)
+        self.placement = devices.placement(said)
+        self.on_gpu = self.placement.offloaded > 0
+        self.layers: int = self.placement.layers or llama_cpp.llama_model_n_layer(self._model) + 1
+        """Those that could be on a GPU: the repeating ones and the output."""
         # Of a model in several files the first may hold no weights.
         self.size_bytes = max(self.size_bytes, llama_cpp.llama_model_size(self._model))
         self.parameters: int = llama_cpp.llama_model_n_params(self._model)
@@ -212,14 +216,14 @@ class Model:
         """Free the weights."""
         llama_cpp.llama_model_free(self._model)
 
-    def _load(self, gpu_layers: int, progress: Callable[[int, int], None]) -> llama_cpp.llama_model_p:
+    def _load(self, config: EngineConfig, progress: Callable[[int, int], None]) -> llama_cpp.llama_model_p:
         @llama_cpp.llama_progress_callback  # type: ignore[untyped-decorator]  # a ctypes type
         def report(share: float, _user_data: ctypes.c_void_p) -> bool:
             progress(int(share * self.size_bytes), self.size_bytes)
             return True
 
         params = llama_cpp.llama_model_default_params()
-        params.n_gpu_layers = gpu_layers
+        _alive = devices.ask(params, config)
         params.progress_callback = report
         if self._drops_accents:
             overrides = accents.leave_alone()

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from golek_wire.errors import InvalidGrammarError
 from golek_wire.requests import Params
 from golek_worker.engine.base import Constraint
-from golek_worker.engine.llamacpp import chain, logprobs
+from golek_worker.engine.llamacpp import chain
 from golek_worker.engine.llamacpp.candidates import Candidates
 from golek_worker.engine.llamacpp.constraints import Guide, guide
 from golek_worker.engine.llamacpp.context import Context
+from golek_worker.engine.llamacpp.logprobs import Scores
 from golek_worker.engine.llamacpp.model import Model
 
 LLAMA_SEEDS = 2**32 - 1
@@ -37,8 +38,9 @@ class Sampler:
         prompt: Sequence[int],
         written: Sequence[int] = (),
         constraint: Constraint | None = None,
+        scores: Scores | None = None,
     ) -> None:
-        """`written` are the tokens of the answer that are there already.
+        """`written` are the tokens of the answer that are there already; `scores` hears of each token that is drawn.
 
         Raises UnknownGrammarError, InvalidGrammarError, BadRequestError when the grammar does not allow `written`, or
         for a token that does not exist.
@@ -53,8 +55,7 @@ class Sampler:
             self._candidates = Candidates(model.n_vocab)
             self._forbidden = [token for token, bias in biases.items() if bias == -np.inf]
         self._chain = chain.build(model, params, biases, seed_after(seed, len(written)), [*prompt, *written])
-        self.scores = logprobs.Scores(model, params) if logprobs.wanted(params) else None
-        """Log-probabilities of what was drawn, where they were asked for."""
+        self.scores = scores
 
     def sample(self, context: Context, row: int) -> int:
         """The token after the one computed in `row`. Raises InvalidGrammarError when the constraint allows none."""

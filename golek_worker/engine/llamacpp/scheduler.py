@@ -6,6 +6,7 @@ only when their slots follow each other without a hole, else in one pass over al
 
 from collections.abc import Collection, Iterable, Mapping
 
+from golek_worker.engine.llamacpp.adapters import Adapter
 from golek_worker.engine.llamacpp.sequence import Sequence
 
 FILL_LIMIT = 4
@@ -30,9 +31,6 @@ def lone_rows(rows: list[int]) -> set[int]:
     return {slot for slot in rows if slot - 1 not in present and slot + 1 not in present}
 
 
-def by_adapter(writing: Mapping[int, Sequence]) -> list[list[int]]:
-    """The slots that write, one list for each LoRA adapter: one call of llama.cpp computes with one."""
-    groups: dict[str, list[int]] = {}
-    for slot, sequence in writing.items():
-        groups.setdefault(sequence.adapter, []).append(slot)
-    return list(groups.values())
+def of_adapter(writing: Mapping[int, Sequence], adapter: Adapter | None) -> list[int]:
+    """The slots that write with this LoRA adapter: one call of llama.cpp computes with one."""
+    return [slot for slot, sequence in writing.items() if sequence.adapter is adapter]

@@ -6,6 +6,7 @@ from its `Sampler`; all else is counting.
 
 from golek_wire.replies import FinishReason
 from golek_worker.engine.base import Finished, Piece, Submit
+from golek_worker.engine.llamacpp.adapters import Adapter
 from golek_worker.engine.llamacpp.sampling import Sampler
 from golek_worker.engine.llamacpp.writing import Writing
 
@@ -39,7 +40,7 @@ class Sequence:
     ) -> None:
         self.job_id = command.job_id
         self.stream = command.stream
-        self.adapter = command.adapter
+        self.adapter: Adapter | None = None
         self.given = given
         """What is read before the next token can be drawn: the prompt, and what was written before."""
         self.tokens_in = tokens_in
@@ -75,6 +76,7 @@ class Sequence:
 
     def finished(self, reason: FinishReason, now: float) -> Finished:
         """Its end, by itself."""
+        scores = self.sampler.scores
         return Finished(
             self.job_id,
             self.writing.text,
@@ -83,6 +85,8 @@ class Sequence:
             self.tokens_out,
             self.writing.reasoning_content,
             self.writing.tool_calls,
+            logprobs=None if scores is None else scores.shown,
+            logprob_sum=0.0 if scores is None else scores.sum,
             tokens_cached=min(self.tokens_cached, self.tokens_in),
             waited_ms=(self.admitted_at - self.submitted_at) * 1000.0,
             prefill_ms=(self.began_at - self.admitted_at) * 1000.0,

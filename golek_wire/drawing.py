@@ -1,0 +1,59 @@
+"""Which wishes for a draw exclude each other, or cannot be?
+
+The rules of `Params` that a type cannot say, for the client before it sends a request and for whoever receives one.
+"""
+
+from golek_wire.errors import BadRequestError
+from golek_wire.requests import InferenceRequest, Params
+
+BREAKER_BYTES = 40
+"""llama.cpp would cut off the rest of a longer DRY breaker."""
+
+
+def check(request: InferenceRequest) -> None:
+    """Raise BadRequestError, which names the field."""
+    params = request.params
+    if params.best_of is not None:
+        _check_best_of(params, streamed=request.stream)
+    if params.top_logprobs and not params.logprobs:
+        raise _refused("top_logprobs", "goes with `logprobs: true`")
+    if request.resume is not None:
+        _check_resumed(params)
+    for key in params.logit_bias:
+        if not (key.isascii() and key.isdigit()):
+            raise _refused("logit_bias", f"its keys are numbers of tokens; got {key[:32]!r}")
+    for breaker in params.dry_sequence_breakers or ():
+        size = len(breaker.encode())
+        if not 0 < size <= BREAKER_BYTES or "\0" in breaker:
+            raise _refused(
+                "dry_sequence_breakers",
+                f"a breaker has 1 to {BREAKER_BYTES} bytes and no NUL; got {size} ({breaker[:32]!r})",
+            )
+
+
+def _check_best_of(params: Params, *, streamed: bool) -> None:
+    best_of = params.best_of or 1
+    if best_of < params.n:
+        raise _refused("best_of", f"of {best_of} texts there cannot be given {params.n} (params.n); ask for more")
+    if best_of > params.n and streamed:
+        raise _refused(
+            "best_of", "which texts are the best is known when all have ended; ask without `stream`, or for `n` alone"
+        )
+
+
+def _check_resumed(params: Params) -> None:
+    """One text can be gone on with, and only by its text: the tokens it was written in are not known."""
+    if params.n > 1 or (params.best_of or 1) > 1:
+        raise BadRequestError(
+            "resume: goes on with one text; with params.n or params.best_of above 1 ask anew", param="resume"
+        )
+    if params.logprobs:
+        raise BadRequestError(
+            "resume: the log-probabilities of what was written before are not known; ask without params.logprobs, or "
+            "anew",
+            param="resume",
+        )
+
+
+def _refused(name: str, problem: str) -> BadRequestError:
+    return BadRequestError(f"params.{name}: {problem}", param=f"params.{name}")
