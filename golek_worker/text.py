@@ -3,13 +3,13 @@
 The request becomes a prompt, the engine's child continues it, and its end becomes an `InferenceReply`.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from golek_wire import codec
+from golek_wire.drawing import check_tokens
 from golek_wire.errors import InternalError, PayloadTooLargeError
 from golek_wire.replies import InferenceReply
 from golek_wire.requests import STOP_LIMIT, InferenceRequest, Params, Request
@@ -18,6 +18,7 @@ from golek_worker import choices
 from golek_worker.engine.base import Constraint, Embedded, Finished, Ready, Submit
 from golek_worker.engine.host import EngineHost, Run
 from golek_worker.executor import CAPABILITIES, Answer, never_ran
+from golek_worker.grammars import lark, schemas
 from golek_worker.job import Job
 from golek_worker.prompt import turns
 from golek_worker.prompt.base import Format, Prompt
@@ -25,6 +26,8 @@ from golek_worker.prompt.build import build, check, choose
 from golek_worker.prompt.guard import Guard
 from golek_worker.prompt.style import Way
 from golek_worker.settings import Settings
+from golek_worker.structure import Stored, constraint
+from golek_worker.structure import check as check_structure
 
 
 class TextExecutor:
@@ -32,9 +35,13 @@ class TextExecutor:
 
     kind: Kind = "inference"
 
-    def __init__(self, host: EngineHost, chosen: Settings, model_file: Path | None) -> None:
-        """`model_file` is None for an engine without files. Raises TurnMarkersError for a wrong prompt template."""
+    def __init__(self, host: EngineHost, chosen: Settings, model_file: Path | None, stored: Stored) -> None:
+        """`model_file` is None for an engine without files; `stored` knows the named grammars.
+
+        Raises TurnMarkersError for a wrong prompt template.
+        """
         self.host = host
+        self.stored = stored
         self.model = chosen.model_name
         self._chosen = chosen
         self._markers = turns.find(chosen, model_file)
@@ -52,9 +59,16 @@ class TextExecutor:
         return [name for name in CAPABILITIES if name in found]
 
     def check(self, request: Request) -> None:
+        if not isinstance(request, InferenceRequest):
+            return
+        check_structure(request, self.stored)
         ready = self.host.ready
-        if ready is not None and isinstance(request, InferenceRequest):
+        if ready is not None:
+            if request.adapter:
+                self.host.adapters.check(request.adapter)
             check(request, self.format(ready))
+            if ready.info.vocab_size:
+                check_tokens(request.params, ready.info.vocab_size)
 
     def read(self, job: Job, payload: bytes) -> "TextWork":
         return TextWork(self, job, codec.decode_request(payload))
@@ -79,6 +93,7 @@ class TextWork:
         self._job = job
         self._request = request
         self._prompt: Prompt | None = None
+        self._constraint: Constraint | None = None
         self.reply_to = request.reply_to
 
     @property
@@ -94,7 +109,10 @@ class TextWork:
     def prepare(self) -> None:
         ready = self._executor.host.ready
         if ready is not None:
+            self._constraint = constraint(self._request, self._executor.stored)
             self._prompt = build(self._request, self._executor.format(ready), self._executor.guard)
+            if self._prompt.ways:
+                self._constraint = call_constraint(self._prompt.ways)
 
     def start(self, *, watched: bool = False) -> Run:
         if self._prompt is None:
@@ -104,12 +122,9 @@ class TextWork:
         job, request, prompt = self._job, self._request, self._prompt
         params = with_stops(request.params, prompt.stops)
         streamed = job.stream or watched
-        constraint = None if params.grammar is None else Constraint("gbnf", params.grammar)
-        if prompt.ways:
-            constraint = call_constraint(prompt.ways)
         submit = Submit(
-            job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, constraint,
-            cuts=prompt.cuts,
+            job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, self._constraint,
+            request.adapter or "", prompt.cuts,
         )  # fmt: skip
         return choices.start(self._executor.host, submit)
 
@@ -133,12 +148,14 @@ class TextWork:
 
 def call_constraint(ways: Sequence[Way]) -> Constraint:
     """A grammar of llguidance's: one of the ways, with arguments by its schema."""
-    heads = [
-        f"{json.dumps(way.before)} arguments{i} {json.dumps(way.after)}" if way.before else f"arguments{i}"
-        for i, way in enumerate(ways)
-    ]
-    rules = [f"arguments{i}: %json {json.dumps(way.schema)}" for i, way in enumerate(ways)]
-    return Constraint("lark", "\n".join([f"start: {' | '.join(heads)}", *rules]), "tool_choice")
+    rules = {f"arguments{i}": lark.schema(schemas.compiled(dict(way.schema), "tools")) for i, way in enumerate(ways)}
+    heads = [_around(rule, way) for rule, way in zip(rules, ways, strict=True)]
+    return Constraint("lark", lark.grammar(start=" | ".join(heads), **rules), "tool_choice")
+
+
+def _around(rule: str, way: Way) -> str:
+    before, after = ([lark.literal(text)] if text else [] for text in (way.before, way.after))
+    return " ".join([*before, rule, *after])
 
 
 def with_stops(params: Params, stops: list[str]) -> Params:

@@ -44,6 +44,9 @@ class Callers(Protocol):
     def principal(self, headers: Headers) -> str:
         """Who sent these headers. Raises UnauthorizedError, ForbiddenError."""
 
+    def may_order(self, headers: Headers) -> None:
+        """Raises UnauthorizedError or ForbiddenError for who may not load and unload models."""
+
     def may_answer(self, reply: str) -> bool:
         """Whether a worker may publish to `reply`."""
 
@@ -71,6 +74,9 @@ class Open:
     def principal(self, headers: Headers) -> str:
         self._refuse_tenant(headers)
         return ANONYMOUS
+
+    def may_order(self, headers: Headers) -> None:
+        self.principal(headers)
 
     def may_answer(self, reply: str) -> bool:
         return subjects.is_reply_inbox(reply)
@@ -157,6 +163,11 @@ class Accounts(Open):
                 "their subject with `share: true`"
             )
         return tenant
+
+    def may_order(self, headers: Headers) -> None:
+        """Operators are in the fleet's own account, where the server names nobody."""
+        if headers and h.REQUEST_INFO in headers:
+            raise ForbiddenError(f"{h.REQUEST_INFO}: tenants load and unload no models")
 
     def may_answer(self, reply: str) -> bool:
         return reply.startswith("_R_.") and subjects.is_plain(reply)

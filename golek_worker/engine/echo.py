@@ -12,8 +12,8 @@
   `special` is as `text`, for the prompt's words are all there is.
 - A text to resume must be what it would write, up to some place, also inside a word; it counts the words itself.
 - Stop strings work as in every engine, and so do `n` and `best_of`: all texts are the same. Nothing is drawn here, so
-  the seed, temperature, penalties, biases, constraints and all that shapes a draw has no meaning. Log-probabilities and
-  tokens by number cannot be had: a request for them is refused.
+  the seed, temperature, penalties, biases and all that shapes a draw have no meaning. Log-probabilities, tokens by
+  number, grammars and adapters cannot be had: a request for them is refused.
 - One token per sequence and step; but a sequence that is neither streamed nor paced, and meets no stop string, gets up
   to 1024 at once.
 - A prompt that contains `GOLEK_ECHO_CRASH` ends the process with status 134 in the sequence's first step, as a fault in
@@ -88,6 +88,9 @@ class EchoEngine:
                 f"adapter: no adapter {command.adapter!r} is loaded; the echo engine takes no adapters", param="adapter"
             )
         _check(command.params)
+        if command.constraint is not None:
+            param = command.constraint.param
+            raise BadRequestError(f"{param}: the echo engine writes what it reads and follows nothing", param=param)
         at_once = 1 if command.stream or self._paced else _AT_ONCE
         sequence = _Sequence(command, self.ready.ctx_size, at_once)
         if command.resume is not None:

@@ -82,6 +82,7 @@ class AsItIs:
     def prompt(self, request: InferenceRequest) -> Prompt:
         """Raises BadRequestError for messages and tools."""
         wishes.check_thoughts(request, can_think=False)
+        wishes.must_call(request)
         asked = (("messages", request.messages is not None), ("tools", bool(wishes.offered(request))))
         for field, given in asked:
             if given:

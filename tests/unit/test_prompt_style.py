@@ -104,8 +104,8 @@ def test_the_constraint_of_a_call_is_one_of_its_ways() -> None:
         'start: "{\\"name\\": \\"look\\", \\"arguments\\": " arguments0 "}"'
         ' | "{\\"name\\": \\"go\\", \\"arguments\\": " arguments1 "}"'
     )
-    assert json.loads(look.removeprefix("arguments0: %json ")) == SCHEMA
-    assert go == 'arguments1: %json {"type": "object"}'
+    assert json.loads(look.removeprefix("arguments0: %json ")).items() >= SCHEMA.items()
+    assert json.loads(go.removeprefix("arguments1: %json "))["type"] == "object"
 
 
 @pytest.mark.parametrize(
