@@ -45,8 +45,12 @@ def build(request: InferenceRequest, form: Format, guard: Guard = _NO_NAMES) -> 
 
 def check(request: InferenceRequest, form: Format) -> None:
     """Raise as `build` would for what this format can never express; nothing is rendered for that."""
-    if not request.raw and isinstance(form, AsItIs | Broken):
+    if request.raw:
+        wishes.check_raw(request)
+    elif isinstance(form, AsItIs | Broken):
         form.prompt(request)
+    elif isinstance(form, ByTemplate):
+        form.check(request)
 
 
 def choose(chosen: Settings, markers: TurnMarkers | None, source: str | None, bos: str, eos: str) -> Format:
@@ -116,8 +120,15 @@ class ByTemplate:
 
     def prompt(self, request: InferenceRequest) -> Prompt:
         """Raises BadRequestError when the template refuses the conversation, shows no tools or knows no thoughts."""
+        self.check(request)
         tools = wishes.offered(request)
-        if tools and "tool-calling" not in self.capabilities:
+        messages = [as_dict(message) for message in messages_of(request)]
+        text = self._template.render(messages, tools, **wishes.effort_variables(request))
+        return finished(text, request, tools, self.style)
+
+    def check(self, request: InferenceRequest) -> None:
+        """Raise BadRequestError for tools, and thoughts, that this template does not know."""
+        if wishes.offered(request) and "tool-calling" not in self.capabilities:
             raise BadRequestError(
                 "tools: this model's chat template shows no tools; ask a model with the capability `tool-calling`, "
                 "or describe them in a message and read the calls from the text",
@@ -125,9 +136,6 @@ class ByTemplate:
             )
         can_think = "reasoning" in self.capabilities or self.style.is_harmony or self.style.think is not None
         wishes.check_thoughts(request, can_think=can_think)
-        messages = [as_dict(message) for message in messages_of(request)]
-        text = self._template.render(messages, tools, **wishes.effort_variables(request))
-        return finished(text, request, tools, self.style)
 
 
 class ByMarkers:

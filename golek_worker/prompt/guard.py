@@ -6,7 +6,6 @@ private-use character that the request does not have. The seam passes the templa
 prompt is cut there before it becomes tokens, so that no part holds the name. A text without names is left alone.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,14 +22,16 @@ class Guard:
     """The names of one model's control tokens."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        ordered = sorted((name for name in names if len(name) > 1), key=len, reverse=True)
-        # Names may overlap, so each is looked for from every place.
-        self._name = re.compile("(?=" + "|".join(map(re.escape, ordered)) + ")") if ordered else None
-        self._firsts = {name[0] for name in ordered}
+        self._by_start: dict[str, tuple[str, ...]] = {}
+        """By their first two characters."""
+        for name in names:
+            if len(name) > 1:
+                self._by_start[name[:2]] = (*self._by_start.get(name[:2], ()), name)
+        self._firsts = sorted({start[0] for start in self._by_start})
 
     def sewn(self, request: InferenceRequest) -> tuple[InferenceRequest, str]:
         """`request` with seams in what it says, and the seam; itself and an empty string where there is no name."""
-        if self._name is None or not self._holds_name((request.input, request.messages, request.tools)):
+        if not self._is_needed(request):
             return request, ""
         seam = _seam(codec.encode(request).decode())
         return (
@@ -43,23 +44,37 @@ class Guard:
             seam,
         )
 
-    def _holds_name(self, value: Any) -> bool:
-        if isinstance(value, str):
-            assert self._name is not None
-            return not self._firsts.isdisjoint(value) and self._name.search(value) is not None
-        if isinstance(value, dict):
-            return any(self._holds_name(item) for pair in value.items() for item in pair)
-        if isinstance(value, list | tuple):
-            return any(map(self._holds_name, value))
-        if isinstance(value, msgspec.Struct):
-            return any(self._holds_name(getattr(value, name)) for name in value.__struct_fields__)
-        return False
+    def _is_needed(self, request: InferenceRequest) -> bool:
+        """Whether a text of `request` holds a name. Usual requests have a few texts, and are asked often."""
+        if request.input is not None and self._holds_name(request.input):
+            return True
+        for message in request.messages or ():
+            if message.content is not None and self._holds_name(message.content):
+                return True
+            more = message.tool_calls or message.reasoning_content or message.name or message.tool_call_id
+            if more and self._holds_name(codec.encode(message).decode()):
+                return True
+        return request.tools is not None and self._holds_name(codec.encode(request.tools).decode())
+
+    def _holds_name(self, text: str) -> bool:
+        return any(first in text for first in self._firsts) and bool(self._places(text))
+
+    def _places(self, text: str) -> list[int]:
+        """Behind the first character of each name in `text`; names may overlap."""
+        found = []
+        for first in self._firsts:
+            at = text.find(first)
+            while at >= 0:
+                names = self._by_start.get(text[at : at + 2])
+                if names is not None and text.startswith(names, at):
+                    found.append(at + 1)
+                at = text.find(first, at + 1)
+        return sorted(found)
 
     def _sew(self, value: Any, seam: str) -> Any:
         """`value` with a seam in each name, wherever it is a text."""
         if isinstance(value, str):
-            assert self._name is not None
-            places = [found.start() + 1 for found in self._name.finditer(value)]
+            places = self._places(value)
             return seam.join([value[a:b] for a, b in zip([0, *places], [*places, len(value)], strict=True)])
         if isinstance(value, dict):
             return {self._sew(key, seam): self._sew(item, seam) for key, item in value.items()}

@@ -9,7 +9,7 @@ from golek_wire.errors import BadRequestError
 from golek_wire.requests import InferenceRequest, Params, ResponseFormat, Resume
 from golek_worker.prompt import style
 from golek_worker.prompt.base import Prompt
-from golek_worker.prompt.build import build, choose
+from golek_worker.prompt.build import build, check, choose
 from golek_worker.prompt.templates import ChatTemplate
 from golek_worker.settings import Settings
 from golek_worker.text import call_constraint
@@ -182,6 +182,22 @@ def test_a_wish_that_cannot_be_kept_is_refused(source: str, fields: dict[str, An
     """With the field, and the way out."""
     with pytest.raises(BadRequestError, match=says):
         ask(source, **fields)
+
+
+@pytest.mark.parametrize(
+    ("source", "fields"),
+    [
+        (template(offers=False), {"tools": TOOLS}),
+        (template(), {"reasoning_effort": "low"}),
+        (template(), {"raw": True, "tools": TOOLS}),
+    ],
+)
+def test_what_a_model_can_never_do_is_refused_before_it_queues(source: str, fields: dict[str, Any]) -> None:
+    """At the gate, without rendering anything; what it can do passes."""
+    form = choose(Settings(model_name="x"), None, source, "", "")
+    with pytest.raises(BadRequestError):
+        check(InferenceRequest(input="hi", **fields), form)
+    check(InferenceRequest(input="hi"), form)
 
 
 def test_one_call_at_most_ends_the_answer() -> None:

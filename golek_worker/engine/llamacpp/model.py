@@ -60,6 +60,7 @@ class Model:
         """Tokens that the file says are never to be drawn."""
         self._pieces: dict[int, bytes] = {}
         self._named_pieces: dict[int, bytes] = {}
+        self._special_tokens: dict[int, bool] = {}
 
     @property
     def handle(self) -> llama_cpp.llama_model_p:
@@ -204,8 +205,12 @@ class Model:
 
         The latter are most of harmony's, such as `<|channel|>`, which llama.cpp takes out of the control tokens.
         """
-        attributes = llama_cpp.llama_vocab_get_attr(self._vocab, token)
-        return bool(attributes & (llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED))
+        known = self._special_tokens.get(token)
+        if known is None:
+            attributes = llama_cpp.llama_vocab_get_attr(self._vocab, token)
+            named = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
+            known = self._special_tokens[token] = bool(attributes & named)
+        return known
 
     def close(self) -> None:
         """Free the weights."""
