@@ -1,7 +1,7 @@
 """What can a person do with a fleet from a terminal?
 
 The commands of the client: `chat`, `embed`, `submit`, `result`, `cancel`, `models`, `health`, `load`, `unload`,
-`drain`, `dlq`, and `req` and `sub` as in the `nats` CLI.
+`drain`, `dlq`, `grammar`, `adapter`, and `req` and `sub` as in the `nats` CLI.
 `golek` mounts `app` beside the worker's own. Needs the extra `cli`; what a command needs beyond typer is imported when
 it runs.
 """
@@ -12,7 +12,8 @@ from typing import Annotated, cast
 
 import typer
 
-from golek_client import cli_operate, cli_results, terminal
+from golek_client import cli_adapters, cli_operate, cli_results, terminal
+from golek_client.cli_grammars import grammar
 from golek_client.cli_letters import dlq
 from golek_client.terminal import Server
 from golek_client.transport import DEFAULT_URL
@@ -38,6 +39,10 @@ app = typer.Typer(
     help=EXAMPLES, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
 app.add_typer(dlq, name="dlq")
+app.add_typer(cli_adapters.adapter, name="adapter")
+app.add_typer(grammar, name="grammar")
+models = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+app.add_typer(models, name="models")
 app.command()(cli_results.submit)
 app.command()(cli_results.result)
 app.command()(cli_results.cancel)
@@ -60,6 +65,9 @@ def chat(
     max_tokens: Annotated[int | None, typer.Option(metavar="N", help="Most tokens to write.")] = None,
     temperature: Annotated[float | None, typer.Option(metavar="X", help="0 picks the likeliest token.")] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Same seed, same answer.")] = None,
+    adapter: Annotated[
+        str | None, typer.Option(metavar="NAME", help="LoRA adapter; `golek adapter list` shows them.")
+    ] = None,
     param: terminal.Param = None,
     priority: Annotated[
         int | None,
@@ -87,7 +95,7 @@ def chat(
     from golek_client.options import Options
     from golek_client.terminal_chat import Conversation
 
-    named = Options(max_tokens=max_tokens, temperature=temperature, seed=seed, priority=priority)
+    named = Options(max_tokens=max_tokens, temperature=temperature, seed=seed, priority=priority, adapter=adapter)
     options = cast("Options", terminal.params(param or []) | {k: v for k, v in named.items() if v is not None})
     if options.get("n", 1) != 1:
         raise typer.BadParameter(
@@ -152,13 +160,15 @@ def embed(
     print(embedding.as_json(terminal.run(read(), "--deadline")))
 
 
-@app.command()
-def models(server: Server = DEFAULT_URL) -> None:
+@models.callback()
+def of_the_fleet(context: typer.Context, server: Server = DEFAULT_URL) -> None:
     """List the models that the fleet knows.
 
     A model that serves says so every 30 s. SEEN is `no sign for 45 s` once it has missed that, as when its worker was
     killed; after 90 s (15 min while it loads) its STATE is `gone`: requests no longer wait for it.
     """
+    if context.invoked_subcommand is not None:
+        return
     from datetime import UTC, datetime
 
     from golek_client import discovery

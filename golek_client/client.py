@@ -10,9 +10,11 @@ import logging
 import os
 from collections.abc import Coroutine, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, Unpack, overload
+from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
-from golek_client import discovery, letters, operating, results, stored
+from msgspec import Struct
+
+from golek_client import adapters, discovery, grammars, letters, operating, results, stored
 from golek_client.embedding import EmbedOptions, Question
 from golek_client.exchange import Exchange
 from golek_client.line import Line
@@ -24,12 +26,16 @@ from golek_client.submitting import SUBMIT_DEADLINE_S, SubmitOptions, checked_ke
 from golek_client.target import Target
 from golek_client.transport import DEFAULT_URL, Transport
 from golek_wire import headers, subjects
+from golek_wire.adapters import AdapterOrder, AdapterReport
 from golek_wire.errors import BadRequestError
+from golek_wire.grammars import Deleted, Draft, Grammar, Grammars
+from golek_wire.grammars import Question as GrammarQuestion
 from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt
 from golek_wire.signals import DeadLetter, Health, ModelRecord, Order, Residence
-from golek_wire.subjects import Kind, Verb
+from golek_wire.subjects import AdapterVerb, Kind, Verb
 
 log = logging.getLogger("golek.client")
+T = TypeVar("T")
 
 DEFAULT_DEADLINE_S = 120.0
 LONGEST_DEADLINE_S = 24 * 3600.0
@@ -298,6 +304,38 @@ class Golek:
         line = await self._opening.by(until, timeout)
         return await discovery.health(line, model, until, timeout)
 
+    async def adapters(self, model: str, timeout: float = 2.0) -> list[AdapterReport]:
+        """Which LoRA adapters each replica of `model` offers, by worker id.
+
+        Raises as `health` does, and ForbiddenError where this login gives no orders.
+        """
+        return await self._order_adapters(model, "list", AdapterOrder(), timeout)
+
+    async def load_adapter(
+        self, model: str, name: str, path: str, *, scale: float = 1.0, timeout: float = 60.0
+    ) -> list[AdapterReport]:
+        """Load a LoRA adapter into all replicas of `model`; one of this name is replaced.
+
+            await golek.load_adapter("qwen3-4b", "pirate", "data/adapters/pirate.gguf")
+            reply = await golek.ask("qwen3-4b", "Who are you?", adapter="pirate")
+
+        `path` is a GGUF file on each worker's machine. Replicas that start later load it, too. Each answers for itself:
+        its `problem` says why it could not. Raises as `adapters` does, and BadRequestError for a wrong name.
+        """
+        return await self._order_adapters(model, "load", AdapterOrder(name, path, scale), timeout)
+
+    async def unload_adapter(self, model: str, name: str, *, timeout: float = 60.0) -> list[AdapterReport]:
+        """Take a LoRA adapter from all replicas of `model`; requests that run with it go on. As `load_adapter`."""
+        return await self._order_adapters(model, "unload", AdapterOrder(name), timeout)
+
+    async def _order_adapters(
+        self, model: str, verb: AdapterVerb, order: AdapterOrder, timeout: float
+    ) -> list[AdapterReport]:
+        Target.of(model, "inference")
+        _check_seconds("timeout", timeout)
+        until = asyncio.get_running_loop().time() + timeout
+        return await adapters.order(await self._opening.by(until, timeout), model, verb, order, until, timeout)
+
     async def load(
         self, model: str, *, worker_id: str = "", timeout: float = LOAD_S, on_status: operating.OnStatus | None = None
     ) -> list[Residence]:
@@ -363,6 +401,32 @@ class Golek:
         """Delete the dead letter of one job; how many copies there were. Raises BusUnavailableError."""
         return await letters.drop(await self._line(), job_id)
 
+    async def grammars(self) -> list[Grammar]:
+        """Every stored and built-in grammar by name, without its content. Raises NoWorkersError when no worker runs."""
+        return (await self._grammar("list", None, Grammars)).grammars
+
+    async def grammar(self, name: str) -> Grammar:
+        """One grammar with its content. Raises UnknownGrammarError, and as `grammars` does."""
+        return await self._grammar("get", GrammarQuestion(name), Grammar)
+
+    async def put_grammar(
+        self, name: str, content: str, *, description: str = "", revision: int | None = None
+    ) -> Grammar:
+        """Store GBNF under a name that requests then give as `grammar`; what was stored under it is overwritten.
+
+            await golek.put_grammar("answer", 'root ::= "yes" | "no"')
+            reply = await golek.ask("qwen3-4b", "Is it?", grammar="answer")
+
+        With a `revision` it is only stored over that one, with 0 only where there is none; else ConflictError. Raises
+        InvalidGrammarError with line and column, BadRequestError for a wrong name and for a built-in grammar,
+        UnauthorizedError or ForbiddenError where this caller may not, and as `grammars` does.
+        """
+        return await self._grammar("put", Draft(name, content, description, revision), Grammar)
+
+    async def delete_grammar(self, name: str, *, revision: int | None = None) -> None:
+        """Remove a stored grammar, with a `revision` only that one. Raises as `grammar` and `put_grammar` do."""
+        await self._grammar("delete", GrammarQuestion(name, revision), Deleted)
+
     async def close(self) -> None:
         """Cancel what still runs, then hang up. Those who wait get BusUnavailableError; a later call connects again."""
         await self._opening.close()
@@ -417,6 +481,11 @@ class Golek:
     ) -> Exchange[InferenceReply]:
         """An exchange that has not begun, to end by `until` on the loop's clock, `seconds` after the call began."""
         return Exchange(await self._opening.by(until, seconds), target, InferenceReply, payload, until, seconds, key)
+
+    async def _grammar(self, verb: str, body: Struct | None, kind: type[T]) -> T:
+        until = asyncio.get_running_loop().time() + self.deadline
+        line = await self._opening.by(until, self.deadline)
+        return await grammars.ask(line, verb, body, kind, until, self.deadline)
 
     async def _order(
         self, model: str, verb: Verb, told: Order, timeout: float, on_status: operating.OnStatus | None

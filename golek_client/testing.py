@@ -27,6 +27,7 @@ from golek_client import fake_answers
 from golek_client.client import Golek
 from golek_client.fake_answers import Answer
 from golek_client.fake_bus import MAX_PAYLOAD, Bodies, Bus, Connection, FakeMessage
+from golek_client.fake_grammars import FakeGrammars
 from golek_wire import codec, headers, objects, parts, subjects
 from golek_wire.errors import (
     STATUS,
@@ -106,6 +107,8 @@ class FakeFleet:
         """Every request for vectors, in order."""
         self.cancelled: list[str] = []
         """The id of every job that was cancelled while it ran."""
+        self.grammars = FakeGrammars()
+        """The named grammars."""
         self._bus = Bus(self._serve)
         self._clients: list[Golek] = []
         self._jobs: dict[str, _Job] = {}
@@ -149,6 +152,8 @@ class FakeFleet:
             case ["$O", subjects.OBJECTS_BUCKET, _]:
                 self._bodies.put(message)
                 await self._tell(message, {"stream": objects.STREAM, "seq": 1}, {})
+            case ["grammars", verb]:
+                await self._grammars(verb, message)
             case ["models", *_] if message.subject.endswith(".health"):
                 return await self._health(message)
             case ["$JS", "API", rest] if rest.startswith(_RESULT_OF):
@@ -360,6 +365,15 @@ class FakeFleet:
         health = Health(name, "online", _now(), does, "", subjects.request(name, kind), "fake", info)
         await self._tell(message, health, {})
         return True
+
+    async def _grammars(self, verb: str, message: FakeMessage) -> None:
+        """Named grammars, as a worker answers for them; what they say is not looked at."""
+        try:
+            said = self.grammars.answer(verb, message.data)
+        except InferenceServiceError as error:
+            await self._refuse(message, error)
+        else:
+            await self._tell(message, said, {})
 
     async def _registry(self, message: FakeMessage) -> None:
         """The bucket of models, as JetStream would read it: sequence n is the n-th model."""

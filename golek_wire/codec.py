@@ -72,6 +72,11 @@ def check_texts(texts: str | Sequence[str]) -> None:
             raise BadRequestError(f"{param}: is empty; a text has at least one character", param=param)
 
 
+def decode_body(payload: bytes, kind: type[T]) -> T:
+    """What a caller says on a subject that is not for jobs. Raises BadRequestError naming what is wrong."""
+    return _decoded(payload, msgspec.json.Decoder(kind))
+
+
 def decode(payload: bytes, kind: type[T]) -> T:
     """A message of `kind`; raises msgspec.DecodeError."""
     return msgspec.json.decode(payload, type=kind)

@@ -23,6 +23,7 @@
         AdapterNotFoundError
         DeadlineExceededError
         IdempotencyMismatchError
+        ConflictError
         JobCancelledError
         PoisonJobError
         CompressionFailedError
@@ -148,7 +149,7 @@ class UnknownGrammarError(BadRequestError):
 
 
 class InvalidGrammarError(BadRequestError):
-    """The grammar does not parse as GBNF."""
+    """The grammar, expression or schema cannot be followed."""
 
     code = "INVALID_GRAMMAR"
 
@@ -207,6 +208,12 @@ class IdempotencyMismatchError(NonRetriableError):
     code = "IDEMPOTENCY_MISMATCH"
 
 
+class ConflictError(NonRetriableError):
+    """What is stored was changed meanwhile."""
+
+    code = "CONFLICT"
+
+
 class JobCancelledError(NonRetriableError):
     """The request was cancelled."""
 
@@ -254,6 +261,7 @@ STATUS: dict[str, Status] = {
     "ADAPTER_NOT_FOUND": Status(nats=404, http=404),
     "DEADLINE_EXCEEDED": Status(nats=408, http=504),
     "IDEMPOTENCY_MISMATCH": Status(nats=409, http=409),
+    "CONFLICT": Status(nats=409, http=409),
     "PAYLOAD_TOO_LARGE": Status(nats=413, http=413),
     "QUEUE_FULL": Status(nats=429, http=429),
     "RATE_LIMITED": Status(nats=429, http=429),

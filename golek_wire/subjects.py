@@ -19,6 +19,7 @@ Verb = Literal["load", "unload", "drain"]
 """What an operator orders a model's workers to do."""
 VERBS: Final[tuple[Verb, ...]] = ("load", "unload", "drain")
 AdapterVerb = Literal["load", "unload", "list"]
+ADAPTER_VERBS: Final[tuple[AdapterVerb, ...]] = ("load", "unload", "list")
 ANY_LANE: Final = "any"
 PRIORITIES: Final = {3: "high", 2: "normal", 1: "low"}
 """A request's `priority`, and how it is called in subjects; the most urgent first."""
@@ -34,6 +35,7 @@ RESULTS_STREAM: Final = f"KV_{RESULTS_BUCKET}"
 OBJECTS_BUCKET: Final = "GOLEK_OBJECTS"
 KEYS_BUCKET: Final = "GOLEK_KEYS"
 ADAPTERS_BUCKET: Final = "GOLEK_ADAPTERS"
+GRAMMARS_BUCKET: Final = "GOLEK_GRAMMARS"
 
 ANONYMOUS: Final = "anonymous"
 """The principal where nobody says who asks."""
@@ -134,6 +136,16 @@ def order(name: str, verb: Verb) -> str:
 def adapters(name: str, verb: AdapterVerb) -> str:
     """Where every replica of a model is told to load or unload a LoRA adapter, or asked which it has (core NATS)."""
     return f"models.{name}.adapters.{verb}"
+
+
+def grammars(verb: str) -> str:
+    """Where named grammars are listed, read, stored and removed: `list`, `get`, `put`, `delete`."""
+    return f"grammars.{verb}"
+
+
+def stored_grammar(name: str) -> str:
+    """Where the server repeats what it stored of a named grammar (core NATS)."""
+    return f"golek.grammar.{name}"
 
 
 def heartbeat(token: str) -> str:

@@ -27,6 +27,15 @@ STRING_LIMIT = 2**24
 """Bytes of one string."""
 DIMENSIONS_LIMIT = 4
 
+FILE_TYPES = tuple(
+    """
+    F32 F16 Q4_0 Q4_1 Q4_1_SOME_F16 Q4_2 Q4_3 Q8_0 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K
+    IQ2_XXS IQ2_XS Q2_K_S IQ3_XS IQ3_XXS IQ1_S IQ4_NL IQ3_S IQ3_M IQ2_S IQ2_M IQ4_XS IQ1_M BF16 Q4_0_4_4 Q4_0_4_8
+    Q4_0_8_8 TQ1_0 TQ2_0 MXFP4_MOE NVFP4 Q1_0 Q2_0
+    """.split()  # noqa: SIM905 - a table
+)
+"""What `general.file_type` means: `llama_ftype` in llama.h."""
+
 _STRING, _ARRAY = 8, 9
 _CODES = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _SCALARS = {kind: struct.Struct("<" + code) for kind, code in _CODES.items()}
@@ -70,6 +79,12 @@ class Header(NamedTuple):
     def embedding_length(self) -> int:
         """Width of the model; 0 when the file does not say."""
         return self._count("embedding_length")
+
+    @property
+    def quantization(self) -> str:
+        """How most of its weights are stored: `Q4_K_M`; `unknown` when the file does not say."""
+        number = self.metadata.get("general.file_type")
+        return FILE_TYPES[number] if isinstance(number, int) and number < len(FILE_TYPES) else "unknown"
 
     @property
     def chat_template(self) -> str | None:

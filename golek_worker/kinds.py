@@ -14,6 +14,7 @@ from golek_worker.engine.host import EngineHost
 from golek_worker.executor import Executor
 from golek_worker.registry.artifacts import kind_of
 from golek_worker.settings import Settings, SettingsError
+from golek_worker.structure import Stored
 from golek_worker.text import TextExecutor
 from golek_worker.vectors import VectorExecutor
 
@@ -45,11 +46,13 @@ def taken(chosen: Settings, kind: Kind) -> Taken:
     )
 
 
-def executor(kind: Kind, host: EngineHost, chosen: Settings, model: Path | None, max_payload: int) -> Executor:
-    """Who answers jobs of this kind; `max_payload` is the server's, in bytes.
+def executor(
+    kind: Kind, host: EngineHost, chosen: Settings, model: Path | None, max_payload: int, stored: Stored
+) -> Executor:
+    """Who answers jobs of this kind; `max_payload` is the server's, in bytes, `stored` knows the named grammars.
 
     Raises TurnMarkersError when the deployment's prompt template is wrong.
     """
     if kind == "embedding":
         return VectorExecutor(host, chosen.model_name, max_payload)
-    return TextExecutor(host, chosen, model)
+    return TextExecutor(host, chosen, model, stored)

@@ -107,7 +107,7 @@ class Status:
             layers=ready.layers if ready is not None else 0,
             offloaded_layers=ready.offloaded_layers if ready is not None else 0,
             device_problem=(ready.device_problem or None) if ready is not None else None,
-            adapters=self._host.adapters,
+            adapters=self._host.adapters.loaded,
             slots=self._settings.worker_concurrency,
             active=self._serving.active,
             last_token_age_ms=self._progress_age_ms(),

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from golek_wire import codec
+from golek_wire.drawing import check_tokens
 from golek_wire.errors import InternalError, PayloadTooLargeError
 from golek_wire.replies import InferenceReply
 from golek_wire.requests import STOP_LIMIT, InferenceRequest, Params, Request
@@ -21,6 +22,8 @@ from golek_worker.prompt import turns
 from golek_worker.prompt.base import Format, Prompt
 from golek_worker.prompt.build import build, check, choose
 from golek_worker.settings import Settings
+from golek_worker.structure import Stored, constraint
+from golek_worker.structure import check as check_structure
 
 
 class TextExecutor:
@@ -28,9 +31,13 @@ class TextExecutor:
 
     kind: Kind = "inference"
 
-    def __init__(self, host: EngineHost, chosen: Settings, model_file: Path | None) -> None:
-        """`model_file` is None for an engine without files. Raises TurnMarkersError for a wrong prompt template."""
+    def __init__(self, host: EngineHost, chosen: Settings, model_file: Path | None, stored: Stored) -> None:
+        """`model_file` is None for an engine without files; `stored` knows the named grammars.
+
+        Raises TurnMarkersError for a wrong prompt template.
+        """
         self.host = host
+        self.stored = stored
         self.model = chosen.model_name
         self._chosen = chosen
         self._markers = turns.find(chosen, model_file)
@@ -46,9 +53,16 @@ class TextExecutor:
         return [name for name in CAPABILITIES if name in found]
 
     def check(self, request: Request) -> None:
+        if not isinstance(request, InferenceRequest):
+            return
+        check_structure(request, self.stored)
         ready = self.host.ready
-        if ready is not None and isinstance(request, InferenceRequest):
+        if ready is not None:
+            if request.adapter:
+                self.host.adapters.check(request.adapter)
             check(request, self.format(ready))
+            if ready.info.vocab_size:
+                check_tokens(request.params, ready.info.vocab_size)
 
     def read(self, job: Job, payload: bytes) -> "TextWork":
         return TextWork(self, job, codec.decode_request(payload))
@@ -72,6 +86,7 @@ class TextWork:
         self._job = job
         self._request = request
         self._prompt: Prompt | None = None
+        self._constraint: Constraint | None = None
         self.reply_to = request.reply_to
 
     @property
@@ -87,6 +102,7 @@ class TextWork:
     def prepare(self) -> None:
         ready = self._executor.host.ready
         if ready is not None:
+            self._constraint = constraint(self._request, self._executor.stored)
             self._prompt = build(self._request, self._executor.format(ready))
 
     def start(self, *, watched: bool = False) -> Run:
@@ -97,8 +113,10 @@ class TextWork:
         job, request, prompt = self._job, self._request, self._prompt
         params = with_stops(request.params, prompt.stops)
         streamed = job.stream or watched
-        constraint = None if params.grammar is None else Constraint("gbnf", params.grammar)
-        submit = Submit(job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, constraint)
+        submit = Submit(
+            job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, self._constraint,
+            request.adapter or "",
+        )  # fmt: skip
         return choices.start(self._executor.host, submit)
 
     def answer(self, end: Finished | Embedded, ms: int) -> Answer:
@@ -106,8 +124,8 @@ class TextWork:
             raise InternalError("The engine made vectors where text was asked for")
         reply = InferenceReply(
             self._job.req_id, end.text, end.tokens_in, end.tokens_out, end.finish_reason, ms, ms,
-            self._executor.model, self._job.seed, logprobs=end.logprobs,
-            choices=end.choices if isinstance(end, choices.Several) else None,
+            self._executor.model, self._job.seed, end.reasoning_content, end.tool_calls, end.logprobs,
+            end.choices if isinstance(end, choices.Several) else None,
         )  # fmt: skip
         return Answer(codec.encode(reply), end.tokens_in, end.tokens_out, end.text, end.finish_reason)
 

@@ -25,14 +25,16 @@ from nats.aio.client import Client
 from golek_client.connection import close, connect, flush, publish, shown
 from golek_wire import codec, subjects
 from golek_wire.signals import Health, WorkerStatus
-from golek_worker import kinds, process, settings
+from golek_worker import kinds, process, settings, structure
 from golek_worker.building import Ground, Parts, build
 from golek_worker.bus import endpoints, identity, streams
+from golek_worker.bus.grammars import GrammarBook
 from golek_worker.bus.jetstream import BUS_ERRORS, patiently
 from golek_worker.bus.keys import KeyBook
 from golek_worker.bus.registry import Registry
 from golek_worker.engine.base import Ready
 from golek_worker.gguf import GGUFError
+from golek_worker.grammars import gbnf
 from golek_worker.machine import logfiles, runfile
 from golek_worker.machine.logfiles import EngineLog
 from golek_worker.orders import Orders
@@ -109,6 +111,8 @@ class Worker:
             event=self._event, show=lambda progress: self._write_state("starting", progress),
         )  # fmt: skip
         await self._know_callers()
+        self._grammars = await GrammarBook.open(self._client, structure.built_in(), gbnf.check)
+        await self._grammars.serve(self._callers)
         await endpoints.serve_health(self._client, chosen.model_name, self._health, self._callers.may_answer)
 
     async def _know_callers(self) -> None:
@@ -144,7 +148,14 @@ class Worker:
         """The model's queue, its record and the parts; needs a model, whose file says what is asked of it."""
         kind = kinds.find(self._settings, self._model)
         ground = Ground(
-            self._settings, self._identity, self._client, self._callers, self._log, self._engine_log, self._event
+            self._settings,
+            self._identity,
+            self._client,
+            self._callers,
+            self._grammars,
+            self._log,
+            self._engine_log,
+            self._event,
         )
         parts = await build(ground, kind, self._model, self._preparing.digest, self._engine_changed.set)
         self._parts = parts
@@ -163,6 +174,7 @@ class Worker:
                 parts.ingress.cancel(job_id)
 
         await parts.serving.start()
+        await parts.adapters.start()
         await endpoints.serve_cancels(self._client, cancel, self._callers.cancelled)
         await endpoints.serve_micro(
             self._client, parts.status.micro_identity(), parts.status.micro_metadata, parts.status.micro_counts,
@@ -186,6 +198,7 @@ class Worker:
             report_load(lambda: _best_effort(self._report_load(parts)), lambda: parts.is_busy),
             self._watch_connection(),
         ]
+        sides.append(self._grammars.run())
         if self._keys is not None:
             sides.append(self._keys.run())
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(side) for side in sides]
@@ -258,6 +271,7 @@ class Worker:
             self._parts.keeper.doubt()
             self._parts.serving.reconnected()
             await _best_effort(self._parts.consumer.reconnected())
+            await _best_effort(self._parts.adapters.sync())
         self._heart.beat_now()
 
     def _health(self) -> Health:

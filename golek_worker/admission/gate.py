@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from golek_wire import codec, subjects
 from golek_wire import headers as h
-from golek_wire.errors import BadRequestError, PayloadTooLargeError, UnknownGrammarError
-from golek_wire.requests import InferenceRequest, Request
+from golek_wire.errors import BadRequestError, PayloadTooLargeError
+from golek_wire.requests import Request
 from golek_wire.subjects import ANONYMOUS
 from golek_worker.job import Job, trace_of
 
@@ -36,7 +36,7 @@ class Limits(Struct, frozen=True):
     max_body: int = 0
     """Bytes of the largest body in the object store; 0 where none is read."""
     able: Callable[[Request], None] = _any
-    """Raises BadRequestError for what the model is known to be unable to do."""
+    """Raises BadRequestError for what cannot be followed, and what the model is known to be unable to do."""
 
 
 def check(
@@ -56,16 +56,14 @@ def check(
     1. its size: beside the job's headers it fits into a message, or it lies in the object store
     2. it is valid: types, limits, `input` or `messages`
     3. `reply_to` is not a subject of somebody else
-    4. a grammar is GBNF text
-    5. its deadline is a number of milliseconds
-    6. the model, once it is loaded, is able to do it
+    4. its deadline is a number of milliseconds
+    5. what its answer must follow can be followed, and the model, once it is loaded, is able to do it
     """
     check_size(len(payload), limits, by_reference=_is_reference(headers))  # 1
     request = codec.decode_request(payload)  # 2
     _check_reply_to(request, limits)  # 3
-    _check_grammar(request)  # 4
-    budget_ms = _budget(request, headers, limits)  # 5
-    limits.able(request)  # 6
+    budget_ms = _budget(request, headers, limits)  # 4
+    limits.able(request)  # 5
     seed = request.seed if request.seed is not None else request.params.seed
     seed = random_seed() if seed is None else seed
     name = name or reply or new_inbox()
@@ -168,15 +166,6 @@ def _check_reply_to(request: Request, limits: Limits) -> None:
         raise BadRequestError(
             f"reply_to: {request.reply_to[:64]!r} must be a plain subject outside inboxes, `$…` and Golek's own",
             param="reply_to",
-        )
-
-
-def _check_grammar(request: InferenceRequest) -> None:
-    grammar = request.params.grammar
-    if grammar is not None and "::=" not in grammar:
-        raise UnknownGrammarError(
-            f"params.grammar: {grammar[:64]!r} is not GBNF text (no `::=` in it), and no grammar has that name",
-            param="params.grammar",
         )
 
 

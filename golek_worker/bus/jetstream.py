@@ -90,8 +90,8 @@ async def store(
     headers: dict[str, str] | None = None,
     *,
     timeout: float = TIMEOUT_S,
-) -> None:
-    """Publish into a stream and wait until it is stored. Raises as `api` does."""
+) -> int:
+    """Publish into a stream and wait until it is stored; its sequence. Raises as `api` does."""
     try:
         message = await client.request(subject, payload, timeout=timeout, headers=headers)
     except (nats.errors.Error, TimeoutError) as error:
@@ -99,6 +99,7 @@ async def store(
     answer: dict[str, Any] = msgspec.json.decode(message.data)
     if "error" in answer:
         raise JetStreamError(subject, answer["error"])
+    return int(answer["seq"])
 
 
 class ServerClock:

@@ -15,6 +15,7 @@ from golek_wire.errors import InferenceServiceError
 from golek_wire.replies import Delta, FinishReason, TokenLogprob, ToolCall
 from golek_wire.requests import Params, Resume
 from golek_wire.signals import ModelInfo
+from golek_worker.output import Output
 
 FRAME_LIMIT = 256 * 1024 * 1024
 """Bytes; twice the largest body that GOLEK_MAX_BODY allows, because a template adds to what it is given."""
@@ -55,14 +56,6 @@ class EngineConfig(Struct, frozen=True):
 # -- commands: parent to child ---------------------------------------------------------------------------------
 
 
-Output = Literal["text", "special", "harmony"]
-"""`text`: control tokens write nothing. `special`: they write their names, such as `<|start|>`.
-
-`harmony`: only what the model says in its final channel (OpenAI's harmony format); deltas and stop strings are of that
-text alone.
-"""
-
-
 class Constraint(Struct, frozen=True):
     """What the answer must follow, token by token."""
 
@@ -78,20 +71,23 @@ class Submit(Struct, frozen=True, tag="submit"):
 
     job_id: str
     prompt: str
-    """The exact text the model continues, template already applied."""
+    """The exact text the model continues, template already applied. Names of control tokens in it are these tokens."""
     params: Params
     seed: int
     stream: bool = False
     """Send `Tokens` while writing; else only `Finished`."""
-    output: Output = "text"
-    """How tokens become text."""
+    output: Output = Output()
+    """How tokens become an answer."""
     resume: Resume | None = None
     """The answer begins with this text, which is not streamed again. Deltas, limits, grammar, penalties and stop
-    strings go on behind it; `Finished` covers the whole. With the output `harmony` it is text of the final channel."""
+    strings go on behind it; `Finished` covers the whole."""
     constraint: Constraint | None = None
     """What the text must follow; `params.grammar`, `regex` and `choice` are not looked at by engines."""
     adapter: str = ""
     """LoRA adapter by the name it was loaded under; empty for none."""
+    cuts: list[int] = field(default_factory=list[int])
+    """Characters of the prompt before which it is cut before it becomes tokens: names that a caller wrote are cut so,
+    and are plain text."""
 
 
 class Embed(Struct, frozen=True, tag="embed"):
@@ -153,6 +149,8 @@ class Ready(Struct, frozen=True, tag="ready"):
     """Jinja source from the model's file; None when it has none."""
     bos_token: str = ""
     eos_token: str = ""
+    control_names: list[str] = field(default_factory=list[str])
+    """What stands for a control token wherever it is written in a prompt."""
     offloaded_layers: int = 0
     """Layers on a GPU."""
     layers: int = 0

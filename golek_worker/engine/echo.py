@@ -8,12 +8,12 @@
 - With `ignore_eos` it goes on with ` #<n>`, n being the index of that token in the answer, until `max_tokens` or,
   without it, until the context is full: `a b` with `max_tokens: 5` gives `a b #2 #3 #4`. A lost token shows.
 - The prompt must be smaller than the context (`ctx_size`, by default 8192 words), and fit with `max_tokens`.
-- The output `harmony` shows what stands in the final channel of the repeated text; `special` is as `text`, for the
-  prompt's words are all there is.
+- The repeated text is read as the request's output says (engine/parsing), names of control tokens standing for them;
+  `special` is as `text`, for the prompt's words are all there is.
 - A text to resume must be what it would write, up to some place, also inside a word; it counts the words itself.
 - Stop strings work as in every engine, and so do `n` and `best_of`: all texts are the same. Nothing is drawn here, so
-  the seed, temperature, penalties, biases, constraints and all that shapes a draw has no meaning. Log-probabilities and
-  tokens by number cannot be had: a request for them is refused.
+  the seed, temperature, penalties, biases and all that shapes a draw have no meaning. Log-probabilities, tokens by
+  number, grammars and adapters cannot be had: a request for them is refused.
 - One token per sequence and step; but a sequence that is neither streamed nor paced, and meets no stop string, gets up
   to 1024 at once.
 - A prompt that contains `GOLEK_ECHO_CRASH` ends the process with status 134 in the sequence's first step, as a fault in
@@ -29,6 +29,7 @@ from golek_wire.errors import AdapterNotFoundError, BadRequestError
 from golek_wire.replies import FinishReason
 from golek_wire.requests import Params
 from golek_wire.signals import ModelInfo
+from golek_worker.engine import parsing
 from golek_worker.engine.base import (
     AdapterChanged,
     Embed,
@@ -44,7 +45,6 @@ from golek_worker.engine.base import (
     UnloadAdapter,
 )
 from golek_worker.engine.budget import token_limit
-from golek_worker.engine.harmony import FinalChannel
 from golek_worker.engine.text import TextWriter
 
 CTX_SIZE = 8192
@@ -78,8 +78,8 @@ class EchoEngine:
     def submit(self, command: Submit | Embed) -> Finished | None:
         """Admit a sequence, or its end when a resumed text is the whole.
 
-        Raises ContextBudgetExceededError, AdapterNotFoundError for any adapter, BadRequestError for an `Embed`, for
-        what the engine does not have, and for a text that it would not write.
+        Raises ContextBudgetExceededError, AdapterNotFoundError for an adapter, BadRequestError for an `Embed`, for what
+        the engine does not have, and for a text that it would not write.
         """
         if isinstance(command, Embed):
             raise BadRequestError("The echo engine writes text; it makes no vectors")
@@ -88,6 +88,9 @@ class EchoEngine:
                 f"adapter: no adapter {command.adapter!r} is loaded; the echo engine takes no adapters", param="adapter"
             )
         _check(command.params)
+        if command.constraint is not None:
+            param = command.constraint.param
+            raise BadRequestError(f"{param}: the echo engine writes what it reads and follows nothing", param=param)
         at_once = 1 if command.stream or self._paced else _AT_ONCE
         sequence = _Sequence(command, self.ready.ctx_size, at_once)
         if command.resume is not None:
@@ -151,7 +154,6 @@ class _Sequence:
     __slots__ = (
         "_at_once",
         "_crash",
-        "_final",
         "_limit",
         "_reason",
         "_words",
@@ -177,10 +179,9 @@ class _Sequence:
         stops = params.stops
         # Several at once only when no stop string is among them: else the token at which the text ends must be known.
         meets_stop = bool(stops) and at_once > 1 and any(map(self._piece(0, self._limit).__contains__, stops))
-        self._final = FinalChannel() if command.output == "harmony" else None
-        self._at_once = 1 if meets_stop or self._final is not None else at_once
+        self._writer = parsing.writer(command.output, command.job_id, stops)
+        self._at_once = at_once if isinstance(self._writer, TextWriter) and not meets_stop else 1
         self._crash = CRASH in command.prompt
-        self._writer = TextWriter(stops)
         self.stream = command.stream
         self.tokens_out = 0
         self.ended = False
@@ -191,7 +192,7 @@ class _Sequence:
     def tokens_in(self) -> int:
         return len(self._words)
 
-    def write(self) -> str:
+    def write(self) -> Piece:
         """The next tokens' text, as far as it may be shown."""
         if self._crash:
             print(f"echo: the prompt contains {CRASH}; ending the process", file=sys.stderr, flush=True)
@@ -206,7 +207,8 @@ class _Sequence:
         at_once, self._at_once = self._at_once, 1
         length = 0
         while not self.ended and length < len(text):
-            length += len(self._advance())
+            piece = self._advance()
+            length += len(piece if isinstance(piece, str) else piece.text)
         self._at_once = at_once
         shown = self._writer.text
         if not shown.startswith(text):
@@ -217,31 +219,32 @@ class _Sequence:
             )
         self.skipped_over = shown[len(text) :]
 
-    def _advance(self) -> str:
+    def _advance(self) -> Piece:
         """The next tokens' text, as far as it may be shown."""
         start = self.tokens_out
         end = min(start + self._at_once, self._limit)
         piece = self._words[start] if end - start == 1 and end <= len(self._words) else self._piece(start, end)
         self.tokens_out = end
-        delta = self._writer.write(piece if self._final is None else self._final.write(piece))
+        delta = self._writer.write(piece)
         if self._writer.stopped:
             self._reason = "stop"
             self.ended = True
-        elif end == self._limit or (self._final is not None and self._final.ended):
-            delta += self._end()
+        if end == self._limit or self.ended:
+            self.ended = True
+            delta = parsing.together(delta, self._writer.end())
+            if self._writer.stopped:
+                self._reason = "stop"
         return delta
-
-    def _end(self) -> str:
-        """What may still be shown, now that nothing follows."""
-        rest = "" if self._final is None else self._writer.write(self._final.end())
-        if self._writer.stopped or (self._final is not None and self._final.ended):
-            self._reason = "stop"
-        self.ended = True
-        return rest + self._writer.end()
 
     def finished(self, job_id: str) -> Finished:
         """The event that ends the sequence."""
-        return Finished(job_id, self._writer.text, self._reason, len(self._words), self.tokens_out)
+        writer = self._writer
+        tokens = (len(self._words), self.tokens_out)
+        if isinstance(writer, TextWriter):
+            return Finished(job_id, writer.text, self._reason, *tokens)
+        return Finished(
+            job_id, writer.text, writer.reason(self._reason), *tokens, writer.reasoning_content, writer.tool_calls
+        )
 
     def _piece(self, start: int, end: int) -> str:
         """The answer's tokens from `start` to before `end`."""

@@ -5,22 +5,20 @@ template in the model's file (templates.py), OpenAI's harmony (harmony.py), and 
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct, field
 
 from golek_wire.requests import InferenceRequest, Message
-
-Output = Literal["text", "special", "harmony"]
-"""How the engine turns tokens into text; the words are those of `Submit.output`."""
+from golek_worker.output import Output
 
 
 class Prompt(Struct, frozen=True):
     """What the engine continues, and how."""
 
     text: str
-    output: Output = "text"
+    output: Output = Output()
     stops: list[str] = field(default_factory=list[str])
     """Strings that end the answer beside those of the request: a model without an end of its own would run on."""
 

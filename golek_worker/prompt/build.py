@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import InferenceRequest
+from golek_worker.output import Output
 from golek_worker.prompt import capabilities
-from golek_worker.prompt.base import Format, Output, Prompt, as_dict, messages_of
+from golek_worker.prompt.base import Format, Prompt, as_dict, messages_of
 from golek_worker.prompt.harmony import Harmony
 from golek_worker.prompt.templates import ChatTemplate
 from golek_worker.prompt.turns import TurnMarkers
@@ -60,7 +61,7 @@ class AsItIs:
     """The input is the prompt."""
 
     capabilities: Sequence[str] = ()
-    raw_output: Output = "text"
+    raw_output: Output = Output()
 
     def __init__(self, why: str) -> None:
         self._why = why
@@ -78,7 +79,7 @@ class Broken:
     """The file's chat template cannot be compiled: only raw prompts can run."""
 
     capabilities: Sequence[str] = ()
-    raw_output: Output = "text"
+    raw_output: Output = Output()
 
     def __init__(self, message: str) -> None:
         self._message = message
@@ -91,7 +92,7 @@ class Broken:
 class ByTemplate:
     """By the chat template in the model's file."""
 
-    raw_output: Output = "text"
+    raw_output: Output = Output()
 
     def __init__(self, template: ChatTemplate) -> None:
         self._template = template
@@ -106,7 +107,7 @@ class ByTemplate:
 class ByMarkers:
     """By turn markers; what they cannot express, such as tools, by the model's file."""
 
-    raw_output: Output = "text"
+    raw_output: Output = Output()
 
     def __init__(self, markers: TurnMarkers, by_file: Format) -> None:
         self._markers = markers

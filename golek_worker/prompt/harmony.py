@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import InferenceRequest, Message
-from golek_worker.prompt.base import Output, Prompt, messages_of
+from golek_worker.output import Output
+from golek_worker.prompt.base import Prompt, messages_of
 from golek_worker.prompt.typescript import type_of
 
 TO_ASSISTANT = "<|start|>assistant"
@@ -37,7 +38,7 @@ class Harmony(Struct, frozen=True):
     today: Callable[[], date] = lambda: datetime.now().astimezone().date()
     """The worker's date, which the model is told."""
     capabilities: Sequence[str] = ("reasoning", "tool-calling")
-    raw_output: Output = "special"
+    raw_output: Output = Output("special")
     """Who writes the prompt reads the answer: nothing of it is hidden."""
 
     def prompt(self, request: InferenceRequest) -> Prompt:
@@ -49,7 +50,9 @@ class Harmony(Struct, frozen=True):
         text = self.render(messages_of(request), request.tools or ())
         if request.params.grammar is not None:
             return Prompt(text + TO_FINAL)
-        return Prompt(text, "harmony" if self.extract_final else "special")
+        if not self.extract_final:
+            return Prompt(text, Output("special"))
+        return Prompt(text, Output("harmony", calls="harmony" if request.tools else "", opening=TO_FINAL))
 
     def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
         """The text of `messages`, up to where the assistant names its channel. Raises BadRequestError.

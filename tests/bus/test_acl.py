@@ -290,6 +290,20 @@ async def test_nobody_answers_for_a_model(fleet: Fleet, people: dict[str, Person
         assert (await golek.ask("echo", "still the worker")).text == "still the worker"
 
 
+async def test_a_tenant_gives_no_orders_about_adapters(fleet: Fleet, people: dict[str, Person]) -> None:
+    """Neither by asking the workers nor in the bucket; the operator's account may."""
+    order = "models.echo.adapters.list"
+    for subject in (order, "models.echo.adapters.load", "$KV.GOLEK_ADAPTERS.echo.x"):
+        await people["alice"].client.publish(subject, b"{}")
+        assert await people["alice"].violates(f'publish to "{subject}"')
+    with pytest.raises(ForbiddenError):
+        async with Golek(fleet.url, login=ALICE, deadline=10) as golek:
+            await golek.adapters("echo")
+    async with Golek(fleet.url, login=Login(user="worker", password="worker-pw"), deadline=10) as golek:
+        (report,) = await golek.load_adapter("echo", "one", "x")
+        assert report.problem == "ENGINE=echo takes no adapters"
+
+
 async def test_operators_are_in_the_fleets_own_account(fleet: Fleet, people: dict[str, Person]) -> None:
     """A tenant loads and unloads nothing: the server does not pass it on. Who is in the workers' account may."""
     async with Golek(fleet.url, login=ALICE, deadline=5) as golek:

@@ -16,6 +16,7 @@ from golek_wire.replies import Delta
 from golek_wire.requests import Params, Resume
 from golek_wire.signals import ModelInfo
 from golek_worker.engine import base
+from golek_worker.output import Output
 
 GOLDEN = Path(__file__).parent / "golden" / "engine" / "frames.json"
 FRAMES: dict[str, Any] = {
@@ -27,9 +28,11 @@ FRAMES: dict[str, Any] = {
         Params(max_tokens=5, temperature=0.0, stop=["\n"], grammar='root ::= "x"'),
         8,
         stream=True,
+        output=Output("marked", ("<think>", "</think>"), "tool_call", one_call=True, begun="<think>"),
         resume=Resume("wör", 2),
         constraint=base.Constraint("gbnf", 'root ::= "x"'),
         adapter="pirate",
+        cuts=[2],
     ),
     "load-adapter": base.LoadAdapter("pirate", "data/adapters/pirate.gguf", 0.5),
     "unload-adapter": base.UnloadAdapter("pirate"),

@@ -96,9 +96,10 @@ class Child:
         return end
 
     def streamed(self, job_id: str) -> list[tuple[int, str]]:
-        """(step, delta) of a sequence."""
+        """(step, text) of a sequence."""
         steps = [event for event in self.events if isinstance(event, Tokens)]
-        return [(step.n, text) for step in steps for job, text in step.deltas if job == job_id]
+        pieces = [(step.n, piece) for step in steps for job, piece in step.deltas if job == job_id]
+        return [(n, piece if isinstance(piece, str) else piece.text) for n, piece in pieces]
 
     def wait(self) -> int:
         """Read to the end of the socket; the exit status."""

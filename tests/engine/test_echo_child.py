@@ -25,6 +25,7 @@ from golek_worker.engine.base import (
     frame,
 )
 from golek_worker.engine.echo import CRASH
+from golek_worker.output import Output
 from tests.engine.driver import PATIENCE_S, Child, counted, counting, echo, running
 
 
@@ -265,9 +266,9 @@ def test_harmony_is_the_final_channel_of_the_prompt(
     child: Child, prompt: str, params: Params, answer: tuple[str, str], stream: bool
 ) -> None:
     """Streamed or not; `special` shows all of it."""
-    child.send(Submit("j", prompt, params, 1, stream, "harmony"))
+    child.send(Submit("j", prompt, params, 1, stream, Output("harmony")))
     end = child.until_a(Finished)
     assert (end.text, end.finish_reason) == answer
     assert "".join(text for _, text in child.streamed("j")) == (end.text if stream else "")
-    child.send(Submit("k", prompt, Params(), 1, stream, "special"))
+    child.send(Submit("k", prompt, Params(), 1, stream, Output("special")))
     assert child.until_a(Finished).text == prompt

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from golek_wire.errors import BadRequestError
+from golek_wire.replies import Delta
 from golek_wire.requests import Params, Resume
-from golek_worker.engine.base import EngineConfig, Finished, Output, Submit
+from golek_worker.engine.base import EngineConfig, Finished, Submit
 from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 from golek_worker.engine.llamacpp.model import Model
 from golek_worker.engine.llamacpp.sampling import Sampler
+from golek_worker.output import Output
 from tests.engine.driver import gbnf, untimed
 
 MODEL = Path("data/models/golek-tiny/model.gguf")
@@ -74,6 +76,12 @@ def tokens(model: Model, *parts: str) -> list[int]:
 
 
 Writes = Callable[..., Finished]
+HARMONY = Output("harmony", calls="harmony", opening=ANSWER)
+SPECIAL = Output("special")
+
+
+def text_of(piece: str | Delta) -> str:
+    return piece if isinstance(piece, str) else piece.text
 
 
 @pytest.fixture
@@ -98,7 +106,7 @@ def writes(engine: LlamaCppEngine, monkeypatch: pytest.MonkeyPatch) -> Writes:
                 events += list(engine.step())
             *deltas, end = events
             assert isinstance(end, Finished)
-            assert not stream or before + "".join(delta for _, delta in deltas) == end.text
+            assert not stream or before + "".join(text_of(delta) for _, delta in deltas) == end.text
             answers.append(end)
         assert untimed(answers[0]) == untimed(answers[1])
         return answers[0]
@@ -120,7 +128,7 @@ def test_the_models_names_are_special_tokens(engine: LlamaCppEngine) -> None:
 
 def test_harmony_shows_the_final_channel(writes: Writes) -> None:
     """Thoughts and names are hidden, and every token is counted."""
-    answer = writes("harmony", THOUGHT, ANSWER, "Hi <b>|> <|", "<|return|>")
+    answer = writes(HARMONY, THOUGHT, ANSWER, "Hi <b>|> <|", "<|return|>")
     assert (answer.text, answer.finish_reason) == ("Hi <b>|> <|", "stop")
     assert answer.tokens_out > 15
 
@@ -129,7 +137,7 @@ def test_harmony_shows_the_final_channel(writes: Writes) -> None:
     ("parts", "params", "text", "reason"),
     [
         ([THOUGHT], {"max_tokens": 4}, "", "length"),
-        ([THOUGHT, CALL], {}, "", "stop"),
+        ([THOUGHT, CALL], {}, "", "tool_calls"),
         ([THOUGHT, ANSWER, "one STOP two<|return|>"], {"stop": "STOP"}, "one ", "stop"),
         ([THOUGHT, ANSWER, "one ST", "<|return|>"], {"stop": "STOP"}, "one ST", "stop"),
         ([ANSWER, "one<|end|><|start|>assistant", ANSWER, "two<|return|>"], {}, "onetwo", "stop"),
@@ -140,13 +148,13 @@ def test_how_harmony_completions_end(
     writes: Writes, parts: list[str], params: dict[str, object], text: str, reason: str
 ) -> None:
     """In the thoughts: nothing, with the reason; at a call; before a stop string of the answer, not of the thoughts."""
-    answer = writes("harmony", *parts, **params)
+    answer = writes(HARMONY, *parts, **params)
     assert (answer.text, answer.finish_reason) == (text, reason)
 
 
 def test_special_names_control_tokens(writes: Writes) -> None:
     """All but the one that ends the text."""
-    assert writes("special", THOUGHT, ANSWER, "Hi<|return|>").text == THOUGHT + ANSWER + "Hi"
+    assert writes(SPECIAL, THOUGHT, ANSWER, "Hi<|return|>").text == THOUGHT + ANSWER + "Hi"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +162,7 @@ def test_special_names_control_tokens(writes: Writes) -> None:
     [
         (["two<|return|>"], "one two", "stop"),
         (["two<|end|><|start|>assistant", THOUGHT, ANSWER, " three<|return|>"], "one two three", "stop"),
-        (["<|end|><|start|>assistant", CALL], "one ", "stop"),
+        (["<|end|><|start|>assistant", CALL], "one ", "tool_calls"),
         (["two STOP"], "one two ", "stop"),
     ],
 )
@@ -162,7 +170,7 @@ def test_a_resumed_harmony_answer_goes_on_in_the_final_channel(
     writes: Writes, engine: LlamaCppEngine, parts: list[str], text: str, reason: str
 ) -> None:
     """The model reads that it opened the channel and wrote the text; what it opened then counts as written."""
-    answer = writes("harmony", *parts, before="one ", stop="STOP")
+    answer = writes(HARMONY, *parts, before="one ", stop="STOP")
     assert (answer.text, answer.finish_reason) == (text, reason)
     written = [token for token in tokens(engine._model, ANSWER, "one ", *parts) if token not in engine._model.ends]
     assert answer.tokens_out == len(written)
@@ -170,7 +178,7 @@ def test_a_resumed_harmony_answer_goes_on_in_the_final_channel(
 
 def test_a_named_token_in_a_resumed_text_is_that_token(writes: Writes, engine: LlamaCppEngine) -> None:
     """With the output `special` names stand for control tokens."""
-    assert writes("special", "Hi<|return|>", before=THOUGHT + ANSWER).text == THOUGHT + ANSWER + "Hi"
+    assert writes(SPECIAL, "Hi<|return|>", before=THOUGHT + ANSWER).text == THOUGHT + ANSWER + "Hi"
     model = engine._model
     assert model.tokenize_written("<|end|>", named=True) == model.tokenize("<|end|>")
 

@@ -14,6 +14,7 @@ from golek_worker.engine.budget import tokens_left
 from golek_worker.engine.echo import EchoEngine
 from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 from golek_worker.engine.llamacpp.sampling import seed_after
+from golek_worker.output import Output
 from tests.engine.driver import gbnf, untimed
 from tests.support.grammars import PERSON, is_person
 
@@ -93,7 +94,7 @@ def test_echo_does_not_take_up_another_text(echo: EchoEngine) -> None:
 def test_echo_finishes_the_final_channel(echo: EchoEngine) -> None:
     """In the output `harmony` the text is that of the final channel; the thoughts before it do not come again."""
     prompt = "<|channel|>analysis<|message|> hm <|end|><|start|>assistant<|channel|>final<|message|> a b c <|return|> x"
-    echo.submit(Submit("j", prompt, Params(), 1, True, "harmony", Resume(" a b")))
+    echo.submit(Submit("j", prompt, Params(), 1, True, Output("harmony"), Resume(" a b")))
     events = []
     while echo.running:
         events += list(echo.step())

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from golek_wire.errors import BadRequestError, InferenceServiceError, PayloadTooLargeError, UnknownGrammarError
+from golek_wire.errors import BadRequestError, InferenceServiceError, PayloadTooLargeError
 from golek_wire.subjects import job_id
 from golek_worker.admission import gate
 from golek_worker.job import Job, from_headers, to_headers
@@ -81,7 +81,6 @@ def test_a_deadline_header_that_is_no_number_of_milliseconds_is_refused(text: st
         ({"input": "a", "req_id": "a\nb"}, BadRequestError, "req_id"),
         ({"input": "a", "params": {"stop": ["x"] * 17}}, BadRequestError, "params.stop"),
         ({"input": "a", "resume": {"text": ""}}, BadRequestError, "resume.text"),
-        ({"input": "a", "params": {"grammar": "code"}}, UnknownGrammarError, "params.grammar"),
         *[
             ({"input": "a", "reply_to": subject}, BadRequestError, "reply_to")
             for subject in ("_INBOX.x", "$JS.API.x", "inference.request.m", "models.x.health", "a b", "a.>", "", "a..b")

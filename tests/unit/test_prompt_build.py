@@ -49,7 +49,7 @@ def ask(form: Format, **fields: Any) -> str:
 def test_raw_input_passes_as_it_is(form: Format, text: str, output: str) -> None:
     """`raw` bypasses every format, whitespace and stop strings included; nothing of the answer is hidden."""
     prompt = build(InferenceRequest(input=text, raw=True), form)
-    assert (prompt.text, prompt.output, prompt.stops) == (text, output, [])
+    assert (prompt.text, prompt.output.form, prompt.stops) == (text, output, [])
 
 
 @pytest.mark.parametrize(

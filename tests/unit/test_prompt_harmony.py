@@ -49,14 +49,14 @@ def test_an_input_is_one_turn_of_the_user() -> None:
 @pytest.mark.parametrize(("extract", "output"), [(True, "harmony"), (False, "special")])
 def test_the_answer_is_the_final_channel_unless_all_is_asked_for(extract: bool, output: str) -> None:
     """HARMONY_EXTRACT_FINAL decides what the engine hides."""
-    assert harmony(extract=extract).prompt(request()).output == output
+    assert harmony(extract=extract).prompt(request()).output.form == output
 
 
 def test_a_grammar_is_for_the_answer() -> None:
     """The prompt opens the final channel, for the grammar would not let the model do so."""
     plain, ruled = harmony().prompt(request()), harmony().prompt(request(params=Params(grammar='root ::= "a"')))
     assert ruled.text == plain.text + "<|channel|>final<|message|>"
-    assert ruled.output == "text"
+    assert ruled.output.form == "text"
 
 
 def test_arguments_as_an_object_are_written_as_json() -> None:

@@ -18,6 +18,7 @@ from golek_wire.errors import BadRequestError, InvalidGrammarError, UnknownGramm
 from golek_worker.engine.base import Constraint
 from golek_worker.engine.llamacpp import log
 from golek_worker.engine.llamacpp.candidates import Candidates
+from golek_worker.engine.llamacpp.guidance import Guidance
 from golek_worker.engine.llamacpp.model import Model
 
 _has_root = re.compile(r"^\s*root\s*::=", re.MULTILINE).search
@@ -60,9 +61,7 @@ def guide(model: Model, constraint: Constraint, written: Sequence[int] = ()) -> 
 
     Raises UnknownGrammarError, InvalidGrammarError, BadRequestError when the constraint does not allow `written`.
     """
-    if constraint.kind != "gbnf":
-        raise BadRequestError(f"{constraint.param}: this engine knows no {constraint.kind}", param=constraint.param)
-    found = _Gbnf(model, constraint)
+    found = _Gbnf(model, constraint) if constraint.kind == "gbnf" else Guidance(model, constraint)
     for i, token in enumerate(written):
         if not found.allows(token):
             found.close()

@@ -36,7 +36,6 @@ from golek_worker.engine.base import (
     refusal,
 )
 from golek_worker.engine.budget import check_least, tokens_left
-from golek_worker.engine.harmony import TO_FINAL
 from golek_worker.engine.llamacpp import probe
 from golek_worker.engine.llamacpp.adapters import Adapters
 from golek_worker.engine.llamacpp.context import Context
@@ -196,8 +195,8 @@ class LlamaCppEngine:
         """The tokens of the answer that are there already."""
         if command.resume is None:
             return []
-        opening = self._model.tokenize_written(TO_FINAL, named=True) if command.output == "harmony" else []
-        return opening + self._model.tokenize_written(command.resume.text, named=command.output == "special")
+        opening = self._model.tokenize_written(command.output.opening, named=True) if command.output.opening else []
+        return opening + self._model.tokenize_written(command.resume.text, named=command.output.form == "special")
 
     def _admit(self) -> None:
         """Give idle slots to those that have waited longest."""

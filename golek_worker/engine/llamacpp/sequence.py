@@ -80,9 +80,11 @@ class Sequence:
         return Finished(
             self.job_id,
             self.writing.text,
-            reason,
+            self.writing.reason(reason),
             self.tokens_in,
             self.tokens_out,
+            self.writing.reasoning_content,
+            self.writing.tool_calls,
             logprobs=None if scores is None else scores.shown,
             logprob_sum=0.0 if scores is None else scores.sum,
             tokens_cached=min(self.tokens_cached, self.tokens_in),

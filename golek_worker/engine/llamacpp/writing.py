@@ -4,8 +4,9 @@ One object for each sequence, chosen by its `Submit`: it is given every token, a
 text ends by itself.
 """
 
+from golek_wire.replies import FinishReason, ToolCall
+from golek_worker.engine import parsing
 from golek_worker.engine.base import Piece, Submit
-from golek_worker.engine.harmony import FinalChannel
 from golek_worker.engine.llamacpp.model import Model
 from golek_worker.engine.text import TextWriter
 
@@ -13,37 +14,48 @@ from golek_worker.engine.text import TextWriter
 class Writing:
     """What one sequence has written."""
 
-    __slots__ = ("_final", "_model", "_output", "_text")
+    __slots__ = ("_model", "_named", "_writer")
 
     def __init__(self, model: Model, command: Submit) -> None:
         resume = command.resume
         self._model = model
-        self._output = command.output
-        self._text = TextWriter(command.params.stops, "" if resume is None else resume.text)
-        self._final = FinalChannel(opened=resume is not None)
+        self._named = command.output.form == "special"
+        shown = None if resume is None else resume.text
+        self._writer = parsing.writer(command.output, command.job_id, command.params.stops, shown)
 
     @property
     def text(self) -> str:
         """All of it."""
-        return self._text.text
+        return self._writer.text
+
+    @property
+    def reasoning_content(self) -> str | None:
+        """What was thought before it."""
+        return None if isinstance(self._writer, TextWriter) else self._writer.reasoning_content
+
+    @property
+    def tool_calls(self) -> list[ToolCall] | None:
+        """The calls that were made."""
+        return None if isinstance(self._writer, TextWriter) else self._writer.tool_calls
 
     @property
     def ended(self) -> bool:
         """True when the text is over: a stop string is complete, or the format's last part."""
-        return self._text.stopped or self._final.ended
+        return self._writer.stopped
 
     def write(self, token: int) -> Piece:
         """What may be shown after `token`; often empty."""
-        match self._output:
-            case "text":
-                return self._text.write_bytes(self._model.piece(token))
-            case "special":
-                return self._text.write_bytes(self._model.named_piece(token))
-            case "harmony":
-                name = self._model.named_piece(token)
-                return self._text.write(self._final.write_token(name, control=self._model.is_special(token)))
+        writer, model = self._writer, self._model
+        if isinstance(writer, TextWriter):
+            return writer.write_bytes(model.named_piece(token) if self._named else model.piece(token))
+        name = model.named_piece(token)
+        special = model.is_special(token)
+        return writer.write_token(name, special=special, hidden=special and not model.piece(token))
 
     def end(self, shown: Piece = "") -> Piece:
         """The sequence is over: `shown`, which the last token gave, and what was held back."""
-        assert isinstance(shown, str)
-        return shown + self._text.end()
+        return parsing.together(shown, self._writer.end())
+
+    def reason(self, reason: FinishReason) -> FinishReason:
+        """`reason` to end, or that tools were called."""
+        return reason if isinstance(self._writer, TextWriter) else self._writer.reason(reason)
