@@ -58,6 +58,8 @@ class TextExecutor:
         check_structure(request, self.stored)
         ready = self.host.ready
         if ready is not None:
+            if request.adapter:
+                self.host.adapters.check(request.adapter)
             check(request, self.format(ready))
             if ready.info.vocab_size:
                 check_tokens(request.params, ready.info.vocab_size)
@@ -112,8 +114,9 @@ class TextWork:
         params = with_stops(request.params, prompt.stops)
         streamed = job.stream or watched
         submit = Submit(
-            job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, self._constraint
-        )
+            job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, self._constraint,
+            request.adapter or "",
+        )  # fmt: skip
         return choices.start(self._executor.host, submit)
 
     def answer(self, end: Finished | Embedded, ms: int) -> Answer:

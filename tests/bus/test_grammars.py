@@ -11,7 +11,7 @@ import pytest
 from nats.aio.client import Client
 
 from golek_client import BadRequestError, ConflictError, Golek, InvalidGrammarError, UnknownGrammarError
-from golek_client.connection import close, connect
+from golek_client.connection import close, connect, flush
 from golek_worker import structure
 from golek_worker.bus import identity
 from golek_worker.bus.grammars import GrammarBook
@@ -33,6 +33,7 @@ async def books(nats_server: str) -> AsyncIterator[list[GrammarBook]]:
     clients = [await connect(nats_server, f"book-{n}") for n in range(2)]
     found = [await GrammarBook.open(client, structure.built_in(), gbnf.check) for client in clients]
     await found[0].serve(identity.Open())
+    await flush(clients[0])
     yield found
     for client in clients:
         await close(client)

@@ -17,11 +17,6 @@ from golek_worker.engine.base import EngineConfig, EngineLoadError
 from golek_worker.engine.llamacpp import accents, devices, log
 from golek_worker.gguf import GGUFError, Header, read_header
 
-_FTYPES = {
-    value: name.removeprefix("LLAMA_FTYPE_").removeprefix("MOSTLY_").removeprefix("ALL_")
-    for name, value in vars(llama_cpp).items()
-    if name.startswith("LLAMA_FTYPE_") and isinstance(value, int)
-}
 LONG = 16
 """A text of more characters for each token of the context is likely too long for it."""
 _FRAMING = 2
@@ -90,7 +85,7 @@ class Model:
             parameter_count=count_text(self.parameters),
             context_size=self.n_ctx_train,
             embedding_size=llama_cpp.llama_model_n_embd(self._model),
-            quantization=_FTYPES.get(self.header.metadata.get("general.file_type", -1), "unknown"),
+            quantization=self.header.quantization,
             model_family=str(self.header.metadata.get("general.basename") or architecture),
             vocab_size=self.n_vocab,
             size_bytes=self.size_bytes,

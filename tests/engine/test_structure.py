@@ -1,0 +1,131 @@
+"""Schemas, expressions, choices and Lark grammars, followed by a real model token by token."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from golek_wire.errors import BadRequestError, InvalidGrammarError
+from golek_wire.requests import Params, Resume
+from golek_worker.engine.base import Constraint, EngineConfig, Finished, Refused, Submit
+from golek_worker.engine.llamacpp.engine import LlamaCppEngine
+from golek_worker.grammars import lark, schemas
+
+PERSON = schemas.compiled(
+    {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": 12},
+            "age": {"type": "integer", "minimum": 0, "maximum": 120},
+            "tags": {"type": "array", "items": {"enum": ["ä", "b\n", "🌍"]}, "minItems": 1, "maxItems": 3},
+        },
+        "required": ["name", "age", "tags"],
+        "additionalProperties": False,
+    },
+    "it",
+    strict=True,
+)
+ANSWER = '{"name": "Anna", "age": 7, "tags": ["🌍", "b\\n"]}'
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[LlamaCppEngine]:
+    config = EngineConfig("llamacpp", "data/models/golek-tiny/model.gguf", 4, 1024, 1)
+    engine = LlamaCppEngine(config, lambda _done, _total: None)
+    yield engine
+    engine.close()
+
+
+def submit(
+    engine: LlamaCppEngine, constraint: Constraint, seed: int = 0, resume: str | None = None, **params: float
+) -> Finished | Refused:
+    """The end of one sequence."""
+    told = Resume(resume) if resume is not None else None
+    wish = Params(**({"max_tokens": 300, "temperature": 1.0} | params))  # type: ignore[arg-type]
+    command = Submit("job", "Who are you?", wish, seed, resume=told, constraint=constraint)
+    ended = engine.submit(command)
+    while ended is None:
+        ended = next((one for one in engine.step() if isinstance(one, Finished | Refused)), None)
+    return ended
+
+
+def text(engine: LlamaCppEngine, constraint: Constraint, seed: int = 0, **params: float) -> str:
+    """What it writes; it ends by itself."""
+    ended = submit(engine, constraint, seed, **params)
+    assert isinstance(ended, Finished)
+    assert ended.finish_reason == "stop"
+    return ended.text
+
+
+def test_each_kind_is_followed_to_its_end(engine: LlamaCppEngine) -> None:
+    """With several seeds: JSON by its schema, an expression as a whole, one of the choices; also with ignore_eos."""
+    for seed in range(6):
+        person = json.loads(text(engine, Constraint("json_schema", PERSON), seed))
+        assert list(person) == ["name", "age", "tags"]
+        assert len(person["name"]) <= 12
+        assert 0 <= person["age"] <= 120
+        assert set(person["tags"]) <= {"ä", "b\n", "🌍"}
+        word = text(engine, Constraint("regex", "[a-f]{2,4}(ü|!)[0-9]{2}"), seed, ignore_eos=True)
+        assert word.isascii() is False or "!" in word
+        assert word[-2:].isdecimal()
+        choice = lark.grammar(start=lark.one_of(["yes", 'no "\\"\n', "größer"], "it"))
+        assert text(engine, Constraint("lark", choice), seed) in ("yes", 'no "\\"\n', "größer")
+
+
+def test_same_seed_same_text(engine: LlamaCppEngine) -> None:
+    """What a constraint keeps of one sequence does not reach the next; greedy is the same each time."""
+    constraint = Constraint("json_schema", PERSON)
+    assert text(engine, constraint, 3) == text(engine, constraint, 3)
+    assert len({text(engine, constraint, seed) for seed in range(5)}) > 1
+    assert text(engine, constraint, 1, temperature=0) == text(engine, constraint, 2, temperature=0)
+
+
+@pytest.mark.parametrize("cut", range(0, len(ANSWER), 7))
+def test_a_text_is_gone_on_from(engine: LlamaCppEngine, cut: int) -> None:
+    """Cut in a key, a name, a number, a character of several bytes: the whole follows the schema."""
+    ended = submit(engine, Constraint("json_schema", PERSON), resume=ANSWER[:cut])
+    assert isinstance(ended, Finished)
+    assert ended.finish_reason == "stop"
+    assert ended.text.startswith(ANSWER[:cut])
+    assert list(json.loads(ended.text)) == ["name", "age", "tags"]
+
+
+@pytest.mark.parametrize("wrong", ['{"age"', '{"name": 7', ANSWER + " x", '{"name": "Anna", "age": 121'])
+def test_a_text_that_is_not_allowed_is_refused(engine: LlamaCppEngine, wrong: str) -> None:
+    """The error names the text to resume, and nothing of the sequence stays."""
+    with pytest.raises(BadRequestError, match="does not allow it"):
+        submit(engine, Constraint("json_schema", PERSON), resume=wrong)
+    assert engine.running == 0
+
+
+@pytest.mark.parametrize(
+    ("constraint", "words"),
+    [
+        (Constraint("regex", "(a", "params.regex"), r"params.regex: unclosed group, at character 1 of"),
+        (Constraint("regex", "a(?=b)", "params.regex"), r"look-around.*not supported, at character 2 of"),
+        (Constraint("json_schema", '{"type":"string","pattern":"[z-a]"}', "it"), "it: invalid character class range"),
+        (Constraint("json_schema", '{"type":"integer","multipleOf":5,"minimum":1,"maximum":4}', "it"), "it: .*nsatisf"),
+        (Constraint("lark", "start: nobody", "it"), 'it: line 1, column 8: unknown name: "nobody"'),
+    ],
+)
+def test_what_cannot_be_compiled_is_refused(engine: LlamaCppEngine, constraint: Constraint, words: str) -> None:
+    """llguidance's sentence, in one line, under the request's field."""
+    with pytest.raises(InvalidGrammarError, match=words) as caught:
+        submit(engine, constraint)
+    assert "\n" not in caught.value.message
+    assert engine.running == 0
+
+
+def test_what_no_text_can_follow_ends_with_a_refusal(engine: LlamaCppEngine) -> None:
+    """A schema without an end that can be reached is found out at the first token."""
+    ended = submit(engine, Constraint("json_schema", '{"$ref":"#"}', "it"))
+    assert isinstance(ended, Refused)
+    assert (ended.code, ended.message) == ("INVALID_GRAMMAR", "it: no text can follow it to its end")
+
+
+def test_rules_begin_behind_a_mark(engine: LlamaCppEngine) -> None:
+    """Free text up to the mark, whatever it is; then the schema counts."""
+    rules = {"start": "object", "object": lark.schema(PERSON)}
+    ended = submit(engine, Constraint("lark", lark.behind("</t>", rules)), resume="I think {so} <t </t>")
+    assert isinstance(ended, Finished)
+    assert list(json.loads(ended.text.partition("</t>")[2])) == ["name", "age", "tags"]
