@@ -5,6 +5,7 @@
 value is valid (title, default, …) are passed over, as are those that begin with `x-`.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NoReturn
 from urllib.parse import unquote
@@ -60,8 +61,10 @@ def compiled(schema: Any, param: str, *, strict: bool = False) -> str:
     `strict` is OpenAI's: each object names all its properties as required and allows no others. Raises
     InvalidGrammarError that names the place in the schema.
     """
-    _Walk(schema, param, strict=strict).check()
-    return msgspec.json.encode({**schema, "x-guidance": {"whitespace_pattern": WHITESPACE}}).decode()
+    walk = _Walk(schema, param, strict=strict)
+    walk.check()
+    kept = _replaced(schema, walk.narrowed) if walk.narrowed else schema
+    return msgspec.json.encode({**kept, "x-guidance": {"whitespace_pattern": WHITESPACE}}).decode()
 
 
 class _Walk:
@@ -71,6 +74,8 @@ class _Walk:
         self._root = root
         self._param = param
         self._strict = strict
+        self.narrowed: dict[int, Schema] = {}
+        """What stands for a schema, by the id of its object, where llguidance would not keep to it."""
         self._count = 0
         self._references: dict[str, str] = {}
         """Where each is first written."""
@@ -107,6 +112,8 @@ class _Walk:
             if not isinstance(schema, dict):
                 self._refuse(at, f"a schema is an object or a boolean, not {_shown(schema)}")
             self._check_words(at, schema)
+            if (narrower := _narrowed(schema)) is not None:
+                self.narrowed[id(schema)] = narrower
             if "$ref" in schema:
                 found.add(schema["$ref"])
                 self._references.setdefault(schema["$ref"], f"{at}/$ref")
@@ -221,6 +228,33 @@ class _Walk:
         """Raises InvalidGrammarError."""
         place = at if len(at) <= 200 else f"{at[:200]}…"
         raise InvalidGrammarError(f"{self._param}: {place}: {what}", param=self._param, schema_path=place)
+
+
+def _narrowed(schema: Schema) -> Schema | None:
+    """The schema with an exclusive bound a billionth further in, where llguidance 1.9.1 would write the bound itself.
+
+    It does so for a whole number, if the other bound is less than 1 further from zero: above 4 and up to 4.25 it writes
+    4. None where it does not.
+    """
+    lower, upper = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    if (lower is None and upper is None) or schema.get("type") == "integer":
+        return None
+    least = max(schema.get("minimum", -math.inf), -math.inf if lower is None else lower)
+    most = min(schema.get("maximum", math.inf), math.inf if upper is None else upper)
+    if lower is not None and lower >= 0 and lower == int(lower) and most <= lower + 1:
+        return {**schema, "exclusiveMinimum": lower + max(1e-9, lower * 1e-12)}
+    if upper is not None and upper <= 0 and upper == int(upper) and least >= upper - 1:
+        return {**schema, "exclusiveMaximum": upper - max(1e-9, -upper * 1e-12)}
+    return None
+
+
+def _replaced(value: Any, instead: Mapping[int, Schema]) -> Any:
+    """A copy of `value` with other objects where `instead` has them."""
+    if isinstance(value, dict):
+        return {name: _replaced(one, instead) for name, one in instead.get(id(value), value).items()}
+    if isinstance(value, list):
+        return [_replaced(one, instead) for one in value]
+    return value
 
 
 def _groups(edges: dict[str, list[str]]) -> Iterator[list[str]]:

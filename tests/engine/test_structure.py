@@ -129,3 +129,23 @@ def test_rules_begin_behind_a_mark(engine: LlamaCppEngine) -> None:
     ended = submit(engine, Constraint("lark", lark.behind("</t>", rules)), resume="I think {so} <t </t>")
     assert isinstance(ended, Finished)
     assert list(json.loads(ended.text.partition("</t>")[2])) == ["name", "age", "tags"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "allowed", "refused"),
+    [
+        ({"exclusiveMinimum": 4, "maximum": 4.25}, "4.2", "4"),
+        ({"minimum": -6.5, "exclusiveMaximum": -6.0}, "-6.5", "-6"),
+        ({"exclusiveMinimum": 0, "exclusiveMaximum": 1, "multipleOf": 0.25}, "0.5", "0"),
+    ],
+)
+def test_an_exclusive_bound_is_not_written(
+    engine: LlamaCppEngine, schema: dict[str, float], allowed: str, refused: str
+) -> None:
+    """llguidance 1.9.1 by itself writes a whole bound of a narrow range; wherever that stands in a schema."""
+    item = {"anyOf": [{"type": "number", **schema}]}
+    text = schemas.compiled({"type": "array", "items": item, "minItems": 1, "maxItems": 1}, "it")
+    constraint = Constraint("json_schema", text, "it")
+    assert isinstance(submit(engine, constraint, resume=f"[{allowed}]"), Finished)
+    with pytest.raises(BadRequestError):
+        submit(engine, constraint, resume=f"[{refused}]")
