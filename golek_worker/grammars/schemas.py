@@ -7,6 +7,7 @@ value is valid (title, default, …) are passed over, as are those that begin wi
 
 import math
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any, Final, NoReturn
 from urllib.parse import unquote
 
@@ -21,6 +22,8 @@ SCHEMAS_LIMIT: Final = 2000
 OPTIONAL_LIMIT: Final = 400
 """Properties of one object that may be left out: llguidance holds 2,000 places at once, and each takes four."""
 ALTERNATIVES_LIMIT: Final = 1000
+LISTED_LIMIT: Final = 256
+"""Multiples that are listed one by one."""
 
 WHITESPACE: Final = r" ?|\n[ \t]{0,20}"
 """Between the parts of JSON: a model that may write any number of blanks sometimes writes nothing else."""
@@ -44,6 +47,7 @@ _VALUES: Final[dict[str, tuple[type, ...]]] = {
     "minItems": (int,), "maxItems": (int,), "minProperties": (int,), "maxProperties": (int,), "$ref": (str,),
     "$id": (str,),
 }  # fmt: skip
+_OF_NUMBERS: Final = ("multipleOf", "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
 _INSTEAD: Final = {
     "nullable": "write `anyOf` with the type null",
     "dependencies": "write `anyOf`",
@@ -231,11 +235,14 @@ class _Walk:
 
 
 def _narrowed(schema: Schema) -> Schema | None:
-    """The schema with an exclusive bound a billionth further in, where llguidance 1.9.1 would write the bound itself.
+    """A schema of numbers as llguidance 1.9.1 does keep to it; None where it does so anyway.
 
-    It does so for a whole number, if the other bound is less than 1 further from zero: above 4 and up to 4.25 it writes
-    4. None where it does not.
+    Few multiples are listed: of those from -8.5 to below -8.25 by 0.25 it finds none. An exclusive bound is moved by a
+    billionth where it would be written itself: a whole number, if the other bound is less than 1 further from zero.
+    Above 4 and up to 4.25 it writes 4.
     """
+    if (listed := _multiples(schema)) is not None:
+        return {name: value for name, value in schema.items() if name not in _OF_NUMBERS} | {"enum": listed}
     lower, upper = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
     if (lower is None and upper is None) or schema.get("type") == "integer":
         return None
@@ -246,6 +253,22 @@ def _narrowed(schema: Schema) -> Schema | None:
     if upper is not None and upper <= 0 and upper == int(upper) and least >= upper - 1:
         return {**schema, "exclusiveMaximum": upper - max(1e-9, -upper * 1e-12)}
     return None
+
+
+def _multiples(schema: Schema) -> list[int | float] | None:
+    """All numbers that a schema allows, where it says of what they are multiples and they are at most LISTED_LIMIT."""
+    if schema.get("type") != "number" or "multipleOf" not in schema or not {"enum", "const"}.isdisjoint(schema):
+        return None
+    step, *bounds = (Decimal(str(schema[name])) if name in schema else None for name in _OF_NUMBERS)
+    least, above, most, below = bounds
+    lower = max((one for one in (least, above) if one is not None), default=None)
+    upper = min((one for one in (most, below) if one is not None), default=None)
+    if step is None or step <= 0 or lower is None or upper is None or (upper - lower) / step > LISTED_LIMIT:
+        return None
+    first, last = math.ceil(lower / step), math.floor(upper / step)
+    found = [number * step for number in range(first, last + 1)]
+    kept = [one for one in found if (above is None or one > above) and (below is None or one < below)]
+    return [int(one) if one == int(one) else float(one) for one in kept] or None
 
 
 def _replaced(value: Any, instead: Mapping[int, Schema]) -> Any:
