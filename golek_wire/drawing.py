@@ -6,6 +6,8 @@ The rules of `Params` that a type cannot say, for the client before it sends a r
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import InferenceRequest, Params
 
+LEAST_PENALTY = 1e-3
+"""Logits are divided by it; far below, they leave the range of 32-bit numbers."""
 BREAKER_BYTES = 40
 """llama.cpp would cut off the rest of a longer DRY breaker."""
 
@@ -17,6 +19,8 @@ def check(request: InferenceRequest) -> None:
         _check_best_of(params, streamed=request.stream)
     if params.top_logprobs and not params.logprobs:
         raise _refused("top_logprobs", "goes with `logprobs: true`")
+    if params.repeat_penalty < LEAST_PENALTY:
+        raise _refused("repeat_penalty", f"at least {LEAST_PENALTY:g}; got {params.repeat_penalty:g}")
     if request.resume is not None:
         _check_resumed(params)
     for key in params.logit_bias:
@@ -29,6 +33,23 @@ def check(request: InferenceRequest) -> None:
                 "dry_sequence_breakers",
                 f"a breaker has 1 to {BREAKER_BYTES} bytes and no NUL; got {size} ({breaker[:32]!r})",
             )
+
+
+def check_tokens(params: Params, vocab_size: int) -> None:
+    """Raise BadRequestError for a number that no token of a vocabulary of this size has."""
+    for key in params.logit_bias:
+        _check_token("logit_bias", int(key), vocab_size)
+    for token in params.stop_token_ids:
+        _check_token("stop_token_ids", token, vocab_size)
+
+
+def _check_token(name: str, token: int, vocab_size: int) -> None:
+    if token >= vocab_size:
+        raise BadRequestError(
+            f"params.{name}: there is no token {token}; this model has {vocab_size}, counted from 0",
+            param=f"params.{name}",
+            limit=vocab_size - 1,
+        )
 
 
 def _check_best_of(params: Params, *, streamed: bool) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from golek_client.connection import shown
 from golek_wire.subjects import Kind
-from golek_worker import settings
+from golek_worker import adapters, settings
 from golek_worker.bus import embedded, keyfile
 from golek_worker.bus.keyfile import KeyFileError
 from golek_worker.gguf import GGUFError
@@ -19,7 +19,8 @@ from golek_worker.machine import logfiles
 from golek_worker.prompt import turns
 from golek_worker.registry import artifacts, catalog
 from golek_worker.registry.artifacts import ArtifactError, kind_of
-from golek_worker.registry.catalog import CatalogError, Wanted
+from golek_worker.registry.catalog import Wanted
+from golek_worker.registry.entries import CatalogError
 from golek_worker.registry.resolve import MissingModelError, resolve
 from golek_worker.settings import Settings, names
 
@@ -86,8 +87,8 @@ def kind(loaded: Settings) -> Kind:
             return kind_of(found)
     if not loaded.subject:
         with contextlib.suppress(CatalogError):
-            entry = catalog.load().get(loaded.model_name)
-            if entry is not None:
+            entry = catalog.known(loaded).get(loaded.model_name)
+            if entry is not None and entry.kind != "vision":  # which has no engine yet
                 return entry.kind
     return loaded.guessed_kind
 
@@ -96,6 +97,7 @@ def _engine(loaded: Settings, environment: Mapping[str, str]) -> Iterator[str]:
     if loaded.engine != "llamacpp":
         yield from _family(loaded, "inference")
         yield from _prompt_template(loaded, None)
+        yield from adapters.problems(loaded, None)
         return
     if importlib.util.find_spec("llama_cpp") is None:
         yield "ENGINE=llamacpp: the package llama-cpp-python is missing; `make setup` installs it"
@@ -110,6 +112,7 @@ def _engine(loaded: Settings, environment: Mapping[str, str]) -> Iterator[str]:
     yield from _prompt_template(loaded, model)
     try:
         yield from _family(loaded, kind_of(model))
+        yield from adapters.problems(loaded, model)
     except OSError as error:
         yield f"MODEL_PATH={model}: {error.strerror}"
     except GGUFError as error:

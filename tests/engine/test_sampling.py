@@ -17,7 +17,10 @@ from golek_wire.requests import Params
 from golek_worker.engine.base import Constraint, EngineConfig, Finished, Refused, Submit
 from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.engine import LlamaCppEngine
+from golek_worker.engine.llamacpp.logprobs import scores
 from golek_worker.engine.llamacpp.sampling import Sampler
+from golek_worker.engine.llamacpp.writing import Writing
+from golek_worker.output import Output
 
 MODEL = Path("data/models/golek-tiny/model.gguf")
 PROMPT = "zq queues zq queues zq"
@@ -215,6 +218,19 @@ def test_a_token_that_does_not_exist_is_refused(bench: Bench, wish: dict[str, An
     assert bench.engine.running == 0
 
 
+def test_a_bias_cannot_forbid_everything(bench: Bench) -> None:
+    """Something must be drawn; also where ignore_eos forbids the rest."""
+    others = [t for t in range(bench.model.n_vocab) if t not in bench.model.ends]
+    with pytest.raises(BadRequestError, match="forbids all"):
+        bench.run({"logit_bias": {str(t): -100.0 for t in others}, "ignore_eos": True})
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-38, 1e-29])
+def test_the_coldest_draw_is_greedy(bench: Bench, temperature: float) -> None:
+    """No number is so small that it divides a logit into nonsense."""
+    assert bench.run(OPEN | {"temperature": temperature})[0].text == bench.run(OPEN | {"temperature": 0.0})[0].text
+
+
 # -- beside each other -----------------------------------------------------------------------------------------
 
 MIXED: list[dict[str, Any]] = [
@@ -230,8 +246,11 @@ MIXED: list[dict[str, Any]] = [
 
 
 def test_no_state_leaks_between_sequences(bench: Bench) -> None:
-    """Eight sequences with different wishes, four at a time, write what each writes alone."""
-    wishes = [OPEN | wish for wish in MIXED]
+    """Eight sequences with different wishes, four at a time, write what each writes alone.
+
+    Few tokens each: the last bits of logits depend on neighbours, and sooner or later a draw on them.
+    """
+    wishes = [OPEN | wish | {"max_tokens": 9} for wish in MIXED]
     alone = [bench.run(wish)[0].text for wish in wishes]
     together = [end.text for end in bench.run(*wishes)]
     assert together == alone
@@ -324,3 +343,30 @@ def test_nothing_is_told_unasked(bench: Bench) -> None:
     assert ranked.logprobs is None
     assert ranked.logprob_sum < 0.0
     assert all(isinstance(delta, str) for delta in bench.deltas)
+
+
+@pytest.mark.parametrize(
+    ("output", "written", "text"),
+    [
+        (Output("marked", think=("<think>", "</think>")), "<think>hi the end</think>\n\nthe end, hi", "the end, hi"),
+        (Output("marked", think=("<think>", "</think>"), begun="<think>"), "a b</think>a b", "a b"),
+        (Output("marked", calls="tool_call"), 'So: <tool_call>{"name": "f", "arguments": {}}</tool_call>', "So:"),
+        (Output("text"), "<think>hi</think>", "<think>hi</think>"),
+    ],
+)
+def test_tokens_of_thoughts_and_calls_are_not_told(bench: Bench, output: Output, written: str, text: str) -> None:
+    """Only those of the text, in its order; marks are plain text for this model, the hardest case."""
+    params = Params(logprobs=True, stop=["ennnd"])
+    command = Submit("j", "p", params, 1, output=output)
+    found = scores(bench.model, command)
+    assert found is not None
+    writing = Writing(bench.model, command)
+    logits = np.zeros(bench.model.n_vocab, np.float32)
+    told = []
+    for token in bench.model.tokenize_written(written, named=False):
+        found.add(logits, token)
+        told.append(found.join(writing.write(token)))
+    told.append(found.join(writing.end()))
+    assert writing.text == text
+    assert b"".join(bytes(entry.bytes) for entry in found.shown or []).decode().strip() == text
+    assert streamed(told) == found.shown

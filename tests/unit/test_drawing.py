@@ -23,6 +23,7 @@ def decode(params: dict[str, Any], **fields: Any) -> None:
         ({"logprobs": True}, {"resume": {"text": "a"}}, "resume", "logprobs"),
         ({"logit_bias": {"yes": 1}}, {}, "params.logit_bias", "'yes'"),
         ({"logit_bias": {"-1": 1}}, {}, "params.logit_bias", "'-1'"),
+        ({"repeat_penalty": 1e-30}, {}, "params.repeat_penalty", "0.001"),
         ({"dry_sequence_breakers": ["é" * 21]}, {}, "params.dry_sequence_breakers", "42"),
         ({"dry_sequence_breakers": [""]}, {}, "params.dry_sequence_breakers", "0"),
         ({"dry_sequence_breakers": ["a\0b"]}, {}, "params.dry_sequence_breakers", "NUL"),

@@ -21,6 +21,8 @@ FORBIDDING = -100.0
 """A bias that forbids its token, as OpenAI's API says."""
 BREAKERS = ["\n", ":", '"', "*"]
 """Of DRY, where the request names none: llama.cpp's."""
+_COLDEST = 1e-30
+"""Below this temperature, logits divided by it leave the range of 32-bit numbers; the largest one is drawn anyway."""
 _NEVER = 1e-30
 """A share below which a token is dropped before typical_p, which takes the logarithm of each probability: one 0 among
 them, that of a forbidden token, would make it leave what top_p would."""
@@ -32,33 +34,23 @@ _MINUS_INFINITY = float("-inf")
 def biases(model: Model, params: Params, *, ignore_eos: bool) -> dict[int, float]:
     """What is added to the logits of tokens, -inf where they may not be drawn.
 
-    Raises BadRequestError for a number that is no token's.
+    Raises BadRequestError when that is all of them.
     """
     found: dict[int, float] = {}
     for key, bias in params.logit_bias.items():
-        token = int(key)
-        _check_token(model, token, "params.logit_bias")
-        found[token] = _MINUS_INFINITY if bias <= FORBIDDING else bias
+        found[int(key)] = _MINUS_INFINITY if bias <= FORBIDDING else bias
     silent = [*model.suppressed, *(model.ends if ignore_eos else ())]
-    return found | dict.fromkeys(silent, _MINUS_INFINITY)
+    found |= dict.fromkeys(silent, _MINUS_INFINITY)
+    if len(found) >= model.n_vocab and all(bias == _MINUS_INFINITY for bias in found.values()):
+        raise BadRequestError(
+            f"params.logit_bias: forbids all {model.n_vocab} tokens of this model", param="params.logit_bias"
+        )
+    return found
 
 
 def ends(model: Model, params: Params) -> frozenset[int]:
-    """The tokens that end the text. Raises BadRequestError for a number that is no token's."""
-    if not params.stop_token_ids:
-        return model.ends
-    for token in params.stop_token_ids:
-        _check_token(model, token, "params.stop_token_ids")
-    return model.ends.union(params.stop_token_ids)
-
-
-def _check_token(model: Model, token: int, param: str) -> None:
-    if token >= model.n_vocab:
-        raise BadRequestError(
-            f"{param}: there is no token {token}; this model has {model.n_vocab}, counted from 0",
-            param=param,
-            limit=model.n_vocab - 1,
-        )
+    """The tokens that end the text."""
+    return model.ends.union(params.stop_token_ids) if params.stop_token_ids else model.ends
 
 
 def build(
@@ -69,7 +61,7 @@ def build(
     `added` are the biases.
     """
     samplers = _shaping(model, params, added, context)
-    if params.temperature > 0.0:
+    if params.temperature >= _COLDEST:
         samplers += _drawing(model, params, seed)
     elif samplers:
         samplers.append(llama_cpp.llama_sampler_init_greedy())

@@ -104,9 +104,8 @@ class Scores:
         A token that is shown in part is told with the first part; an incomplete character, with the token that
         completes it.
         """
-        waiting = "".join([part for _, part in self._waiting])
-        found = waiting.find(text, self._begun)
-        start, stop = (found, found + len(text)) if found >= 0 else (self._begun, len(waiting))
+        start = self._find(text)
+        stop = start + len(text)
         passed: list[TokenLogprob] = []
         at = 0
         while self._waiting and at < stop:
@@ -121,6 +120,16 @@ class Scores:
             at = end
         self._begun = 0
         return passed
+
+    def _find(self, text: str) -> int:
+        """Where `text` begins in what waits: at its beginning, or where a mark was read, behind that.
+
+        Behind a mark the last place counts, for what is shown next is what came last.
+        """
+        waiting = "".join([part for _, part in self._waiting])
+        if self._form in ("text", "special") or waiting.startswith(text, self._begun):
+            return self._begun
+        return max(self._begun, waiting.rfind(text))
 
 
 def _largest(logits: NDArray[np.float32], count: int) -> list[int]:

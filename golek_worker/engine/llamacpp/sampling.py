@@ -13,6 +13,7 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
+from golek_wire.drawing import check_tokens
 from golek_wire.errors import InvalidGrammarError
 from golek_wire.requests import Params
 from golek_worker.engine.base import Constraint
@@ -45,6 +46,7 @@ class Sampler:
         Raises UnknownGrammarError, InvalidGrammarError, BadRequestError when the grammar does not allow `written`, or
         for a token that does not exist.
         """
+        check_tokens(params, model.n_vocab)
         self.ends = chain.ends(model, params)
         """Tokens that end the text and are not part of it."""
         biases = chain.biases(model, params, ignore_eos=params.ignore_eos and constraint is None)

@@ -1,0 +1,299 @@
+"""Does a sequence write what it would write alone, whatever else runs and whatever it asks for?
+
+FUZZ_REQUESTS random requests that mix all options of the engine (submissions.py), to one child with FUZZ_SLOTS slots
+and two LoRA adapters, while a third one comes and goes; some are cancelled. Then each alone, streamed where it was not.
+
+`crashes`, `broken` invariants (each is told) and `kv_cells_idle` are to be 0. `differences` are the requests that ended
+otherwise than alone. Of these `near_ties` are explained: where the two first differ, logits changed by at most 0.05
+give the other text too; `others` are not. `share` is `differences` among all that were compared.
+"""
+
+import itertools
+import os
+import random
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+import numpy as np
+from submissions import submission
+from support import ROOT, figure, note
+
+from golek_worker.engine.base import (
+    AdapterChanged,
+    Cancel,
+    EngineCommand,
+    EngineConfig,
+    EngineEvent,
+    Finished,
+    Gauges,
+    LoadAdapter,
+    Refused,
+    SequenceEnd,
+    Step,
+    Stopped,
+    Submit,
+    Tokens,
+    UnloadAdapter,
+)
+from golek_worker.engine.llamacpp.engine import LlamaCppEngine
+from golek_worker.engine.llamacpp.sampling import Sampler
+from tests.engine.driver import Child, running
+from tests.support import adapters
+
+BENCH = "engine_fuzz"
+REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "2000"))
+FIRST = int(os.environ.get("FUZZ_FIRST", "0"))
+SLOTS = int(os.environ.get("FUZZ_SLOTS", "6"))
+WAITING = 2 * SLOTS
+MODEL = Path(os.environ.get("FUZZ_MODEL", "") or ROOT / "data/models/golek-tiny/model.gguf")
+CANCELLED, PASSING = 0.0125, 0.01
+"""How often after an event."""
+NUDGES = (0.002, 0.01, 0.05)
+TRIES = 12
+
+
+class Load:
+    """Requests beside each other, and what may not happen meanwhile."""
+
+    def __init__(self, child: Child, passing: LoadAdapter) -> None:
+        """`passing` is an adapter that is loaded and freed again and again."""
+        self._child = child
+        self._passing: list[EngineCommand] = [passing, UnloadAdapter(passing.name)]
+        self._draw = random.Random(FIRST)
+        self._running: dict[str, Submit] = {}
+        self._seen = 0
+        self.ends: dict[str, SequenceEnd] = {}
+        self.streamed: dict[str, str] = {}
+        self.broken: list[str] = []
+
+    def run(self, jobs: list[Submit], cancel: bool) -> None:
+        """All jobs, some waiting behind the slots."""
+        left = list(reversed(jobs))
+        together = 1 if len(jobs) == 1 else SLOTS + WAITING
+        while left or self._running:
+            while left and len(self._running) < together:
+                job = left.pop()
+                self._running[job.job_id] = job
+                self._child.send(job)
+            if cancel and self._draw.random() < CANCELLED:
+                self._child.send(Cancel(self._draw.choice(list(self._running))))
+            if cancel and self._draw.random() < PASSING:
+                self._child.send(self._passing[0])
+                self._passing.reverse()
+            self._child.receive()
+            self.check()
+
+    def running(self) -> list[Submit]:
+        return list(self._running.values())
+
+    def check(self) -> None:
+        """Look at the events that came since."""
+        events = self._child.events
+        for event in itertools.islice(events, self._seen, None):
+            self._check(event)
+        self._seen = len(events)
+
+    def _check(self, event: EngineEvent) -> None:
+        if isinstance(event, Tokens):
+            for job_id, piece in event.deltas:
+                self._expect(job_id in self._running, f"{job_id}: text of one that does not run")
+                text = piece if isinstance(piece, str) else piece.text
+                self.streamed[job_id] = self.streamed.get(job_id, "") + text
+        elif isinstance(event, Finished | Stopped | Refused):
+            job = self._running.pop(event.job_id, None)
+            self._expect(job is not None, f"{event.job_id}: ended twice")
+            self.ends[event.job_id] = event
+            if job is not None and job.stream and isinstance(event, Finished):
+                begun = job.resume.text if job.resume is not None else ""
+                whole = begun + self.streamed.get(job.job_id, "")
+                self._expect(whole == event.text, f"{job.job_id}: joined {whole!r}, final {event.text!r}")
+        elif isinstance(event, AdapterChanged):
+            self._expect(event.problem is None, f"adapter {event.name}: {event.problem}")
+        elif isinstance(event, Step) and event.gauges is not None:
+            gauges = event.gauges
+            self._expect(gauges.running <= SLOTS, f"{gauges.running} run in {SLOTS} slots")
+            self._expect(gauges.kv_cells + gauges.kv_kept <= gauges.kv_capacity, f"more cells than there are: {gauges}")
+
+    def _expect(self, holds: bool, message: str) -> None:
+        if not holds:
+            self.broken.append(message)
+            note(f"BROKEN {message}")
+
+
+def idle(child: Child) -> Gauges | None:
+    """The gauges once nothing runs."""
+    step = child.until(lambda event: isinstance(event, Step) and event.running == 0)
+    assert isinstance(step, Step)
+    return step.gauges
+
+
+def same(one: SequenceEnd, other: SequenceEnd) -> bool:
+    """Whether two ends are alike in all that a caller sees, log-probabilities within 0.05."""
+    if isinstance(one, Finished) and isinstance(other, Finished):
+        return seen(one) == seen(other) and scores_agree(one, other)
+    if isinstance(one, Refused) and isinstance(other, Refused):
+        return (one.code, one.message) == (other.code, other.message)
+    return type(one) is type(other)
+
+
+def seen(end: Finished) -> tuple[Any, ...]:
+    return (end.text, end.finish_reason, end.tokens_in, end.tokens_out, end.reasoning_content, end.tool_calls)
+
+
+def scores_agree(one: Finished, other: Finished) -> bool:
+    pairs = list(itertools.zip_longest(one.logprobs or [], other.logprobs or []))
+    return all(a and b and a.token == b.token and abs(a.logprob - b.logprob) < 0.05 for a, b in pairs)
+
+
+# -- why two texts differ --------------------------------------------------------------------------------------
+
+
+class Judge:
+    """An engine of our own process, whose logits can be changed a little."""
+
+    def __init__(self, config: EngineConfig, loras: list[LoadAdapter]) -> None:
+        self._engine = LlamaCppEngine(config, lambda *_: None)
+        self._names = itertools.count()
+        for lora in loras:
+            self._engine.change_adapter(lora)
+
+    def gap(self, job: Submit, *texts: str) -> float:
+        """How much logits must change for the others of `texts` to begin: at the largest needed, or infinity."""
+        plain, tokens = self._write(job, None, 0.0)
+        return max(self._nudge(job, plain, tokens, text) for text in texts)
+
+    def _nudge(self, job: Submit, plain: str, tokens: list[bytes], wanted: str) -> float:
+        """The change at one token that leads from `plain` to `wanted`."""
+        if plain == wanted:
+            return 0.0
+        parted = common(plain, wanted)
+        begun = len(job.resume.text) if job.resume is not None else 0
+        written = itertools.accumulate(len(token) for token in tokens)
+        before = len(plain[begun:parted].encode())
+        at = next((i for i, end in enumerate(written) if end > before), len(tokens))
+        for size in NUDGES:
+            for attempt in range(TRIES):
+                for place in range(max(0, at - 3), at + 1):
+                    text, _ = self._write(job, (place, attempt), size)
+                    if text == wanted or common(text, wanted) > parted:
+                        return size
+        return float("inf")
+
+    def _write(self, job: Submit, nudge: tuple[int, int] | None, size: float) -> tuple[str, list[bytes]]:
+        """The text of `job`, and what each token wrote."""
+        name = f"judged{next(self._names)}"
+        with nudged(nudge, size) as drawn:
+            self._engine.submit(msgspec.structs.replace(job, job_id=name, stream=False))
+            end: Any = None
+            while self._engine.running:
+                for output in self._engine.step():
+                    end = output
+        model = self._engine._model
+        pieces = [model.piece(token) if job.output == "text" else model.named_piece(token) for token in drawn]
+        return end.text if isinstance(end, Finished) else "", pieces
+
+
+@contextmanager
+def nudged(nudge: tuple[int, int] | None, size: float) -> Iterator[list[int]]:
+    """Meanwhile the logits of one draw are changed by at most `size` each; yields the tokens drawn."""
+    drawn: list[int] = []
+    original = Sampler.sample
+
+    def sample(self: Sampler, context: Any, row: int) -> int:
+        if nudge is not None and len(drawn) == nudge[0]:
+            logits = np.ctypeslib.as_array(context.logits(row), (self._n_vocab,))
+            logits += np.random.default_rng(nudge[1]).uniform(-size, size, logits.size).astype(np.float32)
+        token = original(self, context, row)
+        drawn.append(token)
+        return token
+
+    with patch.object(Sampler, "sample", sample):
+        yield drawn
+
+
+def common(one: str, other: str) -> int:
+    """Characters in common at the beginning."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+# -- all of it -------------------------------------------------------------------------------------------------
+
+
+def load_adapters(child: Child, loras: list[LoadAdapter]) -> list[str]:
+    """The names of those that this engine took."""
+    names = []
+    for lora in loras:
+        child.send(lora)
+        changed = child.until_a(AdapterChanged)
+        if changed.problem is None:
+            names.append(lora.name)
+        else:
+            note(f"adapter {lora.name}: {changed.problem}")
+    child.events.clear()
+    return names
+
+
+def alone(load: Load, jobs: list[Submit]) -> None:
+    """Each job by itself, streamed where it was not."""
+    for job in jobs:
+        load.run([msgspec.structs.replace(job, job_id=f"{job.job_id}-alone", stream=not job.stream)], cancel=False)
+
+
+def explain(judge: Judge, jobs: list[Submit], ends: dict[str, SequenceEnd]) -> tuple[int, int, int]:
+    """How many were compared, are near ties, and are others."""
+    compared = near = others = 0
+    for job in jobs:
+        beside, by_itself = ends[job.job_id], ends[f"{job.job_id}-alone"]
+        if isinstance(beside, Stopped):
+            continue
+        compared += 1
+        if same(beside, by_itself):
+            continue
+        gap = float("inf")
+        if isinstance(beside, Finished) and isinstance(by_itself, Finished) and beside.text != by_itself.text:
+            gap = judge.gap(job, beside.text, by_itself.text)
+        near, others = near + (gap <= NUDGES[-1]), others + (gap > NUDGES[-1])
+        note(f"{'near tie' if gap <= NUDGES[-1] else 'DIFFERENT'}, gap {gap}: {job}\n  {beside}\n  {by_itself}")
+    return compared, near, others
+
+
+def main() -> None:
+    config = EngineConfig("llamacpp", str(MODEL), SLOTS, 512, 2)
+    with tempfile.TemporaryDirectory(prefix="golek-bench-") as folder, running(config) as child:
+        paths = [adapters.write(Path(folder) / f"{name}.gguf", MODEL, seed) for seed, name in enumerate("abc")]
+        *loras, passing = [LoadAdapter(path.stem, str(path)) for path in paths]
+        names = load_adapters(child, loras)
+        note(f"adapters: {names}")
+        jobs = [submission(number, names) for number in range(FIRST, FIRST + REQUESTS)]
+        load = Load(child, passing)
+        crashes = 0
+        try:
+            load.run(jobs, cancel=True)
+            beside = idle(child)
+            alone(load, jobs)
+            by_itself = idle(child)
+        except (EOFError, ConnectionResetError):
+            crashes = 1
+            note(f"CRASH while these ran: {load.running()}\n{child.stderr()[-3000:]}")
+        figure(BENCH, "crashes", crashes, None, "crashes", REQUESTS)
+        figure(BENCH, "broken", len(load.broken), None, "invariants", REQUESTS)
+        if crashes:
+            return
+        cells = [gauges.kv_cells for gauges in (beside, by_itself) if gauges is not None]
+        compared, near, others = explain(Judge(config, loras), jobs, load.ends)
+    figure(BENCH, "kv_cells_idle", max(cells, default=-1), None, "cells", len(cells))
+    figure(BENCH, "refused", sum(isinstance(load.ends[j.job_id], Refused) for j in jobs), None, "requests", REQUESTS)
+    figure(BENCH, "cancelled", REQUESTS - compared, None, "requests", REQUESTS)
+    figure(BENCH, "differences", near + others, None, "requests", compared)
+    figure(BENCH, "near_ties", near, None, "requests", compared)
+    figure(BENCH, "others", others, None, "requests", compared)
+    figure(BENCH, "share", (near + others) / compared, None, "share", compared)
+
+
+if __name__ == "__main__":
+    main()
