@@ -29,6 +29,7 @@ EXAMPLES = """Talk to a Golek inference fleet.
   golek embed nomic-embed-v1.5 "Hello world"
   golek submit golek-tiny "Tell a story"   leave it; then golek result, cancel
   golek health golek-tiny
+  golek grammar list                       what answers can be made to follow
   golek unload golek-tiny                  free its memory; a request loads it
   golek req inference.request.golek-tiny '{"input": "hi"}' --timeout=30s
   golek sub 'monitoring.inference.*'       load reports as they come
