@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from time import monotonic
 
 import msgspec
-import psutil
 
 from golek_wire.errors import BadRequestError, InvalidGrammarError
 from golek_wire.replies import FinishReason
@@ -51,7 +50,7 @@ from golek_worker.engine.llamacpp.scheduler import (
     read_seconds,
 )
 from golek_worker.engine.llamacpp.sequence import NO_SLOT, Sequence
-from golek_worker.engine.llamacpp.threads import thread_count
+from golek_worker.engine.llamacpp.threads import thread_count, usable_cores
 from golek_worker.engine.llamacpp.writing import Writing
 
 OPERATIONS_PER_S = 25e9
@@ -78,8 +77,7 @@ class LlamaCppEngine:
         """Make the cache and see what the model can do."""
         model = self._model
         ctx_size = model.context_size(config.ctx_size)
-        cores = psutil.cpu_count(logical=False) or 1
-        threads = thread_count(config.threads, cores, model.size_bytes)
+        threads = thread_count(config.threads, usable_cores(), model.size_bytes)
         self._context = Context(model, config.slots, ctx_size, threads, max(READ_BATCH, config.slots))
         try:
             capabilities = probe.capabilities(model, self._context)
