@@ -29,7 +29,7 @@ def test_small_holes_of_idle_slots_are_computed_along(decoding: list[int], idle:
 
 
 @pytest.mark.parametrize(
-    ("rests", "budget", "pieces"),
+    ("rests", "budget", "chunks"),
     [
         ([65], 64, [(0, 65)]),  # a rest too small for a call of its own comes along
         ([200], 64, [(0, 64)]),
@@ -41,9 +41,9 @@ def test_small_holes_of_idle_slots_are_computed_along(decoding: list[int], idle:
         ([64] * 8, 128, [(0, 64), (1, 64)]),
     ],
 )
-def test_prompts_share_the_budget(rests: list[int], budget: int, pieces: list[tuple[int, int]]) -> None:
+def test_prompts_share_the_budget(rests: list[int], budget: int, chunks: list[tuple[int, int]]) -> None:
     """The oldest has half of it, the shortest come next."""
-    assert scheduler.read_pieces(rests, budget) == pieces
+    assert scheduler.read_chunks(rests, budget) == chunks
 
 
 @pytest.mark.parametrize(
