@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from golek_worker.gguf import GGUFError, Header, read_header
+from golek_worker.gguf import GGUFError, Header, read_header, read_tensors
 from scripts.minilm.gguf_file import encode_header, write
 
 MODEL = Path("data/models/golek-tiny/model.gguf")
@@ -40,6 +40,12 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def read(file: Path, content: bytes) -> Header:
     file.write_bytes(content)
     return read_header(file)
+
+
+def test_tensors_are_those_of_the_file(file: Path) -> None:
+    """Names, shapes with the innermost dimension first, and ggml's numbers of F32 and F16."""
+    file.write_bytes(TOY)
+    assert read_tensors(file) == [("a", (4, 3), 0), ("b", (5,), 1)]
 
 
 def header(*values: bytes, tensors: int = 0, keys: int | None = None) -> bytes:

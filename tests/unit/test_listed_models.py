@@ -158,6 +158,16 @@ def test_a_list_that_is_not_there_is_a_mistake(project: Path) -> None:
     assert settings.read(env, {})[1] == ["MODELS_FILE=none.yaml: no such file"]
 
 
+def test_a_signature_in_a_source_is_not_shown(project: Path) -> None:
+    """Neither by `golek config` nor in what is said of the source."""
+    env = deployment(project, "MODEL_NAME=m\nMODEL_SOURCE=https://me:pw@h/m.gguf?signature=abc\n")
+    rows = {row.key: row.value for row in explain.deployment(env, {})}
+    assert rows["MODEL_SOURCE"] == "https://h/m.gguf?…"
+    wanted = catalog.wanted(settings.load(env, {}))
+    assert wanted is not None
+    assert str(wanted.source) == "https://h/m.gguf?…"
+
+
 def test_context_and_layers_are_defaults_of_a_deployment(project: Path) -> None:
     """The env file wins over the list, the list over the catalogue, and `golek config` says where a value is from."""
     env = deployment(project, "MODEL_NAME=phi-4\n")

@@ -57,6 +57,15 @@ class LlamaCppEmbedder:
     def __init__(self, config: EngineConfig, progress: Callable[[int, int], None]) -> None:
         """Load the model and embed a word. Raises EngineLoadError, also when that gives no vector."""
         self._model = model = Model(config, progress)
+        try:
+            self._open(config, progress)
+        except EngineLoadError:
+            model.close()  # its memory is wanted where another device is tried next
+            raise
+
+    def _open(self, config: EngineConfig, progress: Callable[[int, int], None]) -> None:
+        """Make the contexts and see that they give a vector."""
+        model = self._model
         ctx_size = model.context_size(config.ctx_size)
         threads = thread_count(config.threads, psutil.cpu_count(logical=False) or 1, model.size_bytes)
         self._batch_tokens = BATCH_GPU if model.on_gpu else batch_tokens(model.parameters, threads)
@@ -77,7 +86,11 @@ class LlamaCppEmbedder:
             bos_token=model.bos_text,
             eos_token=model.eos_text,
         )
-        self._probe()
+        try:
+            self._probe()
+        except EngineLoadError:
+            self._lanes.close()
+            raise
 
     @property
     def running(self) -> int:
