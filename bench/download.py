@@ -101,9 +101,8 @@ def too_small(place: Place, folder: Path) -> tuple[bool, bool]:
     disk.mkdir()
     size = MARGIN + SIZE - 1024 * 1024
     mount = f"mount -t tmpfs -o size={size} tmpfs {disk} && cd {disk} && exec " + '"$@"'
-    real = (
-        shutil.which("unshare") is not None and not subprocess.run(["unshare", "-rm", "true"], check=False).returncode
-    )
+    may_mount = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", str(disk)]
+    real = shutil.which("unshare") is not None and subprocess.run(may_mount, check=False).returncode == 0
     before = ("unshare", "-rm", "sh", "-c", mount, "sh") if real else ()
     if not real:
         place.server.claimed_size = 10**15

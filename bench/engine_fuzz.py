@@ -277,7 +277,7 @@ def main() -> None:
             beside = idle(child)
             alone(load, jobs)
             by_itself = idle(child)
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             crashes = 1
             note(f"CRASH while these ran: {load.running()}\n{child.stderr()[-3000:]}")
         figure(BENCH, "crashes", crashes, None, "crashes", REQUESTS)

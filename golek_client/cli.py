@@ -1,7 +1,7 @@
 """What can a person do with a fleet from a terminal?
 
-The commands of the client: `chat`, `embed`, `submit`, `result`, `cancel`, `models`, `health`, `dlq`, `grammar`, and
-`req` and `sub` as in the `nats` CLI.
+The commands of the client: `chat`, `embed`, `submit`, `result`, `cancel`, `models`, `health`, `load`, `unload`,
+`drain`, `dlq`, `grammar`, `adapter`, and `req` and `sub` as in the `nats` CLI.
 `golek` mounts `app` beside the worker's own. Needs the extra `cli`; what a command needs beyond typer is imported when
 it runs.
 """
@@ -13,7 +13,7 @@ from typing import Annotated, cast
 
 import typer
 
-from golek_client import cli_adapters, cli_results, terminal
+from golek_client import cli_adapters, cli_operate, cli_results, terminal
 from golek_client.cli_grammars import grammar
 from golek_client.cli_letters import dlq
 from golek_client.terminal import Server
@@ -29,6 +29,7 @@ EXAMPLES = """Talk to a Golek inference fleet.
   golek embed nomic-embed-v1.5 "Hello world"
   golek submit golek-tiny "Tell a story"   leave it; then golek result, cancel
   golek health golek-tiny
+  golek unload golek-tiny                  free its memory; a request loads it
   golek req inference.request.golek-tiny '{"input": "hi"}' --timeout=30s
   golek sub 'monitoring.inference.*'       load reports as they come
 
@@ -46,6 +47,9 @@ app.add_typer(models, name="models")
 app.command()(cli_results.submit)
 app.command()(cli_results.result)
 app.command()(cli_results.cancel)
+app.command()(cli_operate.load)
+app.command()(cli_operate.unload)
+app.command()(cli_operate.drain)
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model; `golek models` lists them.")]
 
@@ -208,7 +212,10 @@ def health(
     server: Server = DEFAULT_URL,
     timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait for an answer.")] = "2s",
 ) -> None:
-    """Show how one replica of a model is. Exit status 0 when it is online, 1 when it is not."""
+    """Show how one replica of a model is.
+
+    Exit status 0 when it is online, or unloaded and would load for a request; 1 when it is not.
+    """
     import msgspec
 
     from golek_client.client import Golek
@@ -222,7 +229,7 @@ def health(
 
     found = terminal.run(read(), "--timeout")
     print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
-    if found.status != "online":
+    if found.status not in ("online", "unloaded"):
         raise typer.Exit(1)
 
 

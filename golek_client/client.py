@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
 from msgspec import Struct
 
-from golek_client import adapters, discovery, grammars, letters, results, stored
+from golek_client import adapters, discovery, grammars, letters, operating, results, stored
 from golek_client.embedding import EmbedOptions, Question
 from golek_client.exchange import Exchange
 from golek_client.line import Line
@@ -31,14 +31,16 @@ from golek_wire.errors import BadRequestError
 from golek_wire.grammars import Deleted, Draft, Grammar, Grammars
 from golek_wire.grammars import Question as GrammarQuestion
 from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt
-from golek_wire.signals import DeadLetter, Health, ModelRecord
-from golek_wire.subjects import AdapterVerb, Kind
+from golek_wire.signals import DeadLetter, Health, ModelRecord, Order, Residence
+from golek_wire.subjects import AdapterVerb, Kind, Verb
 
 log = logging.getLogger("golek.client")
 T = TypeVar("T")
 
 DEFAULT_DEADLINE_S = 120.0
 LONGEST_DEADLINE_S = 24 * 3600.0
+LOAD_S = 900.0
+"""So long a model may take to load."""
 
 
 class Golek:
@@ -334,6 +336,39 @@ class Golek:
         until = asyncio.get_running_loop().time() + timeout
         return await adapters.order(await self._opening.by(until, timeout), model, verb, order, until, timeout)
 
+    async def load(
+        self, model: str, *, worker_id: str = "", timeout: float = LOAD_S, on_status: operating.OnStatus | None = None
+    ) -> list[Residence]:
+        """Have every replica of `model`, or the one with this `worker_id`, load it; what is so at each then.
+
+        A replica that has it says so at once. `on_status` is called with what those that load say meanwhile, `progress`
+        among it. A load belongs to the worker: it goes on when this call ends early. Raises as `health` does, and
+        UnauthorizedError or ForbiddenError where this caller may not.
+        """
+        return await self._order(model, "load", Order(worker_id), timeout, on_status)
+
+    async def unload(
+        self,
+        model: str,
+        *,
+        worker_id: str = "",
+        force: bool = False,
+        timeout: float = LOAD_S,
+        on_status: operating.OnStatus | None = None,
+    ) -> list[Residence]:
+        """Have replicas take the model out of memory once their jobs have ended; the next request loads it again.
+
+        `problem` says why a replica keeps it: it loads, jobs still run after its DRAIN_S, or others wait. With `force`
+        nothing keeps it, and jobs that run go back to the queue. Otherwise as `load`.
+        """
+        return await self._order(model, "unload", Order(worker_id, force), timeout, on_status)
+
+    async def drain(
+        self, model: str, *, worker_id: str = "", timeout: float = LOAD_S, on_status: operating.OnStatus | None = None
+    ) -> list[Residence]:
+        """Have replicas take no more requests, finish their jobs and end, as after SIGTERM. Otherwise as `load`."""
+        return await self._order(model, "drain", Order(worker_id), timeout, on_status)
+
     async def models(self) -> list[ModelRecord]:
         """Every model the fleet knows, by name; `state` and `last_seen` tell whether it is served now.
 
@@ -451,6 +486,15 @@ class Golek:
         until = asyncio.get_running_loop().time() + self.deadline
         line = await self._opening.by(until, self.deadline)
         return await grammars.ask(line, verb, body, kind, until, self.deadline)
+
+    async def _order(
+        self, model: str, verb: Verb, told: Order, timeout: float, on_status: operating.OnStatus | None
+    ) -> list[Residence]:
+        Target.of(model, "inference")
+        _check_seconds("timeout", timeout)
+        until = asyncio.get_running_loop().time() + timeout
+        line = await self._opening.by(until, timeout)
+        return await operating.order(line, model, verb, told, until, timeout, on_status)
 
     async def _line(self) -> Line:
         return await self._opening.line()

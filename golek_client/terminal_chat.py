@@ -113,6 +113,7 @@ class Conversation:
                 **self._options,
             ) as stream,
         ):
+            waiting.stream = stream
             try:
                 first = await (_show if self._streaming else _show_at_once)(stream, waiting)
             except DeadlineExceededError as error:

@@ -40,6 +40,8 @@ def list_models(
             _print_json(rows)
             return
         _print_table(rows)
+        for remark in modelfiles.remarks():
+            typer.echo(f"note: {remark}", err=True)
 
 
 @models.command("show")

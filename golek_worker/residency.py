@@ -13,7 +13,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
-from typing import Literal, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -34,8 +34,6 @@ LOOKS_IN_TTL = 20
 LONGEST_LOOK_S = 1.0
 """While loaded: it is looked LOOKS_IN_TTL times in a MODEL_TTL whether a job ran, at least this often."""
 POLL_S = 0.02
-
-Verb = Literal["load", "unload", "drain"]
 
 
 class Event(Protocol):

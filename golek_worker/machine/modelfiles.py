@@ -83,6 +83,11 @@ def names() -> list[str]:
     return sorted(known)
 
 
+def remarks() -> list[str]:
+    """What in a user's own list has no effect; a sentence each. Raises CatalogError."""
+    return [remark for one in entries.read(models_file=settings.shared("MODELS_FILE") or "") for remark in one.remarks]
+
+
 def find(name: str) -> Found:
     """What is known of `name`, a deployment or a model. Raises CatalogError."""
     chosen = _settings(name)

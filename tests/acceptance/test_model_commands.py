@@ -15,7 +15,7 @@ from golek_worker import process
 from golek_worker.commands import app
 from golek_worker.machine import runfile
 from golek_worker.machine.runfile import RunState
-from golek_worker.registry import download, origin
+from golek_worker.registry import download, entries, origin
 from golek_worker.registry.entries import CATALOG
 from tests.support.files import FileServer
 from tests.support.hub import Hub, sha256
@@ -104,6 +104,16 @@ def test_list_has_the_catalogue_deployments_and_files(project: Path) -> None:
     text = said("list", "--here")
     assert "bad: data/models/bad/model.gguf: not a GGUF file" in text
     assert "eyes" not in text
+
+
+def test_list_tells_what_of_a_users_own_list_has_no_effect(project: Path) -> None:
+    """Beside the table, on standard error."""
+    (project / "config").mkdir()
+    (project / "config" / "models.yaml").write_text("models: {near: {gpu_layers: 3, colour: red}}\npresets: {}\n")
+    done = golek("list")
+    assert "note: config/models.yaml: presets: has no effect yet" in done.stderr
+    assert "note: config/models.yaml: near: colour: not known here, without effect" in done.stderr
+    assert msgspec.json.decode(said("show", "near", "--json"))["deployment_settings"]["GPU_LAYERS"] == 3
 
 
 def test_show_tells_what_the_file_says(project: Path) -> None:
@@ -266,8 +276,9 @@ def test_the_operators_list_is_whole() -> None:
     """Eight names, each in the shipped catalogue, with the files that the operator named."""
     command = [sys.executable, str(SCRIPT), "--list"]
     listed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True, cwd=ROOT).stdout
-    names = {line.split()[0]: line.split()[-1].rpartition("/")[2] for line in listed.splitlines()}
-    assert names == {
+    known = entries.load(ROOT / CATALOG)
+    places = {name: known[name].place for name in [line.split()[0] for line in listed.splitlines()]}
+    assert {name: place.name for name, place in places.items() if place is not None} == {
         "llama-3.2-3b": "llama-3.2-3b-instruct-q4_k_m.gguf",
         "qwen2.5-7b": "qwen2.5-7b-instruct-q4_k_m-00001-of-00002.gguf",
         "deepseek-r1-7b": "DeepSeek-R1-Distill-Qwen-7B-Q4_K_M.gguf",

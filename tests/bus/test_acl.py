@@ -304,6 +304,21 @@ async def test_a_tenant_gives_no_orders_about_adapters(fleet: Fleet, people: dic
         assert report.problem == "ENGINE=echo takes no adapters"
 
 
+async def test_operators_are_in_the_fleets_own_account(fleet: Fleet, people: dict[str, Person]) -> None:
+    """A tenant loads and unloads nothing: the server does not pass it on. Who is in the workers' account may."""
+    async with Golek(fleet.url, login=ALICE, deadline=5) as golek:
+        with pytest.raises(ForbiddenError, match=r"models\.echo\.unload"):
+            await golek.unload("echo")
+    request_info = json.dumps({"acc": "ALPHA", "user": "alice"})
+    refused, _ = await raw.ask(
+        people["worker"].client, "models.echo.unload", b"", **{"Nats-Request-Info": request_info}
+    )
+    assert refused["error"]["code"] == "FORBIDDEN"
+    async with Golek(fleet.url, login=Login(user="worker", password="worker-pw"), deadline=10) as golek:
+        assert [each.status for each in await golek.unload("echo")] == ["unloaded"]
+        assert [each.status for each in await golek.load("echo")] == ["online"]
+
+
 async def test_a_stranger_is_not_let_in(fleet: Fleet) -> None:
     """Without a login of a tenant there is no connection."""
     with pytest.raises(UnauthorizedError):

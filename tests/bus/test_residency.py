@@ -6,7 +6,12 @@ import signal
 import time
 from pathlib import Path
 
-from golek_client import Golek
+import pytest
+
+from golek_client import Golek, NoWorkersError
+from golek_wire.signals import Residence
+from golek_worker.machine import runfile
+from tests.engine.driver import counted
 from tests.support import raw
 from tests.support.workers import WorkerProcess
 
@@ -71,3 +76,61 @@ def test_an_unloaded_worker_ends_as_any_other(nats_server: str, tmp_path: Path) 
         assert worker.process is not None
         worker.signal(signal.SIGTERM)
         assert worker.process.wait(3) == 0
+
+
+async def test_operators_reach_every_replica_or_one(nats_server: str, tmp_path: Path) -> None:
+    """An order goes to all replicas; each does it once, answers for itself, and takes a second one for the first."""
+    data = tmp_path / "data"
+    with WorkerProcess(nats_server, data) as one, WorkerProcess(nats_server, data, replica=2) as two:
+        first, second = (runfile.worker_id("echo", number) for number in (1, 2))
+        async with Golek(nats_server, deadline=10) as golek:
+            for _ in range(2):
+                found = await golek.unload("echo")
+                assert [(each.worker_id, each.status, each.problem) for each in found] == [
+                    (first, "unloaded", None),
+                    (second, "unloaded", None),
+                ]
+            assert one.children == two.children == []
+            (found_one,) = await golek.load("echo", worker_id=second)
+            assert (found_one.worker_id, found_one.status, found_one.problem) == (second, "online", None)
+            assert one.children == []
+            assert (await golek.ask("echo", "hello")).text == "hello"
+            with pytest.raises(NoWorkersError, match="no replica 'echo-nowhere-1'"):
+                await golek.load("echo", worker_id="echo-nowhere-1")
+            said: list[Residence] = []
+            (gone,) = await golek.drain("echo", worker_id=first, on_status=said.append)
+            assert (gone.status, gone.problem, said[0].worker_id) == ("offline", None, first)
+            assert one.process is not None
+            assert one.process.wait(3) == 0
+            assert two.process is not None
+            assert two.process.poll() is None
+
+
+async def test_a_plain_request_is_an_order_and_is_answered_once(nats_server: str, tmp_path: Path) -> None:
+    """Who sends no `Golek-Accept` gets one message, when it is done; what is no order is refused by name."""
+    with WorkerProcess(nats_server, tmp_path / "data"):
+        async with raw.connected(nats_server) as client:
+            done, message = await raw.ask(client, "models.echo.unload", b"")
+            assert (done["status"], message.headers) == ("unloaded", None)
+            done, _ = await raw.ask(client, "models.echo.load", {"worker_id": runfile.worker_id("echo", 1)})
+            assert done["status"] == "online"
+            wrong, message = await raw.ask(client, "models.echo.unload", {"force": "yes"})
+            assert (wrong["error"]["code"], message.headers["Nats-Service-Error-Code"]) == ("BAD_REQUEST", "400")
+            assert "force" in wrong["error"]["message"]
+
+
+async def test_a_model_in_use_stays_unless_forced(nats_server: str, tmp_path: Path) -> None:
+    """An order to unload waits for jobs up to DRAIN_S; with force they go back to the queue, and load it again."""
+    with WorkerProcess(nats_server, tmp_path / "data", ENGINE_STEP_MIN_MS=50, DRAIN_S=0.2) as worker:
+        child = worker.child
+        async with Golek(nats_server, deadline=20) as golek:
+            stream = golek.stream("echo", "go", max_tokens=25, ignore_eos=True)
+            pieces = [await anext(stream)]
+            (kept,) = await golek.unload("echo")
+            assert (kept.status, kept.active, child.is_running()) == ("online", 1, True)
+            assert kept.problem == "1 job still ran after 0.2 s; force gives them back to the queue"
+            (done,) = await golek.unload("echo", force=True)
+            assert (done.problem, child.is_running()) == (None, False)
+            pieces += [piece async for piece in stream]
+        assert "".join(pieces) == stream.reply.text == counted(25)
+        assert len(worker.log_lines("model.unloaded")) == 1
