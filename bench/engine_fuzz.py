@@ -53,6 +53,8 @@ REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "2000"))
 FIRST = int(os.environ.get("FUZZ_FIRST", "0"))
 SLOTS = int(os.environ.get("FUZZ_SLOTS", "6"))
 WAITING = 2 * SLOTS
+THREADS = 1
+"""Several would wait for each other in a model of 4 MB, most of all on a busy machine."""
 MODEL = Path(os.environ.get("FUZZ_MODEL", "") or ROOT / "data/models/golek-tiny/model.gguf")
 CANCELLED, PASSING = 0.0125, 0.01
 """How often after an event."""
@@ -285,7 +287,7 @@ def explain(judge: Judge, jobs: list[Submit], ends: dict[str, SequenceEnd]) -> t
 
 
 def main() -> None:
-    config = EngineConfig("llamacpp", str(MODEL), SLOTS, 512, 2)
+    config = EngineConfig("llamacpp", str(MODEL), SLOTS, 512, THREADS)
     with tempfile.TemporaryDirectory(prefix="golek-bench-") as folder, running(config) as child:
         paths = [adapters.write(Path(folder) / f"{name}.gguf", MODEL, seed) for seed, name in enumerate("abc")]
         *loras, passing = [LoadAdapter(path.stem, str(path)) for path in paths]
