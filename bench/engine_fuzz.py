@@ -282,8 +282,16 @@ def explain(judge: Judge, jobs: list[Submit], ends: dict[str, SequenceEnd]) -> t
         if isinstance(beside, Finished) and isinstance(by_itself, Finished) and written(beside) != written(by_itself):
             gap = judge.gap(job, written(beside), written(by_itself))
         near, others = near + (gap <= NUDGES[-1]), others + (gap > NUDGES[-1])
-        note(f"{'near tie' if gap <= NUDGES[-1] else 'DIFFERENT'}, gap {gap}: {job}\n  {beside}\n  {by_itself}")
+        tell(job, beside, by_itself, gap)
     return compared, near, others
+
+
+def tell(job: Submit, beside: SequenceEnd, by_itself: SequenceEnd, gap: float) -> None:
+    """A difference, for people; `submission(number)` is the whole request."""
+    texts = [written(end) if isinstance(end, Finished) else repr(end) for end in (beside, by_itself)]
+    parted = max(0, common(*texts) - 12)
+    name = "near tie" if gap <= NUDGES[-1] else "DIFFERENT"
+    note(f"{name} of {gap}: submission({job.job_id}): {texts[0][parted:][:40]!r}, alone {texts[1][parted:][:40]!r}")
 
 
 def main() -> None:
