@@ -1,18 +1,19 @@
 """What can a person do with a fleet from a terminal?
 
-The commands of the client: `chat`, `embed`, `submit`, `result`, `cancel`, `models`, `health`, `dlq`, `grammar`, and
-`req` and `sub` as in the `nats` CLI.
+The commands of the client: `chat`, `embed`, `submit`, `result`, `cancel`, `models`, `health`, `load`, `unload`,
+`drain`, `dlq`, `grammar`, `adapter`, and `req` and `sub` as in the `nats` CLI.
 `golek` mounts `app` beside the worker's own. Needs the extra `cli`; what a command needs beyond typer is imported when
 it runs.
 """
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, cast
 
 import typer
 
-from golek_client import cli_results, terminal
+from golek_client import cli_adapters, cli_operate, cli_results, terminal
 from golek_client.cli_grammars import grammar
 from golek_client.cli_letters import dlq
 from golek_client.terminal import Server
@@ -28,6 +29,8 @@ EXAMPLES = """Talk to a Golek inference fleet.
   golek embed nomic-embed-v1.5 "Hello world"
   golek submit golek-tiny "Tell a story"   leave it; then golek result, cancel
   golek health golek-tiny
+  golek grammar list                       what answers can be made to follow
+  golek unload golek-tiny                  free its memory; a request loads it
   golek req inference.request.golek-tiny '{"input": "hi"}' --timeout=30s
   golek sub 'monitoring.inference.*'       load reports as they come
 
@@ -38,10 +41,16 @@ app = typer.Typer(
     help=EXAMPLES, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
 app.add_typer(dlq, name="dlq")
+app.add_typer(cli_adapters.adapter, name="adapter")
 app.add_typer(grammar, name="grammar")
+models = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+app.add_typer(models, name="models")
 app.command()(cli_results.submit)
 app.command()(cli_results.result)
 app.command()(cli_results.cancel)
+app.command()(cli_operate.load)
+app.command()(cli_operate.unload)
+app.command()(cli_operate.drain)
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model; `golek models` lists them.")]
 
@@ -58,6 +67,9 @@ def chat(
     max_tokens: Annotated[int | None, typer.Option(metavar="N", help="Most tokens to write.")] = None,
     temperature: Annotated[float | None, typer.Option(metavar="X", help="0 picks the likeliest token.")] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Same seed, same answer.")] = None,
+    adapter: Annotated[
+        str | None, typer.Option(metavar="NAME", help="LoRA adapter; `golek adapter list` shows them.")
+    ] = None,
     param: terminal.Param = None,
     priority: Annotated[
         int | None,
@@ -68,6 +80,12 @@ def chat(
         bool, typer.Option("--interactive", "-i", help="A conversation: each line is a turn, after MESSAGE if given.")
     ] = False,
     no_stream: Annotated[bool, typer.Option("--no-stream", help="Print the answer when it is whole.")] = False,
+    reasoning: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="How long it may think: none, minimal, low, medium or high.")
+    ] = None,
+    tools: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Tools it may call: a list in OpenAI's form, as JSON.")
+    ] = None,
     stats: Annotated[bool, typer.Option("--stats", help="Print tokens and their rate to standard error.")] = False,
 ) -> None:
     """Ask a model and read the answer as it is written.
@@ -85,7 +103,10 @@ def chat(
     from golek_client.options import Options
     from golek_client.terminal_chat import Conversation
 
-    named = Options(max_tokens=max_tokens, temperature=temperature, seed=seed, priority=priority)
+    named = Options(
+        max_tokens=max_tokens, temperature=temperature, seed=seed, priority=priority, reasoning_effort=reasoning,
+        adapter=adapter, tools=None if tools is None else terminal.json_list(tools, "--tools"),
+    )  # fmt: skip
     options = cast("Options", terminal.params(param or []) | {k: v for k, v in named.items() if v is not None})
     if options.get("n", 1) != 1:
         raise typer.BadParameter(
@@ -150,13 +171,15 @@ def embed(
     print(embedding.as_json(terminal.run(read(), "--deadline")))
 
 
-@app.command()
-def models(server: Server = DEFAULT_URL) -> None:
+@models.callback()
+def of_the_fleet(context: typer.Context, server: Server = DEFAULT_URL) -> None:
     """List the models that the fleet knows.
 
     A model that serves says so every 30 s. SEEN is `no sign for 45 s` once it has missed that, as when its worker was
     killed; after 90 s (15 min while it loads) its STATE is `gone`: requests no longer wait for it.
     """
+    if context.invoked_subcommand is not None:
+        return
     from datetime import UTC, datetime
 
     from golek_client import discovery
@@ -190,11 +213,14 @@ def health(
     server: Server = DEFAULT_URL,
     timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait for an answer.")] = "2s",
 ) -> None:
-    """Show how one replica of a model is. Exit status 0 when it is online, 1 when it is not."""
+    """Show how one replica of a model is.
+
+    Exit status 0 when it is online, or unloaded and would load for a request; 1 when it is not.
+    """
     import msgspec
 
     from golek_client.client import Golek
-    from golek_wire.signals import Health
+    from golek_wire.signals import TAKES_REQUESTS, Health
 
     wait = terminal.seconds(timeout, "--timeout")
 
@@ -204,7 +230,7 @@ def health(
 
     found = terminal.run(read(), "--timeout")
     print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
-    if found.status != "online":
+    if found.status not in TAKES_REQUESTS:
         raise typer.Exit(1)
 
 

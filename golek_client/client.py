@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
 from msgspec import Struct
 
-from golek_client import discovery, grammars, letters, results, stored
+from golek_client import adapters, discovery, grammars, letters, operating, results, stored
 from golek_client.embedding import EmbedOptions, Question
 from golek_client.exchange import Exchange
 from golek_client.line import Line
@@ -26,18 +26,21 @@ from golek_client.submitting import SUBMIT_DEADLINE_S, SubmitOptions, checked_ke
 from golek_client.target import Target
 from golek_client.transport import DEFAULT_URL, Transport
 from golek_wire import headers, subjects
+from golek_wire.adapters import AdapterOrder, AdapterReport
 from golek_wire.errors import BadRequestError
 from golek_wire.grammars import Deleted, Draft, Grammar, Grammars
 from golek_wire.grammars import Question as GrammarQuestion
 from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt
-from golek_wire.signals import DeadLetter, Health, ModelRecord
-from golek_wire.subjects import Kind
+from golek_wire.signals import DeadLetter, Health, ModelRecord, Order, Residence
+from golek_wire.subjects import AdapterVerb, Kind, Verb
 
 log = logging.getLogger("golek.client")
 T = TypeVar("T")
 
 DEFAULT_DEADLINE_S = 120.0
 LONGEST_DEADLINE_S = 24 * 3600.0
+LOAD_S = 900.0
+"""So long a model may take to load."""
 
 
 class Golek:
@@ -301,6 +304,71 @@ class Golek:
         line = await self._opening.by(until, timeout)
         return await discovery.health(line, model, until, timeout)
 
+    async def adapters(self, model: str, timeout: float = 2.0) -> list[AdapterReport]:
+        """Which LoRA adapters each replica of `model` offers, by worker id.
+
+        Raises as `health` does, and ForbiddenError where this login gives no orders.
+        """
+        return await self._order_adapters(model, "list", AdapterOrder(), timeout)
+
+    async def load_adapter(
+        self, model: str, name: str, path: str, *, scale: float = 1.0, timeout: float = 60.0
+    ) -> list[AdapterReport]:
+        """Load a LoRA adapter into all replicas of `model`; one of this name is replaced.
+
+            await golek.load_adapter("qwen3-4b", "pirate", "data/adapters/pirate.gguf")
+            reply = await golek.ask("qwen3-4b", "Who are you?", adapter="pirate")
+
+        `path` is a GGUF file on each worker's machine. Replicas that start later load it, too. Each answers for itself:
+        its `problem` says why it could not. Raises as `adapters` does, and BadRequestError for a wrong name.
+        """
+        return await self._order_adapters(model, "load", AdapterOrder(name, path, scale), timeout)
+
+    async def unload_adapter(self, model: str, name: str, *, timeout: float = 60.0) -> list[AdapterReport]:
+        """Take a LoRA adapter from all replicas of `model`; requests that run with it go on. As `load_adapter`."""
+        return await self._order_adapters(model, "unload", AdapterOrder(name), timeout)
+
+    async def _order_adapters(
+        self, model: str, verb: AdapterVerb, order: AdapterOrder, timeout: float
+    ) -> list[AdapterReport]:
+        Target.of(model, "inference")
+        _check_seconds("timeout", timeout)
+        until = asyncio.get_running_loop().time() + timeout
+        return await adapters.order(await self._opening.by(until, timeout), model, verb, order, until, timeout)
+
+    async def load(
+        self, model: str, *, worker_id: str = "", timeout: float = LOAD_S, on_status: operating.OnStatus | None = None
+    ) -> list[Residence]:
+        """Have every replica of `model`, or the one with this `worker_id`, load it; what is so at each then.
+
+        A replica that has it says so at once. `on_status` is called with what those that load say meanwhile, `progress`
+        among it. A load belongs to the worker: it goes on when this call ends early. Raises as `health` does, and
+        UnauthorizedError or ForbiddenError where this caller may not.
+        """
+        return await self._order(model, "load", Order(worker_id), timeout, on_status)
+
+    async def unload(
+        self,
+        model: str,
+        *,
+        worker_id: str = "",
+        force: bool = False,
+        timeout: float = LOAD_S,
+        on_status: operating.OnStatus | None = None,
+    ) -> list[Residence]:
+        """Have replicas take the model out of memory once their jobs have ended; the next request loads it again.
+
+        `problem` says why a replica keeps it: it loads, jobs still run after its DRAIN_S, or others wait. With `force`
+        nothing keeps it, and jobs that run go back to the queue. Otherwise as `load`.
+        """
+        return await self._order(model, "unload", Order(worker_id, force), timeout, on_status)
+
+    async def drain(
+        self, model: str, *, worker_id: str = "", timeout: float = LOAD_S, on_status: operating.OnStatus | None = None
+    ) -> list[Residence]:
+        """Have replicas take no more requests, finish their jobs and end, as after SIGTERM. Otherwise as `load`."""
+        return await self._order(model, "drain", Order(worker_id), timeout, on_status)
+
     async def models(self) -> list[ModelRecord]:
         """Every model the fleet knows, by name; `state` and `last_seen` tell whether it is served now.
 
@@ -418,6 +486,15 @@ class Golek:
         until = asyncio.get_running_loop().time() + self.deadline
         line = await self._opening.by(until, self.deadline)
         return await grammars.ask(line, verb, body, kind, until, self.deadline)
+
+    async def _order(
+        self, model: str, verb: Verb, told: Order, timeout: float, on_status: operating.OnStatus | None
+    ) -> list[Residence]:
+        Target.of(model, "inference")
+        _check_seconds("timeout", timeout)
+        until = asyncio.get_running_loop().time() + timeout
+        line = await self._opening.by(until, timeout)
+        return await operating.order(line, model, verb, told, until, timeout, on_status)
 
     async def _line(self) -> Line:
         return await self._opening.line()

@@ -102,6 +102,11 @@ class Stream:
         return self._outcome.queued.eta_s if self._outcome.queued is not None else None
 
     @property
+    def loading(self) -> float | None:
+        """The share of the model's load that is done, 0 to 1, as it was told with `position`; None unless it loads."""
+        return self._outcome.queued.loading if self._outcome.queued is not None else None
+
+    @property
     def reply(self) -> InferenceReply:
         """The whole answer with its figures. Raises RuntimeError before the text has ended."""
         if self._outcome.reply is None:

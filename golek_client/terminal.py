@@ -28,6 +28,8 @@ _INTERRUPTED = 130
 _HINTS = {
     "MODEL_NOT_FOUND": "`golek models` lists what there is",
     "NO_WORKERS": "`golek models` shows when it was last seen; `make start WORKER=<name>` starts a worker",
+    "UNKNOWN_GRAMMAR": "`golek grammar list` shows all",
+    "CONFLICT": "read it again, and give its new revision",
     "ENGINE_FAILED": "the worker's log says how",
     "POISON_JOB": "`golek dlq show JOB_ID` has the engine's last lines",
 }
@@ -96,6 +98,19 @@ def params(pairs: list[str]) -> dict[str, Any]:
             found[name] = json.loads(value)
         except ValueError:
             found[name] = value
+    return found
+
+
+def json_list(file: Path, option: str) -> list[Any]:
+    """The list in a JSON file; anything else ends the program."""
+    import json
+
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{file}: {error}", param_hint=option) from None
+    if not isinstance(found, list):
+        raise typer.BadParameter(f"{file}: holds no list", param_hint=option)
     return found
 
 

@@ -15,8 +15,10 @@ from typing import Final
 
 from golek_client import discovery
 from golek_client.client import Golek
+from golek_client.stream import Stream
 from golek_wire import subjects
 from golek_wire.errors import InferenceServiceError, ModelNotFoundError, NoWorkersError
+from golek_wire.signals import Residence
 
 QUIET_S: Final = 2.0
 SILENT_S: Final = 3.0
@@ -32,6 +34,8 @@ class Notice:
     def __init__(self, golek: Golek, model: str) -> None:
         self.deserted = False
         """Whether nobody served the model when its answer fell silent."""
+        self.stream: Stream | None = None
+        """What is waited for, where it tells how far a load is."""
         self._golek = golek
         self._model = model
         self._telling = asyncio.create_task(_tell(golek, model))
@@ -40,12 +44,14 @@ class Notice:
         self._shown = False
 
     def queued(self, position: int, eta_s: float | None) -> None:
-        """Say that the wait is for so many others."""
+        """Say that the wait is for so many others, or for the model to be loaded."""
         if sys.stderr.isatty():
             self._telling.cancel()
             self._shown = True
             about = "" if eta_s is None else f", about {eta_s:.0f} s"
-            print(f"{_CLEAR}position {position}{about}", end="", file=sys.stderr, flush=True)
+            share = self.stream.loading if self.stream is not None else None
+            loading = "" if share is None else f"loading {share:.0%}, "
+            print(f"{_CLEAR}{loading}position {position}{about}", end="", file=sys.stderr, flush=True)
 
     def heard(self) -> None:
         """A piece of the answer came: the wait for the first is over, and the next one is waited for."""
@@ -80,6 +86,26 @@ class Notice:
                     print(f"{begin}waiting: {error.message} (Ctrl-C stops)", file=sys.stderr, flush=True)
             except InferenceServiceError:
                 continue
+
+
+class Residences:
+    """How far each replica is with what was ordered, in one line."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, str] = {}
+
+    def show(self, now: Residence) -> None:
+        """What one of them says."""
+        if sys.stderr.isatty():
+            share = "" if now.progress is None else f" {now.progress:.0%}"
+            jobs = f", {now.active} jobs run" if now.active else ""
+            self._said[now.worker_id] = f"{now.worker_id} {now.status}{share}{jobs}"
+            print(f"{_CLEAR}{'; '.join(self._said.values())}", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Nothing is waited for any more."""
+        if self._said:
+            print(_CLEAR, end="", file=sys.stderr, flush=True)
 
 
 @contextlib.asynccontextmanager

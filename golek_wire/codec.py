@@ -13,12 +13,14 @@ import msgspec
 from golek_wire import drawing
 from golek_wire.errors import BadRequestError, ErrorReply, from_reply
 from golek_wire.requests import REQ_ID_LIMIT, ROLES, EmbeddingRequest, EncodingFormat, InferenceRequest
+from golek_wire.signals import Order
 
 T = TypeVar("T")
 
 encode = msgspec.json.Encoder().encode
 _embedding_decoder = msgspec.json.Decoder(EmbeddingRequest)
 _request_decoder = msgspec.json.Decoder(InferenceRequest)
+_order_decoder = msgspec.json.Decoder(Order)
 _at_path = re.compile(r"(.*) - at `\$\.?(.*)`", re.DOTALL)
 
 
@@ -53,6 +55,11 @@ def decode_embedding(payload: bytes) -> EmbeddingRequest:
     _check_label(request.req_id)
     check_texts(request.input)
     return request
+
+
+def decode_order(payload: bytes) -> Order:
+    """The order in `payload`; an empty one is for all. Raises BadRequestError as `decode_request` does."""
+    return _decoded(payload, _order_decoder) if payload.strip() else Order()
 
 
 def check_texts(texts: str | Sequence[str]) -> None:

@@ -15,7 +15,11 @@ Kind = Literal["inference", "embedding"]
 """What a model does: write text, or turn texts into vectors."""
 KINDS: Final = ("inference", "embedding", "rerank", "vision")
 """The families of subjects; two of them have no model yet."""
+Verb = Literal["load", "unload", "drain"]
+"""What an operator orders a model's workers to do."""
+VERBS: Final[tuple[Verb, ...]] = ("load", "unload", "drain")
 AdapterVerb = Literal["load", "unload", "list"]
+ADAPTER_VERBS: Final[tuple[AdapterVerb, ...]] = ("load", "unload", "list")
 ANY_LANE: Final = "any"
 PRIORITIES: Final = {3: "high", 2: "normal", 1: "low"}
 """A request's `priority`, and how it is called in subjects; the most urgent first."""
@@ -122,6 +126,11 @@ def cancel(job_id: str) -> str:
 def health(name: str) -> str:
     """Where a model's health is asked."""
     return f"models.{name}.health"
+
+
+def order(name: str, verb: Verb) -> str:
+    """Where operators tell all replicas of a model what to do."""
+    return f"models.{name}.{verb}"
 
 
 def adapters(name: str, verb: AdapterVerb) -> str:

@@ -14,10 +14,12 @@ from golek_client.bus_client import BusClient
 from golek_wire import subjects
 from golek_wire.errors import InferenceServiceError
 from golek_wire.subjects import Kind
-from golek_worker import kinds
+from golek_worker import adapters, kinds
+from golek_worker.adapters import Adapters
 from golek_worker.attempt import Tools
 from golek_worker.bus import objects, queue, scout, streams
 from golek_worker.bus.acks import Acks
+from golek_worker.bus.adapters import AdapterBucket
 from golek_worker.bus.consumer import Consumer
 from golek_worker.bus.dead_letters import DeadLetters, Sender
 from golek_worker.bus.grammars import GrammarBook
@@ -75,6 +77,7 @@ class Parts(Struct, frozen=True):
     consumer: Consumer | PriorityConsumer
     status: Status
     residency: Residency
+    adapters: Adapters
 
     @property
     def is_busy(self) -> bool:
@@ -86,13 +89,17 @@ async def build(
     ground: Ground, kind: Kind, model: Path | None, digest: str, engine_changed: Callable[[], None]
 ) -> Parts:
     """The parts of a worker with this model file and its fingerprint; `engine_changed` is called when its engine comes
-    or goes. Raises as `ensure_stream` does, TurnMarkersError when the deployment's prompt template is wrong.
+    or goes. Raises as `ensure_stream` does, TurnMarkersError when the deployment's prompt template is wrong,
+    RuntimeError when its adapters are.
     """
     client, chosen, clock = ground.client, ground.settings, ServerClock()
     await _ensure_streams(client, chosen, kind)
     results = await Results.open(client, lambda count, why: _tell_lost(ground.event, count, why))
     line = Queue(client, chosen.token, kind, chosen.inference_queue_strategy, chosen.queue_capacity, clock)
-    host = EngineHost(_engine_config(chosen, kind, model), chosen.stall_s, engine_changed, ground.engine_log.write)
+    host = EngineHost(
+        _engine_config(chosen, kind, model), chosen.stall_s, engine_changed, ground.engine_log.write,
+        adapters.book(chosen, model, ground.event),
+    )  # fmt: skip
     executor = kinds.executor(kind, host, chosen, model, client.max_payload, ground.grammars.text)
     gatekeeper = Gatekeeper(chosen, kind, ground.callers, client, executor.check)
     bodies = Objects(client, gatekeeper.check_object)
@@ -125,7 +132,9 @@ async def build(
         lambda: executor.capabilities, ground.log,
     )  # fmt: skip
     residency = _residency(ground, kind, line, ingress, host, serving, consumer)
-    return Parts(kind, line, bodies, ingress, host, keeper, serving, consumer, status, residency)
+    kept = await AdapterBucket.open(client, chosen.token)
+    offered = Adapters(client, ground.callers, chosen, ground.identity.worker_id, host, kept)
+    return Parts(kind, line, bodies, ingress, host, keeper, serving, consumer, status, residency, offered)
 
 
 async def _ensure_streams(client: BusClient, chosen: Settings, kind: Kind) -> None:

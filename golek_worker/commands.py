@@ -1,13 +1,10 @@
 """Which commands does `golek` have?
 
-Those of the client, and beside them: worker, broker, config, pull, demo. Each imports what it needs when it runs, so
-that `golek --help` is quick.
+Those of the client, and beside them: worker, broker, config, pull, demo, and those of `model_commands`. Each imports
+what it needs when it runs, so that `golek --help` is quick.
 """
 
 import asyncio
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +12,10 @@ import typer
 
 from golek_client.cli import app
 from golek_client.transport import DEFAULT_URL
+from golek_worker import model_commands
+from golek_worker.plainly import said_plainly as _said_plainly
 
-__all__ = ["app"]
+__all__ = ["app", "model_commands"]
 
 worker = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Start, stop and look at the workers of this machine."
@@ -81,7 +80,9 @@ def worker_check(name: Name) -> None:
         notes = [*settings.remarks(file), *check.shared_subjects(file)]
         typer.echo("".join(f"note: {note}\n" for note in notes), nl=False, err=True)
     if not wrong:
-        typer.echo("".join(f"{line}\n" for line in check.about_model(settings.load(file))), nl=False)
+        loaded = settings.load(file)
+        lines = [*check.about_model(loaded), *check.memory_note(loaded)]
+        typer.echo("".join(f"{line}\n" for line in lines), nl=False)
     typer.echo("\n".join(wrong) or "ok", err=bool(wrong))
     raise typer.Exit(1 if wrong else 0)
 
@@ -231,21 +232,3 @@ def demo() -> None:
 
     with _said_plainly():
         asyncio.run(demonstration.run(typer.echo))
-
-
-@contextmanager
-def _said_plainly() -> Iterator[None]:
-    """Errors that are for the user end the command with their text and exit code 1, Ctrl-C with 130."""
-    from golek_worker.machine.lifecycle import StartError
-    from golek_worker.registry.report import DownloadError
-    from golek_worker.registry.resolve import MissingModelError
-    from golek_worker.settings import SettingsError
-    from golek_worker.store.database import StoreError
-
-    try:
-        yield
-    except (StartError, SettingsError, StoreError, DownloadError, MissingModelError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        sys.exit(130)

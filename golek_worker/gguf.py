@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
-ARRAY_LIMIT = 64
+ARRAY_LIMIT = 512
 """Longer arrays are vocabulary: of them only the length is kept."""
 NO_POOLING = 0
 """`pooling_type` of a model that gives one vector per token instead of one per text."""
@@ -26,6 +26,15 @@ STRINGS_LIMIT = 2**22
 STRING_LIMIT = 2**24
 """Bytes of one string."""
 DIMENSIONS_LIMIT = 4
+
+FILE_TYPES = tuple(
+    """
+    F32 F16 Q4_0 Q4_1 Q4_1_SOME_F16 Q4_2 Q4_3 Q8_0 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K
+    IQ2_XXS IQ2_XS Q2_K_S IQ3_XS IQ3_XXS IQ1_S IQ4_NL IQ3_S IQ3_M IQ2_S IQ2_M IQ4_XS IQ1_M BF16 Q4_0_4_4 Q4_0_4_8
+    Q4_0_8_8 TQ1_0 TQ2_0 MXFP4_MOE NVFP4 Q1_0 Q2_0
+    """.split()  # noqa: SIM905 - a table
+)
+"""What `general.file_type` means: `llama_ftype` in llama.h."""
 
 _STRING, _ARRAY = 8, 9
 _CODES = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -72,6 +81,12 @@ class Header(NamedTuple):
         return self._count("embedding_length")
 
     @property
+    def quantization(self) -> str:
+        """How most of its weights are stored: `Q4_K_M`; `unknown` when the file does not say."""
+        number = self.metadata.get("general.file_type")
+        return FILE_TYPES[number] if isinstance(number, int) and number < len(FILE_TYPES) else "unknown"
+
+    @property
     def chat_template(self) -> str | None:
         """Jinja source, when the file has one."""
         template = self.metadata.get("tokenizer.chat_template")
@@ -86,19 +101,39 @@ class Header(NamedTuple):
         return value if isinstance(value, int) else 0
 
 
+class Tensor(NamedTuple):
+    """One tensor, as the header describes it."""
+
+    name: str
+    shape: tuple[int, ...]
+    """The dimension in which its numbers follow each other comes first."""
+    kind: int
+    """As ggml numbers its types."""
+
+
 def read_header(path: Path) -> Header:
     """The header of the file at `path`.
 
     Raises OSError when it cannot be read, GGUFError when it is no GGUF, is damaged, or ends before its last tensor
     begins.
     """
+    return _read(path)[0]
+
+
+def read_tensors(path: Path) -> list[Tensor]:
+    """What the file at `path` holds, in its order. Raises as `read_header` does."""
+    return _read(path)[1]
+
+
+def _read(path: Path) -> tuple[Header, list[Tensor]]:
     with path.open("rb") as file:
         magic = file.read(len(MAGIC))
         if magic != MAGIC:
             raise GGUFError(f"not a GGUF file; it begins with {magic!r} instead of {MAGIC!r}")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
-                return _Reader(data).header()
+                reader = _Reader(data)
+                return reader.header(), reader.tensors
             except (struct.error, OverflowError, UnicodeDecodeError) as error:
                 raise _damaged(str(error)) from None
 
@@ -114,6 +149,7 @@ class _Reader:
         self._data = data
         self._size = len(data)
         self._at = len(MAGIC)
+        self.tensors: list[Tensor] = []
 
     def header(self) -> Header:
         version = self._u32()
@@ -146,10 +182,11 @@ class _Reader:
         """The elements of all tensors, and where behind the header the last of them begins."""
         parameters = last = 0
         for _ in range(tensors):
-            self._string()
+            name = self._string()
             dimensions = self._at_most(DIMENSIONS_LIMIT, self._u32(), "dimensions of a tensor")
-            parameters += math.prod([self._u64() for _ in range(dimensions)])
-            self._u32()  # its type
+            shape = tuple([self._u64() for _ in range(dimensions)])
+            parameters += math.prod(shape)
+            self.tensors.append(Tensor(name, shape, self._u32()))
             last = max(last, self._u64())
         return parameters, last
 

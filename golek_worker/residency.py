@@ -10,10 +10,11 @@ docs/decisions/0025.
 """
 
 import asyncio
+import gc
 import math
 import time
 from collections.abc import Awaitable, Callable
-from typing import Literal, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -34,8 +35,6 @@ LOOKS_IN_TTL = 20
 LONGEST_LOOK_S = 1.0
 """While loaded: it is looked LOOKS_IN_TTL times in a MODEL_TTL whether a job ran, at least this often."""
 POLL_S = 0.02
-
-Verb = Literal["load", "unload", "drain"]
 
 
 class Event(Protocol):
@@ -130,6 +129,7 @@ class Residency:
                     return reason
                 await self._host.unload()
                 self._unloaded.set()
+                gc.collect()  # what belonged to the child is a ring, and the collector comes seldom
             finally:
                 self._is_leaving = False
                 if self.may_pull:

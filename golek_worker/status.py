@@ -13,7 +13,7 @@ from importlib.metadata import version
 from msgspec import Struct
 
 from golek_wire import subjects
-from golek_wire.signals import Health, LoadReport, ModelInfo, ModelRecord, WorkerStatus, load_level
+from golek_wire.signals import Health, LoadReport, ModelInfo, ModelRecord, Residence, WorkerStatus, load_level
 from golek_wire.subjects import Kind
 from golek_worker.bus.endpoints import ServiceCounts, ServiceIdentity
 from golek_worker.bus.ingress import Ingress
@@ -72,6 +72,14 @@ class Status:
         """`draining`, `offline` or `failed`, once the worker is on its way out."""
 
     @property
+    def model_name(self) -> str:
+        return self._settings.model_name
+
+    @property
+    def worker_id(self) -> str:
+        return self._identity.worker_id
+
+    @property
     def state(self) -> WorkerStatus:
         if self.leaving is not None:
             return self.leaving
@@ -99,7 +107,7 @@ class Status:
             layers=ready.layers if ready is not None else 0,
             offloaded_layers=ready.offloaded_layers if ready is not None else 0,
             device_problem=(ready.device_problem or None) if ready is not None else None,
-            adapters=self._host.adapters,
+            adapters=self._host.adapters.loaded,
             slots=self._settings.worker_concurrency,
             active=self._serving.active,
             last_token_age_ms=self._progress_age_ms(),
@@ -109,6 +117,18 @@ class Status:
             log_problem=self._log.problem,
             log_rows_lost=self._log.dropped,
             progress=self._host.loading,
+        )
+
+    def residence(self, seconds: float, problem: str | None) -> Residence:
+        """What an operator hears."""
+        return Residence(
+            model_name=self.model_name,
+            worker_id=self.worker_id,
+            status=self.state,
+            seconds=round(seconds, 3),
+            problem=problem,
+            progress=self._host.loading,
+            active=self._serving.active,
         )
 
     def load_report(self, pending: int) -> LoadReport:

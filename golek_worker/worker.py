@@ -37,6 +37,7 @@ from golek_worker.gguf import GGUFError
 from golek_worker.grammars import gbnf
 from golek_worker.machine import logfiles, runfile
 from golek_worker.machine.logfiles import EngineLog
+from golek_worker.orders import Orders
 from golek_worker.preparing import Preparing
 from golek_worker.registry.report import Progress
 from golek_worker.settings import Settings, SettingsError
@@ -173,11 +174,14 @@ class Worker:
                 parts.ingress.cancel(job_id)
 
         await parts.serving.start()
+        await parts.adapters.start()
         await endpoints.serve_cancels(self._client, cancel, self._callers.cancelled)
         await endpoints.serve_micro(
             self._client, parts.status.micro_identity(), parts.status.micro_metadata, parts.status.micro_counts,
             self._callers.may_answer,
         )  # fmt: skip
+        self._orders = Orders(self._client, self._callers, parts.residency, parts.status, self._stop.set)
+        await self._orders.start()
         await parts.ingress.start()
         self._event("services.init", "requests are taken; they wait for the model")
         self._event("model.loading", str(self._model or self._settings.engine))
@@ -257,6 +261,7 @@ class Worker:
         await _best_effort(parts.ingress.leave())
         parts.status.leaving = "failed" if failed else "offline"
         await _best_effort(self._beat())
+        await self._orders.leave()
 
     # -- what is asked of it meanwhile -------------------------------------------------------------------------
 
@@ -266,6 +271,7 @@ class Worker:
             self._parts.keeper.doubt()
             self._parts.serving.reconnected()
             await _best_effort(self._parts.consumer.reconnected())
+            await _best_effort(self._parts.adapters.sync())
         self._heart.beat_now()
 
     def _health(self) -> Health:

@@ -5,9 +5,9 @@ from one that runs elsewhere only by being handed out. A worker that pulls nothi
 pull that does not wait, and gives back what it gets.
 """
 
-import nats.errors
-from nats.aio.client import Client
+import asyncio
 
+from golek_client.bus_client import BusClient, Delivery
 from golek_client.connection import publish
 from golek_wire import headers as h
 from golek_worker.bus.streams import PRIORITY_GROUP
@@ -18,18 +18,22 @@ PATIENCE_S = 2.0
 _PULL = b'{"batch":1,"no_wait":true,"group":"%s","priority":%d}' % (PRIORITY_GROUP.encode(), PULL_PRIORITY)
 
 
-async def finds_job(client: Client, stream: str, consumers: list[str]) -> bool:
+async def finds_job(client: BusClient, stream: str, consumers: list[str]) -> bool:
     """Whether one of the consumers hands out a job now; it goes back to the queue, one delivery older.
 
-    Raises as nats-py does when the broker is away.
+    Raises as `publish` does; TimeoutError when the server is silent.
     """
-    for consumer in consumers:
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
-        try:
-            message = await client.request(subject, _PULL, timeout=PATIENCE_S)
-        except (TimeoutError, nats.errors.NoRespondersError):
-            continue
-        if h.NATS_STATUS not in (message.headers or {}):
-            await publish(client, message.reply, b"-NAK")
-            return True
-    return False
+    answers: asyncio.Queue[Delivery] = asyncio.Queue()
+    inbox = client.new_inbox()  # of its own: a job comes with its own subject, by which nobody finds a shared one
+    hearing = await client.subscribe_direct(inbox, answers.put)
+    try:
+        for consumer in consumers:
+            await publish(client, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}", _PULL, reply=inbox)
+            async with asyncio.timeout(PATIENCE_S):
+                answer = await answers.get()
+            if h.NATS_STATUS not in (answer.headers or {}):
+                await publish(client, answer.reply, b"-NAK")
+                return True
+        return False
+    finally:
+        await client.withdraw(hearing)

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from golek_wire.errors import PayloadTooLargeError
 from golek_worker.engine import environment
+from golek_worker.engine.adapters import AdapterBook
 from golek_worker.engine.base import (
     ASIDE,
     FRAME_LIMIT,
@@ -33,6 +34,7 @@ from golek_worker.engine.base import (
     Exit,
     Finished,
     FrameReader,
+    LoadAdapter,
     LoadFailed,
     Phase,
     Piece,
@@ -43,6 +45,7 @@ from golek_worker.engine.base import (
     Stopped,
     Submit,
     Tokens,
+    UnloadAdapter,
     frame,
     refusal,
 )
@@ -112,6 +115,7 @@ class EngineHost:
         stall_s: float,
         on_change: Callable[[], None],
         on_stderr: Callable[[str], None] = lambda _: None,
+        adapters: AdapterBook | None = None,
     ) -> None:
         self._config = config
         self._stall_s = stall_s
@@ -142,8 +146,8 @@ class EngineHost:
         self.stalled = False
         self.problem: str | None = None
         self.stderr: deque[str] = deque(maxlen=STDERR_LINES)
-        self.adapters: list[str] = []
-        """LoRA adapters that are loaded."""
+        self.adapters = adapters if adapters is not None else AdapterBook()
+        """Its LoRA adapters; they are loaded again with the engine."""
 
     @property
     def unloaded(self) -> bool:
@@ -188,6 +192,14 @@ class EngineHost:
         """Ask the engine to end a sequence; the run then hears `Stopped`."""
         if job_id in self._runs:
             self._send(frame(Cancel(job_id)))
+
+    async def change_adapter(self, command: LoadAdapter | UnloadAdapter) -> AdapterChanged:
+        """Load or free a LoRA adapter; how that went. While there is no engine it is remembered for the next."""
+        if self._transport is None or not self.serving:
+            return self.adapters.note(command)
+        answer = self.adapters.ask(command)
+        self._send(frame(command))
+        return await answer
 
     async def run(self) -> None:
         """Keep an engine running, for as long as the worker lives.
@@ -289,6 +301,7 @@ class EngineHost:
         self.stalled = False
         self.loading = None
         runs, self._runs = self._runs, {}
+        self.adapters.lost(crashed=not (self._is_ending or self._closing))
         self._gone.set()
         if not (self._is_ending or self._closing):
             self.problem = self._load_failed or f"the engine ended with {_exit_text(code)}"
@@ -361,6 +374,8 @@ class EngineHost:
                 if self.is_unloading:
                     return  # it came too late
                 self.ready, self.serving, self.problem, self.loading = event, True, None, None
+                for command in self.adapters.begin():  # before any sequence can need one
+                    self._send(frame(command))
                 self._on_change()
             case Phase():
                 if event.name == "loading" and not self.is_unloading:
@@ -368,6 +383,7 @@ class EngineHost:
                 log.debug("engine.progress", phase=event.name, done=event.done, total=event.total)
             case AdapterChanged():
                 log.info("engine.adapter", name=event.name, problem=event.problem)
+                self.adapters.changed(event)
             case LoadFailed():
                 self._load_failed = event.message
 

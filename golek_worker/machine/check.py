@@ -11,15 +11,18 @@ from pathlib import Path
 
 from golek_client.connection import shown
 from golek_wire.subjects import Kind
-from golek_worker import settings
+from golek_worker import adapters, settings
 from golek_worker.bus import embedded, keyfile
 from golek_worker.bus.keyfile import KeyFileError
-from golek_worker.gguf import GGUFError
+from golek_worker.engine.llamacpp import memory
+from golek_worker.free_memory import free_bytes
+from golek_worker.gguf import GGUFError, read_header
 from golek_worker.machine import logfiles
 from golek_worker.prompt import turns
 from golek_worker.registry import artifacts, catalog
 from golek_worker.registry.artifacts import ArtifactError, kind_of
-from golek_worker.registry.catalog import CatalogError, Wanted
+from golek_worker.registry.catalog import Wanted
+from golek_worker.registry.entries import CatalogError
 from golek_worker.registry.resolve import MissingModelError, resolve
 from golek_worker.settings import Settings, names
 
@@ -57,6 +60,22 @@ def about_model(loaded: Settings, environment: Mapping[str, str] = os.environ) -
     return [f"{loaded.model_file}: will be downloaded from {model.source}, {model.size}{doubt}"]
 
 
+def memory_note(loaded: Settings, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """What the model will take, as its header tells; empty where there is no file yet or it needs none."""
+    if loaded.engine != "llamacpp":
+        return []
+    with contextlib.suppress(MissingModelError, OSError, GGUFError):  # one of the problems
+        model = resolve(loaded, environment)
+        if not isinstance(model, Wanted):
+            header = read_header(model)
+            weights = memory.weight_bytes(model, header)
+            slots, threads = loaded.worker_concurrency, loaded.model_threads
+            shape = memory.shape_of(kind_of(model), slots, loaded.ctx_size, threads, header, weights)
+            needed = memory.needs(header, weights, shape)
+            return [f"memory: needs {needed.shown(shape)}, {memory.shown(free_bytes())} are free"]
+    return []
+
+
 def shared_subjects(file: Path, environment: Mapping[str, str] = os.environ) -> list[str]:
     """Deployments beside `file` with another model at one of its request subjects, on one broker; a sentence each."""
     loaded, _ = settings.read(file, environment)
@@ -86,8 +105,8 @@ def kind(loaded: Settings) -> Kind:
             return kind_of(found)
     if not loaded.subject:
         with contextlib.suppress(CatalogError):
-            entry = catalog.load().get(loaded.model_name)
-            if entry is not None:
+            entry = catalog.known(loaded).get(loaded.model_name)
+            if entry is not None and entry.kind != "vision":  # which has no engine yet
                 return entry.kind
     return loaded.guessed_kind
 
@@ -96,6 +115,7 @@ def _engine(loaded: Settings, environment: Mapping[str, str]) -> Iterator[str]:
     if loaded.engine != "llamacpp":
         yield from _family(loaded, "inference")
         yield from _prompt_template(loaded, None)
+        yield from adapters.problems(loaded, None)
         return
     if importlib.util.find_spec("llama_cpp") is None:
         yield "ENGINE=llamacpp: the package llama-cpp-python is missing; `make setup` installs it"
@@ -110,6 +130,7 @@ def _engine(loaded: Settings, environment: Mapping[str, str]) -> Iterator[str]:
     yield from _prompt_template(loaded, model)
     try:
         yield from _family(loaded, kind_of(model))
+        yield from adapters.problems(loaded, model)
     except OSError as error:
         yield f"MODEL_PATH={model}: {error.strerror}"
     except GGUFError as error:

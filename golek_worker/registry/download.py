@@ -1,32 +1,32 @@
 """How is a model's file downloaded, so that half a file is never found and no byte is fetched twice?
 
-    python -m golek_worker.registry.download SOURCE TARGET [--sha256 HEX]
+    python -m golek_worker.registry.download SOURCE TARGET [--sha256 HEX] [--again]
 
 A process of its own: it writes its reports to stdout as JSON lines and ends with its parent. The bytes go to
-`.<name>.<etag>.part` beside the target; after a kill the next run goes on behind the last byte. Size and SHA-256 are
-verified on the disk, then the part is renamed. Two processes with one target: the second waits for the first.
+`.<name>.<version>.part` beside the target; after a kill the next run goes on behind the last byte of the same version.
+Size and SHA-256 are verified on the disk, then the part is renamed. Two processes with one target: the second waits
+for the first.
 """
 
 import argparse
 import contextlib
 import fcntl
-import hashlib
 import os
-import re
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
+from golek_worker.gguf import GGUFError, read_header
 from golek_worker.orphan import die_with_parent
-from golek_worker.registry import hub, source
-from golek_worker.registry.hub import BrokenOffError, HubFile, RangeIgnoredError
+from golek_worker.registry import local, origin, remote, source
+from golek_worker.registry.remote import BrokenOffError, ChangedError, RangeIgnoredError, Remote
 from golek_worker.registry.report import Downloaded, DownloadError, Failed, Progress, Report, Stage
-from golek_worker.registry.source import Source
+from golek_worker.registry.source import Source, SourceError
 
 MARGIN = 256 * 1024 * 1024
 """Bytes that stay free on the disk: the broker's store and the logs want to live, too."""
@@ -34,7 +34,10 @@ WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Before asking again, when a connection brought nothing; one that brought something counts as the first."""
 REPORT_S = 0.2
 LOCK_POLL_S = 0.1
-HASH_CHUNK = 4 * 1024 * 1024
+UNVERSIONED = "unversioned"
+"""Stands in the name of a part of which nothing tells whether the file at its source is still the same."""
+CHANGES = 3
+"""So often a download begins anew because another file came into its place meanwhile."""
 
 Tell = Callable[[Progress], None]
 
@@ -42,50 +45,75 @@ Tell = Callable[[Progress], None]
 class _Piece(NamedTuple):
     """One file of a model on its way."""
 
-    file: HubFile
+    file: Remote
     target: Path
     part: Path
+    version: str
+    """What `part` is the beginning of; empty when nothing tells whether it still is."""
 
     @property
     def have(self) -> int:
-        """Bytes of it on the disk."""
-        return self.file.size if self.target.is_file() else _size(self.part)
+        """Bytes of it on the disk that need not come again."""
+        return _size(self.part) if self.version else 0
 
 
-def download(place: Source, target: Path, sha256: str | None, tell: Tell) -> Downloaded:
-    """Have the model of `place` at `target`, all its files when it is split.
+def download(place: Source, target: Path, sha256: str | None, tell: Tell, *, again: bool = False) -> Downloaded:
+    """Have the model of `place` at `target`, all its files when it is split; with `again` also when it is there.
 
-    `sha256` is what a single file must have; None takes the hub's word.
+    `sha256` is what a single file must have; None takes the word of the place.
 
     Raises DownloadError; what was fetched so far then stays for the next time, unless it is wrong.
     """
+    for _ in range(CHANGES):
+        with contextlib.suppress(ChangedError):
+            return _once(place, target, sha256, tell, again=again)
+    raise DownloadError(
+        f"{place}: the file there was replaced {CHANGES} times while it was downloaded; try again later"
+    )
+
+
+def _once(place: Source, target: Path, sha256: str | None, tell: Tell, *, again: bool) -> Downloaded:
+    """`download` of what is at `place` now. Raises ChangedError, DownloadError."""
     began = time.monotonic()
-    pieces = [_piece(one, its) for one, its in zip(place.files(), place.targets(target), strict=True)]
-    if sha256 is not None and pieces[0].file.sha256 not in (None, sha256):
-        raise DownloadError(
-            f"{place}: the hub offers a file with sha256 {pieces[0].file.sha256}, wanted is {sha256}. It was replaced, "
-            "or MODEL_SHA256 or the catalogue is wrong; nothing was downloaded"
-        )
+    pieces = [_piece(one, its, sha256) for one, its in zip(place.files(), place.targets(target), strict=True)]
     target.parent.mkdir(parents=True, exist_ok=True)
     telling = _Telling(tell, sum(piece.file.size for piece in pieces))
     fetched, checked = 0, "by the process that downloaded it"
-    with _alone(target, lambda: telling("waiting", sum(piece.have for piece in pieces))):
-        missing = [piece for piece in pieces if not piece.target.is_file()]
-        _ensure_room(missing, target.parent)
+
+    def watch() -> None:
+        telling("waiting", sum(piece.file.size if piece.target.is_file() else piece.have for piece in pieces))
+
+    with alone(target, watch):
+        missing = pieces if again else [piece for piece in pieces if not piece.target.is_file()]
         for piece in missing:
             _forget_others(piece)
+        linked = [piece for piece in missing if local.link(piece.file, piece.part)]
+        _ensure_room([piece for piece in missing if piece not in linked], target.parent)
+        hashes = []
+        for piece in missing:
             telling.before = sum(earlier.file.size for earlier in pieces[: pieces.index(piece)])
-            fetched += _fetch(piece.file, piece.part, telling)
-            checked = _verify(piece.file, piece.part, sha256 or piece.file.sha256, telling)
-        for piece in reversed(missing):  # the first file is what a search looks for
+            if piece not in linked:
+                fetched += _fetch(piece, telling)
+            actual, checked = _verify(piece, telling)
+            hashes.append(actual)
+        for piece, actual in reversed(list(zip(missing, hashes, strict=True))):  # the first is what a search looks for
             piece.part.replace(piece.target)
+            piece.part.unlink(missing_ok=True)  # rename(2) leaves both names where they were one file already
+            origin.write(piece.target, str(piece.file.source), actual, vouched=piece.file.sha256 is not None)
     return Downloaded(str(pieces[0].target), telling.total, fetched, time.monotonic() - began, checked)
 
 
-def _piece(place: Source, target: Path) -> _Piece:
-    file = hub.describe(place)
-    version = re.sub(r"\W", "_", file.etag[:16])  # a mirror may write what it likes
-    return _Piece(file, target, target.with_name(f".{target.name}.{version}.part"))
+def _piece(place: Source, target: Path, sha256: str | None) -> _Piece:
+    """What is to be fetched for `target`. Raises DownloadError, also when it cannot be what is wanted."""
+    file = remote.describe(place)
+    if sha256 is not None and file.sha256 not in (None, sha256):
+        raise DownloadError(
+            f"{place}: the hub offers a file with sha256 {file.sha256}, wanted is {sha256}. It was replaced, "
+            "or MODEL_SHA256 or the catalogue is wrong; nothing was downloaded"
+        )
+    version = file.version or (sha256 or "")[:16]
+    part = target.with_name(f".{target.name}.{version or UNVERSIONED}.part")
+    return _Piece(msgspec.structs.replace(file, sha256=sha256 or file.sha256), target, part, version)
 
 
 class _Telling:
@@ -119,61 +147,78 @@ def _ensure_room(missing: list[_Piece], folder: Path) -> None:
         )
 
 
-def _fetch(file: HubFile, part: Path, telling: _Telling) -> int:
-    """Bring `part` to its full size; the bytes fetched for that."""
-    fetched = fruitless = 0
-    with part.open("ab") as output:
-        while (have := output.tell()) < file.size:
+def _fetch(piece: _Piece, telling: _Telling) -> int:
+    """Bring the part to its full size; the bytes fetched for that. Raises ChangedError, DownloadError."""
+    file, fetched, fruitless = piece.file, 0, 0
+    with piece.part.open("ab") as output:
+        furthest = output.tell()
+        while True:
+            if not piece.version:
+                _empty(output)
+            if (have := output.tell()) >= file.size:
+                break
             telling("downloading", have)
             try:
-                for chunk in hub.read(file, have):
+                for chunk in remote.read(file, have):
                     output.write(chunk)
                     fetched += len(chunk)
                     telling("downloading", output.tell())
+                    if output.tell() > file.size:
+                        break  # `_verify` tells of it; a server that never ends must not fill the disk
                 problem = "the server ended early"
             except RangeIgnoredError:
                 problem = "the server does not go on where a download ended"
-                output.truncate(0)
-                output.seek(0)
+                _empty(output)
             except BrokenOffError as error:
                 problem = str(error)
-            fruitless = 0 if output.tell() > have else fruitless + 1
-            if output.tell() < file.size:
-                if fruitless > len(WAITS_S):
-                    raise DownloadError(
-                        f"{file.source}: broke off at {output.tell():,} of {file.size:,} bytes ({problem}). What is "
-                        "there stays, and the next start goes on from it"
-                    )
-                output.flush()
-                time.sleep(WAITS_S[max(0, fruitless - 1)])
+            if (now := output.tell()) >= file.size:
+                break
+            fruitless = 0 if now > furthest else fruitless + 1
+            furthest = max(now, furthest)
+            if fruitless > len(WAITS_S):
+                raise DownloadError(
+                    f"{file.source}: broke off at {now:,} of {file.size:,} bytes ({problem}). What is "
+                    "there stays, and the next start goes on from it"
+                )
+            output.flush()
+            time.sleep(WAITS_S[max(0, fruitless - 1)])
+        output.flush()
         os.fsync(output.fileno())
     return fetched
 
 
-def _verify(file: HubFile, part: Path, sha256: str | None, telling: _Telling) -> str:
-    """What was verified. A file that is wrong is deleted. Raises DownloadError."""
+def _empty(output: BinaryIO) -> None:
+    """Begin from the beginning."""
+    output.seek(0)
+    output.truncate()
+
+
+def _verify(piece: _Piece, telling: _Telling) -> tuple[str, str]:
+    """The SHA-256, and what it was held against. A file that is wrong is deleted. Raises DownloadError."""
+    file, part = piece.file, piece.part
     size = _size(part)
     if size != file.size:
         part.unlink()
-        raise DownloadError(f"{file.source}: {size:,} bytes came, the hub said {file.size:,}; they were deleted")
-    if sha256 is None:
-        return "the size; nobody gave a sha256"
-    digest = hashlib.sha256()
-    with part.open("rb") as content:
-        while chunk := content.read(HASH_CHUNK):
-            digest.update(chunk)
-            telling("verifying", content.tell())
-    if digest.hexdigest() != sha256:
+        raise DownloadError(f"{file.source}: {size:,} bytes came, promised were {file.size:,}; they were deleted")
+    actual = origin.hash_of(part, lambda done: telling("verifying", done))
+    if file.sha256 is None:
+        try:
+            read_header(part)
+        except GGUFError as error:
+            part.unlink()
+            raise DownloadError(f"{file.source}: {error}; it was deleted") from None
+        return actual, "the size, and that it is a GGUF file; nobody gave a sha256"
+    if actual != file.sha256:
         part.unlink()
         raise DownloadError(
-            f"{file.source}: the downloaded file has sha256 {digest.hexdigest()}, wanted is {sha256}; it was deleted. "
+            f"{file.source}: the downloaded file has sha256 {actual}, wanted is {file.sha256}; it was deleted. "
             "It was damaged on its way, or MODEL_SHA256 is wrong"
         )
-    return f"sha256 {sha256}"
+    return actual, f"sha256 {actual}"
 
 
 @contextlib.contextmanager
-def _alone(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
+def alone(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """One process at a time downloads to `target`; the lock goes with the process that holds it."""
     with target.with_name(f".{target.name}.lock").open("ab") as lock:
         while True:
@@ -184,6 +229,12 @@ def _alone(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
                 waiting()
                 time.sleep(LOCK_POLL_S)
         yield
+
+
+def begun(target: Path) -> list[Path]:
+    """What lies there of downloads to `target`, in one file or several, that did not end."""
+    names = (f".{target.name}.*.part", f".{target.stem}-?????-of-?????.gguf.*.part")
+    return sorted(part for name in names for part in target.parent.glob(name))
 
 
 def _forget_others(piece: _Piece) -> None:
@@ -202,13 +253,16 @@ def main() -> int:
     die_with_parent()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # ask the hub for the file and for nothing else
     parser = argparse.ArgumentParser(prog="golek_worker.registry.download", description=__doc__.splitlines()[0])
-    parser.add_argument("source", help="hf:<owner>/<repository>/<file>[@<revision>]")
+    parser.add_argument("source", help=f"{source.FORMS}; - reads it from stdin, where no other process sees it")
     parser.add_argument("target", type=Path, help="where the file shall lie")
     parser.add_argument("--sha256", help="what it must have")
+    parser.add_argument("--again", action="store_true", help="also when it is there")
     arguments = parser.parse_args()
     try:
-        _say(download(source.parse(arguments.source), arguments.target, arguments.sha256, _say))
-    except DownloadError as error:
+        text = sys.stdin.readline().strip() if arguments.source == "-" else arguments.source
+        place = source.parse(text)
+        _say(download(place, arguments.target, arguments.sha256, _say, again=arguments.again))
+    except (DownloadError, SourceError) as error:
         _say(Failed(str(error)))
         return 1
     except OSError as error:

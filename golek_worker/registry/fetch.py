@@ -22,15 +22,20 @@ STOP_S = 1.0
 STDERR_LINES = 20
 
 
-async def fetch(wanted: Wanted, target: Path, tell: Callable[[Progress], None]) -> Downloaded:
-    """Have the file of `wanted` at `target`; `tell` hears how far it is.
+async def fetch(wanted: Wanted, target: Path, tell: Callable[[Progress], None], *, again: bool = False) -> Downloaded:
+    """Have the file of `wanted` at `target`; `tell` hears how far it is. With `again` also when it is there.
 
     Raises DownloadError. Cancelled, it ends the child; what was fetched stays for the next time.
     """
-    command = [sys.executable, "-m", "golek_worker.registry.download", str(wanted.source), str(target)]
+    command = [sys.executable, "-m", "golek_worker.registry.download", "-", str(target)]
     if wanted.sha256 is not None:
         command += ["--sha256", wanted.sha256]
-    child = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=PIPE)
+    if again:
+        command.append("--again")
+    child = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    assert child.stdin is not None
+    child.stdin.write(f"{wanted.source.text}\n".encode())  # a command line is everybody's to read
+    child.stdin.close()
     stderr: deque[str] = deque(maxlen=STDERR_LINES)
     reading = asyncio.create_task(_read_stderr(child, stderr))
     try:

@@ -9,56 +9,39 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from msgspec import Struct
-
+from golek_worker.registry.remote import BrokenOffError, RangeIgnoredError, Remote
 from golek_worker.registry.report import DownloadError
-from golek_worker.registry.source import Source
+from golek_worker.registry.source import HubSource, Source
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-class HubFile(Struct, frozen=True):
-    """A file as the hub describes it."""
-
-    source: Source
-    url: str
-    """Of exactly this commit."""
-    size: int
-    etag: str
-
-    @property
-    def sha256(self) -> str | None:
-        """The hub's word, which it has for large files."""
-        return self.etag if SHA256.fullmatch(self.etag) else None
-
-
-class BrokenOffError(Exception):
-    """The connection ended before the file did; asking again may help."""
-
-
-class RangeIgnoredError(Exception):
-    """The server sends the file from its beginning, or says that what was asked for lies behind its end."""
-
-
-def describe(place: Source) -> HubFile:
+def describe(place: Source) -> Remote:
     """Ask the hub for size, hash and commit. Raises DownloadError."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
+    assert isinstance(place, HubSource)
     with _told_plainly(place):
-        found = get_hf_file_metadata(hf_hub_url(place.repo, place.file, revision=place.revision))
+        found = get_hf_file_metadata(hf_hub_url(place.repo, place.path, revision=place.revision))
     if found.size is None or found.etag is None or found.commit_hash is None:
         raise DownloadError(
             f"{place}: {endpoint()} answers like no hub: without size, ETag or commit; is HF_ENDPOINT right?"
         )
-    url = hf_hub_url(place.repo, place.file, revision=found.commit_hash)
-    return HubFile(place, url, found.size, found.etag)
+    return Remote(
+        source=place,
+        url=hf_hub_url(place.repo, place.path, revision=found.commit_hash),
+        size=found.size,
+        etag=found.etag,
+        sha256=found.etag if SHA256.fullmatch(found.etag) else None,  # the hub has one for each large file
+    )
 
 
-def read(file: HubFile, offset: int) -> Iterator[bytes]:
+def read(file: Remote, offset: int) -> Iterator[bytes]:
     """The bytes of `file` from `offset` on, as they come.
 
     Raises BrokenOffError, RangeIgnoredError, DownloadError.
     """
+    assert isinstance(file.source, HubSource)
     import httpx2
     from huggingface_hub import constants, get_session, hf_raise_for_status
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # imported there without `as`
@@ -88,7 +71,7 @@ def endpoint() -> str:
 
 
 @contextmanager
-def _told_plainly(place: Source) -> Iterator[None]:
+def _told_plainly(place: HubSource) -> Iterator[None]:
     """Turns what huggingface_hub raises into a DownloadError that names repository, file and way out."""
     import httpx2
     from huggingface_hub import errors
@@ -109,7 +92,7 @@ def _told_plainly(place: Source) -> Iterator[None]:
         raise DownloadError(f"{place}: the repository {place.repo} has no revision {place.revision!r}") from None
     except errors.RemoteEntryNotFoundError:
         raise DownloadError(
-            f"{place}: the repository {place.repo} has no file {place.file!r}; "
+            f"{place}: the repository {place.repo} has no file {place.path!r}; "
             f"{endpoint()}/{place.repo}/tree/{place.revision} lists what there is"
         ) from None
     except errors.HFValidationError as error:

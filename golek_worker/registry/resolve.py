@@ -8,9 +8,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from golek_worker.registry import artifacts, catalog
+from golek_worker.registry import artifacts, catalog, entries
 from golek_worker.registry.artifacts import ArtifactError
-from golek_worker.registry.catalog import CatalogError, Wanted
+from golek_worker.registry.catalog import Wanted
+from golek_worker.registry.entries import CatalogError
 from golek_worker.settings import Settings
 
 
@@ -33,7 +34,7 @@ def resolve(chosen: Settings, environment: Mapping[str, str] = os.environ) -> Pa
             return _without_source(chosen)
     except (ArtifactError, CatalogError) as error:
         raise MissingModelError(str(error)) from None
-    if forbidden := catalog.is_offline(chosen, environment):
+    if forbidden := catalog.is_offline(chosen, wanted.source, environment):
         cause = f"{forbidden} forbids to download {wanted.source}"
         raise missing(chosen, cause, f"allow the download with {forbidden.partition('=')[0]}=0")
     return wanted
@@ -54,11 +55,14 @@ def _without_source(chosen: Settings) -> Path:
 
     Raises MissingModelError, ArtifactError.
     """
-    entry = catalog.load().get(chosen.model_name)
+    entry = catalog.known(chosen).get(chosen.model_name)
     if entry is not None and entry.made_by is not None:
         raise missing(chosen, "it is not downloaded but made", entry.made_by)
+    if entry is not None and entry.unavailable is not None:
+        way = "say where it comes from with MODEL_SOURCE=hf:<owner>/<repository>/<file>"
+        raise missing(chosen, entry.unavailable, way)
     if (only := artifacts.the_only_one(chosen)) is not None:
         return only
-    cause = f"no source is known: MODEL_SOURCE is empty, and {catalog.CATALOG} has no {chosen.model_name!r}"
+    cause = f"no source is known: MODEL_SOURCE is empty, and {entries.CATALOG} has no {chosen.model_name!r}"
     way = "say where it comes from with MODEL_SOURCE=hf:<owner>/<repository>/<file>"
     raise missing(chosen, cause, way, guessed=True)

@@ -22,7 +22,7 @@ from golek_wire.errors import BadRequestError
 from golek_worker.settings import adapters, names, sources
 from golek_worker.settings.adapters import AdapterFile
 from golek_worker.settings.names import Planned
-from golek_worker.settings.sources import Found
+from golek_worker.settings.sources import Found, Source
 from golek_worker.settings.values import convert, hidden
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Folder with a folder per model, `<MODEL_NAME>/*.gguf`; looked at when MODEL_PATH is not given."""
     model_source: str = ""
     """Where a missing file is downloaded from; default the entry of MODEL_NAME in `data/catalog/models.yaml`."""
+    models_file: str = ""
+    """A list of models in the form of other services; default `config/models.yaml`, if it is there."""
     model_sha256: str = ""
     """SHA-256 the downloaded file must have; default what the source says."""
     golek_offline: bool = False
@@ -266,8 +268,8 @@ def read(file: Path, environment: Mapping[str, str] = os.environ) -> tuple[Setti
     """
     if not file.is_file():
         return None, [f"{file.absolute()}: no such file; {_nearest(file)}`make list-workers` shows what there is"]
-    found = sources.find(file.parent.parent, environment, file, KNOWN)
-    mistakes = list(found.mistakes)
+    found, wrong = of_model(sources.find(file.parent.parent, environment, file, KNOWN), file.parent.parent)
+    mistakes = [*found.mistakes, *wrong]
     mistakes += [sources.unknown(key, file, KNOWN) for key in sources.read_file(file)[0] if key not in KNOWN]
     converted = convert(found, Settings, mistakes, quiet=str(file))
     convert(found, Planned, mistakes, quiet=str(file))
@@ -276,6 +278,27 @@ def read(file: Path, environment: Mapping[str, str] = os.environ) -> tuple[Setti
     loaded = _in_place(Settings(**converted))
     mistakes += _strategy_mistakes(loaded, converted.get("inference_priority_enabled"))
     return loaded, mistakes + _contradictions(loaded)
+
+
+def of_model(found: Found, project: Path) -> tuple[Found, list[str]]:
+    """`found` with what the catalogue and a list of models say of its model, which counts least; and what is wrong."""
+    given = found.of("MODEL_NAME")
+    if not given:
+        return found, []
+    from golek_worker.registry import entries  # its package needs the settings
+    from golek_worker.registry.entries import CatalogError
+
+    lists = found.of("MODELS_FILE")
+    try:
+        written = entries.read(project, lists[0].value if lists else "")
+    except CatalogError as error:
+        return found, [str(error)]
+    weakest = []
+    for one in written:
+        says = one.gives.get(given[0].value, {})
+        values = {key: str(value) for key, value in says.items() if not found.of(key)}  # an alias counts more, too
+        weakest.append(Source(str(one.file), values))
+    return found._replace(sources=(*found.sources, *weakest)), []
 
 
 def _nearest(file: Path) -> str:

@@ -39,7 +39,9 @@ class Setting(Struct, frozen=True):
 def deployment(file: Path, environment: Mapping[str, str] = os.environ) -> list[Setting]:
     """Every key of the deployment, those without effect last. Raises SettingsError."""
     loaded = settings.load(file, environment)
-    found = sources.find(file.parent.parent, environment, file, settings.KNOWN)
+    found, _ = settings.of_model(
+        sources.find(file.parent.parent, environment, file, settings.KNOWN), file.parent.parent
+    )
     rows = []
     for key, name in settings.KEYS.items():
         value, default = getattr(loaded, name), _default(Settings, name)

@@ -1,6 +1,7 @@
 """Where does a value stand, and which one counts when several do?
 
-The process environment wins over the worker's env file, that over `.env` in the project's folder. A setting's own name
+The process environment wins over the worker's env file, that over `.env` in the project's folder, and that over what
+a list of models or the catalogue says of the deployment's model. A setting's own name
 wins over its aliases wherever they stand, and of the aliases the one that `names.ALIASES` lists first. An empty value
 takes back what a later source says under the same name.
 """

@@ -14,7 +14,14 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from golek_client import BadRequestError, Golek, JobCancelledError, ModelNotFoundError, UnauthorizedError
+from golek_client import (
+    BadRequestError,
+    ForbiddenError,
+    Golek,
+    JobCancelledError,
+    ModelNotFoundError,
+    UnauthorizedError,
+)
 from golek_client.login import Login
 from golek_wire import subjects
 from golek_wire.replies import InferenceReply
@@ -113,6 +120,8 @@ async def test_a_tenant_can_do_all_that_a_client_does(fleet: Fleet) -> None:
         assert "".join([piece async for piece in stream]) == "one two three four"
         assert (await golek.health("echo")).status == "online"
         assert [record.name for record in await golek.models()] == ["echo"]
+        assert [grammar.name for grammar in await golek.grammars()] == ["code", "json"]
+        assert "root" in (await golek.grammar("json")).content
         with pytest.raises(ModelNotFoundError, match="did you mean echo"):
             await golek.ask("ecko", "hi")
         with pytest.raises(BadRequestError, match=r"inference\.request\.echo"):
@@ -283,7 +292,49 @@ async def test_nobody_answers_for_a_model(fleet: Fleet, people: dict[str, Person
         assert (await golek.ask("echo", "still the worker")).text == "still the worker"
 
 
+async def test_a_tenant_gives_no_orders_about_adapters(fleet: Fleet, people: dict[str, Person]) -> None:
+    """Neither by asking the workers nor in the bucket; the operator's account may."""
+    order = "models.echo.adapters.list"
+    for subject in (order, "models.echo.adapters.load", "$KV.GOLEK_ADAPTERS.echo.x"):
+        await people["alice"].client.publish(subject, b"{}")
+        assert await people["alice"].violates(f'publish to "{subject}"')
+    with pytest.raises(ForbiddenError):
+        async with Golek(fleet.url, login=ALICE, deadline=10) as golek:
+            await golek.adapters("echo")
+    async with Golek(fleet.url, login=Login(user="worker", password="worker-pw"), deadline=10) as golek:
+        (report,) = await golek.load_adapter("echo", "one", "x")
+        assert report.problem == "ENGINE=echo takes no adapters"
+
+
+async def test_operators_are_in_the_fleets_own_account(fleet: Fleet, people: dict[str, Person]) -> None:
+    """A tenant loads and unloads nothing: the server does not pass it on. Who is in the workers' account may."""
+    async with Golek(fleet.url, login=ALICE, deadline=5) as golek:
+        with pytest.raises(ForbiddenError, match=r"models\.echo\.unload"):
+            await golek.unload("echo")
+    request_info = json.dumps({"acc": "ALPHA", "user": "alice"})
+    refused, _ = await raw.ask(
+        people["worker"].client, "models.echo.unload", b"", **{"Nats-Request-Info": request_info}
+    )
+    assert refused["error"]["code"] == "FORBIDDEN"
+    async with Golek(fleet.url, login=Login(user="worker", password="worker-pw"), deadline=10) as golek:
+        assert [each.status for each in await golek.unload("echo")] == ["unloaded"]
+        assert [each.status for each in await golek.load("echo")] == ["online"]
+
+
 async def test_a_stranger_is_not_let_in(fleet: Fleet) -> None:
     """Without a login of a tenant there is no connection."""
     with pytest.raises(UnauthorizedError):
         await Golek(fleet.url, login=Login()).ask("echo", "hi")
+
+
+async def test_only_operators_store_grammars(fleet: Fleet, people: dict[str, Person]) -> None:
+    """A tenant may neither ask a worker to store or remove one nor write the bucket; an operator may."""
+    alice = people["alice"]
+    for subject in ("grammars.put", "grammars.delete", "$KV.GOLEK_GRAMMARS.mine", "golek.grammar.mine"):
+        await alice.client.publish(subject, b"{}")
+        assert await alice.violates(subject)
+    async with Golek(fleet.url, login=Login(user="worker", password="worker-pw"), deadline=10) as operator:
+        await operator.put_grammar("theirs", 'root ::= "a"')
+        async with Golek(fleet.url, login=ALICE, deadline=10) as golek:
+            assert (await golek.grammar("theirs")).content == 'root ::= "a"'
+        await operator.delete_grammar("theirs")

@@ -45,6 +45,10 @@ async def test_keys_open_and_close_the_fleet(nats_server: str, tmp_path: Path) -
             "ok", "FORBIDDEN", "UNAUTHORIZED", "UNAUTHORIZED",
         ]  # fmt: skip
         async with raw.connected(nats_server) as client:
+            refused, _ = await raw.ask(client, "models.echo.load", b"")
+            assert refused["error"]["code"] == "UNAUTHORIZED"
+            obeyed, _ = await raw.ask(client, "models.echo.load", b"", Authorization=f"Bearer {ANN}")
+            assert obeyed["status"] == "online"
             jobs = await client.subscribe("inference.job.echo.>")
             inbox = client.new_inbox()
             headers = {"Authorization": f"Bearer {ANN}", "Golek-Principal": "bob", "X-Own": "1"}

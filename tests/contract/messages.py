@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from golek_wire import errors, replies, requests, signals
+from golek_wire import adapters, errors, replies, requests, signals
 
 WHEN = "2026-01-02T03:04:05.678Z"
 JOB_ID = "gnzmv3lrmpikcji6bcwx5hgsiq"
@@ -199,6 +199,13 @@ MESSAGES: dict[str, Any] = {
         seconds=30.2,
         problem="1 job still ran after 30 s; force gives them back to the queue",
         active=1,
+    ),
+    "adapter-order": adapters.AdapterOrder("pirate", "data/adapters/pirate.gguf", 0.5),
+    "adapter-report": adapters.AdapterReport(
+        "qwen3-4b",
+        "qwen3-4b-host-1",
+        [adapters.AdapterFile("pirate", "data/adapters/pirate.gguf", 0.5)],
+        "adapter: no adapter 'poet' is loaded; loaded are pirate",
     ),
     "load-report": signals.LoadReport(
         model_name="qwen3-4b",

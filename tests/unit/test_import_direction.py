@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 LEAVES = ("bus", "store", "prompt", "engine", "admission", "registry", "telemetry", "grammars")
-COMMAND_LINE = ("cli", "cli_grammars", "cli_letters", "cli_results", "terminal", "terminal_bus")
+COMMAND_LINE = (
+    "cli",
+    "cli_adapters",
+    "cli_grammars",
+    "cli_letters",
+    "cli_operate",
+    "cli_results",
+    "terminal",
+    "terminal_bus",
+)
 """Modules of the client that only `golek` imports; they may use typer."""
 STDLIB = sys.stdlib_module_names
 

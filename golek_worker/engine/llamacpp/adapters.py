@@ -20,10 +20,11 @@ import llama_cpp
 import numpy as np
 
 from golek_wire.errors import AdapterNotFoundError
+from golek_worker.engine import lora_file
+from golek_worker.engine.adapters import not_loaded
 from golek_worker.engine.base import AdapterChanged, LoadAdapter, UnloadAdapter
 from golek_worker.engine.llamacpp import log
 from golek_worker.engine.llamacpp.model import Model
-from golek_worker.gguf import GGUFError, read_header
 
 TURN_S = 0.02
 """A step of most models takes longer: then each step is a turn. Of a small one it is many."""
@@ -135,7 +136,9 @@ class Adapters:
 
     def _load(self, path: Path) -> Any:
         """llama.cpp's adapter. Raises AdapterError."""
-        _check_header(path, self._model.header.architecture)
+        wrong = lora_file.problem(path, self._model.header.architecture)
+        if wrong is not None:
+            raise AdapterError(wrong)
         log.take_error()
         handle = llama_cpp.llama_adapter_lora_init(self._model.handle, str(path).encode())
         if not handle:
@@ -199,33 +202,6 @@ class Turns:
             self._until = now + self._turn_s
         self._order = order
         return order[0]
-
-
-def not_loaded(name: str, names: Collection[str]) -> str:
-    """The sentence about an adapter that is not there."""
-    there = f"loaded are {', '.join(sorted(names))}" if names else "none is loaded"
-    return f"adapter: no adapter {name!r} is loaded; {there}"
-
-
-def _check_header(path: Path, architecture: str) -> None:
-    """Raises AdapterError unless the file at `path` is a whole LoRA adapter for models of this architecture."""
-    try:
-        header = read_header(path)
-    except OSError as error:
-        raise AdapterError(f"{path}: cannot be read: {error.strerror}") from None
-    except GGUFError as error:
-        raise AdapterError(f"{path}: {error}") from None
-    told = header.metadata.get
-    if told("general.type") != "adapter" or told("adapter.type") != "lora":
-        raise AdapterError(
-            f"{path}: not a LoRA adapter: general.type is {told('general.type')!r} and adapter.type "
-            f"{told('adapter.type')!r}, instead of 'adapter' and 'lora'. Adapters in Hugging Face's form are made GGUF "
-            "by llama.cpp's convert_lora_to_gguf.py."
-        )
-    if header.architecture != architecture:
-        raise AdapterError(
-            f"{path}: an adapter for {header.architecture or 'unnamed'} models; this one is a {architecture}"
-        )
 
 
 def _small_context(model: Model, threads: int) -> llama_cpp.llama_context_p | None:

@@ -1,0 +1,172 @@
+"""Which LoRA adapters does this worker offer, and how do operators change that?
+
+ADAPTERS of the env file names some; operators load others on `models.<model>.adapters.load`. Not in the queue group:
+all replicas hear an order, each obeys and answers for itself. What was loaded so is kept in the fleet's bucket, from
+which replicas that start later, or were away, take it. See docs/decisions/0024.
+"""
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+from nats.aio.msg import Msg
+
+from golek_client.bus_client import BusClient
+from golek_client.connection import publish
+from golek_wire import codec, subjects
+from golek_wire.adapters import AdapterFile, AdapterOrder, AdapterReport
+from golek_wire.errors import BadRequestError, InferenceServiceError
+from golek_worker.bus.adapters import AdapterBucket
+from golek_worker.bus.identity import Callers
+from golek_worker.bus.jetstream import BUS_ERRORS, patiently
+from golek_worker.bus.replies import send_error
+from golek_worker.engine import lora_file
+from golek_worker.engine.adapters import AdapterBook
+from golek_worker.engine.base import LoadAdapter, UnloadAdapter
+from golek_worker.engine.host import EngineHost
+from golek_worker.gguf import read_header
+from golek_worker.settings import Settings, shipped
+
+log = structlog.get_logger("adapters")
+
+NOT_HERE = "ENGINE=echo takes no adapters"
+
+
+def problems(chosen: Settings, model: Path | None) -> list[str]:
+    """What is wrong with the files that ADAPTERS names; a sentence each."""
+    if model is None:
+        return [f"ADAPTERS={chosen.adapters}: {NOT_HERE}"] if chosen.adapter_files else []
+    architecture = read_header(model).architecture if chosen.adapter_files else ""
+    found = (lora_file.problem(Path(one.path), architecture) for one in chosen.adapter_files)
+    return [f"ADAPTERS: {problem}" for problem in found if problem is not None]
+
+
+class Event(Protocol):
+    """One line in the log, one row among the events."""
+
+    def __call__(self, code: str, message: str, *, level: str = "info") -> None: ...
+
+
+def book(chosen: Settings, model: Path | None, event: Event) -> AdapterBook:
+    """The adapters that the env file names, for the engine. Raises RuntimeError with what is wrong with them."""
+    if wrong := problems(chosen, model):
+        raise RuntimeError("\n".join(wrong))
+    wanted = [LoadAdapter(one.name, one.path, one.scale) for one in chosen.adapter_files]
+    return AdapterBook(wanted, lambda problem: event("adapter.failed", problem, level="error"))
+
+
+class Adapters:
+    """The adapters of one worker, and who may change them."""
+
+    def __init__(
+        self,
+        client: BusClient,
+        callers: Callers,
+        chosen: Settings,
+        worker_id: str,
+        host: EngineHost,
+        kept: AdapterBucket,
+    ) -> None:
+        self._client = client
+        self._callers = callers
+        self._settings = chosen
+        self._worker_id = worker_id
+        self._host = host
+        self._kept = kept
+        self._in_file = {one.name for one in chosen.adapter_files}
+        self._change = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Take over what the fleet keeps, and hear orders, on the literal and the token subject."""
+        await patiently(self._client, self.sync)
+        for spelling in subjects.spellings(self._settings.model_name):
+            for verb in subjects.ADAPTER_VERBS:
+                await self._client.subscribe(subjects.adapters(spelling, verb), cb=self._on_order)
+
+    async def sync(self) -> None:
+        """Do what was ordered while this worker was away. What the env file names wins. Raises BUS_ERRORS."""
+        async with self._change:
+            kept = {one.name: one for one in await self._kept.all() if one.name not in self._in_file}
+            wanted = self._host.adapters.wanted
+            for name in wanted.keys() - kept.keys() - self._in_file:
+                await self._host.change_adapter(UnloadAdapter(name))
+            for name, one in kept.items():
+                command = self._command(one)
+                if wanted.get(name) != command:
+                    changed = await self._host.change_adapter(command)
+                    if changed.problem is not None:
+                        log.error("adapter.failed", name=name, problem=changed.problem)
+
+    async def _on_order(self, message: Msg) -> None:
+        """A task for each order: a load takes its time."""
+        task = asyncio.get_running_loop().create_task(self._take(message))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _take(self, message: Msg) -> None:
+        inbox = message.reply if subjects.is_reply_inbox(message.reply) else ""
+        with contextlib.suppress(*BUS_ERRORS):  # the broker went away, and with it who would hear the answer
+            try:
+                self._callers.may_order(message.headers)
+                order = codec.decode(message.data, AdapterOrder) if message.data.strip() else AdapterOrder()
+                async with self._change:
+                    problem = await self._obey(message.subject.rpartition(".")[2], order)
+            except InferenceServiceError as error:
+                await send_error(self._client, inbox, "", error, stream=False)
+                return
+            if inbox:
+                await publish(self._client, inbox, codec.encode(self._report(problem)))
+
+    async def _obey(self, verb: str, order: AdapterOrder) -> str | None:
+        """Why it is not as it was ordered; None when it is. Raises BadRequestError."""
+        if verb == "list":
+            return None
+        if not subjects.is_adapter_name(order.name):
+            raise BadRequestError(
+                f"name: at most {subjects.ADAPTER_NAME_LIMIT} of A-Z a-z 0-9 _ - . without an empty part between dots, "
+                f"got {order.name!r}",
+                param="name",
+            )
+        log.info("adapter.order", verb=verb, name=order.name, path=order.path)
+        if verb == "load":
+            return await self._load(AdapterFile(order.name, order.path, order.scale))
+        return await self._unload(order.name)
+
+    async def _load(self, adapter: AdapterFile) -> str | None:
+        if not adapter.path:
+            raise BadRequestError("path: the GGUF file of the adapter, on the worker's machine", param="path")
+        if self._settings.engine == "echo":
+            return NOT_HERE
+        command = self._command(adapter)
+        if not self._host.serving and self._host.ready is not None:
+            problem = lora_file.problem(Path(command.path), self._host.ready.info.architecture)
+            if problem is not None:
+                return problem
+        changed = await self._host.change_adapter(command)
+        return changed.problem or await self._keep(adapter)
+
+    async def _unload(self, name: str) -> str | None:
+        changed = await self._host.change_adapter(UnloadAdapter(name))
+        try:
+            await self._kept.remove(name)
+        except BUS_ERRORS as error:
+            return f"replicas that start later will still load it: {error}"
+        return changed.problem
+
+    async def _keep(self, adapter: AdapterFile) -> str | None:
+        try:
+            await self._kept.put(adapter)
+        except BUS_ERRORS as error:
+            return f"loaded here, but replicas that start later will not know it: {error}"
+        return None
+
+    def _command(self, adapter: AdapterFile) -> LoadAdapter:
+        return LoadAdapter(adapter.name, str(shipped(adapter.path, self._settings.data)), adapter.scale)
+
+    def _report(self, problem: str | None) -> AdapterReport:
+        wanted = self._host.adapters.wanted
+        files = [AdapterFile(name, wanted[name].path, wanted[name].scale) for name in sorted(wanted)]
+        return AdapterReport(self._settings.model_name, self._worker_id, files, problem, waits=not self._host.serving)
