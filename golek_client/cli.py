@@ -220,7 +220,7 @@ def health(
     import msgspec
 
     from golek_client.client import Golek
-    from golek_wire.signals import Health
+    from golek_wire.signals import TAKES_REQUESTS, Health
 
     wait = terminal.seconds(timeout, "--timeout")
 
@@ -230,7 +230,7 @@ def health(
 
     found = terminal.run(read(), "--timeout")
     print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
-    if found.status not in ("online", "unloaded"):
+    if found.status not in TAKES_REQUESTS:
         raise typer.Exit(1)
 
 
