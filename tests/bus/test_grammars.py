@@ -12,7 +12,14 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from golek_client import BadRequestError, ConflictError, Golek, InvalidGrammarError, UnknownGrammarError
+from golek_client import (
+    BadRequestError,
+    ConflictError,
+    Golek,
+    InvalidGrammarError,
+    UnauthorizedError,
+    UnknownGrammarError,
+)
 from golek_client.connection import close, connect, flush
 from golek_worker import structure
 from golek_worker.bus import identity
@@ -181,3 +188,19 @@ async def test_the_commands(nats_server: str, books: list[GrammarBook], tmp_path
     assert (await run("rm", "answer"))[:2] == (0, "removed answer\n")
     status, _, err = await run("show", "answer")
     assert "hint: `golek grammar list` shows all" in err
+
+
+async def test_where_keys_are_wanted_who_stores_needs_one(nats_server: str) -> None:
+    """Without a key nothing is stored or removed; with one it is. Reading is free."""
+    client = await connect(nats_server, "keys")
+    book = await GrammarBook.open(client, structure.built_in(), gbnf.check)
+    await book.serve(identity.Keys("tiny", {identity.digest("secret"): identity.Key("ann")}))
+    await flush(client)
+    async with Golek(nats_server, key="") as nobody, Golek(nats_server, key="secret") as ann:
+        assert len(await nobody.grammars()) == 2
+        for change in (nobody.put_grammar("a", YES), nobody.delete_grammar("a")):
+            with pytest.raises(UnauthorizedError):
+                await change
+        await ann.put_grammar("a", YES)
+        assert (await nobody.grammar("a")).content == YES
+    await close(client)
