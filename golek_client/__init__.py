@@ -50,7 +50,7 @@ from golek_wire.errors import (
     UnauthorizedError,
     UnknownGrammarError,
 )
-from golek_wire.replies import Embedding, EmbeddingReply, InferenceReply, Receipt
+from golek_wire.replies import Delta, Embedding, EmbeddingReply, InferenceReply, Receipt, ToolCall
 from golek_wire.requests import Message, Resume
 from golek_wire.signals import DeadLetter, Health, ModelRecord
 
@@ -67,6 +67,7 @@ __all__ = [
     "ContextBudgetExceededError",
     "DeadLetter",
     "DeadlineExceededError",
+    "Delta",
     "Embedding",
     "EmbeddingReply",
     "EngineFailedError",
@@ -98,6 +99,7 @@ __all__ = [
     "Stream",
     "StreamInterruptedError",
     "TemporaryResourceError",
+    "ToolCall",
     "UnauthorizedError",
     "UnknownGrammarError",
 ]

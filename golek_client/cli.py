@@ -8,6 +8,7 @@ it runs.
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, cast
 
 import typer
@@ -78,6 +79,12 @@ def chat(
         bool, typer.Option("--interactive", "-i", help="A conversation: each line is a turn, after MESSAGE if given.")
     ] = False,
     no_stream: Annotated[bool, typer.Option("--no-stream", help="Print the answer when it is whole.")] = False,
+    reasoning: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="How long it may think: none, minimal, low, medium or high.")
+    ] = None,
+    tools: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Tools it may call: a list in OpenAI's form, as JSON.")
+    ] = None,
     stats: Annotated[bool, typer.Option("--stats", help="Print tokens and their rate to standard error.")] = False,
 ) -> None:
     """Ask a model and read the answer as it is written.
@@ -95,7 +102,10 @@ def chat(
     from golek_client.options import Options
     from golek_client.terminal_chat import Conversation
 
-    named = Options(max_tokens=max_tokens, temperature=temperature, seed=seed, priority=priority, adapter=adapter)
+    named = Options(
+        max_tokens=max_tokens, temperature=temperature, seed=seed, priority=priority, reasoning_effort=reasoning,
+        adapter=adapter, tools=None if tools is None else terminal.json_list(tools, "--tools"),
+    )  # fmt: skip
     options = cast("Options", terminal.params(param or []) | {k: v for k, v in named.items() if v is not None})
     if options.get("n", 1) != 1:
         raise typer.BadParameter(

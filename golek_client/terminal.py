@@ -99,6 +99,19 @@ def params(pairs: list[str]) -> dict[str, Any]:
     return found
 
 
+def json_list(file: Path, option: str) -> list[Any]:
+    """The list in a JSON file; anything else ends the program."""
+    import json
+
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{file}: {error}", param_hint=option) from None
+    if not isinstance(found, list):
+        raise typer.BadParameter(f"{file}: holds no list", param_hint=option)
+    return found
+
+
 def piped_text() -> str:
     """All of standard input, without blanks around it; bytes that are no text end the program."""
     try:

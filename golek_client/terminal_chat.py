@@ -1,6 +1,7 @@
 """How do `golek chat` and `nats-chat` hold a conversation?
 
-At a terminal with a prompt; in a pipe a line is a turn, and answers are all that is written to standard output.
+At a terminal with a prompt; in a pipe a line is a turn, and answers are all that is written to standard output. What a
+model thinks is shown dimmed to a person, on standard error; the calls of tools that it asks for are a line each there.
 """
 
 import asyncio
@@ -25,6 +26,8 @@ from golek_wire.requests import Message
 
 PROMPT = "> "
 BYE = "/bye"
+DIM, PLAIN = "\x1b[2m", "\x1b[0m"
+"""How a terminal is told to write faintly, and as before (ECMA-48)."""
 
 
 class Conversation:
@@ -120,6 +123,8 @@ class Conversation:
                     ) from None
                 raise
         print(flush=True)
+        for call in stream.reply.tool_calls or ():
+            print(f"[calls {call.function.name}({call.function.arguments})]", file=sys.stderr)
         if stream.reply.finish_reason == "length":
             print(f"[cut at {stream.reply.tokens_out} tokens]", file=sys.stderr)
         if self._stats:
@@ -152,16 +157,41 @@ def _turns(model: str) -> Iterator[str]:
 async def _show(stream: Stream, waiting: Notice) -> float:
     """Write the text as it comes; when the first of it came. An error that ends it begins on a line of its own."""
     first = None
+    thoughts = _Thoughts()
     try:
-        async for delta in stream:
+        async for piece in stream.pieces():
             waiting.heard()
             first = first or time.monotonic()
-            print(delta, end="", flush=True)
+            thoughts.write(piece.reasoning_content)
+            if piece.text and not piece.index:
+                thoughts.end()
+                print(piece.text, end="", flush=True)
     except InferenceServiceError:
+        thoughts.end()
         if first is not None:
             print(flush=True)
         raise
+    thoughts.end()
     return first or time.monotonic()
+
+
+class _Thoughts:
+    """What a model thinks, for a person at a terminal."""
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+        self._open = False
+
+    def write(self, text: str) -> None:
+        if text and self._shown:
+            print(text if self._open else DIM + text, end="", file=sys.stderr, flush=True)
+            self._open = True
+
+    def end(self) -> None:
+        """Back to how text looks, on a line of its own."""
+        if self._open:
+            print(PLAIN, file=sys.stderr, flush=True)
+            self._open = False
 
 
 async def _show_at_once(stream: Stream, waiting: Notice) -> float:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
-ARRAY_LIMIT = 64
+ARRAY_LIMIT = 512
 """Longer arrays are vocabulary: of them only the length is kept."""
 NO_POOLING = 0
 """`pooling_type` of a model that gives one vector per token instead of one per text."""

@@ -3,6 +3,7 @@
 The request becomes a prompt, the engine's child continues it, and its end becomes an `InferenceReply`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,10 +18,13 @@ from golek_worker import choices
 from golek_worker.engine.base import Constraint, Embedded, Finished, Ready, Submit
 from golek_worker.engine.host import EngineHost, Run
 from golek_worker.executor import CAPABILITIES, Answer, never_ran
+from golek_worker.grammars import lark, schemas
 from golek_worker.job import Job
 from golek_worker.prompt import turns
 from golek_worker.prompt.base import Format, Prompt
 from golek_worker.prompt.build import build, check, choose
+from golek_worker.prompt.guard import Guard
+from golek_worker.prompt.style import Way
 from golek_worker.settings import Settings
 from golek_worker.structure import Stored, constraint
 from golek_worker.structure import check as check_structure
@@ -43,6 +47,8 @@ class TextExecutor:
         self._markers = turns.find(chosen, model_file)
         self._format: Format | None = None
         self._format_for: Ready | None = None
+        self.guard = Guard(())
+        """Of the model that `format` was asked for last."""
 
     @property
     def capabilities(self) -> list[str]:
@@ -75,6 +81,7 @@ class TextExecutor:
         if self._format is None or self._format_for is not ready:
             self._format = choose(self._chosen, self._markers, ready.chat_template, ready.bos_token, ready.eos_token)
             self._format_for = ready
+            self.guard = Guard(ready.control_names)
         return self._format
 
 
@@ -103,7 +110,9 @@ class TextWork:
         ready = self._executor.host.ready
         if ready is not None:
             self._constraint = constraint(self._request, self._executor.stored)
-            self._prompt = build(self._request, self._executor.format(ready))
+            self._prompt = build(self._request, self._executor.format(ready), self._executor.guard)
+            if self._prompt.ways:
+                self._constraint = call_constraint(self._prompt.ways)
 
     def start(self, *, watched: bool = False) -> Run:
         if self._prompt is None:
@@ -115,7 +124,7 @@ class TextWork:
         streamed = job.stream or watched
         submit = Submit(
             job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, self._constraint,
-            request.adapter or "",
+            request.adapter or "", prompt.cuts,
         )  # fmt: skip
         return choices.start(self._executor.host, submit)
 
@@ -135,6 +144,18 @@ class TextWork:
             size=size,
             limit=limit,
         )
+
+
+def call_constraint(ways: Sequence[Way]) -> Constraint:
+    """A grammar of llguidance's: one of the ways, with arguments by its schema."""
+    rules = {f"arguments{i}": lark.schema(schemas.compiled(dict(way.schema), "tools")) for i, way in enumerate(ways)}
+    heads = [_around(rule, way) for rule, way in zip(rules, ways, strict=True)]
+    return Constraint("lark", lark.grammar(start=" | ".join(heads), **rules), "tool_choice")
+
+
+def _around(rule: str, way: Way) -> str:
+    before, after = ([lark.literal(text)] if text else [] for text in (way.before, way.after))
+    return " ".join([*before, rule, *after])
 
 
 def with_stops(params: Params, stops: list[str]) -> Params:

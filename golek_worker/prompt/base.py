@@ -12,6 +12,7 @@ from msgspec import Struct, field
 
 from golek_wire.requests import InferenceRequest, Message
 from golek_worker.output import Output
+from golek_worker.prompt.style import Way
 
 
 class Prompt(Struct, frozen=True):
@@ -21,6 +22,10 @@ class Prompt(Struct, frozen=True):
     output: Output = Output()
     stops: list[str] = field(default_factory=list[str])
     """Strings that end the answer beside those of the request: a model without an end of its own would run on."""
+    ways: Sequence[Way] = ()
+    """Ways to go on, of which the answer must take one: a call of a tool."""
+    cuts: list[int] = field(default_factory=list[int])
+    """Where the text is cut before it becomes tokens."""
 
 
 class Format(Protocol):

@@ -9,11 +9,15 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import InferenceRequest
 from golek_worker.output import Output
-from golek_worker.prompt import capabilities
+from golek_worker.prompt import capabilities, style, wishes
 from golek_worker.prompt.base import Format, Prompt, as_dict, messages_of
+from golek_worker.prompt.ending import finished
+from golek_worker.prompt.guard import Guard, unpicked
 from golek_worker.prompt.harmony import Harmony
 from golek_worker.prompt.templates import ChatTemplate
 from golek_worker.prompt.turns import TurnMarkers
@@ -23,17 +27,30 @@ NO_TEMPLATE = "this model has no chat template"
 RAW_WAY = "send `input` with `raw: true` and write the turns as the model knows them"
 
 
-def build(request: InferenceRequest, form: Format) -> Prompt:
+_NO_NAMES = Guard(())
+
+
+def build(request: InferenceRequest, form: Format, guard: Guard = _NO_NAMES) -> Prompt:
     """The prompt of `request` in this format. Raises BadRequestError."""
     if request.raw:
+        wishes.check_raw(request)
         return Prompt(request.input or "", form.raw_output)
-    return form.prompt(request)
+    sewn, seam = guard.sewn(request)
+    prompt = form.prompt(sewn)
+    if not seam:
+        return prompt
+    text, cuts = unpicked(prompt.text, seam)
+    return msgspec.structs.replace(prompt, text=text, cuts=cuts)
 
 
 def check(request: InferenceRequest, form: Format) -> None:
     """Raise as `build` would for what this format can never express; nothing is rendered for that."""
-    if not request.raw and isinstance(form, AsItIs | Broken):
+    if request.raw:
+        wishes.check_raw(request)
+    elif isinstance(form, AsItIs | Broken):
         form.prompt(request)
+    elif isinstance(form, ByTemplate):
+        form.check(request)
 
 
 def choose(chosen: Settings, markers: TurnMarkers | None, source: str | None, bos: str, eos: str) -> Format:
@@ -68,7 +85,9 @@ class AsItIs:
 
     def prompt(self, request: InferenceRequest) -> Prompt:
         """Raises BadRequestError for messages and tools."""
-        asked = (("messages", request.messages is not None), ("tools", bool(request.tools)))
+        wishes.check_thoughts(request, can_think=False)
+        wishes.must_call(request)
+        asked = (("messages", request.messages is not None), ("tools", bool(wishes.offered(request))))
         for field, given in asked:
             if given:
                 raise BadRequestError(f"{field}: {self._why}; {RAW_WAY}", param=field)
@@ -97,11 +116,26 @@ class ByTemplate:
     def __init__(self, template: ChatTemplate) -> None:
         self._template = template
         self.capabilities: Sequence[str] = capabilities.of(template)
+        self.style = style.of(template)
 
     def prompt(self, request: InferenceRequest) -> Prompt:
-        """Raises BadRequestError when the template refuses the conversation."""
+        """Raises BadRequestError when the template refuses the conversation, shows no tools or knows no thoughts."""
+        self.check(request)
+        tools = wishes.offered(request)
         messages = [as_dict(message) for message in messages_of(request)]
-        return Prompt(self._template.render(messages, request.tools))
+        text = self._template.render(messages, tools, **wishes.effort_variables(request))
+        return finished(text, request, tools, self.style)
+
+    def check(self, request: InferenceRequest) -> None:
+        """Raise BadRequestError for tools, and thoughts, that this template does not know."""
+        if wishes.offered(request) and "tool-calling" not in self.capabilities:
+            raise BadRequestError(
+                "tools: this model's chat template shows no tools; ask a model with the capability `tool-calling`, "
+                "or describe them in a message and read the calls from the text",
+                param="tools",
+            )
+        can_think = "reasoning" in self.capabilities or self.style.is_harmony or self.style.think is not None
+        wishes.check_thoughts(request, can_think=can_think)
 
 
 class ByMarkers:
@@ -116,11 +150,14 @@ class ByMarkers:
 
     def prompt(self, request: InferenceRequest) -> Prompt:
         """Raises BadRequestError when neither can express the request."""
-        text = None if request.tools else self._markers.render(messages_of(request))
+        tools = wishes.offered(request)
+        text = None if tools else self._markers.render(messages_of(request))
         if text is not None:
-            return Prompt(text, stops=self._markers.stops)
+            known = self._by_file.style if isinstance(self._by_file, ByTemplate) else style.Style()
+            wishes.check_thoughts(request, can_think="reasoning" in self.capabilities)
+            return msgspec.structs.replace(finished(text, request, (), known), stops=self._markers.stops)
         if isinstance(self._by_file, AsItIs):
-            field = "tools" if request.tools else "messages"
+            field = "tools" if tools else "messages"
             raise BadRequestError(
                 f"{field}: the prompt template {self._markers.name!r} cannot express this (no tools, "
                 f"tool calls and results, no system message after the last user turn), and {NO_TEMPLATE}; {RAW_WAY}",

@@ -29,16 +29,32 @@ def of(template: ChatTemplate) -> list[str]:
     found = []
     if _reasons(template):
         found.append("reasoning")
-    if _NEEDLE in _text(template, _USER, tools=[_TOOL]) and _NEEDLE not in _text(template, _USER):
+    if offers_tools(template):
         found.append("tool-calling")
     return found
 
 
+def offers_tools(template: ChatTemplate) -> bool:
+    """True where a tool reaches the prompt."""
+    return _NEEDLE in _text(template, _USER, tools=[_TOOL]) and _NEEDLE not in _text(template, _USER)
+
+
+def opened_thoughts(template: ChatTemplate) -> str | None:
+    """The mark with which a prompt lets the model begin to think; None where it does not."""
+    plain = _text(template, _USER).rstrip()
+    return next((mark for mark in ("<think>", "[THINK]", "<thought>") if plain.endswith(mark)), None)
+
+
+def thinks_unasked(template: ChatTemplate) -> bool:
+    """True where a prompt is the same for a model that shall think."""
+    return _text(template, _USER) == _text(template, _USER, enable_thinking=True, thinking=True)
+
+
 def _reasons(template: ChatTemplate) -> bool:
-    plain = _text(template, _USER)
-    if plain.rstrip().endswith(("<think>", "[THINK]", "<thought>")):
+    if opened_thoughts(template) is not None:
         return True
-    if _text(template, _USER, enable_thinking=False) != _text(template, _USER, enable_thinking=True):
+    asked, unasked = ({"enable_thinking": wish, "thinking": wish} for wish in (True, False))
+    if _text(template, _USER, **asked) != _text(template, _USER, **unasked):
         return True
     thought = {"role": "assistant", "reasoning_content": _NEEDLE, "thinking": _NEEDLE}
     if _NEEDLE in _text(template, _USER, {**thought, "content": "Answer"}, add_generation_prompt=False):

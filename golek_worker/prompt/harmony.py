@@ -15,11 +15,14 @@ from msgspec import Struct
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import InferenceRequest, Message
 from golek_worker.output import Output
+from golek_worker.prompt import wishes
 from golek_worker.prompt.base import Prompt, messages_of
+from golek_worker.prompt.ending import finished
+from golek_worker.prompt.style import Style
 from golek_worker.prompt.typescript import type_of
 
 TO_ASSISTANT = "<|start|>assistant"
-TO_FINAL = "<|channel|>final<|message|>"
+STYLE = Style(is_harmony=True, calls="harmony")
 _CHANNELS = "# Valid channels: analysis, commentary, final. Channel must be included for every message."
 _CALLS = "Calls to these tools must go to the commentary channel: 'functions'."
 _INSTRUCTING = ("system", "developer")
@@ -42,19 +45,16 @@ class Harmony(Struct, frozen=True):
     """Who writes the prompt reads the answer: nothing of it is hidden."""
 
     def prompt(self, request: InferenceRequest) -> Prompt:
-        """The prompt of a request that is not raw. Raises BadRequestError: a tool or a tool's result without a name.
+        """The prompt of a request that is not raw. Raises BadRequestError: a tool or a tool's result without a name."""
+        tools = wishes.offered(request)
+        effort = request.reasoning_effort
+        level = self.reasoning_level if effort is None else wishes.level(effort)
+        text = self.render(messages_of(request), tools, "low" if level == "none" else level)
+        return finished(text, request, tools, STYLE, show_all=not self.extract_final)
 
-        A grammar would keep the model from naming its channel. With one, the prompt opens the final channel itself:
-        the model answers without thinking first, and all it writes is the answer.
-        """
-        text = self.render(messages_of(request), request.tools or ())
-        if request.params.grammar is not None:
-            return Prompt(text + TO_FINAL)
-        if not self.extract_final:
-            return Prompt(text, Output("special"))
-        return Prompt(text, Output("harmony", calls="harmony" if request.tools else "", opening=TO_FINAL))
-
-    def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
+    def render(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = (), level: str | None = None
+    ) -> str:
         """The text of `messages`, up to where the assistant names its channel. Raises BadRequestError.
 
         What the system and the developer say before anybody else is the developer message; later it stands where it
@@ -62,7 +62,7 @@ class Harmony(Struct, frozen=True):
         """
         first = next((i for i, m in enumerate(messages) if m.role not in _INSTRUCTING), len(messages))
         told = "\n\n".join([m.content or "" for m in messages[:first]])
-        parts = [_message("system", self._system(has_tools=bool(tools)))]
+        parts = [_message("system", self._system(level or self.reasoning_level, has_tools=bool(tools)))]
         sections = ["# Instructions", told] if told else []
         if tools:
             sections += ["# Tools", _namespace(tools)]
@@ -71,13 +71,13 @@ class Harmony(Struct, frozen=True):
         parts += _turns(messages[first:])
         return "".join([*parts, TO_ASSISTANT])
 
-    def _system(self, *, has_tools: bool) -> str:
+    def _system(self, level: str, *, has_tools: bool) -> str:
         who = [f"You are {self.identity}."]
         if self.knowledge_cutoff:
             who.append(f"Knowledge cutoff: {self.knowledge_cutoff}")
         who.append(f"Current date: {self.today().isoformat()}")
         channels = f"{_CHANNELS}\n{_CALLS}" if has_tools else _CHANNELS
-        return "\n\n".join(["\n".join(who), f"Reasoning: {self.reasoning_level}", channels])
+        return "\n\n".join(["\n".join(who), f"Reasoning: {level}", channels])
 
 
 def _turns(messages: Sequence[Message]) -> Iterator[str]:

@@ -39,6 +39,7 @@ class ChatTemplate:
 
     def __init__(self, source: str, bos_token: str = "", eos_token: str = "") -> None:
         """Raises BadRequestError when `source` is not Jinja."""
+        self.source = source
         self._tokens = {"bos_token": bos_token, "eos_token": eos_token}
         self._knows_developer = "developer" in source
         try:
@@ -107,6 +108,10 @@ class ChatTemplate:
                 if "needle" in shown and "'needle'" not in shown and '\\"needle' not in shown:
                     return
         self._arguments_as_text = self._calls_lack_content = False
+
+    def shown_call(self) -> str:
+        """A call of the tool `find` as the template shows it; nothing where it does not."""
+        return self._probe({"needle": "hay"}) or ""
 
     def _probe(self, arguments: dict[str, str]) -> str | None:
         """A tool call as the template shows it; None when it does not."""

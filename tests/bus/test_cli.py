@@ -17,7 +17,7 @@ import pytest
 from golek_client.connection import flush
 from golek_wire import codec, headers, subjects
 from golek_wire.errors import BadRequestError, PoisonJobError, QueueFullError
-from golek_wire.replies import InferenceReply
+from golek_wire.replies import Delta, FunctionCall, InferenceReply, ToolCall
 from golek_wire.signals import DeadLetter, Health, ModelInfo
 from tests.support.scripted_worker import ScriptedWorker
 from tests.support.workers import WorkerProcess
@@ -429,6 +429,29 @@ async def test_chat_tells_a_person_the_place_in_the_queue(
         assert (out, err or b"") == (b"Hello\n", b"")
     shown = os.read(screen, 1000).decode()
     assert shown == "\r\x1b[Kposition 3\r\x1b[Kposition 2, about 4 s\r\x1b[K"
+
+
+async def test_chat_shows_thoughts_to_a_person_and_calls_to_all(
+    nats_server: str, worker: ScriptedWorker, terminal: tuple[int, int], tmp_path: Path
+) -> None:
+    """Dimmed at a terminal, nowhere else; a call is a line of standard error. Standard output has the text alone."""
+    screen, stderr = terminal
+    tools = [{"type": "function", "function": {"name": "look"}}]
+    (tmp_path / "tools.json").write_text(json.dumps(tools))
+    call = [*GOLEK, "chat", "tiny", "hi", "--reasoning", "high", "--tools", str(tmp_path / "tools.json")]
+    calls = [ToolCall("call_1", FunctionCall("look", '{"x": 1}'))]
+    for errors in (stderr, asyncio.subprocess.PIPE):
+        process = await launch(call, nats_server, asyncio.subprocess.DEVNULL, errors)
+        job = await worker.next(patience=10)
+        assert (job.request.tools, job.request.reasoning_effort) == (tools, "high")
+        await job.chunk(1, 0, Delta(reasoning_content="Let me "))
+        await job.chunk(1, 1, Delta(reasoning_content="see."))
+        await job.chunk(1, 2, "I look.")
+        await job.final("I look.", reasoning_content="Let me see.", tool_calls=calls)
+        out, err = await asyncio.wait_for(process.communicate(), 20)
+        assert (out, err or b"") == (b"I look.\n", b"" if errors == stderr else b'[calls look({"x": 1})]\n')
+    shown = os.read(screen, 1000).decode().replace("\r\n", "\n")
+    assert shown.endswith('\x1b[2mLet me see.\x1b[0m\n[calls look({"x": 1})]\n')
 
 
 @pytest.mark.parametrize("leave", [b"\n", b"/bye\n"])

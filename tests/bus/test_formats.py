@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from golek_client import BadRequestError, Golek
+from golek_wire.replies import FunctionCall
 from tests.support import raw
 from tests.support.workers import WorkerProcess
 
@@ -27,6 +29,34 @@ async def test_a_harmony_worker_answers_with_the_final_channel(nats_server: str,
             assert reply["text"] == QUOTED + "x"
             health, _ = await raw.ask(client, "models.echo.health", {})
     assert health["capabilities"] == ["text-generation", "reasoning", "tool-calling"]
+
+
+CALL = QUOTED.replace(
+    "final<|message|>", 'commentary to=functions.look <|constrain|>json<|message|>{"x": "a b"}<|call|>'
+)
+
+
+async def test_thoughts_and_calls_reach_the_caller_apart_from_the_text(nats_server: str, tmp_path: Path) -> None:
+    """Streamed and not, the same; a call's id too is the same, for it is made of the job's."""
+    tools = [{"type": "function", "function": {"name": "look"}}]
+    with WorkerProcess(nats_server, tmp_path, MODEL_FORMAT="harmony"):
+        async with Golek(nats_server) as golek:
+            thought = await golek.ask("echo", QUOTED + "It is warm.")
+            assert (thought.text, thought.finish_reason) == ("It is warm.", "stop")
+            assert (thought.reasoning_content or "").endswith("hm")
+            called = await golek.ask("echo", CALL, tools=tools)
+            assert (called.text, called.finish_reason) == ("", "tool_calls")
+            assert [call.function for call in called.tool_calls or ()] == [FunctionCall("look", '{"x": "a b"}')]
+            async with golek.stream("echo", CALL, tools=tools) as stream:
+                pieces = [piece async for piece in stream.pieces()]
+            assert "".join(piece.reasoning_content for piece in pieces) == stream.reply.reasoning_content
+            heads = [call for piece in pieces for call in piece.tool_calls or () if call.id]
+            (whole,) = stream.reply.tool_calls or ()
+            assert [(call.id, call.name) for call in heads] == [(whole.id, "look")]
+            arguments = "".join(call.arguments for piece in pieces for call in piece.tool_calls or ())
+            assert arguments == whole.function.arguments == '{"x": "a b"}'
+            with pytest.raises(BadRequestError, match="tool_choice"):
+                await golek.ask("echo", "hi", tool_choice="required")
 
 
 async def test_with_extraction_off_everything_is_passed_on(nats_server: str, tmp_path: Path) -> None:

@@ -11,14 +11,11 @@ from time import monotonic
 from typing import Any
 
 import llama_cpp
-import psutil
 
 from golek_worker.engine.base import EngineLoadError
 from golek_worker.engine.llamacpp import log
+from golek_worker.engine.llamacpp.memory import ROUND
 from golek_worker.engine.llamacpp.model import Model
-
-_ROUND = 256
-"""llama.cpp allots cache cells in multiples of this."""
 
 
 class Context:
@@ -27,11 +24,10 @@ class Context:
     def __init__(self, model: Model, slots: int, ctx_size: int, threads: int, batch_size: int) -> None:
         """`batch_size` is the most rows of one `decode`. Raises EngineLoadError when memory does not suffice."""
         self._model = model
-        self.cells = cells = -(-ctx_size // _ROUND) * _ROUND
+        self.cells = cells = -(-ctx_size // ROUND) * ROUND
         """Of each slot; one holds one token."""
         self.decode_s = 0.0
         """Seconds that llama.cpp computed batches."""
-        self._check_memory(slots, ctx_size, cells)
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = cells * slots
         params.n_seq_max = slots
@@ -107,17 +103,6 @@ class Context:
     def close(self) -> None:
         """Free the cache."""
         llama_cpp.llama_free(self._context)
-
-    def _check_memory(self, slots: int, ctx_size: int, cells: int) -> None:
-        """Refuse what the kernel would promise now and kill us for later."""
-        needed, available = self._model.cache_bytes(cells * slots), psutil.virtual_memory().available
-        if self._model.on_gpu or needed <= available:
-            return
-        fits = max(_ROUND, int(ctx_size * available / needed * 0.9) // _ROUND * _ROUND)
-        raise EngineLoadError(
-            f"The cache for {slots} slots of {ctx_size} tokens needs about {needed / 2**30:.1f} GiB, "
-            f"{available / 2**30:.1f} GiB are free. CTX_SIZE={fits} would fit, or a smaller WORKER_CONCURRENCY."
-        )
 
 
 class Batch:

@@ -108,6 +108,7 @@ class LlamaCppEngine:
             chat_template=model.chat_template,
             bos_token=model.bos_text,
             eos_token=model.eos_text,
+            control_names=model.control_names,
         )
 
     @property
@@ -125,7 +126,7 @@ class LlamaCppEngine:
             raise BadRequestError("This model writes text; it makes no vectors")
         adapter = self._adapters.find(command.adapter)
         check_least(self._model.least_tokens(command.prompt, self.ready.ctx_size), self.ready.ctx_size)
-        prompt = self._model.tokenize(command.prompt)
+        prompt = self._model.tokenize(command.prompt, command.cuts)
         written = self._written(command)
         counted = (command.resume and command.resume.tokens_out) or len(written)
         left = tokens_left(len(prompt), command.params.max_tokens, self.ready.ctx_size, len(written), counted)

@@ -6,7 +6,8 @@ Loads weights and vocabulary, tells what the file says of itself, and turns text
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import llama_cpp
@@ -14,7 +15,7 @@ import llama_cpp
 from golek_wire.errors import BadRequestError
 from golek_wire.signals import ModelInfo
 from golek_worker.engine.base import EngineConfig, EngineLoadError
-from golek_worker.engine.llamacpp import accents, devices, log
+from golek_worker.engine.llamacpp import accents, devices, log, memory
 from golek_worker.gguf import GGUFError, Header, read_header
 
 LONG = 16
@@ -29,13 +30,19 @@ class Model:
     """A loaded GGUF file."""
 
     def __init__(self, config: EngineConfig, progress: Callable[[int, int], None]) -> None:
-        """Load `config.model_path`. Raises EngineLoadError: no such file, not a GGUF, damaged, not supported."""
+        """Load `config.model_path`.
+
+        Raises EngineLoadError: no such file, not a GGUF, damaged, not supported, too large for this machine's memory.
+        """
         self.path = Path(config.model_path)
         self.header = _read_header(self.path)
         self._drops_accents = accents.are_dropped(self.header)
         log.install()
         llama_cpp.llama_backend_init()
         self.size_bytes = self.path.stat().st_size
+        takes_gpu = config.gpu_layers != 0 and bool(devices.gpus())
+        if (problem := memory.problem(config, self.header, self.path, on_gpu=takes_gpu)) is not None:
+            raise EngineLoadError(problem)
         with log.heard() as said:
             self._model = self._load(config, progress)
         self.placement = devices.placement(said)
@@ -59,6 +66,7 @@ class Model:
         """Tokens that the file says are never to be drawn."""
         self._pieces: dict[int, bytes] = {}
         self._named_pieces: dict[int, bytes] = {}
+        self._special_tokens: dict[int, bool] = {}
 
     @property
     def handle(self) -> llama_cpp.llama_model_p:
@@ -76,6 +84,20 @@ class Model:
         return self.header.chat_template
 
     @property
+    def control_names(self) -> list[str]:
+        """Names that stand for tokens wherever they are written and are no part of a language: those of control tokens,
+        and those that are spelled as such. llama.cpp takes harmony's `<|channel|>` out of the control tokens.
+        """
+        found = []
+        for token in range(self.n_vocab):
+            attributes = llama_cpp.llama_vocab_get_attr(self._vocab, token)
+            if attributes & (llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED):
+                name = self._special(token)
+                if attributes & llama_cpp.LLAMA_TOKEN_ATTR_CONTROL or _is_name(name):
+                    found.append(name)
+        return found
+
+    @property
     def info(self) -> ModelInfo:
         """What the file says of itself."""
         architecture = self.header.architecture
@@ -91,23 +113,28 @@ class Model:
             size_bytes=self.size_bytes,
         )
 
-    def cache_bytes(self, tokens: int) -> int:
-        """About how much memory the cache of `tokens` tokens takes: keys and values, 2 bytes each."""
-        heads = max(1, llama_cpp.llama_model_n_head(self._model))
-        width = llama_cpp.llama_model_n_embd(self._model) * llama_cpp.llama_model_n_head_kv(self._model) // heads
-        return int(2 * 2 * tokens * width * llama_cpp.llama_model_n_layer(self._model))
-
-    def tokenize(self, text: str) -> list[int]:
+    def tokenize(self, text: str, cuts: Sequence[int] = ()) -> list[int]:
         """The tokens of `text`, special ones recognised; the model's first token is put in front once.
 
-        Raises BadRequestError for an empty text where the model has no first token.
+        What lies on two sides of a cut becomes tokens apart, so that a name with a cut in it is plain text. Raises
+        BadRequestError for an empty text where the model has no first token.
         """
+        if cuts:
+            parts = [text[a:b] for a, b in zip(cuts, [*cuts[1:], len(text)], strict=True)]
+            return [*self.tokenize(text[: cuts[0]]), *(token for part in parts for token in self._further(part))]
         tokens = self._tokenize(text, add_special=not (self.bos_text and text.startswith(self.bos_text)))
         if not tokens:
             if self.bos < 0:
                 raise BadRequestError("The prompt is empty: there is nothing to continue", param="input")
             return [self.bos]
         return tokens
+
+    def _further(self, text: str) -> list[int]:
+        """The tokens of a text that goes on behind another one: without a blank that was not written."""
+        try:
+            return self.tokenize_written(text, named=True)
+        except BadRequestError:  # a tokenizer that changes what it reads, such as capitals
+            return self._tokenize(text, add_special=False)
 
     def least_tokens(self, text: str, ctx_size: int) -> int:
         """More than `ctx_size`, and at most as many as `text` has, when its beginning tells that already; else 0.
@@ -178,8 +205,12 @@ class Model:
 
         The latter are most of harmony's, such as `<|channel|>`, which llama.cpp takes out of the control tokens.
         """
-        attributes = llama_cpp.llama_vocab_get_attr(self._vocab, token)
-        return bool(attributes & (llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED))
+        known = self._special_tokens.get(token)
+        if known is None:
+            attributes = llama_cpp.llama_vocab_get_attr(self._vocab, token)
+            named = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
+            known = self._special_tokens[token] = bool(attributes & named)
+        return known
 
     def close(self) -> None:
         """Free the weights."""
@@ -227,6 +258,9 @@ class Model:
             if length >= 0:
                 return buffer.raw[:length]
             size = -length
+
+
+_is_name = re.compile(r"<[|\uff5c].*[|\uff5c]>").fullmatch
 
 
 def count_text(count: int) -> str:

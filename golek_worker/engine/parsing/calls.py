@@ -133,7 +133,7 @@ class Tagged:
     """Qwen3-Coder's form: `<function=name>`, then for each argument `<parameter=key>`, its value and `</parameter>`.
 
     `kinds` are the types of each function's parameters: a value is a string where it shall be one, else JSON. An
-    argument is passed on when it is whole.
+    argument is passed on when it is whole. Other models write all arguments as one object in their place.
     """
 
     rest = ""
@@ -143,7 +143,8 @@ class Tagged:
         self._all_kinds = kinds
         self._kinds: Mapping[str, str] = {}
         self._close = close
-        self._place: Literal["function", "between", "key", "value", "behind"] = "function"
+        self._place: Literal["function", "between", "key", "value", "object", "behind"] = "function"
+        self._object = Value()
         self._between = Matcher(("<parameter=", "</function>", *([close] if close else [])))
         self._within = Matcher(("</parameter>",))
         self._text = ""
@@ -164,6 +165,11 @@ class Tagged:
                 if mark:
                     self._argument(self._text)
                     self._place = "between"
+            case "object":
+                self._answer.arguments(character)
+                if self._object.char(character) == "last":
+                    self._answer.end_call()
+                    self._place = "behind"
             case _:
                 return self._outside(character)
         return "more"
@@ -176,7 +182,10 @@ class Tagged:
 
     def _outside(self, character: str) -> Verdict:
         """Between arguments, and behind the last one."""
-        _, mark = self._between.char(character)
+        plain, mark = self._between.char(character)
+        if plain == "{" and self._place == "between" and self._count == 0:
+            self._place = "object"
+            return self.char(plain)
         if mark == "<parameter=":
             self._place, self._text = "key", ""
         elif mark:

@@ -41,13 +41,21 @@ class Harmony:
     def text(self, text: str) -> None:
         match self._place:
             case "header":
-                self._header += text
+                self._in_header(text)
             case "text":
                 self._answer.text(text)
             case "thought":
                 self._answer.thought(text)
             case "arguments":
                 self._answer.arguments(text)
+
+    def _in_header(self, text: str) -> None:
+        """A header quotes nothing: a model that was made to write one may spell the mark at its end."""
+        self._header += text
+        if _MESSAGE in self._header:
+            self._header, _, text = self._header.partition(_MESSAGE)
+            self._begin()
+            self.text(text)
 
     def control(self, name: str, *, hidden: bool) -> None:  # noqa: ARG002 - harmony's names count either way
         if self.ended:
