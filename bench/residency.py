@@ -1,9 +1,9 @@
 """What does it cost that a model comes and goes?
 
-RESIDENCY_CYCLES times (100) a model, the file ENGINE_MODEL or else golek-tiny, is unloaded and loaded; every tenth time
-by requests that come while it is not there. Then workers are started RESIDENCY_ROUNDS times (5): how long the first
-load of a start takes, when the file is warm, and how long the next one of the same worker. Last, a worker with a
-MODEL_TTL of RESIDENCY_TTL_S seconds is asked how it is, and monitored, until it has unloaded its model.
+RESIDENCY_CYCLES times (100) a model, the file ENGINE_MODEL or else golek-tiny, is unloaded and loaded; every tenth
+time by requests that come while it is not there. Then workers are started RESIDENCY_ROUNDS times (5): how long the
+first load of a start takes, when the file is warm, and how long the next one of the same worker. Last, a worker with
+a MODEL_TTL of RESIDENCY_TTL_S seconds is asked how it is, and monitored, until it has unloaded its model.
 """
 
 import asyncio

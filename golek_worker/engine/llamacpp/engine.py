@@ -160,7 +160,7 @@ class LlamaCppEngine:
             yield from self._write(slots)
         readers = [s for s in self._reading if s.adapter is adapter and self._may_read(s)]
         if readers:
-            yield from self._read_on(readers, len(slots))
+            yield from self._read_on(readers, len(self._writing))  # those of other adapters wait as well
 
     def change_adapter(self, command: LoadAdapter | UnloadAdapter) -> AdapterChanged:
         """Load or take away a LoRA adapter; sequences that have the old one go on with it."""
