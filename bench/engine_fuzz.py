@@ -12,6 +12,8 @@ import itertools
 import os
 import random
 import tempfile
+import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,7 @@ import numpy as np
 from submissions import submission
 from support import ROOT, figure, note
 
+from golek_wire.replies import Delta
 from golek_worker.engine.base import (
     AdapterChanged,
     Cancel,
@@ -55,6 +58,8 @@ CANCELLED, PASSING = 0.0125, 0.01
 """How often after an event."""
 NUDGES = (0.002, 0.01, 0.05)
 TRIES = 12
+BEFORE, BEHIND = 3, 4
+"""Tokens around the first difference: a text is held back while it may be a mark, and marks are not part of it."""
 
 
 class Load:
@@ -68,7 +73,8 @@ class Load:
         self._running: dict[str, Submit] = {}
         self._seen = 0
         self.ends: dict[str, SequenceEnd] = {}
-        self.streamed: dict[str, str] = {}
+        self.streamed: dict[str, tuple[str, str]] = {}
+        """Text and thoughts."""
         self.broken: list[str] = []
 
     def run(self, jobs: list[Submit], cancel: bool) -> None:
@@ -102,16 +108,18 @@ class Load:
         if isinstance(event, Tokens):
             for job_id, piece in event.deltas:
                 self._expect(job_id in self._running, f"{job_id}: text of one that does not run")
-                text = piece if isinstance(piece, str) else piece.text
-                self.streamed[job_id] = self.streamed.get(job_id, "") + text
+                delta = Delta(piece) if isinstance(piece, str) else piece
+                text, thoughts = self.streamed.get(job_id, ("", ""))
+                self.streamed[job_id] = (text + delta.text, thoughts + delta.reasoning_content)
         elif isinstance(event, Finished | Stopped | Refused):
             job = self._running.pop(event.job_id, None)
             self._expect(job is not None, f"{event.job_id}: ended twice")
             self.ends[event.job_id] = event
             if job is not None and job.stream and isinstance(event, Finished):
-                begun = job.resume.text if job.resume is not None else ""
-                whole = begun + self.streamed.get(job.job_id, "")
-                self._expect(whole == event.text, f"{job.job_id}: joined {whole!r}, final {event.text!r}")
+                text, thoughts = self.streamed.get(job.job_id, ("", ""))
+                joined = ((job.resume.text if job.resume is not None else "") + text, thoughts)
+                final = (event.text, event.reasoning_content or "")
+                self._expect(joined == final, f"{job.job_id}: joined {joined!r}, final {final!r}")
         elif isinstance(event, AdapterChanged):
             self._expect(event.problem is None, f"adapter {event.name}: {event.problem}")
         elif isinstance(event, Step) and event.gauges is not None:
@@ -173,12 +181,13 @@ class Judge:
             return 0.0
         parted = common(plain, wanted)
         begun = len(job.resume.text) if job.resume is not None else 0
-        written = itertools.accumulate(len(token) for token in tokens)
+        ends = itertools.accumulate(len(token) for token in tokens)
         before = len(plain[begun:parted].encode())
-        at = next((i for i, end in enumerate(written) if end > before), len(tokens))
+        at = next((i for i, end in enumerate(ends) if end > before), len(tokens))
+        reach = range(max(0, at - BEFORE), min(len(tokens), at + BEHIND) + 1)
         for size in NUDGES:
             for attempt in range(TRIES):
-                for place in range(max(0, at - 3), at + 1):
+                for place in reach:
                     text, _ = self._write(job, (place, attempt), size)
                     if text == wanted or common(text, wanted) > parted:
                         return size
@@ -194,8 +203,8 @@ class Judge:
                 for output in self._engine.step():
                     end = output
         model = self._engine._model
-        pieces = [model.piece(token) if job.output == "text" else model.named_piece(token) for token in drawn]
-        return end.text if isinstance(end, Finished) else "", pieces
+        pieces = [model.piece(token) if job.output.form == "text" else model.named_piece(token) for token in drawn]
+        return written(end) if isinstance(end, Finished) else "", pieces
 
 
 @contextmanager
@@ -216,12 +225,25 @@ def nudged(nudge: tuple[int, int] | None, size: float) -> Iterator[list[int]]:
         yield drawn
 
 
+def written(end: Finished) -> str:
+    """All that is text of an answer."""
+    return (end.reasoning_content or "") + end.text
+
+
 def common(one: str, other: str) -> int:
     """Characters in common at the beginning."""
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 # -- all of it -------------------------------------------------------------------------------------------------
+
+
+def listen(child: Child) -> deque[bytes]:
+    """The last lines of what the child writes to stderr; one that nobody reads would block it."""
+    lines: deque[bytes] = deque(maxlen=60)
+    assert child.process.stderr is not None
+    threading.Thread(target=lines.extend, args=[child.process.stderr], daemon=True).start()
+    return lines
 
 
 def load_adapters(child: Child, loras: list[LoadAdapter]) -> list[str]:
@@ -255,8 +277,8 @@ def explain(judge: Judge, jobs: list[Submit], ends: dict[str, SequenceEnd]) -> t
         if same(beside, by_itself):
             continue
         gap = float("inf")
-        if isinstance(beside, Finished) and isinstance(by_itself, Finished) and beside.text != by_itself.text:
-            gap = judge.gap(job, beside.text, by_itself.text)
+        if isinstance(beside, Finished) and isinstance(by_itself, Finished) and written(beside) != written(by_itself):
+            gap = judge.gap(job, written(beside), written(by_itself))
         near, others = near + (gap <= NUDGES[-1]), others + (gap > NUDGES[-1])
         note(f"{'near tie' if gap <= NUDGES[-1] else 'DIFFERENT'}, gap {gap}: {job}\n  {beside}\n  {by_itself}")
     return compared, near, others
@@ -267,6 +289,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="golek-bench-") as folder, running(config) as child:
         paths = [adapters.write(Path(folder) / f"{name}.gguf", MODEL, seed) for seed, name in enumerate("abc")]
         *loras, passing = [LoadAdapter(path.stem, str(path)) for path in paths]
+        said = listen(child)
         names = load_adapters(child, loras)
         note(f"adapters: {names}")
         jobs = [submission(number, names) for number in range(FIRST, FIRST + REQUESTS)]
@@ -277,9 +300,9 @@ def main() -> None:
             beside = idle(child)
             alone(load, jobs)
             by_itself = idle(child)
-        except (EOFError, ConnectionResetError):
+        except (EOFError, ConnectionResetError, TimeoutError):
             crashes = 1
-            note(f"CRASH while these ran: {load.running()}\n{child.stderr()[-3000:]}")
+            note(f"CRASH while these ran: {load.running()}\n{b''.join(said).decode(errors='replace')}")
         figure(BENCH, "crashes", crashes, None, "crashes", REQUESTS)
         figure(BENCH, "broken", len(load.broken), None, "invariants", REQUESTS)
         if crashes:

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from golek_wire.requests import Params, Resume
-from golek_worker.engine.base import Constraint, Output, Submit
+from golek_worker.engine.base import Constraint, Submit
+from golek_worker.output import Output
 from tests.support.grammars import PERSON
 
 PREFIX = "<|system|>You answer questions about a fleet of workers, shortly and plainly, in one sentence.<|end|>"
@@ -34,7 +35,14 @@ SCHEMAS = (
 )
 REGEXES = (r"[0-9]{3}-[0-9]{4}", r"(yes|no), (because|although) [a-z ]{3,20}\.", r"[A-Z][a-z]+( [A-Z][a-z]+){1,2}", "(")
 LARKS = ('start: "NATS" | "JetStream" | "a lease"', 'start: /[a-z]+/ ("," /[a-z]+/){0,3}')
-OUTPUTS: tuple[Output, ...] = ("special", "harmony")
+OUTPUTS = (
+    Output("special"),
+    Output("harmony"),
+    Output("marked", think=("<think>", "</think>"), calls="tool_call"),
+    Output("marked", think=("NATS", "."), begun="NATS"),
+    Output("marked", calls="llama", one_call=True),
+    Output("marked", think=(" is", " the"), calls="list"),
+)
 Draw = random.Random
 
 
@@ -47,7 +55,7 @@ def submission(number: int, adapters: list[str]) -> Submit:
         params(draw),
         draw.randrange(2**32 - 1),
         stream=draw.random() < 0.5,
-        output=some(draw, 0.2, OUTPUTS, "text"),
+        output=some(draw, 0.2, OUTPUTS, Output()),
         resume=Resume(draw.choice(WRITTEN)) if draw.random() < 0.08 else None,
         constraint=constraint(draw) if draw.random() < 0.3 else None,
         adapter=some(draw, 0.25, adapters, "") if adapters else "",

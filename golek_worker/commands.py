@@ -80,7 +80,9 @@ def worker_check(name: Name) -> None:
         notes = [*settings.remarks(file), *check.shared_subjects(file)]
         typer.echo("".join(f"note: {note}\n" for note in notes), nl=False, err=True)
     if not wrong:
-        typer.echo("".join(f"{line}\n" for line in check.about_model(settings.load(file))), nl=False)
+        loaded = settings.load(file)
+        lines = [*check.about_model(loaded), *check.memory_note(loaded)]
+        typer.echo("".join(f"{line}\n" for line in lines), nl=False)
     typer.echo("\n".join(wrong) or "ok", err=bool(wrong))
     raise typer.Exit(1 if wrong else 0)
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
-ARRAY_LIMIT = 64
+ARRAY_LIMIT = 512
 """Longer arrays are vocabulary: of them only the length is kept."""
 NO_POOLING = 0
 """`pooling_type` of a model that gives one vector per token instead of one per text."""
@@ -101,19 +101,39 @@ class Header(NamedTuple):
         return value if isinstance(value, int) else 0
 
 
+class Tensor(NamedTuple):
+    """One tensor, as the header describes it."""
+
+    name: str
+    shape: tuple[int, ...]
+    """The dimension in which its numbers follow each other comes first."""
+    kind: int
+    """As ggml numbers its types."""
+
+
 def read_header(path: Path) -> Header:
     """The header of the file at `path`.
 
     Raises OSError when it cannot be read, GGUFError when it is no GGUF, is damaged, or ends before its last tensor
     begins.
     """
+    return _read(path)[0]
+
+
+def read_tensors(path: Path) -> list[Tensor]:
+    """What the file at `path` holds, in its order. Raises as `read_header` does."""
+    return _read(path)[1]
+
+
+def _read(path: Path) -> tuple[Header, list[Tensor]]:
     with path.open("rb") as file:
         magic = file.read(len(MAGIC))
         if magic != MAGIC:
             raise GGUFError(f"not a GGUF file; it begins with {magic!r} instead of {MAGIC!r}")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
-                return _Reader(data).header()
+                reader = _Reader(data)
+                return reader.header(), reader.tensors
             except (struct.error, OverflowError, UnicodeDecodeError) as error:
                 raise _damaged(str(error)) from None
 
@@ -129,6 +149,7 @@ class _Reader:
         self._data = data
         self._size = len(data)
         self._at = len(MAGIC)
+        self.tensors: list[Tensor] = []
 
     def header(self) -> Header:
         version = self._u32()
@@ -161,10 +182,11 @@ class _Reader:
         """The elements of all tensors, and where behind the header the last of them begins."""
         parameters = last = 0
         for _ in range(tensors):
-            self._string()
+            name = self._string()
             dimensions = self._at_most(DIMENSIONS_LIMIT, self._u32(), "dimensions of a tensor")
-            parameters += math.prod([self._u64() for _ in range(dimensions)])
-            self._u32()  # its type
+            shape = tuple([self._u64() for _ in range(dimensions)])
+            parameters += math.prod(shape)
+            self.tensors.append(Tensor(name, shape, self._u32()))
             last = max(last, self._u64())
         return parameters, last
 

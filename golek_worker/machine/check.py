@@ -14,7 +14,9 @@ from golek_wire.subjects import Kind
 from golek_worker import adapters, settings
 from golek_worker.bus import embedded, keyfile
 from golek_worker.bus.keyfile import KeyFileError
-from golek_worker.gguf import GGUFError
+from golek_worker.engine.llamacpp import memory
+from golek_worker.free_memory import free_bytes
+from golek_worker.gguf import GGUFError, read_header
 from golek_worker.machine import logfiles
 from golek_worker.prompt import turns
 from golek_worker.registry import artifacts, catalog
@@ -56,6 +58,22 @@ def about_model(loaded: Settings, environment: Mapping[str, str] = os.environ) -
         return [] if model == loaded.model_file else [f"{loaded.model_name}: the file is {model}"]
     doubt = f"; {model.doubt}" if model.doubt else ""
     return [f"{loaded.model_file}: will be downloaded from {model.source}, {model.size}{doubt}"]
+
+
+def memory_note(loaded: Settings, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """What the model will take, as its header tells; empty where there is no file yet or it needs none."""
+    if loaded.engine != "llamacpp":
+        return []
+    with contextlib.suppress(MissingModelError, OSError, GGUFError):  # one of the problems
+        model = resolve(loaded, environment)
+        if not isinstance(model, Wanted):
+            header = read_header(model)
+            weights = memory.weight_bytes(model, header)
+            slots, threads = loaded.worker_concurrency, loaded.model_threads
+            shape = memory.shape_of(kind_of(model), slots, loaded.ctx_size, threads, header, weights)
+            needed = memory.needs(header, weights, shape)
+            return [f"memory: needs {needed.shown(shape)}, {memory.shown(free_bytes())} are free"]
+    return []
 
 
 def shared_subjects(file: Path, environment: Mapping[str, str] = os.environ) -> list[str]:

@@ -16,7 +16,7 @@ from golek_worker import settings
 from golek_worker.machine import modelfiles
 from golek_worker.machine.bar import Bar, Say
 from golek_worker.machine.modelfiles import Found, ModelError
-from golek_worker.registry import catalog, entries, origin, source
+from golek_worker.registry import catalog, origin, source
 from golek_worker.registry.catalog import Wanted, shown_size
 from golek_worker.registry.entries import SHA256
 from golek_worker.registry.fetch import fetch
@@ -28,15 +28,20 @@ _SOURCE = re.compile(r"hf:|\w+://|\.{0,2}/|.*\.gguf$")
 
 
 async def pull(name: str, to: Path | None = None, *, say: Say = print) -> Path:
-    """Download what `name` needs; the file, also when it was there already. A folder `to` keeps the file's own name.
+    """Download what the deployment `name` needs, or with `to` as `pull_model` does; the file, also when it was there.
 
-    Raises SettingsError, MissingModelError, DownloadError.
+    Raises SettingsError, MissingModelError, ModelError, CatalogError, DownloadError.
     """
-    found, target = _of_deployment(name) if to is None else _of_catalogue(name, to)
+    if to is not None:
+        return await pull_model(name, to=to, say=say)
+    chosen = settings.load(settings.env_file(name))
+    if chosen.engine != "llamacpp":
+        raise MissingModelError(f"ENGINE={chosen.engine} of {name!r} needs no model file")
+    found = resolve(chosen)
     if not isinstance(found, Wanted):
         say(f"{found} is there already")
         return found
-    return await _download(name, found, target, say)
+    return await _download(name, found, chosen.model_file, say)
 
 
 async def pull_model(
@@ -114,24 +119,3 @@ async def _download(name: str, wanted: Wanted, target: Path, say: Say, *, again:
         done = await fetch(wanted, target, bar.show, again=again)
     say(f"{done.path}: {shown_size(done.size)} in {done.seconds:.1f} s, verified: {done.checked}")
     return Path(done.path)
-
-
-def _of_deployment(name: str) -> tuple[Path | Wanted, Path]:
-    chosen = settings.load(settings.env_file(name))
-    if chosen.engine != "llamacpp":
-        raise MissingModelError(f"ENGINE={chosen.engine} of {name!r} needs no model file")
-    return resolve(chosen), chosen.model_file
-
-
-def _of_catalogue(name: str, to: Path) -> tuple[Path | Wanted, Path]:
-    known = entries.known(models_file=settings.shared("MODELS_FILE") or "")
-    entry = known.get(name)
-    if entry is None:
-        raise MissingModelError(f"{entries.CATALOG} has no {name!r}; it has {', '.join(sorted(known)) or 'no models'}")
-    wanted = catalog.of_entry(entry)
-    if wanted is None:
-        why = f"is not downloaded but made: {entry.made_by}" if entry.made_by else f"cannot be had: {entry.unavailable}"
-        raise MissingModelError(f"{name!r} {why}")
-    target = to / wanted.source.name if to.is_dir() else to
-    first = wanted.source.targets(target)[0]
-    return (first if first.exists() else wanted), target

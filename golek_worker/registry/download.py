@@ -98,6 +98,7 @@ def _once(place: Source, target: Path, sha256: str | None, tell: Tell, *, again:
             hashes.append(actual)
         for piece, actual in reversed(list(zip(missing, hashes, strict=True))):  # the first is what a search looks for
             piece.part.replace(piece.target)
+            piece.part.unlink(missing_ok=True)  # rename(2) leaves both names where they were one file already
             origin.write(piece.target, str(piece.file.source), actual, vouched=piece.file.sha256 is not None)
     return Downloaded(str(pieces[0].target), telling.total, fetched, time.monotonic() - began, checked)
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
+import msgspec
+
 from golek_worker.registry.entries import SHA256, CatalogError, Entry, Listed, Role
 
 KEYS: dict[str, tuple[str, ...]] = {
@@ -27,6 +29,7 @@ KEYS: dict[str, tuple[str, ...]] = {
 """For each property of a model the keys that may give it; one of a model's keys counts, the first that is there."""
 _NAMES = ("id", "name", "model_id", "model")
 """Which key names a model, where models stand in a list."""
+_HOST = re.compile(r"https?://[^/]+/")
 _KINDS = {
     "inference": "inference",
     "text": "inference",
@@ -42,10 +45,17 @@ def read(file: Path, content: object) -> tuple[dict[str, Listed], list[str]]:
     """The models of a list by id, and what in it has no effect. Raises CatalogError naming file, model and key."""
     if not isinstance(content, dict):
         raise CatalogError(f"{file}: a mapping with `models:` was expected")
-    models = content.get("models", content)
-    remarks = [f"{file}: {key}: has no effect yet" for key in content if key != "models" and models is not content]
+    if "models" in content:
+        models, idle = content["models"] or {}, [key for key in content if key != "models"]
+    else:
+        models = {key: value for key, value in content.items() if _is_model(value)}
+        idle = [key for key in content if key not in models]
+    remarks = [f"{file}: {key}: has no effect yet" for key in idle]
     if isinstance(models, list):
-        models = {_name(file, one): one for one in models}
+        named = {_name(file, one): one for one in models}
+        if len(named) < len(models):
+            raise CatalogError(f"{file}: models: {len(models)} models with {len(named)} names")
+        models = named
     if not isinstance(models, dict) or not all(isinstance(one, dict) for one in models.values()):
         raise CatalogError(f"{file}: models: a mapping of model names to what is said of each")
     found = {}
@@ -56,33 +66,39 @@ def read(file: Path, content: object) -> tuple[dict[str, Listed], list[str]]:
     return found, remarks
 
 
+def _is_model(value: object) -> bool:
+    """Whether what stands at the top is a model: a preset has `models`, and a section nothing but mappings."""
+    if not isinstance(value, dict) or "models" in value:
+        return False
+    return not value or not all(isinstance(one, dict) for one in value.values())
+
+
 def entry(file: Path, name: str, model: Listed, known: Entry | None) -> Entry:
     """The model as the catalogue would have it; what the list does not say is taken from `known`, the catalogue's."""
-    same = known is not None and (not model.file or _file_of(known) == PurePosixPath(model.file).name)
-    place, doubt = _source(model), None
-    if place is None and same and known is not None:
-        place, doubt = known.source, known.unavailable
-    if place is None and (known is None or known.made_by is None or not same):
-        doubt = doubt or f"{file} names no repository of {model.file or name!r}; add `repo:` there, or set MODEL_SOURCE"
-    unchanged = same and known is not None and place == known.source
-    return Entry(
-        id=name,
-        kind=model.kind or (known.kind if known else "inference"),
-        source=place,
-        revision=known.revision if unchanged and known else None,
-        size_bytes=known.size_bytes if unchanged and known else None,
-        about_gb=model.about_gb or (known.about_gb if same and known else None),
-        sha256=model.sha256 or (known.sha256 if unchanged and known else None),
-        verified=bool(unchanged and known and known.verified),
-        origin=known.origin if unchanged and known else str(file),
-        made_by=known.made_by if same and known and place is None and doubt is None else None,
-        unavailable=doubt if place is None else None,
-        context_length=model.context_length or (known.context_length if known else None),
-        gpu_layers=model.gpu_layers if model.gpu_layers is not None else (known.gpu_layers if known else None),
-        roles=model.roles or (known.roles if known else []),
-        architecture=model.architecture or (known.architecture if known else None),
-        parameters=model.parameters or (known.parameters if known else None),
-        dimensions=known.dimensions if known else None,
+    nowhere = f"{file} names no repository of {model.file or name!r}; add `repo:` there, or set MODEL_SOURCE"
+    base = known or Entry(id=name, kind="inference", verified=False, origin=str(file), unavailable=nowhere)
+    another = _source(model)
+    if another not in (None, base.source):
+        base = _elsewhere(base, file, source=another)
+    elif another is None and model.file and PurePosixPath(model.file).name != _file_of(base):
+        base = _elsewhere(base, file, unavailable=nowhere)
+    given = {field: getattr(model, field) for field in KEYS if field not in ("file", "repo", "source")}
+    return msgspec.structs.replace(base, **{field: value for field, value in given.items() if value not in (None, [])})
+
+
+def _elsewhere(base: Entry, file: Path, source: str | None = None, unavailable: str | None = None) -> Entry:
+    """`base` with another file: what is known of the one does not hold for the other."""
+    return msgspec.structs.replace(
+        base,
+        source=source,
+        unavailable=unavailable,
+        revision=None,
+        size_bytes=None,
+        about_gb=None,
+        sha256=None,
+        made_by=None,
+        verified=False,
+        origin=str(file),
     )
 
 
@@ -95,7 +111,7 @@ def _source(model: Listed) -> str | None:
     if model.source:
         return model.source
     if model.repo and model.file:
-        return f"hf:{model.repo.removeprefix('https://huggingface.co/')}/{PurePosixPath(model.file).name}"
+        return f"hf:{_HOST.sub('', model.repo)}/{PurePosixPath(model.file).name}"
     return None
 
 

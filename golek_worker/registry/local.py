@@ -42,10 +42,13 @@ def link(file: Remote, part: Path) -> bool:
     """Give a file of this machine the name `part` as well; False when it is none, or lies on another file system."""
     if not isinstance(file.source, FileSource):
         return False
+    here = Path(file.source.path).resolve()
+    if here.stat().st_dev != part.parent.stat().st_dev:
+        return False  # what was copied before stays
     part.unlink(missing_ok=True)
     try:
-        os.link(Path(file.source.path).resolve(), part)
-    except OSError:  # another file system, or one without links, or somebody else's file: it is copied
+        os.link(here, part)
+    except OSError:  # a file system without links, or somebody else's file: it is copied
         return False
     return True
 

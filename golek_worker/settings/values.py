@@ -59,9 +59,10 @@ def _place(source: str) -> str:
 
 
 def hidden(value: str) -> str:
-    """`value` as it may be shown: a URL without user, password or token."""
+    """`value` as it may be shown: a URL without user, password or token, a web address without its signature."""
     if "://" not in value:
         return value
     from golek_client.connection import shown  # brings nats-py, which `golek --help` need not wait for
 
-    return shown(value)
+    plain, mark, _ = value.partition("?") if value.startswith(("http://", "https://")) else (value, "", "")
+    return shown(plain) + (mark and "?…")

@@ -204,6 +204,8 @@ def test_a_file_of_this_machine_is_linked_or_copied(
     one = source.parse(f"file://{here}")
     assert fetched(one, target, sha256(TINY)).fetched == 0
     assert target.samefile(here)
+    fetched(one, target, again=True)
+    assert parts(target) == []
     monkeypatch.setattr(local.os, "link", _refuse_to_link)
     assert fetched(one, target, again=True).fetched == len(TINY)
     assert not target.samefile(here)

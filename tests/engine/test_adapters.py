@@ -1,17 +1,21 @@
 """LoRA adapters in the llama.cpp engine, with adapters of random numbers for the shipped demo model."""
 
+import asyncio
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import psutil
 import pytest
 
 from golek_wire.errors import AdapterNotFoundError
 from golek_wire.requests import Params
+from golek_worker.engine.adapters import AdapterBook
 from golek_worker.engine.base import EngineConfig, Finished, LoadAdapter, Submit, UnloadAdapter
 from golek_worker.engine.echo import EchoEngine
+from golek_worker.engine.host import EngineHost
 from golek_worker.engine.llamacpp.adapters import Adapter, Adapters, Turns
 from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.engine import LlamaCppEngine
@@ -131,12 +135,38 @@ def wrong_files(folder: Path) -> dict[str, tuple[Path, str]]:
     }
 
 
+def odd_matrices(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Files that llama.cpp would take, and end the process with at the first token; and what is said of each."""
+
+    def pair(a: np.ndarray, b: np.ndarray, weight: str = "blk.0.attn_q") -> dict[str, np.ndarray]:
+        return {f"{weight}.weight.lora_a": a, f"{weight}.weight.lora_b": b}
+
+    one = np.float32(1)
+    a, b = np.full((4, 192), one), np.full((192, 4), one)
+    files = {
+        "integers": (pair(a.astype(np.int32), b), "lora_a is of ggml's type 26"),
+        "doubles": (pair(a, b.astype(np.float64)), "lora_b is of ggml's type 28"),
+        "three dimensions": (pair(np.stack([a, a]), np.stack([b, b])), "192 x 4 x 2 is no matrix of 2 dimensions"),
+        "ranks": (pair(a, np.full((192, 5), one)), "192 x 4 and 5 x 192 do not belong together"),
+        "ranks of the table": (
+            pair(np.full((1024, 4), one), np.full((192, 5), one), "token_embd"),
+            "4 x 1024 and 5 x 192 do not belong together",
+        ),
+        "half": ({"blk.0.attn_q.weight.lora_a": a}, "blk.0.attn_q.weight has lora_a alone"),
+        "nothing": ({}, "without matrices"),
+    }
+    return {
+        what: (adapters.write_matrices(folder / f"{what}.gguf", matrices), told)
+        for what, (matrices, told) in files.items()
+    }
+
+
 def test_a_wrong_file_is_told_and_changes_nothing(bench: Bench, files: Path, tmp_path: Path) -> None:
     """Missing, no GGUF, damaged, a model, for another model: the file and the cause; what was loaded stays."""
     shutil.copy(files / "1.gguf", tmp_path)
     bench.load(files / "1.gguf")
     before = bench.logits(bench.take("one"))
-    for what, (path, told) in wrong_files(tmp_path).items():
+    for what, (path, told) in (wrong_files(tmp_path) | odd_matrices(tmp_path)).items():
         problem = bench.load(path) or ""
         assert str(path) in problem, what
         assert told in problem, (what, problem)
@@ -158,7 +188,7 @@ ADAPTED = ("", "one", "two")
 
 def engine_of(files: Path, slots: int = 6) -> LlamaCppEngine:
     """An engine with both adapters loaded."""
-    engine = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), slots, 512, 2), lambda done, total: None)
+    engine = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), slots, 512, 1), lambda done, total: None)
     for name, file in (("one", "1.gguf"), ("two", "2.gguf")):
         assert engine.change_adapter(LoadAdapter(name, str(files / file))).problem is None
     return engine
@@ -184,11 +214,19 @@ def answers(engine: LlamaCppEngine, *jobs: Submit) -> dict[str, str]:
 
 
 def test_requests_of_all_adapters_write_what_they_write_alone(files: Path) -> None:
-    """Twelve requests, of two adapters and of none, in six slots: each text is its solo run's; adapters matter."""
+    """Twelve requests, of two adapters and of none, in six slots: each text is that of an engine that saw no other
+    adapter, also where the cache holds the same prompt as another adapter computed it; adapters matter.
+    """
+    alone: dict[str, str] = {}
+    for adapter in ADAPTED:
+        engine = engine_of(files)
+        for i in range(4):
+            alone |= answers(engine, question(i, adapter))
+        engine.close()
     engine = engine_of(files)
     jobs = [question(i, adapter) for i in range(4) for adapter in ADAPTED]
-    alone = {job.job_id: answers(engine, job)[job.job_id] for job in jobs}
     assert answers(engine, *jobs) == alone
+    assert {job.job_id: answers(engine, job)[job.job_id] for job in jobs} == alone
     for i in range(4):
         assert len({alone[f"{adapter or 'base'}-{i}"] for adapter in ADAPTED}) == 3
     gauges = engine.gauges()
@@ -219,3 +257,31 @@ def test_an_engine_that_takes_no_adapters_says_so() -> None:
     assert echo.change_adapter(LoadAdapter("one", "x")).problem == "this engine takes no adapters"
     with pytest.raises(AdapterNotFoundError, match=r"'one'.*the echo engine takes no adapters"):
         echo.submit(question(1, "one"))
+
+
+async def test_adapters_come_again_with_the_engine(files: Path) -> None:
+    """After a crash and after an unload the host has them loaded anew; what was changed meanwhile counts."""
+    config = EngineConfig("llamacpp", str(MODEL), 1, 256, 1)
+    changed = asyncio.Event()
+    book = AdapterBook([LoadAdapter("one", str(files / "1.gguf"))])
+    host = EngineHost(config, 10.0, changed.set, adapters=book)
+
+    async def until(names: list[str]) -> None:
+        while book.loaded != names or not host.serving:
+            await asyncio.sleep(0.005)
+
+    running = asyncio.create_task(host.run())
+    async with asyncio.timeout(30):
+        await until(["one"])
+        assert (await host.change_adapter(LoadAdapter("two", str(files / "2.gguf")))).loaded == ["one", "two"]
+        psutil.Process().children()[0].kill()
+        while book.loaded:
+            await asyncio.sleep(0.005)
+        await until(["one", "two"])
+        await host.unload()
+        assert book.loaded == []
+        assert (await host.change_adapter(UnloadAdapter("one"))).loaded == ["two"]
+        host.load()
+        await until(["two"])
+        await host.close()
+        await running

@@ -22,7 +22,7 @@ from golek_worker.engine.base import (
     Stopped,
     Submit,
 )
-from golek_worker.engine.llamacpp import embedding, pooling
+from golek_worker.engine.llamacpp import batches, embedding, pooling
 from golek_worker.engine.llamacpp.embedding import LlamaCppEmbedder
 from golek_worker.engine.llamacpp.lanes import Lanes, deal
 from tests.engine.driver import Child, running, without_numbers
@@ -248,7 +248,7 @@ def test_texts_are_dealt_out_evenly(lengths: list[int], lanes: int, shares: list
 )
 def test_larger_models_get_smaller_batches(parameters: int, threads: int, tokens: int) -> None:
     """A step stays short, so that commands are read; down to a size below which batches do not pay."""
-    assert embedding.batch_tokens(parameters, threads) == tokens
+    assert batches.batch_tokens(parameters, threads) == tokens
 
 
 @pytest.mark.parametrize(

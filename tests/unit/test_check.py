@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from golek_worker import settings
 from golek_worker.bus import embedded
 from golek_worker.machine import check
 from tests.support.ports import free_port
@@ -53,6 +54,17 @@ async def test_everything_wrong_is_told_at_once(tmp_path: Path, url: str, monkey
         "nats-server is missing",
     ):
         assert said in text
+
+
+def test_the_memory_of_a_model_is_told(tmp_path: Path) -> None:
+    """By its file; where there is none, or none is needed, there is nothing to tell."""
+    tiny = Path("data/models/golek-tiny/model.gguf")
+    file = deployment(tmp_path, MODEL_NAME="x", MODEL_PATH=str(tiny), WORKER_CONCURRENCY="2", CTX_SIZE="512")
+    (told,) = check.memory_note(settings.load(file, {}))
+    assert told.startswith("memory: needs 1")
+    assert "KV cache 3.0 for 2 slots of 512 tokens" in told
+    for other in ({"MODEL_PATH": "/nowhere.gguf"}, {"ENGINE": "echo"}):
+        assert check.memory_note(settings.load(deployment(tmp_path, MODEL_NAME="x", **other), {})) == []
 
 
 def test_a_subject_of_two_deployments_is_told(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from golek_worker.gguf import GGUFError, Header, read_header
+from golek_worker.gguf import GGUFError, Header, read_header, read_tensors
 from scripts.minilm.gguf_file import encode_header, write
 
 MODEL = Path("data/models/golek-tiny/model.gguf")
@@ -22,8 +22,8 @@ METADATA = {
     "toy.pooling_type": 3,
     "toy.labels": ["one", "zwei"],
     "toy.sizes": [-1, 2, 3],
-    "tokenizer.ggml.tokens": [f"token{i}" for i in range(100)],
-    "tokenizer.ggml.scores": [0.25] * 100,
+    "tokenizer.ggml.tokens": [f"token{i}" for i in range(600)],
+    "tokenizer.ggml.scores": [0.25] * 600,
     "tokenizer.chat_template": "{{ messages }} ünï",
 }
 TENSORS = {"a": np.zeros((3, 4), np.float32), "b": np.zeros(5, np.float16)}
@@ -42,6 +42,12 @@ def read(file: Path, content: bytes) -> Header:
     return read_header(file)
 
 
+def test_tensors_are_those_of_the_file(file: Path) -> None:
+    """Names, shapes with the innermost dimension first, and ggml's numbers of F32 and F16."""
+    file.write_bytes(TOY)
+    assert read_tensors(file) == [("a", (4, 3), 0), ("b", (5,), 1)]
+
+
 def header(*values: bytes, tensors: int = 0, keys: int | None = None) -> bytes:
     """A header of key-value pairs as they are encoded."""
     return b"GGUF" + struct.pack("<IQQ", 3, tensors, len(values) if keys is None else keys) + b"".join(values)
@@ -50,7 +56,7 @@ def header(*values: bytes, tensors: int = 0, keys: int | None = None) -> bytes:
 def test_values_are_those_of_the_file(file: Path) -> None:
     """Scalars, strings and short arrays as they are; of long arrays the length."""
     toy = read(file, TOY)
-    long = {"tokenizer.ggml.tokens": 100, "tokenizer.ggml.scores": 100}
+    long = {"tokenizer.ggml.tokens": 600, "tokenizer.ggml.scores": 600}
     assert toy.metadata == METADATA | long
     assert (toy.architecture, toy.context_length, toy.embedding_length, toy.pooling) == ("toy", 128, 8, 3)
     assert (toy.parameters, toy.size_bytes) == (17, len(TOY))

@@ -101,6 +101,18 @@ def test_other_forms_are_understood(project: Path, text: str, source: str) -> No
     assert entries.known()["mine"].source == source
 
 
+def test_presets_are_no_models(project: Path) -> None:
+    """A file with presets alone names no model; each preset, or their section, is told to have no effect."""
+    file = write(project / "config" / "model_configs.yaml", "S1: {models: [phi-4], mode: single, size: 7.9GB}\n")
+    assert set(entries.known()) == {"phi-4"}
+    assert entries.read()[0].remarks == ["config/model_configs.yaml: S1: has no effect yet"]
+    write(file, "presets:\n  S1: {models: [phi-4]}\ndefault: S1\n")
+    assert [one.partition(": ")[2] for one in entries.read(models_file=str(file))[0].remarks] == [
+        "presets: has no effect yet",
+        "default: has no effect yet",
+    ]
+
+
 def test_another_file_under_a_known_name_is_not_guessed_at(project: Path) -> None:
     """Its hash would be another, and nobody has said which repository has it: that is told, with the way out."""
     write(project / "config" / "models.yaml", "models: {phi-4: {file: phi-4-Q8_0.gguf}}")
@@ -136,6 +148,7 @@ def test_one_list_counts(project: Path) -> None:
         ("models: {m: {sha256: abc}}", "m: sha256='abc': 64 hexadecimal digits"),
         ("models: {m: {repo: a/b, file: m.bin}}", "m: hf:a/b/m.bin: hf:<owner>"),
         ("models: [{size: 3}]", "models: one of id, name, model_id, model must name each model"),
+        ("models: [{id: m}, {id: m}]", "models: 2 models with 1 names"),
         ("models: 3", "models: a mapping of model names"),
         ("- a", "a mapping with `models:` was expected"),
         ("models: [", "while parsing"),
@@ -156,6 +169,16 @@ def test_a_list_that_is_not_there_is_a_mistake(project: Path) -> None:
     """Who names a file wants it."""
     env = deployment(project, "MODEL_NAME=m\nMODELS_FILE=none.yaml\n")
     assert settings.read(env, {})[1] == ["MODELS_FILE=none.yaml: no such file"]
+
+
+def test_a_signature_in_a_source_is_not_shown(project: Path) -> None:
+    """Neither by `golek config` nor in what is said of the source."""
+    env = deployment(project, "MODEL_NAME=m\nMODEL_SOURCE=https://me:pw@h/m.gguf?signature=abc\n")
+    rows = {row.key: row.value for row in explain.deployment(env, {})}
+    assert rows["MODEL_SOURCE"] == "https://h/m.gguf?…"
+    wanted = catalog.wanted(settings.load(env, {}))
+    assert wanted is not None
+    assert str(wanted.source) == "https://h/m.gguf?…"
 
 
 def test_context_and_layers_are_defaults_of_a_deployment(project: Path) -> None:

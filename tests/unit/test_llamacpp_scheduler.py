@@ -12,24 +12,44 @@ from golek_worker.engine.llamacpp.threads import thread_count
     ("decoding", "idle", "rows"),
     [
         ([0, 1, 2], [3], [0, 1, 2]),
-        ([2, 0], [1], [0, 1, 2]),
-        ([0, 2], [], [0, 2]),  # slot 1 reads its prompt
-        ([0, 6], [1, 2, 3, 4, 5], [0, 6]),  # a hole that costs more than a pass
+        ([2, 0], [1], [0, 2]),  # two single rows are quicker apart
+        ([3, 2, 0], [1], [0, 1, 2, 3]),
+        ([3, 4, 0], [1, 2], [0, 3, 4]),
+        ([0, 1, 3, 4], [], [0, 1, 3, 4]),  # slot 2 reads its prompt
+        ([0, 1, 7, 8], [2, 3, 4, 5, 6], [0, 1, 7, 8]),  # a hole that costs more than a pass
         ([5], [0, 1, 2, 3, 4], [5]),
         ([], [0], []),
     ],
 )
 def test_small_holes_of_idle_slots_are_computed_along(decoding: list[int], idle: list[int], rows: list[int]) -> None:
     """Rows without holes share one pass over the weights; a slot that reads its prompt is left alone."""
-    assert scheduler.decode_rows(decoding, idle) == rows
+    assert scheduler.decode_rows(decoding, idle.__contains__) == rows
 
 
 @pytest.mark.parametrize(
-    ("rows", "lone"), [([3], {3}), ([0, 1], set()), ([0, 2, 3, 5], {0, 5}), ([], set()), ([1, 2, 3], set())]
+    ("rests", "budget", "pieces"),
+    [
+        ([65], 64, [(0, 65)]),  # a rest too small for a call of its own comes along
+        ([200], 64, [(0, 64)]),
+        ([200], 10, [(0, 64)]),  # never less than pays
+        ([1000], 2000, [(0, 448), (0, 448), (0, 104)]),
+        ([4000, 60, 50], 256, [(0, 128), (2, 50), (1, 60)]),
+        ([4000, 300, 90], 256, [(0, 128), (2, 90)]),
+        ([30, 4000], 256, [(0, 30), (1, 192)]),
+        ([64] * 8, 128, [(0, 64), (1, 64)]),
+    ],
 )
-def test_rows_without_a_neighbour_are_found(rows: list[int], lone: set[int]) -> None:
-    """llama.cpp computes such a row alone, with other code on some processors."""
-    assert scheduler.lone_rows(rows) == lone
+def test_prompts_share_the_budget(rests: list[int], budget: int, pieces: list[tuple[int, int]]) -> None:
+    """The oldest has half of it, the shortest come next."""
+    assert scheduler.read_pieces(rests, budget) == pieces
+
+
+@pytest.mark.parametrize(
+    ("readers", "writers", "seconds"), [(3, 0, 0.25), (1, 8, 0.1), (8, 8, 0.1), (16, 8, 0.2), (30, 1, 0.5)]
+)
+def test_prompts_have_the_time_that_writers_spare(readers: int, writers: int, seconds: float) -> None:
+    """More for many readers and few writers, and a bounded time in any case."""
+    assert scheduler.read_seconds(readers, writers) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(

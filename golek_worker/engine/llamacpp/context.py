@@ -1,7 +1,7 @@
 """How does llama.cpp compute tokens, and what does it remember of them?
 
 One context holds the cache of all slots. Each slot has its own part of it, as large as one sequence may grow: who is
-admitted can finish, and what a sequence computes does not depend on where its neighbours lie.
+admitted can finish, and no sequence computes over the cells of another.
 """
 
 from __future__ import annotations
@@ -11,14 +11,11 @@ from time import monotonic
 from typing import Any
 
 import llama_cpp
-import psutil
 
 from golek_worker.engine.base import EngineLoadError
 from golek_worker.engine.llamacpp import log
+from golek_worker.engine.llamacpp.memory import ROUND
 from golek_worker.engine.llamacpp.model import Model
-
-_ROUND = 256
-"""llama.cpp allots cache cells in multiples of this."""
 
 
 class Context:
@@ -27,19 +24,18 @@ class Context:
     def __init__(self, model: Model, slots: int, ctx_size: int, threads: int, batch_size: int) -> None:
         """`batch_size` is the most rows of one `decode`. Raises EngineLoadError when memory does not suffice."""
         self._model = model
-        self.cells = cells = -(-ctx_size // _ROUND) * _ROUND
+        self.cells = cells = -(-ctx_size // ROUND) * ROUND
         """Of each slot; one holds one token."""
         self.decode_s = 0.0
         """Seconds that llama.cpp computed batches."""
-        self._check_memory(slots, ctx_size, cells)
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = cells * slots
         params.n_seq_max = slots
         params.n_batch = params.n_ubatch = batch_size
-        params.n_outputs_max = slots + 1  # a lone row's companion too
+        params.n_outputs_max = slots
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = False
-        params.flash_attn_type = _flash_attention(model)
+        params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO
         params.no_perf = True
         context: llama_cpp.llama_context_p | None = llama_cpp.llama_init_from_model(model.handle, params)
         if context is None:
@@ -61,15 +57,20 @@ class Context:
         """llama.cpp's context."""
         return self._context
 
-    def decode(self, tokens: list[int], positions: list[int], slots: list[int], outputs: list[bool]) -> None:
-        """Compute one batch: token i at `positions[i]` of the sequence in `slots[i]`, giving logits where asked."""
+    def decode(self, tokens: list[int], positions: list[int], slots: list[int], outputs: list[bool]) -> float:
+        """Compute one batch: token i at `positions[i]` of the sequence in `slots[i]`, giving logits where asked.
+
+        Returns the seconds it took.
+        """
         batch = self._batch.fill(tokens, positions, slots, outputs)
         start = monotonic()
         status = llama_cpp.llama_decode(self._context, batch)
         llama_cpp.llama_synchronize(self._context)
-        self.decode_s += monotonic() - start
+        took_s = monotonic() - start
+        self.decode_s += took_s
         if status != 0:
             raise RuntimeError(f"llama_decode returned {status} for {len(tokens)} tokens: {log.take_error()}")
+        return took_s
 
     def logits(self, row: int) -> ctypes._Pointer[ctypes.c_float]:
         """The logits of the last batch's row `row`, one for each token of the vocabulary."""
@@ -79,51 +80,29 @@ class Context:
         """Remove what `slot` holds from position `start` on. False when this kind of memory cannot."""
         return bool(llama_cpp.llama_memory_seq_rm(self._memory, slot, start, -1))
 
-    def lone_row_differs(self) -> bool:
-        """True when a row computed alone gives other bits than the same row beside another one.
+    def copy(self, source: int, target: int) -> None:
+        """Let `target` hold what `source` holds; done when the next batch is computed."""
+        llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)
 
-        So it is with 16-bit weights on a CPU, where llama.cpp multiplies single rows with other code. It also warms up.
+    def held(self, slot: int) -> tuple[int, int]:
+        """First and last position that `slot` holds; (-1, -1) when it holds nothing."""
+        memory = self._memory
+        return llama_cpp.llama_memory_seq_pos_min(memory, slot), llama_cpp.llama_memory_seq_pos_max(memory, slot)
+
+    def can_cut(self) -> bool:
+        """True when the end of what slot 0 holds can be removed, and the rest stays; tried. It also warms up.
+
+        False for recurrent models: their memory is one state for all tokens.
         """
         token = max(self._model.bos, 0)
-        self.decode([token], [0], [0], [True])
-        alone = self._logit_bytes(0)
+        self.decode([token] * 3, [0, 1, 2], [0] * 3, [False] * 2 + [True])
+        can = self.forget(0, 1) and self.held(0) == (0, 0)
         self.forget(0)
-        self.decode([token, token], [0, 1], [0, 0], [True, True])
-        paired = self._logit_bytes(0)
-        can_pair = self.forget(0, 1)
-        self.forget(0)
-        return can_pair and alone != paired
+        return can
 
     def close(self) -> None:
         """Free the cache."""
         llama_cpp.llama_free(self._context)
-
-    def _logit_bytes(self, row: int) -> bytes:
-        return ctypes.string_at(self.logits(row), self._model.n_vocab * ctypes.sizeof(ctypes.c_float))
-
-    def _check_memory(self, slots: int, ctx_size: int, cells: int) -> None:
-        """Refuse what the kernel would promise now and kill us for later."""
-        needed, available = self._model.cache_bytes(cells * slots), psutil.virtual_memory().available
-        if self._model.on_gpu or needed <= available:
-            return
-        fits = max(_ROUND, int(ctx_size * available / needed * 0.9) // _ROUND * _ROUND)
-        raise EngineLoadError(
-            f"The cache for {slots} slots of {ctx_size} tokens needs about {needed / 2**30:.1f} GiB, "
-            f"{available / 2**30:.1f} GiB are free. CTX_SIZE={fits} would fit, or a smaller WORKER_CONCURRENCY."
-        )
-
-
-def _flash_attention(model: Model) -> int:
-    """On a CPU not for quantised weights.
-
-    There llama.cpp's flash attention sums a lone sequence of more than 256 tokens in another order than one beside
-    others; without it their bits are equal, and it was not faster (100M parameters, Q4_0, 1536 tokens: 11 ms a token
-    with it, 8 ms without). With 16-bit weights it is flash attention that gives equal bits.
-    """
-    quantized = model.info.quantization not in ("F32", "F16", "BF16")
-    if quantized and not model.on_gpu:
-        return int(llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED)
-    return int(llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO)
 
 
 class Batch:

@@ -41,18 +41,11 @@ from golek_worker.engine.base import (
     UnloadAdapter,
     refusal,
 )
+from golek_worker.engine.llamacpp.batches import BATCH_GPU, TEXTS, batch_tokens
 from golek_worker.engine.llamacpp.lanes import Lanes
 from golek_worker.engine.llamacpp.model import Model
-from golek_worker.engine.llamacpp.pooling import TEXTS
 from golek_worker.engine.llamacpp.threads import thread_count
 
-BATCH_GPU = 2048
-"""Tokens of one batch, unless a single text has more."""
-BATCH_CPU_LEAST, BATCH_CPU_MOST = 64, 1024
-"""On a CPU: between these, as many as can be computed in STEP_S. More are hardly faster, and hold up commands."""
-STEP_S = 0.25
-OPERATIONS_PER_S = 50e9
-"""What a core does with f32 weights, measured with AVX-512; two operations for each parameter and token."""
 DECIMALS = 8
 _NUMBER_BYTES = 9
 """A float in a frame."""
@@ -64,6 +57,15 @@ class LlamaCppEmbedder:
     def __init__(self, config: EngineConfig, progress: Callable[[int, int], None]) -> None:
         """Load the model and embed a word. Raises EngineLoadError, also when that gives no vector."""
         self._model = model = Model(config, progress)
+        try:
+            self._open(config, progress)
+        except EngineLoadError:
+            model.close()  # its memory is wanted where another device is tried next
+            raise
+
+    def _open(self, config: EngineConfig, progress: Callable[[int, int], None]) -> None:
+        """Make the contexts and see that they give a vector."""
+        model = self._model
         ctx_size = model.context_size(config.ctx_size)
         threads = thread_count(config.threads, psutil.cpu_count(logical=False) or 1, model.size_bytes)
         self._batch_tokens = BATCH_GPU if model.on_gpu else batch_tokens(model.parameters, threads)
@@ -84,7 +86,11 @@ class LlamaCppEmbedder:
             bos_token=model.bos_text,
             eos_token=model.eos_text,
         )
-        self._probe()
+        try:
+            self._probe()
+        except EngineLoadError:
+            self._lanes.close()
+            raise
 
     @property
     def running(self) -> int:
@@ -226,12 +232,6 @@ class _Job:
         """Texts that are computed; their vectors come in the same order."""
         self.vectors: list[NDArray[np.float64]] = []
         self.tokens_in = sum(map(len, texts))
-
-
-def batch_tokens(parameters: int, threads: int) -> int:
-    """Tokens of a batch on a CPU."""
-    fit = int(STEP_S * OPERATIONS_PER_S * threads / (2 * max(1, parameters)))
-    return min(BATCH_CPU_MOST, max(BATCH_CPU_LEAST, fit))
 
 
 def unit_vector(row: NDArray[np.float32]) -> NDArray[np.float64] | None:

@@ -1,15 +1,13 @@
 """How do several sequences share one model?
 
-Each step computes the next token of every sequence that writes, all in one batch, then reads on in the prompts of those
-that wait. Prompts are read chunk by chunk in turn, for a bounded time while others write, so that streams never stall
-long.
+Each step computes the next token of every sequence that writes, all in one batch, then reads on in the prompts of
+others, as many tokens as fit into the time that those who write may be kept waiting. What is in the cache already is
+not computed again.
 
-On a CPU, what a sequence writes does not depend on what runs beside it: its cache is its own, its prompt is cut the
-same way each time, and where llama.cpp computes single rows with other code than rows together, a row that would be
-alone gets a companion that is thrown away. On a GPU the last bits of a batch depend on its size.
+What a sequence computes depends on its neighbours in the last bits only, as everywhere in llama.cpp: its kernels are
+chosen by the number of rows (docs/decisions/0020).
 """
 
-import heapq
 from collections import deque
 from collections.abc import Callable, Iterator
 from time import monotonic
@@ -38,24 +36,28 @@ from golek_worker.engine.base import (
 from golek_worker.engine.budget import check_least, tokens_left
 from golek_worker.engine.llamacpp import probe
 from golek_worker.engine.llamacpp.adapters import Adapters
+from golek_worker.engine.llamacpp.cache import Cache, Place
 from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.logprobs import scores
 from golek_worker.engine.llamacpp.meter import Meter
 from golek_worker.engine.llamacpp.model import Model
 from golek_worker.engine.llamacpp.sampling import Sampler
-from golek_worker.engine.llamacpp.scheduler import decode_rows, lone_rows, of_adapter
+from golek_worker.engine.llamacpp.scheduler import (
+    READ_BATCH,
+    READ_LEAST,
+    decode_rows,
+    of_adapter,
+    read_pieces,
+    read_seconds,
+)
 from golek_worker.engine.llamacpp.sequence import NO_SLOT, Sequence
 from golek_worker.engine.llamacpp.threads import thread_count
 from golek_worker.engine.llamacpp.writing import Writing
 
-CHUNK_CPU = 64
-CHUNK_GPU = 512
-"""Prompt tokens computed by one call: few on a CPU, where a chunk of a large model takes a second."""
-PREFILL_BESIDE_S = 0.05
-"""After this time no further chunk is started while sequences write …"""
-PREFILL_ALONE_S = 0.25
-"""… and after this one when none does, so that commands are read."""
-
+OPERATIONS_PER_S = 25e9
+"""Of one core, as a first guess; two for each parameter and token. It is measured from then on."""
+LATEST = 0.3
+"""Weight of the latest measurement."""
 
 Output = tuple[str, Piece] | SequenceEnd
 
@@ -78,15 +80,14 @@ class LlamaCppEngine:
         ctx_size = model.context_size(config.ctx_size)
         cores = psutil.cpu_count(logical=False) or 1
         threads = thread_count(config.threads, cores, model.size_bytes)
-        self._chunk_size = CHUNK_GPU if model.on_gpu else CHUNK_CPU
-        batch_size = max(self._chunk_size, 2 * config.slots)
-        self._context = Context(model, config.slots, ctx_size, threads, batch_size)
+        self._context = Context(model, config.slots, ctx_size, threads, max(READ_BATCH, config.slots))
         try:
             capabilities = probe.capabilities(model, self._context)
         except EngineLoadError:
             self._context.close()
             raise
-        self._pair_lone_rows = self._context.lone_row_differs() and config.slots > 1
+        self._cache = Cache(config.slots, self._context.cells, keeps=self._context.can_cut())
+        self._token_s = 2 * model.parameters / threads / OPERATIONS_PER_S
         self._context.decode_s = 0.0  # what was tried before is nobody's
         self._adapters = Adapters(model, self._context.handle)
         self._meter = Meter()
@@ -94,7 +95,8 @@ class LlamaCppEngine:
         self._waiting: deque[Sequence] = deque()
         self._reading: deque[Sequence] = deque()
         self._writing: dict[int, Sequence] = {}
-        self._idle = list(range(config.slots))
+        self._running: dict[int, Sequence] = {}
+        """By slot, those that read or write."""
         self.ready = Ready(
             info=msgspec.structs.replace(model.info, context_size=ctx_size),
             capabilities=capabilities,
@@ -153,15 +155,12 @@ class LlamaCppEngine:
         self._admit()
         adapter = self._adapters.turn([*self._writing.values(), *self._reading])
         slots = of_adapter(self._writing, adapter)
-        deadline = monotonic() + (PREFILL_BESIDE_S if slots else PREFILL_ALONE_S)
         if slots:
             self._meter.decode_steps += 1
             yield from self._write(slots)
-        while reading := next((s for s in self._reading if s.adapter is adapter), None):
-            self._reading.remove(reading)
-            yield from self._read(reading)
-            if monotonic() >= deadline:
-                return
+        readers = [s for s in self._reading if s.adapter is adapter and self._may_read(s)]
+        if readers:
+            yield from self._read_on(readers, len(self._writing))  # those of other adapters wait as well
 
     def change_adapter(self, command: LoadAdapter | UnloadAdapter) -> AdapterChanged:
         """Load or take away a LoRA adapter; sequences that have the old one go on with it."""
@@ -170,13 +169,15 @@ class LlamaCppEngine:
     def gauges(self) -> Gauges:
         """What it measures of itself."""
         meter = self._meter
-        running = [s for s in self._sequences.values() if s.slot != NO_SLOT]
         return Gauges(
-            running=len(running),
+            running=len(self._running),
             waiting=len(self._waiting),
-            kv_cells=sum(s.position for s in running),
+            kv_cells=sum(s.position for s in self._running.values()),
             kv_capacity=self._context.cells * self.ready.slots,
+            kv_kept=self._cache.kept,
             prompt_tokens=meter.prompt_tokens,
+            prefix_tokens=meter.prefix_tokens,
+            prefix_hits=meter.prefix_hits,
             tokens_out=meter.tokens_out,
             decode_steps=meter.decode_steps,
             batch_rows=meter.batch_rows,
@@ -201,54 +202,96 @@ class LlamaCppEngine:
 
     def _admit(self) -> None:
         """Give idle slots to those that have waited longest."""
-        while self._waiting and self._idle:
+        while self._waiting and self._cache.idle:
             sequence = self._waiting.popleft()
-            sequence.slot = heapq.heappop(self._idle)
+            place = self._cache.find(sequence.key, sequence.adapter)
+            if place.leader is not None:
+                sequence.leader, sequence.shared = self._running[place.leader], place.shared
+            sequence.slot = place.slot
+            self._prepare(sequence, place)
+            self._cache.take(place.slot, sequence)
+            self._running[place.slot] = sequence
+            self._reading.append(sequence)
             sequence.admitted_at = monotonic()
             self._meter.begin()
-            self._meter.prompt_tokens += sequence.tokens_in
-            self._reading.append(sequence)
+            self._meter.prompt_tokens += len(sequence.given)
+
+    def _prepare(self, sequence: Sequence, place: Place) -> None:
+        """Let the slot hold what was found of the prompt, and nothing else."""
+        if place.source is not None:
+            self._context.copy(place.source, place.slot)
+        found = place.found
+        if not self._context.forget(place.slot, found):
+            self._context.forget(place.slot)
+            found = 0
+        sequence.position = sequence.tokens_cached = found
+
+    def _may_read(self, sequence: Sequence) -> bool:
+        """False while another sequence reads the same; after that, what it has read is taken over."""
+        leader = sequence.leader
+        if leader is None:
+            return True
+        if leader.position < sequence.shared and self._running.get(leader.slot) is leader:
+            return False
+        sequence.leader = None
+        place = self._cache.better(sequence.slot, sequence.key, sequence.adapter, sequence.position)
+        if place.source is not None:
+            self._prepare(sequence, place)
+        return True
 
     def _write(self, slots: list[int]) -> Iterator[Output]:
         """One token of the writing sequences in `slots`, which are of one adapter."""
-        rows = decode_rows(slots, self._idle)
+        rows = decode_rows(slots, self._may_fill)
         writers = list(map(self._writing.get, rows))
-        tokens = [w.last_token if w else 0 for w in writers]
-        positions = [w.position if w else 0 for w in writers]
-        outputs = [w is not None for w in writers]
-        companions = lone_rows(rows) if self._pair_lone_rows else set()
-        for slot in sorted(companions):
-            tokens.append(0)
-            positions.append(self._writing[slot].position + 1)
-            rows.append(slot)
-            outputs.append(True)  # without logits the last layer would leave it out
-        self._context.decode(tokens, positions, rows, outputs)
+        held = self._cache.held
+        self._context.decode(
+            [w.last_token if w else 0 for w in writers],
+            [w.position if w else held(slot) for slot, w in zip(rows, writers, strict=True)],
+            rows,
+            [w is not None for w in writers],
+        )
         self._meter.batch_rows += len(slots)
-        for slot in companions:
-            self._context.forget(slot, self._writing[slot].position + 1)
         for row, writer in enumerate(writers):
             if writer is None:
-                self._context.forget(rows[row])
+                self._context.forget(rows[row], held(rows[row]))
             else:
                 writer.position += 1
                 yield from self._take(writer, row)
 
-    def _read(self, sequence: Sequence) -> Iterator[Output]:
-        """The next chunk of a prompt; after the last one, the first token of the answer."""
+    def _may_fill(self, slot: int) -> bool:
+        """True when a row may be computed in this slot for nothing: it costs most where the slot holds much."""
+        longest = max(writer.position for writer in self._writing.values())
+        return slot in self._cache.idle and self._cache.held(slot) <= longest
+
+    def _read_on(self, readers: list[Sequence], writers: int) -> Iterator[Output]:
+        """As much of these prompts as a step has time for; it may be less when llama.cpp is slower than before."""
+        seconds = read_seconds(len(readers), writers)
+        deadline = monotonic() + seconds
+        for index, tokens in read_pieces([len(s.given) - s.position for s in readers], int(seconds / self._token_s)):
+            yield from self._read(readers[index], tokens)
+            if monotonic() >= deadline:
+                return
+
+    def _read(self, sequence: Sequence, tokens: int) -> Iterator[Output]:
+        """So many tokens of a prompt; after the last one, the first token of the answer."""
         start = sequence.position
-        stop = min(start + self._chunk_size, len(sequence.given))
+        stop = start + tokens
         ends = stop == len(sequence.given)
-        size = stop - start
-        outputs = [False] * size
+        outputs = [False] * tokens
         outputs[-1] = ends
-        self._context.decode(sequence.given[start:stop], list(range(start, stop)), [sequence.slot] * size, outputs)
+        took_s = self._context.decode(
+            sequence.given[start:stop], list(range(start, stop)), [sequence.slot] * tokens, outputs
+        )
+        if tokens >= READ_LEAST:
+            self._token_s += LATEST * (took_s / tokens - self._token_s)
         sequence.position = stop
         if ends:
+            self._reading.remove(sequence)
+            self._meter.prefix_tokens += sequence.tokens_cached
+            self._meter.prefix_hits += sequence.tokens_cached > 0
             self._writing[sequence.slot] = sequence
             sequence.began_at = monotonic()
-            yield from self._take(sequence, size - 1)
-        else:
-            self._reading.append(sequence)
+            yield from self._take(sequence, tokens - 1)
 
     def _take(self, sequence: Sequence, row: int) -> Iterator[Output]:
         """Draw the token that follows `row`; yield its text and, if so, the sequence's end."""
@@ -281,9 +324,23 @@ class LlamaCppEngine:
         if sequence.slot == NO_SLOT:
             self._waiting.remove(sequence)
             return
-        if self._writing.pop(sequence.slot, None) is None and sequence in self._reading:
+        if self._writing.pop(sequence.slot, None) is None:
             self._reading.remove(sequence)
-        self._context.forget(sequence.slot)
-        heapq.heappush(self._idle, sequence.slot)
-        if len(self._idle) == self.ready.slots:
+        del self._running[sequence.slot]
+        if not self._cache.release(sequence.slot, sequence.kept):
+            self._context.forget(sequence.slot)
+        if not self._running:
             self._meter.pause()
+
+    def problems(self) -> list[str]:
+        """Where the accounts differ from what llama.cpp holds, in words; for tests."""
+        found = [
+            f"slot {slot}: {self._cache.held(slot)} cells counted, llama.cpp holds {self._context.held(slot)}"
+            for slot in range(self.ready.slots)
+            if self._context.held(slot)[1] + 1 != self._cache.held(slot)
+        ]
+        if {s.slot for s in self._sequences.values()} - {NO_SLOT} != set(self._running):
+            found.append("a slot is taken by a sequence that has ended")
+        if set(self._running) | self._cache.idle != set(range(self.ready.slots)):
+            found.append("a slot is neither idle nor taken")
+        return found

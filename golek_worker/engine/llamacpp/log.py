@@ -22,6 +22,9 @@ _CONTINUED = 5
 _PLANNING = b"sched_reserve: "
 """Begins what it says each time it plans its graphs."""
 
+_UNPACKED = b"llama_adapter_lora_init_impl: lora for "
+"""Begins a warning about each matrix of an adapter whose weight is kept repacked for this CPU: nothing is wrong."""
+
 _errors: deque[str] = deque(maxlen=4)
 _heard: list[list[str]] = []
 """Lists that take all lines at the moment."""
@@ -64,7 +67,7 @@ def hush_plans() -> None:
 def _callback(level: int, text: bytes, _user_data: ctypes.c_void_p) -> None:
     global _level, _line_is_open  # noqa: PLW0603 - a continued line has the level of the one before it
     if level != _CONTINUED:
-        _level = level
+        _level = _INFO if level == _WARN and text.startswith(_UNPACKED) else level
     if _level not in (_INFO, _WARN, _ERROR):
         return
     if _level == _INFO and not _plans_are_told and text.startswith(_PLANNING):

@@ -15,7 +15,7 @@ import llama_cpp
 from golek_wire.errors import BadRequestError
 from golek_wire.signals import ModelInfo
 from golek_worker.engine.base import EngineConfig, EngineLoadError
-from golek_worker.engine.llamacpp import accents, devices, log
+from golek_worker.engine.llamacpp import accents, devices, log, memory
 from golek_worker.gguf import GGUFError, Header, read_header
 
 LONG = 16
@@ -30,13 +30,19 @@ class Model:
     """A loaded GGUF file."""
 
     def __init__(self, config: EngineConfig, progress: Callable[[int, int], None]) -> None:
-        """Load `config.model_path`. Raises EngineLoadError: no such file, not a GGUF, damaged, not supported."""
+        """Load `config.model_path`.
+
+        Raises EngineLoadError: no such file, not a GGUF, damaged, not supported, too large for this machine's memory.
+        """
         self.path = Path(config.model_path)
         self.header = _read_header(self.path)
         self._drops_accents = accents.are_dropped(self.header)
         log.install()
         llama_cpp.llama_backend_init()
         self.size_bytes = self.path.stat().st_size
+        takes_gpu = config.gpu_layers != 0 and bool(devices.gpus())
+        if (problem := memory.problem(config, self.header, self.path, on_gpu=takes_gpu)) is not None:
+            raise EngineLoadError(problem)
         with log.heard() as said:
             self._model = self._load(config, progress)
         self.placement = devices.placement(said)
@@ -106,12 +112,6 @@ class Model:
             vocab_size=self.n_vocab,
             size_bytes=self.size_bytes,
         )
-
-    def cache_bytes(self, tokens: int) -> int:
-        """About how much memory the cache of `tokens` tokens takes: keys and values, 2 bytes each."""
-        heads = max(1, llama_cpp.llama_model_n_head(self._model))
-        width = llama_cpp.llama_model_n_embd(self._model) * llama_cpp.llama_model_n_head_kv(self._model) // heads
-        return int(2 * 2 * tokens * width * llama_cpp.llama_model_n_layer(self._model))
 
     def tokenize(self, text: str, cuts: Sequence[int] = ()) -> list[int]:
         """The tokens of `text`, special ones recognised; the model's first token is put in front once.

@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from golek_worker.engine.base import EngineLoadError
 from golek_worker.engine.llamacpp import log
+from golek_worker.engine.llamacpp.batches import TEXTS
 from golek_worker.engine.llamacpp.context import Batch
 from golek_worker.engine.llamacpp.model import Model
 from golek_worker.gguf import NO_POOLING
 
-TEXTS = 64
-"""Most texts of one batch."""
 LONG = 1024
 """A batch of more tokens may take longer than the second after which the parent wants to hear something."""
 _ROUND = 256

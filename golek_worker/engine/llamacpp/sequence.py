@@ -7,6 +7,7 @@ from its `Sampler`; all else is counting.
 from golek_wire.replies import FinishReason
 from golek_worker.engine.base import Finished, Piece, Submit
 from golek_worker.engine.llamacpp.adapters import Adapter
+from golek_worker.engine.llamacpp.cache import Kept, key_of
 from golek_worker.engine.llamacpp.sampling import Sampler
 from golek_worker.engine.llamacpp.writing import Writing
 
@@ -20,12 +21,15 @@ class Sequence:
         "adapter",
         "admitted_at",
         "began_at",
+        "drawn",
         "given",
         "job_id",
-        "last_token",
+        "key",
+        "leader",
         "limit",
         "position",
         "sampler",
+        "shared",
         "slot",
         "stream",
         "submitted_at",
@@ -43,6 +47,9 @@ class Sequence:
         self.adapter: Adapter | None = None
         self.given = given
         """What is read before the next token can be drawn: the prompt, and what was written before."""
+        self.key = key_of(given)
+        self.drawn: list[int] = []
+        """The tokens written behind them."""
         self.tokens_in = tokens_in
         """Tokens of the prompt alone."""
         self.tokens_cached = 0
@@ -52,7 +59,10 @@ class Sequence:
         self.slot = NO_SLOT
         self.position = 0
         """Tokens that its slot holds."""
-        self.last_token = 0
+        self.leader: Sequence | None = None
+        """Another one that reads the same prompt …"""
+        self.shared = 0
+        """… of which this one will take so many tokens."""
         self.tokens_out = 0
         """Tokens of the whole answer, those written before included."""
         self.limit = 0
@@ -63,9 +73,19 @@ class Sequence:
         self.began_at = 0.0
         """When its first token was drawn."""
 
+    @property
+    def last_token(self) -> int:
+        """The one that the next step computes."""
+        return self.drawn[-1]
+
+    @property
+    def kept(self) -> Kept:
+        """What its slot holds."""
+        return Kept((self.key + key_of(self.drawn))[: 4 * self.position], self.position, self.adapter)
+
     def write(self, token: int) -> tuple[Piece, FinishReason | None]:
         """Append a token: what may be shown, and why the sequence ends if it does."""
-        self.last_token = token
+        self.drawn.append(token)
         self.tokens_out += 1
         piece = self.writing.write(token)
         if self.writing.ended:
