@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import psutil
-
 from golek_worker.engine.base import EngineConfig, EngineFactory
-from golek_worker.engine.llamacpp.threads import thread_count
+from golek_worker.engine.llamacpp.threads import thread_count, usable_cores
 
 SPINS = "1000"
 """How often a waiting thread of llama.cpp looks before it sleeps; libgomp's default lasts milliseconds."""
@@ -41,5 +39,5 @@ def environment(config: EngineConfig) -> dict[str, str]:
         return {}
     file = Path(config.model_path)
     size = file.stat().st_size if file.is_file() else 0
-    threads = thread_count(config.threads, psutil.cpu_count(logical=False) or 1, size)
+    threads = thread_count(config.threads, usable_cores(), size)
     return {"GOMP_SPINCOUNT": SPINS} if threads > FEW_THREADS else {}

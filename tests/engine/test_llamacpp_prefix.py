@@ -20,7 +20,7 @@ SYSTEM = "A lease is renewed while its worker lives, and is free again when it i
 @pytest.fixture
 def engine() -> Iterator[LlamaCppEngine]:
     """Four slots; what it counts agrees with llama.cpp at the end."""
-    engine = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), SLOTS, 0, 2), lambda done, total: None)
+    engine = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), SLOTS, 0, 1), lambda done, total: None)
     yield engine
     assert engine.problems() == []
     engine.close()
@@ -70,7 +70,7 @@ def test_a_conversation_goes_on_where_it_ended(engine: LlamaCppEngine, monkeypat
     assert sum(rows) <= second.tokens_in - second.tokens_cached + second.tokens_out
     assert engine.gauges().prefix_hits == 1
     assert engine.gauges().prefix_tokens == second.tokens_cached
-    fresh = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), SLOTS, 0, 2), lambda done, total: None)
+    fresh = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), SLOTS, 0, 1), lambda done, total: None)
     assert answer(fresh, longer).text == second.text
     fresh.close()
 
@@ -123,7 +123,7 @@ def test_what_is_kept_is_counted_and_gives_way(engine: LlamaCppEngine) -> None:
 def test_a_memory_that_cannot_be_cut_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with recurrent models: everything is computed, and the text is the same."""
     monkeypatch.setattr(Context, "can_cut", lambda _: False)
-    engine = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), SLOTS, 0, 2), lambda done, total: None)
+    engine = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), SLOTS, 0, 1), lambda done, total: None)
     first, again = answer(engine, SYSTEM), answer(engine, SYSTEM)
     assert (again.tokens_cached, engine.gauges().kv_kept) == (0, 0)
     assert again.text == first.text
@@ -135,7 +135,7 @@ def test_random_arrivals_and_cancels_leave_the_accounts_right(engine: LlamaCppEn
     """After each step the cells counted are those llama.cpp holds; in the end none belongs to a sequence."""
     draw = random.Random(5)
     parts = [SYSTEM[:200], "What is a lease? ", "Health. ", "zq" * 40]
-    for i in range(120):
+    for i in range(60):
         submit(engine, f"j{i}", "".join(draw.choices(parts, k=draw.randint(1, 4))), draw.randint(1, 30))
         if draw.random() < 0.4:
             engine.cancel(f"j{draw.randint(max(0, i - 8), i)}")

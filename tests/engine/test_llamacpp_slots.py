@@ -16,7 +16,7 @@ SLOTS = 2
 @pytest.fixture
 def engine() -> Iterator[LlamaCppEngine]:
     """The demo model in two slots."""
-    engine = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), SLOTS, 0, 2), lambda done, total: None)
+    engine = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), SLOTS, 0, 1), lambda done, total: None)
     yield engine
     assert engine.problems() == []
     engine.close()

@@ -1,11 +1,13 @@
 """The decisions of the llama.cpp engine, by table."""
 
+from pathlib import Path
+
 import pytest
 
 from golek_wire.errors import ContextBudgetExceededError
 from golek_worker.engine.budget import token_limit
 from golek_worker.engine.llamacpp import scheduler
-from golek_worker.engine.llamacpp.threads import thread_count
+from golek_worker.engine.llamacpp.threads import cpu_limit, thread_count, usable_cores
 
 
 @pytest.mark.parametrize(
@@ -27,7 +29,7 @@ def test_small_holes_of_idle_slots_are_computed_along(decoding: list[int], idle:
 
 
 @pytest.mark.parametrize(
-    ("rests", "budget", "pieces"),
+    ("rests", "budget", "chunks"),
     [
         ([65], 64, [(0, 65)]),  # a rest too small for a call of its own comes along
         ([200], 64, [(0, 64)]),
@@ -39,9 +41,9 @@ def test_small_holes_of_idle_slots_are_computed_along(decoding: list[int], idle:
         ([64] * 8, 128, [(0, 64), (1, 64)]),
     ],
 )
-def test_prompts_share_the_budget(rests: list[int], budget: int, pieces: list[tuple[int, int]]) -> None:
+def test_prompts_share_the_budget(rests: list[int], budget: int, chunks: list[tuple[int, int]]) -> None:
     """The oldest has half of it, the shortest come next."""
-    assert scheduler.read_pieces(rests, budget) == pieces
+    assert scheduler.read_chunks(rests, budget) == chunks
 
 
 @pytest.mark.parametrize(
@@ -59,6 +61,37 @@ def test_prompts_have_the_time_that_writers_spare(readers: int, writers: int, se
 def test_threads_follow_cores_and_model(wanted: int, cores: int, size: int, threads: int) -> None:
     """What is asked for counts; else one per physical core, fewer for a small model."""
     assert thread_count(wanted, cores, size) == threads
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "limit"),
+    [
+        ("0::/", {"cpu.max": "max 100000\n"}, None),
+        ("0::/a/b\n", {"a/cpu.max": "150000 100000", "a/b/cpu.max": "400000 100000"}, 1.5),
+        ("0::/not/here", {"cpu.max": "200000 100000"}, 2.0),  # a container that sees its host's path
+        (
+            "9:cpu,cpuacct:/x",
+            {"cpu,cpuacct/x/cpu.cfs_quota_us": "-1", "cpu,cpuacct/x/cpu.cfs_period_us": "100000"},
+            None,
+        ),
+        ("1:cpu:/", {"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, 0.5),
+        ("4:memory:/", {"cpu.max": "1 1"}, None),
+    ],
+)
+def test_a_containers_limit_is_found(tmp_path: Path, own: str, files: dict[str, str], limit: float | None) -> None:
+    """The tightest of all levels, of both versions of control groups."""
+    groups = tmp_path / "cgroup"
+    for name, content in files.items():
+        (groups / name).parent.mkdir(parents=True, exist_ok=True)
+        (groups / name).write_text(content)
+    (tmp_path / "own").write_text(own)
+    assert cpu_limit(groups, tmp_path / "own") == limit
+
+
+def test_cores_that_the_process_may_not_use_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One allowed CPU is one core at most."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)
+    assert usable_cores() == 1
 
 
 def test_without_max_tokens_the_context_is_the_limit() -> None:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from golek_wire.errors import (
@@ -44,7 +43,7 @@ from golek_worker.engine.base import (
 from golek_worker.engine.llamacpp.batches import BATCH_GPU, TEXTS, batch_tokens
 from golek_worker.engine.llamacpp.lanes import Lanes
 from golek_worker.engine.llamacpp.model import Model
-from golek_worker.engine.llamacpp.threads import thread_count
+from golek_worker.engine.llamacpp.threads import thread_count, usable_cores
 
 DECIMALS = 8
 _NUMBER_BYTES = 9
@@ -67,7 +66,7 @@ class LlamaCppEmbedder:
         """Make the contexts and see that they give a vector."""
         model = self._model
         ctx_size = model.context_size(config.ctx_size)
-        threads = thread_count(config.threads, psutil.cpu_count(logical=False) or 1, model.size_bytes)
+        threads = thread_count(config.threads, usable_cores(), model.size_bytes)
         self._batch_tokens = BATCH_GPU if model.on_gpu else batch_tokens(model.parameters, threads)
         self._lanes = Lanes(model, max(ctx_size, self._batch_tokens), threads, progress)
         self._jobs: dict[str, _Job] = {}

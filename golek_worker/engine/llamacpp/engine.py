@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from time import monotonic
 
 import msgspec
-import psutil
 
 from golek_wire.errors import BadRequestError, InvalidGrammarError
 from golek_wire.replies import FinishReason
@@ -44,20 +43,21 @@ from golek_worker.engine.llamacpp.model import Model
 from golek_worker.engine.llamacpp.sampling import Sampler
 from golek_worker.engine.llamacpp.scheduler import (
     READ_BATCH,
-    READ_LEAST,
     decode_rows,
     of_adapter,
-    read_pieces,
+    read_chunks,
     read_seconds,
 )
 from golek_worker.engine.llamacpp.sequence import NO_SLOT, Sequence
-from golek_worker.engine.llamacpp.threads import thread_count
+from golek_worker.engine.llamacpp.threads import thread_count, usable_cores
 from golek_worker.engine.llamacpp.writing import Writing
 
 OPERATIONS_PER_S = 25e9
 """Of one core, as a first guess; two for each parameter and token. It is measured from then on."""
 LATEST = 0.3
 """Weight of the latest measurement."""
+TELLING = 16
+"""Tokens; of fewer the time is that of the call, not theirs."""
 
 Output = tuple[str, Piece] | SequenceEnd
 
@@ -78,8 +78,7 @@ class LlamaCppEngine:
         """Make the cache and see what the model can do."""
         model = self._model
         ctx_size = model.context_size(config.ctx_size)
-        cores = psutil.cpu_count(logical=False) or 1
-        threads = thread_count(config.threads, cores, model.size_bytes)
+        threads = thread_count(config.threads, usable_cores(), model.size_bytes)
         self._context = Context(model, config.slots, ctx_size, threads, max(READ_BATCH, config.slots))
         try:
             capabilities = probe.capabilities(model, self._context)
@@ -267,7 +266,7 @@ class LlamaCppEngine:
         """As much of these prompts as a step has time for; it may be less when llama.cpp is slower than before."""
         seconds = read_seconds(len(readers), writers)
         deadline = monotonic() + seconds
-        for index, tokens in read_pieces([len(s.given) - s.position for s in readers], int(seconds / self._token_s)):
+        for index, tokens in read_chunks([len(s.given) - s.position for s in readers], int(seconds / self._token_s)):
             yield from self._read(readers[index], tokens)
             if monotonic() >= deadline:
                 return
@@ -282,7 +281,7 @@ class LlamaCppEngine:
         took_s = self._context.decode(
             sequence.given[start:stop], list(range(start, stop)), [sequence.slot] * tokens, outputs
         )
-        if tokens >= READ_LEAST:
+        if tokens >= TELLING:
             self._token_s += LATEST * (took_s / tokens - self._token_s)
         sequence.position = stop
         if ends:

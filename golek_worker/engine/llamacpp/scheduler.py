@@ -4,7 +4,7 @@ Pure. First one row of every sequence that writes, then as many tokens of prompt
 
 Every sequence has its own part of the cache (a stream, numbered like its slot). llama.cpp computes rows together only
 when their slots follow each other without a hole, else in one pass over all weights for each run of slots. Rows of
-prompts would be computed in passes of their own too, so each piece of a prompt is one call.
+prompts would be computed in passes of their own too, so each chunk of a prompt is one call.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +20,7 @@ READ_LEAST = 64
 """Tokens of a prompt in one call, when it has so many: with fewer flash attention takes half as long again for each."""
 READ_MOST = 448
 READ_BATCH = READ_MOST + READ_LEAST
-"""The most tokens of one call: what would be left behind a piece, if too little for a call of its own, comes along."""
+"""The most tokens of one call: what would be left behind a chunk, if too little for a call of its own, comes along."""
 ALONE_S = 0.25
 """Time for prompts in a step when no sequence writes: until then no command is read."""
 BESIDE_S = 0.1
@@ -60,27 +60,27 @@ def read_seconds(readers: int, writers: int) -> float:
     return BESIDE_S * min(FAVOUR, max(1.0, readers / writers)) if writers else ALONE_S
 
 
-def read_pieces(rests: list[int], budget: int) -> list[tuple[int, int]]:
+def read_chunks(rests: list[int], budget: int) -> list[tuple[int, int]]:
     """What a step reads: (index, tokens) for each call, given what is left of each prompt in the order of arrival.
 
     The oldest prompt has at least half of the budget, so that it comes to its end; then come the shortest, so that none
     of them waits for a long one.
     """
-    pieces: list[tuple[int, int]] = []
+    chunks: list[tuple[int, int]] = []
     left = list(rests)
     order = [0, *sorted(range(1, len(rests)), key=rests.__getitem__), 0]
     for turn, index in enumerate(order):
         room = budget if turn or len(rests) == 1 else max(READ_LEAST, budget // 2)
-        while left[index] and (room >= READ_LEAST or left[index] <= room or not pieces):
-            tokens = _piece(left[index], room)
-            pieces.append((index, tokens))
+        while left[index] and (room >= READ_LEAST or left[index] <= room or not chunks):
+            tokens = _chunk(left[index], room)
+            chunks.append((index, tokens))
             left[index] -= tokens
             room -= tokens
             budget -= tokens
-    return pieces
+    return chunks
 
 
-def _piece(rest: int, room: int) -> int:
+def _chunk(rest: int, room: int) -> int:
     """The tokens of one call."""
     most = max(READ_LEAST, min(room, READ_MOST) // READ_LEAST * READ_LEAST)
     return rest if rest < most + READ_LEAST else most
