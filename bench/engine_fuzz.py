@@ -53,6 +53,8 @@ REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "2000"))
 FIRST = int(os.environ.get("FUZZ_FIRST", "0"))
 SLOTS = int(os.environ.get("FUZZ_SLOTS", "6"))
 WAITING = 2 * SLOTS
+THREADS = 1
+"""Several would wait for each other in a model of 4 MB, most of all on a busy machine."""
 MODEL = Path(os.environ.get("FUZZ_MODEL", "") or ROOT / "data/models/golek-tiny/model.gguf")
 CANCELLED, PASSING = 0.0125, 0.01
 """How often after an event."""
@@ -280,12 +282,20 @@ def explain(judge: Judge, jobs: list[Submit], ends: dict[str, SequenceEnd]) -> t
         if isinstance(beside, Finished) and isinstance(by_itself, Finished) and written(beside) != written(by_itself):
             gap = judge.gap(job, written(beside), written(by_itself))
         near, others = near + (gap <= NUDGES[-1]), others + (gap > NUDGES[-1])
-        note(f"{'near tie' if gap <= NUDGES[-1] else 'DIFFERENT'}, gap {gap}: {job}\n  {beside}\n  {by_itself}")
+        tell(job, beside, by_itself, gap)
     return compared, near, others
 
 
+def tell(job: Submit, beside: SequenceEnd, by_itself: SequenceEnd, gap: float) -> None:
+    """A difference, for people; `submission(number)` is the whole request."""
+    texts = [written(end) if isinstance(end, Finished) else repr(end) for end in (beside, by_itself)]
+    parted = max(0, common(*texts) - 12)
+    name = "near tie" if gap <= NUDGES[-1] else "DIFFERENT"
+    note(f"{name} of {gap}: submission({job.job_id}): {texts[0][parted:][:40]!r}, alone {texts[1][parted:][:40]!r}")
+
+
 def main() -> None:
-    config = EngineConfig("llamacpp", str(MODEL), SLOTS, 512, 2)
+    config = EngineConfig("llamacpp", str(MODEL), SLOTS, 512, THREADS)
     with tempfile.TemporaryDirectory(prefix="golek-bench-") as folder, running(config) as child:
         paths = [adapters.write(Path(folder) / f"{name}.gguf", MODEL, seed) for seed, name in enumerate("abc")]
         *loras, passing = [LoadAdapter(path.stem, str(path)) for path in paths]

@@ -29,6 +29,7 @@ EXAMPLES = """Talk to a Golek inference fleet.
   golek embed nomic-embed-v1.5 "Hello world"
   golek submit golek-tiny "Tell a story"   leave it; then golek result, cancel
   golek health golek-tiny
+  golek grammar list                       what answers can be made to follow
   golek unload golek-tiny                  free its memory; a request loads it
   golek req inference.request.golek-tiny '{"input": "hi"}' --timeout=30s
   golek sub 'monitoring.inference.*'       load reports as they come
@@ -219,7 +220,7 @@ def health(
     import msgspec
 
     from golek_client.client import Golek
-    from golek_wire.signals import Health
+    from golek_wire.signals import TAKES_REQUESTS, Health
 
     wait = terminal.seconds(timeout, "--timeout")
 
@@ -229,7 +230,7 @@ def health(
 
     found = terminal.run(read(), "--timeout")
     print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
-    if found.status not in ("online", "unloaded"):
+    if found.status not in TAKES_REQUESTS:
         raise typer.Exit(1)
 
 

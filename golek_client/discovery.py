@@ -20,7 +20,7 @@ from golek_wire.errors import (
     ModelNotFoundError,
     NoWorkersError,
 )
-from golek_wire.signals import Health, ModelRecord
+from golek_wire.signals import TAKES_REQUESTS, Health, ModelRecord
 from golek_wire.subjects import Kind
 
 ALIVE_S: Final = 90.0
@@ -54,7 +54,7 @@ async def why_nobody(
         if kind is not None and kind not in known.kinds:
             return another_kind(known, kind)
         left = gone(known, datetime.now(UTC))
-        if left is None and subject is not None and known.state == "online":
+        if left is None and subject is not None and known.state in TAKES_REQUESTS:
             return await _elsewhere(line, known, subject)
         return left
     return unknown(model, await records(line), datetime.now(UTC))
@@ -92,7 +92,7 @@ async def _elsewhere(line: Line, known: ModelRecord, asked: str) -> BadRequestEr
         return None
     listens = said.nats_topic
     usual = {subjects.request(name, kind) for name in subjects.spellings(known.name) for kind in subjects.KINDS}
-    if said.status != "online" or not listens or asked == listens or {asked, listens} <= usual:
+    if said.status not in TAKES_REQUESTS or not listens or asked == listens or {asked, listens} <= usual:
         return None
     return BadRequestError(
         f"{known.name} is online, but listens on {listens} and not on {asked}: ask there, in Python with "

@@ -28,6 +28,8 @@ _INTERRUPTED = 130
 _HINTS = {
     "MODEL_NOT_FOUND": "`golek models` lists what there is",
     "NO_WORKERS": "`golek models` shows when it was last seen; `make start WORKER=<name>` starts a worker",
+    "UNKNOWN_GRAMMAR": "`golek grammar list` shows all",
+    "CONFLICT": "read it again, and give its new revision",
     "ENGINE_FAILED": "the worker's log says how",
     "POISON_JOB": "`golek dlq show JOB_ID` has the engine's last lines",
 }

@@ -4,13 +4,15 @@ Health answers a question, a heartbeat is sent every 30 s, a load report every s
 lies in the bucket `GOLEK_MODELS`. The keys that every reader knows come first in each.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct, field
 
 WorkerStatus = Literal["starting", "loading", "online", "unloaded", "stalled", "draining", "offline", "failed"]
 """`unloaded` takes requests and loads its model for the next one, `draining` finishes its jobs, `offline` has left on
 its own account, `failed` could not go on."""
+TAKES_REQUESTS: Final = ("online", "unloaded")
+"""Of them: a request is answered soon."""
 Level = Literal["healthy", "warning", "critical"]
 
 

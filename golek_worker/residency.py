@@ -10,6 +10,7 @@ docs/decisions/0025.
 """
 
 import asyncio
+import gc
 import math
 import time
 from collections.abc import Awaitable, Callable
@@ -128,6 +129,7 @@ class Residency:
                     return reason
                 await self._host.unload()
                 self._unloaded.set()
+                gc.collect()  # what belonged to the child is a ring, and the collector comes seldom
             finally:
                 self._is_leaving = False
                 if self.may_pull:

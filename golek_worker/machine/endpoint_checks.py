@@ -16,7 +16,7 @@ from msgspec import Struct
 from golek_client.client import Golek
 from golek_wire.errors import InferenceServiceError
 from golek_wire.replies import InferenceReply
-from golek_wire.signals import Health
+from golek_wire.signals import TAKES_REQUESTS, Health
 from golek_worker import settings
 from golek_worker.machine import runfile
 from golek_worker.machine.lifecycle import ENVS, REMIND_S, StartError
@@ -67,9 +67,9 @@ async def run(deployment: str, *, envs: Path = ENVS, say: Say = print) -> list[C
     info = health.model_info
     known = (info.architecture, info.parameter_count, info.quantization, f"context {info.context_size}", health.device)
     checks = [
-        Check("health", health.status == "online", f"{health.status}: {' '.join(filter(None, known))}", waited_ms)
+        Check("health", health.status in TAKES_REQUESTS, f"{health.status}: {' '.join(filter(None, known))}", waited_ms)
     ]
-    if health.status != "online":
+    if health.status not in TAKES_REQUESTS:
         return checks
     async with Golek(loaded.nats_url, login=loaded.login, deadline=loaded.inference_request_timeout) as golek:
         for name, capability, check in CHECKS:

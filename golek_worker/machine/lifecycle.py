@@ -15,6 +15,7 @@ from pathlib import Path
 
 from golek_client.connection import shown
 from golek_client.login import Login
+from golek_wire.signals import TAKES_REQUESTS
 from golek_worker import process, settings
 from golek_worker.bus import cluster, embedded
 from golek_worker.machine import check, logfiles, runfile
@@ -186,7 +187,7 @@ def _launch(deployment: str, replica: int, loaded: Settings, module: str, say: S
         process.wait_or_kill(ProcessId(known.pid, known.created), KILL_AFTER_DRAIN_S)
     elif known is not None and runfile.alive(known):
         say(f"{deployment}-{replica} runs already ({known.state}, pid {known.pid})")
-        return None if known.state == "online" else _Launched(known, None)
+        return None if known.state in TAKES_REQUESTS else _Launched(known, None)
     runfile.remove(data, deployment, replica)
     log = logfiles.create(logfiles.boot_folder(data), "boot")
     command = [sys.executable, "-m", module, deployment, "--replica", str(replica), "--log", str(log)]
@@ -224,7 +225,7 @@ async def _wait_online(launched: list[_Launched], data: Path, bar: Bar) -> list[
                 if state is not None and state.state != "failed":
                     runfile.remove(data, one.deployment, one.replica)
                 waiting.remove(one)
-            elif state is not None and state.state == "online":
+            elif state is not None and state.state in TAKES_REQUESTS:
                 waiting.remove(one)
         progress = _download(waiting)
         bar.show(progress) if progress is not None else bar.close()

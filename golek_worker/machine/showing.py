@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-from golek_worker.machine import modelfiles
+from golek_worker.machine import check, modelfiles
 from golek_worker.machine.bar import Bar, Say
 from golek_worker.machine.modelfiles import Found
 from golek_worker.registry import origin
@@ -18,7 +18,10 @@ def facts(found: Found) -> dict[str, Any]:
     """All that is known of a model; what is not known is left out."""
     told = modelfiles.describe(found)
     row = {key: value for key, value in _fields(told) if value not in ("", [], None, 0)}
-    facts: dict[str, Any] = row | {"deployment_settings": _settings(found)}
+    facts: dict[str, Any] = row
+    for note in check.memory_note(found.chosen):
+        facts["memory"] = note.removeprefix("memory: ")
+    facts["deployment_settings"] = _settings(found)
     if found.entry is not None:
         facts["catalogue"] = {key: value for key, value in _fields(found.entry) if value not in (None, [], "")}
     if found.files:

@@ -125,6 +125,7 @@ def test_show_tells_what_the_file_says(project: Path) -> None:
     assert facts["file_says"]["context_length"] == 2048
     assert facts["deployment_settings"]["CTX_SIZE"] == 1024, "the catalogue's is what a worker would run with"
     assert facts["catalogue"]["from"] == "tests"
+    assert facts["memory"].startswith("needs ")
     assert "nobody has named a file" in said("show", "eyes")
 
 

@@ -120,6 +120,8 @@ async def test_a_tenant_can_do_all_that_a_client_does(fleet: Fleet) -> None:
         assert "".join([piece async for piece in stream]) == "one two three four"
         assert (await golek.health("echo")).status == "online"
         assert [record.name for record in await golek.models()] == ["echo"]
+        assert [grammar.name for grammar in await golek.grammars()] == ["code", "json"]
+        assert "root" in (await golek.grammar("json")).content
         with pytest.raises(ModelNotFoundError, match="did you mean echo"):
             await golek.ask("ecko", "hi")
         with pytest.raises(BadRequestError, match=r"inference\.request\.echo"):
@@ -323,3 +325,16 @@ async def test_a_stranger_is_not_let_in(fleet: Fleet) -> None:
     """Without a login of a tenant there is no connection."""
     with pytest.raises(UnauthorizedError):
         await Golek(fleet.url, login=Login()).ask("echo", "hi")
+
+
+async def test_only_operators_store_grammars(fleet: Fleet, people: dict[str, Person]) -> None:
+    """A tenant may neither ask a worker to store or remove one nor write the bucket; an operator may."""
+    alice = people["alice"]
+    for subject in ("grammars.put", "grammars.delete", "$KV.GOLEK_GRAMMARS.mine", "golek.grammar.mine"):
+        await alice.client.publish(subject, b"{}")
+        assert await alice.violates(subject)
+    async with Golek(fleet.url, login=Login(user="worker", password="worker-pw"), deadline=10) as operator:
+        await operator.put_grammar("theirs", 'root ::= "a"')
+        async with Golek(fleet.url, login=ALICE, deadline=10) as golek:
+            assert (await golek.grammar("theirs")).content == 'root ::= "a"'
+        await operator.delete_grammar("theirs")

@@ -344,3 +344,16 @@ async def test_a_call_that_was_begun_is_not_asked_for_again(golek: Golek, worker
     with pytest.raises(StreamInterruptedError, match="calls of tools had begun") as raised:
         await stream.text()
     assert raised.value.details["text_so_far"] == "Well: "
+
+
+async def test_thoughts_stay_with_a_text_that_another_job_goes_on_with(golek: Golek, worker: ScriptedWorker) -> None:
+    """The text is gone on from; what was thought before it is in the reply, as it was handed out."""
+    stream, job = await begin(golek, worker)
+    await job.chunk(1, 0, Delta(reasoning_content="Hm."))
+    await job.chunk(1, 1, "The sky ")
+    await job.chunk(2, 0, Delta("The sea", reasoning_content="Hm."))
+    rest = asyncio.create_task(stream.text())
+    assert await worker.next_cancel() == job.job_id
+    await (await resumed(worker, "The sky ")).final("The sky is blue.")
+    assert await rest == "The sky is blue."
+    assert (stream.reply.text, stream.reply.reasoning_content) == ("The sky is blue.", "Hm.")

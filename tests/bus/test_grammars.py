@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,14 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from golek_client import BadRequestError, ConflictError, Golek, InvalidGrammarError, UnknownGrammarError
+from golek_client import (
+    BadRequestError,
+    ConflictError,
+    Golek,
+    InvalidGrammarError,
+    UnauthorizedError,
+    UnknownGrammarError,
+)
 from golek_client.connection import close, connect, flush
 from golek_worker import structure
 from golek_worker.bus import identity
@@ -150,3 +159,48 @@ async def test_a_name_is_followed_as_its_grammar(golek: Golek, worker: WorkerPro
     wrong = await ask("put", {"name": 5})
     assert (wrong["error"]["status"], wrong["error"]["param"]) == (400, "name")
     await client.close()
+
+
+async def test_the_commands(nats_server: str, books: list[GrammarBook], tmp_path: Path) -> None:
+    """`golek grammar put | list | show | rm`, from a file and from standard input; a mistake is told with its place."""
+    del books
+    file = tmp_path / "answer.gbnf"
+    file.write_text(YES)
+
+    async def run(*words: str, given: str | None = None) -> tuple[int | None, str, str]:
+        program = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "golek_client.cli", "grammar", *words, "--server", nats_server,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, err = await program.communicate(None if given is None else given.encode())
+        return program.returncode, out.decode(), err.decode()
+
+    assert (await run("put", "answer", str(file), "-d", "An answer"))[:2] == (0, "stored answer, revision 1\n")
+    status, out, _ = await run("list")
+    assert status == 0
+    assert re.search(r"answer +1 +\d{4}-\S+ +An answer", out)
+    assert re.search(r"json +built in +one JSON value", out)
+    assert (await run("show", "answer"))[:2] == (0, YES)
+    status, _, err = await run("put", "answer", "-", given='root ::= "a')
+    assert (status, err.partition("line 1, column 12")[1]) == (1, "line 1, column 12")
+    status, _, err = await run("put", "answer", str(file), "--revision", "9")
+    assert (status, err.startswith("error CONFLICT: answer has revision 1 and not 9")) == (1, True)
+    assert (await run("rm", "answer"))[:2] == (0, "removed answer\n")
+    status, _, err = await run("show", "answer")
+    assert "hint: `golek grammar list` shows all" in err
+
+
+async def test_where_keys_are_wanted_who_stores_needs_one(nats_server: str) -> None:
+    """Without a key nothing is stored or removed; with one it is. Reading is free."""
+    client = await connect(nats_server, "keys")
+    book = await GrammarBook.open(client, structure.built_in(), gbnf.check)
+    await book.serve(identity.Keys("tiny", {identity.digest("secret"): identity.Key("ann")}))
+    await flush(client)
+    async with Golek(nats_server, key="") as nobody, Golek(nats_server, key="secret") as ann:
+        assert len(await nobody.grammars()) == 2
+        for change in (nobody.put_grammar("a", YES), nobody.delete_grammar("a")):
+            with pytest.raises(UnauthorizedError):
+                await change
+        await ann.put_grammar("a", YES)
+        assert (await nobody.grammar("a")).content == YES
+    await close(client)

@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import shutil
 import signal
+import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -13,7 +16,7 @@ from golek_wire.signals import Residence
 from golek_worker.machine import runfile
 from tests.engine.driver import counted
 from tests.support import raw
-from tests.support.workers import WorkerProcess
+from tests.support.workers import ROOT, WorkerProcess
 
 REQUEST = "inference.request.echo"
 
@@ -134,3 +137,59 @@ async def test_a_model_in_use_stays_unless_forced(nats_server: str, tmp_path: Pa
             pieces += [piece async for piece in stream]
         assert "".join(pieces) == stream.reply.text == counted(25)
         assert len(worker.log_lines("model.unloaded")) == 1
+
+
+async def test_a_load_that_fails_says_why_and_is_tried_again(nats_server: str, tmp_path: Path) -> None:
+    """Who ordered it hears the reason, health shows it, and the next try serves the request that waited."""
+    model = tmp_path / "model.gguf"
+    shutil.copy(ROOT / "data/models/golek-tiny/model.gguf", model)
+    with WorkerProcess(nats_server, tmp_path / "data", "golek-tiny", MODEL_PATH=model):
+        async with Golek(nats_server, deadline=20) as golek:
+            await golek.unload("golek-tiny")
+            away = model.rename(tmp_path / "away.gguf")
+            (failed,) = await golek.load("golek-tiny")
+            assert failed.status == "loading"
+            assert f"{model}: no such file" in (failed.problem or "")
+            assert f"{model}: no such file" in ((await golek.health("golek-tiny")).problem or "")
+            asking = asyncio.create_task(golek.ask("golek-tiny", "hi", max_tokens=2))
+            away.rename(model)
+            assert (await asking).tokens_out <= 2
+            assert (await golek.health("golek-tiny")).problem is None
+
+
+async def test_the_commands_tell_each_replica(nats_server: str, tmp_path: Path) -> None:
+    """`golek unload` and `load` print a line for each, and what keeps one from it ends them with status 1."""
+    with WorkerProcess(nats_server, tmp_path / "data", ENGINE_STEP_MIN_MS=50, DRAIN_S=0.1):
+        for verb, status in (("unload", "unloaded"), ("load", "online")):
+            done = await golek_command(verb, "echo", "--server", nats_server)
+            assert (done.status, done.err) == (0, "")
+            assert [line.split()[:2] for line in done.out.splitlines()] == [
+                ["WORKER", "STATUS"],
+                [runfile.worker_id("echo", 1), status],
+            ]
+        async with (
+            Golek(nats_server, deadline=20) as golek,
+            golek.stream("echo", "go", max_tokens=100, ignore_eos=True) as stream,
+        ):
+            await anext(stream)
+            done = await golek_command("unload", "echo", "--server", nats_server)
+        assert done.status == 1
+        assert "1 job still ran after 0.1 s" in done.out
+
+
+async def golek_command(*arguments: str) -> "Done":
+    """A `golek` command and what it says."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "golek_client.cli", *arguments, cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await process.communicate()
+    return Done(process.returncode or 0, out.decode(), err.decode())
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str

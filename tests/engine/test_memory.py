@@ -9,6 +9,7 @@ import pytest
 
 from golek_worker.engine.base import EngineConfig, Exit, LoadFailed, Ready
 from golek_worker.engine.llamacpp import log, memory
+from golek_worker.engine.llamacpp.scheduler import READ_BATCH
 from golek_worker.gguf import Header, read_header
 from tests.engine.driver import Child
 from tests.support import minilm
@@ -48,7 +49,8 @@ def quantised(folder: Path) -> Path:
 
 @pytest.mark.parametrize(("weights", "slots", "ctx_size"), [("f16", 8, 2048), ("q8_0", 4, 1024), ("q8_0", 2, 2048)])
 def test_the_estimate_is_what_llama_cpp_allots(tmp_path: Path, weights: str, slots: int, ctx_size: int) -> None:
-    """With flash attention and without, to 15 %."""
+    """With weights of 16 bits and of 8, to 15 %, and for batches as large as they are."""
+    assert memory.ROWS == READ_BATCH
     path = TINY if weights == "f16" else quantised(tmp_path)
     config = EngineConfig("llamacpp", str(path), slots, ctx_size, 1)
     estimated, allotted = of_engine(config)

@@ -18,6 +18,7 @@ from golek_worker.engine.base import Constraint, EngineConfig, Finished, Refused
 from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 from golek_worker.engine.llamacpp.logprobs import scores
+from golek_worker.engine.llamacpp.model import Model
 from golek_worker.engine.llamacpp.sampling import Sampler
 from golek_worker.engine.llamacpp.writing import Writing
 from golek_worker.output import Output
@@ -245,16 +246,27 @@ MIXED: list[dict[str, Any]] = [
 ]
 
 
-def test_no_state_leaks_between_sequences(bench: Bench) -> None:
-    """Eight sequences with different wishes, four at a time, write what each writes alone.
+def test_no_state_leaks_between_samplers() -> None:
+    """Eight samplers with different wishes, drawing in turn from the same logits, draw what each draws alone."""
+    model = Model(EngineConfig("llamacpp", str(MODEL), 1, 256, 1), lambda done, total: None)
+    context = Context(model, 1, 256, 1, 8)
+    prompt = model.tokenize(PROMPT)[:8]
+    rows = len(prompt)
+    context.decode(prompt, list(range(rows)), [0] * rows, [False] * (rows - 1) + [True])
 
-    Few tokens each: the last bits of logits depend on neighbours, and sooner or later a draw on them.
-    """
-    wishes = [OPEN | wish | {"max_tokens": 9} for wish in MIXED]
-    alone = [bench.run(wish)[0].text for wish in wishes]
-    together = [end.text for end in bench.run(*wishes)]
-    assert together == alone
-    assert len(set(alone)) == len(alone)
+    def drawn(*wishes: dict[str, Any]) -> list[list[int]]:
+        samplers = [Sampler(model, Params(**OPEN | wish), 11, prompt) for wish in wishes]
+        texts = [[s.sample(context, rows - 1) for s in samplers] for _ in range(64)]
+        for sampler in samplers:
+            sampler.close()
+        return [list(tokens) for tokens in zip(*texts, strict=True)]
+
+    alone = [drawn(wish)[0] for wish in MIXED]
+    assert drawn(*MIXED) == alone
+    assert drawn(*reversed(MIXED)) == alone[::-1]
+    assert len({tuple(tokens) for tokens in alone}) > len(alone) // 2
+    context.close()
+    model.close()
 
 
 # -- constraints -----------------------------------------------------------------------------------------------

@@ -129,3 +129,25 @@ def test_rules_begin_behind_a_mark(engine: LlamaCppEngine) -> None:
     ended = submit(engine, Constraint("lark", lark.behind("</t>", rules)), resume="I think {so} <t </t>")
     assert isinstance(ended, Finished)
     assert list(json.loads(ended.text.partition("</t>")[2])) == ["name", "age", "tags"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "allowed", "refused"),
+    [
+        ({"exclusiveMinimum": 4, "maximum": 4.25}, "4.1", "4"),
+        ({"minimum": -6.5, "exclusiveMaximum": -6.0}, "-6.5", "-6"),
+        ({"exclusiveMinimum": 0, "exclusiveMaximum": 1, "multipleOf": 0.25}, "0.5", "0"),
+        ({"minimum": -8.5, "exclusiveMaximum": -8.25, "multipleOf": 0.25}, "-8.5", "-8.25"),
+        ({"minimum": 1, "maximum": 2, "multipleOf": 0.1}, "1.3", "1.35"),
+    ],
+)
+def test_numbers_are_within_their_bounds(
+    engine: LlamaCppEngine, schema: dict[str, float], allowed: str, refused: str
+) -> None:
+    """llguidance 1.9.1 by itself writes a whole exclusive bound of a narrow range, and finds few multiples none."""
+    item = {"anyOf": [{"type": "number", **schema}]}
+    text = schemas.compiled({"type": "array", "items": item, "minItems": 1, "maxItems": 1}, "it")
+    constraint = Constraint("json_schema", text, "it")
+    assert isinstance(submit(engine, constraint, resume=f"[{allowed}]"), Finished)
+    with pytest.raises(BadRequestError):
+        submit(engine, constraint, resume=f"[{refused}]")

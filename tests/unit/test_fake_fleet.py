@@ -6,6 +6,7 @@ import pytest
 
 from golek_client import (
     BadRequestError,
+    ConflictError,
     DeadlineExceededError,
     EmbeddingReply,
     IdempotencyMismatchError,
@@ -15,6 +16,7 @@ from golek_client import (
     ModelNotFoundError,
     QueueFullError,
     Resume,
+    UnknownGrammarError,
 )
 from golek_client.testing import MAX_PAYLOAD, Answer, FakeFleet, FakeMessage
 from golek_wire import codec, headers, subjects
@@ -300,3 +302,20 @@ async def test_what_no_message_carries_is_submitted() -> None:
         assert isinstance(reply, InferenceReply)
         assert reply.text == text
         assert await golek.ask("echo", text, idempotency_key="k", deadline=3600) == reply
+
+
+async def test_named_grammars_are_kept() -> None:
+    """Stored, listed, read, guarded by revisions and removed, as in a fleet; the text is not looked at."""
+    async with FakeFleet({"tiny": "yes"}) as fleet:
+        golek = fleet.client()
+        first = await golek.put_grammar("answer", "root ::= …", description="An answer")
+        assert fleet.grammars.known["answer"].content == "root ::= …"
+        assert [(one.name, one.content) for one in await golek.grammars()] == [("answer", "")]
+        assert (await golek.grammar("answer")).revision == first.revision
+        with pytest.raises(ConflictError, match="revision"):
+            await golek.put_grammar("answer", "other", revision=0)
+        with pytest.raises(BadRequestError, match="name"):
+            await golek.put_grammar("an answer", "other")
+        await golek.delete_grammar("answer", revision=first.revision)
+        with pytest.raises(UnknownGrammarError, match="answer"):
+            await golek.grammar("answer")

@@ -9,13 +9,11 @@ them (of the sources that come with llama-cpp-python 0.3.36):
   keep no values. Recurrent layers keep a state of 32-bit numbers for each slot instead (src/llama-hparams.cpp,
   `n_embd_r`, `n_embd_s`).
 - **Compute buffers**: what is alive at once in the graph of the largest batch (src/llama-context.cpp,
-  `sched_reserve`). With R rows, N cells of a slot, E the model's width, F the feed-forward width, H heads, D their
-  length, K heads of the cache: the mask, N*R numbers of 16 bits with flash attention and of 32 without; beside it the
-  largest of three: without flash attention the scores N*R*H and R*(3E + 2HD + 2KD) around them; R*(3F + 4E) in the
-  feed-forward part, R*(F + 3E) in that of BERT, which has no gate; vocabulary + E for each output at the end; and the
-  outputs once more, where they are read, of a model that makes vectors 64. The terms in E were fitted to what llama.cpp
-  says of golek-tiny, all-MiniLM-L6-v2 and a model with 135M parameters, where the sum is right to 1 %; tests hold it to
-  15 %.
+  `sched_reserve`), with flash attention. With R rows, N cells of a slot, E the model's width and F the feed-forward
+  width: the mask, N*R numbers of 16 bits; beside it, in 32 bits, the larger of R*(3F + 4E) in the feed-forward part,
+  R*(F + 3E) in that of BERT, which has no gate, and vocabulary + E for each output at the end; and the outputs once
+  more, where they are read, of a model that makes vectors 64. The terms in E were fitted to what llama.cpp says of
+  golek-tiny, all-MiniLM-L6-v2 and a model with 135M parameters, where the sum is right to 1 %; tests hold it to 15 %.
 
 What the process itself takes, some 100 MB with its vocabulary, is not counted.
 """
@@ -34,12 +32,10 @@ from golek_worker.free_memory import free_bytes
 from golek_worker.gguf import Header
 
 ROWS = 512
-"""Rows of the largest batch of an engine that writes text."""
+"""Rows of the largest batch of an engine that writes text: `READ_BATCH` of its scheduler, which needs llama.cpp."""
 ROUND = 256
 """llama.cpp allots cells of the cache in multiples of this."""
 GIB, MIB = 2**30, 2**20
-_F32_F16_BF16 = (0, 1, 32)
-"""`general.file_type` of weights that are not quantised."""
 
 
 class Shape(NamedTuple):
@@ -186,20 +182,15 @@ def _bytes_of_state(header: Header) -> int:
 
 def _compute(header: Header, cells: int, shape: Shape) -> int:
     """The buffers of one context; see above."""
-    width, heads, rows = header.embedding_length, max(_heads(header)), shape.rows
-    keys, _ = _head_lengths(header)
-    kv_heads = max(_kv_heads(header))
-    vocabulary = _vocabulary(header)
-    flash = header.metadata.get("general.file_type") in _F32_F16_BF16 or shape.kind == "embedding"
-    mask = cells * rows * (2 if flash else 4)
-    scores = 0 if flash else 4 * rows * (cells * heads + 3 * width + 2 * heads * keys + 2 * kv_heads * keys)
+    width, vocabulary, rows = header.embedding_length, _vocabulary(header), shape.rows
+    mask = 2 * cells * rows
     forward = 4 * rows * (3 * _forward_width(header) + 4 * width)
     if header.architecture == "bert":
         forward = 4 * rows * (_forward_width(header) + 3 * width)
     if shape.kind == "embedding":
-        return mask + max(scores, forward) + 4 * TEXTS * (vocabulary + width)
-    outputs = min(rows, shape.slots + 1)
-    return mask + max(scores, forward, 4 * outputs * (vocabulary + width)) + 4 * outputs * vocabulary
+        return mask + forward + 4 * TEXTS * (vocabulary + width)
+    outputs = min(rows, shape.slots)
+    return mask + max(forward, 4 * outputs * (vocabulary + width)) + 4 * outputs * vocabulary
 
 
 def _forward_width(header: Header) -> int:
