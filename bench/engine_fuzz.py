@@ -60,6 +60,8 @@ CANCELLED, PASSING = 0.0125, 0.01
 """How often after an event."""
 NUDGES = (0.002, 0.01, 0.05)
 TRIES = 12
+EVERYWHERE = -1
+"""Stands for all draws: XTC and Mirostat remember, so that a near tie may show many tokens later."""
 BEFORE, BEHIND = 3, 4
 """Tokens around the first difference: a text is held back while it may be a mark, and marks are not part of it."""
 
@@ -188,11 +190,11 @@ class Judge:
         at = next((i for i, end in enumerate(ends) if end > before), len(tokens))
         reach = range(max(0, at - BEFORE), min(len(tokens), at + BEHIND) + 1)
         for size in NUDGES:
-            for attempt in range(TRIES):
-                for place in reach:
-                    text, _ = self._write(job, (place, attempt), size)
-                    if text == wanted or common(text, wanted) > parted:
-                        return size
+            nudges = [(place, attempt) for attempt in range(TRIES) for place in reach]
+            for nudge in [*nudges, *[(EVERYWHERE, attempt) for attempt in range(4 * TRIES)]]:
+                text, _ = self._write(job, nudge, size)
+                if text == wanted or common(text, wanted) > parted:
+                    return size
         return float("inf")
 
     def _write(self, job: Submit, nudge: tuple[int, int] | None, size: float) -> tuple[str, list[bytes]]:
@@ -211,14 +213,14 @@ class Judge:
 
 @contextmanager
 def nudged(nudge: tuple[int, int] | None, size: float) -> Iterator[list[int]]:
-    """Meanwhile the logits of one draw are changed by at most `size` each; yields the tokens drawn."""
+    """Meanwhile the logits of one draw, or of all, are changed by at most `size` each; yields the tokens drawn."""
     drawn: list[int] = []
     original = Sampler.sample
 
     def sample(self: Sampler, context: Any, row: int) -> int:
-        if nudge is not None and len(drawn) == nudge[0]:
+        if nudge is not None and nudge[0] in (len(drawn), EVERYWHERE):
             logits = np.ctypeslib.as_array(context.logits(row), (self._n_vocab,))
-            logits += np.random.default_rng(nudge[1]).uniform(-size, size, logits.size).astype(np.float32)
+            logits += np.random.default_rng((nudge[1], len(drawn))).uniform(-size, size, logits.size).astype(np.float32)
         token = original(self, context, row)
         drawn.append(token)
         return token
