@@ -180,7 +180,7 @@ class Gauges(Struct, frozen=True):
     kv_kept: int = 0
     """Cells kept of ended sequences, for prompts that begin alike; freed when needed."""
     prompt_tokens: int = 0
-    """Of all prompts admitted."""
+    """Of all prompts read to their end."""
     prefix_tokens: int = 0
     """Of these: found in the cache."""
     prefix_hits: int = 0
