@@ -49,7 +49,7 @@ FEWEST = 4
 """Requests of a round, however few callers there are."""
 SHARE_CLIENTS = 16
 ARRIVALS = 16
-LONG_PROMPT, LONG_PROMPTS, STREAMS, PAUSE_S = 4000, 3, 4, 0.5
+LONG_PROMPT, LONG_PROMPTS, STREAMS, PAUSE_S = 4000, 2, 4, 0.5
 SHARED, OWN = 1000, 24
 WORDS = 500
 Results = tuple[list[list[float]], list[list[float]]]
