@@ -80,8 +80,8 @@ class TextExecutor:
         """The model's prompt format, compiled once for each load."""
         if self._format is None or self._format_for is not ready:
             self._format = choose(self._chosen, self._markers, ready.chat_template, ready.bos_token, ready.eos_token)
-            self._format_for = ready
             self.guard = Guard(ready.control_names)
+            self._format_for = ready  # last: large prompts are made in threads beside this one
         return self._format
 
 

@@ -68,7 +68,7 @@ class Constraint(Struct, frozen=True):
     """The request's field that it comes from, for errors."""
 
 
-class Submit(Struct, frozen=True, tag="submit"):
+class Submit(Struct, frozen=True, tag="submit", omit_defaults=True):
     """Run one sequence."""
 
     job_id: str
@@ -230,7 +230,7 @@ class Tokens(Struct, frozen=True, tag="tokens"):
     there is more than text."""
 
 
-class Finished(Struct, frozen=True, tag="finished"):
+class Finished(Struct, frozen=True, tag="finished", omit_defaults=True):
     """A sequence ended by itself."""
 
     job_id: str

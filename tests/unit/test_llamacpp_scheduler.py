@@ -46,11 +46,9 @@ def test_prompts_share_the_budget(rests: list[int], budget: int, chunks: list[tu
     assert scheduler.read_chunks(rests, budget) == chunks
 
 
-@pytest.mark.parametrize(
-    ("readers", "writers", "seconds"), [(3, 0, 0.25), (1, 8, 0.1), (8, 8, 0.1), (16, 8, 0.2), (30, 1, 0.5)]
-)
+@pytest.mark.parametrize(("readers", "writers", "seconds"), [(3, 0, 0.25), (1, 8, 0.1), (3, 8, 0.3), (30, 1, 0.5)])
 def test_prompts_have_the_time_that_writers_spare(readers: int, writers: int, seconds: float) -> None:
-    """More for many readers and few writers, and a bounded time in any case."""
+    """More for many prompts, and a bounded time in any case."""
     assert scheduler.read_seconds(readers, writers) == pytest.approx(seconds)
 
 

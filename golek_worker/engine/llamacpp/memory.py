@@ -25,11 +25,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
-
 from golek_worker.engine.base import EngineConfig
 from golek_worker.engine.llamacpp.batches import TEXTS, batch_tokens
-from golek_worker.engine.llamacpp.threads import thread_count
+from golek_worker.engine.llamacpp.threads import thread_count, usable_cores
 from golek_worker.free_memory import free_bytes
 from golek_worker.gguf import Header
 
@@ -80,7 +78,7 @@ def shape_of(kind: str, slots: int, ctx_size: int, threads: int, header: Header,
     ctx_size = min(ctx_size or header.context_length, header.context_length or ctx_size)
     if kind == "inference":
         return Shape(kind, slots, ctx_size, max(ROWS, slots))
-    threads = thread_count(threads, psutil.cpu_count(logical=False) or 1, weights)
+    threads = thread_count(threads, usable_cores(), weights)
     lanes = threads + 1 if threads > 1 and not _keeps_tokens(header) else 1
     return Shape(kind, slots, ctx_size, _rounded(max(ctx_size, batch_tokens(header.parameters, threads))), lanes)
 

@@ -24,9 +24,9 @@ READ_BATCH = READ_MOST + READ_LEAST
 ALONE_S = 0.25
 """Time for prompts in a step when no sequence writes: until then no command is read."""
 BESIDE_S = 0.1
-"""Beside sequences that write: so much longer is the pause between two of their tokens."""
-FAVOUR = 5.0
-"""So many times longer, at most, when more sequences wait for their first token than write."""
+"""Beside sequences that write, for each prompt: so much longer is the pause between two of their tokens …"""
+PROMPTS = 5
+"""… for so many prompts at most."""
 
 
 def decode_rows(decoding: Iterable[int], may_fill: Callable[[int], bool]) -> list[int]:
@@ -56,8 +56,8 @@ def of_adapter(writing: Mapping[int, Sequence], adapter: Adapter | None) -> list
 
 
 def read_seconds(readers: int, writers: int) -> float:
-    """How long a step may read prompts: longer the fewer are kept waiting by it."""
-    return BESIDE_S * min(FAVOUR, max(1.0, readers / writers)) if writers else ALONE_S
+    """How long a step may read prompts: for each of them as long as those who write may wait for one."""
+    return BESIDE_S * min(PROMPTS, readers) if writers else ALONE_S
 
 
 def read_chunks(rests: list[int], budget: int) -> list[tuple[int, int]]:
