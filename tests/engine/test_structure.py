@@ -123,6 +123,21 @@ def test_what_no_text_can_follow_ends_with_a_refusal(engine: LlamaCppEngine) -> 
     assert (ended.code, ended.message) == ("INVALID_GRAMMAR", "it: no text can follow it to its end")
 
 
+def test_a_grammar_with_too_many_readings_ends_with_a_refusal(engine: LlamaCppEngine) -> None:
+    """Its readings double with each character; llama.cpp follows them all, and took hours."""
+    grammar = 'root ::= "a" root "b" | "a" root "c" | "x"'
+    likely = {str(token): 100.0 for token in range(engine._model.n_vocab) if engine._model.piece(token) == b"a"}
+    wish = Params(max_tokens=60, temperature=0.0, logit_bias=likely)
+    engine.submit(Submit("job", "Who are you?", wish, 0, constraint=Constraint("gbnf", grammar)))
+    ended = None
+    while ended is None:
+        ended = next((one for one in engine.step() if isinstance(one, Finished | Refused)), None)
+    assert isinstance(ended, Refused)
+    assert ended.code == "INVALID_GRAMMAR"
+    assert "too many ways" in ended.message
+    assert engine.running == 0
+
+
 def test_rules_begin_behind_a_mark(engine: LlamaCppEngine) -> None:
     """Free text up to the mark, whatever it is; then the schema counts."""
     rules = {"start": "object", "object": lark.schema(PERSON)}
