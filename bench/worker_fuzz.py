@@ -1,8 +1,9 @@
 """Does a caller get what it would get alone, whatever else is asked of a worker?
 
 FUZZ_BUS_REQUESTS random requests that mix all that a caller may ask (worker_requests.py), FUZZ_BUS_TOGETHER at a time,
-through a broker to one worker with golek-tiny behind a template that knows calls and thoughts; two LoRA adapters are
-loaded by order, a third one comes and goes; some callers go away. Then each alone, streamed where it was not.
+through a broker to one worker with golek-tiny behind a template that knows calls and thoughts, and to one with the echo
+engine; two LoRA adapters are loaded by order, a third one comes and goes; some callers go away. Then each alone,
+streamed where it was not.
 
 `failed` are requests that got neither an answer nor a refusal, `streams_differ` those whose joined pieces are not the
 reply, `invalid` the answers that are not what was asked for (a schema, a choice, an expression, a call by its schema),
@@ -23,7 +24,8 @@ from typing import Any
 
 from engine_fuzz import NUDGES, Judge, common, scores_agree, written
 from support import ROOT, WorkerProcess, broker, figure, note
-from worker_requests import STORED, Question, invalid, question
+from worker_requests import ECHO, STORED, Question, invalid, question
+from worker_requests import MODEL as NAME
 
 from golek_client import Delta, Golek, InferenceReply, InferenceServiceError, NonRetriableError
 from golek_client.options import build
@@ -41,11 +43,10 @@ BENCH = "worker_fuzz"
 REQUESTS = int(os.environ.get("FUZZ_BUS_REQUESTS", "400"))
 FIRST = int(os.environ.get("FUZZ_BUS_FIRST", "0"))
 TOGETHER = int(os.environ.get("FUZZ_BUS_TOGETHER", "24"))
-SLOTS, CTX_SIZE, THREADS = 6, 512, 1
+SLOTS, CTX_SIZE, THREADS = 6, 1024, 1
 DEADLINE_S = 120.0
 PASSING_S = 0.2
 MODEL = ROOT / "data/models/golek-tiny/model.gguf"
-NAME = "golek-tiny"
 ADAPTERS = ("a", "b", "passing")
 TEMPLATE = (
     "{% if tools %}<|system|>Tools: {{ tools | tojson }}<|end|>{% endif %}"
@@ -107,9 +108,9 @@ class Asking:
     def _send(self, asked: Question, **more: Any) -> Any:
         """The reply, or with `stream` the stream."""
         if not isinstance(asked.said, str):
-            return self._golek.chat(NAME, asked.said, **more, **asked.options)
+            return self._golek.chat(asked.model, asked.said, **more, **asked.options)
         send = self._golek.stream if more else self._golek.ask
-        return send(NAME, asked.said, **asked.options)
+        return send(asked.model, asked.said, **asked.options)
 
     def _check_stream(self, asked: Question, pieces: list[Delta], reply: InferenceReply) -> None:
         """Each text's pieces are the reply."""
@@ -235,7 +236,7 @@ class Compared:
 
     def _gap(self, asked: Question, one: Choice, other: Choice) -> float:
         """How much logits must change for one text to become the other."""
-        if written(one) == written(other):
+        if written(one) == written(other) or asked.model == ECHO:
             return float("inf")
         submits = submits_of(asked, self._judge.ready)
         if asked.options.get("best_of", 1) > asked.options.get("n", 1):
@@ -315,7 +316,10 @@ async def main() -> None:
         loras = [LoadAdapter(path.stem, str(path)) for path in paths[:-1]]
         judge = Judge(EngineConfig("llamacpp", str(model), SLOTS, CTX_SIZE, THREADS), loras)
         sizes = {"MODEL_PATH": model, "WORKER_CONCURRENCY": SLOTS, "CTX_SIZE": CTX_SIZE, "MODEL_THREADS": THREADS}
-        with WorkerProcess(url, folder / "data", NAME, GOLEK_LOG_LEVEL="warning", **sizes) as worker:
+        with (
+            WorkerProcess(url, folder / "data", NAME, GOLEK_LOG_LEVEL="warning", **sizes) as worker,
+            WorkerProcess(url, folder / "data", ECHO, GOLEK_LOG_LEVEL="warning", MODEL_FORMAT="harmony"),
+        ):
             async with Golek(url, deadline=DEADLINE_S) as golek:
                 await measure(worker, golek, paths, judge)
 

@@ -2,6 +2,9 @@
 
 Several texts, best ones, tools offered and forced, response formats, choices, expressions, stored grammars, thoughts,
 conversations; beside them what `submissions.py` mixes. `invalid` says of an answer whether it is what was asked for.
+
+A model of this size closes no thoughts and calls nothing by itself. So some questions go to the echo engine behind the
+harmony format, which writes what they quote: thoughts, calls and text in any order.
 """
 
 import json
@@ -19,6 +22,7 @@ STORED = {"colour": 'root ::= "red" | "green" | "a blue " [a-z]{2,6}', "word": "
 """Grammars that are put by name."""
 EXPRESSIONS = {"colour": r"red|green|a blue [a-z]{2,6}", "word": r"[a-z]{1,12}"}
 """What they allow."""
+MODEL, ECHO = "golek-tiny", "echo"
 NOBODYS = "nobodys"
 """Names a grammar, an adapter and a tool that there are not."""
 REGEXES = (r"[0-9]{3}-[0-9]{4}", r"(yes|no), because [a-z ]{3,20}\.")
@@ -62,10 +66,14 @@ TALKS: tuple[list[dict[str, Any]], ...] = (
 )
 
 
+WORDS = ("a", "b c", "It is warm.", "größe", "😀", "{", '"', "<think>", "functions.weather", "<|", "\n", "final")
+
+
 class Question(msgspec.Struct, frozen=True):
     """What is asked, how, and what becomes of it."""
 
     number: int
+    model: str
     said: str | list[dict[str, Any]]
     """A prompt, or a conversation."""
     options: dict[str, Any]
@@ -83,8 +91,11 @@ class Question(msgspec.Struct, frozen=True):
 def question(number: int, adapters: list[str]) -> Question:
     """The question of this number: always the same one."""
     draw = Draw(number)
-    options = msgspec.to_builtins(params(draw)) | {"seed": draw.randrange(2**32 - 1)}
     stream = draw.random() < 0.5
+    leaves_after = draw.uniform(0.0, 0.5) if draw.random() < 0.1 else None
+    if draw.random() < 0.15:
+        return Question(number, ECHO, quoted(draw), quoting(draw), stream, leaves_after)
+    options = msgspec.to_builtins(params(draw)) | {"seed": draw.randrange(2**32 - 1)}
     said: Any = draw.choice(TALKS) if draw.random() < 0.3 else draw.choice(QUESTIONS)
     options |= several(draw, stream=stream)
     kind = draw.random()
@@ -100,7 +111,30 @@ def question(number: int, adapters: list[str]) -> Question:
         options["reasoning_effort"] = draw.choice(["none", "minimal", "low", "medium", "high"])
     if (adapter := some(draw, 0.3, [*adapters, *adapters, *adapters, NOBODYS], None)) is not None:
         options["adapter"] = adapter
-    return Question(number, said, options, stream, draw.uniform(0.0, 0.5) if draw.random() < 0.1 else None)
+    return Question(number, MODEL, said, options, stream, leaves_after)
+
+
+def quoted(draw: Draw) -> str:
+    """Thoughts, calls and text, as harmony marks them."""
+    ways = (
+        "<|channel|>analysis<|message|>{}<|end|>",
+        "<|channel|>final<|message|>{}<|end|>",
+        "<|channel|>commentary<|message|>{}<|end|>",
+        '<|channel|>commentary to=functions.weather <|constrain|>json<|message|>{{"x": "{}"}}<|call|>',
+    )
+    parts = [draw.choice(ways).format(" ".join(draw.choices(WORDS, k=draw.randrange(1, 12)))) for _ in range(4)]
+    return "hi<|end|>" + "".join(f"<|start|>assistant{part}" for part in parts[: draw.randrange(1, 5)])
+
+
+def quoting(draw: Draw) -> dict[str, Any]:
+    """Options that the echo engine knows."""
+    options: dict[str, Any] = {"seed": draw.randrange(2**32 - 1), "n": draw.choice([1, 1, 3])}
+    if draw.random() < 0.7:
+        options["tools"] = [{"type": "function", "function": {"name": "weather"}}]
+        options |= some(draw, 0.3, [{"parallel_tool_calls": False}, {"tool_choice": "none"}], {})
+    if draw.random() < 0.2:
+        options["max_tokens"] = draw.randrange(1, 80)
+    return options
 
 
 def several(draw: Draw, *, stream: bool) -> dict[str, Any]:
