@@ -5,10 +5,12 @@ through a broker to one worker with golek-tiny behind a template that knows call
 engine; two LoRA adapters are loaded by order, a third one comes and goes; some callers go away. Then each alone,
 streamed where it was not.
 
-`failed` are requests that got neither an answer nor a refusal, `streams_differ` those whose joined pieces are not the
-reply, `invalid` the answers that are not what was asked for (a schema, a choice, an expression, a call by its schema),
-`restarts` the engine's: each is told, and is to be 0. `differences`, `near_ties`, `others` and `share` are those of
-engine_fuzz.py, per text. With best_of a text counts as explained where any of those written is it.
+To be 0, and told one by one: `failed`, requests with neither an answer nor a refusal; `streams_differ`, whose joined
+pieces are not the reply; `invalid`, answers that are not what was asked for (a schema, a choice, an expression, a call
+by its schema). To be 0 as well: `restarts` of the engine, and `kv_cells_idle`, what the cache holds for nobody.
+
+`differences`, `near_ties`, `others` and `share` are those of engine_fuzz.py, per text. With best_of a difference counts
+as explained where any of the texts written leads to it.
 """
 
 import asyncio
@@ -46,6 +48,7 @@ TOGETHER = int(os.environ.get("FUZZ_BUS_TOGETHER", "24"))
 SLOTS, CTX_SIZE, THREADS = 6, 1024, 1
 DEADLINE_S = 120.0
 PASSING_S = 0.2
+IDLE_S = 10.0
 MODEL = ROOT / "data/models/golek-tiny/model.gguf"
 ADAPTERS = ("a", "b", "passing")
 TEMPLATE = (
@@ -276,6 +279,16 @@ async def come_and_go(golek: Golek, path: Path) -> None:
             note(f"adapter passing: {problem}")
 
 
+async def kv_cells_idle(golek: Golek) -> int:
+    """Cells of the KV cache that sequences hold once none runs. Raises TimeoutError while some do, or nobody says."""
+    async with asyncio.timeout(IDLE_S):
+        while True:
+            stats = (await golek.health(NAME)).engine_stats
+            if stats is not None and stats.running == stats.waiting == 0 and stats.kv_cells is not None:
+                return stats.kv_cells
+            await asyncio.sleep(0.1)
+
+
 async def measure(worker: WorkerProcess, golek: Golek, paths: list[Path], judge: Judge) -> None:
     """All figures."""
     for name, content in STORED.items():
@@ -292,7 +305,9 @@ async def measure(worker: WorkerProcess, golek: Golek, paths: list[Path], judge:
     with contextlib.suppress(asyncio.CancelledError):
         await visitor
     gone = asking.gone
+    cells = [await kv_cells_idle(golek)]
     alone = await asking.all([asked.by_itself for asked in questions if asked.number in beside], 1)
+    cells.append(await kv_cells_idle(golek))
     restarts = int(worker.child.pid != engine)
     for asked in questions:
         if asked.number in beside:
@@ -302,6 +317,7 @@ async def measure(worker: WorkerProcess, golek: Golek, paths: list[Path], judge:
     counts |= {"invalid": len(asking.invalid), "restarts": restarts, "refused": refused, "gone": gone}
     for name, count in counts.items():
         figure(BENCH, name, count, None, "requests", REQUESTS)
+    figure(BENCH, "kv_cells_idle", max(cells), None, "cells", len(cells))
     differences = compared.near + compared.others
     for name, count in {"differences": differences, "near_ties": compared.near, "others": compared.others}.items():
         figure(BENCH, name, count, None, "texts", compared.texts)
