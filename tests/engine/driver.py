@@ -42,7 +42,7 @@ class Child:
         command = [sys.executable, "-m", "golek_worker.engine.child", "--fd", str(theirs.fileno())]
         surroundings = environment(config) | os.environ
         # A file, not a pipe: a child that writes more than a pipe holds would wait for a reader.
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the child
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=self._log, env=surroundings)
         theirs.close()
         self.socket.settimeout(PATIENCE_S)
