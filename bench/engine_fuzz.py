@@ -12,8 +12,6 @@ import itertools
 import os
 import random
 import tempfile
-import threading
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -242,14 +240,6 @@ def common(one: str, other: str) -> int:
 # -- all of it -------------------------------------------------------------------------------------------------
 
 
-def listen(child: Child) -> deque[bytes]:
-    """The last lines of what the child writes to stderr; one that nobody reads would block it."""
-    lines: deque[bytes] = deque(maxlen=60)
-    assert child.process.stderr is not None
-    threading.Thread(target=lines.extend, args=[child.process.stderr], daemon=True).start()
-    return lines
-
-
 def load_adapters(child: Child, loras: list[LoadAdapter]) -> list[str]:
     """The names of those that this engine took."""
     names = []
@@ -301,7 +291,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="golek-bench-") as folder, running(config) as child:
         paths = [adapters.write(Path(folder) / f"{name}.gguf", MODEL, seed) for seed, name in enumerate("abc")]
         *loras, passing = [LoadAdapter(path.stem, str(path)) for path in paths]
-        said = listen(child)
         names = load_adapters(child, loras)
         note(f"adapters: {names}")
         jobs = [submission(number, names) for number in range(FIRST, FIRST + REQUESTS)]
@@ -314,7 +303,7 @@ def main() -> None:
             by_itself = idle(child)
         except (EOFError, ConnectionResetError, TimeoutError):
             crashes = 1
-            note(f"CRASH while these ran: {load.running()}\n{b''.join(said).decode(errors='replace')}")
+            note(f"CRASH while these ran: {load.running()}\n{child.stderr()[-6000:]}")
         figure(BENCH, "crashes", crashes, None, "crashes", REQUESTS)
         figure(BENCH, "broken", len(load.broken), None, "invariants", REQUESTS)
         if crashes:

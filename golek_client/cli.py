@@ -213,12 +213,13 @@ def health(
     server: Server = DEFAULT_URL,
     timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait for an answer.")] = "2s",
 ) -> None:
-    """Show how one replica of a model is.
+    """Show how one replica of a model is: JSON, and a line on standard error of how fast its engine is.
 
     Exit status 0 when it is online, or unloaded and would load for a request; 1 when it is not.
     """
     import msgspec
 
+    from golek_client import pace
     from golek_client.client import Golek
     from golek_wire.signals import TAKES_REQUESTS, Health
 
@@ -230,6 +231,8 @@ def health(
 
     found = terminal.run(read(), "--timeout")
     print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    if told := pace.line(found.engine_stats):
+        print(told, file=sys.stderr)
     if found.status not in TAKES_REQUESTS:
         raise typer.Exit(1)
 

@@ -28,6 +28,14 @@ class Answer(Struct, frozen=True):
     text: str | None = None
     """What the model wrote; None where it wrote nothing."""
     finish_reason: str | None = None
+    measured: Finished | None = None
+    """The engine's times and counts of it; None where it measured none."""
+    itl_ms: float | None = None
+    """Between two tokens, on average; None for several texts, and for one that went on with another."""
+
+    def ttft_ms(self, ms: float) -> float | None:
+        """From the lease to the first token of an answer that took `ms` from the lease; None where it is not known."""
+        return None if self.measured is None else max(0.0, ms - self.measured.decode_ms)
 
 
 class Work(Protocol):
@@ -46,6 +54,16 @@ class Work(Protocol):
     @property
     def reply_to(self) -> str | None:
         """A second subject for the answer."""
+        ...
+
+    @property
+    def adapter(self) -> str | None:
+        """The LoRA adapter that it asks for."""
+        ...
+
+    @property
+    def texts(self) -> int:
+        """How many texts the engine writes for it."""
         ...
 
     def prepare(self) -> None:

@@ -67,6 +67,8 @@ class VectorWork:
     """One request for vectors."""
 
     prompt = None
+    adapter = None
+    texts = 0
 
     def __init__(self, executor: VectorExecutor, job: Job, request: EmbeddingRequest) -> None:
         self._executor = executor

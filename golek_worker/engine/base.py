@@ -66,7 +66,7 @@ class Constraint(Struct, frozen=True):
     """The request's field that it comes from, for errors."""
 
 
-class Submit(Struct, frozen=True, tag="submit"):
+class Submit(Struct, frozen=True, tag="submit", omit_defaults=True):
     """Run one sequence."""
 
     job_id: str
@@ -180,7 +180,7 @@ class Gauges(Struct, frozen=True):
     kv_kept: int = 0
     """Cells kept of ended sequences, for prompts that begin alike; freed when needed."""
     prompt_tokens: int = 0
-    """Of all prompts admitted."""
+    """Of all prompts read to their end."""
     prefix_tokens: int = 0
     """Of these: found in the cache."""
     prefix_hits: int = 0
@@ -218,7 +218,7 @@ class Tokens(Struct, frozen=True, tag="tokens"):
     there is more than text."""
 
 
-class Finished(Struct, frozen=True, tag="finished"):
+class Finished(Struct, frozen=True, tag="finished", omit_defaults=True):
     """A sequence ended by itself."""
 
     job_id: str

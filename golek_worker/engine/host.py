@@ -34,6 +34,7 @@ from golek_worker.engine.base import (
     Exit,
     Finished,
     FrameReader,
+    Gauges,
     LoadAdapter,
     LoadFailed,
     Phase,
@@ -59,6 +60,8 @@ BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
 """Waits before the n-th restart in a row that never became ready."""
 EXIT_PATIENCE_S = 1.0
 WATCH_S = 0.1
+GAUGES_KEPT = 64
+"""They come at most 1 s apart: those of the last minute."""
 
 
 class EngineDied(Struct, frozen=True):
@@ -146,6 +149,8 @@ class EngineHost:
         self.stalled = False
         self.problem: str | None = None
         self.stderr: deque[str] = deque(maxlen=STDERR_LINES)
+        self.gauges: deque[tuple[float, Gauges]] = deque(maxlen=GAUGES_KEPT)
+        """What the engine measured of itself and when (monotonic), newest last; nothing without an engine."""
         self.adapters = adapters if adapters is not None else AdapterBook()
         """Its LoRA adapters; they are loaded again with the engine."""
 
@@ -300,6 +305,7 @@ class EngineHost:
         self._outgoing.clear()
         self.stalled = False
         self.loading = None
+        self.gauges.clear()
         runs, self._runs = self._runs, {}
         self.adapters.lost(crashed=not (self._is_ending or self._closing))
         self._gone.set()
@@ -370,6 +376,8 @@ class EngineHost:
         match event:
             case Step():
                 self._longest_step_s = max(self._longest_step_s, event.longest_ms / 1000)
+                if event.gauges is not None:
+                    self.gauges.append((self._progress_at, event.gauges))
             case Ready():
                 if self.is_unloading:
                     return  # it came too late

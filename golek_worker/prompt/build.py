@@ -87,11 +87,10 @@ class AsItIs:
         """Raises BadRequestError for messages and tools."""
         wishes.check_thoughts(request, can_think=False)
         wishes.must_call(request)
-        asked = (("messages", request.messages is not None), ("tools", bool(wishes.offered(request))))
-        for field, given in asked:
-            if given:
-                raise BadRequestError(f"{field}: {self._why}; {RAW_WAY}", param=field)
-        return Prompt(request.input or "")
+        if request.messages is None and not wishes.offered(request):
+            return Prompt(request.input or "")
+        field = "messages" if request.messages is not None else "tools"
+        raise BadRequestError(f"{field}: {self._why}; {RAW_WAY}", param=field)
 
 
 class Broken:

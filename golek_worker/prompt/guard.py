@@ -57,7 +57,10 @@ class Guard:
         return request.tools is not None and self._holds_name(codec.encode(request.tools).decode())
 
     def _holds_name(self, text: str) -> bool:
-        return any(first in text for first in self._firsts) and bool(self._places(text))
+        for first in self._firsts:
+            if first in text:
+                return bool(self._places(text))
+        return False
 
     def _places(self, text: str) -> list[int]:
         """Behind the first character of each name in `text`; names may overlap."""

@@ -43,8 +43,8 @@ def test_the_client_imports_nothing_of_workers_and_terminals() -> None:
 
 
 def test_the_client_costs_little_beyond_nats() -> None:
-    """At most 60 ms after nats-py; the best of three, for other load on the machine only adds."""
-    code = "import nats, time\nt = time.perf_counter()\nfrom golek_client import Golek\nprint(time.perf_counter() - t)"
+    """At most 60 ms of CPU time after nats-py, whatever else runs on the machine."""
+    code = "import nats, time\nt = time.process_time()\nfrom golek_client import Golek\nprint(time.process_time() - t)"
     assert min(float(run(code)) for _ in range(3)) < 0.060
 
 

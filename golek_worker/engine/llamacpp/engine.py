@@ -213,7 +213,6 @@ class LlamaCppEngine:
             self._reading.append(sequence)
             sequence.admitted_at = monotonic()
             self._meter.begin()
-            self._meter.prompt_tokens += len(sequence.given)
 
     def _prepare(self, sequence: Sequence, place: Place) -> None:
         """Let the slot hold what was found of the prompt, and nothing else."""
@@ -286,6 +285,7 @@ class LlamaCppEngine:
         sequence.position = stop
         if ends:
             self._reading.remove(sequence)
+            self._meter.prompt_tokens += stop
             self._meter.prefix_tokens += sequence.tokens_cached
             self._meter.prefix_hits += sequence.tokens_cached > 0
             self._writing[sequence.slot] = sequence
