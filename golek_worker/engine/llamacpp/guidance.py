@@ -49,10 +49,6 @@ class Guidance:
         self._n_vocab = model.n_vocab
         self._matcher = _compiled(vocabulary(model), constraint.kind, constraint.text, constraint.param).deep_copy()
 
-    @property
-    def is_complete(self) -> bool:
-        return self._matcher.is_accepting()
-
     def allows(self, token: int) -> bool:
         if token in self._ends:
             return self._matcher.is_accepting()

@@ -43,8 +43,10 @@ class Sampler:
         written: Sequence[int] = (),
         constraint: Constraint | None = None,
         scores: Scores | None = None,
+        mark: str = "",
     ) -> None:
-        """`written` are the tokens of the answer that are there already; `scores` hears of each token that is drawn.
+        """`written` are the tokens of the answer that are there already; `scores` hears of each token that is drawn;
+        the constraint counts behind `mark`.
 
         Raises UnknownGrammarError, InvalidGrammarError, BadRequestError when the grammar does not allow `written`, or
         for a token that does not exist.
@@ -56,7 +58,7 @@ class Sampler:
         self._guide: Guide | None = None
         self._n_vocab = model.n_vocab
         if constraint is not None:
-            self._guide = guide(model, constraint, written)
+            self._guide = guide(model, constraint, written, mark)
             self._candidates = _table(model)
             self._forbidden = [token for token, bias in biases.items() if bias == -np.inf]
         self._chain = chain.build(model, params, biases, seed_after(seed, len(written)), [*prompt, *written])
