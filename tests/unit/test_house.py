@@ -36,3 +36,14 @@ def test_links_lead_somewhere(page: Path) -> None:
     """A link to a file of this repository names one that is there."""
     links = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text("utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_map_has_every_folder_and_names_only_what_is_there() -> None:
+    """Each folder of modules is a row of docs/architecture.md, and each module that a row names lies in its folder."""
+    page = Path("docs/architecture.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `(golek_[a-z/]+)` \| (.*) \|$", page, re.MULTILINE))
+    modules = [file for top in Path().glob("golek_*/") for file in top.rglob("*.py") if file.name != "__init__.py"]
+    assert {str(file.parent) for file in modules} - {"golek_worker"} == set(rows)
+    named = {f"{folder}/{word}.py" for folder, text in rows.items() for word in re.findall(r"`([a-z_]+)`", text)}
+    commands = {"golek_client/golek.py", "golek_worker/machine/golek.py", "golek_worker/machine/make.py"}
+    assert named - commands - set(map(str, modules)) == set()
