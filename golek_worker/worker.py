@@ -37,7 +37,7 @@ from golek_worker.gguf import GGUFError
 from golek_worker.grammars import gbnf
 from golek_worker.machine import logfiles, runfile
 from golek_worker.machine.logfiles import EngineLog
-from golek_worker.orders import Orders
+from golek_worker.orders import ModelOrders
 from golek_worker.preparing import Preparing
 from golek_worker.registry.report import Progress
 from golek_worker.settings import Settings, SettingsError
@@ -180,7 +180,7 @@ class Worker:
             self._client, parts.status.micro_identity(), parts.status.micro_metadata, parts.status.micro_counts,
             self._callers.may_answer,
         )  # fmt: skip
-        self._orders = Orders(self._client, self._callers, parts.residency, parts.status, self._stop.set)
+        self._orders = ModelOrders(parts.orders, parts.residency, parts.status, self._stop.set)
         await self._orders.start()
         await parts.ingress.start()
         self._event("services.init", "requests are taken; they wait for the model")

@@ -66,7 +66,7 @@ class Constraint(Struct, frozen=True):
     """The request's field that it comes from, for errors."""
 
 
-class Submit(Struct, frozen=True, tag="submit", omit_defaults=True):
+class Submit(Struct, frozen=True, tag="submit"):
     """Run one sequence."""
 
     job_id: str
@@ -218,7 +218,7 @@ class Tokens(Struct, frozen=True, tag="tokens"):
     there is more than text."""
 
 
-class Finished(Struct, frozen=True, tag="finished", omit_defaults=True):
+class Finished(Struct, frozen=True, tag="finished"):
     """A sequence ended by itself."""
 
     job_id: str
