@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from golek_worker import settings
@@ -13,6 +14,7 @@ from golek_worker.engine.outlook import Outlook
 from golek_worker.machine import check, engine_check, runfile
 from golek_worker.machine.runfile import RunState
 from golek_worker.process import identify
+from tests.support import adapters as lora
 from tests.support.ports import free_port
 
 
@@ -114,6 +116,21 @@ async def test_wrong_adapters_and_shares_are_one_line(tmp_path: Path, url: str) 
     assert told == [
         "TENSOR_SPLIT=a: numbers with commas, such as 2,1",
         "ADAPTERS=xx: 'xx' is no name=path or name=path@scale",
+    ]
+
+
+async def test_an_adapter_for_another_model_is_told(tmp_path: Path, url: str) -> None:
+    """By the shapes of its matrices, before a start."""
+    tiny = Path("data/models/golek-tiny/model.gguf").absolute()
+    values = {"MODEL_NAME": "x", "MODEL_PATH": str(tiny), "NATS_URL": url, "GOLEK_DATA": str(tmp_path)}
+    lora.write(tmp_path / "fits.gguf", tiny, 1)
+    lora.write(tmp_path / "wide.gguf", tiny, 1, wider=8)
+    matrices = {f"blk.9.attn_q.weight.lora_{side}": np.zeros((4, 4), np.float32) for side in "ab"}
+    lora.write_matrices(tmp_path / "deep.gguf", matrices)
+    named = ",".join(f"{name}={tmp_path}/{name}.gguf" for name in ("fits", "wide", "deep"))
+    assert await check.problems(deployment(tmp_path, **values, ADAPTERS=named), {}) == [
+        f"ADAPTERS: {tmp_path}/wide.gguf: blk.0.attn_q.weight.lora_a: 200 x 4 does not fit the model's 192 x 192",
+        f"ADAPTERS: {tmp_path}/deep.gguf: blk.9.attn_q.weight: the model has no such tensor",
     ]
 
 

@@ -34,6 +34,8 @@ def test_a_failed_load_says_why_and_nothing_else(answers: list[AdapterReport]) -
     done = golek("adapter", "load", "m", "x", "/nope.gguf")
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == "m-host-1: /nope.gguf: cannot be read: No such file or directory\n"
+    answers[0] = AdapterReport("m", "m-host-1", failed={"x": "/x.gguf: damaged"})
+    assert golek("adapter", "list", "m").stdout == "m-host-1: x is not loaded: /x.gguf: damaged\n"
     answers[0] = AdapterReport("m", "m-host-1")
     assert "no adapters are loaded" in golek("adapter", "list", "m").stdout
 
