@@ -13,6 +13,8 @@ threads, context, slots and sampling, driven by one program in turn: what one do
   llama-server's second.
 - `llama_cpp_server_c8`: tokens per second of 8 callers beside `python -m llama_cpp.server`.
 
+Each figure has the command lines of both as `how`: threads, slots, context.
+
 ENGINE_THREADS is by default one less than there are cores: the callers, the broker and the servers' own threads need
 one. ENGINE_PARTS chooses some of the parts: throughput,share,ttft,itl,prefix,python.
 """
@@ -25,6 +27,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import peers
 from peers import Served, Shape
@@ -49,11 +52,20 @@ FEWEST = 4
 """Requests of a round, however few callers there are."""
 SHARE_CLIENTS = 16
 ARRIVALS = 16
-LONG_PROMPT, LONG_PROMPTS, STREAMS, PAUSE_S = 4000, 3, 4, 0.5
+LONG_PROMPT, LONG_PROMPTS, STREAMS, PAUSE_S = 4000, 2, 4, 0.5
 SHARED, OWN = 1000, 24
 WORDS = 500
-Results = tuple[list[list[float]], list[list[float]]]
-"""Of both servers, the values of each round."""
+
+
+class Results(NamedTuple):
+    """Of both servers, the values of each round."""
+
+    ours: list[list[float]]
+    theirs: list[list[float]]
+    how: dict[str, str]
+    """How each server was started."""
+
+
 Measure = Callable[[Served, int], Awaitable[list[float]]]
 """Of a server, in a round."""
 
@@ -179,7 +191,7 @@ async def pair(shape: Shape) -> AsyncIterator[tuple[peers.Ours, peers.LlamaServe
         url, _ = stack.enter_context(peers.ours(shape))
         theirs = stack.enter_context(peers.llama_server(shape))
         async with Golek(url) as golek:
-            ours = peers.Ours(golek, "random")
+            ours = peers.Ours(golek, "random", shape.our_command)
             for server in (ours, theirs):
                 await asyncio.gather(*[server.ask(f"warm {i}", 8, i, ignore) for i in range(shape.slots)])
             yield ours, theirs
@@ -193,14 +205,13 @@ async def in_turn(servers: tuple[Served, Served], rounds: int, measure: Measure)
             results[server.name].append(await measure(server, number))
         medians = [f"{name} {median(found[-1]):.4g}" for name, found in results.items()]
         note(f"round {number + 1}: {', '.join(medians)}")
-    ours, theirs = results.values()
-    return ours, theirs
+    return Results(*results.values(), {server.name: server.command for server in servers})
 
 
 def tell(name: str, results: Results, pick: Callable[[list[float]], float], unit: str) -> None:
     """The medians over all rounds of what `pick` takes of each."""
-    ours, theirs = (median([pick(values) for values in rounds]) for rounds in results)
-    figure(BENCH, name, ours, theirs, unit, len(results[0]))
+    ours, theirs = (median([pick(values) for values in rounds]) for rounds in (results.ours, results.theirs))
+    figure(BENCH, name, ours, theirs, unit, len(results.ours), results.how)
 
 
 def part_of(share: float) -> Callable[[list[float]], float]:
@@ -258,10 +269,10 @@ async def prefixes(servers: tuple[Served, Served], make: Prompts) -> None:
         return [await first_token(server, prompt, 8, 1) for prompt in prompts]
 
     note(f"prompts with {SHARED} tokens in common, seconds to the first token")
-    ours, theirs = await in_turn(servers, LATENCY_ROUNDS, measure)
-    first, second = (median([values[i] for values in ours]) for i in (0, 1))
-    figure(BENCH, "prefix_ttft", second, first, "s", LATENCY_ROUNDS)
-    tell("prefix_ttft_peer", (ours, theirs), lambda values: values[1], "s")
+    results = await in_turn(servers, LATENCY_ROUNDS, measure)
+    first, second = (median([values[i] for values in results.ours]) for i in (0, 1))
+    figure(BENCH, "prefix_ttft", second, first, "s", LATENCY_ROUNDS, results.how)
+    tell("prefix_ttft_peer", results, lambda values: values[1], "s")
 
 
 async def measure_many(model: Path) -> None:
@@ -303,12 +314,13 @@ async def measure_python(model: Path) -> None:
 def measure_share(model: Path) -> None:
     """How much of the child's busy time is llama.cpp's."""
     for clients in CLIENTS:
-        gauges = share(Shape(model, max(CLIENTS), 512, THREADS), clients)
+        shape = Shape(model, max(CLIENTS), 512, THREADS)
+        gauges = share(shape, clients)
         if gauges is None:
             note("no decode_share: the engine does not measure itself")
             return
         name = "decode_share" if clients == SHARE_CLIENTS else f"decode_share_c{clients}"
-        figure(BENCH, name, gauges.decode_s, gauges.busy_s, "s", 1)
+        figure(BENCH, name, gauges.decode_s, gauges.busy_s, "s", 1, {peers.Ours.name: shape.our_command})
 
 
 def main() -> None:

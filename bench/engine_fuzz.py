@@ -12,8 +12,6 @@ import itertools
 import os
 import random
 import tempfile
-import threading
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +23,7 @@ import numpy as np
 from submissions import submission
 from support import ROOT, figure, note
 
-from golek_wire.replies import Delta
+from golek_wire.replies import Choice, Delta
 from golek_worker.engine.base import (
     AdapterChanged,
     Cancel,
@@ -157,7 +155,7 @@ def seen(end: Finished) -> tuple[Any, ...]:
     return (end.text, end.finish_reason, end.tokens_in, end.tokens_out, end.reasoning_content, end.tool_calls)
 
 
-def scores_agree(one: Finished, other: Finished) -> bool:
+def scores_agree(one: Finished | Choice, other: Finished | Choice) -> bool:
     pairs = list(itertools.zip_longest(one.logprobs or [], other.logprobs or []))
     return all(a and b and a.token == b.token and abs(a.logprob - b.logprob) < 0.05 for a, b in pairs)
 
@@ -173,6 +171,7 @@ class Judge:
         self._names = itertools.count()
         for lora in loras:
             self._engine.change_adapter(lora)
+        self.ready = self._engine.ready
 
     def gap(self, job: Submit, *texts: str) -> float:
         """How much logits must change for the others of `texts` to begin: at the largest needed, or infinity."""
@@ -229,9 +228,10 @@ def nudged(nudge: tuple[int, int] | None, size: float) -> Iterator[list[int]]:
         yield drawn
 
 
-def written(end: Finished) -> str:
-    """All that is text of an answer."""
-    return (end.reasoning_content or "") + end.text
+def written(end: Finished | Choice) -> str:
+    """All that the model wrote of an answer."""
+    calls = [call.function.name + call.function.arguments for call in end.tool_calls or ()]
+    return "".join([end.reasoning_content or "", end.text, *calls])
 
 
 def common(one: str, other: str) -> int:
@@ -240,14 +240,6 @@ def common(one: str, other: str) -> int:
 
 
 # -- all of it -------------------------------------------------------------------------------------------------
-
-
-def listen(child: Child) -> deque[bytes]:
-    """The last lines of what the child writes to stderr; one that nobody reads would block it."""
-    lines: deque[bytes] = deque(maxlen=60)
-    assert child.process.stderr is not None
-    threading.Thread(target=lines.extend, args=[child.process.stderr], daemon=True).start()
-    return lines
 
 
 def load_adapters(child: Child, loras: list[LoadAdapter]) -> list[str]:
@@ -301,7 +293,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="golek-bench-") as folder, running(config) as child:
         paths = [adapters.write(Path(folder) / f"{name}.gguf", MODEL, seed) for seed, name in enumerate("abc")]
         *loras, passing = [LoadAdapter(path.stem, str(path)) for path in paths]
-        said = listen(child)
         names = load_adapters(child, loras)
         note(f"adapters: {names}")
         jobs = [submission(number, names) for number in range(FIRST, FIRST + REQUESTS)]
@@ -314,7 +305,7 @@ def main() -> None:
             by_itself = idle(child)
         except (EOFError, ConnectionResetError, TimeoutError):
             crashes = 1
-            note(f"CRASH while these ran: {load.running()}\n{b''.join(said).decode(errors='replace')}")
+            note(f"CRASH while these ran: {load.running()}\n{child.stderr()[-6000:]}")
         figure(BENCH, "crashes", crashes, None, "crashes", REQUESTS)
         figure(BENCH, "broken", len(load.broken), None, "invariants", REQUESTS)
         if crashes:

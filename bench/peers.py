@@ -10,6 +10,7 @@ All servers are asked through `Served`, by one program, so that their figures ca
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -41,6 +42,8 @@ CMAKE = (
     "-DLLAMA_BUILD_UI=OFF",
     "-DLLAMA_BUILD_TESTS=OFF",
 )
+DEPLOYMENT = "golek-tiny"
+"""Whose env file our worker reads; what is to be measured overrides it."""
 START_S = 60.0
 SAMPLING: dict[str, Any] = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05}
 """llama.cpp's own defaults, and ours."""
@@ -50,6 +53,8 @@ class Served(Protocol):
     """A server that writes."""
 
     name: str
+    command: str
+    """How it was started."""
 
     async def ask(self, prompt: str, tokens: int, seed: int, arrived: Callable[[], object]) -> int:
         """Stream `tokens` tokens behind `prompt`, calling `arrived` for each piece; the number of its own tokens."""
@@ -61,9 +66,10 @@ class Ours:
 
     name = "golek"
 
-    def __init__(self, golek: Golek, model: str) -> None:
+    def __init__(self, golek: Golek, model: str, command: str) -> None:
         self._golek = golek
         self._model = model
+        self.command = command
 
     async def ask(self, prompt: str, tokens: int, seed: int, arrived: Callable[[], object]) -> int:
         stream = self._golek.stream(
@@ -82,8 +88,9 @@ class LlamaServer:
 
     name = "llama-server"
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, command: str) -> None:
         self._port = port
+        self.command = command
         self.reuse = False
         """Use what is known of earlier prompts; llama-server's own default is yes."""
 
@@ -111,8 +118,9 @@ class PythonServer:
 
     name = "llama_cpp.server"
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, command: str) -> None:
         self._port = port
+        self.command = command
 
     async def ask(self, prompt: str, tokens: int, seed: int, arrived: Callable[[], object]) -> int:
         pieces = 0
@@ -232,8 +240,8 @@ class Shape:
 
     @property
     def llama_server(self) -> list[str]:
-        """llama-server's options; continuous batching and flash attention are its defaults."""
-        sizes = {"-np": self.slots, "-c": self.slots * self.ctx_size, "-t": self.threads}
+        """llama-server's options; batches, continuous batching and flash attention are its defaults."""
+        sizes = {"-np": self.slots, "-c": self.slots * self.ctx_size, "-t": self.threads, "-b": 2048, "-ub": 512}
         return ["-m", str(self.model), *(str(part) for pair in sizes.items() for part in pair), "--no-webui"]
 
     @property
@@ -249,6 +257,17 @@ class Shape:
         sizes = {"WORKER_CONCURRENCY": self.slots, "CTX_SIZE": self.ctx_size, "MODEL_THREADS": self.threads}
         return {"MODEL_PATH": self.model, "MODEL_NAME": "random", **sizes}
 
+    @property
+    def our_command(self) -> str:
+        """How our worker is started; the size of its batches it chooses itself."""
+        settings = [f"{name}={value}" for name, value in self.ours.items()]
+        return command_line(*settings, f"python -m golek_worker.worker {DEPLOYMENT}")
+
+
+def command_line(*parts: str) -> str:
+    """A command as results show it: of a path only the file's name."""
+    return " ".join(re.sub(r"(^|=)/.*/", r"\1", part) for part in parts)
+
 
 @contextmanager
 def ours(shape: Shape) -> Iterator[tuple[str, WorkerProcess]]:
@@ -256,7 +275,7 @@ def ours(shape: Shape) -> Iterator[tuple[str, WorkerProcess]]:
     with (
         tempfile.TemporaryDirectory(prefix="golek-bench-") as data,
         broker() as url,
-        WorkerProcess(url, Path(data), "golek-tiny", GOLEK_LOG_LEVEL="warning", **shape.ours) as worker,
+        WorkerProcess(url, Path(data), DEPLOYMENT, GOLEK_LOG_LEVEL="warning", **shape.ours) as worker,
     ):
         yield url, worker
 
@@ -266,7 +285,7 @@ def llama_server(shape: Shape) -> Iterator[LlamaServer]:
     """llama-server, ready."""
     port = free_port()
     with _serving([str(server_file()), *shape.llama_server, "--port", str(port)], port):
-        yield LlamaServer(port)
+        yield LlamaServer(port, command_line(LlamaServer.name, *shape.llama_server))
 
 
 @contextmanager
@@ -275,7 +294,7 @@ def llama_cpp_server(shape: Shape) -> Iterator[PythonServer]:
     port = free_port()
     command = [str(python_server()), "-m", "llama_cpp.server", *shape.python_server, f"--port={port}"]
     with _serving(command, port):
-        yield PythonServer(port)
+        yield PythonServer(port, command_line("python -m llama_cpp.server", *shape.python_server))
 
 
 @contextmanager

@@ -19,9 +19,14 @@ from tests.support.broker import NatsServer  # noqa: E402 - found through the li
 from tests.support.workers import WorkerProcess  # noqa: E402
 
 
-def figure(bench: str, name: str, ours: float, peer: float | None, unit: str, runs: int) -> None:
-    """Print one figure as one JSON line: the only thing a bench writes to stdout. Without a peer there is no ratio."""
-    line = {
+def figure(
+    bench: str, name: str, ours: float, peer: float | None, unit: str, runs: int, how: dict[str, str] | None = None
+) -> None:
+    """Print one figure as one JSON line: the only thing a bench writes to stdout. Without a peer there is no ratio.
+
+    `how` tells how each was started, where a reader must know it to believe the ratio.
+    """
+    line: dict[str, object] = {
         "bench": bench,
         "figure": name,
         "ours": round(ours, 4),
@@ -30,6 +35,8 @@ def figure(bench: str, name: str, ours: float, peer: float | None, unit: str, ru
         "unit": unit,
         "runs": runs,
     }
+    if how:
+        line["how"] = how
     print(json.dumps(line), flush=True)
 
 

@@ -32,6 +32,45 @@ class ModelInfo(Struct, frozen=True):
     size_bytes: int = 0
 
 
+class EngineStats(Struct, frozen=True, omit_defaults=True):
+    """What a replica's engine does now, and how fast it was in the last minute.
+
+    What is not known is absent: an engine may not measure itself, and in a minute nothing of a kind may happen.
+    """
+
+    window_s: float | None = None
+    """Seconds that rates and shares are measured over: the last 60, less after a load."""
+    running: int | None = None
+    """Sequences that have a slot now."""
+    waiting: int | None = None
+    """Sequences inside the engine that have none yet."""
+    tokens_per_s: float | None = None
+    """Tokens written in a second, of all sequences together; idle time counts."""
+    prompt_tokens_per_s: float | None = None
+    """Tokens of prompts read in a second, those found in the cache included; idle time counts."""
+    requests: int | None = None
+    """Those that the percentiles are of: that ended well in the last minute, at most 1,000."""
+    ttft_ms_p50: float | None = None
+    """From the lease of a job to its first token: the median."""
+    ttft_ms_p95: float | None = None
+    itl_ms_p50: float | None = None
+    """Between two tokens of a text, on average over it: the median of texts."""
+    itl_ms_p95: float | None = None
+    batch_occupancy: float | None = None
+    """Slots that a decode step wrote for, of all slots: 0 to 1, on average over steps."""
+    decode_share: float | None = None
+    """Of the time with a running sequence: spent in the model, 0 to 1. The rest is the engine's own."""
+    prefix_hit_rate: float | None = None
+    """Of the tokens of prompts: found in the KV cache, 0 to 1."""
+    kv_cells: int | None = None
+    """Cells of the KV cache that running sequences hold now, each one token."""
+    kv_kept: int | None = None
+    """Cells that hold the beginning of prompts to come; freed when needed."""
+    kv_capacity: int | None = None
+    kv_use: float | None = None
+    """kv_cells ÷ kv_capacity."""
+
+
 class Health(Struct, frozen=True):
     """The answer on `models.<model>.health`, and the body of a heartbeat."""
 
@@ -73,6 +112,8 @@ class Health(Struct, frozen=True):
     """Rows that found no place in the log since this worker started."""
     progress: float | None = None
     """The share of the model's load that is done, 0 to 1; None while none goes on."""
+    engine_stats: EngineStats | None = None
+    """None while there is no engine, and for one of which nothing is known."""
 
 
 class Order(Struct, frozen=True, omit_defaults=True):
@@ -123,6 +164,8 @@ class LoadReport(Struct, frozen=True):
     last_token_age_ms: int | None = None
     utilization: float = 0.0
     """(pending + active) ÷ capacity."""
+    engine_stats: EngineStats | None = None
+    """As in `Health`."""
 
 
 class ModelRecord(Struct, frozen=True):

@@ -27,6 +27,7 @@ from golek_worker.bus.lease import Lease, LeaseKeeper
 from golek_worker.bus.replies import error_headers, send_error, send_final
 from golek_worker.bus.results import Results
 from golek_worker.executor import Answer
+from golek_worker.figures import Figures
 from golek_worker.job import deadline_error
 from golek_worker.store.requests import RequestRow
 
@@ -72,6 +73,7 @@ class Serving:
         self.last_error = ""
         self.busy_ns = 0
         self.last_activity = time.time()
+        self.figures = Figures()
 
     @property
     def active(self) -> int:
@@ -226,6 +228,9 @@ class Serving:
         self.busy_ns += int((attempt.ended_at - attempt.lease.leased_at) * 1e9)
         if isinstance(outcome, Answer):
             self.answered += 1
+            ttft_ms = outcome.ttft_ms((attempt.ended_at - attempt.lease.leased_at) * 1000)
+            if ttft_ms is not None:
+                self.figures.keep(attempt.ended_at, ttft_ms, outcome.itl_ms)
         else:
             self.errors += 1
             self.last_error = f"{outcome.code}: {outcome.message}"
@@ -266,8 +271,13 @@ class Serving:
 
 def _row(attempt: Attempt, outcome: Outcome, kind: Kind) -> RequestRow:
     """What the log keeps of an answered job."""
-    lease, job, work, ttft = attempt.lease, attempt.job, attempt.work, attempt.first_text_at
+    lease, job, work, first = attempt.lease, attempt.job, attempt.work, attempt.first_text_at
     answer = outcome if isinstance(outcome, Answer) else None
+    measured = answer.measured if answer is not None else None
+    dur_ms = (attempt.ended_at - lease.leased_at) * 1000
+    ttft_ms = answer.ttft_ms(dur_ms) if answer is not None else None
+    if first is not None:
+        ttft_ms = (first - lease.leased_at) * 1000
     error = outcome if isinstance(outcome, InferenceServiceError) else None
     return RequestRow(
         ts=time.time(),
@@ -282,11 +292,17 @@ def _row(attempt: Attempt, outcome: Outcome, kind: Kind) -> RequestRow:
         tokens_in=attempt.tokens_in,
         tokens_out=attempt.tokens_out,
         finish_reason=answer.finish_reason if answer is not None else None,
-        dur_ms=round((attempt.ended_at - lease.leased_at) * 1000, 3),
-        ttft_ms=None if ttft is None else round((ttft - lease.leased_at) * 1000, 3),
+        dur_ms=round(dur_ms, 3),
+        ttft_ms=None if ttft_ms is None else round(ttft_ms, 3),
         queue_ms=lease.queue_ms,
         attempt=lease.num_delivered,
         stream=job.stream,
         seed=job.seed,
         error=None if error is None else error.message,
+        adapter=work.adapter if work is not None else None,
+        texts=work.texts if work is not None else None,
+        tokens_cached=None if measured is None else measured.tokens_cached,
+        waited_ms=None if measured is None else round(measured.waited_ms, 3),
+        prefill_ms=None if measured is None else round(measured.prefill_ms, 3),
+        decode_ms=None if measured is None else round(measured.decode_ms, 3),
     )

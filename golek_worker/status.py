@@ -13,7 +13,16 @@ from importlib.metadata import version
 from msgspec import Struct
 
 from golek_wire import subjects
-from golek_wire.signals import Health, LoadReport, ModelInfo, ModelRecord, Residence, WorkerStatus, load_level
+from golek_wire.signals import (
+    EngineStats,
+    Health,
+    LoadReport,
+    ModelInfo,
+    ModelRecord,
+    Residence,
+    WorkerStatus,
+    load_level,
+)
 from golek_wire.subjects import Kind
 from golek_worker.bus.endpoints import ServiceCounts, ServiceIdentity
 from golek_worker.bus.ingress import Ingress
@@ -117,7 +126,12 @@ class Status:
             log_problem=self._log.problem,
             log_rows_lost=self._log.dropped,
             progress=self._host.loading,
+            engine_stats=self.engine_stats(),
         )
+
+    def engine_stats(self) -> EngineStats | None:
+        """How fast the engine is; None while there is none."""
+        return self._serving.figures.of(self._host, self._settings.worker_concurrency)
 
     def residence(self, seconds: float, problem: str | None) -> Residence:
         """What an operator hears."""
@@ -147,6 +161,7 @@ class Status:
             incarnation=self._identity.incarnation,
             last_token_age_ms=self._progress_age_ms(),
             utilization=round((pending + active) / capacity, 4),
+            engine_stats=self.engine_stats(),
         )
 
     def _progress_age_ms(self) -> int | None:
@@ -199,7 +214,7 @@ class Status:
         serving = self._serving
         refused = self._ingress.refused
         requests, errors = serving.answered + serving.errors + refused, serving.errors + refused
-        return ServiceCounts(requests, errors, serving.busy_ns, serving.last_error)
+        return ServiceCounts(requests, errors, serving.busy_ns, serving.last_error, self.engine_stats())
 
 
 def loaded(ready: Ready) -> str:

@@ -15,7 +15,7 @@ from golek_wire.replies import InferenceReply
 from golek_wire.requests import STOP_LIMIT, InferenceRequest, Params, Request
 from golek_wire.subjects import Kind
 from golek_worker import choices
-from golek_worker.engine.base import Constraint, Embedded, Finished, Ready, Submit
+from golek_worker.engine.base import Constraint, Finished, Made, Ready, Submit
 from golek_worker.engine.host import EngineHost, Run
 from golek_worker.executor import CAPABILITIES, Answer, never_ran
 from golek_worker.grammars import lark, schemas
@@ -95,6 +95,7 @@ class TextWork:
         self._prompt: Prompt | None = None
         self._constraint: Constraint | None = None
         self.reply_to = request.reply_to
+        self.adapter = request.adapter or None
 
     @property
     def raw_input(self) -> str:
@@ -105,6 +106,10 @@ class TextWork:
     @property
     def prompt(self) -> str | None:
         return self._prompt.text if self._prompt is not None else None
+
+    @property
+    def texts(self) -> int:
+        return choices.count(self._request.params)
 
     def prepare(self) -> None:
         ready = self._executor.host.ready
@@ -128,15 +133,25 @@ class TextWork:
         )  # fmt: skip
         return choices.start(self._executor.host, submit)
 
-    def answer(self, end: Finished | Embedded, ms: int) -> Answer:
-        if isinstance(end, Embedded):
-            raise InternalError("The engine made vectors where text was asked for")
+    def answer(self, end: Made, ms: int) -> Answer:
+        if not isinstance(end, Finished):
+            raise InternalError("The engine made no text where text was asked for")
+        measured = end if end.prefill_ms else None
         reply = InferenceReply(
             self._job.req_id, end.text, end.tokens_in, end.tokens_out, end.finish_reason, ms, ms,
             self._executor.model, self._job.seed, end.reasoning_content, end.tool_calls, end.logprobs,
-            end.choices if isinstance(end, choices.Several) else None,
+            end.choices if isinstance(end, choices.Several) else None, end.tokens_cached,
+            max(0, ms - round(end.decode_ms)) if measured is not None else 0,
         )  # fmt: skip
-        return Answer(codec.encode(reply), end.tokens_in, end.tokens_out, end.text, end.finish_reason)
+        body = codec.encode(reply)
+        itl_ms = self._itl_ms(end) if measured is not None else None
+        return Answer(body, end.tokens_in, end.tokens_out, end.text, end.finish_reason, measured, itl_ms)
+
+    def _itl_ms(self, end: Finished) -> float | None:
+        """Between two tokens of one text that was written here as a whole."""
+        if end.tokens_out < 2 or self._request.resume is not None or isinstance(end, choices.Several):
+            return None
+        return end.decode_ms / (end.tokens_out - 1)
 
     def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
         return PayloadTooLargeError(

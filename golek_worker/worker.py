@@ -271,8 +271,9 @@ class Worker:
             self._parts.keeper.doubt()
             self._parts.serving.reconnected()
             await _best_effort(self._parts.consumer.reconnected())
-            await _best_effort(self._parts.adapters.sync())
         self._heart.beat_now()
+        if self._parts is not None:
+            await _best_effort(patiently(self._client, self._parts.adapters.sync))
 
     def _health(self) -> Health:
         return self._parts.status.health() if self._parts is not None else self._preparing.health()

@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 
 from golek_client.connection import publish
 from golek_wire import codec, subjects
-from golek_wire.signals import Health
+from golek_wire.signals import EngineStats, Health
 from golek_worker.bus.identity import Headers
 
 SERVICE_NAME = "golek"
@@ -41,6 +41,8 @@ class ServiceCounts(msgspec.Struct, frozen=True):
     num_errors: int
     processing_time_ns: int
     last_error: str = ""
+    engine: EngineStats | None = None
+    """What stands in the endpoint's `data`, which is for the service to fill (ADR-32)."""
 
 
 async def serve_health(client: Client, name: str, health: Callable[[], Health]) -> None:
@@ -92,13 +94,15 @@ async def serve_micro(
     def stats() -> dict[str, Any]:
         now = counts()
         average = now.processing_time_ns // now.num_requests if now.num_requests else 0
-        figures = {
+        figures: dict[str, Any] = {
             "num_requests": now.num_requests,
             "num_errors": now.num_errors,
             "last_error": now.last_error,
             "processing_time": now.processing_time_ns,
             "average_processing_time": average,
         }
+        if now.engine is not None:
+            figures["data"] = now.engine
         return about("stats") | {"started": identity.started, "endpoints": [endpoint() | figures]}
 
     answers = {"PING": lambda: about("ping"), "INFO": info, "STATS": stats}

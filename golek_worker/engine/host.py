@@ -27,23 +27,24 @@ from golek_worker.engine.base import (
     FRAME_LIMIT,
     AdapterChanged,
     Cancel,
-    Embed,
     Embedded,
     EngineConfig,
     EngineEvent,
     Exit,
     Finished,
     FrameReader,
+    Gauges,
     LoadAdapter,
     LoadFailed,
     Phase,
     Piece,
+    Ranked,
     Ready,
     Refused,
     SequenceEnd,
+    SequenceStart,
     Step,
     Stopped,
-    Submit,
     Tokens,
     UnloadAdapter,
     frame,
@@ -59,6 +60,8 @@ BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
 """Waits before the n-th restart in a row that never became ready."""
 EXIT_PATIENCE_S = 1.0
 WATCH_S = 0.1
+GAUGES_KEPT = 64
+"""They come at most 1 s apart: those of the last minute."""
 
 
 class EngineDied(Struct, frozen=True):
@@ -146,6 +149,8 @@ class EngineHost:
         self.stalled = False
         self.problem: str | None = None
         self.stderr: deque[str] = deque(maxlen=STDERR_LINES)
+        self.gauges: deque[tuple[float, Gauges]] = deque(maxlen=GAUGES_KEPT)
+        """What the engine measured of itself and when (monotonic), newest last; nothing without an engine."""
         self.adapters = adapters if adapters is not None else AdapterBook()
         """Its LoRA adapters; they are loaded again with the engine."""
 
@@ -174,7 +179,7 @@ class EngineHost:
         """True while leases may be renewed: the loop turned within the stall limit."""
         return self.progress_age_s < self.stall_limit_s
 
-    def submit(self, command: Submit | Embed, run: Run | None = None) -> Run:
+    def submit(self, command: SequenceStart, run: Run | None = None) -> Run:
         """Start a sequence; its events come from the run, a new one where none is given."""
         run = run or Run()
         if self._transport is None or not self.serving:
@@ -300,6 +305,7 @@ class EngineHost:
         self._outgoing.clear()
         self.stalled = False
         self.loading = None
+        self.gauges.clear()
         runs, self._runs = self._runs, {}
         self.adapters.lost(crashed=not (self._is_ending or self._closing))
         self._gone.set()
@@ -359,7 +365,7 @@ class EngineHost:
                 for job_id, piece in event.deltas:
                     if (run := runs.get(job_id)) is not None:
                         run.put(piece)
-            elif isinstance(event, Finished | Embedded | Stopped | Refused):
+            elif isinstance(event, Finished | Embedded | Ranked | Stopped | Refused):
                 if (ended := runs.pop(event.job_id, None)) is not None:
                     ended.put(event)
             else:
@@ -370,6 +376,8 @@ class EngineHost:
         match event:
             case Step():
                 self._longest_step_s = max(self._longest_step_s, event.longest_ms / 1000)
+                if event.gauges is not None:
+                    self.gauges.append((self._progress_at, event.gauges))
             case Ready():
                 if self.is_unloading:
                     return  # it came too late

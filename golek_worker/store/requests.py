@@ -47,6 +47,18 @@ class RequestRow(Struct, frozen=True, kw_only=True):
     seed: int | None = None
     error: str | None = None
     """The error's message."""
+    adapter: str | None = None
+    """The LoRA adapter that was asked for."""
+    texts: int | None = None
+    """How many were written in answer; None for a request that could not be read."""
+    tokens_cached: int | None = None
+    """Of `tokens_in`: found in the KV cache. This and the times are None where the engine did not measure them."""
+    waited_ms: float | None = None
+    """Inside the engine, for a slot."""
+    prefill_ms: float | None = None
+    """From the slot to the first token."""
+    decode_ms: float | None = None
+    """From the first token to the last."""
 
 
 def audited(row: RequestRow, audit: AuditBody) -> RequestRow:

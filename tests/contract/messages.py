@@ -19,6 +19,26 @@ INFO = signals.ModelInfo(
     size_bytes=2_497_280_000,
 )
 
+STATS = signals.EngineStats(
+    window_s=57.6,
+    running=3,
+    waiting=1,
+    tokens_per_s=212.5,
+    prompt_tokens_per_s=80.0,
+    requests=97,
+    ttft_ms_p50=34.2,
+    ttft_ms_p95=80.1,
+    itl_ms_p50=9.6,
+    itl_ms_p95=12.4,
+    batch_occupancy=0.62,
+    decode_share=0.961,
+    prefix_hit_rate=0.4,
+    kv_cells=900,
+    kv_kept=300,
+    kv_capacity=8192,
+    kv_use=0.1099,
+)
+
 MESSAGES: dict[str, Any] = {
     "request-smallest": requests.InferenceRequest(input="Why is the sky blue?"),
     "request-full": requests.InferenceRequest(
@@ -58,6 +78,25 @@ MESSAGES: dict[str, Any] = {
         12,
         12,
     ),
+    "rerank-request": requests.RerankRequest(
+        "rivers of Africa",
+        ["The Nile is long", requests.Document("Snow is white")],
+        top_n=1,
+        return_documents=True,
+        req_id="k1",
+        model="bge-reranker-v2-m3",
+        deadline_ms=5000,
+    ),
+    "rerank-reply": replies.RerankReply(
+        [replies.Ranking(0, 3.25, requests.Document("The Nile is long")), replies.Ranking(1, -7.5)],
+        "bge-reranker-v2-m3",
+        replies.EmbeddingUsage(14, 14),
+        "k1",
+        12,
+        12,
+    ),
+    "ranking": replies.Ranking(1, -7.5),
+    "document": requests.Document("The Nile is long"),
     "embedding": replies.Embedding([0.6, -0.8], 0),
     "embedding-usage": replies.EmbeddingUsage(4, 4),
     "request-chat": requests.InferenceRequest(
@@ -177,6 +216,7 @@ MESSAGES: dict[str, Any] = {
         active=1,
         last_token_age_ms=12,
         monitor_subject="monitoring.inference.qwen3-4b",
+        engine_stats=STATS,
     ),
     "health-failed": signals.Health(
         model_name="qwen3-4b",
@@ -191,6 +231,7 @@ MESSAGES: dict[str, Any] = {
         log_problem="OperationalError: database or disk is full",
         log_rows_lost=12,
     ),
+    "engine-stats": STATS,
     "order": signals.Order(worker_id="qwen3-4b-host-1", force=True),
     "residence": signals.Residence(
         model_name="qwen3-4b",
@@ -220,6 +261,7 @@ MESSAGES: dict[str, Any] = {
         incarnation="b2f1",
         last_token_age_ms=12,
         utilization=0.0015,
+        engine_stats=signals.EngineStats(running=0, waiting=0),
     ),
     "model-record": signals.ModelRecord(
         name="qwen3-4b",

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,7 +41,9 @@ class Child:
         self.socket, theirs = socket.socketpair()
         command = [sys.executable, "-m", "golek_worker.engine.child", "--fd", str(theirs.fileno())]
         surroundings = environment(config) | os.environ
-        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE, env=surroundings)
+        # A file, not a pipe: a child that writes more than a pipe holds would wait for a reader.
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the child
+        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=self._log, env=surroundings)
         theirs.close()
         self.socket.settimeout(PATIENCE_S)
         self.socket.sendall(frame(config))
@@ -52,7 +55,10 @@ class Child:
 
     def receive(self) -> list[EngineEvent]:
         """What one read of the socket gives; raises EOFError when the child is gone."""
-        data = self.socket.recv(1 << 20)
+        try:
+            data = self.socket.recv(1 << 20)
+        except TimeoutError:
+            raise self._silent() from None
         if not data:
             raise EOFError
         events = self._reader.feed(data)
@@ -66,7 +72,7 @@ class Child:
             for event in self.receive():
                 if condition(event):
                     return event
-        raise TimeoutError(f"not among {len(self.events)} events")
+        raise self._silent()
 
     def until_a(self, kind: type[E]) -> E:
         event = self.until(lambda event: isinstance(event, kind))
@@ -110,15 +116,20 @@ class Child:
             return self.process.wait(PATIENCE_S)
 
     def stderr(self) -> str:
-        assert self.process.stderr is not None
-        return self.process.stderr.read().decode()
+        """What it wrote there so far."""
+        # By position: the file's own place is shared with the child, which writes there.
+        return os.pread(self._log.fileno(), 1 << 26, 0).decode(errors="replace")
+
+    def _silent(self) -> TimeoutError:
+        return TimeoutError(
+            f"not among {len(self.events)} events within {PATIENCE_S:.0f} s; stderr:\n{self.stderr()[-3000:]}"
+        )
 
     def close(self) -> None:
         self.socket.close()
         self.process.kill()
         self.process.wait()
-        assert self.process.stderr is not None
-        self.process.stderr.close()
+        self._log.close()
 
 
 @contextmanager

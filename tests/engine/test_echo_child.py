@@ -235,6 +235,15 @@ def test_the_crash_word_ends_the_process_in_the_first_step(child: Child) -> None
     assert CRASH in child.stderr()
 
 
+def test_a_child_that_writes_much_to_stderr_is_not_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a pipe holds, which nobody reads meanwhile; all of it is there afterwards."""
+    monkeypatch.setenv("PYTHONVERBOSE", "2")
+    with running(echo()) as child:
+        child.send(counting("j", 2))
+        child.until_ended("j")
+        assert len(child.stderr()) > 1 << 16
+
+
 def test_a_command_that_is_no_command_is_a_bug() -> None:
     """Status 70 and a traceback: the parent restarts it and shows why."""
     child = Child(echo())

@@ -1,6 +1,7 @@
 """What is read of an answer: recorded outputs of each format, however they are cut."""
 
 import json
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from golek_wire.replies import Delta
 from golek_worker.engine import parsing
+from golek_worker.engine.base import Tokens, frame
 from golek_worker.engine.parsing.calls import DEEPSEEK_BEGIN, DEEPSEEK_END, SEP
 from golek_worker.engine.parsing.reader import AnswerReader
 from golek_worker.output import Output
@@ -132,6 +134,40 @@ def test_a_resumed_answer_goes_on_with_its_text(name: str) -> None:
     made = reader(name, resumed="Once ")
     assert [made.write(" upon"), made.end()] in ([" upon", ""], [" upon", " "])
     assert made.text == "Once  upon"
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "arguments"),
+    [
+        ("hermes", r'<tool_call>{"name": "f", "arguments": "\ud83d"}</tool_call>', "\ufffd"),
+        ("qwen3-coder", r'<function=f><parameter=n>"\ud83d"</parameter></function>', r'{"n": "\"\\ud83d\""}'),
+        ("qwen3-coder", "<function=f><parameter=n>NaN</parameter></function>", '{"n": "NaN"}'),
+        ("qwen3-coder", f"<function=f><parameter=n>{'[' * 9000}</parameter></function>", f'{{"n": "{"[" * 9000}"}}'),
+    ],
+)
+def test_broken_json_in_a_call_can_be_told(name: str, written: str, arguments: str) -> None:
+    """Half a character has no bytes on the wire; what is too deep or no JSON is a string."""
+    made = reader(name)
+    piece = made.write(written)
+    assert frame(Tokens(1, [("job", piece)]))
+    assert [call.function.arguments for call in made.tool_calls or ()] == [arguments]
+
+
+def test_objects_within_objects_behind_a_call_are_read_once() -> None:
+    """Each is no call and holds another block of calls; 2,000 of them took 24 s, and recursion its end."""
+    call = '<tool_call>{"name": "f", "arguments": {}}'
+    text = f"{call} " + '{"x": [' + call + '{"x": ['
+    deep = text * 2000 + "]}]}" * 2000
+    made = reader("hermes")
+    start = time.process_time()
+    assert streamed(made, [deep]) == (deep.removeprefix(call).lstrip(), "", [["f", "{}"]])
+    assert time.process_time() - start < 5.0
+
+
+def test_text_behind_a_call_without_an_end_keeps_its_first_character() -> None:
+    """DeepSeek's block is over with whatever is no call; that belongs to the text."""
+    block = f'</think>{DEEPSEEK_BEGIN[0]}{DEEPSEEK_BEGIN[1]}f{SEP}{{"a": 1}}{DEEPSEEK_END[0]}'
+    assert streamed(reader("deepseek"), list(f"{block}\nHello")) == ("Hello", "", [["f", '{"a": 1}']])
 
 
 def test_ids_are_those_of_another_attempt() -> None:

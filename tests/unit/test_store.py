@@ -79,7 +79,7 @@ async def test_a_row_comes_back_as_it_was_written(log: LogWriter, path: Path) ->
     """Every field of RequestRow reaches the column of its name, whatever characters are in it."""
     values = dict(zip(RequestRow.__struct_fields__, range(100, 200), strict=False))
     texts = ("req_id", "job_id", "kind", "principal", "status", "raw_input", "formatted_input", "output", "error")
-    texts += ("input_sha256", "finish_reason")
+    texts += ("input_sha256", "finish_reason", "adapter")
     marked = RequestRow(**{name: f"t{value}" if name in texts else value for name, value in values.items()})  # type: ignore[arg-type]
     log.record(marked)
     log.record(a_row(1))
@@ -214,6 +214,26 @@ async def test_replicas_may_open_a_new_log_at_once(path: Path) -> None:
     assert len(recent_requests(path, 9)) == 6
     assert [row["worker_id"] for row in recent_requests(path, 9, "w3")] == ["w3"]
     await asyncio.gather(*(log.close() for log in logs))
+
+
+async def test_a_log_of_an_older_version_takes_new_rows(path: Path) -> None:
+    """Its rows stay and have no figures; new ones have the speed of their texts, where it was measured."""
+    path.parent.mkdir()
+    with sqlite3.connect(path) as connection:
+        for statement in migrations()[1]:
+            connection.execute(statement)
+        connection.execute(
+            "INSERT INTO requests (ts, req_id, job_id, worker_id, kind, principal, status, tokens_in, tokens_out,"
+            " dur_ms, attempt, stream) VALUES (1, 'old', 'j', 'w', 'inference', 'anonymous', 'ok', 1, 9, 5.0, 1, 0)"
+        )
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    log = await LogWriter.open(path, worker_id="w", retention_days=99999)
+    log.record(a_row(1, texts=2, tokens_out=22, decode_ms=100.0, adapter="pirate", tokens_cached=2))
+    log.record(a_row(2))
+    await log.close()
+    speeds = {row["req_id"]: (row["tokens_per_s"], row["adapter"]) for row in recent_requests(path, 9)}
+    assert speeds == {"old": (None, None), "r1": (200.0, "pirate"), "r2": (None, None)}
 
 
 async def test_a_log_of_a_newer_version_is_refused(path: Path) -> None:

@@ -9,18 +9,23 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Sequence
+from time import thread_time
 from typing import Any, Protocol
 
 import llama_cpp
 import numpy as np
 
-from golek_wire.errors import BadRequestError, InvalidGrammarError, UnknownGrammarError
+from golek_wire.errors import BadRequestError, InferenceServiceError, InvalidGrammarError, UnknownGrammarError
 from golek_worker.engine.base import Constraint
 from golek_worker.engine.llamacpp import log
+from golek_worker.engine.llamacpp.behind import Behind
 from golek_worker.engine.llamacpp.candidates import Candidates
 from golek_worker.engine.llamacpp.guidance import Guidance
 from golek_worker.engine.llamacpp.model import Model
 
+AMBIGUOUS_S = 0.25
+"""Seconds in which a GBNF grammar must go on behind a token. It takes microseconds, but where the readings of a grammar
+double with each character: then the next character takes three times as long, and all sequences wait."""
 _has_root = re.compile(r"^\s*root\s*::=", re.MULTILINE).search
 
 
@@ -34,11 +39,6 @@ class Guide(Protocol):
     param: str
     """The request's field that it comes from, for errors."""
 
-    @property
-    def is_complete(self) -> bool:
-        """True where the text may end."""
-        ...
-
     def allows(self, token: int) -> bool:
         """True when `token` may come next."""
         ...
@@ -48,7 +48,10 @@ class Guide(Protocol):
         ...
 
     def accept(self, token: int) -> None:
-        """Go on behind `token`, which must be allowed."""
+        """Go on behind `token`, which must be allowed.
+
+        Raises InvalidGrammarError, as `apply`, for a constraint that has become too much to follow.
+        """
         ...
 
     def close(self) -> None:
@@ -56,21 +59,29 @@ class Guide(Protocol):
         ...
 
 
-def guide(model: Model, constraint: Constraint, written: Sequence[int] = ()) -> Guide:
-    """A guide that stands behind the tokens `written`.
+def guide(model: Model, constraint: Constraint, written: Sequence[int] = (), mark: str = "") -> Guide:
+    """A guide that stands behind the tokens `written`; with `mark` it counts behind that.
 
     Raises UnknownGrammarError, InvalidGrammarError, BadRequestError when the constraint does not allow `written`.
     """
-    found = _Gbnf(model, constraint) if constraint.kind == "gbnf" else Guidance(model, constraint)
+    found: Guide = _Gbnf(model, constraint) if constraint.kind == "gbnf" else Guidance(model, constraint)
+    try:
+        _follow(found, written)
+    except InferenceServiceError:
+        found.close()
+        raise
+    return Behind(found, model, mark) if mark else found
+
+
+def _follow(guide: Guide, written: Sequence[int]) -> None:
+    """Let `guide` go on behind the tokens `written`. Raises InvalidGrammarError, BadRequestError."""
     for i, token in enumerate(written):
-        if not found.allows(token):
-            found.close()
+        if not guide.allows(token):
             raise BadRequestError(
                 f"resume.text: the grammar does not allow it, from token {i + 1} of {len(written)} on",
                 param="resume.text",
             )
-        found.accept(token)
-    return found
+        guide.accept(token)
 
 
 class _Gbnf:
@@ -78,15 +89,10 @@ class _Gbnf:
 
     def __init__(self, model: Model, constraint: Constraint) -> None:
         self.param = constraint.param
-        self._ends = model.ends
         self._sampler = _sampler(model, constraint.text, constraint.param)
         self._one: Any = llama_cpp.llama_token_data()
         self._only = llama_cpp.llama_token_data_array(data=ctypes.pointer(self._one), size=1, selected=-1, sorted=False)
         self._reference = ctypes.byref(self._only)
-
-    @property
-    def is_complete(self) -> bool:
-        return any(map(self.allows, self._ends))
 
     def allows(self, token: int) -> bool:
         self._one.id, self._one.logit = token, 0.0
@@ -97,8 +103,16 @@ class _Gbnf:
         candidates.pass_through(self._sampler)
 
     def accept(self, token: int) -> None:
+        start = thread_time()
         # For a token that is not allowed llama.cpp aborts the process.
         llama_cpp.llama_sampler_accept(self._sampler, token)
+        took_s = thread_time() - start
+        if took_s > AMBIGUOUS_S:
+            raise InvalidGrammarError(
+                f"{self.param}: the grammar can be read in too many ways here: a token took {took_s:.1f} s (limit "
+                f"{AMBIGUOUS_S} s). Let alternatives begin differently, or use a regex or a JSON schema.",
+                param=self.param,
+            )
 
     def close(self) -> None:
         llama_cpp.llama_sampler_free(self._sampler)

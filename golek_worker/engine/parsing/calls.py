@@ -9,6 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Literal, Protocol
 
+import msgspec
+
 from golek_worker.engine.parsing.answer import Answer
 from golek_worker.engine.parsing.json_text import CallObject, Value
 from golek_worker.engine.parsing.marks import Matcher
@@ -209,8 +211,8 @@ class Tagged:
         text = written.removeprefix("\n").removesuffix("\n")
         value = json.dumps(text, ensure_ascii=False)
         if self._kinds.get(self._key) != "string":
-            with contextlib.suppress(ValueError):
-                value = json.dumps(json.loads(text), ensure_ascii=False)
+            with contextlib.suppress(msgspec.DecodeError, RecursionError):
+                value = msgspec.json.format(text, indent=0)
         self._answer.arguments(f"{self._before()}{value}")
 
     def _before(self) -> str:
@@ -225,9 +227,8 @@ class DeepSeek:
     a block of code.
     """
 
-    rest = ""
-
     def __init__(self, answer: Answer) -> None:
+        self.rest = ""
         self._answer = answer
         self._matcher = Matcher((*DEEPSEEK_BEGIN, SEP, *DEEPSEEK_END))
         self._place: Literal["outside", "name", "second name", "fence", "value", "behind"] = "outside"
@@ -250,6 +251,7 @@ class DeepSeek:
         elif mark == END_ALL:
             return "over"
         elif self._place == "outside" and plain.strip():
+            self.rest = plain
             return "no call"
         return "more"
 

@@ -14,6 +14,8 @@ from golek_worker.output import Output
 
 _START, _MESSAGE = "<|start|>", "<|message|>"
 _END_MESSAGE = "<|end|>"
+HEADER_LIMIT = 1000
+"""Characters of a header; of one that does not end only the last ones are kept."""
 _ENDS = (_END_MESSAGE, "<|return|>", "<|call|>")
 _MARKS = (_START, "<|channel|>", _MESSAGE, "<|constrain|>", *_ENDS)
 _channel = re.compile(r"<\|channel\|>([^\s<]*)").search
@@ -51,7 +53,7 @@ class Harmony:
 
     def _in_header(self, text: str) -> None:
         """A header quotes nothing: a model that was made to write one may spell the mark at its end."""
-        self._header += text
+        self._header = self._header[-HEADER_LIMIT:] + text
         if _MESSAGE in self._header:
             self._header, _, text = self._header.partition(_MESSAGE)
             self._begin()

@@ -147,9 +147,9 @@ class CallObject:
 
 
 def _decoded(written: str) -> str:
-    """The string that is written so; as it is, where it is broken."""
+    """The string that is written so; as it is, where it is broken. Half of a character, `\\ud83d`, becomes U+FFFD."""
     try:
         value = json.loads(written, strict=False)
     except ValueError:
         return written
-    return value if isinstance(value, str) else written
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(value, str) else written

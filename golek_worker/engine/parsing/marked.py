@@ -43,8 +43,10 @@ class Marked:
         """Blanks that belong to the text or the thoughts if more of them follows."""
         self._has_thought = False
         self._body: Body | None = None
-        self._opened = ""
+        self._opened: list[str] = []
         """What was read of a block of calls while none of it was one."""
+        self._behind = ""
+        """What of it stands behind its mark, while its form is not known."""
         self._calls_before = 0
         self._matchers = {
             mode: Matcher(marks)
@@ -83,7 +85,7 @@ class Marked:
         self._plain(self._matcher.rest())
         if self._mode == "call":
             if len(self._answer.calls) == self._calls_before:
-                self._answer.text(self._opened)
+                self._answer.text("".join(self._opened))
             elif self._body is not None:
                 self._body.end()
                 self._answer.text(self._body.rest)
@@ -161,8 +163,8 @@ class Marked:
 
     def _open(self, mark: str) -> None:
         """A block of calls begins."""
-        self._opened = self._blank + mark
-        self._blank = ""
+        self._opened = [self._blank, mark]
+        self._behind = self._blank = ""
         self._calls_before = len(self._answer.calls)
         self._enter("call")
         self._body = None
@@ -179,18 +181,16 @@ class Marked:
 
     def _call(self, character: str) -> None:
         """A further character of a block of calls."""
-        self._opened += character
+        self._opened.append(character)
         if self._body is None:
             self._choose(character)
             return
         verdict = self._body.char(character)
         if verdict == "more":
             if len(self._answer.calls) > self._calls_before:
-                self._opened = ""
+                self._opened.clear()
         elif len(self._answer.calls) > self._calls_before:
-            rest = self._body.rest if verdict == "no call" else ""
-            self._enter("after")
-            self.text(rest)
+            self._go_on(self._body.rest if verdict == "no call" else "")
         elif verdict == "no call":
             self._refuse()
         else:
@@ -198,14 +198,14 @@ class Marked:
 
     def _choose(self, character: str) -> None:
         """The first character behind the mark tells which of its forms the block has."""
-        behind = self._opened[self._opened.rindex(self._opened_by()) + len(self._opened_by()) :].lstrip()
+        self._behind = behind = (self._behind + character).lstrip()
         if not behind:
             return
         form = self._output.calls
-        if character == "{" and len(behind) == 1:
+        if behind == "{":
             self._body = Objects(self._answer, _CLOSES)
             self._body.char(character)
-        elif character == "[" and behind == "[" and form in ("list", "mistral", "llama"):
+        elif behind == "[" and form in ("list", "mistral", "llama"):
             self._body = Objects(self._answer, _CLOSES)
         elif form == "mistral":
             self._body = Named(self._answer, character)
@@ -214,12 +214,21 @@ class Marked:
         elif not _FUNCTION.startswith(behind) or form not in ("tool_call", "function"):
             self._refuse()
 
-    def _opened_by(self) -> str:
-        return next(mark for mark in self._opens if mark in self._opened)
+    def _go_on(self, rest: str) -> None:
+        """`rest` is what ended a block of calls: the beginning of what follows, or an object that is text with all in
+        it. Read again for marks, objects within objects would be read as often as they are deep.
+        """
+        if "{" in rest:
+            self._enter("text")
+            self._say(rest.lstrip())
+        else:
+            self._enter("after")
+            self.text(rest)
 
     def _refuse(self) -> None:
         """The block is no call: it is text, as it was written."""
-        said, self._opened = self._opened, ""
+        said = "".join(self._opened)
+        self._opened.clear()
         self._enter("text")
         self._say(said)
 

@@ -2,8 +2,9 @@
 -- The worker's id, then the fields of RequestRow in their order.
 INSERT INTO requests (
     worker_id, ts, req_id, job_id, kind, principal, status, raw_input, formatted_input, output, input_sha256,
-    tokens_in, tokens_out, finish_reason, dur_ms, ttft_ms, queue_ms, attempt, stream, seed, error
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    tokens_in, tokens_out, finish_reason, dur_ms, ttft_ms, queue_ms, attempt, stream, seed, error, adapter, texts,
+    tokens_cached, waited_ms, prefill_ms, decode_ms
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_event
 INSERT INTO events (worker_id, ts, level, code, msg) VALUES (?, ?, ?, ?, ?);
