@@ -74,7 +74,9 @@ async def test_adapters_come_and_go_while_a_model_serves(
     assert await says(golek) == base
 
 
-async def test_a_wrong_order_is_told_and_changes_nothing(worker: WorkerProcess, golek: Golek, files: Path) -> None:
+async def test_a_wrong_order_is_told_and_changes_nothing(
+    worker: WorkerProcess, golek: Golek, files: Path, nats_server: str
+) -> None:
     """A file that is no adapter, a name that is none, a model that nobody serves."""
     (report,) = await golek.load_adapter(TINY, "bad", str(MODEL))
     assert "not a LoRA adapter" in (report.problem or "")
@@ -85,6 +87,9 @@ async def test_a_wrong_order_is_told_and_changes_nothing(worker: WorkerProcess, 
     assert "'bad' is loaded; loaded are one" in (report.problem or "")
     with pytest.raises(BadRequestError, match="name: at most 128"):
         await golek.load_adapter(TINY, "a b", "x")
+    async with raw.connected(nats_server) as client:
+        wrong, _ = await raw.ask(client, f"models.{TINY}.adapters.load", {"name": "x", "scale": "much"})
+    assert (wrong["error"]["code"], wrong["error"]["param"]) == ("BAD_REQUEST", "scale")
     worker.end()
     with pytest.raises(NoWorkersError):
         await golek.adapters(TINY)
