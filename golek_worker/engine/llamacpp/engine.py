@@ -132,7 +132,8 @@ class LlamaCppEngine:
         if command.resume is not None and left == 0:
             return Finished(command.job_id, command.resume.text, "length", len(prompt), counted)
         scored = scores(self._model, command)
-        sampler = Sampler(self._model, command.params, command.seed, prompt, written, command.constraint, scored)
+        mark = "" if command.resume is not None else command.output.end_of_thoughts
+        sampler = Sampler(self._model, command.params, command.seed, prompt, written, command.constraint, scored, mark)
         writing = Writing(self._model, command)
         sequence = Sequence(command, prompt + written, len(prompt), sampler, writing, monotonic())
         sequence.adapter = self._adapters.take(adapter)
