@@ -28,6 +28,7 @@ from golek_worker.bus.ingress import Ingress
 from golek_worker.bus.jetstream import ServerClock
 from golek_worker.bus.lease import LeaseKeeper
 from golek_worker.bus.objects import Objects
+from golek_worker.bus.orders import Orders
 from golek_worker.bus.priorities import PriorityConsumer, sources
 from golek_worker.bus.queue import Queue
 from golek_worker.bus.results import Results
@@ -77,6 +78,7 @@ class Parts(Struct, frozen=True):
     consumer: Consumer | PriorityConsumer
     status: Status
     residency: Residency
+    orders: Orders
     adapters: Adapters
 
     @property
@@ -133,8 +135,9 @@ async def build(
     )  # fmt: skip
     residency = _residency(ground, kind, line, ingress, host, serving, consumer)
     kept = await AdapterBucket.open(client, chosen.token)
-    offered = Adapters(client, ground.callers, chosen, ground.identity.worker_id, host, kept)
-    return Parts(kind, line, bodies, ingress, host, keeper, serving, consumer, status, residency, offered)
+    orders = Orders(client, ground.callers, lambda: status.state)
+    offered = Adapters(client, orders, chosen, ground.identity.worker_id, host, kept)
+    return Parts(kind, line, bodies, ingress, host, keeper, serving, consumer, status, residency, orders, offered)
 
 
 async def _ensure_streams(client: BusClient, chosen: Settings, kind: Kind) -> None:

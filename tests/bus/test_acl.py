@@ -321,6 +321,7 @@ async def test_operators_are_in_the_fleets_own_account(fleet: Fleet, people: dic
     async with Golek(fleet.url, login=Login(user="worker", password="worker-pw"), deadline=10) as golek:
         assert [each.status for each in await golek.unload("echo")] == ["unloaded"]
         assert [each.status for each in await golek.load("echo")] == ["online"]
+        assert (await golek.health("echo")).status == "online"
 
 
 async def test_a_stranger_is_not_let_in(fleet: Fleet) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from golek_client import AdapterNotFoundError, BadRequestError, Golek, NoWorkersError
 from golek_wire.adapters import AdapterReport
-from tests.support import adapters
+from tests.support import adapters, raw
 from tests.support.workers import WorkerProcess
 
 MODEL = Path("data/models/golek-tiny/model.gguf").absolute()
@@ -73,7 +73,9 @@ async def test_adapters_come_and_go_while_a_model_serves(
     assert await says(golek) == base
 
 
-async def test_a_wrong_order_is_told_and_changes_nothing(worker: WorkerProcess, golek: Golek, files: Path) -> None:
+async def test_a_wrong_order_is_told_and_changes_nothing(
+    worker: WorkerProcess, golek: Golek, files: Path, nats_server: str
+) -> None:
     """A file that is no adapter, a name that is none, a model that nobody serves."""
     (report,) = await golek.load_adapter(TINY, "bad", str(MODEL))
     assert "not a LoRA adapter" in (report.problem or "")
@@ -84,6 +86,9 @@ async def test_a_wrong_order_is_told_and_changes_nothing(worker: WorkerProcess, 
     assert "'bad' is loaded; loaded are one" in (report.problem or "")
     with pytest.raises(BadRequestError, match="name: at most 128"):
         await golek.load_adapter(TINY, "a b", "x")
+    async with raw.connected(nats_server) as client:
+        wrong, _ = await raw.ask(client, f"models.{TINY}.adapters.load", {"name": "x", "scale": "much"})
+    assert (wrong["error"]["code"], wrong["error"]["param"]) == ("BAD_REQUEST", "scale")
     worker.end()
     with pytest.raises(NoWorkersError):
         await golek.adapters(TINY)
