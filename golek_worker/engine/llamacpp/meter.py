@@ -13,6 +13,7 @@ class Meter:
         "_busy_s",
         "_busy_since",
         "batch_rows",
+        "decode_s",
         "decode_steps",
         "prefix_hits",
         "prefix_tokens",
@@ -27,6 +28,7 @@ class Meter:
         self.tokens_out = 0
         self.decode_steps = 0
         self.batch_rows = 0
+        self.decode_s = 0.0
         self._busy_s = 0.0
         self._busy_since: float | None = None
 
