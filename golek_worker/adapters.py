@@ -22,7 +22,7 @@ from golek_worker.engine import lora_file
 from golek_worker.engine.adapters import AdapterBook
 from golek_worker.engine.base import LoadAdapter, UnloadAdapter
 from golek_worker.engine.host import EngineHost
-from golek_worker.gguf import read_header
+from golek_worker.gguf import read_header, read_tensors
 from golek_worker.settings import Settings, shipped
 
 log = structlog.get_logger("adapters")
@@ -34,8 +34,11 @@ def problems(chosen: Settings, model: Path | None) -> list[str]:
     """What is wrong with the files that ADAPTERS names; a sentence each."""
     if model is None:
         return [f"ADAPTERS={chosen.adapters}: {NOT_HERE}"] if chosen.adapter_files else []
-    architecture = read_header(model).architecture if chosen.adapter_files else ""
-    found = (lora_file.problem(Path(one.path), architecture) for one in chosen.adapter_files)
+    if not chosen.adapter_files:
+        return []
+    header = read_header(model)
+    tensors = read_tensors(model) if header.metadata.get("split.count", 1) == 1 else []
+    found = (lora_file.problem(Path(one.path), header.architecture, tensors) for one in chosen.adapter_files)
     return [f"ADAPTERS: {problem}" for problem in found if problem is not None]
 
 
@@ -144,7 +147,14 @@ class Adapters:
     def _report(self, problem: str | None) -> AdapterReport:
         wanted = self._host.adapters.wanted
         files = [AdapterFile(name, wanted[name].path, wanted[name].scale) for name in sorted(wanted)]
-        return AdapterReport(self._settings.model_name, self._worker_id, files, problem, waits=not self._host.serving)
+        return AdapterReport(
+            self._settings.model_name,
+            self._worker_id,
+            files,
+            problem,
+            waits=not self._host.serving,
+            failed=self._host.adapters.problems,
+        )
 
 
 def _check(verb: str, order: AdapterOrder) -> None:

@@ -13,7 +13,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any, TextIO
@@ -235,7 +235,8 @@ class Worker:
                 parts.residency.tell(self._event)
                 await _best_effort(parts.consumer.pause())
             said = parts.status.state
-            self._write_state(said)
+            if parts.host.adapters.is_settled or said != "online":
+                self._write_state(said, remarks=parts.status.remarks())
             self._heart.beat_now()
 
     def _tell_loaded(self, ready: Ready | None) -> None:
@@ -308,9 +309,9 @@ class Worker:
         self._log.event(level, code, message)
         getattr(log, level)(code, detail=message)
 
-    def _write_state(self, state: WorkerStatus, progress: Progress | None = None) -> None:
+    def _write_state(self, state: WorkerStatus, progress: Progress | None = None, remarks: Sequence[str] = ()) -> None:
         try:
-            write_state(self._settings, self._identity, state, progress=progress)
+            write_state(self._settings, self._identity, state, progress=progress, remarks=remarks)
         except OSError as error:
             log.warning("state.unwritten", state=state, problem=str(error))
 
@@ -332,6 +333,7 @@ def write_state(
     state: WorkerStatus,
     problem: str | None = None,
     progress: Progress | None = None,
+    remarks: Sequence[str] = (),
 ) -> None:
     """Tell `make start` and `make list-workers` how far this replica is."""
     me = process.identify()
@@ -346,6 +348,7 @@ def write_state(
             state=state,
             problem=problem,
             progress=progress,
+            remarks=list(remarks),
             model_name=chosen.model_name,
             nats_url=shown(chosen.nats_url),
             log=identity.log,

@@ -146,7 +146,7 @@ def test_one_list_counts(project: Path) -> None:
         ("models: {m: {roles: [chef]}}", "m: roles=['chef']: one or more of primary, fast"),
         ("models: {m: {type: poet}}", "m: type='poet': one of inference"),
         ("models: {m: {sha256: abc}}", "m: sha256='abc': 64 hexadecimal digits"),
-        ("models: {m: {repo: a/b, file: m.bin}}", "m: hf:a/b/m.bin: hf:<owner>"),
+        ("models: {m: {repo: a/b, file: m.bin}}", "m: hf:a/b/m.bin: the name of a model's file ends in .gguf"),
         ("models: [{size: 3}]", "models: one of id, name, model_id, model must name each model"),
         ("models: [{id: m}, {id: m}]", "models: 2 models with 1 names"),
         ("models: 3", "models: a mapping of model names"),
