@@ -76,9 +76,10 @@ def _show(server: str, timeout: str, order: "Callable[[Golek, float], Awaitable[
     elif not any(report.problem or report.failed for report in reports):
         print("no adapters are loaded; `golek adapter load MODEL NAME PATH` loads one")
     for report in reports:
-        for name, why in report.failed.items():
-            print(f"{report.worker_id}: {name} is not loaded: {why}")
         if report.problem is not None:
             print(f"{report.worker_id}: {report.problem}", file=sys.stderr)
+            continue
+        for name, why in report.failed.items():
+            print(f"{report.worker_id}: {name} is not loaded: {why}")
     if any(report.problem is not None for report in reports):
         raise typer.Exit(1)
