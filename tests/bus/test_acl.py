@@ -126,6 +126,8 @@ async def test_a_tenant_can_do_all_that_a_client_does(fleet: Fleet) -> None:
             await golek.ask("ecko", "hi")
         with pytest.raises(BadRequestError, match=r"inference\.request\.echo"):
             await golek.embed("echo", "hi")
+        with pytest.raises(BadRequestError, match=r"inference\.request\.echo"):
+            await golek.rerank("echo", "hi", ["a"])
 
 
 async def test_a_tenant_sends_and_gets_what_no_message_carries(fleet: Fleet) -> None:

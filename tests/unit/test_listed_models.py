@@ -185,6 +185,10 @@ def test_context_and_layers_are_defaults_of_a_deployment(project: Path) -> None:
     """The env file wins over the list, the list over the catalogue, and `golek config` says where a value is from."""
     env = deployment(project, "MODEL_NAME=phi-4\n")
     assert settings.load(env, {}).ctx_size == 16384
+    for other in ("MODEL_PATH=data/models/mine.gguf", "MODEL_SOURCE=hf:own/repo/mine.gguf"):
+        assert settings.load(deployment(project, f"MODEL_NAME=phi-4\n{other}\n"), {}).ctx_size == 0
+    deployment(project, "MODEL_NAME=phi-4\nMODEL_PATH=data/models/phi-4/model.gguf\n")
+    assert settings.load(env, {}).ctx_size == 16384
     write(project / "config" / "models.yaml", BY_NAME)
     loaded = settings.load(env, {})
     assert (loaded.ctx_size, loaded.gpu_layers) == (8192, 20)
