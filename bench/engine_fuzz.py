@@ -23,7 +23,7 @@ import numpy as np
 from submissions import submission
 from support import ROOT, figure, note
 
-from golek_wire.replies import Delta
+from golek_wire.replies import Choice, Delta
 from golek_worker.engine.base import (
     AdapterChanged,
     Cancel,
@@ -155,7 +155,7 @@ def seen(end: Finished) -> tuple[Any, ...]:
     return (end.text, end.finish_reason, end.tokens_in, end.tokens_out, end.reasoning_content, end.tool_calls)
 
 
-def scores_agree(one: Finished, other: Finished) -> bool:
+def scores_agree(one: Finished | Choice, other: Finished | Choice) -> bool:
     pairs = list(itertools.zip_longest(one.logprobs or [], other.logprobs or []))
     return all(a and b and a.token == b.token and abs(a.logprob - b.logprob) < 0.05 for a, b in pairs)
 
@@ -171,6 +171,7 @@ class Judge:
         self._names = itertools.count()
         for lora in loras:
             self._engine.change_adapter(lora)
+        self.ready = self._engine.ready
 
     def gap(self, job: Submit, *texts: str) -> float:
         """How much logits must change for the others of `texts` to begin: at the largest needed, or infinity."""
@@ -227,9 +228,10 @@ def nudged(nudge: tuple[int, int] | None, size: float) -> Iterator[list[int]]:
         yield drawn
 
 
-def written(end: Finished) -> str:
-    """All that is text of an answer."""
-    return (end.reasoning_content or "") + end.text
+def written(end: Finished | Choice) -> str:
+    """All that the model wrote of an answer."""
+    calls = [call.function.name + call.function.arguments for call in end.tool_calls or ()]
+    return "".join([end.reasoning_content or "", end.text, *calls])
 
 
 def common(one: str, other: str) -> int:

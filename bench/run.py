@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-NOT_A_BENCH = {"peers.py", "random_model.py", "run.py", "submissions.py", "support.py"}
+NOT_A_BENCH = {"peers.py", "random_model.py", "run.py", "submissions.py", "support.py", "worker_requests.py"}
 
 
 def names() -> list[str]:

@@ -177,7 +177,7 @@ def costs() -> None:
     """Microseconds of a constraint, per schema and per token."""
     model = Model(EngineConfig("llamacpp", str(MODEL), 1, 0, 1), lambda _done, _total: None)
     began = perf_counter()
-    guidance.prepare(model)
+    guidance.vocabulary(model)
     figure(BENCH, "vocabulary_ms", (perf_counter() - began) * 1000, None, "ms once per load", 1)
     generator = Generator(random.Random(SEED))
     candidates = Candidates(model.n_vocab)

@@ -50,7 +50,7 @@ from golek_wire.errors import (
     UnauthorizedError,
     UnknownGrammarError,
 )
-from golek_wire.replies import Delta, Embedding, EmbeddingReply, InferenceReply, Receipt, ToolCall
+from golek_wire.replies import Delta, Embedding, EmbeddingReply, InferenceReply, Ranking, Receipt, RerankReply, ToolCall
 from golek_wire.requests import Message, Resume
 from golek_wire.signals import DeadLetter, Health, ModelRecord
 
@@ -92,8 +92,10 @@ __all__ = [
     "PayloadTooLargeError",
     "PoisonJobError",
     "QueueFullError",
+    "Ranking",
     "RateLimitedError",
     "Receipt",
+    "RerankReply",
     "Resume",
     "RetriableError",
     "Stream",

@@ -1,7 +1,7 @@
 """What can a person do with a fleet from a terminal?
 
-The commands of the client: `chat`, `embed`, `submit`, `result`, `cancel`, `models`, `health`, `load`, `unload`,
-`drain`, `dlq`, `grammar`, `adapter`, and `req` and `sub` as in the `nats` CLI.
+The commands of the client: `chat`, `embed`, `rerank`, `submit`, `result`, `cancel`, `models`, `health`, `load`,
+`unload`, `drain`, `dlq`, `grammar`, `adapter`, and `req` and `sub` as in the `nats` CLI.
 `golek` mounts `app` beside the worker's own. Needs the extra `cli`; what a command needs beyond typer is imported when
 it runs.
 """
@@ -171,6 +171,44 @@ def embed(
     print(embedding.as_json(terminal.run(read(), "--deadline")))
 
 
+@app.command()
+def rerank(
+    model: Model,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What the documents are ranked by.")],
+    documents: Annotated[
+        list[str] | None, typer.Argument(metavar="[DOCUMENT]...", help="Documents; else lines of a pipe.")
+    ] = None,
+    server: Server = DEFAULT_URL,
+    top_n: Annotated[int | None, typer.Option("--top-n", metavar="N", help="Only the N best.")] = None,
+    texts: Annotated[bool, typer.Option("--documents", help="Show each result's document as well.")] = False,
+    deadline: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait for the scores.")] = "2m",
+) -> None:
+    """Rank documents by a query, the best one first.
+
+    Prints one line of JSON: `index` counts the documents from 0, a higher `relevance_score` is better.
+
+    \b
+      golek rerank bge-reranker-v2-m3 "rivers of Africa" "The Nile is long" "Snow is white"
+      golek rerank bge-reranker-v2-m3 "rivers of Africa" --top-n 3 < lines.txt | jq '.results[].index'
+
+    Without a DOCUMENT each line of standard input is one; empty lines are left out.
+    """
+    from golek_client import ranking, terminal_wait
+    from golek_client.client import Golek
+    from golek_wire.replies import RerankReply
+
+    seconds = terminal.seconds(deadline, "--deadline")
+    given = documents or ([] if sys.stdin.isatty() else terminal.piped_lines())
+    if not given:
+        terminal.fail("nothing to rank: give a DOCUMENT, or lines on standard input")
+
+    async def read() -> RerankReply:
+        async with Golek(server) as golek, terminal_wait.notice(golek, model):
+            return await golek.rerank(model, query, given, deadline=seconds, top_n=top_n, return_documents=texts)
+
+    print(ranking.as_json(terminal.run(read(), "--deadline")))
+
+
 @models.callback()
 def of_the_fleet(context: typer.Context, server: Server = DEFAULT_URL) -> None:
     """List the models that the fleet knows.
@@ -213,9 +251,10 @@ def health(
     server: Server = DEFAULT_URL,
     timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait for an answer.")] = "2s",
 ) -> None:
-    """Show how one replica of a model is: JSON, and a line on standard error of how fast its engine is.
+    """Show how one replica of a model is.
 
-    Exit status 0 when it is online, or unloaded and would load for a request; 1 when it is not.
+    JSON on standard output; on standard error a line of how fast its engine is. Exit status 0 when it is online, or
+    unloaded and would load for a request; 1 when it is not.
     """
     import msgspec
 

@@ -73,18 +73,17 @@ def dlq_retry(
     It goes the usual way as a fresh job. Its answer is printed and the letter dropped; when it fails the letter stays,
     and a job that crashes its engine again leaves one more.
     """
-    from golek_client import embedding
     from golek_client.client import Golek
-    from golek_wire.replies import EmbeddingReply, InferenceReply
+    from golek_client.results import shown
+    from golek_wire.replies import Reply
 
     seconds = terminal.seconds(deadline, "--deadline")
 
-    async def again() -> InferenceReply | EmbeddingReply:
+    async def again() -> Reply:
         async with Golek(server) as golek:
             return await golek.retry(await _id(golek, job_id), deadline=seconds, keep=keep)
 
-    reply = terminal.run(again(), "--deadline")
-    print(reply.text if isinstance(reply, InferenceReply) else embedding.as_json(reply))
+    print(shown(terminal.run(again(), "--deadline")))
 
 
 @dlq.command("drop")

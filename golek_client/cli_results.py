@@ -9,7 +9,7 @@ from golek_client import terminal
 from golek_client.terminal import Server
 from golek_client.transport import DEFAULT_URL
 from golek_wire.errors import DeadlineExceededError, JobCancelledError
-from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt
+from golek_wire.replies import InferenceReply, Receipt, Reply
 from golek_wire.subjects import ANONYMOUS, Kind
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def result(
     who = principal or ANONYMOUS
     wait_s = terminal.seconds(timeout, "--timeout")
 
-    async def read() -> InferenceReply | EmbeddingReply | None:
+    async def read() -> Reply | None:
         async with Golek(server) as golek:
             if wait:
                 async with terminal_wait.notice_of_answer(job_id, who):
@@ -157,13 +157,11 @@ def _tell(receipt: Receipt, *, waits: bool) -> None:
         print(receipt.job_id, flush=True)
 
 
-def _show(reply: InferenceReply | EmbeddingReply) -> None:
-    from golek_client import embedding
+def _show(reply: Reply) -> None:
+    from golek_client.results import shown
 
-    if not isinstance(reply, InferenceReply):
-        print(embedding.as_json(reply))
-    elif reply.choices is None or len(reply.choices) == 1:
-        print(reply.text)
+    if not isinstance(reply, InferenceReply) or reply.choices is None or len(reply.choices) == 1:
+        print(shown(reply))
     else:
         for choice in reply.choices:
             print(f"[{choice.index}] {choice.text}")

@@ -14,13 +14,14 @@ from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
 from msgspec import Struct
 
-from golek_client import adapters, discovery, grammars, letters, operating, results, stored
+from golek_client import adapters, discovery, grammars, letters, operating, ranking, results, stored
 from golek_client.embedding import EmbedOptions, Question
 from golek_client.exchange import Exchange
 from golek_client.line import Line
 from golek_client.login import API_KEY, Login, said
 from golek_client.opening import Opening
 from golek_client.options import Messages, Options, build
+from golek_client.ranking import RerankOptions
 from golek_client.stream import OnQueued, Stream
 from golek_client.submitting import SUBMIT_DEADLINE_S, SubmitOptions, checked_key, submission
 from golek_client.target import Target
@@ -30,7 +31,7 @@ from golek_wire.adapters import AdapterOrder, AdapterReport
 from golek_wire.errors import BadRequestError
 from golek_wire.grammars import Deleted, Draft, Grammar, Grammars
 from golek_wire.grammars import Question as GrammarQuestion
-from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt
+from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt, Reply, RerankReply
 from golek_wire.signals import DeadLetter, Health, ModelRecord, Order, Residence
 from golek_wire.subjects import AdapterVerb, Kind, Verb
 
@@ -228,6 +229,35 @@ class Golek:
         # Under a key every repeat has the same bytes: its requests name the whole deadline.
         return await question.answer(ask, room, lambda: seconds if key is not None else until - clock())
 
+    async def rerank(
+        self,
+        model: str,
+        query: str,
+        documents: Sequence[str],
+        *,
+        deadline: float | None = None,
+        subject: str | None = None,
+        idempotency_key: str | None = None,
+        **options: Unpack[RerankOptions],
+    ) -> RerankReply:
+        """How well each of `documents` suits `query`, the best one first.
+
+            reply = await golek.rerank("bge-reranker-v2-m3", "rivers of Africa", ["The Nile is long", "Snow is white"])
+            best = reply.results[0].index
+
+        A result has `index`, the document's place in the list, and `relevance_score`, the higher the better.
+        `deadline`, `subject` and `idempotency_key` as in `ask`; the other keywords are those of `RerankOptions`: top_n,
+        return_documents, req_id, priority, reply_to, metadata. Raises as `ask` does.
+        """
+        target = Target.of(model, "rerank", subject)
+        seconds = self._seconds(deadline)
+        payload = ranking.build(query, documents, options, seconds)
+        until = asyncio.get_running_loop().time() + seconds
+        line = await self._opening.by(until, seconds)
+        key = checked_key(idempotency_key)
+        async with Exchange(line, target, RerankReply, payload, until, seconds, key) as exchange:
+            return await exchange.reply()
+
     async def submit(
         self,
         model: str,
@@ -247,9 +277,9 @@ class Golek:
 
         The receipt comes as soon as the job is stored: `job_id`, `position` in the queue (1 is next), `seq`,
         `principal`. `input` or `messages`, as in `ask` and `chat`; with `kind="embedding"` a text or a list of texts
-        that fits into one request. `deadline` is the job's own, in seconds from when it is stored, at most a day. The
-        answer is also published to `reply_to`. Other keywords are those of `ask` and `embed`. Raises as `ask` does,
-        within this client's deadline.
+        that fits into one request, with `kind="rerank"` a query and `documents`. `deadline` is the job's own, in
+        seconds from when it is stored, at most a day. The answer is also published to `reply_to`. Other keywords are
+        those of `ask`, `embed` and `rerank`. Raises as `ask` does, within this client's deadline.
         """
         target = Target.of(model, kind, subject)
         _check_seconds("deadline", deadline)
@@ -260,9 +290,7 @@ class Golek:
         async with Exchange(line, target, Receipt, payload, until, self.deadline, key) as exchange:
             return await exchange.reply()
 
-    async def result(
-        self, job: Receipt | str, *, principal: str | None = None
-    ) -> InferenceReply | EmbeddingReply | None:
+    async def result(self, job: Receipt | str, *, principal: str | None = None) -> Reply | None:
         """The answer of a submitted job, by its receipt or job id; None while there is none, and a day later.
 
         Where the fleet asks for identities, a job id alone needs the `principal` of its receipt. Raises the error that
@@ -273,9 +301,7 @@ class Golek:
         found = await results.read(await self._line(), *key)
         return results.reply_in(found) if found is not None else None
 
-    async def wait(
-        self, job: Receipt | str, timeout: float | None = None, *, principal: str | None = None
-    ) -> InferenceReply | EmbeddingReply:
+    async def wait(self, job: Receipt | str, timeout: float | None = None, *, principal: str | None = None) -> Reply:
         """The answer of a submitted job, once it is there, however often the connection breaks meanwhile.
 
         `timeout` in seconds; this client's deadline without it. Raises as `result` does, and DeadlineExceededError when
@@ -385,9 +411,7 @@ class Golek:
         """
         return await letters.read(await self._line(), model)
 
-    async def retry(
-        self, job_id: str, *, deadline: float | None = None, keep: bool = False
-    ) -> InferenceReply | EmbeddingReply:
+    async def retry(self, job_id: str, *, deadline: float | None = None, keep: bool = False) -> Reply:
         """Ask a dead letter's request once more, with the same seed, as a fresh job; its answer.
 
         The letter is dropped once the job is answered, unless `keep`. Raises BadRequestError when there is no such

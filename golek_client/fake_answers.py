@@ -8,8 +8,8 @@ import random
 from collections.abc import Awaitable, Callable
 
 from golek_wire.errors import BadRequestError, InferenceServiceError
-from golek_wire.replies import Choice, Embedding, EmbeddingReply, EmbeddingUsage, InferenceReply
-from golek_wire.requests import EmbeddingRequest, InferenceRequest, Resume
+from golek_wire.replies import Choice, Embedding, EmbeddingReply, EmbeddingUsage, InferenceReply, Ranking, RerankReply
+from golek_wire.requests import Document, EmbeddingRequest, InferenceRequest, RerankRequest, Resume
 from golek_wire.vectors import packed
 
 Answer = str | InferenceServiceError | Callable[[InferenceRequest], "str | Awaitable[str]"]
@@ -64,6 +64,17 @@ def vectors(model: str, request: EmbeddingRequest, width: int) -> EmbeddingReply
     tokens = sum(len(text.split()) for text in request.inputs)
     data = [Embedding(vector, index) for index, vector in enumerate(shown)]
     return EmbeddingReply(data, model, EmbeddingUsage(tokens, tokens), request.req_id)
+
+
+def scores(model: str, request: RerankRequest) -> RerankReply:
+    """The reply to `request`: a document's score is the share of the query's words that it has."""
+    words = set(request.query.lower().split())
+    texts = request.texts
+    found = [len(words & set(text.lower().split())) / max(1, len(words)) for text in texts]
+    order = sorted(range(len(texts)), key=lambda i: (-found[i], i))[: request.top_n]
+    results = [Ranking(i, found[i], Document(texts[i]) if request.return_documents else None) for i in order]
+    tokens = sum(len(text.split()) + len(request.query.split()) for text in texts)
+    return RerankReply(results, model, EmbeddingUsage(tokens, tokens), request.req_id)
 
 
 def _unit(text: str, width: int, dimensions: int) -> list[float]:

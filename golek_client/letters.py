@@ -18,14 +18,15 @@ from golek_client.stored import UNREADABLE
 from golek_client.target import Target
 from golek_wire import codec, subjects
 from golek_wire.errors import BadRequestError, DeadlineExceededError, InferenceServiceError
-from golek_wire.replies import EmbeddingReply, InferenceReply
+from golek_wire.replies import EmbeddingReply, InferenceReply, Reply, RerankReply
 from golek_wire.signals import DeadLetter
 
 log = logging.getLogger("golek.client")
 
-_REPLIES: Final[dict[str, type[InferenceReply | EmbeddingReply]]] = {
+_REPLIES: Final[dict[str, type[Reply]]] = {
     "inference": InferenceReply,
     "embedding": EmbeddingReply,
+    "rerank": RerankReply,
 }
 
 
@@ -33,7 +34,7 @@ class Question(Struct, frozen=True):
     """A letter's request, to be asked once more."""
 
     target: Target
-    reply: type[InferenceReply | EmbeddingReply]
+    reply: type[Reply]
     payload: bytes
 
 
@@ -68,9 +69,7 @@ async def drop(line: Line, job_id: str) -> int:
     return len(found)
 
 
-async def retry(
-    line: Line, job_id: str, until: float, seconds: float, *, keep: bool
-) -> InferenceReply | EmbeddingReply:
+async def retry(line: Line, job_id: str, until: float, seconds: float, *, keep: bool) -> Reply:
     """Ask the letter's request once more; its answer by `until` on the loop's clock, `seconds` after the call began.
 
     Raises as `find` and `question` do, and what the job ends in; then the letter stays.

@@ -9,12 +9,12 @@ from golek_client.stored import UNREADABLE
 from golek_client.transport import Received
 from golek_wire import codec, headers
 from golek_wire.errors import ErrorReply, InferenceServiceError, InternalError, from_reply
-from golek_wire.replies import Chunk, EmbeddingReply, InferenceReply, Queued, Receipt
+from golek_wire.replies import Chunk, EmbeddingReply, InferenceReply, Queued, Receipt, RerankReply
 
 DIGITS: Final = 9
 """Of a count in a header: Python refuses to read thousands of them."""
 
-Reply = TypeVar("Reply", bound=InferenceReply | EmbeddingReply | Receipt)
+Reply = TypeVar("Reply", bound=InferenceReply | EmbeddingReply | RerankReply | Receipt)
 Before = TypeVar("Before", Chunk, Queued)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from golek_client import stored
+from golek_client import embedding, ranking, stored
 from golek_client.line import Line
 from golek_client.stored import LOOKUP_S, UNREADABLE, gone
 from golek_client.transport import Received
@@ -22,12 +22,10 @@ from golek_wire.errors import (
     ForbiddenError,
     InternalError,
 )
-from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt
+from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt, Reply, RerankReply
 
 LOOK_S: Final = 5.0
 """A job that is waited for is looked up so often, should word of its answer be lost."""
-
-Reply = InferenceReply | EmbeddingReply
 
 
 class Found(Struct, frozen=True):
@@ -104,13 +102,19 @@ async def lost(line: Line, model: str, seq: int) -> bool | None:
 
 
 def reply_in(found: Found) -> Reply:
-    """The reply, of either kind. Raises the error that the job ended in, InternalError for what is neither."""
+    """The reply, of whichever kind. Raises the error that the job ended in, InternalError for what is none."""
     try:
         shape = codec.decode(found.data, _Shape)
-        kind: type[Reply] = EmbeddingReply if shape.data is not msgspec.UNSET else InferenceReply
-        return codec.decode_final(found.data, kind)
+        return codec.decode_final(found.data, _kind(shape))
     except UNREADABLE as error:
         raise InternalError(f"the result is not Golek's: {error}") from None
+
+
+def shown(reply: Reply) -> str:
+    """`reply` as a person reads it: its text, or one line of JSON."""
+    if isinstance(reply, InferenceReply):
+        return reply.text
+    return embedding.as_json(reply) if isinstance(reply, EmbeddingReply) else ranking.as_json(reply)
 
 
 def key_of(job: Receipt | str, principal: str | None) -> tuple[str, str]:
@@ -134,6 +138,14 @@ def key_of(job: Receipt | str, principal: str | None) -> tuple[str, str]:
 
 class _Shape(Struct):
     data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    results: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+def _kind(shape: _Shape) -> type[Reply]:
+    """Replies of each kind are told apart by the list that they have."""
+    if shape.data is not msgspec.UNSET:
+        return EmbeddingReply
+    return RerankReply if shape.results is not msgspec.UNSET else InferenceReply
 
 
 async def _read_if_possible(line: Line, principal: str, job_id: str) -> Found | None:

@@ -8,8 +8,10 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from golek_client import ranking
 from golek_client.embedding import EmbedOptions
 from golek_client.options import Messages, Options, build
+from golek_client.ranking import RerankOptions
 from golek_wire import codec, headers
 from golek_wire.errors import BadRequestError
 from golek_wire.subjects import Kind
@@ -17,8 +19,12 @@ from golek_wire.subjects import Kind
 SUBMIT_DEADLINE_S: Final = 3600.0
 
 
-class SubmitOptions(Options, EmbedOptions, total=False):
-    """Keyword arguments of `submit`: those of `ask`, or with `kind="embedding"` those of `embed`."""
+class SubmitOptions(Options, EmbedOptions, RerankOptions, total=False):
+    """Keyword arguments of `submit`: those of `ask`, or with `kind="embedding"` those of `embed`, with `kind="rerank"`
+    those of `rerank` and the documents.
+    """
+
+    documents: Sequence[str]
 
 
 def submission(
@@ -38,6 +44,11 @@ def submission(
                 f"input: a text was expected, got `{type(texts).__name__}`; a list is for embeddings", param="input"
             )
         return build(cast("Options", options), prompt=texts, messages=messages, stream=False, deadline=deadline)
+    if kind == "rerank":
+        if messages is not None:
+            raise TypeError("unexpected keyword messages; a reranker takes a query and `documents`")
+        rest = {name: value for name, value in options.items() if name != "documents"}
+        return ranking.build(texts, options.get("documents"), cast("RerankOptions", rest), deadline)
     fields: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     unknown = fields.keys() - EmbedOptions.__annotations__.keys()
     if unknown or messages is not None:

@@ -16,7 +16,7 @@ real `Golek` objects; only their connection is replaced.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple, Self
@@ -41,16 +41,21 @@ from golek_wire.errors import (
     to_reply,
 )
 from golek_wire.replies import Accepted, Chunk, Queued, Receipt
-from golek_wire.requests import EmbeddingRequest, InferenceRequest
+from golek_wire.requests import EmbeddingRequest, InferenceRequest, Request, RerankRequest
 from golek_wire.signals import Health, ModelInfo, ModelRecord
 
-__all__ = ["MAX_PAYLOAD", "Answer", "Asked", "AskedToEmbed", "FakeFleet", "FakeMessage", "Place"]
+__all__ = ["MAX_PAYLOAD", "Answer", "Asked", "AskedToEmbed", "AskedToRank", "FakeFleet", "FakeMessage", "Place"]
 
 Place = tuple[int, float | None]
 """A place in the queue and the seconds it may take, None when that is not known."""
 _RESULT_OF = f"DIRECT.GET.{subjects.RESULTS_STREAM}.$KV.{subjects.RESULTS_BUCKET}."
 _KEY = headers.IDEMPOTENCY_KEY
 _WORDS = re.compile(r"\S*\s*")
+_DECODE: dict[str, Callable[[bytes], Request]] = {
+    "inference": codec.decode_request,
+    "embedding": codec.decode_embedding,
+    "rerank": codec.decode_rerank,
+}
 _Work = Callable[[str, str, FakeMessage], Awaitable[None]]
 
 
@@ -67,6 +72,14 @@ class AskedToEmbed(Struct, frozen=True):
 
     model: str
     request: EmbeddingRequest
+    job_id: str
+
+
+class AskedToRank(Struct, frozen=True):
+    """A request for scores that reached the fleet."""
+
+    model: str
+    request: RerankRequest
     job_id: str
 
 
@@ -87,6 +100,8 @@ class FakeFleet:
     `embeds` maps the name of an embedding model to the length of its vectors, which are unit vectors made of the text
     alone: equal for equal texts, near to orthogonal for others.
 
+    `ranks` names rerankers: a document's score is the share of the query's words that it has.
+
     `queues` maps a model's name to the places, with their seconds, that each of its streams is told before its text:
     `{"qwen3-4b": [(2, None), (1, 0.5)]}`.
     """
@@ -96,15 +111,19 @@ class FakeFleet:
         answers: Mapping[str, Answer] = MappingProxyType({}),
         *,
         embeds: Mapping[str, int] = MappingProxyType({}),
+        ranks: Collection[str] = (),
         queues: Mapping[str, Sequence[Place]] = MappingProxyType({}),
     ) -> None:
         self.answers: dict[str, Answer] = dict(answers)
         self.embeds: dict[str, int] = dict(embeds)
+        self.ranks: set[str] = set(ranks)
         self.queues: dict[str, Sequence[Place]] = dict(queues)
         self.requests: list[Asked] = []
         """Every request for a text, in order."""
         self.embedded: list[AskedToEmbed] = []
         """Every request for vectors, in order."""
+        self.ranked: list[AskedToRank] = []
+        """Every request for scores, in order."""
         self.cancelled: list[str] = []
         """The id of every job that was cancelled while it ran."""
         self.grammars = FakeGrammars()
@@ -140,9 +159,9 @@ class FakeFleet:
     async def _serve(self, message: FakeMessage) -> bool:
         """Take a message that is not for an inbox; False when nobody listens on its subject."""
         match message.subject.split(".", 2):
-            case [("inference" | "embedding") as kind, "request", spelled] if (name := self._name(spelled)) is not None:
+            case [kind, "request", spelled] if kind in _DECODE and (name := self._name(spelled)) is not None:
                 await self._request(kind, name, self._bodies.whole(message))
-            case [("inference" | "embedding") as kind, "submit", spelled] if (name := self._name(spelled)) is not None:
+            case [kind, "submit", spelled] if kind in _DECODE and (name := self._name(spelled)) is not None:
                 await self._submit(kind, name, self._bodies.whole(message))
             case ["$KV", subjects.RESULTS_BUCKET, key]:
                 self._results[key] = message
@@ -169,9 +188,11 @@ class FakeFleet:
         return next((name for name in self._names() if spelled in subjects.spellings(name)), None)
 
     def _names(self) -> list[str]:
-        return sorted(self.answers.keys() | self.embeds.keys())
+        return sorted(self.answers.keys() | self.embeds.keys() | self.ranks)
 
     def _kind(self, name: str) -> subjects.Kind:
+        if name in self.ranks:
+            return "rerank"
         return "embedding" if name in self.embeds else "inference"
 
     async def _request(self, kind: str, model: str, message: FakeMessage) -> None:
@@ -230,8 +251,7 @@ class FakeFleet:
         try:
             if kind != self._kind(model):
                 await self._stray(model, job_id, message)
-            decode = codec.decode_request if kind == "inference" else codec.decode_embedding
-            request = decode(message.data)
+            request = _DECODE[kind](message.data)
             is_known = self._is_known(job_id, message)
         except InferenceServiceError as error:
             await self._refuse(message, error)
@@ -256,7 +276,7 @@ class FakeFleet:
     def _start(self, kind: str, model: str, message: FakeMessage, job_id: str) -> None:
         if job_id in self._jobs:
             return
-        runs: dict[str, _Work] = {"inference": self._write, "embedding": self._embed}
+        runs: dict[str, _Work] = {"inference": self._write, "embedding": self._embed, "rerank": self._rank}
         run = runs[kind] if kind == self._kind(model) else self._stray
         task = asyncio.create_task(self._run(run, model, job_id, message))
         job = self._jobs[job_id] = _Job(task, message)
@@ -303,6 +323,13 @@ class FakeFleet:
         await self._accept(message, request.req_id, job_id)
         await self._end(message, job_id, fake_answers.vectors(model, request, self.embeds[model]), {}, stream=False)
 
+    async def _rank(self, model: str, job_id: str, message: FakeMessage) -> None:
+        """Answer with scores."""
+        request = codec.decode_rerank(message.data)
+        self.ranked.append(AskedToRank(model, request, job_id))
+        await self._accept(message, request.req_id, job_id)
+        await self._end(message, job_id, fake_answers.scores(model, request), {}, stream=False)
+
     async def _stray(self, model: str, _: str, __: FakeMessage) -> None:
         """Refuse what this model does not do."""
         raise BadRequestError(f"{model}: ask it on {subjects.request(model, self._kind(model))}", param="model")
@@ -311,7 +338,9 @@ class FakeFleet:
         if not subjects.is_reply_inbox(message.reply):  # submitted: there was a receipt
             return
         about = {headers.STATUS: "accepted", headers.JOB: job_id}
-        await self._tell(message, Accepted(req_id, job_id, len(self.requests) + len(self.embedded)), about)
+        await self._tell(
+            message, Accepted(req_id, job_id, len(self.requests) + len(self.embedded) + len(self.ranked)), about
+        )
 
     async def _wait(self, model: str, message: FakeMessage, req_id: str) -> None:
         """Tell a stream its places in the queue."""
@@ -360,9 +389,9 @@ class FakeFleet:
             return False
         kind = self._kind(name)
         size = self.embeds.get(name, 0)
-        does = ["embeddings"] if kind == "embedding" else ["text-generation"]
+        does = {"inference": "text-generation", "embedding": "embeddings", "rerank": "rerank"}[kind]
         info = ModelInfo(embedding_size=size)
-        health = Health(name, "online", _now(), does, "", subjects.request(name, kind), "fake", info)
+        health = Health(name, "online", _now(), [does], "", subjects.request(name, kind), "fake", info)
         await self._tell(message, health, {})
         return True
 

@@ -11,13 +11,14 @@ import msgspec
 
 from golek_wire import drawing, misplaced, problems
 from golek_wire.errors import BadRequestError, ErrorReply, from_reply
-from golek_wire.requests import REQ_ID_LIMIT, EmbeddingRequest, InferenceRequest
+from golek_wire.requests import REQ_ID_LIMIT, EmbeddingRequest, InferenceRequest, RerankRequest
 from golek_wire.signals import Order
 
 T = TypeVar("T")
 
 encode = msgspec.json.Encoder().encode
 _embedding_decoder = msgspec.json.Decoder(EmbeddingRequest)
+_rerank_decoder = msgspec.json.Decoder(RerankRequest)
 _request_decoder = msgspec.json.Decoder(misplaced.REQUEST)
 _order_decoder = msgspec.json.Decoder(Order)
 
@@ -52,6 +53,19 @@ def decode_embedding(payload: bytes) -> EmbeddingRequest:
     request = _decoded(payload, _embedding_decoder)
     _check_label(request.req_id)
     check_texts(request.input)
+    return request
+
+
+def decode_rerank(payload: bytes) -> RerankRequest:
+    """The rerank request in `payload`. Raises BadRequestError naming what is wrong, as `decode_request` does."""
+    if not payload.strip():
+        raise BadRequestError('The request is empty; send JSON such as {"query": "What is NATS?", "documents": ["…"]}')
+    request = _decoded(payload, _rerank_decoder)
+    _check_label(request.req_id)
+    named = [("query", request.query), *((f"documents[{i}]", text) for i, text in enumerate(request.texts))]
+    for param, text in named:
+        if not text:
+            raise BadRequestError(f"{param}: is empty; a text has at least one character", param=param)
     return request
 
 

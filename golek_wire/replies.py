@@ -8,6 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from golek_wire.requests import Document
 from golek_wire.subjects import ANONYMOUS
 from golek_wire.vectors import unpacked
 
@@ -182,7 +183,7 @@ class Embedding(Struct, frozen=True):
 
 
 class EmbeddingUsage(Struct, frozen=True):
-    """What an embedding request cost."""
+    """What a request for vectors or scores cost."""
 
     prompt_tokens: int
     total_tokens: int
@@ -204,3 +205,32 @@ class EmbeddingReply(Struct, frozen=True):
     def vectors(self) -> list[list[float]]:
         """The vectors as numbers, in the order of the inputs. Raises as `Embedding.numbers` does."""
         return [item.numbers for item in self.data]
+
+
+class Ranking(Struct, frozen=True, omit_defaults=True):
+    """One document of a rerank reply."""
+
+    index: int
+    """Its place among the documents of the request, from 0."""
+    relevance_score: float
+    """As the model's classifier gives it, the higher the better: of most models a logit, of some a probability."""
+    document: Document | None = None
+    """Where `return_documents` asked for it."""
+
+
+class RerankReply(Struct, frozen=True):
+    """The answer on `rerank.request.<model>`."""
+
+    results: list[Ranking]
+    """The best document first; of equal ones the one that was named first."""
+    model: str
+    """Who answered."""
+    usage: EmbeddingUsage
+    req_id: str = ""
+    duration_ms: int = 0
+    ms: int = 0
+    object: Literal["list"] = "list"
+
+
+Reply = InferenceReply | EmbeddingReply | RerankReply
+"""The final message of a job that succeeded."""

@@ -16,6 +16,8 @@ TOP_LOGPROBS_LIMIT = 20
 BIASES_LIMIT = 1024
 INPUTS_LIMIT = 2048
 """Texts of one embedding request, as in OpenAI's API."""
+DOCUMENTS_LIMIT = 2048
+"""Documents of one rerank request."""
 TEXT_LIMIT = 4096
 
 Text = Annotated[str, Meta(max_length=TEXT_LIMIT)]
@@ -207,4 +209,38 @@ class EmbeddingRequest(Struct, frozen=True, omit_defaults=True):
         return [self.input] if isinstance(self.input, str) else self.input
 
 
-Request = InferenceRequest | EmbeddingRequest
+class Document(Struct, frozen=True):
+    """A document in the form that some clients send."""
+
+    text: str
+
+
+class RerankRequest(Struct, frozen=True, omit_defaults=True):
+    """The payload of `rerank.request.<model>`, with the field names of Jina's and Cohere's rerank APIs."""
+
+    query: str
+    documents: Annotated[list[str | Document], Meta(min_length=1, max_length=DOCUMENTS_LIMIT)]
+    """What is ranked; each is read together with the query."""
+    top_n: Annotated[int, Meta(ge=1)] | None = None
+    """Only so many results, the best ones."""
+    return_documents: bool = False
+    """Each result also has its document."""
+    req_id: str = ""
+    """As in `InferenceRequest`."""
+    model: str | None = None
+    """Tolerated: the subject says who answers, the reply who did."""
+    deadline_ms: Annotated[int, Meta(ge=1, le=24 * 3600 * 1000)] | None = None
+    priority: Priority | None = None
+    reply_to: str | None = None
+    """The answer is published to this subject as well."""
+    resume: Any = None
+    """Refused: scores are not written piece by piece."""
+    metadata: dict[str, Any] | None = None
+
+    @property
+    def texts(self) -> list[str]:
+        """The documents as texts."""
+        return [item if isinstance(item, str) else item.text for item in self.documents]
+
+
+Request = InferenceRequest | EmbeddingRequest | RerankRequest

@@ -6,15 +6,16 @@ One word each, as in docs/glossary.md: a model's *token* is its name made safe f
 
 import hashlib
 import re
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 QUEUE_GROUP: Final = "golek"
 """One group over literal and wildcard subscriptions delivers each request exactly once."""
 
-Kind = Literal["inference", "embedding"]
-"""What a model does: write text, or turn texts into vectors."""
+Kind = Literal["inference", "embedding", "rerank"]
+"""What a model does: write text, turn texts into vectors, or rank documents by a query."""
+SERVED: Final[tuple[Kind, ...]] = get_args(Kind)
 KINDS: Final = ("inference", "embedding", "rerank", "vision")
-"""The families of subjects; two of them have no model yet."""
+"""The families of subjects; `vision` has no model yet."""
 Verb = Literal["load", "unload", "drain"]
 """What an operator orders a model's workers to do."""
 VERBS: Final[tuple[Verb, ...]] = ("load", "unload", "drain")

@@ -27,7 +27,7 @@ from golek_worker.bus.lease import Lease
 from golek_worker.bus.objects import Objects
 from golek_worker.bus.replies import ReplyStream, largest_final
 from golek_worker.bus.strikes import Strikes
-from golek_worker.engine.base import Embedded, Finished, Refused, Stopped
+from golek_worker.engine.base import Embedded, Finished, Ranked, Refused, Stopped
 from golek_worker.engine.host import EngineDied, Run, RunEnd
 from golek_worker.executor import Answer, Executor, Work
 from golek_worker.job import deadline_error
@@ -271,7 +271,7 @@ class Attempt:
     async def _ended(self, work: Work, end: RunEnd) -> Answer:
         """How the run ended: the answer, or the error raised."""
         match end:
-            case Finished() | Embedded():
+            case Finished() | Embedded() | Ranked():
                 answer = work.answer(end, round((time.monotonic() - self.lease.leased_at) * 1000))
                 self.tokens_in, self.tokens_out = answer.tokens_in, answer.tokens_out
                 limit = largest_final(self._tools.client.max_payload, self.job)

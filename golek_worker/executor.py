@@ -1,7 +1,8 @@
-"""What do serving and the two kinds of work, text and vectors, ask of each other?
+"""What do serving and the kinds of work, texts, vectors and scores, ask of each other?
 
 An executor reads a job's payload into `Work`: a run of the engine, and the answer that its end makes. There is one for
-each kind, in text.py and vectors.py; a router's will ask other workers and clouds. Serving knows no difference.
+each kind, in text.py, vectors.py and ranking.py; a router's will ask other workers and clouds. Serving knows no
+difference.
 """
 
 from typing import Protocol
@@ -11,11 +12,11 @@ from msgspec import Struct
 from golek_wire.errors import PayloadTooLargeError
 from golek_wire.requests import Request
 from golek_wire.subjects import Kind
-from golek_worker.engine.base import Embedded, Finished
+from golek_worker.engine.base import Finished, Made
 from golek_worker.engine.host import EngineDied, Run
 from golek_worker.job import Job
 
-CAPABILITIES = ("text-generation", "embeddings", "reasoning", "tool-calling", "grammar-constrained")
+CAPABILITIES = ("text-generation", "embeddings", "rerank", "reasoning", "tool-calling", "grammar-constrained")
 """In the order in which they are told."""
 
 
@@ -77,7 +78,7 @@ class Work(Protocol):
         """
         ...
 
-    def answer(self, end: Finished | Embedded, ms: int) -> Answer:
+    def answer(self, end: Made, ms: int) -> Answer:
         """The answer that the run's `end` makes, `ms` milliseconds after the lease."""
         ...
 

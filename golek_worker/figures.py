@@ -61,16 +61,17 @@ def _measured(gauges: list[tuple[float, Gauges]], slots: int) -> EngineStats:
         return EngineStats()
     (began, first), (ended, last) = gauges[0], gauges[-1]
     seconds = ended - began
+    read = last.prompt_tokens - first.prompt_tokens
     steps = last.decode_steps - first.decode_steps
     return EngineStats(
         window_s=round(seconds, 1) if seconds else None,
         running=last.running,
         waiting=last.waiting,
-        tokens_per_s=ratio(last.tokens_out - first.tokens_out, seconds),
-        prompt_tokens_per_s=ratio(last.prompt_tokens - first.prompt_tokens, seconds),
+        tokens_per_s=ratio(last.tokens_out - first.tokens_out, seconds) if last.decode_steps else None,
+        prompt_tokens_per_s=ratio(read, seconds),
         batch_occupancy=ratio(last.batch_rows - first.batch_rows, steps * slots),
         decode_share=ratio(last.decode_s - first.decode_s, last.busy_s - first.busy_s),
-        prefix_hit_rate=ratio(last.prefix_tokens - first.prefix_tokens, last.prompt_tokens - first.prompt_tokens),
+        prefix_hit_rate=ratio(last.prefix_tokens - first.prefix_tokens, read) if last.kv_capacity else None,
         kv_cells=last.kv_cells if last.kv_capacity else None,
         kv_kept=last.kv_kept if last.kv_capacity else None,
         kv_capacity=last.kv_capacity or None,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from nats.aio.client import Client
 
+from golek_wire import codec
 from golek_wire.requests import Request
 from golek_wire.subjects import Kind
 from golek_worker.admission import gate
@@ -37,10 +38,11 @@ class Gatekeeper:
         callers, limits, new_inbox = self._callers, self._limits(submitted=submitted), self._client.new_inbox
         principal = callers.principal(headers)
         name = callers.request_name(headers)
-        if self._kind == "embedding":
-            job = gate.check_embedding(payload, headers, reply, limits, new_inbox, principal, name)
-        else:
+        if self._kind == "inference":
             job = gate.check(payload, headers, reply, limits, self._seed, new_inbox, principal, name)
+        else:
+            decode = codec.decode_embedding if self._kind == "embedding" else codec.decode_rerank
+            job = gate.check_whole(decode, payload, headers, reply, limits, new_inbox, principal, name)
         if not headers and reply and not submitted:
             return job
         return callers.owned(

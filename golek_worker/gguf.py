@@ -18,6 +18,8 @@ ARRAY_LIMIT = 512
 """Longer arrays are vocabulary: of them only the length is kept."""
 NO_POOLING = 0
 """`pooling_type` of a model that gives one vector per token instead of one per text."""
+RANK_POOLING = 4
+"""`pooling_type` of a model that scores pairs of texts."""
 
 # More than any file has, so that a damaged count neither costs seconds nor memory.
 KEYS_LIMIT = 2**16
@@ -64,6 +66,11 @@ class Header(NamedTuple):
     def embeds(self) -> bool:
         """True for a model that turns a text into one vector: token vectors are pooled, or tokens see what follows."""
         return self.pooling != NO_POOLING or self.of_architecture("attention.causal") is False
+
+    @property
+    def ranks(self) -> bool:
+        """True for a model with a classifier that scores pairs of texts."""
+        return self.pooling == RANK_POOLING
 
     @property
     def pooling(self) -> int:

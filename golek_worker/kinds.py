@@ -1,7 +1,7 @@
 """What does a worker's model do, and what follows from that?
 
-A worker is of one kind: its model writes text (`inference`) or turns texts into vectors (`embedding`). The kind decides
-where requests are taken and who answers them; a job's way is the same for both.
+A worker is of one kind: its model writes text (`inference`), turns texts into vectors (`embedding`) or ranks documents
+by a query (`rerank`). The kind decides where requests are taken and who answers them; a job's way is the same for all.
 """
 
 from pathlib import Path
@@ -12,6 +12,7 @@ from golek_worker import settings
 from golek_worker.bus.ingress import Taken
 from golek_worker.engine.host import EngineHost
 from golek_worker.executor import Executor
+from golek_worker.ranking import RankExecutor
 from golek_worker.registry.artifacts import kind_of
 from golek_worker.settings import Settings, SettingsError
 from golek_worker.structure import Stored
@@ -32,17 +33,17 @@ def find(chosen: Settings, model: Path | None) -> Kind:
 
 
 def taken(chosen: Settings, kind: Kind) -> Taken:
-    """Requests of this kind; those of the other one are told where to ask, unless SUBJECT names a place of its own."""
+    """Requests of this kind; those of the others are told where to ask, unless SUBJECT names a place of its own."""
     listed = chosen.request_subjects(kind)
-    other: Kind = "inference" if kind == "embedding" else "embedding"
-    does = "turns texts into vectors" if kind == "embedding" else "writes text"
-    strays = chosen.usual_subjects(other) if listed == chosen.usual_subjects(kind) else ()
+    others = [other for other in subjects.SERVED if other != kind]
+    has_own = listed != chosen.usual_subjects(kind)
+    strays = () if has_own else tuple(name for other in others for name in chosen.usual_subjects(other))
     return Taken(
         kind,
         listed,
         submits=tuple(subjects.submit_at(subject) for subject in listed),
         elsewhere=(*strays, *(subjects.submit_at(subject) for subject in strays)),
-        redirect=f"{chosen.model_name} {does}: ask it on {listed[0]}",
+        redirect=f"{chosen.model_name} {settings.DOES[kind]}: ask it on {listed[0]}",
     )
 
 
@@ -55,4 +56,6 @@ def executor(
     """
     if kind == "embedding":
         return VectorExecutor(host, chosen.model_name, max_payload)
+    if kind == "rerank":
+        return RankExecutor(host, chosen.model_name)
     return TextExecutor(host, chosen, model, stored)

@@ -29,3 +29,8 @@ class Output(Struct, frozen=True, omit_defaults=True):
     """What the prompt ends with of what is the answer's to say: a mark that opens thoughts or a call."""
     opening: str = ""
     """What a model writes behind the prompt to come to its text; read before a text that is resumed."""
+
+    @property
+    def end_of_thoughts(self) -> str:
+        """The mark behind which a constraint begins to count; empty where the prompt does not end in thoughts."""
+        return self.think[1] if self.think is not None and self.begun == self.think[0] else ""

@@ -15,7 +15,7 @@ from golek_wire.replies import InferenceReply
 from golek_wire.requests import STOP_LIMIT, InferenceRequest, Params, Request
 from golek_wire.subjects import Kind
 from golek_worker import choices
-from golek_worker.engine.base import Constraint, Embedded, Finished, Ready, Submit
+from golek_worker.engine.base import Constraint, Finished, Made, Ready, Submit
 from golek_worker.engine.host import EngineHost, Run
 from golek_worker.executor import CAPABILITIES, Answer, never_ran
 from golek_worker.grammars import lark, schemas
@@ -133,9 +133,9 @@ class TextWork:
         )  # fmt: skip
         return choices.start(self._executor.host, submit)
 
-    def answer(self, end: Finished | Embedded, ms: int) -> Answer:
-        if isinstance(end, Embedded):
-            raise InternalError("The engine made vectors where text was asked for")
+    def answer(self, end: Made, ms: int) -> Answer:
+        if not isinstance(end, Finished):
+            raise InternalError("The engine made no text where text was asked for")
         measured = end if end.prefill_ms else None
         reply = InferenceReply(
             self._job.req_id, end.text, end.tokens_in, end.tokens_out, end.finish_reason, ms, ms,

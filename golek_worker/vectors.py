@@ -12,7 +12,7 @@ from golek_wire.replies import Embedding, EmbeddingReply, EmbeddingUsage
 from golek_wire.requests import EmbeddingRequest, EncodingFormat, Request
 from golek_wire.subjects import Kind
 from golek_wire.vectors import packed
-from golek_worker.engine.base import Embed, Embedded, Finished, Ready
+from golek_worker.engine.base import Embed, Embedded, Made, Ready
 from golek_worker.engine.host import EngineHost, Run
 from golek_worker.executor import Answer, never_ran
 from golek_worker.job import Job
@@ -99,9 +99,9 @@ class VectorWork:
             raise self.too_large(least, largest)
         return self._executor.host.submit(Embed(self._job.job_id, request.inputs))
 
-    def answer(self, end: Finished | Embedded, ms: int) -> Answer:
-        if isinstance(end, Finished):
-            raise InternalError("The engine wrote text where vectors were asked for")
+    def answer(self, end: Made, ms: int) -> Answer:
+        if not isinstance(end, Embedded):
+            raise InternalError("The engine made no vectors where vectors were asked for")
         request = self._request
         data = [Embedding(self._shown(vector), index) for index, vector in enumerate(end.vectors)]
         usage = EmbeddingUsage(end.tokens_in, end.tokens_in)

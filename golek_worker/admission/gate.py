@@ -1,6 +1,6 @@
 """May this request become a job?
 
-`check` and `check_embedding` number their checks; each answers with an error that names the field, the value and the
+`check` and `check_whole` number their checks; each answers with an error that names the field, the value and the
 limit. Pure: the clock is not needed, randomness and limits are passed in.
 """
 
@@ -11,7 +11,7 @@ from msgspec import Struct
 from golek_wire import codec, subjects
 from golek_wire import headers as h
 from golek_wire.errors import BadRequestError, PayloadTooLargeError
-from golek_wire.requests import Request
+from golek_wire.requests import EmbeddingRequest, Request, RerankRequest
 from golek_wire.subjects import ANONYMOUS
 from golek_worker.job import Job, trace_of
 
@@ -81,7 +81,8 @@ def check(
     )
 
 
-def check_embedding(
+def check_whole(
+    decode: Callable[[bytes], EmbeddingRequest | RerankRequest],
     payload: bytes,
     headers: Mapping[str, str] | None,
     reply: str,
@@ -90,20 +91,22 @@ def check_embedding(
     principal: str = ANONYMOUS,
     name: str = "",
 ) -> Job:
-    """Admit one request for vectors, or raise as `check` does.
+    """Admit one request whose answer is not written piece by piece, vectors or scores, or raise as `check` does.
 
     1. its size: beside the job's headers it fits into a message, or it lies in the object store
-    2. it is valid: types, limits, no empty text
+    2. it is valid, as `decode` says: types, limits, no empty text
     3. `reply_to` is not a subject of somebody else
     4. it does not ask to resume
     5. its deadline is a number of milliseconds
     6. the model, once it is loaded, is able to do it
     """
     check_size(len(payload), limits, by_reference=_is_reference(headers))  # 1
-    request = codec.decode_embedding(payload)  # 2
+    request = decode(payload)  # 2
     _check_reply_to(request, limits)  # 3
     if request.resume is not None:  # 4
-        raise BadRequestError("resume: texts are gone on from, vectors are not; ask for all of them", param="resume")
+        raise BadRequestError(
+            "resume: texts are gone on from, vectors and scores are not; ask for all of them", param="resume"
+        )
     budget_ms = _budget(request, headers, limits)  # 5
     limits.able(request)  # 6
     name = name or reply or new_inbox()

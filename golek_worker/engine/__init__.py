@@ -22,6 +22,11 @@ def engine_factory(config: EngineConfig) -> EngineFactory:
             from golek_worker.engine.llamacpp.embedding import LlamaCppEmbedder
 
             return with_fallback(LlamaCppEmbedder)
+        case "llamacpp", "rerank":
+            from golek_worker.engine.llamacpp.devices import with_fallback
+            from golek_worker.engine.llamacpp.ranking import LlamaCppRanker
+
+            return with_fallback(LlamaCppRanker)
         case "llamacpp", "inference":
             from golek_worker.engine.llamacpp.devices import with_fallback
             from golek_worker.engine.llamacpp.engine import LlamaCppEngine

@@ -15,6 +15,7 @@ from golek_wire.errors import InferenceServiceError
 from golek_wire.replies import Delta, FinishReason, TokenLogprob, ToolCall
 from golek_wire.requests import Params, Resume
 from golek_wire.signals import ModelInfo
+from golek_wire.subjects import Kind
 from golek_worker.output import Output
 
 FRAME_LIMIT = 256 * 1024 * 1024
@@ -49,8 +50,9 @@ class EngineConfig(Struct, frozen=True):
     """Fail where no GPU can be used, instead of taking the CPU."""
     step_min_ms: float = 0.0
     """Stretches each decode step to at least this long."""
-    kind: Literal["inference", "embedding"] = "inference"
-    """`inference` writes text (`Submit`), `embedding` turns texts into vectors (`Embed`)."""
+    kind: Kind = "inference"
+    """`inference` writes text (`Submit`), `embedding` turns texts into vectors (`Embed`), `rerank` ranks documents
+    (`Rank`)."""
 
 
 # -- commands: parent to child ---------------------------------------------------------------------------------
@@ -97,6 +99,14 @@ class Embed(Struct, frozen=True, tag="embed"):
     inputs: list[str]
 
 
+class Rank(Struct, frozen=True, tag="rank"):
+    """Score documents by a query. Ends with `Ranked`, `Stopped` or `Refused`."""
+
+    job_id: str
+    query: str
+    documents: list[str]
+
+
 class LoadAdapter(Struct, frozen=True, tag="load_adapter"):
     """Load a LoRA adapter; ends with `AdapterChanged`. A loaded one of this name is replaced."""
 
@@ -122,7 +132,9 @@ class Exit(Struct, frozen=True, tag="exit"):
     """Leave the step loop and end the process with status 0."""
 
 
-EngineCommand = Submit | Embed | LoadAdapter | UnloadAdapter | Cancel | Exit
+SequenceStart = Submit | Embed | Rank
+"""What a sequence is made of."""
+EngineCommand = Submit | Embed | Rank | LoadAdapter | UnloadAdapter | Cancel | Exit
 
 
 # -- events: child to parent -----------------------------------------------------------------------------------
@@ -251,6 +263,15 @@ class Embedded(Struct, frozen=True, tag="embedded"):
     tokens_in: int
 
 
+class Ranked(Struct, frozen=True, tag="ranked"):
+    """The scores of a `Rank`, in the order of its documents."""
+
+    job_id: str
+    scores: list[float]
+    """As the model gives them: the higher, the better the document."""
+    tokens_in: int
+
+
 class Stopped(Struct, frozen=True, tag="stopped"):
     """A sequence ended by `Cancel`."""
 
@@ -284,11 +305,15 @@ class LoadFailed(Struct, frozen=True, tag="load_failed"):
     message: str
 
 
-EngineEvent = Phase | Ready | Step | Tokens | Finished | Embedded | Stopped | Refused | AdapterChanged | LoadFailed
+EngineEvent = (
+    Phase | Ready | Step | Tokens | Finished | Embedded | Ranked | Stopped | Refused | AdapterChanged | LoadFailed
+)
 
 Piece = str | Delta
 """New text of a sequence, or more than text."""
-SequenceEnd = Finished | Embedded | Stopped | Refused
+Made = Finished | Embedded | Ranked
+"""What a sequence gave that ended by itself."""
+SequenceEnd = Made | Stopped | Refused
 
 
 class Engine(Protocol):
@@ -305,7 +330,7 @@ class Engine(Protocol):
         """Sequences admitted and not ended."""
         ...
 
-    def submit(self, command: Submit | Embed) -> Finished | None:
+    def submit(self, command: SequenceStart) -> Finished | None:
         """Admit a sequence; or its end at once, when a resumed text leaves nothing to write.
 
         It waits inside while all slots are taken. Raises InferenceServiceError when the request cannot run (bad

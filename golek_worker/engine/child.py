@@ -43,7 +43,9 @@ from golek_worker.engine.base import (
     LoadFailed,
     Phase,
     Piece,
+    Rank,
     Refused,
+    SequenceStart,
     Step,
     Submit,
     Tokens,
@@ -173,7 +175,7 @@ class StepLoop:
     def _obey(self, command: EngineCommand) -> EngineEvent | None:
         """Do what the parent says; what is to be answered at once."""
         match command:
-            case Submit() | Embed():
+            case Submit() | Embed() | Rank():
                 return self._submit(command)
             case Cancel(job_id):
                 return self._engine.cancel(job_id)
@@ -183,7 +185,7 @@ class StepLoop:
                 self._leaving = True
                 return None
 
-    def _submit(self, command: Submit | Embed) -> Finished | Refused | None:
+    def _submit(self, command: SequenceStart) -> Finished | Refused | None:
         """Admit a sequence; its end where it ends at once."""
         try:
             return self._engine.submit(command)

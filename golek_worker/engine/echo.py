@@ -32,7 +32,6 @@ from golek_wire.signals import ModelInfo
 from golek_worker.engine import parsing
 from golek_worker.engine.base import (
     AdapterChanged,
-    Embed,
     EngineConfig,
     Finished,
     Gauges,
@@ -40,6 +39,7 @@ from golek_worker.engine.base import (
     Piece,
     Ready,
     SequenceEnd,
+    SequenceStart,
     Stopped,
     Submit,
     UnloadAdapter,
@@ -75,14 +75,14 @@ class EchoEngine:
         """Sequences admitted and not ended."""
         return len(self._sequences)
 
-    def submit(self, command: Submit | Embed) -> Finished | None:
+    def submit(self, command: SequenceStart) -> Finished | None:
         """Admit a sequence, or its end when a resumed text is the whole.
 
-        Raises ContextBudgetExceededError, AdapterNotFoundError for an adapter, BadRequestError for an `Embed`, for what
-        the engine does not have, and for a text that it would not write.
+        Raises ContextBudgetExceededError, AdapterNotFoundError for an adapter, BadRequestError for an `Embed` or
+        `Rank`, for what the engine does not have, and for a text that it would not write.
         """
-        if isinstance(command, Embed):
-            raise BadRequestError("The echo engine writes text; it makes no vectors")
+        if not isinstance(command, Submit):
+            raise BadRequestError("The echo engine writes text; it makes no vectors and ranks nothing")
         if command.adapter:
             raise AdapterNotFoundError(
                 f"adapter: no adapter {command.adapter!r} is loaded; the echo engine takes no adapters", param="adapter"

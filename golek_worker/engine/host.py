@@ -27,7 +27,6 @@ from golek_worker.engine.base import (
     FRAME_LIMIT,
     AdapterChanged,
     Cancel,
-    Embed,
     Embedded,
     EngineConfig,
     EngineEvent,
@@ -39,12 +38,13 @@ from golek_worker.engine.base import (
     LoadFailed,
     Phase,
     Piece,
+    Ranked,
     Ready,
     Refused,
     SequenceEnd,
+    SequenceStart,
     Step,
     Stopped,
-    Submit,
     Tokens,
     UnloadAdapter,
     frame,
@@ -179,7 +179,7 @@ class EngineHost:
         """True while leases may be renewed: the loop turned within the stall limit."""
         return self.progress_age_s < self.stall_limit_s
 
-    def submit(self, command: Submit | Embed, run: Run | None = None) -> Run:
+    def submit(self, command: SequenceStart, run: Run | None = None) -> Run:
         """Start a sequence; its events come from the run, a new one where none is given."""
         run = run or Run()
         if self._transport is None or not self.serving:
@@ -365,7 +365,7 @@ class EngineHost:
                 for job_id, piece in event.deltas:
                     if (run := runs.get(job_id)) is not None:
                         run.put(piece)
-            elif isinstance(event, Finished | Embedded | Stopped | Refused):
+            elif isinstance(event, Finished | Embedded | Ranked | Stopped | Refused):
                 if (ended := runs.pop(event.job_id, None)) is not None:
                     ended.put(event)
             else:

@@ -9,14 +9,9 @@ Rules and terminals are written as llguidance's documentation says (docs/syntax.
 `%json {…}`, `%regex`, `( )`, `|`, `*`, `+`, `?`, `{m,n}`, and `<|name|>` for a control token.
 """
 
-import re
-from typing import Final
-
 import msgspec
 
 from golek_wire.errors import BadRequestError
-
-_NAME: Final = re.compile(r"<[^<>\s]+>")
 
 
 def grammar(**rules: str) -> str:
@@ -39,19 +34,3 @@ def one_of(texts: list[str], param: str) -> str:
     if "" in texts:
         raise BadRequestError(f"{param}: number {texts.index('') + 1} is empty", param=param)
     return " | ".join(map(literal, dict.fromkeys(texts)))
-
-
-def behind(mark: str, rules: dict[str, str], *, is_token: bool = False) -> str:
-    """A grammar whose rules begin to count behind `mark`, as the end of a model's thoughts; before it stands any text.
-
-    `is_token` says that the mark is one control token, `<…>`, and not text.
-    """
-    rules = dict(rules)
-    answer = rules.pop("start")
-    if is_token:
-        # Other control tokens may not come: the model would end its turn in mid-thought.
-        start = f"TEXT? {mark} answer"
-        return grammar(start=start, answer=answer, TEXT=r"/(?s:.+)/", **rules)
-    return grammar(
-        **{"start": "thoughts answer", f"thoughts[suffix={literal(mark)}]": r"/(?s:.*)/"}, answer=answer, **rules
-    )

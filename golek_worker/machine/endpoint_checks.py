@@ -1,7 +1,7 @@
 """Does a worker answer as its clients expect?
 
 `make test WORKER=name` asks each endpoint once, over the bus, as a program would: health, a request, raw, a stream, a
-grammar, an embedding. A `Check` says what came back, after how long, and at which rate.
+grammar, an embedding, a ranking. A `Check` says what came back, after how long, and at which rate.
 """
 
 import asyncio
@@ -194,6 +194,22 @@ async def _embedding(golek: Golek, asked: Settings) -> Check:
     return Check("embedding", passed, told, waited_ms, rate)
 
 
+async def _rerank(golek: Golek, asked: Settings) -> Check:
+    """One score for each text, the highest first."""
+    began = time.monotonic()
+    reply = await golek.rerank(asked.model_name, QUESTION, TEXTS, subject=asked.subject or None)
+    waited_ms = (time.monotonic() - began) * 1000
+    scores = [result.relevance_score for result in reply.results]
+    told = f"scores {', '.join(f'{score:.3f}' for score in scores)}"
+    passed = sorted(result.index for result in reply.results) == list(range(len(TEXTS)))
+    if reply.model != asked.model_name:
+        passed, told = False, f"the reply is of model {reply.model!r}, MODEL_NAME is {asked.model_name!r}"
+    if passed and scores != sorted(scores, reverse=True):
+        passed, told = False, f"{told} are not in order"
+    rate = reply.usage.prompt_tokens / (reply.ms / 1000) if reply.ms else None
+    return Check("rerank", passed, told, waited_ms, rate)
+
+
 def _of_reply(
     name: str, asked: Settings, reply: InferenceReply, began: float, wrong: str = "", told: str = ""
 ) -> Check:
@@ -223,5 +239,6 @@ CHECKS: Final[list[tuple[str, str, Callable[[Golek, Settings], Awaitable[Check]]
     ("stream", "text-generation", _stream),
     ("grammar", "grammar-constrained", _grammar),
     ("embedding", "embeddings", _embedding),
+    ("rerank", "rerank", _rerank),
 ]
 """Name of each check, the capability that promises it, and how it is made."""

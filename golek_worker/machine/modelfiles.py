@@ -256,7 +256,7 @@ def _shown(found: Found) -> str:
 
 def _kind(header: Header | None, entry: Entry | None) -> str:
     if header is not None:
-        return "embedding" if header.embeds else "inference"
+        return artifacts.kind_in(header)
     return entry.kind if entry is not None else ""
 
 

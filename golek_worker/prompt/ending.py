@@ -2,7 +2,7 @@
 
 The conversation is text already. Behind it may come the mark that opens a call, where one must come, or what brings a
 model past its thoughts, where it shall not think: because the caller said so, or because the answer must follow a
-grammar from its first word on, which thoughts would not.
+grammar and it is not known that the model would think before it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ def finished(
             text += _opening(text, style, request)
         return _forced(text, tools, style, wanted)
     if wishes.has_form(request):
-        return Prompt(text + _opening(text, style, request))
+        return _formed(text, request, style)
     if style.is_harmony:
         return _harmony(text, request, tools, show_all=show_all)
     begun, opening = _begun(text, style), _opening(text, style, request)
@@ -41,6 +41,19 @@ def finished(
     kinds = wishes.kinds(tools) if calls == "function" else {}
     one_call = bool(calls) and request.parallel_tool_calls is False
     return Prompt(text, Output("marked", style.think, calls, one_call, kinds, begun, opening))
+
+
+def _formed(text: str, request: InferenceRequest, style: Style) -> Prompt:
+    """The answer must follow something. It may think before where its prompt opens thoughts, or the caller says so."""
+    opening = _opening(text, style, request)
+    begun = _begun(text, style)
+    asked = bool(begun) or request.reasoning_effort is not None
+    if style.think is None or not (opening and asked) or request.reasoning_effort == "none" or request.resume:
+        return Prompt(text + opening)
+    if not begun:
+        begun = style.think[0]
+        text += f"{begun}\n"
+    return Prompt(text, Output("marked", style.think, begun=begun))
 
 
 def _harmony(text: str, request: InferenceRequest, tools: Sequence[Mapping[str, Any]], *, show_all: bool) -> Prompt:

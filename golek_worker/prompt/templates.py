@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
+import msgspec
 from jinja2 import TemplateError, Undefined, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
@@ -93,8 +94,8 @@ class ChatTemplate:
         if not isinstance(arguments, str):
             return arguments
         try:
-            parsed = json.loads(arguments)
-        except ValueError:
+            parsed = msgspec.json.decode(arguments)
+        except (ValueError, RecursionError):
             return arguments  # what a model wrote wrongly is shown as it wrote it
         return parsed if isinstance(parsed, dict) else arguments
 

@@ -76,7 +76,7 @@ def kinds(tools: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
 
 
 def has_form(request: InferenceRequest) -> bool:
-    """True where the answer must follow something from its first word on: then it cannot begin with thoughts."""
+    """True where the answer must follow something from its first word on."""
     params, form = request.params, request.response_format
     return (
         params.grammar is not None

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from golek_wire.subjects import Kind
-from golek_worker.gguf import GGUFError, read_header
+from golek_worker.gguf import GGUFError, Header, read_header
 from golek_worker.registry.source import PART, part_names
 from golek_worker.settings import Settings
 
@@ -81,10 +81,17 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
+def kind_in(header: Header) -> Kind:
+    """What the model with this header does."""
+    if header.ranks:
+        return "rerank"
+    return "embedding" if header.embeds else "inference"
+
+
 def kind_of(path: Path) -> Kind:
     """What the model in this GGUF file does. Raises OSError, and GGUFError naming the file."""
     try:
-        return "embedding" if read_header(path).embeds else "inference"
+        return kind_in(read_header(path))
     except GGUFError as error:
         raise GGUFError(f"{path}: {error}") from None
 

@@ -34,7 +34,7 @@ class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, renam
 
     id: str
     """The name clients ask for."""
-    kind: Literal["inference", "embedding", "vision"]
+    kind: Literal["inference", "embedding", "rerank", "vision"]
     source: str | None = None
     """What `source.parse` reads; None for a model that is made here, or cannot be had."""
     revision: str | None = None
@@ -203,7 +203,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     """The file's own name, or its path."""
     repo: str = ""
     source: str = ""
-    kind: Literal["inference", "embedding", "vision"] | None = None
+    kind: Literal["inference", "embedding", "rerank", "vision"] | None = None
     about_gb: float | None = None
     sha256: str | None = None
     context_length: int | None = None

@@ -37,6 +37,8 @@ _KINDS = {
     "chat": "inference",
     "embedding": "embedding",
     "embeddings": "embedding",
+    "rerank": "rerank",
+    "reranker": "rerank",
     "vision": "vision",
 }
 

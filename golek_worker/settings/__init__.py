@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -98,7 +98,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     nats_replicas: Literal[0, 1, 3, 5] = 0
     """Servers that keep a copy of each stream; 0 is 3 where the broker is a cluster, else 1."""
     subject: str = ""
-    """Request subject, instead of `inference.request.<MODEL_NAME>` or `embedding.request.<MODEL_NAME>`."""
+    """Request subject, instead of `<kind>.request.<MODEL_NAME>`; the kind is inference, embedding or rerank."""
     worker_concurrency: Annotated[int, Meta(ge=1, le=256)] = 4
     """Slots: sequences decoded together by one replica."""
     http_addr: str = ""
@@ -228,7 +228,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     @property
     def guessed_kind(self) -> subjects.Kind:
         """What SUBJECT says of the model, while there is no file to ask."""
-        return "embedding" if self.subject.startswith(subjects.request("", "embedding")) else "inference"
+        starts = (kind for kind in subjects.SERVED if self.subject.startswith(subjects.request("", kind)))
+        return next(starts, "inference")
 
     def usual_subjects(self, kind: subjects.Kind) -> tuple[str, ...]:
         """Where requests for a model of this kind are taken unless SUBJECT says otherwise: its name and its token."""
@@ -330,13 +331,19 @@ def without_effect(found: Found) -> list[str]:
     return [name.upper() for name, value in given.items() if value != getattr(default, name)]
 
 
+DOES: Final[dict[subjects.Kind, str]] = {
+    "inference": "writes text",
+    "embedding": "turns texts into vectors",
+    "rerank": "ranks documents by a query",
+}
+
+
 def wrong_family(settings: Settings, kind: subjects.Kind) -> str | None:
     """What is wrong with SUBJECT for a model of this kind; None when nothing is."""
     if not settings.subject or settings.subject.startswith(subjects.request("", kind)):
         return None
-    does = "turns texts into vectors" if kind == "embedding" else "writes text"
     return (
-        f"SUBJECT={settings.subject}: {settings.model_name} {does}, so its subject lies below "
+        f"SUBJECT={settings.subject}: {settings.model_name} {DOES[kind]}, so its subject lies below "
         f"{subjects.request('', kind)}"
     )
 
@@ -381,9 +388,9 @@ def _contradictions(settings: Settings) -> list[str]:
             f"MODEL_NAME={settings.model_name}: at most {subjects.MODEL_NAME_LIMIT} of A-Z a-z 0-9 _ - . : / @ +, "
             "no empty part between dots"
         )
-    families = ("inference.request.", "embedding.request.")
+    families = tuple(subjects.request("", kind) for kind in subjects.SERVED)
     if settings.subject and not (settings.subject.startswith(families) and subjects.is_plain(settings.subject)):
-        mistakes.append(f"SUBJECT={settings.subject}: a subject below {' or '.join(families)} without wildcards")
+        mistakes.append(f"SUBJECT={settings.subject}: a subject below {', '.join(families)} without wildcards")
     try:
         _seconds(settings.model_ttl)
     except ValueError:

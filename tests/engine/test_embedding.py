@@ -307,6 +307,6 @@ def test_weights_that_compute_nothing_are_not_loaded(tmp_path: Path) -> None:
     """A word is embedded before the engine says that it is ready."""
     child = Child(config(without_numbers(model_file("f16"), tmp_path / "model.gguf")))
     try:
-        assert "its vector of a word is of no use" in child.until_a(LoadFailed).message
+        assert "what it gives for a word is of no use" in child.until_a(LoadFailed).message
     finally:
         child.close()

@@ -35,7 +35,7 @@ NEAR = 0.05
 
 
 def config(path: Path = MODEL, ctx_size: int = 0, slots: int = SLOTS) -> EngineConfig:
-    return EngineConfig("llamacpp", str(path), slots, ctx_size, 2)
+    return EngineConfig("llamacpp", str(path), slots, ctx_size, 1)
 
 
 @pytest.fixture(scope="module")
@@ -224,12 +224,13 @@ def test_a_bad_grammar_is_refused(child: Child, grammar: str, code: str, words: 
     assert words in refusal.message
 
 
-def test_an_answer_without_max_tokens_may_fill_the_context(child: Child, ready: Ready) -> None:
+def test_an_answer_without_max_tokens_may_fill_the_context() -> None:
     """It ends with `length` when prompt and answer fill it, alone as beside others."""
     params = Params(temperature=0.0, ignore_eos=True)
-    for answer in ask(child, *[Jobs.new(f"Go on {i}", params) for i in range(2)]):
-        assert answer.tokens_in + answer.tokens_out == ready.ctx_size
-        assert answer.finish_reason == "length"
+    with running(config(ctx_size=256)) as child:
+        for answer in ask(child, *[Jobs.new(f"Go on {i}", params) for i in range(2)]):
+            assert answer.tokens_in + answer.tokens_out == 256
+            assert answer.finish_reason == "length"
 
 
 def test_a_prompt_over_the_context_is_refused(child: Child, ready: Ready) -> None:

@@ -65,7 +65,7 @@ def _string(text: str) -> bytes:
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaCppEngine]:
     """The renamed model, in this process."""
     path = as_gpt_oss(tmp_path_factory.mktemp("model") / "model.gguf")
-    engine = LlamaCppEngine(EngineConfig("llamacpp", str(path), 2, 512, 2), lambda done, total: None)
+    engine = LlamaCppEngine(EngineConfig("llamacpp", str(path), 2, 512, 1), lambda done, total: None)
     yield engine
     engine.close()
 

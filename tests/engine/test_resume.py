@@ -25,7 +25,7 @@ PROMPT = "<|user|>What is backpressure?<|end|><|assistant|>"
 @pytest.fixture(scope="module")
 def llamacpp() -> Iterator[LlamaCppEngine]:
     """The demo model, in this process."""
-    engine = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), 4, 0, 2), lambda done, total: None)
+    engine = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), 4, 0, 1), lambda done, total: None)
     yield engine
     engine.close()
 

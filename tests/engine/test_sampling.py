@@ -78,7 +78,7 @@ class Bench:
 @pytest.fixture(scope="module")
 def engine() -> Iterator[LlamaCppEngine]:
     """The demo model in four slots."""
-    engine = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), 4, 512, 2), lambda done, total: None)
+    engine = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), 4, 512, 1), lambda done, total: None)
     yield engine
     engine.close()
 

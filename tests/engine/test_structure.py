@@ -1,15 +1,20 @@
 """Schemas, expressions, choices and Lark grammars, followed by a real model token by token."""
 
 import json
+import re
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from golek_wire.errors import BadRequestError, InvalidGrammarError
 from golek_wire.requests import Params, Resume
 from golek_worker.engine.base import Constraint, EngineConfig, Finished, Refused, Submit
+from golek_worker.engine.llamacpp.candidates import Candidates
+from golek_worker.engine.llamacpp.constraints import guide
 from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 from golek_worker.grammars import lark, schemas
+from golek_worker.output import Output
 
 PERSON = schemas.compiled(
     {
@@ -138,12 +143,41 @@ def test_a_grammar_with_too_many_readings_ends_with_a_refusal(engine: LlamaCppEn
     assert engine.running == 0
 
 
-def test_rules_begin_behind_a_mark(engine: LlamaCppEngine) -> None:
-    """Free text up to the mark, whatever it is; then the schema counts."""
-    rules = {"start": "object", "object": lark.schema(PERSON)}
-    ended = submit(engine, Constraint("lark", lark.behind("</t>", rules)), resume="I think {so} <t </t>")
+@pytest.mark.parametrize(
+    "constraint",
+    [Constraint("json_schema", PERSON, "it"), Constraint("gbnf", 'root ::= "{" [a-z]{1,9} "}"')],
+    ids=["s", "g"],
+)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_constraint_counts_behind_the_thoughts(engine: LlamaCppEngine, constraint: Constraint, seed: int) -> None:
+    """What is thought is free."""
+    output = Output("marked", ("[", "is a"), begun="[")
+    wish = Params(max_tokens=400, temperature=0.8)
+    engine.submit(
+        Submit("job", "<|user|>What is NATS?<|end|><|assistant|>", wish, seed, output=output, constraint=constraint)
+    )
+    ended = None
+    while ended is None:
+        ended = next((one for one in engine.step() if isinstance(one, Finished | Refused)), None)
     assert isinstance(ended, Finished)
-    assert list(json.loads(ended.text.partition("</t>")[2])) == ["name", "age", "tags"]
+    assert ended.finish_reason == "stop"
+    assert ended.reasoning_content
+    assert re.fullmatch(r"\{[a-z]+\}", ended.text) or list(json.loads(ended.text)) == ["name", "age", "tags"]
+
+
+def test_no_token_writes_over_the_end_of_the_thoughts(engine: LlamaCppEngine) -> None:
+    """The beginning of the answer would not be looked at; blanks belong to nobody."""
+    model = engine._model
+    (over,) = {t for t in range(model.n_vocab) if model.piece(t) == b" the"}
+    follows = guide(model, Constraint("gbnf", 'root ::= "x"'), mark=" t")
+    assert not follows.allows(over)
+    assert not any(map(follows.allows, model.ends))
+    candidates = Candidates(model.n_vocab)
+    candidates.fill(np.zeros(model.n_vocab, np.float32))
+    follows.apply(candidates)
+    allowed = [token for token in range(model.n_vocab) if candidates.logits[token] == 0.0]
+    assert allowed == [token for token in range(model.n_vocab) if follows.allows(token)]
+    follows.close()
 
 
 @pytest.mark.parametrize(

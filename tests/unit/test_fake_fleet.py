@@ -16,6 +16,7 @@ from golek_client import (
     JobCancelledError,
     ModelNotFoundError,
     QueueFullError,
+    RerankReply,
     Resume,
     UnknownGrammarError,
 )
@@ -230,7 +231,7 @@ async def test_a_text_that_was_cut_off_is_gone_on_with() -> None:
 async def test_a_job_is_left_and_its_result_fetched() -> None:
     """A receipt, then the answer by receipt or id, of either kind; errors are raised; nothing is known of others."""
     answers: dict[str, Answer] = {"slow": later, "full": QueueFullError("full", retry_after_ms=50), "never": never}
-    async with FakeFleet(answers, embeds={"minilm": 8}) as fleet:
+    async with FakeFleet(answers, embeds={"minilm": 8}, ranks=["judge"]) as fleet:
         golek = fleet.client()
         receipt = await golek.submit("slow", "hi", req_id="r")
         assert (receipt.req_id, receipt.position) == ("r", 1)
@@ -241,6 +242,9 @@ async def test_a_job_is_left_and_its_result_fetched() -> None:
         vectors = await golek.wait(await golek.submit("minilm", ["a", "b"], kind="embedding"))
         assert isinstance(vectors, EmbeddingReply)
         assert len(vectors.vectors) == 2
+        ranked = await golek.wait(await golek.submit("judge", "a b", kind="rerank", documents=["c", "b"]))
+        assert isinstance(ranked, RerankReply)
+        assert [(item.index, item.relevance_score) for item in ranked.results] == [(1, 0.5), (0, 0.0)]
         failing = await golek.submit("full", messages="hi")
         with pytest.raises(QueueFullError):
             await golek.wait(failing)

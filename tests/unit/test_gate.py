@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from golek_wire import codec
 from golek_wire.errors import BadRequestError, InferenceServiceError, PayloadTooLargeError
 from golek_wire.subjects import job_id
 from golek_worker.admission import gate
@@ -21,7 +22,7 @@ def admit(body: dict[str, Any] | bytes, headers: dict[str, str] | None = None, r
 
 def admit_embedding(body: dict[str, Any] | bytes, headers: dict[str, str] | None = None, reply: str = INBOX) -> Job:
     payload = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return gate.check_embedding(payload, headers, reply, LIMITS, new_inbox=lambda: "_INBOX.made.up")
+    return gate.check_whole(codec.decode_embedding, payload, headers, reply, LIMITS, new_inbox=lambda: "_INBOX.made.up")
 
 
 def test_a_plain_request_becomes_a_job_with_defaults() -> None:
@@ -202,4 +203,4 @@ def test_what_the_model_cannot_do_is_refused_here() -> None:
     with pytest.raises(BadRequestError, match="no"):
         gate.check(b'{"input": "a"}', None, INBOX, limits, lambda: 1, lambda: INBOX)
     with pytest.raises(BadRequestError, match="no"):
-        gate.check_embedding(b'{"input": "a"}', None, INBOX, limits, lambda: INBOX)
+        gate.check_whole(codec.decode_embedding, b'{"input": "a"}', None, INBOX, limits, lambda: INBOX)

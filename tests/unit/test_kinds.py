@@ -7,7 +7,7 @@ import pytest
 from golek_worker import kinds, settings
 from golek_worker.gguf import GGUFError
 from golek_worker.settings import Settings, SettingsError
-from tests.support import minilm
+from tests.support import minilm, reranker
 
 TINY = Path(__file__).resolve().parents[2] / "data/models/golek-tiny/model.gguf"
 
@@ -17,9 +17,12 @@ def deployment(model: Path, name: str = "m.1", **given: str) -> Settings:
 
 
 def test_the_models_file_decides() -> None:
-    """One that pools its tokens makes vectors, one that writes does not; echo has no file."""
+    """One that pools its tokens makes vectors, one with a classifier ranks, one that does neither writes; echo has no
+    file.
+    """
     assert kinds.find(deployment(minilm.model_file()), minilm.model_file()) == "embedding"
     assert kinds.find(deployment(TINY), TINY) == "inference"
+    assert kinds.find(deployment(reranker.model_file()), reranker.model_file()) == "rerank"
     assert kinds.find(Settings(model_name="e", engine="echo"), None) == "inference"
 
 
@@ -33,14 +36,16 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
         kinds.find(deployment(broken), tmp_path / "missing.gguf")
 
 
-def test_requests_of_the_other_kind_are_told_where_to_ask() -> None:
-    """On the literal name and the token, for both kinds."""
+def test_requests_of_the_other_kinds_are_told_where_to_ask() -> None:
+    """On the literal name and the token, for all kinds."""
     taken = kinds.taken(deployment(minilm.model_file()), "embedding")
     assert taken.subjects == ("embedding.request.m.1", "embedding.request.m_1")
     assert taken.submits == ("embedding.submit.m.1", "embedding.submit.m_1")
-    requests, submits = taken.elsewhere[:2], taken.elsewhere[2:]
-    assert requests == ("inference.request.m.1", "inference.request.m_1")
-    assert submits == ("inference.submit.m.1", "inference.submit.m_1")
+    requests, submits = taken.elsewhere[:4], taken.elsewhere[4:]
+    assert requests == (
+        "inference.request.m.1", "inference.request.m_1", "rerank.request.m.1", "rerank.request.m_1",
+    )  # fmt: skip
+    assert submits == tuple(subject.replace("request", "submit") for subject in requests)
     assert taken.redirect == "m.1 turns texts into vectors: ask it on embedding.request.m.1"
     requests_for_vectors = ("embedding.request.m.1", "embedding.request.m_1")
     assert kinds.taken(deployment(TINY), "inference").elsewhere[:2] == requests_for_vectors
@@ -76,7 +81,7 @@ def test_a_subject_of_the_other_kind_is_a_mistake(model: Path | None, subject: s
 def test_a_subject_of_no_family_is_a_mistake(tmp_path: Path) -> None:
     """Whatever the model is."""
     file = tmp_path / "worker.x.env"
-    for subject in ("models.x", "inference.request.*", "embedding.request.", "rerank.request.x"):
+    for subject in ("models.x", "inference.request.*", "embedding.request.", "rerank.request.*"):
         file.write_text(f"MODEL_NAME=x\nENGINE=echo\nSUBJECT={subject}\n")
         with pytest.raises(SettingsError, match="SUBJECT="):
             settings.load(file, {})

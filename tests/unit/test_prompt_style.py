@@ -7,6 +7,7 @@ import pytest
 
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import InferenceRequest, Params, ResponseFormat, Resume
+from golek_worker.output import Output
 from golek_worker.prompt import style
 from golek_worker.prompt.base import Prompt
 from golek_worker.prompt.build import build, check, choose
@@ -143,13 +144,33 @@ def test_thoughts_begin_where_the_prompt_ends(
     ],
 )
 @pytest.mark.parametrize(
-    "source", [template(ending=THINKS), template(ending=OPENS), HARMONY], ids=["by itself", "opened", "harmony"]
+    ("source", "more"),
+    [
+        (template(ending=THINKS), {}),
+        (template(ending=OPENS), {"reasoning_effort": "none"}),
+        (template(ending=OPENS), {"resume": Resume("a")}),
+        (HARMONY, {}),
+    ],
+    ids=["by itself", "not wanted", "resumed", "harmony"],
 )
-def test_an_answer_that_must_follow_something_begins_without_thoughts(source: str, wish: dict[str, Any]) -> None:
+def test_an_answer_that_must_follow_something_begins_without_thoughts(
+    source: str, more: dict[str, Any], wish: dict[str, Any]
+) -> None:
     """All that is written then is the answer."""
-    prompt = ask(source, **wish)
+    prompt = ask(source, **wish, **more)
     assert prompt.text.endswith(("<think>\n\n</think>\n\n", "<|channel|>final<|message|>"))
-    assert prompt.output.form == "text"
+    assert prompt.output == Output()
+
+
+@pytest.mark.parametrize(
+    ("source", "effort"), [(template(ending=OPENS), None), (template(ending=THINKS), "low")], ids=["opened", "wanted"]
+)
+def test_an_answer_that_must_follow_something_may_be_thought_of(source: str, effort: str | None) -> None:
+    """Where the prompt opens thoughts, or the caller wants them: what must be followed counts behind them."""
+    prompt = ask(source, response_format=ResponseFormat("json_object"), reasoning_effort=effort)
+    assert prompt.text.endswith("<bot><think>\n")
+    assert prompt.output == Output("marked", ("<think>", "</think>"), begun="<think>")
+    assert prompt.output.end_of_thoughts == "</think>"
 
 
 def test_a_template_of_harmony_is_read_as_harmony() -> None:

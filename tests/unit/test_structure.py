@@ -8,7 +8,7 @@ import pytest
 from golek_wire import codec
 from golek_wire.errors import BadRequestError, InvalidGrammarError, UnknownGrammarError
 from golek_worker.engine.base import Constraint
-from golek_worker.grammars import gbnf, lark, schemas
+from golek_worker.grammars import gbnf, schemas
 from golek_worker.structure import LARGE, built_in, check, constraint
 
 YES = 'root ::= "yes"'
@@ -156,12 +156,3 @@ def test_a_large_grammar_is_left_to_the_thread() -> None:
     check(request, {}.get)
     with pytest.raises(InvalidGrammarError, match="'a' is not defined"):
         constraint(request, {}.get)
-
-
-def test_rules_may_begin_behind_a_mark() -> None:
-    """What chat formats build on: free text up to a mark, then the rules."""
-    rules = {"start": '"yes" | "no"'}
-    assert lark.behind("</think>", rules) == (
-        'start: thoughts answer\nthoughts[suffix="</think>"]: /(?s:.*)/\nanswer: "yes" | "no"'
-    )
-    assert lark.behind("<|end|>", rules, is_token=True).startswith("start: TEXT? <|end|> answer")

@@ -18,6 +18,7 @@ import numpy as np
 from golek_wire.errors import BadRequestError, InferenceServiceError, InvalidGrammarError, UnknownGrammarError
 from golek_worker.engine.base import Constraint
 from golek_worker.engine.llamacpp import log
+from golek_worker.engine.llamacpp.behind import Behind
 from golek_worker.engine.llamacpp.candidates import Candidates
 from golek_worker.engine.llamacpp.guidance import Guidance
 from golek_worker.engine.llamacpp.model import Model
@@ -37,11 +38,6 @@ class Guide(Protocol):
 
     param: str
     """The request's field that it comes from, for errors."""
-
-    @property
-    def is_complete(self) -> bool:
-        """True where the text may end."""
-        ...
 
     def allows(self, token: int) -> bool:
         """True when `token` may come next."""
@@ -63,18 +59,18 @@ class Guide(Protocol):
         ...
 
 
-def guide(model: Model, constraint: Constraint, written: Sequence[int] = ()) -> Guide:
-    """A guide that stands behind the tokens `written`.
+def guide(model: Model, constraint: Constraint, written: Sequence[int] = (), mark: str = "") -> Guide:
+    """A guide that stands behind the tokens `written`; with `mark` it counts behind that.
 
     Raises UnknownGrammarError, InvalidGrammarError, BadRequestError when the constraint does not allow `written`.
     """
-    found = _Gbnf(model, constraint) if constraint.kind == "gbnf" else Guidance(model, constraint)
+    found: Guide = _Gbnf(model, constraint) if constraint.kind == "gbnf" else Guidance(model, constraint)
     try:
         _follow(found, written)
     except InferenceServiceError:
         found.close()
         raise
-    return found
+    return Behind(found, model, mark) if mark else found
 
 
 def _follow(guide: Guide, written: Sequence[int]) -> None:
@@ -93,15 +89,10 @@ class _Gbnf:
 
     def __init__(self, model: Model, constraint: Constraint) -> None:
         self.param = constraint.param
-        self._ends = model.ends
         self._sampler = _sampler(model, constraint.text, constraint.param)
         self._one: Any = llama_cpp.llama_token_data()
         self._only = llama_cpp.llama_token_data_array(data=ctypes.pointer(self._one), size=1, selected=-1, sorted=False)
         self._reference = ctypes.byref(self._only)
-
-    @property
-    def is_complete(self) -> bool:
-        return any(map(self.allows, self._ends))
 
     def allows(self, token: int) -> bool:
         self._one.id, self._one.logit = token, 0.0

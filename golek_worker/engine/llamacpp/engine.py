@@ -18,7 +18,6 @@ from golek_wire.errors import BadRequestError, InvalidGrammarError
 from golek_wire.replies import FinishReason
 from golek_worker.engine.base import (
     AdapterChanged,
-    Embed,
     EngineConfig,
     EngineLoadError,
     Finished,
@@ -27,6 +26,7 @@ from golek_worker.engine.base import (
     Piece,
     Ready,
     SequenceEnd,
+    SequenceStart,
     Stopped,
     Submit,
     UnloadAdapter,
@@ -115,14 +115,14 @@ class LlamaCppEngine:
         """Sequences submitted and not ended, those that wait included."""
         return len(self._sequences)
 
-    def submit(self, command: Submit | Embed) -> Finished | None:
+    def submit(self, command: SequenceStart) -> Finished | None:
         """Take a sequence, or its end when a resumed text uses up its tokens.
 
         Raises ContextBudgetExceededError, UnknownGrammarError, InvalidGrammarError, BadRequestError (empty prompt, an
-        `Embed`, a text to resume that model or grammar would not write), AdapterNotFoundError.
+        `Embed` or `Rank`, a text to resume that model or grammar would not write), AdapterNotFoundError.
         """
-        if isinstance(command, Embed):
-            raise BadRequestError("This model writes text; it makes no vectors")
+        if not isinstance(command, Submit):
+            raise BadRequestError("This model writes text; it makes no vectors and ranks nothing")
         adapter = self._adapters.find(command.adapter)
         check_least(self._model.least_tokens(command.prompt, self.ready.ctx_size), self.ready.ctx_size)
         prompt = self._model.tokenize(command.prompt, command.cuts)
@@ -132,7 +132,8 @@ class LlamaCppEngine:
         if command.resume is not None and left == 0:
             return Finished(command.job_id, command.resume.text, "length", len(prompt), counted)
         scored = scores(self._model, command)
-        sampler = Sampler(self._model, command.params, command.seed, prompt, written, command.constraint, scored)
+        mark = "" if command.resume is not None else command.output.end_of_thoughts
+        sampler = Sampler(self._model, command.params, command.seed, prompt, written, command.constraint, scored, mark)
         writing = Writing(self._model, command)
         sequence = Sequence(command, prompt + written, len(prompt), sampler, writing, monotonic())
         sequence.adapter = self._adapters.take(adapter)

@@ -85,7 +85,7 @@ def shape_of(kind: str, slots: int, ctx_size: int, threads: int, header: Header,
 
 def needs(header: Header, weights: int, shape: Shape) -> Needs:
     """What a model with this header and so many bytes of weights takes."""
-    if shape.kind == "embedding":
+    if shape.kind != "inference":
         cells, streams = _rounded(shape.rows), 1
     else:
         cells, streams = _rounded(shape.ctx_size), shape.slots
@@ -187,7 +187,7 @@ def _compute(header: Header, cells: int, shape: Shape) -> int:
     forward = 4 * rows * (3 * _forward_width(header) + 4 * width)
     if header.architecture == "bert":
         forward = 4 * rows * (_forward_width(header) + 3 * width)
-    if shape.kind == "embedding":
+    if shape.kind != "inference":
         return mask + forward + 4 * TEXTS * (vocabulary + width)
     outputs = min(rows, shape.slots)
     return mask + max(forward, 4 * outputs * (vocabulary + width)) + 4 * outputs * vocabulary

@@ -155,6 +155,12 @@ class Model:
         """The tokens of `text`, with those that the model wants before and after it; may be none."""
         return self._tokenize(text, add_special=True)
 
+    def tokenize_part(self, text: str, *, named: bool) -> list[int]:
+        """The tokens of a part of a text, without those that the model wants around it; `named`: names of control
+        tokens are these tokens.
+        """
+        return self._tokenize(text, add_special=False, parse_special=named)
+
     def tokenize_written(self, text: str, *, named: bool) -> list[int]:
         """The tokens of a text that the model wrote: their pieces joined are its bytes, with `named` those of control
         tokens too.

@@ -1,4 +1,4 @@
-"""How do the tokens of several texts become one vector each?
+"""How do the tokens of several texts become one row of numbers each?
 
 All tokens of all texts are one batch, each text a sequence of its own; llama.cpp pools what it computed of a sequence
 as the file says. Nothing is remembered from one batch to the next.
@@ -59,8 +59,9 @@ class PoolingContext:
         self.has_cache = self._memory is not None
         """True for a model whose tokens see only what precedes them; its cache is as large as a batch."""
         self._batch = Batch(capacity)
-        self.width: int = llama_cpp.llama_model_n_embd_out(model.handle)
-        """Numbers of a vector."""
+        ranks = model.header.ranks
+        self.width: int = (llama_cpp.llama_model_n_cls_out if ranks else llama_cpp.llama_model_n_embd_out)(model.handle)
+        """Numbers of a row: of a vector, or those of the classifier."""
 
     def vectors(
         self, texts: list[list[int]], progress: Callable[[int, int], None] | None = None
@@ -112,9 +113,5 @@ def _pooling(model: Model) -> int:
         raise EngineLoadError(
             f"{model.path}: this {header.architecture} model makes no vectors (its file names no pooling). "
             "Set MODEL_PATH to an embedding model."
-        )
-    if header.pooling == llama_cpp.LLAMA_POOLING_TYPE_RANK:
-        raise EngineLoadError(
-            f"{model.path}: this model ranks pairs of texts, it makes no vectors. Set MODEL_PATH to an embedding model."
         )
     return int(llama_cpp.LLAMA_POOLING_TYPE_MEAN) if header.pooling == NO_POOLING else header.pooling

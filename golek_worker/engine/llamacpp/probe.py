@@ -9,7 +9,6 @@ import numpy as np
 from golek_wire.errors import InferenceServiceError
 from golek_wire.requests import Params
 from golek_worker.engine.base import Constraint, EngineLoadError
-from golek_worker.engine.llamacpp import guidance
 from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.model import Model
 from golek_worker.engine.llamacpp.sampling import Sampler
@@ -34,7 +33,6 @@ def capabilities(model: Model, context: Context) -> list[str]:
     except (RuntimeError, InferenceServiceError) as error:
         raise EngineLoadError(f"{model.path}: it does not compute a token: {error}") from None
     context.forget(0)
-    guidance.prepare(model)
     return ["text-generation", *(["grammar-constrained"] if follows else [])]
 
 

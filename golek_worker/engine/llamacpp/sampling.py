@@ -2,12 +2,13 @@
 
 A chain of llama.cpp's samplers for each sequence (chain.py) draws it. The guide of a constraint is asked about the one
 token that was drawn; only where it refuses that, it is asked about all, and drawn again, as llama.cpp's own tools do.
-Nothing is shared between sequences.
+Nothing is shared between sequences but a table that is filled anew for each draw.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 import llama_cpp
 import numpy as np
@@ -27,6 +28,8 @@ from golek_worker.engine.llamacpp.model import Model
 LLAMA_SEEDS = 2**32 - 1
 """Seeds are smaller than this; llama.cpp takes this one as the wish for a random seed."""
 
+_tables: WeakKeyDictionary[Model, Candidates] = WeakKeyDictionary()
+
 
 class Sampler:
     """Draws the tokens of one sequence."""
@@ -40,8 +43,10 @@ class Sampler:
         written: Sequence[int] = (),
         constraint: Constraint | None = None,
         scores: Scores | None = None,
+        mark: str = "",
     ) -> None:
-        """`written` are the tokens of the answer that are there already; `scores` hears of each token that is drawn.
+        """`written` are the tokens of the answer that are there already; `scores` hears of each token that is drawn;
+        the constraint counts behind `mark`.
 
         Raises UnknownGrammarError, InvalidGrammarError, BadRequestError when the grammar does not allow `written`, or
         for a token that does not exist.
@@ -53,8 +58,8 @@ class Sampler:
         self._guide: Guide | None = None
         self._n_vocab = model.n_vocab
         if constraint is not None:
-            self._guide = guide(model, constraint, written)
-            self._candidates = Candidates(model.n_vocab)
+            self._guide = guide(model, constraint, written, mark)
+            self._candidates = _table(model)
             self._forbidden = [token for token, bias in biases.items() if bias == -np.inf]
         self._chain = chain.build(model, params, biases, seed_after(seed, len(written)), [*prompt, *written])
         self.scores = scores
@@ -114,6 +119,14 @@ class Sampler:
         if self._forbidden:
             return "logit_bias forbids all of this model's tokens that the grammar allows here"
         return "The grammar allows none of this model's tokens here; it asks for characters the model cannot write"
+
+
+def _table(model: Model) -> Candidates:
+    """The one of all sequences: among 262,000 tokens it takes 6 MB, and many may wait."""
+    found = _tables.get(model)
+    if found is None:
+        found = _tables[model] = Candidates(model.n_vocab)
+    return found
 
 
 def seed_after(seed: int, written: int) -> int:

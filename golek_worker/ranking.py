@@ -1,0 +1,85 @@
+"""How are documents ranked in answer to a job?
+
+The engine's child scores each document together with the query; here they are put in order, the best first.
+"""
+
+from golek_wire import codec
+from golek_wire.errors import InternalError, PayloadTooLargeError
+from golek_wire.replies import EmbeddingUsage, Ranking, RerankReply
+from golek_wire.requests import Document, Request, RerankRequest
+from golek_wire.subjects import Kind
+from golek_worker.engine.base import Made, Rank, Ranked
+from golek_worker.engine.host import EngineHost, Run
+from golek_worker.executor import Answer, never_ran
+from golek_worker.job import Job
+
+
+class RankExecutor:
+    """Answers with the scores of this worker's engine."""
+
+    kind: Kind = "rerank"
+
+    def __init__(self, host: EngineHost, model: str) -> None:
+        self.host = host
+        self.model = model
+
+    @property
+    def capabilities(self) -> list[str]:
+        return self.host.ready.capabilities if self.host.ready is not None else []
+
+    def check(self, request: Request) -> None:
+        """A reranker can do all that may be asked of one."""
+
+    def read(self, job: Job, payload: bytes) -> "RankWork":
+        return RankWork(self, job, codec.decode_rerank(payload))
+
+    def cancel(self, job_id: str) -> None:
+        self.host.cancel(job_id)
+
+
+class RankWork:
+    """One request for scores."""
+
+    prompt = None
+    adapter = None
+    texts = 0
+
+    def __init__(self, executor: RankExecutor, job: Job, request: RerankRequest) -> None:
+        self._executor = executor
+        self._job = job
+        self._request = request
+        self.reply_to = request.reply_to
+
+    @property
+    def raw_input(self) -> str:
+        """Query and documents as JSON."""
+        return codec.encode({"query": self._request.query, "documents": self._request.texts}).decode()
+
+    def prepare(self) -> None:
+        """Texts go to the engine as they are."""
+
+    def start(self, *, watched: bool = False) -> Run:  # noqa: ARG002 - scores come all at once
+        if self._executor.host.ready is None:
+            return never_ran()
+        return self._executor.host.submit(Rank(self._job.job_id, self._request.query, self._request.texts))
+
+    def answer(self, end: Made, ms: int) -> Answer:
+        if not isinstance(end, Ranked):
+            raise InternalError("The engine made no scores where scores were asked for")
+        request = self._request
+        order = sorted(range(len(end.scores)), key=lambda i: (-end.scores[i], i))
+        texts = request.texts if request.return_documents else None
+        results = [
+            Ranking(i, end.scores[i], Document(texts[i]) if texts is not None else None) for i in order[: request.top_n]
+        ]
+        usage = EmbeddingUsage(end.tokens_in, end.tokens_in)
+        reply = RerankReply(results, self._executor.model, usage, request.req_id, ms, ms)
+        return Answer(codec.encode(reply), end.tokens_in)
+
+    def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
+        return PayloadTooLargeError(
+            f"The answer has {size} bytes; at most {limit} fit through this server. Leave `return_documents` out, or "
+            "ask for fewer results (top_n)",
+            size=size,
+            limit=limit,
+        )
