@@ -12,7 +12,6 @@ import msgspec
 from golek_wire import drawing, misplaced, problems
 from golek_wire.errors import BadRequestError, ErrorReply, from_reply
 from golek_wire.requests import REQ_ID_LIMIT, EmbeddingRequest, InferenceRequest, RerankRequest
-from golek_wire.signals import Order
 
 T = TypeVar("T")
 
@@ -20,7 +19,6 @@ encode = msgspec.json.Encoder().encode
 _embedding_decoder = msgspec.json.Decoder(EmbeddingRequest)
 _rerank_decoder = msgspec.json.Decoder(RerankRequest)
 _request_decoder = msgspec.json.Decoder(misplaced.REQUEST)
-_order_decoder = msgspec.json.Decoder(Order)
 
 
 class _Label(msgspec.Struct):
@@ -69,9 +67,9 @@ def decode_rerank(payload: bytes) -> RerankRequest:
     return request
 
 
-def decode_order(payload: bytes) -> Order:
-    """The order in `payload`; an empty one is for all. Raises BadRequestError as `decode_request` does."""
-    return _decoded(payload, _order_decoder) if payload.strip() else Order()
+def decode_order(payload: bytes, kind: type[T]) -> T:
+    """The order in `payload`; an empty one says nothing more. Raises BadRequestError as `decode_request` does."""
+    return decode_body(payload, kind) if payload.strip() else kind()
 
 
 def check_texts(texts: str | Sequence[str]) -> None:

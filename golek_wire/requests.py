@@ -61,7 +61,7 @@ class Params(Struct, frozen=True, omit_defaults=True):
     """Runs up to this length are free."""
     dry_penalty_last_n: Annotated[int, Meta(ge=-1, le=1_000_000)] = -1
     """Tokens that DRY looks back at; -1 is the whole context."""
-    dry_sequence_breakers: Annotated[list[Text], Meta(max_length=64)] | None = None
+    dry_sequence_breakers: Annotated[list[Text], Meta(max_length=STOP_LIMIT)] | None = None
     """No run of tokens goes across one of these; without it a line's end, a colon, a double quote and a star."""
     mirostat: Annotated[int, Meta(ge=0, le=2)] = 0
     """1 or 2 keeps the text's surprise at `mirostat_tau` by Mirostat's algorithm of that version, which then takes the

@@ -26,6 +26,18 @@ def test_the_client_example(nats_server: str, tmp_path: Path) -> None:
     assert len(done.stdout.split()) > 20
 
 
+def test_the_choice_is_kept_to(nats_server: str, tmp_path: Path) -> None:
+    """The command comes back with the beginning that is printed below it."""
+    ((line, reply),) = re.findall(r"\$ (\.venv/bin/golek req \S+ \\\n.*\"choice\".*)\n(.*) …\}", PAGE)
+    with WorkerProcess(nats_server, tmp_path / "data", "golek-tiny"):
+        environment = os.environ | {"NATS_URL": nats_server}
+        done = subprocess.run(
+            ["bash", "-c", line.replace(".venv/bin/golek", f"{sys.executable} -m golek_client.cli")],
+            env=environment, cwd=ROOT, capture_output=True, text=True, timeout=50, check=True,
+        )  # fmt: skip
+    assert done.stdout.startswith(reply)
+
+
 def test_the_kill_takes_the_engine_of_that_worker(nats_server: str, tmp_path: Path) -> None:
     """The line names the child of golek-tiny's worker, although a newer worker of another model runs beside it."""
     (line,) = re.findall(r"kill -9 \$\((pgrep .*)\)\) &", PAGE)

@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -19,23 +18,15 @@ from golek_wire import codec, headers, subjects
 from golek_wire.errors import BadRequestError, PoisonJobError, QueueFullError
 from golek_wire.replies import Delta, FunctionCall, InferenceReply, ToolCall
 from golek_wire.signals import DeadLetter, Health, ModelInfo
+from tests.support.programs import GOLEK, Done
 from tests.support.scripted_worker import ScriptedWorker
 from tests.support.workers import WorkerProcess
 
-GOLEK = [sys.executable, "-m", "golek_client.cli"]
 REQUESTERS = {"golek req": [*GOLEK, "req"]} | ({"nats req": ["nats", "req"]} if shutil.which("nats") else {})
 """The real `nats` as well, where there is one: what is promised of `golek req` is what that one does."""
 
 
 GREETING = "tiny: empty line or Ctrl-D leaves, Ctrl-C stops an answer\n"
-
-
-class Done(NamedTuple):
-    """What a program left behind."""
-
-    status: int | None
-    out: str
-    err: str
 
 
 STARTED: list[asyncio.subprocess.Process] = []

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from golek_worker import structure
 from golek_worker.bus import identity
 from golek_worker.bus.grammars import GrammarBook
 from golek_worker.grammars import gbnf
+from tests.support.programs import Done, golek
 from tests.support.workers import WorkerProcess
 
 YES = 'root ::= "yes" | "no"'
@@ -167,13 +167,8 @@ async def test_the_commands(nats_server: str, books: list[GrammarBook], tmp_path
     file = tmp_path / "answer.gbnf"
     file.write_text(YES)
 
-    async def run(*words: str, given: str | None = None) -> tuple[int | None, str, str]:
-        program = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "golek_client.cli", "grammar", *words, "--server", nats_server,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        out, err = await program.communicate(None if given is None else given.encode())
-        return program.returncode, out.decode(), err.decode()
+    async def run(*words: str, given: bytes = b"") -> Done:
+        return await golek(nats_server, "grammar", *words, stdin=given)
 
     assert (await run("put", "answer", str(file), "-d", "An answer"))[:2] == (0, "stored answer, revision 1\n")
     status, out, _ = await run("list")
@@ -181,7 +176,7 @@ async def test_the_commands(nats_server: str, books: list[GrammarBook], tmp_path
     assert re.search(r"answer +1 +\d{4}-\S+ +An answer", out)
     assert re.search(r"json +built in +one JSON value", out)
     assert (await run("show", "answer"))[:2] == (0, YES)
-    status, _, err = await run("put", "answer", "-", given='root ::= "a')
+    status, _, err = await run("put", "answer", "-", given=b'root ::= "a')
     assert (status, err.partition("line 1, column 12")[1]) == (1, "line 1, column 12")
     status, _, err = await run("put", "answer", str(file), "--revision", "9")
     assert (status, err.startswith("error CONFLICT: answer has revision 1 and not 9")) == (1, True)

@@ -1,10 +1,7 @@
 """What do the commands say to a tenant of a locked fleet, and a worker that was not told of tenants?"""
 
-import asyncio
-import os
 import re
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +12,7 @@ from golek_client import ForbiddenError, Golek
 from golek_client.login import Login
 from golek_wire import subjects
 from tests.bus.test_acl import ALICE, PASSWORDS, SHIPPED, locked
+from tests.support import programs
 from tests.support.broker import NatsServer
 from tests.support.certificates import Authority
 from tests.support.workers import WorkerProcess
@@ -35,19 +33,8 @@ def broker(tmp_path: Path) -> Iterator[NatsServer]:
 async def golek(server: NatsServer, *args: str) -> tuple[int | None, str, str, float]:
     """Status, output, errors and seconds of `golek` as alice."""
     began = time.monotonic()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "golek_client.cli", *args),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "NATS_URL": server.url, "NATS_USER": "alice", "NATS_PASSWORD": "alpha-pw"},
-    )
-    try:
-        out, err = await asyncio.wait_for(process.communicate(), 15)
-    finally:
-        if process.returncode is None:
-            process.kill()
-    return process.returncode, out.decode(), err.decode(), time.monotonic() - began
+    done = await programs.golek(server.url, *args, NATS_USER="alice", NATS_PASSWORD="alpha-pw")
+    return *done, time.monotonic() - began
 
 
 async def test_a_result_without_its_principal_names_the_option(broker: NatsServer, tmp_path: Path) -> None:

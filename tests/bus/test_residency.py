@@ -4,10 +4,8 @@ import asyncio
 import json
 import shutil
 import signal
-import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -15,7 +13,7 @@ from golek_client import Golek, NoWorkersError
 from golek_wire.signals import Residence
 from golek_worker.machine import runfile
 from tests.engine.driver import counted
-from tests.support import raw
+from tests.support import programs, raw
 from tests.support.workers import ROOT, WorkerProcess
 
 REQUEST = "inference.request.echo"
@@ -161,7 +159,7 @@ async def test_the_commands_tell_each_replica(nats_server: str, tmp_path: Path) 
     """`golek unload` and `load` print a line for each, and what keeps one from it ends them with status 1."""
     with WorkerProcess(nats_server, tmp_path / "data", ENGINE_STEP_MIN_MS=50, DRAIN_S=0.1):
         for verb, status in (("unload", "unloaded"), ("load", "online")):
-            done = await golek_command(verb, "echo", "--server", nats_server)
+            done = await programs.golek(nats_server, verb, "echo")
             assert (done.status, done.err) == (0, "")
             assert [line.split()[:2] for line in done.out.splitlines()] == [
                 ["WORKER", "STATUS"],
@@ -172,24 +170,6 @@ async def test_the_commands_tell_each_replica(nats_server: str, tmp_path: Path) 
             golek.stream("echo", "go", max_tokens=100, ignore_eos=True) as stream,
         ):
             await anext(stream)
-            done = await golek_command("unload", "echo", "--server", nats_server)
+            done = await programs.golek(nats_server, "unload", "echo")
         assert done.status == 1
         assert "1 job still ran after 0.1 s" in done.out
-
-
-async def golek_command(*arguments: str) -> "Done":
-    """A `golek` command and what it says."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "golek_client.cli", *arguments, cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, err = await process.communicate()
-    return Done(process.returncode or 0, out.decode(), err.decode())
-
-
-class Done(NamedTuple):
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -14,19 +14,12 @@ from golek_wire.errors import QueueFullError
 from golek_wire.replies import Embedding, EmbeddingReply, EmbeddingUsage
 from golek_wire.requests import EmbeddingRequest
 from golek_wire.vectors import packed
+from tests.support.programs import Done
 from tests.support.scripted_worker import ScriptedWorker
 
 CHAT = [sys.executable, "-c", "from golek_client.nats_tools import nats_chat; nats_chat()"]
 EMBED = [sys.executable, "-c", "from golek_client.nats_tools import nats_embed; nats_embed()"]
 GOLEK_EMBED = [sys.executable, "-m", "golek_client.cli", "embed"]
-
-
-class Done(NamedTuple):
-    """What a program left behind."""
-
-    status: int | None
-    out: str
-    err: str
 
 
 async def start(url: str, command: list[str], *args: str) -> asyncio.subprocess.Process:

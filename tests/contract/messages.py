@@ -249,6 +249,7 @@ MESSAGES: dict[str, Any] = {
         "qwen3-4b-host-1",
         [adapters.AdapterFile("pirate", "data/adapters/pirate.gguf", 0.5)],
         "adapter: no adapter 'poet' is loaded; loaded are pirate",
+        failed={"sailor": "data/adapters/sailor.gguf: an adapter for qwen2 models; this one is a qwen3"},
     ),
     "load-report": signals.LoadReport(
         model_name="qwen3-4b",

@@ -5,13 +5,11 @@ For S3 it is a stand-in: it checks no signature. What the server does wrong is s
 """
 
 import hashlib
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple
 from urllib.parse import unquote
 
-CHUNK = 16 * 1024
+from tests.support.serving_files import Handler, StandIn
+
 MODIFIED = "Fri, 02 Jan 2026 03:04:05 GMT"
 
 
@@ -26,23 +24,14 @@ class Asked(NamedTuple):
     """The Authorization header."""
 
 
-class FileServer:
-    """Serves `files` by their path, without the slash in front, from a thread."""
+class FileServer(StandIn):
+    """Serves `files` by their path, without the slash in front."""
 
     def __init__(self, files: dict[str, bytes]) -> None:
-        self.files = files
+        super().__init__(files, _Handler)
         self.asked: list[Asked] = []
-        self.served = 0
-        """Bytes of bodies that left."""
-        self.rate: float | None = None
-        """Bytes per second of each connection; None is as fast as it goes."""
-        self.cut_after: list[int] = []
-        """The next bodies end after so many bytes."""
         self.then: dict[str, bytes] = {}
         """What there is instead of `files` once a body was cut; empty changes nothing."""
-        self.corrupt = False
-        """The last byte of each answer is wrong."""
-        self.ranges = True
         self.etags = True
         self.weak = False
         self.dates = True
@@ -53,24 +42,8 @@ class FileServer:
         """Another one is the answer to every HEAD."""
         self.status = 200
         """Another one is the answer to everything."""
-        self.claimed_size: int | None = None
         self.redirects: dict[str, str] = {}
         """Where a path has moved to."""
-        self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def environment(self) -> dict[str, str]:
         """What a process needs to take this for S3, and no key of a developer."""
@@ -87,21 +60,9 @@ class FileServer:
         return [asked for asked in self.asked if asked.method == "GET"]
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: "_Server"
-
-    def log_message(self, *_: Any) -> None:
-        """Tests read `asked` instead."""
-
-    def do_HEAD(self) -> None:
-        self._answer()
-
-    def do_GET(self) -> None:
-        self._answer()
-
-    def _answer(self) -> None:
-        files, path = self.server.files, unquote(self.path.partition("?")[0]).removeprefix("/")
+class _Handler(Handler[FileServer]):
+    def answer(self) -> None:
+        files, path = self.server.stand_in, unquote(self.path.partition("?")[0]).removeprefix("/")
         headers = self.headers
         files.asked.append(
             Asked(self.command, self.path, headers.get("Range"), headers.get("If-Range"), headers.get("Authorization"))
@@ -109,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
         content = files.files.get(path)
         status = files.head_status if self.command == "HEAD" and files.head_status != 200 else files.status
         if path in files.redirects:
-            self._send_head(302, {"Location": files.redirects[path], "Content-Length": "0"})
+            self.send_head(302, {"Location": files.redirects[path], "Content-Length": "0"})
         elif status != 200 or content is None:
             self._refuse(status if status != 200 else 404)
         elif (wanted := headers.get("If-Match")) is not None and wanted != self._etag(content):
@@ -119,23 +80,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _etag(self, content: bytes) -> str:
         tag = f'"{hashlib.md5(content).hexdigest()}"'
-        return f"W/{tag}" if self.server.files.weak else tag
+        return f"W/{tag}" if self.server.stand_in.weak else tag
 
     def _refuse(self, status: int) -> None:
         code = {404: "NoSuchKey", 403: "AccessDenied", 412: "PreconditionFailed"}.get(status, "InternalError")
         body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
-        self._send_head(status, {"Content-Length": str(len(body)), "Content-Type": "application/xml"})
+        self.send_head(status, {"Content-Length": str(len(body)), "Content-Type": "application/xml"})
         if self.command == "GET":
             self.wfile.write(body)
 
-    def _send_head(self, status: int, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-
     def _send(self, content: bytes) -> None:
-        files, etag = self.server.files, self._etag(content)
+        files, etag = self.server.stand_in, self._etag(content)
         size = files.claimed_size or len(content)
         asked, condition = self.headers.get("Range"), self.headers.get("If-Range")
         begin, end, status = 0, len(content), 200
@@ -151,39 +106,10 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Length"] = str(end - begin if end < len(content) else size - begin)
         else:
             headers["Connection"] = "close"
-        self._send_head(status, headers)
+        self.send_head(status, headers)
         if self.command == "GET":
-            self._send_body(content, begin, end)
-
-    def _send_body(self, content: bytes, begin: int, end: int) -> None:
-        files = self.server.files
-        if files.corrupt:
-            content = content[:-1] + bytes([content[-1] ^ 1])
-        limit = begin + files.cut_after.pop(0) if files.cut_after else end
-        try:
-            self._trickle(content[begin : min(limit, end)])
-        except (BrokenPipeError, ConnectionResetError):
-            self.close_connection = True
-        if limit < end and files.then:
-            files.files = files.then
-        if limit < end or not files.lengths or files.claimed_size:
-            self.close_connection = True
-
-    def _trickle(self, content: bytes) -> None:
-        files = self.server.files
-        began, sent = time.monotonic(), 0
-        while sent < len(content):
-            piece = content[sent : sent + CHUNK]
-            self.wfile.write(piece)
-            sent += len(piece)
-            files.served += len(piece)
-            if files.rate is not None:
-                time.sleep(max(0.0, began + sent / files.rate - time.monotonic()))
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, files: FileServer) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.files = files
+            cut = self.send_body(content, begin, end)
+            if cut and files.then:
+                files.files = files.then
+            if not files.lengths or files.claimed_size:
+                self.close_connection = True

@@ -15,6 +15,7 @@ from golek_client import (
     InternalError,
     JobCancelledError,
     ModelNotFoundError,
+    NoWorkersError,
     QueueFullError,
     RerankReply,
     Resume,
@@ -338,3 +339,14 @@ async def test_named_grammars_are_kept() -> None:
         await golek.delete_grammar("answer", revision=first.revision)
         with pytest.raises(UnknownGrammarError, match="answer"):
             await golek.grammar("answer")
+
+
+async def test_orders_find_nobody() -> None:
+    """As its documentation says; a model that is not there is told apart."""
+    async with FakeFleet({"tiny": "yes"}) as fleet:
+        golek = fleet.client()
+        for order in (golek.load, golek.unload, golek.drain, golek.adapters):
+            with pytest.raises(NoWorkersError, match="takes orders"):
+                await order("tiny")
+        with pytest.raises(ModelNotFoundError):
+            await golek.load("large")

@@ -1,6 +1,6 @@
 """What the checker of GBNF says of a text: whether it is a grammar, else where not and what was expected there."""
 
-from time import perf_counter
+from time import process_time
 
 import pytest
 
@@ -82,7 +82,7 @@ def test_a_mistake_has_a_place(text: str, line: int, column: int, words: str) ->
 )
 def test_what_would_kill_or_stall_the_engine_is_refused(text: str, words: str) -> None:
     """Depth, repetition and ways have limits, and finding out takes no time."""
-    began = perf_counter()
+    began = process_time()
     with pytest.raises(InvalidGrammarError, match=words):
         check(text)
-    assert perf_counter() - began < 5
+    assert process_time() - began < 5
