@@ -1,6 +1,7 @@
 """The fleet in memory, for users' own tests."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ from golek_client import (
 )
 from golek_client.testing import MAX_PAYLOAD, Answer, FakeFleet, FakeMessage
 from golek_wire import codec, headers, subjects
-from golek_wire.requests import InferenceRequest
+from golek_wire.requests import InferenceRequest, JsonSchema, ResponseFormat
 
 
 async def never(_: InferenceRequest) -> str:
@@ -70,6 +71,20 @@ async def test_a_function_answers_what_was_asked() -> None:
         assert (await golek.ask("loud", "hi")).text == "HI"
         assert (await golek.ask("later", "hi")).text == "later hi"
         assert (await golek.ask("dotted-1_5", "hi")).text == "ok"
+
+
+async def test_a_model_of_pydantics_stands_for_its_schema() -> None:
+    """Whatever tells its schema as Pydantic's classes do."""
+
+    class Person:
+        @classmethod
+        def model_json_schema(cls) -> dict[str, Any]:
+            return {"type": "object"}
+
+    async with FakeFleet(ANSWERS) as fleet:
+        await fleet.client().ask("qwen3-4b", "hi", response_format=Person)
+        asked = fleet.requests[0].request.response_format
+    assert asked == ResponseFormat("json_schema", JsonSchema({"type": "object"}, "Person"))
 
 
 async def test_a_stream_comes_in_words() -> None:

@@ -133,7 +133,7 @@ class Marked:
             self._blank += text[: len(text) - len(said)]
         if not said:
             return
-        if said[0] == "{" and self._output.calls == "llama":
+        if said[0] == "{" and self._output.calls in ("llama", "object"):
             self._open("")
             self._body = Objects(self._answer, strict=True)
             self.text(said)
