@@ -5,6 +5,8 @@ or not at all (the connection broke). `TextAssembly` takes them as they come and
 grows and in the end equals the final message's. No I/O, no clock.
 """
 
+import msgspec
+
 from golek_client.growth import Growth, OtherTextError, Parts
 from golek_wire.errors import StreamInterruptedError
 from golek_wire.replies import Delta, InferenceReply
@@ -13,8 +15,9 @@ from golek_wire.replies import Delta, InferenceReply
 class TextAssembly:
     """The answer of one stream, from the chunks of one or more attempts of one job.
 
-    A job that resumes is given the text `before`: its attempts begin behind it, its final text with it. Without
-    `replay` a newer attempt is not compared with what was handed out: it interrupts at once.
+    A job that resumes is given the text `before`: its attempts begin behind it, its final text with it. Where the job
+    before it handed out `thoughts`, those count and its own are left out. Without `replay` a newer attempt is not
+    compared with what was handed out: it interrupts at once.
 
     A piece is a `str` where it is only text of the first choice, as nearly all are, else a `Delta`. Whatever arrives,
     what `chunk` and `finish` return, joined, is a prefix of the final answer or the whole of it, for each choice its
@@ -22,10 +25,11 @@ class TextAssembly:
     `details.text_so_far`, the first choice's text.
     """
 
-    __slots__ = ("_attempt", "_first", "_gap", "_next_seq", "_others", "_replay")
+    __slots__ = ("_attempt", "_first", "_gap", "_next_seq", "_others", "_replay", "_thoughts")
 
-    def __init__(self, before: str = "", *, replay: bool = True) -> None:
+    def __init__(self, before: str = "", thoughts: str = "", *, replay: bool = True) -> None:
         self._first = Growth(before)
+        self._thoughts = thoughts
         self._others: dict[int, Parts] = {}
         """By choice, once there was more of it than text of the first."""
         self._replay = replay
@@ -57,6 +61,8 @@ class TextAssembly:
         try:
             if isinstance(piece, str):
                 return self._first.add(piece)  # 5, 6
+            if self._thoughts:
+                piece = msgspec.structs.replace(piece, reasoning_content="")
             return _piece(self._parts(piece.index).add(piece))
         except OtherTextError as error:
             raise self._interrupted(f"attempt {self._attempt} wrote {error}") from None
@@ -70,6 +76,8 @@ class TextAssembly:
 
     def finish_reply(self, reply: InferenceReply) -> list[str | Delta]:
         """What of the final message was not handed out yet."""
+        if self._thoughts:
+            reply = msgspec.structs.replace(reply, reasoning_content=None)
         has_more = reply.choices or reply.reasoning_content or reply.tool_calls or reply.logprobs
         if not has_more and not self._others:
             return [rest] if (rest := self.finish(reply.text)) else []
@@ -102,8 +110,8 @@ class TextAssembly:
 
     @property
     def reasoning(self) -> str:
-        """The first choice's thoughts handed out so far."""
-        return self._others[0].reasoning.whole if 0 in self._others else ""
+        """The first choice's thoughts handed out so far, by this job or the one before it."""
+        return self._thoughts or (self._others[0].reasoning.whole if 0 in self._others else "")
 
     def _parts(self, index: int) -> Parts:
         parts = self._others.get(index)

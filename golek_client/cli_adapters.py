@@ -1,5 +1,6 @@
 """How does an operator look after LoRA adapters from a terminal? `golek adapter list`, `load`, `unload`."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -72,10 +73,13 @@ def _show(server: str, timeout: str, order: "Callable[[Golek, float], Awaitable[
     ]
     if rows:
         terminal.table(["worker", "adapter", "scale", "path"], rows)
-    else:
+    elif not any(report.problem or report.failed for report in reports):
         print("no adapters are loaded; `golek adapter load MODEL NAME PATH` loads one")
     for report in reports:
         if report.problem is not None:
-            print(f"{report.worker_id}: {report.problem}")
+            print(f"{report.worker_id}: {report.problem}", file=sys.stderr)
+            continue
+        for name, why in report.failed.items():
+            print(f"{report.worker_id}: {name} is not loaded: {why}")
     if any(report.problem is not None for report in reports):
         raise typer.Exit(1)

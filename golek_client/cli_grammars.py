@@ -61,8 +61,10 @@ def grammar_put(
     """
     try:
         content = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        terminal.fail(f"{file}: {error}")
+    except OSError as error:
+        terminal.fail(f"{file}: {error.strerror}")
+    except UnicodeDecodeError as error:
+        terminal.fail(f"{file}: no UTF-8 text: {error.reason} at byte {error.start}")
     stored = _do(server, lambda golek: golek.put_grammar(name, content, description=description, revision=revision))
     print(f"stored {name}, revision {stored.revision}")
 

@@ -10,16 +10,16 @@ import logging
 import os
 from collections.abc import Coroutine, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, Unpack, overload
+from typing import Any, Literal, Self, Unpack, overload
 
-from msgspec import Struct
-
-from golek_client import adapters, discovery, grammars, letters, operating, ranking, results, stored
+from golek_client import discovery, letters, ranking, results, stored
 from golek_client.embedding import EmbedOptions, Question
 from golek_client.exchange import Exchange
+from golek_client.grammars import GrammarStore
 from golek_client.line import Line
 from golek_client.login import API_KEY, Login, said
-from golek_client.opening import Opening
+from golek_client.opening import Opening, check_seconds
+from golek_client.operating import Operating
 from golek_client.options import Messages, Options, build
 from golek_client.ranking import RerankOptions
 from golek_client.stream import OnQueued, Stream
@@ -27,24 +27,17 @@ from golek_client.submitting import SUBMIT_DEADLINE_S, SubmitOptions, checked_ke
 from golek_client.target import Target
 from golek_client.transport import DEFAULT_URL, Transport
 from golek_wire import headers, subjects
-from golek_wire.adapters import AdapterOrder, AdapterReport
 from golek_wire.errors import BadRequestError
-from golek_wire.grammars import Deleted, Draft, Grammar, Grammars
-from golek_wire.grammars import Question as GrammarQuestion
 from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt, Reply, RerankReply
-from golek_wire.signals import DeadLetter, Health, ModelRecord, Order, Residence
-from golek_wire.subjects import AdapterVerb, Kind, Verb
+from golek_wire.signals import DeadLetter, Health, ModelRecord
+from golek_wire.subjects import Kind
 
 log = logging.getLogger("golek.client")
-T = TypeVar("T")
 
 DEFAULT_DEADLINE_S = 120.0
-LONGEST_DEADLINE_S = 24 * 3600.0
-LOAD_S = 900.0
-"""So long a model may take to load."""
 
 
-class Golek:
+class Golek(Operating, GrammarStore):
     """A client of one fleet. Share one: calls run side by side over a single connection and subscription.
 
     `async with Golek() as golek:` connects at once and hangs up at the end. Without it the first call connects, and
@@ -282,7 +275,7 @@ class Golek:
         those of `ask`, `embed` and `rerank`. Raises as `ask` does, within this client's deadline.
         """
         target = Target.of(model, kind, subject)
-        _check_seconds("deadline", deadline)
+        check_seconds("deadline", deadline)
         key = checked_key(idempotency_key)
         payload = submission(kind, input, messages, options, deadline)
         until = asyncio.get_running_loop().time() + self.deadline
@@ -308,7 +301,7 @@ class Golek:
         time is up: the job goes on, and may be waited for again.
         """
         seconds = self.deadline if timeout is None else timeout
-        _check_seconds("timeout", seconds)
+        check_seconds("timeout", seconds)
         key = results.key_of(job, principal)
         until = asyncio.get_running_loop().time() + seconds
         line = await self._opening.by(until, seconds)
@@ -325,75 +318,10 @@ class Golek:
         Raises ModelNotFoundError and NoWorkersError as `ask` does, and DeadlineExceededError after `timeout` seconds.
         """
         Target.of(model, "inference")
-        _check_seconds("timeout", timeout)
+        check_seconds("timeout", timeout)
         until = asyncio.get_running_loop().time() + timeout
         line = await self._opening.by(until, timeout)
         return await discovery.health(line, model, until, timeout)
-
-    async def adapters(self, model: str, timeout: float = 2.0) -> list[AdapterReport]:
-        """Which LoRA adapters each replica of `model` offers, by worker id.
-
-        Raises as `health` does, and ForbiddenError where this login gives no orders.
-        """
-        return await self._order_adapters(model, "list", AdapterOrder(), timeout)
-
-    async def load_adapter(
-        self, model: str, name: str, path: str, *, scale: float = 1.0, timeout: float = 60.0
-    ) -> list[AdapterReport]:
-        """Load a LoRA adapter into all replicas of `model`; one of this name is replaced.
-
-            await golek.load_adapter("qwen3-4b", "pirate", "data/adapters/pirate.gguf")
-            reply = await golek.ask("qwen3-4b", "Who are you?", adapter="pirate")
-
-        `path` is a GGUF file on each worker's machine. Replicas that start later load it, too. Each answers for itself:
-        its `problem` says why it could not. Raises as `adapters` does, and BadRequestError for a wrong name.
-        """
-        return await self._order_adapters(model, "load", AdapterOrder(name, path, scale), timeout)
-
-    async def unload_adapter(self, model: str, name: str, *, timeout: float = 60.0) -> list[AdapterReport]:
-        """Take a LoRA adapter from all replicas of `model`; requests that run with it go on. As `load_adapter`."""
-        return await self._order_adapters(model, "unload", AdapterOrder(name), timeout)
-
-    async def _order_adapters(
-        self, model: str, verb: AdapterVerb, order: AdapterOrder, timeout: float
-    ) -> list[AdapterReport]:
-        Target.of(model, "inference")
-        _check_seconds("timeout", timeout)
-        until = asyncio.get_running_loop().time() + timeout
-        return await adapters.order(await self._opening.by(until, timeout), model, verb, order, until, timeout)
-
-    async def load(
-        self, model: str, *, worker_id: str = "", timeout: float = LOAD_S, on_status: operating.OnStatus | None = None
-    ) -> list[Residence]:
-        """Have every replica of `model`, or the one with this `worker_id`, load it; what is so at each then.
-
-        A replica that has it says so at once. `on_status` is called with what those that load say meanwhile, `progress`
-        among it. A load belongs to the worker: it goes on when this call ends early. Raises as `health` does, and
-        UnauthorizedError or ForbiddenError where this caller may not.
-        """
-        return await self._order(model, "load", Order(worker_id), timeout, on_status)
-
-    async def unload(
-        self,
-        model: str,
-        *,
-        worker_id: str = "",
-        force: bool = False,
-        timeout: float = LOAD_S,
-        on_status: operating.OnStatus | None = None,
-    ) -> list[Residence]:
-        """Have replicas take the model out of memory once their jobs have ended; the next request loads it again.
-
-        `problem` says why a replica keeps it: it loads, jobs still run after its DRAIN_S, or others wait. With `force`
-        nothing keeps it, and jobs that run go back to the queue. Otherwise as `load`.
-        """
-        return await self._order(model, "unload", Order(worker_id, force), timeout, on_status)
-
-    async def drain(
-        self, model: str, *, worker_id: str = "", timeout: float = LOAD_S, on_status: operating.OnStatus | None = None
-    ) -> list[Residence]:
-        """Have replicas take no more requests, finish their jobs and end, as after SIGTERM. Otherwise as `load`."""
-        return await self._order(model, "drain", Order(worker_id), timeout, on_status)
 
     async def models(self) -> list[ModelRecord]:
         """Every model the fleet knows, by name; `state` and `last_seen` tell whether it is served now.
@@ -424,32 +352,6 @@ class Golek:
     async def drop(self, job_id: str) -> int:
         """Delete the dead letter of one job; how many copies there were. Raises BusUnavailableError."""
         return await letters.drop(await self._line(), job_id)
-
-    async def grammars(self) -> list[Grammar]:
-        """Every stored and built-in grammar by name, without its content. Raises NoWorkersError when no worker runs."""
-        return (await self._grammar("list", None, Grammars)).grammars
-
-    async def grammar(self, name: str) -> Grammar:
-        """One grammar with its content. Raises UnknownGrammarError, and as `grammars` does."""
-        return await self._grammar("get", GrammarQuestion(name), Grammar)
-
-    async def put_grammar(
-        self, name: str, content: str, *, description: str = "", revision: int | None = None
-    ) -> Grammar:
-        """Store GBNF under a name that requests then give as `grammar`; what was stored under it is overwritten.
-
-            await golek.put_grammar("answer", 'root ::= "yes" | "no"')
-            reply = await golek.ask("qwen3-4b", "Is it?", grammar="answer")
-
-        With a `revision` it is only stored over that one, with 0 only where there is none; else ConflictError. Raises
-        InvalidGrammarError with line and column, BadRequestError for a wrong name and for a built-in grammar,
-        UnauthorizedError or ForbiddenError where this caller may not, and as `grammars` does.
-        """
-        return await self._grammar("put", Draft(name, content, description, revision), Grammar)
-
-    async def delete_grammar(self, name: str, *, revision: int | None = None) -> None:
-        """Remove a stored grammar, with a `revision` only that one. Raises as `grammar` and `put_grammar` do."""
-        await self._grammar("delete", GrammarQuestion(name, revision), Deleted)
 
     async def close(self) -> None:
         """Cancel what still runs, then hang up. Those who wait get BusUnavailableError; a later call connects again."""
@@ -483,7 +385,7 @@ class Golek:
     def _seconds(self, deadline: float | None) -> float:
         """The deadline of a call. Raises BadRequestError for what is none."""
         seconds = self.deadline if deadline is None else deadline
-        _check_seconds("deadline", seconds)
+        check_seconds("deadline", seconds)
         return seconds
 
     async def _reply(self, target: Target, payload: bytes, deadline: float, key: str | None) -> InferenceReply:
@@ -506,27 +408,5 @@ class Golek:
         """An exchange that has not begun, to end by `until` on the loop's clock, `seconds` after the call began."""
         return Exchange(await self._opening.by(until, seconds), target, InferenceReply, payload, until, seconds, key)
 
-    async def _grammar(self, verb: str, body: Struct | None, kind: type[T]) -> T:
-        until = asyncio.get_running_loop().time() + self.deadline
-        line = await self._opening.by(until, self.deadline)
-        return await grammars.ask(line, verb, body, kind, until, self.deadline)
-
-    async def _order(
-        self, model: str, verb: Verb, told: Order, timeout: float, on_status: operating.OnStatus | None
-    ) -> list[Residence]:
-        Target.of(model, "inference")
-        _check_seconds("timeout", timeout)
-        until = asyncio.get_running_loop().time() + timeout
-        line = await self._opening.by(until, timeout)
-        return await operating.order(line, model, verb, told, until, timeout, on_status)
-
     async def _line(self) -> Line:
         return await self._opening.line()
-
-
-def _check_seconds(name: str, seconds: float) -> None:
-    """Raises BadRequestError for what is no time to wait."""
-    if not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST_DEADLINE_S:
-        raise BadRequestError(
-            f"{name}: a number of seconds above 0 and up to {LONGEST_DEADLINE_S:.0f}, got {seconds!r}", param=name
-        )

@@ -13,10 +13,11 @@ from golek_client.line import Line
 from golek_client.login import Login
 from golek_client.transport import Transport
 from golek_wire import subjects
-from golek_wire.errors import BusUnavailableError, DeadlineExceededError
+from golek_wire.errors import BadRequestError, BusUnavailableError, DeadlineExceededError
 
 NAME: Final = "golek-client"
 """How the connection is called in the server's lists."""
+LONGEST_DEADLINE_S: Final = 24 * 3600.0
 
 
 class Opening:
@@ -96,3 +97,11 @@ class Opening:
             line = await Line.open(self._url, NAME, self._login)
         line.authorization = self._authorization
         return line
+
+
+def check_seconds(name: str, seconds: float) -> None:
+    """Raises BadRequestError for what is no time to wait."""
+    if not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST_DEADLINE_S:
+        raise BadRequestError(
+            f"{name}: a number of seconds above 0 and up to {LONGEST_DEADLINE_S:.0f}, got {seconds!r}", param=name
+        )

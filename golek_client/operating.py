@@ -1,105 +1,113 @@
-"""How is a model's residency changed: loaded, unloaded, drained?
+"""What may an operator order of a model's replicas, and how?
 
-Every replica hears an order and answers for itself, so the answers are gathered: all that say within `GATHER_S` that
-they heard are waited for.
+Load it, unload it, drain its workers; load and unload LoRA adapters. Each replica answers for itself (ordering.py).
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
-from golek_client import discovery, reading
-from golek_client.line import Line
-from golek_client.stored import UNREADABLE
-from golek_client.transport import Received
-from golek_wire import codec, headers, subjects
-from golek_wire.errors import DeadlineExceededError, NoWorkersError
+from msgspec import Struct
+
+from golek_client import ordering
+from golek_client.opening import Opening, check_seconds
+from golek_client.ordering import OnStatus, Report
+from golek_client.target import Target
+from golek_wire import subjects
+from golek_wire.adapters import AdapterOrder, AdapterReport
 from golek_wire.signals import Order, Residence
-from golek_wire.subjects import Verb
+from golek_wire.subjects import AdapterVerb, Verb
 
-GATHER_S: Final = 0.5
-"""A replica that lives says at once that it heard."""
-SILENT_S: Final = 10.0
-"""A replica that said so says every second how it goes; after this time without a word it is not waited for."""
-
-OnStatus = Callable[[Residence], object]
-"""Called with what a replica says while it does what was ordered."""
+LOAD_S: Final = 900.0
+"""So long a model may take to load."""
 
 
-async def order(
-    line: Line, model: str, verb: Verb, told: Order, until: float, seconds: float, on_status: OnStatus | None
-) -> list[Residence]:
-    """Order `verb` and gather what is so at each replica afterwards, by worker id.
+class Operating:
+    """The part of a client that gives orders."""
 
-    Raises ModelNotFoundError and NoWorkersError when no replica hears it, what a replica answers when it refuses, and
-    DeadlineExceededError at `until` on the loop's clock, `seconds` after the call began.
-    """
-    gathering = _Gathering(on_status)
-    clock = asyncio.get_running_loop().time
-    with line.mux.open() as inbox:
-        inbox.asked = subjects.order(model, verb)
-        about = {headers.ACCEPT: "1"} | line.authorization
-        await line.send(inbox.asked, codec.encode(told), inbox.subject, about)
-        gathered_at = clock() + GATHER_S
-        while (now := clock()) < gathered_at or gathering.waits(now):
-            if told.worker_id and gathering.done:
-                break
-            if now >= until:
-                raise DeadlineExceededError(
-                    f"{model}: {', '.join(gathering.open)} did not say within {seconds:g} s that it is done; "
-                    "it goes on there",
-                    model=model,
-                )
-            message = await inbox.get(min(until, gathered_at if now < gathered_at else now + SILENT_S))
-            if message is None:
-                continue
-            if headers.NATS_STATUS in (message.headers or {}):
-                raise await discovery.why_nobody(line, model) or NoWorkersError(
-                    f"no worker of {model} takes orders at the moment: it starts, or was there a short while ago",
-                    model=model,
-                )
-            gathering.take(message, clock())
-    if not gathering.done:
-        which = (
-            f"there is no replica {told.worker_id!r} of {model}" if told.worker_id else f"no replica of {model} spoke"
+    _opening: Opening
+
+    async def adapters(self, model: str, timeout: float = 2.0) -> list[AdapterReport]:
+        """Which LoRA adapters each replica of `model` offers, by worker id.
+
+        Raises as `health` does, and ForbiddenError where this login gives no orders.
+        """
+        return await self._order_adapters(model, "list", AdapterOrder(), timeout)
+
+    async def load_adapter(
+        self, model: str, name: str, path: str, *, scale: float = 1.0, timeout: float = 60.0
+    ) -> list[AdapterReport]:
+        """Load a LoRA adapter into all replicas of `model`; one of this name is replaced.
+
+            await golek.load_adapter("qwen3-4b", "pirate", "data/adapters/pirate.gguf")
+            reply = await golek.ask("qwen3-4b", "Who are you?", adapter="pirate")
+
+        `path` is a GGUF file on each worker's machine. Replicas that start later load it, too. Each answers for itself:
+        its `problem` says why it could not. Raises as `adapters` does, and BadRequestError for a wrong name.
+        """
+        return await self._order_adapters(model, "load", AdapterOrder(name, path, scale), timeout)
+
+    async def unload_adapter(self, model: str, name: str, *, timeout: float = 60.0) -> list[AdapterReport]:
+        """Take a LoRA adapter from all replicas of `model`; requests that run with it go on. As `load_adapter`."""
+        return await self._order_adapters(model, "unload", AdapterOrder(name), timeout)
+
+    async def load(
+        self, model: str, *, worker_id: str = "", timeout: float = LOAD_S, on_status: OnStatus[Residence] | None = None
+    ) -> list[Residence]:
+        """Have every replica of `model`, or the one with this `worker_id`, load it; what is so at each then.
+
+        A replica that has it says so at once. `on_status` is called with what those that load say meanwhile, `progress`
+        among it. A load belongs to the worker: it goes on when this call ends early. Raises as `health` does, and
+        UnauthorizedError or ForbiddenError where this caller may not.
+        """
+        return await self._order(model, "load", Order(worker_id), timeout, on_status)
+
+    async def unload(
+        self,
+        model: str,
+        *,
+        worker_id: str = "",
+        force: bool = False,
+        timeout: float = LOAD_S,
+        on_status: OnStatus[Residence] | None = None,
+    ) -> list[Residence]:
+        """Have replicas take the model out of memory once their jobs have ended; the next request loads it again.
+
+        `problem` says why a replica keeps it: it loads, jobs still run after its DRAIN_S, or others wait. With `force`
+        nothing keeps it, and jobs that run go back to the queue. Otherwise as `load`.
+        """
+        return await self._order(model, "unload", Order(worker_id, force), timeout, on_status)
+
+    async def drain(
+        self, model: str, *, worker_id: str = "", timeout: float = LOAD_S, on_status: OnStatus[Residence] | None = None
+    ) -> list[Residence]:
+        """Have replicas take no more requests, finish their jobs and end, as after SIGTERM. Otherwise as `load`."""
+        return await self._order(model, "drain", Order(worker_id), timeout, on_status)
+
+    async def _order_adapters(
+        self, model: str, verb: AdapterVerb, told: AdapterOrder, timeout: float
+    ) -> list[AdapterReport]:
+        return await self._give(model, subjects.adapters(model, verb), told, AdapterReport, timeout)
+
+    async def _order(
+        self, model: str, verb: Verb, told: Order, timeout: float, on_status: OnStatus[Residence] | None
+    ) -> list[Residence]:
+        subject = subjects.order(model, verb)
+        return await self._give(model, subject, told, Residence, timeout, told.worker_id, on_status)
+
+    async def _give(
+        self,
+        model: str,
+        subject: str,
+        told: Struct,
+        kind: type[Report],
+        timeout: float,
+        worker_id: str = "",
+        on_status: OnStatus[Report] | None = None,
+    ) -> list[Report]:
+        Target.of(model, "inference")
+        check_seconds("timeout", timeout)
+        until = asyncio.get_running_loop().time() + timeout
+        line = await self._opening.by(until, timeout)
+        return await ordering.order(
+            line, model, subject, told, kind, until, timeout, worker_id=worker_id, on_status=on_status
         )
-        raise NoWorkersError(f"{which}; `golek health {model}` names one that lives", model=model)
-    return sorted(gathering.done.values(), key=lambda residence: residence.worker_id)
-
-
-class _Gathering:
-    """Who heard the order, and who has done it."""
-
-    def __init__(self, on_status: OnStatus | None) -> None:
-        self._on_status = on_status
-        self._heard: dict[str, tuple[Residence, float]] = {}
-        self.done: dict[str, Residence] = {}
-
-    @property
-    def open(self) -> list[str]:
-        """Who is still at it."""
-        return [worker_id for worker_id in self._heard if worker_id not in self.done]
-
-    def waits(self, now: float) -> bool:
-        """Whether somebody is still at it; who fell silent is done with a problem."""
-        for worker_id in self.open:
-            said, at = self._heard[worker_id]
-            if now - at >= SILENT_S:
-                problem = f"it fell silent {now - at:.0f} s ago; its log says why"
-                self.done[worker_id] = Residence(said.model_name, worker_id, said.status, said.seconds, problem)
-        return bool(self.open)
-
-    def take(self, message: Received, now: float) -> None:
-        """What a replica says. Raises its refusal."""
-        about = message.headers or {}
-        if headers.ERROR_CODE in about:
-            raise reading.error_in(message, about)
-        try:
-            said = codec.decode(message.data, Residence)
-        except UNREADABLE as error:
-            raise reading.foreign(error) from None
-        if headers.STATUS not in about:
-            self.done[said.worker_id] = said
-        self._heard[said.worker_id] = said, now
-        if headers.STATUS in about and self._on_status is not None:
-            self._on_status(said)

@@ -3,8 +3,8 @@
 The keyword arguments that `ask`, `stream` and `chat` share, and the request they become.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypedDict, cast, runtime_checkable
 
 import msgspec
 
@@ -14,6 +14,16 @@ from golek_wire.requests import Message, Params, ResponseFormat, Resume
 
 Messages = str | Sequence[Message | Mapping[str, Any]]
 """A conversation; a plain string is one user turn."""
+
+
+@runtime_checkable
+class HasSchema(Protocol):
+    """A class or an object that tells its JSON schema, as Pydantic's models do."""
+
+    @property
+    def model_json_schema(self) -> Callable[[], dict[str, Any]]:
+        """What gives the schema."""
+        ...
 
 
 class Options(TypedDict, total=False):
@@ -69,8 +79,8 @@ class Options(TypedDict, total=False):
     """Regular expression that the whole answer must match."""
     choice: list[str] | None
     """The answer is one of these."""
-    response_format: ResponseFormat | dict[str, Any] | None
-    """JSON, or JSON by a schema, in OpenAI's form."""
+    response_format: ResponseFormat | dict[str, Any] | HasSchema | None
+    """JSON, or JSON by a schema, in OpenAI's form; a Pydantic model stands for its schema."""
     ignore_eos: bool | None
     """Write until `max_tokens`, past the model's own end."""
     raw: bool | None
@@ -122,6 +132,9 @@ def build(
         fields["input"] = prompt
     if messages is not None:
         fields["messages"] = _conversation(messages)
+    if isinstance(form := fields.get("response_format"), HasSchema):
+        wrapped = {"name": getattr(form, "__name__", ""), "schema": form.model_json_schema()}
+        fields["response_format"] = {"type": "json_schema", "json_schema": wrapped}
     if params:
         fields["params"] = params
     fields["deadline_ms"] = max(1, round(deadline * 1000))

@@ -186,7 +186,7 @@ async def _deltas(
     resuming = Resuming(until, text)
     thoughts = ""
     while outcome.reply is None:
-        assembly = TextAssembly(text, replay=replay)
+        assembly = TextAssembly(text, thoughts, replay=replay)
         try:
             async with await open_exchange(asked, until) as exchange:
                 is_sent, outcome.job_id = outcome.job_id is not None, exchange.job_id
@@ -197,8 +197,7 @@ async def _deltas(
                     for piece in await _next_pieces(exchange, assembly, outcome):
                         yield piece
         except InferenceServiceError as error:
-            text = assembly.text
-            thoughts = thoughts or assembly.reasoning
+            text, thoughts = assembly.text, assembly.reasoning
             obstacle = assembly.obstacle
             wait_s = resuming.wait_after(error, text, grew=assembly.grew, now=clock(), obstacle=obstacle)
             await asyncio.sleep(wait_s)

@@ -104,6 +104,10 @@ class FakeFleet:
 
     `queues` maps a model's name to the places, with their seconds, that each of its streams is told before its text:
     `{"qwen3-4b": [(2, None), (1, 0.5)]}`.
+
+    What a request wishes of its text (tools, a grammar, a response format, an adapter, thoughts) is in `requests` and
+    is not followed: a reply has the text that was given, `n` times where `n` are asked for. Orders (`load`, `unload`,
+    `drain`, and those about adapters) find nobody: NoWorkersError.
     """
 
     def __init__(

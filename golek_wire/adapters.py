@@ -40,3 +40,5 @@ class AdapterReport(Struct, frozen=True, omit_defaults=True):
     """Why it is not as it was asked for; None when it is."""
     waits: bool = False
     """The model is not in memory there: they are loaded with it, and only then it is seen whether they fit."""
+    failed: dict[str, str] = field(default_factory=dict[str, str])
+    """By name, why those that it should have could not be loaded."""

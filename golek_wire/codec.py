@@ -4,25 +4,21 @@ JSON through msgspec. Reading a request either gives a valid `InferenceRequest` 
 the field, the value's problem and the limit.
 """
 
-import re
 from collections.abc import Sequence
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import msgspec
 
-from golek_wire import drawing
+from golek_wire import drawing, misplaced, problems
 from golek_wire.errors import BadRequestError, ErrorReply, from_reply
-from golek_wire.requests import REQ_ID_LIMIT, ROLES, EmbeddingRequest, EncodingFormat, InferenceRequest, RerankRequest
-from golek_wire.signals import Order
+from golek_wire.requests import REQ_ID_LIMIT, EmbeddingRequest, InferenceRequest, RerankRequest
 
 T = TypeVar("T")
 
 encode = msgspec.json.Encoder().encode
 _embedding_decoder = msgspec.json.Decoder(EmbeddingRequest)
 _rerank_decoder = msgspec.json.Decoder(RerankRequest)
-_request_decoder = msgspec.json.Decoder(InferenceRequest)
-_order_decoder = msgspec.json.Decoder(Order)
-_at_path = re.compile(r"(.*) - at `\$\.?(.*)`", re.DOTALL)
+_request_decoder = msgspec.json.Decoder(misplaced.REQUEST)
 
 
 class _Label(msgspec.Struct):
@@ -71,9 +67,9 @@ def decode_rerank(payload: bytes) -> RerankRequest:
     return request
 
 
-def decode_order(payload: bytes) -> Order:
-    """The order in `payload`; an empty one is for all. Raises BadRequestError as `decode_request` does."""
-    return _decoded(payload, _order_decoder) if payload.strip() else Order()
+def decode_order(payload: bytes, kind: type[T]) -> T:
+    """The order in `payload`; an empty one says nothing more. Raises BadRequestError as `decode_request` does."""
+    return decode_body(payload, kind) if payload.strip() else kind()
 
 
 def check_texts(texts: str | Sequence[str]) -> None:
@@ -118,26 +114,15 @@ def _decoded(payload: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
     try:
         return decoder.decode(payload)
     except msgspec.ValidationError as error:
-        raise _named(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise problems.named(error, payload, decoder.type) from None
+    except RecursionError:
+        raise BadRequestError("The request has objects or lists nested too deep to be read: make it flatter") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequestError(f"The request is not JSON: {error}") from None
 
 
 class _Final(msgspec.Struct):
     error: Any = msgspec.UNSET
-
-
-def _named(error: msgspec.ValidationError) -> BadRequestError:
-    """msgspec's message with the field in front: `params.temperature: Expected ...`."""
-    match = _at_path.fullmatch(str(error))
-    if match is None:
-        return BadRequestError(f"The request is not an object of the expected form: {error}")
-    problem, path = match.groups()
-    if problem.startswith("Invalid enum value"):
-        problem += f"; one of {', '.join(get_args(EncodingFormat) if path == 'encoding_format' else ROLES)}"
-    if path == "priority":
-        problem += "; it is 1 (low), 2 (normal) or 3 (high)"
-    return BadRequestError(f"{path or 'request'}: {problem}", param=path or None)
 
 
 def _check(request: InferenceRequest) -> None:
@@ -181,6 +166,16 @@ def _check_tools(request: InferenceRequest) -> None:
             raise BadRequestError(
                 f'tools[{number}]: is not of the form {{"type": "function", "function": {{"name": …}}}}',
                 param=f"tools[{number}]",
+            )
+    choice = request.tool_choice
+    if isinstance(choice, dict):
+        function = choice.get("function")
+        named = isinstance(function, dict) and isinstance(function.get("name"), str)
+        if choice.get("type") != "function" or not named:
+            raise BadRequestError(
+                'tool_choice: is not of the form {"type": "function", "function": {"name": …}}, nor auto, none or '
+                "required",
+                param="tool_choice",
             )
 
 

@@ -6,8 +6,8 @@ The rules of `Params` that a type cannot say, for the client before it sends a r
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import InferenceRequest, Params
 
-LEAST_PENALTY = 1e-3
-"""Logits are divided by it; far below, they leave the range of 32-bit numbers."""
+BIAS_LIMIT = 100
+"""As in OpenAI's API."""
 BREAKER_BYTES = 40
 """llama.cpp would cut off the rest of a longer DRY breaker."""
 
@@ -19,13 +19,13 @@ def check(request: InferenceRequest) -> None:
         _check_best_of(params, streamed=request.stream)
     if params.top_logprobs and not params.logprobs:
         raise _refused("top_logprobs", "goes with `logprobs: true`")
-    if params.repeat_penalty < LEAST_PENALTY:
-        raise _refused("repeat_penalty", f"at least {LEAST_PENALTY:g}; got {params.repeat_penalty:g}")
     if request.resume is not None:
         _check_resumed(params)
-    for key in params.logit_bias:
+    for key, bias in params.logit_bias.items():
         if not (key.isascii() and key.isdigit()):
             raise _refused("logit_bias", f"its keys are numbers of tokens; got {key[:32]!r}")
+        if not -BIAS_LIMIT <= bias <= BIAS_LIMIT:
+            raise _refused("logit_bias", f"{-BIAS_LIMIT} to {BIAS_LIMIT}; token {key[:32]} has {bias:g}")
     for breaker in params.dry_sequence_breakers or ():
         size = len(breaker.encode())
         if not 0 < size <= BREAKER_BYTES or "\0" in breaker:

@@ -42,16 +42,18 @@ class ToolCallDelta(Struct, frozen=True, omit_defaults=True):
     arguments: str = ""
 
 
-class TopLogprob(Struct, frozen=True):
+class TopLogprob(Struct, frozen=True, omit_defaults=True):
     """A token that might have been written."""
 
     token: str
     logprob: float
     bytes: list[int]
+    id: int | None = None
+    """Its number in the model's vocabulary, as `logit_bias` and `stop_token_ids` take it."""
 
 
-class TokenLogprob(Struct, frozen=True):
-    """A token that was written, in OpenAI's form."""
+class TokenLogprob(Struct, frozen=True, omit_defaults=True):
+    """A token that was written, in OpenAI's form, with its number."""
 
     token: str
     logprob: float
@@ -60,6 +62,8 @@ class TokenLogprob(Struct, frozen=True):
     """Its UTF-8 bytes, which may be a part of a character."""
     top_logprobs: list[TopLogprob]
     """The likeliest tokens at this place, likeliest first."""
+    id: int | None = None
+    """As in `TopLogprob`."""
 
 
 class Choice(Struct, frozen=True, omit_defaults=True):

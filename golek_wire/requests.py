@@ -4,7 +4,7 @@
 wrong types and values out of range are refused by `codec.decode_request`, which names the field.
 """
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -23,7 +23,7 @@ TEXT_LIMIT = 4096
 Text = Annotated[str, Meta(max_length=TEXT_LIMIT)]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 2)]
-Bias = Annotated[float, Meta(ge=-100.0, le=100.0)]
+StopString = Annotated[str, Meta(min_length=1, max_length=TEXT_LIMIT)]
 EncodingFormat = Literal["float", "base64"]
 Priority = Annotated[int, Meta(ge=1, le=3)]
 
@@ -48,8 +48,8 @@ class Params(Struct, frozen=True, omit_defaults=True):
     xtc_probability: Probability = 0.0
     """How often all tokens above `xtc_threshold` but the least likely of them are dropped; 0 is never."""
     xtc_threshold: Probability = 0.1
-    repeat_penalty: Annotated[float, Meta(gt=0.0, le=10.0)] = 1.0
-    """Divide the logits of recent tokens by this; 1 is off."""
+    repeat_penalty: Annotated[float, Meta(ge=0.001, le=10.0)] = 1.0
+    """Divide the logits of recent tokens by this; 1 is off. Far below 0.001 they leave the range of 32-bit numbers."""
     frequency_penalty: Annotated[float, Meta(ge=-2.0, le=2.0)] = 0.0
     presence_penalty: Annotated[float, Meta(ge=-2.0, le=2.0)] = 0.0
     repeat_last_n: Annotated[int, Meta(ge=-1, le=1_000_000)] = 64
@@ -61,20 +61,18 @@ class Params(Struct, frozen=True, omit_defaults=True):
     """Runs up to this length are free."""
     dry_penalty_last_n: Annotated[int, Meta(ge=-1, le=1_000_000)] = -1
     """Tokens that DRY looks back at; -1 is the whole context."""
-    dry_sequence_breakers: Annotated[list[Text], Meta(max_length=64)] | None = None
+    dry_sequence_breakers: Annotated[list[Text], Meta(max_length=STOP_LIMIT)] | None = None
     """No run of tokens goes across one of these; without it a line's end, a colon, a double quote and a star."""
     mirostat: Annotated[int, Meta(ge=0, le=2)] = 0
     """1 or 2 keeps the text's surprise at `mirostat_tau` by Mirostat's algorithm of that version, which then takes the
     place of top_k, top_p, min_p, typical_p, top_n_sigma and XTC; 0 is off."""
     mirostat_tau: Annotated[float, Meta(ge=0.0, le=100.0)] = 5.0
     mirostat_eta: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.1
-    logit_bias: Annotated[dict[str, Annotated[float, Meta(ge=-100.0, le=100.0)]], Meta(max_length=BIASES_LIMIT)] = (
-        field(default_factory=dict)
-    )
-    """Added to a token's logit, by the token's number; -100 forbids it, as OpenAI's API says."""
+    logit_bias: Annotated[dict[str, float], Meta(max_length=BIASES_LIMIT)] = field(default_factory=dict)
+    """-100 to 100, added to a token's logit, by the token's number; -100 forbids it, as OpenAI's API says."""
     seed: Seed | None = None
     """Same seed, same draws. The job gets a random one without it."""
-    stop: Text | Annotated[list[Text], Meta(max_length=STOP_LIMIT)] = field(default_factory=list)
+    stop: StopString | Annotated[list[StopString], Meta(max_length=STOP_LIMIT)] = field(default_factory=list)
     """Strings that end the text; they are not part of it."""
     stop_token_ids: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(max_length=STOP_LIMIT)] = field(
         default_factory=list
@@ -99,13 +97,11 @@ class Params(Struct, frozen=True, omit_defaults=True):
 
     @property
     def stops(self) -> list[str]:
-        """`stop` as a list without empty strings."""
-        stops = [self.stop] if isinstance(self.stop, str) else self.stop
-        return [s for s in stops if s]
+        """`stop` as a list."""
+        return [self.stop] if isinstance(self.stop, str) else self.stop
 
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
-ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class Message(Struct, frozen=True, omit_defaults=True):

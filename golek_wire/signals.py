@@ -96,6 +96,8 @@ class Health(Struct, frozen=True):
     """Why no GPU is used though one was expected."""
     adapters: list[str] = field(default_factory=list[str])
     """LoRA adapters that this replica has loaded."""
+    adapter_problems: dict[str, str] = field(default_factory=dict[str, str])
+    """By name, why those that it should have are not loaded."""
     slots: int = 0
     active: int = 0
     last_token_age_ms: int | None = None

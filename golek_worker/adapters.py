@@ -1,32 +1,28 @@
 """Which LoRA adapters does this worker offer, and how do operators change that?
 
-ADAPTERS of the env file names some; operators load others on `models.<model>.adapters.load`. Not in the queue group:
-all replicas hear an order, each obeys and answers for itself. What was loaded so is kept in the fleet's bucket, from
-which replicas that start later, or were away, take it. See docs/decisions/0024.
+ADAPTERS of the env file names some; operators load others on `models.<model>.adapters.load`, in all replicas
+(bus/orders.py). What was loaded so is kept in the fleet's bucket, from which replicas that start later, or were away,
+take it. See docs/decisions/0024.
 """
 
 import asyncio
-import contextlib
 from pathlib import Path
 from typing import Protocol
 
 import structlog
-from nats.aio.msg import Msg
 
 from golek_client.bus_client import BusClient
-from golek_client.connection import publish
 from golek_wire import codec, subjects
 from golek_wire.adapters import AdapterFile, AdapterOrder, AdapterReport
-from golek_wire.errors import BadRequestError, InferenceServiceError
+from golek_wire.errors import BadRequestError
 from golek_worker.bus.adapters import AdapterBucket
-from golek_worker.bus.identity import Callers
 from golek_worker.bus.jetstream import BUS_ERRORS, patiently
-from golek_worker.bus.replies import send_error
+from golek_worker.bus.orders import Orders, Task
 from golek_worker.engine import lora_file
 from golek_worker.engine.adapters import AdapterBook
 from golek_worker.engine.base import LoadAdapter, UnloadAdapter
 from golek_worker.engine.host import EngineHost
-from golek_worker.gguf import read_header
+from golek_worker.gguf import read_header, read_tensors
 from golek_worker.settings import Settings, shipped
 
 log = structlog.get_logger("adapters")
@@ -38,8 +34,11 @@ def problems(chosen: Settings, model: Path | None) -> list[str]:
     """What is wrong with the files that ADAPTERS names; a sentence each."""
     if model is None:
         return [f"ADAPTERS={chosen.adapters}: {NOT_HERE}"] if chosen.adapter_files else []
-    architecture = read_header(model).architecture if chosen.adapter_files else ""
-    found = (lora_file.problem(Path(one.path), architecture) for one in chosen.adapter_files)
+    if not chosen.adapter_files:
+        return []
+    header = read_header(model)
+    tensors = read_tensors(model) if header.metadata.get("split.count", 1) == 1 else []
+    found = (lora_file.problem(Path(one.path), header.architecture, tensors) for one in chosen.adapter_files)
     return [f"ADAPTERS: {problem}" for problem in found if problem is not None]
 
 
@@ -58,33 +57,33 @@ def book(chosen: Settings, model: Path | None, event: Event) -> AdapterBook:
 
 
 class Adapters:
-    """The adapters of one worker, and who may change them."""
+    """The adapters of one worker, and orders to change them."""
 
     def __init__(
         self,
         client: BusClient,
-        callers: Callers,
+        orders: Orders,
         chosen: Settings,
         worker_id: str,
         host: EngineHost,
         kept: AdapterBucket,
     ) -> None:
         self._client = client
-        self._callers = callers
+        self._orders = orders
         self._settings = chosen
         self._worker_id = worker_id
         self._host = host
         self._kept = kept
         self._in_file = {one.name for one in chosen.adapter_files}
         self._change = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Take over what the fleet keeps, and hear orders, on the literal and the token subject."""
         await patiently(self._client, self.sync)
-        for spelling in subjects.spellings(self._settings.model_name):
-            for verb in subjects.ADAPTER_VERBS:
-                await self._client.subscribe(subjects.adapters(spelling, verb), cb=self._on_order)
+        spellings = subjects.spellings(self._settings.model_name)
+        await self._orders.hear(
+            [subjects.adapters(spelling, verb) for spelling in spellings for verb in subjects.ADAPTER_VERBS], self._read
+        )
 
     async def sync(self) -> None:
         """Do what was ordered while this worker was away. What the env file names wins. Raises BUS_ERRORS."""
@@ -100,44 +99,23 @@ class Adapters:
                     if changed.problem is not None:
                         log.error("adapter.failed", name=name, problem=changed.problem)
 
-    async def _on_order(self, message: Msg) -> None:
-        """A task for each order: a load takes its time."""
-        task = asyncio.get_running_loop().create_task(self._take(message))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _take(self, message: Msg) -> None:
-        inbox = message.reply if subjects.is_reply_inbox(message.reply) else ""
-        with contextlib.suppress(*BUS_ERRORS):  # the broker went away, and with it who would hear the answer
-            try:
-                self._callers.may_order(message.headers)
-                order = codec.decode(message.data, AdapterOrder) if message.data.strip() else AdapterOrder()
-                async with self._change:
-                    problem = await self._obey(message.subject.rpartition(".")[2], order)
-            except InferenceServiceError as error:
-                await send_error(self._client, inbox, "", error, stream=False)
-                return
-            if inbox:
-                await publish(self._client, inbox, codec.encode(self._report(problem)))
+    def _read(self, verb: str, body: bytes) -> Task:
+        order = codec.decode_order(body, AdapterOrder)
+        if verb != "list":
+            _check(verb, order)
+            log.info("adapter.order", verb=verb, name=order.name, path=order.path)
+        return Task(lambda: self._obey(verb, order), self._report)
 
     async def _obey(self, verb: str, order: AdapterOrder) -> str | None:
-        """Why it is not as it was ordered; None when it is. Raises BadRequestError."""
+        """Why it is not as it was ordered; None when it is."""
         if verb == "list":
             return None
-        if not subjects.is_adapter_name(order.name):
-            raise BadRequestError(
-                f"name: at most {subjects.ADAPTER_NAME_LIMIT} of A-Z a-z 0-9 _ - . without an empty part between dots, "
-                f"got {order.name!r}",
-                param="name",
-            )
-        log.info("adapter.order", verb=verb, name=order.name, path=order.path)
-        if verb == "load":
-            return await self._load(AdapterFile(order.name, order.path, order.scale))
-        return await self._unload(order.name)
+        async with self._change:
+            if verb == "load":
+                return await self._load(AdapterFile(order.name, order.path, order.scale))
+            return await self._unload(order.name)
 
     async def _load(self, adapter: AdapterFile) -> str | None:
-        if not adapter.path:
-            raise BadRequestError("path: the GGUF file of the adapter, on the worker's machine", param="path")
         if self._settings.engine == "echo":
             return NOT_HERE
         command = self._command(adapter)
@@ -169,4 +147,23 @@ class Adapters:
     def _report(self, problem: str | None) -> AdapterReport:
         wanted = self._host.adapters.wanted
         files = [AdapterFile(name, wanted[name].path, wanted[name].scale) for name in sorted(wanted)]
-        return AdapterReport(self._settings.model_name, self._worker_id, files, problem, waits=not self._host.serving)
+        return AdapterReport(
+            self._settings.model_name,
+            self._worker_id,
+            files,
+            problem,
+            waits=not self._host.serving,
+            failed=self._host.adapters.problems,
+        )
+
+
+def _check(verb: str, order: AdapterOrder) -> None:
+    """Raises BadRequestError for an order that no replica can obey."""
+    if not subjects.is_adapter_name(order.name):
+        raise BadRequestError(
+            f"name: at most {subjects.ADAPTER_NAME_LIMIT} of A-Z a-z 0-9 _ - . without an empty part between dots, "
+            f"got {order.name!r}",
+            param="name",
+        )
+    if verb == "load" and not order.path:
+        raise BadRequestError("path: the GGUF file of the adapter, on the worker's machine", param="path")

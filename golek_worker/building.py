@@ -28,12 +28,13 @@ from golek_worker.bus.ingress import Ingress
 from golek_worker.bus.jetstream import ServerClock
 from golek_worker.bus.lease import LeaseKeeper
 from golek_worker.bus.objects import Objects
+from golek_worker.bus.orders import Orders
 from golek_worker.bus.priorities import PriorityConsumer, sources
 from golek_worker.bus.queue import Queue
 from golek_worker.bus.results import Results
 from golek_worker.bus.strikes import StrikeBook
-from golek_worker.engine.base import EngineConfig
 from golek_worker.engine.host import EngineHost
+from golek_worker.engine_config import engine_config
 from golek_worker.gatekeeper import Gatekeeper
 from golek_worker.machine.logfiles import EngineLog
 from golek_worker.residency import Residency
@@ -77,6 +78,7 @@ class Parts(Struct, frozen=True):
     consumer: Consumer | PriorityConsumer
     status: Status
     residency: Residency
+    orders: Orders
     adapters: Adapters
 
     @property
@@ -97,7 +99,7 @@ async def build(
     results = await Results.open(client, lambda count, why: _tell_lost(ground.event, count, why))
     line = Queue(client, chosen.token, kind, chosen.inference_queue_strategy, chosen.queue_capacity, clock)
     host = EngineHost(
-        _engine_config(chosen, kind, model), chosen.stall_s, engine_changed, ground.engine_log.write,
+        engine_config(chosen, kind, model), chosen.stall_s, engine_changed, ground.engine_log.write,
         adapters.book(chosen, model, ground.event),
     )  # fmt: skip
     executor = kinds.executor(kind, host, chosen, model, client.max_payload, ground.grammars.text)
@@ -133,8 +135,9 @@ async def build(
     )  # fmt: skip
     residency = _residency(ground, kind, line, ingress, host, serving, consumer)
     kept = await AdapterBucket.open(client, chosen.token)
-    offered = Adapters(client, ground.callers, chosen, ground.identity.worker_id, host, kept)
-    return Parts(kind, line, bodies, ingress, host, keeper, serving, consumer, status, residency, offered)
+    orders = Orders(client, ground.callers, lambda: status.state)
+    offered = Adapters(client, orders, chosen, ground.identity.worker_id, host, kept)
+    return Parts(kind, line, bodies, ingress, host, keeper, serving, consumer, status, residency, orders, offered)
 
 
 async def _ensure_streams(client: BusClient, chosen: Settings, kind: Kind) -> None:
@@ -188,20 +191,3 @@ def _letters(ground: Ground, kind: Kind, host: EngineHost) -> DeadLetters:
     subject = chosen.request_subjects(kind)[0]
     sender = Sender(chosen.model_name, kind, subject, ground.identity.worker_id, chosen.audit_body)
     return DeadLetters(ground.client, sender, lambda: list(host.stderr), ground.event)
-
-
-def _engine_config(chosen: Settings, kind: Kind, model: Path | None) -> EngineConfig:
-    return EngineConfig(
-        engine=chosen.engine,
-        model_path=str(model or ""),
-        slots=chosen.worker_concurrency,
-        ctx_size=chosen.ctx_size,
-        threads=chosen.model_threads,
-        gpu_layers=chosen.gpu_layers,
-        gpu_devices=chosen.gpu_names,
-        main_gpu=chosen.main_gpu,
-        tensor_split=chosen.gpu_shares,
-        gpu_required=chosen.gpu_required,
-        step_min_ms=chosen.engine_step_min_ms,
-        kind=kind,
-    )

@@ -78,6 +78,8 @@ def worker_check(name: Name) -> None:
     wrong = asyncio.run(check.problems(file))
     if file.is_file():
         notes = [*settings.remarks(file), *check.shared_subjects(file)]
+        if not wrong:
+            notes += check.device_note(settings.load(file))
         typer.echo("".join(f"note: {note}\n" for note in notes), nl=False, err=True)
     if not wrong:
         loaded = settings.load(file)

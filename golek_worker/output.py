@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-Calls = Literal["", "harmony", "tool_call", "function", "list", "mistral", "deepseek", "llama"]
+Calls = Literal["", "harmony", "tool_call", "function", "list", "mistral", "deepseek", "llama", "object"]
 """The form of calls of tools (engine/parsing/calls.py)."""
 
 

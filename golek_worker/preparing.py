@@ -87,7 +87,7 @@ class Preparing:
             try:
                 found = await self._download(found)
             except DownloadError as error:
-                way = "name another source with MODEL_SOURCE; what came so far is kept"
+                way = "name another source with MODEL_SOURCE"
                 raise RuntimeError(str(missing(self._settings, str(error), way))) from None
             self._look_at(found)
             await self._claim_patiently()

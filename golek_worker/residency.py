@@ -78,13 +78,18 @@ class Residency:
         self._drain_s = drain_s
         self._change = asyncio.Lock()
         self._is_leaving = False
+        self._closed = False
         self._unloaded = asyncio.Event()
         self._scouted_at = -math.inf
 
     @property
     def may_pull(self) -> bool:
         """Whether an engine takes sequences, and is to stay."""
-        return self._host.serving and not self._host.stalled and not self._is_leaving
+        return self._host.serving and not (self._host.stalled or self._is_leaving or self._closed)
+
+    def close(self) -> None:
+        """The worker ends: whatever the engine does from here on, no jobs are pulled, and no model is loaded."""
+        self._closed = True
 
     def tell(self, event: Event) -> None:
         """Say why no jobs are pulled."""
@@ -102,6 +107,8 @@ class Residency:
 
     async def load(self) -> str | None:
         """Load the model unless it is there, and wait for it; why it could not be, None when it is there."""
+        if self._closed:
+            return "this worker ends and loads no more"
         async with self._change:
             self._host.load()
         while not self._host.serving and self._host.problem is None and not self._host.unloaded:  # noqa: ASYNC110
@@ -173,7 +180,7 @@ class Residency:
             await self._unloaded.wait()
             self._unloaded.clear()
             waiting_since = math.inf
-            while self._host.unloaded:
+            while self._host.unloaded and not self._closed:
                 await asyncio.sleep(WAKE_S)
                 try:
                     waiting_since = min(waiting_since, time.monotonic()) if await self._jobs_wait() else math.inf
@@ -191,12 +198,16 @@ class Residency:
         return self._queue.view.pending > 0
 
     async def _job_came_back(self) -> bool:
-        """Whether a job waits for its next attempt, looked for once in SCOUT_S."""
+        """Whether a job waits for its next attempt, looked for once in SCOUT_S.
+
+        Not while others wait for their first one: a look would be given one of them, which belongs to who is busy.
+        """
         now = time.monotonic()
         if not self._queue.view.unacked or now - self._scouted_at < SCOUT_S:
             return False
         self._scouted_at = now
-        return await self._finds_job()
+        await self._queue.look(older_than_s=0)
+        return not self._queue.view.pending and await self._finds_job()
 
 
 def _jobs(count: int) -> str:

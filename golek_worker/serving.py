@@ -302,7 +302,7 @@ def _row(attempt: Attempt, outcome: Outcome, kind: Kind) -> RequestRow:
         adapter=work.adapter if work is not None else None,
         texts=work.texts if work is not None else None,
         tokens_cached=None if measured is None else measured.tokens_cached,
-        waited_ms=None if measured is None else round(measured.waited_ms, 3),
-        prefill_ms=None if measured is None else round(measured.prefill_ms, 3),
-        decode_ms=None if measured is None else round(measured.decode_ms, 3),
+        waited_ms=None if measured is None else measured.waited_ms,
+        prefill_ms=None if measured is None else measured.prefill_ms,
+        decode_ms=None if measured is None else measured.decode_ms,
     )

@@ -117,6 +117,7 @@ class Status:
             offloaded_layers=ready.offloaded_layers if ready is not None else 0,
             device_problem=(ready.device_problem or None) if ready is not None else None,
             adapters=self._host.adapters.loaded,
+            adapter_problems=self._host.adapters.problems,
             slots=self._settings.worker_concurrency,
             active=self._serving.active,
             last_token_age_ms=self._progress_age_ms(),
@@ -128,6 +129,12 @@ class Status:
             progress=self._host.loading,
             engine_stats=self.engine_stats(),
         )
+
+    def remarks(self) -> list[str]:
+        """What whoever started it should know though it serves; a sentence each."""
+        ready = self._host.ready
+        said = [f"0 layers on a GPU: {ready.device_problem}"] if ready is not None and ready.device_problem else []
+        return said + [f"adapter {name} is not loaded: {why}" for name, why in self._host.adapters.problems.items()]
 
     def engine_stats(self) -> EngineStats | None:
         """How fast the engine is; None while there is none."""

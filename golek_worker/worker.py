@@ -13,7 +13,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any, TextIO
@@ -37,7 +37,7 @@ from golek_worker.gguf import GGUFError
 from golek_worker.grammars import gbnf
 from golek_worker.machine import logfiles, runfile
 from golek_worker.machine.logfiles import EngineLog
-from golek_worker.orders import Orders
+from golek_worker.orders import ModelOrders
 from golek_worker.preparing import Preparing
 from golek_worker.registry.report import Progress
 from golek_worker.settings import Settings, SettingsError
@@ -113,7 +113,7 @@ class Worker:
         await self._know_callers()
         self._grammars = await GrammarBook.open(self._client, structure.built_in(), gbnf.check)
         await self._grammars.serve(self._callers)
-        await endpoints.serve_health(self._client, chosen.model_name, self._health, self._callers.may_answer)
+        await endpoints.serve_health(self._client, chosen.model_name, self._health)
 
     async def _know_callers(self) -> None:
         """Who may ask; with GOLEK_NATS_IDENTITY=keys that is known before the first question."""
@@ -177,10 +177,9 @@ class Worker:
         await parts.adapters.start()
         await endpoints.serve_cancels(self._client, cancel, self._callers.cancelled)
         await endpoints.serve_micro(
-            self._client, parts.status.micro_identity(), parts.status.micro_metadata, parts.status.micro_counts,
-            self._callers.may_answer,
+            self._client, parts.status.micro_identity(), parts.status.micro_metadata, parts.status.micro_counts
         )  # fmt: skip
-        self._orders = Orders(self._client, self._callers, parts.residency, parts.status, self._stop.set)
+        self._orders = ModelOrders(parts.orders, parts.residency, parts.status, self._stop.set)
         await self._orders.start()
         await parts.ingress.start()
         self._event("services.init", "requests are taken; they wait for the model")
@@ -236,7 +235,8 @@ class Worker:
                 parts.residency.tell(self._event)
                 await _best_effort(parts.consumer.pause())
             said = parts.status.state
-            self._write_state(said)
+            if parts.host.adapters.is_settled or said != "online":
+                self._write_state(said, remarks=parts.status.remarks())
             self._heart.beat_now()
 
     def _tell_loaded(self, ready: Ready | None) -> None:
@@ -251,6 +251,7 @@ class Worker:
         parts.status.leaving = "draining"
         self._write_state("draining")
         self._event("shutdown", f"draining {parts.serving.active} jobs")
+        parts.residency.close()
         for leave in (parts.ingress.stop, parts.consumer.pause):
             await _best_effort(leave())
         given_back = await parts.serving.drain(self._settings.drain_s)
@@ -271,8 +272,9 @@ class Worker:
             self._parts.keeper.doubt()
             self._parts.serving.reconnected()
             await _best_effort(self._parts.consumer.reconnected())
-            await _best_effort(self._parts.adapters.sync())
         self._heart.beat_now()
+        if self._parts is not None:
+            await _best_effort(patiently(self._client, self._parts.adapters.sync))
 
     def _health(self) -> Health:
         return self._parts.status.health() if self._parts is not None else self._preparing.health()
@@ -307,9 +309,9 @@ class Worker:
         self._log.event(level, code, message)
         getattr(log, level)(code, detail=message)
 
-    def _write_state(self, state: WorkerStatus, progress: Progress | None = None) -> None:
+    def _write_state(self, state: WorkerStatus, progress: Progress | None = None, remarks: Sequence[str] = ()) -> None:
         try:
-            write_state(self._settings, self._identity, state, progress=progress)
+            write_state(self._settings, self._identity, state, progress=progress, remarks=remarks)
         except OSError as error:
             log.warning("state.unwritten", state=state, problem=str(error))
 
@@ -331,6 +333,7 @@ def write_state(
     state: WorkerStatus,
     problem: str | None = None,
     progress: Progress | None = None,
+    remarks: Sequence[str] = (),
 ) -> None:
     """Tell `make start` and `make list-workers` how far this replica is."""
     me = process.identify()
@@ -345,6 +348,7 @@ def write_state(
             state=state,
             problem=problem,
             progress=progress,
+            remarks=list(remarks),
             model_name=chosen.model_name,
             nats_url=shown(chosen.nats_url),
             log=identity.log,

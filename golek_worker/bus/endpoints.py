@@ -1,7 +1,7 @@
 """Who answers questions about this worker?
 
 Health on `models.<model>.health`, cancels, and NATS micro's `$SRV.PING|INFO|STATS` (ADR-32), so that `nats micro ls`
-lists the fleet.
+lists the fleet. Only at an inbox: anywhere else a worker would write where the caller may not.
 """
 
 from collections.abc import Awaitable, Callable
@@ -45,15 +45,11 @@ class ServiceCounts(msgspec.Struct, frozen=True):
     """What stands in the endpoint's `data`, which is for the service to fill (ADR-32)."""
 
 
-MayAnswer = Callable[[str], bool]
-"""Whether a reply subject is a caller's inbox: anywhere else a worker would write where the caller may not."""
-
-
-async def serve_health(client: Client, name: str, health: Callable[[], Health], may_answer: MayAnswer) -> None:
+async def serve_health(client: Client, name: str, health: Callable[[], Health]) -> None:
     """Answer on the literal and the token subject, one replica per question."""
 
     async def answer(message: Msg) -> None:
-        if may_answer(message.reply):
+        if subjects.is_reply_inbox(message.reply):
             await publish(client, message.reply, codec.encode(health()))
 
     for spelling in subjects.spellings(name):
@@ -77,7 +73,6 @@ async def serve_micro(
     identity: ServiceIdentity,
     metadata: Callable[[], dict[str, str]],
     counts: Callable[[], ServiceCounts],
-    may_answer: MayAnswer,
 ) -> None:
     """Answer PING, INFO and STATS for all services, for `golek`, and for this replica."""
 
@@ -113,14 +108,12 @@ async def serve_micro(
     answers = {"PING": lambda: about("ping"), "INFO": info, "STATS": stats}
     for verb, answer in answers.items():
         for subject in (f"$SRV.{verb}", f"$SRV.{verb}.{SERVICE_NAME}", f"$SRV.{verb}.{SERVICE_NAME}.{identity.id}"):
-            await client.subscribe(subject, cb=_responder(client, answer, may_answer))
+            await client.subscribe(subject, cb=_responder(client, answer))
 
 
-def _responder(
-    client: Client, answer: Callable[[], dict[str, Any]], may_answer: MayAnswer
-) -> Callable[[Msg], Awaitable[None]]:
+def _responder(client: Client, answer: Callable[[], dict[str, Any]]) -> Callable[[Msg], Awaitable[None]]:
     async def respond(message: Msg) -> None:
-        if may_answer(message.reply):
+        if subjects.is_reply_inbox(message.reply):
             await publish(client, message.reply, msgspec.json.encode(answer()))
 
     return respond

@@ -45,7 +45,9 @@ class Callers(Protocol):
         """Who sent these headers. Raises UnauthorizedError, ForbiddenError."""
 
     def may_order(self, headers: Headers) -> None:
-        """Raises UnauthorizedError or ForbiddenError for who may not load and unload models."""
+        """Raises UnauthorizedError or ForbiddenError for who may not change what the fleet serves: load and unload
+        models and adapters, put and delete grammars.
+        """
 
     def may_answer(self, reply: str) -> bool:
         """Whether a worker may publish to `reply`."""
@@ -167,7 +169,9 @@ class Accounts(Open):
     def may_order(self, headers: Headers) -> None:
         """Operators are in the fleet's own account, where the server names nobody."""
         if headers and h.REQUEST_INFO in headers:
-            raise ForbiddenError(f"{h.REQUEST_INFO}: tenants load and unload no models")
+            raise ForbiddenError(
+                f"{h.REQUEST_INFO}: tenants change no models, adapters and grammars; the fleet's operators do"
+            )
 
     def may_answer(self, reply: str) -> bool:
         return reply.startswith("_R_.") and subjects.is_plain(reply)

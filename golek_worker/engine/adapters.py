@@ -33,6 +33,16 @@ class AdapterBook:
         """What it has, or will have once it is loaded."""
         return {name: command for name, command in self._wanted.items() if name not in self._problems}
 
+    @property
+    def problems(self) -> dict[str, str]:
+        """By name, why those that it should have are not there."""
+        return dict(sorted(self._problems.items()))
+
+    @property
+    def is_settled(self) -> bool:
+        """False while the engine loads those that it should have."""
+        return all(answer is not None for _, answer in self._asked)
+
     def check(self, name: str) -> None:
         """Raise AdapterNotFoundError for an adapter that the engine has not, and will not have."""
         if name in self._wanted and name not in self._problems:

@@ -54,6 +54,17 @@ class EngineConfig(Struct, frozen=True):
     """`inference` writes text (`Submit`), `embedding` turns texts into vectors (`Embed`), `rerank` ranks documents
     (`Rank`)."""
 
+    @property
+    def asks_for_gpu(self) -> str:
+        """What the settings say more than holds for every machine, as `KEY=value, …`; empty for nothing."""
+        said = {
+            "GPU_LAYERS": str(self.gpu_layers) if self.gpu_layers > 0 else "",
+            "GPU_DEVICES": ",".join(self.gpu_devices),
+            "MAIN_GPU": str(self.main_gpu) if self.main_gpu >= 0 else "",
+            "TENSOR_SPLIT": ",".join(f"{share:g}" for share in self.tensor_split),
+        }
+        return ", ".join(f"{key}={value}" for key, value in said.items() if value)
+
 
 # -- commands: parent to child ---------------------------------------------------------------------------------
 

@@ -39,12 +39,12 @@ def tokens_left(tokens_in: int, max_tokens: int | None, ctx_size: int, written: 
     return max(0, min(limit - counted, ctx_size - tokens_in - written))
 
 
-def check_least(least_tokens: int, ctx_size: int) -> None:
-    """Refuse a prompt of so many tokens or more. Raises ContextBudgetExceededError when it leaves no room."""
+def check_least(least_tokens: int, ctx_size: int, name: str = "prompt") -> None:
+    """Refuse a text of so many tokens or more. Raises ContextBudgetExceededError when it leaves no room."""
     if least_tokens >= ctx_size:
         raise ContextBudgetExceededError(
             least_tokens,
             ctx_size,
-            f"The prompt has at least {least_tokens} tokens; the context has {ctx_size} for prompt and answer "
-            "together. Shorten the prompt.",
+            f"The {name} has at least {least_tokens} tokens; the context has {ctx_size} for prompt and answer "
+            f"together. Shorten the {name}.",
         )

@@ -392,6 +392,7 @@ class EngineHost:
             case AdapterChanged():
                 log.info("engine.adapter", name=event.name, problem=event.problem)
                 self.adapters.changed(event)
+                self._on_change()
             case LoadFailed():
                 self._load_failed = event.message
 

@@ -1,10 +1,11 @@
 """Is a file a LoRA adapter for models of an architecture?
 
-By its header alone, so that a worker can tell before it starts. Whether its matrices fit the model's, llama.cpp finds
-out; what it would take and then end the process with is found here.
+By its header alone, so that a worker can tell before it starts. Whether its matrices fit a model's is told where that
+is at hand, and else by llama.cpp; what it would take and then end the process with is found here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from golek_worker.gguf import GGUFError, Tensor, read_header, read_tensors
@@ -15,8 +16,11 @@ _EMBEDDING = "token_embd.weight"
 _EXPERTS = "_exps."
 
 
-def problem(path: Path, architecture: str) -> str | None:
-    """What is wrong with the file at `path`, beginning with its path; None when nothing is."""
+def problem(path: Path, architecture: str, model: Sequence[Tensor] = ()) -> str | None:
+    """What is wrong with the file at `path`, beginning with its path; None when nothing is.
+
+    `model` has the tensors that its matrices are for; without any they are not looked at.
+    """
     try:
         header = read_header(path)
     except OSError as error:
@@ -32,7 +36,9 @@ def problem(path: Path, architecture: str) -> str | None:
         )
     if header.architecture != architecture:
         return f"{path}: an adapter for {header.architecture or 'unnamed'} models; this one is a {architecture}"
-    return next((f"{path}: {wrong}" for wrong in _matrices(read_tensors(path))), None)
+    tensors = read_tensors(path)
+    misfits = _misfits(tensors, {tensor.name: tensor.shape for tensor in model}) if model else ()
+    return next((f"{path}: {wrong}" for wrong in chain(_matrices(tensors), misfits)), None)
 
 
 def _matrices(tensors: list[Tensor]) -> Iterator[str]:
@@ -54,6 +60,24 @@ def _matrices(tensors: list[Tensor]) -> Iterator[str]:
         rank = a[0] if name == _EMBEDDING else a[1]
         if rank != b[0] or a[2:] != b[2:]:
             yield f"{name}: matrices of {_shown(a)} and {_shown(b)} do not belong together"
+
+
+def _misfits(tensors: list[Tensor], model: dict[str, tuple[int, ...]]) -> Iterator[str]:
+    """Matrices for another model than the one with tensors of these shapes, as llama.cpp would refuse them."""
+    for tensor in tensors:
+        name, _, side = tensor.name.rpartition(".")
+        if side not in ("lora_a", "lora_b"):
+            continue
+        shape = model.get(name)
+        if shape is None:
+            yield f"{name}: the model has no such tensor"
+            continue
+        if name == _EMBEDDING:  # kept as it is trained, see above: rank x vocabulary and rank x width
+            mine, its = tensor.shape[1], shape[1 if side == "lora_a" else 0]
+        else:
+            mine, its = (tensor.shape[0], shape[0]) if side == "lora_a" else (tensor.shape[1], shape[1])
+        if mine != its:
+            yield f"{tensor.name}: {_shown(tensor.shape)} does not fit the model's {_shown(shape)}"
 
 
 def _matrix(tensor: Tensor) -> Iterator[str]:

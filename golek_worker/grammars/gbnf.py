@@ -43,7 +43,7 @@ def check(text: str, param: str = "params.grammar") -> None:
     """
     reader = _Reader(text, param)
     reader.read()
-    if found := problem(reader.rules, reader.chains):
+    if found := problem(reader.rules, reader.chains, reader.names):
         reader.refuse(reader.place_of(found.rule), found.text)
 
 
@@ -88,6 +88,11 @@ class _Reader:
 
     def place_of(self, rule: int) -> int:
         return self._first[rule]
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The rules that the text names."""
+        return {number: name for name, number in self._names.items()}
 
     def _expected(self, what: str) -> NoReturn:
         rest = self._text[self._at : self._at + 12]

@@ -8,6 +8,8 @@ that may be empty in a roundabout way. `problem` sees both; all is counted here 
 What cannot be bounded beforehand is how many ways an ambiguous grammar has at once later in a text.
 """
 
+from collections import deque
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -21,6 +23,8 @@ VISIT_LIMIT: Final = 1_000_000
 """Rules that llama.cpp looks at in its search for left recursion, repeats counted: 15 ns each."""
 WAYS_LIMIT: Final = 4096
 """Places at which one rule can begin. llama.cpp compares each with each: 16,384 take half a second."""
+NAMES_SHOWN: Final = 6
+"""Of a chain of rules."""
 
 
 class Problem(Struct, frozen=True):
@@ -43,12 +47,12 @@ class _Edge(Struct, frozen=True):
 _Edges = dict[int, list[_Edge]]
 
 
-def problem(rules: Rules, chains: dict[int, int]) -> Problem | None:
+def problem(rules: Rules, chains: dict[int, int], names: Mapping[int, str]) -> Problem | None:
     """What is wrong with `rules`; None when nothing is. `chains` are rules that stand for so many alike."""
     nullable = _nullable(rules)
     edges = {rule: _edges(rules[rule], rules, nullable) for rule in rules}
     components = _components(edges)
-    if found := _left_recursion(edges, components):
+    if found := _left_recursion(edges, components, names):
         return found
     return _too_deep(edges, components, chains) or _too_many_ways(rules, edges, components, nullable, chains)
 
@@ -134,7 +138,7 @@ def _components(edges: _Edges) -> list[list[int]]:
     return found
 
 
-def _left_recursion(edges: _Edges, components: list[list[int]]) -> Problem | None:
+def _left_recursion(edges: _Edges, components: list[list[int]], names: Mapping[int, str]) -> Problem | None:
     """A rule that begins with itself: one that llama.cpp refuses, or one under which it would never end.
 
     A cycle in which each rule stands last is neither: `("a"?)*` may be empty any number of times and goes nowhere.
@@ -143,15 +147,42 @@ def _left_recursion(edges: _Edges, components: list[list[int]]) -> Problem | Non
         inside = set(rules)
         within = {rule: [edge for edge in edges[rule] if edge.child in inside] for rule in rules}
         for rule, found in within.items():
-            if any(not edge.is_last for edge in found):
-                return Problem(rule, "left recursion: the rule can begin with itself; let it begin with something else")
+            if (first := next((edge.child for edge in found if not edge.is_last), None)) is not None:
+                return _recursive(rule, _way(first, rule, within), names)
         seen = {rule: [edge for edge in found if edge.is_seen] for rule, found in within.items()}
         for cycle in _components(seen):
             if len(cycle) > 1 or any(edge.child == cycle[0] for edge in seen[cycle[0]]):
-                return Problem(
-                    cycle[0], "left recursion: the rule can begin with itself; take the empty alternative out"
-                )
+                members = set(cycle)
+                inner = {rule: [edge for edge in seen[rule] if edge.child in members] for rule in cycle}
+                return _recursive(cycle[0], _way(inner[cycle[0]][0].child, cycle[0], inner), names)
     return None
+
+
+def _way(start: int, end: int, edges: _Edges) -> list[int]:
+    """The rules on the shortest way from `start` to `end`, which there is; without `end`."""
+    before = {start: start}
+    todo = deque([start])
+    while end not in before:
+        rule = todo.popleft()
+        for edge in edges[rule]:
+            if edge.child not in before:
+                before[edge.child] = rule
+                todo.append(edge.child)
+    way = []
+    while end != start:
+        end = before[end]
+        way.append(end)
+    return way[::-1]
+
+
+def _recursive(rule: int, way: list[int], names: Mapping[int, str]) -> Problem:
+    """`rule` begins with the rules of `way`, and they with it. Brackets and repetitions are rules without names."""
+    named = [names[one] for one in (rule, *way) if one in names]
+    if not named:
+        return Problem(rule, "left recursion: what is repeated can be empty; take the empty alternative out")
+    shown = named if len(named) <= NAMES_SHOWN else [*named[:NAMES_SHOWN], "…"]
+    chain = " -> ".join([*shown, named[0]])
+    return Problem(rule, f"left recursion, {chain}: a rule must not begin with itself; put something before it there")
 
 
 def _too_deep(edges: _Edges, components: list[list[int]], chains: dict[int, int]) -> Problem | None:

@@ -185,7 +185,10 @@ class _Walk:
         if "properties" not in schema and types != "object" and "object" not in types:
             return
         if schema.get("additionalProperties") is not False:
-            self._refuse(f"{at}/additionalProperties", "with `strict` every object says false here")
+            self._refuse(
+                f"{at}/additionalProperties",
+                'with `strict` every object says `"additionalProperties": false`; write it, or leave `strict` out',
+            )
         required = schema.get("required", ())
         for name in schema.get("properties", ()):
             if name not in required:

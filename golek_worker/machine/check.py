@@ -9,6 +9,8 @@ import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
+import msgspec
+
 from golek_client.connection import shown
 from golek_wire.subjects import Kind
 from golek_worker import adapters, settings
@@ -17,7 +19,7 @@ from golek_worker.bus.keyfile import KeyFileError
 from golek_worker.engine.llamacpp import memory
 from golek_worker.free_memory import free_bytes
 from golek_worker.gguf import GGUFError, read_header
-from golek_worker.machine import logfiles
+from golek_worker.machine import engine_check, logfiles
 from golek_worker.prompt import turns
 from golek_worker.registry import artifacts, catalog
 from golek_worker.registry.artifacts import ArtifactError, kind_of
@@ -35,6 +37,9 @@ async def problems(file: Path, environment: Mapping[str, str] = os.environ) -> l
     wrong = {mistake.partition("=")[0] for mistake in mistakes}
     unknown = {names.OWN_NAME.get(name, name) for name in wrong}
     found = [*mistakes, *_folders(loaded), *_keys(loaded)]
+    loaded = msgspec.structs.replace(
+        loaded, **{key.lower(): "" for key in ("ADAPTERS", "TENSOR_SPLIT") if key in wrong}
+    )
     if "ENGINE" not in unknown:
         found += _engine(loaded, environment)
     if "NATS_URL" not in unknown:
@@ -74,6 +79,11 @@ def memory_note(loaded: Settings, environment: Mapping[str, str] = os.environ) -
             needed = memory.needs(header, weights, shape)
             return [f"memory: needs {needed.shown(shape)}, {memory.shown(free_bytes())} are free"]
     return []
+
+
+def device_note(loaded: Settings) -> list[str]:
+    """Why the model will be on the CPU though the settings ask for a GPU; empty where nothing is to be said."""
+    return engine_check.devices(loaded, kind(loaded)).remarks if loaded.engine == "llamacpp" else []
 
 
 def shared_subjects(file: Path, environment: Mapping[str, str] = os.environ) -> list[str]:
@@ -126,10 +136,12 @@ def _engine(loaded: Settings, environment: Mapping[str, str]) -> Iterator[str]:
         return
     if isinstance(model, Wanted):
         yield from _prompt_template(loaded, None)
+        yield from engine_check.devices(loaded, kind(loaded)).problems
         return  # `about_model` tells of the file
     yield from _prompt_template(loaded, model)
     try:
         yield from _family(loaded, kind_of(model))
+        yield from engine_check.problems(loaded, model)
         yield from adapters.problems(loaded, model)
     except OSError as error:
         yield f"MODEL_PATH={model}: {error.strerror}"

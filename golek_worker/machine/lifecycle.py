@@ -227,6 +227,8 @@ async def _wait_online(launched: list[_Launched], data: Path, bar: Bar) -> list[
                 waiting.remove(one)
             elif state is not None and state.state in TAKES_REQUESTS:
                 waiting.remove(one)
+                for remark in state.remarks:
+                    bar.say(f"{one.name}: {remark}")
         progress = _download(waiting)
         bar.show(progress) if progress is not None else bar.close()
         if waiting and time.monotonic() >= remind_at and progress is None:

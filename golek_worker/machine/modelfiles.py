@@ -5,6 +5,7 @@ for where its deployment would look, or where one named like the model would.
 """
 
 import contextlib
+import difflib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -68,6 +69,11 @@ class Found(Struct, frozen=True):
     """Why its file cannot be used."""
 
     @property
+    def is_known(self) -> bool:
+        """Whether anything at all is known of a model of this name."""
+        return bool(self.entry or self.files or self.problem or _is_written(self.name) or begun(self.chosen.model_file))
+
+    @property
     def size(self) -> int:
         return sum(file.stat().st_size for file in self.files)
 
@@ -81,6 +87,13 @@ def names() -> list[str]:
     for folder in {plain.data / "models", Path(plain.inference_models_dir or plain.data / "models")}:
         known.update(file.parent.name for file in folder.glob("*/*.gguf"))
     return sorted(known)
+
+
+def unknown(name: str) -> str:
+    """The sentence about a name that is not among `names`. Raises CatalogError."""
+    near = difflib.get_close_matches(name, known := names(), n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{name}: unknown here; {hint}known are {', '.join(known)}"
 
 
 def remarks() -> list[str]:
@@ -277,6 +290,11 @@ def _settings(name: str) -> Settings:
     """Those of the deployment `name`, else of the first with a model of this name, else of one with no more than it."""
     own, _ = settings.read(settings.env_file(name)) if settings.env_file(name).is_file() else (None, [])
     return own or next((chosen for chosen in _deployments() if chosen.model_name == name), _plain(name))
+
+
+def _is_written(name: str) -> bool:
+    """Whether there is a deployment of this name, or of a model of it."""
+    return settings.env_file(name).is_file() or any(chosen.model_name == name for chosen in _deployments())
 
 
 def _plain(name: str) -> Settings:

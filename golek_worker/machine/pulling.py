@@ -4,7 +4,6 @@
 `golek models pull` takes a model of the catalogue and a source as well.
 """
 
-import difflib
 import re
 from contextlib import closing
 from pathlib import Path
@@ -54,30 +53,39 @@ async def pull_model(
     Raises ModelError, CatalogError, DownloadError.
     """
     wanted, target = _meant(what, name, to)
-    if sha256:
+    if wanted is None and force:
+        raise ModelError(f"{target} is there, and no source of it is known; give one: {source.FORMS}")
+    if wanted is not None and sha256:
         wanted = _with_hash(wanted, sha256.lower())
-    if (first := wanted.source.targets(target)[0]).exists() and not force:
+    first = wanted.source.targets(target)[0] if wanted is not None else target
+    if wanted is None or (first.exists() and not force):
         actual = origin.hash_of(first, lambda _: None) if sha256 else ""
         if actual != sha256.lower():
-            raise ModelError(f"{first} is there with sha256 {actual}, wanted is {sha256.lower()}; --force replaces it")
+            way = "--force replaces it" if wanted is not None else "no source of it is known"
+            raise ModelError(f"{first} is there with sha256 {actual}, wanted is {sha256.lower()}; {way}")
         say(f"{first} is there already" + (f", sha256 {actual}" if sha256 else ""))
         return first
     return await _download(name or target.parent.name, wanted, target, say, again=force)
 
 
-def _meant(what: str, name: str, to: Path | None) -> tuple[Wanted, Path]:
-    """What to download, and where to. Raises ModelError, CatalogError."""
+def _meant(what: str, name: str, to: Path | None) -> tuple[Wanted | None, Path]:
+    """What to download, and where to; None for a file that is here and of which no source is known.
+
+    Raises ModelError, CatalogError.
+    """
     try:
         place = source.parse(what)
     except SourceError as error:
         if _SOURCE.match(what):
             raise ModelError(str(error)) from None
         found = modelfiles.find(what)
+        if to is None and found.files and catalog.wanted(found.chosen) is None:
+            return None, found.files[0]
         wanted = _known(found)
     else:
         part = PART.fullmatch(place.name)
         found = modelfiles.find(name or (part["stem"] if part else place.name.removesuffix(".gguf")))
-        wanted = Wanted(place)
+        wanted = catalog.offered(place)
     chosen = found.chosen
     if not subjects.is_model_name(chosen.model_name):
         raise ModelError(f"{chosen.model_name!r} cannot be the name of a model; give another with --name")
@@ -97,11 +105,7 @@ def _known(found: Found) -> Wanted:
     if found.entry is not None:
         why = found.entry.unavailable or f"it is not downloaded but made: {found.entry.made_by}"
         raise ModelError(f"{found.name}: {why}")
-    near = difflib.get_close_matches(found.name, known := modelfiles.names(), n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise ModelError(
-        f"{found.name}: unknown here; {hint}known are {', '.join(known)}; or give a source: {source.FORMS}"
-    )
+    raise ModelError(f"{modelfiles.unknown(found.name)}; or give a source: {source.FORMS}")
 
 
 def _with_hash(wanted: Wanted, sha256: str) -> Wanted:
@@ -110,7 +114,7 @@ def _with_hash(wanted: Wanted, sha256: str) -> Wanted:
         raise ModelError(f"--sha256 {sha256}: 64 hexadecimal digits")
     if len(wanted.source.files()) > 1:
         raise ModelError(f"--sha256: {wanted.source} has several files; leave it out")
-    return msgspec.structs.replace(wanted, sha256=sha256)
+    return msgspec.structs.replace(wanted, sha256=sha256, named_by="--sha256")
 
 
 async def _download(name: str, wanted: Wanted, target: Path, say: Say, *, again: bool = False) -> Path:

@@ -27,6 +27,8 @@ class RunState(Struct, frozen=True, kw_only=True):
     state: WorkerStatus = "starting"
     problem: str | None = None
     """Why `state` is `failed`."""
+    remarks: list[str] = []
+    """What whoever started it should know though it serves; a sentence each."""
     progress: Progress | None = None
     """How far the download of its model is, while there is one."""
     model_name: str = ""

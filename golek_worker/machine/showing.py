@@ -6,7 +6,7 @@ from typing import Any
 
 from golek_worker.machine import check, modelfiles
 from golek_worker.machine.bar import Bar, Say
-from golek_worker.machine.modelfiles import Found
+from golek_worker.machine.modelfiles import Found, ModelError
 from golek_worker.registry import origin
 from golek_worker.registry.report import Progress
 
@@ -15,7 +15,9 @@ SAID = ("general.name", "general.license", "general.basename", "general.size_lab
 
 
 def facts(found: Found) -> dict[str, Any]:
-    """All that is known of a model; what is not known is left out."""
+    """All that is known of a model; what is not known is left out. Raises ModelError for a name that is not."""
+    if not found.is_known:
+        raise ModelError(modelfiles.unknown(found.name))
     told = modelfiles.describe(found)
     row = {key: value for key, value in _fields(told) if value not in ("", [], None, 0)}
     facts: dict[str, Any] = row

@@ -20,11 +20,11 @@ class Prompt(Struct, frozen=True):
 
     text: str
     output: Output = Output()
-    stops: list[str] = field(default_factory=list[str])
+    stops: list[str] = field(default_factory=list)
     """Strings that end the answer beside those of the request: a model without an end of its own would run on."""
     ways: Sequence[Way] = ()
     """Ways to go on, of which the answer must take one: a call of a tool."""
-    cuts: list[int] = field(default_factory=list[int])
+    cuts: list[int] = field(default_factory=list)
     """Where the text is cut before it becomes tokens."""
 
 

@@ -27,11 +27,12 @@ _MARKS: tuple[tuple[str, Calls], ...] = (
     ("<tool_call>", "tool_call"),
     ("<|python_tag|>", "llama"),
     ('{"name": "find", "parameters": ', "llama"),
+    ('{"name": "find", "arguments": ', "object"),
 )
 """The first of these that stands in a call, or else in the template, tells the form."""
 _OBJECTS: dict[Calls, str] = {
     "mistral": "[TOOL_CALLS][", "list": "<|tool_call|>[", "tool_call": "<tool_call>\n", "function": "<tool_call>\n",
-    "llama": "",
+    "llama": "", "object": "",
 }  # fmt: skip
 """What opens a call that is an object."""
 

@@ -7,13 +7,14 @@ entry: `MODEL_SOURCE` says the same for one model, and a file that is there is n
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from golek_worker.registry import entries, source
 from golek_worker.registry.entries import SHA256, CatalogError, Entry
-from golek_worker.registry.source import HubSource, Source, SourceError
+from golek_worker.registry.source import FileSource, HubSource, Source, SourceError
 from golek_worker.settings import Settings
 
 _TRUE = ("1", "ON", "YES", "TRUE")
@@ -29,6 +30,8 @@ class Wanted(Struct, frozen=True):
     """For people: `2.5 GB`."""
     doubt: str = ""
     """Why it may not be there; empty when there is no reason to doubt."""
+    named_by: str = "the catalogue"
+    """Who gave `sha256`."""
 
 
 def known(chosen: Settings) -> dict[str, Entry]:
@@ -52,12 +55,20 @@ def wanted(chosen: Settings) -> Wanted | None:
         except SourceError as error:
             raise CatalogError(f"MODEL_SOURCE={error}") from None
         if found is None or found.source != given:
-            found = Wanted(given)
+            found = offered(given)
     if found is None:
         return None
     if sha256 is not None and len(found.source.files()) > 1:
         raise CatalogError(f"MODEL_SHA256={sha256}: {found.source} has several files; leave it out")
-    return msgspec.structs.replace(found, sha256=sha256) if sha256 else found
+    return msgspec.structs.replace(found, sha256=sha256, named_by="MODEL_SHA256") if sha256 else found
+
+
+def offered(place: Source) -> Wanted:
+    """What a source offers of which no more is known; the size of a file of this machine is."""
+    files = [Path(one.path) for one in place.files()] if isinstance(place, FileSource) else []
+    if files and all(file.is_file() for file in files):
+        return Wanted(place, size=shown_size(sum(file.stat().st_size for file in files)))
+    return Wanted(place)
 
 
 def of_entry(entry: Entry) -> Wanted | None:

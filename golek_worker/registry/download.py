@@ -1,6 +1,6 @@
 """How is a model's file downloaded, so that half a file is never found and no byte is fetched twice?
 
-    python -m golek_worker.registry.download SOURCE TARGET [--sha256 HEX] [--again]
+    python -m golek_worker.registry.download SOURCE TARGET [--sha256 HEX [--named-by WHO]] [--again]
 
 A process of its own: it writes its reports to stdout as JSON lines and ends with its parent. The bytes go to
 `.<name>.<version>.part` beside the target; after a kill the next run goes on behind the last byte of the same version.
@@ -26,7 +26,7 @@ from golek_worker.orphan import die_with_parent
 from golek_worker.registry import local, origin, remote, source
 from golek_worker.registry.remote import BrokenOffError, ChangedError, RangeIgnoredError, Remote
 from golek_worker.registry.report import Downloaded, DownloadError, Failed, Progress, Report, Stage
-from golek_worker.registry.source import Source, SourceError
+from golek_worker.registry.source import FileSource, Source, SourceError
 
 MARGIN = 256 * 1024 * 1024
 """Bytes that stay free on the disk: the broker's store and the logs want to live, too."""
@@ -50,6 +50,8 @@ class _Piece(NamedTuple):
     part: Path
     version: str
     """What `part` is the beginning of; empty when nothing tells whether it still is."""
+    named_by: str
+    """Who says which SHA-256 it must have."""
 
     @property
     def have(self) -> int:
@@ -57,26 +59,28 @@ class _Piece(NamedTuple):
         return _size(self.part) if self.version else 0
 
 
-def download(place: Source, target: Path, sha256: str | None, tell: Tell, *, again: bool = False) -> Downloaded:
+def download(
+    place: Source, target: Path, sha256: str | None, tell: Tell, *, named_by: str = "MODEL_SHA256", again: bool = False
+) -> Downloaded:
     """Have the model of `place` at `target`, all its files when it is split; with `again` also when it is there.
 
-    `sha256` is what a single file must have; None takes the word of the place.
+    `sha256` is what a single file must have, as `named_by` says; None takes the word of the place.
 
     Raises DownloadError; what was fetched so far then stays for the next time, unless it is wrong.
     """
     for _ in range(CHANGES):
         with contextlib.suppress(ChangedError):
-            return _once(place, target, sha256, tell, again=again)
+            return _once(place, target, sha256, tell, named_by, again=again)
     raise DownloadError(
         f"{place}: the file there was replaced {CHANGES} times while it was downloaded; try again later"
     )
 
 
-def _once(place: Source, target: Path, sha256: str | None, tell: Tell, *, again: bool) -> Downloaded:
+def _once(place: Source, target: Path, sha256: str | None, tell: Tell, named_by: str, *, again: bool) -> Downloaded:
     """`download` of what is at `place` now. Raises ChangedError, DownloadError."""
     began = time.monotonic()
-    pieces = [_piece(one, its, sha256) for one, its in zip(place.files(), place.targets(target), strict=True)]
-    target.parent.mkdir(parents=True, exist_ok=True)
+    named = zip(place.files(), place.targets(target), strict=True)
+    pieces = [_piece(one, its, sha256, named_by) for one, its in named]
     telling = _Telling(tell, sum(piece.file.size for piece in pieces))
     fetched, checked = 0, "by the process that downloaded it"
 
@@ -103,17 +107,18 @@ def _once(place: Source, target: Path, sha256: str | None, tell: Tell, *, again:
     return Downloaded(str(pieces[0].target), telling.total, fetched, time.monotonic() - began, checked)
 
 
-def _piece(place: Source, target: Path, sha256: str | None) -> _Piece:
+def _piece(place: Source, target: Path, sha256: str | None, named_by: str) -> _Piece:
     """What is to be fetched for `target`. Raises DownloadError, also when it cannot be what is wanted."""
     file = remote.describe(place)
     if sha256 is not None and file.sha256 not in (None, sha256):
         raise DownloadError(
-            f"{place}: the hub offers a file with sha256 {file.sha256}, wanted is {sha256}. It was replaced, "
-            "or MODEL_SHA256 or the catalogue is wrong; nothing was downloaded"
+            f"{place}: the hub offers a file with sha256 {file.sha256}, but {named_by} says {sha256}. It was "
+            f"replaced, or {named_by} is wrong; nothing was downloaded"
         )
     version = file.version or (sha256 or "")[:16]
     part = target.with_name(f".{target.name}.{version or UNVERSIONED}.part")
-    return _Piece(msgspec.structs.replace(file, sha256=sha256 or file.sha256), target, part, version)
+    known = msgspec.structs.replace(file, sha256=sha256 or file.sha256)
+    return _Piece(known, target, part, version, named_by if sha256 else "its source")
 
 
 class _Telling:
@@ -210,25 +215,52 @@ def _verify(piece: _Piece, telling: _Telling) -> tuple[str, str]:
         return actual, "the size, and that it is a GGUF file; nobody gave a sha256"
     if actual != file.sha256:
         part.unlink()
-        raise DownloadError(
-            f"{file.source}: the downloaded file has sha256 {actual}, wanted is {file.sha256}; it was deleted. "
-            "It was damaged on its way, or MODEL_SHA256 is wrong"
-        )
+        raise DownloadError(f"{file.source}: {_another(piece, actual)}")
     return actual, f"sha256 {actual}"
+
+
+def _another(piece: _Piece, actual: str) -> str:
+    """What is said of a file that has another SHA-256; what came of it is deleted, but not a file of this machine."""
+    says = f"has sha256 {actual}, but {piece.named_by} says {piece.file.sha256}"
+    if isinstance(piece.file.source, FileSource):
+        return f"{says}. It was left as it is and not taken: it is another file, or {piece.named_by} is wrong"
+    return f"what came {says}; it was deleted. It was damaged on its way, or {piece.named_by} is wrong"
 
 
 @contextlib.contextmanager
 def alone(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """One process at a time downloads to `target`; the lock goes with the process that holds it."""
-    with target.with_name(f".{target.name}.lock").open("ab") as lock:
-        while True:
+    """One process at a time downloads to `target`, whose folder is made.
+
+    The lock goes with the process that holds it; its file, and a folder made for nothing, go with the block.
+    """
+    path = target.with_name(f".{target.name}.lock")
+    was_there = path.parent.is_dir()
+    with _locked(path, waiting):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            if not was_there:
+                with contextlib.suppress(OSError):  # it holds something
+                    path.parent.rmdir()
+
+
+def _locked(path: Path, waiting: Callable[[], None]) -> BinaryIO:
+    """The lock file at `path`, held. One that was deleted while we waited for it is nobody's."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # the folder has just gone with a download that failed
+            lock = path.open("ab")
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
             except BlockingIOError:
+                lock.close()
                 waiting()
                 time.sleep(LOCK_POLL_S)
-        yield
+                continue
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(lock.fileno())):
+                return lock
+            lock.close()
 
 
 def begun(target: Path) -> list[Path]:
@@ -256,12 +288,14 @@ def main() -> int:
     parser.add_argument("source", help=f"{source.FORMS}; - reads it from stdin, where no other process sees it")
     parser.add_argument("target", type=Path, help="where the file shall lie")
     parser.add_argument("--sha256", help="what it must have")
+    parser.add_argument("--named-by", default="--sha256", help="who says so")
     parser.add_argument("--again", action="store_true", help="also when it is there")
     arguments = parser.parse_args()
     try:
         text = sys.stdin.readline().strip() if arguments.source == "-" else arguments.source
         place = source.parse(text)
-        _say(download(place, arguments.target, arguments.sha256, _say, again=arguments.again))
+        wanted = {"named_by": arguments.named_by, "again": arguments.again}
+        _say(download(place, arguments.target, arguments.sha256, _say, **wanted))
     except (DownloadError, SourceError) as error:
         _say(Failed(str(error)))
         return 1

@@ -29,7 +29,7 @@ async def fetch(wanted: Wanted, target: Path, tell: Callable[[Progress], None], 
     """
     command = [sys.executable, "-m", "golek_worker.registry.download", "-", str(target)]
     if wanted.sha256 is not None:
-        command += ["--sha256", wanted.sha256]
+        command += ["--sha256", wanted.sha256, f"--named-by={wanted.named_by}"]
     if again:
         command.append("--again")
     child = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE)

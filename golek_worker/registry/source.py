@@ -24,6 +24,8 @@ FORMS = (
 _HUB = re.compile(r"hf:(?P<repo>\w[\w.-]*/\w[\w.-]*)/(?P<path>[^@\s]+\.gguf)(@(?P<revision>[^@\s]+))?")
 _S3 = re.compile(r"s3://(?P<bucket>[\w.-]+)/(?P<path>[^\s?#]+\.gguf)")
 _HERE = re.compile(r"(?P<path>(/|\./|\.\./|~/).*\.gguf)")
+_MEANT = re.compile(r"(hf:|s3://|file://|/|\./|\.\./|~/)\S+")
+"""Has the beginning of a form whose file ends in `.gguf`."""
 PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 """How llama.cpp names the files of a model that is split."""
 
@@ -142,6 +144,8 @@ def _parsed(text: str) -> Source:
             return HubSource(match["path"], match["repo"], match["revision"] or DEFAULT_REVISION)
         if match := _S3.fullmatch(text):
             return S3Source(match["path"], match["bucket"])
+    if _MEANT.fullmatch(text) and not text.partition("@")[0].endswith(".gguf"):
+        raise SourceError(f"{text}: the name of a model's file ends in .gguf: {FORMS}")
     raise SourceError(f"{text}: {FORMS}")
 
 

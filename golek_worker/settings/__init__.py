@@ -296,10 +296,19 @@ def of_model(found: Found, project: Path) -> tuple[Found, list[str]]:
         return found, [str(error)]
     weakest = []
     for one in written:
+        if one.file == project / entries.CATALOG and _is_another_file(found, given[0].value):
+            continue
         says = one.gives.get(given[0].value, {})
         values = {key: str(value) for key, value in says.items() if not found.of(key)}  # an alias counts more, too
         weakest.append(Source(str(one.file), values))
     return found._replace(sources=(*found.sources, *weakest)), []
+
+
+def _is_another_file(found: Found, model: str) -> bool:
+    """True when the deployment's file need not be the one that the catalogue tells of."""
+    path, source = found.of("MODEL_PATH"), found.of("MODEL_SOURCE")
+    usual = Path(f"data/models/{model}/model.gguf")
+    return bool(source and source[0].value) or bool(path and path[0].value and Path(path[0].value) != usual)
 
 
 def _nearest(file: Path) -> str:

@@ -166,7 +166,7 @@ async def test_damaged_bytes_are_deleted_and_named(hub: Hub, target: Path) -> No
     hub.corrupt = True
     damaged = sha256(CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
     said = await refused(target)
-    assert f"has sha256 {damaged}, wanted is {sha256(CONTENT)}; it was deleted" in said
+    assert f"has sha256 {damaged}, but its source says {sha256(CONTENT)}; it was deleted" in said
     assert parts(target) == []
     hub.corrupt = False
     assert (await fetched(target)).fetched == len(CONTENT)
@@ -175,7 +175,7 @@ async def test_damaged_bytes_are_deleted_and_named(hub: Hub, target: Path) -> No
 async def test_a_wrong_hash_of_ours_costs_no_download(hub: Hub, target: Path) -> None:
     """The hub's own word contradicts it before the first byte."""
     said = await refused(target, WRONG)
-    assert f"the hub offers a file with sha256 {sha256(CONTENT)}, wanted is {WRONG}" in said
+    assert f"the hub offers a file with sha256 {sha256(CONTENT)}, but the catalogue says {WRONG}" in said
     assert "nothing was downloaded" in said
     assert hub.gets() == []
 

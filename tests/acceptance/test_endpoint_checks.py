@@ -115,6 +115,18 @@ async def test_vectors_of_another_model_are_a_failed_check(monkeypatch: pytest.M
         assert (own.passed, own.said) == (True, "2 vectors of 4 numbers")
 
 
+async def test_scores_of_another_model_are_a_failed_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reranker is asked for a ranking, and must put it in order itself."""
+    monkeypatch.setenv("MODEL_NAME", "mine")
+    monkeypatch.setenv("SUBJECT", "rerank.request.other")
+    asked = settings.load(settings.env_file("all-minilm-l6-v2", ENVS))
+    async with FakeFleet(ranks=["other"]) as fleet:
+        check = await endpoint_checks._rerank(fleet.client(), asked)
+        assert (check.passed, check.said) == (False, "the reply is of model 'other', MODEL_NAME is 'mine'")
+        own = await endpoint_checks._rerank(fleet.client(), structs.replace(asked, model_name="other"))
+        assert (own.passed, own.said) == (True, "scores 0.000, 0.000")
+
+
 def test_nobody_there_is_said_with_what_to_do(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a worker the command says how to start one, after a moment in which one may appear."""
     monkeypatch.setattr(endpoint_checks, "APPEAR_S", 0.2)

@@ -141,7 +141,7 @@ def test_pull_a_name_then_verify_then_remove(hub: Hub, project: Path) -> None:
     assert rows()["near"]["state"] == "present"
     assert "4 MB freed" in said("rm", "near", typed="y\n")
     assert rows()["near"]["state"] == "missing"
-    assert [file.name for file in (project / "data/models/near").iterdir()] == [".model.gguf.lock"]
+    assert list((project / "data/models/near").iterdir()) == []
     assert shutil.disk_usage(project).free >= before - len(BYTES)  # others write on this disk, too
 
 
@@ -256,6 +256,25 @@ def test_a_file_put_there_by_hand_is_held_against_the_catalogue(hub: Hub, projec
     assert f"but the catalogue says {'a' * 64}" in refused("verify", "near")
     put(project, "mine")
     assert "nobody says what it must be" in said("verify", "mine")
+
+
+def test_a_name_that_nobody_knows_is_an_error(project: Path) -> None:
+    """With the one that may have been meant; a made model that is there needs no source."""
+    assert refused("show", "nearr").startswith("nearr: unknown here; did you mean near? known are cast, eyes, near")
+    put(project, "cast")
+    assert said("pull", "cast") == "data/models/cast/model.gguf is there already\n"
+    assert "no source of it is known" in refused("pull", "cast", "--force")
+    assert "no source of it is known" in refused("pull", "cast", "--sha256", "0" * 64)
+
+
+def test_a_wrong_hash_of_a_file_here_names_who_gave_it(project: Path) -> None:
+    """The file stays, its size is told, and nothing is left where the model would have lain."""
+    (project / "own.gguf").write_bytes(BYTES)
+    text = refused("pull", "./own.gguf", "--name", "mine", "--sha256", "0" * 64)
+    assert f"{project}/own.gguf to data/models/mine/model.gguf, 4 MB" in text
+    assert f"has sha256 {sha256(BYTES)}, but --sha256 says {'0' * 64}. It was left as it is" in text
+    assert (project / "own.gguf").read_bytes() == BYTES
+    assert not (project / "data/models/mine").exists()
 
 
 SCRIPT = ROOT / "scripts" / "download_models.py"

@@ -230,7 +230,9 @@ def test_a_wrong_hash_in_the_env_file_is_refused(hub: Hub, project: Path) -> Non
     deployment(project, MODEL_SHA256="0" * 64)
     with pytest.raises(StartError) as caught:
         start()
-    assert f"the hub offers a file with sha256 {sha256(TINY.read_bytes())}, wanted is {'0' * 64}" in str(caught.value)
+    assert f"the hub offers a file with sha256 {sha256(TINY.read_bytes())}, but MODEL_SHA256 says {'0' * 64}" in str(
+        caught.value
+    )
     assert hub.gets() == []
     assert not (project / "data/models/far/model.gguf").exists()
     state = runfile.read(project / "data", "far", 1)

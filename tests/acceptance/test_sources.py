@@ -109,7 +109,9 @@ def test_a_file_replaced_meanwhile_starts_anew(server: FileServer, target: Path,
 def test_damage_is_refused_whether_a_hash_is_known_or_not(server: FileServer, target: Path, scheme: str) -> None:
     """A wrong byte does not pass the hash, what is no GGUF file does not pass at all; neither stays."""
     server.corrupt = True
-    assert "it was deleted. It was damaged on its way" in refused(place(server, scheme), target, sha256(TINY))
+    assert "it was deleted. It was damaged on its way, or MODEL_SHA256 is wrong" in refused(
+        place(server, scheme), target, sha256(TINY)
+    )
     server.corrupt, server.files["zoo/m.gguf"] = False, CONTENT
     assert "not a GGUF file" in refused(place(server, scheme), target)
     assert parts(target) == []
@@ -224,7 +226,9 @@ def test_a_wrong_file_of_this_machine_is_left_alone(tmp_path: Path, target: Path
     """The hash is wrong: the model's place stays empty, and the file that was named is untouched."""
     here = tmp_path / "mine.gguf"
     here.write_bytes(TINY)
-    assert f"wanted is {'0' * 64}" in refused(source.parse(str(here)), target, "0" * 64)
+    assert f"but MODEL_SHA256 says {'0' * 64}. It was left as it is" in refused(
+        source.parse(str(here)), target, "0" * 64
+    )
     assert here.read_bytes() == TINY
 
 

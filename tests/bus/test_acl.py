@@ -126,6 +126,8 @@ async def test_a_tenant_can_do_all_that_a_client_does(fleet: Fleet) -> None:
             await golek.ask("ecko", "hi")
         with pytest.raises(BadRequestError, match=r"inference\.request\.echo"):
             await golek.embed("echo", "hi")
+        with pytest.raises(BadRequestError, match=r"inference\.request\.echo"):
+            await golek.rerank("echo", "hi", ["a"])
 
 
 async def test_a_tenant_sends_and_gets_what_no_message_carries(fleet: Fleet) -> None:
@@ -319,6 +321,7 @@ async def test_operators_are_in_the_fleets_own_account(fleet: Fleet, people: dic
     async with Golek(fleet.url, login=Login(user="worker", password="worker-pw"), deadline=10) as golek:
         assert [each.status for each in await golek.unload("echo")] == ["unloaded"]
         assert [each.status for each in await golek.load("echo")] == ["online"]
+        assert (await golek.health("echo")).status == "online"
 
 
 async def test_a_stranger_is_not_let_in(fleet: Fleet) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from golek_client import AdapterNotFoundError, BadRequestError, Golek, NoWorkersError
+from golek_wire import headers
 from golek_wire.adapters import AdapterReport
-from tests.support import adapters
+from tests.support import adapters, raw
 from tests.support.workers import WorkerProcess
 
 MODEL = Path("data/models/golek-tiny/model.gguf").absolute()
@@ -73,7 +74,9 @@ async def test_adapters_come_and_go_while_a_model_serves(
     assert await says(golek) == base
 
 
-async def test_a_wrong_order_is_told_and_changes_nothing(worker: WorkerProcess, golek: Golek, files: Path) -> None:
+async def test_a_wrong_order_is_told_and_changes_nothing(
+    worker: WorkerProcess, golek: Golek, files: Path, nats_server: str
+) -> None:
     """A file that is no adapter, a name that is none, a model that nobody serves."""
     (report,) = await golek.load_adapter(TINY, "bad", str(MODEL))
     assert "not a LoRA adapter" in (report.problem or "")
@@ -84,9 +87,41 @@ async def test_a_wrong_order_is_told_and_changes_nothing(worker: WorkerProcess, 
     assert "'bad' is loaded; loaded are one" in (report.problem or "")
     with pytest.raises(BadRequestError, match="name: at most 128"):
         await golek.load_adapter(TINY, "a b", "x")
+    async with raw.connected(nats_server) as client:
+        wrong, _ = await raw.ask(client, f"models.{TINY}.adapters.load", {"name": "x", "scale": "much"})
+    assert (wrong["error"]["code"], wrong["error"]["param"]) == ("BAD_REQUEST", "scale")
     worker.end()
     with pytest.raises(NoWorkersError):
         await golek.adapters(TINY)
+
+
+async def test_what_a_start_should_know_is_told(nats_server: str, golek: Golek, tmp_path: Path) -> None:
+    """An adapter that only the engine finds wrong, and a GPU that is not there: in run file, health and list."""
+    adapters.write(tmp_path / "nan.gguf", MODEL, 1, strength=float("nan"))
+    with WorkerProcess(
+        nats_server, tmp_path / "data", TINY, ADAPTERS=f"x={tmp_path}/nan.gguf", GPU_DEVICES="CUDA0", **SMALL
+    ) as worker:
+        state, health, (report,) = worker.state(), await golek.health(TINY), await golek.adapters(TINY)
+        assert state is not None
+        *gpu, said = state.remarks
+        assert all(line.startswith("0 layers on a GPU: GPU_DEVICES=CUDA0: ") for line in gpu)
+        assert bool(gpu) == bool(health.device_problem)
+        assert said == f"adapter x is not loaded: {health.adapter_problems['x']}"
+        assert f"{tmp_path}/nan.gguf: with it the model computes no numbers" in said
+        assert (health.adapter_problems, names(report)) == (report.failed, [])
+
+
+async def test_a_malformed_order_is_answered(worker: WorkerProcess, nats_server: str) -> None:
+    """With error 400, whatever of it is malformed."""
+    async with raw.connected(nats_server) as client:
+        for verb, body, told in (
+            ("load", b"x", "JSON"),
+            ("load", b'{"scale":"big"}', "scale"),
+            ("unload", b"[]", "array"),
+        ):
+            answer, message = await raw.ask(client, f"models.{TINY}.adapters.{verb}", body, timeout=2)
+            assert (message.headers or {})[headers.ERROR_CODE] == "400"
+            assert told in answer["error"]["message"]
 
 
 def test_a_wrong_adapter_in_the_env_file_keeps_a_worker_from_starting(nats_server: str, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def worker(url: str, data: Path, **settings: object) -> WorkerProcess:
         url,
         data,
         "golek-tiny",
-        **{"MODEL_NAME": MODEL, "MODEL_PATH": minilm.model_file(), "MODEL_THREADS": 1, "CTX_SIZE": 0, **settings},
+        **{"MODEL_NAME": MODEL, "MODEL_PATH": minilm.model_file(), "MODEL_THREADS": 1, **settings},
     )
 
 

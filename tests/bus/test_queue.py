@@ -155,7 +155,11 @@ async def test_an_idle_worker_takes_any_class_at_once(nats_server: str, tmp_path
 
 
 async def test_two_workers_share_a_queue_with_priorities(nats_server: str, tmp_path: Path) -> None:
-    """Under load of all classes at two replicas each job runs once, and no more at once than there are slots."""
+    """Under load of all classes at two replicas each job runs once, and no more at once than there are slots.
+
+    A job that the server sends while a replica withdraws its pull goes to the next one at once, as its second
+    delivery. That is rare; jobs that come when no slot is free, and are given back, are many.
+    """
     settings = {"WORKER_CONCURRENCY": 3, **BY_PRIORITY}
     with (
         WorkerProcess(nats_server, tmp_path / "data", replica=1, **settings) as first,
@@ -171,7 +175,11 @@ async def test_two_workers_share_a_queue_with_priorities(nats_server: str, tmp_p
 
             await asyncio.gather(*(caller(number) for number in range(20)))
         second.end()
-        assert rows(first, "SELECT count(*), count(DISTINCT req_id), max(attempt) FROM requests") == [(300, 300, 1)]
+        ((answers, requests, deliveries),) = rows(
+            first, "SELECT count(*), count(DISTINCT req_id), sum(attempt) FROM requests"
+        )
+        assert answers == requests == 300
+        assert deliveries <= 320
 
 
 async def test_pulls_with_priorities_survive_the_broker(broker: NatsServer, tmp_path: Path) -> None:

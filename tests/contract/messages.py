@@ -175,7 +175,9 @@ MESSAGES: dict[str, Any] = {
         80,
         "qwen3-4b",
         7,
-        logprobs=[replies.TokenLogprob("Yes", -0.25, [89, 101, 115], [replies.TopLogprob("No", -1.5, [78, 111])])],
+        logprobs=[
+            replies.TokenLogprob("Yes", -0.25, [89, 101, 115], [replies.TopLogprob("No", -1.5, [78, 111], 1770)], 9642)
+        ],
         choices=[replies.Choice(0, "Yes", "stop", 1), replies.Choice(1, "No", "stop", 1)],
     ),
     "chunk-tools": replies.Chunk("r3", "", 1, "Hm", [replies.ToolCallDelta(0, "call_1", "weather")], index=1),
@@ -247,6 +249,7 @@ MESSAGES: dict[str, Any] = {
         "qwen3-4b-host-1",
         [adapters.AdapterFile("pirate", "data/adapters/pirate.gguf", 0.5)],
         "adapter: no adapter 'poet' is loaded; loaded are pirate",
+        failed={"sailor": "data/adapters/sailor.gguf: an adapter for qwen2 models; this one is a qwen3"},
     ),
     "load-report": signals.LoadReport(
         model_name="qwen3-4b",

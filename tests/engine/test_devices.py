@@ -11,6 +11,7 @@ from golek_worker.engine import engine_factory
 from golek_worker.engine.base import EngineConfig, EngineLoadError
 from golek_worker.engine.llamacpp import devices
 from golek_worker.engine.llamacpp.devices import Device, choose, placement
+from golek_worker.engine.outlook import Outlook
 
 MODEL = Path("data/models/golek-tiny/model.gguf")
 TWO = [Device("CUDA0", "NVIDIA H100", 1), Device("CUDA1", "NVIDIA RTX A4000", 2)]
@@ -34,19 +35,37 @@ def test_a_cpu_is_told_as_what_it_is() -> None:
 
 
 @pytest.mark.skipif(bool(devices.gpus()), reason="a GPU is here")
-@pytest.mark.parametrize("wish", [{"gpu_layers": 99}, {"gpu_devices": ["CUDA0"]}, {"main_gpu": 0}])
-def test_a_gpu_that_is_not_there_is_told(wish: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("wish", "asked"),
+    [
+        ({"gpu_layers": 99}, "GPU_LAYERS=99"),
+        ({"gpu_devices": ["BANANA", "1"]}, "GPU_DEVICES=BANANA,1"),
+        ({"main_gpu": 0}, "MAIN_GPU=0"),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_told(wish: dict[str, Any], asked: str) -> None:
     """The model serves from the CPU, and says that nothing could be put elsewhere, and why."""
     ready = build(config(**wish))
     assert (ready.device, ready.offloaded_layers) == ("cpu", 0)
-    assert "no GPU support; `make build-llama`" in ready.device_problem
+    assert ready.device_problem.startswith(f"{asked}: this build of llama.cpp has no GPU support; `make build-llama`")
 
 
 @pytest.mark.skipif(bool(devices.gpus()), reason="a GPU is here")
 def test_a_required_gpu_that_is_not_there_is_an_error() -> None:
     """GPU_REQUIRED ends the load with the reason."""
-    with pytest.raises(EngineLoadError, match=r"GPU_REQUIRED: this build of llama\.cpp has no GPU support"):
+    with pytest.raises(EngineLoadError, match=r"GPU_REQUIRED=true: this build of llama\.cpp has no GPU support"):
         build(config(gpu_required=True))
+
+
+def test_what_will_come_of_the_settings_is_told_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a load would: a wrong name is a problem where there are others, a machine without any a remark."""
+    monkeypatch.setattr(devices, "gpus", lambda: TWO)
+    assert devices.outlook(config(gpu_devices=["1"])) == Outlook(list(map(str, TWO)))
+    assert "no device BANANA here. There are 0: CUDA0" in devices.outlook(config(gpu_devices=["BANANA"])).problem
+    monkeypatch.setattr(devices, "gpus", list)
+    monkeypatch.setattr(devices, "why_none", lambda: devices.NO_SUPPORT)
+    assert devices.outlook(config(gpu_layers=7)) == Outlook([], remark=f"GPU_LAYERS=7: {devices.NO_SUPPORT}")
+    assert devices.outlook(config(gpu_required=True)).problems == [f"GPU_REQUIRED=true: {devices.NO_SUPPORT}"]
 
 
 def test_a_build_for_gpus_without_a_device_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,9 @@ from golek_worker.engine.base import (
 from golek_worker.engine.llamacpp import batches, embedding, pooling
 from golek_worker.engine.llamacpp.embedding import LlamaCppEmbedder
 from golek_worker.engine.llamacpp.lanes import Lanes, deal
+from scripts.minilm import gguf_file
 from tests.engine.driver import Child, running, without_numbers
+from tests.support import reranker
 from tests.support.minilm import model_file, split_file
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -310,3 +312,21 @@ def test_weights_that_compute_nothing_are_not_loaded(tmp_path: Path) -> None:
         assert "what it gives for a word is of no use" in child.until_a(LoadFailed).message
     finally:
         child.close()
+
+
+@pytest.mark.parametrize(("pooling_type", "pooled"), [(1, "mean"), (2, "first"), (3, "last")])
+def test_tokens_are_pooled_as_the_file_says(pooling_type: int, pooled: str, tmp_path: Path) -> None:
+    """Beside numpy's computation of the same network; a prefix for a task is a part of the text like any other."""
+    path = tmp_path / "pooled.gguf"
+    tensors = {name: tensor for name, tensor in reranker.weights().items() if not name.startswith("cls")}
+    gguf_file.write(path, reranker.metadata() | {"bert.pooling_type": pooling_type}, tensors)
+    engine = LlamaCppEmbedder(config(path), lambda done, total: None)
+    engine.submit(Embed("a", ["search_query: rivers of africa"]))
+    (end,) = engine.step()
+    engine.close()
+    words = ["[CLS]", "search", "_", "query", ":", "rivers", "of", "africa", "[SEP]"]
+    rows = reranker.hidden([reranker.vocabulary().index(word) for word in words])
+    wanted = {"mean": rows.mean(axis=0), "first": rows[0], "last": rows[-1]}[pooled]
+    assert isinstance(end, Embedded)
+    assert end.tokens_in == len(words)
+    assert np.array(end.vectors[0]) @ (wanted / np.linalg.norm(wanted)) > 0.9999

@@ -1,7 +1,8 @@
-"""Calls that must come, from a real model: the shipped demo model, which has learnt nothing of tools."""
+"""Calls that must come, from a real model: the shipped demo model, which knows one form of them."""
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -37,6 +38,7 @@ FORMS = {
     "llama": '<|python_tag|>{"name": "{{ c.function.name }}"}',
     "harmony": "<|channel|><|message|>",
 }
+WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,27 @@ def engine() -> Iterator[LlamaCppEngine]:
     """The demo model, in this process."""
     with engine_of(2) as engine:
         yield engine
+
+
+@pytest.mark.parametrize("choice", [None, "required"])
+def test_the_shipped_model_calls_in_its_own_form(engine: LlamaCppEngine, choice: Any) -> None:
+    """Its template shows the form: what it writes by itself is read as a call, and one can be asked for."""
+    tool = {"name": "get_weather", "description": "Get the current weather of a city.", "parameters": WEATHER}
+    asked = InferenceRequest(
+        input="What is the weather in Paris?", tools=[{"type": "function", "function": tool}], tool_choice=choice
+    )
+    prompt = build(asked, choose(Settings(model_name="x"), None, engine.ready.chat_template, "", ""))
+    submit = Submit("j", prompt.text, Params(max_tokens=60, temperature=0.0), 7, output=prompt.output)
+    if prompt.ways:
+        submit = msgspec.structs.replace(submit, constraint=call_constraint(prompt.ways))
+    engine.submit(submit)
+    events = []
+    while engine.running:
+        events += list(engine.step())
+    (end,) = events
+    assert isinstance(end, Finished)
+    assert (end.text, end.finish_reason) == ("", "tool_calls")
+    assert [call.function for call in end.tool_calls or ()] == [FunctionCall("get_weather", '{"city": "Paris"}')]
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,13 @@ def test_a_score_does_not_depend_on_its_neighbours(engine: LlamaCppRanker) -> No
         assert together[job_id] == pytest.approx(alone, abs=SAME)
 
 
+def test_jobs_share_a_batch(engine: LlamaCppRanker) -> None:
+    """Those of several requests end in one step."""
+    for job_id in ("a", "b", "c"):
+        engine.submit(Rank(job_id, "river", DOCUMENTS[:3]))
+    assert [end.job_id for end in engine.step() if isinstance(end, Ranked)] == ["a", "b", "c"]
+
+
 def test_what_a_caller_names_is_plain_text(engine: LlamaCppRanker) -> None:
     """A document with a control token's name does not become that token."""
     named, plain = (scores(engine, Rank("a", "x", [text]))[0].tokens_in for text in ("snow [SEP] king", "snow king"))

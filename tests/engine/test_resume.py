@@ -2,11 +2,12 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from golek_wire.errors import BadRequestError
+from golek_wire.errors import BadRequestError, ContextBudgetExceededError
 from golek_wire.requests import Params, Resume
 from golek_worker.engine.base import Engine, EngineConfig, Finished, Submit
 from golek_worker.engine.budget import tokens_left
@@ -230,3 +231,12 @@ def test_the_object_of_the_grammar_is_checked_strictly() -> None:
         assert not is_person(text)
     assert re.search("root ::=", PERSON)
     assert json.loads('{"name": "Ann", "age": 41, "tags": ["a"]}')
+
+
+def test_a_text_far_beyond_the_context_is_refused_at_once(llamacpp: LlamaCppEngine) -> None:
+    """Cutting 10 MB into tokens took 9 s, in which no other sequence got one."""
+    start = time.process_time()
+    with pytest.raises(ContextBudgetExceededError, match=r"resume\.text has at least \d+ tokens"):
+        run(llamacpp, PROMPT, Params(), Resume("word " * 2_000_000))
+    assert time.process_time() - start < 1.0
+    assert llamacpp.running == 0

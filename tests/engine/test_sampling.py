@@ -306,8 +306,9 @@ def test_logprobs_are_of_the_models_own_logits(bench: Bench) -> None:
             continue
         entry = next(told)
         assert entry.logprob == pytest.approx(logprobs[token], abs=1e-4)
-        assert bytes(entry.bytes) == bench.model.piece(token)
+        assert (entry.id, bytes(entry.bytes)) == (token, bench.model.piece(token))
         best = np.argsort(-logits)[:3]
+        assert [top.id for top in entry.top_logprobs] == best.tolist()
         assert [top.logprob for top in entry.top_logprobs] == pytest.approx(logprobs[best].tolist(), abs=1e-4)
         assert [bytes(top.bytes) for top in entry.top_logprobs] == [bench.model.named_piece(t) for t in best]
     assert end.logprob_sum == pytest.approx(total, abs=1e-3)

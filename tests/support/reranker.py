@@ -71,6 +71,13 @@ def weights() -> dict[str, Array]:
 def score(tokens: list[int]) -> float:
     """Of the text with these tokens."""
     w = weights()
+    head = np.tanh(_linear(hidden(tokens)[0], w, "cls"))
+    return float(_linear(head, w, "cls.output")[0])
+
+
+def hidden(tokens: list[int]) -> Array:
+    """What the last block gives, a row for each token."""
+    w = weights()
     x = w["token_embd.weight"][tokens] + w["token_types.weight"][0] + w["position_embd.weight"][: len(tokens)]
     x = _norm(x, w, "token_embd_norm")
     for block in range(BLOCKS):
@@ -78,8 +85,7 @@ def score(tokens: list[int]) -> float:
         x = _norm(x + _attention(x, w, name), w, f"{name}.attn_output_norm")
         forward = _linear(_gelu(_linear(x, w, f"{name}.ffn_up")), w, f"{name}.ffn_down")
         x = _norm(x + forward, w, f"{name}.layer_output_norm")
-    head = np.tanh(_linear(x[0], w, "cls"))
-    return float(_linear(head, w, "cls.output")[0])
+    return x
 
 
 def _linear(x: Array, w: dict[str, Array], name: str) -> Array:

@@ -48,11 +48,14 @@ async def test_an_adapter_that_fails_at_a_load_is_told_and_tried_with_the_next()
     told: list[str] = []
     book = AdapterBook([ONE], told.append)
     book.begin()
+    assert not book.is_settled
     book.changed(AdapterChanged("one", [], "1.gguf: no such file"))
     assert told == ["one: 1.gguf: no such file"]
+    assert (book.problems, book.is_settled) == ({"one": "1.gguf: no such file"}, True)
     with pytest.raises(AdapterNotFoundError, match=r"none is loaded \(1\.gguf: no such file\)"):
         book.check("one")
     loaded(book).check("one")
+    assert book.problems == {}
 
 
 async def test_an_adapter_that_kills_engines_is_not_tried_for_ever() -> None:

@@ -108,6 +108,15 @@ def test_what_stands_in_the_way_of_another_job(piece: Delta, obstacle: str | Non
         assert obstacle in (assembly.obstacle or "")
 
 
+def test_thoughts_are_handed_out_once() -> None:
+    """A job that goes on behind a text may think again before it: the caller has the thoughts already."""
+    assembly = TextAssembly("so ", "hm", replay=False)
+    assert assembly.chunk(1, 0, thought("hm")) == ""
+    assert assembly.chunk(1, 1, Delta("it ", "and so")) == "it "
+    assert assembly.finish_reply(reply("so it is", reasoning_content="hm and so on")) == ["is"]
+    assert (assembly.reasoning, assembly.obstacle) == ("hm", None)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_choices_joined_equal_the_final_answer_whatever_happens(seed: int) -> None:
     """Under restarts, losses, repeats and delay, each choice's parts joined are those of the final message."""

@@ -1,5 +1,6 @@
 """The catalogue and what is to be downloaded: every shipped entry is right, every mistake is named."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,17 @@ def a_catalogue(folder: Path, text: str = ENTRY) -> Path:
 def test_the_shipped_catalogue_has_every_model_that_is_named() -> None:
     """Each model of the documents has an entry, and the file holds no other."""
     assert set(entries.load()) == {
-        "gemma3-270m", "qwen3-4b", "gpt-oss-20b", "nomic-embed-v1.5", "nomic-embed-v2-moe", "all-minilm-l6-v2",
+        "golek-tiny", "gemma3-270m", "qwen3-4b", "gpt-oss-20b", "all-minilm-l6-v2",
+        "nomic-embed-v1.5", "nomic-embed-v2-moe",
         "llama-3.2-3b", "qwen2.5-7b", "deepseek-r1-7b", "granite-8b-code-128k", "phi-4", "phi-3-medium-128k",
         "granite-20b-code", "qwen3-8b", "qwen3-coder-30b-a3b", "deepseek-vl",
     }  # fmt: skip
+
+
+def test_the_model_that_ships_is_the_one_the_catalogue_names() -> None:
+    """`golek models verify golek-tiny` holds it against this."""
+    entry, file = entries.load()["golek-tiny"], Path("data/models/golek-tiny/model.gguf")
+    assert (entry.sha256, entry.size_bytes) == (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_size)
 
 
 @pytest.mark.parametrize("entry", entries.load().values(), ids=lambda entry: entry.id)
@@ -99,6 +107,7 @@ def test_a_source_reads_back_as_written(text: str, is_what: Source) -> None:
         ("https://example.org/", "https://example.org/: no file"),
         ("s3://bucket", "s3://<bucket>/<key>.gguf"),
         ("/models/m.bin", "a path to a file of this machine"),
+        ("./README.md", "the name of a model's file ends in .gguf"),
         ("hf:../repo/m.gguf", "hf:<owner>/<repository>/<file>.gguf"),
         ("hf:repo/m.gguf", "hf:<owner>/<repository>/<file>.gguf"),
         ("hf:own/repo/m.safetensors", "hf:<owner>/<repository>/<file>.gguf"),

@@ -2,11 +2,19 @@
 
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 
 from golek_worker import settings
 from golek_worker.bus import embedded
-from golek_worker.machine import check
+from golek_worker.engine.base import EngineConfig
+from golek_worker.engine.llamacpp import memory
+from golek_worker.engine.outlook import Outlook
+from golek_worker.machine import check, engine_check, runfile
+from golek_worker.machine.runfile import RunState
+from golek_worker.process import identify
+from tests.support import adapters as lora
 from tests.support.ports import free_port
 
 
@@ -65,6 +73,65 @@ def test_the_memory_of_a_model_is_told(tmp_path: Path) -> None:
     assert "KV cache 3.0 for 2 slots of 512 tokens" in told
     for other in ({"MODEL_PATH": "/nowhere.gguf"}, {"ENGINE": "echo"}):
         assert check.memory_note(settings.load(deployment(tmp_path, MODEL_NAME="x", **other), {})) == []
+
+
+async def test_what_the_engine_would_refuse_is_told(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it at once: tokens, memory and devices; with a worker that has the model its memory is not missed."""
+    tiny = Path("data/models/golek-tiny/model.gguf")
+    values = {"MODEL_NAME": "x", "MODEL_PATH": str(tiny), "NATS_URL": url, "GOLEK_DATA": str(tmp_path)}
+    file = deployment(tmp_path, **values, CTX_SIZE="4096", GPU_DEVICES="BANANA", WORKER_CONCURRENCY="3")
+    asked: list[EngineConfig] = []
+
+    def ask(config: bytes) -> Outlook:
+        asked.append(msgspec.json.decode(config, type=EngineConfig))
+        return Outlook(problem="no device BANANA here")
+
+    monkeypatch.setattr(engine_check, "_ask", ask)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 5_000_000)
+    devices, tokens, needs = await check.problems(file, {})
+    assert (devices, asked[0].gpu_devices) == ("no device BANANA here", ["BANANA"])
+    assert tokens.startswith(f"CTX_SIZE=4096: {tiny} was trained with at most 2048 tokens. Set CTX_SIZE=2048, or 0")
+    assert needs.startswith(f"{tiny}: needs ")
+    assert "4.8 MiB are free: a smaller" in needs
+    runs = RunState(worker_id="x-1", deployment="x", replica=1, model_name="x", **msgspec.structs.asdict(identify()))
+    runfile.write(tmp_path, runs)
+    assert await check.problems(file, {}) == [devices, tokens]
+
+
+async def test_llama_cpp_is_asked_for_its_devices(tmp_path: Path, url: str) -> None:
+    """In a process of its own, with what the settings say; whatever is here, nothing is called BANANA."""
+    tiny = Path("data/models/golek-tiny/model.gguf").absolute()
+    values = {"MODEL_NAME": "x", "MODEL_PATH": str(tiny), "NATS_URL": url, "GOLEK_DATA": str(tmp_path)}
+    file = deployment(tmp_path, **values, GPU_DEVICES="BANANA")
+    told = [*await check.problems(file, {}), *check.device_note(settings.load(file, {}))]
+    assert len(told) == 1
+    assert "BANANA" in told[0]
+
+
+async def test_wrong_adapters_and_shares_are_one_line(tmp_path: Path, url: str) -> None:
+    """And keep nothing else from being checked."""
+    tiny = Path("data/models/golek-tiny/model.gguf").absolute()
+    values = {"MODEL_NAME": "x", "MODEL_PATH": str(tiny), "NATS_URL": url, "GOLEK_DATA": str(tmp_path)}
+    told = await check.problems(deployment(tmp_path, **values, ADAPTERS="xx", TENSOR_SPLIT="a"), {})
+    assert told == [
+        "TENSOR_SPLIT=a: numbers with commas, such as 2,1",
+        "ADAPTERS=xx: 'xx' is no name=path or name=path@scale",
+    ]
+
+
+async def test_an_adapter_for_another_model_is_told(tmp_path: Path, url: str) -> None:
+    """By the shapes of its matrices, before a start."""
+    tiny = Path("data/models/golek-tiny/model.gguf").absolute()
+    values = {"MODEL_NAME": "x", "MODEL_PATH": str(tiny), "NATS_URL": url, "GOLEK_DATA": str(tmp_path)}
+    lora.write(tmp_path / "fits.gguf", tiny, 1)
+    lora.write(tmp_path / "wide.gguf", tiny, 1, wider=8)
+    matrices = {f"blk.9.attn_q.weight.lora_{side}": np.zeros((4, 4), np.float32) for side in "ab"}
+    lora.write_matrices(tmp_path / "deep.gguf", matrices)
+    named = ",".join(f"{name}={tmp_path}/{name}.gguf" for name in ("fits", "wide", "deep"))
+    assert await check.problems(deployment(tmp_path, **values, ADAPTERS=named), {}) == [
+        f"ADAPTERS: {tmp_path}/wide.gguf: blk.0.attn_q.weight.lora_a: 200 x 4 does not fit the model's 192 x 192",
+        f"ADAPTERS: {tmp_path}/deep.gguf: blk.9.attn_q.weight: the model has no such tensor",
+    ]
 
 
 def test_a_subject_of_two_deployments_is_told(tmp_path: Path) -> None:

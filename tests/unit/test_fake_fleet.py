@@ -1,6 +1,7 @@
 """The fleet in memory, for users' own tests."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from golek_client import (
     InternalError,
     JobCancelledError,
     ModelNotFoundError,
+    NoWorkersError,
     QueueFullError,
     RerankReply,
     Resume,
@@ -21,7 +23,7 @@ from golek_client import (
 )
 from golek_client.testing import MAX_PAYLOAD, Answer, FakeFleet, FakeMessage
 from golek_wire import codec, headers, subjects
-from golek_wire.requests import InferenceRequest
+from golek_wire.requests import InferenceRequest, JsonSchema, ResponseFormat
 
 
 async def never(_: InferenceRequest) -> str:
@@ -69,6 +71,20 @@ async def test_a_function_answers_what_was_asked() -> None:
         assert (await golek.ask("loud", "hi")).text == "HI"
         assert (await golek.ask("later", "hi")).text == "later hi"
         assert (await golek.ask("dotted-1_5", "hi")).text == "ok"
+
+
+async def test_a_model_of_pydantics_stands_for_its_schema() -> None:
+    """Whatever tells its schema as Pydantic's classes do."""
+
+    class Person:
+        @classmethod
+        def model_json_schema(cls) -> dict[str, Any]:
+            return {"type": "object"}
+
+    async with FakeFleet(ANSWERS) as fleet:
+        await fleet.client().ask("qwen3-4b", "hi", response_format=Person)
+        asked = fleet.requests[0].request.response_format
+    assert asked == ResponseFormat("json_schema", JsonSchema({"type": "object"}, "Person"))
 
 
 async def test_a_stream_comes_in_words() -> None:
@@ -323,3 +339,14 @@ async def test_named_grammars_are_kept() -> None:
         await golek.delete_grammar("answer", revision=first.revision)
         with pytest.raises(UnknownGrammarError, match="answer"):
             await golek.grammar("answer")
+
+
+async def test_orders_find_nobody() -> None:
+    """As its documentation says; a model that is not there is told apart."""
+    async with FakeFleet({"tiny": "yes"}) as fleet:
+        golek = fleet.client()
+        for order in (golek.load, golek.unload, golek.drain, golek.adapters):
+            with pytest.raises(NoWorkersError, match="takes orders"):
+                await order("tiny")
+        with pytest.raises(ModelNotFoundError):
+            await golek.load("large")

@@ -42,6 +42,12 @@ def test_what_is_not_known_is_absent() -> None:
     assert (idle.tokens_per_s, idle.batch_occupancy, idle.prefix_hit_rate) == (0.0, None, None)
 
 
+def test_an_engine_that_writes_nothing_has_no_speed_of_writing() -> None:
+    """One that makes vectors tells how much it reads, and nothing of tokens written, slots and cache."""
+    stats = Figures().of(host((100.0, Gauges(1, prompt_tokens=40)), (102.0, Gauges(1, prompt_tokens=100))), 4)
+    assert stats == EngineStats(window_s=2.0, running=1, waiting=0, prompt_tokens_per_s=30.0)
+
+
 def test_without_an_engine_nothing_is_told() -> None:
     """A worker that has not loaded its model or has unloaded it, and an engine that measures nothing."""
     figures = Figures()

@@ -39,9 +39,10 @@ BAD = (
     ("root ::= <[4294967296]>", 1, 10, "is larger than 4294967295"),
     ("root ::= <end", 1, 10, "expected a token"),
     ('root ::= "a\0"', 1, 12, "NUL"),
-    ("root ::= root", 1, 1, "left recursion"),
-    ('root ::= a\na ::= b "x"\nb ::= a | "y"', 1, 10, "left recursion"),
-    ('root ::= ("a" | "")*', 1, 20, "left recursion"),
+    ("root ::= root", 1, 1, "left recursion, root -> root:"),
+    ("root ::= root2\nroot2 ::= root", 1, 1, "left recursion, root -> root2 -> root:"),
+    ('root ::= a\na ::= b "x"\nb ::= a | "y"', 1, 10, "left recursion, a -> b -> a:"),
+    ('root ::= ("a" | "")*', 1, 20, "take the empty alternative out"),
     ('root ::= b root "x" | "y"\nb ::= c\nc ::= "" | "a"', 1, 1, "left recursion"),
 )
 

@@ -146,7 +146,7 @@ def test_one_list_counts(project: Path) -> None:
         ("models: {m: {roles: [chef]}}", "m: roles=['chef']: one or more of primary, fast"),
         ("models: {m: {type: poet}}", "m: type='poet': one of inference"),
         ("models: {m: {sha256: abc}}", "m: sha256='abc': 64 hexadecimal digits"),
-        ("models: {m: {repo: a/b, file: m.bin}}", "m: hf:a/b/m.bin: hf:<owner>"),
+        ("models: {m: {repo: a/b, file: m.bin}}", "m: hf:a/b/m.bin: the name of a model's file ends in .gguf"),
         ("models: [{size: 3}]", "models: one of id, name, model_id, model must name each model"),
         ("models: [{id: m}, {id: m}]", "models: 2 models with 1 names"),
         ("models: 3", "models: a mapping of model names"),
@@ -184,6 +184,10 @@ def test_a_signature_in_a_source_is_not_shown(project: Path) -> None:
 def test_context_and_layers_are_defaults_of_a_deployment(project: Path) -> None:
     """The env file wins over the list, the list over the catalogue, and `golek config` says where a value is from."""
     env = deployment(project, "MODEL_NAME=phi-4\n")
+    assert settings.load(env, {}).ctx_size == 16384
+    for other in ("MODEL_PATH=data/models/mine.gguf", "MODEL_SOURCE=hf:own/repo/mine.gguf"):
+        assert settings.load(deployment(project, f"MODEL_NAME=phi-4\n{other}\n"), {}).ctx_size == 0
+    deployment(project, "MODEL_NAME=phi-4\nMODEL_PATH=data/models/phi-4/model.gguf\n")
     assert settings.load(env, {}).ctx_size == 16384
     write(project / "config" / "models.yaml", BY_NAME)
     loaded = settings.load(env, {})

@@ -157,7 +157,7 @@ def test_markers_bring_stop_strings() -> None:
     [
         (Params(), ["U:", "END"]),
         (Params(stop="END"), ["END", "U:"]),
-        (Params(stop=["", "x"]), ["x", "U:", "END"]),
+        (Params(stop=["x", "y"]), ["x", "y", "U:", "END"]),
         (Params(stop=[str(i) for i in range(STOP_LIMIT)]), [str(i) for i in range(STOP_LIMIT)]),
         (Params(ignore_eos=True), []),
     ],

@@ -31,6 +31,7 @@ FORMS = {
     "deepseek": f"<{BAR}tool▁calls▁begin{BAR}><{BAR}tool▁call▁begin{BAR}>{NAME}{SEP}{ARGS}",
     "deepseek, earlier": f"<{BAR}tool▁calls▁begin{BAR}><{BAR}tool▁call▁begin{BAR}>function{SEP}{NAME}\n```json\n{ARGS}",
     "llama": f'{{{{ \'{{"name": "\' }}}}{NAME}", "parameters": {ARGS}}}',
+    "object": f'{{{{ \'{{"name": "\' }}}}{NAME}", "arguments": {ARGS}}}',
 }
 THINKS = (
     "{% if add_generation_prompt %}<bot>{% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
@@ -82,6 +83,7 @@ def test_the_form_of_calls_is_found_in_the_template(form: str) -> None:
             "",
         ),
         ("llama", "", '{"name": "go", "parameters": '),
+        ("object", "", '{"name": "go", "arguments": '),
     ],
 )
 def test_a_call_that_must_come_is_begun_in_the_prompt(form: str, begun: str, first: str) -> None:

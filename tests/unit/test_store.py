@@ -26,6 +26,26 @@ PUBLISHED_QUERIES = [
 ]
 
 
+COLUMNS = re.compile(r"^\| column of `requests`.*?(?=\n\n)", re.DOTALL | re.MULTILINE)
+
+
+def test_the_manual_has_every_column() -> None:
+    """The tables of docs/commands.md name what a new log has, and nothing else."""
+    manual = Path("docs/commands.md").read_text("utf-8")
+    table = COLUMNS.search(manual)
+    events = re.search(r"`events` has (.*?)\.\n", manual)
+    assert table is not None
+    assert events is not None
+    named = [name for line in table[0].splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+    with sqlite3.connect(":memory:") as log:
+        for statements in migrations().values():
+            for statement in statements:
+                log.execute(statement)
+        kept = {name: {row[1] for row in log.execute(f"PRAGMA table_xinfo({name})")} for name in ("requests", "events")}
+    assert sorted(named) == sorted({"requests"} | kept["requests"])
+    assert set(re.findall(r"`(\w+)`", events[1])) == kept["events"]
+
+
 def a_row(number: int = 0, **changes: object) -> RequestRow:
     row = RequestRow(
         ts=time.time() + number / 1000,

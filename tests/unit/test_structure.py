@@ -126,6 +126,7 @@ def test_strict_wants_closed_objects(schema: Any, place: str) -> None:
     with pytest.raises(InvalidGrammarError, match="strict") as caught:
         schemas.compiled(schema, "it", strict=True)
     assert caught.value.details["schema_path"].startswith(place)
+    assert not place.endswith("/additionalProperties") or '`"additionalProperties": false`' in caught.value.message
     assert schemas.compiled(schema, "it")
 
 

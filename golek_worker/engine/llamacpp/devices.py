@@ -3,12 +3,17 @@
 What is there is ggml's list. What became of it is read from what llama.cpp says while it loads, for it may put fewer
 layers on a GPU than it was asked to. A GPU that cannot be used is no reason not to serve: the model is loaded on the
 CPU, and `Ready` says why.
+
+    python -m golek_worker.engine.llamacpp.devices
+
+tells before a start: an EngineConfig on stdin, an `Outlook` on stdout.
 """
 
 from __future__ import annotations
 
 import ctypes
 import re
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -18,6 +23,7 @@ from llama_cpp._ggml import libggml
 
 from golek_worker.engine.base import Engine, EngineConfig, EngineFactory, EngineLoadError
 from golek_worker.engine.llamacpp import log
+from golek_worker.engine.outlook import Outlook
 
 _GPU, _IGPU = 1, 2
 """Of ggml's `ggml_backend_dev_type`."""
@@ -155,23 +161,44 @@ def with_fallback(build: EngineFactory) -> EngineFactory:
             why = f"not on {', '.join(map(str, there))}: {failure}"
         else:
             failure = None
-            why = why_none()
-            if config.gpu_required:
-                raise EngineLoadError(f"GPU_REQUIRED: {why}")
+            why = without_any(config)
         try:
             engine = build(without_gpu(config), progress)
         except EngineLoadError as error:
             raise failure or error from None
-        if failure is not None or why != NO_SUPPORT or asks_for_gpu(config):
+        if why:
             engine.ready = msgspec.structs.replace(engine.ready, device_problem=why)
         return engine
 
     return factory
 
 
-def asks_for_gpu(config: EngineConfig) -> bool:
-    """True when the settings say more than what holds for every machine."""
-    return config.gpu_layers > 0 or bool(config.gpu_devices or config.tensor_split) or config.main_gpu >= 0
+def without_any(config: EngineConfig) -> str:
+    """What to tell of a machine without a GPU; empty where nothing asks for one and llama.cpp is not built for any.
+
+    Raises EngineLoadError with GPU_REQUIRED.
+    """
+    why, asked = why_none(), config.asks_for_gpu
+    if config.gpu_required:
+        raise EngineLoadError(f"GPU_REQUIRED=true: {why}")
+    if asked:
+        return f"{asked}: {why}"
+    return "" if why == NO_SUPPORT else why
+
+
+def outlook(config: EngineConfig) -> Outlook:
+    """What an engine with this configuration will find."""
+    log.install()
+    llama_cpp.llama_backend_init()
+    there = gpus()
+    names = list(map(str, there))
+    try:
+        if not there:
+            return Outlook(names, remark=without_any(config))
+        ask(llama_cpp.llama_model_default_params(), config)
+    except EngineLoadError as error:
+        return Outlook(names, problem=str(error))
+    return Outlook(names)
 
 
 def without_gpu(config: EngineConfig) -> EngineConfig:
@@ -187,3 +214,8 @@ def _ggml(name: str, result: Any, *arguments: Any) -> Any:
 
 def _text(name: str, handle: int) -> str:
     return str(_ggml(name, ctypes.c_char_p, ctypes.c_void_p)(handle).decode("utf-8", "replace"))
+
+
+if __name__ == "__main__":
+    told = outlook(msgspec.json.decode(sys.stdin.buffer.read(), type=EngineConfig))
+    sys.stdout.buffer.write(msgspec.json.encode(told))

@@ -125,6 +125,9 @@ class LlamaCppEngine:
             raise BadRequestError("This model writes text; it makes no vectors and ranks nothing")
         adapter = self._adapters.find(command.adapter)
         check_least(self._model.least_tokens(command.prompt, self.ready.ctx_size), self.ready.ctx_size)
+        if command.resume is not None:
+            least = self._model.least_tokens(command.resume.text, self.ready.ctx_size)
+            check_least(least, self.ready.ctx_size, "resume.text")
         prompt = self._model.tokenize(command.prompt, command.cuts)
         written = self._written(command)
         counted = (command.resume and command.resume.tokens_out) or len(written)

@@ -66,8 +66,8 @@ class Scores:
         written = self._written(token)
         if not written:
             return
-        top = [TopLogprob(*self._entry(logits, norm, t)) for t in _largest(logits, self._top)]
-        self._waiting.append((TokenLogprob(*self._entry(logits, norm, token), top), self._decode(written)))
+        top = [TopLogprob(*self._entry(logits, norm, t), t) for t in _largest(logits, self._top)]
+        self._waiting.append((TokenLogprob(*self._entry(logits, norm, token), top, token), self._decode(written)))
 
     def join(self, piece: Piece) -> Piece:
         """`piece`, which is shown now, with the tokens of its text."""

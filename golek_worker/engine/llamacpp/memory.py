@@ -121,6 +121,16 @@ def problem(config: EngineConfig, header: Header, path: Path, *, on_gpu: bool) -
     )
 
 
+def context_problem(ctx_size: int, trained: int, path: Path) -> str | None:
+    """Why no engine takes so many tokens of one sequence: the model was trained with fewer. 0 trained is not known."""
+    if ctx_size <= trained or not trained:
+        return None
+    return (
+        f"CTX_SIZE={ctx_size}: {path} was trained with at most {trained} tokens. "
+        f"Set CTX_SIZE={trained}, or 0 for the model's own."
+    )
+
+
 def _share_on_host(config: EngineConfig, header: Header) -> float:
     """The share of weights and cache that is not on a GPU; beside the layers there is the output."""
     layers = _number(header, "block_count") + 1

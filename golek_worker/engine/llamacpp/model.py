@@ -185,11 +185,8 @@ class Model:
 
         Raises EngineLoadError for more than the model was trained with.
         """
-        if wanted > self.n_ctx_train:
-            raise EngineLoadError(
-                f"CTX_SIZE={wanted}: {self.path} was trained with at most {self.n_ctx_train} tokens. "
-                f"Set CTX_SIZE={self.n_ctx_train}, or 0 for the model's own."
-            )
+        if (problem := memory.context_problem(wanted, self.n_ctx_train, self.path)) is not None:
+            raise EngineLoadError(problem)
         return wanted or self.n_ctx_train
 
     def piece(self, token: int) -> bytes:

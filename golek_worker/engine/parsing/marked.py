@@ -116,9 +116,9 @@ class Marked:
         if not text:
             return
         if self._mode == "thinking":
-            kept, self._blank = _without_blanks(self._blank + text, first=not self._has_thought)
-            self._has_thought = self._has_thought or bool(kept)
-            self._answer.thought(kept)
+            said = self._without_end(text)
+            self._answer.thought(said if self._has_thought else said.lstrip())
+            self._has_thought = self._has_thought or bool(said)
         elif self._mode == "text":
             self._say(text)
         elif self._mode == "call":
@@ -133,7 +133,7 @@ class Marked:
             self._blank += text[: len(text) - len(said)]
         if not said:
             return
-        if said[0] == "{" and self._output.calls == "llama":
+        if said[0] == "{" and self._output.calls in ("llama", "object"):
             self._open("")
             self._body = Objects(self._answer, strict=True)
             self.text(said)
@@ -143,10 +143,16 @@ class Marked:
         self._say(blank + said)
 
     def _say(self, text: str) -> None:
-        if self._opens:
-            kept = (self._blank + text).rstrip()
-            text, self._blank = kept, (self._blank + text)[len(kept) :]
-        self._answer.text(text)
+        self._answer.text(self._without_end(text) if self._opens else text)
+
+    def _without_end(self, text: str) -> str:
+        """`text`, behind the blanks before it, without those at its end: they wait for what follows."""
+        kept = text.rstrip()
+        if not kept:
+            self._blank += text
+            return ""
+        said, self._blank = self._blank + kept, text[len(kept) :]
+        return said
 
     def _mark(self, mark: str) -> None:
         if self._think and mark == self._think[0]:
@@ -231,11 +237,3 @@ class Marked:
         self._opened.clear()
         self._enter("text")
         self._say(said)
-
-
-def _without_blanks(text: str, *, first: bool) -> tuple[str, str]:
-    """`text` without the blanks at its end, for the first one also those at its beginning; and those at its end."""
-    if first:
-        text = text.lstrip()
-    kept = text.rstrip()
-    return kept, text[len(kept) :]

@@ -1,0 +1,67 @@
+"""What would keep a deployment's engine from loading its model, and what would it do otherwise than asked?
+
+Told by the file's header and by the devices of this machine. Those only llama.cpp knows: it is asked in a process of
+its own, and only where the answer depends on them.
+"""
+
+import functools
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from golek_wire.subjects import Kind
+from golek_worker.engine.llamacpp import memory
+from golek_worker.engine.outlook import Outlook
+from golek_worker.engine_config import engine_config
+from golek_worker.gguf import read_header
+from golek_worker.machine import runfile
+from golek_worker.registry.artifacts import kind_of
+from golek_worker.settings import Settings
+
+DEVICES_MODULE = "golek_worker.engine.llamacpp.devices"
+PATIENCE_S = 60.0
+
+
+def problems(chosen: Settings, model: Path) -> Iterator[str]:
+    """What keeps the engine from loading this file; a sentence each. Raises OSError, GGUFError."""
+    header = read_header(model)
+    config = engine_config(chosen, kind_of(model), model)
+    yield from devices(chosen, config.kind).problems
+    too_long = memory.context_problem(config.ctx_size, header.context_length, model)
+    if too_long is not None:
+        yield too_long
+    too_large = memory.problem(config, header, model, on_gpu=False)
+    if too_large is None or _is_loaded(chosen):
+        return
+    if config.gpu_layers != 0 and _ask(msgspec.json.encode(config)).gpus:
+        too_large = memory.problem(config, header, model, on_gpu=True)
+    if too_large is not None:
+        yield too_large
+
+
+def devices(chosen: Settings, kind: Kind) -> Outlook:
+    """What the settings come to on the devices of this machine; nothing where they say nothing of devices."""
+    config = engine_config(chosen, kind, None)
+    if config.gpu_layers == 0 or not (config.asks_for_gpu or config.gpu_required):
+        return Outlook()
+    return _ask(msgspec.json.encode(config))
+
+
+def _is_loaded(chosen: Settings) -> bool:
+    """Whether a worker of this machine has the model in the memory that is missing now."""
+    states = runfile.read_all(chosen.data)
+    return any(state.model_name == chosen.model_name and runfile.alive(state) for state in states)
+
+
+@functools.lru_cache(maxsize=8)
+def _ask(config: bytes) -> Outlook:
+    """What llama.cpp finds for an EngineConfig. Where it cannot be asked a start will tell more."""
+    command = [sys.executable, "-m", DEVICES_MODULE]
+    try:
+        done = subprocess.run(command, input=config, capture_output=True, timeout=PATIENCE_S, check=True)
+        return msgspec.json.decode(done.stdout, type=Outlook)
+    except (OSError, subprocess.SubprocessError, msgspec.MsgspecError):
+        return Outlook()
