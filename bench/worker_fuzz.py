@@ -103,7 +103,7 @@ class Asking:
             if not isinstance(error, NonRetriableError) or error.code in ("DEADLINE_EXCEEDED", "STREAM_INTERRUPTED"):
                 self._tell(self.failed, asked, f"{error.code}: {error.message}")
             return error
-        for choice in choices_of(reply):
+        for choice in reply.all_choices:
             if problem := invalid(asked.options, choice):
                 self._tell(self.invalid, asked, f"{problem}: {choice}")
         return reply
@@ -119,11 +119,11 @@ class Asking:
         """Each text's pieces are the reply."""
         begun = asked.options["resume"].text if "resume" in asked.options else ""
         joined = Joined(pieces)
-        for choice in choices_of(reply):
+        for choice in reply.all_choices:
             found, wanted = joined.of(choice.index, begun), parts(choice)
             if found != wanted:
                 self._tell(self.streams_differ, asked, f"joined {found}, reply {wanted}")
-        if more := joined.indices - {choice.index for choice in choices_of(reply)}:
+        if more := joined.indices - {choice.index for choice in reply.all_choices}:
             self._tell(self.streams_differ, asked, f"pieces of the texts {more}, which the reply has not")
 
     def _tell(self, which: list[str], asked: Question, problem: str) -> None:
@@ -160,16 +160,6 @@ def parts(choice: Choice) -> tuple[Any, ...]:
     """What a stream tells of a text."""
     calls = [(call.id, call.function.name, call.function.arguments) for call in choice.tool_calls or []]
     return (choice.text, choice.reasoning_content or "", calls, choice.logprobs or [])
-
-
-def choices_of(reply: InferenceReply) -> list[Choice]:
-    """All texts; of a reply that tells no choices, its own."""
-    return reply.choices or [
-        Choice(
-            0, reply.text, reply.finish_reason, reply.tokens_out,
-            reply.reasoning_content, reply.tool_calls, reply.logprobs,
-        )
-    ]  # fmt: skip
 
 
 # -- why two texts differ ----------------------------------------------------------------------------------------
@@ -228,7 +218,7 @@ class Compared:
             if (known := refusal(beside)) != (other := refusal(alone)):
                 self._count(asked, float("inf"), f"{known}", f"{other}")
             return
-        left, right = choices_of(beside), choices_of(alone)
+        left, right = beside.all_choices, alone.all_choices
         self.texts += len(left)
         if (beside.tokens_in, len(left)) != (alone.tokens_in, len(right)):
             self._count(asked, float("inf"), f"{beside}", f"{alone}")

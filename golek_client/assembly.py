@@ -5,13 +5,11 @@ or not at all (the connection broke). `TextAssembly` takes them as they come and
 grows and in the end equals the final message's. No I/O, no clock.
 """
 
-from collections.abc import Sequence
-
 import msgspec
 
 from golek_client.growth import Growth, OtherTextError, Parts
 from golek_wire.errors import StreamInterruptedError
-from golek_wire.replies import Choice, Delta, InferenceReply
+from golek_wire.replies import Delta, InferenceReply
 
 
 class TextAssembly:
@@ -84,7 +82,7 @@ class TextAssembly:
         if not has_more and not self._others:
             return [rest] if (rest := self.finish(reply.text)) else []
         try:
-            rests = [self._parts(choice.index).finish(choice) for choice in _choices(reply)]
+            rests = [self._parts(choice.index).finish(choice) for choice in reply.all_choices]
         except OtherTextError:
             raise self._interrupted("the final answer differs from what was streamed") from None
         return [piece for piece in map(_piece, rests) if piece]
@@ -144,13 +142,3 @@ def _piece(delta: Delta) -> str | Delta:
     if delta.reasoning_content or delta.tool_calls or delta.logprobs or (delta.index and delta.text):
         return delta
     return delta.text
-
-
-def _choices(reply: InferenceReply) -> Sequence[Choice]:
-    """All texts of `reply`; of one that tells no choices, its own."""
-    return reply.choices or [
-        Choice(
-            0, reply.text, reply.finish_reason, reply.tokens_out,
-            reply.reasoning_content, reply.tool_calls, reply.logprobs,
-        )
-    ]  # fmt: skip

@@ -115,6 +115,16 @@ class InferenceReply(Struct, frozen=True, omit_defaults=True):
     ttft_ms: int = 0
     """From the lease of the job to its first token."""
 
+    @property
+    def all_choices(self) -> list[Choice]:
+        """All texts; of a reply that tells no choices, its own."""
+        return self.choices or [
+            Choice(
+                0, self.text, self.finish_reason, self.tokens_out,
+                self.reasoning_content, self.tool_calls, self.logprobs,
+            )
+        ]  # fmt: skip
+
 
 class Chunk(Struct, frozen=True, omit_defaults=True):
     """A piece of a streamed answer. Headers: `Golek-Attempt`."""

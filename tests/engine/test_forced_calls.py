@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,13 +9,13 @@ import pytest
 
 from golek_wire.replies import Delta, FunctionCall
 from golek_wire.requests import InferenceRequest, Params
-from golek_worker.engine.base import EngineConfig, Finished, Submit
+from golek_worker.engine.base import Finished, Submit
 from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 from golek_worker.prompt.build import build, choose
 from golek_worker.settings import Settings
 from golek_worker.text import call_constraint
+from tests.engine.tiny import engine_of
 
-MODEL = Path("data/models/golek-tiny/model.gguf")
 SCHEMA = {
     "type": "object",
     "properties": {"unit": {"enum": ["celsius", "kelvin"]}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
@@ -45,9 +44,8 @@ WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "requir
 @pytest.fixture(scope="module")
 def engine() -> Iterator[LlamaCppEngine]:
     """The demo model, in this process."""
-    engine = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), 2, 0, 1), lambda done, total: None)
-    yield engine
-    engine.close()
+    with engine_of(2) as engine:
+        yield engine
 
 
 @pytest.mark.parametrize("choice", [None, "required"])

@@ -13,15 +13,15 @@ import pytest
 from golek_wire.errors import BadRequestError
 from golek_wire.replies import Delta
 from golek_wire.requests import Params, Resume
-from golek_worker.engine.base import EngineConfig, Finished, Submit
+from golek_worker.engine.base import Finished, Submit
 from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 from golek_worker.engine.llamacpp.model import Model
 from golek_worker.engine.llamacpp.sampling import Sampler
 from golek_worker.output import Output
 from tests.engine.driver import gbnf, untimed
+from tests.engine.tiny import MODEL, engine_of
 
-MODEL = Path("data/models/golek-tiny/model.gguf")
 NAMES = {
     "<|pad|>": "<|start|>",
     "<|system|>": "<|return|>",
@@ -65,9 +65,8 @@ def _string(text: str) -> bytes:
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaCppEngine]:
     """The renamed model, in this process."""
     path = as_gpt_oss(tmp_path_factory.mktemp("model") / "model.gguf")
-    engine = LlamaCppEngine(EngineConfig("llamacpp", str(path), 2, 512, 1), lambda done, total: None)
-    yield engine
-    engine.close()
+    with engine_of(2, 512, path) as engine:
+        yield engine
 
 
 def tokens(model: Model, *parts: str) -> list[int]:

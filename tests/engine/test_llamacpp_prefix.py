@@ -2,28 +2,25 @@
 
 import random
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from golek_wire.requests import Params
-from golek_worker.engine.base import EngineConfig, Finished, Submit
+from golek_worker.engine.base import Finished, Submit
 from golek_worker.engine.llamacpp.cache import Cache, Kept, common, key_of
 from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.engine import LlamaCppEngine
+from tests.engine.tiny import engine_of
 
-MODEL = Path("data/models/golek-tiny/model.gguf")
 SLOTS = 4
 SYSTEM = "A lease is renewed while its worker lives, and is free again when it is gone. " * 20
 
 
 @pytest.fixture
 def engine() -> Iterator[LlamaCppEngine]:
-    """Four slots; what it counts agrees with llama.cpp at the end."""
-    engine = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), SLOTS, 0, 1), lambda done, total: None)
-    yield engine
-    assert engine.problems() == []
-    engine.close()
+    """The demo model in four slots."""
+    with engine_of(SLOTS) as engine:
+        yield engine
 
 
 def submit(engine: LlamaCppEngine, job_id: str, prompt: str, max_tokens: int = 12) -> None:
@@ -70,9 +67,8 @@ def test_a_conversation_goes_on_where_it_ended(engine: LlamaCppEngine, monkeypat
     assert sum(rows) <= second.tokens_in - second.tokens_cached + second.tokens_out
     assert engine.gauges().prefix_hits == 1
     assert engine.gauges().prefix_tokens == second.tokens_cached
-    fresh = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), SLOTS, 0, 1), lambda done, total: None)
-    assert answer(fresh, longer).text == second.text
-    fresh.close()
+    with engine_of(SLOTS) as fresh:
+        assert answer(fresh, longer).text == second.text
 
 
 def test_the_same_prompt_computes_its_last_token_again(engine: LlamaCppEngine) -> None:
@@ -123,12 +119,10 @@ def test_what_is_kept_is_counted_and_gives_way(engine: LlamaCppEngine) -> None:
 def test_a_memory_that_cannot_be_cut_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with recurrent models: everything is computed, and the text is the same."""
     monkeypatch.setattr(Context, "can_cut", lambda _: False)
-    engine = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), SLOTS, 0, 1), lambda done, total: None)
-    first, again = answer(engine, SYSTEM), answer(engine, SYSTEM)
-    assert (again.tokens_cached, engine.gauges().kv_kept) == (0, 0)
+    with engine_of(SLOTS) as engine:
+        first, again = answer(engine, SYSTEM), answer(engine, SYSTEM)
+        assert (again.tokens_cached, engine.gauges().kv_kept) == (0, 0)
     assert again.text == first.text
-    assert engine.problems() == []
-    engine.close()
 
 
 def test_random_arrivals_and_cancels_leave_the_accounts_right(engine: LlamaCppEngine) -> None:

@@ -1,25 +1,22 @@
 """Waiting for a slot inside the llama.cpp engine, and what it counts of itself; one engine, in this process."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from golek_wire.requests import Params
-from golek_worker.engine.base import EngineConfig, Finished, SequenceEnd, Stopped, Submit
+from golek_worker.engine.base import Finished, SequenceEnd, Stopped, Submit
 from golek_worker.engine.llamacpp.engine import LlamaCppEngine
+from tests.engine.tiny import engine_of
 
-MODEL = Path("data/models/golek-tiny/model.gguf")
 SLOTS = 2
 
 
 @pytest.fixture
 def engine() -> Iterator[LlamaCppEngine]:
     """The demo model in two slots."""
-    engine = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), SLOTS, 0, 1), lambda done, total: None)
-    yield engine
-    assert engine.problems() == []
-    engine.close()
+    with engine_of(SLOTS) as engine:
+        yield engine
 
 
 def greedy(job_id: str, max_tokens: int = 8, prompt: str = "") -> Submit:

@@ -4,7 +4,6 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,18 +16,17 @@ from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 from golek_worker.engine.llamacpp.sampling import seed_after
 from golek_worker.output import Output
 from tests.engine.driver import gbnf, untimed
+from tests.engine.tiny import engine_of
 from tests.support.grammars import PERSON, is_person
 
-MODEL = Path("data/models/golek-tiny/model.gguf")
 PROMPT = "<|user|>What is backpressure?<|end|><|assistant|>"
 
 
 @pytest.fixture(scope="module")
 def llamacpp() -> Iterator[LlamaCppEngine]:
     """The demo model, in this process."""
-    engine = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), 4, 0, 1), lambda done, total: None)
-    yield engine
-    engine.close()
+    with engine_of(4) as engine:
+        yield engine
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ Every draw is seen with the logits it was made from, so nothing depends on what 
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,8 @@ from golek_worker.engine.llamacpp.model import Model
 from golek_worker.engine.llamacpp.sampling import Sampler
 from golek_worker.engine.llamacpp.writing import Writing
 from golek_worker.output import Output
+from tests.engine.tiny import MODEL, engine_of
 
-MODEL = Path("data/models/golek-tiny/model.gguf")
 PROMPT = "zq queues zq queues zq"
 OPEN = {"temperature": 4.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "ignore_eos": True, "max_tokens": 24}
 """Draws from all tokens, none of them likely."""
@@ -78,9 +77,8 @@ class Bench:
 @pytest.fixture(scope="module")
 def engine() -> Iterator[LlamaCppEngine]:
     """The demo model in four slots."""
-    engine = LlamaCppEngine(EngineConfig("llamacpp", str(MODEL), 4, 512, 1), lambda done, total: None)
-    yield engine
-    engine.close()
+    with engine_of(4, 512) as engine:
+        yield engine
 
 
 @pytest.fixture
