@@ -178,6 +178,19 @@ class Judge:
         plain, tokens = self._write(job, None, 0.0)
         return max(self._nudge(job, plain, tokens, text) for text in texts)
 
+    def unseen(self, job: Submit, *ends: Finished) -> float:
+        """As `gap` for ends of one text: tokens that write nothing may differ, and log-probabilities show it."""
+        return max(self._unseen(job, end) for end in ends)
+
+    def _unseen(self, job: Submit, wanted: Finished) -> float:
+        for size in (0.0, *NUDGES):
+            for attempt in range(4 * TRIES):
+                with nudged((EVERYWHERE, attempt), size):
+                    end = self._end(job)
+                if isinstance(end, Finished) and same(wanted, end):
+                    return size
+        return float("inf")
+
     def _nudge(self, job: Submit, plain: str, tokens: list[bytes], wanted: str) -> float:
         """The change at one token that leads from `plain` to `wanted`."""
         if plain == wanted:
@@ -198,16 +211,19 @@ class Judge:
 
     def _write(self, job: Submit, nudge: tuple[int, int] | None, size: float) -> tuple[str, list[bytes]]:
         """The text of `job`, and what each token wrote."""
-        name = f"judged{next(self._names)}"
         with nudged(nudge, size) as drawn:
-            self._engine.submit(msgspec.structs.replace(job, job_id=name, stream=False))
-            end: Any = None
-            while self._engine.running:
-                for output in self._engine.step():
-                    end = output
+            end = self._end(job)
         model = self._engine._model
         pieces = [model.piece(token) if job.output.form == "text" else model.named_piece(token) for token in drawn]
         return written(end) if isinstance(end, Finished) else "", pieces
+
+    def _end(self, job: Submit) -> Any:
+        name = f"judged{next(self._names)}"
+        end: Any = self._engine.submit(msgspec.structs.replace(job, job_id=name, stream=False))
+        while self._engine.running:
+            for output in self._engine.step():
+                end = output
+        return end
 
 
 @contextmanager
@@ -273,8 +289,9 @@ def explain(judge: Judge, jobs: list[Submit], ends: dict[str, SequenceEnd]) -> t
         if same(beside, by_itself):
             continue
         gap = float("inf")
-        if isinstance(beside, Finished) and isinstance(by_itself, Finished) and written(beside) != written(by_itself):
-            gap = judge.gap(job, written(beside), written(by_itself))
+        if isinstance(beside, Finished) and isinstance(by_itself, Finished):
+            texts = written(beside), written(by_itself)
+            gap = judge.gap(job, *texts) if texts[0] != texts[1] else judge.unseen(job, beside, by_itself)
         near, others = near + (gap <= NUDGES[-1]), others + (gap > NUDGES[-1])
         tell(job, beside, by_itself, gap)
     return compared, near, others
