@@ -34,7 +34,7 @@ REFUSED: list[tuple[object, str, str]] = [
     ({}, "BAD_REQUEST", "input"),
     ({"input": ["a", ""]}, "BAD_REQUEST", "input[1]"),
     ({"input": "a", "dimensions": 385}, "BAD_REQUEST", "384"),
-    ({"input": "a", "encoding_format": "int8"}, "BAD_REQUEST", "float, base64"),
+    ({"input": "a", "encoding_format": "int8"}, "BAD_REQUEST", "base64, float"),
     ({"input": "a", "reply_to": "inference.request.x"}, "BAD_REQUEST", "reply_to"),
     ({"input": ["a", "word " * 900]}, "CONTEXT_BUDGET_EXCEEDED", "input[1]"),
     ({"input": "x" * 1_040_000}, "PAYLOAD_TOO_LARGE", "1032192"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import psutil
 
 from golek_wire.requests import Params
 from golek_worker.engine import environment
@@ -173,3 +174,12 @@ def untimed(end: Finished) -> Finished:
 def gbnf(params: Params) -> Constraint | None:
     """The constraint that a worker makes of a grammar."""
     return None if params.grammar is None else Constraint("gbnf", params.grammar)
+
+
+def children() -> list[psutil.Process]:
+    """The engines that this process has started and that live; earlier tests may have left other processes."""
+    return [
+        process
+        for process in psutil.Process().children()
+        if process.status() != psutil.STATUS_ZOMBIE and "golek_worker.engine.child" in process.cmdline()
+    ]

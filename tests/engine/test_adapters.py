@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import psutil
 import pytest
 
 from golek_wire.errors import AdapterNotFoundError
@@ -20,6 +19,7 @@ from golek_worker.engine.llamacpp.adapters import Adapter, Adapters, Turns
 from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 from golek_worker.engine.llamacpp.model import Model
+from tests.engine.driver import children
 from tests.support import adapters
 
 MODEL = Path("data/models/golek-tiny/model.gguf")
@@ -274,8 +274,8 @@ async def test_adapters_come_again_with_the_engine(files: Path) -> None:
     async with asyncio.timeout(30):
         await until(["one"])
         assert (await host.change_adapter(LoadAdapter("two", str(files / "2.gguf")))).loaded == ["one", "two"]
-        children = psutil.Process().children()  # earlier tests may have left some
-        next(child for child in children if "golek_worker.engine.child" in child.cmdline()).kill()
+        (child,) = children()
+        child.kill()
         while book.loaded:
             await asyncio.sleep(0.005)
         await until(["one", "two"])

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-import psutil
 import pytest
 
 from golek_worker.engine.base import ASIDE, EngineConfig, Finished
 from golek_worker.engine.host import EngineDied, EngineHost
-from tests.engine.driver import counting
+from tests.engine.driver import children, counting
 
 TINY = Path(__file__).resolve().parents[2] / "data/models/golek-tiny/model.gguf"
 
@@ -61,7 +60,7 @@ async def test_an_unloaded_engine_is_gone_without_a_crash_and_comes_back() -> No
     async with Echoing() as echoing, asyncio.timeout(20):
         host = echoing.host
         await echoing.until(lambda host: host.serving)
-        (child,) = psutil.Process().children()
+        (child,) = children()
         known = host.ready
         await host.unload()
         assert (child.is_running(), host.serving, host.unloaded, host.problem) == (False, False, True, None)
@@ -81,4 +80,4 @@ async def test_an_engine_that_is_unloaded_while_it_loads_is_ended(wait_s: float)
         await asyncio.sleep(wait_s)
         await echoing.host.unload()
         assert not echoing.host.serving
-        assert psutil.Process().children() == []
+        assert children() == []
