@@ -5,7 +5,7 @@ from pathlib import Path
 from golek_worker.engine.base import EngineConfig, EngineFactory
 from golek_worker.engine.llamacpp.threads import thread_count, usable_cores
 
-SPINS = "1000"
+SPINS = "3000"
 """How often a waiting thread of llama.cpp looks before it sleeps; libgomp's default lasts milliseconds."""
 FEW_THREADS = 2
 
