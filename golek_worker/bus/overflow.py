@@ -5,6 +5,7 @@ tries to store the oldest; each that is stored lets two more try, so that a queu
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -16,6 +17,9 @@ from golek_worker.job import Job, deadline_error, to_headers
 
 NEXT = 2
 """So many more are tried when one was stored."""
+PATIENCE_S = 1.0
+"""Who leaves waits so long for JetStream's word on those that are on their way."""
+LOOK_S = 0.01
 
 
 class Unstored(Struct):
@@ -62,6 +66,7 @@ class Overflow:
         self._tried: set[str] = set()
         """Message ids of those that are on their way into the stream."""
         self._cancelled: set[str] = set()
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -90,8 +95,13 @@ class Overflow:
 
     async def close(self, error: InferenceServiceError) -> None:
         """End with `error` those that nobody will look after here. Who waits for `accepted` sends copies: they may wait
-        at another ingress already, so an error would be one answer too many.
+        at another ingress already, so an error would be one answer too many. One that is on its way into the stream is
+        stored, or refused within PATIENCE_S and ends like the others.
         """
+        self._closed = True
+        until = time.monotonic() + PATIENCE_S
+        while self._tried and time.monotonic() < until:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(LOOK_S)
         for msg_id, request in list(self._kept.items()):
             if msg_id not in self._tried and not request.accept:
                 await self._end(msg_id, error)
@@ -110,7 +120,7 @@ class Overflow:
 
     async def _try(self, count: int, now: float) -> None:
         for msg_id, request in list(self._kept.items()):
-            if count == 0:
+            if count == 0 or self._closed:
                 return
             if msg_id not in self._tried:
                 count -= 1
