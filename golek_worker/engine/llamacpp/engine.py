@@ -24,7 +24,6 @@ from golek_worker.engine.base import (
     Gauges,
     LoadAdapter,
     Piece,
-    Ready,
     SequenceEnd,
     SequenceStart,
     Stopped,
@@ -96,17 +95,9 @@ class LlamaCppEngine:
         self._writing: dict[int, Sequence] = {}
         self._running: dict[int, Sequence] = {}
         """By slot, those that read or write."""
-        self.ready = Ready(
-            info=msgspec.structs.replace(model.info, context_size=ctx_size),
-            capabilities=capabilities,
-            device=model.placement.text,
-            offloaded_layers=model.placement.offloaded,
-            layers=model.layers,
-            slots=config.slots,
-            ctx_size=ctx_size,
+        self.ready = msgspec.structs.replace(
+            model.ready(config.slots, ctx_size, capabilities),
             chat_template=model.chat_template,
-            bos_token=model.bos_text,
-            eos_token=model.eos_text,
             control_names=model.control_names,
         )
 

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import llama_cpp
+import msgspec
 
 from golek_wire.errors import BadRequestError
 from golek_wire.signals import ModelInfo
-from golek_worker.engine.base import EngineConfig, EngineLoadError
+from golek_worker.engine.base import EngineConfig, EngineLoadError, Ready
 from golek_worker.engine.llamacpp import accents, devices, log, memory
 from golek_worker.gguf import GGUFError, Header, read_header
 
@@ -111,6 +112,20 @@ class Model:
             model_family=str(self.header.metadata.get("general.basename") or architecture),
             vocab_size=self.n_vocab,
             size_bytes=self.size_bytes,
+        )
+
+    def ready(self, slots: int, ctx_size: int, capabilities: list[str]) -> Ready:
+        """What every engine over this file says when it is loaded."""
+        return Ready(
+            info=msgspec.structs.replace(self.info, context_size=ctx_size),
+            capabilities=capabilities,
+            device=self.placement.text,
+            offloaded_layers=self.placement.offloaded,
+            layers=self.layers,
+            slots=slots,
+            ctx_size=ctx_size,
+            bos_token=self.bos_text,
+            eos_token=self.eos_text,
         )
 
     def tokenize(self, text: str, cuts: Sequence[int] = ()) -> list[int]:

@@ -26,7 +26,6 @@ from golek_worker.engine.base import (
     LoadAdapter,
     Made,
     Piece,
-    Ready,
     SequenceEnd,
     SequenceStart,
     Stopped,
@@ -100,17 +99,8 @@ class PooledEngine(ABC, Generic[Value]):
         self._jobs: dict[str, Job[Value]] = {}
         self._waiting: deque[Job[Value]] = deque()
         self._meter = Meter()
-        self.ready = Ready(
-            info=self._about(msgspec.structs.replace(model.info, context_size=ctx_size)),
-            capabilities=[self.capability],
-            device=model.placement.text,
-            offloaded_layers=model.placement.offloaded,
-            layers=model.layers,
-            slots=config.slots,
-            ctx_size=ctx_size,
-            bos_token=model.bos_text,
-            eos_token=model.eos_text,
-        )
+        ready = model.ready(config.slots, ctx_size, [self.capability])
+        self.ready = msgspec.structs.replace(ready, info=self._about(ready.info))
         try:
             self._try()
         except EngineLoadError:
