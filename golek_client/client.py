@@ -6,6 +6,7 @@ async with Golek() as golek:
 """
 
 import asyncio
+import copy
 import logging
 import os
 from collections.abc import Coroutine, Sequence
@@ -18,9 +19,10 @@ from golek_client.exchange import Exchange
 from golek_client.grammars import GrammarStore
 from golek_client.line import Line
 from golek_client.login import API_KEY, Login, said
-from golek_client.opening import Opening, check_seconds
+from golek_client.opening import Lent, Opening, check_seconds
 from golek_client.operating import Operating
 from golek_client.options import Messages, Options, build
+from golek_client.passing import Passing
 from golek_client.ranking import RerankOptions
 from golek_client.stream import OnQueued, Stream
 from golek_client.submitting import SUBMIT_DEADLINE_S, SubmitOptions, checked_key, submission
@@ -37,7 +39,7 @@ log = logging.getLogger("golek.client")
 DEFAULT_DEADLINE_S = 120.0
 
 
-class Golek(Operating, GrammarStore):
+class Golek(Passing, Operating, GrammarStore):
     """A client of one fleet. Share one: calls run side by side over a single connection and subscription.
 
     `async with Golek() as golek:` connects at once and hangs up at the end. Without it the first call connects, and
@@ -67,14 +69,20 @@ class Golek(Operating, GrammarStore):
         `login` is as whom to connect: what the variables NATS_USER, NATS_CREDS and their kin say without it. `key` is
         the caller's key, in a fleet that wants one: the variable GOLEK_API_KEY without it.
         """
-        key = said(API_KEY) if key is None else key
-        if key and not (key.isascii() and key.isprintable() and " " not in key):
-            raise BadRequestError("key: printable ASCII without blanks, in GOLEK_API_KEY as well", param="key")
+        key = (said(API_KEY) or "") if key is None else key
         self.url = url or os.environ.get("NATS_URL") or DEFAULT_URL
         self.deadline = deadline
         self.replay = replay
-        authorization = {headers.AUTHORIZATION: f"Bearer {key}"} if key else {}
-        self._opening = Opening(self.url, login, authorization, transport)
+        self._opening = Opening(self.url, login, _authorization(key), transport)
+
+    def on_behalf(self, key: str) -> Self:
+        """This client, asking for a caller with another key, over the same connection; with none where `key` is empty.
+
+        For programs that pass on what others ask. Closing it closes nothing. Raises BadRequestError as this class does.
+        """
+        client = copy.copy(self)
+        client._opening = Lent(self._opening, _authorization(key))
+        return client
 
     async def ask(
         self,
@@ -393,20 +401,12 @@ class Golek(Operating, GrammarStore):
         async with await self._exchange(target, payload, until, deadline, key) as exchange:
             return await exchange.reply()
 
-    def _stream(
-        self, target: Target, payload: bytes, seconds: float, on_queued: OnQueued | None, key: str | None
-    ) -> Stream:
-        def open_exchange(asked: bytes, until: float) -> Coroutine[Any, Any, Exchange[InferenceReply]]:
-            # What goes on behind a lost text is another question than the key's.
-            return self._exchange(target, asked, until, seconds, key if asked == payload else None)
-
-        return Stream(open_exchange, payload, seconds, replay=self.replay, on_queued=on_queued)
-
-    async def _exchange(
-        self, target: Target, payload: bytes, until: float, seconds: float, key: str | None
-    ) -> Exchange[InferenceReply]:
-        """An exchange that has not begun, to end by `until` on the loop's clock, `seconds` after the call began."""
-        return Exchange(await self._opening.by(until, seconds), target, InferenceReply, payload, until, seconds, key)
-
     async def _line(self) -> Line:
         return await self._opening.line()
+
+
+def _authorization(key: str) -> dict[str, str]:
+    """The header with a caller's key. Raises BadRequestError for what cannot stand there."""
+    if key and not (key.isascii() and key.isprintable() and " " not in key):
+        raise BadRequestError("key: printable ASCII without blanks, in GOLEK_API_KEY as well", param="key")
+    return {headers.AUTHORIZATION: f"Bearer {key}"} if key else {}

@@ -27,7 +27,7 @@ from golek_wire.errors import (
     StreamInterruptedError,
 )
 from golek_wire.parts import Joint
-from golek_wire.replies import Chunk, Queued, Receipt
+from golek_wire.replies import Accepted, Allowances, Chunk, Queued, Receipt
 
 log = logging.getLogger("golek.client")
 
@@ -65,6 +65,8 @@ class Exchange(Generic[Reply]):
         self._deadline = deadline
         self._inbox = line.mux.open()
         self._key = key
+        self.worker = ""
+        """The replica that answers, once it has said so."""
         self._headers = self._request_headers()
         self._sends = 0
         self._next_send: float | None = None
@@ -196,6 +198,8 @@ class Exchange(Generic[Reply]):
             await self._nobody()
             return None
         self._next_send = self._deserted = None
+        if headers.WORKER in about:
+            self.worker = about[headers.WORKER]
         if headers.ERROR_CODE in about:  # 2
             await self._end_in(reading.error_in(message, about))
             return None
@@ -243,6 +247,13 @@ class Exchange(Generic[Reply]):
     def _request_headers(self) -> dict[str, str]:
         key = {headers.IDEMPOTENCY_KEY: self._key} if self._key is not None else {}
         return self._line.request_headers(self._inbox.subject) | key
+
+    @property
+    def allowances(self) -> Allowances | None:
+        """What the caller's key may still spend; None where it has no limits, and before the request is accepted."""
+        if self._accepted is None:
+            return None
+        return reading.before(self._accepted, Accepted).allowances
 
     def _note(self, accepted: Received, about: dict[str, str]) -> None:
         """Keep what was said of the job, for when its answer must be looked up."""

@@ -4,6 +4,7 @@ One connection, one reply subscription, and the two ways to speak: publish, and 
 """
 
 import asyncio
+import copy
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Self
 
@@ -66,6 +67,12 @@ class Line:
             await self.close()
             raise
         return self
+
+    def on_behalf(self, authorization: dict[str, str]) -> Self:
+        """The same line, for a caller with another key."""
+        line = copy.copy(self)
+        line.authorization = authorization
+        return line
 
     def request_headers(self, inbox: str) -> dict[str, str]:
         """What every request says of itself: that it wants to hear when it is stored, that its caller joins parts, that

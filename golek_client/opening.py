@@ -99,6 +99,23 @@ class Opening:
         return line
 
 
+class Lent(Opening):
+    """The line of another client, for a caller with a key of its own."""
+
+    def __init__(self, owner: Opening, authorization: dict[str, str]) -> None:
+        self._owner = owner
+        self._authorization = authorization
+
+    async def by(self, until: float, seconds: float) -> Line:
+        return (await self._owner.by(until, seconds)).on_behalf(self._authorization)
+
+    async def line(self) -> Line:
+        return (await self._owner.line()).on_behalf(self._authorization)
+
+    async def close(self) -> None:
+        """Nothing: the line is its owner's."""
+
+
 def check_seconds(name: str, seconds: float) -> None:
     """Raises BadRequestError for what is no time to wait."""
     if not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST_DEADLINE_S:

@@ -104,6 +104,9 @@ class Options(TypedDict, total=False):
     resume: Resume | None
     """Go on where an answer was cut off, as after StreamInterruptedError; streams do so by themselves."""
     session_id: str | None
+    """A conversation that the fleet keeps for this caller, as `InferenceRequest` says."""
+    resumable: bool | None
+    """Keep the chunks of a stream for some minutes, so that they can be read again by its job's id."""
     metadata: dict[str, Any] | None
 
 

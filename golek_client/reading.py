@@ -9,13 +9,13 @@ from golek_client.stored import UNREADABLE
 from golek_client.transport import Received
 from golek_wire import codec, headers
 from golek_wire.errors import ErrorReply, InferenceServiceError, InternalError, from_reply
-from golek_wire.replies import Chunk, EmbeddingReply, InferenceReply, Queued, Receipt, RerankReply
+from golek_wire.replies import Accepted, Chunk, EmbeddingReply, InferenceReply, Queued, Receipt, RerankReply
 
 DIGITS: Final = 9
 """Of a count in a header: Python refuses to read thousands of them."""
 
 Reply = TypeVar("Reply", bound=InferenceReply | EmbeddingReply | RerankReply | Receipt)
-Before = TypeVar("Before", Chunk, Queued)
+Before = TypeVar("Before", Accepted, Chunk, Queued)
 
 
 def nobody_heard(message: Received, about: dict[str, str]) -> bool:

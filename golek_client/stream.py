@@ -22,7 +22,7 @@ from golek_client.assembly import TextAssembly
 from golek_client.exchange import Exchange
 from golek_client.resuming import Resuming, asked_again, begun_with, texts_of
 from golek_wire.errors import InferenceServiceError
-from golek_wire.replies import Chunk, Delta, InferenceReply, Queued
+from golek_wire.replies import Allowances, Chunk, Delta, InferenceReply, Queued
 
 Opening = Callable[[bytes, float], Awaitable[Exchange[InferenceReply]]]
 """Connects where needed and gives an exchange that has not begun, for a request's bytes and its deadline on the loop's
@@ -34,11 +34,13 @@ OnQueued = Callable[[int, float | None], object]
 class _Outcome:
     """What the generator below leaves behind. Apart from `Stream`, so that a dropped stream is collected at once."""
 
-    __slots__ = ("_on_queued", "begun", "job_id", "queued", "reply")
+    __slots__ = ("_on_queued", "begun", "exchange", "job_id", "queued", "reply")
 
     def __init__(self, on_queued: OnQueued | None) -> None:
         self._on_queued = on_queued
         self.job_id: str | None = None
+        self.exchange: Exchange[InferenceReply] | None = None
+        """The newest one."""
         self.begun = False
         """Whether the job was seen to run."""
         self.queued: Queued | None = None
@@ -105,6 +107,16 @@ class Stream:
     def loading(self) -> float | None:
         """The share of the model's load that is done, 0 to 1, as it was told with `position`; None unless it loads."""
         return self._outcome.queued.loading if self._outcome.queued is not None else None
+
+    @property
+    def worker(self) -> str:
+        """The replica that answers; empty until it has said so."""
+        return self._outcome.exchange.worker if self._outcome.exchange is not None else ""
+
+    @property
+    def allowances(self) -> Allowances | None:
+        """What the caller's key may still spend; None where it has no limits, and before the request is accepted."""
+        return self._outcome.exchange.allowances if self._outcome.exchange is not None else None
 
     @property
     def reply(self) -> InferenceReply:
@@ -190,6 +202,7 @@ async def _deltas(
         try:
             async with await open_exchange(asked, until) as exchange:
                 is_sent, outcome.job_id = outcome.job_id is not None, exchange.job_id
+                outcome.exchange = exchange
                 outcome.begun = False
                 if not is_sent:
                     yield ""

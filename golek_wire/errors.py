@@ -19,8 +19,9 @@
           PayloadTooLargeError
         UnauthorizedError
         ForbiddenError
-        ModelNotFoundError
-        AdapterNotFoundError
+        NotFoundError
+          ModelNotFoundError
+          AdapterNotFoundError
         DeadlineExceededError
         IdempotencyMismatchError
         ConflictError
@@ -184,13 +185,19 @@ class ForbiddenError(NonRetriableError):
     code = "FORBIDDEN"
 
 
-class ModelNotFoundError(NonRetriableError):
+class NotFoundError(NonRetriableError):
+    """There is nothing of this name."""
+
+    code = "NOT_FOUND"
+
+
+class ModelNotFoundError(NotFoundError):
     """No model of this name is known."""
 
     code = "MODEL_NOT_FOUND"
 
 
-class AdapterNotFoundError(NonRetriableError):
+class AdapterNotFoundError(NotFoundError):
     """No LoRA adapter of this name is loaded."""
 
     code = "ADAPTER_NOT_FOUND"
@@ -257,6 +264,7 @@ STATUS: dict[str, Status] = {
     "CONTEXT_BUDGET_EXCEEDED": Status(nats=400, http=400),
     "UNAUTHORIZED": Status(nats=401, http=401),
     "FORBIDDEN": Status(nats=403, http=403),
+    "NOT_FOUND": Status(nats=404, http=404),
     "MODEL_NOT_FOUND": Status(nats=404, http=404),
     "ADAPTER_NOT_FOUND": Status(nats=404, http=404),
     "DEADLINE_EXCEEDED": Status(nats=408, http=504),

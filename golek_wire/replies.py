@@ -141,6 +141,26 @@ class Chunk(Struct, frozen=True, omit_defaults=True):
     """Of the choice, where several were asked for."""
 
 
+class Allowance(Struct, frozen=True, omit_defaults=True):
+    """What a key may spend of one thing, as it is once this request is counted."""
+
+    limit: int
+    remaining: int
+    reset_s: float
+    """Seconds until all of it is there again."""
+
+
+class Allowances(Struct, frozen=True, omit_defaults=True):
+    """The limits of the caller's key; absent ones do not limit it."""
+
+    requests: Allowance | None = None
+    """In a minute."""
+    tokens: Allowance | None = None
+    """In a minute."""
+    budget: Allowance | None = None
+    """In the budget's own window."""
+
+
 class Accepted(Struct, frozen=True, omit_defaults=True):
     """The request is stored and will be answered. Headers: `Golek-Status: accepted`, `Golek-Job`."""
 
@@ -150,6 +170,8 @@ class Accepted(Struct, frozen=True, omit_defaults=True):
     """Sequence in the model's job stream; that of the first copy when this one was a duplicate."""
     principal: str = ANONYMOUS
     """Who asked, as the fleet knows the caller: the result's key is `<principal>.<job_id>`."""
+    allowances: Allowances | None = None
+    """Where the caller's key has limits."""
 
 
 class Receipt(Struct, frozen=True):

@@ -26,6 +26,8 @@ Seed = Annotated[int, Meta(ge=0, le=2**32 - 2)]
 StopString = Annotated[str, Meta(min_length=1, max_length=TEXT_LIMIT)]
 EncodingFormat = Literal["float", "base64"]
 Priority = Annotated[int, Meta(ge=1, le=3)]
+SessionId = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[!-~]+$")]
+"""Printable ASCII without blanks."""
 
 
 class Params(Struct, frozen=True, omit_defaults=True):
@@ -178,7 +180,10 @@ class InferenceRequest(Struct, frozen=True, omit_defaults=True):
     """The answer is published to this subject as well."""
     resume: Resume | None = None
     """Go on where an answer was cut off: only what follows is streamed; the reply's `text` is the whole."""
-    session_id: str | None = None
+    session_id: SessionId | None = None
+    """A conversation that the fleet keeps for this caller: its turns come before this one, and the answer is added."""
+    resumable: bool = False
+    """With `stream`: keep the chunks for some minutes, to be read again, from anywhere, by the job's id."""
     metadata: dict[str, Any] | None = None
 
 

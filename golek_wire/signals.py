@@ -186,6 +186,10 @@ class ModelRecord(Struct, frozen=True):
     """The replica that wrote the record last."""
     subjects: list[str] = field(default_factory=list[str])
     """Where its requests are taken; empty while that is not known."""
+    capabilities: list[str] = field(default_factory=list[str])
+    """What the loaded model was found able to do."""
+    memory_mb: int = 0
+    """Size of the model's file."""
 
 
 class DeadLetter(Struct, frozen=True):

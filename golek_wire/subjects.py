@@ -37,6 +37,10 @@ OBJECTS_BUCKET: Final = "GOLEK_OBJECTS"
 KEYS_BUCKET: Final = "GOLEK_KEYS"
 ADAPTERS_BUCKET: Final = "GOLEK_ADAPTERS"
 GRAMMARS_BUCKET: Final = "GOLEK_GRAMMARS"
+QUOTA_BUCKET: Final = "GOLEK_QUOTA"
+SESSIONS_BUCKET: Final = "GOLEK_SESSIONS"
+TOKENS_STREAM: Final = "GOLEK_TOKENS"
+TOKENS_SUBJECTS: Final = "golek.tokens.>"
 
 ANONYMOUS: Final = "anonymous"
 """The principal where nobody says who asks."""
@@ -53,7 +57,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 _INBOX_PREFIXES = ("_INBOX.", "_R_.")
 _OWN_FAMILIES = (
     "$", "_INBOX", "_R_", "golek.", "inference.", "embedding.", "rerank.", "vision.", "models.", "monitoring.",
-    "grammars.",
+    "grammars.", "sessions.", "hosts.",
 )  # fmt: skip
 _PLAIN_SUBJECT = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
 
@@ -142,6 +146,21 @@ def adapters(name: str, verb: AdapterVerb) -> str:
 def grammars(verb: str) -> str:
     """Where named grammars are listed, read, stored and removed: `list`, `get`, `put`, `delete`."""
     return f"grammars.{verb}"
+
+
+def sessions(verb: str) -> str:
+    """Where a caller's conversations are read and removed: `get`, `delete`."""
+    return f"sessions.{verb}"
+
+
+def hosts(verb: str) -> str:
+    """Where the supervisors of machines are asked: `start` a model that no worker serves (core NATS, queue group)."""
+    return f"hosts.{verb}"
+
+
+def tokens(job_id: str) -> str:
+    """Where the chunks of a resumable stream are kept (JetStream)."""
+    return f"golek.tokens.{job_id}"
 
 
 def stored_grammar(name: str) -> str:

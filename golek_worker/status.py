@@ -189,6 +189,8 @@ class Status:
             digest=self._digest,
             worker_id=self._identity.worker_id,
             subjects=list(self._settings.request_subjects(self._kind)),
+            capabilities=self._capabilities(),
+            memory_mb=ready.info.size_bytes // 2**20 if ready is not None else 0,
         )
 
     def micro_identity(self) -> ServiceIdentity:

@@ -5,18 +5,18 @@ key of the bucket GOLEK_KEYS. `Accounts`: the server says who asks, because clie
 request subjects with `share: true`. See docs/security.md.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import Final, Literal, Protocol
 
 import msgspec
 import structlog
-from msgspec import Struct, field
+from msgspec import Struct
 
 from golek_wire import headers as h
 from golek_wire import subjects
 from golek_wire.errors import ForbiddenError, UnauthorizedError
+from golek_wire.keys import Key, digest
 from golek_wire.subjects import ANONYMOUS
 from golek_worker.job import Job
 
@@ -102,16 +102,6 @@ class Open:
             self._told = True
             log.error("identity.tenants", tenant=tenant[:64], problem=f"their requests are refused: {_TENANTS}")
         raise ForbiddenError(f"{h.REQUEST_INFO}: {_TENANTS}")
-
-
-class Key(Struct, frozen=True):
-    """A row of GOLEK_KEYS; fields of later releases are tolerated."""
-
-    key_id: str
-    models: list[str] = field(default_factory=list[str])
-    """Names of the models it may ask; empty is all."""
-    source: str = ""
-    """`file` when it was imported from the key file, which then also takes it away."""
 
 
 class Keys(Open):
@@ -202,8 +192,3 @@ def _tenant(headers: Mapping[str, str]) -> str:
 
 def _marked(principal: str, job_id: str) -> str:
     return subjects.job_id(principal)[:MARK] + job_id[MARK:]
-
-
-def digest(key: str) -> str:
-    """What is kept of a key: the SHA-256 of its text, in hex."""
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from golek_wire.keys import digest
 from golek_wire.subjects import ANONYMOUS
-from golek_worker.bus.identity import digest
 
 SOURCE: Final = "file"
 _KEY_ID = re.compile(r"[A-Za-z0-9_=/-]{1,128}")

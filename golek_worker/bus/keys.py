@@ -19,8 +19,8 @@ from nats.js.kv import KeyValue
 from golek_client.bus_client import BusClient
 from golek_wire import subjects
 from golek_wire.jetstream import MESSAGE_GONE
+from golek_wire.keys import Key
 from golek_worker.bus import keyfile
-from golek_worker.bus.identity import Key
 from golek_worker.bus.jetstream import BUS_ERRORS, JetStreamError, api
 from golek_worker.bus.keyfile import KeyFileError
 from golek_worker.bus.streams import bucket_config, ensure_stream

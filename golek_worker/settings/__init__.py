@@ -7,13 +7,12 @@ this file. All mistakes are reported at once. `sources` says which value counts,
 
 import math
 import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from golek_client import duration
 from golek_client.transport import DEFAULT_URL
@@ -21,15 +20,11 @@ from golek_wire import subjects
 from golek_wire.errors import BadRequestError
 from golek_worker.settings import adapters, names, sources
 from golek_worker.settings.adapters import AdapterFile
+from golek_worker.settings.fleet import Positive, Seconds
+from golek_worker.settings.http import Gateway, Http, address
 from golek_worker.settings.names import Planned
 from golek_worker.settings.sources import Found, Source
 from golek_worker.settings.values import convert, hidden
-
-if TYPE_CHECKING:
-    from golek_client.login import Login
-
-Positive = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(ge=0.001, le=86400)]
 
 
 class SettingsError(Exception):
@@ -40,7 +35,7 @@ class SettingsError(Exception):
         super().__init__("\n".join(mistakes))
 
 
-class Settings(Struct, frozen=True, kw_only=True):
+class Settings(Http, frozen=True, kw_only=True):
     """One deployment, read from `envs/worker.<name>.env` and the environment. Keys are these names in capitals."""
 
     model_name: str
@@ -71,38 +66,18 @@ class Settings(Struct, frozen=True, kw_only=True):
     """With MODEL_FORMAT=harmony: who the model is told to be."""
     harmony_knowledge_cutoff: str = "2024-06"
     """With MODEL_FORMAT=harmony: up to when the model is told to know things."""
-    nats_url: str = DEFAULT_URL
-    """The broker; of a cluster several servers, with commas. On a loopback host one is started when nobody listens."""
-    nats_user: str = ""
-    """As whom to connect; with NATS_PASSWORD. A user in NATS_URL wins over this and the next three."""
-    nats_password: str = ""
-    """Its password."""
-    nats_token: str = ""
-    """A token, where the broker wants that instead of a user."""
-    nats_creds: str = ""
-    """File with the JWT and the seed of a user."""
-    nats_nkey: str = ""
-    """File with the seed of a user, an nkey."""
-    nats_tls_ca: str = ""
-    """File with the certificates of the authorities to trust, instead of the system's. Asks for TLS."""
-    nats_tls_cert: str = ""
-    """File with our own certificate, where the broker asks for one. Asks for TLS."""
-    nats_tls_key: str = ""
-    """File with its key, unless that stands in NATS_TLS_CERT."""
-    nats_tls_first: bool = False
-    """Speak TLS from the first byte, as a proxy in front of the broker expects. Asks for TLS."""
-    golek_nats_identity: Literal["open", "keys", "accounts"] = "open"
-    """Who may ask: everybody who reaches the broker, who has a key, or users of accounts that import the subjects."""
-    golek_key_file: str = ""
-    """With GOLEK_NATS_IDENTITY=keys: the keys, imported into the fleet; default `<GOLEK_DATA>/api_keys.txt`."""
-    nats_replicas: Literal[0, 1, 3, 5] = 0
-    """Servers that keep a copy of each stream; 0 is 3 where the broker is a cluster, else 1."""
     subject: str = ""
     """Request subject, instead of `<kind>.request.<MODEL_NAME>`; the kind is inference, embedding or rerank."""
     worker_concurrency: Annotated[int, Meta(ge=1, le=256)] = 4
     """Slots: sequences decoded together by one replica."""
     http_addr: str = ""
-    """Address of the worker's HTTP interface; without a host 127.0.0.1. Accepted and checked; no HTTP is served yet."""
+    """Address of the worker's HTTP interface; without a host 127.0.0.1. Empty: this worker serves no HTTP."""
+    golek_session_store: str = "kv"
+    """Where conversations are kept: `kv` in the broker, `memory` in this worker, or a `redis://` URL."""
+    golek_session_ttl: str = "24h"
+    """A conversation that nobody goes on with for so long is forgotten."""
+    golek_quota_reserve: Positive = 1024
+    """Tokens reserved for the answer of a request without `max_tokens`, where its key has a limit of tokens."""
     model_threads: Annotated[int, Meta(ge=0)] = 0
     """CPU threads of a decode step; 0 is one per physical core, fewer for a small model."""
     ctx_size: Annotated[int, Meta(ge=0)] = 0
@@ -119,8 +94,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Do not start where no GPU can be used; false takes the CPU then, and says so."""
     adapters: str = ""
     """LoRA adapters loaded at the start, for requests with `adapter`; paths below `data/` lie in GOLEK_DATA."""
-    inference_request_timeout: Seconds = 120.0
-    """Deadline in seconds of requests that bring none."""
     queue_capacity: Positive = 2000
     """Jobs a model holds, waiting and running; the same for all replicas."""
     inference_reject_when_full: bool = True
@@ -135,8 +108,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Priority of a request that brings none."""
     golek_objects: bool = True
     """Requests that no message can carry lie in the bucket GOLEK_OBJECTS; false refuses them with 413."""
-    golek_max_body: Annotated[int, Meta(ge=1, le=128)] = 64
-    """MiB of the largest body in the bucket GOLEK_OBJECTS."""
     stream_gather_ms: Annotated[float, Meta(ge=0)] = 20.0
     """Later tokens of a stream are gathered for at most this long; 0 sends each alone."""
     engine_step_min_ms: Annotated[float, Meta(ge=0)] = 0.0
@@ -155,21 +126,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     """How prompts are logged: in full, as SHA-256, or not; `auto` is `full` with a broker on loopback, else `hash`."""
     golek_log_retention_days: Positive = 30
     """Rows older than this are deleted from the log."""
-    golek_log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Level of the worker's own log."""
     worker_type: str = ""
     """The engine's log lies in `<GOLEK_DATA>/logs/llama-<WORKER_TYPE>/`; default the deployment's name."""
-    golek_data: str = "data"
-    """Where models, logs, run files and the broker's store lie: the folder that `data/` in paths stands for."""
 
     @property
     def token(self) -> str:
         """The model's name as one subject token."""
         return subjects.model_token(self.model_name)
-
-    @property
-    def data(self) -> Path:
-        return Path(self.golek_data)
 
     @property
     def default_model_file(self) -> Path:
@@ -206,17 +169,6 @@ class Settings(Struct, frozen=True, kw_only=True):
         return "full" if is_loopback(self.nats_url) else "hash"
 
     @property
-    def login(self) -> "Login":
-        """As whom the worker connects."""
-        from golek_client.login import VARIABLES, Login
-
-        return Login(**{field: getattr(self, variable.lower()) for variable, field in VARIABLES.items()})
-
-    @property
-    def key_file(self) -> Path:
-        return Path(self.golek_key_file) if self.golek_key_file else self.data / "api_keys.txt"
-
-    @property
     def log_file(self) -> Path:
         return Path(self.db_path) if self.db_path else self.data / "logs" / f"{self.model_name}.sqlite"
 
@@ -224,6 +176,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     def model_ttl_s(self) -> float:
         """MODEL_TTL in seconds; 0 for never."""
         return _seconds(self.model_ttl)
+
+    @property
+    def session_ttl_s(self) -> float:
+        """GOLEK_SESSION_TTL in seconds."""
+        return _seconds(self.golek_session_ttl)
 
     @property
     def guessed_kind(self) -> subjects.Kind:
@@ -242,7 +199,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 KEYS: dict[str, str] = {name.upper(): name for name in Settings.__struct_fields__}
-KNOWN: tuple[str, ...] = (*KEYS, *names.OWN_NAME, *names.PLANNED)
+GATEWAY_KEYS: dict[str, str] = {name.upper(): name for name in Gateway.__struct_fields__}
+KNOWN: tuple[str, ...] = (*dict.fromkeys((*KEYS, *GATEWAY_KEYS)), *names.OWN_NAME, *names.PLANNED)
 """Every key that may stand in an env file."""
 
 
@@ -279,6 +237,25 @@ def read(file: Path, environment: Mapping[str, str] = os.environ) -> tuple[Setti
     loaded = _in_place(Settings(**converted))
     mistakes += _strategy_mistakes(loaded, converted.get("inference_priority_enabled"))
     return loaded, mistakes + _contradictions(loaded)
+
+
+def load_gateway(project: Path = Path(), environment: Mapping[str, str] = os.environ) -> Gateway:
+    """The gateway's settings from `environment`, `envs/gateway.env` if there is one, and `.env`.
+
+    Raises SettingsError as `load` does.
+    """
+    file = project / "envs" / "gateway.env"
+    found = sources.find(project, environment, file if file.is_file() else None, KNOWN)
+    mistakes = list(found.mistakes)
+    if file.is_file():
+        mistakes += [sources.unknown(key, file, KNOWN) for key in sources.read_file(file)[0] if key not in KNOWN]
+    loaded = Gateway(**convert(found, Gateway, mistakes, quiet=str(file)))
+    mistakes += _wrong_url(loaded.nats_url)
+    if (problem := loaded.login.problem()) is not None:
+        mistakes.append(problem)
+    if mistakes:
+        raise SettingsError(mistakes)
+    return loaded
 
 
 def of_model(found: Found, project: Path) -> tuple[Found, list[str]]:
@@ -404,13 +381,29 @@ def _contradictions(settings: Settings) -> list[str]:
         _seconds(settings.model_ttl)
     except ValueError:
         mistakes.append(f"MODEL_TTL={settings.model_ttl}: seconds, or a duration such as 90s, 10m or 1h30m; 0 is never")
+    mistakes += _wrong_store(settings)
     mistakes += _wrong_url(settings.nats_url)
     if (problem := settings.login.problem()) is not None:
         mistakes.append(problem)
     mistakes += _wrong_shares(settings)
     mistakes += adapters.mistakes(settings.adapters)
-    if settings.http_addr and not _is_address(settings.http_addr):
+    if settings.http_addr and address(settings.http_addr) is None:
         mistakes.append(f"HTTP_ADDR={settings.http_addr}: host:port, :port or port, from 1 to 65535, e.g. :5770")
+    return mistakes
+
+
+def _wrong_store(settings: Settings) -> list[str]:
+    """What is wrong with where conversations are kept, and for how long."""
+    mistakes = []
+    store, ttl = settings.golek_session_store, settings.golek_session_ttl
+    if store not in ("kv", "memory") and not store.startswith(("redis://", "rediss://", "unix://")):
+        mistakes.append(f"GOLEK_SESSION_STORE={hidden(store)}: kv, memory, or a URL such as redis://127.0.0.1:6379/0")
+    try:
+        lasts = _seconds(ttl) > 0
+    except ValueError:
+        lasts = False
+    if not lasts:
+        mistakes.append(f"GOLEK_SESSION_TTL={ttl}: seconds above 0, or a duration such as 90s, 10m or 24h")
     return mistakes
 
 
@@ -456,8 +449,3 @@ def _wrong_url(url: str) -> list[str]:
     except BadRequestError as error:
         return [f"NATS_URL={shown(url)}: {error.message}"]
     return []
-
-
-def _is_address(text: str) -> bool:
-    match = re.fullmatch(r"(?:(?:[^\s:/\[\]]*|\[[0-9A-Fa-f:.]+\]):)?(\d{1,5})", text)
-    return match is not None and 1 <= int(match[1]) <= 65535

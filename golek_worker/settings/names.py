@@ -43,16 +43,10 @@ ModelRole = Literal["primary", "fast", "coder", "thinker", "longctx"]
 class Planned(Struct, frozen=True, kw_only=True):
     """Keys that are known, checked, and without effect yet; in capitals, with the default they will have."""
 
-    inference_port: Annotated[int, Meta(ge=1, le=65535)] = 8000
-    """Port of the fleet's HTTP gateway."""
-    inference_host: str = "127.0.0.1"
-    """Address the gateway listens on."""
     llm_gateway_inference_enabled: bool = False
     """For a gateway in front of the fleet: whether it sends requests here."""
     llm_gateway_inference_service_url: str = ""
     """For a gateway in front of the fleet: where this fleet's gateway answers."""
-    golek_strict_openai: bool = False
-    """OpenAI's own error codes and finish reasons instead of the extended ones."""
     inference_config: Annotated[str, Meta(pattern="^(S[1-8]|D([1-9]|1[0-5]|4v2)|T([1-9]|1[0-3])|Q[1-7]|P[1-6])$")] = ""
     """Preset: which models are loaded, and how they work together."""
     inference_preload_models: str = ""
@@ -90,7 +84,7 @@ class Planned(Struct, frozen=True, kw_only=True):
 
 
 CAPABILITIES: dict[str, tuple[str, ...]] = {
-    "gateway": ("INFERENCE_PORT", "INFERENCE_HOST", "LLM_GATEWAY_", "GOLEK_STRICT_OPENAI"),
+    "gateway": ("LLM_GATEWAY_",),
     "presets": ("INFERENCE_CONFIG", "INFERENCE_PRELOAD_MODELS", "INFERENCE_MODEL_ROLES"),
     "orchestration": (
         "INFERENCE_ORCHESTRATION_MODE",

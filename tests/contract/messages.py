@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from golek_wire import adapters, errors, replies, requests, signals
+from golek_wire import adapters, errors, keys, replies, requests, signals
 
 WHEN = "2026-01-02T03:04:05.678Z"
 JOB_ID = "gnzmv3lrmpikcji6bcwx5hgsiq"
@@ -183,6 +183,27 @@ MESSAGES: dict[str, Any] = {
     "chunk-tools": replies.Chunk("r3", "", 1, "Hm", [replies.ToolCallDelta(0, "call_1", "weather")], index=1),
     "chunk": replies.Chunk(req_id="r1", delta="Because ", seq=0),
     "accepted": replies.Accepted(req_id="r1", job_id=JOB_ID, seq=4711),
+    "accepted-limited": replies.Accepted(
+        req_id="r1",
+        job_id=JOB_ID,
+        seq=4711,
+        principal="ann",
+        allowances=replies.Allowances(
+            requests=replies.Allowance(limit=60, remaining=59, reset_s=1.0),
+            tokens=replies.Allowance(limit=10000, remaining=8900, reset_s=6.6),
+            budget=replies.Allowance(limit=1000000, remaining=998900, reset_s=864000.0),
+        ),
+    ),
+    "key": keys.Key(
+        key_id="ann",
+        models=["qwen3-4b"],
+        source="file",
+        rpm=60,
+        tpm=10000,
+        concurrent=4,
+        budget=keys.Budget(amount=1000000),
+        expires=WHEN,
+    ),
     "receipt": replies.Receipt(req_id="r1", job_id=JOB_ID, seq=4711, position=3),
     "queued": replies.Queued(req_id="r1", status="queued", position=3, eta_s=1.5),
     "queued-loading": replies.Queued(req_id="r1", status="queued", position=1, loading=0.43),
@@ -275,6 +296,8 @@ MESSAGES: dict[str, Any] = {
         context_size=32768,
         digest="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         subjects=["inference.request.qwen3-4b"],
+        capabilities=["text-generation"],
+        memory_mb=2381,
     ),
     "dead-letter": signals.DeadLetter(
         job_id=JOB_ID,

@@ -7,8 +7,9 @@ import pytest
 
 from golek_wire import subjects
 from golek_wire.errors import ForbiddenError, UnauthorizedError
+from golek_wire.keys import Key, digest
 from golek_worker.bus import keyfile
-from golek_worker.bus.identity import Accounts, Key, Keys, Open, digest
+from golek_worker.bus.identity import Accounts, Keys, Open
 from golek_worker.bus.keyfile import KeyFileError
 from golek_worker.job import Job
 

@@ -58,13 +58,11 @@ async def test_keys_without_effect_are_told_and_stop_nothing(project: Project) -
     assert await check.problems(project.file, {}) == []
     remarks = settings.remarks(project.file, {})
     assert [line.partition("=")[0] for line in remarks] == [
-        "INFERENCE_PORT",
-        "INFERENCE_HOST",
         "INFERENCE_CONFIG",
         "INFERENCE_MODEL_ROLES",
         "INFERENCE_ORCHESTRATION_MODE",
     ]
-    assert remarks[2] == "INFERENCE_CONFIG=D3 has no effect yet: it waits for presets"
+    assert remarks[0] == "INFERENCE_CONFIG=D3 has no effect yet: it waits for presets"
 
 
 @pytest.mark.parametrize("value", ["0.70", "0.7", "7e-1"])

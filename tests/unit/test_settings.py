@@ -40,7 +40,8 @@ def docstrings(kind: type[msgspec.Struct] = Settings) -> dict[str, str]:
     """The sentence under each field."""
     (definition,) = ast.parse(inspect.getsource(kind)).body
     assert isinstance(definition, ast.ClassDef)
-    found = {}
+    (base,) = kind.__bases__
+    found = docstrings(base) if base is not msgspec.Struct else {}
     for field, text in zip(definition.body, definition.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
             found[ast.unparse(field.target).upper()] = ast.literal_eval(text.value)
@@ -49,7 +50,7 @@ def docstrings(kind: type[msgspec.Struct] = Settings) -> dict[str, str]:
 
 def test_the_example_file_has_exactly_the_keys_of_settings() -> None:
     """No key is missing from the manual, and it invents none."""
-    assert list(example()) == list(KEYS)
+    assert sorted(example()) == sorted(KEYS)
 
 
 @pytest.mark.parametrize("key", list(KEYS))

@@ -1,0 +1,79 @@
+"""How does a front door pass on a request that it has written already?
+
+Whoever translates another protocol has the request's bytes, not keyword arguments, and wants to know more than the
+answer: the job's id, which replica answers, what the caller's key may still spend.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from golek_client.exchange import Exchange
+from golek_client.opening import Opening, check_seconds
+from golek_client.reading import Reply
+from golek_client.stream import OnQueued, Stream
+from golek_client.submitting import checked_key
+from golek_client.target import Target
+from golek_wire.replies import InferenceReply
+from golek_wire.subjects import Kind
+
+
+class Passing:
+    """The part of a client that passes requests on."""
+
+    _opening: Opening
+    replay: bool
+
+    async def passed(
+        self,
+        model: str,
+        kind: Kind,
+        payload: bytes,
+        reply: type[Reply],
+        *,
+        deadline: float,
+        subject: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Exchange[Reply]:
+        """An exchange that has not begun, of a request's bytes and the form of its reply.
+
+            async with await golek.passed("qwen3-4b", "inference", payload, InferenceReply, deadline=60) as exchange:
+                reply = await exchange.reply()
+
+        Raises as `ask` does. The bytes are not checked here: a worker answers what is wrong with them.
+        """
+        target = Target.of(model, kind, subject)
+        check_seconds("deadline", deadline)
+        until = asyncio.get_running_loop().time() + deadline
+        line = await self._opening.by(until, deadline)
+        return Exchange(line, target, reply, payload, until, deadline, checked_key(idempotency_key))
+
+    def passed_stream(
+        self,
+        model: str,
+        payload: bytes,
+        *,
+        deadline: float,
+        subject: str | None = None,
+        idempotency_key: str | None = None,
+        on_queued: OnQueued | None = None,
+    ) -> Stream:
+        """The stream of a request's bytes, which say `"stream": true`. Otherwise as `passed`."""
+        target = Target.of(model, "inference", subject)
+        check_seconds("deadline", deadline)
+        return self._stream(target, payload, deadline, on_queued, checked_key(idempotency_key))
+
+    def _stream(
+        self, target: Target, payload: bytes, seconds: float, on_queued: OnQueued | None, key: str | None
+    ) -> Stream:
+        def open_exchange(asked: bytes, until: float) -> Coroutine[Any, Any, Exchange[InferenceReply]]:
+            # What goes on behind a lost text is another question than the key's.
+            return self._exchange(target, asked, until, seconds, key if asked == payload else None)
+
+        return Stream(open_exchange, payload, seconds, replay=self.replay, on_queued=on_queued)
+
+    async def _exchange(
+        self, target: Target, payload: bytes, until: float, seconds: float, key: str | None
+    ) -> Exchange[InferenceReply]:
+        """An exchange that has not begun, to end by `until` on the loop's clock, `seconds` after the call began."""
+        return Exchange(await self._opening.by(until, seconds), target, InferenceReply, payload, until, seconds, key)

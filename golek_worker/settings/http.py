@@ -1,0 +1,66 @@
+"""How is HTTP served, by a worker for its model and by the gateway for the fleet?
+
+`Http` holds what both have in common, `Gateway` what the fleet's gateway has besides. `address` reads what HTTP_ADDR
+means.
+"""
+
+import re
+from typing import Annotated, Final, NamedTuple
+
+from msgspec import Meta
+
+from golek_worker.settings.fleet import Fleet
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+LOOPBACK: Final = "127.0.0.1"
+
+_ADDRESS = re.compile(r"(?:([^\s:/\[\]]*|\[[0-9A-Fa-f:.]+\]):)?(\d{1,5})")
+
+
+class Http(Fleet, frozen=True, kw_only=True):
+    """Settings of whoever serves HTTP."""
+
+    golek_allow_anon: bool = False
+    """Serve HTTP without keys on addresses that others reach; without keys it is served on loopback alone."""
+    golek_auth: str = ""
+    """Who asks over HTTP, instead of the keys: `module:callable`, called with the request's headers."""
+    golek_strict_openai: bool = False
+    """OpenAI's own error codes, types and finish reasons instead of the extended ones."""
+    http_cors_origins: str = ""
+    """Origins whose pages may ask, with commas; `*` is all. Empty: only pages that come from here."""
+    http_tls_cert: str = ""
+    """File with the certificate of the HTTP server; without it HTTP is plain."""
+    http_tls_key: str = ""
+    """File with its key, unless that stands in HTTP_TLS_CERT."""
+
+
+class Gateway(Http, frozen=True, kw_only=True):
+    """The fleet's gateway."""
+
+    inference_host: str = LOOPBACK
+    """Address the gateway listens on."""
+    inference_port: Port = 8000
+    """Port of the fleet's HTTP gateway."""
+    golek_health_port: Annotated[int, Meta(ge=0, le=65535)] = 8001
+    """Port where the gateway says that its process lives, and nothing else; 0 for none."""
+
+
+class Address(NamedTuple):
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """For people and for `endpoint`: an address that means all of them is shown as this machine's."""
+        host = {"0.0.0.0": LOOPBACK, "[::]": "[::1]"}.get(self.host, self.host)  # noqa: S104 - shown, not bound
+        return f"http://{host}:{self.port}"
+
+
+def address(text: str) -> Address | None:
+    """What HTTP_ADDR says: `host:port`, `:port` or a port; without a host this machine alone. None for what is none."""
+    match = _ADDRESS.fullmatch(text)
+    if match is None or not 1 <= int(match[2]) <= 65535:
+        return None
+    return Address(match[1] or LOOPBACK, int(match[2]))
