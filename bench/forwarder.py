@@ -104,7 +104,7 @@ structlog.configure(
         structlog.processors.TimeStamper(fmt="iso"),
         structlog.processors.JSONRenderer(serializer=lambda line, **_: encode(line).decode()),
     ],
-    logger_factory=structlog.WriteLoggerFactory(file=Path(os.devnull).open("w")),
+    logger_factory=structlog.WriteLoggerFactory(file=Path(os.devnull).open("w")),  # noqa: SIM115 - for good
 )
 log = structlog.get_logger()
 
