@@ -60,9 +60,7 @@ async def settled(url: str, seconds: float = 5.0) -> Ledger:
     return await until(seconds, lambda: ledger(url), lambda found: not found.holds and found.spent.requests > 0)
 
 
-async def until[Found](
-    seconds: float, look: Callable[[], Awaitable[Found]], wanted: Callable[[Found], bool]
-) -> Found:
+async def until[Found](seconds: float, look: Callable[[], Awaitable[Found]], wanted: Callable[[Found], bool]) -> Found:
     async with asyncio.timeout(seconds):
         while not wanted(found := await look()):
             await asyncio.sleep(0.02)
