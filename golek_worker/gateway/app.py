@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from golek_wire.errors import InferenceServiceError, InternalError, NotFoundError
 from golek_wire.replies import Allowance
-from golek_worker.gateway import chat, errors, health
+from golek_worker.gateway import chat, completions, embeddings, errors, health, models, rerank
 from golek_worker.gateway.body import GoneError
 from golek_worker.gateway.callers import Callers
 from golek_worker.gateway.door import Door, Visit, begin
@@ -35,7 +35,9 @@ _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 def application(door: Door) -> ASGIApp:
     """The application."""
-    return Entrance(Router((*health.ROUTES, *chat.ROUTES), redirect_slashes=False), door)
+    files = (health, chat, completions, embeddings, rerank, models)
+    routes = [route for file in files for route in file.ROUTES]
+    return Entrance(Router(routes, redirect_slashes=False), door)
 
 
 def is_open(path: str) -> bool:
@@ -105,7 +107,8 @@ class Entrance:
     ) -> None:
         visit.code = errors.code_of(error)
         if not visit.status:  # else the response has begun, and its end is all that can be told
-            await errors.respond(error)(scope, receive, send)
+            strict = self._door.settings.golek_strict_openai
+            await errors.respond(error, strict=strict)(scope, receive, send)
 
 
 def _request_id(headers: Headers) -> str:
