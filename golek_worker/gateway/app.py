@@ -17,7 +17,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from golek_wire.errors import InferenceServiceError, InternalError, NotFoundError
 from golek_wire.replies import Allowance
-from golek_worker.gateway import chat, completions, embeddings, errors, health, models, rerank
+from golek_worker.gateway import (
+    chat,
+    completions,
+    embeddings,
+    errors,
+    health,
+    models,
+    openapi,
+    pages,
+    rerank,
+)
 from golek_worker.gateway.body import GoneError
 from golek_worker.gateway.callers import Callers
 from golek_worker.gateway.door import Door, Visit, begin
@@ -35,9 +45,9 @@ _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 def application(door: Door) -> ASGIApp:
     """The application."""
-    files = (health, chat, completions, embeddings, rerank, models)
+    files = (health, chat, completions, embeddings, rerank, models, pages)
     routes = [route for file in files for route in file.ROUTES]
-    return Entrance(Router(routes, redirect_slashes=False), door)
+    return Entrance(Router((*routes, openapi.route(routes, is_open)), redirect_slashes=False), door)
 
 
 def is_open(path: str) -> bool:
