@@ -44,6 +44,9 @@ class Callers(Protocol):
     def principal(self, headers: Headers) -> str:
         """Who sent these headers. Raises UnauthorizedError, ForbiddenError."""
 
+    def caller(self, headers: Headers) -> str:
+        """Who asks for what is its own, whatever models it may ask. Raises as `principal` does."""
+
     def may_order(self, headers: Headers) -> None:
         """Raises UnauthorizedError or ForbiddenError for who may not change what the fleet serves: load and unload
         models and adapters, put and delete grammars.
@@ -76,6 +79,9 @@ class Open:
     def principal(self, headers: Headers) -> str:
         self._refuse_tenant(headers)
         return ANONYMOUS
+
+    def caller(self, headers: Headers) -> str:
+        return self.principal(headers)
 
     def may_order(self, headers: Headers) -> None:
         self.principal(headers)
@@ -113,6 +119,18 @@ class Keys(Open):
         self._known = known
 
     def principal(self, headers: Headers) -> str:
+        key = self._key(headers)
+        if key.models and self._names.isdisjoint(key.models):
+            raise ForbiddenError(
+                f"The key {key.key_id} is for {', '.join(key.models)}", key_id=key.key_id, models=key.models
+            )
+        return key.key_id
+
+    def caller(self, headers: Headers) -> str:
+        return self._key(headers).key_id
+
+    def _key(self, headers: Headers) -> Key:
+        """Raises UnauthorizedError, ForbiddenError for a tenant."""
         self._refuse_tenant(headers)
         said = headers.get(h.AUTHORIZATION, "") if headers else ""
         if said[: len(_BEARER)].lower() != _BEARER:
@@ -120,11 +138,7 @@ class Keys(Open):
         key = self._known.get(digest(said[len(_BEARER) :].strip()))
         if key is None:
             raise UnauthorizedError(f"{h.AUTHORIZATION}: nobody knows this key (any more)")
-        if key.models and self._names.isdisjoint(key.models):
-            raise ForbiddenError(
-                f"The key {key.key_id} is for {', '.join(key.models)}", key_id=key.key_id, models=key.models
-            )
-        return key.key_id
+        return key
 
 
 class _Info(Struct, frozen=True):
