@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from golek_wire import headers as h
 from golek_wire.errors import DeadlineExceededError
+from golek_wire.keys import Key
 from golek_wire.subjects import ANONYMOUS
 
 BROOM_S = 60
@@ -17,6 +18,14 @@ BROOM_S = 60
 
 One without an inbox lies until the stream's `max_age`: who asks for its result tomorrow should find why there is none.
 """
+
+
+class Charge(Struct, frozen=True):
+    """What a request may cost the holder of a key with limits."""
+
+    key: Key
+    tokens: int
+    """An estimate, of those read and those written together."""
 
 
 class Job(Struct, frozen=True):
@@ -45,6 +54,10 @@ class Job(Struct, frozen=True):
     """`<name>/<SHA-256>` of the object in `GOLEK_OBJECTS` that holds the payload; empty when the message does."""
     input_sha256: str = ""
     """Of the payload, in hex; empty without an idempotency key."""
+    hold: str = ""
+    """The window of the ledger in which its cost is reserved; empty where nobody counts it."""
+    charge: Charge | None = None
+    """What has to be reserved before it is stored. Not carried: the ledger holds it then."""
 
 
 def deadline_error(job: Job) -> DeadlineExceededError:
@@ -75,11 +88,17 @@ def to_headers(job: Job) -> dict[str, str]:
         headers[h.PARTS] = "1"
     if job.body:
         headers[h.OBJECT] = job.body
-    if job.input_sha256:
-        headers[h.INPUT] = job.input_sha256
     if job.trace:
         headers.update(job.trace)
+    _add_seldom(headers, job)
     return headers
+
+
+def _add_seldom(headers: dict[str, str], job: Job) -> None:
+    if job.input_sha256:
+        headers[h.INPUT] = job.input_sha256
+    if job.hold:
+        headers[h.HOLD] = job.hold
 
 
 def from_headers(headers: Mapping[str, str]) -> Job:
@@ -98,6 +117,7 @@ def from_headers(headers: Mapping[str, str]) -> Job:
         parts=h.PARTS in headers,
         body=headers.get(h.OBJECT, ""),
         input_sha256=headers.get(h.INPUT, ""),
+        hold=headers.get(h.HOLD, ""),
     )
 
 

@@ -135,12 +135,12 @@ class Sessions:
 
     # -- for callers -------------------------------------------------------------------------------------------
 
-    async def serve(self, client: BusClient, callers: Callers) -> None:
+    async def serve(self, client: BusClient, callers: Callers, look_for_key: sessions.Look) -> None:
         """Answer on `sessions.*`; of conversations in the memory of workers, the one that has it does."""
         if self.place == "memory":
             self._peers = Peers(client)
             await self._peers.serve({"get": self._store.read, "delete": self._held})
-        await sessions.serve(client, callers, {"get": self.get, "delete": self.delete})
+        await sessions.serve(client, callers, look_for_key, {"get": self.get, "delete": self.delete})
 
     async def get(self, principal: str, session_id: str) -> bytes:
         """The conversation as JSON. Raises NotFoundError, TemporaryResourceError."""

@@ -46,6 +46,9 @@ _STREAM: Final = f"KV_{subjects.SESSIONS_BUCKET}"
 Answer = Callable[[str, str], Awaitable[bytes]]
 """Of a principal and a session's id the answer to send; raises InferenceServiceError."""
 
+Look = Callable[[str], Awaitable[None]]
+"""Reads a key that the fleet may have got just now, by its digest."""
+
 
 def config(max_bytes: int) -> dict[str, Any]:
     """The bucket of conversations."""
@@ -126,7 +129,7 @@ class KvStore:
         return True
 
 
-async def serve(client: BusClient, callers: Callers, answers: Mapping[str, Answer]) -> None:
+async def serve(client: BusClient, callers: Callers, look_for_key: Look, answers: Mapping[str, Answer]) -> None:
     """Answer on `sessions.<verb>` for each verb of `answers`, to who asks for a conversation of its own."""
 
     async def answer(message: Msg) -> None:
@@ -134,6 +137,8 @@ async def serve(client: BusClient, callers: Callers, answers: Mapping[str, Answe
             return
         with contextlib.suppress(*BUS_ERRORS):  # the broker went away, and with it who would hear
             try:
+                if stranger := callers.stranger(message.headers):
+                    await look_for_key(stranger)
                 principal = callers.caller(message.headers)
                 question = codec.decode_body(message.data, SessionQuestion)
                 said = await answers[message.subject.partition(".")[2]](principal, question.session_id)

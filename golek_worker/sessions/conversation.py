@@ -21,8 +21,13 @@ ROOM_SHARE, ROOM_MOST = 4, 1024
 SLACK = 1.25
 """What is estimated to be larger than the context by this is not tried. The engine counts the rest: an estimate would
 leave out turns that fit."""
-PATIENT_TRIES = 3
-"""So often only as much is left out as seems necessary; then half of what is left at least, so that it ends soon."""
+DROPPED_FIELD = 24
+"""More bytes than `dropped` takes."""
+CAUTION = 0.9
+"""Of what seems to be too much so much is left out at once: texts have more or fewer tokens for their size, and what
+would have fitted shall not be missing. A further try costs the engine no more than counting."""
+PATIENT_TRIES = 4
+"""So often; then half of what is left at least, so that it ends soon."""
 
 
 class SessionGoneError(Exception):
@@ -103,7 +108,7 @@ class Conversation:
         self._refusals += 1
         reserved = self._request.params.max_tokens or self.least_room
         read = tokens - reserved if tokens > reserved else tokens
-        goal = self._size() * max(0.0, 1 - (tokens - budget) / max(1, read))
+        goal = self._size() * max(0.0, 1 - CAUTION * (tokens - budget) / max(1, read))
         if self._refusals > PATIENT_TRIES:
             goal = min(goal, self._fixed + (self._size() - self._fixed) / 2)
         self._first = oldest
@@ -182,15 +187,16 @@ def fitted(session: Session, limit: int, new: Turn) -> Session:
 
     Raises ValueError when that alone is too large.
     """
-    excess, first, last = len(codec.encode(session)) - limit, 0, session.turns.index(new)
+    size = len(codec.encode(session))
+    if size <= limit:
+        return session
+    excess, first, last = size + DROPPED_FIELD - limit, 0, session.turns.index(new)
     while excess > 0:
         end = min(next_start(session.turns, first), last)
         if end == first:
             raise ValueError(f"a turn of {len(codec.encode(new))} bytes; at most {limit} are kept of a session")
         excess -= sum(len(codec.encode(turn)) for turn in session.turns[first:end])
         first = end
-    if not first:
-        return session
     return msgspec.structs.replace(session, turns=session.turns[first:], dropped=session.dropped + first)
 
 

@@ -15,6 +15,7 @@ COMMAND_LINE = (
     "cli_letters",
     "cli_operate",
     "cli_results",
+    "cli_sessions",
     "terminal",
     "terminal_bus",
 )
