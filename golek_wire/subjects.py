@@ -171,8 +171,8 @@ def session_peers(verb: str) -> str:
 def hosts(verb: str, host: str = "") -> str:
     """Where the supervisors of machines are asked (core NATS).
 
-    `start` a model that no worker serves: one of them hears it, and passes it on to who can; with `host` that one
-    alone. `list` what each could start: all answer.
+    `start` a model that no worker serves: one of them hears it and passes it on to who can; with `host` that one alone.
+    `list` what each could start: all answer.
     """
     return f"hosts.{verb}.{host}" if host else f"hosts.{verb}"
 

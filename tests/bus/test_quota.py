@@ -2,25 +2,20 @@
 
 import asyncio
 import json
-import signal
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from golek_client import Golek, InferenceServiceError
 from golek_client.connection import connect
 from golek_wire.errors import RateLimitedError
-from golek_wire.keys import Key, digest
 from golek_wire.replies import InferenceReply
 from golek_worker.admission.quota import Ledger, Spent
 from golek_worker.bus.quota import stored_records
-from tests.support import raw
-from tests.support.broker import NatsServer
 from tests.support.workers import WorkerProcess
 
 KEY = "a-key-with-limits-0123456789abcdef"
@@ -60,9 +55,7 @@ async def settled(url: str, seconds: float = 5.0) -> Ledger:
     return await until(seconds, lambda: ledger(url), lambda found: not found.holds and found.spent.requests > 0)
 
 
-async def until[Found](
-    seconds: float, look: Callable[[], Awaitable[Found]], wanted: Callable[[Found], bool]
-) -> Found:
+async def until[Found](seconds: float, look: Callable[[], Awaitable[Found]], wanted: Callable[[Found], bool]) -> Found:
     async with asyncio.timeout(seconds):
         while not wanted(found := await look()):
             await asyncio.sleep(0.02)

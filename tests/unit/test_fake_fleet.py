@@ -350,7 +350,10 @@ async def test_orders_find_nobody() -> None:
             with pytest.raises(NoWorkersError, match="takes orders"):
                 await order("tiny")
         with pytest.raises(ModelNotFoundError):
+            await golek.unload("large")
+        with pytest.raises(ConflictError, match="make start WORKER=large"):
             await golek.load("large")
+        assert await golek.startable() == []
 
 
 async def test_conversations_are_kept_as_by_workers() -> None:
