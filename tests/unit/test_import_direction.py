@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-LEAVES = ("bus", "store", "prompt", "engine", "admission", "registry", "telemetry", "grammars")
+LEAVES = ("bus", "store", "prompt", "engine", "admission", "registry", "telemetry", "grammars", "sessions")
 COMMAND_LINE = (
     "cli",
     "cli_adapters",
@@ -15,6 +15,7 @@ COMMAND_LINE = (
     "cli_letters",
     "cli_operate",
     "cli_results",
+    "cli_sessions",
     "terminal",
     "terminal_bus",
 )
