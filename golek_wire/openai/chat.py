@@ -119,6 +119,12 @@ def to_wire(request: ChatRequest, deadline_ms: int) -> InferenceRequest:
     )
 
 
+def texts(request: Asked) -> int:
+    """How many texts a request that was read asks for, for each prompt."""
+    n: int | None = getattr(request, "n", None)
+    return n or 1
+
+
 def speaks_of_functions(request: ChatRequest) -> bool:
     """Whether the caller knows calls in their former form alone."""
     return bool(request.functions) and not request.tools
