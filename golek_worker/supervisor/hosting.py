@@ -72,7 +72,7 @@ class Hosting:
     def _callers(self, model: str) -> identity.Callers:
         """Who may have `model` started: who may order a worker of it to load."""
         if self._keys is not None:
-            return identity.Keys(model, self._keys.known)
+            return identity.Keys(model, self._keys)
         return identity.Accounts() if self._fleet.golek_nats_identity == "accounts" else identity.Open()
 
     # -- what it could start -----------------------------------------------------------------------------------
