@@ -151,6 +151,9 @@ def field_sentences(kind: type[Struct]) -> dict[str, str]:
     for each in reversed(kind.__mro__):
         if not issubclass(each, Struct) or each is Struct:
             continue
+        if (made_of := each.__dict__.get("made_of")) is not None:  # it has no source (golek_wire/openai/sampling.py)
+            found |= field_sentences(made_of)
+            continue
         (body,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
         assert isinstance(body, ast.ClassDef)
         for pair in zip(body.body, body.body[1:], strict=False):
