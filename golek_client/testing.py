@@ -107,7 +107,7 @@ class FakeFleet:
 
     What a request wishes of its text (tools, a grammar, a response format, an adapter, thoughts) is in `requests` and
     is not followed: a reply has the text that was given, `n` times where `n` are asked for. Orders (`load`, `unload`,
-    `drain`, and those about adapters) find nobody: NoWorkersError.
+    `drain`, and those about adapters) find nobody: NoWorkersError. No machine could start anything.
     """
 
     def __init__(

@@ -156,7 +156,7 @@ def sessions(verb: str) -> str:
 def hosts(verb: str, host: str = "") -> str:
     """Where the supervisors of machines are asked (core NATS).
 
-    `start` a model that no worker serves: one of them hears it, and passes it on to who can; with `host` that one alone.
+    `start` a model that no worker serves: one of them hears it and passes it on to who can; with `host` that one alone.
     `list` what each could start: all answer.
     """
     return f"hosts.{verb}.{host}" if host else f"hosts.{verb}"

@@ -349,4 +349,7 @@ async def test_orders_find_nobody() -> None:
             with pytest.raises(NoWorkersError, match="takes orders"):
                 await order("tiny")
         with pytest.raises(ModelNotFoundError):
+            await golek.unload("large")
+        with pytest.raises(ConflictError, match="make start WORKER=large"):
             await golek.load("large")
+        assert await golek.startable() == []
