@@ -33,6 +33,7 @@ from golek_worker.bus.priorities import PriorityConsumer, sources
 from golek_worker.bus.queue import Queue
 from golek_worker.bus.results import Results
 from golek_worker.bus.strikes import StrikeBook
+from golek_worker.bus.tokens import TokenLogs
 from golek_worker.engine.host import EngineHost
 from golek_worker.engine_config import engine_config
 from golek_worker.gatekeeper import Gatekeeper
@@ -76,6 +77,7 @@ class Parts(Struct, frozen=True):
     keeper: LeaseKeeper
     serving: Serving
     consumer: Consumer | PriorityConsumer
+    tokens: TokenLogs
     status: Status
     residency: Residency
     orders: Orders
@@ -103,11 +105,14 @@ async def build(
         adapters.book(chosen, model, ground.event),
     )  # fmt: skip
     executor = kinds.executor(kind, host, chosen, model, client.max_payload, ground.grammars.text)
+    tokens = TokenLogs(client, chosen.model_name, kind)
+    if kind == "inference":
+        await tokens.ensure()
     gatekeeper = Gatekeeper(chosen, kind, ground.callers, client, executor.check)
     bodies = Objects(client, gatekeeper.check_object)
     ingress = Ingress(
         client, chosen.token, kinds.taken(chosen, kind), gatekeeper.check, ground.callers, line, bodies, results,
-        reject_when_full=chosen.inference_reject_when_full, loading=lambda: host.loading,
+        tokens, reject_when_full=chosen.inference_reject_when_full, loading=lambda: host.loading,
     )  # fmt: skip
     keeper = LeaseKeeper(lambda: host.is_alive)
     tools = Tools(
@@ -116,10 +121,12 @@ async def build(
         strikes=await StrikeBook.open(client),
         room=Room(),
         objects=bodies,
+        tokens=tokens,
         bury=_letters(ground, kind, host).bury,
         gather_s=chosen.stream_gather_ms / 1000,
         poison_strikes=chosen.poison_strikes,
         probe_inbox=client.new_inbox(),
+        worker_id=ground.identity.worker_id,
     )
 
     async def released() -> None:
@@ -137,7 +144,9 @@ async def build(
     kept = await AdapterBucket.open(client, chosen.token)
     orders = Orders(client, ground.callers, lambda: status.state)
     offered = Adapters(client, orders, chosen, ground.identity.worker_id, host, kept)
-    return Parts(kind, line, bodies, ingress, host, keeper, serving, consumer, status, residency, orders, offered)
+    return Parts(
+        kind, line, bodies, ingress, host, keeper, serving, consumer, tokens, status, residency, orders, offered
+    )
 
 
 async def _ensure_streams(client: BusClient, chosen: Settings, kind: Kind) -> None:

@@ -30,6 +30,7 @@ from golek_worker.bus.receipts import Receipts
 from golek_worker.bus.replies import send_error
 from golek_worker.bus.results import Results
 from golek_worker.bus.storing import Storing
+from golek_worker.bus.tokens import TokenLogs
 from golek_worker.job import Job
 
 log = structlog.get_logger("ingress")
@@ -66,6 +67,7 @@ class Ingress:
         queue: Queue,
         objects: Objects,
         results: Results,
+        tokens: TokenLogs,
         *,
         reject_when_full: bool = True,
         loading: Callable[[], float | None] = lambda: None,
@@ -75,6 +77,7 @@ class Ingress:
         self._check = check
         self._may_answer = callers.may_answer
         self._objects = objects
+        self._tokens = tokens
         self._subscriptions: list[Subscription] = []
         stream = subjects.job_stream(token)
         self._large = Intake(objects, callers.principal, self._admit, self._refuse)
@@ -148,6 +151,8 @@ class Ingress:
                 job = msgspec.structs.replace(job, body=reference)
             accept = message.headers is not None and message.headers.get(h.ACCEPT) == "1"
             payload = b"" if reference else message.data
+            if job.resumable:
+                await self._tokens.open(job, message.data, time.time())
             if job.input_sha256:
                 self._repeats.take(Asked(job, payload, message.reply, accept, submitted))
             else:
@@ -177,6 +182,8 @@ class Ingress:
         self.refused += 1
         if not error.details.get("may_run"):
             self._objects.forget(job.body)
+        if job.resumable:
+            await self._tokens.refuse(job, error)
         await send_error(self._client, inbox, job.req_id, error, stream=job.stream)
 
 
