@@ -119,7 +119,7 @@ class Preparing:
             status=self._state,
             last_activity=rfc3339(identity.started_at),
             capabilities=[],
-            endpoint="",
+            endpoint=self._identity.endpoint,
             nats_topic=chosen.subject,  # where there is none, the model's file will say what is asked of it
             version=VERSION,
             model_info=ModelInfo(),

@@ -44,6 +44,8 @@ class Identity(Struct, frozen=True):
     worker_id: str
     incarnation: str = uuid.uuid4().hex[:12]
     started_at: float = time.time()
+    endpoint: str = ""
+    """Its HTTP address; empty when it serves none."""
     log: str = ""
     """Where its own log lies."""
     engine_log: str = ""
@@ -106,7 +108,7 @@ class Status:
             status=self.state,
             last_activity=rfc3339(self._serving.last_activity),
             capabilities=self._capabilities(),
-            endpoint="",  # no HTTP is served yet, so none is advertised
+            endpoint=self._identity.endpoint,
             nats_topic=self._settings.request_subjects(self._kind)[0],
             version=VERSION,
             model_info=ready.info if ready is not None else ModelInfo(),

@@ -33,6 +33,8 @@ from golek_worker.bus.jetstream import BUS_ERRORS, patiently
 from golek_worker.bus.keys import KeyBook
 from golek_worker.bus.registry import Registry
 from golek_worker.engine.base import Ready
+from golek_worker.front import FRONT_ERRORS, open_front
+from golek_worker.gateway.server import Server
 from golek_worker.gguf import GGUFError
 from golek_worker.grammars import gbnf
 from golek_worker.machine import logfiles, runfile
@@ -41,6 +43,7 @@ from golek_worker.orders import ModelOrders
 from golek_worker.preparing import Preparing
 from golek_worker.registry.report import Progress
 from golek_worker.settings import Settings, SettingsError
+from golek_worker.settings.http import address
 from golek_worker.status import Identity, loaded
 from golek_worker.store.database import StoreError
 from golek_worker.store.writer import LogWriter
@@ -49,7 +52,7 @@ from golek_worker.telemetry.signals import Heart, report_load
 
 log = structlog.get_logger("worker")
 
-START_ERRORS = (*BUS_ERRORS, streams.MismatchError, StoreError, SettingsError, GGUFError, RuntimeError)
+START_ERRORS = (*FRONT_ERRORS, streams.MismatchError, StoreError, SettingsError, GGUFError, RuntimeError)
 """What keeps a worker from starting and is not a bug: shown as a sentence, without a traceback."""
 
 
@@ -114,6 +117,19 @@ class Worker:
         self._grammars = await GrammarBook.open(self._client, structure.built_in(), gbnf.check)
         await self._grammars.serve(self._callers)
         await endpoints.serve_health(self._client, chosen.model_name, self._health)
+        await self._serve_http(stack)
+
+    async def _serve_http(self, stack: AsyncExitStack) -> None:
+        """HTTP for this model, at replica 1 alone: an address can be bound once."""
+        self._http: Server | None = None
+        chosen, where = self._settings, address(self._settings.http_addr)
+        if where is None:
+            return
+        if not self._identity.endpoint:
+            self._event("http.elsewhere", f"replica 1 serves {chosen.http_addr}; this one serves the bus alone")
+            return
+        self._http = await open_front(stack, where, chosen, self._keys, served=chosen.model_name)
+        self._event("http.ready", self._identity.endpoint)
 
     async def _know_callers(self) -> None:
         """Who may ask; with GOLEK_NATS_IDENTITY=keys that is known before the first question."""
@@ -252,6 +268,7 @@ class Worker:
         self._write_state("draining")
         self._event("shutdown", f"draining {parts.serving.active} jobs")
         parts.residency.close()
+        closing = asyncio.create_task(self._http.close(self._settings.drain_s)) if self._http is not None else None
         for leave in (parts.ingress.stop, parts.consumer.pause):
             await _best_effort(leave())
         given_back = await parts.serving.drain(self._settings.drain_s)
@@ -263,6 +280,8 @@ class Worker:
         parts.status.leaving = "failed" if failed else "offline"
         await _best_effort(self._beat())
         await self._orders.leave()
+        if closing is not None:
+            await closing
 
     # -- what is asked of it meanwhile -------------------------------------------------------------------------
 
@@ -414,7 +433,9 @@ def _identify(arguments: argparse.Namespace, chosen: Settings, stack: ExitStack)
     engine_log = logfiles.create(logfiles.engine_folder(chosen.data, chosen.worker_type or name), "server")
     worker_id = runfile.worker_id(name, replica)
     worker_logging.configure(chosen.golek_log_level, *streams, worker_id=worker_id)
-    return Identity(name, replica, worker_id, log=str(log_file), engine_log=str(engine_log))
+    where = address(chosen.http_addr) if replica == 1 else None
+    endpoint = chosen.url(where) if where is not None else ""
+    return Identity(name, replica, worker_id, endpoint=endpoint, log=str(log_file), engine_log=str(engine_log))
 
 
 def _serve(chosen: Settings, identity: Identity, remarks: list[str]) -> int:

@@ -54,6 +54,10 @@ _AT_ONCE = 1024
 _words = re.compile(r"\s*\S+\s*|\s+").findall
 
 
+LAST_MESSAGE = "{{ messages[-1].content }}"
+"""Of a conversation the last message is echoed."""
+
+
 class EchoEngine:
     """Repeats the prompt, a word per step."""
 
@@ -68,6 +72,7 @@ class EchoEngine:
             device="none",
             slots=config.slots,
             ctx_size=ctx_size,
+            chat_template=LAST_MESSAGE,
         )
 
     @property

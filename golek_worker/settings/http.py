@@ -33,6 +33,11 @@ class Http(Fleet, frozen=True, kw_only=True):
     http_tls_key: str = ""
     """File with its key, unless that stands in HTTP_TLS_CERT."""
 
+    def url(self, where: "Address") -> str:
+        """Where HTTP is served, for people and for `endpoint`: all addresses of a machine are shown as its own."""
+        host = {"0.0.0.0": LOOPBACK, "[::]": "[::1]"}.get(where.host, where.host)  # noqa: S104 - shown, not bound
+        return f"{'https' if self.http_tls_cert else 'http'}://{host}:{where.port}"
+
 
 class Gateway(Http, frozen=True, kw_only=True):
     """The fleet's gateway."""
@@ -50,12 +55,6 @@ class Address(NamedTuple):
 
     host: str
     port: int
-
-    @property
-    def url(self) -> str:
-        """For people and for `endpoint`: an address that means all of them is shown as this machine's."""
-        host = {"0.0.0.0": LOOPBACK, "[::]": "[::1]"}.get(self.host, self.host)  # noqa: S104 - shown, not bound
-        return f"http://{host}:{self.port}"
 
 
 def address(text: str) -> Address | None:

@@ -270,14 +270,15 @@ async def test_a_waiting_job_of_any_class_can_be_cancelled(nats_server: str, tmp
 
 
 async def test_what_the_model_cannot_do_does_not_wait(nats_server: str, tmp_path: Path) -> None:
-    """Echo has no chat template: messages are refused while another job has the only slot."""
+    """Echo's chat template shows no tools: they are refused while another job has the only slot."""
     with WorkerProcess(nats_server, tmp_path / "data", WORKER_CONCURRENCY=1, **PACED):
         async with raw.connected(nats_server) as client:
             running = await raw.stream(client, REQUEST, tokens(1000))
             await running.next()
-            asked = {"messages": [{"role": "user", "content": "a"}]}
+            tool = {"type": "function", "function": {"name": "find"}}
+            asked = {"messages": [{"role": "user", "content": "a"}], "tools": [tool]}
             reply, _ = await raw.ask(client, REQUEST, asked, timeout=2)
-            assert reply["error"]["message"].startswith("messages: this model has no chat template")
+            assert reply["error"]["message"].startswith("tools: this model's chat template shows no tools")
             await client.publish(subjects.cancel(subjects.job_id(running.inbox)))
             await running.rest()
 

@@ -1,0 +1,159 @@
+"""How does a process serve HTTP: a worker for its model, the gateway for the fleet?
+
+    python -m golek_worker.front [--log FILE]        the fleet's gateway
+
+Both serve the same application on the bus, as clients of it. Without keys that is open on loopback alone.
+"""
+
+import argparse
+import asyncio
+import ipaddress
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+
+import structlog
+import uvloop
+
+from golek_client import Golek
+from golek_client.bus_client import BusClient
+from golek_client.connection import close, connect
+from golek_wire.keys import Key
+from golek_worker import settings
+from golek_worker.bus.jetstream import BUS_ERRORS
+from golek_worker.bus.keyfile import KeyFileError
+from golek_worker.bus.keys import KeyBook
+from golek_worker.gateway import server
+from golek_worker.gateway.app import application
+from golek_worker.gateway.door import Door, Visit
+from golek_worker.gateway.server import AddressError, Server
+from golek_worker.settings import SettingsError
+from golek_worker.settings.http import Address, Gateway, Http
+from golek_worker.telemetry import logging as front_logging
+
+log = structlog.get_logger("gateway")
+
+DRAIN_S = 30.0
+FRONT_ERRORS = (*BUS_ERRORS, KeyFileError, AddressError, SettingsError, RuntimeError)
+"""What keeps HTTP from being served and is not a bug: shown as a sentence, without a traceback."""
+
+
+class OpenToAllError(RuntimeError):
+    """Others could reach this address, and there are no keys."""
+
+
+class Ring:
+    """The keys of the fleet, for who serves HTTP; none where there is no book of them."""
+
+    def __init__(self, book: KeyBook | None) -> None:
+        self._book = book
+        self._none: dict[str, Key] = {}
+
+    @property
+    def known(self) -> Mapping[str, Key]:
+        return self._book.known if self._book is not None else self._none
+
+    async def find(self, digest: str) -> Key | None:
+        return self.known.get(digest)
+
+
+async def open_front(
+    stack: AsyncExitStack,
+    where: Address,
+    chosen: Http,
+    book: KeyBook | None,
+    *,
+    served: str = "",
+    told: Callable[[Visit], None] = lambda _: None,
+) -> Server:
+    """Serve HTTP on `where` until `stack` closes; `served` is the model of the worker that does.
+
+    Raises one of FRONT_ERRORS.
+    """
+    ring = Ring(book)
+    _refuse_open(where, chosen, ring)
+    golek = Golek(chosen.nats_url, login=chosen.login, key="", deadline=chosen.inference_request_timeout)
+    stack.push_async_callback(golek.close)
+    door = Door(golek, chosen, ring, served, told, chosen.inference_request_timeout)
+    serving = await server.serve(application(door), where, chosen)
+    stack.push_async_callback(serving.close, DRAIN_S)
+    return serving
+
+
+def _refuse_open(where: Address, chosen: Http, ring: Ring) -> None:
+    """Raises OpenToAllError."""
+    if is_loopback(where.host) or chosen.golek_allow_anon or chosen.golek_auth or ring.known:
+        return
+    raise OpenToAllError(
+        f"{where.host}:{where.port} can be reached by others, and nobody has a key: `golek keys create NAME` makes "
+        "one, GOLEK_ALLOW_ANON=1 serves everybody, 127.0.0.1 this machine alone"
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class GatewayProcess:
+    """The fleet's gateway as a process of its own."""
+
+    def __init__(self, chosen: Gateway) -> None:
+        self._settings = chosen
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until told to stop. Raises one of FRONT_ERRORS."""
+        chosen, loop = self._settings, asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        async with AsyncExitStack() as stack:
+            client = await connect(chosen.nats_url, "golek-gateway", login=chosen.login)
+            client.replicas = chosen.nats_replicas
+            stack.push_async_callback(close, client)
+            book = await self._keys(client)
+            where = Address(chosen.inference_host, chosen.inference_port)
+            serving = await open_front(stack, where, chosen, book)
+            log.info("gateway.ready", url=chosen.url(serving.where))
+            sides = [asyncio.create_task(self._stop.wait()), asyncio.create_task(serving.ended())]
+            if book is not None:
+                sides.append(asyncio.create_task(book.run()))
+            done, _ = await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
+            log.info("gateway.stops")
+            for side in sides:
+                side.cancel()
+            await asyncio.gather(*sides, return_exceptions=True)
+            for side in done:
+                side.result()
+
+    async def _keys(self, client: BusClient) -> KeyBook | None:
+        """The fleet's keys; None between accounts, where the server says who asks."""
+        if self._settings.golek_nats_identity == "accounts":
+            return None
+        return await KeyBook.open(client, self._settings.key_file)
+
+
+def main() -> int:
+    """Serve the fleet; the exit status is 0 after a stop, 1 when it could not start."""
+    parser = argparse.ArgumentParser(prog="golek_worker.front", description="Serve the fleet over HTTP.")
+    parser.parse_args()
+    try:
+        chosen = settings.load_gateway()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    front_logging.configure(chosen.golek_log_level)
+    try:
+        uvloop.run(GatewayProcess(chosen).run())
+    except FRONT_ERRORS as error:
+        log.error("gateway.failed", problem=str(error))  # noqa: TRY400 - a sentence, not a traceback
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""Which routes are there, and what does every request pass?
+
+`application` joins the routes of all files. `Entrance` is around them: it gives a request its id, finds out who asks,
+turns errors into responses, and tells what became of it.
+"""
+
+import re
+import secrets
+import time
+from typing import Final
+
+import structlog
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.routing import Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from golek_wire.errors import InferenceServiceError, InternalError, NotFoundError
+from golek_wire.replies import Allowance
+from golek_worker.gateway import chat, errors, health
+from golek_worker.gateway.body import GoneError
+from golek_worker.gateway.callers import Callers
+from golek_worker.gateway.door import Door, Visit, begin
+from golek_worker.gateway.errors import HttpError
+
+log = structlog.get_logger("gateway")
+
+OPEN: Final = frozenset({"/", "/docs", "/openapi.json", "/ping", "/healthz", "/metrics", "/favicon.ico"})
+"""Answered without a key, and what lies below these:"""
+OPEN_BELOW: Final = ("/health", "/static/")
+CLIENT_LEFT: Final = 499
+
+_REQUEST_ID = re.compile(r"[!-~]{1,128}")
+
+
+def application(door: Door) -> ASGIApp:
+    """The application."""
+    return Entrance(Router((*health.ROUTES, *chat.ROUTES), redirect_slashes=False), door)
+
+
+def is_open(path: str) -> bool:
+    """Whether `path` is answered without a key."""
+    return path in OPEN or path.startswith(OPEN_BELOW)
+
+
+def _no_route(visit: Visit, error: HTTPException) -> InferenceServiceError:
+    """What the router says of a path or a method that no route has."""
+    where = f"{visit.method} {visit.path}"
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        return HttpError(405, "METHOD_NOT_ALLOWED", f"{where}: this path takes {allowed}", allow=allowed)
+    return NotFoundError(f"{where}: there is no such path; GET /docs lists all")
+
+
+class Entrance:
+    """Around all routes. Pure ASGI, so that streams pass without a detour."""
+
+    def __init__(self, inner: ASGIApp, door: Door) -> None:
+        self._inner = inner
+        self._door = door
+        self._callers = Callers(door.golek, door.keys)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        visit = Visit(_request_id(headers), scope["method"], scope["path"])
+        begin(scope, self._door, visit)
+        scope["app"] = self  # the router then raises what no route answers
+
+        async def tell(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                visit.status = message["status"]
+                message["headers"] = [*message["headers"], *_headers(visit)]
+            else:
+                visit.bytes_out += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._answer(scope, receive, tell, headers, visit)
+        except GoneError:
+            visit.status = visit.status or CLIENT_LEFT
+        finally:
+            self._door.told(visit)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers, visit: Visit) -> None:
+        try:
+            if not is_open(visit.path):
+                visit.caller = await self._callers.find(headers)
+            await self._inner(scope, receive, send)
+        except InferenceServiceError as error:
+            await self._refuse(error, scope, receive, send, visit)
+        except GoneError:
+            raise
+        except HTTPException as error:
+            await self._refuse(_no_route(visit, error), scope, receive, send, visit)
+        except Exception:
+            log.exception("http.failed", method=visit.method, path=visit.path, request_id=visit.request_id)
+            failed = InternalError("the request could not be answered; the gateway's log says how", id=visit.request_id)
+            await self._refuse(failed, scope, receive, send, visit)
+
+    async def _refuse(
+        self, error: InferenceServiceError, scope: Scope, receive: Receive, send: Send, visit: Visit
+    ) -> None:
+        visit.code = errors.code_of(error)
+        if not visit.status:  # else the response has begun, and its end is all that can be told
+            await errors.respond(error)(scope, receive, send)
+
+
+def _request_id(headers: Headers) -> str:
+    """The caller's, where it can stand in a header; else a random one."""
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+
+
+def _headers(visit: Visit) -> list[tuple[bytes, bytes]]:
+    """What every response tells of its request."""
+    found = [
+        (b"x-request-id", visit.request_id.encode()),
+        (b"openai-processing-ms", b"%d" % round((time.perf_counter() - visit.started) * 1000)),
+    ]
+    if visit.job_id:
+        found.append((b"x-golek-job", visit.job_id.encode()))
+    if visit.worker:
+        found.append((b"x-golek-worker", visit.worker.encode()))
+    if visit.allowances is not None:
+        found += _allowed(b"requests", visit.allowances.requests)
+        found += _allowed(b"tokens", visit.allowances.tokens or visit.allowances.budget)
+    return found
+
+
+def _allowed(what: bytes, allowance: Allowance | None) -> list[tuple[bytes, bytes]]:
+    if allowance is None:
+        return []
+    return [
+        (b"x-ratelimit-limit-" + what, b"%d" % allowance.limit),
+        (b"x-ratelimit-remaining-" + what, b"%d" % allowance.remaining),
+        (b"x-ratelimit-reset-" + what, b"%.3fs" % allowance.reset_s),
+    ]

@@ -1,0 +1,61 @@
+"""Who asks over HTTP?
+
+A key in `Authorization: Bearer …` (or `x-api-key`), or whom GOLEK_AUTH lets in. Where the fleet knows no key, everybody
+is anonymous: such a door is open on loopback only.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from golek_client import Golek
+from golek_wire.errors import ForbiddenError, UnauthorizedError
+from golek_wire.keys import digest
+from golek_wire.subjects import ANONYMOUS
+from golek_worker.gateway.door import Caller, KeyRing
+
+_BEARER: Final = "bearer "
+
+
+class Callers:
+    """Tells callers apart."""
+
+    def __init__(self, golek: Golek, keys: KeyRing) -> None:
+        self._golek = golek
+        self._keys = keys
+        self._anonymous = Caller(ANONYMOUS, golek)
+
+    async def find(self, headers: Mapping[str, str]) -> Caller:
+        """Who sent `headers`. Raises UnauthorizedError.
+
+        1. nobody has a key: anonymous
+        2. no key is given
+        3. a key that nobody knows, or no longer
+        """
+        if not self._keys.known:  # 1
+            return self._anonymous
+        text = key_in(headers)
+        if not text:  # 2
+            raise UnauthorizedError("authorization: this fleet wants `Bearer <key>`; the request has none")
+        key = await self._keys.find(digest(text))
+        if key is None:  # 3
+            raise UnauthorizedError("authorization: nobody knows this key (any more)")
+        return Caller(key.key_id, self._golek.on_behalf(text), key.models)
+
+
+def key_in(headers: Mapping[str, str]) -> str:
+    """The key that a request brings; empty without one."""
+    said = headers.get("authorization", "")
+    if said[: len(_BEARER)].lower() == _BEARER:
+        return said[len(_BEARER) :].strip()
+    return headers.get("x-api-key", "").strip()
+
+
+def check_model(caller: Caller, model: str) -> None:
+    """Raise ForbiddenError for a model that the caller's key is not for."""
+    if caller.models and model not in caller.models:
+        raise ForbiddenError(
+            f"model: the key {caller.principal} is for {', '.join(caller.models)}",
+            param="model",
+            key_id=caller.principal,
+            models=caller.models,
+        )

@@ -1,0 +1,103 @@
+"""What do all handlers share, and what is known of one request while it is answered?"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from msgspec import Struct, field
+from starlette.requests import Request
+
+from golek_client import Golek
+from golek_wire.keys import Key
+from golek_wire.replies import Allowances
+from golek_worker.settings.http import Http
+
+_DOOR: Final = "golek.door"
+_VISIT: Final = "golek.visit"
+
+
+class KeyRing(Protocol):
+    """The keys that the fleet knows."""
+
+    @property
+    def known(self) -> Mapping[str, Key]:
+        """By the SHA-256 of their text, in hex."""
+
+    async def find(self, digest: str) -> Key | None:
+        """The key of this digest; None for one that is unknown, revoked or expired."""
+
+
+class Caller(Struct, frozen=True):
+    """Who asks."""
+
+    principal: str
+    golek: Golek
+    """The bus, asked on this caller's behalf."""
+    models: list[str] = field(default_factory=list[str])
+    """Names of the models it may ask; empty is all."""
+
+
+class Visit(Struct):
+    """One request over HTTP, as far as it has come. Handlers fill in what they learn; headers, access log and metrics
+    tell it.
+    """
+
+    request_id: str
+    method: str
+    path: str
+    started: float = field(default_factory=time.perf_counter)
+    caller: Caller | None = None
+    """None on open routes."""
+    model: str = ""
+    job_id: str = ""
+    worker: str = ""
+    allowances: Allowances | None = None
+    status: int = 0
+    """0 until the response begins; 499 where the client left before that."""
+    code: str = ""
+    """Of the error it ended in."""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    bytes_out: int = 0
+    streamed: bool = False
+
+
+class Door(Struct, frozen=True):
+    """What the application is made of."""
+
+    golek: Golek
+    """The bus, asked as whoever this process is."""
+    settings: Http
+    keys: KeyRing
+    served: str = ""
+    """The model of the worker that serves this; empty at the fleet's gateway."""
+    told: Callable[[Visit], None] = lambda _: None
+    """Called when a request is done with."""
+    seconds: float = 120.0
+    """Deadline of requests that bring none."""
+    state: Callable[[], Mapping[str, Any]] = dict
+    """What the process says of itself, for health and metrics."""
+
+
+def visit(request: Request) -> Visit:
+    """What is known of `request`."""
+    found: Visit = request.scope[_VISIT]
+    return found
+
+
+def caller(request: Request) -> Caller:
+    """Who sent `request`, to a route that is keyed."""
+    found = visit(request).caller
+    assert found is not None
+    return found
+
+
+def begin(scope: Any, entered: Door, made: Visit) -> None:
+    """Remember what is known of the request in `scope`."""
+    scope[_DOOR], scope[_VISIT] = entered, made
+
+
+def door(request: Request) -> Door:
+    """What the application is made of."""
+    found: Door = request.scope[_DOOR]
+    return found

@@ -1,0 +1,82 @@
+"""How is an error told over HTTP?
+
+`{"error": {code, message, type, provider, param, details}}` with the status of its code, on every route; with
+GOLEK_STRICT_OPENAI OpenAI's own words instead. `HttpError` is for what only HTTP knows: a method that a route does not
+have, a body that came too slowly.
+"""
+
+import math
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from golek_wire import codec
+from golek_wire.errors import (
+    STATUS,
+    DeadlineExceededError,
+    ErrorBody,
+    InferenceServiceError,
+    NonRetriableError,
+    RetriableError,
+    to_reply,
+)
+
+JSON: Final = "application/json"
+PATIENT_S: Final = 60.0
+"""Who would have to wait longer is told not to try again by itself."""
+
+
+class HttpError(NonRetriableError):
+    """The request is not one that HTTP allows here."""
+
+    code = "BAD_REQUEST"
+
+    def __init__(self, status: int, code: str, message: str, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.http = status
+        self.name = code
+
+
+def status_of(error: InferenceServiceError) -> int:
+    """The status line of `error`."""
+    return error.http if isinstance(error, HttpError) else STATUS[error.code].http
+
+
+def code_of(error: InferenceServiceError) -> str:
+    """Its code, UPPER_SNAKE."""
+    return error.name if isinstance(error, HttpError) else error.code
+
+
+def body_of(error: InferenceServiceError) -> ErrorBody:
+    """The `error` object."""
+    body = to_reply(error, "").error
+    if not isinstance(error, HttpError):
+        return body
+    return ErrorBody(error.name, body.message, body.type, error.http, body.provider, body.param, body.details)
+
+
+def respond(error: InferenceServiceError) -> Response:
+    """The response that tells `error`."""
+    return Response(event(error), status_of(error), headers(error), JSON)
+
+
+def event(error: InferenceServiceError) -> bytes:
+    """The body: `{"error": …}`, of a response and of the event that ends a stream."""
+    return codec.encode({"error": body_of(error)})
+
+
+def headers(error: InferenceServiceError) -> dict[str, str]:
+    """When to try again, and whether."""
+    found: dict[str, str] = {}
+    if isinstance(error, RetriableError) and status_of(error) in (429, 503):
+        found["retry-after"] = str(math.ceil(error.retry_after_ms / 1000))
+        found["retry-after-ms"] = str(error.retry_after_ms)
+        if error.retry_after_ms > PATIENT_S * 1000:
+            found["x-should-retry"] = "false"
+    if isinstance(error, DeadlineExceededError):
+        found["x-should-retry"] = "false"
+    if status_of(error) == 405:
+        found["allow"] = str(error.details.get("allow", ""))
+    if status_of(error) == 401:
+        found["www-authenticate"] = "Bearer"
+    return found

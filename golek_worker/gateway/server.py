@@ -1,0 +1,92 @@
+"""How is the application served on an address?
+
+By uvicorn inside this process's event loop: it parses with httptools and leaves signals alone. Ending is in order: no
+new connections, then what runs ends within its time, then the rest is cut off.
+"""
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Iterator
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from golek_worker.settings.http import Address, Http
+
+BACKLOG: Final = 2048
+KEEP_ALIVE_S: Final = 75
+
+
+class AddressError(RuntimeError):
+    """The address cannot be listened on; the message says why."""
+
+
+class _Quiet(uvicorn.Server):
+    """Leaves signals to whose process it is."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Server:
+    """One address that is served. Made by `serve`."""
+
+    def __init__(self, server: uvicorn.Server, listening: socket.socket, where: Address) -> None:
+        self._server = server
+        self._socket = listening
+        self.where = where
+        """With the port that was found where 0 was asked for."""
+        self._running = asyncio.create_task(server.serve([listening]))
+
+    async def ended(self) -> None:
+        """Wait until it serves no more. Raises what it ended in."""
+        await asyncio.shield(self._running)
+
+    async def close(self, patience_s: float) -> None:
+        """Take no new connections, let what runs end for `patience_s`, then cut it off."""
+        self._server.config.timeout_graceful_shutdown = max(1, round(patience_s))
+        self._server.should_exit = True
+        await asyncio.wait([self._running], timeout=patience_s + 5)
+        self._running.cancel()
+        await asyncio.gather(self._running, return_exceptions=True)
+        self._socket.close()
+
+
+async def serve(app: ASGIApp, where: Address, settings: Http) -> Server:
+    """Listen on `where` and serve `app`. Raises AddressError."""
+    listening = _listen(where)
+    config = uvicorn.Config(
+        app,
+        loop="none",
+        http="httptools",
+        ws="websockets-sansio",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        ssl_certfile=settings.http_tls_cert or None,
+        ssl_keyfile=settings.http_tls_key or None,
+    )
+    return Server(_Quiet(config), listening, Address(where.host, listening.getsockname()[1]))
+
+
+def _listen(where: Address) -> socket.socket:
+    host = where.host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, where.port))
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        why = "something listens there already" if error.errno == errno.EADDRINUSE else error.strerror
+        raise AddressError(f"{where.host}:{where.port} cannot be served: {why}") from None
+    listening.setblocking(False)
+    return listening
