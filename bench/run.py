@@ -11,7 +11,10 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-NOT_A_BENCH = {"peers.py", "random_model.py", "run.py", "submissions.py", "support.py", "worker_requests.py"}
+NOT_A_BENCH = {
+    "forwarder.py", "peers.py", "random_model.py", "run.py", "submissions.py", "support.py", "upstream.py",
+    "worker_requests.py",
+}  # fmt: skip
 
 
 def names() -> list[str]:

@@ -15,6 +15,7 @@ from golek_client.reading import Reply
 from golek_client.stream import OnQueued, Stream
 from golek_client.submitting import checked_key
 from golek_client.target import Target
+from golek_client.watching import Watch
 from golek_wire.replies import InferenceReply
 from golek_wire.subjects import Kind
 
@@ -63,6 +64,10 @@ class Passing:
         target = Target.of(model, "inference", subject)
         check_seconds("deadline", deadline)
         return self._stream(target, payload, deadline, on_queued, checked_key(idempotency_key))
+
+    def watch(self, model: str = "") -> Watch:
+        """The fleet as it is, by what its workers say; or one of its models. See `golek_client.watching`."""
+        return Watch(self._opening, model)
 
     def _stream(
         self, target: Target, payload: bytes, seconds: float, on_queued: OnQueued | None, key: str | None

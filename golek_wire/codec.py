@@ -87,6 +87,13 @@ def decode_body(payload: bytes, kind: type[T]) -> T:
     return _decoded(payload, msgspec.json.Decoder(kind))
 
 
+def decode_by(payload: bytes, decoder: "msgspec.json.Decoder[T]", example: str) -> T:
+    """What `decoder` reads in `payload`. Raises BadRequestError; `example` is shown for an empty one."""
+    if not payload.strip():
+        raise BadRequestError(f"The request is empty; send JSON such as {example}")
+    return _decoded(payload, decoder)
+
+
 def decode(payload: bytes, kind: type[T]) -> T:
     """A message of `kind`; raises msgspec.DecodeError."""
     return msgspec.json.decode(payload, type=kind)

@@ -155,9 +155,13 @@ def sessions(verb: str) -> str:
     return f"sessions.{verb}"
 
 
-def hosts(verb: str) -> str:
-    """Where the supervisors of machines are asked: `start` a model that no worker serves (core NATS, queue group)."""
-    return f"hosts.{verb}"
+def hosts(verb: str, host: str = "") -> str:
+    """Where the supervisors of machines are asked (core NATS).
+
+    `start` a model that no worker serves: one of them hears it, and passes it on to who can; with `host` that one alone.
+    `list` what each could start: all answer.
+    """
+    return f"hosts.{verb}.{host}" if host else f"hosts.{verb}"
 
 
 def tokens(job_id: str) -> str:

@@ -4,7 +4,7 @@
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -34,6 +34,7 @@ from golek_worker.bus.queue import Queue
 from golek_worker.bus.results import Results
 from golek_worker.bus.strikes import StrikeBook
 from golek_worker.bus.tokens import TokenLogs
+from golek_worker.charging import Charging
 from golek_worker.engine.host import EngineHost
 from golek_worker.engine_config import engine_config
 from golek_worker.gatekeeper import Gatekeeper
@@ -60,6 +61,8 @@ class Ground(Struct, frozen=True):
     identity: Identity
     client: BusClient
     callers: Callers
+    look_for_key: Callable[[str], Awaitable[object]]
+    """Asks the fleet for the key of a digest that this worker does not know."""
     grammars: GrammarBook
     log: LogWriter
     engine_log: EngineLog
@@ -82,6 +85,7 @@ class Parts(Struct, frozen=True):
     residency: Residency
     orders: Orders
     adapters: Adapters
+    charging: Charging
 
     @property
     def is_busy(self) -> bool:
@@ -110,9 +114,11 @@ async def build(
         await tokens.ensure()
     gatekeeper = Gatekeeper(chosen, kind, ground.callers, client, executor.check)
     bodies = Objects(client, gatekeeper.check_object)
+    charging = await Charging.open(client, subjects.job_stream(chosen.token), clock.now)
     ingress = Ingress(
         client, chosen.token, kinds.taken(chosen, kind), gatekeeper.check, ground.callers, line, bodies, results,
-        tokens, reject_when_full=chosen.inference_reject_when_full, loading=lambda: host.loading,
+        charging, ground.look_for_key, tokens=tokens, reject_when_full=chosen.inference_reject_when_full,
+        loading=lambda: host.loading,
     )  # fmt: skip
     keeper = LeaseKeeper(lambda: host.is_alive)
     tools = Tools(
@@ -134,7 +140,9 @@ async def build(
             await consumer.release()
 
     acks = Acks(client, chosen.queue_capacity)
-    serving = Serving(client, tools, keeper, acks, results, record=_recorder(ground), released=released)
+    serving = Serving(
+        client, tools, keeper, acks, results, settle=charging.settle, record=_recorder(ground), released=released
+    )
     consumer = _consumer(ground, kind, serving, clock)
     status = Status(
         ground.identity, chosen, kind, host, serving, ingress, results, digest,
@@ -145,7 +153,20 @@ async def build(
     orders = Orders(client, ground.callers, lambda: status.state)
     offered = Adapters(client, orders, chosen, ground.identity.worker_id, host, kept)
     return Parts(
-        kind, line, bodies, ingress, host, keeper, serving, consumer, tokens, status, residency, orders, offered
+        kind,
+        line,
+        bodies,
+        ingress,
+        host,
+        keeper,
+        serving,
+        consumer,
+        tokens,
+        status,
+        residency,
+        orders,
+        offered,
+        charging,
     )
 
 

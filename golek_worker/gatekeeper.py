@@ -6,17 +6,24 @@ randomness.
 
 import random
 from collections.abc import Callable
+from typing import Final
 
+import msgspec
 from nats.aio.client import Client
 
 from golek_wire import codec
-from golek_wire.requests import Request
+from golek_wire.requests import EmbeddingRequest, Request, RerankRequest
 from golek_wire.subjects import Kind
-from golek_worker.admission import gate
+from golek_worker.admission import gate, quota
 from golek_worker.admission.retained import SUBMITTED_DEADLINE_MS, retained
 from golek_worker.bus.identity import Callers
-from golek_worker.job import Job
+from golek_worker.job import Charge, Job
 from golek_worker.settings import Settings
+
+_DECODERS: Final[dict[str, Callable[[bytes], EmbeddingRequest | RerankRequest]]] = {
+    "embedding": codec.decode_embedding,
+    "rerank": codec.decode_rerank,
+}
 
 
 class Gatekeeper:
@@ -36,18 +43,25 @@ class Gatekeeper:
     def check(self, payload: bytes, headers: dict[str, str] | None, reply: str, submitted: bool) -> Job:
         """The job that a request becomes. Raises the InferenceServiceError that says why it becomes none."""
         callers, limits, new_inbox = self._callers, self._limits(submitted=submitted), self._client.new_inbox
-        principal = callers.principal(headers)
+        key = callers.key(headers)
         name = callers.request_name(headers)
         if self._kind == "inference":
-            job = gate.check(payload, headers, reply, limits, self._seed, new_inbox, principal, name)
+            job = gate.check(payload, headers, reply, limits, self._seed, new_inbox, key.key_id, name)
         else:
-            decode = codec.decode_embedding if self._kind == "embedding" else codec.decode_rerank
-            job = gate.check_whole(decode, payload, headers, reply, limits, new_inbox, principal, name)
+            decode = _DECODERS[self._kind]
+            job = gate.check_whole(decode, payload, headers, reply, limits, new_inbox, key.key_id, name)
+        if key.has_limits:
+            job = msgspec.structs.replace(job, charge=Charge(key, self._estimate(payload)))
         if not headers and reply and not submitted:
             return job
         return callers.owned(
             retained(job, payload, headers, self._kind, self._settings.model_name, submitted=submitted)
         )
+
+    def _estimate(self, payload: bytes) -> int:
+        """The tokens that an admitted request may cost. It is read a second time, so that nobody else pays for this."""
+        decode = codec.decode_request if self._kind == "inference" else _DECODERS[self._kind]
+        return quota.estimate(decode(payload), self._settings.golek_quota_reserve)
 
     def check_object(self, size: int) -> None:
         """Raise PayloadTooLargeError for a body in the object store that has too many bytes."""

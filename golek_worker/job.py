@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from golek_wire import headers as h
 from golek_wire.errors import DeadlineExceededError
+from golek_wire.keys import Key
 from golek_wire.subjects import ANONYMOUS
 
 BROOM_S = 60
@@ -19,6 +20,14 @@ One without an inbox lies until the stream's `max_age`: who asks for its result 
 """
 RESUMABLE = "resumable"
 """As `Golek-Stream` says it."""
+
+
+class Charge(Struct, frozen=True):
+    """What a request may cost the holder of a key with limits."""
+
+    key: Key
+    tokens: int
+    """An estimate, of those read and those written together."""
 
 
 class Job(Struct, frozen=True):
@@ -49,6 +58,10 @@ class Job(Struct, frozen=True):
     """Whether what is streamed is kept as well, to be read again."""
     input_sha256: str = ""
     """Of the payload, in hex; empty without an idempotency key."""
+    hold: str = ""
+    """The window of the ledger in which its cost is reserved; empty where nobody counts it."""
+    charge: Charge | None = None
+    """What has to be reserved before it is stored. Not carried: the ledger holds it then."""
 
 
 def deadline_error(job: Job) -> DeadlineExceededError:
@@ -79,11 +92,17 @@ def to_headers(job: Job) -> dict[str, str]:
         headers[h.PARTS] = "1"
     if job.body:
         headers[h.OBJECT] = job.body
-    if job.input_sha256:
-        headers[h.INPUT] = job.input_sha256
     if job.trace:
         headers.update(job.trace)
+    _add_seldom(headers, job)
     return headers
+
+
+def _add_seldom(headers: dict[str, str], job: Job) -> None:
+    if job.input_sha256:
+        headers[h.INPUT] = job.input_sha256
+    if job.hold:
+        headers[h.HOLD] = job.hold
 
 
 def from_headers(headers: Mapping[str, str]) -> Job:
@@ -103,6 +122,7 @@ def from_headers(headers: Mapping[str, str]) -> Job:
         parts=h.PARTS in headers,
         body=headers.get(h.OBJECT, ""),
         input_sha256=headers.get(h.INPUT, ""),
+        hold=headers.get(h.HOLD, ""),
     )
 
 

@@ -1,7 +1,7 @@
 """What happens to one job, from lease to ack?
 
-Read `Serving._serve` top to bottom: lease > attempt > answer > record > ack. Every lease ends in exactly one final
-message, or the job stays in the queue and runs again.
+Read `Serving._serve` top to bottom: lease > attempt > answer > record > settle > ack. Every lease ends in exactly one
+final message, or the job stays in the queue and runs again.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from golek_worker.bus.replies import error_headers, error_message, final_message
 from golek_worker.bus.results import Results
 from golek_worker.executor import Answer
 from golek_worker.figures import Figures
-from golek_worker.job import deadline_error
+from golek_worker.job import Job, deadline_error
 from golek_worker.store.requests import RequestRow
 
 log = structlog.get_logger("serving")
@@ -53,14 +53,17 @@ class Serving:
         acks: Acks,
         results: Results,
         *,
+        settle: Callable[[Job, int], None],
         record: Callable[[RequestRow], None],
         released: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
+        """`settle` is told how many tokens a job used whose key has limits."""
         self._client = client
         self._tools = tools
         self._keeper = keeper
         self._results = results
         self._acks = acks
+        self._settle = settle
         self._record = record
         self._released = released
         self._attempts: dict[str, Attempt] = {}
@@ -154,6 +157,8 @@ class Serving:
                     await self._end_log(attempt, outcome)
                 self._count(attempt, outcome)
                 self._record(_row(attempt, outcome, self._tools.executor.kind))
+            if attempt.job.hold:
+                self._settle(attempt.job, attempt.tokens_in + attempt.tokens_out)
             confirm_at = self._acks.count()
             await (lease.ack(confirm_at) if isinstance(outcome, Answer) else lease.term(confirm_at))
             self._tools.objects.forget(lease.job.body)

@@ -132,15 +132,21 @@ class Worker:
         self._event("http.ready", self._identity.endpoint)
 
     async def _know_callers(self) -> None:
-        """Who may ask; with GOLEK_NATS_IDENTITY=keys that is known before the first question."""
+        """Who may ask, and whose keys have limits: that is known before the first question."""
         chosen = self._settings
         self._keys: KeyBook | None = None
-        self._callers: identity.Callers = identity.Open()
-        if chosen.golek_nats_identity == "keys":
-            self._keys = await KeyBook.open(self._client, chosen.key_file)
-            self._callers = identity.Keys(chosen.model_name, self._keys.known)
-        elif chosen.golek_nats_identity == "accounts":
+        self._callers: identity.Callers
+        if chosen.golek_nats_identity == "accounts":
             self._callers = identity.Accounts()
+            return
+        needed = chosen.golek_nats_identity == "keys"
+        self._keys = await KeyBook.open(self._client, chosen.key_file, needed=needed)
+        mode = identity.Keys if needed else identity.Open
+        self._callers = mode(chosen.model_name, self._keys)
+
+    async def _look_for_key(self, digest: str) -> None:
+        if self._keys is not None:
+            await self._keys.look(digest)
 
     async def _has_model(self) -> bool:
         """Find or download the model's file; False when told to stop meanwhile."""
@@ -168,6 +174,7 @@ class Worker:
             self._identity,
             self._client,
             self._callers,
+            self._look_for_key,
             self._grammars,
             self._log,
             self._engine_log,
@@ -177,6 +184,7 @@ class Worker:
         self._parts = parts
         await patiently(self._client, parts.queue.look)
         stack.push_async_callback(parts.objects.close)
+        stack.push_async_callback(parts.charging.close)
         stack.push_async_callback(parts.host.close)
         return parts
 

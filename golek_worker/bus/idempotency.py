@@ -30,8 +30,9 @@ from golek_wire.errors import (
     InternalError,
     from_reply,
 )
-from golek_wire.jetstream import PubAck
+from golek_wire.replies import Allowances
 from golek_worker.bus.jetstream import BUS_ERRORS, stored_message
+from golek_worker.bus.overflow import Put
 from golek_worker.bus.receipts import Receipts
 from golek_worker.bus.replies import send_accepted, send_error, send_final
 from golek_worker.bus.results import Entry, Pending, Results
@@ -71,7 +72,7 @@ class Repeats:
         stream: str,
         results: Results,
         receipts: Receipts,
-        put: Callable[[Job, bytes], Awaitable[PubAck]],
+        put: Callable[[Job, bytes], Awaitable[Put]],
         refuse: Callable[[Job, str, InferenceServiceError], Awaitable[None]],
         forget: Callable[[str], None],
     ) -> None:
@@ -85,7 +86,7 @@ class Repeats:
         self._put = put
         self._refuse_at = refuse
         self._forget = forget
-        self._puts: dict[str, asyncio.Future[PubAck]] = {}
+        self._puts: dict[str, asyncio.Future[Put]] = {}
         self._tasks: dict[asyncio.Task[None], Asked] = {}
 
     def take(self, asked: Asked) -> None:
@@ -142,7 +143,7 @@ class Repeats:
                     await asyncio.sleep(SETTLE_S)
                     continue
                 if not joined:
-                    await self._tell(asked, run.seq)
+                    await self._tell(asked, run)
                     joined = True
                 if run.ours or asked.submitted:
                     if not run.same_body:
@@ -160,10 +161,11 @@ class Repeats:
         if pending is not None and pending.seq > lost:
             seq = pending.seq
         else:
-            seq, fresh = await self._put_once(msgspec.structs.replace(job, msg_id=_run_id(job, entry, lost)), asked)
-            if fresh:
+            put = await self._put_once(msgspec.structs.replace(job, msg_id=_run_id(job, entry, lost)), asked)
+            seq = put.seq
+            if not put.duplicate:
                 await self._announce(job, seq, entry)
-                return _Run(seq, ours=True, same_body=True)
+                return _Run(seq, ours=True, same_body=True, allowances=put.allowances)
         stored = await stored_message(self._client, self._stream, {"seq": seq})
         if stored is None or stored.headers.get(h.JOB) != job.job_id:  # of another stream, since it was made anew
             return _Run(seq, gone=True)
@@ -183,24 +185,23 @@ class Repeats:
         except BUS_ERRORS as error:
             log.warning("key.unannounced", job_id=job.job_id, problem=str(error))
 
-    async def _put_once(self, job: Job, asked: Asked) -> tuple[int, bool]:
-        """Store `job`: its sequence, and whether it is stored anew. Of several who do so at once here, one does."""
+    async def _put_once(self, job: Job, asked: Asked) -> Put:
+        """Store `job`. Of several who do so at once here, one does; for the others it is a duplicate."""
         flying = self._puts.get(job.msg_id)
         if flying is not None:
-            return (await asyncio.shield(flying)).seq, False
+            return msgspec.structs.replace(await asyncio.shield(flying), duplicate=True)
         flying = self._puts[job.msg_id] = asyncio.ensure_future(self._put(job, asked.payload))
         try:
-            ack = await flying
+            return await flying
         finally:
             del self._puts[job.msg_id]
-        return ack.seq, not ack.duplicate
 
-    async def _tell(self, asked: Asked, seq: int) -> None:
+    async def _tell(self, asked: Asked, run: "_Run") -> None:
         """The receipt of a submitted job; `accepted` to those who asked for it."""
         if asked.submitted and asked.inbox:
-            self._receipts.owe(asked.job, seq, asked.inbox)
+            self._receipts.owe(asked.job, run.seq, asked.inbox)
         elif asked.accept and asked.inbox:
-            await send_accepted(self._client, asked.job, seq)
+            await send_accepted(self._client, asked.job, run.seq, run.allowances)
 
     async def _deliver(self, asked: Asked, entry: Entry, *, joined: bool) -> None:
         """Send the answer that lies there."""
@@ -240,6 +241,8 @@ class _Run(Struct, frozen=True):
     gone: bool = False
     same_body: bool = False
     """Its body, if it lies in the object store, is the one that came with this request."""
+    allowances: Allowances | None = None
+    """What its caller's key may still spend, where it pays for this run."""
 
 
 def _run_id(job: Job, entry: Entry | None, lost: int) -> str:

@@ -1,8 +1,8 @@
 """Who asks, and where may the answer go?
 
-Three modes, chosen by GOLEK_NATS_IDENTITY. `Open`: everybody is anonymous. `Keys`: the header `Authorization` names a
-key of the bucket GOLEK_KEYS. `Accounts`: the server says who asks, because clients live in accounts that import the
-request subjects with `share: true`. See docs/security.md.
+Three modes, chosen by GOLEK_NATS_IDENTITY. `Open`: everybody may ask, as anonymous or by a key. `Keys`: the header
+`Authorization` names a key of the bucket GOLEK_KEYS. `Accounts`: the server says who asks, because clients live in
+accounts that import the request subjects with `share: true`. See docs/security.md.
 """
 
 import re
@@ -35,14 +35,36 @@ _TENANTS: Final = (
 )
 
 
+ANYBODY: Final = Key(ANONYMOUS)
+"""Who asks where nobody says who asks."""
+
+
+class Book(Protocol):
+    """The keys of the fleet (bus/keys.py)."""
+
+    def __len__(self) -> int: ...
+
+    def find(self, digest: str) -> Key | None:
+        """The key whose text has this SHA-256, in hex."""
+
+    def is_worth_a_look(self, digest: str) -> bool:
+        """Whether the fleet may know a key that is not in this book yet."""
+
+
 class Callers(Protocol):
     """One mode."""
 
     may_redirect: bool
     """Whether a request's `reply_to` is obeyed."""
 
+    def key(self, headers: Headers) -> Key:
+        """Who sent these headers, and what it may do. Raises UnauthorizedError, ForbiddenError."""
+
     def principal(self, headers: Headers) -> str:
-        """Who sent these headers. Raises UnauthorizedError, ForbiddenError."""
+        """Who sent these headers. Raises as `key` does."""
+
+    def stranger(self, headers: Headers) -> str:
+        """The digest of the key in these headers, when `key` does not know it but the fleet may; else empty."""
 
     def may_order(self, headers: Headers) -> None:
         """Raises UnauthorizedError or ForbiddenError for who may not change what the fleet serves: load and unload
@@ -63,19 +85,35 @@ class Callers(Protocol):
 
 
 class Open:
-    """Whoever reaches the broker may ask, and nobody says who it is.
+    """Whoever reaches the broker may ask: with a key as its holder, with what it may do, else as anonymous.
 
-    But where the server does say it, tenants ask: they could not read what is kept for another principal than theirs.
+    Where the fleet knows keys, one that it does not know is refused: who brings it means to be somebody. But where the
+    server says who asks, tenants ask: they could not read what is kept for another principal than theirs.
     """
 
     may_redirect = True
 
-    def __init__(self) -> None:
+    def __init__(self, model: str = "", book: Book | None = None) -> None:
+        self._names = set(subjects.spellings(model))
+        self._book = book
         self._told = False
 
-    def principal(self, headers: Headers) -> str:
+    def key(self, headers: Headers) -> Key:
+        if not headers:
+            return ANYBODY
         self._refuse_tenant(headers)
-        return ANONYMOUS
+        said = _bearer(headers) if h.AUTHORIZATION in headers and self._book else ""
+        return self._known(said) if said else ANYBODY
+
+    def principal(self, headers: Headers) -> str:
+        return self.key(headers).key_id
+
+    def stranger(self, headers: Headers) -> str:
+        said = _bearer(headers) if headers else ""
+        if not said or self._book is None:
+            return ""
+        hashed = digest(said)
+        return hashed if self._book.is_worth_a_look(hashed) else ""
 
     def may_order(self, headers: Headers) -> None:
         self.principal(headers)
@@ -92,6 +130,17 @@ class Open:
     def cancelled(self, job_id: str, headers: Headers) -> str:  # noqa: ARG002
         return job_id
 
+    def _known(self, said: str) -> Key:
+        """The key with this text. Raises UnauthorizedError, and ForbiddenError where it is not for this model."""
+        key = self._book.find(digest(said)) if self._book is not None else None
+        if key is None:
+            raise UnauthorizedError(f"{h.AUTHORIZATION}: nobody knows this key (any more)")
+        if key.models and self._names.isdisjoint(key.models):
+            raise ForbiddenError(
+                f"The key {key.key_id} is for {', '.join(key.models)}", key_id=key.key_id, models=key.models
+            )
+        return key
+
     def _refuse_tenant(self, headers: Headers) -> None:
         """Raises ForbiddenError for a request that names a tenant; the first one is logged. Who forges it, refuses
         itself.
@@ -105,26 +154,23 @@ class Open:
 
 
 class Keys(Open):
-    """Whoever has a key may ask. `known` is the bucket in memory: keys by the SHA-256 of their text, in hex."""
+    """Whoever has a key may ask."""
 
-    def __init__(self, model: str, known: Mapping[str, Key]) -> None:
-        super().__init__()
-        self._names = set(subjects.spellings(model))
-        self._known = known
+    def __init__(self, model: str, book: Book) -> None:
+        super().__init__(model, book)
 
-    def principal(self, headers: Headers) -> str:
+    def key(self, headers: Headers) -> Key:
         self._refuse_tenant(headers)
-        said = headers.get(h.AUTHORIZATION, "") if headers else ""
-        if said[: len(_BEARER)].lower() != _BEARER:
+        said = _bearer(headers) if headers else ""
+        if not said:
             raise UnauthorizedError(f"{h.AUTHORIZATION}: this fleet wants `Bearer <key>`; the request has none")
-        key = self._known.get(digest(said[len(_BEARER) :].strip()))
-        if key is None:
-            raise UnauthorizedError(f"{h.AUTHORIZATION}: nobody knows this key (any more)")
-        if key.models and self._names.isdisjoint(key.models):
-            raise ForbiddenError(
-                f"The key {key.key_id} is for {', '.join(key.models)}", key_id=key.key_id, models=key.models
-            )
-        return key.key_id
+        return self._known(said)
+
+
+def _bearer(headers: Mapping[str, str]) -> str:
+    """The text of the key in the header; empty where there is none."""
+    said = headers.get(h.AUTHORIZATION, "")
+    return said[len(_BEARER) :].strip() if said[: len(_BEARER)].lower() == _BEARER else ""
 
 
 class _Info(Struct, frozen=True):
@@ -147,6 +193,9 @@ class Accounts(Open):
 
     may_redirect = False
 
+    def key(self, headers: Headers) -> Key:
+        return Key(self.principal(headers))
+
     def principal(self, headers: Headers) -> str:
         tenant = _tenant(headers) if headers else ""
         if not tenant:
@@ -155,6 +204,9 @@ class Accounts(Open):
                 "their subject with `share: true`"
             )
         return tenant
+
+    def stranger(self, headers: Headers) -> str:  # noqa: ARG002
+        return ""
 
     def may_order(self, headers: Headers) -> None:
         """Operators are in the fleet's own account, where the server names nobody."""

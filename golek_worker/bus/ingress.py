@@ -18,7 +18,7 @@ from nats.aio.subscription import Subscription
 from golek_client.bus_client import HEADERS_READ, BusClient, Delivery
 from golek_wire import codec, subjects
 from golek_wire import headers as h
-from golek_wire.errors import BadRequestError, InferenceServiceError, InternalError
+from golek_wire.errors import BadRequestError, InferenceServiceError, InternalError, UnauthorizedError
 from golek_worker.bus.accepted import AcceptedJobs
 from golek_worker.bus.idempotency import Asked, Repeats
 from golek_worker.bus.identity import Callers
@@ -29,7 +29,8 @@ from golek_worker.bus.queue import Queue
 from golek_worker.bus.receipts import Receipts
 from golek_worker.bus.replies import send_error
 from golek_worker.bus.results import Results
-from golek_worker.bus.storing import Storing
+from golek_worker.bus.storing import Charges, Storing
+from golek_worker.bus.strangers import Strangers
 from golek_worker.bus.tokens import TokenLogs
 from golek_worker.job import Job
 
@@ -67,12 +68,17 @@ class Ingress:
         queue: Queue,
         objects: Objects,
         results: Results,
-        tokens: TokenLogs,
+        charges: Charges,
+        look: Callable[[str], Awaitable[object]],
         *,
+        tokens: TokenLogs,
         reject_when_full: bool = True,
         loading: Callable[[], float | None] = lambda: None,
     ) -> None:
+        """`look` asks the fleet for a key by its digest; `callers` knows it then, if it is one."""
         self._client = client
+        self._callers = callers
+        self._charges = charges
         self._taken = taken
         self._check = check
         self._may_answer = callers.may_answer
@@ -80,11 +86,12 @@ class Ingress:
         self._tokens = tokens
         self._subscriptions: list[Subscription] = []
         stream = subjects.job_stream(token)
-        self._large = Intake(objects, callers.principal, self._admit, self._refuse)
-        self._accepted = AcceptedJobs(client, stream, queue, results, self._answer, loading)
+        self._strangers = Strangers(look, self._on_request)
+        self._large = Intake(objects, callers.principal, self._admit, self._turn_away)
+        self._accepted = AcceptedJobs(client, stream, queue, results, self._answer_unrun, loading)
         self.receipts = Receipts(client, queue)
         self._storing = Storing(
-            client, queue, self._accepted, self.receipts, self._answer, reject_when_full=reject_when_full
+            client, queue, self._accepted, self.receipts, self._answer, charges, reject_when_full=reject_when_full
         )
         self._repeats = Repeats(client, stream, results, self.receipts, self._storing.put, self._answer, objects.forget)
         self.refused = 0
@@ -113,6 +120,7 @@ class Ingress:
         """Take no more requests; those already received are still stored."""
         subscriptions, self._subscriptions = self._subscriptions, []
         await asyncio.gather(*(self._client.withdraw(subscription) for subscription in subscriptions))
+        await self._strangers.close()
         await self._large.close()
 
     async def leave(self) -> None:
@@ -160,10 +168,18 @@ class Ingress:
                 await self._storing.store(job, payload, accept=accept, receipt_to=receipt_to)
         except InferenceServiceError as error:
             self._objects.forget(reference)
-            await self._refuse(message, error)
+            await self._turn_away(message, error)
         except Exception:
             log.exception("request.failed")
             await self._refuse(message, InternalError("The request could not be checked"))
+
+    async def _turn_away(self, message: Delivery, error: InferenceServiceError) -> None:
+        """Refuse a request, unless it brings a key that the fleet may know and this worker does not yet."""
+        if isinstance(error, UnauthorizedError):
+            stranger = self._callers.stranger(message.headers)
+            if stranger and self._strangers.take(stranger, message):
+                return
+        await self._refuse(message, error)
 
     async def _on_stray(self, message: Delivery) -> None:
         """Say at once that this model does not do what was asked."""
@@ -176,6 +192,11 @@ class Ingress:
         # Vectors are never streamed: there `stream` is a field like any unknown one.
         stream = stream and message.subject.startswith(subjects.request(""))
         await send_error(self._client, message.reply, req_id, error, stream=stream)
+
+    async def _answer_unrun(self, job: Job, inbox: str, error: InferenceServiceError) -> None:
+        """The error of a job that was stored and that no worker ran: it costs nothing."""
+        self._charges.release(job)
+        await self._answer(job, inbox, error)
 
     async def _answer(self, job: Job, inbox: str, error: InferenceServiceError) -> None:
         """The error of a job that no worker ran."""

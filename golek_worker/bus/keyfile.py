@@ -1,22 +1,30 @@
 """What stands in a key file?
 
-A key per line, `key_id:api_key` or `key_id:sha256:<64 hex digits>`, after it `models=a,b` and other `name=value` fields
-with blanks between; `#` begins a comment. Text in, rows of the bucket GOLEK_KEYS out. A complaint names the line, never
-what stands in it.
+A key per line, `key_id:api_key` or `key_id:sha256:<64 hex digits>`, after it fields `name=value` with blanks between;
+`#` begins a comment. `FIELDS` says which there are. Text in, rows of the bucket GOLEK_KEYS out. A complaint names the
+line and the field, never the key.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast, get_args
 
-from golek_wire.keys import digest
+from msgspec import Struct, field
+
+from golek_wire.keys import Budget, Key, Window, digest
 from golek_wire.subjects import ANONYMOUS
 
 SOURCE: Final = "file"
+LARGEST: Final = 10**15
+"""Of a limit: JSON of other languages holds no larger number exactly."""
+KEY_ID: Final = "a key_id has at most 128 of A-Z a-z 0-9 _ = / -, and is not `anonymous`"
 _KEY_ID = re.compile(r"[A-Za-z0-9_=/-]{1,128}")
 _HASHED = re.compile(r"sha256:([0-9a-fA-F]{64})")
 _FIELD = re.compile(r"([a-z][a-z0-9_]*)=(\S+)")
+_BUDGET = re.compile(r"([0-9]{1,16})(req)?(?:/([a-z]+))?")
+_WINDOWS: Final[tuple[Window, ...]] = get_args(Window)
 _OURS: Final = ("key_id", "source")
 
 
@@ -24,8 +32,17 @@ class KeyFileError(RuntimeError):
     """The key file cannot be used; each line of the message names a line of it and what is wrong there."""
 
 
-def read(file: Path) -> dict[str, dict[str, Any]]:
-    """The `rows` of a file. Raises KeyFileError, also for one that cannot be read; FileNotFoundError without it."""
+class Found(Struct, frozen=True):
+    """What a key file says."""
+
+    keys: dict[str, Key] = field(default_factory=dict[str, Key])
+    """By their digest."""
+    remarks: list[str] = field(default_factory=list[str])
+    """A sentence for each field that nobody knows: it is skipped, and may be a mistyped limit."""
+
+
+def read(file: Path) -> Found:
+    """What `file` says. Raises KeyFileError, also for one that cannot be read; FileNotFoundError without it."""
     try:
         text = file.read_text("utf-8")
     except FileNotFoundError:
@@ -35,24 +52,57 @@ def read(file: Path) -> dict[str, dict[str, Any]]:
     return rows(text, str(file))
 
 
-def rows(text: str, name: str) -> dict[str, dict[str, Any]]:
-    """The keys in `text` by their digest, each as its row. Raises KeyFileError with all mistakes; `name` is the file's.
+def rows(text: str, name: str) -> Found:
+    """The keys in `text`. Raises KeyFileError with all mistakes; `name` is the file's.
 
     Two keys may have one key_id, so that a new one can be handed out before the old one goes.
     """
-    found: dict[str, dict[str, Any]] = {}
+    found = Found()
     mistakes = []
     for number, line in _lines(text):
         try:
-            key, row = _row(line)
+            key, row, unknown = _row(line)
         except ValueError as error:
             mistakes.append(f"{name}:{number}: {error}")
             continue
-        if found.setdefault(key, row) != row:
+        found.remarks.extend(
+            f"{name}:{number}: nobody knows the field {one}, which is skipped; there are {', '.join(FIELDS)}"
+            for one in unknown
+        )
+        if found.keys.setdefault(key, row) != row:
             mistakes.append(f"{name}:{number}: this key stands in another line with other fields")
     if mistakes:
         raise KeyFileError("\n".join(mistakes))
     return found
+
+
+def key_id_of(line: str) -> str:
+    """Whose key stands in a line of the file; empty for a comment."""
+    said = next((said for _, said in _lines(line)), "")
+    return said.partition(":")[0]
+
+
+def is_key_id(text: str) -> bool:
+    """Whether `text` can name who holds a key."""
+    return _KEY_ID.fullmatch(text) is not None and text != ANONYMOUS
+
+
+def fields(texts: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """What fields `name=value` say, as those of `Key`, and the names that nobody knows. Raises ValueError."""
+    given: dict[str, Any] = {}
+    unknown = []
+    for text in texts:
+        named = _FIELD.fullmatch(text)
+        if named is None or named[1] in _OURS:
+            raise ValueError("after the key stand fields of the form name=value, as models=a,b")
+        name, value = named[1], named[2]
+        if name in given:
+            raise ValueError(f"{name}: stands twice")
+        if name not in FIELDS:
+            unknown.append(name)
+            continue
+        given[name] = FIELDS[name](name, value)
+    return given, unknown
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -62,23 +112,68 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
             yield number, said
 
 
-def _row(line: str) -> tuple[str, dict[str, Any]]:
-    """The digest and the row of one line. Raises ValueError saying what is wrong."""
+def _row(line: str) -> tuple[str, Key, list[str]]:
+    """The digest, the row, and the unknown fields of one line. Raises ValueError saying what is wrong."""
     first, *rest = line.split()
     key_id, colon, key = first.partition(":")
     if not colon or not key:
         raise ValueError("not of the form key_id:api_key")
-    if not _KEY_ID.fullmatch(key_id) or key_id == ANONYMOUS:
-        raise ValueError("a key_id has at most 128 of A-Z a-z 0-9 _ = / -, and is not `anonymous`")
-    row: dict[str, Any] = {"key_id": key_id, "source": SOURCE}
-    for text in rest:
-        named = _FIELD.fullmatch(text)
-        if named is None or named[1] in _OURS:
-            raise ValueError("after the key stand fields of the form name=value, as models=a,b")
-        row[named[1]] = [one for one in named[2].split(",") if one] if named[1] == "models" else named[2]
+    if not is_key_id(key_id):
+        raise ValueError(KEY_ID)
+    given, unknown = fields(rest)
+    row = Key(key_id, source=SOURCE, **given)
     if key.startswith("sha256:"):
         hashed = _HASHED.fullmatch(key)
         if hashed is None:
             raise ValueError("after sha256: stand 64 hexadecimal digits")
-        return hashed[1].lower(), row
-    return digest(key), row
+        return hashed[1].lower(), row, unknown
+    return digest(key), row, unknown
+
+
+def _models(name: str, value: str) -> list[str]:
+    found = [one for one in value.split(",") if one]
+    if not found:
+        raise ValueError(f"{name}={value[:32]}: names of models with commas, as a,b; without the field all are meant")
+    return found
+
+
+def _count(name: str, value: str) -> int:
+    if not (value.isascii() and value.isdigit() and 1 <= int(value[:20]) <= LARGEST):
+        raise ValueError(f"{name}={value[:32]}: a whole number from 1 to {LARGEST}")
+    return int(value)
+
+
+def _budget(name: str, value: str) -> Budget:
+    """`1000000` tokens in a month, `20req` requests; `/hour`, `/day`, `/month`, `/total` for how long."""
+    match = _BUDGET.fullmatch(value)
+    window = (match[3] or "month") if match else ""
+    if match is None or not 1 <= int(match[1]) <= LARGEST or window not in _WINDOWS:
+        raise ValueError(
+            f"{name}={value[:32]}: tokens from 1 to {LARGEST}, or requests as 20req, and for how long: "
+            f"{', '.join(f'/{one}' for one in _WINDOWS)}; without that /month. As {name}=1000000/day"
+        )
+    return Budget(int(match[1]), "requests" if match[2] else "tokens", cast("Window", window))
+
+
+def _moment(name: str, value: str) -> str:
+    """A day, which is its first moment in UTC, or a moment in RFC 3339; as RFC 3339 in UTC."""
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError(
+            f"{name}={value[:32]}: a day as 2026-12-31, from whose first moment in UTC nobody knows the key, or a "
+            "moment as 2026-12-31T18:00:00Z"
+        ) from None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+FIELDS: Final[dict[str, Callable[[str, str], Any]]] = {
+    "models": _models,
+    "rpm": _count,
+    "tpm": _count,
+    "concurrent": _count,
+    "budget": _budget,
+    "expires": _moment,
+}
+"""The fields of a line, and how each is read."""

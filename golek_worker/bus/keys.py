@@ -1,13 +1,17 @@
 """Which keys does the fleet know, and how do they get there?
 
-The bucket GOLEK_KEYS, a row per key under the SHA-256 of its text, held in memory by every worker. A worker that finds
-the key file imports it at its start and whenever the file changes, removals too; rows from elsewhere are left alone.
+The bucket GOLEK_KEYS, a row per key under the SHA-256 of its text, held in memory by every worker and gateway. One that
+finds the key file imports it at its start and whenever the file changes, removals too; rows from elsewhere are left
+alone. A key that is not in memory is asked for in the bucket, once, before it is refused.
 """
 
 import asyncio
 import base64
 import contextlib
+import hmac
 import re
+import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,24 +21,32 @@ from nats.aio.msg import Msg
 from nats.js.kv import KeyValue
 
 from golek_client.bus_client import BusClient
+from golek_wire import headers as h
 from golek_wire import subjects
 from golek_wire.jetstream import MESSAGE_GONE
 from golek_wire.keys import Key
 from golek_worker.bus import keyfile
-from golek_worker.bus.jetstream import BUS_ERRORS, JetStreamError, api
+from golek_worker.bus.jetstream import BUS_ERRORS, JetStreamError, api, patiently, stored_message
 from golek_worker.bus.keyfile import KeyFileError
-from golek_worker.bus.streams import bucket_config, ensure_stream
+from golek_worker.bus.streams import bucket_config, open_bucket
 
 log = structlog.get_logger("keys")
 
 LOOK_S = 2.0
-"""So often file and bucket are looked at; a change of the bucket is usually heard at once."""
+"""So often the bucket is looked at; a change of it is usually heard at once."""
+FILE_S = 0.5
+"""So often the file's date is looked at."""
 SETTLE_S = 0.05
 """A change is heard a moment before it is stored, and others follow it."""
+UNKNOWN_S = 1.0
+"""For so long a key that the bucket does not know is not asked for again."""
+UNKNOWN_LIMIT = 4096
+"""Such keys that are remembered."""
 
 _PREFIX: Final = f"$KV.{subjects.KEYS_BUCKET}."
 _STREAM: Final = f"KV_{subjects.KEYS_BUCKET}"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_NOBODY: Final = "0" * 64
 
 
 class KeyBook:
@@ -42,36 +54,82 @@ class KeyBook:
 
     def __init__(self, client: BusClient, bucket: KeyValue, file: Path) -> None:
         self.known: dict[str, Key] = {}
-        """By digest. Changed in place."""
+        """By digest. Changed in place. One that expired may stand here for a moment: `find` tells."""
         self._client = client
         self._bucket = bucket
         self._file = file
         self._rows: dict[str, bytes] = {}
+        self._ends: dict[str, float] = {}
+        """When those expire that do, in epoch seconds."""
+        self._unknown: dict[str, float] = {}
+        """Digests that the bucket did not know, and until when (monotonic) that is believed."""
         self._state: tuple[int, ...] = ()
         self._stamp: tuple[int, ...] = ()
         self._changed = asyncio.Event()
 
     @classmethod
-    async def open(cls, client: BusClient, file: Path) -> "KeyBook":
-        """Create or find the bucket, import the file and read all keys. Raises KeyFileError."""
-        await ensure_stream(client, bucket_config(subjects.KEYS_BUCKET))
-        book = cls(client, await client.jetstream().key_value(subjects.KEYS_BUCKET), file)
+    async def open(cls, client: BusClient, file: Path, *, needed: bool = False) -> "KeyBook":
+        """Create or find the bucket, import the file and read all keys. Raises KeyFileError.
+
+        `needed`: nobody may ask without a key, so having none is worth a warning.
+        """
+        bucket = await open_bucket(client, bucket_config(subjects.KEYS_BUCKET))
+        book = cls(client, bucket, file)
         await client.subscribe(f"{_PREFIX}>", cb=book._hear)
-        await book._read_bucket()
-        await book._import_file()
-        if not book.known:
+        await patiently(client, book._read_bucket)
+        await patiently(client, book._import_file)
+        if needed and not book.known:
             log.warning("keys.none", detail=f"no key is known, so that nobody may ask; {file} is where keys stand")
         return book
 
+    def __len__(self) -> int:
+        return len(self.known)
+
+    def find(self, digest: str) -> Key | None:
+        """The key of this digest; None for one that is not known, or has expired.
+
+        What is compared are SHA-256 digests, and those in constant time: how long it takes says nothing about how much
+        of a wrong key is right.
+        """
+        key = self.known.get(digest)
+        right = hmac.compare_digest(digest if key is not None else _NOBODY, digest)
+        if key is None or not right:
+            return None
+        return None if self._ends and self._ends.get(digest, time.time() + 1) <= time.time() else key
+
+    def is_worth_a_look(self, digest: str) -> bool:
+        """Whether `look` may find what `find` did not: not for what the bucket has just denied, or has expired."""
+        return digest not in self.known and self._unknown.get(digest, 0.0) < time.monotonic()
+
+    async def look(self, digest: str) -> Key | None:
+        """The key of this digest as the bucket has it: one that was made a moment ago is known at once.
+
+        What the bucket does not know, or could not say, is not asked for again for UNKNOWN_S. Raises one of BUS_ERRORS.
+        """
+        if not self.is_worth_a_look(digest):
+            return self.find(digest)
+        self._unknown.pop(digest, None)  # so that the oldest stand first
+        self._unknown[digest] = time.monotonic() + UNKNOWN_S
+        if len(self._unknown) > UNKNOWN_LIMIT:
+            del self._unknown[next(iter(self._unknown))]
+        found = await stored_message(self._client, _STREAM, {"last_by_subj": f"{_PREFIX}{digest}"})
+        if found is not None and h.KV_OPERATION not in found.headers and found.data:
+            self._rows[digest] = found.data
+            self._learn(digest, found.data)
+        return self.find(digest)
+
     async def run(self) -> None:
-        """Follow bucket and file for as long as the worker lives. While the bus is away, what is known counts."""
+        """Follow bucket and file for as long as the process lives. While the bus is away, what is known counts."""
+        looked_at = time.monotonic()
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), LOOK_S)
+                await asyncio.wait_for(self._changed.wait(), FILE_S)
                 await asyncio.sleep(SETTLE_S)
-            self._changed.clear()
             try:
-                await self._read_bucket()
+                if self._changed.is_set() or time.monotonic() - looked_at >= LOOK_S:
+                    self._changed.clear()
+                    looked_at = time.monotonic()
+                    await self._read_bucket()
                 await self._import_file()
             except KeyFileError as error:
                 log.error("keys.file", problem=str(error))  # noqa: TRY400 - a sentence, not a traceback
@@ -87,30 +145,20 @@ class KeyBook:
         now = (state["last_seq"], state["first_seq"], state["messages"])
         if now == self._state:
             return
-        rows: dict[str, bytes] = {}
-        seq = 1
-        while (found := await self._next(seq)) is not None:
-            seq, key, row = found
-            if row:
-                rows[key] = row
-            else:
-                rows.pop(key, None)  # the mark of a deleted one
-            seq += 1
-        self._rows, self._state = rows, now
-        known = {key: one for key, row in rows.items() if (one := _read(key, row)) is not None}
+        self._rows, self._state = await rows(self._client), now
         self.known.clear()
-        self.known.update(known)
+        self._ends.clear()
+        self._unknown.clear()
+        for digest, row in self._rows.items():
+            self._learn(digest, row)
 
-    async def _next(self, seq: int) -> tuple[int, str, bytes] | None:
-        """The first row from `seq` on: its sequence, key and value; None after the last."""
-        query = {"seq": seq, "next_by_subj": f"{_PREFIX}>"}
-        try:
-            message = (await api(self._client, f"STREAM.MSG.GET.{_STREAM}", query))["message"]
-        except JetStreamError as error:
-            if error.code in MESSAGE_GONE:
-                return None
-            raise
-        return message["seq"], message["subject"].removeprefix(_PREFIX), base64.b64decode(message.get("data", ""))
+    def _learn(self, digest: str, row: bytes) -> None:
+        key = read_row(digest, row)
+        if key is None:
+            return
+        self.known[digest] = key
+        if key.expires is not None:
+            self._ends[digest] = ends(key)
 
     async def _import_file(self) -> None:
         """Make the bucket's rows from the file what the file says, when it was changed. Raises KeyFileError."""
@@ -127,7 +175,9 @@ class KeyBook:
             raise KeyFileError(f"GOLEK_KEY_FILE={self._file}: cannot be read ({error})") from None
         if about.st_mode & 0o077:
             log.warning("keys.mode", detail=f"others than its owner may read {self._file}: chmod 600 {self._file}")
-        wanted = {key: msgspec.json.encode(row) for key, row in found.items()}
+        for remark in found.remarks:
+            log.warning("keys.field", detail=remark)
+        wanted = {key: msgspec.json.encode(row) for key, row in found.keys.items()}
         gone = [key for key, one in self.known.items() if one.source == keyfile.SOURCE and key not in wanted]
         changed = [key for key, row in wanted.items() if self._rows.get(key) != row]
         try:
@@ -142,13 +192,47 @@ class KeyBook:
         await self._read_bucket()
 
 
-def _read(key: str, row: bytes) -> Key | None:
+async def rows(client: BusClient) -> dict[str, bytes]:
+    """All rows of the bucket by their digest. Raises as `api` does."""
+    found: dict[str, bytes] = {}
+    seq = 1
+    while (one := await _next(client, seq)) is not None:
+        seq, key, row = one
+        if row:
+            found[key] = row
+        else:
+            found.pop(key, None)  # the mark of a deleted one
+        seq += 1
+    return found
+
+
+async def _next(client: BusClient, seq: int) -> tuple[int, str, bytes] | None:
+    """The first row from `seq` on: its sequence, key and value; None after the last."""
+    query = {"seq": seq, "next_by_subj": f"{_PREFIX}>"}
+    try:
+        message = (await api(client, f"STREAM.MSG.GET.{_STREAM}", query))["message"]
+    except JetStreamError as error:
+        if error.code in MESSAGE_GONE:
+            return None
+        raise
+    return message["seq"], message["subject"].removeprefix(_PREFIX), base64.b64decode(message.get("data", ""))
+
+
+def ends(key: Key) -> float:
+    """When a key expires, in epoch seconds; one whose moment cannot be read has expired: it was to end some time."""
+    try:
+        return datetime.fromisoformat(key.expires or "").timestamp()
+    except ValueError:
+        return 0.0
+
+
+def read_row(digest: str, row: bytes) -> Key | None:
     """The row of a key; None, with a word in the log, for what is none."""
     problem: Any = "its name is no SHA-256 in hex"
-    if _DIGEST.fullmatch(key):
+    if _DIGEST.fullmatch(digest):
         try:
             return msgspec.json.decode(row, type=Key)
         except msgspec.DecodeError as error:
             problem = error
-    log.warning("keys.row", key=key[:64], problem=str(problem))
+    log.warning("keys.row", key=digest[:64], problem=str(problem))
     return None

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from golek_wire.errors import InferenceServiceError, JobCancelledError
-from golek_wire.jetstream import PubAck
+from golek_wire.replies import Allowances
 from golek_worker.job import Job, deadline_error, to_headers
 
 NEXT = 2
@@ -20,6 +20,14 @@ NEXT = 2
 PATIENCE_S = 1.0
 """Who leaves waits so long for JetStream's word on those that are on their way."""
 LOOK_S = 0.01
+
+
+class Put(Struct, frozen=True):
+    """A job is stored."""
+
+    seq: int
+    duplicate: bool
+    allowances: Allowances | None
 
 
 class Unstored(Struct):
@@ -34,8 +42,12 @@ class Unstored(Struct):
     """Whether its caller wants to be told that it is stored."""
     receipt_to: str = ""
     """Where a submitted job's receipt, or refusal, goes."""
-    put: asyncio.Future[PubAck] | None = None
-    """Who stores a job and wants JetStream's word."""
+    put: "asyncio.Future[Put] | None" = None
+    """Who stores a job and wants to know how that went."""
+    allowances: Allowances | None = None
+    """What its caller's key may still spend, where it has limits."""
+    reserved: bool = False
+    """Whether its hold was made for this copy of the request."""
     kept: bool = False
     """Whether it waited in the overflow, where it keeps its place until it is stored."""
     sends: int = 0

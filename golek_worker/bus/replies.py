@@ -13,7 +13,7 @@ from golek_client.connection import flush, publish
 from golek_wire import codec, parts, subjects
 from golek_wire import headers as h
 from golek_wire.errors import STATUS, InferenceServiceError, PayloadTooLargeError, to_reply
-from golek_wire.replies import Accepted, Chunk, Delta
+from golek_wire.replies import Accepted, Allowances, Chunk, Delta
 from golek_worker.bus import pieces
 from golek_worker.job import Job
 
@@ -31,10 +31,13 @@ _MAPPED = "_R_."
 """An inbox in another account, as the server names it here: it keeps the name until an empty message comes."""
 
 
-async def send_accepted(client: Client, job: Job, seq: int) -> None:
-    """Tell the caller that its job is stored, as `seq`; 0 where it has its answer already."""
+async def send_accepted(client: Client, job: Job, seq: int, allowances: Allowances | None = None) -> None:
+    """Tell the caller that its job is stored, as `seq` (0 where it has its answer already), and what its key may still
+    spend.
+    """
     about = {h.STATUS: "accepted", h.JOB: job.job_id}
-    await publish(client, job.reply, codec.encode(Accepted(job.req_id, job.job_id, seq, job.principal)), about)
+    body = codec.encode(Accepted(job.req_id, job.job_id, seq, job.principal, allowances))
+    await publish(client, job.reply, body, about)
 
 
 async def send_error(

@@ -2,14 +2,16 @@
 
 It is published, and a row of a table until JetStream says PubAck. One sweeper looks after the table: what is not
 acknowledged is published again under the same message id, which JetStream stores once. A queue that is full refuses;
-whether the job then waits in the overflow is a setting.
+whether the job then waits in the overflow is a setting. What a key with limits pays for waits for the ledger first.
 """
 
 import asyncio
 import itertools
 import time
+from typing import Protocol
 
 import msgspec
+import structlog
 
 from golek_client.bus_client import BusClient, Delivery
 from golek_client.connection import publish
@@ -18,16 +20,20 @@ from golek_wire.errors import (
     BadRequestError,
     BusUnavailableError,
     InferenceServiceError,
+    InternalError,
     QueueFullError,
 )
 from golek_wire.jetstream import ApiError, PubAck
+from golek_wire.replies import Allowances
 from golek_worker.bus.accepted import AcceptedJobs, Answer
 from golek_worker.bus.jetstream import MESSAGES_EXCEEDED, is_passing
-from golek_worker.bus.overflow import Overflow, Unstored
+from golek_worker.bus.overflow import PATIENCE_S, Overflow, Put, Unstored
 from golek_worker.bus.queue import Queue
 from golek_worker.bus.receipts import Receipts
 from golek_worker.bus.replies import send_accepted
-from golek_worker.job import Job, to_headers
+from golek_worker.job import Charge, Job, to_headers
+
+log = structlog.get_logger("ingress")
 
 UNACKED_LIMIT = 4096
 """Publishes that may wait for a PubAck; more are refused at once."""
@@ -35,6 +41,22 @@ PUBLISH_PATIENCE_S = 10.0
 """JetStream may be silent this long (an R3 election took 4.5 s) before the caller gets a 503."""
 RESEND_AFTER_S = (0.25, 0.5, 1.0, 2.0)
 USUAL_INBOX = 256
+
+
+class Charges(Protocol):
+    """The accounts of keys with limits (charging.py)."""
+
+    async def reserve(self, job: Job, charge: Charge) -> tuple[str, Allowances, bool]:
+        """Hold what a job may cost: in which window, what is left, and whether it is no copy of one that is held.
+
+        Raises RateLimitedError, BusUnavailableError.
+        """
+
+    def release(self, job: Job) -> None:
+        """Give a hold back: its job was not stored."""
+
+    def repeated(self, job: Job, seq: int) -> None:
+        """A hold was made for a copy of the job that is stored as `seq`."""
 
 
 class Storing:
@@ -47,10 +69,13 @@ class Storing:
         accepted: AcceptedJobs,
         receipts: Receipts,
         answer: Answer,
+        charges: Charges,
         *,
         reject_when_full: bool,
     ) -> None:
         """`accepted` looks after what is stored; `answer` tells an inbox what a job ended in."""
+        self._charges = charges
+        self._charging: dict[asyncio.Task[None], Unstored] = {}
         self._client = client
         self._queue = queue
         self._accepted = accepted
@@ -68,9 +93,9 @@ class Storing:
         """Listen for JetStream's word."""
         await self._client.subscribe_direct(f"{self._inbox}.*", self._on_ack)
 
-    async def put(self, job: Job, payload: bytes) -> PubAck:
-        """Store `job` and return JetStream's word. Raises as a request is refused."""
-        put: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
+    async def put(self, job: Job, payload: bytes) -> Put:
+        """Store `job`. Raises as a request is refused."""
+        put: asyncio.Future[Put] = asyncio.get_running_loop().create_future()
         await self.store(job, payload, put=put)
         return await put
 
@@ -81,19 +106,44 @@ class Storing:
         *,
         accept: bool = False,
         receipt_to: str = "",
-        put: asyncio.Future[PubAck] | None = None,
+        put: asyncio.Future[Put] | None = None,
     ) -> None:
         """Publish `job`; who waits is told later. Raises the error of a request that cannot be published."""
         headers = to_headers(job)
         if job.trace or len(job.reply) > USUAL_INBOX:
             _check_size(headers)
-        if len(self._unacked) >= UNACKED_LIMIT:
+        if len(self._unacked) + len(self._charging) >= UNACKED_LIMIT:
             raise BusUnavailableError(f"{UNACKED_LIMIT} requests wait for JetStream already", may_run=False)
         request = Unstored(job, payload, headers, time.monotonic(), accept, receipt_to, put)
+        if job.charge is not None:  # this is awaited by the reader, which brings the ledger's answer, too
+            self._charge_first(request, job.charge)
+        else:
+            await self._go(request)
+
+    async def _go(self, request: Unstored) -> None:
         if self._overflow:  # others wait for a place: this one stands behind them
             self._keep(self._overflow, request)
         else:
             await self._send(request)
+
+    def _charge_first(self, request: Unstored, charge: Charge) -> None:
+        task = asyncio.get_running_loop().create_task(self._charged(request, charge))
+        self._charging[task] = request
+        task.add_done_callback(lambda done: self._charging.pop(done, None))
+
+    async def _charged(self, request: Unstored, charge: Charge) -> None:
+        """Reserve what the request may cost, then send it on; answer it where that fails."""
+        try:
+            job = request.job
+            window, request.allowances, request.reserved = await self._charges.reserve(job, charge)
+            request.job = msgspec.structs.replace(job, hold=window, charge=None)
+            request.headers = to_headers(request.job)
+            await self._go(request)
+        except InferenceServiceError as error:
+            await self._fail(request, error)
+        except Exception:
+            log.exception("request.failed", job_id=request.job.job_id)
+            await self._fail(request, InternalError("The request could not be charged"))
 
     def cancel(self, job_id: str) -> None:
         """End the wait of a job in the overflow."""
@@ -101,13 +151,22 @@ class Storing:
             self._overflow.cancel(job_id)
 
     async def leave(self) -> None:
-        """Tell those in the overflow to ask again: this worker ends."""
+        """Tell those that wait here to ask again: this worker ends."""
+        leaving = BusUnavailableError(
+            "this worker leaves, and the request found no place in the queue; ask again",
+            retry_after_ms=100,
+            may_run=False,
+        )
+        charging = dict(self._charging)
+        if charging:
+            _, late = await asyncio.wait(charging, timeout=PATIENCE_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+            for task in late:
+                if not charging[task].accept:  # who waits for `accepted` has sent a copy to somebody else
+                    await self._fail(charging[task], leaving)
         if self._overflow is not None:
-            leaving = BusUnavailableError(
-                "this worker leaves, and the request found no place in the queue; ask again",
-                retry_after_ms=100,
-                may_run=False,
-            )
             await self._overflow.close(leaving)
 
     async def sweep(self, now: float) -> None:
@@ -163,6 +222,8 @@ class Storing:
         now = time.monotonic()
         if not ack.duplicate or request.sends > 1:
             self._accepted.add(ack.seq, request.job, now)
+        elif request.reserved:
+            self._charges.repeated(request.job, ack.seq)
         try:
             await self._tell_stored(request, ack)
         finally:
@@ -172,11 +233,11 @@ class Storing:
     async def _tell_stored(self, request: Unstored, ack: PubAck) -> None:
         if request.put is not None:
             if not request.put.done():
-                request.put.set_result(ack)
+                request.put.set_result(Put(ack.seq, ack.duplicate, request.allowances))
         elif request.receipt_to:
             self._receipts.owe(request.job, ack.seq, request.receipt_to)
         elif request.accept and request.job.reply:
-            await send_accepted(self._client, request.job, ack.seq)
+            await send_accepted(self._client, request.job, ack.seq, request.allowances)
 
     async def _on_refusal(self, request: Unstored, error: ApiError) -> None:
         """JetStream did not store the job: answer the caller, or wait until there is a place."""
@@ -196,7 +257,7 @@ class Storing:
     def _keep(self, overflow: Overflow, request: Unstored) -> None:
         """Raises QueueFullError when as many wait as may."""
         if request.job.msg_id in overflow:
-            return  # a copy
+            return  # a copy, which has the other's hold
         if len(overflow) + len(self._unacked) >= UNACKED_LIMIT:
             raise self._full()
         overflow.keep(request)
@@ -213,6 +274,8 @@ class Storing:
 
     async def _fail(self, request: Unstored, error: InferenceServiceError) -> None:
         """A job that was not stored: whoever waits for that learns why."""
+        if request.reserved and not error.details.get("may_run"):
+            self._charges.release(request.job)
         if request.put is None:
             await self._answer(request.job, request.receipt_to or request.job.reply, error)
         elif not request.put.done():

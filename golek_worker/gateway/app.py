@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from golek_wire.errors import InferenceServiceError, InternalError, NotFoundError
 from golek_wire.replies import Allowance
-from golek_worker.gateway import chat, errors, health
+from golek_worker.gateway import chat, errors, health, openapi, pages
 from golek_worker.gateway.body import GoneError
 from golek_worker.gateway.callers import Callers
 from golek_worker.gateway.door import Door, Visit, begin
@@ -35,7 +35,8 @@ _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 def application(door: Door) -> ASGIApp:
     """The application."""
-    return Entrance(Router((*health.ROUTES, *chat.ROUTES), redirect_slashes=False), door)
+    routes = (*health.ROUTES, *chat.ROUTES, *pages.ROUTES)
+    return Entrance(Router((*routes, openapi.route(routes, is_open)), redirect_slashes=False), door)
 
 
 def is_open(path: str) -> bool:

@@ -68,6 +68,7 @@ async def serve(app: ASGIApp, where: Address, settings: Http) -> Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         date_header=True,
         timeout_keep_alive=KEEP_ALIVE_S,
         ssl_certfile=settings.http_tls_cert or None,

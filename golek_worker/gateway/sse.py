@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
+import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -18,8 +19,13 @@ from golek_worker.gateway import errors
 from golek_worker.gateway.body import GoneError
 from golek_worker.gateway.leaving import watched
 
+log = structlog.get_logger("gateway")
+
 ALIVE_S: Final = 15.0
 """A comment goes out after so long a silence, because proxies cut connections that say nothing."""
+
+HELD_BYTES: Final = 256 * 1024
+"""The maker of events waits while more than this is not sent."""
 
 Events = AsyncGenerator[bytes, None]
 """Whole events: `data: …`, a blank line behind each."""
@@ -45,7 +51,10 @@ def told(error: InferenceServiceError) -> bytes:
 
 
 class EventStream(Response):
-    """A response of events. Where none has been sent yet, an error of theirs is raised to who answers the request."""
+    """A response of events. Where none has been sent yet, an error of theirs is raised to who answers the request.
+
+    Events that are there at once go out in one write: a write costs more than the making of an event.
+    """
 
     media_type = "text/event-stream"
 
@@ -59,58 +68,71 @@ class EventStream(Response):
         self.background = None
         self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
         self._begun = False
-        self._quiet = True
-        """Since the last look of the ticker."""
+        self._unsent: list[bytes] = []
+        self._held = 0
+        """Bytes of them."""
+        self._sent = asyncio.Event()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send all events. Raises GoneError when the client leaves."""
-        ticking = asyncio.create_task(self._tick(send))
+        sending = asyncio.create_task(self._keep_sending(send))
         try:
             async with watched(receive):
                 async for event in self._events:
-                    await self._put(send, event)
+                    await self._hold(event)
         except InferenceServiceError as error:
-            await self._fail(send, error)
+            if not self._begun and not self._unsent:
+                raise
+            self._unsent.append(self._on_error(error))
         except (GoneError, asyncio.CancelledError):
+            self._unsent.clear()
             raise
         except Exception as error:
-            if not self._begun:
+            if not self._begun and not self._unsent:
                 raise
-            await self._fail(send, InternalError("the stream could not be written to its end"))
-            raise error from None
+            log.exception("stream.failed", path=scope["path"])
+            self._unsent.append(
+                self._on_error(InternalError("the stream could not be written to its end", of=str(error)))
+            )
         finally:
-            ticking.cancel()
+            sending.cancel()
             with contextlib.suppress(InferenceServiceError):
                 await self._events.aclose()
-        await self._begin(send)
-        await send({"type": "http.response.body", "body": b""})
+        await self._send(send, more=False)
 
-    async def _fail(self, send: Send, error: InferenceServiceError) -> None:
-        if not self._begun:
-            raise error
-        await self._put(send, self._on_error(error))
+    async def _hold(self, event: bytes) -> None:
+        """Have `event` sent when there is nothing more to add at once; waits while the client does not keep up."""
+        self._unsent.append(event)
+        self._held += len(event)
+        self._waiting.changed.set()
+        while self._held > HELD_BYTES:
+            self._sent.clear()
+            await self._sent.wait()
 
-    async def _begin(self, send: Send) -> None:
+    async def _keep_sending(self, send: Send) -> None:
+        """Events as soon as their maker waits, word of the queue when it changes, a sign of life after a silence."""
+        changed = self._waiting.changed
+        while True:
+            comment = b""
+            try:
+                async with asyncio.timeout(ALIVE_S):
+                    await changed.wait()
+            except TimeoutError:
+                comment = b": alive\n\n"
+            changed.clear()
+            if self._waiting.comment and not self._unsent:
+                comment, self._waiting.comment = self._waiting.comment, b""
+            if comment:
+                self._unsent.append(comment)
+            if self._unsent:
+                await self._send(send, more=True)
+
+    async def _send(self, send: Send, *, more: bool) -> None:
+        """What is held, in one write."""
+        data, self._held = b"".join(self._unsent), 0
+        self._unsent.clear()
         if not self._begun:
             self._begun = True
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-
-    async def _put(self, send: Send, data: bytes) -> None:
-        if not self._begun:
-            await self._begin(send)
-        self._quiet = False
-        await send({"type": "http.response.body", "body": data, "more_body": True})
-
-    async def _tick(self, send: Send) -> None:
-        """Comments: the place in the queue when it changes, and a sign of life after a silence."""
-        while True:
-            self._quiet = True
-            try:
-                async with asyncio.timeout(ALIVE_S):
-                    await self._waiting.changed.wait()
-            except TimeoutError:
-                if self._quiet:
-                    await self._put(send, b": alive\n\n")
-            else:
-                self._waiting.changed.clear()
-                await self._put(send, self._waiting.comment)
+        await send({"type": "http.response.body", "body": data, "more_body": more})
+        self._sent.set()

@@ -120,8 +120,9 @@ def stop(deployment: str | None = None, *, envs: Path = ENVS, say: Say = print) 
         states = [state for state in runfile.read_all(data) if deployment in (None, state.deployment)]
         stopped |= _stop_workers(data, states, envs, say)
     if not stopped:
-        if deployment is not None and not settings.env_file(deployment, envs).is_file():
-            raise StartError("\n".join(settings.read(settings.env_file(deployment, envs))[1]))
+        file = settings.env_file(deployment, envs) if deployment is not None else None
+        if file is not None and settings.find(file) is None:
+            raise StartError("\n".join(settings.read(file)[1]))
         say(f"no worker of {deployment} runs" if deployment else "no worker runs")
     if deployment is None:
         stop_brokers(envs=envs, say=say)

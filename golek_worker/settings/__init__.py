@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -18,13 +18,16 @@ from golek_client import duration
 from golek_client.transport import DEFAULT_URL
 from golek_wire import subjects
 from golek_wire.errors import BadRequestError
-from golek_worker.settings import adapters, names, sources
+from golek_worker.settings import adapters, made, names, sources
 from golek_worker.settings.adapters import AdapterFile
 from golek_worker.settings.fleet import Positive, Seconds
 from golek_worker.settings.http import Gateway, Http, address
 from golek_worker.settings.names import Planned
+from golek_worker.settings.service import Service
 from golek_worker.settings.sources import Found, Source
 from golek_worker.settings.values import convert, hidden
+
+AnyGateway = TypeVar("AnyGateway", bound=Gateway)
 
 
 class SettingsError(Exception):
@@ -200,7 +203,9 @@ class Settings(Http, frozen=True, kw_only=True):
 
 KEYS: dict[str, str] = {name.upper(): name for name in Settings.__struct_fields__}
 GATEWAY_KEYS: dict[str, str] = {name.upper(): name for name in Gateway.__struct_fields__}
-KNOWN: tuple[str, ...] = (*dict.fromkeys((*KEYS, *GATEWAY_KEYS)), *names.OWN_NAME, *names.PLANNED)
+SERVICE_KEYS: dict[str, str] = {name.upper(): name for name in Service.__struct_fields__}
+"""The gateway's and those of `golek serve`."""
+KNOWN: tuple[str, ...] = (*dict.fromkeys((*KEYS, *SERVICE_KEYS)), *names.OWN_NAME, *names.PLANNED)
 """Every key that may stand in an env file."""
 
 
@@ -225,11 +230,13 @@ def read(file: Path, environment: Mapping[str, str] = os.environ) -> tuple[Setti
 
     None when not even the model's name is known.
     """
-    if not file.is_file():
+    given = find(file, environment)
+    if given is None:
         return None, [f"{file.absolute()}: no such file; {_nearest(file)}`make list-workers` shows what there is"]
-    found, wrong = of_model(sources.find(file.parent.parent, environment, file, KNOWN), file.parent.parent)
+    found, wrong = of_model(given, file.parent.parent)
     mistakes = [*found.mistakes, *wrong]
-    mistakes += [sources.unknown(key, file, KNOWN) for key in sources.read_file(file)[0] if key not in KNOWN]
+    if file.is_file():
+        mistakes += [sources.unknown(key, file, KNOWN) for key in sources.read_file(file)[0] if key not in KNOWN]
     converted = convert(found, Settings, mistakes, quiet=str(file))
     convert(found, Planned, mistakes, quiet=str(file))
     if "model_name" not in converted:
@@ -239,17 +246,41 @@ def read(file: Path, environment: Mapping[str, str] = os.environ) -> tuple[Setti
     return loaded, mistakes + _contradictions(loaded)
 
 
+def find(file: Path, environment: Mapping[str, str] = os.environ) -> Found | None:
+    """Where the values of the deployment `file` stand; None when there is no such deployment.
+
+    A deployment needs no file: it is there too when environment or `.env` name its model, by MODEL_NAME or MODEL_PATH,
+    or when a model of its name is written down.
+    """
+    project = file.parent.parent
+    if file.is_file():
+        return sources.find(project, environment, file, KNOWN)
+    found = sources.find(project, environment, None, KNOWN)
+    name = file.name.removeprefix("worker.").removesuffix(".env")
+    own = made.source(name, found, project)
+    return found._replace(sources=(found.sources[0], own, *found.sources[1:])) if own is not None else None
+
+
+def load_service(project: Path = Path(), environment: Mapping[str, str] = os.environ) -> Service:
+    """The settings of `golek serve`: from where the gateway has its own. Raises SettingsError as `load` does."""
+    return _load_gateway(Service, project, environment)
+
+
 def load_gateway(project: Path = Path(), environment: Mapping[str, str] = os.environ) -> Gateway:
     """The gateway's settings from `environment`, `envs/gateway.env` if there is one, and `.env`.
 
     Raises SettingsError as `load` does.
     """
+    return _load_gateway(Gateway, project, environment)
+
+
+def _load_gateway(kind: type[AnyGateway], project: Path, environment: Mapping[str, str]) -> AnyGateway:
     file = project / "envs" / "gateway.env"
     found = sources.find(project, environment, file if file.is_file() else None, KNOWN)
     mistakes = list(found.mistakes)
     if file.is_file():
         mistakes += [sources.unknown(key, file, KNOWN) for key in sources.read_file(file)[0] if key not in KNOWN]
-    loaded = Gateway(**convert(found, Gateway, mistakes, quiet=str(file)))
+    loaded = kind(**convert(found, kind, mistakes, quiet=str(file)))
     mistakes += _wrong_url(loaded.nats_url)
     if (problem := loaded.login.problem()) is not None:
         mistakes.append(problem)
@@ -304,7 +335,9 @@ def remarks(file: Path, environment: Mapping[str, str] = os.environ) -> list[str
 
     Keys that have no effect yet and differ from their default, and keys of `.env` that look mistyped.
     """
-    found = sources.find(file.parent.parent, environment, file, KNOWN)
+    found = find(file, environment)
+    if found is None:
+        return []
     return found.remarks + [
         f"{key}={hidden(found.of(key)[0].value)} has no effect yet: it waits for {names.capability(key)}"
         for key in without_effect(found)

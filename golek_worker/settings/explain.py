@@ -14,6 +14,7 @@ from msgspec import Struct
 from golek_worker import settings
 from golek_worker.settings import Settings, names, sources
 from golek_worker.settings.names import Planned
+from golek_worker.settings.service import Service
 from golek_worker.settings.sources import Found, Given
 from golek_worker.settings.values import hidden
 
@@ -39,9 +40,9 @@ class Setting(Struct, frozen=True):
 def deployment(file: Path, environment: Mapping[str, str] = os.environ) -> list[Setting]:
     """Every key of the deployment, those without effect last. Raises SettingsError."""
     loaded = settings.load(file, environment)
-    found, _ = settings.of_model(
-        sources.find(file.parent.parent, environment, file, settings.KNOWN), file.parent.parent
-    )
+    given = settings.find(file, environment)
+    assert given is not None  # or it could not be loaded
+    found, _ = settings.of_model(given, file.parent.parent)
     rows = []
     for key, name in settings.KEYS.items():
         value, default = getattr(loaded, name), _default(Settings, name)
@@ -52,9 +53,12 @@ def deployment(file: Path, environment: Mapping[str, str] = os.environ) -> list[
 def shared(environment: Mapping[str, str] = os.environ, project: Path = Path()) -> list[Setting]:
     """What environment and `.env` say to all deployments: only the keys they give."""
     found = sources.find(project, environment, None, settings.KNOWN)
-    given = {key: found.of(key) for key in settings.KEYS}
+    kinds: dict[str, type[Struct]] = dict.fromkeys(settings.SERVICE_KEYS, Service) | dict.fromkeys(
+        settings.KEYS, Settings
+    )
+    given = {key: found.of(key) for key in (*settings.KEYS, *settings.SERVICE_KEYS)}
     rows = [
-        _row(key, said[0].value, said, changed=said[0].value != _text(_default(Settings, settings.KEYS[key])))
+        _row(key, said[0].value, said, changed=said[0].value != _text(_default(kinds[key], key.lower())))
         for key, said in given.items()
         if said
     ]

@@ -49,8 +49,6 @@ class Planned(Struct, frozen=True, kw_only=True):
     """For a gateway in front of the fleet: where this fleet's gateway answers."""
     inference_config: Annotated[str, Meta(pattern="^(S[1-8]|D([1-9]|1[0-5]|4v2)|T([1-9]|1[0-3])|Q[1-7]|P[1-6])$")] = ""
     """Preset: which models are loaded, and how they work together."""
-    inference_preload_models: str = ""
-    """Models to load, instead of those of a preset."""
     inference_model_roles: dict[str, list[ModelRole]] = field(default_factory=dict[str, list[ModelRole]])
     """Which model takes which role."""
     inference_orchestration_mode: Literal["single", "critique", "debate", "ensemble", "pipeline"] = "single"
@@ -85,7 +83,7 @@ class Planned(Struct, frozen=True, kw_only=True):
 
 CAPABILITIES: dict[str, tuple[str, ...]] = {
     "gateway": ("LLM_GATEWAY_",),
-    "presets": ("INFERENCE_CONFIG", "INFERENCE_PRELOAD_MODELS", "INFERENCE_MODEL_ROLES"),
+    "presets": ("INFERENCE_CONFIG", "INFERENCE_MODEL_ROLES"),
     "orchestration": (
         "INFERENCE_ORCHESTRATION_MODE",
         "INFERENCE_CRITIQUE_",

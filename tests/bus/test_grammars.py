@@ -25,6 +25,7 @@ from golek_worker import structure
 from golek_worker.bus import identity
 from golek_worker.bus.grammars import GrammarBook
 from golek_worker.grammars import gbnf
+from tests.support.keys import Known
 from tests.support.programs import Done, golek
 from tests.support.workers import WorkerProcess
 
@@ -190,7 +191,7 @@ async def test_where_keys_are_wanted_who_stores_needs_one(nats_server: str) -> N
     """Without a key nothing is stored or removed; with one it is. Reading is free."""
     client = await connect(nats_server, "keys")
     book = await GrammarBook.open(client, structure.built_in(), gbnf.check)
-    await book.serve(identity.Keys("tiny", {keys.digest("secret"): keys.Key("ann")}))
+    await book.serve(identity.Keys("tiny", Known({keys.digest("secret"): keys.Key("ann")})))
     await flush(client)
     async with Golek(nats_server, key="") as nobody, Golek(nats_server, key="secret") as ann:
         assert len(await nobody.grammars()) == 2

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from golek_wire import adapters, errors, keys, replies, requests, signals
+from golek_wire import adapters, errors, hosts, keys, replies, requests, signals
 
 WHEN = "2026-01-02T03:04:05.678Z"
 JOB_ID = "gnzmv3lrmpikcji6bcwx5hgsiq"
@@ -272,6 +272,15 @@ MESSAGES: dict[str, Any] = {
         [adapters.AdapterFile("pirate", "data/adapters/pirate.gguf", 0.5)],
         "adapter: no adapter 'poet' is loaded; loaded are pirate",
         failed={"sailor": "data/adapters/sailor.gguf: an adapter for qwen2 models; this one is a qwen3"},
+    ),
+    "host-order": hosts.StartOrder("qwen3-4b"),
+    "host-report": hosts.HostReport(
+        host="node-7-4711",
+        machine="node-7",
+        models=[
+            hosts.Startable("qwen3-4b", "qwen3", size_bytes=2_497_280_000, context_size=32768, runs=True),
+            hosts.Startable("nomic-embed-v1.5", "nomic-embed-v1.5", "embedding", has_file=False),
+        ],
     ),
     "load-report": signals.LoadReport(
         model_name="qwen3-4b",

@@ -9,8 +9,8 @@ import pytest
 
 from golek_worker import settings
 from golek_worker.settings import Settings, names, sources
-from golek_worker.settings.http import Gateway
 from golek_worker.settings.names import Planned
+from golek_worker.settings.service import Service
 from tests.unit.test_settings import docstrings, example
 
 EXAMPLE = Path(".env.example")
@@ -31,9 +31,9 @@ def test_it_says_what_the_code_says(key: str) -> None:
     """Meaning, values and default of a setting as in the worker's manual; an alias names its setting, a planned key
     what it waits for."""
     entry, manual = ENTRIES[key], example()
-    if key not in settings.KEYS and key in settings.GATEWAY_KEYS:
-        field = next(one for one in msgspec.structs.fields(Gateway) if one.name == settings.GATEWAY_KEYS[key])
-        assert (entry.meaning, entry.default) == (docstrings(Gateway)[key], str(field.default))
+    if key not in settings.KEYS and key in settings.SERVICE_KEYS:
+        field = next(one for one in msgspec.structs.fields(Service) if one.name == settings.SERVICE_KEYS[key])
+        assert (entry.meaning, entry.default) == (docstrings(Service)[key], str(field.default))
         return
     if key in names.OWN_NAME:
         own = names.OWN_NAME[key]

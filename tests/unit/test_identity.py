@@ -7,13 +7,14 @@ import pytest
 
 from golek_wire import subjects
 from golek_wire.errors import ForbiddenError, UnauthorizedError
-from golek_wire.keys import Key, digest
+from golek_wire.keys import Budget, Key, digest
 from golek_worker.bus import keyfile
 from golek_worker.bus.identity import Accounts, Keys, Open
 from golek_worker.bus.keyfile import KeyFileError
 from golek_worker.job import Job
+from tests.support.keys import Known
 
-KNOWN = {digest("k-ann"): Key("ann"), digest("k-bob"): Key("bob", ["other", "nomic-embed-v1.5"])}
+KNOWN = Known({digest("k-ann"): Key("ann"), digest("k-bob"): Key("bob", ["other", "nomic-embed-v1.5"])})
 
 
 def info(**said: object) -> dict[str, str]:
@@ -21,9 +22,31 @@ def info(**said: object) -> dict[str, str]:
 
 
 def test_in_an_open_fleet_everybody_is_anonymous() -> None:
-    """Whatever the headers claim, and where the server names an account alone."""
+    """Whatever the headers claim, and where the server names an account alone; also with a key where none is known."""
     claims = info(acc="A") | {"Authorization": "Bearer k-ann", "Golek-Principal": "ann"}
-    assert Open().principal(claims) == Open().principal(None) == "anonymous"
+    for mode in (Open(), Open("tiny", Known())):
+        assert mode.principal(claims) == mode.principal(None) == "anonymous"
+
+
+def test_in_an_open_fleet_a_key_counts() -> None:
+    """Its holder asks, with its models; a key that nobody knows is refused where there are any."""
+    mode = Open("tiny", KNOWN)
+    assert mode.principal({"Authorization": "Bearer k-ann"}) == "ann"
+    assert mode.principal({}) == mode.principal({"Authorization": "Basic x"}) == "anonymous"
+    with pytest.raises(ForbiddenError, match="bob is for other"):
+        mode.principal({"Authorization": "Bearer k-bob"})
+    with pytest.raises(UnauthorizedError, match="nobody knows this key"):
+        mode.principal({"Authorization": "Bearer k-eve"})
+
+
+def test_a_key_that_the_fleet_may_know_is_a_strangers() -> None:
+    """Only such a one is worth a question: not one that is known, nor none, nor where the server says who asks."""
+    for mode in (Open("tiny", KNOWN), Keys("tiny", KNOWN)):
+        assert mode.stranger({"Authorization": "Bearer k-eve"}) == digest("k-eve")
+        for headers in (None, {}, {"Authorization": "k-eve"}, {"Authorization": "Bearer k-bob"}):
+            assert mode.stranger(headers) == ""
+    assert Open().stranger({"Authorization": "Bearer k-eve"}) == ""
+    assert Accounts().stranger({"Authorization": "Bearer k-eve"}) == ""
 
 
 @pytest.mark.parametrize("mode", [Open(), Keys("tiny", KNOWN)])
@@ -88,7 +111,7 @@ def test_a_principal_can_stand_in_a_key() -> None:
 )  # fmt: skip
 def test_where_answers_may_go(reply: str, one_account: bool, accounts: bool) -> None:
     """Inboxes; between accounts only those that the server itself made."""
-    assert Open().may_answer(reply) is Keys("m", {}).may_answer(reply) is one_account
+    assert Open().may_answer(reply) is Keys("m", Known()).may_answer(reply) is one_account
     assert Accounts().may_answer(reply) is accounts
 
 
@@ -111,11 +134,28 @@ def test_a_key_file_is_read() -> None:
     """Keys in clear and hashed, fields, comments, two keys of one id."""
     hashed = hashlib.sha256(b"second").hexdigest()
     text = f"# keys\n\nann:first  # her old one\nann:sha256:{hashed.upper()} models=a,b rpm=60\nteam/x:with:colons\n"
-    assert keyfile.rows(text, "keys.txt") == {
-        digest("first"): {"key_id": "ann", "source": "file"},
-        digest("second"): {"key_id": "ann", "source": "file", "models": ["a", "b"], "rpm": "60"},
-        digest("with:colons"): {"key_id": "team/x", "source": "file"},
+    found = keyfile.rows(text, "keys.txt")
+    assert found.keys == {
+        digest("first"): Key("ann", source="file"),
+        digest("second"): Key("ann", ["a", "b"], "file", rpm=60),
+        digest("with:colons"): Key("team/x", source="file"),
     }
+    assert found.remarks == []
+
+
+def test_a_key_file_names_limits() -> None:
+    """Each field is read as what it is, and a field that nobody knows is told with its line, not with its key."""
+    text = "a:k1 rpm=60 tpm=100000 concurrent=4 budget=1000000/day expires=2026-12-31 rmp=7\nb:k2 budget=20req/total\n"
+    found = keyfile.rows(text + "c:k3 budget=5 expires=2026-12-31T18:00:00+02:00\n", "keys.txt")
+    assert list(found.keys.values()) == [
+        Key("a", source="file", rpm=60, tpm=100000, concurrent=4, budget=Budget(1000000, "tokens", "day"),
+            expires="2026-12-31T00:00:00Z"),
+        Key("b", source="file", budget=Budget(20, "requests", "total")),
+        Key("c", source="file", budget=Budget(5, "tokens", "month"), expires="2026-12-31T16:00:00Z"),
+    ]  # fmt: skip
+    (remark,) = found.remarks
+    assert remark.startswith("keys.txt:1: nobody knows the field rmp")
+    assert "k1" not in remark
 
 
 @pytest.mark.parametrize(
@@ -128,6 +168,14 @@ def test_a_key_file_is_read() -> None:
         ("ann:sha256:s3cr3t", "64 hexadecimal digits"),
         ("ann:s3cr3t models", "name=value"),
         ("ann:s3cr3t source=x", "name=value"),
+        ("ann:s3cr3t rpm=0", "rpm=0: a whole number from 1"),
+        ("ann:s3cr3t tpm=1e6", "tpm=1e6: a whole number from 1"),
+        ("ann:s3cr3t concurrent=-1", "concurrent=-1: a whole number from 1"),
+        ("ann:s3cr3t rpm=1 rpm=2", "rpm: stands twice"),
+        ("ann:s3cr3t models=,", "models=,: names of models"),
+        ("ann:s3cr3t budget=5/week", "budget=5/week: tokens from 1 to"),
+        ("ann:s3cr3t budget=0", "budget=0: tokens from 1 to"),
+        ("ann:s3cr3t expires=soon", "expires=soon: a day as 2026-12-31"),
         ("bob:k-1", "stands in another line"),
     ],
 )

@@ -1,0 +1,217 @@
+"""How is the fleet, by what its workers say?
+
+A reducer: heartbeats, load reports and records of `GOLEK_MODELS` go in with the time they came, and what can be told of
+each model and replica comes out. It asks nobody and has no clock of its own, so that the front doors, the router and
+the monitor tell the same of the same messages.
+"""
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from golek_client.discovery import ALIVE_S, gone
+from golek_wire.signals import TAKES_REQUESTS, EngineStats, Health, Level, LoadReport, ModelRecord, WorkerStatus
+
+LEFT: Final = ("offline", "failed")
+"""Last words: such a replica reports no more, and a model of such replicas alone is not served."""
+SILENT_S: Final = 35.0
+"""Three load reports of an idle worker and a bit, or a heartbeat and a bit: who is silent for longer may be gone."""
+_ON_THE_WAY: Final = ("starting", "loading")
+
+
+class Replica(Struct, frozen=True):
+    """A process that serves a model, as it was when last heard of."""
+
+    worker_id: str
+    model: str
+    status: WorkerStatus = "online"
+    """Of its heartbeat. One that was only heard by its load reports has none yet, and pulls jobs: it is `online`."""
+    slots: int = 0
+    active: int = 0
+    heard_at: float = 0.0
+    """When its last message of either kind came, on the reader's clock."""
+    told_at: float | None = None
+    """When its last load report came; None without one."""
+    incarnation: str = ""
+    """Of its load reports: another one after a restart."""
+    seq: int = 0
+    level: Level | None = None
+    last_token_age_ms: int | None = None
+    """Since its engine's last sign of progress, as of the last message."""
+    health: Health | None = None
+    """Its last heartbeat."""
+    stats: EngineStats | None = None
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether its engine makes no progress."""
+        return self.status == "stalled"
+
+    @property
+    def problem(self) -> str | None:
+        """Why it does not answer, in its own words."""
+        return self.health.problem if self.health is not None else None
+
+
+class ModelState(Struct, frozen=True):
+    """A model, and all that is known of its replicas."""
+
+    name: str
+    record: ModelRecord | None
+    replicas: list[Replica]
+    """Those that are alive, by worker id."""
+    pending: int = 0
+    """Jobs that wait in its queue."""
+    capacity: int = 0
+    """Jobs that its queue holds; 0 while that is not known."""
+
+    @property
+    def status(self) -> WorkerStatus:
+        """The best of its replicas' states; what the record says where no replica was heard."""
+        said: Collection[WorkerStatus] = {one.status for one in self.replicas}
+        return next(
+            (status for status in _BEST_FIRST if status in said), self.record.state if self.record else "offline"
+        )
+
+    @property
+    def takes_requests(self) -> bool:
+        """Whether a request is answered soon: a replica serves, or loads the model for whoever asks."""
+        return self.status in TAKES_REQUESTS
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether a replica has it in memory, and makes progress."""
+        return self.status == "online"
+
+    @property
+    def is_coming(self) -> bool:
+        """Whether it is on its way for the first time."""
+        return self.status in _ON_THE_WAY
+
+    @property
+    def active(self) -> int:
+        """Jobs that run."""
+        return sum(one.active for one in self.replicas)
+
+    @property
+    def slots(self) -> int:
+        """Jobs that may run at once."""
+        return sum(one.slots for one in self.replicas if one.status not in LEFT)
+
+    @property
+    def utilization(self) -> float:
+        """(pending + active) ÷ capacity."""
+        return (self.pending + self.active) / self.capacity if self.capacity else 0.0
+
+
+_BEST_FIRST: Final[tuple[WorkerStatus, ...]] = (
+    "online", "unloaded", "loading", "starting", "stalled", "draining", "failed", "offline",
+)  # fmt: skip
+
+
+class _Queue(Struct, frozen=True):
+    """The newest word on a model's queue."""
+
+    pending: int
+    capacity: int
+    at: float
+
+
+class FleetView:
+    """What is known of the fleet. Times are seconds on any clock that does not go back."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, tuple[ModelRecord, float]] = {}
+        self._replicas: dict[str, Replica] = {}
+        self._queues: dict[str, _Queue] = {}
+
+    def heartbeat(self, health: Health, now: float) -> None:
+        """A worker said how it is. A message of a release that names no worker is passed over."""
+        if not health.worker_id:
+            return
+        before = self._of(health.worker_id, health.model_name)
+        self._replicas[health.worker_id] = msgspec.structs.replace(
+            before,
+            status=health.status,
+            slots=health.slots or before.slots,
+            active=health.active,
+            heard_at=now,
+            last_token_age_ms=health.last_token_age_ms,
+            health=health,
+            stats=health.engine_stats or before.stats,
+        )
+
+    def report(self, report: LoadReport, now: float) -> None:
+        """A worker said how busy it is. One that is older than what is known of the same process changes nothing."""
+        self._queues[report.model_name] = _Queue(report.pending_messages, report.queue_capacity, now)
+        if not report.worker_id:
+            return
+        before = self._of(report.worker_id, report.model_name)
+        restarted = report.incarnation != before.incarnation
+        if not restarted and report.seq < before.seq:
+            return
+        if restarted and before.status in LEFT:
+            before = Replica(report.worker_id, report.model_name)
+        self._replicas[report.worker_id] = msgspec.structs.replace(
+            before,
+            slots=report.worker_count,
+            active=report.active_processing,
+            heard_at=now,
+            told_at=now,
+            incarnation=report.incarnation,
+            seq=report.seq,
+            level=report.status,
+            last_token_age_ms=report.last_token_age_ms,
+            stats=report.engine_stats or before.stats,
+        )
+
+    def know(self, records: Collection[ModelRecord], now: float) -> None:
+        """These are all the records that the bucket has."""
+        self._records = {record.name: (record, now) for record in records}
+
+    def models(self, now: float, wall: datetime | None = None) -> list[ModelState]:
+        """Every model that is served or expected, by name; with those whose workers are gone, as their records say.
+
+        `wall` is the time by which records are dated; the system's without it.
+        """
+        wall = wall or datetime.now(UTC)
+        names = {one.model for one in self.replicas(now)} | self._records.keys()
+        return [self._state(name, now, wall) for name in sorted(names)]
+
+    def model(self, name: str, now: float, wall: datetime | None = None) -> ModelState | None:
+        """One model; None when nothing is known of it."""
+        if name not in self._records and not any(one.model == name for one in self.replicas(now)):
+            return None
+        return self._state(name, now, wall or datetime.now(UTC))
+
+    def replicas(self, now: float) -> list[Replica]:
+        """Those that were heard lately and did not leave, by worker id."""
+        alive = [one for one in self._replicas.values() if one.status not in LEFT and now - one.heard_at <= ALIVE_S]
+        return sorted(alive, key=lambda one: one.worker_id)
+
+    def forget(self, now: float) -> None:
+        """Let go of replicas that were not heard for so long that nothing is told of them any more."""
+        self._replicas = {key: one for key, one in self._replicas.items() if now - one.heard_at <= ALIVE_S}
+
+    def is_silent(self, replica: Replica, now: float) -> bool:
+        """Whether a replica that is counted as alive should have been heard of by now."""
+        return now - replica.heard_at > SILENT_S
+
+    def _state(self, name: str, now: float, wall: datetime) -> ModelState:
+        alive = [one for one in self.replicas(now) if one.model == name]
+        queue = self._queues.get(name)
+        if queue is None or now - queue.at > ALIVE_S:
+            queue = _Queue(0, 0, now)
+        record, read_at = self._records.get(name, (None, 0.0))
+        if record is not None and not alive and record.state not in LEFT:
+            left = any(one.model == name and one.heard_at >= read_at for one in self._replicas.values())
+            if left or gone(record, wall) is not None:
+                record = msgspec.structs.replace(record, state="offline")
+        return ModelState(name, record, alive, queue.pending, queue.capacity)
+
+    def _of(self, worker_id: str, model: str) -> Replica:
+        known = self._replicas.get(worker_id)
+        return known if known is not None and known.model == model else Replica(worker_id, model)

@@ -1,0 +1,91 @@
+"""How are the models of a fleet shown as OpenAI's list of models?
+
+OpenAI's four fields, and beside them what a person choosing a model wants to know: whether it is in memory, how large
+it is, what it can do.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final, Literal
+
+from msgspec import Struct, field
+
+from golek_wire.signals import ModelRecord, WorkerStatus
+
+Loaded = Literal["loaded", "available", "loading", "stalled", "draining", "offline", "failed"]
+"""`available`: known, and in memory with the next request or order. `offline`: no worker of it was seen lately."""
+STATUS: Final[dict[WorkerStatus, Loaded]] = {
+    "starting": "loading",
+    "loading": "loading",
+    "online": "loaded",
+    "unloaded": "available",
+    "stalled": "stalled",
+    "draining": "draining",
+    "offline": "offline",
+    "failed": "failed",
+}
+PREFIXES: Final = ("inference:", "local:")
+"""What a gateway in front may leave before a model's name."""
+
+
+class Model(Struct, frozen=True):
+    """One model."""
+
+    id: str
+    created: int
+    """When it was last heard of: models have no other date here."""
+    status: Loaded
+    memory_mb: int = 0
+    context_length: int = 0
+    roles: list[str] = field(default_factory=list[str])
+    """What a router uses it for."""
+    capabilities: list[str] = field(default_factory=list[str])
+    kinds: list[str] = field(default_factory=list[str])
+    """Which requests it takes: inference, embedding, rerank, vision."""
+    object: Literal["model"] = "model"
+    owned_by: str = "golek"
+
+
+class ModelList(Struct, frozen=True):
+    """The answer to GET /v1/models."""
+
+    data: list[Model]
+    config: str | None = None
+    """The preset of the fleet's router; null without one."""
+    orchestration_mode: str = "single"
+    object: Literal["list"] = "list"
+
+
+def plain(name: str) -> str:
+    """A model's name without the prefix of a gateway."""
+    for prefix in PREFIXES:
+        if name.startswith(prefix) and len(name) > len(prefix):
+            return name.removeprefix(prefix)
+    return name
+
+
+def shown(record: ModelRecord, *, gone: bool) -> Model:
+    """One model; `gone` is one that no request is kept for, whatever was its last word."""
+    status = STATUS.get(record.state, "offline")
+    return Model(
+        record.name,
+        _seconds(record.last_seen),
+        "offline" if gone and status != "failed" else status,
+        record.memory_mb,
+        record.context_size,
+        capabilities=record.capabilities,
+        kinds=record.kinds,
+    )
+
+
+def listed(models: Iterable[Model]) -> ModelList:
+    """The list: of what can be asked, or will be once it is loaded. Who picks from it wants an answer."""
+    return ModelList([model for model in models if model.status not in ("offline", "failed", "draining")])
+
+
+def _seconds(when: str) -> int:
+    """RFC 3339 in seconds since 1970; 0 for what is none."""
+    try:
+        return int(datetime.fromisoformat(when).timestamp())
+    except ValueError:
+        return 0

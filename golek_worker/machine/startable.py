@@ -1,0 +1,105 @@
+"""Which models could this machine start, whether or not a worker of it runs?
+
+Those of its env files, and those of its catalogue and list that are here or can be downloaded.
+"""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from golek_wire import subjects
+from golek_wire.hosts import Startable
+from golek_worker import settings
+from golek_worker.machine import check, modelfiles, runfile
+from golek_worker.machine.lifecycle import ENVS
+from golek_worker.machine.modelfiles import Found
+from golek_worker.registry.entries import CatalogError
+from golek_worker.registry.resolve import MissingModelError, resolve
+from golek_worker.settings import Settings, made
+
+_HERE = ("present", "begun", "missing")
+"""States of a model's file with which a worker can start."""
+
+
+def machine() -> str:
+    """The name of this machine, as one subject token."""
+    return subjects.model_token(socket.gethostname())
+
+
+def here(envs: Path = ENVS) -> list[Startable]:
+    """All of them by name, a deployment's before the catalogue's. Reads files: call it from a thread."""
+    found: dict[str, Startable] = {}
+    for one in (*_deployments(envs), *_written()):
+        found.setdefault(one.name, one)
+    return sorted(found.values(), key=lambda one: one.name)
+
+
+def deployment_of(name: str, envs: Path = ENVS) -> str | None:
+    """The deployment to start for `name`: itself, or the first whose model is called so; None when there is none."""
+    if settings.find(settings.env_file(name, envs)) is not None:
+        return name
+    token = subjects.model_token(name)
+    for deployment, chosen in _readable(envs):
+        if subjects.model_token(chosen.model_name) == token:
+            return deployment
+    return None
+
+
+def _readable(envs: Path) -> Iterator[tuple[str, Settings]]:
+    """The deployments whose settings can be read."""
+    for file in sorted(envs.glob("worker.*.env")):
+        name = file.name.removeprefix("worker.").removesuffix(".env")
+        chosen, mistakes = settings.read(file) if name != "example" else (None, [])
+        if chosen is not None and not mistakes:
+            yield name, chosen
+
+
+def _deployments(envs: Path) -> Iterator[Startable]:
+    for name, chosen in _readable(envs):
+        runs = _runs(name, chosen)
+        if chosen.engine != "llamacpp":
+            yield Startable(chosen.model_name, name, chosen.guessed_kind, context_size=chosen.ctx_size, runs=runs)
+            continue
+        told = _told(modelfiles.find(name), name, runs=runs)
+        if told is not None:
+            yield told
+
+
+def _written() -> Iterator[Startable]:
+    """The models of catalogue and list, started by their own names."""
+    try:
+        names = modelfiles.names()
+    except CatalogError:  # `golek models list` says what is wrong there
+        return
+    for name in names:
+        if not made.may_name_a_file(name):
+            continue
+        found = modelfiles.find(name)
+        told = _told(found, name, runs=_runs(name, found.chosen)) if found.entry is not None else None
+        if told is not None and (found.entry is None or found.entry.kind != "vision"):  # which no engine serves yet
+            yield told
+
+
+def _told(found: Found, deployment: str, *, runs: bool) -> Startable | None:
+    """One model that needs a file; None when there is none and none can be had."""
+    row = modelfiles.describe(found)
+    if row.state not in _HERE:
+        return None
+    try:
+        resolve(found.chosen)
+    except MissingModelError:  # downloads are forbidden
+        return None
+    return Startable(
+        name=found.chosen.model_name,
+        deployment=deployment,
+        kind=row.kind or check.kind(found.chosen),
+        has_file=row.state == "present",
+        size_bytes=row.size_bytes or 0,
+        context_size=found.chosen.ctx_size or row.context_length,
+        runs=runs,
+    )
+
+
+def _runs(deployment: str, chosen: Settings) -> bool:
+    states = (state for state in runfile.read_all(chosen.data) if state.deployment == deployment)
+    return any(state.state != "failed" and runfile.alive(state) for state in states)
