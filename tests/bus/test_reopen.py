@@ -23,6 +23,7 @@ from golek_wire import headers, subjects
 from tests.bus.test_resumable_worker import whole_log_of
 from tests.support import raw
 from tests.support.broker import NatsServer
+from tests.support.proxy import Proxy
 from tests.support.scripted_worker import ScriptedWorker
 from tests.support.workers import ROOT, WorkerProcess
 
@@ -318,3 +319,29 @@ async def test_a_refused_request_is_told_at_once(golek: Golek, worker: ScriptedW
     with pytest.raises(BadRequestError):
         await reading
     assert not await stream.leave()
+
+
+@pytest.mark.parametrize("who", ["first", "reopened"])
+async def test_a_reader_whose_connection_was_away_misses_nothing(nats_server: str, tmp_path: Path, who: str) -> None:
+    """What was written meanwhile is fetched: its pieces are those of a reader that was there all the time."""
+    with WorkerProcess(nats_server, tmp_path / "data", ENGINE_STEP_MIN_MS=20, STREAM_GATHER_MS=0):
+        async with Proxy(nats_server) as proxy, Golek(proxy.url, deadline=30) as far, Golek(nats_server) as near:
+            stream = await counting(far if who == "first" else near).__aenter__()
+            # It is stored once a first piece is there, and whoever reads it gets that piece, too.
+            first = repr(await anext(stream.pieces()))
+            again = await (near if who == "first" else far).reopen(stream.job_id).__aenter__()
+            there, away = (again, stream) if who == "first" else (stream, again)
+            missed = asyncio.create_task(pieces(away))
+            seen: list[str] = []
+            async for piece in there.pieces():
+                seen.append(repr(piece))
+                if len(seen) == 20:
+                    proxy.cut()
+                if len(seen) == 40:
+                    await proxy.heal()
+            got = await missed
+            if who == "first":
+                assert [first, *got] == seen
+            else:
+                assert got == [first, *seen]
+            assert len({*got, *seen}) == 100
