@@ -16,6 +16,7 @@ from golek_wire.openai import models as form
 from golek_wire.signals import ModelRecord, Residence
 from golek_worker.gateway import asking, body, door
 from golek_worker.gateway.callers import check_model
+from golek_worker.gateway.described import describe
 from golek_worker.gateway.leaving import watched
 
 
@@ -42,11 +43,13 @@ class Done(Struct, frozen=True):
     object: str = "model"
 
 
+@describe(group="Models", summary="The models that can be asked.", reply=form.ModelList, errors=(503,))
 async def models(request: Request) -> Response:
     """The models of the fleet; at a worker its own."""
     return asking.json(form.listed([form.shown(record, gone=gone) for record, gone in await _known(request)]))
 
 
+@describe(group="Models", summary="One model.", reply=form.Model, errors=(404, 503))
 async def one(request: Request) -> Response:
     """One model, also when nobody serves it at the moment. Raises ModelNotFoundError."""
     name = form.plain(request.path_params["model"])
@@ -57,11 +60,19 @@ async def one(request: Request) -> Response:
     raise discovery.unknown(name, records, datetime.now(UTC))
 
 
+@describe(group="Models", summary="Brings a model into memory.", request=Wanted, reply=Done, asks=True)
 async def load(request: Request) -> Response:
     """Bring a model into memory, and wait until it is there."""
     return await _order(request, "load")
 
 
+@describe(
+    group="Models",
+    summary="Takes a model out of memory once its jobs have ended.",
+    request=Wanted,
+    reply=Done,
+    asks=True,
+)
 async def unload(request: Request) -> Response:
     """Take a model out of memory once its jobs have ended; the next request loads it again."""
     return await _order(request, "unload")

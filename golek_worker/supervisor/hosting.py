@@ -7,7 +7,7 @@ is ordered to load (bus/orders.py). On `hosts.list` every one answers.
 
 import asyncio
 import contextlib
-import os
+import secrets
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -45,7 +45,7 @@ class Hosting:
 
     def __init__(self, fleet: Fleet, envs: Path, start: Callable[[str], Child]) -> None:
         """`start` starts the worker of a deployment unless it runs."""
-        self.host = f"{startable.machine()}-{os.getpid()}"
+        self.host = f"{startable.machine()}-{secrets.token_hex(3)}"
         self._fleet = fleet
         self._envs = envs
         self._start = start
