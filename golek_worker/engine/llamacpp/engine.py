@@ -107,7 +107,7 @@ class LlamaCppEngine:
         return len(self._sequences)
 
     def submit(self, command: SequenceStart) -> Finished | None:
-        """Take a sequence, or its end when nothing is to be written: a resumed text used up its tokens, or none is wanted.
+        """Take a sequence, or its end when nothing is to be written: no token is wanted, or a resumed text had all.
 
         Raises ContextBudgetExceededError, UnknownGrammarError, InvalidGrammarError, BadRequestError (empty prompt, an
         `Embed` or `Rank`, a text to resume that model or grammar would not write), AdapterNotFoundError.
