@@ -20,6 +20,7 @@ from golek_wire.replies import Allowance
 from golek_worker.gateway import (
     chat,
     completions,
+    counting,
     embeddings,
     errors,
     health,
@@ -46,7 +47,7 @@ _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 def application(door: Door) -> ASGIApp:
     """The application."""
-    files = (health, chat, completions, embeddings, rerank, models, streams, pages)
+    files = (health, chat, completions, embeddings, rerank, models, streams, counting, pages)
     routes = [route for file in files for route in file.ROUTES]
     return Entrance(Router((*routes, openapi.route(routes, is_open)), redirect_slashes=False), door)
 
