@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-LEAVES = ("bus", "store", "prompt", "engine", "admission", "registry", "telemetry", "grammars")
+LEAVES = ("bus", "store", "prompt", "engine", "admission", "registry", "telemetry", "grammars", "gateway")
 COMMAND_LINE = (
     "cli",
     "cli_adapters",
