@@ -24,6 +24,7 @@ from golek_client.operating import Operating
 from golek_client.options import Messages, Options, build
 from golek_client.passing import Passing
 from golek_client.ranking import RerankOptions
+from golek_client.sessions import Conversations
 from golek_client.stream import OnQueued, Stream
 from golek_client.submitting import SUBMIT_DEADLINE_S, SubmitOptions, checked_key, submission
 from golek_client.target import Target
@@ -39,7 +40,7 @@ log = logging.getLogger("golek.client")
 DEFAULT_DEADLINE_S = 120.0
 
 
-class Golek(Passing, Operating, GrammarStore):
+class Golek(Passing, Operating, GrammarStore, Conversations):
     """A client of one fleet. Share one: calls run side by side over a single connection and subscription.
 
     `async with Golek() as golek:` connects at once and hangs up at the end. Without it the first call connects, and

@@ -23,7 +23,7 @@ import uvloop
 from golek_client import Golek
 from golek_client.bus_client import BusClient
 from golek_client.connection import close, connect
-from golek_wire.errors import InferenceServiceError
+from golek_wire.errors import BusUnavailableError, InferenceServiceError
 from golek_wire.keys import Key
 from golek_wire.signals import Health
 from golek_worker import settings
@@ -34,8 +34,9 @@ from golek_worker.gateway import server
 from golek_worker.gateway.access import AccessLog
 from golek_worker.gateway.app import application
 from golek_worker.gateway.door import Door
+from golek_worker.gateway.offers import Offers
 from golek_worker.gateway.server import AddressError, Server
-from golek_worker.machine import logfiles
+from golek_worker.machine import logfiles, startable
 from golek_worker.settings import SettingsError
 from golek_worker.settings.http import Address, Gateway, Http
 from golek_worker.telemetry import logging as front_logging
@@ -63,7 +64,14 @@ class Ring:
         return self._book.known if self._book is not None else self._none
 
     async def find(self, digest: str) -> Key | None:
-        return self.known.get(digest)
+        if self._book is None:
+            return None
+        if (key := self._book.find(digest)) is not None or not self._book.is_worth_a_look(digest):
+            return key
+        try:
+            return await self._book.look(digest)
+        except BUS_ERRORS as error:
+            raise BusUnavailableError("the broker does not say whether it knows this key") from error
 
 
 class Front:
@@ -111,7 +119,8 @@ async def open_front(
     stack.push_async_callback(golek.close)
     access = AccessLog(chosen.data / "logs")
     stack.push_async_callback(access.close)
-    door = Door(golek, chosen, ring, served, access.told, chosen.inference_request_timeout, own)
+    offers = None if served else Offers(golek, startable.here)
+    door = Door(golek, chosen, ring, served, access.told, offers, chosen.inference_request_timeout, own)
     with contextlib.suppress(InferenceServiceError):  # else it is opened by `run`
         await door.watch.open()
     front = Front(await server.serve(application(door), where, chosen), [door.watch.run()])

@@ -88,6 +88,8 @@ class ChatRequest(Asked, frozen=True, kw_only=True, omit_defaults=True):
 
 
 _decoder = sampling.reader(ChatRequest)
+BODY: Any = _decoder.type
+"""`ChatRequest` with the fields of `Params`: the whole body."""
 
 
 def read(payload: bytes) -> ChatRequest:

@@ -49,6 +49,8 @@ class _Which(Struct):
 
 
 _decoder = sampling.reader(CompletionRequest)
+BODY: Any = _decoder.type
+"""`CompletionRequest` with the fields of `Params`: the whole body."""
 _which_decoder = msgspec.json.Decoder(_Which)
 _EXAMPLE: Final = '{"prompt": "Once upon a time", "max_tokens": 50}'
 

@@ -7,14 +7,24 @@ from starlette.routing import Route
 from golek_client.stream import Stream
 from golek_wire import codec
 from golek_wire.openai import chat as form
-from golek_wire.openai.completion import Shown, completion
+from golek_wire.openai.completion import ChatCompletion, Shown, completion
 from golek_wire.openai.events import ChatEvents
 from golek_wire.replies import InferenceReply
 from golek_worker.gateway import asking, body
 from golek_worker.gateway.asking import Call
+from golek_worker.gateway.described import describe
 from golek_worker.gateway.sse import Events, EventStream, Waiting
 
 
+@describe(
+    group="OpenAI",
+    summary="The next turn of a conversation.",
+    request=form.BODY,
+    reply=ChatCompletion,
+    events=True,
+    asks=True,
+    example={"messages": [{"role": "user", "content": "What is NATS?"}]},
+)
 async def chat(request: Request) -> Response:
     """Answer, as a whole or as a stream of events."""
     asked = form.read(await body.read(request))

@@ -18,6 +18,7 @@ from golek_wire.openai.events import DONE, event
 from golek_wire.replies import Delta, InferenceReply
 from golek_worker.gateway import asking, body
 from golek_worker.gateway.asking import Call
+from golek_worker.gateway.described import describe
 from golek_worker.gateway.leaving import watched
 from golek_worker.gateway.sse import Events, EventStream, Waiting
 
@@ -27,6 +28,15 @@ Told = tuple[int, str | Delta | InferenceReply]
 """What came of a prompt, by its number."""
 
 
+@describe(
+    group="OpenAI",
+    summary="Goes on with a text. With `input` instead of `prompt`, request and answer are those of the bus.",
+    request=form.BODY,
+    reply=form.TextCompletion,
+    events=True,
+    asks=True,
+    example={"prompt": "NATS is", "max_tokens": 20},
+)
 async def completions(request: Request) -> Response:
     """Answer in the form that the request has."""
     payload = await body.read(request)

@@ -13,6 +13,7 @@ from golek_client.watching import Watch
 from golek_wire.keys import Key
 from golek_wire.replies import Allowances
 from golek_wire.signals import Health
+from golek_worker.gateway.offers import Offers
 from golek_worker.gateway.readiness import Judge
 from golek_worker.settings.http import Http
 
@@ -83,6 +84,8 @@ class Door(Struct, frozen=True, dict=True):
     """The model of the worker that serves this; empty at the fleet's gateway."""
     told: Callable[[Visit], None] = lambda _: None
     """Called when a request is done with."""
+    offers: Offers | None = None
+    """What the machines of the fleet could start; None where one model is served."""
     seconds: float = 120.0
     """Deadline of requests that bring none."""
     own: Callable[[], Health] | None = None

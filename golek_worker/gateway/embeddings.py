@@ -7,9 +7,18 @@ from starlette.routing import Route
 from golek_client.embedding import EmbedOptions
 from golek_wire.openai import embeddings as form
 from golek_worker.gateway import asking, body
+from golek_worker.gateway.described import describe
 from golek_worker.gateway.leaving import watched
 
 
+@describe(
+    group="OpenAI",
+    summary="A vector for each text.",
+    request=form.EmbeddingsRequest,
+    reply=form.EmbeddingList,
+    asks=True,
+    example={"input": ["a river", "a lease"]},
+)
 async def embeddings(request: Request) -> Response:
     """Answer with a vector for each text; a long list goes to the model in parts."""
     asked = form.read(await body.read(request))

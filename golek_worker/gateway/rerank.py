@@ -8,8 +8,17 @@ from golek_wire import codec
 from golek_wire.openai import rerank as form
 from golek_wire.replies import RerankReply
 from golek_worker.gateway import asking, body
+from golek_worker.gateway.described import describe
 
 
+@describe(
+    group="OpenAI",
+    summary="Documents by how well they suit a query, the best first.",
+    request=form.RankRequest,
+    reply=form.Ranked,
+    asks=True,
+    example={"query": "rivers of Africa", "documents": ["The Nile is long.", "Snow is white."]},
+)
 async def rerank(request: Request) -> Response:
     """Answer with the documents' places and scores, the best first."""
     asked = form.read(await body.read(request))

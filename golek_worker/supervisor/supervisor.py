@@ -124,7 +124,7 @@ class Supervisor:
             await child.settled.wait()
         there = [child.name for child in children if child.state in ("ready", "elsewhere")]
         if there:
-            where = f" at {gateway.url(self._service)}" if self._with_gateway else ""
+            where = f" at {gateway.url(self._service)}" if GatewayProgram.name in there else ""
             self._say(f"ready{where} after {time.monotonic() - began:.1f} s: {', '.join(there)}; Ctrl-C ends all")
 
     async def _watch_broker(self) -> None:

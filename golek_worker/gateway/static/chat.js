@@ -118,10 +118,11 @@ function facts(answer, clock, problem) {
   const found = [];
   const tokens = answer.usage?.completion_tokens;
   if (tokens !== undefined) found.push(`${tokens} ${tokens === 1 ? "token" : "tokens"}`);
-  const seconds = (clock.ended - (clock.first ?? clock.asked)) / 1000;
-  const counted = clock.first === undefined ? tokens : tokens - 1;
+  const seen = answer.calls.length ? undefined : clock.first; // calls come in one piece, late
+  const seconds = (clock.ended - (seen ?? clock.asked)) / 1000;
+  const counted = seen === undefined ? tokens : tokens - 1;
   if (tokens > 1 && seconds > 0.002) found.push(`${Math.round(counted / seconds).toLocaleString("en")} tokens/s`);
-  if (clock.first !== undefined) found.push(`first token ${Math.round(clock.first - clock.asked)} ms`);
+  if (seen !== undefined) found.push(`first token ${Math.round(clock.first - clock.asked)} ms`);
   if (answer.usage?.prompt_tokens) found.push(`prompt ${answer.usage.prompt_tokens} tokens`);
   if (answer.finish === "length") found.push("cut at the most tokens");
   if (!answer.finish && !problem) found.push("stopped");

@@ -28,9 +28,15 @@ function show(document_) {
   const all = document_.components?.schemas ?? {};
   $("about").textContent = `${document_.info.description} Version ${document_.info.version}.`;
   const groups = new Map();
+  const also = {};
   for (const [path, item] of Object.entries(document_.paths)) {
     for (const method of METHODS.filter((one) => item[one])) {
       const operation = item[method];
+      const same = operation["x-same-as"];
+      if (same) {
+        (also[same] ??= []).push(path);
+        continue;
+      }
       const group = operation.tags?.[0] ?? "Others";
       groups.set(group, [...(groups.get(group) ?? []), { path, method, operation }]);
     }
@@ -40,12 +46,12 @@ function show(document_) {
     const short = made("h2", "", group);
     $("routes").append(heading);
     $("contents").append(short);
-    const shown = found.map((one) => put(one, all));
+    const shown = found.map((one) => put({ ...one, also: also[one.operation.operationId] ?? [] }, all));
     routes.push({ headings: [heading, short], shown });
   }
 }
 
-function put({ path, method, operation }, all) {
+function put({ path, method, operation, also }, all) {
   const id = operation.operationId;
   const link = made("a");
   link.href = `#${id}`;
@@ -56,19 +62,20 @@ function put({ path, method, operation }, all) {
   head.append(made("span", `method ${method}`, method.toUpperCase()), made("code", "", path), made("span", "note", operation.summary ?? ""));
   if (!operation.security?.length) head.append(made("span", "badge", "no key needed"));
   box.append(head);
-  const fill = () => box.open && box.childElementCount === 1 && box.append(inside({ path, method, operation }, all));
+  const fill = () => box.open && box.childElementCount === 1 && box.append(inside({ path, method, operation, also }, all));
   box.addEventListener("toggle", fill);
   link.addEventListener("click", () => {
     box.open = true;
   });
   $("routes").append(box);
   $("contents").append(link);
-  return { text: `${method} ${path} ${operation.summary ?? ""}`.toLowerCase(), elements: [box, link] };
+  return { text: `${method} ${path} ${also.join(" ")} ${operation.summary ?? ""}`.toLowerCase(), elements: [box, link] };
 }
 
-function inside({ path, method, operation }, all) {
+function inside({ path, method, operation, also }, all) {
   const found = made("div", "inside");
   const body = operation.requestBody?.content?.["application/json"];
+  if (also.length) found.append(made("p", "note", `Also at ${also.join(", ")}.`));
   if (operation.parameters?.length) found.append(part("Parameters", parameters(operation.parameters, all)));
   if (body) found.append(part("Body", schemaOf(body.schema, all)));
   found.append(part("Answers", answers(operation.responses, all)));

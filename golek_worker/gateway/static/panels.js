@@ -35,7 +35,7 @@ export function reply(answer, response) {
   else {
     const more = answer.raw.length - SHOWN;
     const lines = answer.raw.slice(0, SHOWN).map((chunk) => JSON.stringify(chunk));
-    $("json-reply").textContent = `${lines.join("\n")}${more > 0 ? `\n… and ${more} more` : ""}`;
+    $("json-reply").textContent = `${lines.join("\n\n")}${more > 0 ? `\n… and ${more} more` : ""}`;
   }
 }
 

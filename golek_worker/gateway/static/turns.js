@@ -136,7 +136,7 @@ export class Growing {
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       if (onResults(results.map((result) => result.value))) {
-        send.remove();
+        row.remove();
         for (const result of results) result.readOnly = true;
       }
     });
