@@ -20,10 +20,13 @@ from golek_wire.replies import Allowance
 from golek_worker.gateway import (
     chat,
     completions,
+    conversations,
     cors,
     embeddings,
     errors,
+    grammars,
     health,
+    inference_sse,
     metrics,
     models,
     openapi,
@@ -49,7 +52,9 @@ _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 def application(door: Door) -> ASGIApp:
     """The application."""
-    files = (health, chat, completions, embeddings, rerank, models, pages)
+    files = (
+        health, chat, completions, embeddings, rerank, models, grammars, conversations, inference_sse, pages,
+    )  # fmt: skip
     meters, callers = Meters(door), Callers(door.golek, door.keys)
     routes = [*(route for file in files for route in file.ROUTES), *metrics.routes(meters)]
     inner = Router((*routes, openapi.route(routes, is_open)), redirect_slashes=False)
