@@ -38,6 +38,7 @@ from golek_worker.engine.host import EngineHost
 from golek_worker.engine_config import engine_config
 from golek_worker.gatekeeper import Gatekeeper
 from golek_worker.machine.logfiles import EngineLog
+from golek_worker.remembering import Sessions
 from golek_worker.residency import Residency
 from golek_worker.room import Room
 from golek_worker.serving import Serving
@@ -83,6 +84,7 @@ class Parts(Struct, frozen=True):
     residency: Residency
     orders: Orders
     adapters: Adapters
+    sessions: Sessions | None
     charging: Charging
 
     @property
@@ -116,12 +118,14 @@ async def build(
         loading=lambda: host.loading,
     )  # fmt: skip
     keeper = LeaseKeeper(lambda: host.is_alive)
+    sessions = await _sessions(ground, kind)
     tools = Tools(
         client=client,
         executor=executor,
         strikes=await StrikeBook.open(client),
         room=Room(),
         objects=bodies,
+        sessions=sessions,
         bury=_letters(ground, kind, host).bury,
         gather_s=chosen.stream_gather_ms / 1000,
         poison_strikes=chosen.poison_strikes,
@@ -139,14 +143,27 @@ async def build(
     consumer = _consumer(ground, kind, serving, clock)
     status = Status(
         ground.identity, chosen, kind, host, serving, ingress, results, digest,
-        lambda: executor.capabilities, ground.log,
+        lambda: executor.capabilities, ground.log, sessions=sessions,
     )  # fmt: skip
     residency = _residency(ground, kind, line, ingress, host, serving, consumer)
     kept = await AdapterBucket.open(client, chosen.token)
     orders = Orders(client, ground.callers, lambda: status.state)
     offered = Adapters(client, orders, chosen, ground.identity.worker_id, host, kept)
     return Parts(
-        kind, line, bodies, ingress, host, keeper, serving, consumer, status, residency, orders, offered, charging
+        kind,
+        line,
+        bodies,
+        ingress,
+        host,
+        keeper,
+        serving,
+        consumer,
+        status,
+        residency,
+        orders,
+        offered,
+        sessions,
+        charging,
     )
 
 
@@ -163,6 +180,17 @@ async def _ensure_streams(client: BusClient, chosen: Settings, kind: Kind) -> No
 
 def _tell_lost(event: Event, count: int, why: str) -> None:
     event("results.lost", f"{count} answers could not be kept: {why}", level="error")
+
+
+async def _sessions(ground: Ground, kind: Kind) -> Sessions | None:
+    """The conversations, which only texts have. Raises as `Sessions.open` does."""
+    if kind != "inference":
+        return None
+
+    def tell(count: int, why: str) -> None:
+        ground.event("sessions.lost", f"{count} turns could not be added to their sessions: {why}", level="error")
+
+    return await Sessions.open(ground.client, ground.settings, tell)
 
 
 def _recorder(ground: Ground) -> Callable[[RequestRow], None]:
