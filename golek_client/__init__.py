@@ -57,6 +57,7 @@ from golek_wire.signals import DeadLetter, Health, ModelRecord
 
 if TYPE_CHECKING:
     from golek_client.client import Golek
+    from golek_client.reopening import Reopened
     from golek_client.stream import Stream
 
 __all__ = [
@@ -97,6 +98,7 @@ __all__ = [
     "Ranking",
     "RateLimitedError",
     "Receipt",
+    "Reopened",
     "RerankReply",
     "Resume",
     "RetriableError",
@@ -113,7 +115,7 @@ logging.getLogger("golek").addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> object:
-    """`Golek` and `Stream` on first use: they need nats-py, whose 100 ms `golek --help` need not pay."""
+    """`Golek`, `Stream` and `Reopened` on first use: they need nats-py, whose 100 ms `golek --help` need not pay."""
     if name == "Golek":
         from golek_client.client import Golek
 
@@ -122,4 +124,8 @@ def __getattr__(name: str) -> object:
         from golek_client.stream import Stream
 
         return Stream
+    if name == "Reopened":
+        from golek_client.reopening import Reopened
+
+        return Reopened
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

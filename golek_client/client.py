@@ -24,6 +24,7 @@ from golek_client.operating import Operating
 from golek_client.options import Messages, Options, build
 from golek_client.passing import Passing
 from golek_client.ranking import RerankOptions
+from golek_client.reopening import Reopened
 from golek_client.sessions import Conversations
 from golek_client.stream import OnQueued, Stream
 from golek_client.submitting import SUBMIT_DEADLINE_S, SubmitOptions, checked_key, submission
@@ -306,6 +307,26 @@ class Golek(Passing, Operating, GrammarStore, Conversations):
         until = asyncio.get_running_loop().time() + seconds
         line = await self._opening.by(until, seconds)
         return results.reply_in(await results.wait(line, *key, until, seconds))
+
+    def reopen(self, job_id: str, *, principal: str | None = None, wait_s: float | None = None) -> Reopened:
+        """A stream that was asked for with `resumable=True`, read again from its beginning, here or anywhere.
+
+            async with golek.reopen(job_id) as stream:
+                async for delta in stream:
+                    print(delta, end="")
+
+        Its pieces are those that the first reader was given. It is kept for some minutes. Where the fleet asks for
+        identities, `principal` is that of its request (`Stream.principal`). `wait_s` is how many seconds the text may
+        take to end; without it, as long as its job has.
+
+        Raises BadRequestError for what is no job id; on entering it, or with the first piece, NotFoundError: no such
+        stream is kept, from its beginning and for this caller; later DeadlineExceededError, StreamInterruptedError when
+        the broker lost it, and the error that the job ended in.
+        """
+        who, job_id = results.key_of(job_id, principal)
+        if wait_s is not None:
+            check_seconds("wait_s", wait_s)
+        return Reopened(self._line, job_id, who, wait_s)
 
     async def cancel(self, job_id: str) -> None:
         """Stop a job, by the `job_id` of its stream; its caller gets JobCancelledError. An unknown id is ignored."""

@@ -6,14 +6,13 @@ what arrives into pieces of text, the reply, or the error it tells of.
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Generic, Self
 
-from msgspec import Struct
-
 from golek_client import discovery, large, reading, retry
 from golek_client.line import Line
-from golek_client.reading import Reply
+from golek_client.reading import Answer, Piece, Reply
 from golek_client.recovery import JobLostError, Recovery
 from golek_client.target import Target
 from golek_client.transport import Received
@@ -26,17 +25,9 @@ from golek_wire.errors import (
     NoWorkersError,
     StreamInterruptedError,
 )
-from golek_wire.parts import Joint
-from golek_wire.replies import Accepted, Allowances, Chunk, Queued, Receipt
+from golek_wire.replies import Accepted, Allowances, Queued, Receipt
 
 log = logging.getLogger("golek.client")
-
-
-class Piece(Struct, frozen=True):
-    """A chunk of text and the attempt that wrote it."""
-
-    attempt: int
-    chunk: Chunk
 
 
 class Exchange(Generic[Reply]):
@@ -83,8 +74,7 @@ class Exchange(Generic[Reply]):
         self._accepted: Received | None = None
         self._returns = line.mux.returns
         self._recovery: Recovery | None = None
-        self._joint: Joint | None = None
-        """The parts of the reply; None while none came."""
+        self._answer = Answer(reply)
         self.job_id = subjects.job_id(self._inbox.subject)
 
     async def __aenter__(self) -> Self:
@@ -100,9 +90,18 @@ class Exchange(Generic[Reply]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._line.mux.forget(self._inbox.subject)
-        if self._ended or self._key is not None:
-            return
-        await self._cancel()
+        if self._cancels(error):
+            await self._cancel()
+
+    def _cancels(self, _error: BaseException | None) -> bool:
+        """Whether leaving, because of an error or without one, ends the job."""
+        return not self._ended and self._key is None
+
+    async def leave(self, _patience_s: float, stop: Callable[[], Awaitable[None]]) -> bool:
+        """Have `stop` end the reading, and the job with it where nobody else may want it; whether it was cancelled."""
+        cancels = self._cancels(None)
+        await stop()
+        return cancels
 
     async def _begin(self) -> None:
         """Send the first copy; the body goes to the object store where no message can carry it."""
@@ -130,7 +129,7 @@ class Exchange(Generic[Reply]):
             until = self._deadline if self._next_send is None else self._next_send
             if self._recovery is not None:
                 until = min(until, self._recovery.due)
-            message = await self._inbox.get(until)
+            message = await self._receive(until)
             if message is None:
                 message = await self._recovered()
             if message is None:
@@ -139,6 +138,10 @@ class Exchange(Generic[Reply]):
             event = await self._read(message)
             if event is not None:
                 return event
+
+    async def _receive(self, until: float) -> Received | None:
+        """The next message; None when the loop's clock passes `until` first, or there is another reason to look."""
+        return await self._inbox.get(until)
 
     async def reply(self) -> Reply:
         """The reply; pieces of text that come before it are dropped."""
@@ -206,22 +209,13 @@ class Exchange(Generic[Reply]):
         return self._said(message, about)
 
     def _said(self, message: Received, about: dict[str, str]) -> Piece | Queued | Reply | None:
-        """What a message from a worker means that is no error.
-
-        1. A status: the request is in good hands, or waits for its turn. 2. A part of the reply. 3. A piece of text.
-        4. The end mark, an empty message. 5. The reply.
-        """
-        if headers.STATUS in about:  # 1
+        """What a message from a worker means that is no error: a status, a piece of text, the reply or a part of it."""
+        if headers.STATUS in about:
             self._note(message, about)
             return reading.before(message, Queued) if about[headers.STATUS] == "queued" else None
-        if headers.PART in about:  # 2
-            return self._joined(message.data, about)
-        if headers.ATTEMPT in about and headers.FINAL not in about:  # 3
-            return Piece(reading.number(about[headers.ATTEMPT]), reading.before(message, Chunk))
-        if not message.data:  # 4
-            return None
-        self._ended = True
-        return reading.final(message.data, self._reply_type)  # 5
+        event = self._answer.said(message, about)
+        self._ended = self._ended or not (event is None or isinstance(event, Piece))
+        return event
 
     async def _end_in(self, error: InferenceServiceError) -> None:
         """Raises `error`; but with a key the same question is asked again where only the way to the job was lost."""
@@ -232,21 +226,14 @@ class Exchange(Generic[Reply]):
         await asyncio.sleep(max(0.0, min(error.retry_after_ms / 1000, left_s)))
         await self._ask_anew()
 
-    def _joined(self, data: bytes, about: dict[str, str]) -> Reply | None:
-        """The reply, once all its parts are here."""
-        self._joint = self._joint or Joint()
-        try:
-            whole = self._joint.add(about[headers.PART], reading.number(about.get(headers.ATTEMPT, "")), data)
-        except ValueError as error:
-            raise reading.foreign(error) from None
-        if whole is None:
-            return None
-        self._ended = True
-        return reading.final(whole, self._reply_type)
-
     def _request_headers(self) -> dict[str, str]:
         key = {headers.IDEMPOTENCY_KEY: self._key} if self._key is not None else {}
         return self._line.request_headers(self._inbox.subject) | key
+
+    @property
+    def principal(self) -> str | None:
+        """Who the fleet says that asks; None before the request is accepted."""
+        return reading.before(self._accepted, Accepted).principal if self._accepted is not None else None
 
     @property
     def allowances(self) -> Allowances | None:
@@ -298,7 +285,7 @@ class Exchange(Generic[Reply]):
                 raise StreamInterruptedError("The stream lost its job while the connection was away")
             self._line.mux.forget(self._inbox.subject)
             self._inbox = self._line.mux.open()
-            self._joint = None
+            self._answer = Answer(self._reply_type)
             self.job_id = subjects.job_id(self._inbox.subject)
         self._headers = self._request_headers()
         self._sends = self._unheard = 0

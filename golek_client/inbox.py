@@ -36,7 +36,7 @@ def not_permitted(what: str, subject: str) -> ForbiddenError:
 class Inbox:
     """The messages of one call, in the order they came. One reader."""
 
-    __slots__ = ("_messages", "_mux", "_waiter", "asked", "refused", "subject")
+    __slots__ = ("_messages", "_mux", "_waiter", "asked", "outlives", "refused", "subject")
 
     def __init__(self, mux: "ReplyMux", subject: str) -> None:
         self.subject = subject
@@ -44,6 +44,8 @@ class Inbox:
         """The subject that an answer is waited for, where the server's refusal to pass it on ends the wait."""
         self.refused = False
         """Whether it did refuse."""
+        self.outlives = False
+        """Whether the job that answers here goes on when the client is closed."""
         self._mux = mux
         self._messages: deque[Received] = deque()
         self._waiter: asyncio.Future[None] | None = None
@@ -143,11 +145,11 @@ class ReplyMux:
             inbox.wake()
 
     def close(self, reason: str) -> list[str]:
-        """Wake all who still wait, with the first `reason` given; the subjects of their inboxes."""
+        """Wake all who still wait, with the first `reason` given; the subjects of those whose jobs end with them."""
         self.closed = self.closed or reason
         for inbox in self._inboxes.values():
             inbox.wake()
-        return list(self._inboxes)
+        return [subject for subject, inbox in self._inboxes.items() if not inbox.outlives]
 
     async def _deliver(self, message: Received) -> None:
         inbox = self._inboxes.get(message.subject)

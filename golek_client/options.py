@@ -106,7 +106,7 @@ class Options(TypedDict, total=False):
     session_id: str | None
     """A conversation that the fleet keeps for this caller, as `InferenceRequest` says."""
     resumable: bool | None
-    """Keep the chunks of a stream for some minutes, so that they can be read again by its job's id."""
+    """Keep the chunks of a stream for some minutes: `Golek.reopen` reads them again, by its job's id."""
     metadata: dict[str, Any] | None
 
 

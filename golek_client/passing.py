@@ -10,6 +10,7 @@ from typing import Any
 
 from golek_client.embedding import EmbedOptions, Question
 from golek_client.exchange import Exchange
+from golek_client.kept import KeptExchange, is_resumable
 from golek_client.opening import Opening, check_seconds
 from golek_client.reading import Reply
 from golek_client.stream import OnQueued, Stream
@@ -107,14 +108,19 @@ class Passing:
     def _stream(
         self, target: Target, payload: bytes, seconds: float, on_queued: OnQueued | None, key: str | None
     ) -> Stream:
+        is_kept = is_resumable(payload)
+
         def open_exchange(asked: bytes, until: float) -> Coroutine[Any, Any, Exchange[InferenceReply]]:
             # What goes on behind a lost text is another question than the key's.
-            return self._exchange(target, asked, until, seconds, key if asked == payload else None)
+            return self._exchange(target, asked, until, seconds, key if asked == payload else None, is_kept=is_kept)
 
         return Stream(open_exchange, payload, seconds, replay=self.replay, on_queued=on_queued)
 
     async def _exchange(
-        self, target: Target, payload: bytes, until: float, seconds: float, key: str | None
+        self, target: Target, payload: bytes, until: float, seconds: float, key: str | None, *, is_kept: bool = False
     ) -> Exchange[InferenceReply]:
         """An exchange that has not begun, to end by `until` on the loop's clock, `seconds` after the call began."""
-        return Exchange(await self._opening.by(until, seconds), target, InferenceReply, payload, until, seconds, key)
+        line = await self._opening.by(until, seconds)
+        if is_kept and key is None:  # with a key the request is refused
+            return KeptExchange(line, target, payload, until, seconds)
+        return Exchange(line, target, InferenceReply, payload, until, seconds, key)

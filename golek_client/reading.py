@@ -3,19 +3,59 @@
 Anybody may publish there, so what is not Golek's is told as such.
 """
 
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
+
+from msgspec import Struct
 
 from golek_client.stored import UNREADABLE
 from golek_client.transport import Received
 from golek_wire import codec, headers
 from golek_wire.errors import ErrorReply, InferenceServiceError, InternalError, from_reply
-from golek_wire.replies import Accepted, Chunk, EmbeddingReply, InferenceReply, Queued, Receipt, RerankReply
+from golek_wire.parts import Joint
+from golek_wire.replies import Accepted, Chunk, EmbeddingReply, InferenceReply, Opened, Queued, Receipt, RerankReply
 
 DIGITS: Final = 9
 """Of a count in a header: Python refuses to read thousands of them."""
 
 Reply = TypeVar("Reply", bound=InferenceReply | EmbeddingReply | RerankReply | Receipt)
-Before = TypeVar("Before", Accepted, Chunk, Queued)
+Before = TypeVar("Before", Accepted, Chunk, Opened, Queued)
+
+
+class Piece(Struct, frozen=True):
+    """A chunk of text and the attempt that wrote it."""
+
+    attempt: int
+    chunk: Chunk
+
+
+class Answer(Generic[Reply]):
+    """An answer as it comes in: pieces of text, then the final message, whole or in parts."""
+
+    def __init__(self, kind: type[Reply]) -> None:
+        self._kind: type[Reply] = kind
+        self._joint: Joint | None = None
+
+    def said(self, message: Received, about: dict[str, str]) -> Piece | Reply | None:
+        """What a message means that is neither an error nor a status; None when more must come. Raises InternalError.
+
+        1. A part of the reply. 2. A piece of text. 3. The end mark, an empty message. 4. The reply.
+        """
+        if headers.PART in about:  # 1
+            whole = self._joined(message.data, about)
+            return final(whole, self._kind) if whole is not None else None
+        if headers.ATTEMPT in about and headers.FINAL not in about:  # 2
+            return Piece(number(about[headers.ATTEMPT]), before(message, Chunk))
+        if not message.data:  # 3
+            return None
+        return final(message.data, self._kind)  # 4
+
+    def _joined(self, data: bytes, about: dict[str, str]) -> bytes | None:
+        """The reply, once all its parts are here."""
+        self._joint = self._joint or Joint()
+        try:
+            return self._joint.add(about[headers.PART], number(about.get(headers.ATTEMPT, "")), data)
+        except ValueError as error:
+            raise foreign(error) from None
 
 
 def nobody_heard(message: Received, about: dict[str, str]) -> bool:

@@ -12,7 +12,7 @@ Of a model that thinks or calls tools, `pieces` gives all that it writes:
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -20,9 +20,12 @@ import msgspec
 
 from golek_client.assembly import TextAssembly
 from golek_client.exchange import Exchange
+from golek_client.kept import is_resumable
+from golek_client.leaving import PATIENCE_S
+from golek_client.pieces import Outcome, Pieces, pieces_of
 from golek_client.resuming import Resuming, asked_again, begun_with, texts_of
 from golek_wire.errors import InferenceServiceError
-from golek_wire.replies import Allowances, Chunk, Delta, InferenceReply, Queued
+from golek_wire.replies import Allowances, Delta, InferenceReply, Queued
 
 Opening = Callable[[bytes, float], Awaitable[Exchange[InferenceReply]]]
 """Connects where needed and gives an exchange that has not begun, for a request's bytes and its deadline on the loop's
@@ -31,12 +34,13 @@ OnQueued = Callable[[int, float | None], object]
 """Called with the place in the queue, 1 is next, and the seconds it may take (None while that is not known)."""
 
 
-class _Outcome:
-    """What the generator below leaves behind. Apart from `Stream`, so that a dropped stream is collected at once."""
+class _Outcome(Outcome):
+    """Of a stream."""
 
-    __slots__ = ("_on_queued", "begun", "exchange", "job_id", "queued", "reply")
+    __slots__ = ("_on_queued", "begun", "exchange", "job_id", "queued")
 
     def __init__(self, on_queued: OnQueued | None) -> None:
+        super().__init__()
         self._on_queued = on_queued
         self.job_id: str | None = None
         self.exchange: Exchange[InferenceReply] | None = None
@@ -45,7 +49,6 @@ class _Outcome:
         """Whether the job was seen to run."""
         self.queued: Queued | None = None
         """Its place while it waits."""
-        self.reply: InferenceReply | None = None
 
     def wait(self, queued: Queued) -> None:
         """The job waits at this place."""
@@ -54,7 +57,7 @@ class _Outcome:
             self._on_queued(queued.position, queued.eta_s)
 
 
-class Stream:
+class Stream(Pieces):
     """The text of one answer, piece by piece: an asynchronous iterator of `str`. Thoughts, calls of tools and the texts
     of further choices are in `pieces` and `reply`.
 
@@ -63,6 +66,9 @@ class Stream:
     handed out. Where that cannot be kept, StreamInterruptedError ends the iteration with what was handed out in
     `details["text_so_far"]`. A stream that was asked for with `resume` gives what follows that text. Leaving early, by
     `async with`, `aclose` or by dropping the stream, cancels the job.
+
+    A `resumable` stream gives exactly the pieces that `Golek.reopen` gives again. So another text of another worker
+    ends it with StreamInterruptedError; leaving it early cancels nothing, but `leave` does, where nobody else reads it.
     """
 
     def __init__(
@@ -77,8 +83,11 @@ class Stream:
         """The answer to the request `payload`, to be whole `seconds` after it is sent."""
         self._outcome = _Outcome(on_queued)
         self._texts = texts_of(payload)
-        self._closed = False
-        self._deltas = _deltas(open_exchange, payload, seconds, self._outcome, replay=replay)
+        self.is_resumable = is_resumable(payload)
+        """Whether it is kept, and may be read again with `Golek.reopen` for some minutes."""
+        replays = replay or self.is_resumable
+        deltas = _deltas(open_exchange, payload, seconds, self._outcome, replay=replays, goes_on=not self.is_resumable)
+        super().__init__(deltas, self._outcome)
 
     @property
     def job_id(self) -> str:
@@ -114,19 +123,14 @@ class Stream:
         return self._outcome.exchange.worker if self._outcome.exchange is not None else ""
 
     @property
+    def principal(self) -> str | None:
+        """Who the fleet says that asks; None before the request is accepted."""
+        return self._outcome.exchange.principal if self._outcome.exchange is not None else None
+
+    @property
     def allowances(self) -> Allowances | None:
         """What the caller's key may still spend; None where it has no limits, and before the request is accepted."""
         return self._outcome.exchange.allowances if self._outcome.exchange is not None else None
-
-    @property
-    def reply(self) -> InferenceReply:
-        """The whole answer with its figures. Raises RuntimeError before the text has ended."""
-        if self._outcome.reply is None:
-            raise RuntimeError("the text has not ended: iterate to the end first")
-        return self._outcome.reply
-
-    def __aiter__(self) -> Self:
-        return self
 
     async def __anext__(self) -> str:
         """The next piece of the text. Raises RuntimeError where several texts were asked for (`n`)."""
@@ -134,36 +138,11 @@ class Stream:
             raise RuntimeError(
                 f"the request asks for {self._texts} texts: read `pieces()`, each has its text's `index`"
             )
-        while True:
-            piece = await self._next()
-            if isinstance(piece, str):
-                return piece
-            if piece.text:
-                return piece.text
-
-    async def pieces(self) -> AsyncIterator[Delta]:
-        """All that the model writes, as it comes: text, what is not text, and with `n` each by its `index`."""
-        while True:
-            try:
-                piece = await self._next()
-            except StopAsyncIteration:
-                return
-            yield Delta(piece) if isinstance(piece, str) else piece
-
-    async def _next(self) -> str | Delta:
-        if self._outcome.job_id is None:
-            await self._start()
-        return await self._deltas.__anext__()
+        return await super().__anext__()
 
     async def __aenter__(self) -> Self:
         """Send the request, where that is still to do. Raises RuntimeError after `aclose`."""
-        if self._closed:
-            raise RuntimeError("the stream is closed: ask again for a new one")
-        if self._outcome.job_id is None:
-            try:
-                await self._start()
-            except StopAsyncIteration:
-                raise RuntimeError("the stream ended with an error before: ask again for a new one") from None
+        await self._enter()
         return self
 
     async def __aexit__(
@@ -172,23 +151,27 @@ class Stream:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop reading; a job that still runs is cancelled."""
-        self._closed = True
-        await self._deltas.aclose()
+        """Stop reading; a job that still runs is cancelled, unless it is resumable."""
+        await super().aclose()
 
-    async def text(self) -> str:
-        """The rest of the text, once it has ended."""
-        return "".join([delta async for delta in self])
+    async def leave(self, patience_s: float = PATIENCE_S) -> bool:
+        """Stop reading, and cancel the job: a resumable one after `patience_s`, unless somebody reads it then.
 
-    async def _start(self) -> None:
-        """Let the generator send the request: its first value is empty and says that it did."""
-        await anext(self._deltas)
+        Whether it was cancelled here.
+        """
+        exchange = self._outcome.exchange
+        if exchange is None or self._outcome.reply is not None:
+            await self.aclose()
+            return False
+        return await exchange.leave(patience_s, self.aclose)
 
 
 async def _deltas(
-    open_exchange: Opening, payload: bytes, seconds: float, outcome: _Outcome, *, replay: bool
+    open_exchange: Opening, payload: bytes, seconds: float, outcome: _Outcome, *, replay: bool, goes_on: bool
 ) -> AsyncGenerator[str | Delta, None]:
     """An empty string once the request is sent, then the pieces. Closing it cancels what still runs.
+
+    A resumable stream is one job, whose log others read: it never `goes_on` as another.
 
     A generator because the event loop closes a dropped one, which no other object can have.
     """
@@ -210,6 +193,8 @@ async def _deltas(
                     for piece in await _next_pieces(exchange, assembly, outcome):
                         yield piece
         except InferenceServiceError as error:
+            if not goes_on:
+                raise
             text, thoughts = assembly.text, assembly.reasoning
             obstacle = assembly.obstacle
             wait_s = resuming.wait_after(error, text, grew=assembly.grew, now=clock(), obstacle=obstacle)
@@ -229,17 +214,7 @@ async def _next_pieces(
             outcome.wait(event)
         return ()
     outcome.begun, outcome.queued = True, None
-    if not isinstance(event, InferenceReply):
-        chunk = event.chunk
-        piece = assembly.chunk(event.attempt, chunk.seq, _written(chunk))
-        return (piece,) if piece else ()
-    rest = assembly.finish_reply(event)
-    outcome.reply = event
-    return rest
-
-
-def _written(chunk: Chunk) -> str | Delta:
-    """What `chunk` brings: its text where that is all."""
-    if chunk.index or chunk.reasoning_content or chunk.tool_calls or chunk.logprobs:
-        return Delta(chunk.delta, chunk.reasoning_content, chunk.tool_calls, chunk.logprobs, chunk.index)
-    return chunk.delta
+    new = pieces_of(event, assembly)
+    if isinstance(event, InferenceReply):
+        outcome.reply = event
+    return new

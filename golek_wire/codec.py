@@ -11,7 +11,7 @@ import msgspec
 
 from golek_wire import drawing, misplaced, problems
 from golek_wire.errors import BadRequestError, ErrorReply, from_reply
-from golek_wire.requests import REQ_ID_LIMIT, EmbeddingRequest, InferenceRequest, RerankRequest
+from golek_wire.requests import METADATA_LIMIT, REQ_ID_LIMIT, EmbeddingRequest, InferenceRequest, RerankRequest
 
 T = TypeVar("T")
 
@@ -153,6 +153,8 @@ def _check(request: InferenceRequest) -> None:
         )
     _check_turns(request)
     _check_tools(request)
+    if request.resumable:
+        _check_resumable(request)
     drawing.check(request)
 
 
@@ -169,6 +171,20 @@ def _check_turns(request: InferenceRequest) -> None:
     for number, message in enumerate(request.messages or ()):
         if message.content is None and message.role != "assistant":
             raise BadRequestError(f"messages[{number}].content: is missing", param=f"messages[{number}].content")
+
+
+def _check_resumable(request: InferenceRequest) -> None:
+    if not request.stream:
+        raise BadRequestError("resumable: only streams are kept; ask with `stream`", param="resumable")
+    if request.resume is not None:
+        raise BadRequestError(
+            "resumable: an answer that goes on with a text is not kept; leave out `resume`", param="resumable"
+        )
+    size = len(encode(request.metadata))
+    if size > METADATA_LIMIT:
+        raise BadRequestError(
+            f"metadata: at most {METADATA_LIMIT} bytes are kept with a resumable stream; got {size}", param="metadata"
+        )
 
 
 def _check_tools(request: InferenceRequest) -> None:

@@ -4,12 +4,12 @@ One `InferenceReply`, or one `errors.ErrorReply`. With `stream`: `Chunk`s, then 
 `Golek-Final: 1`, then one empty message without headers. `Accepted` is sent early, to those who ask for it.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
 from golek_wire.requests import Document
-from golek_wire.subjects import ANONYMOUS
+from golek_wire.subjects import ANONYMOUS, Kind
 from golek_wire.vectors import unpacked
 
 FinishReason = Literal["stop", "length", "tool_calls"]
@@ -197,6 +197,22 @@ class Receipt(Struct, frozen=True):
     """Place in the model's queue when it was stored; 1 is next, 0 when a job with this key is answered already."""
     principal: str = ANONYMOUS
     """As in `Accepted`."""
+
+
+class Opened(Struct, frozen=True, omit_defaults=True):
+    """The first message in the log of a resumable stream, before its chunks. Headers: `Golek-Status: opened`."""
+
+    job_id: str
+    model: str
+    created: int
+    """When the request was taken, in epoch seconds."""
+    deadline_ms: int
+    """The job's time from then on."""
+    kind: Kind = "inference"
+    principal: str = ANONYMOUS
+    """Who asked, and alone may read it again."""
+    metadata: dict[str, Any] | None = None
+    """The request's own."""
 
 
 class Queued(Struct, frozen=True, omit_defaults=True):

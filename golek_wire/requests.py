@@ -19,6 +19,8 @@ INPUTS_LIMIT = 2048
 DOCUMENTS_LIMIT = 2048
 """Documents of one rerank request."""
 TEXT_LIMIT = 4096
+METADATA_LIMIT = 16 * 1024
+"""Bytes of a resumable stream's metadata."""
 
 Text = Annotated[str, Meta(max_length=TEXT_LIMIT)]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]

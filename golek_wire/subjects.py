@@ -41,6 +41,8 @@ QUOTA_BUCKET: Final = "GOLEK_QUOTA"
 SESSIONS_BUCKET: Final = "GOLEK_SESSIONS"
 TOKENS_STREAM: Final = "GOLEK_TOKENS"
 TOKENS_SUBJECTS: Final = "golek.tokens.>"
+TOKENS_KEPT: Final = 8192
+"""Messages of one resumable stream; older ones give way."""
 
 ANONYMOUS: Final = "anonymous"
 """The principal where nobody says who asks."""
@@ -180,6 +182,11 @@ def hosts(verb: str, host: str = "") -> str:
 def tokens(job_id: str) -> str:
     """Where the chunks of a resumable stream are kept (JetStream)."""
     return f"golek.tokens.{job_id}"
+
+
+def reading(job_id: str) -> str:
+    """Where the server repeats what it kept of a resumable stream: whoever reads that stream listens here."""
+    return f"golek.reading.{job_id}"
 
 
 def stored_grammar(name: str) -> str:

@@ -28,6 +28,7 @@ from golek_worker.bus.lease import Lease
 from golek_worker.bus.objects import Objects
 from golek_worker.bus.replies import ReplyStream, largest_final
 from golek_worker.bus.strikes import Strikes
+from golek_worker.bus.tokens import TokenLogs
 from golek_worker.engine.base import Embedded, Finished, Ranked, Refused, Stopped
 from golek_worker.engine.host import EngineDied, Run, RunEnd
 from golek_worker.executor import Answer, Executor, Work
@@ -79,12 +80,14 @@ class Tools(Struct, frozen=True):
     objects: Objects
     sessions: Sessions | None
     """None for a kind that has no conversations."""
+    tokens: TokenLogs
     bury: Callable[[Lease, Strikes], Awaitable[None]]
     """Keeps a copy of a poison job."""
     gather_s: float
     poison_strikes: int
     probe_inbox: str
     """Below it the server says that a stream's inbox has no interest."""
+    worker_id: str
 
 
 class Attempt:
@@ -166,6 +169,8 @@ class Attempt:
         if self.job.body:
             self.lease.payload = await self._unless_stopped(self._tools.objects.admitted(self.job.body))
         self.work = self._tools.executor.read(self.job, self.lease.payload)
+        if self.job.resumable:
+            await self._tools.tokens.open(self.job, self.lease.payload, self.lease.stored_at)
         if self.work.conversation is not None:
             await self._recall(self.work, self.work.conversation)
         elif len(self.lease.payload) > LARGE:
@@ -261,8 +266,11 @@ class Attempt:
         if on_trial:
             asyncio.get_running_loop().call_later(TRIAL_S, self._acquit)
         if job.stream and job.reply:
-            probe = "" if work.reply_to or job.input_sha256 else self.probe  # others may wait for it, too
-            self._stream = ReplyStream(tools.client, job, self.lease.num_delivered, tools.gather_s, probe)
+            has_others = work.reply_to or job.input_sha256 or job.resumable  # others may wait for it, too
+            self._stream = ReplyStream(
+                tools.client, job, self.lease.num_delivered, tools.gather_s, "" if has_others else self.probe,
+                tools.worker_id,
+            )  # fmt: skip
         try:
             return await self._pass_on(run, self._stream)
         except BaseException:
@@ -311,7 +319,7 @@ class Attempt:
             case Finished() | Embedded() | Ranked():
                 answer = work.answer(end, round((time.monotonic() - self.lease.leased_at) * 1000))
                 self.tokens_in, self.tokens_out = answer.tokens_in, answer.tokens_out
-                limit = largest_final(self._tools.client.max_payload, self.job)
+                limit = largest_final(self._tools.client.max_payload, self.job, self._tools.worker_id)
                 if len(answer.body) > limit:
                     raise work.too_large(len(answer.body), limit)
                 return answer

@@ -33,6 +33,7 @@ from golek_worker.bus.priorities import PriorityConsumer, sources
 from golek_worker.bus.queue import Queue
 from golek_worker.bus.results import Results
 from golek_worker.bus.strikes import StrikeBook
+from golek_worker.bus.tokens import TokenLogs
 from golek_worker.charging import Charging
 from golek_worker.engine.host import EngineHost
 from golek_worker.engine_config import engine_config
@@ -80,6 +81,7 @@ class Parts(Struct, frozen=True):
     keeper: LeaseKeeper
     serving: Serving
     consumer: Consumer | PriorityConsumer
+    tokens: TokenLogs
     status: Status
     residency: Residency
     orders: Orders
@@ -109,12 +111,15 @@ async def build(
         adapters.book(chosen, model, ground.event),
     )  # fmt: skip
     executor = kinds.executor(kind, host, chosen, model, client.max_payload, ground.grammars.text)
+    tokens = TokenLogs(client, chosen.model_name, kind)
+    if kind == "inference":
+        await tokens.ensure()
     gatekeeper = Gatekeeper(chosen, kind, ground.callers, client, executor.check)
     bodies = Objects(client, gatekeeper.check_object)
     charging = await Charging.open(client, subjects.job_stream(chosen.token), clock.now)
     ingress = Ingress(
         client, chosen.token, kinds.taken(chosen, kind), gatekeeper.check, ground.callers, line, bodies, results,
-        charging, ground.look_for_key, reject_when_full=chosen.inference_reject_when_full,
+        charging, ground.look_for_key, tokens=tokens, reject_when_full=chosen.inference_reject_when_full,
         loading=lambda: host.loading,
     )  # fmt: skip
     keeper = LeaseKeeper(lambda: host.is_alive)
@@ -126,10 +131,12 @@ async def build(
         room=Room(),
         objects=bodies,
         sessions=sessions,
+        tokens=tokens,
         bury=_letters(ground, kind, host).bury,
         gather_s=chosen.stream_gather_ms / 1000,
         poison_strikes=chosen.poison_strikes,
         probe_inbox=client.new_inbox(),
+        worker_id=ground.identity.worker_id,
     )
 
     async def released() -> None:
@@ -158,6 +165,7 @@ async def build(
         keeper,
         serving,
         consumer,
+        tokens,
         status,
         residency,
         orders,

@@ -28,7 +28,9 @@ from golek_worker.bus.keys import KeyBook
 from golek_worker.gateway import server
 from golek_worker.gateway.app import application
 from golek_worker.gateway.door import Door, Visit
+from golek_worker.gateway.offers import Offers
 from golek_worker.gateway.server import AddressError, Server
+from golek_worker.machine import startable
 from golek_worker.settings import SettingsError
 from golek_worker.settings.http import Address, Gateway, Http
 from golek_worker.telemetry import logging as front_logging
@@ -83,7 +85,8 @@ async def open_front(
     _refuse_open(where, chosen, ring)
     golek = Golek(chosen.nats_url, login=chosen.login, key="", deadline=chosen.inference_request_timeout)
     stack.push_async_callback(golek.close)
-    door = Door(golek, chosen, ring, served, told, chosen.inference_request_timeout)
+    offers = None if served else Offers(golek, startable.here)
+    door = Door(golek, chosen, ring, served, told, offers, chosen.inference_request_timeout)
     serving = await server.serve(application(door), where, chosen)
     stack.push_async_callback(serving.close, DRAIN_S)
     return serving

@@ -18,6 +18,8 @@ BROOM_S = 60
 
 One without an inbox lies until the stream's `max_age`: who asks for its result tomorrow should find why there is none.
 """
+RESUMABLE = "resumable"
+"""As `Golek-Stream` says it."""
 
 
 class Charge(Struct, frozen=True):
@@ -52,6 +54,8 @@ class Job(Struct, frozen=True):
     """Whether the caller joins a final message that comes in parts."""
     body: str = ""
     """`<name>/<SHA-256>` of the object in `GOLEK_OBJECTS` that holds the payload; empty when the message does."""
+    resumable: bool = False
+    """Whether what is streamed is kept as well, to be read again."""
     input_sha256: str = ""
     """Of the payload, in hex; empty without an idempotency key."""
     hold: str = ""
@@ -79,7 +83,7 @@ def to_headers(job: Job) -> dict[str, str]:
     if job.req_id:
         headers[h.REQ_ID] = job.req_id
     if job.stream:
-        headers[h.STREAM] = "1"
+        headers[h.STREAM] = RESUMABLE if job.resumable else "1"
     if job.principal != ANONYMOUS:
         headers[h.PRINCIPAL] = job.principal
     if job.keep_s:
@@ -108,6 +112,7 @@ def from_headers(headers: Mapping[str, str]) -> Job:
         req_id=headers.get(h.REQ_ID, ""),
         reply=headers.get(h.REPLY, ""),
         stream=h.STREAM in headers,
+        resumable=headers.get(h.STREAM) == RESUMABLE,
         principal=headers.get(h.PRINCIPAL, ANONYMOUS),
         seed=int(headers[h.SEED]),
         budget_ms=int(headers[h.BUDGET_MS]),

@@ -24,7 +24,7 @@ from golek_worker.attempt import Attempt, Outcome, Requeue, Tools
 from golek_worker.bus.acks import Acks
 from golek_worker.bus.jetstream import JetStreamError
 from golek_worker.bus.lease import Lease, LeaseKeeper
-from golek_worker.bus.replies import error_headers, send_error, send_final
+from golek_worker.bus.replies import error_headers, error_message, final_messages, send_error, send_final
 from golek_worker.bus.results import Results
 from golek_worker.executor import Answer
 from golek_worker.figures import Figures
@@ -154,6 +154,8 @@ class Serving:
         try:
             outcome = await attempt.outcome(cancelled=self._is_cancelled(lease))
             if await self._answer(attempt, outcome):
+                if attempt.job.resumable:
+                    await self._end_log(attempt, outcome)
                 self._count(attempt, outcome)
                 self._record(_row(attempt, outcome, self._tools.executor.kind))
             if attempt.job.hold:
@@ -232,11 +234,25 @@ class Serving:
         also_to = work.reply_to if work is not None else None
         if isinstance(outcome, Answer):
             delivery = attempt.lease.num_delivered
-            await send_final(self._client, job, outcome.body, delivery, also_to=also_to, probe=probe)
+            await send_final(
+                self._client, job, outcome.body, delivery,
+                worker=self._tools.worker_id, also_to=also_to, probe=probe,
+            )  # fmt: skip
         else:
             await send_error(
-                self._client, job.reply, job.req_id, outcome, stream=job.stream, also_to=also_to, probe=probe
-            )
+                self._client, job.reply, job.req_id, outcome,
+                stream=job.stream, worker=self._tools.worker_id, also_to=also_to, probe=probe,
+            )  # fmt: skip
+
+    async def _end_log(self, attempt: Attempt, outcome: Outcome) -> None:
+        """The final message, to those who read the stream later."""
+        job, worker = attempt.job, self._tools.worker_id
+        if isinstance(outcome, Answer):
+            attempts = attempt.lease.num_delivered
+            final = list(final_messages(self._client.max_payload, job, outcome.body, attempts, worker))
+        else:
+            final = [error_message(job.req_id, outcome, stream=True, worker=worker)]
+        await self._tools.tokens.end(job, final)
 
     def _count(self, attempt: Attempt, outcome: Outcome) -> None:
         self.busy_ns += int((attempt.ended_at - attempt.lease.leased_at) * 1e9)

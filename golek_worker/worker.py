@@ -304,6 +304,8 @@ class Worker:
             await _best_effort(self._parts.consumer.reconnected())
         self._heart.beat_now()
         if self._parts is not None:
+            if self._parts.kind == "inference":
+                await _best_effort(self._parts.tokens.reconnected())
             await _best_effort(patiently(self._client, self._parts.adapters.sync))
 
     def _health(self) -> Health:

@@ -56,14 +56,17 @@ def check(
     1. its size: beside the job's headers it fits into a message, or it lies in the object store
     2. it is valid: types, limits, `input` or `messages`
     3. `reply_to` is not a subject of somebody else
-    4. its deadline is a number of milliseconds
-    5. what its answer must follow can be followed, and the model, once it is loaded, is able to do it
+    4. where its stream is to be kept, its caller can read it there
+    5. its deadline is a number of milliseconds
+    6. what its answer must follow can be followed, and the model, once it is loaded, is able to do it
     """
     check_size(len(payload), limits, by_reference=_is_reference(headers))  # 1
     request = codec.decode_request(payload)  # 2
     _check_reply_to(request, limits)  # 3
-    budget_ms = _budget(request, headers, limits)  # 4
-    limits.able(request)  # 5
+    if request.resumable and not limits.may_redirect:  # 4
+        raise BadRequestError("resumable: this fleet answers in the caller's inbox alone", param="resumable")
+    budget_ms = _budget(request, headers, limits)  # 5
+    limits.able(request)  # 6
     seed = request.seed if request.seed is not None else request.params.seed
     seed = random_seed() if seed is None else seed
     name = name or reply or new_inbox()
@@ -75,6 +78,7 @@ def check(
         principal,
         name,
         stream=request.stream,
+        resumable=request.resumable and bool(reply),
         seed=seed,
         budget_ms=budget_ms,
         priority=priority,
@@ -122,6 +126,7 @@ def _job(
     name: str,
     *,
     stream: bool,
+    resumable: bool = False,
     seed: int,
     budget_ms: int,
     priority: int,
@@ -131,6 +136,7 @@ def _job(
         req_id=request.req_id,
         reply=reply,
         stream=stream,
+        resumable=resumable,
         principal=principal,
         seed=seed,
         budget_ms=budget_ms,

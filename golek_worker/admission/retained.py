@@ -29,7 +29,8 @@ def retained(
     """`job` as it is stored. Raises BadRequestError naming the field.
 
     1. `Golek-Keep` is a number of seconds within bounds
-    2. an idempotency key is printable and not too long; it names the job, and the answer is kept for a day
+    2. an idempotency key is printable and not too long; it names the job, whose stream is not kept, and the answer is
+       kept for a day
     3. a submitted job is not streamed; it has no inbox, and its answer is kept for a day
     4. the answer to a request without an inbox is kept for an hour
     """
@@ -46,6 +47,11 @@ def retained(
         job = msgspec.structs.replace(job, keep_s=keep_s)
     if key is None:
         return job
+    if job.resumable:
+        raise BadRequestError(
+            f"resumable: a repeat with the same {h.IDEMPOTENCY_KEY} gets the answer anyway; send one of the two",
+            param="resumable",
+        )
     msg_id = subjects.message_id(job.principal, kind, model, key)
     return msgspec.structs.replace(
         job,

@@ -31,6 +31,7 @@ from golek_worker.bus.replies import send_error
 from golek_worker.bus.results import Results
 from golek_worker.bus.storing import Charges, Storing
 from golek_worker.bus.strangers import Strangers
+from golek_worker.bus.tokens import TokenLogs
 from golek_worker.job import Job
 
 log = structlog.get_logger("ingress")
@@ -70,6 +71,7 @@ class Ingress:
         charges: Charges,
         look: Callable[[str], Awaitable[object]],
         *,
+        tokens: TokenLogs,
         reject_when_full: bool = True,
         loading: Callable[[], float | None] = lambda: None,
     ) -> None:
@@ -81,6 +83,7 @@ class Ingress:
         self._check = check
         self._may_answer = callers.may_answer
         self._objects = objects
+        self._tokens = tokens
         self._subscriptions: list[Subscription] = []
         stream = subjects.job_stream(token)
         self._strangers = Strangers(look, self._on_request)
@@ -156,6 +159,8 @@ class Ingress:
                 job = msgspec.structs.replace(job, body=reference)
             accept = message.headers is not None and message.headers.get(h.ACCEPT) == "1"
             payload = b"" if reference else message.data
+            if job.resumable:
+                await self._tokens.open(job, message.data, time.time())
             if job.input_sha256:
                 self._repeats.take(Asked(job, payload, message.reply, accept, submitted))
             else:
@@ -198,6 +203,8 @@ class Ingress:
         self.refused += 1
         if not error.details.get("may_run"):
             self._objects.forget(job.body)
+        if job.resumable:
+            await self._tokens.refuse(job, error)
         await send_error(self._client, inbox, job.req_id, error, stream=job.stream)
 
 

@@ -5,11 +5,12 @@ size.
 """
 
 import time
+from collections.abc import Iterator
 
 from nats.aio.client import Client
 
 from golek_client.connection import flush, publish
-from golek_wire import codec, parts
+from golek_wire import codec, parts, subjects
 from golek_wire import headers as h
 from golek_wire.errors import STATUS, InferenceServiceError, PayloadTooLargeError, to_reply
 from golek_wire.replies import Accepted, Allowances, Chunk, Delta
@@ -46,18 +47,33 @@ async def send_error(
     error: InferenceServiceError,
     *,
     stream: bool,
+    worker: str = "",
     also_to: str | None = None,
     probe: str = "",
 ) -> None:
-    """The one error message of a request, with its headers; it ends a stream as a final message does."""
-    body = codec.encode(to_reply(error, req_id))
-    headers = error_headers(error)
+    """The one error message of a request, with its headers; it ends a stream as a final message does.
+
+    `worker` is who had the job, where one had.
+    """
+    body, headers = error_message(req_id, error, stream=stream, worker=worker)
     if inbox:
-        await publish(client, inbox, body, headers | _FINAL if stream else headers, probe)
+        await publish(client, inbox, body, headers, probe)
         if stream or inbox.startswith(_MAPPED):
             await publish(client, inbox, b"")
     if also_to:
-        await publish(client, also_to, body, headers)
+        await publish(client, also_to, body, error_headers(error))
+
+
+def error_message(
+    req_id: str, error: InferenceServiceError, *, stream: bool, worker: str = ""
+) -> tuple[bytes, dict[str, str]]:
+    """Body and headers of `send_error`."""
+    about = error_headers(error)
+    if worker:
+        about[h.WORKER] = worker
+    if stream:
+        about[h.FINAL] = "1"
+    return codec.encode(to_reply(error, req_id)), about
 
 
 def error_headers(error: InferenceServiceError) -> dict[str, str]:
@@ -70,14 +86,18 @@ class ReplyStream:
     """What one attempt writes, on its way to one inbox.
 
     The first piece goes out at once; later ones are gathered for at most `gather_s`: when `flush_at` comes, the caller
-    must `flush`, so that no text waits across a pause of the model.
+    must `flush`, so that no text waits across a pause of the model. The chunks of a resumable stream go into its log as
+    well.
     """
 
-    def __init__(self, client: Client, job: Job, attempt: int, gather_s: float, probe: str) -> None:
+    def __init__(self, client: Client, job: Job, attempt: int, gather_s: float, probe: str, worker: str) -> None:
         self._client = client
         self._inbox = job.reply
+        self._log = subjects.tokens(job.job_id) if job.resumable else ""
         self._req_id = job.req_id
-        self._headers = {h.ATTEMPT: str(attempt)}
+        self._later = {h.ATTEMPT: str(attempt)}
+        self._headers = self._later | {h.WORKER: worker}
+        """Of the next chunk: the first one says who writes."""
         self._gather_s = gather_s
         self._probe = probe
         self.probe_every = PROBE_EVERY
@@ -154,31 +174,39 @@ class ReplyStream:
         if self._probe and self._seq % self.probe_every == 0:
             probe = self._probe
             self.probes += 1
-        await publish(self._client, self._inbox, body, self._headers, probe)
+        headers, self._headers = self._headers, self._later
+        if self._log:
+            await publish(self._client, self._log, body, headers)
+        await publish(self._client, self._inbox, body, headers, probe)
 
 
-def largest_final(max_payload: int, job: Job) -> int:
+def largest_final(max_payload: int, job: Job, worker: str) -> int:
     """Bytes of the largest body that `send_final` can send for this job."""
-    room = max_payload - (h.headers_size(_FINAL) if job.stream else 0)
+    room = max_payload - h.headers_size(_about(job, worker))
     return max(room, min(parts.WHOLE_LIMIT, parts.PARTS_LIMIT * _part_room(max_payload))) if job.parts else room
 
 
 async def send_final(
-    client: Client, job: Job, body: bytes, attempt: int, *, also_to: str | None = None, probe: str = ""
+    client: Client,
+    job: Job,
+    body: bytes,
+    attempt: int,
+    *,
+    worker: str = "",
+    also_to: str | None = None,
+    probe: str = "",
 ) -> None:
     """The whole answer: to the inbox, closed by an empty message when streaming, and to `also_to`.
 
-    `body` has at most `largest_final` bytes; what one message does not carry goes in parts. Who listens at `also_to`
-    did not ask for parts: there it is an error. The server answers on `probe`, if given, when nobody listens at the
-    inbox.
+    `worker` is who wrote it, where that is known. `body` has at most `largest_final` bytes; what one message does not
+    carry goes in parts, not faster than the server takes them. Who listens at `also_to` did not ask for parts: there
+    it is an error. The server answers on `probe`, if given, when nobody listens at the inbox.
     """
-    headers = _FINAL if job.stream else None
-    fits = len(body) <= client.max_payload - h.headers_size(headers)
     if job.reply:
-        if fits:
-            await publish(client, job.reply, body, headers, probe)
-        else:
-            await _send_parts(client, job, body, attempt, probe)
+        for number, (piece, about) in enumerate(final_messages(client.max_payload, job, body, attempt, worker), 1):
+            await publish(client, job.reply, piece, about or None, probe)
+            if number % FLUSH_EVERY == 0:
+                await flush(client)
         if job.stream or job.reply.startswith(_MAPPED):
             await publish(client, job.reply, b"")
     if also_to and len(body) <= client.max_payload:
@@ -193,17 +221,26 @@ async def send_final(
         await send_error(client, "", job.req_id, error, stream=False, also_to=also_to)
 
 
-async def _send_parts(client: Client, job: Job, body: bytes, attempt: int, probe: str) -> None:
-    """The pieces of one answer, not faster than the server takes them.
+def final_messages(
+    max_payload: int, job: Job, body: bytes, attempt: int, worker: str
+) -> Iterator[tuple[bytes, dict[str, str]]]:
+    """Body and headers of the whole answer, or of its parts.
 
-    They name the attempt, because the pieces of two are not those of one message.
+    Parts name the attempt, because the pieces of two are not those of one message.
     """
-    pieces = parts.cut(body, _part_room(client.max_payload))
-    about = {h.ATTEMPT: str(attempt)} | (_FINAL if job.stream else {})
+    about = _about(job, worker)
+    if len(body) <= max_payload - h.headers_size(about):
+        yield body, about
+        return
+    pieces = parts.cut(body, _part_room(max_payload))
     for number, piece in enumerate(pieces, start=1):
-        await publish(client, job.reply, piece, about | {h.PART: parts.label(number, len(pieces))}, probe)
-        if number % FLUSH_EVERY == 0:
-            await flush(client)
+        yield piece, about | {h.ATTEMPT: str(attempt), h.PART: parts.label(number, len(pieces))}
+
+
+def _about(job: Job, worker: str) -> dict[str, str]:
+    """The headers of a final message."""
+    about = {h.WORKER: worker} if worker else {}
+    return about | _FINAL if job.stream else about
 
 
 def _part_room(max_payload: int) -> int:

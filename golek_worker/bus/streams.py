@@ -32,6 +32,8 @@ TRY_S = 2.0
 """A cluster with a leader makes a stream within 0.2 s; a question without an answer was lost in an election."""
 CLUSTER_REPLICAS = 3
 """Of three copies one may be lost at any time; five survive two, and each write waits for three servers."""
+TOKENS_AGE_S = 300
+TOKENS_BYTES = 256 * 2**20
 PRIORITY_GROUP = "jobs"
 STRATEGY = "golek_queue_strategy"
 """In a job stream's metadata: its INFERENCE_QUEUE_STRATEGY. Absent is fifo, as in streams older than the setting."""
@@ -110,6 +112,26 @@ def dlq_stream_config() -> dict[str, Any]:
         "storage": "file",
         "max_age": 7 * DAY_S * NS,
         "allow_direct": True,
+    }
+
+
+def tokens_stream_config() -> dict[str, Any]:
+    """What resumable streams wrote in the last minutes; the oldest gives way, and a broker that restarts forgets it.
+
+    The server tells of each message that it stored with its place in the stream, so that all who read it live read the
+    same, and notice what they missed.
+    """
+    return {
+        "name": subjects.TOKENS_STREAM,
+        "subjects": [subjects.TOKENS_SUBJECTS],
+        "retention": "limits",
+        "storage": "memory",
+        "max_age": TOKENS_AGE_S * NS,
+        "max_msgs_per_subject": subjects.TOKENS_KEPT,
+        "max_bytes": TOKENS_BYTES,
+        "discard": "old",
+        "allow_direct": True,
+        "republish": {"src": subjects.tokens("*"), "dest": subjects.reading("{{wildcard(1)}}")},
     }
 
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from golek_client import Golek
 from golek_wire.keys import Key
 from golek_wire.replies import Allowances
+from golek_worker.gateway.offers import Offers
 from golek_worker.settings.http import Http
 
 _DOOR: Final = "golek.door"
@@ -73,6 +74,8 @@ class Door(Struct, frozen=True):
     """The model of the worker that serves this; empty at the fleet's gateway."""
     told: Callable[[Visit], None] = lambda _: None
     """Called when a request is done with."""
+    offers: Offers | None = None
+    """What the machines of the fleet could start; None where one model is served."""
     seconds: float = 120.0
     """Deadline of requests that bring none."""
     state: Callable[[], Mapping[str, Any]] = dict

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from golek_wire import subjects
+from golek_worker.machine import runfile
 from tests.support import raw
 from tests.support.broker import NatsServer
 from tests.support.workers import WorkerProcess
@@ -46,7 +47,7 @@ async def test_one_request_gets_one_reply_with_all_its_keys(echo: WorkerProcess,
     reply = json.loads(message.data)
     assert reply.keys() >= {"req_id", "text", "tokens_in", "tokens_out", "finish_reason", "duration_ms", "ms"}
     assert (reply["req_id"], reply["text"], reply["finish_reason"]) == ("manual-req-123", "Hello, world!", "stop")
-    assert message.headers is None
+    assert message.headers == {"Golek-Worker": runfile.worker_id("echo", 1)}
 
 
 async def test_stream_is_chunks_then_the_final_then_an_empty_message(echo: WorkerProcess, nats_server: str) -> None:
@@ -114,7 +115,7 @@ async def test_the_same_request_twice_runs_once(echo: WorkerProcess, nats_server
         body = json.dumps({"req_id": "twice", "input": "hi"}).encode()
         for _ in range(2):
             await client.publish(REQUEST, body, reply=inbox, headers={"Golek-Accept": "1"})
-        kinds = [bool((await subscription.next_msg(5)).headers) for _ in range(3)]
+        kinds = ["Golek-Status" in ((await subscription.next_msg(5)).headers or {}) for _ in range(3)]
         await raw.ask(client, REQUEST, {"input": "later"})
         assert subscription.pending_msgs == 0
     assert sorted(kinds) == [False, True, True]

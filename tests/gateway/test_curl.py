@@ -183,7 +183,16 @@ def test_a_model_is_unloaded_and_loaded(fleet: Fleet, guest: str) -> None:
         assert (status, said["status"]) == (200, "loaded")
     assert curl(f"{url}/{guest}")["id"] == guest
     status, _, said = post(f"{url}/nobody/load", {})
+    assert (status, said["error"]["details"]["command"]) == (409, "make start WORKER=nobody")
+    status, _, said = post(f"{url}/nobody/unload", {})
     assert (status, said["error"]["code"]) == (404, "MODEL_NOT_FOUND")
+
+
+def test_what_could_be_started_is_available(fleet: Fleet) -> None:
+    """The gateway lists the env files and the catalogue of its machine beside the models that are served."""
+    listed = {model["id"]: model["status"] for model in curl(f"{fleet.gateway}/v1/models")["data"]}
+    assert (listed["golek-tiny"], listed["qwen3-4b"]) == ("loaded", "available")
+    assert curl(f"{fleet.gateway}/v1/models/qwen3-4b")["status"] == "available"
 
 
 @pytest.mark.parametrize(

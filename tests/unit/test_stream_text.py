@@ -7,7 +7,8 @@ from typing import Any, Self, cast
 
 import pytest
 
-from golek_client.exchange import Exchange, Piece
+from golek_client.exchange import Exchange
+from golek_client.reading import Piece
 from golek_client.resuming import begun_with
 from golek_client.stream import Stream
 from golek_wire import codec
