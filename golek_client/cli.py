@@ -1,7 +1,7 @@
 """What can a person do with a fleet from a terminal?
 
 The commands of the client: `chat`, `embed`, `rerank`, `submit`, `result`, `cancel`, `models`, `health`, `load`,
-`unload`, `drain`, `dlq`, `grammar`, `adapter`, and `req` and `sub` as in the `nats` CLI.
+`unload`, `drain`, `dlq`, `grammar`, `session`, `adapter`, and `req` and `sub` as in the `nats` CLI.
 `golek` mounts `app` beside the worker's own. Needs the extra `cli`; what a command needs beyond typer is imported when
 it runs.
 """
@@ -16,6 +16,7 @@ import typer
 from golek_client import cli_adapters, cli_operate, cli_results, terminal
 from golek_client.cli_grammars import grammar
 from golek_client.cli_letters import dlq
+from golek_client.cli_sessions import session
 from golek_client.terminal import Server
 from golek_client.transport import DEFAULT_URL
 
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.add_typer(dlq, name="dlq")
 app.add_typer(cli_adapters.adapter, name="adapter")
 app.add_typer(grammar, name="grammar")
+app.add_typer(session, name="session")
 models = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
 app.add_typer(models, name="models")
 app.command()(cli_results.submit)
@@ -86,6 +88,9 @@ def chat(
     tools: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Tools it may call: a list in OpenAI's form, as JSON.")
     ] = None,
+    session_id: Annotated[
+        str | None, typer.Option("--session", metavar="ID", help="Go on with a conversation that the fleet keeps.")
+    ] = None,
     stats: Annotated[bool, typer.Option("--stats", help="Print tokens and their rate to standard error.")] = False,
 ) -> None:
     """Ask a model and read the answer as it is written.
@@ -96,6 +101,7 @@ def chat(
       cat letter.txt | golek chat golek-tiny --system "Summarise in one sentence"
       golek chat golek-tiny                  a conversation
       golek chat golek-tiny -i < turns.txt   one that is written down: each line is a turn
+      golek chat golek-tiny --session ann-1 "And now?"   one that the fleet keeps: it knows what was said
 
     An empty line, /bye or Ctrl-D ends a conversation; Ctrl-C stops the answer that is being written. An answer that
     --max-tokens or the model's context ended is marked on standard error. Without -i a pipe or file is one message.
@@ -105,7 +111,7 @@ def chat(
 
     named = Options(
         max_tokens=max_tokens, temperature=temperature, seed=seed, priority=priority, reasoning_effort=reasoning,
-        adapter=adapter, tools=None if tools is None else terminal.json_list(tools, "--tools"),
+        adapter=adapter, session_id=session_id, tools=None if tools is None else terminal.json_list(tools, "--tools"),
     )  # fmt: skip
     options = cast("Options", terminal.params(param or []) | {k: v for k, v in named.items() if v is not None})
     if options.get("n", 1) != 1:

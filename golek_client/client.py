@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
 from golek_client import discovery, letters, ranking, results, stored
-from golek_client.embedding import EmbedOptions, Question
+from golek_client.embedding import EmbedOptions
 from golek_client.exchange import Exchange
 from golek_client.grammars import GrammarStore
 from golek_client.line import Line
@@ -25,6 +25,7 @@ from golek_client.options import Messages, Options, build
 from golek_client.passing import Passing
 from golek_client.ranking import RerankOptions
 from golek_client.reopening import Reopened
+from golek_client.sessions import Conversations
 from golek_client.stream import OnQueued, Stream
 from golek_client.submitting import SUBMIT_DEADLINE_S, SubmitOptions, checked_key, submission
 from golek_client.target import Target
@@ -40,7 +41,7 @@ log = logging.getLogger("golek.client")
 DEFAULT_DEADLINE_S = 120.0
 
 
-class Golek(Passing, Operating, GrammarStore):
+class Golek(Passing, Operating, GrammarStore, Conversations):
     """A client of one fleet. Share one: calls run side by side over a single connection and subscription.
 
     `async with Golek() as golek:` connects at once and hangs up at the end. Without it the first call connects, and
@@ -213,23 +214,14 @@ class Golek(Passing, Operating, GrammarStore):
         `deadline`, `subject` and `idempotency_key` as in `ask`; the other keywords are those of `EmbedOptions`:
         dimensions, encoding_format, req_id, priority, reply_to, metadata. Raises as `ask` does.
         """
-        target = Target.of(model, "embedding", subject)
-        seconds = self._seconds(deadline)
-        question = Question(input, options)
-        clock = asyncio.get_running_loop().time
-        until = clock() + seconds
-        line = await self._opening.by(until, seconds)
-
-        key = checked_key(idempotency_key)
-
-        async def ask(payload: bytes, part: str) -> EmbeddingReply:
-            its_key = checked_key(f"{key} {part}") if key is not None and part else key
-            async with Exchange(line, target, EmbeddingReply, payload, until, seconds, its_key) as exchange:
-                return await exchange.reply()
-
-        room = line.transport.max_payload - headers.REQUEST_RESERVE
-        # Under a key every repeat has the same bytes: its requests name the whole deadline.
-        return await question.answer(ask, room, lambda: seconds if key is not None else until - clock())
+        return await self.passed_texts(
+            model,
+            input,
+            options,
+            deadline=self._seconds(deadline),
+            subject=subject,
+            idempotency_key=idempotency_key,
+        )
 
     async def rerank(
         self,

@@ -8,12 +8,14 @@ from typing import Final
 
 from msgspec import Struct
 
-from golek_client import ordering
+from golek_client import ordering, starting
 from golek_client.opening import Opening, check_seconds
 from golek_client.ordering import OnStatus, Report
 from golek_client.target import Target
 from golek_wire import subjects
 from golek_wire.adapters import AdapterOrder, AdapterReport
+from golek_wire.errors import ModelNotFoundError, NoWorkersError
+from golek_wire.hosts import HostReport, StartOrder
 from golek_wire.signals import Order, Residence
 from golek_wire.subjects import AdapterVerb, Verb
 
@@ -56,10 +58,28 @@ class Operating:
         """Have every replica of `model`, or the one with this `worker_id`, load it; what is so at each then.
 
         A replica that has it says so at once. `on_status` is called with what those that load say meanwhile, `progress`
-        among it. A load belongs to the worker: it goes on when this call ends early. Raises as `health` does, and
-        UnauthorizedError or ForbiddenError where this caller may not.
+        among it. A load belongs to the worker: it goes on when this call ends early.
+
+        A model that no worker serves is started by a supervisor (`golek serve`) whose machine has it, on one machine.
+        Raises ConflictError with the command to type where no supervisor answers, ModelNotFoundError where none has it,
+        otherwise as `health` does, and UnauthorizedError or ForbiddenError where this caller may not.
         """
-        return await self._order(model, "load", Order(worker_id), timeout, on_status)
+        until = asyncio.get_running_loop().time() + timeout
+        try:
+            return await self._order(model, "load", Order(worker_id), timeout, on_status)
+        except (ModelNotFoundError, NoWorkersError) as nobody:
+            if worker_id:
+                raise
+            return await self._start(model, nobody, until, timeout, on_status)
+
+    async def startable(self, timeout: float = 2.0) -> list[HostReport]:
+        """What the machines of the fleet could start: a report of each supervisor (`golek serve`).
+
+        Takes half a second where there are any, and no time where there is none. Raises BusUnavailableError.
+        """
+        check_seconds("timeout", timeout)
+        until = asyncio.get_running_loop().time() + timeout
+        return await starting.hosts(await self._opening.by(until, timeout), until)
 
     async def unload(
         self,
@@ -82,6 +102,22 @@ class Operating:
     ) -> list[Residence]:
         """Have replicas take no more requests, finish their jobs and end, as after SIGTERM. Otherwise as `load`."""
         return await self._order(model, "drain", Order(worker_id), timeout, on_status)
+
+    async def _start(
+        self,
+        model: str,
+        nobody: ModelNotFoundError | NoWorkersError,
+        until: float,
+        seconds: float,
+        on_status: OnStatus[Residence] | None,
+    ) -> list[Residence]:
+        """Have a machine start a worker of `model`; `nobody` is why none could be ordered."""
+        line = await self._opening.by(until, seconds)
+        host = await starting.host_for(line, model, until, nobody)
+        subject = subjects.hosts("start", host)
+        return await ordering.order(
+            line, model, subject, StartOrder(model), Residence, until, seconds, on_status=on_status
+        )
 
     async def _order_adapters(
         self, model: str, verb: AdapterVerb, told: AdapterOrder, timeout: float

@@ -5,9 +5,10 @@ answer: the job's id, which replica answers, what the caller's key may still spe
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from golek_client.embedding import EmbedOptions, Question
 from golek_client.exchange import Exchange
 from golek_client.kept import KeptExchange, is_resumable
 from golek_client.opening import Opening, check_seconds
@@ -16,7 +17,8 @@ from golek_client.stream import OnQueued, Stream
 from golek_client.submitting import checked_key
 from golek_client.target import Target
 from golek_client.watching import Watch
-from golek_wire.replies import InferenceReply
+from golek_wire import headers
+from golek_wire.replies import EmbeddingReply, InferenceReply
 from golek_wire.subjects import Kind
 
 
@@ -49,6 +51,40 @@ class Passing:
         until = asyncio.get_running_loop().time() + deadline
         line = await self._opening.by(until, deadline)
         return Exchange(line, target, reply, payload, until, deadline, checked_key(idempotency_key))
+
+    async def passed_texts(
+        self,
+        model: str,
+        texts: str | Sequence[str],
+        options: EmbedOptions,
+        *,
+        deadline: float,
+        subject: str | None = None,
+        idempotency_key: str | None = None,
+        told: Callable[[Exchange[EmbeddingReply]], object] = lambda _: None,
+    ) -> EmbeddingReply:
+        """The vectors of `texts`, as `embed` gives them; `told` is called with each exchange that it took, once that
+        has ended.
+        """
+        target = Target.of(model, "embedding", subject)
+        check_seconds("deadline", deadline)
+        question = Question(texts, options)
+        clock = asyncio.get_running_loop().time
+        until = clock() + deadline
+        line = await self._opening.by(until, deadline)
+        key = checked_key(idempotency_key)
+
+        async def ask(payload: bytes, part: str) -> EmbeddingReply:
+            its_key = checked_key(f"{key} {part}") if key is not None and part else key
+            async with Exchange(line, target, EmbeddingReply, payload, until, deadline, its_key) as exchange:
+                try:
+                    return await exchange.reply()
+                finally:
+                    told(exchange)
+
+        room = line.transport.max_payload - headers.REQUEST_RESERVE
+        # Under a key every repeat has the same bytes: its requests name the whole deadline.
+        return await question.answer(ask, room, lambda: deadline if key is not None else until - clock())
 
     def passed_stream(
         self,

@@ -91,12 +91,12 @@ class Resuming:
         )
 
 
-def asked_again(payload: bytes, text: str, left_s: float) -> bytes:
-    """The request of `payload` for what follows `text`, with `left_s` seconds to its deadline."""
+def asked_again(payload: bytes, text: str, left_s: float, job_id: str = "") -> bytes:
+    """The request of `payload` for what follows `text` of the job `job_id`, with `left_s` seconds to its deadline."""
     fields: dict[str, Any] = codec.decode(payload, dict[str, Any])
     fields["deadline_ms"] = max(1, round(left_s * 1000))
     if text and text != begun_with(payload):
-        fields["resume"] = Resume(text)
+        fields["resume"] = Resume(text, job_id=job_id if "session_id" in fields else "")
     return codec.encode(fields)
 
 

@@ -199,7 +199,7 @@ async def _deltas(
             obstacle = assembly.obstacle
             wait_s = resuming.wait_after(error, text, grew=assembly.grew, now=clock(), obstacle=obstacle)
             await asyncio.sleep(wait_s)
-            asked = asked_again(payload, text, until - clock())
+            asked = asked_again(payload, text, until - clock(), outcome.job_id or "")
     if thoughts:
         outcome.reply = msgspec.structs.replace(outcome.reply, reasoning_content=thoughts)
 

@@ -21,7 +21,7 @@ from golek_wire.errors import (
     ModelNotFoundError,
     NoWorkersError,
 )
-from golek_wire.replies import InferenceReply
+from golek_wire.replies import InferenceReply, SessionUse
 from golek_wire.requests import Message
 
 PROMPT = "> "
@@ -53,15 +53,17 @@ class Conversation:
         self._stats = stats
         self._streaming = streaming
         self._said = [Message("system", system)] if system else []
+        self._kept_by_fleet = options.get("session_id") is not None
 
     def say(self, text: str) -> None:
-        """One turn: send `text`, write the answer to standard output, remember both.
+        """One turn: send `text`, write the answer to standard output, remember both, unless the fleet does.
 
         Raises what the fleet answers; then the turn is not remembered.
         """
         turn = [*self._said, Message("user", text)]
         answer = asyncio.run(self._answer(turn))
-        self._said = [*turn, Message("assistant", answer)]
+        if not self._kept_by_fleet:
+            self._said = [*turn, Message("assistant", answer)]
 
     def converse(self) -> bool:
         """Turns from standard input until its end, or at a terminal an empty line or `/bye`. True when all went well.
@@ -127,6 +129,7 @@ class Conversation:
             print(f"[calls {call.function.name}({call.function.arguments})]", file=sys.stderr)
         if stream.reply.finish_reason == "length":
             print(f"[cut at {stream.reply.tokens_out} tokens]", file=sys.stderr)
+        _tell_session(stream.reply.session)
         if self._stats:
             _print_stats(stream.reply, began, first)
         return stream.reply.text
@@ -202,6 +205,16 @@ async def _show_at_once(stream: Stream, waiting: Notice) -> float:
         pieces.append(delta)
     print("".join(pieces), end="", flush=True)
     return time.monotonic()
+
+
+def _tell_session(use: SessionUse | None) -> None:
+    """On standard error what a person would not expect of a conversation that the fleet keeps."""
+    if use is not None and use.left_out:
+        print(
+            f"[the model did not read the oldest {use.left_out} of {use.left_out + use.turns} turns]", file=sys.stderr
+        )
+    if use is not None and not use.stored:
+        print("[this turn could not be kept]", file=sys.stderr)
 
 
 def _print_stats(reply: InferenceReply, began: float, first: float) -> None:

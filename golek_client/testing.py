@@ -28,6 +28,7 @@ from golek_client.client import Golek
 from golek_client.fake_answers import Answer
 from golek_client.fake_bus import MAX_PAYLOAD, Bodies, Bus, Connection, FakeMessage
 from golek_client.fake_grammars import FakeGrammars
+from golek_client.fake_sessions import FakeSessions
 from golek_wire import codec, headers, objects, parts, subjects
 from golek_wire.errors import (
     STATUS,
@@ -107,7 +108,7 @@ class FakeFleet:
 
     What a request wishes of its text (tools, a grammar, a response format, an adapter, thoughts) is in `requests` and
     is not followed: a reply has the text that was given, `n` times where `n` are asked for. Orders (`load`, `unload`,
-    `drain`, and those about adapters) find nobody: NoWorkersError.
+    `drain`, and those about adapters) find nobody: NoWorkersError. No machine could start anything.
     """
 
     def __init__(
@@ -132,6 +133,8 @@ class FakeFleet:
         """The id of every job that was cancelled while it ran."""
         self.grammars = FakeGrammars()
         """The named grammars."""
+        self.sessions = FakeSessions()
+        """The conversations that are kept, by `session_id`. A function that answers is given the whole of one."""
         self._bus = Bus(self._serve)
         self._clients: list[Golek] = []
         self._jobs: dict[str, _Job] = {}
@@ -175,8 +178,8 @@ class FakeFleet:
             case ["$O", subjects.OBJECTS_BUCKET, _]:
                 self._bodies.put(message)
                 await self._tell(message, {"stream": objects.STREAM, "seq": 1}, {})
-            case ["grammars", verb]:
-                await self._grammars(verb, message)
+            case ["grammars" | "sessions" as family, verb]:
+                await self._kept(self.grammars if family == "grammars" else self.sessions, verb, message)
             case ["models", *_] if message.subject.endswith(".health"):
                 return await self._health(message)
             case ["$JS", "API", rest] if rest.startswith(_RESULT_OF):
@@ -314,11 +317,13 @@ class FakeFleet:
         await self._accept(message, request.req_id, job_id)
         if request.stream:
             await self._wait(model, message, request.req_id)
-        text = await fake_answers.text(self.answers[model], request)
+        asked = self.sessions.recalled(request)
+        text = await fake_answers.text(self.answers[model], asked)
         rest = fake_answers.behind(text, request.resume)
         if request.stream:
             await self._chunks(message, request.req_id, rest)
-        await self._end(message, job_id, fake_answers.reply(model, request, text), {}, request.stream)
+        reply = self.sessions.added(request, job_id, fake_answers.reply(model, asked, text))
+        await self._end(message, job_id, reply, {}, request.stream)
 
     async def _embed(self, model: str, job_id: str, message: FakeMessage) -> None:
         """Answer with vectors."""
@@ -399,10 +404,10 @@ class FakeFleet:
         await self._tell(message, health, {})
         return True
 
-    async def _grammars(self, verb: str, message: FakeMessage) -> None:
-        """Named grammars, as a worker answers for them; what they say is not looked at."""
+    async def _kept(self, kept: FakeGrammars | FakeSessions, verb: str, message: FakeMessage) -> None:
+        """Named grammars and conversations, as a worker answers for them."""
         try:
-            said = self.grammars.answer(verb, message.data)
+            said = kept.answer(verb, message.data)
         except InferenceServiceError as error:
             await self._refuse(message, error)
         else:

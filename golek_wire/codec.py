@@ -146,6 +146,11 @@ def _check(request: InferenceRequest) -> None:
         raise BadRequestError("raw: goes with `input`; `messages` always pass the chat template", param="raw")
     if request.raw and request.tools:
         raise BadRequestError("tools: are offered by the chat template, which `raw` bypasses", param="tools")
+    if request.raw and request.session_id is not None:
+        raise BadRequestError(
+            "session_id: a raw prompt has no turns to go on from; send `messages`, or leave `raw` out",
+            param="session_id",
+        )
     _check_turns(request)
     _check_tools(request)
     if request.resumable:

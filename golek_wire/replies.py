@@ -89,6 +89,17 @@ class Delta(Struct, frozen=True, omit_defaults=True):
     """Of the choice."""
 
 
+class SessionUse(Struct, frozen=True, omit_defaults=True):
+    """What a request with a `session_id` had of its conversation."""
+
+    turns: int
+    """Turns before this one that the model read."""
+    left_out: int = 0
+    """Older ones that it did not read: they did not fit into its context, or are kept no more."""
+    stored: bool = True
+    """False where this turn could not be added: the next request will not know of it."""
+
+
 class InferenceReply(Struct, frozen=True, omit_defaults=True):
     """The whole answer. `ms` and `duration_ms` are the same figure under both names that clients read."""
 
@@ -114,6 +125,8 @@ class InferenceReply(Struct, frozen=True, omit_defaults=True):
     """Of `tokens_in`: found in the KV cache, not computed."""
     ttft_ms: int = 0
     """From the lease of the job to its first token."""
+    session: SessionUse | None = None
+    """Of a request with a `session_id`."""
 
     @property
     def all_choices(self) -> list[Choice]:

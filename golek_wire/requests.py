@@ -144,6 +144,8 @@ class Resume(Struct, frozen=True, omit_defaults=True):
     """What the caller has of it. The model reads it after the prompt, and a grammar must allow it."""
     tokens_out: Annotated[int, Meta(ge=0)] = 0
     """How many tokens that was; 0 lets the engine count. They count against `max_tokens`, and in the reply."""
+    job_id: str = ""
+    """The job that was cut off: should it have added its turn to the session all the same, this one takes its place."""
 
 
 class InferenceRequest(Struct, frozen=True, omit_defaults=True):

@@ -116,6 +116,10 @@ class Health(Struct, frozen=True):
     """The share of the model's load that is done, 0 to 1; None while none goes on."""
     engine_stats: EngineStats | None = None
     """None while there is no engine, and for one of which nothing is known."""
+    session_store: str = ""
+    """Where conversations are kept: `kv`, `redis`, or `memory`, this replica's own; empty where there are none."""
+    sessions_lost: int = 0
+    """Turns of this replica that were answered and could not be added to their session."""
 
 
 class Order(Struct, frozen=True, omit_defaults=True):

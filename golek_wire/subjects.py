@@ -155,10 +155,25 @@ def sessions(verb: str) -> str:
     return f"sessions.{verb}"
 
 
+def session(principal: str, session_id: str) -> str:
+    """The key in `GOLEK_SESSIONS` under which a caller's conversation is kept: an id may hold what a key may not."""
+    return f"{principal}.{job_id(session_id)}"
+
+
+def stored_session(key: str) -> str:
+    """The subject of that key."""
+    return f"$KV.{SESSIONS_BUCKET}.{key}"
+
+
+def session_peers(verb: str) -> str:
+    """Where workers that keep conversations in their memory ask each other: `get`, `delete` (core NATS)."""
+    return f"golek.session.{verb}"
+
+
 def hosts(verb: str, host: str = "") -> str:
     """Where the supervisors of machines are asked (core NATS).
 
-    `start` a model that no worker serves: one of them hears it, and passes it on to who can; with `host` that one alone.
+    `start` a model that no worker serves: one of them hears it and passes it on to who can; with `host` that one alone.
     `list` what each could start: all answer.
     """
     return f"hosts.{verb}.{host}" if host else f"hosts.{verb}"

@@ -7,8 +7,8 @@ is the executor's affair.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeVar
 
 import structlog
 from msgspec import Struct
@@ -16,6 +16,7 @@ from msgspec import Struct
 from golek_client.bus_client import BusClient
 from golek_wire.errors import (
     BusUnavailableError,
+    ContextBudgetExceededError,
     InferenceServiceError,
     InternalError,
     JobCancelledError,
@@ -32,7 +33,9 @@ from golek_worker.engine.base import Embedded, Finished, Ranked, Refused, Stoppe
 from golek_worker.engine.host import EngineDied, Run, RunEnd
 from golek_worker.executor import Answer, Executor, Work
 from golek_worker.job import deadline_error
+from golek_worker.remembering import Sessions
 from golek_worker.room import Manner, Room
+from golek_worker.sessions.conversation import Conversation
 
 log = structlog.get_logger("serving")
 
@@ -52,6 +55,7 @@ BURST = 64
 """After so many pieces of text in a row, others have their turn: the connection writes, other jobs go on."""
 
 Outcome = Answer | InferenceServiceError
+Found = TypeVar("Found")
 
 
 class Requeue(Exception):  # noqa: N818 - not an error: the job goes back to the queue
@@ -75,6 +79,8 @@ class Tools(Struct, frozen=True):
     room: Room
     objects: Objects
     tokens: TokenLogs
+    sessions: Sessions | None
+    """None for a kind that has no conversations."""
     bury: Callable[[Lease, Strikes], Awaitable[None]]
     """Keeps a copy of a poison job."""
     gather_s: float
@@ -161,23 +167,28 @@ class Attempt:
         if time.monotonic() >= self.lease.deadline:
             raise deadline_error(self.job)
         if self.job.body:
-            self.lease.payload = await self._body()
+            self.lease.payload = await self._unless_stopped(self._tools.objects.admitted(self.job.body))
         self.work = self._tools.executor.read(self.job, self.lease.payload)
         if self.job.resumable:
             await self._tools.tokens.open(self.job, self.lease.payload, self.lease.stored_at)
-        if len(self.lease.payload) > LARGE:
+        if self.work.conversation is not None:
+            await self._recall(self.work, self.work.conversation)
+        elif len(self.lease.payload) > LARGE:
             await asyncio.to_thread(self.work.prepare)
         if self.lease.num_delivered > 1:
             await self._judge()
         await self._enter()
         try:
-            return await self._ended(self.work, await self._execute(self.work))
+            end = await self._execute(self.work)
+            if self.work.conversation is not None:
+                end = await self._shortened(self.work, self.work.conversation, end)
+            return await self._ended(self.work, end)
         finally:
             self._tools.room.leave(self)
 
-    async def _body(self) -> bytes:
-        """The payload, from the object store."""
-        fetching = asyncio.ensure_future(self._tools.objects.admitted(self.job.body))
+    async def _unless_stopped(self, wanted: Coroutine[Any, Any, Found]) -> Found:
+        """What is fetched before the run; while that takes its time the job may be stopped."""
+        fetching = asyncio.ensure_future(wanted)
         try:
             await asyncio.wait((fetching, self._stopped), return_when=asyncio.FIRST_COMPLETED)
             if self._stop_cause is not None:
@@ -185,6 +196,32 @@ class Attempt:
             return await fetching
         finally:
             fetching.cancel()
+
+    async def _recall(self, work: Work, conversation: Conversation) -> None:
+        """What was said before. Raises TemporaryResourceError when that cannot be read."""
+        assert self._tools.sessions is not None
+        await self._unless_stopped(self._tools.sessions.recall(self.job, conversation))
+        await self._prepare(work, conversation)
+
+    async def _prepare(self, work: Work, conversation: Conversation) -> None:
+        if conversation.size > LARGE:
+            await asyncio.to_thread(work.prepare)
+        else:
+            work.prepare()
+
+    async def _shortened(self, work: Work, conversation: Conversation, end: RunEnd) -> RunEnd:
+        """`end`, or that of a run without the oldest turns, where the engine says that all is too long for it.
+
+        Only the engine can count; it refuses before it has computed anything.
+        """
+        while isinstance(end, Refused) and end.code == ContextBudgetExceededError.code:
+            if not conversation.shorten(end.details["current_tokens"], end.details["budget"]):
+                break
+            await self._prepare(work, conversation)
+            if self._stop_cause is not None:
+                raise self._stop_cause
+            end = await self._execute(work)
+        return end
 
     async def _judge(self) -> None:
         """A job that came back: is it a suspect, or poison?"""

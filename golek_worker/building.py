@@ -39,6 +39,7 @@ from golek_worker.engine.host import EngineHost
 from golek_worker.engine_config import engine_config
 from golek_worker.gatekeeper import Gatekeeper
 from golek_worker.machine.logfiles import EngineLog
+from golek_worker.remembering import Sessions
 from golek_worker.residency import Residency
 from golek_worker.room import Room
 from golek_worker.serving import Serving
@@ -85,6 +86,7 @@ class Parts(Struct, frozen=True):
     residency: Residency
     orders: Orders
     adapters: Adapters
+    sessions: Sessions | None
     charging: Charging
 
     @property
@@ -121,6 +123,7 @@ async def build(
         loading=lambda: host.loading,
     )  # fmt: skip
     keeper = LeaseKeeper(lambda: host.is_alive)
+    sessions = await _sessions(ground, kind)
     tools = Tools(
         client=client,
         executor=executor,
@@ -128,6 +131,7 @@ async def build(
         room=Room(),
         objects=bodies,
         tokens=tokens,
+        sessions=sessions,
         bury=_letters(ground, kind, host).bury,
         gather_s=chosen.stream_gather_ms / 1000,
         poison_strikes=chosen.poison_strikes,
@@ -146,7 +150,7 @@ async def build(
     consumer = _consumer(ground, kind, serving, clock)
     status = Status(
         ground.identity, chosen, kind, host, serving, ingress, results, digest,
-        lambda: executor.capabilities, ground.log,
+        lambda: executor.capabilities, ground.log, sessions=sessions,
     )  # fmt: skip
     residency = _residency(ground, kind, line, ingress, host, serving, consumer)
     kept = await AdapterBucket.open(client, chosen.token)
@@ -166,6 +170,7 @@ async def build(
         residency,
         orders,
         offered,
+        sessions,
         charging,
     )
 
@@ -183,6 +188,17 @@ async def _ensure_streams(client: BusClient, chosen: Settings, kind: Kind) -> No
 
 def _tell_lost(event: Event, count: int, why: str) -> None:
     event("results.lost", f"{count} answers could not be kept: {why}", level="error")
+
+
+async def _sessions(ground: Ground, kind: Kind) -> Sessions | None:
+    """The conversations, which only texts have. Raises as `Sessions.open` does."""
+    if kind != "inference":
+        return None
+
+    def tell(count: int, why: str) -> None:
+        ground.event("sessions.lost", f"{count} turns could not be added to their sessions: {why}", level="error")
+
+    return await Sessions.open(ground.client, ground.settings, tell)
 
 
 def _recorder(ground: Ground) -> Callable[[RequestRow], None]:

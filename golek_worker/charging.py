@@ -29,7 +29,7 @@ SETTLE_PATIENCE_S: Final = 120.0
 """So long a settlement is tried; a hold without one ends by itself."""
 SETTLE_LIMIT: Final = 10_000
 """Settlements that may wait."""
-ANSWERED_S: Final = 10.0
+ANSWERED_S: Final = 5.0
 """A job that left the queue is settled within this time, or its worker died."""
 CLOSE_S: Final = 2.0
 

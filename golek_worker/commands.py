@@ -1,7 +1,7 @@
 """Which commands does `golek` have?
 
-Those of the client, and beside them: worker, broker, config, pull, demo, and those of `model_commands`. Each imports
-what it needs when it runs, so that `golek --help` is quick.
+Those of the client, and beside them: worker, broker, config, pull, demo, and those of `model_commands` and
+`service_commands`. Each imports what it needs when it runs, so that `golek --help` is quick.
 """
 
 import asyncio
@@ -12,10 +12,10 @@ import typer
 
 from golek_client.cli import app
 from golek_client.transport import DEFAULT_URL
-from golek_worker import model_commands
+from golek_worker import model_commands, service_commands
 from golek_worker.plainly import said_plainly as _said_plainly
 
-__all__ = ["app", "model_commands"]
+__all__ = ["app", "model_commands", "service_commands"]
 
 worker = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Start, stop and look at the workers of this machine."
@@ -44,9 +44,9 @@ def worker_start(name: Name, replicas: Annotated[int, typer.Option(min=1, help="
 
 @worker.command("stop")
 def worker_stop(
-    name: Annotated[str | None, typer.Argument(help="Without it: all workers, then the broker.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Without it: everything, the broker last.")] = None,
 ) -> None:
-    """Stop a deployment, or everything.
+    """Stop a deployment, or everything: `golek serve`, the gateway, all workers, and the broker.
 
     Its jobs are finished first, for at most DRAIN_S seconds; the rest goes back to the queue.
     """
@@ -61,7 +61,7 @@ def worker_list() -> None:
     """All deployments and what runs of each."""
     from golek_worker.machine import listing
 
-    typer.echo(listing.table(listing.deployments()))
+    typer.echo("\n".join([listing.table(listing.deployments()), *listing.beside_workers()]))
 
 
 @worker.command("check")

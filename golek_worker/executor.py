@@ -15,6 +15,7 @@ from golek_wire.subjects import Kind
 from golek_worker.engine.base import Finished, Made
 from golek_worker.engine.host import EngineDied, Run
 from golek_worker.job import Job
+from golek_worker.sessions.conversation import Conversation
 
 CAPABILITIES = ("text-generation", "embeddings", "rerank", "reasoning", "tool-calling", "grammar-constrained")
 """In the order in which they are told."""
@@ -67,8 +68,16 @@ class Work(Protocol):
         """How many texts the engine writes for it."""
         ...
 
+    @property
+    def conversation(self) -> Conversation | None:
+        """The session that it goes on with; None without one."""
+        ...
+
     def prepare(self) -> None:
-        """What `start` would do first, for a thread: a large request takes its time. Raises as `start` does."""
+        """What `start` would do first, for a thread: a large request takes its time. Raises as `start` does.
+
+        To be done again when the conversation was shortened.
+        """
         ...
 
     def start(self, *, watched: bool = False) -> Run:

@@ -19,6 +19,7 @@ import uvloop
 from golek_client import Golek
 from golek_client.bus_client import BusClient
 from golek_client.connection import close, connect
+from golek_wire.errors import BusUnavailableError
 from golek_wire.keys import Key
 from golek_worker import settings
 from golek_worker.bus.jetstream import BUS_ERRORS
@@ -55,7 +56,14 @@ class Ring:
         return self._book.known if self._book is not None else self._none
 
     async def find(self, digest: str) -> Key | None:
-        return self.known.get(digest)
+        if self._book is None:
+            return None
+        if (key := self._book.find(digest)) is not None or not self._book.is_worth_a_look(digest):
+            return key
+        try:
+            return await self._book.look(digest)
+        except BUS_ERRORS as error:
+            raise BusUnavailableError("the broker does not say whether it knows this key") from error
 
 
 async def open_front(

@@ -10,8 +10,10 @@ import typer
 @contextmanager
 def said_plainly() -> Iterator[None]:
     """Errors that are for the user end the command with their text and exit code 1, Ctrl-C with 130."""
+    from golek_worker.machine.gateway import GatewayError
     from golek_worker.machine.lifecycle import StartError
     from golek_worker.machine.modelfiles import ModelError
+    from golek_worker.machine.supervised import SupervisedError
     from golek_worker.registry.entries import CatalogError
     from golek_worker.registry.report import DownloadError
     from golek_worker.registry.resolve import MissingModelError
@@ -21,7 +23,8 @@ def said_plainly() -> Iterator[None]:
     try:
         yield
     except (
-        StartError, SettingsError, StoreError, DownloadError, MissingModelError, ModelError, CatalogError
+        StartError, GatewayError, SupervisedError, SettingsError, StoreError, DownloadError, MissingModelError,
+        ModelError, CatalogError,
     ) as error:  # fmt: skip
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None

@@ -43,6 +43,7 @@ class RankWork:
     prompt = None
     adapter = None
     texts = 0
+    conversation = None
 
     def __init__(self, executor: RankExecutor, job: Job, request: RerankRequest) -> None:
         self._executor = executor

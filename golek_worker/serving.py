@@ -29,6 +29,7 @@ from golek_worker.bus.results import Results
 from golek_worker.executor import Answer
 from golek_worker.figures import Figures
 from golek_worker.job import Job, deadline_error
+from golek_worker.sessions.conversation import Conversation
 from golek_worker.store.requests import RequestRow
 
 log = structlog.get_logger("serving")
@@ -186,6 +187,8 @@ class Serving:
         self._keeper.notice_sleep()
         if not await attempt.lease.is_mine():
             return False
+        if isinstance(outcome, Answer) and attempt.work is not None and attempt.work.conversation is not None:
+            outcome = await self._remember(attempt, attempt.work.conversation, outcome)
         if attempt.job.keep_s:
             await self._keep(attempt, outcome)
         if time.monotonic() >= self._careful_until:
@@ -199,6 +202,12 @@ class Serving:
             if not attempt.bounced or time.monotonic() >= self._careful_until:
                 return True
             await asyncio.sleep(INSIST_S)
+
+    async def _remember(self, attempt: Attempt, conversation: Conversation, answer: Answer) -> Answer:
+        """Add the turn to its session: before the answer is sent, so that the caller's next request finds it."""
+        assert self._tools.sessions is not None
+        left_s = attempt.lease.deadline - time.monotonic()
+        return await self._tools.sessions.add(attempt.job, conversation, answer, left_s)
 
     async def _keep(self, attempt: Attempt, outcome: Outcome) -> None:
         """Keep the final message for those who ask for it later.

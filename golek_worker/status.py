@@ -29,6 +29,7 @@ from golek_worker.bus.ingress import Ingress
 from golek_worker.bus.results import Results
 from golek_worker.engine.base import Ready
 from golek_worker.engine.host import EngineHost
+from golek_worker.remembering import Sessions
 from golek_worker.serving import Serving
 from golek_worker.settings import Settings
 from golek_worker.store.writer import LogWriter
@@ -67,6 +68,8 @@ class Status:
         digest: str,
         capabilities: Callable[[], list[str]],
         log: LogWriter,
+        *,
+        sessions: Sessions | None,
     ) -> None:
         self._identity = identity
         self._settings = settings
@@ -78,6 +81,7 @@ class Status:
         self._digest = digest
         self._capabilities = capabilities
         self._log = log
+        self._sessions = sessions
         self._reports = itertools.count(1)
         self.leaving: WorkerStatus | None = None
         """`draining`, `offline` or `failed`, once the worker is on its way out."""
@@ -130,12 +134,16 @@ class Status:
             log_rows_lost=self._log.dropped,
             progress=self._host.loading,
             engine_stats=self.engine_stats(),
+            session_store=self._sessions.place if self._sessions is not None else "",
+            sessions_lost=self._sessions.lost if self._sessions is not None else 0,
         )
 
     def remarks(self) -> list[str]:
         """What whoever started it should know though it serves; a sentence each."""
         ready = self._host.ready
         said = [f"0 layers on a GPU: {ready.device_problem}"] if ready is not None and ready.device_problem else []
+        if self._sessions is not None and self._sessions.place == "memory" and self._identity.replica > 1:
+            said.append("GOLEK_SESSION_STORE=memory: the other replicas do not know this one's conversations")
         return said + [f"adapter {name} is not loaded: {why}" for name, why in self._host.adapters.problems.items()]
 
     def engine_stats(self) -> EngineStats | None:

@@ -25,6 +25,7 @@ from golek_worker.prompt.base import Format, Prompt
 from golek_worker.prompt.build import build, check, choose
 from golek_worker.prompt.guard import Guard
 from golek_worker.prompt.style import Way
+from golek_worker.sessions.conversation import Conversation
 from golek_worker.settings import Settings
 from golek_worker.structure import Stored, constraint
 from golek_worker.structure import check as check_structure
@@ -96,6 +97,9 @@ class TextWork:
         self._constraint: Constraint | None = None
         self.reply_to = request.reply_to
         self.adapter = request.adapter or None
+        ready = executor.host.ready
+        ctx_size = ready.ctx_size if ready is not None else 0
+        self.conversation = Conversation(request, ctx_size) if request.session_id is not None else None
 
     @property
     def raw_input(self) -> str:
@@ -114,8 +118,9 @@ class TextWork:
     def prepare(self) -> None:
         ready = self._executor.host.ready
         if ready is not None:
-            self._constraint = constraint(self._request, self._executor.stored)
-            self._prompt = build(self._request, self._executor.format(ready), self._executor.guard)
+            asked = self._request if self.conversation is None else self.conversation.request
+            self._constraint = constraint(asked, self._executor.stored)
+            self._prompt = build(asked, self._executor.format(ready), self._executor.guard)
             if self._prompt.ways:
                 self._constraint = call_constraint(self._prompt.ways)
 
@@ -129,7 +134,7 @@ class TextWork:
         streamed = job.stream or watched
         submit = Submit(
             job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, self._constraint,
-            request.adapter or "", prompt.cuts,
+            request.adapter or "", prompt.cuts, self.conversation.least_room if self.conversation is not None else 0,
         )  # fmt: skip
         return choices.start(self._executor.host, submit)
 
@@ -142,7 +147,10 @@ class TextWork:
             self._executor.model, self._job.seed, end.reasoning_content, end.tool_calls, end.logprobs,
             end.choices if isinstance(end, choices.Several) else None, end.tokens_cached,
             max(0, ms - round(end.decode_ms)) if measured is not None else 0,
+            self.conversation.use if self.conversation is not None else None,
         )  # fmt: skip
+        if self.conversation is not None:
+            self.conversation.answered(self._job.job_id, reply)
         body = codec.encode(reply)
         itl_ms = self._itl_ms(end) if measured is not None else None
         return Answer(body, end.tokens_in, end.tokens_out, end.text, end.finish_reason, measured, itl_ms)

@@ -69,6 +69,7 @@ class VectorWork:
     prompt = None
     adapter = None
     texts = 0
+    conversation = None
 
     def __init__(self, executor: VectorExecutor, job: Job, request: EmbeddingRequest) -> None:
         self._executor = executor

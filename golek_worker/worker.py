@@ -184,6 +184,9 @@ class Worker:
         self._parts = parts
         await patiently(self._client, parts.queue.look)
         stack.push_async_callback(parts.objects.close)
+        if parts.sessions is not None:
+            stack.push_async_callback(parts.sessions.close)
+            await parts.sessions.serve(self._client, self._callers, self._look_for_key)
         stack.push_async_callback(parts.charging.close)
         stack.push_async_callback(parts.host.close)
         return parts

@@ -88,6 +88,8 @@ class ChatRequest(Asked, frozen=True, kw_only=True, omit_defaults=True):
 
 
 _decoder = sampling.reader(ChatRequest)
+BODY: Any = _decoder.type
+"""`ChatRequest` with the fields of `Params`: the whole body."""
 
 
 def read(payload: bytes) -> ChatRequest:
@@ -117,6 +119,12 @@ def to_wire(request: ChatRequest, deadline_ms: int) -> InferenceRequest:
         resumable=bool(request.resumable),
         metadata=request.about,
     )
+
+
+def texts(request: Asked) -> int:
+    """How many texts a request that was read asks for, for each prompt."""
+    n: int | None = getattr(request, "n", None)
+    return n or 1
 
 
 def speaks_of_functions(request: ChatRequest) -> bool:

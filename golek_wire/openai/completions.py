@@ -49,6 +49,8 @@ class _Which(Struct):
 
 
 _decoder = sampling.reader(CompletionRequest)
+BODY: Any = _decoder.type
+"""`CompletionRequest` with the fields of `Params`: the whole body."""
 _which_decoder = msgspec.json.Decoder(_Which)
 _EXAMPLE: Final = '{"prompt": "Once upon a time", "max_tokens": 50}'
 
@@ -238,12 +240,12 @@ def _ended(choice: Choice) -> FinishReason:
     return "stop" if choice.finish_reason == "tool_calls" else choice.finish_reason
 
 
-def native_events(pieces: int, piece: str | Delta, req_id: str) -> bytes:
-    """The event of one piece of a request as on the bus: its chunk, the `pieces`-th."""
+def native_event(piece: str | Delta, req_id: str, seq: int) -> bytes:
+    """The event of one piece of the answer to a request as on the bus: its chunk."""
     if isinstance(piece, str):
-        return b"data: " + encode({"req_id": req_id, "delta": piece, "seq": pieces}) + b"\n\n"
+        return b"data: " + encode({"req_id": req_id, "delta": piece, "seq": seq}) + b"\n\n"
     rest = {"reasoning_content": piece.reasoning_content, "tool_calls": piece.tool_calls, "logprobs": piece.logprobs}
     said = {name: value for name, value in rest.items() if value}
     index = {"index": piece.index} if piece.index else {}
-    chunk = {"req_id": req_id, "delta": piece.text, "seq": pieces, **said, **index}
+    chunk = {"req_id": req_id, "delta": piece.text, "seq": seq, **said, **index}
     return b"data: " + encode(chunk) + b"\n\n"

@@ -7,7 +7,9 @@ HTTP has it: `temperature`, where the bus says `params.temperature`.
 
 from typing import Any, Final
 
-from golek_wire.errors import InferenceServiceError, RetriableError, to_reply
+from msgspec import Struct, structs
+
+from golek_wire.errors import Details, InferenceServiceError, to_reply
 
 _INVALID: Final = "invalid_request_error"
 _SERVER: Final = "server_error"
@@ -33,6 +35,21 @@ STRICT: Final[dict[str, tuple[str, str | None]]] = {
 """Type and code by our code; every other one is `server_error` and its code in lower case."""
 
 
+class Problem(Struct, frozen=True):
+    """The `error` object of the extended form."""
+
+    code: str
+    """UPPER_SNAKE."""
+    message: str
+    type: str
+    """`retriable` or `non_retriable`."""
+    provider: str
+    details: Details
+    """What the code is about, as `retry_after_ms`."""
+    param: str | None
+    """The field of the request that is wrong, where one is."""
+
+
 def body(error: InferenceServiceError, *, strict: bool) -> dict[str, Any]:
     """The JSON of `error`."""
     sent = to_reply(error, "").error
@@ -41,18 +58,5 @@ def body(error: InferenceServiceError, *, strict: bool) -> dict[str, Any]:
     if strict:
         kind, code = STRICT.get(sent.code, (_SERVER, sent.code.lower()))
         return {"error": {"message": message, "type": kind, "param": param, "code": code}}
-    return {
-        "error": {
-            "code": sent.code,
-            "message": message,
-            "type": sent.type,
-            "provider": sent.provider,
-            "details": sent.details,
-            "param": param,
-        }
-    }
-
-
-def retry_after_ms(error: InferenceServiceError) -> int | None:
-    """When to try again; None where that does not help."""
-    return error.retry_after_ms if isinstance(error, RetriableError) else None
+    told = Problem(sent.code, message, sent.type, sent.provider, sent.details, param)
+    return {"error": structs.asdict(told)}

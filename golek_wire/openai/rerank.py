@@ -32,7 +32,7 @@ class Billed(Struct, frozen=True):
     search_units: int = 1
 
 
-class Meta_(Struct, frozen=True):  # noqa: N801 - `Meta` is msgspec's
+class RankedMeta(Struct, frozen=True):
     """What Cohere's clients read beside the results."""
 
     billed_units: Billed = field(default_factory=Billed)
@@ -45,7 +45,7 @@ class Ranked(Struct, frozen=True):
     model: str
     results: list[Ranking]
     usage: EmbeddingUsage
-    meta: Meta_ = field(default_factory=Meta_)
+    meta: RankedMeta = field(default_factory=RankedMeta)
 
 
 _decoder = msgspec.json.Decoder(RankRequest)

@@ -24,8 +24,9 @@ def reader(kind: type[Request]) -> "msgspec.json.Decoder[Request]":
     # `X | None` does not know `Annotated` types that msgspec gives back.
     fields = [(one.name, Optional[one.type], None) for one in msgspec.structs.fields(Params) if one.name not in own]  # noqa: UP045
     whole = msgspec.defstruct(
-        kind.__name__, fields, bases=(kind,), module=__name__, frozen=True, kw_only=True, omit_defaults=True
-    )
+        kind.__name__, fields, bases=(kind,), module=__name__, frozen=True, kw_only=True, omit_defaults=True,
+        namespace={"made_of": Params},
+    )  # fmt: skip
     return msgspec.json.Decoder(whole)
 
 

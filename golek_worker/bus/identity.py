@@ -63,6 +63,9 @@ class Callers(Protocol):
     def principal(self, headers: Headers) -> str:
         """Who sent these headers. Raises as `key` does."""
 
+    def caller(self, headers: Headers) -> str:
+        """Who asks for what is its own, whatever models it may ask. Raises as `key` does."""
+
     def stranger(self, headers: Headers) -> str:
         """The digest of the key in these headers, when `key` does not know it but the fleet may; else empty."""
 
@@ -103,10 +106,15 @@ class Open:
             return ANYBODY
         self._refuse_tenant(headers)
         said = _bearer(headers) if h.AUTHORIZATION in headers and self._book else ""
-        return self._known(said) if said else ANYBODY
+        return self._for_model(self._known(said)) if said else ANYBODY
 
     def principal(self, headers: Headers) -> str:
         return self.key(headers).key_id
+
+    def caller(self, headers: Headers) -> str:
+        self._refuse_tenant(headers)
+        said = _bearer(headers) if headers and self._book else ""
+        return self._known(said).key_id if said else self.principal(headers)
 
     def stranger(self, headers: Headers) -> str:
         said = _bearer(headers) if headers else ""
@@ -131,10 +139,14 @@ class Open:
         return job_id
 
     def _known(self, said: str) -> Key:
-        """The key with this text. Raises UnauthorizedError, and ForbiddenError where it is not for this model."""
+        """The key with this text. Raises UnauthorizedError."""
         key = self._book.find(digest(said)) if self._book is not None else None
         if key is None:
             raise UnauthorizedError(f"{h.AUTHORIZATION}: nobody knows this key (any more)")
+        return key
+
+    def _for_model(self, key: Key) -> Key:
+        """`key`. Raises ForbiddenError where it is not for this model."""
         if key.models and self._names.isdisjoint(key.models):
             raise ForbiddenError(
                 f"The key {key.key_id} is for {', '.join(key.models)}", key_id=key.key_id, models=key.models
@@ -164,7 +176,7 @@ class Keys(Open):
         said = _bearer(headers) if headers else ""
         if not said:
             raise UnauthorizedError(f"{h.AUTHORIZATION}: this fleet wants `Bearer <key>`; the request has none")
-        return self._known(said)
+        return self._for_model(self._known(said))
 
 
 def _bearer(headers: Mapping[str, str]) -> str:
@@ -204,6 +216,9 @@ class Accounts(Open):
                 "their subject with `share: true`"
             )
         return tenant
+
+    def caller(self, headers: Headers) -> str:
+        return self.principal(headers)
 
     def stranger(self, headers: Headers) -> str:  # noqa: ARG002
         return ""

@@ -52,24 +52,27 @@ class Orders:
         """Obey what comes on these subjects, whose last token is the verb."""
 
         async def on_order(message: Msg) -> None:
-            """A task for each order: a load takes minutes."""
-            task = asyncio.get_running_loop().create_task(self._take(message, read))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self.take(message, read, self._callers)
 
         for subject in listed:
             await self._client.subscribe(subject, cb=on_order)
+
+    def take(self, message: Msg, read: Read, callers: Callers) -> None:
+        """Obey one order that somebody else heard, if its sender may give it: in a task, for a load takes minutes."""
+        task = asyncio.get_running_loop().create_task(self._take(message, read, callers))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def finish(self, patience_s: float) -> None:
         """Wait at most so long for the orders that are obeyed now."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=patience_s)
 
-    async def _take(self, message: Msg, read: Read) -> None:
+    async def _take(self, message: Msg, read: Read, callers: Callers) -> None:
         inbox = message.reply if subjects.is_reply_inbox(message.reply) else ""
         with contextlib.suppress(*BUS_ERRORS):  # the broker went away, and with it who would hear the answer
             try:
-                self._callers.may_order(message.headers)
+                callers.may_order(message.headers)
                 task = read(message.subject.rpartition(".")[2], message.data)
                 if task is not None:
                     await self._do(task, inbox, tell=(message.headers or {}).get(h.ACCEPT) == "1")

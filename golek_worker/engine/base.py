@@ -101,6 +101,8 @@ class Submit(Struct, frozen=True, tag="submit", omit_defaults=True):
     cuts: list[int] = field(default_factory=list[int])
     """Characters of the prompt before which it is cut before it becomes tokens: names that a caller wrote are cut so,
     and are plain text."""
+    least_room: int = 0
+    """Without `max_tokens`: tokens that the prompt must leave for the answer, or it is refused."""
 
 
 class Embed(Struct, frozen=True, tag="embed"):

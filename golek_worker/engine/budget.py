@@ -3,10 +3,11 @@
 from golek_wire.errors import ContextBudgetExceededError
 
 
-def token_limit(tokens_in: int, max_tokens: int | None, ctx_size: int) -> int:
+def token_limit(tokens_in: int, max_tokens: int | None, ctx_size: int, least_room: int = 0) -> int:
     """How many tokens the answer may have: `max_tokens`, or without it as many as the context leaves.
 
-    Raises ContextBudgetExceededError when the prompt leaves no room, or less than `max_tokens`.
+    Raises ContextBudgetExceededError when the prompt leaves no room, less than `max_tokens`, or without that less than
+    `least_room`.
     """
     room = ctx_size - tokens_in
     if room <= 0:
@@ -15,6 +16,13 @@ def token_limit(tokens_in: int, max_tokens: int | None, ctx_size: int) -> int:
             ctx_size,
             f"The prompt has {tokens_in} tokens; the context has {ctx_size} for prompt and answer together. "
             "Shorten the prompt.",
+        )
+    if max_tokens is None and room < least_room:
+        raise ContextBudgetExceededError(
+            tokens_in + least_room,
+            ctx_size,
+            f"The prompt has {tokens_in} tokens; the context has {ctx_size}, and {least_room} shall be left for the "
+            "answer. Shorten the prompt.",
         )
     if max_tokens is None:
         return room
@@ -29,13 +37,15 @@ def token_limit(tokens_in: int, max_tokens: int | None, ctx_size: int) -> int:
     return max_tokens
 
 
-def tokens_left(tokens_in: int, max_tokens: int | None, ctx_size: int, written: int, counted: int) -> int:
+def tokens_left(
+    tokens_in: int, max_tokens: int | None, ctx_size: int, written: int, counted: int, least_room: int = 0
+) -> int:
     """How many tokens may follow a part of the answer that has `written` tokens in this context; 0 when none may.
 
     `counted` is how many of `max_tokens` that part has used up: a caller may know it better, for a text can be cut into
     tokens in several ways. Raises as `token_limit` does.
     """
-    limit = token_limit(tokens_in, max_tokens, ctx_size)
+    limit = token_limit(tokens_in, max_tokens, ctx_size, least_room)
     return max(0, min(limit - counted, ctx_size - tokens_in - written))
 
 

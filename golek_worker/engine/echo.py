@@ -172,7 +172,7 @@ class _Sequence:
     def __init__(self, command: Submit, ctx_size: int, at_once: int) -> None:
         params = command.params
         self._words = _words(command.prompt)
-        room = token_limit(len(self._words), params.max_tokens, ctx_size)
+        room = token_limit(len(self._words), params.max_tokens, ctx_size, command.least_room)
         self._reason: FinishReason = "length"
         if params.ignore_eos:
             self._limit = room

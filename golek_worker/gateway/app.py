@@ -17,7 +17,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from golek_wire.errors import InferenceServiceError, InternalError, NotFoundError
 from golek_wire.replies import Allowance
-from golek_worker.gateway import chat, errors, health, openapi, pages
+from golek_worker.gateway import (
+    chat,
+    completions,
+    embeddings,
+    errors,
+    health,
+    models,
+    openapi,
+    pages,
+    rerank,
+)
 from golek_worker.gateway.body import GoneError
 from golek_worker.gateway.callers import Callers
 from golek_worker.gateway.door import Door, Visit, begin
@@ -35,7 +45,8 @@ _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 def application(door: Door) -> ASGIApp:
     """The application."""
-    routes = (*health.ROUTES, *chat.ROUTES, *pages.ROUTES)
+    files = (health, chat, completions, embeddings, rerank, models, pages)
+    routes = [route for file in files for route in file.ROUTES]
     return Entrance(Router((*routes, openapi.route(routes, is_open)), redirect_slashes=False), door)
 
 
@@ -106,7 +117,8 @@ class Entrance:
     ) -> None:
         visit.code = errors.code_of(error)
         if not visit.status:  # else the response has begun, and its end is all that can be told
-            await errors.respond(error)(scope, receive, send)
+            strict = self._door.settings.golek_strict_openai
+            await errors.respond(error, strict=strict)(scope, receive, send)
 
 
 def _request_id(headers: Headers) -> str:

@@ -6,7 +6,7 @@ Whole, up to GOLEK_MAX_BODY, and not slower than people send: who dribbles is to
 import asyncio
 from typing import Final
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from golek_wire.errors import PayloadTooLargeError
 from golek_worker.gateway.door import door
@@ -14,6 +14,8 @@ from golek_worker.gateway.errors import HttpError
 
 SILENCE_S: Final = 20.0
 """Between two pieces of a body."""
+WHOLE_S: Final = 300.0
+"""For a whole body."""
 
 
 class GoneError(Exception):
@@ -26,23 +28,25 @@ async def read(request: Request) -> bytes:
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > limit:
         raise _too_large(int(announced[:20]), limit)
-    pieces: list[bytes] = []
-    size = 0
-    pending = request.stream().__aiter__()
+    clock = asyncio.get_running_loop().time
+    ends = clock() + WHOLE_S
+    body = bytearray()
     try:
-        while True:
-            async with asyncio.timeout(SILENCE_S):
-                piece = await anext(pending, None)
-            if piece is None:
-                return b"".join(pieces)
-            size += len(piece)
-            if size > limit:
-                raise _too_large(size, limit)
-            pieces.append(piece)
+        async with asyncio.timeout(SILENCE_S) as patience:
+            while True:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise GoneError
+                body += message["body"]
+                if len(body) > limit:
+                    raise _too_large(len(body), limit)
+                if not message["more_body"]:
+                    return bytes(body)
+                patience.reschedule(min(clock() + SILENCE_S, ends))
     except TimeoutError:
-        raise HttpError(408, "REQUEST_TIMEOUT", f"the body stopped after {size} bytes for {SILENCE_S:g} s") from None
-    except ClientDisconnect:
-        raise GoneError from None
+        raise HttpError(
+            408, "REQUEST_TIMEOUT", f"of the body {len(body)} bytes came; {SILENCE_S:g} s without more are too long"
+        ) from None
 
 
 def _too_large(size: int, limit: int) -> PayloadTooLargeError:

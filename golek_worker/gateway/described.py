@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from golek_wire.errors import ErrorBody
+from golek_wire.openai.errors import Problem
 
 JSON: Final = "application/json"
 _ABOUT: Final = "golek_about"
@@ -25,7 +25,7 @@ Handler = TypeVar("Handler", bound=Callable[[Request], Awaitable[Response]])
 class Refusal(Struct, frozen=True):
     """What every error looks like."""
 
-    error: ErrorBody
+    error: Problem
 
 
 class About(Struct, frozen=True, kw_only=True):

@@ -1,8 +1,8 @@
 """How is an error told over HTTP?
 
-`{"error": {code, message, type, provider, param, details}}` with the status of its code, on every route; with
-GOLEK_STRICT_OPENAI OpenAI's own words instead. `HttpError` is for what only HTTP knows: a method that a route does not
-have, a body that came too slowly.
+`{"error": {code, message, type, provider, details, param}}` with the status of its code, on every route; with
+GOLEK_STRICT_OPENAI OpenAI's own words instead (golek_wire/openai/errors.py). `HttpError` is for what only HTTP knows: a
+method that a route does not have, a body that came too slowly.
 """
 
 import math
@@ -14,12 +14,11 @@ from golek_wire import codec
 from golek_wire.errors import (
     STATUS,
     DeadlineExceededError,
-    ErrorBody,
     InferenceServiceError,
     NonRetriableError,
     RetriableError,
-    to_reply,
 )
+from golek_wire.openai import errors as shape
 
 JSON: Final = "application/json"
 PATIENT_S: Final = 60.0
@@ -47,22 +46,17 @@ def code_of(error: InferenceServiceError) -> str:
     return error.name if isinstance(error, HttpError) else error.code
 
 
-def body_of(error: InferenceServiceError) -> ErrorBody:
-    """The `error` object."""
-    body = to_reply(error, "").error
-    if not isinstance(error, HttpError):
-        return body
-    return ErrorBody(error.name, body.message, body.type, error.http, body.provider, body.param, body.details)
-
-
-def respond(error: InferenceServiceError) -> Response:
+def respond(error: InferenceServiceError, *, strict: bool = False) -> Response:
     """The response that tells `error`."""
-    return Response(event(error), status_of(error), headers(error), JSON)
+    return Response(event(error, strict=strict), status_of(error), headers(error), JSON)
 
 
-def event(error: InferenceServiceError) -> bytes:
+def event(error: InferenceServiceError, *, strict: bool = False) -> bytes:
     """The body: `{"error": …}`, of a response and of the event that ends a stream."""
-    return codec.encode({"error": body_of(error)})
+    told = shape.body(error, strict=strict)
+    if isinstance(error, HttpError):
+        told["error"]["code"] = error.name.lower() if strict else error.name
+    return codec.encode(told)
 
 
 def headers(error: InferenceServiceError) -> dict[str, str]:

@@ -26,6 +26,8 @@ from golek_worker.gateway.described import JSON, About, about, describe
 
 REF: Final = "#/components/schemas/{name}"
 EVENTS: Final = "text/event-stream"
+LAST: Final = ("Health", "Pages")
+"""Groups that stand behind the others."""
 PROBLEMS: Final = {
     400: "The request is not understood; `error.param` names the field.",
     401: "No key is given, or nobody knows it.",
@@ -66,14 +68,25 @@ def route(routes: Iterable[BaseRoute], is_open: Callable[[str], bool]) -> Route:
 
 
 def document(routes: Iterable[Route], is_open: Callable[[str], bool]) -> dict[str, Any]:
-    """The document of those of `routes` that say what they do."""
+    """The document of those of `routes` that say what they do.
+
+    Where several paths lead to the same, all but the first have `x-same-as` with the first one's `operationId`.
+    """
     told = [(one, found) for one in routes if (found := about(one.endpoint)) is not None]
+    groups = list(dict.fromkeys(found.group for _, found in told))
+    groups.sort(key=lambda group: group in LAST)
+    told.sort(key=lambda pair: groups.index(pair[1].group))
     schemas = _Schemas(kind for _, found in told for kind in _kinds(found))
     paths: dict[str, dict[str, Any]] = {}
+    first: dict[tuple[Any, str], str] = {}
     for one, found in told:
         path = _parameter.sub(r"{\1}", one.path)
         for method in sorted((one.methods or set()) - {"HEAD", "OPTIONS"}):
-            paths.setdefault(path, {})[method.lower()] = _operation(one, method, found, schemas, is_open(one.path))
+            operation = _operation(one, method, found, schemas, is_open(one.path))
+            same = first.setdefault((one.endpoint, method), operation["operationId"])
+            if same != operation["operationId"]:
+                operation["x-same-as"] = same
+            paths.setdefault(path, {})[method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {
@@ -84,7 +97,7 @@ def document(routes: Iterable[Route], is_open: Callable[[str], bool]) -> dict[st
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/", "description": "The gateway of the fleet, or a worker, which serves its own model."}],
-        "tags": [{"name": group} for group in dict.fromkeys(found.group for _, found in told)],
+        "tags": [{"name": group} for group in groups],
         "paths": paths,
         "components": {
             "schemas": schemas.components,
@@ -150,6 +163,9 @@ def field_sentences(kind: type[Struct]) -> dict[str, str]:
     found: dict[str, str] = {}
     for each in reversed(kind.__mro__):
         if not issubclass(each, Struct) or each is Struct:
+            continue
+        if (made_of := each.__dict__.get("made_of")) is not None:  # it has no source (golek_wire/openai/sampling.py)
+            found |= field_sentences(made_of)
             continue
         (body,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
         assert isinstance(body, ast.ClassDef)

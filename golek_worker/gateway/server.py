@@ -14,6 +14,7 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
+from golek_worker.gateway.protocol import Connection
 from golek_worker.settings.http import Address, Http
 
 BACKLOG: Final = 2048
@@ -62,7 +63,7 @@ async def serve(app: ASGIApp, where: Address, settings: Http) -> Server:
     config = uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=Connection,
         ws="websockets-sansio",
         lifespan="off",
         log_config=None,

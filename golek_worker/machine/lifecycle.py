@@ -18,7 +18,7 @@ from golek_client.login import Login
 from golek_wire.signals import TAKES_REQUESTS
 from golek_worker import process, settings
 from golek_worker.bus import cluster, embedded
-from golek_worker.machine import check, logfiles, runfile
+from golek_worker.machine import check, gateway, logfiles, runfile, supervised
 from golek_worker.machine.bar import Bar
 from golek_worker.machine.runfile import RunState
 from golek_worker.process import ProcessId
@@ -56,7 +56,7 @@ async def start(
     _refuse_other_broker(deployment, replicas, loaded)
     await ensure_broker(loaded.nats_url, loaded.data, say, loaded.login)
     _say_more(deployment, replicas, loaded.data, say)
-    with _start_lock(loaded.data):
+    with start_lock(loaded.data):
         launched = [_launch(deployment, replica, loaded, module, say) for replica in range(1, replicas + 1)]
     waiting = [one for one in launched if one is not None]
     try:
@@ -111,12 +111,14 @@ async def ensure_broker(url: str, data: Path, say: Say = print, login: Login | N
 
 
 def stop(deployment: str | None = None, *, envs: Path = ENVS, say: Say = print) -> None:
-    """Stop a deployment's replicas; without a name all workers, and then the broker.
+    """Stop a deployment's replicas; without a name `golek serve`, the gateway, all workers, and then the broker.
 
-    Each gets SIGTERM and its DRAIN_S to finish its jobs, then SIGKILL.
+    Each worker gets SIGTERM and its DRAIN_S to finish its jobs, then SIGKILL.
     """
     stopped = False
     for data in _data_folders(envs):
+        if deployment is None:
+            stopped |= supervised.stop(data, say) | gateway.stop(data, say)
         states = [state for state in runfile.read_all(data) if deployment in (None, state.deployment)]
         stopped |= _stop_workers(data, states, envs, say)
     if not stopped:
@@ -189,10 +191,17 @@ def _launch(deployment: str, replica: int, loaded: Settings, module: str, say: S
     elif known is not None and runfile.alive(known):
         say(f"{deployment}-{replica} runs already ({known.state}, pid {known.pid})")
         return None if known.state in TAKES_REQUESTS else _Launched(known, None)
+    return _Launched(*spawn(deployment, replica, loaded, [sys.executable, "-m", module]))
+
+
+def spawn(
+    deployment: str, replica: int, loaded: Settings, command: list[str]
+) -> "tuple[RunState, subprocess.Popen[bytes]]":
+    """Start the process of a replica that does not run: `command` with its arguments. The caller has `start_lock`."""
+    data = loaded.data
     runfile.remove(data, deployment, replica)
     log = logfiles.create(logfiles.boot_folder(data), "boot")
-    command = [sys.executable, "-m", module, deployment, "--replica", str(replica), "--log", str(log)]
-    child = process.spawn(command, log)
+    child = process.spawn([*command, deployment, "--replica", str(replica), "--log", str(log)], log)
     born = process.identify(child.pid)
     state = RunState(
         worker_id=runfile.worker_id(deployment, replica),
@@ -205,7 +214,7 @@ def _launch(deployment: str, replica: int, loaded: Settings, module: str, say: S
         log=str(log),
     )
     runfile.write_first(data, state)
-    return _Launched(state, child)
+    return state, child
 
 
 async def _wait_online(launched: list[_Launched], data: Path, bar: Bar) -> list[str]:
@@ -297,7 +306,7 @@ def _data_folders(envs: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _start_lock(data: Path) -> Iterator[None]:
+def start_lock(data: Path) -> Iterator[None]:
     """One start at a time looks for what runs and starts the rest."""
     path = data / "run" / "start.lock"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from msgspec import Struct
 from golek_client.connection import shown
 from golek_worker import process, settings
 from golek_worker.bus import embedded
-from golek_worker.machine import check, logfiles, runfile
+from golek_worker.machine import check, gateway, logfiles, runfile, supervised
 from golek_worker.machine.lifecycle import ENVS
 from golek_worker.machine.runfile import RunState
 from golek_worker.settings import Settings
@@ -31,9 +31,21 @@ class Deployment(Struct, frozen=True):
 
 
 def deployments(envs: Path = ENVS) -> list[Deployment]:
-    """All deployments by name."""
+    """All deployments by name: those with an env file, and those that run without one."""
     files = {file.name.removeprefix("worker.").removesuffix(".env"): file for file in envs.glob("worker.*.env")}
+    for state in runfile.read_all(_data()):
+        files.setdefault(state.deployment, settings.env_file(state.deployment, envs))
     return [_deployment(name, file) for name, file in sorted(files.items()) if name != "example"]
+
+
+def beside_workers() -> list[str]:
+    """What else runs on this machine: the gateway and `golek serve`, a line each."""
+    data, lines = _data(), []
+    if (door := gateway.running(data)) is not None:
+        lines.append(f"gateway at {door.url} (pid {door.pid})")
+    if (supervisor := supervised.running(data)) is not None:
+        lines.append(f"golek serve (pid {supervisor.pid})")
+    return lines
 
 
 def table(rows: list[Deployment]) -> str:
@@ -64,7 +76,7 @@ def log_lines(name: str, loaded: Settings, worker_id: str | None, limit: int, *,
 def _deployment(name: str, file: Path) -> Deployment:
     """What its file says, as far as it can be read, and what runs whatever it says."""
     loaded, mistakes = settings.read(file)
-    data = loaded.data if loaded is not None else Path(settings.shared("GOLEK_DATA") or Settings(model_name="any").data)
+    data = loaded.data if loaded is not None else _data()
     states = [state for state in runfile.read_all(data) if state.deployment == name]
     running = ", ".join(f"#{state.replica} {_word(state)}{_elsewhere(state, loaded)}" for state in states) or "-"
     problems = [f"#{state.replica} failed: {_short(state)}" for state in states if state.state == "failed"]
@@ -75,6 +87,11 @@ def _deployment(name: str, file: Path) -> Deployment:
         return Deployment(name, running=running, problem="; ".join(problems))
     subjects = " ".join(loaded.request_subjects(check.kind(loaded)))
     return Deployment(name, loaded.model_name, loaded.engine, running, subjects, "; ".join(problems))
+
+
+def _data() -> Path:
+    """The data folder of what belongs to no deployment."""
+    return Path(settings.shared("GOLEK_DATA") or Settings(model_name="any").data)
 
 
 def _short(state: RunState) -> str:

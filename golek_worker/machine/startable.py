@@ -1,8 +1,10 @@
 """Which models could this machine start, whether or not a worker of it runs?
 
-Those of its env files, and those of its catalogue and list that are here or can be downloaded.
+Those of its env files, which say at a start what they lack, and those of its catalogue and list that are here or can be
+downloaded.
 """
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +18,6 @@ from golek_worker.machine.modelfiles import Found
 from golek_worker.registry.entries import CatalogError
 from golek_worker.registry.resolve import MissingModelError, resolve
 from golek_worker.settings import Settings, made
-
-_HERE = ("present", "begun", "missing")
-"""States of a model's file with which a worker can start."""
 
 
 def machine() -> str:
@@ -60,9 +59,7 @@ def _deployments(envs: Path) -> Iterator[Startable]:
         if chosen.engine != "llamacpp":
             yield Startable(chosen.model_name, name, chosen.guessed_kind, context_size=chosen.ctx_size, runs=runs)
             continue
-        told = _told(modelfiles.find(name), name, runs=runs)
-        if told is not None:
-            yield told
+        yield _told(modelfiles.find(name), name, runs=runs)
 
 
 def _written() -> Iterator[Startable]:
@@ -75,20 +72,16 @@ def _written() -> Iterator[Startable]:
         if not made.may_name_a_file(name):
             continue
         found = modelfiles.find(name)
-        told = _told(found, name, runs=_runs(name, found.chosen)) if found.entry is not None else None
-        if told is not None and (found.entry is None or found.entry.kind != "vision"):  # which no engine serves yet
-            yield told
+        if found.entry is None or found.entry.kind == "vision":  # which no engine serves yet
+            continue
+        with contextlib.suppress(MissingModelError):  # its file is not here and cannot be had
+            resolve(found.chosen)
+            yield _told(found, name, runs=_runs(name, found.chosen))
 
 
-def _told(found: Found, deployment: str, *, runs: bool) -> Startable | None:
-    """One model that needs a file; None when there is none and none can be had."""
+def _told(found: Found, deployment: str, *, runs: bool) -> Startable:
+    """One model that needs a file."""
     row = modelfiles.describe(found)
-    if row.state not in _HERE:
-        return None
-    try:
-        resolve(found.chosen)
-    except MissingModelError:  # downloads are forbidden
-        return None
     return Startable(
         name=found.chosen.model_name,
         deployment=deployment,

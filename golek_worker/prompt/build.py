@@ -35,6 +35,7 @@ def build(request: InferenceRequest, form: Format, guard: Guard = _NO_NAMES) -> 
     if request.raw:
         wishes.check_raw(request)
         return Prompt(request.input or "", form.raw_output)
+    _check_turns(request, form)
     sewn, seam = guard.sewn(request)
     prompt = form.prompt(sewn)
     if not seam:
@@ -47,10 +48,18 @@ def check(request: InferenceRequest, form: Format) -> None:
     """Raise as `build` would for what this format can never express; nothing is rendered for that."""
     if request.raw:
         wishes.check_raw(request)
-    elif isinstance(form, AsItIs | Broken):
+        return
+    _check_turns(request, form)
+    if isinstance(form, AsItIs | Broken):
         form.prompt(request)
     elif isinstance(form, ByTemplate):
         form.check(request)
+
+
+def _check_turns(request: InferenceRequest, form: Format) -> None:
+    """Raise BadRequestError for a session with a model that knows no turns: its second request would be refused."""
+    if request.session_id is not None and isinstance(form, AsItIs):
+        raise BadRequestError(f"session_id: {form.why}, so there are no turns to go on from", param="session_id")
 
 
 def choose(chosen: Settings, markers: TurnMarkers | None, source: str | None, bos: str, eos: str) -> Format:
@@ -81,7 +90,7 @@ class AsItIs:
     raw_output: Output = Output()
 
     def __init__(self, why: str) -> None:
-        self._why = why
+        self.why = why
 
     def prompt(self, request: InferenceRequest) -> Prompt:
         """Raises BadRequestError for messages and tools."""
@@ -90,7 +99,7 @@ class AsItIs:
         if request.messages is None and not wishes.offered(request):
             return Prompt(request.input or "")
         field = "messages" if request.messages is not None else "tools"
-        raise BadRequestError(f"{field}: {self._why}; {RAW_WAY}", param=field)
+        raise BadRequestError(f"{field}: {self.why}; {RAW_WAY}", param=field)
 
 
 class Broken:

@@ -201,7 +201,9 @@ class Settings(Http, frozen=True, kw_only=True):
         return (self.subject,) if self.subject and self.subject not in usual else usual
 
 
-KEYS: dict[str, str] = {name.upper(): name for name in Settings.__struct_fields__}
+_OWN = [name for name in Settings.__struct_fields__ if name not in Http.__struct_fields__]
+KEYS: dict[str, str] = {name.upper(): name for name in (*_OWN, *Http.__struct_fields__)}
+"""A deployment's, its own first."""
 GATEWAY_KEYS: dict[str, str] = {name.upper(): name for name in Gateway.__struct_fields__}
 SERVICE_KEYS: dict[str, str] = {name.upper(): name for name in Service.__struct_fields__}
 """The gateway's and those of `golek serve`."""

@@ -24,8 +24,8 @@ def source(name: str, found: Found, project: Path) -> Source | None:
     """
     if not may_name_a_file(name):
         return None
-    if named(found) == name:
-        return Source("no env file", {"MODEL_NAME": name})
+    if name in (named(found), safe(named(found))):
+        return Source("no env file", {"MODEL_NAME": named(found)})
     from golek_worker.registry import entries  # its package needs the settings
     from golek_worker.registry.entries import CatalogError
 
@@ -60,6 +60,11 @@ def named_by(model_path: str) -> str:
     if stem == _SAYS_NOTHING and path.parent.name:
         stem = path.parent.name
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.")
+
+
+def safe(model: str) -> str:
+    """The name of the deployment of a model that is called so."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", model)
 
 
 def may_name_a_file(deployment: str) -> bool:

@@ -128,8 +128,8 @@ def test_config_shows_what_changed(project: Project) -> None:
     assert [row["key"] for row in rows] == [
         "MODEL_NAME",
         "ENGINE",
-        "NATS_URL",
         "WORKER_CONCURRENCY",
+        "NATS_URL",
         "GOLEK_DATA",
         "INFERENCE_CONFIG",
     ]

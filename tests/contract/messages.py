@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from golek_wire import adapters, errors, hosts, keys, replies, requests, signals
+from golek_wire import adapters, errors, hosts, keys, replies, requests, sessions, signals
 
 WHEN = "2026-01-02T03:04:05.678Z"
 JOB_ID = "gnzmv3lrmpikcji6bcwx5hgsiq"
@@ -64,7 +64,6 @@ MESSAGES: dict[str, Any] = {
         deadline_ms=30_000,
         priority=3,
         reply_to="answers.me",
-        session_id="s1",
         metadata={"user": "u1"},
     ),
     "embedding-request": requests.EmbeddingRequest(
@@ -110,6 +109,7 @@ MESSAGES: dict[str, Any] = {
             requests.Message("tool", "sunny", tool_call_id="c1"),
         ],
         tools=[{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}],
+        session_id="trip-to-oslo",
     ),
     "request-tools": requests.InferenceRequest(
         req_id="r3",
@@ -180,6 +180,32 @@ MESSAGES: dict[str, Any] = {
         ],
         choices=[replies.Choice(0, "Yes", "stop", 1), replies.Choice(1, "No", "stop", 1)],
     ),
+    "reply-session": replies.InferenceReply(
+        "r5",
+        "You are Ann.",
+        40,
+        4,
+        "stop",
+        60,
+        60,
+        "qwen3-4b",
+        7,
+        session=replies.SessionUse(12, left_out=3, stored=False),
+    ),
+    "session-question": sessions.SessionQuestion("trip-to-oslo"),
+    "session": sessions.Session(
+        "trip-to-oslo",
+        WHEN,
+        WHEN,
+        [requests.Message("system", "Be brief.")],
+        [
+            sessions.Turn(
+                JOB_ID, [requests.Message("user", "I am Ann."), requests.Message("assistant", "Hello Ann.")], 12
+            )
+        ],
+        dropped=3,
+    ),
+    "session-deleted": sessions.SessionDeleted("trip-to-oslo"),
     "chunk-tools": replies.Chunk("r3", "", 1, "Hm", [replies.ToolCallDelta(0, "call_1", "weather")], index=1),
     "chunk": replies.Chunk(req_id="r1", delta="Because ", seq=0),
     "accepted": replies.Accepted(req_id="r1", job_id=JOB_ID, seq=4711),

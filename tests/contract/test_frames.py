@@ -33,6 +33,7 @@ FRAMES: dict[str, Any] = {
         constraint=base.Constraint("gbnf", 'root ::= "x"'),
         adapter="pirate",
         cuts=[2],
+        least_room=128,
     ),
     "load-adapter": base.LoadAdapter("pirate", "data/adapters/pirate.gguf", 0.5),
     "unload-adapter": base.UnloadAdapter("pirate"),

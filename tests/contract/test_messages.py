@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from golek_wire import adapters, codec, errors, hosts, keys, replies, requests, signals
+from golek_wire import adapters, codec, errors, hosts, keys, replies, requests, sessions, signals
 from tests.contract.messages import MESSAGES
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -22,7 +22,7 @@ def pretty(message: object) -> str:
 
 def structs() -> set[type[msgspec.Struct]]:
     """Every struct that is a message by itself."""
-    modules = (adapters, hosts, keys, requests, replies, errors, signals)
+    modules = (adapters, hosts, keys, requests, replies, errors, sessions, signals)
     found = {kind for module in modules for kind in vars(module).values() if _is_struct(kind, module.__name__)}
     # Parts of other messages.
     return found - {
@@ -30,7 +30,7 @@ def structs() -> set[type[msgspec.Struct]]:
         requests.Params, requests.Message, requests.Resume, requests.JsonSchema, requests.ResponseFormat,
         replies.Choice, replies.Delta, replies.FunctionCall, replies.TokenLogprob, replies.ToolCall,
         replies.ToolCallDelta, replies.TopLogprob, signals.ModelInfo, errors.ErrorBody,
-        adapters.AdapterFile, keys.Budget, replies.Allowance, replies.Allowances,
+        adapters.AdapterFile, keys.Budget, replies.Allowance, replies.Allowances, replies.SessionUse, sessions.Turn,
     }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from golek_client import (
     InternalError,
     JobCancelledError,
     ModelNotFoundError,
+    NotFoundError,
     NoWorkersError,
     QueueFullError,
     RerankReply,
@@ -349,4 +350,26 @@ async def test_orders_find_nobody() -> None:
             with pytest.raises(NoWorkersError, match="takes orders"):
                 await order("tiny")
         with pytest.raises(ModelNotFoundError):
+            await golek.unload("large")
+        with pytest.raises(ConflictError, match="make start WORKER=large"):
             await golek.load("large")
+        assert await golek.startable() == []
+
+
+async def test_conversations_are_kept_as_by_workers() -> None:
+    """A function that answers is given the whole of one; it is read and removed by its id."""
+    async with FakeFleet({"recall": lambda request: f"{len(request.messages or [])} messages"}) as fleet:
+        golek = fleet.client()
+        first = await golek.ask("recall", "hi", session_id="s")
+        assert (first.text, first.session and first.session.turns) == ("0 messages", 0)
+        second = await golek.chat("recall", [{"role": "system", "content": "x"}, {"role": "user", "content": "y"}])
+        assert second.session is None
+        third = await golek.ask("recall", "again", session_id="s")
+        assert (third.text, third.session and third.session.turns) == ("3 messages", 1)
+        assert fleet.requests[-1].request.input == "again"
+        kept = await golek.session("s")
+        assert [turn.messages[1].content for turn in kept.turns] == ["0 messages", "3 messages"]
+        await golek.delete_session("s")
+        for call in (golek.session("s"), golek.delete_session("s")):
+            with pytest.raises(NotFoundError):
+                await call

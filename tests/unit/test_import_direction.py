@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-LEAVES = ("bus", "store", "prompt", "engine", "admission", "registry", "telemetry", "grammars")
+LEAVES = ("bus", "store", "prompt", "engine", "admission", "registry", "telemetry", "grammars", "sessions")
 COMMAND_LINE = (
     "cli",
     "cli_adapters",
@@ -15,6 +15,7 @@ COMMAND_LINE = (
     "cli_letters",
     "cli_operate",
     "cli_results",
+    "cli_sessions",
     "terminal",
     "terminal_bus",
 )
@@ -52,8 +53,10 @@ def test_the_wire_needs_only_msgspec(file: Path) -> None:
 
 @pytest.mark.parametrize("file", sources("golek_client"), ids=str)
 def test_the_client_needs_only_nats_and_the_wire(file: Path) -> None:
-    """Anyone may import the client without an engine; typer comes in with the command line alone."""
+    """Anyone may import the client without an engine; typer comes in with the command line alone, aiohttp with HTTP."""
     allowed = {"msgspec", "nats", "nkeys", "golek_wire", "golek_client"}
+    if file.stem == "http":
+        allowed = {"msgspec", "aiohttp", "golek_wire"}
     if file.stem in COMMAND_LINE:
         allowed.add("typer")
     else:

@@ -50,6 +50,7 @@ def told() -> dict[str, Any]:
     routes = [
         Route("/talk/{name:path}/now", answer, methods=["POST"]),
         Route("/talk", listed, methods=["GET"]),
+        Route("/v1/talk", listed, methods=["GET"]),
         Route("/untold", untold),
     ]
     return document(routes, lambda path: path == "/talk")
@@ -78,6 +79,12 @@ def test_a_query_and_another_answer_are_told(told: dict[str, Any]) -> None:
     assert operation["responses"]["503"]["content"]["application/json"]["schema"]["$ref"].endswith("/Answer")
     assert operation["security"] == []
     assert "401" not in operation["responses"]
+
+
+def test_another_path_to_the_same_says_so(told: dict[str, Any]) -> None:
+    """Readers see one operation, programs all paths."""
+    assert told["paths"]["/v1/talk"]["get"]["x-same-as"] == told["paths"]["/talk"]["get"]["operationId"]
+    assert "x-same-as" not in told["paths"]["/talk"]["get"]
 
 
 def test_the_sentence_under_a_field_is_its_description(told: dict[str, Any]) -> None:

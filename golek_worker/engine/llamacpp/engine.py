@@ -122,7 +122,9 @@ class LlamaCppEngine:
         prompt = self._model.tokenize(command.prompt, command.cuts)
         written = self._written(command)
         counted = (command.resume and command.resume.tokens_out) or len(written)
-        left = tokens_left(len(prompt), command.params.max_tokens, self.ready.ctx_size, len(written), counted)
+        left = tokens_left(
+            len(prompt), command.params.max_tokens, self.ready.ctx_size, len(written), counted, command.least_room
+        )
         if command.resume is not None and left == 0:
             return Finished(command.job_id, command.resume.text, "length", len(prompt), counted)
         scored = scores(self._model, command)

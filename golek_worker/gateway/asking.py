@@ -1,0 +1,180 @@
+"""What do the routes that ask a model share?
+
+Which model is meant, how long its answer is of use, and what the caller learns beside it: the job's id, the replica,
+what its key may still spend.
+"""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive
+
+from golek_client import discovery
+from golek_client.exchange import Exchange
+from golek_client.reading import Reply
+from golek_client.stream import OnQueued, Stream
+from golek_wire import codec
+from golek_wire.errors import BadRequestError, InferenceServiceError
+from golek_wire.openai import models
+from golek_wire.openai.chat import DEADLINE_LIMIT_MS
+from golek_wire.replies import EmbeddingReply, InferenceReply, RerankReply
+from golek_wire.subjects import Kind
+from golek_worker.gateway import door, errors
+from golek_worker.gateway.callers import check_model
+from golek_worker.gateway.leaving import watched
+
+log = structlog.get_logger("gateway")
+
+DEADLINE_MS: Final = "x-golek-deadline-ms"
+DEADLINE_S: Final = "x-request-timeout"
+_CLIENTS_OWN: Final = ("x-stainless-read-timeout", "x-stainless-retry-count")
+"""What OpenAI's clients say of themselves: that they will wait so long does not mean that they want to."""
+
+
+class Call(Struct):
+    """One request to a model."""
+
+    model: str
+    """As the fleet knows it."""
+    seconds: float
+    """Until the answer is of no use."""
+    key: str | None
+    """The caller's idempotency key."""
+    strict: bool
+    """OpenAI's own words for errors."""
+    visit: door.Visit
+    caller: door.Caller
+    receive: Receive
+    created: int
+
+    @property
+    def deadline_ms(self) -> int:
+        return max(1, round(self.seconds * 1000))
+
+    async def reply(self, payload: bytes, kind: Kind, form: type[Reply], part: str = "") -> Reply:
+        """The whole answer. `part` tells the requests of one caller's request apart, where there are several.
+
+        To be awaited inside `watched`. Raises what the fleet answers.
+        """
+        asked = await self.caller.golek.passed(
+            self.model, kind, payload, form, deadline=self.seconds, idempotency_key=self._key(part)
+        )
+        async with asked as exchange:
+            try:
+                reply = await exchange.reply()
+            finally:
+                self.learnt(exchange)
+        self.cost(reply)
+        return reply
+
+    async def only(self, payload: bytes, kind: Kind, form: type[Reply]) -> Reply:
+        """The whole answer to the caller's one request; a client that leaves cancels it: raises GoneError."""
+        async with watched(self.receive):
+            return await self.reply(payload, kind, form)
+
+    def stream(self, payload: bytes, on_queued: OnQueued | None, part: str = "") -> Stream:
+        """The stream of an answer; `part` as in `reply`."""
+        self.visit.streamed = True
+        return self.caller.golek.passed_stream(
+            self.model, payload, deadline=self.seconds, idempotency_key=self._key(part), on_queued=on_queued
+        )
+
+    def told(self, error: InferenceServiceError) -> bytes:
+        """The event that ends a stream in `error`."""
+        self.visit.code = errors.code_of(error)
+        return b"data: " + errors.event(error, strict=self.strict) + b"\n\n"
+
+    def learnt(self, exchange: Exchange[Any] | Stream) -> None:
+        """Remember which job this is and who answers."""
+        self.visit.job_id = self.visit.job_id or exchange.job_id
+        self.visit.worker = exchange.worker or self.visit.worker
+        self.visit.allowances = exchange.allowances or self.visit.allowances
+
+    def cost(self, reply: Any) -> None:
+        """Count what an answer cost."""
+        if isinstance(reply, InferenceReply):
+            self.visit.tokens_in += reply.tokens_in
+            self.visit.tokens_out += reply.tokens_out
+        elif isinstance(reply, EmbeddingReply | RerankReply):
+            self.visit.tokens_in += reply.usage.prompt_tokens
+
+    def _key(self, part: str) -> str | None:
+        return f"{self.key} {part}" if self.key is not None and part else self.key
+
+
+async def call(request: Request, named: str | None, kind: Kind, deadline_ms: int | None) -> Call:
+    """What is asked of which model. Raises BadRequestError, and ForbiddenError for a model that the key is not for."""
+    entered, visit, caller = door.door(request), door.visit(request), door.caller(request)
+    seconds = seconds_for(request, deadline_ms)
+    model = models.plain(named) if named else entered.served or await _only_one(caller, kind)
+    check_model(caller, model)
+    visit.model = model
+    own = {name: request.headers[name] for name in _CLIENTS_OWN if name in request.headers}
+    if own:
+        log.debug("http.client", request_id=visit.request_id, **{name[2:].replace("-", "_"): own[name] for name in own})
+    return Call(
+        model,
+        seconds,
+        request.headers.get("idempotency-key"),
+        entered.settings.golek_strict_openai,
+        visit,
+        caller,
+        request.receive,
+        int(time.time()),
+    )
+
+
+def seconds_for(request: Request, deadline_ms: int | None) -> float:
+    """How long the caller waits: by its body, by a header, or as long as everybody. Raises BadRequestError."""
+    if deadline_ms is not None:
+        return deadline_ms / 1000
+    for name, unit in ((DEADLINE_MS, 0.001), (DEADLINE_S, 1.0)):
+        if name in request.headers:
+            return _seconds(name, request.headers[name], unit)
+    return door.door(request).seconds
+
+
+def names_deadline(request: Request) -> bool:
+    """Whether a header says how long the caller waits."""
+    return DEADLINE_MS in request.headers or DEADLINE_S in request.headers
+
+
+def json(answer: object) -> Response:
+    """The response with `answer`."""
+    return Response(codec.encode(answer), media_type=errors.JSON)
+
+
+def _seconds(name: str, said: str, unit: float) -> float:
+    try:
+        seconds = float(said) * unit
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= DEADLINE_LIMIT_MS / 1000:
+        most = DEADLINE_LIMIT_MS / 1000 / unit
+        raise BadRequestError(f"{name}: a number above 0 and up to {most:.0f}; got {said[:32]!r}", param=name)
+    return seconds
+
+
+async def _only_one(caller: door.Caller, kind: Kind) -> str:
+    """The model that is meant where none is named. Raises BadRequestError naming those that there are."""
+    now = datetime.now(UTC)
+    names = [
+        record.name
+        for record in await caller.golek.models()
+        if kind in record.kinds
+        and discovery.gone(record, now) is None
+        and (not caller.models or record.name in caller.models)
+    ]
+    if len(names) == 1:
+        return names[0]
+    raise BadRequestError(f"model: which one is meant? {_choice(names, kind)}", param="model", available=names)
+
+
+def _choice(names: Sequence[str], kind: Kind) -> str:
+    return f"There is {', '.join(names)}" if names else f"No model for {kind} is served at the moment"

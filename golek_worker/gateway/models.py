@@ -1,0 +1,121 @@
+"""GET /v1/models: which models there are; POST …/load and …/unload: bring one into memory, or take it out."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from golek_client import discovery
+from golek_client.operating import LOAD_S
+from golek_wire import codec
+from golek_wire.errors import BadRequestError, ConflictError
+from golek_wire.openai import models as form
+from golek_wire.signals import ModelRecord, Residence
+from golek_worker.gateway import asking, body, door
+from golek_worker.gateway.callers import check_model
+from golek_worker.gateway.described import describe
+from golek_worker.gateway.leaving import watched
+
+
+class Wanted(Struct, frozen=True):
+    """The body of an order."""
+
+    model: str = ""
+    """Where the path does not name it."""
+    worker_id: str = ""
+    """The replica that is meant; all of the model without it."""
+    force: bool = False
+    """Unload also while jobs run: they go back to the queue."""
+
+
+class Done(Struct, frozen=True):
+    """What an order came to."""
+
+    id: str
+    status: str
+    """As in the list of models."""
+    workers: list[Residence]
+    """What is so at each replica."""
+    success: bool = True
+    object: str = "model"
+
+
+@describe(group="Models", summary="The models that can be asked.", reply=form.ModelList, errors=(503,))
+async def models(request: Request) -> Response:
+    """The models of the fleet; at a worker its own."""
+    return asking.json(form.listed([form.shown(record, gone=gone) for record, gone in await _known(request)]))
+
+
+@describe(group="Models", summary="One model.", reply=form.Model, errors=(404, 503))
+async def one(request: Request) -> Response:
+    """One model, also when nobody serves it at the moment. Raises ModelNotFoundError."""
+    name = form.plain(request.path_params["model"])
+    for record, gone in await _known(request, everywhere=True):
+        if record.name == name:
+            return asking.json(form.shown(record, gone=gone))
+    records = [record for record, _ in await _known(request, everywhere=True)]
+    raise discovery.unknown(name, records, datetime.now(UTC))
+
+
+@describe(group="Models", summary="Brings a model into memory.", request=Wanted, reply=Done, asks=True)
+async def load(request: Request) -> Response:
+    """Bring a model into memory, and wait until it is there."""
+    return await _order(request, "load")
+
+
+@describe(
+    group="Models",
+    summary="Takes a model out of memory once its jobs have ended.",
+    request=Wanted,
+    reply=Done,
+    asks=True,
+)
+async def unload(request: Request) -> Response:
+    """Take a model out of memory once its jobs have ended; the next request loads it again."""
+    return await _order(request, "unload")
+
+
+async def _known(request: Request, *, everywhere: bool = False) -> list[tuple[ModelRecord, bool]]:
+    """The models that the caller may ask, each with whether it is gone."""
+    entered, caller, now = door.door(request), door.caller(request), datetime.now(UTC)
+    return [
+        (record, discovery.gone(record, now) is not None)
+        for record in await caller.golek.models()
+        if (not caller.models or record.name in caller.models) and (everywhere or entered.served in ("", record.name))
+    ]
+
+
+async def _order(request: Request, verb: str) -> Response:
+    """Raises what the fleet answers, and ConflictError where a replica could not do it."""
+    payload = await body.read(request)
+    wanted = codec.decode_order(payload, Wanted)
+    model = form.plain(request.path_params.get("model") or wanted.model or door.door(request).served)
+    if not model:
+        raise BadRequestError("model: the name of a model, as GET /v1/models lists them", param="model")
+    visit, caller = door.visit(request), door.caller(request)
+    check_model(caller, model)
+    visit.model = model
+    seconds = asking.seconds_for(request, None) if asking.names_deadline(request) else LOAD_S
+    options: dict[str, Any] = {"worker_id": wanted.worker_id, "timeout": seconds}
+    async with watched(request.receive):
+        if verb == "load":
+            found = await caller.golek.load(model, **options)
+        else:
+            found = await caller.golek.unload(model, force=wanted.force, **options)
+    problems = [f"{each.worker_id}: {each.problem}" for each in found if each.problem is not None]
+    if problems:
+        raise ConflictError(f"{verb} of {model}: {'; '.join(problems)}", model=model, workers=len(found))
+    return asking.json(Done(model, form.STATUS[found[0].status] if found else "offline", found))
+
+
+ROUTES = [
+    *(Route(path, models) for path in ("/v1/models", "/models")),
+    *(Route(f"{top}/load", load, methods=["POST"]) for top in ("/v1/models", "/models")),
+    *(Route(f"{top}/unload", unload, methods=["POST"]) for top in ("/v1/models", "/models")),
+    *(Route(f"{top}/{{model:path}}/load", load, methods=["POST"]) for top in ("/v1/models", "/models")),
+    *(Route(f"{top}/{{model:path}}/unload", unload, methods=["POST"]) for top in ("/v1/models", "/models")),
+    *(Route(f"{top}/{{model:path}}", one) for top in ("/v1/models", "/models")),
+]

@@ -1,0 +1,1 @@
+"""What was said before, for requests with a `session_id`."""

@@ -1,0 +1,1 @@
+"""`golek serve`: broker, workers and gateway as the children of one command."""
