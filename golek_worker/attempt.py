@@ -79,9 +79,9 @@ class Tools(Struct, frozen=True):
     strikes: StrikeBook
     room: Room
     objects: Objects
+    tokens: TokenLogs
     sessions: Sessions | None
     """None for a kind that has no conversations."""
-    tokens: TokenLogs
     bury: Callable[[Lease, Strikes], Awaitable[None]]
     """Keeps a copy of a poison job."""
     gather_s: float
