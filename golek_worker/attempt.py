@@ -320,7 +320,7 @@ class Attempt:
             case Finished() | Embedded() | Ranked():
                 answer = work.answer(end, round((time.monotonic() - self.lease.leased_at) * 1000))
                 self.tokens_in, self.tokens_out = answer.tokens_in, answer.tokens_out
-                limit = largest_final(self._tools.client.max_payload, self.job, self._tools.worker_id)
+                limit = largest_final(self._tools.client.max_payload, self.job)
                 if len(answer.body) > limit:
                     raise work.too_large(len(answer.body), limit)
                 return answer
