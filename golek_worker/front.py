@@ -87,6 +87,7 @@ async def open_front(
     stack.push_async_callback(golek.close)
     offers = None if served else Offers(golek, startable.here)
     door = Door(golek, chosen, ring, served, told, offers, chosen.inference_request_timeout)
+    stack.push_async_callback(door.lingering.close)
     serving = await server.serve(application(door), where, chosen)
     stack.push_async_callback(serving.close, DRAIN_S)
     return serving

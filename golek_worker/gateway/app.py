@@ -28,6 +28,7 @@ from golek_worker.gateway import (
     openapi,
     pages,
     rerank,
+    streams,
 )
 from golek_worker.gateway.body import GoneError
 from golek_worker.gateway.callers import Callers
@@ -46,7 +47,7 @@ _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 def application(door: Door) -> ASGIApp:
     """The application."""
-    files = (health, chat, completions, counting, embeddings, rerank, models, pages)
+    files = (health, chat, completions, counting, embeddings, rerank, models, streams, pages)
     routes = [route for file in files for route in file.ROUTES]
     return Entrance(Router((*routes, openapi.route(routes, is_open)), redirect_slashes=False), door)
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from golek_client import Golek
 from golek_wire.keys import Key
 from golek_wire.replies import Allowances
+from golek_worker.gateway.lingering import Lingering
 from golek_worker.gateway.offers import Offers
 from golek_worker.settings.http import Http
 
@@ -78,6 +79,8 @@ class Door(Struct, frozen=True):
     """What the machines of the fleet could start; None where one model is served."""
     seconds: float = 120.0
     """Deadline of requests that bring none."""
+    lingering: Lingering = field(default_factory=Lingering)
+    """Streams whose readers left a moment ago."""
     state: Callable[[], Mapping[str, Any]] = dict
     """What the process says of itself, for health and metrics."""
 
