@@ -49,6 +49,7 @@ def test_an_answer_has_all_that_openai_says(client: OpenAI) -> None:
     answer = raw.parse()
     assert answer.id.startswith("chatcmpl-")
     assert answer.id.removeprefix("chatcmpl-") == raw.headers["x-golek-job"]
+    assert raw.headers["x-golek-worker"].startswith("golek-tiny-")
     assert raw.headers["x-request-id"]
     assert int(raw.headers["openai-processing-ms"]) >= 0
     (choice,) = answer.choices
