@@ -2,8 +2,8 @@
 
     python scripts/draw_pages.py http://127.0.0.1:8000
 
-Asks golek-tiny behind that address, in Debian's Chromium. The pictures are as large as a reader sees them: docs/chat.png,
-docs/chat-dark.png, docs/chat-phone.png.
+Asks golek-tiny behind that address, in Debian's Chromium. The pictures are as large as a reader sees them: chat.png,
+chat-dark.png and chat-phone.png in docs.
 """
 
 import shutil
