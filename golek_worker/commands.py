@@ -1,7 +1,7 @@
 """Which commands does `golek` have?
 
-Those of the client, and beside them: worker, broker, config, pull, demo, and those of `model_commands` and
-`service_commands`. Each imports what it needs when it runs, so that `golek --help` is quick.
+Those of the client, and beside them: worker, broker, config, pull, demo, and those of `model_commands`,
+`service_commands` and `key_commands`. Each imports what it needs when it runs, so that `golek --help` is quick.
 """
 
 import asyncio
@@ -12,10 +12,10 @@ import typer
 
 from golek_client.cli import app
 from golek_client.transport import DEFAULT_URL
-from golek_worker import model_commands, service_commands
+from golek_worker import key_commands, model_commands, service_commands
 from golek_worker.plainly import said_plainly as _said_plainly
 
-__all__ = ["app", "model_commands", "service_commands"]
+__all__ = ["app", "key_commands", "model_commands", "service_commands"]
 
 worker = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Start, stop and look at the workers of this machine."
@@ -23,6 +23,7 @@ worker = typer.Typer(
 broker = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The NATS server of this machine.")
 app.add_typer(worker, name="worker")
 app.add_typer(broker, name="broker")
+app.add_typer(key_commands.keys, name="keys")
 
 Name = Annotated[str, typer.Argument(help="A deployment: envs/worker.<NAME>.env", show_default=False)]
 Url = Annotated[str, typer.Option(envvar="NATS_URL", help="Where the broker listens.")]

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from msgspec import Struct, field
 
+from golek_wire.hosts import Startable
 from golek_wire.signals import ModelRecord, WorkerStatus
 
 Loaded = Literal["loaded", "available", "loading", "stalled", "draining", "offline", "failed"]
@@ -76,6 +77,12 @@ def shown(record: ModelRecord, *, gone: bool) -> Model:
         capabilities=record.capabilities,
         kinds=record.kinds,
     )
+
+
+def offered(one: Startable) -> Model:
+    """A model that no worker serves and a machine could start."""
+    megabytes = one.size_bytes // 2**20
+    return Model(one.name, 0, "available", megabytes, one.context_size, kinds=[one.kind])
 
 
 def listed(models: Iterable[Model]) -> ModelList:

@@ -13,7 +13,7 @@ from golek_client.operating import LOAD_S
 from golek_wire import codec
 from golek_wire.errors import BadRequestError, ConflictError
 from golek_wire.openai import models as form
-from golek_wire.signals import ModelRecord, Residence
+from golek_wire.signals import Residence
 from golek_worker.gateway import asking, body, door
 from golek_worker.gateway.callers import check_model
 from golek_worker.gateway.described import describe
@@ -43,21 +43,27 @@ class Done(Struct, frozen=True):
     object: str = "model"
 
 
-@describe(group="Models", summary="The models that can be asked.", reply=form.ModelList, errors=(503,))
+@describe(
+    group="Models",
+    summary="The models that can be asked, and those that can be loaded.",
+    reply=form.ModelList,
+    errors=(503,),
+)
 async def models(request: Request) -> Response:
     """The models of the fleet; at a worker its own."""
-    return asking.json(form.listed([form.shown(record, gone=gone) for record, gone in await _known(request)]))
+    served = door.door(request).served
+    known = await _known(request)
+    return asking.json(form.listed(one for one in known.values() if served in ("", one.id)))
 
 
 @describe(group="Models", summary="One model.", reply=form.Model, errors=(404, 503))
 async def one(request: Request) -> Response:
     """One model, also when nobody serves it at the moment. Raises ModelNotFoundError."""
     name = form.plain(request.path_params["model"])
-    for record, gone in await _known(request, everywhere=True):
-        if record.name == name:
-            return asking.json(form.shown(record, gone=gone))
-    records = [record for record, _ in await _known(request, everywhere=True)]
-    raise discovery.unknown(name, records, datetime.now(UTC))
+    known = await _known(request)
+    if name in known:
+        return asking.json(known[name])
+    raise discovery.unknown(name, await door.caller(request).golek.models(), datetime.now(UTC))
 
 
 @describe(group="Models", summary="Brings a model into memory.", request=Wanted, reply=Done, asks=True)
@@ -78,14 +84,16 @@ async def unload(request: Request) -> Response:
     return await _order(request, "unload")
 
 
-async def _known(request: Request, *, everywhere: bool = False) -> list[tuple[ModelRecord, bool]]:
-    """The models that the caller may ask, each with whether it is gone."""
+async def _known(request: Request) -> dict[str, form.Model]:
+    """By name, the models that the caller may ask: those of workers, and those that a machine could start."""
     entered, caller, now = door.door(request), door.caller(request), datetime.now(UTC)
-    return [
-        (record, discovery.gone(record, now) is not None)
-        for record in await caller.golek.models()
-        if (not caller.models or record.name in caller.models) and (everywhere or entered.served in ("", record.name))
-    ]
+    offers = await entered.offers.all() if entered.offers is not None else []
+    found = {one.name: form.offered(one) for one in offers}
+    for record in await caller.golek.models():
+        gone = discovery.gone(record, now) is not None
+        if not gone or record.name not in found:
+            found[record.name] = form.shown(record, gone=gone)
+    return {name: found[name] for name in sorted(found) if not caller.models or name in caller.models}
 
 
 async def _order(request: Request, verb: str) -> Response:

@@ -59,7 +59,7 @@ class Hosting:
         self._client.replicas = fleet.nats_replicas
         self._golek = Golek(fleet.nats_url, login=fleet.login, key="")
         stack.push_async_callback(self._golek.close)
-        if fleet.golek_nats_identity == "keys":
+        if fleet.golek_nats_identity != "accounts":
             self._keys = await KeyBook.open(self._client, fleet.key_file)
             following = asyncio.create_task(self._keys.run())
             stack.callback(following.cancel)
@@ -71,9 +71,10 @@ class Hosting:
 
     def _callers(self, model: str) -> identity.Callers:
         """Who may have `model` started: who may order a worker of it to load."""
-        if self._keys is not None:
-            return identity.Keys(model, self._keys)
-        return identity.Accounts() if self._fleet.golek_nats_identity == "accounts" else identity.Open()
+        if self._keys is None:
+            return identity.Accounts()
+        mode = identity.Keys if self._fleet.golek_nats_identity == "keys" else identity.Open
+        return mode(model, self._keys)
 
     # -- what it could start -----------------------------------------------------------------------------------
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -344,4 +346,37 @@ async def test_a_frozen_worker_holds_up_nobody_else(nats_server: str, tmp_path: 
             await until(10, lambda: ledger(nats_server), lambda found: found.spent.requests >= 12)
             first.signal(signal.SIGCONT)
             assert await asyncio.gather(*calls) == ["ok"] * 10
-        assert (await settled(nats_server)).spent.requests == 20
+        # A copy that lay in its socket has a hold of its own for some seconds.
+        assert (await settled(nats_server, 10)).spent.requests == 20
+
+
+async def test_what_was_used_can_be_looked_up(nats_server: str, tmp_path: Path) -> None:
+    """`golek keys usage`: spent, in flight and what is left, for one and for all, for people and for programs."""
+    with fleet(nats_server, tmp_path / "data", "rpm=10 tpm=9000 budget=20req/total", ENGINE_STEP_MIN_MS=200):
+        async with Golek(nats_server, key=KEY, deadline=20) as golek:
+            await golek.ask("echo", "one", max_tokens=5)
+            await settled(nats_server)
+            second = asyncio.create_task(golek.ask("echo", "a b c d e f", max_tokens=500))
+            await until(5, lambda: ledger(nats_server), lambda found: len(found.holds) == 1)
+            said = json.loads(await keys(nats_server, "usage", "ann", "--json"))
+            head, row = (await keys(nats_server, "usage")).splitlines()
+            await second
+    (one,) = said
+    assert (one["window"], one["requests"], one["in_flight"], one["reserved"]) == ("total", 1, 1, 503)
+    assert one["allowances"]["budget"]["remaining"] == 18
+    assert one["allowances"]["requests"]["remaining"] == 8
+    assert head.split() == ["KEY_ID", "WINDOW", "USED", "IN", "FLIGHT", "BUDGET", "RESETS", "REQUESTS", "TOKENS"]
+    assert "18/20" in row
+    assert "never" in row
+    assert "nobody in this fleet knows a key of eve" in await keys(nats_server, "usage", "eve", status=1)
+
+
+async def keys(url: str, *words: str, status: int = 0) -> str:
+    """What `golek keys` prints."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "golek_worker.cli", "keys", *words, "--server", url,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=os.environ | {"COLUMNS": "200"},
+    )  # fmt: skip
+    out, _ = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == status, out
+    return out.decode()

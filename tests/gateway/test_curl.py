@@ -183,14 +183,23 @@ def test_a_model_is_unloaded_and_loaded(fleet: Fleet, guest: str) -> None:
         assert (status, said["status"]) == (200, "loaded")
     assert curl(f"{url}/{guest}")["id"] == guest
     status, _, said = post(f"{url}/nobody/load", {})
+    assert (status, said["error"]["details"]["command"]) == (409, "make start WORKER=nobody")
+    status, _, said = post(f"{url}/nobody/unload", {})
     assert (status, said["error"]["code"]) == (404, "MODEL_NOT_FOUND")
+
+
+def test_what_could_be_started_is_available(fleet: Fleet) -> None:
+    """The gateway lists the env files and the catalogue of its machine beside the models that are served."""
+    listed = {model["id"]: model["status"] for model in curl(f"{fleet.gateway}/v1/models")["data"]}
+    assert (listed["golek-tiny"], listed["qwen3-4b"]) == ("loaded", "available")
+    assert curl(f"{fleet.gateway}/v1/models/qwen3-4b")["status"] == "available"
 
 
 @pytest.mark.parametrize(
     ("path", "body", "status", "code", "param"),
     [
         ("completions", {"input": "a", "prompt": "b"}, 400, "BAD_REQUEST", "prompt"),
-        ("completions", {"input": "a", "params": {"max_tokens": 0}}, 400, "BAD_REQUEST", "max_tokens"),
+        ("completions", {"input": "a", "params": {"max_tokens": -1}}, 400, "BAD_REQUEST", "max_tokens"),
         ("completions", {"prompt": "a", "model": "golek-tiny", "suffix": "b"}, 400, "BAD_REQUEST", "suffix"),
         ("completions", {"input": "a", "params": {"grammar": "no-such"}}, 400, "UNKNOWN_GRAMMAR", "grammar"),
         ("chat/completions", [], 400, "BAD_REQUEST", None),

@@ -87,7 +87,8 @@ class Serving:
         return self
 
     def __exit__(self, *_: object) -> None:
-        family = self.family()
+        ended = self.process.poll() is not None
+        family = self.family() if not ended else []
         self.process.kill()
         self.process.wait(10)
         self._reader.join(10)
@@ -97,7 +98,8 @@ class Serving:
             if one.is_running():
                 one.kill()
         psutil.wait_procs(family, timeout=5)
-        embedded.stop(self._project.data)
+        if not ended:
+            embedded.stop(self._project.data)
 
     @property
     def text(self) -> str:

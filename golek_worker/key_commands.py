@@ -1,0 +1,220 @@
+"""What can an operator do with keys from a terminal? `golek keys create`, `list`, `revoke`, `usage`.
+
+Keys stand in the key file of this machine, which the workers here import into the fleet; what was used is asked on the
+bus. Each command imports what it needs when it runs.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from golek_client.terminal import Server
+from golek_client.transport import DEFAULT_URL
+
+if TYPE_CHECKING:
+    from golek_wire.keys import Key
+    from golek_wire.replies import Allowance
+    from golek_worker.machine.keyring import Usage
+
+HELP = """Who may ask, what, and how much.
+
+\b
+  golek keys create ann                                a key without limits
+  golek keys create team-x --models qwen3-4b --rpm 60 --budget 1000000/day
+  golek keys usage                                     what each has used, and what is left
+  golek keys revoke ann
+
+With GOLEK_NATS_IDENTITY=open a key says who asks, and nobody needs one; with `keys` all need one. The workers of this
+machine read the key file at their start, and within 2 s when it changes. Callers give their key as GOLEK_API_KEY, or
+over HTTP as `Authorization: Bearer`.
+"""
+keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=HELP)
+
+KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="Who holds it: a name that logs and results show.")]
+File = Annotated[
+    Path | None,
+    typer.Option("--file", envvar="GOLEK_KEY_FILE", help="The key file; else <GOLEK_DATA>/api_keys.txt."),
+]
+Data = Annotated[Path, typer.Option("--data", envvar="GOLEK_DATA", help="The folder that `data/` stands for.")]
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
+DEFAULT_DATA = Path("data")
+
+
+@keys.command("create")
+def create(
+    key_id: KeyId,
+    *,
+    models: Annotated[str | None, typer.Option(metavar="A,B", help="Only these models; else all.")] = None,
+    rpm: Annotated[int | None, typer.Option(metavar="N", help="Requests in a minute.")] = None,
+    tpm: Annotated[int | None, typer.Option(metavar="N", help="Tokens in a minute, read and written.")] = None,
+    concurrent: Annotated[int | None, typer.Option(metavar="N", help="Requests at once.")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="N[req][/WINDOW]", help="Tokens, or requests, in an hour, day, month, or total."),
+    ] = None,
+    expires: Annotated[str | None, typer.Option(metavar="DAY", help="From this day on (UTC) nobody knows it.")] = None,
+    file: File = None,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Make a key and print it, this once: only its SHA-256 is written down.
+
+    \b
+      golek keys create ann --rpm 60
+      golek keys create shop --models qwen3-4b,nomic-embed-v1.5 --tpm 100000 --concurrent 4
+      golek keys create trial --budget 20req/total --expires 2026-12-31
+      export GOLEK_API_KEY=$(golek keys create me)
+
+    A second key of the same KEY_ID is handed out before the first one goes; the two share what they use. Limits that
+    are not given do not limit.
+    """
+    from golek_worker.machine import keyring
+
+    said = {"models": models, "rpm": rpm, "tpm": tpm, "concurrent": concurrent, "budget": budget, "expires": expires}
+    where = _file(file, data)
+    with _said_plainly():
+        made = keyring.create(where, key_id, [f"{name}={value}" for name, value in said.items() if value is not None])
+    typer.echo(made.key)
+    others = f"; {key_id} has {made.others} more there" if made.others else ""
+    print(f"written to {where} as its digest{others}. The key itself is shown this once.", file=sys.stderr)
+
+
+@keys.command("list")
+def list_keys(file: File = None, data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
+    """The keys of the key file: who holds them and what they may do, never the keys."""
+    from golek_worker.machine import keyring
+
+    where = _file(file, data)
+    with _said_plainly():
+        found = keyring.listed(where)
+    if as_json:
+        _print_json(found)
+        return
+    if not found:
+        typer.echo(f"{where}: no keys; `golek keys create KEY_ID` makes one")
+        return
+    from golek_client import terminal
+
+    terminal.table(
+        ["key_id", "models", "rpm", "tpm", "concurrent", "budget", "expires"],
+        [
+            [
+                key.key_id, ",".join(key.models) or "all", _or_dash(key.rpm), _or_dash(key.tpm),
+                _or_dash(key.concurrent), _budget(key), (key.expires or "-").removesuffix("T00:00:00Z"),
+            ]
+            for key in found
+        ],
+    )  # fmt: skip
+
+
+@keys.command("revoke")
+def revoke(key_id: KeyId, file: File = None, data: Data = DEFAULT_DATA) -> None:
+    """Take away all keys of a holder. Workers refuse them within 2 s; what runs already is answered."""
+    from golek_worker.machine import keyring
+
+    where = _file(file, data)
+    with _said_plainly():
+        count = keyring.revoke(where, key_id)
+    typer.echo(f"{count} key{'s' if count > 1 else ''} of {key_id} taken from {where}")
+
+
+@keys.command("usage")
+def usage(
+    key_id: Annotated[str | None, typer.Argument(metavar="[KEY_ID]", help="Without it: everybody.")] = None,
+    server: Server = DEFAULT_URL,
+    as_json: Json = False,
+) -> None:
+    """What each key with limits has used in its window, and what is left.
+
+    USED is what ended, IN FLIGHT what waits or runs, with the tokens that it may cost. `left/limit`: of the budget, and
+    in a minute. RESETS is when the budget begins anew. Older windows stay for a day, without limits.
+    """
+    from golek_client import terminal
+    from golek_worker.machine import keyring
+
+    with _said_plainly():
+        found = terminal.run(keyring.usage(server, key_id))
+    if as_json:
+        _print_json(found)
+        return
+    if not found:
+        typer.echo("no key of this fleet has limits, and none was counted")
+        return
+    terminal.table(
+        ["key_id", "window", "used", "in flight", "budget", "resets", "requests", "tokens"],
+        [_cells(one) for one in found],
+    )
+
+
+def _cells(one: "Usage") -> list[str]:
+    left, budget = one.allowances, one.allowances.budget if one.allowances is not None else None
+    return [
+        one.key_id,
+        one.window,
+        f"{one.requests} requests, {one.tokens} tokens",
+        f"{one.in_flight} ({one.reserved} tokens)" if one.in_flight else "-",
+        _left(budget),
+        _resets(one),
+        _left(left.requests if left is not None else None),
+        _left(left.tokens if left is not None else None),
+    ]
+
+
+def _resets(one: "Usage") -> str:
+    budget = one.allowances.budget if one.allowances is not None else None
+    if budget is None:
+        return "-"
+    if one.window == "total":
+        return "never"
+    return f"in {_spoken(budget.reset_s)}" if budget.reset_s else "-"
+
+
+def _spoken(seconds: float) -> str:
+    """About how long."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _left(allowance: "Allowance | None") -> str:
+    return "-" if allowance is None else f"{allowance.remaining}/{allowance.limit}"
+
+
+def _budget(key: "Key") -> str:
+    budget = key.budget
+    if budget is None:
+        return "-"
+    return f"{budget.amount}{'req' if budget.unit == 'requests' else ''}/{budget.window}"
+
+
+def _or_dash(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _file(file: Path | None, data: Path) -> Path:
+    from golek_worker import settings
+
+    return settings.in_data(str(file), data) if file is not None else data / "api_keys.txt"
+
+
+@contextmanager
+def _said_plainly() -> Iterator[None]:
+    """What is wrong with a key or its file ends the command with a sentence and status 1."""
+    from golek_client import terminal
+    from golek_worker.bus.keyfile import KeyFileError
+    from golek_worker.machine.keyring import KeyringError
+
+    try:
+        yield
+    except (KeyringError, KeyFileError) as error:
+        terminal.fail(str(error))
+
+
+def _print_json(value: object) -> None:
+    import msgspec
+
+    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

@@ -1,0 +1,176 @@
+"""How are keys made and taken away, and what have their holders used?
+
+Keys are lines of the key file, which workers import; it is written whole, and readable by its owner only. What was used
+lies in the ledger, on the bus.
+"""
+
+import contextlib
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from golek_client.connection import close, connect
+from golek_wire.errors import BusUnavailableError
+from golek_wire.jetstream import STREAM_NOT_FOUND
+from golek_wire.keys import Key, digest
+from golek_wire.replies import Allowances
+from golek_worker import process
+from golek_worker.admission import quota
+from golek_worker.admission.quota import Ledger
+from golek_worker.bus import keyfile, keys
+from golek_worker.bus.jetstream import JetStreamError
+from golek_worker.bus.quota import stored_records
+
+KEY_BYTES = 32
+HEAD = "# A key per line: key_id:sha256:<digest of the key> and its limits; docs/security.md says more.\n"
+
+
+class KeyringError(Exception):
+    """A key cannot be made or taken away; the message says why."""
+
+
+class Made(Struct, frozen=True):
+    """A key that was made."""
+
+    key: str
+    """Its text, which is kept nowhere."""
+    others: int
+    """Keys of the same key_id that were there before."""
+
+
+class Usage(Struct, frozen=True):
+    """What the holder of a key used, and may still use, in one window."""
+
+    key_id: str
+    window: str
+    """`2026-11`, `2026-11-21`, `2026-11-21T14` or `total`."""
+    requests: int
+    tokens: int
+    in_flight: int
+    """Requests that have not ended."""
+    reserved: int
+    """Tokens that they may cost."""
+    limits: Key | None
+    """As the fleet knows them; None for a key that was taken away, or has none."""
+    allowances: Allowances | None
+    """Of the present window."""
+
+
+def create(file: Path, key_id: str, fields: list[str]) -> Made:
+    """Make a key and add its line to `file`; `fields` are `name=value`. Raises KeyringError, KeyFileError."""
+    if not keyfile.is_key_id(key_id):
+        raise KeyringError(f"{key_id[:64]!r}: {keyfile.KEY_ID}")
+    try:
+        keyfile.fields(fields)
+    except ValueError as error:
+        raise KeyringError(str(error)) from None
+    key = secrets.token_hex(KEY_BYTES)
+    with _locked(file):
+        text = _text(file)
+        others = sum(one.key_id == key_id for one in keyfile.rows(text, str(file)).keys.values())
+        line = " ".join([f"{key_id}:sha256:{digest(key)}", *fields])
+        _write(file, f"{text if text.endswith(chr(10)) or not text else text + chr(10)}{line}\n")
+    return Made(key, others)
+
+
+def revoke(file: Path, key_id: str) -> int:
+    """Take away all keys of `key_id`, and tell how many. Raises KeyringError where there is none."""
+    with _locked(file):
+        lines = _text(file).splitlines(keepends=True)
+        kept = [line for line in lines if keyfile.key_id_of(line) != key_id]
+        if len(kept) == len(lines):
+            raise KeyringError(f"{file}: holds no key of {key_id}; `golek keys list` shows whose there are")
+        _write(file, "".join(kept))
+    return len(lines) - len(kept)
+
+
+def listed(file: Path) -> list[Key]:
+    """The keys of `file`, in its order. Raises KeyFileError."""
+    return list(keyfile.rows(_text(file), str(file)).keys.values())
+
+
+async def usage(url: str, key_id: str | None = None, now: float | None = None) -> list[Usage]:
+    """What each key with limits used in its present window, and each account that there is besides.
+
+    Raises as `connect` and `api` do, KeyringError for a `key_id` that nobody knows.
+    """
+    now = time.time() if now is None else now
+    client = await connect(url, "golek-keys")
+    try:
+        rows = {key: keys.read_row(key, row) for key, row in (await keys.rows(client)).items()}
+        accounts = await stored_records(client, Ledger)
+    except JetStreamError as error:
+        if error.code == STREAM_NOT_FOUND:
+            raise BusUnavailableError(
+                "this fleet knows no keys yet: a worker makes their buckets when it starts"
+            ) from None
+        raise
+    finally:
+        await close(client)
+    found = _usages([one for one in rows.values() if one is not None and one.has_limits], accounts, now)
+    if key_id is None:
+        return found
+    known = key_id in {one.key_id for one in rows.values() if one is not None}
+    chosen = [one for one in found if one.key_id == key_id]
+    if not chosen and not known:
+        raise KeyringError(f"nobody in this fleet knows a key of {key_id}; `golek keys usage` shows all")
+    return chosen
+
+
+def _usages(limited: list[Key], accounts: dict[str, Ledger], now: float) -> list[Usage]:
+    found, told = [], set()
+    for key in sorted(limited, key=lambda one: one.key_id):
+        window = quota.window(key.budget, now)
+        told.add(f"{key.key_id}.{window}")
+        ledger = accounts.get(f"{key.key_id}.{window}", Ledger()).seen(now)
+        one = _usage(key.key_id, window, ledger, key, quota.allowances(ledger, key, now))
+        if one not in found:  # two keys of one holder with the same limits
+            found.append(one)
+    for name, ledger in sorted(accounts.items()):
+        if name not in told:
+            key_id, _, window = name.rpartition(".")
+            found.append(_usage(key_id, window, ledger.seen(now), None, None))
+    return found
+
+
+def _usage(key_id: str, window: str, ledger: Ledger, limits: Key | None, left: Allowances | None) -> Usage:
+    reserved = sum(hold.tokens for hold in ledger.holds.values())
+    spent = ledger.spent
+    return Usage(key_id, window, spent.requests, spent.tokens, len(ledger.holds), reserved, limits, left)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except FileNotFoundError:
+        return HEAD
+    except (OSError, UnicodeDecodeError) as error:
+        raise KeyringError(f"{file}: cannot be read ({error})") from None
+
+
+def _write(file: Path, text: str) -> None:
+    """Readable by its owner alone: that is how a temporary file is made."""
+    try:
+        process.write_atomically(file, text.encode())
+    except OSError as error:
+        raise KeyringError(f"{file}: cannot be written ({error})") from None
+
+
+@contextlib.contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """One at a time: two that change the file at once would lose a key."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(file.parent, os.O_RDONLY)
+    except OSError as error:
+        raise KeyringError(f"{file}: cannot be written ({error})") from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

@@ -1,0 +1,77 @@
+"""Keys are made and taken away in the key file: `golek keys`."""
+
+import stat
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from golek_wire.keys import Budget, Key, digest
+from golek_worker.bus import keyfile
+from golek_worker.commands import app
+
+
+def golek(*words: str) -> Result:
+    return CliRunner().invoke(app, ["keys", *words])
+
+
+def test_a_key_is_shown_once_and_kept_as_its_digest(tmp_path: Path) -> None:
+    """On standard output alone, so that a shell can take it; the file is its owner's."""
+    limits = ["--models", "a,b", "--rpm", "60", "--tpm", "9", "--concurrent", "4", "--budget", "20req/day"]
+    made = golek("create", "ann", *limits, "--expires", "2026-12-31", "--data", str(tmp_path))
+    assert made.exit_code == 0, made.output
+    key = made.stdout.strip()
+    file = tmp_path / "api_keys.txt"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert key not in file.read_text()
+    expires = "2026-12-31T00:00:00Z"
+    assert keyfile.read(file).keys == {
+        digest(key): Key("ann", ["a", "b"], "file", 60, 9, 4, Budget(20, "requests", "day"), expires)
+    }
+    listed = golek("list", "--data", str(tmp_path))
+    assert listed.stdout.splitlines()[1].split() == ["ann", "a,b", "60", "9", "4", "20req/day", "2026-12-31"]
+    for text in (listed.output, golek("list", "--json", "--data", str(tmp_path)).output, made.stderr):
+        assert key not in text
+        assert digest(key) not in text
+
+
+def test_a_holder_may_have_two_keys_until_both_are_taken_away(tmp_path: Path) -> None:
+    """Lines of others, and comments, stay as they are."""
+    file = tmp_path / "keys.txt"
+    before = "# ours\nbob:in-clear rpm=5  # for tests"
+    file.write_text(before)
+    for others in ("", "has 1 more there"):
+        assert others in golek("create", "ann", "--file", str(file)).stderr
+    assert len(keyfile.read(file).keys) == 3
+    assert "2 keys of ann taken" in golek("revoke", "ann", "--file", str(file)).stdout
+    assert file.read_text() == before + "\n"
+    again = golek("revoke", "ann", "--file", str(file))
+    assert (again.exit_code, "holds no key of ann" in again.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["create", "a.b"], "a key_id has at most 128"),
+        (["create", "ann", "--budget", "5/week"], "budget=5/week: tokens from 1"),
+        (["create", "ann", "--expires", "soon"], "expires=soon: a day as"),
+        (["create", "ann", "--models", "a b"], "fields of the form name=value"),
+        (["create", "ann", "--rpm", "0"], "rpm=0: a whole number"),
+    ],
+)
+def test_a_wrong_wish_changes_nothing(tmp_path: Path, words: list[str], said: str) -> None:
+    """It is named, with what would be right."""
+    done = golek(*words, "--data", str(tmp_path))
+    assert done.exit_code == 1
+    assert said in done.stderr
+    assert not (tmp_path / "api_keys.txt").exists()
+
+
+def test_a_file_that_is_wrong_already_is_not_written(tmp_path: Path) -> None:
+    """Its line is named: workers would not take the new key either."""
+    file = tmp_path / "api_keys.txt"
+    file.write_text("ann\n")
+    for words in (["create", "bob"], ["list"]):
+        done = golek(*words, "--data", str(tmp_path))
+        assert (done.exit_code, "api_keys.txt:1: not of the form" in done.stderr) == (1, True)
+    assert file.read_text() == "ann\n"
