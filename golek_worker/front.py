@@ -123,7 +123,10 @@ async def open_front(
     door = Door(golek, chosen, ring, served, access.told, offers, chosen.inference_request_timeout, own)
     with contextlib.suppress(InferenceServiceError):  # else it is opened by `run`
         await door.watch.open()
-    front = Front(await server.serve(application(door), where, chosen), [door.watch.run()])
+    app = application(door)
+    for close_it in door.closing:
+        stack.push_async_callback(close_it)
+    front = Front(await server.serve(app, where, chosen), [door.watch.run()])
     stack.push_async_callback(front.close, DRAIN_S)
     return front
 
