@@ -24,6 +24,10 @@ _VISIT: Final = "golek.visit"
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
+Closing = Callable[[float], Awaitable[None]]
+"""Called, perhaps twice, with the seconds that what runs may take to end."""
+
+
 class KeyRing(Protocol):
     """The keys that the fleet knows."""
 
@@ -93,8 +97,8 @@ class Door(Struct, frozen=True, dict=True):
     """Deadline of requests that bring none."""
     own: Callable[[], Health] | None = None
     """How the worker that serves this is; None at the fleet's gateway."""
-    closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list[Callable[[], Awaitable[None]]])
-    """What is to be closed with the door; who uses it adds to it."""
+    closing: list[Closing] = field(default_factory=list[Closing])
+    """What is to be closed before the door is; who needs that adds to it."""
 
     @functools.cached_property
     def watch(self) -> Watch:

@@ -28,6 +28,7 @@ from golek_wire.errors import (
     InternalError,
     JobCancelledError,
     RateLimitedError,
+    TemporaryResourceError,
 )
 from golek_worker.gateway import asking, cors, errors, prompts
 from golek_worker.gateway.callers import Callers
@@ -50,6 +51,7 @@ MESSAGE_LIMIT: Final = 2**20
 """Bytes of one message; what is larger goes to the other doors."""
 STRANGER_S: Final = 10.0
 """A connection that has not said by then who it is, is closed when the next one comes."""
+HANG_UP_S: Final = 1.0
 _LABEL = re.compile(r"[!-~]{1,128}")
 
 
@@ -80,6 +82,7 @@ class Sockets:
         self._sockets: ASGIApp | None = None
         self._came: dict[str, float] = {}
         """When the connections came that may not have said who they are."""
+        self._leaving = False
         door.closing.append(self.close)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,14 +92,21 @@ class Sockets:
         await self._let_strangers_go()
         await self._opened()(scope, receive, send)
 
-    async def close(self) -> None:
-        """End what is being answered, and hear no more of other gateways."""
+    async def close(self, patience_s: float) -> None:
+        """Take no more prompts, let those that are being answered end in their time, and hang up."""
+        self._leaving = True
+        asked = [task for guest in self._guests.values() for task in guest.asked.values()]
+        if asked:
+            await asyncio.wait(asked, timeout=patience_s)
         for sid in list(self._guests):
             await self._leave(sid)
+        if self._server is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HANG_UP_S):
+                    await asyncio.gather(*(self._server.eio.disconnect(eio) for eio in list(self._server.eio.sockets)))
+            await self._server.shutdown()
         if self._rooms is not None:
             await self._rooms.close()
-        if self._server is not None:
-            await self._server.shutdown()
 
     def _opened(self) -> ASGIApp:
         """The library's application; made when it is first needed."""
@@ -167,6 +177,13 @@ class Sockets:
             self._guests[sid] = Guest(headers, visit.peer)
 
     async def _disconnect(self, sid: str, reason: object = None) -> None:  # noqa: ARG002
+        from engineio.packet import NOOP, Packet
+
+        assert self._server is not None
+        eio = self._eio_of(sid)
+        if eio is not None:
+            # Else a client that polls, whose last request waits for something to be said, would be kept for 45 s.
+            await self._server.eio.send_packet(eio, Packet(NOOP))
         await self._leave(sid)
 
     async def _leave(self, sid: str) -> None:
@@ -205,6 +222,8 @@ class Sockets:
             raise BadRequestError("request_id: 1 to 128 printable characters without blanks", param="request_id")
         request_id = label or request_id_of({})
         room = _room(fields) if fields.get("room") is not None else ""
+        if self._leaving:
+            raise TemporaryResourceError("this gateway is being stopped; another one may answer")
         visit = Visit(request_id, "PROMPT", PATH, guest.peer, "inference_prompt", streamed=True)
         if request_id in guest.asked:
             raise ConflictError(f"request_id: {request_id} is being answered already", param="request_id")

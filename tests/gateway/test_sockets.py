@@ -1,6 +1,7 @@
 """Socket.IO, as its own client speaks it."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -166,3 +167,24 @@ async def test_cancelling_and_leaving_free_the_slot(nats_server: str, tmp_path: 
                 await listener.call("inference_prompt", endless)
                 await listener.until("inference_token")
             await idle(golek)
+
+
+async def test_a_gateway_that_stops_lets_prompts_end(nats_server: str, tmp_path: Path) -> None:
+    """What is being answered is answered to its end; then the gateway hangs up, on clients that poll as well."""
+    slow = {"prompt": "go", "params": {"ignore_eos": True, "max_tokens": 60}}
+    with (
+        WorkerProcess(nats_server, tmp_path / "worker", ENGINE_STEP_MIN_MS=20),
+        GatewayProcess(nats_server, tmp_path) as gateway,
+    ):
+        async with (
+            connected(gateway.url) as listener,
+            connected(gateway.url, transports=["polling"]) as other,
+        ):
+            await listener.call("inference_prompt", slow)
+            await listener.until("inference_token")
+            gateway.signal(signal.SIGTERM)
+            assert (await listener.until("inference_complete"))["tokens_out"] == 60
+            async with asyncio.timeout(5):
+                await listener.client.wait()
+                await other.client.wait()
+                await asyncio.to_thread(gateway.wait)
