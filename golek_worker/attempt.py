@@ -79,9 +79,9 @@ class Tools(Struct, frozen=True):
     strikes: StrikeBook
     room: Room
     objects: Objects
+    tokens: TokenLogs
     sessions: Sessions | None
     """None for a kind that has no conversations."""
-    tokens: TokenLogs
     bury: Callable[[Lease, Strikes], Awaitable[None]]
     """Keeps a copy of a poison job."""
     gather_s: float
@@ -320,7 +320,7 @@ class Attempt:
             case Finished() | Embedded() | Ranked():
                 answer = work.answer(end, round((time.monotonic() - self.lease.leased_at) * 1000))
                 self.tokens_in, self.tokens_out = answer.tokens_in, answer.tokens_out
-                limit = largest_final(self._tools.client.max_payload, self.job, self._tools.worker_id)
+                limit = largest_final(self._tools.client.max_payload, self.job)
                 if len(answer.body) > limit:
                     raise work.too_large(len(answer.body), limit)
                 return answer

@@ -194,7 +194,7 @@ def _operation(one: Route, method: str, found: About, schemas: _Schemas, opened:
         content: dict[str, Any] = {"schema": schemas.of(found.request)}
         if found.example is not None:
             content["example"] = dict(found.example)
-        operation["requestBody"] = {"required": True, "content": {JSON: content}}
+        operation["requestBody"] = {"required": found.body_needed, "content": {JSON: content}}
     return operation
 
 

@@ -50,9 +50,11 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     (data / "nats").mkdir()
     server = NatsServer(data / "nats").start()
     try:
-        with WorkerProcess(server.url, data, "golek-tiny", MODEL_THREADS=1, ENGINE_STEP_MIN_MS=20):
-            with GatewayProcess(server.url, data) as gateway:
-                yield Fleet(server.url, gateway.url, "", data)
+        with (
+            WorkerProcess(server.url, data, "golek-tiny", MODEL_THREADS=1, ENGINE_STEP_MIN_MS=20),
+            GatewayProcess(server.url, data) as gateway,
+        ):
+            yield Fleet(server.url, gateway.url, "", data)
     finally:
         server.kill()
 
@@ -85,14 +87,16 @@ async def test_a_stream_goes_on_at_another_gateway(slow: Fleet, tmp_path: Path, 
     reader would have got."""
     held: list[Event] = []
     with GatewayProcess(slow.nats, tmp_path) as doomed:
-        async with asking(doomed.url, **{"x-golek-resumable": "1"}) as client:
-            async with client.stream("POST", "/v1/chat/completions", json=QUESTION) as response:
-                job_id = response.headers["x-golek-job"]
-                with contextlib.suppress(httpx2.TransportError):
-                    async for event in events(response):
-                        held.append(event)
-                        if len(held) == cut:
-                            doomed.kill()
+        async with (
+            asking(doomed.url, **{"x-golek-resumable": "1"}) as client,
+            client.stream("POST", "/v1/chat/completions", json=QUESTION) as response,
+        ):
+            job_id = response.headers["x-golek-job"]
+            with contextlib.suppress(httpx2.TransportError):
+                async for event in events(response):
+                    held.append(event)
+                    if len(held) == cut:
+                        doomed.kill()
     async with asking(slow.gateway) as client:
         last = {"last-event-id": held[-1]["id"]}
         async with client.stream("GET", f"/v1/stream/{job_id}", headers=last) as response:
@@ -112,11 +116,13 @@ async def test_a_stream_goes_on_at_another_gateway(slow: Fleet, tmp_path: Path, 
 async def test_without_it_a_killed_gateway_frees_the_slot(slow: Fleet, tmp_path: Path) -> None:
     """Nobody could read the rest: within a second the job is stopped."""
     with GatewayProcess(slow.nats, tmp_path) as doomed:
-        async with asking(doomed.url) as client:
-            async with client.stream("POST", "/v1/chat/completions", json=QUESTION) as response:
-                with contextlib.suppress(httpx2.TransportError):
-                    async for _ in events(response):
-                        doomed.kill()
+        async with (
+            asking(doomed.url) as client,
+            client.stream("POST", "/v1/chat/completions", json=QUESTION) as response,
+        ):
+            with contextlib.suppress(httpx2.TransportError):
+                async for _ in events(response):
+                    doomed.kill()
         assert await busy(slow.nats) == 1
         assert await until_idle(slow.nats, 3) < 1
 
