@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from golek_wire import codec
 from golek_wire.openai import sampling, tools
-from golek_wire.openai.turns import Turn, conversation
+from golek_wire.openai.turns import ChatMessage, conversation
 from golek_wire.requests import InferenceRequest, Priority, ResponseFormat, SessionId
 
 MODEL_LIMIT: Final = 256
@@ -72,7 +72,7 @@ class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ChatRequest(Asked, frozen=True, kw_only=True, omit_defaults=True):
     """The body of POST /v1/chat/completions."""
 
-    messages: Annotated[list[Turn], Meta(min_length=1)]
+    messages: Annotated[list[ChatMessage], Meta(min_length=1)]
     max_tokens: MaxTokens | None = None
     max_completion_tokens: MaxTokens | None = None
     """The same as `max_tokens`; this one wins."""
