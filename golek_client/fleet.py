@@ -187,6 +187,10 @@ class FleetView:
             return None
         return self._state(name, now, wall or datetime.now(UTC))
 
+    def knows(self, name: str) -> bool:
+        """Whether there is, or lately was, a model of this name."""
+        return name in self._records or name in self._queues
+
     def replicas(self, now: float) -> list[Replica]:
         """Those that were heard lately and did not leave, by worker id."""
         alive = [one for one in self._replicas.values() if one.status not in LEFT and now - one.heard_at <= ALIVE_S]

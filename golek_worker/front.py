@@ -7,30 +7,36 @@ Both serve the same application on the bus, as clients of it. Without keys that 
 
 import argparse
 import asyncio
+import contextlib
+import io
 import ipaddress
 import signal
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack
+from typing import Any, TextIO
 
+import msgspec
 import structlog
 import uvloop
 
 from golek_client import Golek
 from golek_client.bus_client import BusClient
 from golek_client.connection import close, connect
-from golek_wire.errors import BusUnavailableError
+from golek_wire.errors import BusUnavailableError, InferenceServiceError
 from golek_wire.keys import Key
+from golek_wire.signals import Health
 from golek_worker import settings
 from golek_worker.bus.jetstream import BUS_ERRORS
 from golek_worker.bus.keyfile import KeyFileError
 from golek_worker.bus.keys import KeyBook
 from golek_worker.gateway import server
+from golek_worker.gateway.access import AccessLog
 from golek_worker.gateway.app import application
-from golek_worker.gateway.door import Door, Visit
+from golek_worker.gateway.door import Door
 from golek_worker.gateway.offers import Offers
 from golek_worker.gateway.server import AddressError, Server
-from golek_worker.machine import startable
+from golek_worker.machine import logfiles, startable
 from golek_worker.settings import SettingsError
 from golek_worker.settings.http import Address, Gateway, Http
 from golek_worker.telemetry import logging as front_logging
@@ -68,6 +74,32 @@ class Ring:
             raise BusUnavailableError("the broker does not say whether it knows this key") from error
 
 
+class Front:
+    """HTTP on one address, and what goes on beside it."""
+
+    def __init__(self, serving: Server, beside: Sequence[Coroutine[Any, Any, None]]) -> None:
+        self.where = serving.where
+        self._server = serving
+        self._beside = [asyncio.create_task(side) for side in beside]
+
+    async def ended(self) -> None:
+        """Wait until it serves no more. Raises what it, or what goes on beside it, ended in."""
+        serving = asyncio.create_task(self._server.ended())
+        try:
+            done, _ = await asyncio.wait([serving, *self._beside], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            serving.cancel()
+        for task in done:
+            task.result()
+
+    async def close(self, patience_s: float) -> None:
+        """As `Server.close`; then what goes on beside it ends."""
+        await self._server.close(patience_s)
+        for side in self._beside:
+            side.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
+
+
 async def open_front(
     stack: AsyncExitStack,
     where: Address,
@@ -75,9 +107,9 @@ async def open_front(
     book: KeyBook | None,
     *,
     served: str = "",
-    told: Callable[[Visit], None] = lambda _: None,
-) -> Server:
-    """Serve HTTP on `where` until `stack` closes; `served` is the model of the worker that does.
+    own: Callable[[], Health] | None = None,
+) -> Front:
+    """Serve HTTP on `where` until `stack` closes; of the worker that does, `served` is its model and `own` how it is.
 
     Raises one of FRONT_ERRORS.
     """
@@ -85,11 +117,16 @@ async def open_front(
     _refuse_open(where, chosen, ring)
     golek = Golek(chosen.nats_url, login=chosen.login, key="", deadline=chosen.inference_request_timeout)
     stack.push_async_callback(golek.close)
+    access = AccessLog(chosen.data / "logs")
+    stack.push_async_callback(access.close)
     offers = None if served else Offers(golek, startable.here)
-    door = Door(golek, chosen, ring, served, told, offers, chosen.inference_request_timeout)
-    serving = await server.serve(application(door), where, chosen)
-    stack.push_async_callback(serving.close, DRAIN_S)
-    return serving
+    door = Door(golek, chosen, ring, served, access.told, offers, chosen.inference_request_timeout, own)
+    stack.push_async_callback(door.lingering.close)
+    with contextlib.suppress(InferenceServiceError):  # else it is opened by `run`
+        await door.watch.open()
+    front = Front(await server.serve(application(door), where, chosen), [door.watch.run()])
+    stack.push_async_callback(front.close, DRAIN_S)
+    return front
 
 
 def _refuse_open(where: Address, chosen: Http, ring: Ring) -> None:
@@ -129,6 +166,7 @@ class GatewayProcess:
             book = await self._keys(client)
             where = Address(chosen.inference_host, chosen.inference_port)
             serving = await open_front(stack, where, chosen, book)
+            await self._open_health_port(stack)
             log.info("gateway.ready", url=chosen.url(serving.where))
             sides = [asyncio.create_task(self._stop.wait()), asyncio.create_task(serving.ended())]
             if book is not None:
@@ -141,6 +179,18 @@ class GatewayProcess:
             for side in done:
                 side.result()
 
+    async def _open_health_port(self, stack: AsyncExitStack) -> None:
+        """The port where a platform asks whether the process lives; without TLS, and it touches nothing."""
+        chosen = self._settings
+        if chosen.golek_health_port:
+            plain = msgspec.structs.replace(chosen, http_tls_cert="", http_tls_key="")
+            where = Address(chosen.inference_host, chosen.golek_health_port)
+            try:
+                health = await server.serve(server.alive, where, plain)
+            except AddressError as error:
+                raise AddressError(f"GOLEK_HEALTH_PORT={chosen.golek_health_port}: {error}; 0 is for none") from None
+            stack.push_async_callback(health.close, 1.0)
+
     async def _keys(self, client: BusClient) -> KeyBook | None:
         """The fleet's keys; None between accounts, where the server says who asks."""
         if self._settings.golek_nats_identity == "accounts":
@@ -151,19 +201,33 @@ class GatewayProcess:
 def main() -> int:
     """Serve the fleet; the exit status is 0 after a stop, 1 when it could not start."""
     parser = argparse.ArgumentParser(prog="golek_worker.front", description="Serve the fleet over HTTP.")
-    parser.parse_args()
-    try:
-        chosen = settings.load_gateway()
-    except SettingsError as error:
-        print(error, file=sys.stderr)
-        return 1
-    front_logging.configure(chosen.golek_log_level)
-    try:
-        uvloop.run(GatewayProcess(chosen).run())
-    except FRONT_ERRORS as error:
-        log.error("gateway.failed", problem=str(error))  # noqa: TRY400 - a sentence, not a traceback
-        return 1
+    parser.add_argument("--log", help="the file that stderr goes to; without it the gateway makes one beside stderr")
+    arguments = parser.parse_args()
+    with ExitStack() as stack:
+        try:
+            chosen = settings.load_gateway()
+            _log(chosen, arguments.log, stack)
+        except SettingsError as error:
+            print(error, file=sys.stderr)
+            return 1
+        except OSError as error:
+            print(f"GOLEK_DATA={chosen.data}: no log can be written there: {error}", file=sys.stderr)
+            return 1
+        try:
+            uvloop.run(GatewayProcess(chosen).run())
+        except FRONT_ERRORS as error:
+            log.error("gateway.failed", problem=str(error))  # noqa: TRY400 - a sentence, not a traceback
+            return 1
     return 0
+
+
+def _log(chosen: Gateway, file: str | None, stack: ExitStack) -> None:
+    """Log to stderr, and to a file of this start unless stderr goes to one. Raises OSError."""
+    streams: list[TextIO] = []
+    if not file:
+        opened = logfiles.open_to_write(logfiles.create(logfiles.boot_folder(chosen.data), "boot"))
+        streams.append(io.TextIOWrapper(stack.enter_context(opened), "utf-8", write_through=True))
+    front_logging.configure(chosen.golek_log_level, *streams, worker_id="gateway")
 
 
 if __name__ == "__main__":

@@ -33,8 +33,7 @@ from golek_worker.bus.jetstream import BUS_ERRORS, patiently
 from golek_worker.bus.keys import KeyBook
 from golek_worker.bus.registry import Registry
 from golek_worker.engine.base import Ready
-from golek_worker.front import FRONT_ERRORS, open_front
-from golek_worker.gateway.server import Server
+from golek_worker.front import FRONT_ERRORS, Front, open_front
 from golek_worker.gguf import GGUFError
 from golek_worker.grammars import gbnf
 from golek_worker.machine import logfiles, runfile
@@ -121,14 +120,14 @@ class Worker:
 
     async def _serve_http(self, stack: AsyncExitStack) -> None:
         """HTTP for this model, at replica 1 alone: an address can be bound once."""
-        self._http: Server | None = None
+        self._http: Front | None = None
         chosen, where = self._settings, address(self._settings.http_addr)
         if where is None:
             return
         if not self._identity.endpoint:
             self._event("http.elsewhere", f"replica 1 serves {chosen.http_addr}; this one serves the bus alone")
             return
-        self._http = await open_front(stack, where, chosen, self._keys, served=chosen.model_name)
+        self._http = await open_front(stack, where, chosen, self._keys, served=chosen.model_name, own=self._health)
         self._event("http.ready", self._identity.endpoint)
 
     async def _know_callers(self) -> None:
@@ -227,6 +226,8 @@ class Worker:
         sides.append(self._grammars.run())
         if self._keys is not None:
             sides.append(self._keys.run())
+        if self._http is not None:
+            sides.append(self._http.ended())
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(side) for side in sides]
         stop = asyncio.create_task(self._stop.wait())
         self._event("health.started", f"heartbeats on {subjects.heartbeat(self._settings.token)}")

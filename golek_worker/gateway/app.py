@@ -20,18 +20,27 @@ from golek_wire.replies import Allowance
 from golek_worker.gateway import (
     chat,
     completions,
+    conversations,
+    cors,
+    counting,
     embeddings,
     errors,
+    grammars,
     health,
+    inference_sse,
+    metrics,
     models,
     openapi,
     pages,
     rerank,
+    streams,
 )
 from golek_worker.gateway.body import GoneError
 from golek_worker.gateway.callers import Callers
+from golek_worker.gateway.cors import Cors
 from golek_worker.gateway.door import Door, Visit, begin
 from golek_worker.gateway.errors import HttpError
+from golek_worker.gateway.metrics import Meters
 
 log = structlog.get_logger("gateway")
 
@@ -45,9 +54,16 @@ _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 def application(door: Door) -> ASGIApp:
     """The application."""
-    files = (health, chat, completions, embeddings, rerank, models, pages)
-    routes = [route for file in files for route in file.ROUTES]
-    return Entrance(Router((*routes, openapi.route(routes, is_open)), redirect_slashes=False), door)
+    files = (
+        health, chat, completions, embeddings, rerank, models, streams, counting, grammars, conversations,
+        inference_sse, pages,
+    )  # fmt: skip
+    meters, callers = Meters(door), Callers(door.golek, door.keys)
+    routes = [*(route for file in files for route in file.ROUTES), *metrics.routes(meters)]
+    inner = Router((*routes, openapi.route(routes, is_open)), redirect_slashes=False)
+    entrance = Entrance(inner, door, callers, meters)
+    origins = cors.origins(door.settings.http_cors_origins)
+    return Cors(entrance, origins) if origins else entrance
 
 
 def is_open(path: str) -> bool:
@@ -67,17 +83,19 @@ def _no_route(visit: Visit, error: HTTPException) -> InferenceServiceError:
 class Entrance:
     """Around all routes. Pure ASGI, so that streams pass without a detour."""
 
-    def __init__(self, inner: ASGIApp, door: Door) -> None:
+    def __init__(self, inner: ASGIApp, door: Door, callers: Callers, meters: Meters) -> None:
         self._inner = inner
         self._door = door
-        self._callers = Callers(door.golek, door.keys)
+        self._callers = callers
+        self._meters = meters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        visit = Visit(_request_id(headers), scope["method"], scope["path"])
+        peer = scope.get("client")
+        visit = Visit(_request_id(headers), scope["method"], scope["path"], peer[0] if peer else "")
         begin(scope, self._door, visit)
         scope["app"] = self  # the router then raises what no route answers
 
@@ -86,15 +104,20 @@ class Entrance:
                 visit.status = message["status"]
                 message["headers"] = [*message["headers"], *_headers(visit)]
             else:
-                visit.bytes_out += len(message.get("body", b""))
+                body = message.get("body", b"")
+                visit.bytes_out += len(body)
+                if visit.streamed and not visit.first_at and body[:1] not in (b"", b":"):
+                    visit.first_at = time.perf_counter()
             await send(message)
 
-        try:
-            await self._answer(scope, receive, tell, headers, visit)
-        except GoneError:
-            visit.status = visit.status or CLIENT_LEFT
-        finally:
-            self._door.told(visit)
+        with self._meters.open(visit):
+            try:
+                await self._answer(scope, receive, tell, headers, visit)
+            except GoneError:
+                visit.status = visit.status or CLIENT_LEFT
+            finally:
+                visit.route = getattr(scope.get("route"), "path", "")
+                self._door.told(visit)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers, visit: Visit) -> None:
         try:

@@ -1,5 +1,6 @@
 """What do all handlers share, and what is known of one request while it is answered?"""
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
@@ -8,9 +9,13 @@ from msgspec import Struct, field
 from starlette.requests import Request
 
 from golek_client import Golek
+from golek_client.watching import Watch
 from golek_wire.keys import Key
 from golek_wire.replies import Allowances
+from golek_wire.signals import Health
+from golek_worker.gateway.lingering import Lingering
 from golek_worker.gateway.offers import Offers
+from golek_worker.gateway.readiness import Judge
 from golek_worker.settings.http import Http
 
 _DOOR: Final = "golek.door"
@@ -46,6 +51,10 @@ class Visit(Struct):
     request_id: str
     method: str
     path: str
+    peer: str = ""
+    """The address that the connection came from."""
+    route: str = ""
+    """The pattern of the path that was found; empty where none was."""
     started: float = field(default_factory=time.perf_counter)
     caller: Caller | None = None
     """None on open routes."""
@@ -61,9 +70,11 @@ class Visit(Struct):
     tokens_out: int = 0
     bytes_out: int = 0
     streamed: bool = False
+    first_at: float = 0.0
+    """When the first event of a stream went out that is no comment; 0 while none did."""
 
 
-class Door(Struct, frozen=True):
+class Door(Struct, frozen=True, dict=True):
     """What the application is made of."""
 
     golek: Golek
@@ -78,8 +89,20 @@ class Door(Struct, frozen=True):
     """What the machines of the fleet could start; None where one model is served."""
     seconds: float = 120.0
     """Deadline of requests that bring none."""
-    state: Callable[[], Mapping[str, Any]] = dict
-    """What the process says of itself, for health and metrics."""
+    own: Callable[[], Health] | None = None
+    """How the worker that serves this is; None at the fleet's gateway."""
+    lingering: Lingering = field(default_factory=Lingering)
+    """Streams whose readers left a moment ago."""
+
+    @functools.cached_property
+    def watch(self) -> Watch:
+        """The fleet as it is, or the model of the worker that serves this. Who opens the door keeps it up to date."""
+        return self.golek.watch(self.served)
+
+    @functools.cached_property
+    def ready(self) -> Judge:
+        """Whether requests may come."""
+        return Judge(self.watch, self.own)
 
 
 def visit(request: Request) -> Visit:

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from typing import Final
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from golek_worker.gateway.protocol import Connection
 from golek_worker.settings.http import Address, Http
 
 BACKLOG: Final = 2048
 KEEP_ALIVE_S: Final = 75
+_ALIVE: Final = b'{"status":"ok"}'
 
 
 class AddressError(RuntimeError):
@@ -75,7 +76,32 @@ async def serve(app: ASGIApp, where: Address, settings: Http) -> Server:
         ssl_certfile=settings.http_tls_cert or None,
         ssl_keyfile=settings.http_tls_key or None,
     )
+    try:
+        config.load()
+    except OSError as error:
+        listening.close()
+        raise AddressError(_no_tls(settings, error)) from None
     return Server(_Quiet(config), listening, Address(where.host, listening.getsockname()[1]))
+
+
+def _no_tls(settings: Http, error: OSError) -> str:
+    given = f"HTTP_TLS_CERT={settings.http_tls_cert}"
+    if settings.http_tls_key:
+        given += f", HTTP_TLS_KEY={settings.http_tls_key}"
+    why = (
+        error.strerror
+        if isinstance(error, FileNotFoundError | PermissionError)
+        else f"no certificate and its key ({error})"
+    )
+    return f"{given}: {why}"
+
+
+async def alive(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
+    """An application that says to whoever asks that the process lives, and does nothing else."""
+    if scope["type"] == "http":
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(_ALIVE))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else _ALIVE})
 
 
 def _listen(where: Address) -> socket.socket:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-LEAVES = ("bus", "store", "prompt", "engine", "admission", "registry", "telemetry", "grammars", "sessions")
+LEAVES = ("bus", "store", "prompt", "engine", "admission", "registry", "telemetry", "grammars", "sessions", "gateway")
 COMMAND_LINE = (
     "cli",
     "cli_adapters",

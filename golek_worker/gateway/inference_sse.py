@@ -1,0 +1,73 @@
+"""/v1/inference_sse: a prompt in, named events out.
+
+`inference_token` with each piece, `inference_complete` with the whole answer, `inference_error` for a stream that ends
+in one. With GET the query is the prompt.
+"""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from golek_client.stream import Stream
+from golek_wire import codec
+from golek_wire.errors import InferenceServiceError
+from golek_worker.gateway import asking, body, errors, prompts
+from golek_worker.gateway.asking import Call
+from golek_worker.gateway.described import describe
+from golek_worker.gateway.prompts import Prompt
+from golek_worker.gateway.sse import Events, EventStream, Waiting
+
+TOKEN = b"inference_token"
+COMPLETE = b"inference_complete"
+ERROR = b"inference_error"
+_EXAMPLE = {"prompt": "Why is the sky blue?", "max_tokens": 64}
+
+
+@describe(group="Prompts", summary="Streams the answer to a prompt as named events.", request=Prompt, events=True,
+          asks=True, example=_EXAMPLE)  # fmt: skip
+async def posted(request: Request) -> Response:
+    """Answer the prompt in the body."""
+    return await _answer(request, *prompts.read(await body.read(request)))
+
+
+@describe(group="Prompts", summary="The same, with the prompt in the query.", query=Prompt, events=True, asks=True)
+async def queried(request: Request) -> Response:
+    """Answer the prompt in the query."""
+    return await _answer(request, *prompts.read(dict(request.query_params), strict=False))
+
+
+async def _answer(request: Request, asked: Prompt, fields: dict[str, object]) -> Response:
+    call = await asking.call(request, asked.model, "inference", asked.deadline_ms)
+    waiting = Waiting()
+    stream = call.stream(prompts.request(fields, call.deadline_ms), waiting)
+
+    def told(error: InferenceServiceError) -> bytes:
+        call.visit.code = errors.code_of(error)
+        return _event(ERROR, errors.event(error, strict=call.strict))
+
+    return EventStream(_events(stream, call, asked), waiting, told)
+
+
+async def _events(stream: Stream, call: Call, asked: Prompt) -> Events:
+    request_id = call.visit.request_id
+    async with stream:
+        call.learnt(stream)
+        async for piece in stream.pieces():
+            call.learnt(stream)
+            if piece.text or piece.reasoning_content:
+                said = prompts.written(piece, asked, request_id, call.visit.job_id)
+                yield _event(TOKEN, codec.encode(said))
+        call.learnt(stream)
+        call.cost(stream.reply)
+        end = prompts.complete(stream.reply, asked, call.model, request_id, call.visit.job_id, call.visit.worker)
+        yield _event(COMPLETE, codec.encode(end))
+
+
+def _event(name: bytes, data: bytes) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name, data)
+
+
+ROUTES = [
+    Route("/v1/inference_sse", posted, methods=["POST"]),
+    Route("/v1/inference_sse", queried, methods=["GET"]),
+]
