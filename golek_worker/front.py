@@ -33,7 +33,7 @@ from golek_worker.bus.keys import KeyBook
 from golek_worker.gateway import server
 from golek_worker.gateway.access import AccessLog
 from golek_worker.gateway.app import application
-from golek_worker.gateway.door import Door
+from golek_worker.gateway.door import Closing, Door
 from golek_worker.gateway.offers import Offers
 from golek_worker.gateway.server import AddressError, Server
 from golek_worker.machine import logfiles, startable
@@ -77,9 +77,12 @@ class Ring:
 class Front:
     """HTTP on one address, and what goes on beside it."""
 
-    def __init__(self, serving: Server, beside: Sequence[Coroutine[Any, Any, None]]) -> None:
+    def __init__(
+        self, serving: Server, closing: Sequence[Closing], beside: Sequence[Coroutine[Any, Any, None]]
+    ) -> None:
         self.where = serving.where
         self._server = serving
+        self._closing = closing
         self._beside = [asyncio.create_task(side) for side in beside]
 
     async def ended(self) -> None:
@@ -94,7 +97,11 @@ class Front:
 
     async def close(self, patience_s: float) -> None:
         """As `Server.close`; then what goes on beside it ends."""
-        await self._server.close(patience_s)
+        clock = asyncio.get_running_loop().time
+        until = clock() + patience_s
+        self._server.refuse()
+        await asyncio.gather(*(close_it(patience_s) for close_it in self._closing))
+        await self._server.close(max(1.0, until - clock()))
         for side in self._beside:
             side.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)
@@ -124,7 +131,8 @@ async def open_front(
     stack.push_async_callback(door.lingering.close)
     with contextlib.suppress(InferenceServiceError):  # else it is opened by `run`
         await door.watch.open()
-    front = Front(await server.serve(application(door), where, chosen), [door.watch.run()])
+    app = application(door)
+    front = Front(await server.serve(app, where, chosen), door.closing, [door.watch.run()])
     stack.push_async_callback(front.close, DRAIN_S)
     return front
 

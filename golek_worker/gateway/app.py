@@ -4,8 +4,6 @@
 turns errors into responses, and tells what became of it.
 """
 
-import re
-import secrets
 import time
 from typing import Final
 
@@ -38,9 +36,10 @@ from golek_worker.gateway import (
 from golek_worker.gateway.body import GoneError
 from golek_worker.gateway.callers import Callers
 from golek_worker.gateway.cors import Cors
-from golek_worker.gateway.door import Door, Visit, begin
+from golek_worker.gateway.door import Door, Visit, begin, request_id_of
 from golek_worker.gateway.errors import HttpError
 from golek_worker.gateway.metrics import Meters
+from golek_worker.gateway.sockets import Sockets
 
 log = structlog.get_logger("gateway")
 
@@ -48,8 +47,6 @@ OPEN: Final = frozenset({"/", "/docs", "/openapi.json", "/ping", "/healthz", "/m
 """Answered without a key, and what lies below these:"""
 OPEN_BELOW: Final = ("/health", "/static/")
 CLIENT_LEFT: Final = 499
-
-_REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
 def application(door: Door) -> ASGIApp:
@@ -63,7 +60,7 @@ def application(door: Door) -> ASGIApp:
     inner = Router((*routes, openapi.route(routes, is_open)), redirect_slashes=False)
     entrance = Entrance(inner, door, callers, meters)
     origins = cors.origins(door.settings.http_cors_origins)
-    return Cors(entrance, origins) if origins else entrance
+    return Sockets(Cors(entrance, origins) if origins else entrance, door, callers, meters)
 
 
 def is_open(path: str) -> bool:
@@ -95,7 +92,7 @@ class Entrance:
             return
         headers = Headers(scope=scope)
         peer = scope.get("client")
-        visit = Visit(_request_id(headers), scope["method"], scope["path"], peer[0] if peer else "")
+        visit = Visit(request_id_of(headers), scope["method"], scope["path"], peer[0] if peer else "")
         begin(scope, self._door, visit)
         scope["app"] = self  # the router then raises what no route answers
 
@@ -142,12 +139,6 @@ class Entrance:
         if not visit.status:  # else the response has begun, and its end is all that can be told
             strict = self._door.settings.golek_strict_openai
             await errors.respond(error, strict=strict)(scope, receive, send)
-
-
-def _request_id(headers: Headers) -> str:
-    """The caller's, where it can stand in a header; else a random one."""
-    given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
 
 
 def _headers(visit: Visit) -> list[tuple[bytes, bytes]]:

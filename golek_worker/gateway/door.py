@@ -1,8 +1,10 @@
 """What do all handlers share, and what is known of one request while it is answered?"""
 
 import functools
+import re
+import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
 from msgspec import Struct, field
@@ -20,6 +22,11 @@ from golek_worker.settings.http import Http
 
 _DOOR: Final = "golek.door"
 _VISIT: Final = "golek.visit"
+_REQUEST_ID = re.compile(r"[!-~]{1,128}")
+
+
+Closing = Callable[[float], Awaitable[None]]
+"""Called, perhaps twice, with the seconds that what runs may take to end."""
 
 
 class KeyRing(Protocol):
@@ -93,6 +100,8 @@ class Door(Struct, frozen=True, dict=True):
     """How the worker that serves this is; None at the fleet's gateway."""
     lingering: Lingering = field(default_factory=Lingering)
     """Streams whose readers left a moment ago."""
+    closing: list[Closing] = field(default_factory=list[Closing])
+    """What is to be closed before the door is; who needs that adds to it."""
 
     @functools.cached_property
     def watch(self) -> Watch:
@@ -116,6 +125,12 @@ def caller(request: Request) -> Caller:
     found = visit(request).caller
     assert found is not None
     return found
+
+
+def request_id_of(headers: Mapping[str, str]) -> str:
+    """The caller's, where it can stand in a header; else a random one."""
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
 
 
 def begin(scope: Any, entered: Door, made: Visit) -> None:

@@ -67,6 +67,14 @@ class GatewayProcess:
     def __exit__(self, *_: object) -> None:
         self.end()
 
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self) -> int:
+        """Wait until it has ended; its status."""
+        assert self.process is not None
+        return self.process.wait(30)
+
     def kill(self) -> None:
         """SIGKILL, as a crash of the machine would."""
         assert self.process is not None
