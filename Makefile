@@ -112,6 +112,7 @@ check: $(DEV_STAMP) ## Lint, format, types, and who imports whom
 
 ifeq ($(strip $(WORKER)),)
 test: check ## check and all tests; or a worker | [WORKER=name]
+	@scripts/install_browser.sh
 	@$(BIN)/python -m pytest
 else
 test: $(WORKER_STAMP)

@@ -21,10 +21,11 @@ Timeout = Annotated[str, typer.Option(metavar="DURATION", help="How long to wait
 
 
 def load(model: Model, worker: Worker = "", server: Server = DEFAULT_URL, timeout: Timeout = "15m") -> None:
-    """Load a model where it was unloaded.
+    """Load a model where it was unloaded, or have a machine start it that no worker serves.
 
     Prints what is so at each replica then; exit status 1 when one could not load it. Ctrl-C stops the waiting, not the
-    load. A request does the same: it waits until its model is loaded.
+    load. A request does the same with a model that was unloaded: it waits until that is there. A model that nobody
+    serves is started by a `golek serve` whose machine has it; where none answers, the command to type is told.
     """
     _order(
         server,

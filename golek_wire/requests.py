@@ -35,8 +35,9 @@ SessionId = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[!-~]+$
 class Params(Struct, frozen=True, omit_defaults=True):
     """How the text is sampled. Absent values take the model's defaults."""
 
-    max_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
-    """Most tokens to write; without it, until the model stops or its context is full."""
+    max_tokens: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    """Most tokens to write; without it, until the model stops or its context is full. With 0 the prompt is only
+    counted, in `tokens_in`, which takes no slot and no time of the model."""
     temperature: Annotated[float, Meta(ge=0.0, le=100.0)] = 0.8
     """0 picks the likeliest token (greedy)."""
     top_k: Annotated[int, Meta(ge=0, le=1_000_000)] = 40

@@ -45,8 +45,9 @@ TRIAL_S = 1.0
 """A trial ends with the first text, and after this time without one: prefill may take long, vectors are no text."""
 STOP_PATIENCE_S = 1.0
 """A hung engine says nothing; so long it is waited for when a job is stopped."""
-GONE_AFTER_S = 3.0
-"""An inbox without interest for this long: the caller is gone, not just reconnecting."""
+GONE_AFTER_S = 0.5
+"""An inbox without interest for this long: the caller is gone, not just reconnecting, which takes clients 0.1 to 0.3 s.
+Should one need longer, its stream goes on as another job."""
 
 LARGE = 256 * 1024
 """The prompt of a request of more bytes is made in a thread: a template takes 2.5 s for 260,000 short messages (10 MB).
@@ -78,9 +79,9 @@ class Tools(Struct, frozen=True):
     strikes: StrikeBook
     room: Room
     objects: Objects
+    tokens: TokenLogs
     sessions: Sessions | None
     """None for a kind that has no conversations."""
-    tokens: TokenLogs
     bury: Callable[[Lease, Strikes], Awaitable[None]]
     """Keeps a copy of a poison job."""
     gather_s: float
@@ -148,7 +149,7 @@ class Attempt:
             silent = Stopped(self.job.job_id, 0, 0)
             asyncio.get_running_loop().call_later(STOP_PATIENCE_S, self._run.put, silent)
 
-    def inbox_bounced(self) -> None:
+    def inbox_bounced(self, patience_s: float = GONE_AFTER_S) -> None:
         """A probe found no interest. A caller that reconnects is deaf for a moment, so one bounce is no proof."""
         self.bounced = True
         if self._stream is None:
@@ -158,7 +159,7 @@ class Attempt:
         if self._bounces == 0 or probes - self._probes_before > self._bounces + 2:  # some probe found interest
             self._gone_since, self._bounces, self._probes_before = now, 0, probes - 1
         self._bounces += 1
-        if now - self._gone_since >= GONE_AFTER_S:
+        if now - self._gone_since >= patience_s:
             self.stop(JobCancelledError("The caller is gone", caller_gone=True))
 
     async def _way(self, *, cancelled: bool) -> Answer:
@@ -319,7 +320,7 @@ class Attempt:
             case Finished() | Embedded() | Ranked():
                 answer = work.answer(end, round((time.monotonic() - self.lease.leased_at) * 1000))
                 self.tokens_in, self.tokens_out = answer.tokens_in, answer.tokens_out
-                limit = largest_final(self._tools.client.max_payload, self.job, self._tools.worker_id)
+                limit = largest_final(self._tools.client.max_payload, self.job)
                 if len(answer.body) > limit:
                     raise work.too_large(len(answer.body), limit)
                 return answer

@@ -1,7 +1,7 @@
 """Which commands does `golek` have?
 
-Those of the client, and beside them: worker, broker, config, pull, demo, and those of `model_commands` and
-`key_commands` and `service_commands`. Each imports what it needs when it runs, so that `golek --help` is quick.
+Those of the client, and beside them: worker, broker, config, pull, demo, and those of `model_commands`,
+`service_commands` and `key_commands`. Each imports what it needs when it runs, so that `golek --help` is quick.
 """
 
 import asyncio

@@ -128,6 +128,7 @@ async def open_front(
     stack.push_async_callback(access.close)
     offers = None if served else Offers(golek, startable.here)
     door = Door(golek, chosen, ring, served, access.told, offers, chosen.inference_request_timeout, own)
+    stack.push_async_callback(door.lingering.close)
     with contextlib.suppress(InferenceServiceError):  # else it is opened by `run`
         await door.watch.open()
     app = application(door)

@@ -20,7 +20,7 @@ from golek_wire import codec
 from golek_wire import headers as h
 from golek_wire.errors import BusUnavailableError, InferenceServiceError, JobCancelledError, to_reply
 from golek_wire.subjects import Kind
-from golek_worker.attempt import Attempt, Outcome, Requeue, Tools
+from golek_worker.attempt import GONE_AFTER_S, Attempt, Outcome, Requeue, Tools
 from golek_worker.bus.acks import Acks
 from golek_worker.bus.jetstream import JetStreamError
 from golek_worker.bus.lease import Lease, LeaseKeeper
@@ -38,6 +38,8 @@ CANCEL_MEMORY_S = 600.0
 CANCEL_MEMORY_LIMIT = 100_000
 CAREFUL_S = 5.0
 """For so long after an outage a final message is sent again while nobody listens at the caller's inbox."""
+OUTAGE_PATIENCE_S = 3.0
+"""For so long a caller may be deaf in that time, and its job goes on."""
 INSIST_S = 0.1
 RETRY_S = 1.0
 """A job that the bus kept from being answered waits so long before it runs again."""
@@ -296,7 +298,8 @@ class Serving:
         """The server's 503: a message found no interest at its inbox. Anything else there is a caller's own doing."""
         attempt = self._attempts.get(message.subject.rpartition(".")[2])
         if attempt is not None and (message.headers or {}).get(h.NATS_STATUS) == h.NO_RESPONDERS:
-            attempt.inbox_bounced()
+            is_careful = time.monotonic() < self._careful_until
+            attempt.inbox_bounced(OUTAGE_PATIENCE_S if is_careful else GONE_AFTER_S)
 
 
 def _row(attempt: Attempt, outcome: Outcome, kind: Kind) -> RequestRow:

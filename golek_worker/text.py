@@ -97,9 +97,10 @@ class TextWork:
         self._constraint: Constraint | None = None
         self.reply_to = request.reply_to
         self.adapter = request.adapter or None
-        ready = executor.host.ready
-        ctx_size = ready.ctx_size if ready is not None else 0
-        self.conversation = Conversation(request, ctx_size) if request.session_id is not None else None
+        self.conversation: Conversation | None = None
+        if request.session_id is not None:
+            ready = executor.host.ready
+            self.conversation = Conversation(request, ready.ctx_size if ready is not None else 0)
 
     @property
     def raw_input(self) -> str:

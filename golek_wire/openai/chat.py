@@ -18,7 +18,7 @@ MODEL_LIMIT: Final = 256
 DEADLINE_LIMIT_MS: Final = 24 * 3600 * 1000
 
 Model = Annotated[str, Meta(max_length=MODEL_LIMIT)]
-MaxTokens = Annotated[int, Meta(ge=1, le=1_000_000)]
+MaxTokens = Annotated[int, Meta(ge=0, le=1_000_000)]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Mode = Literal["single", "critique", "debate", "ensemble", "pipeline"]
 TaskType = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]

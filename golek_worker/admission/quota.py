@@ -240,7 +240,8 @@ def estimate(request: Request, reserve_tokens: int) -> int:
         case InferenceRequest():
             params = request.params
             texts = max(params.n, params.best_of or 1)
-            return _tokens(_read(request)) + (params.max_tokens or reserve_tokens) * texts
+            most = reserve_tokens if params.max_tokens is None else params.max_tokens
+            return _tokens(_read(request)) + most * texts
 
 
 def window(budget: Budget | None, now: float) -> str:

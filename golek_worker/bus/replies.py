@@ -23,7 +23,7 @@ the first such answer every chunk does."""
 
 FLUSH_EVERY = 4
 """After so many parts the server is waited for: other answers have their turn."""
-PART_HEADERS = 256
+PART_HEADERS = 512
 """More than the headers of a part take."""
 
 _FINAL = {h.FINAL: "1"}
@@ -180,9 +180,9 @@ class ReplyStream:
         await publish(self._client, self._inbox, body, headers, probe)
 
 
-def largest_final(max_payload: int, job: Job, worker: str) -> int:
+def largest_final(max_payload: int, job: Job) -> int:
     """Bytes of the largest body that `send_final` can send for this job."""
-    room = max_payload - h.headers_size(_about(job, worker))
+    room = max_payload - h.headers_size(_about(job, ""))
     return max(room, min(parts.WHOLE_LIMIT, parts.PARTS_LIMIT * _part_room(max_payload))) if job.parts else room
 
 
@@ -226,12 +226,14 @@ def final_messages(
 ) -> Iterator[tuple[bytes, dict[str, str]]]:
     """Body and headers of the whole answer, or of its parts.
 
-    Parts name the attempt, because the pieces of two are not those of one message.
+    One that fits only without its worker's name goes without it. Parts name the attempt, because the pieces of two
+    are not those of one message.
     """
+    for about in (_about(job, worker), _about(job, "")):
+        if len(body) <= max_payload - h.headers_size(about):
+            yield body, about
+            return
     about = _about(job, worker)
-    if len(body) <= max_payload - h.headers_size(about):
-        yield body, about
-        return
     pieces = parts.cut(body, _part_room(max_payload))
     for number, piece in enumerate(pieces, start=1):
         yield piece, about | {h.ATTEMPT: str(attempt), h.PART: parts.label(number, len(pieces))}

@@ -133,7 +133,7 @@ async def serve(client: BusClient, callers: Callers, look_for_key: Look, answers
     """Answer on `sessions.<verb>` for each verb of `answers`, to who asks for a conversation of its own."""
 
     async def answer(message: Msg) -> None:
-        if not callers.may_answer(message.reply):
+        if not subjects.is_reply_inbox(message.reply):
             return
         with contextlib.suppress(*BUS_ERRORS):  # the broker went away, and with it who would hear
             try:

@@ -81,7 +81,7 @@ class EchoEngine:
         return len(self._sequences)
 
     def submit(self, command: SequenceStart) -> Finished | None:
-        """Admit a sequence, or its end when a resumed text is the whole.
+        """Admit a sequence, or its end when a resumed text is the whole, or nothing is to be written.
 
         Raises ContextBudgetExceededError, AdapterNotFoundError for an adapter, BadRequestError for an `Embed` or
         `Rank`, for what the engine does not have, and for a text that it would not write.
@@ -98,6 +98,8 @@ class EchoEngine:
             raise BadRequestError(f"{param}: the echo engine writes what it reads and follows nothing", param=param)
         at_once = 1 if command.stream or self._paced else _AT_ONCE
         sequence = _Sequence(command, self.ready.ctx_size, at_once)
+        if command.params.max_tokens == 0:
+            return Finished(command.job_id, "", "length", sequence.tokens_in, 0)
         if command.resume is not None:
             sequence.skip(command.resume.text)
             if sequence.ended and not sequence.skipped_over:

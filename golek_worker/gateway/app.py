@@ -20,6 +20,7 @@ from golek_worker.gateway import (
     completions,
     conversations,
     cors,
+    counting,
     embeddings,
     errors,
     grammars,
@@ -30,6 +31,7 @@ from golek_worker.gateway import (
     openapi,
     pages,
     rerank,
+    streams,
 )
 from golek_worker.gateway.body import GoneError
 from golek_worker.gateway.callers import Callers
@@ -50,7 +52,8 @@ CLIENT_LEFT: Final = 499
 def application(door: Door) -> ASGIApp:
     """The application."""
     files = (
-        health, chat, completions, embeddings, rerank, models, grammars, conversations, inference_sse, pages,
+        health, chat, completions, embeddings, rerank, models, streams, counting, grammars, conversations,
+        inference_sse, pages,
     )  # fmt: skip
     meters, callers = Meters(door), Callers(door.golek, door.keys)
     routes = [*(route for file in files for route in file.ROUTES), *metrics.routes(meters)]

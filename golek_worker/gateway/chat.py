@@ -10,10 +10,11 @@ from golek_wire.openai import chat as form
 from golek_wire.openai.completion import ChatCompletion, Shown, completion
 from golek_wire.openai.events import ChatEvents
 from golek_wire.replies import InferenceReply
-from golek_worker.gateway import asking, body
+from golek_worker.gateway import asking, body, streams
 from golek_worker.gateway.asking import Call
 from golek_worker.gateway.described import describe
 from golek_worker.gateway.sse import Events, EventStream, Waiting
+from golek_worker.gateway.streams import View
 
 
 @describe(
@@ -29,7 +30,10 @@ async def chat(request: Request) -> Response:
     """Answer, as a whole or as a stream of events."""
     asked = form.read(await body.read(request))
     call = await asking.call(request, asked.model, "inference", asked.deadline_ms)
-    payload = codec.encode(form.to_wire(asked, call.deadline_ms))
+    sent = form.to_wire(asked, call.deadline_ms)
+    if asked.stream and streams.is_wanted(request, asked.resumable):
+        return streams.kept(request, sent, View("chat", shown(call, asked)), call)
+    payload = codec.encode(sent)
     if asked.stream:
         waiting = Waiting()
         return EventStream(_events(call.stream(payload, waiting), call, asked), waiting, call.told)

@@ -11,16 +11,18 @@ from starlette.routing import Route
 
 from golek_client.stream import Stream
 from golek_wire import codec
+from golek_wire.errors import BadRequestError
 from golek_wire.openai import completions as form
 from golek_wire.openai.chat import texts
 from golek_wire.openai.completion import Shown
 from golek_wire.openai.events import DONE, event
 from golek_wire.replies import Delta, InferenceReply
-from golek_worker.gateway import asking, body
+from golek_worker.gateway import asking, body, streams
 from golek_worker.gateway.asking import Call
 from golek_worker.gateway.described import describe
 from golek_worker.gateway.leaving import watched
 from golek_worker.gateway.sse import Events, EventStream, Waiting
+from golek_worker.gateway.streams import View
 
 AHEAD = 64
 """Pieces of all prompts' streams that wait for a slow reader."""
@@ -47,14 +49,19 @@ async def _former(request: Request, payload: bytes) -> Response:
     """Go on with each prompt."""
     asked = form.read(payload)
     call = await asking.call(request, asked.model, "inference", asked.deadline_ms)
-    payloads = [codec.encode(one) for one in form.to_wire(asked, call.deadline_ms)]
+    sent = form.to_wire(asked, call.deadline_ms)
+    if asked.stream and streams.is_wanted(request, asked.resumable):
+        if len(sent) > 1:
+            raise BadRequestError("resumable: goes with one prompt; ask for each by itself", param="resumable")
+        return streams.kept(request, sent[0], View("completions", _shown(call, asked)), call)
+    payloads = [codec.encode(one) for one in sent]
     if asked.stream:
         waiting = Waiting()
-        streams = [
+        running = [
             call.stream(one, None if number else waiting, _part(number, payloads))
             for number, one in enumerate(payloads)
         ]
-        return EventStream(_events(streams, call, asked), waiting, call.told)
+        return EventStream(_events(running, call, asked), waiting, call.told)
     async with watched(request.receive):
         replies = await _all(call, payloads)
     return asking.json(form.completion(replies, _shown(call, asked)))
@@ -154,7 +161,10 @@ async def _native(request: Request, payload: bytes) -> Response:
     """Answer as the bus does."""
     asked = codec.decode_request(payload)
     call = await asking.call(request, form.model_of(payload), "inference", asked.deadline_ms)
-    sent = codec.encode(structs.replace(asked, deadline_ms=call.deadline_ms))
+    limited = structs.replace(asked, deadline_ms=call.deadline_ms)
+    if asked.stream and streams.is_wanted(request, asked.resumable or None):
+        return streams.kept(request, limited, View("native", Shown("", 0, ""), asked.req_id), call)
+    sent = codec.encode(limited)
     if asked.stream:
         waiting = Waiting()
         return EventStream(_native_events(call.stream(sent, waiting), call, asked.req_id), waiting, call.told)

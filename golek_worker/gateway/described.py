@@ -37,6 +37,8 @@ class About(Struct, frozen=True, kw_only=True):
     """One sentence: what it does."""
     request: Any = None
     """Type of the JSON body; None for no body."""
+    body_needed: bool = True
+    """False where the body may be left out."""
     query: type[Struct] | None = None
     """A struct whose fields are the query's parameters."""
     reply: Any = None

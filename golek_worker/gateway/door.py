@@ -15,6 +15,7 @@ from golek_client.watching import Watch
 from golek_wire.keys import Key
 from golek_wire.replies import Allowances
 from golek_wire.signals import Health
+from golek_worker.gateway.lingering import Lingering
 from golek_worker.gateway.offers import Offers
 from golek_worker.gateway.readiness import Judge
 from golek_worker.settings.http import Http
@@ -99,6 +100,8 @@ class Door(Struct, frozen=True, dict=True):
     """How the worker that serves this is; None at the fleet's gateway."""
     closing: list[Closing] = field(default_factory=list[Closing])
     """What is to be closed before the door is; who needs that adds to it."""
+    lingering: Lingering = field(default_factory=Lingering)
+    """Streams whose readers left a moment ago."""
 
     @functools.cached_property
     def watch(self) -> Watch:

@@ -66,7 +66,9 @@ async def one(request: Request) -> Response:
     raise discovery.unknown(name, await door.caller(request).golek.models(), datetime.now(UTC))
 
 
-@describe(group="Models", summary="Brings a model into memory.", request=Wanted, reply=Done, asks=True)
+@describe(
+    group="Models", summary="Brings a model into memory.", request=Wanted, body_needed=False, reply=Done, asks=True
+)
 async def load(request: Request) -> Response:
     """Bring a model into memory, and wait until it is there."""
     return await _order(request, "load")
@@ -76,6 +78,7 @@ async def load(request: Request) -> Response:
     group="Models",
     summary="Takes a model out of memory once its jobs have ended.",
     request=Wanted,
+    body_needed=False,
     reply=Done,
     asks=True,
 )

@@ -22,6 +22,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from golek_wire import codec
+from golek_wire.requests import Params
 from golek_worker.gateway.described import JSON, About, about, describe
 
 REF: Final = "#/components/schemas/{name}"
@@ -78,12 +79,12 @@ def document(routes: Iterable[Route], is_open: Callable[[str], bool]) -> dict[st
     told.sort(key=lambda pair: groups.index(pair[1].group))
     schemas = _Schemas(kind for _, found in told for kind in _kinds(found))
     paths: dict[str, dict[str, Any]] = {}
-    first: dict[tuple[Any, str], str] = {}
+    first: dict[tuple[Any, str, tuple[str, ...]], str] = {}
     for one, found in told:
         path = _parameter.sub(r"{\1}", one.path)
         for method in sorted((one.methods or set()) - {"HEAD", "OPTIONS"}):
             operation = _operation(one, method, found, schemas, is_open(one.path))
-            same = first.setdefault((one.endpoint, method), operation["operationId"])
+            same = first.setdefault((one.endpoint, method, (*_parameter.findall(one.path),)), operation["operationId"])
             if same != operation["operationId"]:
                 operation["x-same-as"] = same
             paths.setdefault(path, {})[method.lower()] = operation
@@ -128,7 +129,7 @@ class _Schemas:
 
     def _say_what_fields_mean(self, kind: type[Struct]) -> None:
         component = self.components.get(kind.__name__, {})
-        said = field_sentences(kind)
+        said = field_sentences(Params) | field_sentences(kind)  # how a text is drawn is said alike everywhere
         for one in msgspec.structs.fields(kind):
             if one.name in said and one.encode_name in component.get("properties", {}):
                 component["properties"][one.encode_name]["description"] = said[one.name]
@@ -193,7 +194,7 @@ def _operation(one: Route, method: str, found: About, schemas: _Schemas, opened:
         content: dict[str, Any] = {"schema": schemas.of(found.request)}
         if found.example is not None:
             content["example"] = dict(found.example)
-        operation["requestBody"] = {"required": True, "content": {JSON: content}}
+        operation["requestBody"] = {"required": found.body_needed, "content": {JSON: content}}
     return operation
 
 

@@ -43,7 +43,7 @@ class Fleet(Struct, frozen=True, kw_only=True):
     golek_nats_identity: Literal["open", "keys", "accounts"] = "open"
     """Who may ask: everybody who reaches the broker, who has a key, or users of accounts that import the subjects."""
     golek_key_file: str = ""
-    """With GOLEK_NATS_IDENTITY=keys: the keys, imported into the fleet; default `<GOLEK_DATA>/api_keys.txt`."""
+    """Keys of callers, as `golek keys` writes them, imported into the fleet; default `<GOLEK_DATA>/api_keys.txt`."""
     nats_replicas: Literal[0, 1, 3, 5] = 0
     """Servers that keep a copy of each stream; 0 is 3 where the broker is a cluster, else 1."""
     inference_request_timeout: Seconds = 120.0

@@ -25,6 +25,8 @@ STEADY_S: Final = 60.0
 """Who ran for so long begins again with the shortest pause."""
 TRIES: Final = 5
 POLL_S: Final = 0.1
+TELL_S: Final = 5.0
+"""So often a person is told how far it is."""
 KILL_AFTER_DRAIN_S: Final = 2.0
 
 Say = Callable[[str], None]
@@ -64,6 +66,9 @@ class Program(Protocol):
 
     async def is_ready(self) -> bool:
         """Whether it does what it is there for."""
+
+    def how_far(self) -> str:
+        """What takes its time before it is ready, as a download; empty where nothing does."""
 
     def problem(self, launched: Launched) -> str:
         """Why it ended, as it says itself; empty when it does not."""
@@ -155,7 +160,7 @@ class Child:
 
     async def _watch(self, launched: Launched) -> bool:
         """Tell what it logs until it has ended. True when it was ready meanwhile."""
-        lines, was_ready = Tail(launched.log), False
+        lines, was_ready, tell_at = Tail(launched.log), False, time.monotonic() + TELL_S
         while launched.popen.poll() is None:
             for line in lines.new():
                 self._say(line)
@@ -163,6 +168,10 @@ class Child:
                 was_ready = True
                 self.state = "ready"
                 self.settled.set()
+            if not was_ready and time.monotonic() >= tell_at:
+                tell_at += TELL_S
+                if far := self.program.how_far():
+                    self._say(far)
             await asyncio.sleep(POLL_S)
         for line in lines.new():
             self._say(line)

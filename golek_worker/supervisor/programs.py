@@ -64,6 +64,10 @@ class WorkerProgram:
         known = self.known()
         return known is not None and known.state in TAKES_REQUESTS
 
+    def how_far(self) -> str:
+        known = self.known()
+        return str(known.progress) if known is not None and known.progress is not None else ""
+
     def problem(self, launched: Launched) -> str:
         known = self.known()
         return (known.problem or "") if known is not None and known.pid == launched.id.pid else ""
@@ -95,6 +99,9 @@ class GatewayProgram:
 
     async def is_ready(self) -> bool:
         return await gateway.answers(gateway.url(self._chosen))
+
+    def how_far(self) -> str:
+        return ""
 
     def problem(self, launched: Launched) -> str:
         return gateway.problem_in(str(launched.log))

@@ -14,9 +14,11 @@ from typing import Any, Final
 
 from golek_client.connection import shown
 from golek_worker.bus import embedded
+from golek_worker.bus.jetstream import BUS_ERRORS
+from golek_worker.bus.keyfile import KeyFileError
 from golek_worker.machine import gateway, lifecycle, supervised
 from golek_worker.settings.service import Service
-from golek_worker.supervisor.child import KILL_AFTER_DRAIN_S, Child
+from golek_worker.supervisor.child import KILL_AFTER_DRAIN_S, Child, Program
 from golek_worker.supervisor.hosting import Hosting
 from golek_worker.supervisor.programs import GatewayProgram, WorkerProgram
 
@@ -51,7 +53,8 @@ class Supervisor:
         self._gateway_module = gateway_module
         self._width = len(SELF)
         self._workers: dict[str, Child] = {}
-        self._gateway: Child | None = None
+        self._beside: list[Child] = []
+        """What runs beside the workers."""
         self._running: set[asyncio.Task[None]] = set()
         """One for each child."""
         self._sides: set[asyncio.Task[None]] = set()
@@ -93,14 +96,16 @@ class Supervisor:
     async def _serve(self) -> int:
         hosting = Hosting(self._service, self._envs, self.start)
         async with contextlib.AsyncExitStack() as stack:
-            await hosting.open(stack)
+            try:
+                await hosting.open(stack)
+            except (*BUS_ERRORS, KeyFileError) as error:
+                raise lifecycle.StartError(str(error)) from error
             for deployment in self._deployments:
                 self.start(deployment)
-            if self._with_gateway:
-                self._gateway = Child(
-                    GatewayProgram(self._service, self._gateway_module), self._teller(GatewayProgram.name)
-                )
-                self._keep(self._gateway)
+            for program in self._programs():
+                child = Child(program, self._teller(program.name))
+                self._beside.append(child)
+                self._keep(child)
             if self._owns_broker:
                 self._own(self._watch_broker(), self._sides)
             self._own(self._tell_when_ready(), self._sides)
@@ -112,6 +117,10 @@ class Supervisor:
                     await asyncio.wait_for(self._stop.wait(), POLL_S)
         return 1 if self._failed else 0
 
+    def _programs(self) -> list[Program]:
+        """What runs beside the workers, in the order in which it ends: who needs others stands before them."""
+        return [GatewayProgram(self._service, self._gateway_module)] if self._with_gateway else []
+
     def _nothing_is_left(self) -> bool:
         """Whether no worker came up, and none is on its way."""
         return bool(self._workers) and all(child.state == "given up" for child in self._workers.values())
@@ -119,7 +128,7 @@ class Supervisor:
     async def _tell_when_ready(self) -> None:
         """One line when all that was asked for is there, or will not be."""
         began = time.monotonic()
-        children = [*self._workers.values(), *([self._gateway] if self._gateway is not None else [])]
+        children = [*self._workers.values(), *self._beside]
         for child in children:
             await child.settled.wait()
         there = [child.name for child in children if child.state in ("ready", "elsewhere")]
@@ -148,11 +157,11 @@ class Supervisor:
     # -- ending ------------------------------------------------------------------------------------------------
 
     async def _end(self) -> None:
-        """The gateway first, for requests go through it; then the workers side by side; the broker last."""
+        """What needs the workers first, then these side by side, the broker last."""
         for task in self._sides:
             task.cancel()
-        if self._gateway is not None:
-            await self._end_children([self._gateway])
+        for child in self._beside:
+            await self._end_children([child])
         await self._end_children(list(self._workers.values()))
         await asyncio.gather(*self._sides, *self._running, return_exceptions=True)
         if self._owns_broker and (stopped := await asyncio.to_thread(embedded.stop, self._service.data)) is not None:

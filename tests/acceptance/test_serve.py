@@ -17,6 +17,7 @@ from golek_worker import process
 from golek_worker.bus import embedded
 from golek_worker.machine import gateway, runfile, supervised
 from tests.support.serving_process import Project, Serving
+from tests.support.workers import ROOT
 
 GONE_S = 10.0
 
@@ -157,12 +158,22 @@ def test_nothing_to_serve_is_an_error(project: Project) -> None:
     assert embedded.running(project.data) is None
 
 
+def test_a_preset_is_told_to_be_missing(project: Project) -> None:
+    """The env file of a service that has presets, as it stands: what it asks for, and what to write instead."""
+    (project.folder / ".env").write_text((ROOT / "tests/unit/env_blocks/service.env").read_text())
+    said = project.golek("serve")
+    assert said.returncode == 1
+    assert "INFERENCE_CONFIG=D3 (in .env): presets are not there yet; name the models instead" in said.stderr
+    assert embedded.running(project.data) is None
+
+
 def test_a_model_named_by_its_file_alone_is_served(project: Project, tmp_path: Path) -> None:
     """`LLM_MODEL=… golek serve`: the model is called as the file."""
     (tmp_path / "small.gguf").symlink_to((project.folder / "data/models/golek-tiny/model.gguf").resolve())
     with project.serve(LLM_MODEL=str(tmp_path / "small.gguf")) as serving:
         serving.wait_for(f"ready at {project.http}")
-        assert [one["id"] for one in project.asked("/v1/models")["data"]] == ["small"]
+        listed = {one["id"]: one["status"] for one in project.asked("/v1/models")["data"]}
+        assert (listed["small"], listed["echo"], listed["phi-4"]) == ("loaded", "available", "available")
         said = project.asked("/v1/completions", {"model": "small", "prompt": "hello", "max_tokens": 3})
         assert said["usage"]["completion_tokens"] == 3
         assert serving.end() == 0

@@ -20,6 +20,7 @@ from golek_client import (
     Golek,
     JobCancelledError,
     ModelNotFoundError,
+    NotFoundError,
     UnauthorizedError,
 )
 from golek_client.login import Login
@@ -341,3 +342,26 @@ async def test_only_operators_store_grammars(fleet: Fleet, people: dict[str, Per
         async with Golek(fleet.url, login=ALICE, deadline=10) as golek:
             assert (await golek.grammar("theirs")).content == 'root ::= "a"'
         await operator.delete_grammar("theirs")
+
+
+async def test_conversations_of_tenants_do_not_meet(fleet: Fleet, people: dict[str, Person]) -> None:
+    """The same id is another conversation for each; the bucket and what workers ask each other are out of reach."""
+    async with Golek(fleet.url, login=ALICE, deadline=10) as alice, Golek(fleet.url, login=BOB, deadline=10) as bob:
+        await alice.ask("echo", "secret", session_id="s")
+        for call in (bob.session("s"), bob.delete_session("s")):
+            with pytest.raises(NotFoundError):
+                await call
+        await bob.ask("echo", "mine", session_id="s")
+        (turn,) = (await alice.session("s")).turns
+        assert turn.messages[0].content == "secret"
+        await bob.delete_session("s")
+        assert len((await alice.session("s")).turns) == 1
+        await alice.delete_session("s")
+    mallory = people["bob"]
+    key = subjects.session("ALPHA/alice", "s")
+    for subject in (subjects.session_peers("get"), subjects.session_peers("delete"), subjects.stored_session(key)):
+        await mallory.client.publish(subject, key.encode())
+        assert await mallory.violates(subject)
+    async with Golek(fleet.url, login=Login(user="worker", password="worker-pw"), deadline=10) as operator:
+        with pytest.raises(UnauthorizedError):
+            await operator.session("s")

@@ -44,7 +44,7 @@ async def test_documents_are_ranked(nats_server: str, tmp_path: Path) -> None:
             }
             other = await client.subscribe("my.scores")
             reply, message = await raw.ask(client, REQUEST, body | {"reply_to": "my.scores"})
-            assert message.headers is None
+            assert list(message.headers or ()) == ["Golek-Worker"]
             assert json.loads((await other.next_msg(5)).data) == reply
             assert [item["index"] for item in reply["results"]] == order
             for item in reply["results"]:

@@ -19,6 +19,7 @@ from golek_client import (
     JobCancelledError,
     NotFoundError,
     NoWorkersError,
+    TemporaryResourceError,
     UnauthorizedError,
 )
 from golek_client.bus_client import BusClient
@@ -342,27 +343,42 @@ async def test_without_a_worker_nobody_answers(golek: Golek) -> None:
 # -- where they are kept -----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+class RedisServer:
     """A Redis server of this machine."""
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("no redis-server is installed")
-    port = free_port()
-    folder = tmp_path_factory.mktemp("redis")
-    url = f"redis://127.0.0.1:{port}/0"
-    server = subprocess.Popen(
-        [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""],
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        client = redis.Redis.from_url(url, retry=Retry(ConstantBackoff(0.02), 250))
-        client.ping()
-        client.close()
-        yield url
-    finally:
-        server.terminate()
-        server.wait(10)
+
+    def __init__(self, folder: Path) -> None:
+        self.program = shutil.which("redis-server") or ""
+        if not self.program:
+            pytest.skip("no redis-server is installed")
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns once it answers."""
+        place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        self.process = subprocess.Popen([self.program, *place, "--save", ""], stdout=subprocess.DEVNULL)
+        with redis.Redis.from_url(self.url, retry=Retry(ConstantBackoff(0.02), 250)) as client:
+            client.ping()
+
+    def stop(self) -> None:
+        assert self.process is not None
+        self.process.terminate()
+        self.process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    return redis_server.url
 
 
 @pytest.fixture
@@ -472,6 +488,33 @@ async def test_conversations_in_redis(
         await golek.delete_session("s")
         with pytest.raises(NotFoundError):
             await golek.session("s")
+
+
+async def test_a_redis_that_goes_away(
+    golek: Golek, nats_server: str, tmp_path: Path, markers: str, redis_server: RedisServer
+) -> None:
+    """In mid-answer: the answer comes and says that it was not kept. Before a request: error 503, and none without its
+    memory. When it is back, so are conversations.
+    """
+    settings = {"PROMPT_TEMPLATE": markers, "GOLEK_SESSION_STORE": redis_server.url}
+    with WorkerProcess(nats_server, tmp_path / "data", **settings, **PACED):
+        stream = golek.stream("echo", "one " * 30, session_id="away")
+        await anext(stream)
+        redis_server.stop()
+        try:
+            await stream.text()
+            assert stream.reply.session is not None
+            assert not stream.reply.session.stored
+            with pytest.raises(TemporaryResourceError, match="Redis does not answer"):
+                await golek.ask("echo", "two", session_id="away")
+            with pytest.raises(TemporaryResourceError, match="Redis does not answer"):
+                await golek.session("away")
+            assert (await golek.ask("echo", "two")).text == "two <user "
+        finally:
+            redis_server.start()
+        await golek.ask("echo", "three", session_id="away")
+        assert said(await golek.session("away")) == [["three", "three <user "]]
+        assert (await golek.health("echo")).sessions_lost == 1
 
 
 async def test_a_redis_that_is_not_there(nats_server: str, tmp_path: Path) -> None:

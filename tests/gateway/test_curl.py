@@ -199,7 +199,7 @@ def test_what_could_be_started_is_available(fleet: Fleet) -> None:
     ("path", "body", "status", "code", "param"),
     [
         ("completions", {"input": "a", "prompt": "b"}, 400, "BAD_REQUEST", "prompt"),
-        ("completions", {"input": "a", "params": {"max_tokens": 0}}, 400, "BAD_REQUEST", "max_tokens"),
+        ("completions", {"input": "a", "params": {"max_tokens": -1}}, 400, "BAD_REQUEST", "max_tokens"),
         ("completions", {"prompt": "a", "model": "golek-tiny", "suffix": "b"}, 400, "BAD_REQUEST", "suffix"),
         ("completions", {"input": "a", "params": {"grammar": "no-such"}}, 400, "UNKNOWN_GRAMMAR", "grammar"),
         ("chat/completions", [], 400, "BAD_REQUEST", None),

@@ -49,6 +49,7 @@ def test_an_answer_has_all_that_openai_says(client: OpenAI) -> None:
     answer = raw.parse()
     assert answer.id.startswith("chatcmpl-")
     assert answer.id.removeprefix("chatcmpl-") == raw.headers["x-golek-job"]
+    assert raw.headers["x-golek-worker"].startswith("golek-tiny-")
     assert raw.headers["x-request-id"]
     assert int(raw.headers["openai-processing-ms"]) >= 0
     (choice,) = answer.choices
@@ -303,3 +304,19 @@ def test_errors_are_those_of_the_client(
         client.chat.completions.create(**asked)
     assert (caught.value.code, caught.value.param) == (code, param)  # type: ignore[attr-defined]
     assert caught.value.response.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("extra", [{}, {"tools": [WEATHER]}])
+def test_tokens_are_counted_before_they_are_paid_for(client: OpenAI, extra: Any) -> None:
+    """What is counted is what a completion reads, template and tools included; a text is counted as it stands."""
+    asked: Any = {"model": MODEL, "messages": ASK, **extra}
+    counted: Any = client.post("/chat/completions/input_tokens", cast_to=object, body=asked)
+    usage = client.chat.completions.create(**asked, max_tokens=1).usage
+    assert usage is not None
+    assert counted["input_tokens"] == usage.prompt_tokens
+    plain: Any = client.post("/tokenize", cast_to=object, body={"model": MODEL, "content": "NATS is"})
+    continued = client.completions.create(model=MODEL, prompt="NATS is", max_tokens=1).usage
+    assert continued is not None
+    assert plain["count"] == continued.prompt_tokens
+    empty = client.completions.create(model=MODEL, prompt="NATS is", max_tokens=0)
+    assert (empty.choices[0].text, empty.choices[0].finish_reason) == ("", "length")

@@ -40,6 +40,9 @@ class Script:
     async def is_ready(self) -> bool:
         return (self.folder / f"{len(self.launches)}.log").read_text().startswith("up")
 
+    def how_far(self) -> str:
+        return "12 % of a download"
+
     def problem(self, launched: Launched) -> str:
         return launched.log.read_text().strip()
 
@@ -121,6 +124,15 @@ async def test_one_of_somebody_else_is_used(tmp_path: Path) -> None:
         "elsewhere",
         ["runs already (online, pid 7); it is used, and left running at the end"],
     )
+
+
+async def test_what_takes_its_time_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Again and again, until it is ready."""
+    monkeypatch.setattr(module, "TELL_S", 0.01)
+    said: list[str] = []
+    child = Child(Script(tmp_path, "import time; time.sleep(0.3)"), said.append)
+    await asyncio.wait_for(child.run(), 5)
+    assert said.count("12 % of a download") > 1
 
 
 async def test_one_that_is_deaf_is_killed(tmp_path: Path) -> None:

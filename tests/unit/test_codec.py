@@ -46,7 +46,7 @@ def test_a_conversation() -> None:
         (b'{"input": 3}', "input", "got `int`"),
         (b'{"input": "a", "params": {"temperature": "hot"}}', "params.temperature", "got `str`"),
         (b'{"input": "a", "params": {"top_p": 1.5}}', "params.top_p", "<= 1.0"),
-        (b'{"input": "a", "params": {"max_tokens": 0}}', "params.max_tokens", ">= 1"),
+        (b'{"input": "a", "params": {"max_tokens": -1}}', "params.max_tokens", ">= 0"),
         (b'{"input": "a", "seed": -1}', "seed", ">= 0"),
         (b'{"input": "a", "deadline_ms": 0}', "deadline_ms", ">= 1"),
         (b'{"input": "a", "req_id": "a\\nb"}', "req_id", "printable"),

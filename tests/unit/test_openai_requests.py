@@ -96,7 +96,7 @@ def test_parts_of_text_are_joined_and_a_refusal_is_text() -> None:
         ({"temperature": "hot"}, "temperature", "`str` (\"hot\")"),
         ({"temperature": 101}, "temperature", "<= 100.0; got 101"),
         ({"n": 17}, "n", "<= 16; got 17"),
-        ({"max_tokens": 0}, "max_tokens", ">= 1; got 0"),
+        ({"max_tokens": -1}, "max_tokens", ">= 0; got -1"),
         ({"response_format": {"type": "xml"}}, "response_format.type", "'xml'; one of json_object"),
         ({"priority": 4}, "priority", "1 (low), 2 (normal) or 3 (high)"),
         ({"orchestration_mode": "duel"}, "orchestration_mode", "one of critique, debate"),

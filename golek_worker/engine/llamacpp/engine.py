@@ -107,7 +107,7 @@ class LlamaCppEngine:
         return len(self._sequences)
 
     def submit(self, command: SequenceStart) -> Finished | None:
-        """Take a sequence, or its end when a resumed text uses up its tokens.
+        """Take a sequence, or its end when nothing is to be written: no token is wanted, or a resumed text had all.
 
         Raises ContextBudgetExceededError, UnknownGrammarError, InvalidGrammarError, BadRequestError (empty prompt, an
         `Embed` or `Rank`, a text to resume that model or grammar would not write), AdapterNotFoundError.
@@ -125,8 +125,9 @@ class LlamaCppEngine:
         left = tokens_left(
             len(prompt), command.params.max_tokens, self.ready.ctx_size, len(written), counted, command.least_room
         )
-        if command.resume is not None and left == 0:
-            return Finished(command.job_id, command.resume.text, "length", len(prompt), counted)
+        if left == 0:
+            text = command.resume.text if command.resume is not None else ""
+            return Finished(command.job_id, text, "length", len(prompt), counted)
         scored = scores(self._model, command)
         mark = "" if command.resume is not None else command.output.end_of_thoughts
         sampler = Sampler(self._model, command.params, command.seed, prompt, written, command.constraint, scored, mark)

@@ -10,6 +10,7 @@ import * as turns from "./turns.js";
 
 const $ = (id) => document.getElementById(id);
 const question = $("question");
+const BURST_MS = 100; // an answer that takes less came at once: its speed is that of the whole
 let messages = []; // the conversation, as the model is sent it
 let running = null; // the AbortController of what is being answered
 let last = null; // the last request
@@ -118,11 +119,12 @@ function facts(answer, clock, problem) {
   const found = [];
   const tokens = answer.usage?.completion_tokens;
   if (tokens !== undefined) found.push(`${tokens} ${tokens === 1 ? "token" : "tokens"}`);
-  const seen = answer.calls.length ? undefined : clock.first; // calls come in one piece, late
+  const late = answer.calls.length || clock.ended - clock.first < BURST_MS; // calls come in one piece
+  const seen = late ? undefined : clock.first;
   const seconds = (clock.ended - (seen ?? clock.asked)) / 1000;
   const counted = seen === undefined ? tokens : tokens - 1;
   if (tokens > 1 && seconds > 0.002) found.push(`${Math.round(counted / seconds).toLocaleString("en")} tokens/s`);
-  if (seen !== undefined) found.push(`first token ${Math.round(clock.first - clock.asked)} ms`);
+  if (clock.first !== undefined && !answer.calls.length) found.push(`first token ${Math.round(clock.first - clock.asked)} ms`);
   if (answer.usage?.prompt_tokens) found.push(`prompt ${answer.usage.prompt_tokens} tokens`);
   if (answer.finish === "length") found.push("cut at the most tokens");
   if (!answer.finish && !problem) found.push("stopped");

@@ -3,7 +3,7 @@
 import { get, sentence } from "./ask.js";
 import { headers, key, remember } from "./key.js";
 import { example, fields, resolved, type } from "./schema.js";
-import { copied } from "./text.js";
+import { copied, inline } from "./text.js";
 
 const $ = (id) => document.getElementById(id);
 const METHODS = ["get", "post", "put", "patch", "delete"];
@@ -14,6 +14,12 @@ function made(tag, classes, text) {
   const element = document.createElement(tag);
   if (classes) element.className = classes;
   if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+function worded(text) {
+  const element = made("span", "note");
+  inline(element, text ?? "");
   return element;
 }
 
@@ -59,7 +65,7 @@ function put({ path, method, operation, also }, all) {
   const box = made("details", "route");
   box.id = id;
   const head = made("summary");
-  head.append(made("span", `method ${method}`, method.toUpperCase()), made("code", "", path), made("span", "note", operation.summary ?? ""));
+  head.append(made("span", `method ${method}`, method.toUpperCase()), made("code", "", path), worded(operation.summary));
   if (!operation.security?.length) head.append(made("span", "badge", "no key needed"));
   box.append(head);
   const fill = () => box.open && box.childElementCount === 1 && box.append(inside({ path, method, operation, also }, all));

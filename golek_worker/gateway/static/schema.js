@@ -1,5 +1,7 @@
 // How is a JSON schema shown to a person?
 
+import { inline } from "./text.js";
+
 const DEEP = 4;
 
 function made(tag, classes, text) {
@@ -51,7 +53,7 @@ export function fields(schema, all, depth = 0) {
     const item = made("li");
     item.append(made("code", "", name), made("span", "type", type(one, all)));
     if (required.has(name)) item.append(made("span", "must", "required"));
-    if (one.description) item.append(made("p", "note", one.description));
+    if (one.description) inline(item.appendChild(made("p", "note")), one.description);
     if (depth < DEEP) {
       for (const each of inner(one, all)) {
         const more = made("details");

@@ -104,7 +104,8 @@ function list(lines) {
   return made;
 }
 
-function inline(into, text) {
+// Put `text` into `into`, with its code and its bold letters.
+export function inline(into, text) {
   for (const piece of text.split(/(`[^`\n]+`|\*\*[^*\n]+\*\*)/)) {
     if (/^`.+`$/.test(piece)) into.append(Object.assign(document.createElement("code"), { textContent: piece.slice(1, -1) }));
     else if (/^\*\*.+\*\*$/.test(piece)) into.append(Object.assign(document.createElement("strong"), { textContent: piece.slice(2, -2) }));

@@ -1,0 +1,60 @@
+"""How is a list read whose elements say themselves what they are?
+
+OpenAI's and Anthropic's conversations are lists of objects with a `type`; each is read as its own struct, and what is
+wrong is named with its place in the whole request: `input[2].content[0].text`. `renamed` gives errors about our own
+request the names that the caller used.
+"""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from msgspec import Raw, Struct
+
+from golek_wire import codec
+from golek_wire.errors import BadRequestError, InferenceServiceError
+
+T = TypeVar("T")
+
+
+class _Typed(Struct, frozen=True):
+    type: str | None = None
+    role: str | None = None
+
+
+def type_of(raw: Raw, place: str, absent: str = "") -> str:
+    """What the element says it is; `absent` where it says nothing but has a `role`. Raises BadRequestError."""
+    said = read(raw, _Typed, place)
+    if said.type is not None:
+        return said.type
+    if absent and said.role is not None:
+        return absent
+    raise BadRequestError(f"{place}.type: is missing", param=f"{place}.type")
+
+
+def read(raw: Raw, kind: type[T], place: str) -> T:
+    """The element as `kind`. Raises BadRequestError naming the field below `place`."""
+    try:
+        return codec.decode_body(bytes(raw), kind)
+    except BadRequestError as error:
+        raise _inside(place, error) from None
+
+
+def renamed(error: InferenceServiceError, names: Mapping[str, str]) -> InferenceServiceError:
+    """`error` in the caller's words, where it is about a field that has another name there. The error is changed."""
+    param = error.details.get("param")
+    theirs = names.get(param) if isinstance(param, str) else None
+    if theirs is None or not isinstance(param, str):
+        return error
+    error.details["param"] = theirs
+    if error.message.startswith(param):
+        error.message = theirs + error.message.removeprefix(param)
+        error.args = (error.message,)
+    return error
+
+
+def _inside(place: str, error: BadRequestError) -> BadRequestError:
+    param = error.details.get("param")
+    if not isinstance(param, str):
+        return BadRequestError(f"{place}: {error.message}", param=place)
+    whole = f"{place}{param}" if param.startswith("[") else f"{place}.{param}"
+    return BadRequestError(whole + error.message.removeprefix(param), param=whole)

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Install what a part of the tests needs and pip does not bring: Debian's Chromium (tests/web) and redis-server
+# (sessions in Redis). Without them those tests are skipped, so this never fails: where it cannot install, it says so.
+set -u
+
+say() { printf 'tests: %s\n' "$*"; }
+
+missing=()
+command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ||
+    missing+=(chromium)
+command -v redis-server >/dev/null || missing+=(redis-server)
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+# Ubuntu's package of this name only fetches a snap, which does not run in containers.
+if [[ " ${missing[*]} " == *" chromium "* ]] && ! grep -qs '^ID=debian' /etc/os-release; then
+    say "no Chromium here, and this is not Debian: the tests of the pages are skipped unless you install one"
+    for at in "${!missing[@]}"; do
+        if [ "${missing[at]}" = chromium ]; then unset "missing[at]"; fi
+    done
+    [ ${#missing[@]} -eq 0 ] && exit 0
+fi
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    say "${missing[*]} not found; some tests are skipped. On Debian: apt install ${missing[*]}"
+    exit 0
+fi
+
+say "installing ${missing[*]} with apt-get"
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+if timeout 120 apt-get update >"$log" 2>&1 &&
+    timeout 600 apt-get install --yes --no-install-recommends "${missing[@]}" >>"$log" 2>&1; then
+    say "installed"
+else
+    say "apt-get could not install them; some tests are skipped. Its last words:"
+    tail -n 3 "$log"
+fi
+rm -f "$log"
+exit 0

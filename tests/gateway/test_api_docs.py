@@ -1,0 +1,67 @@
+"""What is said of the API: the document, the page for people, and that both say all."""
+
+import json
+import re
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.routing import Route, Router
+
+from golek_client import Golek
+from golek_worker.front import Ring
+from golek_worker.gateway.app import Entrance, application
+from golek_worker.gateway.described import about
+from golek_worker.gateway.door import Door
+from golek_worker.settings.http import Http
+from scripts import write_api_docs
+from tests.support.fronts import Fleet
+
+
+@pytest.fixture
+async def document() -> dict[str, Any]:
+    return await write_api_docs.openapi()
+
+
+async def test_every_route_says_what_it_does() -> None:
+    """A route without a description would be missing from the document, /docs and docs/API.md: put `describe` on it."""
+    golek = Golek("nats://127.0.0.1:1")
+    entrance = application(Door(golek, Http(), Ring(None)))
+    assert isinstance(entrance, Entrance)
+    assert isinstance(entrance._inner, Router)
+    routes = [route for route in entrance._inner.routes if isinstance(route, Route)]
+    untold = [route.path for route in routes if about(route.endpoint) is None]
+    await golek.close()
+    assert untold == []
+
+
+def test_the_page_is_written_from_the_document(document: dict[str, Any]) -> None:
+    """docs/API.md says what the routes say; `python scripts/write_api_docs.py` writes it anew."""
+    assert Path("docs/API.md").read_text("utf-8") == write_api_docs.written(document)
+
+
+def test_links_in_the_page_lead_to_headings() -> None:
+    """Each type that is named has its place."""
+    page = Path("docs/API.md").read_text("utf-8")
+    headings = {re.sub(r"[^a-z0-9_-]", "", line.lstrip("# ").lower()) for line in page.splitlines() if line[:1] == "#"}
+    assert set(re.findall(r"\]\(#([^)]+)\)", page)) - headings == set()
+
+
+def test_a_gateway_and_a_worker_tell_the_same(fleet: Fleet, document: dict[str, Any]) -> None:
+    """The document needs no key, and is that of the code."""
+    for url in (fleet.gateway, fleet.worker):
+        with urllib.request.urlopen(f"{url}/openapi.json", timeout=10) as response:
+            assert json.loads(response.read()) == document
+
+
+def test_operations_have_names_of_their_own(document: dict[str, Any]) -> None:
+    """Programs that are generated from the document have a function for each."""
+    names = [operation["operationId"] for item in document["paths"].values() for operation in item.values()]
+    assert len(names) == len(set(names))
+
+
+def test_every_reference_is_there(document: dict[str, Any]) -> None:
+    """No schema speaks of one that is missing."""
+    named = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(document)))
+    assert named <= set(document["components"]["schemas"])

@@ -1,0 +1,106 @@
+"""A fleet with pages, and a browser that looks at them."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from golek_worker import settings
+from tests.support import browser as browsers
+from tests.support.broker import NatsServer
+from tests.support.browser import Watched
+from tests.support.fronts import Fleet, GatewayProcess
+from tests.support.ports import free_port
+from tests.support.workers import WorkerProcess
+
+KEY = "ann-key-0123456789abcdef"
+Opens = Callable[..., Watched]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Nothing here can be seen without a browser."""
+    here = Path(__file__).parent
+    if browsers.program() is None:
+        why = pytest.mark.skip(reason="no Chromium on this machine; scripts/install_browser.sh installs it")
+        for item in items:
+            if here in item.path.parents:
+                item.add_marker(why)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_of_the_shell() -> Iterator[None]:
+    """As `_no_settings_of_the_shell`, for processes that outlive a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        for key in settings.KNOWN:
+            patch.delenv(key, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """golek-tiny, slow enough to be stopped, echo with one slot, and a gateway; open to everybody."""
+    data = tmp_path_factory.mktemp("pages")
+    (data / "nats").mkdir()
+    server = NatsServer(data / "nats").start()
+    address = f"127.0.0.1:{free_port()}"
+    try:
+        with (
+            WorkerProcess(server.url, data, "golek-tiny", HTTP_ADDR=address, MODEL_THREADS=1, ENGINE_STEP_MIN_MS=10),
+            WorkerProcess(server.url, data, "echo", HTTP_ADDR="", WORKER_CONCURRENCY=1, ENGINE_STEP_MIN_MS=10),
+            GatewayProcess(server.url, data) as gateway,
+        ):
+            yield Fleet(server.url, gateway.url, f"http://{address}", data)
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """echo and a gateway that want a key."""
+    data = tmp_path_factory.mktemp("locked")
+    (data / "nats").mkdir()
+    (data / "api_keys.txt").write_text(f"ann:{KEY}\n")
+    (data / "api_keys.txt").chmod(0o600)
+    server = NatsServer(data / "nats").start()
+    try:
+        with (
+            WorkerProcess(server.url, data, "echo", HTTP_ADDR="", GOLEK_NATS_IDENTITY="keys"),
+            GatewayProcess(server.url, data, GOLEK_NATS_IDENTITY="keys") as gateway,
+        ):
+            yield Fleet(server.url, gateway.url, "", data)
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with browsers.running() as found:
+        yield found
+
+
+@pytest.fixture
+def opens(browser: Browser) -> Iterator[Opens]:
+    """Opens a page that must neither complain nor ask anybody but its server, unless the test says what it expects."""
+    opened: list[Watched] = []
+
+    def open_page(url: str, **context: object) -> Watched:
+        made = Watched(browser, url, **context)
+        opened.append(made)
+        made.page.goto(url)
+        return made
+
+    yield open_page
+    for one in opened:
+        one.close()
+    assert [one.complaints for one in opened if one.complaints] == []
+    assert [one.elsewhere for one in opened if one.elsewhere] == []
+
+
+@pytest.fixture
+def page(opens: Opens, fleet: Fleet) -> Page:
+    """The gateway's page, with golek-tiny chosen."""
+    found = opens(f"{fleet.gateway}/").page
+    found.locator("#model option").first.wait_for(state="attached")
+    found.select_option("#model", "golek-tiny")
+    return found
