@@ -30,12 +30,13 @@ from golek_worker import settings
 from golek_worker.bus.jetstream import BUS_ERRORS
 from golek_worker.bus.keyfile import KeyFileError
 from golek_worker.bus.keys import KeyBook
-from golek_worker.gateway import server
+from golek_worker.gateway import server, strangers
 from golek_worker.gateway.access import AccessLog
 from golek_worker.gateway.app import application
 from golek_worker.gateway.door import Closing, Door
 from golek_worker.gateway.offers import Offers
 from golek_worker.gateway.server import AddressError, Server
+from golek_worker.gateway.strangers import AuthError, Strangers
 from golek_worker.machine import logfiles, startable
 from golek_worker.settings import SettingsError
 from golek_worker.settings.http import Address, Gateway, Http
@@ -127,7 +128,8 @@ async def open_front(
     access = AccessLog(chosen.data / "logs")
     stack.push_async_callback(access.close)
     offers = None if served else Offers(golek, startable.here)
-    door = Door(golek, chosen, ring, served, access.told, offers, chosen.inference_request_timeout, own)
+    admits = await _strangers(stack, chosen, book, golek)
+    door = Door(golek, chosen, ring, served, access.told, offers, chosen.inference_request_timeout, own, admits)
     stack.push_async_callback(door.lingering.close)
     with contextlib.suppress(InferenceServiceError):  # else it is opened by `run`
         await door.watch.open()
@@ -135,6 +137,21 @@ async def open_front(
     front = Front(await server.serve(app, where, chosen), door.closing, [door.watch.run()])
     stack.push_async_callback(front.close, DRAIN_S)
     return front
+
+
+async def _strangers(stack: AsyncExitStack, chosen: Http, book: KeyBook | None, golek: Golek) -> Strangers | None:
+    """Who GOLEK_AUTH lets in; None without it. Raises AuthError."""
+    if not chosen.golek_auth:
+        return None
+    if book is None:
+        raise AuthError(
+            f"GOLEK_AUTH={chosen.golek_auth}: does not go with GOLEK_NATS_IDENTITY=accounts, where the server says who "
+            "asks and keys have no meaning"
+        )
+    found = Strangers(strangers.load(chosen.golek_auth), book, golek)
+    await book.forget_lapsed(strangers.SOURCE)
+    stack.push_async_callback(found.close)
+    return found
 
 
 def _refuse_open(where: Address, chosen: Http, ring: Ring) -> None:

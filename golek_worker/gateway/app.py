@@ -55,7 +55,7 @@ def application(door: Door) -> ASGIApp:
         health, chat, completions, embeddings, rerank, models, streams, counting, grammars, conversations,
         inference_sse, pages,
     )  # fmt: skip
-    meters, callers = Meters(door), Callers(door.golek, door.keys)
+    meters, callers = Meters(door), Callers(door.golek, door.keys, door.admits)
     routes = [*(route for file in files for route in file.ROUTES), *metrics.routes(meters)]
     inner = Router((*routes, openapi.route(routes, is_open)), redirect_slashes=False)
     entrance = Entrance(inner, door, callers, meters)

@@ -50,6 +50,13 @@ class Caller(Struct, frozen=True):
     """Names of the models it may ask; empty is all."""
 
 
+class Admission(Protocol):
+    """Lets callers in by their headers."""
+
+    async def find(self, headers: Mapping[str, str]) -> Caller:
+        """Who sent `headers`. Raises UnauthorizedError."""
+
+
 class Visit(Struct):
     """One request over HTTP, as far as it has come. Handlers fill in what they learn; headers, access log and metrics
     tell it.
@@ -98,10 +105,12 @@ class Door(Struct, frozen=True, dict=True):
     """Deadline of requests that bring none."""
     own: Callable[[], Health] | None = None
     """How the worker that serves this is; None at the fleet's gateway."""
-    lingering: Lingering = field(default_factory=Lingering)
-    """Streams whose readers left a moment ago."""
+    admits: Admission | None = None
+    """Who says who asks, instead of the keys; None without GOLEK_AUTH."""
     closing: list[Closing] = field(default_factory=list[Closing])
     """What is to be closed before the door is; who needs that adds to it."""
+    lingering: Lingering = field(default_factory=Lingering)
+    """Streams whose readers left a moment ago."""
 
     @functools.cached_property
     def watch(self) -> Watch:
