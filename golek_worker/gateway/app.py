@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.routing import Router
+from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from golek_wire.errors import InferenceServiceError, InternalError, NotFoundError
@@ -51,16 +51,20 @@ CLIENT_LEFT: Final = 499
 
 def application(door: Door) -> ASGIApp:
     """The application."""
+    meters, callers = Meters(door), Callers(door.golek, door.keys, door.admits)
+    entrance = Entrance(Router(routes_of(meters), redirect_slashes=False), door, callers, meters)
+    origins = cors.origins(door.settings.http_cors_origins)
+    return Sockets(Cors(entrance, origins) if origins else entrance, door, callers, meters)
+
+
+def routes_of(meters: Meters) -> list[BaseRoute]:
+    """All routes but Socket.IO's."""
     files = (
         health, chat, completions, embeddings, rerank, models, streams, counting, grammars, conversations,
         inference_sse, pages,
     )  # fmt: skip
-    meters, callers = Meters(door), Callers(door.golek, door.keys, door.admits)
     routes = [*(route for file in files for route in file.ROUTES), *metrics.routes(meters)]
-    inner = Router((*routes, openapi.route(routes, is_open)), redirect_slashes=False)
-    entrance = Entrance(inner, door, callers, meters)
-    origins = cors.origins(door.settings.http_cors_origins)
-    return Sockets(Cors(entrance, origins) if origins else entrance, door, callers, meters)
+    return [*routes, openapi.route(routes, is_open)]
 
 
 def is_open(path: str) -> bool:

@@ -50,7 +50,7 @@ class Server:
 
     def refuse(self) -> None:
         """Take no new connections."""
-        for listener in self._server.servers:
+        for listener in getattr(self._server, "servers", ()):  # not there before it has begun to serve
             listener.close()
 
     async def close(self, patience_s: float) -> None:
