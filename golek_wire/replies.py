@@ -127,6 +127,8 @@ class InferenceReply(Struct, frozen=True, omit_defaults=True):
     """From the lease of the job to its first token."""
     session: SessionUse | None = None
     """Of a request with a `session_id`."""
+    stopped_by: str | None = None
+    """Which of the request's stop strings ended the text; None where none did, and of several texts."""
 
     @property
     def all_choices(self) -> list[Choice]:

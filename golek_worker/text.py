@@ -149,6 +149,7 @@ class TextWork:
             end.choices if isinstance(end, choices.Several) else None, end.tokens_cached,
             max(0, ms - round(end.decode_ms)) if measured is not None else 0,
             self.conversation.use if self.conversation is not None else None,
+            end.stopped_by if end.stopped_by in self._request.params.stops else None,
         )  # fmt: skip
         if self.conversation is not None:
             self.conversation.answered(self._job.job_id, reply)

@@ -119,8 +119,6 @@ class MessagesRequest(Counted, frozen=True, kw_only=True):
     priority: Priority | None = None
     session_id: SessionId | None = None
     adapter: Annotated[str, Meta(max_length=128)] | None = None
-    stop: Literal[None] = None
-    """Is called `stop_sequences` here."""
     n: Literal[1] | None = None
 
 
@@ -157,8 +155,8 @@ def to_wire(request: MessagesRequest, deadline_ms: int) -> InferenceRequest:
 
 
 def _params(request: MessagesRequest) -> Params:
-    drawn = sampling.drawn(request, max_tokens=request.max_tokens, stop=request.stop_sequences)
-    return drawn
+    stops: dict[str, Any] = {} if request.stop_sequences is None else {"stop": request.stop_sequences}
+    return sampling.drawn(request, max_tokens=request.max_tokens, **stops)
 
 
 def _tool(tool: Tool, place: str) -> dict[str, Any]:

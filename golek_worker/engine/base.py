@@ -265,6 +265,8 @@ class Finished(Struct, frozen=True, tag="finished", omit_defaults=True):
     """From the first token to the last."""
     logprob_sum: float = 0.0
     """Of the tokens written, where `logprobs` or `best_of` were asked for."""
+    stopped_by: str | None = None
+    """The stop string that ended the text."""
 
 
 class Embedded(Struct, frozen=True, tag="embedded"):

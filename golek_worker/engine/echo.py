@@ -248,10 +248,11 @@ class _Sequence:
         writer = self._writer
         tokens = (len(self._words), self.tokens_out)
         if isinstance(writer, TextWriter):
-            return Finished(job_id, writer.text, self._reason, *tokens)
+            return Finished(job_id, writer.text, self._reason, *tokens, stopped_by=writer.stopped_by)
         return Finished(
-            job_id, writer.text, writer.reason(self._reason), *tokens, writer.reasoning_content, writer.tool_calls
-        )
+            job_id, writer.text, writer.reason(self._reason), *tokens, writer.reasoning_content, writer.tool_calls,
+            stopped_by=writer.stopped_by,
+        )  # fmt: skip
 
     def _piece(self, start: int, end: int) -> str:
         """The answer's tokens from `start` to before `end`."""

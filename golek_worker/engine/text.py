@@ -18,7 +18,7 @@ class TextWriter:
     incomplete character at the very end is dropped.
     """
 
-    __slots__ = ("_begun", "_decode", "_firsts", "_held", "_shown", "_stops", "stopped")
+    __slots__ = ("_begun", "_decode", "_firsts", "_held", "_shown", "_stops", "stopped_by")
 
     def __init__(self, stops: Sequence[str] = (), shown: str = "") -> None:
         """`shown` is the beginning of the text, when that was shown before and the sequence goes on behind it.
@@ -35,8 +35,13 @@ class TextWriter:
         """Characters of a stop string that the text ends with."""
         self._held = ""
         self._shown = [shown] if shown else []
-        self.stopped = False
-        """True once a stop string is complete; nothing is shown after it."""
+        self.stopped_by: str | None = None
+        """The stop string that is complete; nothing is shown after it."""
+
+    @property
+    def stopped(self) -> bool:
+        """True once a stop string is complete."""
+        return self.stopped_by is not None
 
     @property
     def text(self) -> str:
@@ -49,17 +54,17 @@ class TextWriter:
 
     def write(self, piece: str) -> str:
         """What may be shown after the next token's text; empty while it may be part of a stop string."""
-        if not piece or self.stopped:
+        if not piece or self.stopped_by is not None:
             return ""
         if not self._stops or (not self._begun and self._firsts.isdisjoint(piece)):
             return self._show(piece)
         text = self._held + piece
         for i, character in enumerate(piece):
-            complete = [stop.length for stop in self._stops if stop.advance(character)]
+            complete = [stop.text for stop in self._stops if stop.advance(character)]
             if complete:
-                self.stopped = True
+                self.stopped_by = max(complete, key=len)
                 self._held = ""
-                return self._show(text[: max(0, len(text) - len(piece) + i + 1 - max(complete))])
+                return self._show(text[: max(0, len(text) - len(piece) + i + 1 - len(self.stopped_by))])
         self._begun = max(stop.matched for stop in self._stops)
         free = max(0, len(text) - self._begun)
         self._held = text[free:]
@@ -79,21 +84,20 @@ class TextWriter:
 class _Progress:
     """How much of one stop string the text's end matches (Knuth-Morris-Pratt: no character is looked at twice)."""
 
-    __slots__ = ("_fallback", "_stop", "length", "matched")
+    __slots__ = ("_fallback", "matched", "text")
 
     def __init__(self, stop: str) -> None:
-        self._stop = stop
-        self.length = len(stop)
+        self.text = stop
         self.matched = 0
         self._fallback = _fallbacks(stop)
 
     def advance(self, character: str) -> bool:
         """Take the text's next character; True when it completes the stop string."""
-        while self.matched and self._stop[self.matched] != character:
+        while self.matched and self.text[self.matched] != character:
             self.matched = self._fallback[self.matched]
-        if self._stop[self.matched] == character:
+        if self.text[self.matched] == character:
             self.matched += 1
-        return self.matched == self.length
+        return self.matched == len(self.text)
 
     def pass_over(self, text: str) -> None:
         """Take `text`, whatever is complete in it."""

@@ -4,15 +4,13 @@
 turns errors into responses, and tells what became of it.
 """
 
-import re
-import secrets
 import time
 from typing import Final
 
 import structlog
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.routing import Router
+from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from golek_wire.errors import InferenceServiceError, InternalError, NotFoundError
@@ -38,9 +36,10 @@ from golek_worker.gateway import (
 from golek_worker.gateway.body import GoneError
 from golek_worker.gateway.callers import Callers
 from golek_worker.gateway.cors import Cors
-from golek_worker.gateway.door import Door, Visit, begin
+from golek_worker.gateway.door import Door, Visit, begin, request_id_of
 from golek_worker.gateway.errors import HttpError
 from golek_worker.gateway.metrics import Meters
+from golek_worker.gateway.sockets import Sockets
 
 log = structlog.get_logger("gateway")
 
@@ -49,21 +48,23 @@ OPEN: Final = frozenset({"/", "/docs", "/openapi.json", "/ping", "/healthz", "/m
 OPEN_BELOW: Final = ("/health", "/static/")
 CLIENT_LEFT: Final = 499
 
-_REQUEST_ID = re.compile(r"[!-~]{1,128}")
-
 
 def application(door: Door) -> ASGIApp:
     """The application."""
+    meters, callers = Meters(door), Callers(door.golek, door.keys, door.admits)
+    entrance = Entrance(Router(routes_of(meters), redirect_slashes=False), door, callers, meters)
+    origins = cors.origins(door.settings.http_cors_origins)
+    return Sockets(Cors(entrance, origins) if origins else entrance, door, callers, meters)
+
+
+def routes_of(meters: Meters) -> list[BaseRoute]:
+    """All routes but Socket.IO's."""
     files = (
         health, chat, completions, embeddings, rerank, models, streams, counting, grammars, conversations,
         inference_sse, pages,
     )  # fmt: skip
-    meters, callers = Meters(door), Callers(door.golek, door.keys)
     routes = [*(route for file in files for route in file.ROUTES), *metrics.routes(meters)]
-    inner = Router((*routes, openapi.route(routes, is_open)), redirect_slashes=False)
-    entrance = Entrance(inner, door, callers, meters)
-    origins = cors.origins(door.settings.http_cors_origins)
-    return Cors(entrance, origins) if origins else entrance
+    return [*routes, openapi.route(routes, is_open)]
 
 
 def is_open(path: str) -> bool:
@@ -95,7 +96,7 @@ class Entrance:
             return
         headers = Headers(scope=scope)
         peer = scope.get("client")
-        visit = Visit(_request_id(headers), scope["method"], scope["path"], peer[0] if peer else "")
+        visit = Visit(request_id_of(headers), scope["method"], scope["path"], peer[0] if peer else "")
         begin(scope, self._door, visit)
         scope["app"] = self  # the router then raises what no route answers
 
@@ -142,12 +143,6 @@ class Entrance:
         if not visit.status:  # else the response has begun, and its end is all that can be told
             strict = self._door.settings.golek_strict_openai
             await errors.respond(error, strict=strict)(scope, receive, send)
-
-
-def _request_id(headers: Headers) -> str:
-    """The caller's, where it can stand in a header; else a random one."""
-    given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
 
 
 def _headers(visit: Visit) -> list[tuple[bytes, bytes]]:

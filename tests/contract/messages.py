@@ -192,6 +192,9 @@ MESSAGES: dict[str, Any] = {
         7,
         session=replies.SessionUse(12, left_out=3, stored=False),
     ),
+    "reply-stopped": replies.InferenceReply(
+        "r6", "One, two, ", 9, 5, "stop", 40, 40, "qwen3-4b", 7, stopped_by="three"
+    ),
     "session-question": sessions.SessionQuestion("trip-to-oslo"),
     "session": sessions.Session(
         "trip-to-oslo",

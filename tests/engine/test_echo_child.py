@@ -51,7 +51,7 @@ def paced() -> Iterator[Child]:
         ("one two three", Params(max_tokens=0), Finished("j", "", "length", 3, 0)),
         ("one two three", Params(max_tokens=3), Finished("j", "one two three", "stop", 3, 3)),
         ("a b", Params(max_tokens=5, ignore_eos=True), Finished("j", "a b #2 #3 #4", "length", 2, 5)),
-        ("one two three", Params(stop="wo"), Finished("j", "one t", "stop", 3, 2)),
+        ("one two three", Params(stop="wo"), Finished("j", "one t", "stop", 3, 2, stopped_by="wo")),
         ("", Params(), Finished("j", "", "stop", 0, 0)),
         (" \n", Params(), Finished("j", " \n", "stop", 1, 1)),
     ],

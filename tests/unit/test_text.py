@@ -114,3 +114,11 @@ def test_nothing_is_shown_after_a_stop() -> None:
     """Once stopped, a writer stays silent."""
     writer = TextWriter(["."])
     assert [writer.write("a."), writer.write("more"), writer.end()] == ["a", "", ""]
+
+
+def test_which_stop_string_it_was_is_told() -> None:
+    """Of two that end together the longer one; none while the text goes on."""
+    writer = TextWriter(["c", "bc", "x"])
+    writer.write("ab")
+    assert writer.stopped_by is None
+    assert (writer.write("cd"), writer.stopped_by) == ("", "bc")

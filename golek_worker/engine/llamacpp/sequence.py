@@ -111,4 +111,5 @@ class Sequence:
             waited_ms=(self.admitted_at - self.submitted_at) * 1000.0,
             prefill_ms=(self.began_at - self.admitted_at) * 1000.0,
             decode_ms=(now - self.began_at) * 1000.0,
+            stopped_by=self.writing.stopped_by,
         )

@@ -43,6 +43,11 @@ class Writing:
         """True when the text is over: a stop string is complete, or the format's last part."""
         return self._writer.stopped
 
+    @property
+    def stopped_by(self) -> str | None:
+        """The stop string that is complete."""
+        return self._writer.stopped_by
+
     def write(self, token: int) -> Piece:
         """What may be shown after `token`; often empty."""
         writer, model = self._writer, self._model

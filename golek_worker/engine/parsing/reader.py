@@ -53,6 +53,11 @@ class AnswerReader:
         return self._answer.writer.stopped or self._form.ended
 
     @property
+    def stopped_by(self) -> str | None:
+        """The stop string that is complete."""
+        return self._answer.writer.stopped_by
+
+    @property
     def text(self) -> str:
         """All of the text that was shown."""
         return self._answer.writer.text
