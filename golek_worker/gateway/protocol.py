@@ -64,6 +64,13 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
 
+    def cut_off(self) -> None:
+        """End it with what is written, without waiting for who does not read it."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
+
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         is_idle = self.cycle is not None and self.cycle.response_complete and self._waiting is None
