@@ -110,7 +110,8 @@ async def test_who_is_told_twice_ends_at_once(fleet: Fleet, steady: str, tmp_pat
         async with httpx2.AsyncClient(base_url=gateway.url, timeout=30) as client:
             with contextlib.suppress(httpx2.TransportError):
                 async with client.stream("POST", "/v1/completions", json=asked(stream=True)) as streamed:
-                    await anext(lines(streamed))
+                    events = lines(streamed)
+                    await anext(events)
                     assert gateway.process is not None
                     gateway.process.send_signal(signal.SIGTERM)
                     await refused(gateway.url)
