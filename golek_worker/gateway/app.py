@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,16 +24,19 @@ from golek_worker.gateway import (
     conversations,
     cors,
     counting,
+    dialect,
     embeddings,
     errors,
     grammars,
     health,
     inference_sse,
+    messages,
     metrics,
     models,
     openapi,
     pages,
     rerank,
+    responses,
     streams,
 )
 from golek_worker.gateway.body import GoneError
@@ -55,8 +59,8 @@ _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 def application(door: Door) -> ASGIApp:
     """The application."""
     files = (
-        health, chat, completions, embeddings, rerank, models, streams, counting, grammars, conversations,
-        inference_sse, pages,
+        health, chat, completions, responses, embeddings, rerank, models, streams, counting, messages, grammars,
+        conversations, inference_sse, pages,
     )  # fmt: skip
     meters, callers = Meters(door), Callers(door.golek, door.keys)
     routes = [*(route for file in files for route in file.ROUTES), *metrics.routes(meters)]
@@ -95,7 +99,8 @@ class Entrance:
             return
         headers = Headers(scope=scope)
         peer = scope.get("client")
-        visit = Visit(_request_id(headers), scope["method"], scope["path"], peer[0] if peer else "")
+        visit = Visit(_request_id(headers), scope["method"], scope["path"], peer=peer[0] if peer else "")
+        visit.speaks_anthropic = dialect.is_anthropic(headers, visit.path)
         begin(scope, self._door, visit)
         scope["app"] = self  # the router then raises what no route answers
 
@@ -140,8 +145,12 @@ class Entrance:
     ) -> None:
         visit.code = errors.code_of(error)
         if not visit.status:  # else the response has begun, and its end is all that can be told
-            strict = self._door.settings.golek_strict_openai
-            await errors.respond(error, strict=strict)(scope, receive, send)
+            await self._told(error, visit)(scope, receive, send)
+
+    def _told(self, error: InferenceServiceError, visit: Visit) -> Response:
+        if visit.speaks_anthropic:
+            return errors.respond_as_anthropic(error, visit.request_id)
+        return errors.respond(error, strict=self._door.settings.golek_strict_openai)
 
 
 def _request_id(headers: Headers) -> str:
@@ -156,6 +165,8 @@ def _headers(visit: Visit) -> list[tuple[bytes, bytes]]:
         (b"x-request-id", visit.request_id.encode()),
         (b"openai-processing-ms", b"%d" % round((time.perf_counter() - visit.started) * 1000)),
     ]
+    if visit.speaks_anthropic:
+        found.append((b"request-id", visit.request_id.encode()))
     if visit.job_id:
         found.append((b"x-golek-job", visit.job_id.encode()))
     if visit.worker:

@@ -51,6 +51,8 @@ class Visit(Struct):
     request_id: str
     method: str
     path: str
+    speaks_anthropic: bool = False
+    """The client speaks Anthropic's API, errors included."""
     peer: str = ""
     """The address that the connection came from."""
     route: str = ""
