@@ -5,21 +5,35 @@ answer: the job's id, which replica answers, what the caller's key may still spe
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from golek_client.embedding import EmbedOptions, Question
 from golek_client.exchange import Exchange
 from golek_client.kept import KeptExchange, is_resumable
+from golek_client.line import Line
 from golek_client.opening import Opening, check_seconds
 from golek_client.reading import Reply
 from golek_client.stream import OnQueued, Stream
 from golek_client.submitting import checked_key
 from golek_client.target import Target
+from golek_client.transport import Subscribed
 from golek_client.watching import Watch
 from golek_wire import headers
 from golek_wire.replies import EmbeddingReply, InferenceReply
 from golek_wire.subjects import Kind
+
+
+class Heard:
+    """A subject that is listened to. Made by `Passing.hear`."""
+
+    def __init__(self, line: Line, subscribed: Subscribed) -> None:
+        self.line = line
+        self._subscribed = subscribed
+
+    async def end(self) -> None:
+        """Hear no more; that the connection is closed is no error here."""
+        await self.line.unsubscribe(self._subscribed)
 
 
 class Passing:
@@ -100,6 +114,19 @@ class Passing:
         target = Target.of(model, "inference", subject)
         check_seconds("deadline", deadline)
         return self._stream(target, payload, deadline, on_queued, checked_key(idempotency_key))
+
+    async def tell(self, subject: str, payload: bytes) -> None:
+        """Say something to others of this kind. Raises BusUnavailableError, PayloadTooLargeError."""
+        await (await self._opening.line()).send(subject, payload)
+
+    async def hear(self, subject: str, take: Callable[[Any], Awaitable[None]], heard: Heard | None = None) -> Heard:
+        """Call `take` with each message on `subject`. `heard` is what an earlier call gave: then it is only subscribed
+        anew where the connection is another one by now. Raises BusUnavailableError.
+        """
+        line = await self._opening.line()
+        if heard is not None and heard.line is line:
+            return heard
+        return Heard(line, await line.subscribe(subject, take))
 
     def watch(self, model: str = "") -> Watch:
         """The fleet as it is, by what its workers say; or one of its models. See `golek_client.watching`."""

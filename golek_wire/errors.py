@@ -354,10 +354,11 @@ def _restored(kind: type[InferenceServiceError], message: str, details: Details)
 
 
 def leaves(root: type[InferenceServiceError] = InferenceServiceError) -> list[type[InferenceServiceError]]:
-    """Every class below `root`, parents before children."""
+    """Every class of the contract below `root`, parents before children; others derive theirs from these."""
     found = []
     for child in root.__subclasses__():
-        found += [child, *leaves(child)]
+        if child.__module__ == __name__:
+            found += [child, *leaves(child)]
     return found
 
 

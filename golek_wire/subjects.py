@@ -41,6 +41,8 @@ QUOTA_BUCKET: Final = "GOLEK_QUOTA"
 SESSIONS_BUCKET: Final = "GOLEK_SESSIONS"
 TOKENS_STREAM: Final = "GOLEK_TOKENS"
 TOKENS_SUBJECTS: Final = "golek.tokens.>"
+SOCKETS: Final = "golek.sockets"
+"""Where gateways tell each other what they send to rooms of Socket.IO (core NATS)."""
 TOKENS_KEPT: Final = 8192
 """Messages of one resumable stream; older ones give way."""
 

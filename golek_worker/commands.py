@@ -80,7 +80,8 @@ def worker_check(name: Name) -> None:
     if file.is_file():
         notes = [*settings.remarks(file), *check.shared_subjects(file)]
         if not wrong:
-            notes += check.device_note(settings.load(file))
+            loaded = settings.load(file)
+            notes += [*check.device_note(loaded), *check.key_remarks(loaded)]
         typer.echo("".join(f"note: {note}\n" for note in notes), nl=False, err=True)
     if not wrong:
         loaded = settings.load(file)

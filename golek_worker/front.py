@@ -30,12 +30,13 @@ from golek_worker import settings
 from golek_worker.bus.jetstream import BUS_ERRORS
 from golek_worker.bus.keyfile import KeyFileError
 from golek_worker.bus.keys import KeyBook
-from golek_worker.gateway import server
+from golek_worker.gateway import server, strangers
 from golek_worker.gateway.access import AccessLog
 from golek_worker.gateway.app import application
-from golek_worker.gateway.door import Door
+from golek_worker.gateway.door import Closing, Door
 from golek_worker.gateway.offers import Offers
 from golek_worker.gateway.server import AddressError, Server
+from golek_worker.gateway.strangers import AuthError, Strangers
 from golek_worker.machine import logfiles, startable
 from golek_worker.settings import SettingsError
 from golek_worker.settings.http import Address, Gateway, Http
@@ -77,9 +78,12 @@ class Ring:
 class Front:
     """HTTP on one address, and what goes on beside it."""
 
-    def __init__(self, serving: Server, beside: Sequence[Coroutine[Any, Any, None]]) -> None:
+    def __init__(
+        self, serving: Server, closing: Sequence[Closing], beside: Sequence[Coroutine[Any, Any, None]]
+    ) -> None:
         self.where = serving.where
         self._server = serving
+        self._closing = closing
         self._beside = [asyncio.create_task(side) for side in beside]
 
     async def ended(self) -> None:
@@ -94,7 +98,11 @@ class Front:
 
     async def close(self, patience_s: float) -> None:
         """As `Server.close`; then what goes on beside it ends."""
-        await self._server.close(patience_s)
+        clock = asyncio.get_running_loop().time
+        until = clock() + patience_s
+        self._server.refuse()
+        await asyncio.gather(*(close_it(patience_s) for close_it in self._closing))
+        await self._server.close(max(1.0, until - clock()))
         for side in self._beside:
             side.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)
@@ -120,13 +128,30 @@ async def open_front(
     access = AccessLog(chosen.data / "logs")
     stack.push_async_callback(access.close)
     offers = None if served else Offers(golek, startable.here)
-    door = Door(golek, chosen, ring, served, access.told, offers, chosen.inference_request_timeout, own)
+    admits = await _strangers(stack, chosen, book, golek)
+    door = Door(golek, chosen, ring, served, access.told, offers, chosen.inference_request_timeout, own, admits)
     stack.push_async_callback(door.lingering.close)
     with contextlib.suppress(InferenceServiceError):  # else it is opened by `run`
         await door.watch.open()
-    front = Front(await server.serve(application(door), where, chosen), [door.watch.run()])
+    app = application(door)
+    front = Front(await server.serve(app, where, chosen), door.closing, [door.watch.run()])
     stack.push_async_callback(front.close, DRAIN_S)
     return front
+
+
+async def _strangers(stack: AsyncExitStack, chosen: Http, book: KeyBook | None, golek: Golek) -> Strangers | None:
+    """Who GOLEK_AUTH lets in; None without it. Raises AuthError."""
+    if not chosen.golek_auth:
+        return None
+    if book is None:
+        raise AuthError(
+            f"GOLEK_AUTH={chosen.golek_auth}: does not go with GOLEK_NATS_IDENTITY=accounts, where the server says who "
+            "asks and keys have no meaning"
+        )
+    found = Strangers(strangers.load(chosen.golek_auth), book, golek)
+    await book.forget_lapsed(strangers.SOURCE)
+    stack.push_async_callback(found.close)
+    return found
 
 
 def _refuse_open(where: Address, chosen: Http, ring: Ring) -> None:

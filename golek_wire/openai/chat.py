@@ -11,14 +11,16 @@ from msgspec import Meta, Struct
 
 from golek_wire import codec
 from golek_wire.openai import sampling, tools
-from golek_wire.openai.turns import Turn, conversation
+from golek_wire.openai.turns import ChatMessage, conversation
 from golek_wire.requests import InferenceRequest, Priority, ResponseFormat, SessionId
 
 MODEL_LIMIT: Final = 256
 DEADLINE_LIMIT_MS: Final = 24 * 3600 * 1000
 
 Model = Annotated[str, Meta(max_length=MODEL_LIMIT)]
-MaxTokens = Annotated[int, Meta(ge=0, le=1_000_000)]
+MaxTokens = Annotated[int, Meta(ge=1, le=1_000_000)]
+MaxTokensOrNought = Annotated[int, Meta(ge=0, le=1_000_000)]
+"""0 writes nothing: the prompt is only counted."""
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Mode = Literal["single", "critique", "debate", "ensemble", "pipeline"]
 TaskType = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
@@ -72,9 +74,9 @@ class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ChatRequest(Asked, frozen=True, kw_only=True, omit_defaults=True):
     """The body of POST /v1/chat/completions."""
 
-    messages: Annotated[list[Turn], Meta(min_length=1)]
-    max_tokens: MaxTokens | None = None
-    max_completion_tokens: MaxTokens | None = None
+    messages: Annotated[list[ChatMessage], Meta(min_length=1)]
+    max_tokens: MaxTokensOrNought | None = None
+    max_completion_tokens: MaxTokensOrNought | None = None
     """The same as `max_tokens`; this one wins."""
     tools: list[dict[str, Any]] | None = None
     tool_choice: Literal["auto", "none", "required"] | dict[str, Any] | None = None

@@ -14,7 +14,7 @@ from golek_wire import codec
 from golek_wire.codec import encode
 from golek_wire.errors import BadRequestError
 from golek_wire.openai import sampling
-from golek_wire.openai.chat import Asked, MaxTokens
+from golek_wire.openai.chat import Asked, MaxTokensOrNought
 from golek_wire.openai.completion import FINGERPRINT, Shown, Usage, usage
 from golek_wire.openai.events import DONE, Envelope
 from golek_wire.replies import Choice, Delta, FinishReason, InferenceReply, TokenLogprob
@@ -29,7 +29,7 @@ class CompletionRequest(Asked, frozen=True, kw_only=True, omit_defaults=True):
 
     prompt: str | list[str | int | list[int]]
     """A text, or several."""
-    max_tokens: MaxTokens | None = None
+    max_tokens: MaxTokensOrNought | None = None
     echo: bool | None = None
     """Give the prompt back before each text."""
     suffix: str | None = None

@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 from golek_wire import codec
 from golek_wire.errors import BadRequestError
 from golek_wire.openai.chat import Model
-from golek_wire.openai.turns import Turn, conversation
+from golek_wire.openai.turns import ChatMessage, conversation
 from golek_wire.requests import InferenceRequest, Params
 
 
@@ -21,7 +21,7 @@ class TokenizeRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     prompt: str | None = None
     content: str | None = None
-    messages: list[Turn] | None = None
+    messages: list[ChatMessage] | None = None
     model: Model | None = None
 
 

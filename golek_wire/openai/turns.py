@@ -23,7 +23,7 @@ class Part(Struct, frozen=True, omit_defaults=True):
 Content = str | list[str | Part] | None
 
 
-class Turn(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ChatMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One message."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
@@ -38,7 +38,7 @@ class Turn(Struct, frozen=True, kw_only=True, omit_defaults=True):
     refusal: str | None = None
 
 
-def conversation(turns: list[Turn]) -> list[Message]:
+def conversation(turns: list[ChatMessage]) -> list[Message]:
     """The messages of a conversation. Raises BadRequestError naming the part that no model here can read."""
     messages: list[Message] = []
     for number, turn in enumerate(turns):

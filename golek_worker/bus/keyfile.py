@@ -45,8 +45,8 @@ def read(file: Path) -> Found:
     """What `file` says. Raises KeyFileError, also for one that cannot be read; FileNotFoundError without it."""
     try:
         text = file.read_text("utf-8")
-    except FileNotFoundError:
-        raise
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(error.errno, "no such file", str(file)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise KeyFileError(f"GOLEK_KEY_FILE={file}: cannot be read ({error})") from None
     return rows(text, str(file))

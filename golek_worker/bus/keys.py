@@ -118,6 +118,25 @@ class KeyBook:
             self._learn(digest, found.data)
         return self.find(digest)
 
+    async def put(self, digest: str, key: Key) -> None:
+        """Store a row, known here at once. Raises one of BUS_ERRORS."""
+        row = msgspec.json.encode(key)
+        await self._bucket.put(digest, row)
+        self._rows[digest] = row
+        self._learn(digest, row)
+
+    async def forget(self, digest: str) -> None:
+        """Remove a row without a trace: nothing of it is left in the bucket. Raises one of BUS_ERRORS."""
+        await api(self._client, f"STREAM.PURGE.{_STREAM}", {"filter": f"{_PREFIX}{digest}"})
+        for known in (self._rows, self.known, self._ends):
+            known.pop(digest, None)
+
+    async def forget_lapsed(self, source: str) -> None:
+        """Remove the rows of this source that have expired. Raises one of BUS_ERRORS."""
+        now = time.time()
+        for digest in [one for one, end in self._ends.items() if end <= now and self.known[one].source == source]:
+            await self.forget(digest)
+
     async def run(self) -> None:
         """Follow bucket and file for as long as the process lives. While the bus is away, what is known counts."""
         looked_at = time.monotonic()

@@ -4,8 +4,6 @@
 turns errors into responses, and tells what became of it.
 """
 
-import re
-import secrets
 import time
 from typing import Final
 
@@ -13,7 +11,7 @@ import structlog
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import Router
+from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from golek_wire.errors import InferenceServiceError, InternalError, NotFoundError
@@ -42,9 +40,10 @@ from golek_worker.gateway import (
 from golek_worker.gateway.body import GoneError
 from golek_worker.gateway.callers import Callers
 from golek_worker.gateway.cors import Cors
-from golek_worker.gateway.door import Door, Visit, begin
+from golek_worker.gateway.door import Door, Visit, begin, request_id_of
 from golek_worker.gateway.errors import HttpError
 from golek_worker.gateway.metrics import Meters
+from golek_worker.gateway.sockets import Sockets
 
 log = structlog.get_logger("gateway")
 
@@ -53,21 +52,23 @@ OPEN: Final = frozenset({"/", "/docs", "/openapi.json", "/ping", "/healthz", "/m
 OPEN_BELOW: Final = ("/health", "/static/")
 CLIENT_LEFT: Final = 499
 
-_REQUEST_ID = re.compile(r"[!-~]{1,128}")
-
 
 def application(door: Door) -> ASGIApp:
     """The application."""
+    meters, callers = Meters(door), Callers(door.golek, door.keys, door.admits)
+    entrance = Entrance(Router(routes_of(meters), redirect_slashes=False), door, callers, meters)
+    origins = cors.origins(door.settings.http_cors_origins)
+    return Sockets(Cors(entrance, origins) if origins else entrance, door, callers, meters)
+
+
+def routes_of(meters: Meters) -> list[BaseRoute]:
+    """All routes but Socket.IO's."""
     files = (
         health, chat, completions, responses, embeddings, rerank, models, streams, counting, messages, grammars,
         conversations, inference_sse, pages,
     )  # fmt: skip
-    meters, callers = Meters(door), Callers(door.golek, door.keys)
     routes = [*(route for file in files for route in file.ROUTES), *metrics.routes(meters)]
-    inner = Router((*routes, openapi.route(routes, is_open)), redirect_slashes=False)
-    entrance = Entrance(inner, door, callers, meters)
-    origins = cors.origins(door.settings.http_cors_origins)
-    return Cors(entrance, origins) if origins else entrance
+    return [*routes, openapi.route(routes, is_open)]
 
 
 def is_open(path: str) -> bool:
@@ -99,7 +100,7 @@ class Entrance:
             return
         headers = Headers(scope=scope)
         peer = scope.get("client")
-        visit = Visit(_request_id(headers), scope["method"], scope["path"], peer=peer[0] if peer else "")
+        visit = Visit(request_id_of(headers), scope["method"], scope["path"], peer[0] if peer else "")
         visit.speaks_anthropic = dialect.is_anthropic(headers, visit.path)
         begin(scope, self._door, visit)
         scope["app"] = self  # the router then raises what no route answers
@@ -151,12 +152,6 @@ class Entrance:
         if visit.speaks_anthropic:
             return errors.respond_as_anthropic(error, visit.request_id)
         return errors.respond(error, strict=self._door.settings.golek_strict_openai)
-
-
-def _request_id(headers: Headers) -> str:
-    """The caller's, where it can stand in a header; else a random one."""
-    given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
 
 
 def _headers(visit: Visit) -> list[tuple[bytes, bytes]]:

@@ -113,9 +113,7 @@ async def call(request: Request, named: str | None, kind: Kind, deadline_ms: int
     """What is asked of which model. Raises BadRequestError, and ForbiddenError for a model that the key is not for."""
     entered, visit, caller = door.door(request), door.visit(request), door.caller(request)
     seconds = seconds_for(request, deadline_ms)
-    model = models.plain(named) if named else entered.served or await _only_one(caller, kind)
-    check_model(caller, model)
-    visit.model = model
+    visit.model = model = await meant(entered, caller, named, kind)
     own = {name: request.headers[name] for name in _CLIENTS_OWN if name in request.headers}
     if own:
         log.debug("http.client", request_id=visit.request_id, **{name[2:].replace("-", "_"): own[name] for name in own})
@@ -129,6 +127,13 @@ async def call(request: Request, named: str | None, kind: Kind, deadline_ms: int
         request.receive,
         int(time.time()),
     )
+
+
+async def meant(entered: door.Door, caller: door.Caller, named: str | None, kind: Kind) -> str:
+    """The model that is asked. Raises BadRequestError, and ForbiddenError for one that the key is not for."""
+    model = models.plain(named) if named else entered.served or await _only_one(caller, kind)
+    check_model(caller, model)
+    return model
 
 
 def seconds_for(request: Request, deadline_ms: int | None) -> float:

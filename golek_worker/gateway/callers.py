@@ -11,7 +11,7 @@ from golek_client import Golek
 from golek_wire.errors import ForbiddenError, UnauthorizedError
 from golek_wire.keys import digest
 from golek_wire.subjects import ANONYMOUS
-from golek_worker.gateway.door import Caller, KeyRing
+from golek_worker.gateway.door import Admission, Caller, KeyRing
 
 _BEARER: Final = "bearer "
 
@@ -19,25 +19,30 @@ _BEARER: Final = "bearer "
 class Callers:
     """Tells callers apart."""
 
-    def __init__(self, golek: Golek, keys: KeyRing) -> None:
+    def __init__(self, golek: Golek, keys: KeyRing, admits: Admission | None = None) -> None:
+        """Where there is `admits`, it alone says who asks."""
         self._golek = golek
         self._keys = keys
+        self._admits = admits
         self._anonymous = Caller(ANONYMOUS, golek)
 
     async def find(self, headers: Mapping[str, str]) -> Caller:
         """Who sent `headers`. Raises UnauthorizedError.
 
-        1. nobody has a key: anonymous
-        2. no key is given
-        3. a key that nobody knows, or no longer
+        1. GOLEK_AUTH says who it is
+        2. nobody has a key: anonymous
+        3. no key is given
+        4. a key that nobody knows, or no longer
         """
-        if not self._keys.known:  # 1
+        if self._admits is not None:  # 1
+            return await self._admits.find(headers)
+        if not self._keys.known:  # 2
             return self._anonymous
         text = key_in(headers)
-        if not text:  # 2
+        if not text:  # 3
             raise UnauthorizedError("authorization: this fleet wants `Bearer <key>`; the request has none")
         key = await self._keys.find(digest(text))
-        if key is None:  # 3
+        if key is None:  # 4
             raise UnauthorizedError("authorization: nobody knows this key (any more)")
         return Caller(key.key_id, self._golek.on_behalf(text), key.models)
 

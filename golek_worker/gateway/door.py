@@ -1,8 +1,10 @@
 """What do all handlers share, and what is known of one request while it is answered?"""
 
 import functools
+import re
+import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
 from msgspec import Struct, field
@@ -20,6 +22,11 @@ from golek_worker.settings.http import Http
 
 _DOOR: Final = "golek.door"
 _VISIT: Final = "golek.visit"
+_REQUEST_ID = re.compile(r"[!-~]{1,128}")
+
+
+Closing = Callable[[float], Awaitable[None]]
+"""Called, perhaps twice, with the seconds that what runs may take to end."""
 
 
 class KeyRing(Protocol):
@@ -43,6 +50,13 @@ class Caller(Struct, frozen=True):
     """Names of the models it may ask; empty is all."""
 
 
+class Admission(Protocol):
+    """Lets callers in by their headers."""
+
+    async def find(self, headers: Mapping[str, str]) -> Caller:
+        """Who sent `headers`. Raises UnauthorizedError."""
+
+
 class Visit(Struct):
     """One request over HTTP, as far as it has come. Handlers fill in what they learn; headers, access log and metrics
     tell it.
@@ -51,8 +65,6 @@ class Visit(Struct):
     request_id: str
     method: str
     path: str
-    speaks_anthropic: bool = False
-    """The client speaks Anthropic's API, errors included."""
     peer: str = ""
     """The address that the connection came from."""
     route: str = ""
@@ -74,6 +86,8 @@ class Visit(Struct):
     streamed: bool = False
     first_at: float = 0.0
     """When the first event of a stream went out that is no comment; 0 while none did."""
+    speaks_anthropic: bool = False
+    """The client speaks Anthropic's API, errors included."""
 
 
 class Door(Struct, frozen=True, dict=True):
@@ -93,6 +107,10 @@ class Door(Struct, frozen=True, dict=True):
     """Deadline of requests that bring none."""
     own: Callable[[], Health] | None = None
     """How the worker that serves this is; None at the fleet's gateway."""
+    admits: Admission | None = None
+    """Who says who asks, instead of the keys; None without GOLEK_AUTH."""
+    closing: list[Closing] = field(default_factory=list[Closing])
+    """What is to be closed before the door is; who needs that adds to it."""
     lingering: Lingering = field(default_factory=Lingering)
     """Streams whose readers left a moment ago."""
 
@@ -118,6 +136,12 @@ def caller(request: Request) -> Caller:
     found = visit(request).caller
     assert found is not None
     return found
+
+
+def request_id_of(headers: Mapping[str, str]) -> str:
+    """The caller's, where it can stand in a header; else a random one."""
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
 
 
 def begin(scope: Any, entered: Door, made: Visit) -> None:

@@ -47,7 +47,7 @@ PROBLEMS: Final = {
     504: "The answer was not ready by the deadline.",
 }
 BODY: Final = (400, 408, 413)
-ASKED: Final = (403, 404, 409, 413, 429, 499, 500, 502, 503, 504)
+ASKED: Final = (400, 403, 404, 409, 413, 429, 499, 500, 502, 503, 504)
 
 _parameter = re.compile(r"\{(\w+)(?::\w+)?\}")
 
@@ -118,21 +118,43 @@ class _Schemas:
 
     def __init__(self, kinds: Iterable[Any]) -> None:
         listed = list({str(kind): kind for kind in kinds}.values())
-        schemas, self.components = msgspec.json.schema_components(listed, ref_template=REF)
-        self._schemas = dict(zip(map(str, listed), schemas, strict=True))
+        schemas, components = msgspec.json.schema_components(listed, ref_template=REF)
         for one in _structs(listed):
-            self._say_what_fields_mean(one)
+            _say_what_fields_mean(one, components)
+        self.components = {_short(name): _renamed(one) for name, one in components.items()}
+        """By the names of their structs."""
+        self._schemas: dict[str, dict[str, Any]] = dict(zip(map(str, listed), map(_renamed, schemas), strict=True))
 
     def of(self, kind: Any) -> dict[str, Any]:
         """The schema of `kind`, where it is a struct a reference to it."""
         return self._schemas[str(kind)]
 
-    def _say_what_fields_mean(self, kind: type[Struct]) -> None:
-        component = self.components.get(kind.__name__, {})
-        said = field_sentences(Params) | field_sentences(kind)  # how a text is drawn is said alike everywhere
-        for one in msgspec.structs.fields(kind):
-            if one.name in said and one.encode_name in component.get("properties", {}):
-                component["properties"][one.encode_name]["description"] = said[one.name]
+
+def _say_what_fields_mean(kind: type[Struct], components: dict[str, Any]) -> None:
+    component = components.get(kind.__name__) or components.get(f"{kind.__module__}.{kind.__qualname__}", {})
+    said = field_sentences(Params) | field_sentences(kind)  # how a text is drawn is said alike everywhere
+    for one in msgspec.structs.fields(kind):
+        if one.name in said and one.encode_name in component.get("properties", {}):
+            component["properties"][one.encode_name]["description"] = said[one.name]
+
+
+def _short(name: str) -> str:
+    """`golek_wire.sessions.Turn`, as msgspec writes it where two structs have one name, is `SessionsTurn`."""
+    *_, module, own = ("", *name.split("."))
+    return f"{module.title().replace('_', '')}{own}"
+
+
+def _renamed(schema: Any) -> Any:
+    """`schema` with its references by short names."""
+    if isinstance(schema, list):
+        return [_renamed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    start = REF.format(name="")
+    return {
+        key: start + _short(one.removeprefix(start)) if key == "$ref" and isinstance(one, str) else _renamed(one)
+        for key, one in schema.items()
+    }
 
 
 def _structs(kinds: list[Any]) -> set[type[Struct]]:
@@ -226,7 +248,7 @@ def _responses(found: About, schemas: _Schemas, opened: bool) -> dict[str, Any]:
     if found.reply is not None:
         content[found.media] = {"schema": schemas.of(found.reply)}
     if found.events:
-        content[EVENTS] = {"schema": {"type": "string"}}
+        content[EVENTS] = {"schema": {"description": "Server-sent events."}}
     told: dict[int, dict[str, Any]] = {found.status: {"description": "The answer."}}
     if content:
         told[found.status]["content"] = content

@@ -48,6 +48,11 @@ class Server:
         """Wait until it serves no more. Raises what it ended in."""
         await asyncio.shield(self._running)
 
+    def refuse(self) -> None:
+        """Take no new connections."""
+        for listener in getattr(self._server, "servers", ()):  # not there before it has begun to serve
+            listener.close()
+
     async def close(self, patience_s: float) -> None:
         """Take no new connections, let what runs end for `patience_s`, then cut it off."""
         self._server.config.timeout_graceful_shutdown = max(1, round(patience_s))

@@ -182,7 +182,7 @@ def _folders(loaded: Settings) -> Iterator[str]:
 
 def _keys(loaded: Settings) -> Iterator[str]:
     """Each wrong line of the key file. No file is no problem: keys may come from elsewhere."""
-    if loaded.golek_nats_identity != "keys":
+    if loaded.golek_nats_identity == "accounts":
         return
     try:
         keyfile.read(loaded.key_file)
@@ -190,6 +190,14 @@ def _keys(loaded: Settings) -> Iterator[str]:
         return
     except KeyFileError as error:
         yield from str(error).splitlines()
+
+
+def key_remarks(loaded: Settings) -> list[str]:
+    """Fields of the key file that nobody knows: a mistyped limit does not limit."""
+    with contextlib.suppress(FileNotFoundError, KeyFileError):  # one of the problems
+        if loaded.golek_nats_identity != "accounts":
+            return keyfile.read(loaded.key_file).remarks
+    return []
 
 
 async def _broker(loaded: Settings) -> AsyncIterator[str]:

@@ -49,7 +49,7 @@ class GatewayState(Struct, frozen=True, kw_only=True):
     created: float
     url: str
     health_url: str = ""
-    """Where it says that its process lives; empty for nowhere."""
+    """Where it says that its process lives, without TLS; empty for nowhere."""
     nats_url: str = ""
     log: str = ""
 
@@ -75,12 +75,12 @@ def running(data: Path) -> GatewayState | None:
 def note(chosen: Gateway, pid: int, log: str) -> GatewayState:
     """Write down that the process `pid` is the gateway."""
     born = process.identify(pid)
-    health = chosen.url(Address(chosen.inference_host, chosen.golek_health_port)) if chosen.golek_health_port else ""
+    plain = chosen.url(Address(chosen.inference_host, chosen.golek_health_port)).replace("https:", "http:", 1)
     state = GatewayState(
         pid=born.pid,
         created=born.created,
         url=url(chosen),
-        health_url=health,
+        health_url=plain if chosen.golek_health_port else "",
         nats_url=shown(chosen.nats_url),
         log=log,
     )

@@ -195,14 +195,20 @@ async def test_a_log_folder_that_is_a_file(tmp_path: Path, url: str) -> None:
 
 
 async def test_each_wrong_line_of_the_key_file_is_told(tmp_path: Path, url: str) -> None:
-    """Where keys are asked for; a file that is not there is no problem, for keys may come from elsewhere."""
+    """In an open fleet as well; a file that is not there is no problem, for keys may come from elsewhere."""
     keys = tmp_path / "keys.txt"
     values = {"MODEL_NAME": "x", "ENGINE": "echo", "NATS_URL": url, "GOLEK_DATA": str(tmp_path / "data")}
     asked = deployment(tmp_path, **values, GOLEK_NATS_IDENTITY="keys", GOLEK_KEY_FILE=str(keys))
     assert await check.problems(asked, {}) == []
     keys.write_text("ann:k-1\nno colon\nbob:sha256:12\n")
-    assert await check.problems(asked, {}) == [
-        f"{keys}:2: not of the form key_id:api_key",
-        f"{keys}:3: after sha256: stand 64 hexadecimal digits",
-    ]
-    assert await check.problems(deployment(tmp_path, **values, GOLEK_KEY_FILE=str(keys)), {}) == []
+    for file in (asked, deployment(tmp_path, **values, GOLEK_KEY_FILE=str(keys))):
+        assert await check.problems(file, {}) == [
+            f"{keys}:2: not of the form key_id:api_key",
+            f"{keys}:3: after sha256: stand 64 hexadecimal digits",
+        ]
+    accounts = deployment(tmp_path, **values, GOLEK_NATS_IDENTITY="accounts", GOLEK_KEY_FILE=str(keys))
+    assert await check.problems(accounts, {}) == []
+    keys.write_text("ann:k-1 rmp=60\n")
+    open_fleet = settings.load(deployment(tmp_path, **values, GOLEK_KEY_FILE=str(keys)), {})
+    (remark,) = check.key_remarks(open_fleet)
+    assert "keys.txt:1: nobody knows the field rmp" in remark

@@ -15,6 +15,8 @@ from tests.support.ports import free_port
 from tests.support.workers import WorkerProcess
 
 KEY = "ann-key-0123456789abcdef"
+SLOW_KEY = "bob-key-0123456789abcdef"
+"""For one request a minute."""
 Opens = Callable[..., Watched]
 
 
@@ -60,7 +62,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """echo and a gateway that want a key."""
     data = tmp_path_factory.mktemp("locked")
     (data / "nats").mkdir()
-    (data / "api_keys.txt").write_text(f"ann:{KEY}\n")
+    (data / "api_keys.txt").write_text(f"ann:{KEY}\nbob:{SLOW_KEY} rpm=1\n")
     (data / "api_keys.txt").chmod(0o600)
     server = NatsServer(data / "nats").start()
     try:

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from golek_client import Golek
 from tests.support.browser import apart
 from tests.support.fronts import Fleet
-from tests.web.conftest import KEY, Opens
+from tests.web.conftest import KEY, SLOW_KEY, Opens
 
 LEASE = "A lease is a job that a worker has taken but not yet finished, with a deadline."
 ENDED = ".turn.assistant:not(.growing)"
@@ -103,12 +103,12 @@ def test_a_tool_goes_there_and_back(page: Page) -> None:
     card = page.locator(".call")
     expect(card).to_contain_text("get_weather")
     expect(card.locator("pre")).to_contain_text('"city"')
-    page.select_option("#tool-choice", "none")
     card.locator("textarea").fill('{"temperature": 21}')
     page.get_by_role("button", name="Send the result").click()
     expect(page.locator(ENDED)).to_have_count(2)
-    expect(page.locator(ENDED).nth(1).locator(".body")).not_to_be_empty()
-    messages = request(page)["messages"]
+    asked = request(page)
+    assert asked["tool_choice"] == "auto"  # it must call once, not for ever
+    messages = asked["messages"]
     assert isinstance(messages, list)
     assert [turn["role"] for turn in messages] == ["user", "assistant", "tool"]
     assert messages[2]["tool_call_id"] == messages[1]["tool_calls"][0]["id"]
@@ -166,7 +166,8 @@ def test_models_are_marked_and_loaded(page: Page, fleet: Fleet) -> None:
     page.click("#load")
     expect(page.locator("#load")).to_be_hidden()
     expect(page.locator("#model")).to_have_value("echo")
-    expect(page.locator("#model optgroup")).to_have_count(1)
+    expect(page.locator("#model optgroup").first).to_have_attribute("label", "ready")
+    expect(page.locator("#model optgroup").first.locator("option")).to_have_text(["echo", "golek-tiny"])
 
 
 def test_an_error_is_a_sentence_and_can_be_tried_again(opens: Opens, fleet: Fleet) -> None:
@@ -206,6 +207,60 @@ def test_a_key_is_asked_for_and_kept_in_the_tab(opens: Opens, locked: Fleet) -> 
     assert page.evaluate("sessionStorage.getItem('golek.key')") == KEY
     assert all("401" in line for line in watched.complaints)
     watched.complaints.clear()
+
+
+def test_a_limit_says_when_to_come_again(opens: Opens, locked: Fleet) -> None:
+    """The second request of a key for one a minute: a sentence with a time."""
+    watched = opens(f"{locked.gateway}/")
+    page = watched.page
+    page.fill("#key", SLOW_KEY)
+    page.press("#key", "Tab")
+    expect(page.locator("#model")).to_have_value("echo")
+    ask(page, "one")
+    expect(page.locator(f"{ENDED} .body")).to_have_text("one")
+    ask(page, "two")
+    expect(page.locator(".problem")).to_contain_text(
+        re.compile(r"limit is reached for now\. Try again in (\d+ (seconds|minutes)|a)")
+    )
+    assert all("401" in line or "429" in line for line in watched.complaints)
+    watched.complaints.clear()
+
+
+def test_the_fleet_keeps_a_conversation(page: Page) -> None:
+    """With a session only the new turn is sent; all of it can be exported and deleted."""
+    setting(page)
+    page.check("#session")
+    ask(page, "What is a lease?")
+    expect(page.locator(ENDED)).to_have_count(1)
+    ask(page, "Thanks")
+    expect(page.locator(ENDED)).to_have_count(2)
+    asked = request(page)
+    assert asked["messages"] == [{"role": "user", "content": "Thanks"}]
+    assert asked["session_id"]
+    setting(page)
+    with page.expect_download() as waiting:
+        page.click("#session-export")
+    kept = waiting.value.path().read_text("utf-8")
+    assert "What is a lease?" in kept
+    assert "Thanks" in kept
+    page.click("#session-delete")
+    expect(page.locator("#session-said")).to_have_text("Deleted.")
+    expect(page.locator(ENDED)).to_have_count(0)
+
+
+def test_thoughts_stand_apart(page: Page) -> None:
+    """What a model thinks is not part of its answer."""
+    page.route(
+        "**/v1/chat/completions",
+        lambda route: route.fulfill(
+            content_type="text/event-stream",
+            body='data: {"choices":[{"index":0,"delta":{"reasoning_content":"Let me see."}}]}\n\n'
+            'data: {"choices":[{"index":0,"delta":{"content":"Yes."},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n',
+        ),
+    )
+    ask(page, "Are you there?")
+    expect(page.locator(f"{ENDED} .body")).to_have_text("Yes.")
+    expect(page.locator(f"{ENDED} .thoughts div")).to_have_text("Let me see.")
 
 
 def test_the_page_holds_to_its_policy(page: Page, opens: Opens, fleet: Fleet) -> None:

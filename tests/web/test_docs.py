@@ -9,7 +9,7 @@ from tests.web.conftest import KEY, Opens
 def test_routes_are_found_and_read(opens: Opens, fleet: Fleet) -> None:
     """Searching leaves what fits; a route shows its fields, limits and errors."""
     page = opens(f"{fleet.gateway}/docs").page
-    page.fill("#search", "chat completions")
+    page.fill("#search", "chat next turn")
     shown = page.locator(".route:visible")
     expect(shown).to_have_count(1)
     shown.locator("summary").first.click()

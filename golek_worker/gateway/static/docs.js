@@ -275,6 +275,7 @@ addEventListener("keydown", (event) => {
 });
 try {
   show(await get("openapi.json"));
+  search(); // what was typed meanwhile
   follow();
 } catch {
   $("about").textContent = "The document of this server could not be read.";

@@ -115,7 +115,8 @@ export function request(model, messages) {
   const tools = json("tools", Array.isArray, "").value;
   if (tools?.length) {
     body.tools = tools;
-    body.tool_choice = $("tool-choice").value;
+    const answered = messages.at(-1)?.role === "tool"; // else a model that must call would do so for ever
+    body.tool_choice = answered && $("tool-choice").value === "required" ? "auto" : $("tool-choice").value;
   }
   if (session()) body.session_id = session();
   if ($("streaming").checked) {
