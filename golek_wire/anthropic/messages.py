@@ -120,6 +120,8 @@ class MessagesRequest(Counted, frozen=True, kw_only=True):
     priority: Priority | None = None
     session_id: SessionId | None = None
     adapter: Annotated[str, Meta(max_length=128)] | None = None
+    resumable: bool | None = None
+    """Refused: the events of this API cannot be read again."""
     n: Literal[1] | None = None
 
 

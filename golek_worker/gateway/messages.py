@@ -14,7 +14,7 @@ from golek_wire.anthropic.reply import Shown
 from golek_wire.errors import InferenceServiceError
 from golek_wire.openai.counting import counting
 from golek_wire.replies import InferenceReply
-from golek_worker.gateway import asking, body, errors
+from golek_worker.gateway import asking, body, errors, streams
 from golek_worker.gateway.asking import Call
 from golek_worker.gateway.described import describe
 from golek_worker.gateway.sse import Events, EventStream, Waiting
@@ -35,6 +35,7 @@ EXAMPLE = {"max_tokens": 100, "messages": [{"role": "user", "content": "What is 
 async def messages(request: Request) -> Response:
     """Answer, as a whole or as a stream of events."""
     asked = form.read(await body.read(request))
+    streams.check_not_wanted(request, asked.resumable)
     call = await asking.call(request, asked.model, "inference", asked.deadline_ms)
     payload = codec.encode(form.to_wire(asked, call.deadline_ms))
     if asked.stream:

@@ -22,7 +22,7 @@ from golek_wire.openai.response_body import Echo
 from golek_wire.openai.response_stream import ResponseWriter
 from golek_wire.replies import InferenceReply
 from golek_wire.requests import Message
-from golek_worker.gateway import asking, body, door, errors
+from golek_worker.gateway import asking, body, door, errors, streams
 from golek_worker.gateway.asking import Call
 from golek_worker.gateway.described import describe
 from golek_worker.gateway.sse import Events, EventStream, Waiting
@@ -58,8 +58,9 @@ class Shown(Struct, frozen=True):
 async def respond(request: Request) -> Response:
     """Answer, as a whole or as a stream of events."""
     asked = form.read(await body.read(request))
+    streams.check_not_wanted(request, asked.resumable)
     call = await asking.call(request, asked.model, "inference", asked.deadline_ms)
-    key = response_body.key_of(secrets.token_hex(16))
+    key = response_body.key_of(_unlike_others(call))
     shown = Shown(response_body.echo(asked), key, asked.model or call.model, call.created)
     before = await _before(call, asked.previous_response_id)
     kept_as = response_body.response_id(key) if asked.is_stored else None
@@ -92,6 +93,11 @@ async def retrieve(request: Request) -> Response:
         f"GET /v1/sessions/{identifier} gives that",
         param="response_id",
     )
+
+
+def _unlike_others(call: Call) -> str:
+    """A text that no other request has: a repeat with the same idempotency key is the same request."""
+    return secrets.token_hex(16) if call.key is None else f"{call.caller.principal}\0{call.model}\0{call.key}"
 
 
 async def _before(call: Call, previous: str | None) -> list[Message]:

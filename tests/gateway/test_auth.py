@@ -123,7 +123,16 @@ def bearer(key: str) -> dict[str, str]:
 async def ask(client: httpx2.AsyncClient, way: Way, headers: dict[str, str]) -> httpx2.Response:
     """Go this way, with something for each parameter and a body that asks where the path writes texts."""
     path = way.path
-    for name in ("{model:path}", "{session_id:path}", "{name:path}", "{name}", "{job_id}", "{file}", "{file:path}"):
+    for name in (
+        "{model:path}",
+        "{session_id:path}",
+        "{name:path}",
+        "{name}",
+        "{job_id}",
+        "{file}",
+        "{file:path}",
+        "{response_id}",
+    ):
         path = path.replace(name, "echo")
     assert "{" not in path, f"what stands for the parameter of {path}?"
     body = ASKING.get(way.path, {"model": "echo"}) if way.method in ("POST", "PUT") else None

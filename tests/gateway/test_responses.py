@@ -1,6 +1,7 @@
 """The Responses API by OpenAI's own client, which checks the shape of every answer (`_strict_response_validation`)."""
 
 import json
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal
 
@@ -164,6 +165,14 @@ def test_responses_can_be_gone_on_from(client: OpenAI, fleet: Fleet) -> None:
         client.responses.create(model=MODEL, input="And?", previous_response_id=first.id)
     assert raised.value.param == "previous_response_id"
     client.responses.create(model=MODEL, input="Thanks!", previous_response_id=further[0].id)
+
+
+def test_a_repeat_with_the_same_key_is_the_same_response(client: OpenAI) -> None:
+    """`Idempotency-Key`: one job, one response, which can be gone on from."""
+    key = {"Idempotency-Key": secrets.token_hex(8)}
+    first, again = (client.responses.create(model=MODEL, input="hello", extra_headers=key) for _ in range(2))
+    assert (first.id, first.output_text) == (again.id, again.output_text)
+    assert client.responses.create(model=MODEL, input="Thanks!", previous_response_id=again.id).output_text
 
 
 def test_what_is_not_stored_cannot_be_gone_on_from(client: OpenAI) -> None:
