@@ -63,6 +63,8 @@ class KeyBook:
         """When those expire that do, in epoch seconds."""
         self._unknown: dict[str, float] = {}
         """Digests that the bucket did not know, and until when (monotonic) that is believed."""
+        self._looking: dict[str, asyncio.Task[None]] = {}
+        """By the digest that the bucket is being asked for."""
         self._state: tuple[int, ...] = ()
         self._stamp: tuple[int, ...] = ()
         self._changed = asyncio.Event()
@@ -104,38 +106,30 @@ class KeyBook:
     async def look(self, digest: str) -> Key | None:
         """The key of this digest as the bucket has it: one that was made a moment ago is known at once.
 
-        What the bucket does not know, or could not say, is not asked for again for UNKNOWN_S. Raises one of BUS_ERRORS.
+        Who asks while it is being looked for waits for the same answer. What the bucket does not know, or could not
+        say, is not asked for again for UNKNOWN_S. Raises one of BUS_ERRORS.
         """
         if not self.is_worth_a_look(digest):
             return self.find(digest)
-        self._unknown.pop(digest, None)  # so that the oldest stand first
-        self._unknown[digest] = time.monotonic() + UNKNOWN_S
-        if len(self._unknown) > UNKNOWN_LIMIT:
-            del self._unknown[next(iter(self._unknown))]
-        found = await stored_message(self._client, _STREAM, {"last_by_subj": f"{_PREFIX}{digest}"})
-        if found is not None and h.KV_OPERATION not in found.headers and found.data:
-            self._rows[digest] = found.data
-            self._learn(digest, found.data)
+        looking = self._looking.get(digest)
+        if looking is None:
+            looking = self._looking[digest] = asyncio.get_running_loop().create_task(self._ask_bucket(digest))
+            looking.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may wait any more
+        await asyncio.shield(looking)
         return self.find(digest)
 
-    async def put(self, digest: str, key: Key) -> None:
-        """Store a row, known here at once. Raises one of BUS_ERRORS."""
-        row = msgspec.json.encode(key)
-        await self._bucket.put(digest, row)
-        self._rows[digest] = row
-        self._learn(digest, row)
-
-    async def forget(self, digest: str) -> None:
-        """Remove a row without a trace: nothing of it is left in the bucket. Raises one of BUS_ERRORS."""
-        await api(self._client, f"STREAM.PURGE.{_STREAM}", {"filter": f"{_PREFIX}{digest}"})
-        for known in (self._rows, self.known, self._ends):
-            known.pop(digest, None)
-
-    async def forget_lapsed(self, source: str) -> None:
-        """Remove the rows of this source that have expired. Raises one of BUS_ERRORS."""
-        now = time.time()
-        for digest in [one for one, end in self._ends.items() if end <= now and self.known[one].source == source]:
-            await self.forget(digest)
+    async def _ask_bucket(self, digest: str) -> None:
+        try:
+            found = await stored_message(self._client, _STREAM, {"last_by_subj": f"{_PREFIX}{digest}"})
+            if found is not None and h.KV_OPERATION not in found.headers and found.data:
+                self._rows[digest] = found.data
+                self._learn(digest, found.data)
+        finally:
+            del self._looking[digest]
+            self._unknown.pop(digest, None)  # so that the oldest stand first
+            self._unknown[digest] = time.monotonic() + UNKNOWN_S
+            if len(self._unknown) > UNKNOWN_LIMIT:
+                del self._unknown[next(iter(self._unknown))]
 
     async def run(self) -> None:
         """Follow bucket and file for as long as the process lives. While the bus is away, what is known counts."""
