@@ -100,8 +100,10 @@ class KeyBook:
         return None if self._ends and self._ends.get(digest, time.time() + 1) <= time.time() else key
 
     def is_worth_a_look(self, digest: str) -> bool:
-        """Whether `look` may find what `find` did not: not for what the bucket has just denied, or has expired."""
-        return digest not in self.known and self._unknown.get(digest, 0.0) < time.monotonic()
+        """Whether `look` may find what `find` did not: not for what the bucket has just denied. One that has expired
+        may have been written anew.
+        """
+        return self._unknown.get(digest, 0.0) < time.monotonic() and self.find(digest) is None
 
     async def look(self, digest: str) -> Key | None:
         """The key of this digest as the bucket has it: one that was made a moment ago is known at once.
@@ -130,6 +132,25 @@ class KeyBook:
             self._unknown[digest] = time.monotonic() + UNKNOWN_S
             if len(self._unknown) > UNKNOWN_LIMIT:
                 del self._unknown[next(iter(self._unknown))]
+
+    async def put(self, digest: str, key: Key) -> None:
+        """Store a row, known here at once. Raises one of BUS_ERRORS."""
+        row = msgspec.json.encode(key)
+        await self._bucket.put(digest, row)
+        self._rows[digest] = row
+        self._learn(digest, row)
+
+    async def forget(self, digest: str) -> None:
+        """Remove a row without a trace: nothing of it is left in the bucket. Raises one of BUS_ERRORS."""
+        await api(self._client, f"STREAM.PURGE.{_STREAM}", {"filter": f"{_PREFIX}{digest}"})
+        for known in (self._rows, self.known, self._ends):
+            known.pop(digest, None)
+
+    async def forget_lapsed(self, source: str) -> None:
+        """Remove the rows of this source that have expired. Raises one of BUS_ERRORS."""
+        now = time.time()
+        for digest in [one for one, end in self._ends.items() if end <= now and self.known[one].source == source]:
+            await self.forget(digest)
 
     async def run(self) -> None:
         """Follow bucket and file for as long as the process lives. While the bus is away, what is known counts."""
@@ -170,6 +191,7 @@ class KeyBook:
         if key is None:
             return
         self.known[digest] = key
+        self._ends.pop(digest, None)
         if key.expires is not None:
             self._ends[digest] = ends(key)
 

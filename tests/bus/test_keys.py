@@ -169,3 +169,19 @@ async def test_a_key_that_nobody_can_look_up_is_refused_once(
     assert len(looks) == 1
     assert not book.is_worth_a_look(digest(ANN))
     await close(client)
+
+
+async def test_a_key_whose_time_is_prolonged_after_its_end_works_at_once(nats_server: str, tmp_path: Path) -> None:
+    """What was read of it before does not count against it."""
+    client = await connect(nats_server, "test")
+    stream, subject = client.jetstream(), f"$KV.GOLEK_KEYS.{digest(ANN)}"
+    await KeyBook.open(client, tmp_path / "none")
+    await stream.publish(subject, msgspec.json.encode(Key("ann", expires="2020-01-01T00:00:00Z")))
+    book = await KeyBook.open(client, tmp_path / "none")
+    assert book.find(digest(ANN)) is None
+    for expires in ("2999-01-01T00:00:00Z", None):
+        book = await KeyBook.open(client, tmp_path / "none")
+        await stream.publish(subject, msgspec.json.encode(Key("ann", expires=expires)))
+        assert await book.look(digest(ANN)) == Key("ann", expires=expires)
+        await stream.publish(subject, msgspec.json.encode(Key("ann", expires="2020-01-01T00:00:00Z")))
+    await close(client)
