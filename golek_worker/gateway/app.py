@@ -4,6 +4,7 @@
 turns errors into responses, and tells what became of it.
 """
 
+import asyncio
 import time
 from typing import Final
 
@@ -134,6 +135,8 @@ class Entrance:
             await self._refuse(error, scope, receive, send, visit)
         except GoneError:
             raise
+        except asyncio.CancelledError:  # by who ends the server; it waits a moment for this
+            await self._refuse(errors.stopping(), scope, receive, send, visit)
         except HTTPException as error:
             await self._refuse(_no_route(visit, error), scope, receive, send, visit)
         except Exception:

@@ -19,6 +19,7 @@ from golek_wire.errors import (
     InferenceServiceError,
     NonRetriableError,
     RetriableError,
+    TemporaryResourceError,
 )
 from golek_wire.openai import errors as shape
 
@@ -36,6 +37,11 @@ class HttpError(NonRetriableError):
         super().__init__(message, **details)
         self.http = status
         self.name = code
+
+
+def stopping() -> InferenceServiceError:
+    """What who is not answered yet is told by a server that ends."""
+    return TemporaryResourceError("This server stops and could not wait for the answer; ask again")
 
 
 def status_of(error: InferenceServiceError) -> int:

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from golek_client.reopening import Reopened
 from golek_client.stream import Stream
 from golek_wire import codec, subjects
-from golek_wire.errors import BadRequestError
+from golek_wire.errors import BadRequestError, InferenceServiceError
 from golek_wire.openai import completions
 from golek_wire.openai.completion import Shown
 from golek_wire.openai.events import DONE, ChatEvents, event
@@ -83,7 +83,7 @@ def kept(request: Request, asked: InferenceRequest, view: View, call: asking.Cal
     noted = msgspec.structs.replace(asked, resumable=True, metadata=view.noted(asked.metadata))
     waiting = Waiting()
     stream = call.stream(codec.encode(noted), waiting)
-    return EventStream(_kept(stream, view, call, door.door(request).lingering), waiting, call.told)
+    return EventStream(_kept(stream, view, call, door.door(request).lingering), waiting, call.told, resumable=True)
 
 
 async def _kept(stream: Stream, view: View, call: asking.Call, lingering: Lingering) -> Events:
@@ -189,7 +189,10 @@ async def resume(request: Request) -> Response:
             if not ended:
                 lingering.add(stream)
 
-    return EventStream(events(), Waiting(), lambda error: b"data: " + errors.event(error, strict=strict) + b"\n\n")
+    def told(error: InferenceServiceError) -> bytes:
+        return b"data: " + errors.event(error, strict=strict) + b"\n\n"
+
+    return EventStream(events(), Waiting(), told, resumable=True)
 
 
 @describe(

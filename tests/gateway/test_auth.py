@@ -55,7 +55,9 @@ class Way(NamedTuple):
     path: str
 
 
-class _NoKeys:
+class NoKeys:
+    """A fleet without keys."""
+
     known: ClassVar[dict[str, Any]] = {}
 
     async def find(self, digest: str) -> None: ...
@@ -63,7 +65,7 @@ class _NoKeys:
 
 def ways() -> list[Way]:
     """Every method of every route."""
-    routes = app.routes_of(Meters(Door(FakeFleet().client(), Gateway(), _NoKeys())))
+    routes = app.routes_of(Meters(Door(FakeFleet().client(), Gateway(), NoKeys())))
     found = {(method, one.path) for one in routes if isinstance(one, Route) for method in one.methods or ()}
     assert len(found) > 20
     return [Way(method, path) for method, path in sorted(found) if method != "HEAD"]
