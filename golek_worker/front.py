@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import io
 import ipaddress
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -183,15 +184,15 @@ class GatewayProcess:
         """Serve until told to stop. Raises one of FRONT_ERRORS."""
         chosen, loop = self._settings, asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self._on_signal)
         async with AsyncExitStack() as stack:
             client = await connect(chosen.nats_url, "golek-gateway", login=chosen.login)
             client.replicas = chosen.nats_replicas
             stack.push_async_callback(close, client)
             book = await self._keys(client)
+            await self._open_health_port(stack)  # first, so that it is the last to close: what drains is alive
             where = Address(chosen.inference_host, chosen.inference_port)
             serving = await open_front(stack, where, chosen, book)
-            await self._open_health_port(stack)
             log.info("gateway.ready", url=chosen.url(serving.where))
             sides = [asyncio.create_task(self._stop.wait()), asyncio.create_task(serving.ended())]
             if book is not None:
@@ -203,6 +204,12 @@ class GatewayProcess:
             await asyncio.gather(*sides, return_exceptions=True)
             for side in done:
                 side.result()
+
+    def _on_signal(self) -> None:
+        """The first SIGTERM or SIGINT drains, the second ends the process at once."""
+        if self._stop.is_set():
+            os._exit(1)
+        self._stop.set()
 
     async def _open_health_port(self, stack: AsyncExitStack) -> None:
         """The port where a platform asks whether the process lives; without TLS, and it touches nothing."""

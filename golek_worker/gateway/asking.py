@@ -4,8 +4,9 @@ Which model is meant, how long its answer is of use, and what the caller learns 
 what its key may still spend.
 """
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from golek_client import discovery
 from golek_client.exchange import Exchange
 from golek_client.reading import Reply
 from golek_client.stream import OnQueued, Stream
-from golek_wire import codec
+from golek_wire import codec, elements
 from golek_wire.errors import BadRequestError, InferenceServiceError
 from golek_wire.openai import models
 from golek_wire.openai.chat import DEADLINE_LIMIT_MS
@@ -143,6 +144,16 @@ def seconds_for(request: Request, deadline_ms: int | None) -> float:
         if name in request.headers:
             return _seconds(name, request.headers[name], unit)
     return door.door(request).seconds
+
+
+@contextlib.contextmanager
+def in_words_of(names: Mapping[str, str]) -> Iterator[None]:
+    """Errors about a field are told with its name in the caller's API: `names` has those that differ."""
+    try:
+        yield
+    except InferenceServiceError as error:
+        elements.renamed(error, names)
+        raise
 
 
 def names_deadline(request: Request) -> bool:

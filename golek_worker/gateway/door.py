@@ -86,6 +86,8 @@ class Visit(Struct):
     streamed: bool = False
     first_at: float = 0.0
     """When the first event of a stream went out that is no comment; 0 while none did."""
+    speaks_anthropic: bool = False
+    """The client speaks Anthropic's API, errors included."""
 
 
 class Door(Struct, frozen=True, dict=True):

@@ -1,24 +1,30 @@
 """How is the application served on an address?
 
 By uvicorn inside this process's event loop: it parses with httptools and leaves signals alone. Ending is in order: no
-new connections, then what runs ends within its time, then the rest is cut off.
+new connections, then what runs ends within its time, then the rest is told so and cut off.
 """
 
 import asyncio
 import contextlib
 import errno
+import logging
 import socket
 from collections.abc import Iterator
 from typing import Final
 
+import structlog
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from golek_worker.gateway.protocol import Connection
 from golek_worker.settings.http import Address, Http
 
+log = structlog.get_logger("gateway")
+
 BACKLOG: Final = 2048
 KEEP_ALIVE_S: Final = 75
+CUT_S: Final = 2.0
+"""For the last word to those who are cut off."""
 _ALIVE: Final = b'{"status":"ok"}'
 
 
@@ -50,21 +56,36 @@ class Server:
 
     def refuse(self) -> None:
         """Take no new connections."""
-        for listener in self._server.servers:
+        for listener in getattr(self._server, "servers", ()):  # not there before it has begun to serve
             listener.close()
 
     async def close(self, patience_s: float) -> None:
-        """Take no new connections, let what runs end for `patience_s`, then cut it off."""
-        self._server.config.timeout_graceful_shutdown = max(1, round(patience_s))
+        """Take no new connections, let what runs end for `patience_s`, then cut it off: who waits is told so."""
         self._server.should_exit = True
-        await asyncio.wait([self._running], timeout=patience_s + 5)
+        _, runs = await asyncio.wait([self._running], timeout=patience_s)
+        if runs:
+            await self._cut_off()
+            await asyncio.wait([self._running], timeout=CUT_S)
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
         self._socket.close()
 
+    async def _cut_off(self) -> None:
+        answering = list(self._server.server_state.tasks)
+        log.warning("http.cut_off", requests=len(answering))
+        for task in answering:
+            task.cancel()
+        if answering:
+            await asyncio.wait(answering, timeout=CUT_S)
+        self._server.force_exit = True
+        for connection in list(self._server.server_state.connections):
+            if isinstance(connection, Connection):
+                connection.cut_off()
+
 
 async def serve(app: ASGIApp, where: Address, settings: Http) -> Server:
     """Listen on `where` and serve `app`. Raises AddressError."""
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns of each request that is no HTTP
     listening = _listen(where)
     config = uvicorn.Config(
         app,

@@ -2,7 +2,8 @@
 
 Server-sent events (WHATWG HTML, 9.2). The response begins with the first event, so that what goes wrong before is a
 status and not a broken stream; when that takes long, or the job waits in the queue, it begins with comments. A client
-that leaves ends the work.
+that leaves ends the work; a server that ends says so as an event, but of a resumable stream only hangs up: its client
+goes on elsewhere.
 """
 
 import asyncio
@@ -59,11 +60,17 @@ class EventStream(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self, events: Events, waiting: Waiting, on_error: Callable[[InferenceServiceError], bytes] = told
+        self,
+        events: Events,
+        waiting: Waiting,
+        on_error: Callable[[InferenceServiceError], bytes] = told,
+        *,
+        resumable: bool = False,
     ) -> None:
         self._events = events
         self._waiting = waiting
         self._on_error = on_error
+        self._resumable = resumable
         self.status_code = 200
         self.background = None
         self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
@@ -72,33 +79,51 @@ class EventStream(Response):
         self._held = 0
         """Bytes of them."""
         self._sent = asyncio.Event()
+        self._ended = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send all events. Raises GoneError when the client leaves."""
         sending = asyncio.create_task(self._keep_sending(send))
         try:
+            await self._make(scope, receive)
+        except BaseException:
+            sending.cancel()
+            raise
+        self._ended = True
+        self._waiting.changed.set()
+        await sending  # never cut off: who reads slowly has something under way
+
+    async def _make(self, scope: Scope, receive: Receive) -> None:
+        """Have all events made, or the one that tells why there are no more. Raises what is no event."""
+        try:
             async with watched(receive):
                 async for event in self._events:
                     await self._hold(event)
         except InferenceServiceError as error:
-            if not self._begun and not self._unsent:
+            if self._is_new:
                 raise
             self._unsent.append(self._on_error(error))
-        except (GoneError, asyncio.CancelledError):
-            self._unsent.clear()
+        except GoneError:
             raise
+        except asyncio.CancelledError:  # by who ends the server
+            if self._is_new or self._resumable:
+                raise
+            self._unsent.append(self._on_error(errors.stopping()))
         except Exception as error:
-            if not self._begun and not self._unsent:
+            if self._is_new:
                 raise
             log.exception("stream.failed", path=scope["path"])
             self._unsent.append(
                 self._on_error(InternalError("the stream could not be written to its end", of=str(error)))
             )
         finally:
-            sending.cancel()
             with contextlib.suppress(InferenceServiceError):
                 await self._events.aclose()
-        await self._send(send, more=False)
+
+    @property
+    def _is_new(self) -> bool:
+        """Whether nothing of the response is there, so that an error can be a status."""
+        return not self._begun and not self._unsent
 
     async def _hold(self, event: bytes) -> None:
         """Have `event` sent when there is nothing more to add at once; waits while the client does not keep up."""
@@ -122,6 +147,9 @@ class EventStream(Response):
             changed.clear()
             if self._waiting.comment and not self._unsent:
                 comment, self._waiting.comment = self._waiting.comment, b""
+            if self._ended:
+                await self._send(send, more=False)
+                return
             if comment:
                 self._unsent.append(comment)
             if self._unsent:

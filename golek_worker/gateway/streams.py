@@ -18,7 +18,7 @@ from starlette.routing import Route
 from golek_client.reopening import Reopened
 from golek_client.stream import Stream
 from golek_wire import codec, subjects
-from golek_wire.errors import BadRequestError
+from golek_wire.errors import BadRequestError, InferenceServiceError
 from golek_wire.openai import completions
 from golek_wire.openai.completion import Shown
 from golek_wire.openai.events import DONE, ChatEvents, event
@@ -69,12 +69,21 @@ def is_wanted(request: Request, said: bool | None) -> bool:
     return bool(said) if said is not None else request.headers.get(HEADER) == "1"
 
 
+def check_not_wanted(request: Request, said: bool | None) -> None:
+    """Raise BadRequestError where a stream is to be resumable whose events nobody could write again."""
+    if is_wanted(request, said):
+        raise BadRequestError(
+            "resumable: streams of this API cannot be read again; leave it out, or ask POST /v1/chat/completions",
+            param="resumable",
+        )
+
+
 def kept(request: Request, asked: InferenceRequest, view: View, call: asking.Call) -> EventStream:
     """The stream of a request that is to be resumable."""
     noted = msgspec.structs.replace(asked, resumable=True, metadata=view.noted(asked.metadata))
     waiting = Waiting()
     stream = call.stream(codec.encode(noted), waiting)
-    return EventStream(_kept(stream, view, call, door.door(request).lingering), waiting, call.told)
+    return EventStream(_kept(stream, view, call, door.door(request).lingering), waiting, call.told, resumable=True)
 
 
 async def _kept(stream: Stream, view: View, call: asking.Call, lingering: Lingering) -> Events:
@@ -180,7 +189,10 @@ async def resume(request: Request) -> Response:
             if not ended:
                 lingering.add(stream)
 
-    return EventStream(events(), Waiting(), lambda error: b"data: " + errors.event(error, strict=strict) + b"\n\n")
+    def told(error: InferenceServiceError) -> bytes:
+        return b"data: " + errors.event(error, strict=strict) + b"\n\n"
+
+    return EventStream(events(), Waiting(), told, resumable=True)
 
 
 @describe(

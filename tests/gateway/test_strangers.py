@@ -144,6 +144,7 @@ def refused(url: str, data: Path, given: dict[str, str]) -> str:
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert done.returncode == 1
+    assert "gateway.failed" in done.stderr, done.stderr
     (line,) = [json.loads(one) for one in done.stderr.splitlines() if '"gateway.failed"' in one]
     problem: str = line["problem"]
     return problem

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ from tests.support.ports import free_port
 from tests.support.workers import ROOT
 
 READY_S = 30.0
+_TRUSTING = ssl._create_unverified_context()
+"""Whether it answers is asked whatever its certificate is."""
 
 
 class Fleet(NamedTuple):
@@ -41,7 +44,7 @@ class GatewayProcess:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if 'HTTP_TLS_CERT' in self._environment else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -57,7 +60,7 @@ class GatewayProcess:
         until = time.monotonic() + READY_S
         while time.monotonic() < until and self.process.poll() is None:
             try:
-                with urllib.request.urlopen(f"{self.url}/ping", timeout=5):
+                with urllib.request.urlopen(f"{self.url}/ping", timeout=5, context=_TRUSTING):
                     return self
             except urllib.error.URLError:
                 time.sleep(0.02)

@@ -143,11 +143,12 @@ def test_some_of_the_tools_may_be_allowed() -> None:
         ({"input": "x", "tools": [{"type": "web_search"}]}, "tools[0].type", "web_search"),
         ({"input": "x", "tools": [{"type": "function"}]}, "tools[0].name", "missing"),
         ({"input": "x", "tool_choice": {"type": "file_search"}}, "tool_choice", "allowed_tools"),
-        ({"input": "x", "max_output_tokens": 0}, "max_output_tokens", ">= 1; got 0"),
+        ({"input": "x", "max_output_tokens": -1}, "max_output_tokens", ">= 0; got -1"),
         ({"input": "x", "text": {"format": {"type": "json_schema", "name": "n"}}}, "text.format.schema", "missing"),
         ({"input": "x", "reasoning": {"effort": "huge"}}, "reasoning.effort", "one of"),
         ({"input": "x", "conversation": "c"}, "conversation", "session_id"),
         ({"input": "x", "background": True}, "background", "stream"),
+        ({"input": "x", "session_id": "a", "previous_response_id": "b"}, "previous_response_id", "session_id"),
         ({"input": "x", "prompt": {"id": "p"}}, "prompt", "instructions"),
     ],
 )
