@@ -3,8 +3,9 @@
     GOLEK_AUTH=examples.jwt_auth:principal JWT_SECRET=… make gateway
 
 The token comes as `Authorization: Bearer …`. It is verified with JWT_SECRET (HS256) or with the public key in the file
-JWT_PUBLIC_KEY (RS256, ES256; PyJWT wants the package `cryptography` for these); it must not have expired, and be for JWT_AUDIENCE and from JWT_ISSUER where those are
-given. Its `sub` is the principal. A claim `golek` may say what it may do, as a key file does:
+JWT_PUBLIC_KEY (RS256, ES256; PyJWT wants the package `cryptography` for these). It must not have expired, and be for
+JWT_AUDIENCE and from JWT_ISSUER where those are given. Its `sub` is the principal. A claim `golek` may say what it may
+do, as a key file does:
 
     {"sub": "ann", "exp": 1790000000, "golek": {"models": ["qwen3-4b"], "rpm": 60, "concurrent": 4}}
 

@@ -42,14 +42,20 @@ def read(raw: Raw, kind: type[T], place: str) -> T:
 def renamed(error: InferenceServiceError, names: Mapping[str, str]) -> InferenceServiceError:
     """`error` in the caller's words, where it is about a field that has another name there. The error is changed."""
     param = error.details.get("param")
-    theirs = names.get(param) if isinstance(param, str) else None
-    if theirs is None or not isinstance(param, str):
+    if not isinstance(param, str):
         return error
-    error.details["param"] = theirs
-    if error.message.startswith(param):
-        error.message = theirs + error.message.removeprefix(param)
+    ours = max((name for name in names if _is_below(param, name)), key=len, default=None)
+    if ours is None:
+        return error
+    error.details["param"] = names[ours] + param.removeprefix(ours)
+    if error.message.startswith(ours):
+        error.message = names[ours] + error.message.removeprefix(ours)
         error.args = (error.message,)
     return error
+
+
+def _is_below(param: str, name: str) -> bool:
+    return param.startswith(name) and param[len(name) : len(name) + 1] in ("", ".", "[", "=")
 
 
 def _inside(place: str, error: BadRequestError) -> BadRequestError:

@@ -32,6 +32,7 @@ for programs, and `/docs` the same in a browser, where each route can be tried. 
 - Every answer has `x-request-id` and `openai-processing-ms`; those of a model `x-golek-job`, `x-golek-worker` and,
   for keys with limits, `x-ratelimit-…`.
 - A client that leaves cancels its job.
+- Who sends `anthropic-version`, or asks below `/v1/messages`, gets errors and lists of models in Anthropic's form.
 - `/` is a page to talk to a model, with tools, parameters and the JSON of each request:
 
 ![The page, dark, with a tool's call](chat-dark.png)

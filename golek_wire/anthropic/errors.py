@@ -4,7 +4,9 @@
 them, and the field that is wrong, as the caller named it.
 """
 
-from typing import Any, Final
+from typing import Final, Literal
+
+from msgspec import Struct
 
 from golek_wire.errors import STATUS, InferenceServiceError
 
@@ -26,13 +28,28 @@ TYPES: Final = {
 """By the status over HTTP; every other one is `api_error`."""
 
 
-def body(error: InferenceServiceError, request_id: str, status: int | None = None, code: str = "") -> dict[str, Any]:
-    """The JSON of `error`; `status` and `code` where HTTP has others than the error itself."""
-    told: dict[str, Any] = {
-        "type": TYPES.get(status or STATUS[error.code].http, "api_error"),
-        "message": error.message.removeprefix("params."),
-        "code": code or error.code,
-    }
-    if isinstance(param := error.details.get("param"), str):
-        told["param"] = param.removeprefix("params.")
-    return {"type": "error", "error": told, "request_id": request_id}
+class Problem(Struct, frozen=True):
+    """The `error` object."""
+
+    type: str
+    message: str
+    code: str
+    """Ours, UPPER_SNAKE."""
+    param: str | None = None
+    """The field of the request that is wrong, where one is."""
+
+
+class Refusal(Struct, frozen=True):
+    """What every error looks like."""
+
+    error: Problem
+    request_id: str
+    type: Literal["error"] = "error"
+
+
+def body(error: InferenceServiceError, request_id: str, status: int | None = None, code: str = "") -> Refusal:
+    """What is told of `error`; `status` and `code` where HTTP has others than the error itself."""
+    param = error.details.get("param")
+    kind = TYPES.get(status or STATUS[error.code].http, "api_error")
+    named = param.removeprefix("params.") if isinstance(param, str) else None
+    return Refusal(Problem(kind, error.message.removeprefix("params."), code or error.code, named), request_id)

@@ -10,6 +10,7 @@ leaves it to the model, and `disabled` asks for none.
 
 from typing import Annotated, Any, Final, Literal
 
+import msgspec
 from msgspec import Meta, Raw, Struct
 
 from golek_wire import codec
@@ -119,18 +120,28 @@ class MessagesRequest(Counted, frozen=True, kw_only=True):
     priority: Priority | None = None
     session_id: SessionId | None = None
     adapter: Annotated[str, Meta(max_length=128)] | None = None
+    resumable: bool | None = None
+    """Refused: the events of this API cannot be read again."""
     n: Literal[1] | None = None
 
 
 _decoder = sampling.reader(MessagesRequest)
 BODY: Any = _decoder.type
 """`MessagesRequest` with the fields of `Params`: the whole body."""
+_counted = msgspec.json.Decoder(Counted)
 _EXAMPLE: Final = '{"max_tokens": 100, "messages": [{"role": "user", "content": "What is NATS?"}]}'
 
 
 def read(payload: bytes) -> MessagesRequest:
     """The request in `payload`. Raises BadRequestError naming the field that is wrong."""
     return codec.decode_by(payload, _decoder, _EXAMPLE)
+
+
+def read_counted(payload: bytes) -> MessagesRequest:
+    """The request in `payload` of which the tokens are counted: one that writes nothing. Raises as `read` does."""
+    counted = codec.decode_by(payload, _counted, _EXAMPLE)
+    request: MessagesRequest = BODY(max_tokens=0, **msgspec.structs.asdict(counted))
+    return request
 
 
 def to_wire(request: MessagesRequest, deadline_ms: int) -> InferenceRequest:

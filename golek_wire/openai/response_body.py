@@ -13,7 +13,7 @@ from golek_wire.errors import STATUS, InferenceServiceError
 from golek_wire.openai.responses import ResponsesRequest
 from golek_wire.replies import InferenceReply, TokenLogprob, ToolCall
 from golek_wire.requests import Params
-from golek_wire.subjects import is_job_id
+from golek_wire.subjects import is_job_id, job_id
 
 ID_PREFIX: Final = "resp_"
 Json = dict[str, Any]
@@ -62,7 +62,7 @@ def echo(request: ResponsesRequest) -> Echo:
         "prompt_cache_key": request.prompt_cache_key,
         "reasoning": {"effort": reasoning.effort, "summary": reasoning.summary} if reasoning is not None else None,
         "safety_identifier": request.safety_identifier,
-        "store": request.store,
+        "store": request.is_stored,
         "text": {"format": _form(form), "verbosity": text.verbosity} if text is not None else None,
         "tool_choice": request.tool_choice,
         "tools": [_tool(tool) for tool in request.tools or ()],
@@ -72,21 +72,25 @@ def echo(request: ResponsesRequest) -> Echo:
     return Echo(**{name: value for name, value in said.items() if value is not None})
 
 
-def response_id(job_id: str) -> str:
-    """The id of the response that a job gives."""
-    return ID_PREFIX + job_id
+def key_of(random: str) -> str:
+    """What the ids of a response and of its items have in common, made of a text that nobody can guess."""
+    return job_id(random)
 
 
-def job_id(identifier: str) -> str | None:
-    """The job of a response; None for what is no response's id."""
-    found = identifier.removeprefix(ID_PREFIX)
-    return found if identifier.startswith(ID_PREFIX) and is_job_id(found) else None
+def response_id(key: str) -> str:
+    """The id of a response. Under it as a session's id the fleet keeps the conversation, where it is kept."""
+    return ID_PREFIX + key
 
 
-def unfinished(asked: Echo, job: str, model: str, created: int, status: str = "in_progress") -> Json:
+def is_response_id(identifier: str) -> bool:
+    """Whether it may be the id of a response."""
+    return identifier.startswith(ID_PREFIX) and is_job_id(identifier.removeprefix(ID_PREFIX))
+
+
+def unfinished(asked: Echo, key: str, model: str, created: int, status: str = "in_progress") -> Json:
     """The response while it is written."""
     return {
-        "id": response_id(job),
+        "id": response_id(key),
         "object": "response",
         "created_at": created,
         "completed_at": None,
@@ -122,26 +126,27 @@ def unfinished(asked: Echo, job: str, model: str, created: int, status: str = "i
     }
 
 
-def finished(asked: Echo, job: str, model: str, created: int, reply: InferenceReply, output: list[Json]) -> Json:
+def finished(asked: Echo, key: str, model: str, created: int, reply: InferenceReply, output: list[Json]) -> Json:
     """The response with its `output`, of a reply that came."""
     is_cut = reply.finish_reason == "length"
-    return unfinished(asked, job, model, created) | {
+    return unfinished(asked, key, model, created) | {
         "completed_at": None if is_cut else created + math.ceil(reply.duration_ms / 1000),
         "status": "incomplete" if is_cut else "completed",
+        "store": asked.store and reply.session is not None and reply.session.stored,
         "incomplete_details": {"reason": "max_output_tokens"} if is_cut else None,
         "output": output,
         "usage": usage(reply),
     }
 
 
-def whole(asked: Echo, job: str, model: str, created: int, reply: InferenceReply) -> Json:
+def whole(asked: Echo, key: str, model: str, created: int, reply: InferenceReply) -> Json:
     """The response of a request that was not streamed: thoughts, text, calls."""
-    return finished(asked, job, model, created, reply, items(job, reply))
+    return finished(asked, key, model, created, reply, items(key, reply))
 
 
-def failed(asked: Echo, job: str, model: str, created: int, error: InferenceServiceError, output: list[Json]) -> Json:
+def failed(asked: Echo, key: str, model: str, created: int, error: InferenceServiceError, output: list[Json]) -> Json:
     """The response of a request that went wrong after its first event."""
-    return unfinished(asked, job, model, created, "failed") | {"error": problem(error), "output": output}
+    return unfinished(asked, key, model, created, "failed") | {"error": problem(error), "output": output}
 
 
 def problem(error: InferenceServiceError) -> Json:
@@ -162,25 +167,25 @@ def usage(reply: InferenceReply) -> Json:
     }
 
 
-def items(job: str, reply: InferenceReply) -> list[Json]:
+def items(key: str, reply: InferenceReply) -> list[Json]:
     """The output of a reply: thoughts, then text, then calls; of one that has nothing an empty text."""
     status: ItemStatus = "incomplete" if reply.finish_reason == "length" else "completed"
     output: list[Json] = []
     if reply.reasoning_content:
-        output.append(reasoning(item_id("rs", job, len(output)), reply.reasoning_content, status))
+        output.append(reasoning(item_id("rs", key, len(output)), reply.reasoning_content, status))
     if reply.text or not (output or reply.tool_calls):
-        output.append(message(item_id("msg", job, len(output)), reply.text, reply.logprobs, status))
+        output.append(message(item_id("msg", key, len(output)), reply.text, reply.logprobs, status))
     for call in reply.tool_calls or ():
-        output.append(function_call(item_id("fc", job, len(output)), call, status))
+        output.append(function_call(item_id("fc", key, len(output)), call, status))
     if len(output) > 1:
         for item in output[:-1]:
             item["status"] = "completed"
     return output
 
 
-def item_id(prefix: str, job: str, index: int) -> str:
+def item_id(prefix: str, key: str, index: int) -> str:
     """The id of the item at `index` of a response's output."""
-    return f"{prefix}_{job}_{index}"
+    return f"{prefix}_{key}_{index}"
 
 
 def message(identifier: str, text: str, logprobs: list[TokenLogprob] | None, status: ItemStatus) -> Json:

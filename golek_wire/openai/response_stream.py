@@ -38,10 +38,10 @@ class _Open(Struct):
 class ResponseWriter:
     """Writes the events of one response. Each method gives whole events as bytes, ready to be sent."""
 
-    def __init__(self, asked: Echo, job: str, model: str, created: int) -> None:
+    def __init__(self, asked: Echo, key: str, model: str, created: int) -> None:
         """`created` is in seconds since 1970; `model` is the name the caller used."""
         self._asked = asked
-        self._job = job
+        self._key = key
         self._model = model
         self._created = created
         self._number = 0
@@ -52,7 +52,7 @@ class ResponseWriter:
 
     def begin(self) -> list[bytes]:
         """The events before the first piece."""
-        response = body.unfinished(self._asked, self._job, self._model, self._created)
+        response = body.unfinished(self._asked, self._key, self._model, self._created)
         return [
             self._event("response.created", response=response),
             self._event("response.in_progress", response=response),
@@ -69,14 +69,14 @@ class ResponseWriter:
         is_cut = reply.finish_reason == "length"
         events = [] if self._open or self._output else list(self._switch("msg"))
         events += self._close("incomplete" if is_cut else "completed")
-        response = body.finished(self._asked, self._job, self._model, self._created, reply, self._output)
+        response = body.finished(self._asked, self._key, self._model, self._created, reply, self._output)
         events.append(self._event("response.incomplete" if is_cut else "response.completed", response=response))
         return events
 
     def fail(self, error: InferenceServiceError) -> list[bytes]:
         """The last events of an answer that broke off."""
         events = self._close("incomplete")
-        response = body.failed(self._asked, self._job, self._model, self._created, error, self._output)
+        response = body.failed(self._asked, self._key, self._model, self._created, error, self._output)
         return [*events, self._event("response.failed", response=response)]
 
     def _pieces(self, piece: Delta) -> Iterator[bytes]:
@@ -98,7 +98,7 @@ class ResponseWriter:
             return []
         events = self._close("completed")
         index = len(self._output)
-        now = self._open = _Open(kind, body.item_id(kind, self._job, index), [], [], call)
+        now = self._open = _Open(kind, body.item_id(kind, self._key, index), [], [], call)
         events.append(self._event("response.output_item.added", output_index=index, item=self._begun(now)))
         place: Json = {"item_id": now.id, "output_index": index}
         if kind != "fc":

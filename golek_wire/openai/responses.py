@@ -74,9 +74,9 @@ class ResponsesRequest(Asked, frozen=True, kw_only=True, omit_defaults=True):
     include: list[str] | None = None
     """`message.output_text.logprobs` for log-probabilities."""
     store: bool | None = None
-    """False: the response is not kept. Else it is for a day, to be read or gone on from by its id."""
+    """False: the conversation is not kept. Else it is for GOLEK_SESSION_TTL, to be gone on from by this one's id."""
     previous_response_id: Annotated[str, Meta(max_length=128)] | None = None
-    """The response that this one goes on from."""
+    """The response that this one goes on from: its conversation comes before `input`, without its instructions."""
     truncation: Literal["auto", "disabled"] | None = None
     max_tool_calls: int | None = None
     """Tolerated: it counts calls of tools that OpenAI runs."""
@@ -89,6 +89,11 @@ class ResponsesRequest(Asked, frozen=True, kw_only=True, omit_defaults=True):
     n: Literal[1] | None = None
     """One text; another number is refused."""
     best_of: Literal[1] | None = None
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether it can be gone on from: unless that is not wanted, or a session of the caller's is gone on with."""
+        return self.store is not False and self.session_id is None
 
 
 _decoder = sampling.reader(ResponsesRequest)
@@ -107,14 +112,22 @@ def read(payload: bytes) -> ResponsesRequest:
         )
     if request.background:
         raise BadRequestError("background: is not offered; leave it out, or ask for a stream", param="background")
+    if request.previous_response_id is not None and request.session_id is not None:
+        raise BadRequestError(
+            "previous_response_id: the conversation of `session_id` is gone on with; leave one of them out",
+            param="previous_response_id",
+        )
     if request.prompt is not None:
         raise BadRequestError("prompt: none are stored here; send `instructions` and `input`", param="prompt")
     return request
 
 
-def to_wire(request: ResponsesRequest, deadline_ms: int, before: Sequence[Message] = ()) -> InferenceRequest:
+def to_wire(
+    request: ResponsesRequest, deadline_ms: int, before: Sequence[Message] = (), kept_as: str | None = None
+) -> InferenceRequest:
     """The request on the bus, to be answered within `deadline_ms`; `before` are the turns that it goes on from.
 
+    `kept_as` is the session under whose id the conversation is kept, where the request names none.
     Raises BadRequestError naming the field in the caller's words.
     """
     messages = [*before, *turns(request)]
@@ -139,7 +152,7 @@ def to_wire(request: ResponsesRequest, deadline_ms: int, before: Sequence[Messag
         adapter=request.adapter,
         deadline_ms=deadline_ms,
         priority=request.priority,
-        session_id=request.session_id,
+        session_id=request.session_id or kept_as,
         metadata=request.about,
     )
 

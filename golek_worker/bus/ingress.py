@@ -86,7 +86,7 @@ class Ingress:
         self._tokens = tokens
         self._subscriptions: list[Subscription] = []
         stream = subjects.job_stream(token)
-        self._strangers = Strangers(look, self._on_request)
+        self._strangers = Strangers(look, self._on_request, self._refuse)
         self._large = Intake(objects, callers.principal, self._admit, self._turn_away)
         self._accepted = AcceptedJobs(client, stream, queue, results, self._answer_unrun, loading)
         self.receipts = Receipts(client, queue)

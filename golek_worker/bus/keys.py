@@ -63,6 +63,8 @@ class KeyBook:
         """When those expire that do, in epoch seconds."""
         self._unknown: dict[str, float] = {}
         """Digests that the bucket did not know, and until when (monotonic) that is believed."""
+        self._looking: dict[str, asyncio.Task[None]] = {}
+        """By the digest that the bucket is being asked for."""
         self._state: tuple[int, ...] = ()
         self._stamp: tuple[int, ...] = ()
         self._changed = asyncio.Event()
@@ -98,25 +100,38 @@ class KeyBook:
         return None if self._ends and self._ends.get(digest, time.time() + 1) <= time.time() else key
 
     def is_worth_a_look(self, digest: str) -> bool:
-        """Whether `look` may find what `find` did not: not for what the bucket has just denied, or has expired."""
-        return digest not in self.known and self._unknown.get(digest, 0.0) < time.monotonic()
+        """Whether `look` may find what `find` did not: not for what the bucket has just denied. One that has expired
+        may have been written anew.
+        """
+        return self._unknown.get(digest, 0.0) < time.monotonic() and self.find(digest) is None
 
     async def look(self, digest: str) -> Key | None:
         """The key of this digest as the bucket has it: one that was made a moment ago is known at once.
 
-        What the bucket does not know, or could not say, is not asked for again for UNKNOWN_S. Raises one of BUS_ERRORS.
+        Who asks while it is being looked for waits for the same answer. What the bucket does not know, or could not
+        say, is not asked for again for UNKNOWN_S. Raises one of BUS_ERRORS.
         """
         if not self.is_worth_a_look(digest):
             return self.find(digest)
-        self._unknown.pop(digest, None)  # so that the oldest stand first
-        self._unknown[digest] = time.monotonic() + UNKNOWN_S
-        if len(self._unknown) > UNKNOWN_LIMIT:
-            del self._unknown[next(iter(self._unknown))]
-        found = await stored_message(self._client, _STREAM, {"last_by_subj": f"{_PREFIX}{digest}"})
-        if found is not None and h.KV_OPERATION not in found.headers and found.data:
-            self._rows[digest] = found.data
-            self._learn(digest, found.data)
+        looking = self._looking.get(digest)
+        if looking is None:
+            looking = self._looking[digest] = asyncio.get_running_loop().create_task(self._ask_bucket(digest))
+            looking.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may wait any more
+        await asyncio.shield(looking)
         return self.find(digest)
+
+    async def _ask_bucket(self, digest: str) -> None:
+        try:
+            found = await stored_message(self._client, _STREAM, {"last_by_subj": f"{_PREFIX}{digest}"})
+            if found is not None and h.KV_OPERATION not in found.headers and found.data:
+                self._rows[digest] = found.data
+                self._learn(digest, found.data)
+        finally:
+            del self._looking[digest]
+            self._unknown.pop(digest, None)  # so that the oldest stand first
+            self._unknown[digest] = time.monotonic() + UNKNOWN_S
+            if len(self._unknown) > UNKNOWN_LIMIT:
+                del self._unknown[next(iter(self._unknown))]
 
     async def put(self, digest: str, key: Key) -> None:
         """Store a row, known here at once. Raises one of BUS_ERRORS."""
@@ -176,6 +191,7 @@ class KeyBook:
         if key is None:
             return
         self.known[digest] = key
+        self._ends.pop(digest, None)
         if key.expires is not None:
             self._ends[digest] = ends(key)
 

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,16 +23,19 @@ from golek_worker.gateway import (
     conversations,
     cors,
     counting,
+    dialect,
     embeddings,
     errors,
     grammars,
     health,
     inference_sse,
+    messages,
     metrics,
     models,
     openapi,
     pages,
     rerank,
+    responses,
     streams,
 )
 from golek_worker.gateway.body import GoneError
@@ -52,17 +56,17 @@ CLIENT_LEFT: Final = 499
 
 def application(door: Door) -> ASGIApp:
     """The application."""
-    meters, callers = Meters(door), Callers(door.golek, door.keys, door.admits)
-    entrance = Entrance(Router(routes_of(meters), redirect_slashes=False), door, callers, meters)
     origins = cors.origins(door.settings.http_cors_origins)
+    meters, callers = Meters(door), Callers(door.golek, door.keys, door.admits, door.keyless, origins)
+    entrance = Entrance(Router(routes_of(meters), redirect_slashes=False), door, callers, meters)
     return Sockets(Cors(entrance, origins) if origins else entrance, door, callers, meters)
 
 
 def routes_of(meters: Meters) -> list[BaseRoute]:
     """All routes but Socket.IO's."""
     files = (
-        health, chat, completions, embeddings, rerank, models, streams, counting, grammars, conversations,
-        inference_sse, pages,
+        health, chat, completions, responses, embeddings, rerank, models, streams, counting, messages, grammars,
+        conversations, inference_sse, pages,
     )  # fmt: skip
     routes = [*(route for file in files for route in file.ROUTES), *metrics.routes(meters)]
     return [*routes, openapi.route(routes, is_open)]
@@ -98,6 +102,7 @@ class Entrance:
         headers = Headers(scope=scope)
         peer = scope.get("client")
         visit = Visit(request_id_of(headers), scope["method"], scope["path"], peer[0] if peer else "")
+        visit.speaks_anthropic = dialect.is_anthropic(headers, visit.path)
         begin(scope, self._door, visit)
         scope["app"] = self  # the router then raises what no route answers
 
@@ -144,8 +149,12 @@ class Entrance:
     ) -> None:
         visit.code = errors.code_of(error)
         if not visit.status:  # else the response has begun, and its end is all that can be told
-            strict = self._door.settings.golek_strict_openai
-            await errors.respond(error, strict=strict)(scope, receive, send)
+            await self._told(error, visit)(scope, receive, send)
+
+    def _told(self, error: InferenceServiceError, visit: Visit) -> Response:
+        if visit.speaks_anthropic:
+            return errors.respond_as_anthropic(error, visit.request_id)
+        return errors.respond(error, strict=self._door.settings.golek_strict_openai)
 
 
 def _headers(visit: Visit) -> list[tuple[bytes, bytes]]:
@@ -154,6 +163,8 @@ def _headers(visit: Visit) -> list[tuple[bytes, bytes]]:
         (b"x-request-id", visit.request_id.encode()),
         (b"openai-processing-ms", b"%d" % round((time.perf_counter() - visit.started) * 1000)),
     ]
+    if visit.speaks_anthropic:
+        found.append((b"request-id", visit.request_id.encode()))
     if visit.job_id:
         found.append((b"x-golek-job", visit.job_id.encode()))
     if visit.worker:

@@ -4,8 +4,9 @@ Which model is meant, how long its answer is of use, and what the caller learns 
 what its key may still spend.
 """
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -13,13 +14,13 @@ import structlog
 from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive
+from starlette.types import Scope
 
 from golek_client import discovery
 from golek_client.exchange import Exchange
 from golek_client.reading import Reply
 from golek_client.stream import OnQueued, Stream
-from golek_wire import codec
+from golek_wire import codec, elements
 from golek_wire.errors import BadRequestError, InferenceServiceError
 from golek_wire.openai import models
 from golek_wire.openai.chat import DEADLINE_LIMIT_MS
@@ -50,7 +51,7 @@ class Call(Struct):
     """OpenAI's own words for errors."""
     visit: door.Visit
     caller: door.Caller
-    receive: Receive
+    scope: Scope
     created: int
 
     @property
@@ -75,7 +76,7 @@ class Call(Struct):
 
     async def only(self, payload: bytes, kind: Kind, form: type[Reply]) -> Reply:
         """The whole answer to the caller's one request; a client that leaves cancels it: raises GoneError."""
-        async with watched(self.receive):
+        async with watched(self.scope):
             return await self.reply(payload, kind, form)
 
     def stream(self, payload: bytes, on_queued: OnQueued | None, part: str = "") -> Stream:
@@ -123,7 +124,7 @@ async def call(request: Request, named: str | None, kind: Kind, deadline_ms: int
         entered.settings.golek_strict_openai,
         visit,
         caller,
-        request.receive,
+        request.scope,
         int(time.time()),
     )
 
@@ -143,6 +144,16 @@ def seconds_for(request: Request, deadline_ms: int | None) -> float:
         if name in request.headers:
             return _seconds(name, request.headers[name], unit)
     return door.door(request).seconds
+
+
+@contextlib.contextmanager
+def in_words_of(names: Mapping[str, str]) -> Iterator[None]:
+    """Errors about a field are told with its name in the caller's API: `names` has those that differ."""
+    try:
+        yield
+    except InferenceServiceError as error:
+        elements.renamed(error, names)
+        raise
 
 
 def names_deadline(request: Request) -> bool:

@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 METHODS: Final = "GET, POST, PUT, DELETE, HEAD, OPTIONS"
 EXPOSED: Final = ", ".join(
     (
-        "x-request-id", "x-golek-job", "x-golek-worker", "openai-processing-ms", "retry-after", "retry-after-ms",
+        "x-request-id", "request-id", "x-golek-job", "x-golek-worker", "openai-processing-ms",
+        "retry-after", "retry-after-ms",
         "x-should-retry", "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
         "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens",
     )

@@ -1,7 +1,8 @@
 """How is an error told over HTTP?
 
 `{"error": {code, message, type, provider, details, param}}` with the status of its code, on every route; with
-GOLEK_STRICT_OPENAI OpenAI's own words instead (golek_wire/openai/errors.py). `HttpError` is for what only HTTP knows: a
+GOLEK_STRICT_OPENAI OpenAI's own words instead (golek_wire/openai/errors.py), and Anthropic's for who speaks its API
+(golek_wire/anthropic/errors.py). `HttpError` is for what only HTTP knows: a
 method that a route does not have, a body that came too slowly.
 """
 
@@ -11,6 +12,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from golek_wire import codec
+from golek_wire.anthropic import errors as anthropic
 from golek_wire.errors import (
     STATUS,
     DeadlineExceededError,
@@ -55,6 +57,16 @@ def code_of(error: InferenceServiceError) -> str:
 def respond(error: InferenceServiceError, *, strict: bool = False) -> Response:
     """The response that tells `error`."""
     return Response(event(error, strict=strict), status_of(error), headers(error), JSON)
+
+
+def respond_as_anthropic(error: InferenceServiceError, request_id: str) -> Response:
+    """The response that tells `error` to who speaks Anthropic's API."""
+    return Response(anthropic_body(error, request_id), status_of(error), headers(error), JSON)
+
+
+def anthropic_body(error: InferenceServiceError, request_id: str) -> bytes:
+    """The body: `{"type": "error", …}`, of a response and of the event that ends a stream."""
+    return codec.encode(anthropic.body(error, request_id, status_of(error), code_of(error)))
 
 
 def event(error: InferenceServiceError, *, strict: bool = False) -> bytes:

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from golek_client import discovery
 from golek_client.operating import LOAD_S
 from golek_wire import codec
+from golek_wire.anthropic import models as anthropic
 from golek_wire.errors import BadRequestError, ConflictError
 from golek_wire.openai import models as form
 from golek_wire.signals import Residence
@@ -50,10 +51,11 @@ class Done(Struct, frozen=True):
     errors=(503,),
 )
 async def models(request: Request) -> Response:
-    """The models of the fleet; at a worker its own."""
+    """The models of the fleet; at a worker its own. Who speaks Anthropic's API gets them in that form."""
     served = door.door(request).served
     known = await _known(request)
-    return asking.json(form.listed(one for one in known.values() if served in ("", one.id)))
+    found = form.listed(one for one in known.values() if served in ("", one.id))
+    return asking.json(anthropic.listed(found.data) if door.visit(request).speaks_anthropic else found)
 
 
 @describe(group="Models", summary="One model.", reply=form.Model, errors=(404, 503))
@@ -62,7 +64,8 @@ async def one(request: Request) -> Response:
     name = form.plain(request.path_params["model"])
     known = await _known(request)
     if name in known:
-        return asking.json(known[name])
+        speaks_anthropic = door.visit(request).speaks_anthropic
+        return asking.json(anthropic.shown(known[name]) if speaks_anthropic else known[name])
     raise discovery.unknown(name, await door.caller(request).golek.models(), datetime.now(UTC))
 
 
@@ -111,7 +114,7 @@ async def _order(request: Request, verb: str) -> Response:
     visit.model = model
     seconds = asking.seconds_for(request, None) if asking.names_deadline(request) else LOAD_S
     options: dict[str, Any] = {"worker_id": wanted.worker_id, "timeout": seconds}
-    async with watched(request.receive):
+    async with watched(request.scope):
         if verb == "load":
             found = await caller.golek.load(model, **options)
         else:

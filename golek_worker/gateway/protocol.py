@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from golek_worker.gateway import errors
 from golek_worker.gateway.errors import HttpError
+from golek_worker.gateway.leaving import CONNECTION, Departure
 
 HEAD_S: Final = 10.0
 """From the first byte of a head, or from connecting, to its end."""
@@ -41,6 +42,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._departure = Departure()
         self._refusal: HttpError | None = None
         self._size = 0
         self._waiting: asyncio.TimerHandle | None = None
@@ -57,6 +59,7 @@ class Connection(HttpToolsProtocol):
         self._wait_no_more()
         self._watch_no_more()
         self._linger_no_more()
+        self._departure.tell()
         if self._running is not None and not self._running.response_complete:
             # uvicorn tells it to the last request that came, which another may stand before
             self._running.disconnected = True
@@ -84,6 +87,7 @@ class Connection(HttpToolsProtocol):
         if self._waiting is None:
             self._wait()
         super().on_message_begin()
+        self.scope[CONNECTION] = self._departure  # type: ignore[typeddict-unknown-key]
 
     def on_url(self, url: bytes) -> None:
         self._measure(len(url))

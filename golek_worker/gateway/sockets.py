@@ -148,8 +148,10 @@ class Sockets:
         open_now = set(self._server.eio.sockets)
         self._came = {eio: self._came.get(eio, now) for eio in open_now - known}
         for eio in [eio for eio, came in self._came.items() if now - came > STRANGER_S]:
-            with contextlib.suppress(KeyError):
-                await self._server.eio.disconnect(eio)
+            # Not by `disconnect`, which waits until somebody has read that it is over.
+            connection = self._server.eio.sockets.pop(eio, None)
+            if connection is not None:
+                await connection.close(wait=False, abort=True)
 
     def _eio_of(self, sid: str) -> str | None:
         assert self._server is not None

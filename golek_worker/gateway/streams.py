@@ -69,6 +69,15 @@ def is_wanted(request: Request, said: bool | None) -> bool:
     return bool(said) if said is not None else request.headers.get(HEADER) == "1"
 
 
+def check_not_wanted(request: Request, said: bool | None) -> None:
+    """Raise BadRequestError where a stream is to be resumable whose events nobody could write again."""
+    if is_wanted(request, said):
+        raise BadRequestError(
+            "resumable: streams of this API cannot be read again; leave it out, or ask POST /v1/chat/completions",
+            param="resumable",
+        )
+
+
 def kept(request: Request, asked: InferenceRequest, view: View, call: asking.Call) -> EventStream:
     """The stream of a request that is to be resumable."""
     noted = msgspec.structs.replace(asked, resumable=True, metadata=view.noted(asked.metadata))

@@ -6,10 +6,18 @@ import json
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
+import msgspec
+import nats.errors
 import pytest
 
 from golek_client import ForbiddenError, Golek, InferenceServiceError, UnauthorizedError
+from golek_client.connection import close, connect
+from golek_wire.keys import Key, digest
+from golek_worker.bus.identity import Keys
+from golek_worker.bus.keys import UNKNOWN_S, KeyBook
+from golek_worker.bus.strangers import Strangers
 from tests.support import raw
 from tests.support.workers import WorkerProcess
 
@@ -109,3 +117,71 @@ async def test_the_clients_variable_is_its_key(
         async with Golek(nats_server, key="", deadline=5) as golek:
             with pytest.raises(UnauthorizedError):
                 await golek.ask("echo", "hi")
+
+
+async def test_all_who_bring_a_new_key_at_once_are_known(nats_server: str, tmp_path: Path) -> None:
+    """The bucket is asked for it once, and its word is for all of them."""
+    client = await connect(nats_server, "test")
+    book = await KeyBook.open(client, tmp_path / "none")
+    asked: list[Any] = []
+
+    async def hear(message: Any) -> None:
+        asked.append(message)
+
+    await client.subscribe("$JS.API.STREAM.MSG.GET.KV_GOLEK_KEYS", cb=hear)
+    await client.jetstream().publish(f"$KV.GOLEK_KEYS.{digest(ANN)}", msgspec.json.encode(Key("ann")))
+    found = await asyncio.gather(*(book.look(digest(ANN)) for _ in range(5)))
+    assert [key.key_id if key is not None else None for key in found] == ["ann"] * 5
+    await client.flush()
+    assert len(asked) == 1
+    await close(client)
+
+
+async def test_a_key_that_nobody_can_look_up_is_refused_once(
+    nats_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the bucket is silent for long, the request does not wait for its word again, and is told to come back."""
+    client = await connect(nats_server, "test")
+    book = await KeyBook.open(client, tmp_path / "none")
+    callers, ended, looks = Keys("echo", book), asyncio.Event(), []
+    refused: list[InferenceServiceError] = []
+
+    async def silent(subject: str, *_: Any, **__: Any) -> Any:
+        looks.append(subject)
+        await asyncio.sleep(UNKNOWN_S + 0.1)
+        raise nats.errors.TimeoutError
+
+    async def admit(message: Any) -> None:
+        stranger = callers.stranger(message)
+        if not stranger or not strangers.take(stranger, message):
+            ended.set()
+
+    async def refuse(_: Any, error: InferenceServiceError) -> None:
+        refused.append(error)
+        ended.set()
+
+    strangers = Strangers(book.look, admit, refuse)
+    monkeypatch.setattr(client, "request", silent)
+    async with asyncio.timeout(4):
+        await admit({"Authorization": f"Bearer {ANN}"})
+        await ended.wait()
+    assert [(error.code, error.details["may_run"]) for error in refused] == [("BUS_UNAVAILABLE", False)]
+    assert len(looks) == 1
+    assert not book.is_worth_a_look(digest(ANN))
+    await close(client)
+
+
+async def test_a_key_whose_time_is_prolonged_after_its_end_works_at_once(nats_server: str, tmp_path: Path) -> None:
+    """What was read of it before does not count against it."""
+    client = await connect(nats_server, "test")
+    stream, subject = client.jetstream(), f"$KV.GOLEK_KEYS.{digest(ANN)}"
+    await KeyBook.open(client, tmp_path / "none")
+    await stream.publish(subject, msgspec.json.encode(Key("ann", expires="2020-01-01T00:00:00Z")))
+    book = await KeyBook.open(client, tmp_path / "none")
+    assert book.find(digest(ANN)) is None
+    for expires in ("2999-01-01T00:00:00Z", None):
+        book = await KeyBook.open(client, tmp_path / "none")
+        await stream.publish(subject, msgspec.json.encode(Key("ann", expires=expires)))
+        assert await book.look(digest(ANN)) == Key("ann", expires=expires)
+        await stream.publish(subject, msgspec.json.encode(Key("ann", expires="2020-01-01T00:00:00Z")))
+    await close(client)

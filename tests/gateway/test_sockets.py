@@ -1,16 +1,26 @@
 """Socket.IO, as its own client speaks it."""
 
 import asyncio
+import json
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import socketio
 
 from golek_client import Golek
+from golek_client.testing import FakeFleet
+from golek_worker.gateway import server, sockets
+from golek_worker.gateway.app import application
+from golek_worker.gateway.door import Door
+from golek_worker.settings.http import Address, Gateway
+from tests.gateway.test_auth import NoKeys
 from tests.support.fronts import Fleet, GatewayProcess
 from tests.support.workers import WorkerProcess
 
@@ -188,3 +198,31 @@ async def test_a_gateway_that_stops_lets_prompts_end(nats_server: str, tmp_path:
                 await listener.client.wait()
                 await other.client.wait()
                 await asyncio.to_thread(gateway.wait)
+
+
+def test_the_library_is_loaded_when_the_first_client_comes() -> None:
+    """A gateway that nobody asks over Socket.IO does without its 34 MB."""
+    look = "import sys, golek_worker.front; print([name for name in ('socketio', 'engineio') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.strip() == "[]"
+
+
+async def test_who_does_not_say_who_it_is_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that only stands there ends when others come; one that said it stays."""
+    monkeypatch.setattr(sockets, "STRANGER_S", 0.2)
+    door = Door(FakeFleet().client(), Gateway(), NoKeys(), keyless="here")
+    serving = await server.serve(application(door), Address("127.0.0.1", 0), Gateway())
+    url = f"http://127.0.0.1:{serving.where.port}"
+    handshake = "/socket.io/?EIO=4&transport=polling"
+    try:
+        async with connected(url, transports=["websocket"]) as guest, httpx2.AsyncClient(base_url=url) as client:
+            opened = (await client.get(handshake)).text
+            sid = json.loads(opened[1:])["sid"]
+            async with asyncio.timeout(5):
+                while (await client.post(f"{handshake}&sid={sid}", content="3")).status_code == 200:
+                    await client.get(handshake)
+            assert await guest.call("join", "kitchen") == {"room": "kitchen"}
+    finally:
+        for close_it in door.closing:
+            await close_it(0.1)
+        await serving.close(1.0)

@@ -21,6 +21,7 @@ from golek_wire.replies import (
     Delta,
     FunctionCall,
     InferenceReply,
+    SessionUse,
     TokenLogprob,
     ToolCall,
     ToolCallDelta,
@@ -28,7 +29,7 @@ from golek_wire.replies import (
 )
 
 GOLDEN = Path(__file__).parent / "golden" / "responses"
-JOB, MODEL, CREATED = "gnzmv3lrmpikcji6bcwx5hgsiq", "qwen3-4b", 1767323045
+KEY, MODEL, CREATED = "gnzmv3lrmpikcji6bcwx5hgsiq", "qwen3-4b", 1767323045
 ASKED = response_body.echo(
     responses.read(
         json.dumps(
@@ -45,7 +46,7 @@ ASKED = response_body.echo(
         ).encode()
     )
 )
-TEXT = InferenceReply("", "Hi there", 7, 2, "stop", 1200, 1200, tokens_cached=4)
+TEXT = InferenceReply("", "Hi there", 7, 2, "stop", 1200, 1200, tokens_cached=4, session=SessionUse(0))
 CALL = ToolCall("call_1", FunctionCall("get_weather", '{"city": "Paris"}'))
 OTHER = ToolCall("call_2", FunctionCall("add", '{"a": 1}'))
 CALLS = InferenceReply("", "So.", 7, 9, "tool_calls", 12, 12, reasoning_content="Which?", tool_calls=[CALL, OTHER])
@@ -75,7 +76,7 @@ EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
 
 def streamed(asked: Echo, pieces: Pieces, reply: InferenceReply) -> bytes:
-    writer = ResponseWriter(asked, JOB, MODEL, CREATED)
+    writer = ResponseWriter(asked, KEY, MODEL, CREATED)
     events = writer.begin()
     for piece in pieces:
         events += writer.piece(piece)
@@ -83,13 +84,13 @@ def streamed(asked: Echo, pieces: Pieces, reply: InferenceReply) -> bytes:
 
 
 def whole(asked: Echo, reply: InferenceReply) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(codec.encode(response_body.whole(asked, JOB, MODEL, CREATED, reply)))
+    found: dict[str, Any] = json.loads(codec.encode(response_body.whole(asked, KEY, MODEL, CREATED, reply)))
     return found
 
 
 def failed() -> str:
     """A stream that breaks off in a call."""
-    writer = ResponseWriter(ASKED, JOB, MODEL, CREATED)
+    writer = ResponseWriter(ASKED, KEY, MODEL, CREATED)
     events = [
         *writer.begin(),
         *writer.piece("Hi"),
@@ -223,11 +224,12 @@ def test_text_behind_a_call_is_an_item_of_its_own() -> None:
     assert items == last["output"]
 
 
-def test_the_id_of_a_response_names_its_job() -> None:
-    """And what is no such id names none."""
-    assert response_body.job_id(response_body.response_id(JOB)) == JOB
-    assert response_body.job_id(JOB) is None
-    assert response_body.job_id("resp_../x") is None
+def test_the_id_of_a_response_is_known_as_one() -> None:
+    """What is no such id is asked of nobody."""
+    made = response_body.response_id(response_body.key_of("random"))
+    assert response_body.is_response_id(made)
+    assert not response_body.is_response_id(KEY)
+    assert not response_body.is_response_id("resp_../x")
 
 
 if __name__ == "__main__":
