@@ -6,7 +6,7 @@
         print(watch.models())
 
 Two subscriptions, on `models.*.heartbeat` and `monitoring.inference.*`, and the bucket of models read now and then,
-feed a `FleetView`. Nothing is asked of a worker.
+feed a `FleetView`. Workers are asked once, when the watch begins, to say at once what they say now and then.
 """
 
 import asyncio
@@ -56,11 +56,12 @@ class Watch:
         return self.view.model(name, self._clock())
 
     async def open(self) -> None:
-        """Subscribe, and read what the fleet knows. Raises as `Golek.models` does."""
+        """Subscribe, ask workers how they are, and read what the fleet knows. Raises as `Golek.models` does."""
         line = await self._opening.line()
         if line is not self._line:
             await line.subscribe(subjects.heartbeat(self._which), self._reader(Health, self.view.heartbeat))
             await line.subscribe(subjects.load_report(self._which), self._reader(LoadReport, self.view.report))
+            await line.send(subjects.SIGNALS_ASKED, b"")
             self._line = line
         await self.look()
 

@@ -34,7 +34,7 @@ from golek_worker.bus.keys import KeyBook
 from golek_worker.gateway import server, strangers
 from golek_worker.gateway.access import AccessLog
 from golek_worker.gateway.app import application
-from golek_worker.gateway.door import Closing, Door
+from golek_worker.gateway.door import Closing, Door, Keyless
 from golek_worker.gateway.offers import Offers
 from golek_worker.gateway.server import AddressError, Server
 from golek_worker.gateway.strangers import AuthError, Strangers
@@ -130,7 +130,18 @@ async def open_front(
     stack.push_async_callback(access.close)
     offers = None if served else Offers(golek, startable.here)
     admits = await _strangers(stack, chosen, book, golek)
-    door = Door(golek, chosen, ring, served, access.told, offers, chosen.inference_request_timeout, own, admits)
+    door = Door(
+        golek,
+        chosen,
+        ring,
+        served,
+        access.told,
+        offers,
+        chosen.inference_request_timeout,
+        own,
+        admits,
+        _keyless(where, chosen),
+    )
     stack.push_async_callback(door.lingering.close)
     with contextlib.suppress(InferenceServiceError):  # else it is opened by `run`
         await door.watch.open()
@@ -157,12 +168,17 @@ async def _strangers(stack: AsyncExitStack, chosen: Http, book: KeyBook | None, 
 
 def _refuse_open(where: Address, chosen: Http, ring: Ring) -> None:
     """Raises OpenToAllError."""
-    if is_loopback(where.host) or chosen.golek_allow_anon or chosen.golek_auth or ring.known:
+    if _keyless(where, chosen) != "nobody" or chosen.golek_auth or ring.known:
         return
     raise OpenToAllError(
         f"{where.host}:{where.port} can be reached by others, and nobody has a key: `golek keys create NAME` makes "
         "one, GOLEK_ALLOW_ANON=1 serves everybody, 127.0.0.1 this machine alone"
     )
+
+
+def _keyless(where: Address, chosen: Http) -> Keyless:
+    """Who needs no key while there is none."""
+    return "everybody" if chosen.golek_allow_anon else "here" if is_loopback(where.host) else "nobody"
 
 
 def is_loopback(host: str) -> bool:

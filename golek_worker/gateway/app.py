@@ -56,9 +56,9 @@ CLIENT_LEFT: Final = 499
 
 def application(door: Door) -> ASGIApp:
     """The application."""
-    meters, callers = Meters(door), Callers(door.golek, door.keys, door.admits)
-    entrance = Entrance(Router(routes_of(meters), redirect_slashes=False), door, callers, meters)
     origins = cors.origins(door.settings.http_cors_origins)
+    meters, callers = Meters(door), Callers(door.golek, door.keys, door.admits, door.keyless, origins)
+    entrance = Entrance(Router(routes_of(meters), redirect_slashes=False), door, callers, meters)
     return Sockets(Cors(entrance, origins) if origins else entrance, door, callers, meters)
 
 

@@ -1,11 +1,12 @@
 """What do all handlers share, and what is known of one request while it is answered?"""
 
 import functools
+import itertools
 import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from msgspec import Struct, field
 from starlette.requests import Request
@@ -22,8 +23,13 @@ from golek_worker.settings.http import Http
 
 _DOOR: Final = "golek.door"
 _VISIT: Final = "golek.visit"
+_IDS: Final = f"req_{secrets.token_hex(8)}"
+"""Begins the ids that this process gives."""
+_COUNT: Final = itertools.count()
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
+Keyless = Literal["nobody", "here", "everybody"]
+"""Who may ask without a key while the fleet knows none. `here`: programs of this machine."""
 
 Closing = Callable[[float], Awaitable[None]]
 """Called, perhaps twice, with the seconds that what runs may take to end."""
@@ -109,6 +115,7 @@ class Door(Struct, frozen=True, dict=True):
     """How the worker that serves this is; None at the fleet's gateway."""
     admits: Admission | None = None
     """Who says who asks, instead of the keys; None without GOLEK_AUTH."""
+    keyless: Keyless = "nobody"
     closing: list[Closing] = field(default_factory=list[Closing])
     """What is to be closed before the door is; who needs that adds to it."""
     lingering: Lingering = field(default_factory=Lingering)
@@ -139,9 +146,9 @@ def caller(request: Request) -> Caller:
 
 
 def request_id_of(headers: Mapping[str, str]) -> str:
-    """The caller's, where it can stand in a header; else a random one."""
+    """The caller's, where it can stand in a header; else one that no other request has."""
     given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+    return given if _REQUEST_ID.fullmatch(given) else f"{_IDS}{next(_COUNT):08x}"
 
 
 def begin(scope: Any, entered: Door, made: Visit) -> None:
