@@ -197,8 +197,9 @@ class FleetView:
         return sorted(alive, key=lambda one: one.worker_id)
 
     def forget(self, now: float) -> None:
-        """Let go of replicas that were not heard for so long that nothing is told of them any more."""
+        """Let go of replicas and queues that were not heard of for so long that nothing is told of them any more."""
         self._replicas = {key: one for key, one in self._replicas.items() if now - one.heard_at <= ALIVE_S}
+        self._queues = {name: one for name, one in self._queues.items() if now - one.at <= ALIVE_S}
 
     def is_silent(self, replica: Replica, now: float) -> bool:
         """Whether a replica that is counted as alive should have been heard of by now."""

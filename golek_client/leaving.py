@@ -34,7 +34,11 @@ async def leave(line: Line, job_id: str, patience_s: float, stop: Callable[[], A
         if headers.FINAL in (message.headers or {}):
             ended.set()
 
-    listening = await line.subscribe(subjects.reading(job_id), hear)
+    try:
+        listening = await line.subscribe(subjects.reading(job_id), hear)
+    except InferenceServiceError:
+        await stop()
+        return False
     try:
         await stop()
         with contextlib.suppress(TimeoutError):

@@ -105,12 +105,20 @@ class Lent(Opening):
     def __init__(self, owner: Opening, authorization: dict[str, str]) -> None:
         self._owner = owner
         self._authorization = authorization
+        self._theirs: Line | None = None
+        self._lent: Line | None = None
 
     async def by(self, until: float, seconds: float) -> Line:
-        return (await self._owner.by(until, seconds)).on_behalf(self._authorization)
+        return self._of(await self._owner.by(until, seconds))
 
     async def line(self) -> Line:
-        return (await self._owner.line()).on_behalf(self._authorization)
+        return self._of(await self._owner.line())
+
+    def _of(self, line: Line) -> Line:
+        """The owner's line for this caller."""
+        if self._lent is None or self._theirs is not line:
+            self._theirs, self._lent = line, line.on_behalf(self._authorization)
+        return self._lent
 
     async def close(self) -> None:
         """Nothing: the line is its owner's."""

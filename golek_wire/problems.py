@@ -18,6 +18,7 @@ from golek_wire.errors import BadRequestError
 SHOWN = 60
 """Characters of a value in a message."""
 _at_path = re.compile(r"(.*) - at `\$\.?(.*)`", re.DOTALL)
+_missing = re.compile(r"Object missing required field `(.*)`")
 _steps = re.compile(r"[^.\[\]]+|\[(?:\d+|\.\.\.)\]")
 _KINDS = {str: "str", int: "int", float: "float", bool: "bool", type(None): "null", list: "array", dict: "object"}
 _HINTS = {"priority": "; it is 1 (low), 2 (normal) or 3 (high)"}
@@ -26,6 +27,8 @@ _HINTS = {"priority": "; it is 1 (low), 2 (normal) or 3 (high)"}
 def named(error: msgspec.ValidationError, payload: bytes, kind: Any) -> BadRequestError:
     """msgspec's message with the field in front and the value behind: `params.n: Expected `int` >= 1; got 0`."""
     match = _at_path.fullmatch(str(error))
+    if match is None and (missing := _missing.fullmatch(str(error))) is not None:
+        return BadRequestError(f"{missing[1]}: is missing", param=missing[1])
     if match is None:
         return BadRequestError(f"The request is not an object of the expected form: {error}")
     problem, path = match.groups()

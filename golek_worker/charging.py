@@ -13,6 +13,7 @@ import structlog
 
 from golek_client.bus_client import BusClient
 from golek_wire import headers as h
+from golek_wire import subjects
 from golek_wire.errors import BusUnavailableError
 from golek_wire.replies import Allowances
 from golek_worker.admission import quota
@@ -37,10 +38,10 @@ CLOSE_S: Final = 2.0
 class Charging:
     """The ledger, as one worker uses it."""
 
-    def __init__(self, client: BusClient, stream: str, now: Callable[[], float]) -> None:
-        """`stream` holds the jobs; `now` is the broker's clock."""
+    def __init__(self, client: BusClient, token: str, now: Callable[[], float]) -> None:
+        """`token` is the model's; `now` is the broker's clock."""
         self._client = client
-        self._stream = stream
+        self._token = token
         self._now = now
         self.records: Records[Ledger] = Records(
             client,
@@ -54,10 +55,10 @@ class Charging:
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
-    async def open(cls, client: BusClient, stream: str, now: Callable[[], float]) -> "Charging":
+    async def open(cls, client: BusClient, token: str, now: Callable[[], float]) -> "Charging":
         """Create or find the bucket. Raises as `ensure_stream` does."""
         await ensure_bucket(client)
-        return cls(client, stream, now)
+        return cls(client, token, now)
 
     async def reserve(self, job: Job, charge: Charge) -> tuple[str, Allowances, bool]:
         """Reserve what the job may cost: the window, what is left, and whether this is no copy.
@@ -71,25 +72,29 @@ class Charging:
 
         def change(ledger: Ledger) -> tuple[Ledger, Reserved | Refused]:
             nonlocal mine
-            ledger, outcome = quota.reserve(ledger, key, job.job_id, charge.tokens, until, self._now())
+            ledger, outcome = quota.reserve(ledger, key, self._hold(job), charge.tokens, until, self._now())
             if isinstance(outcome, Reserved):
                 # A write without an answer may have been done: then the hold that is found there is this one's.
                 mine = mine or outcome.is_new
             return ledger, outcome
 
         patience_s = min(RESERVE_PATIENCE_S, job.budget_ms / 1000)
-        outcome = await self.records.change(f"{key.key_id}.{window}", change, patience_s)
+        try:
+            async with asyncio.timeout(patience_s):  # one question to a silent bus may take longer
+                outcome = await self.records.change(f"{key.key_id}.{window}", change, patience_s)
+        except TimeoutError:
+            raise BusUnavailableError("the account of this key could not be written in time", may_run=False) from None
         if isinstance(outcome, Refused):
             raise outcome.error(key.key_id)
         return window, outcome.allowances, mine
 
     def settle(self, job: Job, tokens: int) -> None:
         """Count what the job used, soon; a job without a hold costs nothing."""
-        self._end(job, lambda ledger: (quota.settle(ledger, job.job_id, tokens, self._now()), None))
+        self._end(job, lambda ledger: (quota.settle(ledger, self._hold(job), tokens, self._now()), None))
 
     def release(self, job: Job) -> None:
         """Give back what was reserved for a job that was not stored."""
-        self._end(job, lambda ledger: (quota.release(ledger, job.job_id, self._now()), None))
+        self._end(job, lambda ledger: (quota.release(ledger, self._hold(job), self._now()), None))
 
     def repeated(self, job: Job, seq: int) -> None:
         """A hold was made for a copy of the job that is stored as `seq`. While that waits or runs, the hold is its own;
@@ -104,15 +109,19 @@ class Charging:
             await asyncio.wait(self._tasks, timeout=CLOSE_S)
         await self.records.close(CLOSE_S)
 
+    def _hold(self, job: Job) -> str:
+        """What the job's hold is called: a caller may use one inbox, which makes the job's id, for several models."""
+        return f"{self._token}/{job.job_id}"
+
     async def _look_after(self, job: Job, seq: int) -> None:
         try:
-            stored = await stored_message(self._client, self._stream, {"seq": seq})
+            stored = await stored_message(self._client, subjects.job_stream(self._token), {"seq": seq})
         except BUS_ERRORS:
             return  # it ends by itself
         if stored is not None and stored.headers.get(h.JOB) == job.job_id:
             return
         until = self._now() + ANSWERED_S
-        self._end(job, lambda ledger: (quota.shorten(ledger, job.job_id, until, self._now()), None))
+        self._end(job, lambda ledger: (quota.shorten(ledger, self._hold(job), until, self._now()), None))
 
     def _end(self, job: Job, change: Callable[[Ledger], tuple[Ledger, None]]) -> None:
         """Change the record of the hold's window, and that of the present one, which took over what was in flight."""

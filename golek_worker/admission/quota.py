@@ -88,7 +88,7 @@ class Ledger(Struct, frozen=True, omit_defaults=True):
     spent: Spent = Spent()
     minutes: Minutes = Minutes()
     holds: dict[str, Hold] = field(default_factory=dict[str, Hold])
-    """By job id."""
+    """By what its charger calls a job: its model and its id."""
 
     def seen(self, now: float) -> "Ledger":
         """As it is at `now`: holds that expired are gone."""

@@ -61,7 +61,7 @@ class Unstored(Struct):
         """A copy with the time left at `now` as its budget: a job's deadline runs from when it is stored."""
         left_ms = max(1, round((self.deadline() - now) * 1000))
         job = msgspec.structs.replace(self.job, budget_ms=left_ms)
-        return msgspec.structs.replace(self, job=job, headers=to_headers(job), since=now, kept=True)
+        return msgspec.structs.replace(self, job=job, headers=to_headers(job), since=now)
 
 
 class Overflow:
@@ -88,6 +88,7 @@ class Overflow:
 
     def keep(self, request: Unstored) -> None:
         """Wait for a place, behind those who wait already."""
+        request.kept = True
         self._kept[request.job.msg_id] = request
 
     def cancel(self, job_id: str) -> None:

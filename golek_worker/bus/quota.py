@@ -104,7 +104,8 @@ class Records(Generic[Value]):
     def change(self, key: str, change: Change[Value, Outcome], patience_s: float) -> "asyncio.Future[Outcome]":
         """Apply `change` to the record; the future has what it came to, once that is written.
 
-        It has BusUnavailableError where the bus did not take it in `patience_s`, or too many wait already.
+        It has BusUnavailableError where the bus did not take it in `patience_s`, as a try tells that ends later, or too
+        many wait already. A future that is cancelled before its change is on its way takes that back.
         """
         record = self._records.pop(key, None) or _Record()
         self._records[key] = record  # the newest stand last
@@ -136,7 +137,7 @@ class Records(Generic[Value]):
             while record.waiting:
                 batch = record.waiting[:AT_ONCE]
                 try:
-                    outcomes = await self._written(key, record, [one.change for one in batch])
+                    outcomes = await self._written(key, record, batch)
                 except BUS_ERRORS as error:
                     record.value = None
                     if isinstance(error, JetStreamError) and error.code == WRONG_LAST_SEQUENCE:
@@ -161,8 +162,8 @@ class Records(Generic[Value]):
             record.waiting.clear()
             self._forget_idle()
 
-    async def _written(self, key: str, record: _Record[Value], changes: list[Change[Value, Any]]) -> list[Any]:
-        """What the changes came to, once they are written. Where nothing changes, that is by the newest record, not by
+    async def _written(self, key: str, record: _Record[Value], batch: list[_Waiting[Value]]) -> list[Any]:
+        """What its changes came to, once they are written. Where nothing changes, that is by the newest record, not by
         one that another process may have changed meanwhile. Raises BUS_ERRORS.
         """
         remembered = record.value is not None
@@ -170,7 +171,7 @@ class Records(Generic[Value]):
             await self._read(key, record)
         while True:
             assert record.value is not None
-            value, outcomes = _applied(record.value, changes)
+            value, outcomes = _applied(record.value, batch)
             if value is not record.value:
                 record.revision = await self._write(key, value, record.revision)
                 record.value = value
@@ -226,10 +227,13 @@ class Records(Generic[Value]):
                 del self._records[key]
 
 
-def _applied(value: Value, changes: list[Change[Value, Any]]) -> tuple[Value, list[Any]]:
-    outcomes = []
-    for change in changes:
-        value, outcome = change(value)
+def _applied(value: Value, batch: list[_Waiting[Value]]) -> tuple[Value, list[Any]]:
+    """The record after the changes, without those that nobody wants any more, and what each came to."""
+    outcomes: list[Any] = []
+    for one in batch:
+        outcome = None
+        if not one.outcome.cancelled():
+            value, outcome = one.change(value)
         outcomes.append(outcome)
     return value, outcomes
 

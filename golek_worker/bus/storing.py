@@ -137,8 +137,7 @@ class Storing:
             job = request.job
             window, request.allowances, request.reserved = await self._charges.reserve(job, charge)
             request.job = msgspec.structs.replace(job, hold=window, charge=None)
-            request.headers = to_headers(request.job)
-            await self._go(request)
+            await self._go(request.aged(time.monotonic()))
         except InferenceServiceError as error:
             await self._fail(request, error)
         except Exception:

@@ -14,7 +14,7 @@ import structlog
 from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive
+from starlette.types import Scope
 
 from golek_client import discovery
 from golek_client.exchange import Exchange
@@ -51,7 +51,7 @@ class Call(Struct):
     """OpenAI's own words for errors."""
     visit: door.Visit
     caller: door.Caller
-    receive: Receive
+    scope: Scope
     created: int
 
     @property
@@ -76,7 +76,7 @@ class Call(Struct):
 
     async def only(self, payload: bytes, kind: Kind, form: type[Reply]) -> Reply:
         """The whole answer to the caller's one request; a client that leaves cancels it: raises GoneError."""
-        async with watched(self.receive):
+        async with watched(self.scope):
             return await self.reply(payload, kind, form)
 
     def stream(self, payload: bytes, on_queued: OnQueued | None, part: str = "") -> Stream:
@@ -124,7 +124,7 @@ async def call(request: Request, named: str | None, kind: Kind, deadline_ms: int
         entered.settings.golek_strict_openai,
         visit,
         caller,
-        request.receive,
+        request.scope,
         int(time.time()),
     )
 

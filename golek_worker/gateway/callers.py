@@ -16,6 +16,8 @@ from golek_worker.gateway import foreign
 from golek_worker.gateway.door import Admission, Caller, Keyless, KeyRing
 
 _BEARER: Final = "bearer "
+SEEN_LIMIT: Final = 1000
+"""Callers that are remembered."""
 
 
 class Callers:
@@ -31,6 +33,8 @@ class Callers:
         self._keyless = keyless
         self._origins = frozenset(origins)
         self._anonymous = Caller(ANONYMOUS, golek)
+        self._seen: dict[str, Caller] = {}
+        """By the text of their keys: a key is looked up each time, what asks on its behalf is made once."""
 
     async def find(self, headers: Mapping[str, str]) -> Caller:
         """Who sent `headers`. Raises UnauthorizedError, and ForbiddenError for a page of somebody else's.
@@ -52,7 +56,12 @@ class Callers:
         key = await self._keys.find(digest(text))
         if key is None:  # 4
             raise UnauthorizedError("authorization: nobody knows this key (any more)")
-        return Caller(key.key_id, self._golek.on_behalf(text), key.models)
+        seen = self._seen.get(text)
+        if seen is None or seen.principal != key.key_id or seen.models != key.models:
+            if len(self._seen) >= SEEN_LIMIT:
+                self._seen.clear()
+            seen = self._seen[text] = Caller(key.key_id, self._golek.on_behalf(text), key.models)
+        return seen
 
 
 def key_in(headers: Mapping[str, str]) -> str:

@@ -62,7 +62,7 @@ async def _former(request: Request, payload: bytes) -> Response:
             for number, one in enumerate(payloads)
         ]
         return EventStream(_events(running, call, asked), waiting, call.told)
-    async with watched(request.receive):
+    async with watched(request.scope):
         replies = await _all(call, payloads)
     return asking.json(form.completion(replies, _shown(call, asked)))
 

@@ -1,6 +1,7 @@
 """What do all handlers share, and what is known of one request while it is answered?"""
 
 import functools
+import itertools
 import re
 import secrets
 import time
@@ -22,6 +23,9 @@ from golek_worker.settings.http import Http
 
 _DOOR: Final = "golek.door"
 _VISIT: Final = "golek.visit"
+_IDS: Final = f"req_{secrets.token_hex(8)}"
+"""Begins the ids that this process gives."""
+_COUNT: Final = itertools.count()
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 Keyless = Literal["nobody", "here", "everybody"]
@@ -142,9 +146,9 @@ def caller(request: Request) -> Caller:
 
 
 def request_id_of(headers: Mapping[str, str]) -> str:
-    """The caller's, where it can stand in a header; else a random one."""
+    """The caller's, where it can stand in a header; else one that no other request has."""
     given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+    return given if _REQUEST_ID.fullmatch(given) else f"{_IDS}{next(_COUNT):08x}"
 
 
 def begin(scope: Any, entered: Door, made: Visit) -> None:

@@ -29,7 +29,7 @@ async def embeddings(request: Request) -> Response:
         priority=asked.priority,
         metadata=asked.metadata,
     )
-    async with watched(request.receive):
+    async with watched(request.scope):
         reply = await call.caller.golek.passed_texts(
             call.model,
             form.texts(asked),

@@ -114,7 +114,7 @@ async def _order(request: Request, verb: str) -> Response:
     visit.model = model
     seconds = asking.seconds_for(request, None) if asking.names_deadline(request) else LOAD_S
     options: dict[str, Any] = {"worker_id": wanted.worker_id, "timeout": seconds}
-    async with watched(request.receive):
+    async with watched(request.scope):
         if verb == "load":
             found = await caller.golek.load(model, **options)
         else:

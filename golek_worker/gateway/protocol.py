@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from golek_worker.gateway import errors
 from golek_worker.gateway.errors import HttpError
+from golek_worker.gateway.leaving import CONNECTION, Departure
 
 HEAD_S: Final = 10.0
 """From the first byte of a head, or from connecting, to its end."""
@@ -41,6 +42,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._departure = Departure()
         self._refusal: HttpError | None = None
         self._size = 0
         self._waiting: asyncio.TimerHandle | None = None
@@ -57,6 +59,7 @@ class Connection(HttpToolsProtocol):
         self._wait_no_more()
         self._watch_no_more()
         self._linger_no_more()
+        self._departure.tell()
         if self._running is not None and not self._running.response_complete:
             # uvicorn tells it to the last request that came, which another may stand before
             self._running.disconnected = True
@@ -84,6 +87,7 @@ class Connection(HttpToolsProtocol):
         if self._waiting is None:
             self._wait()
         super().on_message_begin()
+        self.scope[CONNECTION] = self._departure  # type: ignore[typeddict-unknown-key]
 
     def on_url(self, url: bytes) -> None:
         self._measure(len(url))
@@ -95,8 +99,8 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._wait_no_more()
-        self._reading = True
         super().on_headers_complete()
+        self._reading = True
 
     def on_message_complete(self) -> None:
         self._reading = False
@@ -180,16 +184,24 @@ class Connection(HttpToolsProtocol):
         return held
 
     def _refuse(self, error: HttpError) -> None:
-        """Say why and hang up; in the middle of another response only hang up."""
+        """Say why, where that answers a request, and hang up; what was asked before is answered first."""
         self._wait_no_more()
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete:
-            body = errors.event(error)
-            head = (
-                b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-            )
-            self.transport.write(head % (error.http, _REASONS[error.http], len(body)) + body)
+        cycle = self.cycle
+        if cycle is not None and not self._reading and not cycle.response_complete:
+            cycle.keep_alive = False
+            return
+        if cycle is not None and self._reading:  # it is about that one's body
+            is_answered = cycle.response_started or cycle is not self._running
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if is_answered:
+                self.transport.close()
+                return
+        body = errors.event(error)
+        head = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(head % (error.http, _REASONS[error.http], len(body)) + body)
         self.transport.close()
 
 

@@ -81,11 +81,11 @@ class EventStream(Response):
         self._sent = asyncio.Event()
         self._ended = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Send all events. Raises GoneError when the client leaves."""
         sending = asyncio.create_task(self._keep_sending(send))
         try:
-            await self._make(scope, receive)
+            await self._make(scope)
         except BaseException:
             sending.cancel()
             raise
@@ -93,10 +93,10 @@ class EventStream(Response):
         self._waiting.changed.set()
         await sending  # never cut off: who reads slowly has something under way
 
-    async def _make(self, scope: Scope, receive: Receive) -> None:
+    async def _make(self, scope: Scope) -> None:
         """Have all events made, or the one that tells why there are no more. Raises what is no event."""
         try:
-            async with watched(receive):
+            async with watched(scope):
                 async for event in self._events:
                     await self._hold(event)
         except InferenceServiceError as error:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import nats.errors
@@ -14,10 +15,25 @@ from golek_wire.errors import BusUnavailableError, InferenceServiceError, RateLi
 from golek_wire.keys import Budget, Key
 from golek_worker.admission.quota import Ledger, Spent
 from golek_worker.bus.quota import stored_records
+from golek_worker.bus.storing import Storing
 from golek_worker.charging import Charging
 from golek_worker.job import Charge, Job
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
+
+
+class SlowCharges:
+    """A ledger that takes its time."""
+
+    def __init__(self, charging: Charging, seconds: float) -> None:
+        self._charging = charging
+        self._seconds = seconds
+        self.release = charging.release
+        self.repeated = charging.repeated
+
+    async def reserve(self, job: Job, charge: Charge) -> Any:
+        await asyncio.sleep(self._seconds)
+        return await self._charging.reserve(job, charge)
 
 
 class Side:
@@ -26,7 +42,7 @@ class Side:
     def __init__(self, client: BusClient) -> None:
         self.client = client
         self.now = NOON
-        self.charging = Charging(client, "GOLEK_JOBS_echo", lambda: self.now)
+        self.charging = Charging(client, "echo", lambda: self.now)
 
     async def reserve(self, key: Key, job_id: str, tokens: int = 1) -> Job:
         """The job with its hold. Raises as `Charging.reserve` does."""
@@ -124,7 +140,7 @@ async def test_a_record_that_cannot_be_read_begins_anew(side: Callable[[], Any])
     one = await side()
     await one.client.jetstream().publish("$KV.GOLEK_QUOTA.ann.total", b"nonsense")
     await one.reserve(Key("ann", budget=Budget(1, "requests", "total")), "a")
-    assert (await account(one, "ann.total")).holds.keys() == {"a"}
+    assert (await account(one, "ann.total")).holds.keys() == {"echo/a"}
 
 
 async def test_a_refusal_is_by_the_newest_record(side: Callable[[], Any]) -> None:
@@ -152,3 +168,58 @@ async def test_who_waits_for_a_silent_bus_is_told_in_time(side: Callable[[], Any
     assert asyncio.get_running_loop().time() - began < 2
     assert isinstance(refused.value, InferenceServiceError)
     assert refused.value.details["may_run"] is False
+
+
+async def test_who_waits_for_a_frozen_bus_is_told_in_time_and_holds_nothing(
+    side: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the deadline of the request, though one answer may be waited for longer; what was to be held is forgotten."""
+    one = await side()
+    key, asked, frozen = Key("ann", concurrent=1), one.client.request, asyncio.Event()
+
+    async def slow(*args: Any, **options: Any) -> Any:
+        await frozen.wait()
+        return await asked(*args, **options)
+
+    monkeypatch.setattr(one.client, "request", slow)
+    with pytest.raises(BusUnavailableError) as refused:
+        async with asyncio.timeout(2):
+            await one.charging.reserve(Job("a", "", "", False, "ann", 0, 300, "", {}), Charge(key, 1))
+    assert refused.value.details["may_run"] is False
+    leaving = asyncio.create_task(one.reserve(key, "b"))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    frozen.set()
+    assert (await one.reserve(key, "c")).hold
+    assert (await account(one, "ann.2026-11-21")).holds.keys() == {"echo/c"}
+
+
+async def test_each_model_is_paid_for(side: Callable[[], Any]) -> None:
+    """Though a caller asks two of them with one inbox, which makes one id of both jobs."""
+    first, second = await side(), await side()
+    second.charging = Charging(second.client, "tiny", lambda: NOON)
+    key = Key("ann", concurrent=2, budget=Budget(100, window="total"))
+    jobs = [await one.reserve(key, "a", 10) for one in (first, second)]
+    with pytest.raises(RateLimitedError):
+        await first.reserve(key, "b")
+    for one, job in zip((first, second), jobs, strict=True):
+        one.charging.settle(job, 7)
+        await one.charging.close()
+    assert (await account(first, "ann.total")).spent == Spent(2, 14)
+
+
+async def test_what_the_ledger_takes_is_of_the_requests_own_time(side: Callable[[], Any]) -> None:
+    """A job is stored with what is left of it: its deadline runs from then."""
+    one = await side()
+    charges, told = SlowCharges(one.charging, 0.3), asyncio.Queue[Any]()
+    queue: Any = SimpleNamespace(job_subjects={2: "inference.job.echo.normal.any"})
+
+    async def answer(job: Job, inbox: str, error: InferenceServiceError) -> None:
+        told.put_nowait(error)
+
+    storing = Storing(one.client, queue, Any, Any, answer, charges, reject_when_full=True)  # type: ignore[arg-type]
+    await one.client.subscribe("inference.job.>", cb=told.put)
+    key = Key("ann", rpm=10)
+    await storing.store(Job("a", "", "", False, "ann", 0, 10_000, "", {}, charge=Charge(key, 1)), b"{}")
+    job = await asyncio.wait_for(told.get(), 5)
+    assert 9000 <= int(job.headers["Golek-Budget-Ms"]) <= 9700

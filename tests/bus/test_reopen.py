@@ -265,6 +265,22 @@ async def test_a_reader_that_comes_in_time_keeps_the_job(
         assert not await again.leave()
 
 
+async def test_leaving_without_a_connection_ends_the_reading_alone(nats_server: str, tmp_path: Path) -> None:
+    """Whether somebody else reads cannot be told: the job goes on to its end, and leaving is no error."""
+    with WorkerProcess(nats_server, tmp_path / "data", ENGINE_STEP_MIN_MS=10):
+        async with Golek(nats_server) as golek:
+            first = counting(golek, 50)
+            await anext(first)
+            again = golek.reopen(first.job_id)
+            await anext(again)
+        for stream in (first, again):
+            assert not await stream.leave(patience_s=0.1)
+            with pytest.raises(RuntimeError, match="closed"):
+                await stream.__aenter__()
+        async with Golek(nats_server) as other:
+            assert await other.reopen(first.job_id).text() == numbered(50)
+
+
 async def test_closing_cancels_nothing(nats_server: str, tmp_path: Path) -> None:
     """Neither `async with` nor closing the client ends a resumable job; the next reader has all of it."""
     with WorkerProcess(nats_server, tmp_path / "data", ENGINE_STEP_MIN_MS=10):

@@ -8,6 +8,7 @@ import anthropic
 import httpx2
 import pytest
 from anthropic import Anthropic, AsyncAnthropic
+from pydantic import BaseModel
 
 from tests.support.broker import NatsServer
 from tests.support.fronts import Fleet, GatewayProcess
@@ -127,6 +128,16 @@ def test_a_form_is_followed(client: Anthropic) -> None:
     assert json.loads(block.text)["mood"] in ("good", "bad")
 
 
+def test_a_form_is_parsed(client: Anthropic) -> None:
+    """`parse` gives an object of the class that was asked for."""
+
+    class Mood(BaseModel):
+        good: bool
+
+    answer = client.messages.parse(model=MODEL, max_tokens=200, messages=ASK, output_format=Mood, **GREEDY)
+    assert isinstance(answer.parsed_output, Mood)
+
+
 def test_what_coding_agents_send_is_understood(client: Anthropic) -> None:
     """System blocks with cache marks, reminders beside the question, betas, tools with cache marks, user ids."""
     mark: Any = {"type": "ephemeral"}
@@ -167,6 +178,14 @@ def test_tokens_are_counted(client: Anthropic) -> None:
     count = client.messages.count_tokens(**asked)
     usage = client.messages.create(**asked, max_tokens=1).usage
     assert count.input_tokens == usage.input_tokens + (usage.cache_read_input_tokens or 0)
+
+
+def test_the_beta_client_is_served_as_well(client: Anthropic) -> None:
+    """It asks on the same paths."""
+    answer = client.beta.messages.create(model=MODEL, max_tokens=9, messages=ASK, betas=["whatever"])
+    assert answer.usage.output_tokens == 9
+    with client.beta.messages.stream(model=MODEL, max_tokens=9, messages=ASK) as stream:
+        assert stream.get_final_message().stop_reason == "max_tokens"
 
 
 def test_models_are_listed_in_anthropics_form(client: Anthropic) -> None:

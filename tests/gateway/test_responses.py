@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import openai
 import pytest
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_openai import ChatOpenAI
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
@@ -210,6 +212,50 @@ def test_errors_name_the_field_as_the_caller_did(
     assert raised.value.param == param
     with pytest.raises(openai.NotFoundError):
         client.responses.create(model="nobody", input=ASK, stream=stream)
+
+
+def test_a_session_may_be_gone_on_with_instead(client: OpenAI) -> None:
+    """`session_id`, as on all other ways in; such a response is not kept for itself."""
+    mine: Any = {"extra_body": {"session_id": secrets.token_hex(8)}, "temperature": 0}
+    first = client.responses.create(model=MODEL, input=ASK, **mine)
+    second = client.responses.create(model=MODEL, input="Thanks!", **mine)
+    assert first.store is False  # type: ignore[attr-defined]
+    assert first.usage is not None
+    assert second.usage is not None
+    assert second.usage.input_tokens > first.usage.total_tokens
+
+
+def test_what_coding_agents_send_is_understood(client: OpenAI) -> None:
+    """A developer's words as items with null ids, tools, an empty `include`, hints that have no effect."""
+    words = [{"type": "input_text", "text": "Be brief."}]
+    said = [{"type": "input_text", "text": "hello"}]
+    items: list[Any] = [
+        {"type": "message", "id": None, "role": "developer", "content": words},
+        {"type": "message", "id": None, "role": "user", "content": said},
+    ]
+    events = client.responses.create(
+        model=MODEL, instructions="You are a coding agent.", input=items, tools=[WEATHER], tool_choice="auto",
+        parallel_tool_calls=False, reasoning=None, store=False, stream=True, include=["reasoning.encrypted_content"],
+        prompt_cache_key="a", text={"verbosity": "low"}, service_tier="auto", max_output_tokens=16,
+        extra_body={"client_metadata": {}},
+    )  # fmt: skip
+    assert list(events)[-1].type in ("response.completed", "response.incomplete")
+
+
+def test_langchain_asks_streams_calls_and_goes_on(fleet: Fleet) -> None:
+    """With `use_responses_api`, and with the id of the response before instead of the turns."""
+    given: dict[str, Any] = {"base_url": f"{fleet.gateway}/v1", "api_key": "none", "use_responses_api": True}
+    chat = ChatOpenAI(model=MODEL, temperature=0, use_previous_response_id=True, **given)
+    asked = HumanMessage(ASK)
+    answer = chat.invoke([asked])
+    assert isinstance(answer, AIMessage)
+    assert answer.text
+    assert answer.usage_metadata is not None
+    assert "".join(chunk.text for chunk in chat.stream([asked])) == answer.text
+    assert chat.invoke([asked, answer, HumanMessage("Thanks!")]).text
+    calling = chat.bind_tools([WEATHER], tool_choice="required").invoke(IN_PARIS)
+    assert isinstance(calling, AIMessage)
+    assert [(call["name"], call["args"]) for call in calling.tool_calls] == [("get_weather", {"city": "Paris"})]
 
 
 def test_a_worker_serves_it_as_well(fleet: Fleet) -> None:

@@ -170,8 +170,9 @@ def test_what_is_wrong_is_named(wrong: dict[str, Any], param: str, says: str) ->
 
 def test_max_tokens_is_wanted() -> None:
     """As Anthropic's API has it; only for counting it is not."""
-    with pytest.raises(BadRequestError, match="max_tokens"):
+    with pytest.raises(BadRequestError, match="max_tokens: is missing") as raised:
         messages.read(json.dumps({"messages": HELLO}).encode())
+    assert raised.value.details["param"] == "max_tokens"
     counted = messages.read_counted(json.dumps({"messages": HELLO, "tools": [WEATHER]}).encode())
     assert messages.to_wire(counted, 1000).tools is not None
 
