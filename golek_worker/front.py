@@ -75,6 +75,22 @@ class Ring:
         except BUS_ERRORS as error:
             raise BusUnavailableError("the broker does not say whether it knows this key") from error
 
+    async def put(self, digest: str, key: Key) -> None:
+        """Store a row, known here at once. Raises BusUnavailableError."""
+        assert self._book is not None
+        try:
+            await self._book.put(digest, key)
+        except BUS_ERRORS as error:
+            raise BusUnavailableError("the broker does not take who was let in") from error
+
+    async def forget(self, digest: str) -> None:
+        """Remove a row. Raises BusUnavailableError."""
+        assert self._book is not None
+        try:
+            await self._book.forget(digest)
+        except BUS_ERRORS as error:
+            raise BusUnavailableError("the broker does not forget who was let in") from error
+
 
 class Front:
     """HTTP on one address, and what goes on beside it."""
@@ -129,7 +145,7 @@ async def open_front(
     access = AccessLog(chosen.data / "logs")
     stack.push_async_callback(access.close)
     offers = None if served else Offers(golek, startable.here)
-    admits = await _strangers(stack, chosen, book, golek)
+    admits = await _strangers(stack, chosen, book, ring, golek)
     door = Door(
         golek,
         chosen,
@@ -151,7 +167,9 @@ async def open_front(
     return front
 
 
-async def _strangers(stack: AsyncExitStack, chosen: Http, book: KeyBook | None, golek: Golek) -> Strangers | None:
+async def _strangers(
+    stack: AsyncExitStack, chosen: Http, book: KeyBook | None, ring: Ring, golek: Golek
+) -> Strangers | None:
     """Who GOLEK_AUTH lets in; None without it. Raises AuthError."""
     if not chosen.golek_auth:
         return None
@@ -160,7 +178,7 @@ async def _strangers(stack: AsyncExitStack, chosen: Http, book: KeyBook | None, 
             f"GOLEK_AUTH={chosen.golek_auth}: does not go with GOLEK_NATS_IDENTITY=accounts, where the server says who "
             "asks and keys have no meaning"
         )
-    found = Strangers(strangers.load(chosen.golek_auth), book, golek)
+    found = Strangers(strangers.load(chosen.golek_auth), ring, golek)
     await book.forget_lapsed(strangers.SOURCE)
     stack.push_async_callback(found.close)
     return found

@@ -12,7 +12,7 @@ import structlog
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Router
+from starlette.routing import BaseRoute, Match, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from golek_wire.errors import InferenceServiceError, InternalError, NotFoundError
@@ -77,11 +77,12 @@ def is_open(path: str) -> bool:
     return path in OPEN or path.startswith(OPEN_BELOW)
 
 
-def _no_route(visit: Visit, error: HTTPException) -> InferenceServiceError:
+def _no_route(visit: Visit, scope: Scope, error: HTTPException) -> InferenceServiceError:
     """What the router says of a path or a method that no route has."""
     where = f"{visit.method} {visit.path}"
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
+        found = [one for one in scope["router"].routes if one.matches(scope)[0] is not Match.NONE]
+        allowed = ", ".join(sorted({method for one in found for method in one.methods}))
         return HttpError(405, "METHOD_NOT_ALLOWED", f"{where}: this path takes {allowed}", allow=allowed)
     return NotFoundError(f"{where}: there is no such path; GET /docs lists all")
 
@@ -138,7 +139,7 @@ class Entrance:
         except asyncio.CancelledError:  # by who ends the server; it waits a moment for this
             await self._refuse(errors.stopping(), scope, receive, send, visit)
         except HTTPException as error:
-            await self._refuse(_no_route(visit, error), scope, receive, send, visit)
+            await self._refuse(_no_route(visit, scope, error), scope, receive, send, visit)
         except Exception:
             log.exception("http.failed", method=visit.method, path=visit.path, request_id=visit.request_id)
             failed = InternalError("the request could not be answered; the gateway's log says how", id=visit.request_id)
@@ -170,8 +171,9 @@ def _headers(visit: Visit) -> list[tuple[bytes, bytes]]:
     if visit.worker:
         found.append((b"x-golek-worker", visit.worker.encode()))
     if visit.allowances is not None:
-        found += _allowed(b"requests", visit.allowances.requests)
-        found += _allowed(b"tokens", visit.allowances.tokens or visit.allowances.budget)
+        budget = {visit.allowances.budget_unit: visit.allowances.budget}
+        found += _allowed(b"requests", visit.allowances.requests or budget.get("requests"))
+        found += _allowed(b"tokens", visit.allowances.tokens or budget.get("tokens"))
     return found
 
 
