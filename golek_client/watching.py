@@ -29,6 +29,7 @@ log = logging.getLogger("golek.client")
 
 LOOK_S: Final = 10.0
 """So often the bucket is read, and a connection that was closed for good is replaced."""
+POLL_S: Final = 0.05
 
 
 class Watch:
@@ -46,6 +47,16 @@ class Watch:
     def is_connected(self) -> bool:
         """Whether the bus can be asked at the moment."""
         return self._line is not None and not self._line.is_closed and self._line.transport.is_connected
+
+    async def connected(self, seconds: float) -> bool:
+        """Whether the bus can be asked, now or within so many seconds."""
+        with contextlib.suppress(TimeoutError, InferenceServiceError):
+            async with asyncio.timeout(seconds):
+                if self._line is None or self._line.is_closed:
+                    await self.open()
+                while not self.is_connected:  # noqa: ASYNC110 - no event tells it
+                    await asyncio.sleep(POLL_S)
+        return self.is_connected
 
     def models(self) -> list[ModelState]:
         """Every model that is served or expected, by name."""

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from golek_wire.errors import InferenceServiceError, InternalError, NotFoundError
+from golek_wire.errors import BusUnavailableError, InferenceServiceError, InternalError, NotFoundError
 from golek_wire.replies import Allowance
 from golek_worker.gateway import (
     chat,
@@ -52,6 +52,9 @@ OPEN: Final = frozenset({"/", "/docs", "/openapi.json", "/ping", "/healthz", "/m
 """Answered without a key, and what lies below these:"""
 OPEN_BELOW: Final = ("/health", "/static/")
 CLIENT_LEFT: Final = 499
+BUS_AWAY_S: Final = 2.0
+"""A broker that is started again is back by then."""
+AGAIN_MS: Final = 2000
 
 
 def application(door: Door) -> ASGIApp:
@@ -130,6 +133,7 @@ class Entrance:
     async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers, visit: Visit) -> None:
         try:
             if not is_open(visit.path):
+                await self._wait_for_bus()
                 visit.caller = await self._callers.find(headers)
             await self._inner(scope, receive, send)
         except InferenceServiceError as error:
@@ -144,6 +148,12 @@ class Entrance:
             log.exception("http.failed", method=visit.method, path=visit.path, request_id=visit.request_id)
             failed = InternalError("the request could not be answered; the gateway's log says how", id=visit.request_id)
             await self._refuse(failed, scope, receive, send, visit)
+
+    async def _wait_for_bus(self) -> None:
+        """A request that begins while the bus is away waits a moment, not its deadline. Raises BusUnavailableError."""
+        watch = self._door.watch
+        if not (watch.is_connected or await watch.connected(BUS_AWAY_S)):
+            raise BusUnavailableError("The broker is away; nobody can be asked until it is back", AGAIN_MS)
 
     async def _refuse(
         self, error: InferenceServiceError, scope: Scope, receive: Receive, send: Send, visit: Visit

@@ -123,13 +123,14 @@ def test_agent_service(busy: dict[str, str]) -> None:
 def test_parallel(fleet: dict[str, str]) -> None:
     """Two requests side by side gain time, within a model and across two; a refusal is told."""
     for models in (["golek-tiny"], ["golek-tiny", "echo"]):
-        done = run(fleet | {"MAX_TOKENS": "50"}, "test-parallel.sh", *models)
+        # A second of writing each, beside which it does not count how fast a busy machine starts a command.
+        done = run(fleet | {"MAX_TOKENS": "100"}, "test-parallel.sh", *models)
         assert done.returncode == 0, done.stdout + done.stderr
         speed_up = re.search(r"speed-up: ([\d.]+)", done.stdout)
         assert speed_up
         assert float(speed_up[1]) > 1.1
     assert "nobody answers on inference.request.nothing" in run(fleet, "test-parallel.sh", "nothing").stderr
-    refused = run(fleet | {"MAX_TOKENS": "0"}, "test-parallel.sh", "echo")
+    refused = run(fleet | {"MAX_TOKENS": "-1"}, "test-parallel.sh", "echo")
     assert (refused.returncode, "BAD_REQUEST: params.max_tokens" in refused.stderr) == (1, True)
 
 

@@ -49,3 +49,12 @@ def test_the_map_has_every_folder_and_names_only_what_is_there() -> None:
     named = {f"{folder}/{word}.py" for folder, text in rows.items() for word in re.findall(r"`([a-z_]+)`", text)}
     commands = {"golek_client/golek.py", "golek_worker/machine/golek.py", "golek_worker/machine/make.py"}
     assert named - commands - set(map(str, modules)) == set()
+
+
+@pytest.mark.parametrize("page", [Path("README.md"), Path("docs/architecture.md"), Path("docs/commands.md")], ids=str)
+def test_what_stands_in_a_table_stands_there_once(page: Path) -> None:
+    """No two rows of a table begin alike, as they do when two people's changes were joined line by line."""
+    for table in re.findall(r"(?:^\|.*\n)+", page.read_text("utf-8"), re.MULTILINE):
+        firsts = re.findall(r"^\| ((?:\\\||[^|])+) \|", table, re.MULTILINE)
+        assert len(firsts) > 1
+        assert sorted(firsts) == sorted(set(firsts))
