@@ -162,7 +162,7 @@ async def open_front(
     with contextlib.suppress(InferenceServiceError):  # else it is opened by `run`
         await door.watch.open()
     app = application(door)
-    front = Front(await server.serve(app, where, chosen), door.closing, [door.watch.run()])
+    front = Front(await server.serve(app, where, chosen), door.closing, [door.watch.run(), door.ready.run()])
     stack.push_async_callback(front.close, DRAIN_S)
     return front
 

@@ -5,9 +5,11 @@ turns errors into responses, and tells what became of it.
 """
 
 import asyncio
+import contextlib
 import time
 from typing import Final
 
+import msgspec
 import structlog
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -16,7 +18,7 @@ from starlette.routing import BaseRoute, Match, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from golek_wire.errors import BusUnavailableError, InferenceServiceError, InternalError, NotFoundError
-from golek_wire.replies import Allowance
+from golek_wire.replies import Allowance, Allowances
 from golek_worker.gateway import (
     chat,
     completions,
@@ -159,6 +161,8 @@ class Entrance:
         self, error: InferenceServiceError, scope: Scope, receive: Receive, send: Send, visit: Visit
     ) -> None:
         visit.code = errors.code_of(error)
+        with contextlib.suppress(KeyError, msgspec.ValidationError):
+            visit.allowances = msgspec.convert(error.details["allowances"], Allowances)
         if not visit.status:  # else the response has begun, and its end is all that can be told
             await self._told(error, visit)(scope, receive, send)
 

@@ -206,6 +206,7 @@ async def test_a_spent_budget_is_refused(front: httpx2.AsyncClient, way: Way) ->
     answer = await ask(front, way, bearer(SPENT))
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) > 0
+    assert answer.headers["x-ratelimit-remaining-requests"] == "0"
 
 
 @pytest.mark.parametrize("how", ["auth", "header"])
