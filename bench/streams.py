@@ -84,7 +84,7 @@ async def ask(port: int, number: int) -> Seen:
 
 
 async def largest(process: psutil.Process) -> float:
-    """Its memory at its largest until this is cancelled, in MiB; told by the attribute of the task's coroutine."""
+    """Its memory in MiB at its largest, once this is cancelled."""
     top = 0.0
     try:
         while True:

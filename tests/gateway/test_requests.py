@@ -144,6 +144,26 @@ async def test_60_mb_are_taken_and_more_than_the_limit_is_not(fleet: Fleet, room
             assert details["size"] > details["limit"]
 
 
+async def test_two_hundred_streams_at_once_are_whole(fleet: Fleet, tmp_path: Any) -> None:
+    """With slots for a quarter: each gets its own words in order, and who waits is told its place."""
+    given = {"MODEL_NAME": "many", "WORKER_CONCURRENCY": 50, "ENGINE_STEP_MIN_MS": 10, "HTTP_ADDR": ""}
+    limits = httpx2.Limits(max_connections=None)
+    with WorkerProcess(fleet.nats, tmp_path, "echo", **given):
+        async with httpx2.AsyncClient(base_url=fleet.gateway, timeout=50, limits=limits) as client:
+
+            async def ask(number: int) -> bool:
+                words = " ".join(f"word{number}.{place}" for place in range(30))
+                asked = {"model": "many", "prompt": words, "stream": True}
+                lines = (await client.post("/v1/completions", json=asked)).text.splitlines()
+                events = [line[6:] for line in lines if line.startswith("data: ")]
+                assert events[-1] == "[DONE]"
+                assert "".join(json.loads(event)["choices"][0]["text"] for event in events[:-1]) == words
+                return any(line.startswith(": position=") for line in lines)
+
+            told = await asyncio.gather(*map(ask, range(200)))
+    assert sum(told) > 50  # the place is looked up once a second
+
+
 @pytest.mark.timeout(90)
 async def test_who_reads_slowly_gets_all_and_is_in_nobodys_way(fleet: Fleet, roomy: str, tmp_path: Any) -> None:
     """Ten readers who do not read for a while: what is kept for them is bounded, others are answered at once, and then

@@ -22,6 +22,8 @@ PATIENCE_S: Final = 40.0
 """More than the server has for who dribbles."""
 CONNECTION_LEVEL: Final = {400, 404, 405, 408, 413, 431}
 """Statuses that any request may end in, whichever route it meant."""
+COMMON: Final = "POST /v1/chat/completions"
+"""An operation whose errors look like those of the server itself."""
 STREAM: Final = "text/event-stream"
 
 ODD_VALUES: Final[tuple[Any, ...]] = (
@@ -250,7 +252,7 @@ class Range:
     def __init__(self, url: str, document: dict[str, Any]) -> None:
         self._where = urlsplit(url)
         self._document = document
-        self._validators: dict[tuple[str, int], jsonschema_rs.Validator] = {}
+        self._validators: dict[str, jsonschema_rs.Validator] = {}
         self.fired = 0
         self.statuses: Counter[int] = Counter()
         self.late: list[str] = []
@@ -318,23 +320,24 @@ class Range:
             self._tell(self.invalid, shot, said)
 
     def _is_valid(self, operation: str, answer: Answer) -> bool:
-        """By the schema of its status; errors that no operation made look like all others."""
+        """By the schema of its status; errors that no operation made look like those of most."""
         known = self._responses(operation).get(str(answer.status), {})
         schema = known.get("content", {}).get(answer.media, {}).get("schema")
-        if schema is None:
-            if answer.status < 400:
-                return not operation or not known.get("content")
-            schema = {"$ref": "#/components/schemas/Refusal"}
-            operation = ""
+        if answer.status < 400 and schema is None:
+            return not operation or not known.get("content")
+        common = self._responses(COMMON)["400"]["content"]["application/json"]["schema"]
+        schemas = [schema or common, *([common] if answer.closes and answer.status in CONNECTION_LEVEL else [])]
         try:
             body = json.loads(answer.body)
         except ValueError:
             return False
-        key = (operation, answer.status)
+        return answer.media == "application/json" and any(self._validator(one).is_valid(body) for one in schemas)
+
+    def _validator(self, schema: dict[str, Any]) -> jsonschema_rs.Validator:
+        key = json.dumps(schema)
         if key not in self._validators:
-            whole = schema | {"components": self._document["components"]}
-            self._validators[key] = jsonschema_rs.validator_for(whole)
-        return answer.media == "application/json" and self._validators[key].is_valid(body)
+            self._validators[key] = jsonschema_rs.validator_for(schema | {"components": self._document["components"]})
+        return self._validators[key]
 
     def _responses(self, operation: str) -> dict[str, Any]:
         method, _, path = operation.partition(" ")
