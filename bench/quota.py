@@ -139,12 +139,8 @@ def main() -> None:
         url = stack.enter_context(broker())
         keys = Path(folder) / "keys.txt"
         bursts = "".join(f"burst-{number}:burst-{number} budget={MAY}req/total\n" for number in range(RUNS))
-        keys.write_text(
-            f"{bursts}doomed:doomed budget={MAY}req/total\nlimited:limited rpm=100000000 budget=1000000000\n"
-            "unlimited:unlimited\n"
-        )
-            f"{bursts}doomed:doomed budget={MAY}req/total\nlimited:limited rpm=100000000 budget=1000000000\nunlimited:unlimited\n"
-        )
+        limits = f"doomed:doomed budget={MAY}req/total\nlimited:limited rpm=100000000 budget=1000000000\n"
+        keys.write_text(f"{bursts}{limits}unlimited:unlimited\n")
         keys.chmod(0o600)
         data = Path(folder)
         slow = WorkerProcess(url, data, "echo", GOLEK_KEY_FILE=keys, ENGINE_STEP_MIN_MS=100)
