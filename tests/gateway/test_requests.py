@@ -152,7 +152,7 @@ async def test_two_hundred_streams_at_once_are_whole(fleet: Fleet, tmp_path: Any
         async with httpx2.AsyncClient(base_url=fleet.gateway, timeout=50, limits=limits) as client:
 
             async def ask(number: int) -> bool:
-                words = " ".join(f"word{number}.{place}" for place in range(30))
+                words = " ".join(f"word{number}.{place}" for place in range(60))
                 asked = {"model": "many", "prompt": words, "stream": True}
                 lines = (await client.post("/v1/completions", json=asked)).text.splitlines()
                 events = [line[6:] for line in lines if line.startswith("data: ")]
@@ -161,7 +161,7 @@ async def test_two_hundred_streams_at_once_are_whole(fleet: Fleet, tmp_path: Any
                 return any(line.startswith(": position=") for line in lines)
 
             told = await asyncio.gather(*map(ask, range(200)))
-    assert sum(told) > 50  # the place is looked up once a second
+    assert sum(told) >= 50  # the place is looked up once a second: the last fifty surely wait for longer
 
 
 @pytest.mark.timeout(90)
