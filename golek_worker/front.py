@@ -76,6 +76,22 @@ class Ring:
         except BUS_ERRORS as error:
             raise BusUnavailableError("the broker does not say whether it knows this key") from error
 
+    async def put(self, digest: str, key: Key) -> None:
+        """Store a row, known here at once. Raises BusUnavailableError."""
+        assert self._book is not None
+        try:
+            await self._book.put(digest, key)
+        except BUS_ERRORS as error:
+            raise BusUnavailableError("the broker does not take who was let in") from error
+
+    async def forget(self, digest: str) -> None:
+        """Remove a row. Raises BusUnavailableError."""
+        assert self._book is not None
+        try:
+            await self._book.forget(digest)
+        except BUS_ERRORS as error:
+            raise BusUnavailableError("the broker does not forget who was let in") from error
+
 
 class Front:
     """HTTP on one address, and what goes on beside it."""
@@ -130,7 +146,7 @@ async def open_front(
     access = AccessLog(chosen.data / "logs")
     stack.push_async_callback(access.close)
     offers = None if served else Offers(golek, startable.here)
-    admits = await _strangers(stack, chosen, book, golek)
+    admits = await _strangers(stack, chosen, book, ring, golek)
     door = Door(
         golek,
         chosen,
@@ -147,12 +163,14 @@ async def open_front(
     with contextlib.suppress(InferenceServiceError):  # else it is opened by `run`
         await door.watch.open()
     app = application(door)
-    front = Front(await server.serve(app, where, chosen), door.closing, [door.watch.run()])
+    front = Front(await server.serve(app, where, chosen), door.closing, [door.watch.run(), door.ready.run()])
     stack.push_async_callback(front.close, DRAIN_S)
     return front
 
 
-async def _strangers(stack: AsyncExitStack, chosen: Http, book: KeyBook | None, golek: Golek) -> Strangers | None:
+async def _strangers(
+    stack: AsyncExitStack, chosen: Http, book: KeyBook | None, ring: Ring, golek: Golek
+) -> Strangers | None:
     """Who GOLEK_AUTH lets in; None without it. Raises AuthError."""
     if not chosen.golek_auth:
         return None
@@ -161,7 +179,7 @@ async def _strangers(stack: AsyncExitStack, chosen: Http, book: KeyBook | None, 
             f"GOLEK_AUTH={chosen.golek_auth}: does not go with GOLEK_NATS_IDENTITY=accounts, where the server says who "
             "asks and keys have no meaning"
         )
-    found = Strangers(strangers.load(chosen.golek_auth), book, golek)
+    found = Strangers(strangers.load(chosen.golek_auth), ring, golek)
     await book.forget_lapsed(strangers.SOURCE)
     stack.push_async_callback(found.close)
     return found

@@ -5,6 +5,7 @@ by a plain form or picture (which CORS does not keep it from), or under a name o
 rebinding). Browsers say so, and other programs say none of it.
 """
 
+import functools
 import ipaddress
 from collections.abc import Collection, Mapping
 from typing import Final
@@ -40,6 +41,7 @@ def refuse(headers: Mapping[str, str], allowed: Collection[str]) -> None:
         raise ForbiddenError(f"sec-fetch-site: pages from elsewhere are not served without a key; {_PAGES}")
 
 
+@functools.lru_cache(256)
 def _is_ours(host: str) -> bool:
     """Whether no stranger could have had `host` (of a header, perhaps with a port) lead here."""
     try:

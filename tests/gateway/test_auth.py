@@ -26,7 +26,9 @@ from tests.support.fronts import GatewayProcess
 from tests.support.ports import free_port
 from tests.support.workers import WorkerProcess
 
-GOOD, GONE, OTHER, SPENT, LATE = (f"{name}-key-0123456789abcdef" for name in ("good", "gone", "other", "spent", "late"))
+GOOD, GONE, OTHER, SPENT, LATE, FRUGAL = (
+    f"{name}-key-0123456789abcdef" for name in ("good", "gone", "other", "spent", "late", "frugal")
+)
 UNKNOWN = "Zgood-key-0123456789abcde"
 YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
 FILE = f"""
@@ -34,6 +36,7 @@ good:{GOOD}
 gone:{GONE}
 other:{OTHER} models=another
 spent:{SPENT} budget=1req
+frugal:{FRUGAL} budget=20req/day
 late:{LATE} expires={YESTERDAY}
 """
 CHAT = {"model": "echo", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
@@ -119,6 +122,32 @@ async def front(request: pytest.FixtureRequest, keyed: tuple[str, str]) -> Async
         yield client
 
 
+async def test_what_a_key_may_still_spend_is_told(keyed: tuple[str, str]) -> None:
+    """In OpenAI's headers; a budget of requests among the requests, where no rate stands there."""
+    async with httpx2.AsyncClient(base_url=keyed[1], timeout=30) as client:
+        answer = await client.post("/v1/chat/completions", json=CHAT, headers=bearer(FRUGAL))
+        told = {name: value for name, value in answer.headers.items() if name.startswith("x-ratelimit-")}
+    assert float(told.pop("x-ratelimit-reset-requests").removesuffix("s")) > 0
+    assert told == {"x-ratelimit-limit-requests": "20", "x-ratelimit-remaining-requests": "19"}
+
+
+async def test_a_key_for_some_models_is_not_told_of_others(keyed: tuple[str, str]) -> None:
+    """What there is not for it, is not suggested to it either."""
+    async with httpx2.AsyncClient(base_url=keyed[1], timeout=30) as client:
+        for headers, near in ((bearer(OTHER), None), (bearer(GOOD), "echo")):
+            answer = await client.get("/v1/models/ech", headers=headers)
+            assert (answer.status_code, answer.json()["error"]["details"]["did_you_mean"]) == (404, near)
+
+
+async def test_a_head_writes_no_text(keyed: tuple[str, str]) -> None:
+    """HEAD where GET would have a model asked is 405: nobody would get the answer that it costs. All that the path
+    takes is told.
+    """
+    async with httpx2.AsyncClient(base_url=keyed[1], timeout=30) as client:
+        answer = await client.head("/v1/inference_sse", params={"prompt": "hi", "model": "echo"}, headers=bearer(GOOD))
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
+
+
 def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
@@ -177,6 +206,7 @@ async def test_a_spent_budget_is_refused(front: httpx2.AsyncClient, way: Way) ->
     answer = await ask(front, way, bearer(SPENT))
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) > 0
+    assert answer.headers["x-ratelimit-remaining-requests"] == "0"
 
 
 @pytest.mark.parametrize("how", ["auth", "header"])
