@@ -43,15 +43,18 @@ async def test_options_tells_the_methods(fleet: Fleet) -> None:
             found = await client.options(re.sub(r"\{\w+\}", "x", path))
             assert found.status_code == 405, path
             allowed = set(found.headers["allow"].split(", "))
-            assert {method.upper() for method in operations} & allowed, path
+            assert {method.upper() for method in operations} <= allowed, path
 
 
 async def test_head_is_get_without_a_body(fleet: Fleet) -> None:
-    """On every path that has GET, with GET's status; 405 on the others. What was not sent confuses nobody later."""
+    """On every path that has GET, with GET's status; 405 on the others, and where a text would be written that nobody
+    gets. What was not sent confuses nobody later.
+    """
     async with httpx2.AsyncClient(base_url=fleet.gateway) as client:
         for path in _paths(fleet, "get"):
             found, head = await client.get(path), await client.head(path)
-            assert (head.status_code, head.content) == (found.status_code, b""), path
+            expected = 405 if path == "/v1/inference_sse" else found.status_code
+            assert (head.status_code, head.content) == (expected, b""), path
         for path in _paths(fleet, "get", of=False):
             assert (await client.head(path)).status_code in (404, 405), path
 
