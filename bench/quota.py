@@ -1,8 +1,10 @@
 """Do keys with limits ever get more than they may, and what does counting cost?
 
-200 calls at once of a key that may make 20, over two workers, ten times, each with a key of its own: what was spent,
-and how many were refused. How many writes 200 reservations take from two processes at once. And the same requests of a
-key with limits and of one without, in turn.
+200 calls at once of a key that may make 20, over HTTP through two gateways and two workers, ten times, each with a key
+of its own: what was spent, and how many were refused. 20 calls with a second's time are on their way when a gateway and
+the worker that has them are killed, and others are started: how long until nothing is held, and what can be spent then.
+How many writes 200 reservations take from two processes at once. And the same requests of a key with limits and of one
+without, in turn.
 """
 
 import asyncio
@@ -10,9 +12,11 @@ import os
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import aiohttp
 from support import WorkerProcess, broker, figure, median, note
 
 from golek_client import Golek, InferenceServiceError
@@ -22,6 +26,7 @@ from golek_worker.admission.quota import Ledger
 from golek_worker.bus.quota import stored_records
 from golek_worker.charging import Charging
 from golek_worker.job import Charge, Job
+from tests.support.fronts import GatewayProcess
 
 BENCH = "quota"
 RUNS = int(os.environ.get("QUOTA_RUNS", "10"))
@@ -39,20 +44,52 @@ async def outcome(golek: Golek) -> str:
     return "ok"
 
 
-async def burst(url: str, number: int) -> tuple[Counter[str], int]:
-    """200 calls at once: what came back, and what the ledger says was spent once nothing is held."""
-    async with Golek(url, key=f"burst-{number}", deadline=30) as golek:
-        met = Counter(await asyncio.gather(*(outcome(golek) for _ in range(CALLS))))
+async def ask(session: aiohttp.ClientSession, gateway: str, key: str, **body: object) -> int:
+    """The status of one request."""
+    asked = {"model": "echo", "messages": [{"role": "user", "content": "hi"}]} | body
+    about = {"authorization": f"Bearer {key}"}
+    async with session.post(f"{gateway}/v1/chat/completions", json=asked, headers=about) as answer:
+        await answer.read()
+        return answer.status
+
+
+async def at_once(gateways: Sequence[str], key: str, calls: int) -> Counter[int]:
+    """Calls at once, by turns through the gateways: the statuses that came back."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        asked = (ask(session, gateways[number % len(gateways)], key) for number in range(calls))
+        return Counter(await asyncio.gather(*asked))
+
+
+async def account(url: str, key: str, patience_s: float) -> int:
+    """Requests that the ledger says were spent, once nothing is held."""
     client = await connect(url, "bench")
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(patience_s):
             while True:
-                account = (await stored_records(client, Ledger))[f"burst-{number}.total"]
-                if not account.holds:
-                    return met, account.spent.requests
-                await asyncio.sleep(0.02)
+                found = (await stored_records(client, Ledger))[f"{key}.total"]
+                if not [hold for hold in found.holds.values() if hold.until > time.time()]:
+                    return found.spent.requests
+                await asyncio.sleep(0.05)
     finally:
         await client.close()
+
+
+async def burst(url: str, gateways: Sequence[str], number: int) -> tuple[Counter[int], int]:
+    """200 calls at once: what came back, and what was spent."""
+    met = await at_once(gateways, f"burst-{number}", CALLS)
+    return met, await account(url, f"burst-{number}", 10)
+
+
+async def doomed(gateway: GatewayProcess, slow: WorkerProcess) -> None:
+    """20 calls of one second's time, of which none ends before gateway and worker are killed."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        words = " ".join(["word"] * 200)
+        asked = {"messages": [{"role": "user", "content": words}], "deadline_ms": 1000}
+        calls = [asyncio.create_task(ask(session, gateway.url, "doomed", **asked)) for _ in range(MAY)]
+        await asyncio.sleep(0.5)
+        gateway.kill()
+        slow.kill()
+        await asyncio.gather(*calls, return_exceptions=True)
 
 
 async def writes(url: str) -> tuple[list[float], list[float]]:
@@ -102,15 +139,27 @@ def main() -> None:
         url = stack.enter_context(broker())
         keys = Path(folder) / "keys.txt"
         bursts = "".join(f"burst-{number}:burst-{number} budget={MAY}req/total\n" for number in range(RUNS))
-        keys.write_text(f"{bursts}limited:limited rpm=100000000 budget=1000000000\nunlimited:unlimited\n")
+        limits = f"doomed:doomed budget={MAY}req/total\nlimited:limited rpm=100000000 budget=1000000000\n"
+        keys.write_text(f"{bursts}{limits}unlimited:unlimited\n")
         keys.chmod(0o600)
+        data = Path(folder)
+        slow = WorkerProcess(url, data, "echo", GOLEK_KEY_FILE=keys, ENGINE_STEP_MIN_MS=100)
+        with slow, GatewayProcess(url, data, GOLEK_KEY_FILE=keys) as gateway:
+            asyncio.run(doomed(gateway, slow))
+        killed_at = time.monotonic()
         for number in (1, 2):
-            stack.enter_context(WorkerProcess(url, Path(folder), "echo", number, GOLEK_KEY_FILE=keys))
-        found = [asyncio.run(burst(url, number)) for number in range(RUNS)]
+            stack.enter_context(WorkerProcess(url, data, "echo", number, GOLEK_KEY_FILE=keys))
+        fronts = [stack.enter_context(GatewayProcess(url, data, GOLEK_KEY_FILE=keys)) for _ in range(2)]
+        gateways = [one.url for one in fronts]
+        spent = asyncio.run(account(url, "doomed", 60))
+        figure(BENCH, "held_after_kill", time.monotonic() - killed_at, 35, "s", 1)
+        again = asyncio.run(at_once(gateways, "doomed", CALLS))
+        figure(BENCH, "spent_after_kill", again[200] + spent, MAY, "requests", 1)
+        found = [asyncio.run(burst(url, gateways, number)) for number in range(RUNS)]
         note(", ".join(f"{spent} spent: {dict(met)}" for met, spent in found))
         figure(BENCH, "spent_most", max(spent for _, spent in found), MAY, "requests", RUNS)
         figure(BENCH, "spent_least", min(spent for _, spent in found), MAY, "requests", RUNS)
-        refused = [met["RATE_LIMITED"] for met, _ in found]
+        refused = [met[429] for met, _ in found]
         figure(BENCH, "refused_least", min(refused), CALLS - MAY, "requests", RUNS)
         figure(BENCH, "refused_most", max(refused), CALLS - MAY, "requests", RUNS)
         tried, late = asyncio.run(writes(url))

@@ -177,15 +177,15 @@ class FleetView:
 
         `wall` is the time by which records are dated; the system's without it.
         """
-        wall = wall or datetime.now(UTC)
-        names = {one.model for one in self.replicas(now)} | self._records.keys()
-        return [self._state(name, now, wall) for name in sorted(names)]
+        wall, alive = wall or datetime.now(UTC), self._alive(now)
+        return [self._state(name, alive, now, wall) for name in sorted(alive.keys() | self._records.keys())]
 
     def model(self, name: str, now: float, wall: datetime | None = None) -> ModelState | None:
         """One model; None when nothing is known of it."""
-        if name not in self._records and not any(one.model == name for one in self.replicas(now)):
+        alive = self._alive(now)
+        if name not in self._records and name not in alive:
             return None
-        return self._state(name, now, wall or datetime.now(UTC))
+        return self._state(name, alive, now, wall or datetime.now(UTC))
 
     def knows(self, name: str) -> bool:
         """Whether there is, or lately was, a model of this name."""
@@ -205,8 +205,15 @@ class FleetView:
         """Whether a replica that is counted as alive should have been heard of by now."""
         return now - replica.heard_at > SILENT_S
 
-    def _state(self, name: str, now: float, wall: datetime) -> ModelState:
-        alive = [one for one in self.replicas(now) if one.model == name]
+    def _alive(self, now: float) -> dict[str, list[Replica]]:
+        """`replicas` by model."""
+        found: dict[str, list[Replica]] = {}
+        for one in self.replicas(now):
+            found.setdefault(one.model, []).append(one)
+        return found
+
+    def _state(self, name: str, by_model: dict[str, list[Replica]], now: float, wall: datetime) -> ModelState:
+        alive = by_model.get(name, [])
         queue = self._queues.get(name)
         if queue is None or now - queue.at > ALIVE_S:
             queue = _Queue(0, 0, now)

@@ -14,7 +14,6 @@ the moment is asked again, as long as nothing of an answer has come.
 
 import asyncio
 import random
-import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -99,9 +98,15 @@ class InferenceServiceProvider:
 
     async def stream(self, model: str, messages: Messages, **options: Any) -> AsyncGenerator[dict[str, Any], None]:
         """The chunks of an answer, as OpenAI's API has them. Who stops reading closes it, and that cancels the job."""
-        asked = _asked(model, messages, options | {"stream": True})
-        async with self._answer("POST", CHAT, asked) as response, aclosing(_events(response)) as events:
-            async for data in events:
+        asked, until = _asked(model, messages, options | {"stream": True}), self._until()
+        async with self._answer("POST", CHAT, asked, until) as response, aclosing(_events(response)) as events:
+            while True:
+                async with asyncio.timeout_at(
+                    until
+                ):  # not around the yield: it would end what the reader does meanwhile
+                    data = await anext(events, None)
+                if data is None:
+                    return
                 yield data
 
     async def models(self) -> list[Model]:
@@ -112,7 +117,7 @@ class InferenceServiceProvider:
         """Whether the fleet can answer now."""
         try:
             await self._json("GET", "/health/ready", dict[str, Any], retries=0)
-        except RetriableError:
+        except (RetriableError, DeadlineExceededError):
             return False
         return True
 
@@ -132,28 +137,34 @@ class InferenceServiceProvider:
         body: Mapping[str, Any] | None = None,
         retries: int | None = None,
     ) -> Form:
-        async with self._answer(method, path, body, retries) as response:
+        until = self._until()
+        async with self._answer(method, path, body, until, retries) as response, asyncio.timeout_at(until):
             data = await response.read()
         try:
             return msgspec.json.decode(data, type=form)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InternalError(f"{self.base_url}{path} answered with something else: {error}") from None
 
+    def _until(self) -> float:
+        """When a call that begins now is to have ended, on the loop's clock."""
+        return asyncio.get_running_loop().time() + self.timeout
+
     @asynccontextmanager
     async def _answer(
-        self, method: str, path: str, body: Mapping[str, Any] | None, retries: int | None = None
+        self, method: str, path: str, body: Mapping[str, Any] | None, until: float, retries: int | None = None
     ) -> AsyncGenerator["ClientResponse", None]:
-        """The response once it is a good one. Raises InferenceServiceError, also for what happens while it is read."""
+        """The response once it is a good one. Raises InferenceServiceError, also for what happens while it is read;
+        that it is read by `until` is up to who does.
+        """
         import aiohttp
 
-        until = time.monotonic() + self.timeout
         try:
-            async with asyncio.timeout(self.timeout):
+            async with asyncio.timeout_at(until):
                 response = await self._good(method, path, body, until, self.retries if retries is None else retries)
-                try:
-                    yield response
-                finally:
-                    response.close()
+            try:
+                yield response
+            finally:
+                response.close()
         except TimeoutError:
             raise DeadlineExceededError(f"{self.base_url}{path} took longer than {self.timeout:g} s") from None
         except aiohttp.ClientError as error:
@@ -168,7 +179,7 @@ class InferenceServiceProvider:
                 return await self._once(method, path, body, until)
             except RetriableError as error:
                 wait_s = error.retry_after_ms / 1000 * random.uniform(1.0, 1.2)
-                hopeless = error.details.get("should_retry") is False or time.monotonic() + wait_s > until
+                hopeless = error.details.get("should_retry") is False or _left_s(until) < wait_s
                 if again == retries or hopeless:
                     raise
                 await asyncio.sleep(wait_s)
@@ -177,7 +188,7 @@ class InferenceServiceProvider:
     async def _once(self, method: str, path: str, body: Mapping[str, Any] | None, until: float) -> "ClientResponse":
         import aiohttp
 
-        headers = {**self._headers, DEADLINE: str(max(1, round((until - time.monotonic()) * 1000)))}
+        headers = {**self._headers, DEADLINE: str(max(1, round(_left_s(until) * 1000)))}
         data = None
         if body is not None:
             headers["content-type"], data = "application/json", codec.encode(body)
@@ -227,6 +238,10 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> InferenceS
     return from_body(code, message, details, retriable=told.get("type") == "retriable")
 
 
+def _left_s(until: float) -> float:
+    return until - asyncio.get_running_loop().time()
+
+
 def _retry_after_ms(headers: Mapping[str, str]) -> int | None:
     for name, unit in (("retry-after-ms", 1), ("retry-after", 1000)):
         if headers.get(name, "").isdecimal():
@@ -252,8 +267,11 @@ async def _events(response: "ClientResponse") -> AsyncGenerator[dict[str, Any], 
             data = line[5:].strip()
             if data == b"[DONE]":
                 return
-            found = msgspec.json.decode(data)
-            if isinstance(found, dict) and "error" in found:
-                raise error_of(int(found["error"].get("status") or 500), response.headers, data)
+            try:
+                found = msgspec.json.decode(data, type=dict[str, Any])
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise InternalError(f"an event of the stream is no JSON object: {error}") from None
+            if found.get("error") is not None:
+                raise error_of(500, response.headers, data)
             yield found
     raise TemporaryResourceError("the stream broke off before its end")

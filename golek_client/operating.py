@@ -75,7 +75,7 @@ class Operating:
     async def startable(self, timeout: float = 2.0) -> list[HostReport]:
         """What the machines of the fleet could start: a report of each supervisor (`golek serve`).
 
-        Takes half a second where there are any, and no time where there is none. Raises BusUnavailableError.
+        Takes half a second longer than the quickest of them, no time where there is none. Raises BusUnavailableError.
         """
         check_seconds("timeout", timeout)
         until = asyncio.get_running_loop().time() + timeout

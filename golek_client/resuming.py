@@ -105,8 +105,14 @@ class _Base(msgspec.Struct):
 
 
 def begun_with(payload: bytes) -> str:
-    """The text that the request of `payload` itself goes on from; empty when it begins anew."""
-    resume = codec.decode(payload, _Base).resume
+    """The text that the request of `payload` itself goes on from; empty when it begins anew.
+
+    What is wrong with a payload that somebody else wrote is the fleet's to say: here it counts as not being there.
+    """
+    try:
+        resume = codec.decode(payload, _Base).resume
+    except msgspec.ValidationError:
+        return ""
     return resume.text if resume is not None else ""
 
 
@@ -119,5 +125,10 @@ class _Wishes(msgspec.Struct):
 
 
 def texts_of(payload: bytes) -> int:
-    """How many texts the request of `payload` asks for."""
-    return codec.decode(payload, _Wishes).params.n if b'"n":' in payload else 1
+    """How many texts the request of `payload` asks for; 1 where it says no number, as in `begun_with`."""
+    if b'"n":' not in payload:
+        return 1
+    try:
+        return codec.decode(payload, _Wishes).params.n
+    except msgspec.ValidationError:
+        return 1

@@ -6,7 +6,7 @@
         print(watch.models())
 
 Two subscriptions, on `models.*.heartbeat` and `monitoring.inference.*`, and the bucket of models read now and then,
-feed a `FleetView`. Nothing is asked of a worker.
+feed a `FleetView`. Workers are asked once, when the watch begins, to say at once what they say now and then.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ log = logging.getLogger("golek.client")
 
 LOOK_S: Final = 10.0
 """So often the bucket is read, and a connection that was closed for good is replaced."""
+POLL_S: Final = 0.05
 
 
 class Watch:
@@ -47,6 +48,16 @@ class Watch:
         """Whether the bus can be asked at the moment."""
         return self._line is not None and not self._line.is_closed and self._line.transport.is_connected
 
+    async def connected(self, seconds: float) -> bool:
+        """Whether the bus can be asked, now or within so many seconds."""
+        with contextlib.suppress(TimeoutError, InferenceServiceError):
+            async with asyncio.timeout(seconds):
+                if self._line is None or self._line.is_closed:
+                    await self.open()
+                while not self.is_connected:  # noqa: ASYNC110 - no event tells it
+                    await asyncio.sleep(POLL_S)
+        return self.is_connected
+
     def models(self) -> list[ModelState]:
         """Every model that is served or expected, by name."""
         return self.view.models(self._clock())
@@ -56,11 +67,12 @@ class Watch:
         return self.view.model(name, self._clock())
 
     async def open(self) -> None:
-        """Subscribe, and read what the fleet knows. Raises as `Golek.models` does."""
+        """Subscribe, ask workers how they are, and read what the fleet knows. Raises as `Golek.models` does."""
         line = await self._opening.line()
         if line is not self._line:
             await line.subscribe(subjects.heartbeat(self._which), self._reader(Health, self.view.heartbeat))
             await line.subscribe(subjects.load_report(self._which), self._reader(LoadReport, self.view.report))
+            await line.send(subjects.SIGNALS_ASKED, b"")
             self._line = line
         await self.look()
 

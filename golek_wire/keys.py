@@ -8,6 +8,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+Unit = Literal["tokens", "requests"]
 Window = Literal["hour", "day", "month", "total"]
 """For how long a budget lasts: calendar hours, days and months in UTC, or for good."""
 
@@ -16,7 +17,7 @@ class Budget(Struct, frozen=True, omit_defaults=True):
     """What a key may spend in a window of time."""
 
     amount: int
-    unit: Literal["tokens", "requests"] = "tokens"
+    unit: Unit = "tokens"
     """Tokens are those read and those written together."""
     window: Window = "month"
 

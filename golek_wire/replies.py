@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from golek_wire.keys import Unit
 from golek_wire.requests import Document
 from golek_wire.subjects import ANONYMOUS, Kind
 from golek_wire.vectors import unpacked
@@ -174,6 +175,8 @@ class Allowances(Struct, frozen=True, omit_defaults=True):
     """In a minute."""
     budget: Allowance | None = None
     """In the budget's own window."""
+    budget_unit: Unit = "tokens"
+    """What the budget counts."""
 
 
 class Accepted(Struct, frozen=True, omit_defaults=True):

@@ -206,6 +206,10 @@ def load_report(token: str) -> str:
     return f"monitoring.inference.{token}"
 
 
+SIGNALS_ASKED: Final = "monitoring.ask"
+"""Who has just begun to watch says so here: every worker that takes requests beats and reports at once."""
+
+
 def dead_letter(token: str) -> str:
     """Where the copy of a poison job goes."""
     return f"golek.dlq.{token}"

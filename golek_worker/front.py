@@ -34,11 +34,12 @@ from golek_worker.bus.keys import KeyBook
 from golek_worker.gateway import server, strangers
 from golek_worker.gateway.access import AccessLog
 from golek_worker.gateway.app import application
-from golek_worker.gateway.door import Closing, Door
+from golek_worker.gateway.door import Closing, Door, Keyless
 from golek_worker.gateway.offers import Offers
 from golek_worker.gateway.server import AddressError, Server
 from golek_worker.gateway.strangers import AuthError, Strangers
 from golek_worker.machine import logfiles, startable
+from golek_worker.process import raise_file_limit
 from golek_worker.settings import SettingsError
 from golek_worker.settings.http import Address, Gateway, Http
 from golek_worker.telemetry import logging as front_logging
@@ -74,6 +75,22 @@ class Ring:
             return await self._book.look(digest)
         except BUS_ERRORS as error:
             raise BusUnavailableError("the broker does not say whether it knows this key") from error
+
+    async def put(self, digest: str, key: Key) -> None:
+        """Store a row, known here at once. Raises BusUnavailableError."""
+        assert self._book is not None
+        try:
+            await self._book.put(digest, key)
+        except BUS_ERRORS as error:
+            raise BusUnavailableError("the broker does not take who was let in") from error
+
+    async def forget(self, digest: str) -> None:
+        """Remove a row. Raises BusUnavailableError."""
+        assert self._book is not None
+        try:
+            await self._book.forget(digest)
+        except BUS_ERRORS as error:
+            raise BusUnavailableError("the broker does not forget who was let in") from error
 
 
 class Front:
@@ -129,18 +146,31 @@ async def open_front(
     access = AccessLog(chosen.data / "logs")
     stack.push_async_callback(access.close)
     offers = None if served else Offers(golek, startable.here)
-    admits = await _strangers(stack, chosen, book, golek)
-    door = Door(golek, chosen, ring, served, access.told, offers, chosen.inference_request_timeout, own, admits)
+    admits = await _strangers(stack, chosen, book, ring, golek)
+    door = Door(
+        golek,
+        chosen,
+        ring,
+        served,
+        access.told,
+        offers,
+        chosen.inference_request_timeout,
+        own,
+        admits,
+        _keyless(where, chosen),
+    )
     stack.push_async_callback(door.lingering.close)
     with contextlib.suppress(InferenceServiceError):  # else it is opened by `run`
         await door.watch.open()
     app = application(door)
-    front = Front(await server.serve(app, where, chosen), door.closing, [door.watch.run()])
+    front = Front(await server.serve(app, where, chosen), door.closing, [door.watch.run(), door.ready.run()])
     stack.push_async_callback(front.close, DRAIN_S)
     return front
 
 
-async def _strangers(stack: AsyncExitStack, chosen: Http, book: KeyBook | None, golek: Golek) -> Strangers | None:
+async def _strangers(
+    stack: AsyncExitStack, chosen: Http, book: KeyBook | None, ring: Ring, golek: Golek
+) -> Strangers | None:
     """Who GOLEK_AUTH lets in; None without it. Raises AuthError."""
     if not chosen.golek_auth:
         return None
@@ -149,7 +179,7 @@ async def _strangers(stack: AsyncExitStack, chosen: Http, book: KeyBook | None, 
             f"GOLEK_AUTH={chosen.golek_auth}: does not go with GOLEK_NATS_IDENTITY=accounts, where the server says who "
             "asks and keys have no meaning"
         )
-    found = Strangers(strangers.load(chosen.golek_auth), book, golek)
+    found = Strangers(strangers.load(chosen.golek_auth), ring, golek)
     await book.forget_lapsed(strangers.SOURCE)
     stack.push_async_callback(found.close)
     return found
@@ -157,12 +187,17 @@ async def _strangers(stack: AsyncExitStack, chosen: Http, book: KeyBook | None, 
 
 def _refuse_open(where: Address, chosen: Http, ring: Ring) -> None:
     """Raises OpenToAllError."""
-    if is_loopback(where.host) or chosen.golek_allow_anon or chosen.golek_auth or ring.known:
+    if _keyless(where, chosen) != "nobody" or chosen.golek_auth or ring.known:
         return
     raise OpenToAllError(
         f"{where.host}:{where.port} can be reached by others, and nobody has a key: `golek keys create NAME` makes "
         "one, GOLEK_ALLOW_ANON=1 serves everybody, 127.0.0.1 this machine alone"
     )
+
+
+def _keyless(where: Address, chosen: Http) -> Keyless:
+    """Who needs no key while there is none."""
+    return "everybody" if chosen.golek_allow_anon else "here" if is_loopback(where.host) else "nobody"
 
 
 def is_loopback(host: str) -> bool:
@@ -193,7 +228,7 @@ class GatewayProcess:
             await self._open_health_port(stack)  # first, so that it is the last to close: what drains is alive
             where = Address(chosen.inference_host, chosen.inference_port)
             serving = await open_front(stack, where, chosen, book)
-            log.info("gateway.ready", url=chosen.url(serving.where))
+            log.info("gateway.ready", url=chosen.url(serving.where), open_files_limit=raise_file_limit())
             sides = [asyncio.create_task(self._stop.wait()), asyncio.create_task(serving.ended())]
             if book is not None:
                 sides.append(asyncio.create_task(book.run()))

@@ -6,6 +6,7 @@ A process is named by pid and the moment it began, so that a later process with 
 import contextlib
 import fcntl
 import os
+import resource
 import subprocess
 import tempfile
 import time
@@ -38,6 +39,15 @@ def identify(pid: int | None = None) -> ProcessId:
 def is_running(known: ProcessId) -> bool:
     """True while this very process runs."""
     return _find(known) is not None
+
+
+def raise_file_limit() -> int:
+    """Let this process have as many open files, connections among them, as it may; tells how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # macOS has a lower limit than it tells
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return soft
 
 
 def spawn(command: Sequence[str | Path], log: Path) -> "subprocess.Popen[bytes]":

@@ -202,6 +202,12 @@ class Worker:
         await parts.serving.start()
         await parts.adapters.start()
         await endpoints.serve_cancels(self._client, cancel, self._callers.cancelled)
+
+        async def tell() -> None:
+            await _best_effort(self._tell_health())
+            await _best_effort(self._report_load(parts))
+
+        await endpoints.serve_watchers(self._client, tell)
         await endpoints.serve_micro(
             self._client, parts.status.micro_identity(), parts.status.micro_metadata, parts.status.micro_counts
         )  # fmt: skip
@@ -316,9 +322,11 @@ class Worker:
         if self._parts is None:
             await self._preparing.beat()
             return
-        status = self._parts.status
-        await self._registry.renew(status.record())
-        await publish(self._client, subjects.heartbeat(self._settings.token), codec.encode(status.health()))
+        await self._registry.renew(self._parts.status.record())
+        await self._tell_health()
+
+    async def _tell_health(self) -> None:
+        await publish(self._client, subjects.heartbeat(self._settings.token), codec.encode(self._health()))
 
     async def _report_load(self, parts: Parts) -> None:
         await parts.queue.look()

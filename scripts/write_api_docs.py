@@ -47,7 +47,8 @@ for programs, and `/docs` the same in a browser, where each route can be tried. 
 ```
 
 `type` is `retriable` or `non_retriable`. With status 429 and 503 the headers `retry-after` and `retry-after-ms` say
-when to come again. With `GOLEK_STRICT_OPENAI=1` OpenAI's own words stand there instead.
+when to come again; `x-should-retry: false` keeps OpenAI's and Anthropic's clients from repeating by themselves what
+is `non_retriable`. With `GOLEK_STRICT_OPENAI=1` OpenAI's own words stand there instead.
 
 | status | codes |
 |---|---|

@@ -17,7 +17,7 @@ from golek_wire import codec
 from golek_wire.anthropic.turns import Turn, conversation
 from golek_wire.errors import BadRequestError
 from golek_wire.openai import sampling
-from golek_wire.openai.chat import DEADLINE_LIMIT_MS, MaxTokens, Model
+from golek_wire.openai.chat import DeadlineMs, MaxTokens, Model
 from golek_wire.requests import (
     STOP_LIMIT,
     InferenceRequest,
@@ -115,7 +115,7 @@ class MessagesRequest(Counted, frozen=True, kw_only=True):
     """Strings that end the text; they are not part of it."""
     stream: bool | None = None
     metadata: Metadata | None = None
-    deadline_ms: Annotated[int, Meta(ge=1, le=DEADLINE_LIMIT_MS)] | None = None
+    deadline_ms: DeadlineMs | None = None
     """Ours, as on the other routes: milliseconds until the answer is of no use."""
     priority: Priority | None = None
     session_id: SessionId | None = None

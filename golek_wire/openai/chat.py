@@ -21,6 +21,7 @@ Model = Annotated[str, Meta(max_length=MODEL_LIMIT)]
 MaxTokens = Annotated[int, Meta(ge=1, le=1_000_000)]
 MaxTokensOrNought = Annotated[int, Meta(ge=0, le=1_000_000)]
 """0 writes nothing: the prompt is only counted."""
+DeadlineMs = Annotated[int, Meta(ge=1, le=DEADLINE_LIMIT_MS)]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Mode = Literal["single", "critique", "debate", "ensemble", "pipeline"]
 TaskType = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
@@ -44,7 +45,7 @@ class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Any 64-bit number."""
     adapter: Annotated[str, Meta(max_length=128)] | None = None
     """LoRA adapter that the worker has loaded."""
-    deadline_ms: Annotated[int, Meta(ge=1, le=DEADLINE_LIMIT_MS)] | None = None
+    deadline_ms: DeadlineMs | None = None
     """Milliseconds until the answer is of no use."""
     priority: Priority | None = None
     """1 low, 2 normal, 3 high."""

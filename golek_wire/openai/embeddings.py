@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from golek_wire import codec
 from golek_wire.errors import BadRequestError
-from golek_wire.openai.chat import DEADLINE_LIMIT_MS, Model
+from golek_wire.openai.chat import DeadlineMs, Model
 from golek_wire.replies import Embedding, EmbeddingReply, EmbeddingUsage
 from golek_wire.requests import EncodingFormat, Priority
 
@@ -22,7 +22,7 @@ class EmbeddingsRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Numbers, or base64 of little-endian float32; numbers without it."""
     dimensions: Annotated[int, Meta(ge=1)] | None = None
     """Only the first so many numbers of each vector, as a unit vector again."""
-    deadline_ms: Annotated[int, Meta(ge=1, le=DEADLINE_LIMIT_MS)] | None = None
+    deadline_ms: DeadlineMs | None = None
     priority: Priority | None = None
     metadata: dict[str, Any] | None = None
 

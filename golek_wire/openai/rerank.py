@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from golek_wire import codec
-from golek_wire.openai.chat import DEADLINE_LIMIT_MS, Model
+from golek_wire.openai.chat import DeadlineMs, Model
 from golek_wire.replies import EmbeddingUsage, Ranking, RerankReply
 from golek_wire.requests import DOCUMENTS_LIMIT, Document, Priority, RerankRequest
 
@@ -21,7 +21,7 @@ class RankRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Only so many results, the best ones."""
     return_documents: bool | None = None
     """Each result also has its document."""
-    deadline_ms: Annotated[int, Meta(ge=1, le=DEADLINE_LIMIT_MS)] | None = None
+    deadline_ms: DeadlineMs | None = None
     priority: Priority | None = None
     metadata: dict[str, Any] | None = None
 

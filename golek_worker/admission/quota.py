@@ -216,6 +216,7 @@ def allowances(ledger: Ledger, key: Key, now: float) -> Allowances:
         None if key.rpm is None else _rate(key.rpm, came[0], ledger.minutes, "requests", now),
         None if key.tpm is None else _rate(key.tpm, came[1], ledger.minutes, "tokens", now),
         budget,
+        key.budget.unit if key.budget is not None else "tokens",
     )
 
 

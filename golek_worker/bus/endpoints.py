@@ -68,6 +68,15 @@ async def serve_cancels(
     await client.subscribe(subjects.ALL_CANCELS, cb=hear)
 
 
+async def serve_watchers(client: Client, tell: Callable[[], Awaitable[None]]) -> None:
+    """Say unasked what who begins to watch would wait for. `tell` must not raise."""
+
+    async def hear(_: Msg) -> None:
+        await tell()
+
+    await client.subscribe(subjects.SIGNALS_ASKED, cb=hear)
+
+
 async def serve_micro(
     client: Client,
     identity: ServiceIdentity,

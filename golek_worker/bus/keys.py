@@ -59,13 +59,14 @@ class KeyBook:
         self._bucket = bucket
         self._file = file
         self._rows: dict[str, bytes] = {}
+        """As they lie in the bucket; empty for the mark of a deleted one."""
         self._ends: dict[str, float] = {}
         """When those expire that do, in epoch seconds."""
         self._unknown: dict[str, float] = {}
         """Digests that the bucket did not know, and until when (monotonic) that is believed."""
         self._looking: dict[str, asyncio.Task[None]] = {}
         """By the digest that the bucket is being asked for."""
-        self._state: tuple[int, ...] = ()
+        self._state: tuple[str, int, int, int] | None = None
         self._stamp: tuple[int, ...] = ()
         self._changed = asyncio.Event()
 
@@ -174,24 +175,31 @@ class KeyBook:
         self._changed.set()
 
     async def _read_bucket(self) -> None:
-        """Read all rows, when there was a change."""
-        state = (await api(self._client, f"STREAM.INFO.{_STREAM}"))["state"]
-        now = (state["last_seq"], state["first_seq"], state["messages"])
+        """Read what is new; all rows where some went without a trace, or the bucket was made anew."""
+        about = await api(self._client, f"STREAM.INFO.{_STREAM}")
+        state, made = about["state"], about["created"]
+        now = (made, state["last_seq"], state["first_seq"], state["messages"])
         if now == self._state:
             return
-        self._rows, self._state = await rows(self._client), now
-        self.known.clear()
-        self._ends.clear()
+        read = await _entries(self._client, self._state[1] + 1) if self._state and self._state[0] == made else {}
+        if len(self._rows | read) != state["messages"]:
+            read = await _entries(self._client, 1)
+            self._rows = {}
+            self.known.clear()
+            self._ends.clear()
+        self._rows |= read
+        self._state = now
         self._unknown.clear()
-        for digest, row in self._rows.items():
+        for digest, row in read.items():
+            self.known.pop(digest, None)
             self._learn(digest, row)
 
     def _learn(self, digest: str, row: bytes) -> None:
-        key = read_row(digest, row)
+        self._ends.pop(digest, None)
+        key = read_row(digest, row) if row else None
         if key is None:
             return
         self.known[digest] = key
-        self._ends.pop(digest, None)
         if key.expires is not None:
             self._ends[digest] = ends(key)
 
@@ -229,14 +237,15 @@ class KeyBook:
 
 async def rows(client: BusClient) -> dict[str, bytes]:
     """All rows of the bucket by their digest. Raises as `api` does."""
+    return {digest: row for digest, row in (await _entries(client, 1)).items() if row}
+
+
+async def _entries(client: BusClient, seq: int) -> dict[str, bytes]:
+    """What lies in the bucket from `seq` on, by digest: rows, and for the marks of deleted ones nothing."""
     found: dict[str, bytes] = {}
-    seq = 1
     while (one := await _next(client, seq)) is not None:
-        seq, key, row = one
-        if row:
-            found[key] = row
-        else:
-            found.pop(key, None)  # the mark of a deleted one
+        seq, digest, row = one
+        found[digest] = row
         seq += 1
     return found
 

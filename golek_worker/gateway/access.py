@@ -3,7 +3,7 @@
 `<GOLEK_DATA>/logs/api_access.log`, a JSON object per line and request: who (the key's id, never the key), what, how it
 ended, what it cost. Prompts and answers are never in it. All processes of a machine that serve HTTP append to the one
 file; when it is large, it becomes `api_access.log.1` and a new one is begun. Lines are written together, five times a
-second, by a thread: no request waits for the disk, and one that is full costs lines, which are counted.
+second, by a thread: no request waits for the disk, and one that is full costs lines, which the gateway's log tells of.
 """
 
 import asyncio
@@ -74,6 +74,7 @@ class AccessLog:
         self._problem = ""
         self.lost = 0
         """Lines that could not be written."""
+        self._lost_told = 0
 
     def told(self, visit: Visit) -> None:
         """A request is done with; it is written down within a moment."""
@@ -97,7 +98,10 @@ class AccessLog:
             await asyncio.shield(asyncio.to_thread(self._write_all))
 
     def _write_all(self) -> None:
-        """Append all lines that wait. In a thread; a disk that refuses is told of once."""
+        """Append all lines that wait. In a thread; lines that are lost are told of, a disk that refuses them once."""
+        if self.lost > self._lost_told:
+            log.warning("access.lost", lines=self.lost - self._lost_told, problem=f"{WAITING_LIMIT} waited already")
+            self._lost_told = self.lost
         lines = []
         with contextlib.suppress(IndexError):
             while True:
@@ -109,6 +113,7 @@ class AccessLog:
             self._problem = ""
         except OSError as error:
             self.lost += len(lines)
+            self._lost_told = self.lost
             if self._problem != str(error):
                 self._problem = str(error)
                 log.warning("access.unwritten", file=str(self.path), lines=len(lines), problem=str(error))

@@ -5,18 +5,20 @@ turns errors into responses, and tells what became of it.
 """
 
 import asyncio
+import contextlib
 import time
 from typing import Final
 
+import msgspec
 import structlog
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Router
+from starlette.routing import BaseRoute, Match, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from golek_wire.errors import InferenceServiceError, InternalError, NotFoundError
-from golek_wire.replies import Allowance
+from golek_wire.errors import BusUnavailableError, InferenceServiceError, InternalError, NotFoundError
+from golek_wire.replies import Allowance, Allowances
 from golek_worker.gateway import (
     chat,
     completions,
@@ -52,13 +54,16 @@ OPEN: Final = frozenset({"/", "/docs", "/openapi.json", "/ping", "/healthz", "/m
 """Answered without a key, and what lies below these:"""
 OPEN_BELOW: Final = ("/health", "/static/")
 CLIENT_LEFT: Final = 499
+BUS_AWAY_S: Final = 2.0
+"""A broker that is started again is back by then."""
+AGAIN_MS: Final = 2000
 
 
 def application(door: Door) -> ASGIApp:
     """The application."""
-    meters, callers = Meters(door), Callers(door.golek, door.keys, door.admits)
-    entrance = Entrance(Router(routes_of(meters), redirect_slashes=False), door, callers, meters)
     origins = cors.origins(door.settings.http_cors_origins)
+    meters, callers = Meters(door), Callers(door.golek, door.keys, door.admits, door.keyless, origins)
+    entrance = Entrance(Router(routes_of(meters), redirect_slashes=False), door, callers, meters)
     return Sockets(Cors(entrance, origins) if origins else entrance, door, callers, meters)
 
 
@@ -77,11 +82,12 @@ def is_open(path: str) -> bool:
     return path in OPEN or path.startswith(OPEN_BELOW)
 
 
-def _no_route(visit: Visit, error: HTTPException) -> InferenceServiceError:
+def _no_route(visit: Visit, scope: Scope, error: HTTPException) -> InferenceServiceError:
     """What the router says of a path or a method that no route has."""
     where = f"{visit.method} {visit.path}"
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
+        found = [one for one in scope["router"].routes if one.matches(scope)[0] is not Match.NONE]
+        allowed = ", ".join(sorted({method for one in found for method in one.methods}))
         return HttpError(405, "METHOD_NOT_ALLOWED", f"{where}: this path takes {allowed}", allow=allowed)
     return NotFoundError(f"{where}: there is no such path; GET /docs lists all")
 
@@ -129,6 +135,7 @@ class Entrance:
     async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers, visit: Visit) -> None:
         try:
             if not is_open(visit.path):
+                await self._wait_for_bus()
                 visit.caller = await self._callers.find(headers)
             await self._inner(scope, receive, send)
         except InferenceServiceError as error:
@@ -138,16 +145,24 @@ class Entrance:
         except asyncio.CancelledError:  # by who ends the server; it waits a moment for this
             await self._refuse(errors.stopping(), scope, receive, send, visit)
         except HTTPException as error:
-            await self._refuse(_no_route(visit, error), scope, receive, send, visit)
+            await self._refuse(_no_route(visit, scope, error), scope, receive, send, visit)
         except Exception:
             log.exception("http.failed", method=visit.method, path=visit.path, request_id=visit.request_id)
             failed = InternalError("the request could not be answered; the gateway's log says how", id=visit.request_id)
             await self._refuse(failed, scope, receive, send, visit)
 
+    async def _wait_for_bus(self) -> None:
+        """A request that begins while the bus is away waits a moment, not its deadline. Raises BusUnavailableError."""
+        watch = self._door.watch
+        if not (watch.is_connected or await watch.connected(BUS_AWAY_S)):
+            raise BusUnavailableError("The broker is away; nobody can be asked until it is back", AGAIN_MS)
+
     async def _refuse(
         self, error: InferenceServiceError, scope: Scope, receive: Receive, send: Send, visit: Visit
     ) -> None:
         visit.code = errors.code_of(error)
+        with contextlib.suppress(KeyError, msgspec.ValidationError):
+            visit.allowances = msgspec.convert(error.details["allowances"], Allowances)
         if not visit.status:  # else the response has begun, and its end is all that can be told
             await self._told(error, visit)(scope, receive, send)
 
@@ -170,8 +185,9 @@ def _headers(visit: Visit) -> list[tuple[bytes, bytes]]:
     if visit.worker:
         found.append((b"x-golek-worker", visit.worker.encode()))
     if visit.allowances is not None:
-        found += _allowed(b"requests", visit.allowances.requests)
-        found += _allowed(b"tokens", visit.allowances.tokens or visit.allowances.budget)
+        budget = {visit.allowances.budget_unit: visit.allowances.budget}
+        found += _allowed(b"requests", visit.allowances.requests or budget.get("requests"))
+        found += _allowed(b"tokens", visit.allowances.tokens or budget.get("tokens"))
     return found
 
 

@@ -6,7 +6,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from msgspec import Struct, field
 from starlette.requests import Request
@@ -28,6 +28,8 @@ _IDS: Final = f"req_{secrets.token_hex(8)}"
 _COUNT: Final = itertools.count()
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
+Keyless = Literal["nobody", "here", "everybody"]
+"""Who may ask without a key while the fleet knows none. `here`: programs of this machine."""
 
 Closing = Callable[[float], Awaitable[None]]
 """Called, perhaps twice, with the seconds that what runs may take to end."""
@@ -113,6 +115,7 @@ class Door(Struct, frozen=True, dict=True):
     """How the worker that serves this is; None at the fleet's gateway."""
     admits: Admission | None = None
     """Who says who asks, instead of the keys; None without GOLEK_AUTH."""
+    keyless: Keyless = "nobody"
     closing: list[Closing] = field(default_factory=list[Closing])
     """What is to be closed before the door is; who needs that adds to it."""
     lingering: Lingering = field(default_factory=Lingering)

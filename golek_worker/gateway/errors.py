@@ -15,7 +15,6 @@ from golek_wire import codec
 from golek_wire.anthropic import errors as anthropic
 from golek_wire.errors import (
     STATUS,
-    DeadlineExceededError,
     InferenceServiceError,
     NonRetriableError,
     RetriableError,
@@ -77,6 +76,11 @@ def event(error: InferenceServiceError, *, strict: bool = False) -> bytes:
     return codec.encode(told)
 
 
+def _is_tried_again(status: int) -> bool:
+    """Whether OpenAI's and Anthropic's clients ask once more by themselves, for all that they know."""
+    return status in (408, 409, 429) or status >= 500
+
+
 def headers(error: InferenceServiceError) -> dict[str, str]:
     """When to try again, and whether."""
     found: dict[str, str] = {}
@@ -85,7 +89,7 @@ def headers(error: InferenceServiceError) -> dict[str, str]:
         found["retry-after-ms"] = str(error.retry_after_ms)
         if error.retry_after_ms > PATIENT_S * 1000:
             found["x-should-retry"] = "false"
-    if isinstance(error, DeadlineExceededError):
+    if isinstance(error, NonRetriableError) and _is_tried_again(status_of(error)):
         found["x-should-retry"] = "false"
     if status_of(error) == 405:
         found["allow"] = str(error.details.get("allow", ""))

@@ -67,7 +67,7 @@ def _event(name: bytes, data: bytes) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name, data)
 
 
-ROUTES = [
-    Route("/v1/inference_sse", posted, methods=["POST"]),
-    Route("/v1/inference_sse", queried, methods=["GET"]),
-]
+_QUERIED = Route("/v1/inference_sse", queried, methods=["GET"])
+assert _QUERIED.methods is not None
+_QUERIED.methods.remove("HEAD")  # it would have a text written that nobody gets
+ROUTES = [Route("/v1/inference_sse", posted, methods=["POST"]), _QUERIED]

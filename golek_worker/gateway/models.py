@@ -66,7 +66,9 @@ async def one(request: Request) -> Response:
     if name in known:
         speaks_anthropic = door.visit(request).speaks_anthropic
         return asking.json(anthropic.shown(known[name]) if speaks_anthropic else known[name])
-    raise discovery.unknown(name, await door.caller(request).golek.models(), datetime.now(UTC))
+    caller = door.caller(request)
+    there = [one for one in await caller.golek.models() if not caller.models or one.name in caller.models]
+    raise discovery.unknown(name, there, datetime.now(UTC))
 
 
 @describe(

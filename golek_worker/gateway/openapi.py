@@ -268,7 +268,7 @@ def statuses(found: About, opened: bool) -> set[int]:
     """The errors that an operation may end in."""
     known = {405, *found.errors}
     if not opened:
-        known.add(401)
+        known.update((401, 503))
     if found.request is not None:
         known.update(BODY)
     if found.query is not None:

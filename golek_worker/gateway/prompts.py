@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from golek_wire import codec
 from golek_wire.errors import BadRequestError
+from golek_wire.openai.chat import DeadlineMs
 from golek_wire.replies import Delta, InferenceReply
 from golek_wire.requests import Params
 
@@ -38,7 +39,7 @@ class Prompt(Struct, frozen=True, omit_defaults=True):
     raw: bool | None = None
     """Pass the prompt to the model without any template."""
     priority: int | None = None
-    deadline_ms: int | None = None
+    deadline_ms: DeadlineMs | None = None
     """Milliseconds until the answer is of no use."""
 
 

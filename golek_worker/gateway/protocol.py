@@ -99,8 +99,8 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._wait_no_more()
-        self._reading = True
         super().on_headers_complete()
+        self._reading = True
 
     def on_message_complete(self) -> None:
         self._reading = False
@@ -184,16 +184,24 @@ class Connection(HttpToolsProtocol):
         return held
 
     def _refuse(self, error: HttpError) -> None:
-        """Say why and hang up; in the middle of another response only hang up."""
+        """Say why, where that answers a request, and hang up; what was asked before is answered first."""
         self._wait_no_more()
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete:
-            body = errors.event(error)
-            head = (
-                b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-            )
-            self.transport.write(head % (error.http, _REASONS[error.http], len(body)) + body)
+        cycle = self.cycle
+        if cycle is not None and not self._reading and not cycle.response_complete:
+            cycle.keep_alive = False
+            return
+        if cycle is not None and self._reading:  # it is about that one's body
+            is_answered = cycle.response_started or cycle is not self._running
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if is_answered:
+                self.transport.close()
+                return
+        body = errors.event(error)
+        head = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(head % (error.http, _REASONS[error.http], len(body)) + body)
         self.transport.close()
 
 

@@ -5,14 +5,17 @@ model. The gateway answers for the fleet: it waits for the models that are on th
 one that takes requests is enough, so that a model added later does not take a serving gateway out of its balancer.
 """
 
+import asyncio
 from collections.abc import Callable, Collection
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
 from golek_client.fleet import ModelState
 from golek_client.watching import Watch
 from golek_wire.signals import TAKES_REQUESTS, Health
+
+LOOK_S: Final = 5.0
 
 
 class Ready(Struct, frozen=True):
@@ -42,6 +45,12 @@ class Judge:
         self._watch = watch
         self._own = own
         self._begun = False
+
+    async def run(self) -> None:
+        """Look now and then, so that what it was is known when somebody asks. Until cancelled."""
+        while True:
+            self()
+            await asyncio.sleep(LOOK_S)
 
     def __call__(self) -> Ready | NotReady:
         if self._own is not None:

@@ -22,7 +22,7 @@ import structlog
 from msgspec import Struct, field
 
 from golek_client import Golek
-from golek_wire.errors import InternalError, UnauthorizedError
+from golek_wire.errors import BusUnavailableError, InternalError, UnauthorizedError
 from golek_wire.keys import Budget, Key, digest
 from golek_wire.subjects import ANONYMOUS
 from golek_worker.gateway.door import Caller
@@ -51,10 +51,10 @@ class Rows(Protocol):
     """The bucket of keys."""
 
     async def put(self, digest: str, key: Key) -> None:
-        """Store a row, known here at once."""
+        """Store a row, known here at once. Raises BusUnavailableError."""
 
     async def forget(self, digest: str) -> None:
-        """Remove a row."""
+        """Remove a row. Raises BusUnavailableError."""
 
 
 class Principal(Struct, frozen=True):
@@ -107,7 +107,7 @@ class Strangers:
         self._writing = asyncio.Lock()
 
     async def find(self, headers: Mapping[str, str]) -> Caller:
-        """Who sent `headers`. Raises UnauthorizedError, InternalError where the program fails."""
+        """Who sent `headers`. Raises UnauthorizedError, InternalError where the program fails, BusUnavailableError."""
         principal = await self._principal(headers)
         known = self._known.get(principal.key_id)
         if known is None or known.principal != principal or known.renew_at <= time.monotonic():
@@ -122,8 +122,8 @@ class Strangers:
             _name, known = self._known.popitem()
             try:
                 await self._rows.forget(digest(known.text))
-            except Exception as error:  # noqa: BLE001 - whatever the bus raises, the row lapses
-                log.warning("auth.left", rows=len(self._known) + 1, problem=str(error))
+            except BusUnavailableError as error:
+                log.warning("auth.left", rows=len(self._known) + 1, problem=error.message)
                 return
 
     async def _principal(self, headers: Mapping[str, str]) -> Principal:

@@ -25,7 +25,7 @@ class Http(Fleet, frozen=True, kw_only=True):
     golek_auth: str = ""
     """Who asks over HTTP, instead of the keys: `module:callable`, called with the request's headers."""
     golek_strict_openai: bool = False
-    """OpenAI's own error codes, types and finish reasons instead of the extended ones."""
+    """OpenAI's own codes and types of errors instead of the extended ones."""
     http_cors_origins: str = ""
     """Origins whose pages may ask, with commas; `*` is all. Empty: only pages that come from here."""
     http_tls_cert: str = ""

@@ -1,15 +1,17 @@
 """Supervisors of several machines on one broker: what each could start, and who starts what is ordered."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from golek_client import Golek
+from golek_client.starting import GATHER_S
 from golek_wire import headers
 from golek_wire.errors import ForbiddenError, ModelNotFoundError, UnauthorizedError
+from golek_wire.hosts import HostReport
 from golek_wire.signals import Residence
 from golek_worker.settings.fleet import Fleet
 from golek_worker.supervisor.child import Child
@@ -75,6 +77,22 @@ async def test_every_machine_tells_what_it_could_start(nats_server: str, machine
             ["beta", "both"],
         ]
         assert {report.host for report in reports} == {machine.hosting.host for machine in machines}
+
+
+async def test_a_busy_machine_is_waited_for(
+    nats_server: str, machines: list[Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That nobody listens is known at once: so where somebody does, it may take its time to read its files."""
+    for machine in machines:
+        quick = machine.hosting._report
+
+        async def report(quick: Callable[[], Awaitable[HostReport]] = quick) -> HostReport:
+            await asyncio.sleep(GATHER_S + 0.2)
+            return await quick()
+
+        monkeypatch.setattr(machine.hosting, "_report", report)
+    async with Golek(nats_server, deadline=10) as golek:
+        assert len(await golek.startable()) == 2
 
 
 async def test_the_machine_that_has_it_starts_it(nats_server: str, machines: list[Machine]) -> None:

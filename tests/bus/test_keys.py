@@ -185,3 +185,46 @@ async def test_a_key_whose_time_is_prolonged_after_its_end_works_at_once(nats_se
         assert await book.look(digest(ANN)) == Key("ann", expires=expires)
         await stream.publish(subject, msgspec.json.encode(Key("ann", expires="2020-01-01T00:00:00Z")))
     await close(client)
+
+
+async def test_a_change_of_one_key_reads_one_row(nats_server: str, tmp_path: Path) -> None:
+    """Of many; and one that was purged, which leaves no trace, or a bucket that was made anew, is not believed."""
+    client = await connect(nats_server, "test")
+    stream, asked = client.jetstream(), []
+
+    async def hear(message: Any) -> None:
+        asked.append(message)
+
+    async def put(name: str, key_id: str) -> None:
+        await stream.publish(f"$KV.GOLEK_KEYS.{digest(name)}", msgspec.json.encode(Key(key_id)))
+
+    def known(book: KeyBook) -> dict[str, str]:
+        return {name: key.key_id for name in "abcdef" if (key := book.find(digest(name))) is not None}
+
+    await KeyBook.open(client, tmp_path / "none")
+    for name in "abcde":
+        await put(name, name)
+    book = await KeyBook.open(client, tmp_path / "none")
+    running = asyncio.create_task(book.run())
+    await client.subscribe("$JS.API.STREAM.MSG.GET.KV_GOLEK_KEYS", cb=hear)
+    await put("a", "other")
+    await within(5, lambda: _now(known(book)["a"] == "other"))
+    assert len(asked) == 2  # the row, and that there are no more
+    await (await stream.key_value("GOLEK_KEYS")).delete(digest("b"))
+    await within(5, lambda: _now("b" not in known(book)))
+    await put("b", "again")
+    await within(5, lambda: _now("b" in known(book)))
+    await stream.purge_stream("KV_GOLEK_KEYS", subject=f"$KV.GOLEK_KEYS.{digest('c')}")
+    await put("f", "f")
+    await within(5, lambda: _now("c" not in known(book)))
+    assert known(book) == {"a": "other", "b": "again", "d": "d", "e": "e", "f": "f"}
+    await stream.delete_stream("KV_GOLEK_KEYS")
+    await (await KeyBook.open(client, tmp_path / "none")).put(digest("d"), Key("new"))
+    await within(5, lambda: _now(known(book) == {"d": "new"}))
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await close(client)
+
+
+async def _now(said: bool) -> bool:
+    return said

@@ -19,6 +19,24 @@ async def state(watch: Watch, wanted: str) -> ModelState:
     return model
 
 
+async def test_who_begins_to_watch_need_not_wait(broker: NatsServer, tmp_path: Path) -> None:
+    """Workers say at once how they are and how busy, though each would only have in 30 s and in 10 s."""
+    with WorkerProcess(broker.url, tmp_path / "data"):
+        async with Golek(broker.url) as golek:
+            earlier = golek.watch()
+            await earlier.open()
+            async with asyncio.timeout(3):
+                while not (await state(earlier, "online")).replicas:
+                    await asyncio.sleep(0.02)
+            watch = golek.watch()
+            await watch.open()
+            async with asyncio.timeout(3):
+                while not ((model := watch.model("echo")) and model.replicas and model.capacity):
+                    await asyncio.sleep(0.02)
+            assert model.replicas[0].health is not None
+            assert (model.slots, model.capacity) == (64, 2000)
+
+
 async def test_workers_are_seen_to_come_and_go(broker: NatsServer, tmp_path: Path) -> None:
     """From the bucket at once, then by heartbeats and reports; and again after the connection broke. A message that is
     none of ours is passed over."""

@@ -223,6 +223,15 @@ MESSAGES: dict[str, Any] = {
             budget=replies.Allowance(limit=1000000, remaining=998900, reset_s=864000.0),
         ),
     ),
+    "accepted-requests": replies.Accepted(
+        req_id="r1",
+        job_id=JOB_ID,
+        seq=4712,
+        principal="bob",
+        allowances=replies.Allowances(
+            budget=replies.Allowance(limit=20, remaining=19, reset_s=39534.6), budget_unit="requests"
+        ),
+    ),
     "key": keys.Key(
         key_id="ann",
         models=["qwen3-4b"],

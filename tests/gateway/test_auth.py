@@ -4,6 +4,7 @@ The routes are those of the application itself, so that a new one is in the tabl
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +26,9 @@ from tests.support.fronts import GatewayProcess
 from tests.support.ports import free_port
 from tests.support.workers import WorkerProcess
 
-GOOD, GONE, OTHER, SPENT, LATE = (f"{name}-key-0123456789abcdef" for name in ("good", "gone", "other", "spent", "late"))
+GOOD, GONE, OTHER, SPENT, LATE, FRUGAL = (
+    f"{name}-key-0123456789abcdef" for name in ("good", "gone", "other", "spent", "late", "frugal")
+)
 UNKNOWN = "Zgood-key-0123456789abcde"
 YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
 FILE = f"""
@@ -33,6 +36,7 @@ good:{GOOD}
 gone:{GONE}
 other:{OTHER} models=another
 spent:{SPENT} budget=1req
+frugal:{FRUGAL} budget=20req/day
 late:{LATE} expires={YESTERDAY}
 """
 CHAT = {"model": "echo", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
@@ -118,6 +122,32 @@ async def front(request: pytest.FixtureRequest, keyed: tuple[str, str]) -> Async
         yield client
 
 
+async def test_what_a_key_may_still_spend_is_told(keyed: tuple[str, str]) -> None:
+    """In OpenAI's headers; a budget of requests among the requests, where no rate stands there."""
+    async with httpx2.AsyncClient(base_url=keyed[1], timeout=30) as client:
+        answer = await client.post("/v1/chat/completions", json=CHAT, headers=bearer(FRUGAL))
+        told = {name: value for name, value in answer.headers.items() if name.startswith("x-ratelimit-")}
+    assert float(told.pop("x-ratelimit-reset-requests").removesuffix("s")) > 0
+    assert told == {"x-ratelimit-limit-requests": "20", "x-ratelimit-remaining-requests": "19"}
+
+
+async def test_a_key_for_some_models_is_not_told_of_others(keyed: tuple[str, str]) -> None:
+    """What there is not for it, is not suggested to it either."""
+    async with httpx2.AsyncClient(base_url=keyed[1], timeout=30) as client:
+        for headers, near in ((bearer(OTHER), None), (bearer(GOOD), "echo")):
+            answer = await client.get("/v1/models/ech", headers=headers)
+            assert (answer.status_code, answer.json()["error"]["details"]["did_you_mean"]) == (404, near)
+
+
+async def test_a_head_writes_no_text(keyed: tuple[str, str]) -> None:
+    """HEAD where GET would have a model asked is 405: nobody would get the answer that it costs. All that the path
+    takes is told.
+    """
+    async with httpx2.AsyncClient(base_url=keyed[1], timeout=30) as client:
+        answer = await client.head("/v1/inference_sse", params={"prompt": "hi", "model": "echo"}, headers=bearer(GOOD))
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
+
+
 def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
@@ -176,6 +206,7 @@ async def test_a_spent_budget_is_refused(front: httpx2.AsyncClient, way: Way) ->
     answer = await ask(front, way, bearer(SPENT))
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) > 0
+    assert answer.headers["x-ratelimit-remaining-requests"] == "0"
 
 
 @pytest.mark.parametrize("how", ["auth", "header"])
@@ -253,6 +284,46 @@ def test_a_public_address_without_keys_is_not_served(nats_server: str, tmp_path:
     assert "GOLEK_ALLOW_ANON=1" in problem
     with GatewayProcess(nats_server, tmp_path, INFERENCE_HOST="0.0.0.0", GOLEK_ALLOW_ANON=1) as gateway:
         assert httpx2.get(f"{gateway.url}/v1/models").status_code == 200
+
+
+async def test_a_public_address_stays_closed_when_the_last_key_goes(nats_server: str, tmp_path: Path) -> None:
+    """401 for everybody, with the old key, another one or none; the next key that is made is let in at once."""
+    file = tmp_path / "api_keys.txt"
+    file.write_text(f"gone:{GONE}\n")
+    with GatewayProcess(nats_server, tmp_path, INFERENCE_HOST="0.0.0.0") as gateway:
+        async with httpx2.AsyncClient(base_url=gateway.url) as client:
+            assert (await client.get("/v1/models", headers=bearer(GONE))).status_code == 200
+            file.write_text("")
+            await _until_refused(gateway.url, GONE)
+            for key in ("", UNKNOWN, GONE):
+                assert (await client.get("/v1/models", headers=bearer(key))).status_code == 401, key
+            file.write_text(f"good:{GOOD}\n")
+            async with asyncio.timeout(10):
+                while (await client.get("/v1/models", headers=bearer(GOOD))).status_code != 200:
+                    await asyncio.sleep(0.05)
+
+
+async def test_pages_of_others_get_nothing_out_of_a_door_without_keys(nats_server: str, tmp_path: Path) -> None:
+    """A page in a browser on this machine reaches loopback: by a form, a picture, or a name of its own that leads here.
+    Programs, our own pages, and what has no key anyhow are served."""
+    foreign: list[dict[str, str]] = [
+        {"host": "evil.example:8000"},
+        {"origin": "https://evil.example", "content-type": "text/plain"},
+        {"sec-fetch-site": "cross-site"},
+    ]
+    with WorkerProcess(nats_server, tmp_path, HTTP_ADDR=""), GatewayProcess(nats_server, tmp_path) as gateway:
+        async with httpx2.AsyncClient(base_url=gateway.url) as client:
+            home = {"origin": gateway.url, "sec-fetch-site": "same-origin"}
+            for headers in foreign:
+                answer = await client.post("/v1/chat/completions", content=json.dumps(CHAT), headers=headers)
+                assert (answer.status_code, answer.json()["error"]["code"]) == (403, "FORBIDDEN"), headers
+                assert (await client.get("/v1/models", headers=headers)).status_code == 403
+                assert (await client.get("/healthz", headers=headers)).status_code == 200
+            for headers in ({}, home):
+                assert (await client.post("/v1/chat/completions", json=CHAT, headers=headers)).status_code == 200
+        page = socketio.AsyncClient(reconnection=False)
+        with pytest.raises(socketio.exceptions.ConnectionError):
+            await page.connect(gateway.url, headers={"host": "evil.example:8000"})
 
 
 def test_a_public_worker_without_keys_does_not_start(nats_server: str, tmp_path: Path) -> None:

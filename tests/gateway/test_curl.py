@@ -247,8 +247,9 @@ def test_a_repeat_gets_the_first_answer(fleet: Fleet) -> None:
     body = {"model": "golek-tiny", "prompt": "NATS is", "max_tokens": 20, "temperature": 2.0}
     texts = [post(f"{fleet.gateway}/v1/completions", body, *key)[2]["choices"][0]["text"] for _ in range(2)]
     assert texts[0] == texts[1]
-    status, _, said = post(f"{fleet.gateway}/v1/completions", body | {"prompt": "A lease is"}, *key)
+    status, headers, said = post(f"{fleet.gateway}/v1/completions", body | {"prompt": "A lease is"}, *key)
     assert (status, said["error"]["code"]) == (409, "IDEMPOTENCY_MISMATCH")
+    assert headers["x-should-retry"] == "false"  # OpenAI's clients repeat whatever is 408, 409 or 500
 
 
 def test_strict_errors_are_openai_s(fleet: Fleet, tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ import httpx2
 import pytest
 
 from golek_client import Golek
+from golek_wire import codec
+from golek_wire.signals import Health, ModelInfo
+from tests.support import raw
 from tests.support.broker import NatsServer
 from tests.support.fronts import Fleet, GatewayProcess
 from tests.support.ports import free_port
@@ -73,6 +76,18 @@ async def test_a_gateway_without_models_is_not(broker: NatsServer, tmp_path: Pat
                     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
                 assert (await client.head(f"http://127.0.0.1:{port}/")).status_code == 200
                 broker.start()
+
+
+async def test_a_model_that_comes_later_does_not_take_a_serving_gateway_out(nats_server: str, tmp_path: Path) -> None:
+    """Even where nobody asked before it came: what counts is that the gateway served."""
+    comes = Health("another", "loading", "", [], "", "", "", ModelInfo(), worker_id="another-1")
+    with WorkerProcess(nats_server, tmp_path / "worker"), GatewayProcess(nats_server, tmp_path) as gateway:
+        async with httpx2.AsyncClient() as client, raw.connected(nats_server) as bus:
+            await bus.publish("models.another.heartbeat", codec.encode(comes))
+            async with asyncio.timeout(10):
+                while len((await client.get(f"{gateway.url}/v1/status")).json()["models"]) < 2:
+                    await asyncio.sleep(0.02)
+            assert (await client.get(f"{gateway.url}/health/ready")).status_code == 200
 
 
 async def test_a_worker_without_progress_is_not_ready(nats_server: str, tmp_path: Path) -> None:

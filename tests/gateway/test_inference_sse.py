@@ -56,6 +56,8 @@ async def test_params_of_the_bus_may_stand_there_too(fleet: Fleet) -> None:
         ({"prompt": "x", "messages": []}, 400, "prompt"),
         ({"prompt": "x", "max_tokens": "many"}, 400, "max_tokens"),
         ({"prompt": "x", "temperature": -1}, 400, "temperature"),
+        ({"prompt": "x", "deadline_ms": 0}, 400, "deadline_ms"),
+        ({"prompt": "x", "deadline_ms": 10**9}, 400, "deadline_ms"),
         ({"prompt": "x", "model": "nobody"}, 404, None),
     ],
 )

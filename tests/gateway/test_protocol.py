@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, Router
 
@@ -166,3 +166,45 @@ async def test_who_leaves_with_several_requests_open_leaves_all() -> None:
         await began.wait()
         writer.close()
         await gone.wait()
+
+
+@pytest.mark.parametrize(
+    "body", [b"transfer-encoding: chunked\r\n\r\nx\r\n", b"transfer-encoding: chunked\r\n\r\n-1\r\nxx"]
+)
+async def test_a_body_that_is_none_is_refused(body: bytes) -> None:
+    """Who waits for the rest of it is not told anything else, and the client is told 400."""
+    gone = asyncio.Event()
+
+    async def waits(request: Request) -> Response:
+        try:
+            return Response(await request.body())
+        except ClientDisconnect:
+            gone.set()
+            raise
+
+    async with serving(Route("/waits", waits, methods=["POST"])) as connect, asyncio.timeout(5):
+        reader, writer = await connect(None)
+        writer.write(b"POST /waits HTTP/1.1\r\nhost: x\r\n" + body)
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+        await gone.wait()
+
+
+async def test_what_is_no_request_does_not_cost_the_one_before_it() -> None:
+    """A whole request is answered although noise is sent behind it; then the connection ends."""
+    began, may_end = asyncio.Event(), asyncio.Event()
+
+    async def waits(_: Request) -> Response:
+        began.set()
+        await may_end.wait()
+        return Response(b"answered")
+
+    async with serving(Route("/waits", waits)) as connect, asyncio.timeout(5):
+        reader, writer = await connect(None)
+        writer.write(b"GET /waits HTTP/1.1\r\nhost: x\r\n\r\n")
+        await began.wait()
+        writer.write(b"noise\r\n\r\n")
+        other, asking = await connect(None)
+        asking.write(b"GET /parts HTTP/1.0\r\n\r\n")
+        await other.read()
+        may_end.set()
+        assert (await reader.read()).endswith(b"answered")

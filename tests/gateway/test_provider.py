@@ -1,5 +1,6 @@
 """`InferenceServiceProvider`: a fleet among the providers of another gateway."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import aiohttp.web
@@ -79,11 +80,14 @@ async def test_nobody_there_is_a_sentence() -> None:
 
 
 class Refusing:
-    """A server that refuses the first requests, and breaks streams off."""
+    """A server that refuses the first requests, and breaks streams off, or says no more while it hangs."""
 
     def __init__(self, refusals: int) -> None:
         self.refusals = refusals
         self.asked = 0
+        self.event = b'{"choices":[]}'
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
 
     async def chat(self, request: aiohttp.web.Request) -> aiohttp.web.StreamResponse:
         self.asked += 1
@@ -92,7 +96,8 @@ class Refusing:
             return aiohttp.web.json_response({"error": error}, status=429, headers={"retry-after-ms": "5"})
         response = aiohttp.web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
-        await response.write(b'data: {"choices":[]}\n\n')
+        await response.write(b"data: %b\n\n" % self.event)
+        await self.goes_on.wait()
         return response
 
 
@@ -117,6 +122,42 @@ async def test_it_asks_again_before_the_first_byte_and_never_after(refusing: tup
         with pytest.raises(TemporaryResourceError, match="broke off"):
             _ = [chunk async for chunk in provider.stream("any", "Hello")]
     assert server.asked == 3
+
+
+@pytest.mark.parametrize("refusing", [0], indirect=True)
+async def test_the_timeout_ends_no_work_of_the_readers(refusing: tuple[Refusing, str]) -> None:
+    """Who reads slowly is told that the time is up when it wants the next chunk, not cancelled in what it does."""
+    server, url = refusing
+    server.goes_on.clear()
+    async with InferenceServiceProvider(url, timeout=0.3) as hasty:
+        chunks = hasty.stream("any", "Hello")
+        assert await anext(chunks) == {"choices": []}
+        await asyncio.sleep(0.5)
+        with pytest.raises(DeadlineExceededError):
+            await anext(chunks)
+    server.goes_on.set()
+
+
+@pytest.mark.parametrize("refusing", [0], indirect=True)
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        (b"words", InternalError),
+        (b"[]", InternalError),
+        (b'{"error": "words"}', InternalError),
+        (b'{"error": {"code": "DEADLINE_EXCEEDED"}}', DeadlineExceededError),
+        (b'{"choices": [], "error": null}', TemporaryResourceError),
+    ],
+)
+async def test_an_event_that_is_no_chunk_is_a_typed_error(
+    refusing: tuple[Refusing, str], event: bytes, kind: type[Exception]
+) -> None:
+    """Whatever stands in a stream; one whose `error` is null is a chunk, and here the last before the stream breaks."""
+    server, url = refusing
+    server.event = event
+    async with InferenceServiceProvider(url, timeout=10.0) as provider:
+        with pytest.raises(kind):
+            _ = [chunk async for chunk in provider.stream("any", "Hello")]
 
 
 @pytest.mark.parametrize("refusing", [9], indirect=True)

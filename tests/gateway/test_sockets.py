@@ -210,7 +210,7 @@ def test_the_library_is_loaded_when_the_first_client_comes() -> None:
 async def test_who_does_not_say_who_it_is_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that only stands there ends when others come; one that said it stays."""
     monkeypatch.setattr(sockets, "STRANGER_S", 0.2)
-    door = Door(FakeFleet().client(), Gateway(), NoKeys())
+    door = Door(FakeFleet().client(), Gateway(), NoKeys(), keyless="here")
     serving = await server.serve(application(door), Address("127.0.0.1", 0), Gateway())
     url = f"http://127.0.0.1:{serving.where.port}"
     handshake = "/socket.io/?EIO=4&transport=polling"

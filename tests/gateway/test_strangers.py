@@ -15,6 +15,7 @@ import jwt
 import pytest
 
 from tests.support import raw
+from tests.support.broker import NatsServer
 from tests.support.fronts import GatewayProcess
 from tests.support.workers import ROOT, WorkerProcess
 
@@ -113,6 +114,16 @@ async def test_a_program_that_fails_lets_nobody_in(worker: str, tmp_path: Path, 
             assert (answer.status_code, answer.json()["error"]["code"]) == (500, "INTERNAL")
             assert (await client.get("/healthz")).status_code == 200
         assert f'"{logged}"' in gateway.log.read_text()
+
+
+async def test_without_the_broker_nobody_new_is_let_in(broker: NatsServer, tmp_path: Path) -> None:
+    """503, to be tried again: it is no fault of the program, nor of who asks."""
+    with GatewayProcess(broker.url, tmp_path, GOLEK_AUTH="tests.support.admission:by_header") as gateway:
+        async with httpx2.AsyncClient(base_url=gateway.url, timeout=30) as client:
+            broker.kill()
+            answer = await client.get("/v1/models", headers={"X-Name": "carol"})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "BUS_UNAVAILABLE")
+            assert int(answer.headers["retry-after"]) > 0
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+import structlog.testing
+
 from golek_client.testing import FakeFleet
+from golek_worker.gateway import access
 from golek_worker.gateway.access import KEPT, NAME, AccessLog
 from golek_worker.gateway.door import Caller, Visit
 
@@ -73,3 +77,16 @@ async def test_a_disk_that_refuses_costs_lines_and_nothing_else(tmp_path: Path) 
     log.told(visit(1))
     await log.close()
     assert log.lost == 1
+
+
+async def test_lines_that_find_no_place_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the disk is slow; in the gateway's log, once."""
+    monkeypatch.setattr(access, "WAITING_LIMIT", 1)
+    log = AccessLog(tmp_path)
+    with structlog.testing.capture_logs() as told:
+        for number in range(3):
+            log.told(visit(number))
+        await log.close()
+        await log.close()
+    assert [(line["event"], line["lines"]) for line in told] == [("access.lost", 2)]
+    assert len(lines(tmp_path / NAME)) == 1

@@ -72,15 +72,17 @@ def test_a_model_is_as_well_as_its_best_replica(said: list[str], status: str, ta
 
 @pytest.mark.parametrize(("age_s", "alive"), [(0.0, True), (ALIVE_S, True), (ALIVE_S + 1, False)])
 def test_who_is_silent_for_long_is_gone(age_s: float, alive: bool) -> None:
-    """After three heartbeats that did not come a replica is not counted any more."""
+    """After three heartbeats that did not come a replica is not counted any more, nor is its model known."""
     view = FleetView()
     view.heartbeat(beat(), 100.0)
+    view.report(report(), 100.0)
     assert bool(view.models(100.0 + age_s, NOW)) is alive
     (one,) = view.replicas(100.0)
     assert not view.is_silent(one, 100.0 + SILENT_S)
     assert view.is_silent(one, 100.1 + SILENT_S)
     view.forget(100.0 + age_s)
     assert bool(view.replicas(100.0)) is alive
+    assert view.knows("tiny") is alive
 
 
 def test_last_words_end_a_replica_and_a_new_process_begins_it_again() -> None:

@@ -139,7 +139,7 @@ def test_a_request_for_vectors_becomes_a_job() -> None:
     [
         (b"x" * (1024 * 1024 - 16 * 1024 + 1), PayloadTooLargeError, None),
         (b"", BadRequestError, None),
-        ({}, BadRequestError, None),
+        ({}, BadRequestError, "input"),
         ({"input": ""}, BadRequestError, "input"),
         ({"input": []}, BadRequestError, "input"),
         ({"input": ["a"] * 2049}, BadRequestError, "input"),

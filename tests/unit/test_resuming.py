@@ -2,7 +2,7 @@
 
 import pytest
 
-from golek_client.resuming import BACKOFF_S, RESUMES, Resuming, asked_again, begun_with
+from golek_client.resuming import BACKOFF_S, RESUMES, Resuming, asked_again, begun_with, texts_of
 from golek_wire import codec
 from golek_wire.errors import (
     BadRequestError,
@@ -124,3 +124,12 @@ def test_an_answer_with_more_than_text_is_not_asked_for_again() -> None:
     assert raised.value.details["text_so_far"] == "ab"
     with pytest.raises(QueueFullError):
         Resuming(100.0, "").wait_after(QueueFullError(), "ab", grew=True, now=0.0, obstacle="calls of tools had begun")
+
+
+@pytest.mark.parametrize(
+    "fields", [{"resume": [0]}, {"resume": {"text": 1}}, {"params": {"n": "2"}}, {"params": [], "n": 1}]
+)
+def test_what_is_wrong_with_a_payload_is_the_fleets_to_say(fields: dict[str, object]) -> None:
+    """A payload that somebody else wrote counts as a plain one here; a worker refuses it, naming the field."""
+    payload = codec.encode({"input": "x", **fields})
+    assert (begun_with(payload), texts_of(payload)) == ("", 1)
