@@ -217,6 +217,12 @@ class KeyBook:
             self._stamp = stamp
             found = keyfile.read(self._file)
         except FileNotFoundError:
+            if self._stamp:
+                self._stamp = ()
+                detail = (
+                    f"{self._file} is gone; the fleet goes on knowing its keys: `golek keys list`, `golek keys revoke`"
+                )
+                log.warning("keys.file_gone", detail=detail)
             return
         except OSError as error:
             raise KeyFileError(f"GOLEK_KEY_FILE={self._file}: cannot be read ({error})") from None
