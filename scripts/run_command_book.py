@@ -2,6 +2,7 @@
 
 The lines lie in `tests/acceptance/commands` and run as they are printed, in a project folder of their own: this
 checkout by links, with golek-tiny under the names of the models and a MiniLM under those of the embedding models.
+A printed port that is taken on this machine is another one then, everywhere, and that is said.
 Prints a table of what came back, and last a line of JSON with the counts; exit status 1 when a line failed.
 """
 
@@ -17,18 +18,19 @@ import tomllib
 from pathlib import Path
 from typing import Any, NoReturn
 
-from command_book import namespace
+from command_book import namespace, venv
 from command_book.expect import mismatch
 from command_book.forward import forward
+from command_book.ports import BROKER, Ports
 from command_book.run import Ended, Listener, kill_all, run_line
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = ROOT / "tests" / "acceptance" / "commands"
-PORT, OTHER_PORT = 4222, 5700
-"""Where the document's broker listens: with and without `--server`."""
+OTHER_BROKER = 5700
+"""Where the document's broker listens for lines with `--server`."""
+PRINTED = (BROKER, OTHER_BROKER, 5770, 5771, 5772, 5778, 5779)
 LINKED = (
-    "Makefile", "README.md", "pyproject.toml", "requirements", "examples", "scripts", "golek_wire", "golek_client",
-    "golek_worker", ".venv",
+    "Makefile", "README.md", "pyproject.toml", "requirements", "scripts", "golek_wire", "golek_client", "golek_worker",
 )  # fmt: skip
 TEXT_MODELS = ("gemma3-270m", "qwen3-4b", "gpt-oss-20b", "model-name")
 EMBEDDING_MODELS = ("nomic-embed-v1.5", "nomic-embed-v2-moe")
@@ -52,14 +54,17 @@ def main() -> None:
     if options.list:
         show_list(book["line"], later)
         return
-    namespace.enter(PORT, OTHER_PORT)
+    namespace.enter()
+    ports = Ports.free(PRINTED)
+    for printed, used in ports.instead.items():
+        print(f"port {printed} is taken on this machine: {used} stands for it below", flush=True)
     # Set even where the shell that started this ignores Ctrl-C: lines inherit it, and some are ended by it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave)
     folder = Path(tempfile.mkdtemp(prefix="golek-book-"))
     try:
-        make_project(folder, book["files"])
-        ran, matched = run_all(book, folder)
+        make_project(folder, book["files"], ports)
+        ran, matched = run_all(book, folder, ports)
     finally:
         kill_all(folder)
         if options.keep:
@@ -85,21 +90,27 @@ def show_list(lines: list[dict[str, Any]], later: dict[str, list[str]]) -> None:
     print(json.dumps({"lines": len(lines), "later": sum(map(len, later.values()))}))
 
 
-def run_all(book: dict[str, Any], folder: Path) -> tuple[int, int]:
+def run_all(book: dict[str, Any], folder: Path, ports: Ports) -> tuple[int, int]:
     """Run the lines in order; how many ran, and how many of them came back as expected."""
-    around, replies = environment(folder), book["replies"]
+    around, replies = environment(folder) | ports.environment(), book["replies"]
+    lines = [_with(ports, line) for line in book["line"]]
     failed = 0
-    with forward(OTHER_PORT, PORT):
+    with forward(ports.used(OTHER_BROKER), ports.used(BROKER)):
         listening: list[tuple[dict[str, Any], Listener]] = []
-        for line in book["line"]:
+        for line in lines:
             if line.get("listens"):
                 listener = Listener(line["run"], folder, around, terminal=line.get("terminal", False))
                 listening.append((line, listener))
                 continue
-            if line is book["line"][-1]:  # the one that stops everything
+            if line is lines[-1]:  # the one that stops everything
                 failed += sum(tell(told, listener.end(), replies) for told, listener in listening)
             failed += tell(line, run_line(line["run"], folder, around, line.get("stdin", "")), replies)
-    return len(book["line"]), len(book["line"]) - failed
+    return len(lines), len(lines) - failed
+
+
+def _with(ports: Ports, line: dict[str, Any]) -> dict[str, Any]:
+    """`line` and what is expected of it, with the ports that are used."""
+    return {key: ports.rewrite(said) if isinstance(said, str) else said for key, said in line.items()}
 
 
 def tell(line: dict[str, Any], ended: Ended, replies: dict[str, str]) -> bool:
@@ -114,16 +125,18 @@ def tell(line: dict[str, Any], ended: Ended, replies: dict[str, str]) -> bool:
     return bool(wrong)
 
 
-def make_project(folder: Path, files: dict[str, str]) -> None:
-    """This checkout by links, its deployments, and the models' files."""
+def make_project(folder: Path, files: dict[str, str], ports: Ports) -> None:
+    """This checkout by links, its deployments and examples, and the models' files."""
     for name in LINKED:
         (folder / name).symlink_to(ROOT / name)
-    (folder / "envs").mkdir()
-    for file in (ROOT / "envs").glob("worker.*.env"):
-        (folder / "envs" / file.name).symlink_to(file)
+    venv.place(ROOT, folder)
+    for name in ("envs", "examples"):
+        (folder / name).mkdir()
+        for file in (ROOT / name).glob("*.*"):
+            ports.place(file, folder / name / file.name)
     (folder / "data").mkdir()
-    if (ROOT / "data" / "catalog").is_dir():
-        (folder / "data" / "catalog").symlink_to(ROOT / "data" / "catalog")
+    for name in ("catalog", "grammars"):
+        (folder / "data" / name).symlink_to(ROOT / "data" / name)
     tiny = ROOT / "data" / "models" / "golek-tiny" / "model.gguf"
     minilm = folder / "minilm.gguf"
     subprocess.run([sys.executable, ROOT / "scripts" / "convert_minilm.py", "--output", minilm], check=True,
@@ -132,7 +145,7 @@ def make_project(folder: Path, files: dict[str, str]) -> None:
         (folder / "data" / "models" / model).mkdir(parents=True)
         (folder / "data" / "models" / model / "model.gguf").symlink_to(tiny if model in TEXT_MODELS else minilm)
     for name, text in files.items():
-        (folder / name).write_text(text.lstrip("\n"), "utf-8")
+        (folder / name).write_text(ports.rewrite(text.lstrip("\n")), "utf-8")
     if shutil.which("nats") is None:
         shim = folder / "path" / "nats"
         shim.parent.mkdir()

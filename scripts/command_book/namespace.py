@@ -1,7 +1,6 @@
-"""How are two ports of a machine used that may be taken?
+"""How are ports of a machine used that may be taken?
 
-In a network namespace of our own, where all ports are free. It needs no rights where the kernel lets users make one;
-where it does not, the ports themselves must be free.
+In a network namespace of our own, where all ports are free. It needs no rights where the kernel lets users make one.
 """
 
 import fcntl
@@ -17,17 +16,12 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1  # linux/sockios.h, 
 _UNSHARE = ["unshare", "--user", "--map-root-user", "--net"]
 
 
-def enter(*ports: int) -> None:
-    """Run this program again in a namespace, where that can be; it does not return then.
-
-    Ends the program when there is none and one of `ports` is taken.
-    """
+def enter() -> None:
+    """Run this program again in a namespace, where that can be; it does not return then."""
     if os.environ.get(_INSIDE):
         _bring_loopback_up()
     elif _can_unshare():
         os.execvpe(_UNSHARE[0], [*_UNSHARE, sys.executable, *sys.argv], os.environ | {_INSIDE: "1"})
-    if taken := [port for port in ports if _is_taken(port)]:
-        sys.exit(f"port {taken[0]} is taken, and the lines name it: stop what listens there (make stop?)")
 
 
 def _can_unshare() -> bool:
@@ -42,8 +36,3 @@ def _bring_loopback_up() -> None:
         request = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack("16sh14x", fcntl.ioctl(any_socket, _SIOCGIFFLAGS, request))[1]
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | _IFF_UP))
-
-
-def _is_taken(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0

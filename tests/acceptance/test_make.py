@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.workers import ROOT
 
-LINKED = ("Makefile", "requirements", "pyproject.toml", ".venv")
+LINKED = ("Makefile", "requirements", "pyproject.toml")
 BUILD_LLAMA = ROOT / "requirements" / "build_llama.sh"
 ONCE = ROOT / "requirements" / "once.sh"
 
@@ -30,10 +30,14 @@ def targets() -> set[str]:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project folder of the test's own, with links to what make needs and no deployment."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from command_book import venv  # type: ignore[import-not-found]
+
     for name in LINKED:
         (tmp_path / name).symlink_to(ROOT / name)
+    venv.place(ROOT, tmp_path)
     (tmp_path / "envs").mkdir()
     return tmp_path
 

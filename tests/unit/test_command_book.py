@@ -1,7 +1,9 @@
-"""When does a line of the command book count as failed? scripts/command_book/expect.py, by table."""
+"""When does a line of the command book count as failed, and which ports does it use? By table."""
 
 import json
+import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,3 +73,32 @@ def test_what_is_printed_and_said(mismatch: Mismatch) -> None:
     """Comment signs and blanks at the ends of printed lines do not count; what is said may be on any line."""
     assert mismatch({"prints": "# a\n# b  \n"}, 0, "a \nb\n", REPLIES) is None
     assert mismatch({"says": r"^\d+$"}, 0, "one\n2\n", REPLIES) is None
+
+
+def test_a_port_that_is_taken_is_another_one_everywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In lines, in files that keep their mode, and for the broker that lines do not name. The others stay, and a file
+    without any is a link.
+    """
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from command_book.ports import Ports  # type: ignore[import-not-found]
+
+    with socket.socket() as held, socket.socket() as free:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        free.bind(("127.0.0.1", 0))  # nobody listens there
+        printed, other = held.getsockname()[1], free.getsockname()[1]
+        ports = Ports.free((printed, other))
+    assert list(ports.instead) == [printed]
+    used = ports.used(printed)
+    assert used not in (printed, other)
+    assert ports.environment() == {}
+    line = f"curl http://localhost:{printed}/healthz; echo {printed}; curl :{other} -m :{printed}0"
+    assert ports.rewrite(line) == f"curl http://localhost:{used}/healthz; echo {printed}; curl :{other} -m :{printed}0"
+    for text, is_link in ((f"HTTP_ADDR=:{printed}\n", False), (f"HTTP_ADDR=:{other}\n", True)):
+        file, target = tmp_path / f"{is_link}.env", tmp_path / f"{is_link}.placed"
+        file.write_text(text)
+        file.chmod(0o755)
+        ports.place(file, target)
+        assert target.is_symlink() == is_link
+        assert (target.read_text(), target.stat().st_mode) == (ports.rewrite(text), file.stat().st_mode)
+    assert Ports({4222: 14222}).environment() == {"NATS_URL": "nats://127.0.0.1:14222"}
