@@ -108,6 +108,11 @@ def _no_route(visit: Visit, scope: Scope, error: HTTPException) -> InferenceServ
         found = [one for one in scope["router"].routes if one.matches(scope)[0] is not Match.NONE]
         allowed = ", ".join(sorted({method for one in found for method in one.methods}))
         return HttpError(405, "METHOD_NOT_ALLOWED", f"{where}: this path takes {allowed}", allow=allowed)
+    if visit.path.startswith("/v1/v1/"):
+        return NotFoundError(
+            f"{where}: there is no such path; your client adds /v1 by itself, as Anthropic's does: "
+            "leave it out of its base URL"
+        )
     return NotFoundError(f"{where}: there is no such path; GET /docs lists all")
 
 
