@@ -1,7 +1,7 @@
 """How is the fleet's gateway started on this machine, stopped and found?
 
-A process of its own session, as a worker is: what is known of it lies in `<GOLEK_DATA>/run/gateway.json`, its log below
-`logs/gateway/`. It has started when it answers `/ping`.
+A process of its own session, as a worker is: what is known of it lies in `<GOLEK_DATA>/run/gateway.json`, its log where
+those of workers do (`logfiles`). It has started when it answers `/ping`.
 """
 
 import asyncio
@@ -132,8 +132,8 @@ async def start(chosen: Gateway, *, module: str = MODULE, say: Say = print) -> G
 
 def spawn(chosen: Gateway, command: list[str]) -> "tuple[subprocess.Popen[bytes], GatewayState]":
     """Start its process, and note it; it does not answer yet."""
-    log = logfiles.create(folder(chosen.data), "boot")
-    child = process.spawn(command, log)
+    log = logfiles.create(logfiles.boot_folder(chosen.data), "boot")
+    child = process.spawn([*command, "--log", str(log)], log)
     return child, note(chosen, child.pid, str(log))
 
 
@@ -149,11 +149,6 @@ def stop(data: Path, say: Say = print) -> bool:
         say(f"gateway stopped after {seconds:.1f} s" if willing else f"gateway killed after {seconds:.0f} s")
     forget(data)
     return known is not None
-
-
-def folder(data: Path) -> Path:
-    """Where its logs lie."""
-    return data / "logs" / "gateway"
 
 
 async def answers(where: str) -> bool:

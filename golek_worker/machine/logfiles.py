@@ -1,6 +1,6 @@
-"""Where do a worker's logs lie on disk?
+"""Where do the logs of workers and of the gateway lie on disk?
 
-A file for each start: `logs/_boot/<YYYYMMDD_HHMMSS>_boot_<host>.log` is a worker's own log,
+A file for each start: `logs/_boot/<YYYYMMDD_HHMMSS>_boot_<host>.log` is a worker's own log, or the gateway's,
 `logs/llama-<WORKER_TYPE>/<YYYYMMDD_HHMMSS>_server_<host>.log` what its engine writes to stderr; times are UTC. In each
 folder `latest.txt` points to the newest file. The newest 20 files are kept, and older ones that are still written to.
 """
@@ -27,7 +27,7 @@ Kind = Literal["boot", "server"]
 
 
 def boot_folder(data: Path) -> Path:
-    """Where the workers' own logs lie."""
+    """Where the workers' own logs lie, and the gateway's."""
     return data / "logs" / "_boot"
 
 

@@ -82,7 +82,7 @@ class Planned(Struct, frozen=True, kw_only=True):
 
 
 CAPABILITIES: dict[str, tuple[str, ...]] = {
-    "gateway": ("LLM_GATEWAY_",),
+    "a gateway in front": ("LLM_GATEWAY_",),
     "presets": ("INFERENCE_CONFIG", "INFERENCE_MODEL_ROLES"),
     "orchestration": (
         "INFERENCE_ORCHESTRATION_MODE",
