@@ -21,7 +21,7 @@ Timeout = Annotated[str, typer.Option(metavar="DURATION", help="How long to wait
 
 
 def load(model: Model, worker: Worker = "", server: Server = DEFAULT_URL, timeout: Timeout = "15m") -> None:
-    """Load a model where it was unloaded, or have a machine start it that no worker serves.
+    """Load a model where it was unloaded, or have it started.
 
     Prints what is so at each replica then; exit status 1 when one could not load it. Ctrl-C stops the waiting, not the
     load. A request does the same with a model that was unloaded: it waits until that is there. A model that nobody

@@ -147,7 +147,11 @@ async def test_golek_embed_takes_many_texts(nats_server: str, mute: ScriptedWork
             "nats-chat: error BUS_UNAVAILABLE: no NATS server",
         ),
         (CHAT, ["-subject", "s", "-input", "x", "-timeout", "5"], "nats-chat: argument -timeout/--timeout: '5' is no"),
-        (CHAT, ["-subject", "s", "-input", "x", "-max-tokens", "0"], "nats-chat: error BAD_REQUEST: params.max_tokens"),
+        (
+            CHAT,
+            ["-subject", "s", "-input", "x", "-max-tokens", "-1"],
+            "nats-chat: error BAD_REQUEST: params.max_tokens",
+        ),
         (CHAT, ["-subject", "inference.request.x", "-input", "y"], "nats-chat: error MODEL_NOT_FOUND: No model 'x' is"),
         (EMBED, ["-input", "y"], "nats-embed: error MODEL_NOT_FOUND: No model 'nomic-embed-v1.5' is known"),
         (EMBED, ["-input", "y", "-s", "nats://127.0.0.1:1"], "nats-embed: error BUS_UNAVAILABLE: no NATS server"),

@@ -67,7 +67,7 @@ async def test_stream_is_chunks_then_the_final_then_an_empty_message(echo: Worke
         (b"{not json", "BAD_REQUEST", "400", "JSON"),
         ({}, "BAD_REQUEST", "400", "input"),
         ({"input": "a", "params": {"temperature": "hot"}}, "BAD_REQUEST", "400", "params.temperature"),
-        ({"input": "a", "params": {"max_tokens": 0}}, "BAD_REQUEST", "400", ">= 1"),
+        ({"input": "a", "params": {"max_tokens": -1}}, "BAD_REQUEST", "400", ">= 0"),
         ({"input": "a", "req_id": "x" * 129}, "BAD_REQUEST", "400", "129"),
         ({"input": "a", "reply_to": "golek.dlq.x"}, "BAD_REQUEST", "400", "reply_to"),
         ({"input": "a", "params": {"grammar": "nosuch"}}, "UNKNOWN_GRAMMAR", "400", "nosuch"),

@@ -43,15 +43,18 @@ async def test_options_tells_the_methods(fleet: Fleet) -> None:
             found = await client.options(re.sub(r"\{\w+\}", "x", path))
             assert found.status_code == 405, path
             allowed = set(found.headers["allow"].split(", "))
-            assert {method.upper() for method in operations} & allowed, path
+            assert {method.upper() for method in operations} <= allowed, path
 
 
 async def test_head_is_get_without_a_body(fleet: Fleet) -> None:
-    """On every path that has GET, with GET's status; 405 on the others. What was not sent confuses nobody later."""
+    """On every path that has GET, with GET's status; 405 on the others, and where a text would be written that nobody
+    gets. What was not sent confuses nobody later.
+    """
     async with httpx2.AsyncClient(base_url=fleet.gateway) as client:
         for path in _paths(fleet, "get"):
             found, head = await client.get(path), await client.head(path)
-            assert (head.status_code, head.content) == (found.status_code, b""), path
+            expected = 405 if path == "/v1/inference_sse" else found.status_code
+            assert (head.status_code, head.content) == (expected, b""), path
         for path in _paths(fleet, "get", of=False):
             assert (await client.head(path)).status_code in (404, 405), path
 
@@ -152,7 +155,7 @@ async def test_two_hundred_streams_at_once_are_whole(fleet: Fleet, tmp_path: Any
         async with httpx2.AsyncClient(base_url=fleet.gateway, timeout=50, limits=limits) as client:
 
             async def ask(number: int) -> bool:
-                words = " ".join(f"word{number}.{place}" for place in range(30))
+                words = " ".join(f"word{number}.{place}" for place in range(60))
                 asked = {"model": "many", "prompt": words, "stream": True}
                 lines = (await client.post("/v1/completions", json=asked)).text.splitlines()
                 events = [line[6:] for line in lines if line.startswith("data: ")]
@@ -161,7 +164,7 @@ async def test_two_hundred_streams_at_once_are_whole(fleet: Fleet, tmp_path: Any
                 return any(line.startswith(": position=") for line in lines)
 
             told = await asyncio.gather(*map(ask, range(200)))
-    assert sum(told) > 50  # the place is looked up once a second
+    assert sum(told) >= 50  # the place is looked up once a second: the last fifty surely wait for longer
 
 
 @pytest.mark.timeout(90)
