@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import contextlib
 import io
-import ipaddress
 import os
 import signal
 import sys
@@ -39,9 +38,9 @@ from golek_worker.gateway.offers import Offers
 from golek_worker.gateway.server import AddressError, Server
 from golek_worker.gateway.strangers import AuthError, Strangers
 from golek_worker.machine import logfiles, startable
-from golek_worker.process import raise_file_limit
+from golek_worker.process import raise_file_limit, settle_garbage
 from golek_worker.settings import SettingsError
-from golek_worker.settings.http import Address, Gateway, Http
+from golek_worker.settings.http import Address, Gateway, Http, is_loopback
 from golek_worker.telemetry import logging as front_logging
 
 log = structlog.get_logger("gateway")
@@ -200,14 +199,6 @@ def _keyless(where: Address, chosen: Http) -> Keyless:
     return "everybody" if chosen.golek_allow_anon else "here" if is_loopback(where.host) else "nobody"
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches `host`."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 class GatewayProcess:
     """The fleet's gateway as a process of its own."""
 
@@ -228,6 +219,7 @@ class GatewayProcess:
             await self._open_health_port(stack)  # first, so that it is the last to close: what drains is alive
             where = Address(chosen.inference_host, chosen.inference_port)
             serving = await open_front(stack, where, chosen, book)
+            settle_garbage()
             log.info("gateway.ready", url=chosen.url(serving.where), open_files_limit=raise_file_limit())
             sides = [asyncio.create_task(self._stop.wait()), asyncio.create_task(serving.ended())]
             if book is not None:
@@ -292,7 +284,7 @@ def _log(chosen: Gateway, file: str | None, stack: ExitStack) -> None:
     """Log to stderr, and to a file of this start unless stderr goes to one. Raises OSError."""
     streams: list[TextIO] = []
     if not file:
-        opened = logfiles.open_to_write(logfiles.create(logfiles.boot_folder(chosen.data), "boot"))
+        opened = logfiles.open_to_write(logfiles.create(logfiles.gateway_folder(chosen.data), "boot"))
         streams.append(io.TextIOWrapper(stack.enter_context(opened), "utf-8", write_through=True))
     front_logging.configure(chosen.golek_log_level, *streams, worker_id="gateway")
 

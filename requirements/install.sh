@@ -11,6 +11,8 @@ fail() {
     exit 1
 }
 
+[ ! -L .venv ] || fail ".venv is a link to $(readlink .venv), the environment of another folder, which would be overwritten;" \
+    "rm .venv removes the link alone, and the next make makes one here"
 command -v "$python" >/dev/null || fail "no $python here; Golek needs Python 3.11 or newer (make PYTHON=/path/to/python3 ...)"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "$("$python" --version) is too old; Golek needs 3.11 or newer (make PYTHON=python3.12 ...)"

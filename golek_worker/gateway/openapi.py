@@ -99,7 +99,7 @@ def document(routes: Iterable[Route], is_open: Callable[[str], bool]) -> dict[st
             "limits, queues and logs are the same for all ways in.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": "/", "description": "The gateway of the fleet, or a worker, which serves its own model."}],
+        "servers": [{"url": ".", "description": "The gateway of the fleet, or a worker, which serves its own model."}],
         "tags": [{"name": group} for group in groups],
         "paths": paths,
         "components": {

@@ -25,7 +25,7 @@ from golek_client.connection import shown
 from golek_worker import process
 from golek_worker.machine import logfiles, runfile
 from golek_worker.process import ProcessId
-from golek_worker.settings.http import Address, Gateway
+from golek_worker.settings.http import Address, Gateway, is_loopback
 
 MODULE: Final = "golek_worker.front"
 START_S: Final = 30.0
@@ -61,6 +61,21 @@ class GatewayState(Struct, frozen=True, kw_only=True):
 def url(chosen: Gateway) -> str:
     """Where it answers."""
     return chosen.url(Address(chosen.inference_host, chosen.inference_port))
+
+
+def reached_by_others(chosen: Gateway) -> str:
+    """What whoever opens it to other machines should know; empty when only this one reaches it."""
+    if is_loopback(chosen.inference_host):
+        return ""
+    ports = [f"port {chosen.inference_port}"]
+    if chosen.golek_health_port:
+        ports.append(f"port {chosen.golek_health_port} (GOLEK_HEALTH_PORT)")
+    said = f"other machines reach it: INFERENCE_HOST={chosen.inference_host} opens {' and '.join(ports)}"
+    if chosen.golek_allow_anon:
+        said += "; while nobody has a key everybody is served (GOLEK_ALLOW_ANON)"
+    if not chosen.http_tls_cert:
+        said += "; without HTTP_TLS_CERT keys and texts travel in the clear"
+    return said
 
 
 def running(data: Path) -> GatewayState | None:
@@ -129,13 +144,15 @@ async def start(chosen: Gateway, *, module: str = MODULE, say: Say = print) -> G
     process.leave_running(child)
     health = f", says that it lives at {state.health_url}" if state.health_url else ""
     say(f"gateway answers at {state.url} after {time.monotonic() - began:.1f} s{health}")
+    if reach := reached_by_others(chosen):
+        say(reach)
     return state
 
 
 def spawn(chosen: Gateway, command: list[str]) -> "tuple[subprocess.Popen[bytes], GatewayState]":
     """Start its process, and note it; it does not answer yet."""
-    log = logfiles.create(folder(chosen.data), "boot")
-    child = process.spawn(command, log)
+    log = logfiles.create(logfiles.gateway_folder(chosen.data), "boot")
+    child = process.spawn([*command, "--log", str(log)], log)
     return child, note(chosen, child.pid, str(log))
 
 
@@ -151,11 +168,6 @@ def stop(data: Path, say: Say = print) -> bool:
         say(f"gateway stopped after {seconds:.1f} s" if willing else f"gateway killed after {seconds:.0f} s")
     forget(data)
     return known is not None
-
-
-def folder(data: Path) -> Path:
-    """Where its logs lie."""
-    return data / "logs" / "gateway"
 
 
 async def answers(where: str) -> bool:

@@ -343,6 +343,7 @@ def remarks(file: Path, environment: Mapping[str, str] = os.environ) -> list[str
     return found.remarks + [
         f"{key}={hidden(found.of(key)[0].value)} has no effect yet: it waits for {names.capability(key)}"
         for key in without_effect(found)
+        if names.capability(key) != names.ANOTHER_GATEWAY
     ]
 
 

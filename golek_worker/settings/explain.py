@@ -70,8 +70,8 @@ def lines(rows: list[Setting]) -> Iterator[str]:
     width = max((len(row.key) for row in rows), default=0)
     for row in rows:
         notes = [row.source, *(f"overrules {other}" for other in row.overruled)]
-        if row.waits_for:
-            notes.append(f"no effect yet: waits for {row.waits_for}")
+        if row.key in names.PLANNED:
+            notes.append(names.why_without_effect(row.key))
         yield f"{row.key:<{width}}  {row.value or '(empty)'}  ({'; '.join(notes)})"
 
 
@@ -80,7 +80,8 @@ def _planned(found: Found) -> Iterator[Setting]:
     for key, name in names.PLANNED.items():
         given = found.of(key)
         value = given[0].value if given else _text(_default(Planned, name))
-        yield _row(key, value, given, changed=key in changed, waits_for=names.capability(key))
+        waits_for = names.capability(key).removeprefix(names.ANOTHER_GATEWAY)
+        yield _row(key, value, given, changed=key in changed, waits_for=waits_for)
 
 
 def _row(key: str, value: str, given: list[Given], *, changed: bool, waits_for: str = "") -> Setting:

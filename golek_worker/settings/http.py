@@ -4,6 +4,7 @@
 means.
 """
 
+import ipaddress
 import re
 from typing import Annotated, Final, NamedTuple
 
@@ -63,3 +64,11 @@ def address(text: str) -> Address | None:
     if match is None or not 1 <= int(match[2]) <= 65535:
         return None
     return Address(match[1] or LOOPBACK, int(match[2]))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,7 +1,7 @@
 """Which names does a setting answer to, and which keys wait for what they belong to?
 
 Data only. A setting's own name is that of its field in `Settings`; `ALIASES` holds the names that other products gave
-it, the strongest first. `Planned` holds the keys that are known and checked and have no effect yet.
+it, the strongest first. `Planned` holds the keys that are known and checked and have no effect, or none yet.
 """
 
 from typing import Annotated, Literal
@@ -41,7 +41,7 @@ ModelRole = Literal["primary", "fast", "coder", "thinker", "longctx"]
 
 
 class Planned(Struct, frozen=True, kw_only=True):
-    """Keys that are known, checked, and without effect yet; in capitals, with the default they will have."""
+    """Keys that are known, checked, and without effect; in capitals, with the default they have or will have."""
 
     llm_gateway_inference_enabled: bool = False
     """For a gateway in front of the fleet: whether it sends requests here."""
@@ -81,8 +81,11 @@ class Planned(Struct, frozen=True, kw_only=True):
     """Where traces are sent; giving one switches them on."""
 
 
+ANOTHER_GATEWAY = "another gateway"
+"""Its settings may stand in the same `.env`. Golek will never read them, so nobody is warned that they do nothing."""
+
 CAPABILITIES: dict[str, tuple[str, ...]] = {
-    "gateway": ("LLM_GATEWAY_",),
+    ANOTHER_GATEWAY: ("LLM_GATEWAY_",),
     "presets": ("INFERENCE_CONFIG", "INFERENCE_MODEL_ROLES"),
     "orchestration": (
         "INFERENCE_ORCHESTRATION_MODE",
@@ -94,11 +97,19 @@ CAPABILITIES: dict[str, tuple[str, ...]] = {
     "router": ("INFERENCE_AUTO_ROUTE_",),
     "tracing": ("OTEL_",),
 }
-"""What a key of `Planned` waits for, by how the key begins."""
+"""What a key of `Planned` waits for or belongs to, by how the key begins."""
 
 PLANNED: dict[str, str] = {name.upper(): name for name in Planned.__struct_fields__}
 
 
 def capability(key: str) -> str:
-    """What the planned `key` waits for."""
+    """What the planned `key` waits for or belongs to."""
     return next(name for name, beginnings in CAPABILITIES.items() if key.startswith(beginnings))
+
+
+def why_without_effect(key: str) -> str:
+    """Why the planned `key` does nothing."""
+    owner = capability(key)
+    return (
+        f"not read by Golek: a setting of {owner}" if owner == ANOTHER_GATEWAY else f"no effect yet: waits for {owner}"
+    )

@@ -135,6 +135,8 @@ class Supervisor:
         if there:
             where = f" at {gateway.url(self._service)}" if GatewayProgram.name in there else ""
             self._say(f"ready{where} after {time.monotonic() - began:.1f} s: {', '.join(there)}; Ctrl-C ends all")
+            if where and (reach := gateway.reached_by_others(self._service)):
+                self._say(reach)
 
     async def _watch_broker(self) -> None:
         """A broker that was started here and died is started again."""

@@ -282,6 +282,28 @@ def test_a_gateway_that_cannot_start_says_why(project: Project) -> None:
         project.golek("worker", "stop")
 
 
+def test_a_gateway_for_others_says_what_it_opens(project: Project) -> None:
+    """Both ports and the missing certificate; its one log is the file that `status` names."""
+    project.golek("broker", "start")
+    try:
+        project.golek("keys", "create", "ann", "--rpm", "60")
+        started = project.golek("gateway", "start", INFERENCE_HOST="0.0.0.0")
+        state = gateway.running(project.data)
+        assert state is not None, started.stderr
+        (said,) = [line for line in started.stdout.splitlines() if line.startswith("other machines reach it")]
+        assert "INFERENCE_HOST=0.0.0.0" in said
+        assert f"port {project.http.rpartition(':')[2]}" in said
+        assert "HTTP_TLS_CERT" in said
+        assert "gateway.ready" in Path(state.log).read_text()
+        assert sorted(path.name for path in (project.data / "logs" / "gateway").iterdir()) == [
+            Path(state.log).name,
+            "latest.txt",
+        ]
+        assert not (project.data / "logs" / "_boot").exists()
+    finally:
+        project.golek("worker", "stop")
+
+
 def test_the_gateway_runs_in_the_foreground(project: Project) -> None:
     """`golek gateway run` ends on Ctrl-C."""
     project.golek("broker", "start")

@@ -238,6 +238,17 @@ def test_what_is_not_there_is_told_in_anthropics_form(client: Anthropic, fleet: 
         assert answer.headers["request-id"]
 
 
+def test_a_base_url_with_v1_is_told_apart(fleet: Fleet) -> None:
+    """Whoever writes it as for OpenAI's clients learns what to leave out, in Anthropic's form."""
+    with (
+        Anthropic(base_url=f"{fleet.gateway}/v1", api_key="none") as client,
+        pytest.raises(anthropic.NotFoundError, match="leave it out of its base URL") as caught,
+    ):
+        client.messages.create(model=MODEL, max_tokens=5, messages=ASK)
+    assert isinstance(caught.value.body, dict)
+    assert caught.value.body["error"]["type"] == "not_found_error"
+
+
 def test_keys_are_taken_as_anthropics_clients_send_them(tmp_path_factory: pytest.TempPathFactory) -> None:
     """`x-api-key`, or a bearer token; without a right one 401 in Anthropic's form, with another model's 403."""
     data = tmp_path_factory.mktemp("keyed")

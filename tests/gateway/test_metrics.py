@@ -85,11 +85,12 @@ async def test_each_request_has_a_line_in_the_access_log(fleet: Fleet) -> None:
     assert "secret" not in text
 
 
-def test_the_gateways_own_log_lies_with_the_others(fleet: Fleet) -> None:
-    """`latest.txt` leads to it."""
+def test_the_gateways_own_log_lies_in_a_folder_of_its_own(fleet: Fleet) -> None:
+    """`latest.txt` leads to it, and that of the workers never does."""
     data = fleet.data / "boot"
     with GatewayProcess(fleet.nats, data):
         pass
-    latest = Path(data / "logs" / "_boot" / "latest.txt")
+    latest = Path(data / "logs" / "gateway" / "latest.txt")
     events = [json.loads(line)["event"] for line in latest.read_text().splitlines()]
     assert "gateway.ready" in events
+    assert not Path(data / "logs" / "_boot").exists()

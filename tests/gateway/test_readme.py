@@ -1,10 +1,11 @@
-"""What README.md prints about HTTP runs as it stands there."""
+"""What README.md and docs/http.md print about HTTP runs as it stands there."""
 
 import json
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.support.fronts import Fleet
 from tests.support.workers import ROOT
@@ -34,3 +35,15 @@ def test_openai_s_client(fleet: Fleet) -> None:
         check=True,
     )
     assert "ackpressure" in done.stdout
+
+
+def test_a_stream_is_read_on(fleet: Fleet, tmp_path: Path) -> None:
+    """The lines of docs/http.md: the second answer is the first one's from event 1 on."""
+    page = (ROOT / "docs" / "http.md").read_text("utf-8").partition("## A stream that outlives")[2]
+    block = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)[0].replace(ADDRESS, fleet.gateway)
+    done = subprocess.run(
+        ["bash", "-ec", block], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True
+    )  # fmt: skip
+    first, again, left = done.stdout.split("data: [DONE]\n\n")
+    assert (first.startswith("id: 0\n"), left) == (True, "")
+    assert again == first[first.index("id: 1\n") :]

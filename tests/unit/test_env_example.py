@@ -41,7 +41,8 @@ def test_it_says_what_the_code_says(key: str) -> None:
     elif key in names.PLANNED:
         hint = get_type_hints(Planned, include_extras=True)[names.PLANNED[key]]
         assert entry.meaning == docstrings(Planned)[key]
-        assert f"# No effect yet: waits for {names.capability(key)}.\n# {key}=" in EXAMPLE.read_text()
+        why = names.why_without_effect(key)
+        assert f"# {why[0].upper()}{why[1:]}.\n# {key}=" in EXAMPLE.read_text()
         if get_origin(hint) is Literal:
             assert entry.values == ", ".join(str(choice) for choice in get_args(hint))
         for meta in getattr(hint, "__metadata__", ()):

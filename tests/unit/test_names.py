@@ -65,6 +65,17 @@ async def test_keys_without_effect_are_told_and_stop_nothing(project: Project) -
     assert remarks[0] == "INFERENCE_CONFIG=D3 has no effect yet: it waits for presets"
 
 
+def test_another_gateways_settings_are_no_trouble(project: Project) -> None:
+    """They may share the `.env`: nobody is warned, `golek config` says whose they are, and a wrong value is one."""
+    project.write("ENGINE=echo", "LLM_GATEWAY_INFERENCE_ENABLED=true\n")
+    assert settings.remarks(project.file, {}) == []
+    (said,) = [one for one in explain.lines(explain.deployment(project.file, {})) if "INFERENCE_ENABLED" in one]
+    assert said.endswith("not read by Golek: a setting of another gateway)")
+    assert "waits" not in said
+    with pytest.raises(settings.SettingsError, match="LLM_GATEWAY_INFERENCE_ENABLED"):
+        project.load("", "LLM_GATEWAY_INFERENCE_ENABLED=perhaps\n")
+
+
 @pytest.mark.parametrize("value", ["0.70", "0.7", "7e-1"])
 def test_a_default_written_otherwise_is_the_default(project: Project, value: str) -> None:
     """What counts is the value, not its spelling."""

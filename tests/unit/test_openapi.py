@@ -2,6 +2,7 @@
 
 from importlib import resources
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from msgspec import Struct
@@ -69,6 +70,12 @@ def test_a_route_is_told_with_what_it_takes_and_gives(told: dict[str, Any]) -> N
     assert {"200", "400", "401", "403", "404", "408", "413", "429", "499", "501", "503", "504"} <= set(
         operation["responses"]
     )
+
+
+def test_it_is_right_below_a_path_of_a_proxy(told: dict[str, Any]) -> None:
+    """Its server is where the document itself lies."""
+    (server,) = told["servers"]
+    assert urljoin("https://llm.example.org/llm/openapi.json", server["url"]) == "https://llm.example.org/llm/"
 
 
 def test_a_query_and_another_answer_are_told(told: dict[str, Any]) -> None:

@@ -1,6 +1,9 @@
-"""The lock files: names, versions and hashes, and nothing of the machine that made them."""
+"""The lock files: names, versions and hashes, and nothing of the machine that made them; and what installs them."""
 
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -37,3 +40,17 @@ def test_development_has_what_workers_have() -> None:
     """The dev lock contains the worker lock, with the same versions."""
     worker, dev = (set(re.findall(r"^([a-z0-9-]+==\S+)", lock.read_text(), re.MULTILINE)) for lock in LOCKS)
     assert worker <= dev
+
+
+def test_a_linked_environment_is_left_alone(tmp_path: Path) -> None:
+    """A `.venv` that is a link belongs to another checkout: nothing is installed into it, and it says what to do."""
+    other, here = tmp_path / "other", tmp_path / "here"
+    (here / "requirements").mkdir(parents=True)
+    other.mkdir()
+    (here / ".venv").symlink_to(other)
+    shutil.copy("requirements/install.sh", here / "requirements")
+    command = ["bash", "requirements/install.sh", "worker", sys.executable, ".venv/.stamp"]
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, list(other.iterdir())) == (1, [])
+    assert f".venv is a link to {other}" in done.stderr
+    assert "rm .venv" in done.stderr
