@@ -248,6 +248,36 @@ def test_the_fleet_keeps_a_conversation(page: Page) -> None:
     expect(page.locator(ENDED)).to_have_count(0)
 
 
+def test_what_the_fleet_keeps_is_shown_after_a_reload(page: Page) -> None:
+    """The next question goes on with it: so it is seen."""
+    setting(page)
+    page.check("#session")
+    ask(page, "What is a lease?")
+    expect(page.locator(ENDED)).to_contain_text(LEASE)
+    page.reload()
+    expect(page.locator(".turn.user")).to_have_text(re.compile("What is a lease"))
+    expect(page.locator(ENDED)).to_contain_text(LEASE)
+    expect(page.locator("#welcome")).to_be_hidden()
+    page.click("#new")
+    page.reload()
+    page.locator("#model option").first.wait_for(state="attached")
+    expect(page.locator(".turn")).to_have_count(0)
+
+
+@pytest.mark.parametrize("tab", ["schema", "tools"])
+def test_broken_json_keeps_the_question(page: Page, tab: str) -> None:
+    """Nothing was sent, so that it is still in its box and nowhere else, and the page says why."""
+    setting(page, "tools" if tab == "tools" else "settings")
+    page.fill(f"#{tab}", "{")
+    ask(page, "What is a lease?")
+    expect(page.locator("#status.wrong")).to_have_text("Nothing was sent: the JSON in the panel is wrong.")
+    expect(page.locator("#question")).to_have_value("What is a lease?")
+    expect(page.locator(".turn")).to_have_count(0)
+    page.fill(f"#{tab}", "")
+    page.press("#question", "Enter")
+    expect(page.locator(ENDED)).to_contain_text(LEASE)
+
+
 def test_thoughts_stand_apart(page: Page) -> None:
     """What a model thinks is not part of its answer."""
     page.route(
@@ -299,6 +329,7 @@ def test_it_fits_a_phone(opens: Opens, fleet: Fleet, scheme: str) -> None:
         page.click(step)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, step
     assert page.evaluate("document.documentElement.dataset.theme") == scheme
+    expect(page.locator("header a[href=docs]")).to_be_visible()
 
 
 def test_every_control_has_a_name(page: Page) -> None:

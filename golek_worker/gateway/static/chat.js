@@ -11,6 +11,7 @@ import * as turns from "./turns.js";
 const $ = (id) => document.getElementById(id);
 const question = $("question");
 const BURST_MS = 100; // an answer that takes less came at once: its speed is that of the whole
+const ASKED = "golek.asked"; // the session that this tab asked in
 let messages = []; // the conversation, as the model is sent it
 let running = null; // the AbortController of what is being answered
 let last = null; // the last request
@@ -21,14 +22,15 @@ function busy(on) {
   $("log").setAttribute("aria-busy", String(on));
 }
 
-function say(text) {
+function say(text, wrong = false) {
   $("status").textContent = text;
+  $("status").classList.toggle("wrong", wrong);
 }
 
 // A problem with no turn to stand in: in words, and where the key is asked for, there.
 function complain(error) {
   if (error.status === 401) askForKey(error.message);
-  else say(error instanceof Refused ? error.message : "The server cannot be reached.");
+  else say(error instanceof Refused ? error.message : "The server cannot be reached.", true);
 }
 
 function askForKey(words) {
@@ -38,13 +40,17 @@ function askForKey(words) {
   $("key").focus();
 }
 
+// Whether all that was typed into the panel can be sent; opens it where something cannot.
+function isReady() {
+  if (settings.check()) return true;
+  panels.open($("tools-wrong").textContent ? "tools" : "settings");
+  say("Nothing was sent: the JSON in the panel is wrong.", true);
+  return false;
+}
+
 // Send `added`, the newest turns, and show the answer.
 async function ask(added) {
-  if (running) return;
-  if (!settings.check()) {
-    panels.open($("tools-wrong").textContent ? "tools" : "settings");
-    return;
-  }
+  if (running || !isReady()) return;
   const body = settings.request(models.model(), outgoing(added));
   const growing = new turns.Growing(models.model() || "no model");
   const answer = new Answer();
@@ -53,6 +59,7 @@ async function ask(added) {
   busy(true);
   say("The model answers");
   panels.request((last = body));
+  if (body.session_id) sessionStorage.setItem(ASKED, body.session_id);
   let problem = null;
   try {
     await follow(body, growing, answer, clock);
@@ -133,7 +140,7 @@ function facts(answer, clock, problem) {
 
 // Give the results of tools back to the model; whether they went off.
 function give(calls, results) {
-  if (running) return false;
+  if (running || !isReady()) return false;
   ask(calls.map((call, at) => ({ role: "tool", tool_call_id: call.id, content: results[at] })));
   return true;
 }
@@ -142,9 +149,10 @@ function send() {
   const text = question.value.trim();
   if (!text || running) return;
   if (!models.model()) {
-    say("There is no model to ask.");
+    say("There is no model to ask.", true);
     return;
   }
+  if (!isReady()) return;
   question.value = "";
   fit();
   turns.user(text);
@@ -174,9 +182,23 @@ async function refresh() {
   try {
     await models.refresh();
     say("");
+    await recall();
   } catch (error) {
     complain(error);
   }
+}
+
+// Show what the fleet keeps of this conversation, where the page shows none of it: it was loaded anew.
+async function recall() {
+  if (!settings.session() || sessionStorage.getItem(ASKED) !== settings.session() || running || !turns.none()) return;
+  const found = await fetch(kept(), { headers: headers() });
+  if (!found.ok || !turns.none()) return; // nothing is kept yet, or something was asked meanwhile
+  const messages = (await found.json()).turns?.flatMap((turn) => turn.messages) ?? [];
+  for (const message of messages) turns.past(message);
+}
+
+function kept() {
+  return `v1/sessions/${encodeURIComponent(settings.session() ?? "")}`;
 }
 
 function curl() {
@@ -189,9 +211,8 @@ function curl() {
 async function session(method) {
   const said = $("session-said");
   said.textContent = "";
-  const path = `v1/sessions/${encodeURIComponent(settings.session() ?? "")}`;
   try {
-    const found = await fetch(path, { method, headers: headers() });
+    const found = await fetch(kept(), { method, headers: headers() });
     if (found.status === 404) said.textContent = "Nothing is kept yet.";
     else if (!found.ok) said.textContent = `The server answered with status ${found.status}.`;
     else if (method === "DELETE") {

@@ -113,7 +113,11 @@ function parameters(list, all) {
     const item = made("li");
     item.append(made("code", "", one.name), made("span", "type", `${type(one.schema, all)}, in the ${one.in}`));
     if (one.required) item.append(made("span", "must", "required"));
-    if (one.description) item.append(made("p", "note", one.description));
+    if (one.description) {
+      const note = made("p", "note");
+      inline(note, one.description);
+      item.append(note);
+    }
     found.append(item);
   }
   return found;
@@ -122,7 +126,8 @@ function parameters(list, all) {
 function answers(responses, all) {
   const found = made("dl", "answers");
   for (const [status, one] of Object.entries(responses)) {
-    const detail = made("dd", "", one.description);
+    const detail = made("dd");
+    inline(detail, one.description);
     for (const [media, content] of Object.entries(one.content ?? {})) {
       if (Number(status) >= 300) continue;
       if (media === "application/json") {
@@ -179,6 +184,7 @@ function field(form, id, name, tag, parameter) {
   if (tag === "input") control.type = "text";
   control.id = label.htmlFor = id;
   control.required = Boolean(parameter.required);
+  if (parameter.example) control.placeholder = parameter.example;
   control.spellcheck = false;
   form.append(label, control);
   return control;

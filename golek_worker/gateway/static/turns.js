@@ -25,6 +25,20 @@ export function user(text) {
   put(turn);
 }
 
+// A message of a conversation that was kept; what tools gave is not shown.
+export function past(message) {
+  if (message.role === "user") user(message.content ?? "");
+  if (message.role !== "assistant") return;
+  const text = message.content ?? "";
+  const called = message.tool_calls?.map((call) => `called ${call.function.name}`) ?? [];
+  new Growing("earlier").end({ text, thoughts: message.reasoning_content, empty: !text }, called);
+}
+
+// Whether nothing was said yet.
+export function none() {
+  return !log.querySelector(".turn");
+}
+
 // The answer of `model`, while it grows.
 export class Growing {
   #drawn = 0;
