@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Coroutine, Iterator
@@ -134,6 +135,14 @@ def table(head: list[str], rows: list[list[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def _shown(milliseconds: int) -> str:
+    """About how long, rounded up."""
+    if milliseconds < 10_000:
+        return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.3g} s"
+    seconds = math.ceil(milliseconds / 1000)
+    return f"{seconds} s" if seconds < 120 else f"{math.ceil(seconds / 60)} min"
+
+
 def _hint(error: InferenceServiceError, patience: str | None, asked: str) -> str | None:
     model = error.details.get("model")
     if error.code == "MODEL_NOT_FOUND" and Path(f"envs/worker.{model}.env").is_file():
@@ -147,5 +156,5 @@ def _hint(error: InferenceServiceError, patience: str | None, asked: str) -> str
     # No connection ever stood when the error names a URL: its message says what to do, and time alone mends nothing.
     told = "try again in" in error.message
     if isinstance(error, RetriableError) and "url" not in error.details and not told:
-        return f"it may succeed in {error.retry_after_ms} ms"
+        return f"it may succeed in {_shown(error.retry_after_ms)}"
     return None

@@ -31,6 +31,8 @@ class Startable(Struct, frozen=True):
     """Tokens of one sequence; 0 while that is not known."""
     runs: bool = False
     """Whether a worker of this machine serves it, or is about to."""
+    roles: list[str] = field(default_factory=list[str])
+    """What its catalogue says that it is good for."""
 
 
 class HostReport(Struct, frozen=True):

@@ -38,7 +38,7 @@ from golek_worker.gateway.offers import Offers
 from golek_worker.gateway.server import AddressError, Server
 from golek_worker.gateway.strangers import AuthError, Strangers
 from golek_worker.machine import logfiles, startable
-from golek_worker.process import raise_file_limit
+from golek_worker.process import raise_file_limit, settle_garbage
 from golek_worker.settings import SettingsError
 from golek_worker.settings.http import Address, Gateway, Http, is_loopback
 from golek_worker.telemetry import logging as front_logging
@@ -219,6 +219,7 @@ class GatewayProcess:
             await self._open_health_port(stack)  # first, so that it is the last to close: what drains is alive
             where = Address(chosen.inference_host, chosen.inference_port)
             serving = await open_front(stack, where, chosen, book)
+            settle_garbage()
             log.info("gateway.ready", url=chosen.url(serving.where), open_files_limit=raise_file_limit())
             sides = [asyncio.create_task(self._stop.wait()), asyncio.create_task(serving.ended())]
             if book is not None:

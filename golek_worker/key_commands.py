@@ -1,11 +1,11 @@
 """What can an operator do with keys from a terminal? `golek keys create`, `list`, `revoke`, `usage`.
 
-Keys stand in the key file of this machine, which the workers here import into the fleet; what was used is asked on the
-bus. Each command imports what it needs when it runs.
+Keys stand in the key file of this machine, which the workers here import into the fleet; what the fleet knows, and what
+was used, is asked on the bus. Each command imports what it needs when it runs.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +18,7 @@ from golek_client.transport import DEFAULT_URL
 if TYPE_CHECKING:
     from golek_wire.keys import Key
     from golek_wire.replies import Allowance
-    from golek_worker.machine.keyring import Usage
+    from golek_worker.machine.keyring import Listed, Usage
 
 HELP = """Who may ask, what, and how much.
 
@@ -59,6 +59,7 @@ def create(
     expires: Annotated[str | None, typer.Option(metavar="DAY", help="From this day on (UTC) nobody knows it.")] = None,
     file: File = None,
     data: Data = DEFAULT_DATA,
+    server: Server = DEFAULT_URL,
 ) -> None:
     """Make a key and print it, this once: only its SHA-256 is written down.
 
@@ -78,47 +79,67 @@ def create(
     with _said_plainly():
         made = keyring.create(where, key_id, [f"{name}={value}" for name, value in said.items() if value is not None])
     typer.echo(made.key)
-    others = f"; {key_id} has {made.others} more there" if made.others else ""
-    print(f"written to {where} as its digest{others}. The key itself is shown this once.", file=sys.stderr)
+    print(f"written to {where} as its digest. The key itself is shown this once.", file=sys.stderr)
+    if made.others:
+        theirs = "; ".join(_limits(key) for key in made.others)
+        own = " ".join(f"{name}={value}" for name, value in said.items() if value) or "no limits"
+        print(f"{key_id} has {len(made.others)} more there ({theirs}); this one: {own}", file=sys.stderr)
+    if models:
+        _warn_of_unknown(models.split(","), server)
 
 
 @keys.command("list")
-def list_keys(file: File = None, data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
-    """The keys of the key file: who holds them and what they may do, never the keys."""
+def list_keys(
+    file: File = None, data: Data = DEFAULT_DATA, server: Server = DEFAULT_URL, as_json: Json = False
+) -> None:
+    """The keys of the key file and those that the fleet knows: who holds them and what they may do, never the keys.
+
+    KNOWN TO says where a key stands: one that the fleet alone knows came from another machine's file, from one that
+    was deleted, or by hand. `golek keys revoke` takes such a key away, too.
+    """
+    from golek_client import terminal
     from golek_worker.machine import keyring
 
     where = _file(file, data)
     with _said_plainly():
-        found = keyring.listed(where)
+        found = terminal.run(keyring.listed(where, server))
+    for remark in found.remarks:
+        print(f"warning: {remark}", file=sys.stderr)
     if as_json:
-        _print_json(found)
+        _print_json(found.keys)
         return
-    if not found:
+    if not found.keys:
         typer.echo(f"{where}: no keys; `golek keys create KEY_ID` makes one")
         return
-    from golek_client import terminal
-
     terminal.table(
-        ["key_id", "models", "rpm", "tpm", "concurrent", "budget", "expires"],
-        [
-            [
-                key.key_id, ",".join(key.models) or "all", _or_dash(key.rpm), _or_dash(key.tpm),
-                _or_dash(key.concurrent), _budget(key), (key.expires or "-").removesuffix("T00:00:00Z"),
-            ]
-            for key in found
-        ],
-    )  # fmt: skip
+        ["key_id", "models", "rpm", "tpm", "concurrent", "budget", "expires", "known to"],
+        [_row(one) for one in found.keys],
+    )
+
+
+def _row(one: "Listed") -> list[str]:
+    key = one.key
+    known = "file and fleet" if one.in_file and one.in_fleet else "file" if one.in_file else "fleet"
+    return [
+        key.key_id, ",".join(key.models) or "all", _or_dash(key.rpm), _or_dash(key.tpm), _or_dash(key.concurrent),
+        _budget(key), (key.expires or "-").removesuffix("T00:00:00Z"), known,
+    ]  # fmt: skip
 
 
 @keys.command("revoke")
-def revoke(key_id: KeyId, file: File = None, data: Data = DEFAULT_DATA) -> None:
-    """Take away all keys of a holder. Workers refuse them within 2 s; what runs already is answered."""
+def revoke(key_id: KeyId, file: File = None, data: Data = DEFAULT_DATA, server: Server = DEFAULT_URL) -> None:
+    """Take away all keys of a holder, from the key file and from the fleet. Workers refuse them within 2 s; what runs
+    already is answered. A line in a key file of another machine would bring its key back at the next start there.
+    """
+    from golek_client import terminal
     from golek_worker.machine import keyring
 
     where = _file(file, data)
     with _said_plainly():
-        count = keyring.revoke(where, key_id)
-    typer.echo(f"{count} key{'s' if count > 1 else ''} of {key_id} taken from {where}")
+        taken, others = terminal.run(keyring.revoke(where, key_id, server))
+    for count, place in ((taken, str(where)), (others, "the fleet alone")):
+        if count:
+            typer.echo(f"{count} key{'s' if count > 1 else ''} of {key_id} taken from {place}")
 
 
 @keys.command("usage")
@@ -182,6 +203,42 @@ def _spoken(seconds: float) -> str:
 
 def _left(allowance: "Allowance | None") -> str:
     return "-" if allowance is None else f"{allowance.remaining}/{allowance.limit}"
+
+
+def _limits(key: "Key") -> str:
+    """What a key may do, as its line says it."""
+    said = {
+        "models": ",".join(key.models), "rpm": key.rpm, "tpm": key.tpm, "concurrent": key.concurrent,
+        "budget": _budget(key) if key.budget is not None else "", "expires": key.expires,
+    }  # fmt: skip
+    return " ".join(f"{name}={value}" for name, value in said.items() if value) or "no limits"
+
+
+def _warn_of_unknown(models: Sequence[str], server: str) -> None:
+    """Say which of the models that a key is for are known neither to the fleet nor to this machine."""
+    import asyncio
+
+    from golek_client import Golek
+    from golek_wire import subjects
+    from golek_wire.errors import InferenceServiceError
+    from golek_worker.machine import startable
+
+    async def fleet() -> list[str]:
+        async with Golek(server) as golek:
+            return [record.name for record in await golek.models()]
+
+    known = {one.name for one in startable.here()}
+    try:
+        known.update(asyncio.run(fleet()))
+    except InferenceServiceError:
+        served = "on this machine; the fleet could not be asked"
+    else:
+        served = "in this fleet or on this machine"
+    tokens = {subjects.model_token(name) for name in known}
+    unknown = [name for name in models if name and subjects.model_token(name) not in tokens]
+    if unknown:
+        there = ", ".join(sorted(known)) or "none"
+        print(f"warning: nobody knows a model {', '.join(unknown)} {served}; there is {there}", file=sys.stderr)
 
 
 def _budget(key: "Key") -> str:

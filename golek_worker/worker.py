@@ -8,7 +8,6 @@ without a heartbeat would be worse than none.
 
 import argparse
 import asyncio
-import gc
 import io
 import os
 import signal
@@ -267,7 +266,7 @@ class Worker:
                 if said == "loading":
                     self._tell_loaded(parts.host.ready)
                 if first:
-                    _settle_garbage()
+                    process.settle_garbage()
                     self._event("server.ready", f"serving {', '.join(self._settings.request_subjects(parts.kind))}")
                     first = False
             else:
@@ -401,13 +400,6 @@ def write_state(
             engine_log=identity.engine_log,
         ),
     )
-
-
-def _settle_garbage() -> None:
-    """What start-up made stays: keep the collector from walking it, and from running every 700 objects."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 async def _disconnect(client: Client) -> None:

@@ -4,7 +4,7 @@ OpenAI's four fields, and beside them what a person choosing a model wants to kn
 it is, what it can do.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final, Literal
 
@@ -39,7 +39,7 @@ class Model(Struct, frozen=True):
     memory_mb: int = 0
     context_length: int = 0
     roles: list[str] = field(default_factory=list[str])
-    """What a router uses it for."""
+    """What the catalogues of the fleet say that it is good for; at a worker empty."""
     capabilities: list[str] = field(default_factory=list[str])
     kinds: list[str] = field(default_factory=list[str])
     """Which requests it takes: inference, embedding, rerank, vision."""
@@ -51,8 +51,8 @@ class ModelList(Struct, frozen=True):
     """The answer to GET /v1/models."""
 
     data: list[Model]
-    config: str | None = None
-    """The preset of the fleet's router; null without one."""
+    config: str = ""
+    """The preset; empty where none is configured."""
     orchestration_mode: str = "single"
     object: Literal["list"] = "list"
 
@@ -65,7 +65,7 @@ def plain(name: str) -> str:
     return name
 
 
-def shown(record: ModelRecord, *, gone: bool) -> Model:
+def shown(record: ModelRecord, *, gone: bool, roles: Sequence[str] = ()) -> Model:
     """One model; `gone` is one that no request is kept for, whatever was its last word."""
     status = STATUS.get(record.state, "offline")
     return Model(
@@ -74,6 +74,7 @@ def shown(record: ModelRecord, *, gone: bool) -> Model:
         "offline" if gone and status != "failed" else status,
         record.memory_mb,
         record.context_size,
+        list(roles),
         capabilities=record.capabilities,
         kinds=record.kinds,
     )
@@ -82,7 +83,7 @@ def shown(record: ModelRecord, *, gone: bool) -> Model:
 def offered(one: Startable) -> Model:
     """A model that no worker serves and a machine could start."""
     megabytes = one.size_bytes // 2**20
-    return Model(one.name, 0, "available", megabytes, one.context_size, kinds=[one.kind])
+    return Model(one.name, 0, "available", megabytes, one.context_size, one.roles, kinds=[one.kind])
 
 
 def listed(models: Iterable[Model]) -> ModelList:

@@ -90,11 +90,14 @@ class Callers(Protocol):
 class Open:
     """Whoever reaches the broker may ask: with a key as its holder, with what it may do, else as anonymous.
 
-    Where the fleet knows keys, one that it does not know is refused: who brings it means to be somebody. But where the
-    server says who asks, tenants ask: they could not read what is kept for another principal than theirs.
+    Where the fleet knows keys, one that it does not know is refused: who brings it means to be somebody. Where it knows
+    none, who brings one is anonymous, but not before the bucket was asked: it may be the first. And where the server
+    says who asks, tenants ask: they could not read what is kept for another principal than theirs.
     """
 
     may_redirect = True
+    _none_needed = True
+    """Whether a fleet without keys serves everybody."""
 
     def __init__(self, model: str = "", book: Book | None = None) -> None:
         self._names = set(subjects.spellings(model))
@@ -105,7 +108,7 @@ class Open:
         if not headers:
             return ANYBODY
         self._refuse_tenant(headers)
-        said = _bearer(headers) if h.AUTHORIZATION in headers and self._book else ""
+        said = _bearer(headers) if h.AUTHORIZATION in headers and self._book is not None else ""
         return self._for_model(self._known(said)) if said else ANYBODY
 
     def principal(self, headers: Headers) -> str:
@@ -113,7 +116,7 @@ class Open:
 
     def caller(self, headers: Headers) -> str:
         self._refuse_tenant(headers)
-        said = _bearer(headers) if headers and self._book else ""
+        said = _bearer(headers) if headers and self._book is not None else ""
         return self._known(said).key_id if said else self.principal(headers)
 
     def stranger(self, headers: Headers) -> str:
@@ -124,7 +127,11 @@ class Open:
         return hashed if self._book.is_worth_a_look(hashed) else ""
 
     def may_order(self, headers: Headers) -> None:
-        self.principal(headers)
+        try:
+            self.principal(headers)
+        except UnauthorizedError:
+            if self._book:  # else nobody has a key that could be wanted
+                raise
 
     def may_answer(self, reply: str) -> bool:
         return subjects.is_reply_inbox(reply)
@@ -139,11 +146,14 @@ class Open:
         return job_id
 
     def _known(self, said: str) -> Key:
-        """The key with this text. Raises UnauthorizedError."""
-        key = self._book.find(digest(said)) if self._book is not None else None
-        if key is None:
-            raise UnauthorizedError(f"{h.AUTHORIZATION}: nobody knows this key (any more)")
-        return key
+        """The key with this text; anybody's, where nobody has one, by the bucket's word. Raises UnauthorizedError."""
+        hashed = digest(said)
+        key = self._book.find(hashed) if self._book is not None else None
+        if key is not None:
+            return key
+        if self._none_needed and (self._book is None or not (self._book or self._book.is_worth_a_look(hashed))):
+            return ANYBODY
+        raise UnauthorizedError(f"{h.AUTHORIZATION}: nobody knows this key (any more)")
 
     def _for_model(self, key: Key) -> Key:
         """`key`. Raises ForbiddenError where it is not for this model."""
@@ -168,6 +178,8 @@ class Open:
 class Keys(Open):
     """Whoever has a key may ask."""
 
+    _none_needed = False
+
     def __init__(self, model: str, book: Book) -> None:
         super().__init__(model, book)
 
@@ -175,8 +187,12 @@ class Keys(Open):
         self._refuse_tenant(headers)
         said = _bearer(headers) if headers else ""
         if not said:
-            raise UnauthorizedError(f"{h.AUTHORIZATION}: this fleet wants `Bearer <key>`; the request has none")
+            found = "header has another form" if headers and headers.get(h.AUTHORIZATION) else "request has none"
+            raise UnauthorizedError(f"{h.AUTHORIZATION}: this fleet wants `Bearer <key>`; the {found}")
         return self._for_model(self._known(said))
+
+    def may_order(self, headers: Headers) -> None:
+        self.principal(headers)
 
 
 def _bearer(headers: Mapping[str, str]) -> str:

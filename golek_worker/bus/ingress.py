@@ -18,7 +18,14 @@ from nats.aio.subscription import Subscription
 from golek_client.bus_client import HEADERS_READ, BusClient, Delivery
 from golek_wire import codec, subjects
 from golek_wire import headers as h
-from golek_wire.errors import BadRequestError, InferenceServiceError, InternalError, UnauthorizedError
+from golek_wire.errors import (
+    BadRequestError,
+    InferenceServiceError,
+    InternalError,
+    TemporaryResourceError,
+    UnauthorizedError,
+)
+from golek_worker.bus import strangers
 from golek_worker.bus.accepted import AcceptedJobs
 from golek_worker.bus.idempotency import Asked, Repeats
 from golek_worker.bus.identity import Callers
@@ -179,6 +186,8 @@ class Ingress:
             stranger = self._callers.stranger(message.headers)
             if stranger and self._strangers.take(stranger, message):
                 return
+            if stranger:
+                error = TemporaryResourceError(f"{strangers.LIMIT} requests wait already for a look at their keys")
         await self._refuse(message, error)
 
     async def _on_stray(self, message: Delivery) -> None:

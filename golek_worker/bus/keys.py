@@ -40,6 +40,9 @@ SETTLE_S = 0.05
 """A change is heard a moment before it is stored, and others follow it."""
 UNKNOWN_S = 1.0
 """For so long a key that the bucket does not know is not asked for again."""
+UNKNOWN_KEYLESS_S = 30.0
+"""As UNKNOWN_S, where the bucket has no keys at all: whoever brings a made-up one is served then, and of the first key
+that is made it is heard."""
 UNKNOWN_LIMIT = 4096
 """Such keys that are remembered."""
 
@@ -130,7 +133,7 @@ class KeyBook:
         finally:
             del self._looking[digest]
             self._unknown.pop(digest, None)  # so that the oldest stand first
-            self._unknown[digest] = time.monotonic() + UNKNOWN_S
+            self._unknown[digest] = time.monotonic() + (UNKNOWN_S if self.known else UNKNOWN_KEYLESS_S)
             if len(self._unknown) > UNKNOWN_LIMIT:
                 del self._unknown[next(iter(self._unknown))]
 
@@ -172,6 +175,7 @@ class KeyBook:
                 log.warning("keys.unread", problem=str(error) or type(error).__name__)
 
     async def _hear(self, _: Msg) -> None:
+        self._unknown.clear()
         self._changed.set()
 
     async def _read_bucket(self) -> None:
@@ -213,6 +217,12 @@ class KeyBook:
             self._stamp = stamp
             found = keyfile.read(self._file)
         except FileNotFoundError:
+            if self._stamp:
+                self._stamp = ()
+                detail = (
+                    f"{self._file} is gone; the fleet goes on knowing its keys: `golek keys list`, `golek keys revoke`"
+                )
+                log.warning("keys.file_gone", detail=detail)
             return
         except OSError as error:
             raise KeyFileError(f"GOLEK_KEY_FILE={self._file}: cannot be read ({error})") from None

@@ -7,12 +7,14 @@ turns errors into responses, and tells what became of it.
 import asyncio
 import contextlib
 import time
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
 import structlog
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -59,6 +61,10 @@ BUS_AWAY_S: Final = 2.0
 AGAIN_MS: Final = 2000
 
 
+Handler = Callable[[Request], Awaitable[Response]]
+"""What answers a request."""
+
+
 def application(door: Door) -> ASGIApp:
     """The application."""
     origins = cors.origins(door.settings.http_cors_origins)
@@ -74,7 +80,20 @@ def routes_of(meters: Meters) -> list[BaseRoute]:
         conversations, inference_sse, pages,
     )  # fmt: skip
     routes = [*(route for file in files for route in file.ROUTES), *metrics.routes(meters)]
-    return [*routes, openapi.route(routes, is_open)]
+    routes.append(openapi.route(routes, is_open))
+    for route in routes:
+        route.app = _answered_by(route.endpoint)
+    return list(routes)
+
+
+def _answered_by(handler: Handler) -> ASGIApp:
+    """The handler as an application, without what Starlette puts around it for exceptions: `Entrance` sees to them."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await handler(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+    return answer
 
 
 def is_open(path: str) -> bool:

@@ -20,8 +20,8 @@ from golek_client import discovery
 from golek_client.exchange import Exchange
 from golek_client.reading import Reply
 from golek_client.stream import OnQueued, Stream
-from golek_wire import codec, elements
-from golek_wire.errors import BadRequestError, InferenceServiceError
+from golek_wire import codec, elements, subjects
+from golek_wire.errors import BadRequestError, InferenceServiceError, ModelNotFoundError
 from golek_wire.openai import models
 from golek_wire.openai.chat import DEADLINE_LIMIT_MS
 from golek_wire.replies import EmbeddingReply, InferenceReply, RerankReply
@@ -130,9 +130,18 @@ async def call(request: Request, named: str | None, kind: Kind, deadline_ms: int
 
 
 async def meant(entered: door.Door, caller: door.Caller, named: str | None, kind: Kind) -> str:
-    """The model that is asked. Raises BadRequestError, and ForbiddenError for one that the key is not for."""
+    """The model that is asked. Raises BadRequestError, ForbiddenError for one that the key is not for, and at a worker
+    ModelNotFoundError for another than its own.
+    """
     model = models.plain(named) if named else entered.served or await _only_one(caller, kind)
     check_model(caller, model)
+    if entered.served and model not in subjects.spellings(entered.served):
+        raise ModelNotFoundError(
+            f"model: {model[:64]!r} is not served here, {entered.served} is; the fleet's gateway (`make gateway`) "
+            "serves every model",
+            param="model",
+            available=[entered.served],
+        )
     return model
 
 

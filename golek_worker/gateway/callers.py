@@ -52,7 +52,8 @@ class Callers:
             return self._anonymous
         text = key_in(headers)
         if not text:  # 3
-            raise UnauthorizedError("authorization: this fleet wants `Bearer <key>`; the request has none")
+            said = "header has another form" if headers.get("authorization", "").strip() else "request has none"
+            raise UnauthorizedError(f"authorization: this fleet wants `Bearer <key>`; the {said}")
         key = await self._keys.find(digest(text))
         if key is None:  # 4
             raise UnauthorizedError("authorization: nobody knows this key (any more)")

@@ -100,7 +100,8 @@ async def _known(request: Request) -> dict[str, form.Model]:
     for record in await caller.golek.models():
         gone = discovery.gone(record, now) is not None
         if not gone or record.name not in found:
-            found[record.name] = form.shown(record, gone=gone)
+            roles = found[record.name].roles if record.name in found else ()
+            found[record.name] = form.shown(record, gone=gone, roles=roles)
     return {name: found[name] for name in sorted(found) if not caller.models or name in caller.models}
 
 

@@ -1,7 +1,7 @@
 """How are keys made and taken away, and what have their holders used?
 
-Keys are lines of the key file, which workers import; it is written whole, and readable by its owner only. What was used
-lies in the ledger, on the bus.
+Keys are lines of the key file, which workers import; it is written whole, and readable by its owner only. What the
+fleet has of them lies on the bus, and so does the ledger of what was used.
 """
 
 import contextlib
@@ -15,7 +15,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from golek_client.connection import close, connect
-from golek_wire.errors import BusUnavailableError
+from golek_wire import subjects
+from golek_wire.errors import BusUnavailableError, InferenceServiceError
 from golek_wire.jetstream import STREAM_NOT_FOUND
 from golek_wire.keys import Key, digest
 from golek_wire.replies import Allowances
@@ -23,10 +24,13 @@ from golek_worker import process
 from golek_worker.admission import quota
 from golek_worker.admission.quota import Ledger
 from golek_worker.bus import keyfile, keys
-from golek_worker.bus.jetstream import JetStreamError
+from golek_worker.bus.jetstream import BUS_ERRORS, JetStreamError
+from golek_worker.bus.keyfile import KeyFileError
 from golek_worker.bus.quota import stored_records
 
 KEY_BYTES = 32
+GATEWAYS_OWN = "auth"
+"""`Key.source` of those that GOLEK_AUTH let in."""
 HEAD = "# A key per line: key_id:sha256:<digest of the key> and its limits; docs/security.md says more.\n"
 
 
@@ -39,8 +43,25 @@ class Made(Struct, frozen=True):
 
     key: str
     """Its text, which is kept nowhere."""
-    others: int
+    others: list[Key]
     """Keys of the same key_id that were there before."""
+
+
+class Listed(Struct, frozen=True):
+    """A key, and who knows it."""
+
+    key: Key
+    in_file: bool
+    in_fleet: bool | None
+    """None where the fleet could not be asked."""
+
+
+class Book(Struct, frozen=True):
+    """The keys of the file and of the fleet."""
+
+    keys: list[Listed]
+    remarks: list[str]
+    """What in the file is skipped, and that the fleet could not be asked."""
 
 
 class Usage(Struct, frozen=True):
@@ -72,26 +93,81 @@ def create(file: Path, key_id: str, fields: list[str]) -> Made:
     key = secrets.token_hex(KEY_BYTES)
     with _locked(file):
         text = _text(file)
-        others = sum(one.key_id == key_id for one in keyfile.rows(text, str(file)).keys.values())
+        others = [one for one in keyfile.rows(text, str(file)).keys.values() if one.key_id == key_id]
         line = " ".join([f"{key_id}:sha256:{digest(key)}", *fields])
         _write(file, f"{text if text.endswith(chr(10)) or not text else text + chr(10)}{line}\n")
     return Made(key, others)
 
 
-def revoke(file: Path, key_id: str) -> int:
-    """Take away all keys of `key_id`, and tell how many. Raises KeyringError where there is none."""
+async def revoke(file: Path, key_id: str, url: str) -> tuple[int, int]:
+    """Take away all keys of `key_id`; how many stood in the file, and how many others the fleet knew.
+
+    Raises KeyringError where there is none.
+    """
     with _locked(file):
         lines = _text(file).splitlines(keepends=True)
         kept = [line for line in lines if keyfile.key_id_of(line) != key_id]
-        if len(kept) == len(lines):
-            raise KeyringError(f"{file}: holds no key of {key_id}; `golek keys list` shows whose there are")
-        _write(file, "".join(kept))
-    return len(lines) - len(kept)
+        count = len(lines) - len(kept)
+        taken = _digests([line for line in lines if line not in kept])
+        if count:
+            _write(file, "".join(kept))
+    try:
+        rows = await _fleet_rows(url, without=key_id)
+    except InferenceServiceError as error:
+        if count:
+            return count, 0
+        raise KeyringError(f"{file}: holds no key of {key_id}, and the fleet could not be asked: {error}") from None
+    others = {hashed for hashed, key in rows.items() if key.key_id == key_id} - taken
+    if not count and not others:
+        raise KeyringError(f"nobody knows a key of {key_id}; `golek keys list` shows whose there are")
+    return count, len(others)
 
 
-def listed(file: Path) -> list[Key]:
-    """The keys of `file`, in its order. Raises KeyFileError."""
-    return list(keyfile.rows(_text(file), str(file)).keys.values())
+def _digests(lines: list[str]) -> set[str]:
+    """Of the keys in these lines; lines that are wrong have none that anybody knows."""
+    found = set[str]()
+    for line in lines:
+        with contextlib.suppress(KeyFileError):
+            found.update(keyfile.rows(line, "").keys)
+    return found
+
+
+async def listed(file: Path, url: str) -> Book:
+    """The keys of `file` in its order, then what else the fleet knows. Raises KeyFileError."""
+    found = keyfile.rows(_text(file), str(file))
+    remarks = found.remarks
+    fleet: dict[str, Key] | None = None
+    try:
+        fleet = await _fleet_rows(url)
+    except InferenceServiceError as error:
+        remarks = [*remarks, f"the fleet could not be asked which keys it knows: {error}"]
+    ours = [Listed(key, True, None if fleet is None else one in fleet) for one, key in found.keys.items()]
+    theirs = [Listed(key, False, True) for one, key in (fleet or {}).items() if one not in found.keys]
+    return Book([*ours, *sorted(theirs, key=lambda one: one.key.key_id)], remarks)
+
+
+async def _fleet_rows(url: str, *, without: str = "") -> dict[str, Key]:
+    """The keys that the fleet knows, by digest, but for those that GOLEK_AUTH makes and takes away by itself. Those of
+    `without` are taken away. Raises InferenceServiceError.
+    """
+    client = await connect(url, "golek-keys")
+    try:
+        read = {hashed: keys.read_row(hashed, row) for hashed, row in (await keys.rows(client)).items()}
+        found = {hashed: key for hashed, key in read.items() if key is not None and key.source != GATEWAYS_OWN}
+        gone = [hashed for hashed, key in found.items() if without and key.key_id == without]
+        if gone:
+            bucket = await client.jetstream().key_value(subjects.KEYS_BUCKET)
+            for hashed in gone:
+                await bucket.delete(hashed)
+    except JetStreamError as error:
+        if error.code == STREAM_NOT_FOUND:
+            return {}
+        raise BusUnavailableError(str(error)) from None
+    except BUS_ERRORS as error:
+        raise BusUnavailableError(str(error) or type(error).__name__) from None
+    finally:
+        await close(client)
+    return found
 
 
 async def usage(url: str, key_id: str | None = None, now: float | None = None) -> list[Usage]:

@@ -90,6 +90,7 @@ def _told(found: Found, deployment: str, *, runs: bool) -> Startable:
         size_bytes=row.size_bytes or 0,
         context_size=found.chosen.ctx_size or row.context_length,
         runs=runs,
+        roles=row.roles,
     )
 
 

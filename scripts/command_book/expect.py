@@ -65,6 +65,8 @@ def _differs(value: Any, example: Any, path: str) -> str | None:
         if not isinstance(value, list) or not value:
             return f"{path}: {value!r} is no list with something in it"
         return next(filter(None, (_differs(item, example[0], f"{path}[]") for item in value)), None)
+    if example is None:
+        return None if value is None else f"{path}: {value!r} is not null"
     if isinstance(example, bool) or isinstance(value, bool):
         return None if type(value) is type(example) else f"{path}: {value!r} is no {type(example).__name__}"
     if isinstance(example, int | float):

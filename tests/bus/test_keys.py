@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import nats.errors
 import pytest
+from typer.testing import CliRunner, Result
 
 from golek_client import ForbiddenError, Golek, InferenceServiceError, UnauthorizedError
 from golek_client.connection import close, connect
@@ -18,6 +19,7 @@ from golek_wire.keys import Key, digest
 from golek_worker.bus.identity import Keys
 from golek_worker.bus.keys import UNKNOWN_S, KeyBook
 from golek_worker.bus.strangers import Strangers
+from golek_worker.commands import app
 from tests.support import raw
 from tests.support.workers import WorkerProcess
 
@@ -228,3 +230,35 @@ async def test_a_change_of_one_key_reads_one_row(nats_server: str, tmp_path: Pat
 
 async def _now(said: bool) -> bool:
     return said
+
+
+async def test_keys_of_a_file_that_is_gone_are_shown_and_taken_away(nats_server: str, tmp_path: Path) -> None:
+    """Deleting the file revokes nothing, which the worker's log tells; `golek keys` knows what the fleet knows. What
+    GOLEK_AUTH wrote is not among it."""
+
+    def golek(*words: str) -> Result:
+        given = ["keys", *words, "--data", str(tmp_path), "--server", nats_server]
+        return CliRunner().invoke(app, given)
+
+    file = tmp_path / "api_keys.txt"
+    file.write_text(f"ann:{ANN} rpm=60\nbob:{BOB}\n")
+    with WorkerProcess(nats_server, tmp_path, GOLEK_NATS_IDENTITY="keys") as worker:
+        async with raw.connected(nats_server) as client:
+            bucket = await client.jetstream().key_value("GOLEK_KEYS")
+            await bucket.put(digest("a-guest"), msgspec.json.encode(Key("guest", source="auth")))
+        shown = await asyncio.to_thread(golek, "list")
+        assert [line.split()[0::7] for line in shown.stdout.splitlines()[1:]] == [["ann", "file"], ["bob", "file"]]
+        file.unlink()
+        await within(8, lambda: _said(worker, "keys.file_gone"))
+        assert await outcome(nats_server, ANN) == "ok"
+        shown = await asyncio.to_thread(golek, "list")
+        assert [line.split() for line in shown.stdout.splitlines()[1:]] == [
+            ["ann", "all", "60", "-", "-", "-", "-", "fleet"], ["bob", "all", "-", "-", "-", "-", "-", "fleet"],
+        ]  # fmt: skip
+        done = await asyncio.to_thread(golek, "revoke", "ann")
+        assert "1 key of ann taken from the fleet alone" in done.stdout
+        await within(8, lambda: _is(nats_server, ANN, "UNAUTHORIZED"))
+        assert await outcome(nats_server, BOB) == "ok"
+        for unknown in ("ann", "guest"):
+            done = await asyncio.to_thread(golek, "revoke", unknown)
+            assert (done.exit_code, f"nobody knows a key of {unknown}" in done.stderr) == (1, True)

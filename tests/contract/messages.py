@@ -316,7 +316,7 @@ MESSAGES: dict[str, Any] = {
         host="node-7-4711",
         machine="node-7",
         models=[
-            hosts.Startable("qwen3-4b", "qwen3", size_bytes=2_497_280_000, context_size=32768, runs=True),
+            hosts.Startable("qwen3-4b", "qwen3", "inference", True, 2_497_280_000, 32768, True, ["fast", "coder"]),
             hosts.Startable("nomic-embed-v1.5", "nomic-embed-v1.5", "embedding", has_file=False),
         ],
     ),

@@ -204,7 +204,7 @@ def test_what_could_be_started_is_available(fleet: Fleet) -> None:
         ("completions", {"input": "a", "params": {"grammar": "no-such"}}, 400, "UNKNOWN_GRAMMAR", "grammar"),
         ("chat/completions", [], 400, "BAD_REQUEST", None),
         ("chat/completions", {"messages": [{"role": "user", "content": "a"}], "model": "nobody"},
-         404, "MODEL_NOT_FOUND", None),
+         404, "MODEL_NOT_FOUND", "model"),
         ("embeddings", {"input": [1, 2, 3], "model": "golek-tiny"}, 400, "BAD_REQUEST", "input[0]"),
         ("embeddings", {"input": "a", "model": "golek-tiny"}, 400, "BAD_REQUEST", "model"),
         ("rerank", {"query": "a", "documents": []}, 400, "BAD_REQUEST", "documents"),

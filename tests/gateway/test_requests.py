@@ -204,3 +204,19 @@ def _text(chunked: bytes) -> str:
     events = re.findall(rb"data: (.+)\n\n", bytes(body))
     assert events[-1] == b"[DONE]"
     return "".join(json.loads(event)["choices"][0]["text"] for event in events[:-1])
+
+
+async def test_a_worker_serves_its_own_model_alone(fleet: Fleet) -> None:
+    """Another name is 404 there, with the model that it has; by its own name, a prefix or without one it answers."""
+    async with httpx2.AsyncClient(base_url=fleet.worker, timeout=30) as client:
+        asked = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
+        refused = await client.post("/v1/chat/completions", json=asked | {"model": "another"})
+        named = [await client.post("/v1/chat/completions", json=asked | {"model": name}) for name in OWN_NAMES]
+        unnamed = await client.post("/v1/chat/completions", json=asked)
+    error = refused.json()["error"]
+    told = (refused.status_code, error["code"], error["details"]["available"])
+    assert told == (404, "MODEL_NOT_FOUND", ["golek-tiny"])
+    assert [answer.status_code for answer in (*named, unnamed)] == [200] * 3
+
+
+OWN_NAMES = ("golek-tiny", "inference:golek-tiny")

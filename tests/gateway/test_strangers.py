@@ -159,3 +159,33 @@ def refused(url: str, data: Path, given: dict[str, str]) -> str:
     (line,) = [json.loads(one) for one in done.stderr.splitlines() if '"gateway.failed"' in one]
     problem: str = line["problem"]
     return problem
+
+
+async def test_the_first_who_is_let_into_an_open_fleet_is_somebody(nats_server: str, tmp_path: Path) -> None:
+    """The workers knew no key, so that they look for it: limits count from the first request on, and a conversation is
+    its owner's."""
+    with (
+        WorkerProcess(nats_server, tmp_path / "worker"),
+        GatewayProcess(nats_server, tmp_path, GOLEK_AUTH="examples.jwt_auth:principal", JWT_SECRET=SECRET) as gateway,
+    ):
+        async with httpx2.AsyncClient(base_url=gateway.url, headers=token(golek={"rpm": 2})) as client:
+            asked = [client.post("/v1/chat/completions", json={**ASKED, "session_id": "s"}) for _ in range(5)]
+            assert sorted(answer.status_code for answer in await asyncio.gather(*asked)) == [200, 200, 429, 429, 429]
+        async with raw.connected(nats_server) as client:
+            told, _ = await raw.ask(client, "sessions.get", b'{"session_id": "s"}')
+            assert told["error"]["code"] == "NOT_FOUND"
+            key = {"Authorization": "Bearer made-up"}
+            for _ in range(2):  # who brings what nobody knows, was anonymous as long as nobody had a key
+                told, _ = await raw.ask(client, "inference.request.echo", b'{"input": "hi"}', **key)
+                assert told["error"]["code"] == "UNAUTHORIZED"
+
+
+async def test_a_made_up_key_is_served_while_nobody_has_one(nats_server: str, tmp_path: Path) -> None:
+    """Programs that cannot ask without a key send some; however many at once."""
+    with WorkerProcess(nats_server, tmp_path):
+        async with raw.connected(nats_server) as client:
+            asked = [
+                raw.ask(client, "inference.request.echo", b'{"input": "hi"}', Authorization="Bearer made-up")
+                for _ in range(50)
+            ]
+            assert {told["text"] for told, _ in await asyncio.gather(*asked)} == {"hi"}

@@ -14,6 +14,7 @@ Mismatch = Callable[[dict[str, Any], int, str, dict[str, str]], str | None]
 
 REPLIES = {
     "health": '{"status": "online", "last_activity": "2025-09-25T10:30:15Z", "info": {"size": 640}, "can": ["text"]}',
+    "nothing": '{"param": null}',
     "vector": '{"embedding": [-0.006747, -0.001334, ...], "index": 0}',
 }
 GOOD = {"status": "loading", "last_activity": "2026-01-02T03:04:05.6+02:00", "info": {"size": 1.5}, "can": ["a", "b"]}
@@ -46,6 +47,8 @@ def test_keys_and_types_count_and_values_do_not(mismatch: Mismatch) -> None:
         ({"reply": "health"}, 0, json.dumps({**GOOD, "info": {"size": "1"}}), "health.info.size: '1' is no number"),
         ({"reply": "health"}, 0, json.dumps({**GOOD, "info": {"size": True}}), "health.info.size: True is no int"),
         ({"reply": "health"}, 0, json.dumps({**GOOD, "info": 3}), "health.info: 3 is no object"),
+        ({"reply": "vector"}, 0, '{"embedding": [1], "index": null}', "vector.index: None is no number"),
+        ({"reply": "nothing"}, 0, '{"param": "model"}', "nothing.param: 'model' is not null"),
         ({"reply": "health"}, 0, json.dumps({**GOOD, "can": []}), "health.can: [] is no list with something in it"),
         ({"reply": "health"}, 0, json.dumps({**GOOD, "can": ["a", 1]}), "health.can[]: 1 is no text"),
         (

@@ -24,8 +24,23 @@ def info(**said: object) -> dict[str, str]:
 def test_in_an_open_fleet_everybody_is_anonymous() -> None:
     """Whatever the headers claim, and where the server names an account alone; also with a key where none is known."""
     claims = info(acc="A") | {"Authorization": "Bearer k-ann", "Golek-Principal": "ann"}
-    for mode in (Open(), Open("tiny", Known())):
+    book = Known()
+    book.denied = frozenset((digest("k-ann"),))
+    for mode in (Open(), Open("tiny", book)):
         assert mode.principal(claims) == mode.principal(None) == "anonymous"
+
+
+def test_the_first_key_of_an_open_fleet_is_looked_for() -> None:
+    """Before its holder counts as anonymous. Without a key nothing is asked, nor for who gives an order: all may."""
+    mode, brings = Open("tiny", Known()), {"Authorization": "Bearer k-ann"}
+    for asks in (mode.principal, mode.caller):
+        with pytest.raises(UnauthorizedError):
+            asks(brings)
+        assert asks({}) == asks({"Authorization": "k-ann"}) == "anonymous"
+    assert mode.stranger(brings) == digest("k-ann")
+    mode.may_order(brings)
+    with pytest.raises(UnauthorizedError):
+        Keys("tiny", Known()).may_order(brings)
 
 
 def test_in_an_open_fleet_a_key_counts() -> None:
@@ -186,3 +201,10 @@ def test_a_wrong_line_is_named_without_its_key(line: str, said: str) -> None:
     assert str(raised.value).startswith("keys.txt:2: ")
     assert said in str(raised.value)
     assert "s3cr3t" not in str(raised.value)
+
+
+def test_a_key_in_another_form_is_not_called_missing() -> None:
+    """Who forgot `Bearer` is told that it is the form."""
+    for headers, said in (({}, "the request has none"), ({"Authorization": "k-ann"}, "the header has another form")):
+        with pytest.raises(UnauthorizedError, match=said):
+            Keys("tiny", KNOWN).principal(headers)

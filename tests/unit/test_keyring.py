@@ -12,7 +12,8 @@ from golek_worker.commands import app
 
 
 def golek(*words: str) -> Result:
-    return CliRunner().invoke(app, ["keys", *words])
+    """Where no fleet can be asked."""
+    return CliRunner().invoke(app, ["keys", *words], env={"NATS_URL": "nats://127.0.0.1:1"})
 
 
 def test_a_key_is_shown_once_and_kept_as_its_digest(tmp_path: Path) -> None:
@@ -29,7 +30,9 @@ def test_a_key_is_shown_once_and_kept_as_its_digest(tmp_path: Path) -> None:
         digest(key): Key("ann", ["a", "b"], "file", 60, 9, 4, Budget(20, "requests", "day"), expires)
     }
     listed = golek("list", "--data", str(tmp_path))
-    assert listed.stdout.splitlines()[1].split() == ["ann", "a,b", "60", "9", "4", "20req/day", "2026-12-31"]
+    assert listed.stdout.splitlines()[1].split() == ["ann", "a,b", "60", "9", "4", "20req/day", "2026-12-31", "file"]
+    assert "the fleet could not be asked" in listed.stderr
+    assert "warning: nobody knows a model a, b on this machine" in made.stderr
     for text in (listed.output, golek("list", "--json", "--data", str(tmp_path)).output, made.stderr):
         assert key not in text
         assert digest(key) not in text
@@ -40,8 +43,8 @@ def test_a_holder_may_have_two_keys_until_both_are_taken_away(tmp_path: Path) ->
     file = tmp_path / "keys.txt"
     before = "# ours\nbob:in-clear rpm=5  # for tests"
     file.write_text(before)
-    for others in ("", "has 1 more there"):
-        assert others in golek("create", "ann", "--file", str(file)).stderr
+    for limits, others in (["--rpm", "60"], ""), ([], "ann has 1 more there (rpm=60)"):
+        assert others in golek("create", "ann", *limits, "--file", str(file)).stderr
     assert len(keyfile.read(file).keys) == 3
     assert "2 keys of ann taken" in golek("revoke", "ann", "--file", str(file)).stdout
     assert file.read_text() == before + "\n"
@@ -75,3 +78,9 @@ def test_a_file_that_is_wrong_already_is_not_written(tmp_path: Path) -> None:
         done = golek(*words, "--data", str(tmp_path))
         assert (done.exit_code, "api_keys.txt:1: not of the form" in done.stderr) == (1, True)
     assert file.read_text() == "ann\n"
+
+
+def test_a_mistyped_limit_is_shown(tmp_path: Path) -> None:
+    """With its line: it does not limit, and looks like a key without limits."""
+    (tmp_path / "api_keys.txt").write_text("ann:in-clear rmp=3\n")
+    assert "api_keys.txt:1: nobody knows the field rmp" in golek("list", "--data", str(tmp_path)).stderr
