@@ -14,7 +14,7 @@ native=$(jq '{input: .prompt, params: {max_tokens}} + (.model | if . then {model
 # shows WHAT FILTER: the part of a reply that FILTER finds, on one line; nothing there is a failure.
 shows() {
     local found
-    found=$(jq -er "$2") || { echo "$1: no $2 in the reply" >&2 && exit 1; }
+    found=$(jq -er "$2") && [ -n "$found" ] || { echo "$1: no $2 in the reply" >&2 && exit 1; }
     echo "ok: $1: $(tr '\n' ' ' <<<"$found" | cut -c1-60)"
 }
 

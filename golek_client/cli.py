@@ -54,6 +54,25 @@ app.command()(cli_operate.load)
 app.command()(cli_operate.unload)
 app.command()(cli_operate.drain)
 
+
+def _version(wanted: bool) -> None:
+    """Print which Golek this is, and end."""
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"golek {version('golek')}")
+        raise typer.Exit
+
+
+@app.callback()
+def golek(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Which Golek this is.")
+    ] = False,
+) -> None:
+    pass
+
+
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model; `golek models` lists them.")]
 
 

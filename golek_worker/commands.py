@@ -208,6 +208,9 @@ def config(
             typer.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2))
             return
         typer.echo("\n".join(explain.lines(rows)) or "nothing is set for all deployments, neither here nor in .env")
+        for remark in settings.remarks(settings.env_file(name)) if name else explain.remarks():
+            if "no effect yet" not in remark:  # that stands beside the key
+                typer.echo(remark, err=True)
         if not name:
             typer.echo("\n" + listing.table(known))
 

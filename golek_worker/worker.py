@@ -33,9 +33,10 @@ from golek_worker.bus.keys import KeyBook
 from golek_worker.bus.registry import Registry
 from golek_worker.engine.base import Ready
 from golek_worker.front import FRONT_ERRORS, Front, open_front
+from golek_worker.gateway.server import TakenError
 from golek_worker.gguf import GGUFError
 from golek_worker.grammars import gbnf
-from golek_worker.machine import logfiles, runfile
+from golek_worker.machine import gateway, logfiles, runfile
 from golek_worker.machine.logfiles import EngineLog
 from golek_worker.orders import ModelOrders
 from golek_worker.preparing import Preparing
@@ -126,7 +127,11 @@ class Worker:
         if not self._identity.endpoint:
             self._event("http.elsewhere", f"replica 1 serves {chosen.http_addr}; this one serves the bus alone")
             return
-        self._http = await open_front(stack, where, chosen, self._keys, served=chosen.model_name, own=self._health)
+        try:
+            self._http = await open_front(stack, where, chosen, self._keys, served=chosen.model_name, own=self._health)
+        except TakenError as error:
+            who = gateway.holder(chosen.data, where.port)
+            raise TakenError(f"HTTP_ADDR={chosen.http_addr}: {error}{f', {who}' if who else ''}") from None
         self._event("http.ready", self._identity.endpoint)
 
     async def _know_callers(self) -> None:

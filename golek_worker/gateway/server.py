@@ -33,6 +33,10 @@ class AddressError(RuntimeError):
     """The address cannot be listened on; the message says why."""
 
 
+class TakenError(AddressError):
+    """Nothing can listen there, because somebody does or because it is no address of this machine."""
+
+
 class _Quiet(uvicorn.Server):
     """Leaves signals to whose process it is."""
 
@@ -146,6 +150,6 @@ def _listen(where: Address) -> socket.socket:
     except OSError as error:
         listening.close()
         why = "something listens there already" if error.errno == errno.EADDRINUSE else error.strerror
-        raise AddressError(f"{where.host}:{where.port} cannot be served: {why}") from None
+        raise TakenError(f"{where.host}:{where.port} cannot be served: {why}") from None
     listening.setblocking(False)
     return listening

@@ -58,10 +58,10 @@ class Range(Struct, frozen=True, kw_only=True):
 
 
 class Cancelled(Struct, frozen=True):
-    """A job is told to stop."""
+    """A job is told to stop, if it still runs."""
 
     id: str
-    object: Literal["request.cancelled"] = "request.cancelled"
+    object: Literal["request.cancelling"] = "request.cancelling"
 
 
 def is_wanted(request: Request, said: bool | None) -> bool:

@@ -121,7 +121,8 @@ def problems(chosen: Gateway) -> list[str]:
             found.append(f"{key}={port}: {why}")
     if chosen.inference_port == chosen.golek_health_port:
         found.append(f"GOLEK_HEALTH_PORT={chosen.golek_health_port}: the gateway's own port; 0 is none")
-    return [f"{one}{_holder(chosen.data, wanted[one.partition('=')[0]])}" for one in found]
+    holders = [holder(chosen.data, wanted[one.partition("=")[0]]) for one in found]
+    return [f"{one} by {who}" if who else one for one, who in zip(found, holders, strict=True)]
 
 
 async def start(chosen: Gateway, *, module: str = MODULE, say: Say = print) -> GatewayState:
@@ -248,19 +249,21 @@ def _unknown_host(host: str) -> str | None:
     return None
 
 
-def _holder(data: Path, port: int) -> str:
-    """Who listens on `port`: the end of a sentence, empty when that is not known."""
+def holder(data: Path, port: int) -> str:
+    """Who listens on `port`; empty when that is not known."""
     try:
         listening = {one.pid for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN
                      and one.laddr and one.laddr.port == port and one.pid}  # fmt: skip
     except psutil.Error:
         return ""
-    workers = {state.pid: f"the worker {state.deployment}-{state.replica}" for state in runfile.read_all(data)}
+    ours = {state.pid: f"the worker {state.deployment}-{state.replica}" for state in runfile.read_all(data)}
+    if (door := running(data)) is not None:
+        ours[door.pid] = "the gateway"
     names = []
     for pid in sorted(listening):
         with contextlib.suppress(psutil.Error):
-            names.append(f"{workers.get(pid) or psutil.Process(pid).name()} (pid {pid})")
-    return f" by {', '.join(names)}" if names else ""
+            names.append(f"{ours.get(pid) or psutil.Process(pid).name()} (pid {pid})")
+    return ", ".join(names)
 
 
 def _file(data: Path) -> Path:

@@ -2,8 +2,8 @@
 
 A file for each start: `logs/_boot/<YYYYMMDD_HHMMSS>_boot_<host>.log` is a worker's own log,
 `logs/llama-<WORKER_TYPE>/<YYYYMMDD_HHMMSS>_server_<host>.log` what its engine writes to stderr. `logs/gateway/` has
-those of the gateway; times are UTC. In each folder `latest.txt` points to the newest file. The newest 20 are kept,
-and older ones that are still written to.
+those of the gateway; times are UTC. In each folder `latest.txt` points to the newest file. The newest 20 files are
+kept, and older ones that are still written to.
 """
 
 import contextlib

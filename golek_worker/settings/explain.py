@@ -65,6 +65,11 @@ def shared(environment: Mapping[str, str] = os.environ, project: Path = Path()) 
     return rows + [row for row in _planned(found) if row.source != DEFAULT]
 
 
+def remarks(environment: Mapping[str, str] = os.environ, project: Path = Path()) -> list[str]:
+    """What in `.env` looks mistyped; a sentence each."""
+    return sources.find(project, environment, None, settings.KNOWN).remarks
+
+
 def lines(rows: list[Setting]) -> Iterator[str]:
     """The rows as text in columns."""
     width = max((len(row.key) for row in rows), default=0)

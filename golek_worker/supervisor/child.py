@@ -28,6 +28,8 @@ POLL_S: Final = 0.1
 TELL_S: Final = 5.0
 """So often a person is told how far it is."""
 KILL_AFTER_DRAIN_S: Final = 2.0
+TOLD_ONCE: Final = ("settings.remark",)
+"""What it says at every start: the same each time."""
 
 Say = Callable[[str], None]
 State = Literal["new", "starting", "ready", "waiting", "ended", "given up", "elsewhere"]
@@ -93,6 +95,7 @@ class Child:
         self._say = say
         self._stopping = asyncio.Event()
         self._launched: Launched | None = None
+        self._was_launched = False
 
     @property
     def pid(self) -> int | None:
@@ -160,7 +163,9 @@ class Child:
 
     async def _watch(self, launched: Launched) -> bool:
         """Tell what it logs until it has ended. True when it was ready meanwhile."""
-        lines, was_ready, tell_at = Tail(launched.log), False, time.monotonic() + TELL_S
+        lines = Tail(launched.log, TOLD_ONCE if self._was_launched else ())
+        self._was_launched = True
+        was_ready, tell_at = False, time.monotonic() + TELL_S
         while launched.popen.poll() is None:
             for line in lines.new():
                 self._say(line)

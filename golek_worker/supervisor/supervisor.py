@@ -131,6 +131,8 @@ class Supervisor:
         children = [*self._workers.values(), *self._beside]
         for child in children:
             await child.settled.wait()
+        if self._nothing_is_left():
+            return
         there = [child.name for child in children if child.state in ("ready", "elsewhere")]
         if there:
             where = f" at {gateway.url(self._service)}" if GatewayProgram.name in there else ""

@@ -4,7 +4,7 @@ A child writes to its own file, as one that nobody watches does: a terminal that
 file's new lines are read from there, each event as one line.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ _LOUD = ("warning", "error", "critical")
 class Tail:
     """The lines that come to a file."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, without: Collection[str] = ()) -> None:
         self._file = file
+        self._without = without
+        """Events that are not shown."""
         self._read = 0
         self._begun = b""
 
@@ -34,8 +36,16 @@ class Tail:
         self._read += len(come)
         *whole, self._begun = (self._begun + come).split(b"\n")
         for line in whole:
-            if text := line.decode("utf-8", "replace").rstrip():
+            if (text := line.decode("utf-8", "replace").rstrip()) and _event(text) not in self._without:
                 yield readable(text)
+
+
+def _event(line: str) -> str:
+    """The event that a line tells of; empty when it is none."""
+    try:
+        return str(msgspec.json.decode(line, type=dict[str, Any]).get("event", ""))
+    except msgspec.DecodeError:
+        return ""
 
 
 def readable(line: str) -> str:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,11 @@ def test_help_is_quick_and_lists_both_halves(environment: dict[str, str]) -> Non
     code = "import golek_worker.commands, sys; print([m for m in ('nats', 'psutil', 'aiosqlite') if m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
+
+
+def test_which_golek_it_is(environment: dict[str, str]) -> None:
+    """The version of the package."""
+    assert golek(environment, "--version").stdout == f"golek {version('golek')}\n"
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,32 @@ def test_a_model_named_by_its_file_alone_is_served(project: Project, tmp_path: P
         assert serving.end() == 0
 
 
+def test_a_mistyped_key_is_told_by_config(project: Project) -> None:
+    """Of all deployments and of one, on stderr, so that the table stays one."""
+    (project.folder / ".env").write_text("GOLEK_LOGLEVEL=debug\n")
+    for command in (["config"], ["config", "echo"]):
+        said = project.golek(*command)
+        assert (said.returncode, said.stderr) == (
+            0,
+            "GOLEK_LOGLEVEL: unknown key in .env; did you mean GOLEK_LOG_LEVEL?\n",
+        )
+
+
+def test_a_worker_whose_port_is_taken_says_which_setting_and_who(project: Project) -> None:
+    """HTTP_ADDR, and the gateway that listens there; given up, nothing is said to be ready."""
+    port = project.http.rpartition(":")[2]
+    assert project.golek("gateway", "start").returncode == 0
+    try:
+        with project.serve("echo", HTTP_ADDR=f":{port}") as serving:
+            serving.wait_for("nothing is left to serve")
+            assert serving.wait() == 1
+        assert f"HTTP_ADDR=:{port}: 127.0.0.1:{port} cannot be served" in serving.text
+        assert "something listens there already, the gateway (pid " in serving.text
+        assert "serve   | ready" not in serving.text
+    finally:
+        project.golek("worker", "stop")
+
+
 def test_a_taken_port_is_told_before_anything_starts(project: Project) -> None:
     """With the setting, and who has it."""
     with socket.socket() as taken:

@@ -11,6 +11,7 @@ import pytest
 
 from golek_wire.requests import Params
 from golek_worker.engine.base import (
+    ASIDE,
     Cancel,
     Embed,
     Embedded,
@@ -330,3 +331,11 @@ def test_tokens_are_pooled_as_the_file_says(pooling_type: int, pooled: str, tmp_
     assert isinstance(end, Embedded)
     assert end.tokens_in == len(words)
     assert np.array(end.vectors[0]) @ (wanted / np.linalg.norm(wanted)) > 0.9999
+
+
+def test_a_load_warns_of_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """A batch holds more tokens than one text may have; only the engine's log file takes what llama.cpp says of it."""
+    LlamaCppEmbedder(config(model_file()), lambda done, total: None).close()
+    said = capfd.readouterr().err
+    assert "n_ctx_seq" in said
+    assert [line for line in said.splitlines() if not line.startswith(ASIDE)] == []

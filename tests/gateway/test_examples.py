@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from tests.support.fronts import Fleet
+from tests.support.ports import free_port
 from tests.support.workers import ROOT
 
 pytestmark = pytest.mark.skipif(shutil.which("jq") is None, reason="the examples read JSON with jq")
@@ -41,3 +42,12 @@ def test_a_failing_step_ends_an_example(fleet: Fleet) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "POST /v1/completions: 404 No model 'no-such-model' is known" in done.stderr
+
+
+def test_nobody_there_is_no_success() -> None:
+    """Not one line says ok, and the address is named."""
+    url = f"http://127.0.0.1:{free_port()}"
+    command = [str(ROOT / "examples" / "test-inference-endpoints.sh"), url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode != 0, "ok:" in done.stdout) == (True, False)
+    assert url.rpartition(":")[2] in done.stderr

@@ -172,6 +172,7 @@ async def test_a_request_is_cancelled_by_its_job(slow: Fleet) -> None:
             await anext(received)
             done = await other.delete(f"/v1/requests/{response.headers['x-golek-job']}")
             assert (done.status_code, done.json()["id"]) == (202, response.headers["x-golek-job"])
+            assert done.json()["object"] == "request.cancelling"
             last = [event async for event in received][-1]
         assert last.value["error"]["code"] == "CANCELLED"
         assert await until_idle(slow.nats, 3) < 1

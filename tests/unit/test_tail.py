@@ -41,3 +41,11 @@ def test_only_whole_lines_are_read_and_each_once(tmp_path: Path) -> None:
         log.write("o\n\nthree\n")
         log.flush()
         assert list(tail.new()) == ["two", "three"]
+
+
+def test_events_may_be_left_out(tmp_path: Path) -> None:
+    """What a child says at every start is shown once; what is no event always is."""
+    file = tmp_path / "log"
+    file.write_text('{"event": "settings.remark", "level": "warning"}\nsettings.remark\n{"event": "startup"}\n')
+    assert list(Tail(file, ("settings.remark",)).new()) == ["settings.remark", "startup"]
+    assert list(Tail(file).new()) == ["WARNING settings.remark", "settings.remark", "startup"]

@@ -48,7 +48,8 @@ class PoolingContext:
         # Without flash attention each token is multiplied with those of all other texts as well.
         params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO
         params.no_perf = True
-        context: llama_cpp.llama_context_p | None = llama_cpp.llama_init_from_model(model.handle, params)
+        with log.of_whole_batches():
+            context: llama_cpp.llama_context_p | None = llama_cpp.llama_init_from_model(model.handle, params)
         if context is None:
             raise EngineLoadError(
                 f"llama.cpp cannot make a context for texts of {capacity} tokens: "
