@@ -33,6 +33,8 @@ LEAVING_S: Final = 5.0
 """A model whose last word was that it leaves is given this long for another replica to write the record again."""
 HEALTH_S: Final = 1.0
 """How long a worker may take to name the subject it listens on."""
+ASK_IT: Final = ": ask it on "
+"""Before where a model does take requests, in errors of who asked it for what it does not do."""
 _LEAVING: Final = frozenset[str](("draining", "offline", "failed"))
 
 _STREAM: Final = f"KV_{subjects.MODELS_BUCKET}"
@@ -51,7 +53,7 @@ async def why_nobody(
     """
     known = await record(line, model)
     if known is not None:
-        if kind is not None and kind not in known.kinds:
+        if kind is not None and known.kinds and kind not in known.kinds:  # not known before its file is read
             return another_kind(known, kind)
         left = gone(known, datetime.now(UTC))
         if left is None and subject is not None and known.state in TAKES_REQUESTS:
@@ -136,6 +138,8 @@ def gone(record: ModelRecord, now: datetime) -> NoWorkersError | None:
         return None
     since = f"the last one was seen {age:.0f} s ago" if age != float("inf") else "and none says when it was seen"
     state = f", {record.state}" if record.state in _LEAVING else ""
+    if record.state == "failed":
+        state = ", which failed to load it; its log says why"
     return NoWorkersError(
         f"No worker serves {record.name}; {since}{state}",
         model=record.name,
@@ -147,9 +151,7 @@ def gone(record: ModelRecord, now: datetime) -> NoWorkersError | None:
 def another_kind(record: ModelRecord, asked: Kind) -> BadRequestError:
     """What to tell a caller who asks a model for what it does not do."""
     where = " or ".join(f"{kind}.request.{record.name}" for kind in record.kinds)
-    return BadRequestError(
-        f"{record.name} is no model for {asked}: ask it on {where}", param="model", kinds=record.kinds
-    )
+    return BadRequestError(f"{record.name} is no model for {asked}{ASK_IT}{where}", param="model", kinds=record.kinds)
 
 
 def unknown(model: str, known: list[ModelRecord], now: datetime) -> ModelNotFoundError:

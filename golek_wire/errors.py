@@ -125,6 +125,12 @@ class RateLimitedError(RetriableError):
     code = "RATE_LIMITED"
 
 
+class OverLimitError(NonRetriableError):
+    """This request alone is larger than the caller's limit: it can never pass as it is."""
+
+    code = "OVER_LIMIT"
+
+
 class StreamInterruptedError(RetriableError):
     """A stream lost its worker and the next attempt wrote another text."""
 
@@ -273,6 +279,7 @@ STATUS: dict[str, Status] = {
     "PAYLOAD_TOO_LARGE": Status(nats=413, http=413),
     "QUEUE_FULL": Status(nats=429, http=429),
     "RATE_LIMITED": Status(nats=429, http=429),
+    "OVER_LIMIT": Status(nats=429, http=429),
     "CANCELLED": Status(nats=499, http=499),
     "INTERNAL": Status(nats=500, http=500),
     "ENGINE_FAILED": Status(nats=500, http=500),

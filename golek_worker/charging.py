@@ -63,7 +63,7 @@ class Charging:
     async def reserve(self, job: Job, charge: Charge) -> tuple[str, Allowances, bool]:
         """Reserve what the job may cost: the window, what is left, and whether this is no copy.
 
-        Raises RateLimitedError, and BusUnavailableError while the ledger cannot be written.
+        Raises RateLimitedError, OverLimitError, and BusUnavailableError while the ledger cannot be written.
         """
         key, now = charge.key, self._now()
         window = quota.window(key.budget, now)

@@ -6,6 +6,7 @@ by a query (`rerank`). The kind decides where requests are taken and who answers
 
 from pathlib import Path
 
+from golek_client.discovery import ASK_IT
 from golek_wire import subjects
 from golek_wire.subjects import Kind
 from golek_worker import settings
@@ -43,7 +44,7 @@ def taken(chosen: Settings, kind: Kind) -> Taken:
         listed,
         submits=tuple(subjects.submit_at(subject) for subject in listed),
         elsewhere=(*strays, *(subjects.submit_at(subject) for subject in strays)),
-        redirect=f"{chosen.model_name} {settings.DOES[kind]}: ask it on {listed[0]}",
+        redirect=f"{chosen.model_name} {settings.DOES[kind]}{ASK_IT}{listed[0]}",
     )
 
 

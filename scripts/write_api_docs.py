@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote, urlencode
 
 from golek_client import Golek
 from golek_wire.errors import STATUS
@@ -140,7 +141,10 @@ def _answers(responses: dict[str, Any]) -> Iterator[str]:
 
 
 def _curl(method: str, path: str, operation: dict[str, Any]) -> Iterator[str]:
-    words = ["curl" if method == "GET" else f"curl -X {method}", f"{ADDRESS}{path}"]
+    words = [
+        "curl" if method == "GET" else f"curl -X {method}",
+        f"'{url}'" if "?" in (url := _url(path, operation)) else url,
+    ]
     if operation["security"]:
         words.append('-H "authorization: Bearer $GOLEK_KEY"')
     yield "```bash"
@@ -153,6 +157,18 @@ def _curl(method: str, path: str, operation: dict[str, Any]) -> Iterator[str]:
     else:
         yield " ".join(words)
     yield "```\n"
+
+
+def _url(path: str, operation: dict[str, Any]) -> str:
+    """The address with values to try; without one a name in capitals stands there."""
+    query = {}
+    for one in operation.get("parameters", []):
+        name, value = one["name"], one.get("example", one["name"].upper())
+        if one["in"] == "path":
+            path = path.replace(f"{{{name}}}", quote(value))
+        elif "example" in one:
+            query[name] = value
+    return f"{ADDRESS}{path}{'?' if query else ''}{urlencode(query, quote_via=quote)}"
 
 
 def _struct(name: str, schemas: dict[str, Any]) -> Iterator[str]:

@@ -29,6 +29,7 @@ STRICT: Final[dict[str, tuple[str, str | None]]] = {
     "PAYLOAD_TOO_LARGE": (_INVALID, "request_too_large"),
     "QUEUE_FULL": ("rate_limit_error", "queue_full"),
     "RATE_LIMITED": ("rate_limit_error", "rate_limit_exceeded"),
+    "OVER_LIMIT": ("rate_limit_error", "rate_limit_exceeded"),
     "CANCELLED": (_INVALID, "cancelled"),
     "MODEL_LOADING": (_SERVER, "model_loading"),
 }

@@ -17,7 +17,7 @@ from typing import Final, Literal, get_args
 import msgspec
 from msgspec import Struct, field
 
-from golek_wire.errors import RateLimitedError
+from golek_wire.errors import OverLimitError, RateLimitedError
 from golek_wire.keys import Budget, Key, Window
 from golek_wire.replies import Allowance, Allowances
 from golek_wire.requests import EmbeddingRequest, InferenceRequest, Request, RerankRequest
@@ -128,19 +128,23 @@ class Refused(Struct, frozen=True):
     too_large: bool = False
     """True when it alone asks for more than the limit: it will never pass."""
 
-    def error(self, key_id: str) -> RateLimitedError:
-        """What the caller is told."""
+    def error(self, key_id: str) -> RateLimitedError | OverLimitError:
+        """What the caller is told; what is too large by itself is not worth another try."""
         text = _REFUSALS[self.limit].format(key=key_id, allowed=self.allowed, wanted=self.wanted)
         if self.too_large:
-            text += "; this request alone is larger, ask for fewer tokens (max_tokens)"
-        more = {"too_large": True} if self.too_large else {}
+            return OverLimitError(
+                f"{text}; this request alone is larger, ask for fewer tokens (max_tokens)",
+                limit=self.limit,
+                allowed=self.allowed,
+                allowances=msgspec.to_builtins(self.allowances),
+                too_large=True,
+            )
         return RateLimitedError(
             text,
             retry_after_ms=max(1, math.ceil(self.retry_after_s)) * 1000,
             limit=self.limit,
             allowed=self.allowed,
             allowances=msgspec.to_builtins(self.allowances),
-            **more,
         )
 
 
@@ -296,7 +300,7 @@ def _start(kind: Window, now: float) -> float:
 
 
 def _refusal(ledger: Ledger, key: Key, tokens: int, now: float) -> Refused | None:
-    """The limit that is in the way for the longest time."""
+    """The limit that is in the way for ever, else for the longest time."""
     came, minutes = rates(ledger, now), ledger.minutes
     refusals: list[tuple[Limit, int, int, float]] = []
     if key.rpm is not None and came[0] + 1 > key.rpm:
@@ -314,7 +318,7 @@ def _refusal(ledger: Ledger, key: Key, tokens: int, now: float) -> Refused | Non
             refusals.append(("budget", key.budget.amount, cost, wait))
     if not refusals:
         return None
-    limit, allowed, wanted, wait = max(refusals, key=lambda one: one[3])
+    limit, allowed, wanted, wait = max(refusals, key=lambda one: (one[2] > one[1], one[3]))
     return Refused(limit, allowed, wanted, wait, allowances(ledger, key, now), too_large=wanted > allowed)
 
 

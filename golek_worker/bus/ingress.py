@@ -193,7 +193,8 @@ class Ingress:
     async def _on_stray(self, message: Delivery) -> None:
         """Say at once that this model does not do what was asked."""
         if not message.reply or self._may_answer(message.reply):
-            await self._refuse(message, BadRequestError(self._taken.redirect, param="model"))
+            error = BadRequestError(self._taken.redirect, param="model", kinds=[self._taken.kind])
+            await self._refuse(message, error)
 
     async def _refuse(self, message: Delivery, error: InferenceServiceError) -> None:
         self.refused += 1

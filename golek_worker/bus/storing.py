@@ -49,7 +49,7 @@ class Charges(Protocol):
     async def reserve(self, job: Job, charge: Charge) -> tuple[str, Allowances, bool]:
         """Hold what a job may cost: in which window, what is left, and whether it is no copy of one that is held.
 
-        Raises RateLimitedError, BusUnavailableError.
+        Raises RateLimitedError, OverLimitError, BusUnavailableError.
         """
 
     def release(self, job: Job) -> None:

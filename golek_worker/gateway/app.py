@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from golek_wire.errors import BusUnavailableError, InferenceServiceError, InternalError, NotFoundError
 from golek_wire.replies import Allowance, Allowances
 from golek_worker.gateway import (
+    advice,
     chat,
     completions,
     conversations,
@@ -188,6 +189,7 @@ class Entrance:
         with contextlib.suppress(KeyError, msgspec.ValidationError):
             visit.allowances = msgspec.convert(error.details["allowances"], Allowances)
         if not visit.status:  # else the response has begun, and its end is all that can be told
+            await advice.over_http(error, self._door.offers)
             await self._told(error, visit)(scope, receive, send)
 
     def _told(self, error: InferenceServiceError, visit: Visit) -> Response:

@@ -24,7 +24,7 @@ from golek_worker.gateway.streams import View
     reply=ChatCompletion,
     events=True,
     asks=True,
-    example={"messages": [{"role": "user", "content": "What is NATS?"}]},
+    example={"model": "golek-tiny", "messages": [{"role": "user", "content": "What is NATS?"}]},
 )
 async def chat(request: Request) -> Response:
     """Answer, as a whole or as a stream of events."""

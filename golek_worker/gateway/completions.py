@@ -37,7 +37,7 @@ Told = tuple[int, str | Delta | InferenceReply]
     reply=form.TextCompletion,
     events=True,
     asks=True,
-    example={"prompt": "NATS is", "max_tokens": 20},
+    example={"model": "golek-tiny", "prompt": "NATS is", "max_tokens": 20},
 )
 async def completions(request: Request) -> Response:
     """Answer in the form that the request has."""

@@ -18,7 +18,7 @@ from golek_worker.gateway.described import describe
     request=form.TokenizeRequest,
     reply=form.Counted,
     asks=True,
-    example={"content": "What is NATS?"},
+    example={"model": "golek-tiny", "content": "What is NATS?"},
 )
 async def tokenize(request: Request) -> Response:
     """Answer with the number of tokens; the tokens themselves are not told."""
@@ -35,7 +35,7 @@ async def tokenize(request: Request) -> Response:
     request=chat.BODY,
     reply=form.InputTokens,
     asks=True,
-    example={"messages": [{"role": "user", "content": "What is NATS?"}]},
+    example={"model": "golek-tiny", "messages": [{"role": "user", "content": "What is NATS?"}]},
 )
 async def input_tokens(request: Request) -> Response:
     """Answer with the number of tokens."""

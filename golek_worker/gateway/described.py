@@ -59,6 +59,8 @@ class About(Struct, frozen=True, kw_only=True):
     """Type of its errors."""
     example: Mapping[str, Any] | None = None
     """A body to try."""
+    values: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Values to try, of parameters in the path and in the query."""
 
 
 def describe(**fields: Any) -> Callable[[Handler], Handler]:

@@ -4,6 +4,9 @@ One store for the fleet; whoever may ask may also list, read, store and remove. 
 `grammar`.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 import msgspec
 from msgspec import Struct
 from starlette.requests import Request
@@ -11,11 +14,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from golek_wire import codec
-from golek_wire.errors import BadRequestError
+from golek_wire.errors import BadRequestError, UnknownGrammarError
 from golek_wire.grammars import Deleted, Draft, Grammar, Grammars
 from golek_worker.gateway import asking, body
 from golek_worker.gateway.described import describe
 from golek_worker.gateway.door import caller
+from golek_worker.gateway.errors import HttpError
 
 REFUSED = (503, 504)
 
@@ -60,10 +64,11 @@ async def create(request: Request) -> Response:
     return await _put(request, draft, 201)
 
 
-@describe(group="Grammars", summary="One grammar with its content.", reply=Grammar, errors=(400, *REFUSED))
+@describe(group="Grammars", summary="One grammar with its content.", reply=Grammar, errors=(404, *REFUSED))
 async def one(request: Request) -> Response:
-    """Read it. Raises UnknownGrammarError."""
-    return asking.json(await caller(request).golek.grammar(_name(request)))
+    """Read it. Raises HttpError for one that nobody knows."""
+    with _not_found():
+        return asking.json(await caller(request).golek.grammar(_name(request)))
 
 
 @describe(
@@ -72,6 +77,7 @@ async def one(request: Request) -> Response:
     request=Change,
     reply=Grammar,
     errors=(400, 403, 409, *REFUSED),
+    example={"content": 'root ::= "yes" | "no" | "maybe"'},
 )
 async def change(request: Request) -> Response:
     """Store it. Raises InvalidGrammarError, and BadRequestError for a body with another name."""
@@ -81,14 +87,17 @@ async def change(request: Request) -> Response:
     return await _put(request, Draft(name, said.content, said.description, said.revision), 200)
 
 
-@describe(group="Grammars", summary="Removes a grammar.", query=Which, reply=Deleted, errors=(400, 403, 409, *REFUSED))
+@describe(
+    group="Grammars", summary="Removes a grammar.", query=Which, reply=Deleted, errors=(400, 403, 404, 409, *REFUSED)
+)
 async def remove(request: Request) -> Response:
-    """Remove it. Raises UnknownGrammarError, ConflictError where it is not the `revision` that was given."""
+    """Remove it. Raises HttpError for one that nobody knows, ConflictError for another `revision` than is given."""
     try:
         which = msgspec.convert(dict(request.query_params), Which, strict=False)
     except msgspec.ValidationError:
         raise BadRequestError("revision: a number, as GET tells it", param="revision") from None
-    await caller(request).golek.delete_grammar(_name(request), revision=which.revision)
+    with _not_found():
+        await caller(request).golek.delete_grammar(_name(request), revision=which.revision)
     return asking.json(Deleted(_name(request)))
 
 
@@ -97,6 +106,15 @@ async def _put(request: Request, draft: Draft, status: int) -> Response:
         draft.name, draft.content, description=draft.description, revision=draft.revision
     )
     return Response(codec.encode(stored), status, media_type="application/json")
+
+
+@contextlib.contextmanager
+def _not_found() -> Iterator[None]:
+    """A grammar that a path names and nobody knows is 404; in a request's body it is a wrong field, 400."""
+    try:
+        yield
+    except UnknownGrammarError as error:
+        raise HttpError(404, error.code, error.message, **error.details) from None
 
 
 def _name(request: Request) -> str:

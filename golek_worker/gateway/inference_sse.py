@@ -20,7 +20,7 @@ from golek_worker.gateway.sse import Events, EventStream, Waiting
 TOKEN = b"inference_token"
 COMPLETE = b"inference_complete"
 ERROR = b"inference_error"
-_EXAMPLE = {"prompt": "Why is the sky blue?", "max_tokens": 64}
+_EXAMPLE = {"model": "golek-tiny", "prompt": "Why is the sky blue?", "max_tokens": 64}
 
 
 @describe(group="Prompts", summary="Streams the answer to a prompt as named events.", request=Prompt, events=True,
@@ -30,7 +30,8 @@ async def posted(request: Request) -> Response:
     return await _answer(request, *prompts.read(await body.read(request)))
 
 
-@describe(group="Prompts", summary="The same, with the prompt in the query.", query=Prompt, events=True, asks=True)
+@describe(group="Prompts", summary="The same, with the prompt in the query.", query=Prompt, events=True, asks=True,
+          values={"prompt": "Why is the sky blue?"})  # fmt: skip
 async def queried(request: Request) -> Response:
     """Answer the prompt in the query."""
     return await _answer(request, *prompts.read(dict(request.query_params), strict=False))

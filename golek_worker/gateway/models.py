@@ -72,7 +72,13 @@ async def one(request: Request) -> Response:
 
 
 @describe(
-    group="Models", summary="Brings a model into memory.", request=Wanted, body_needed=False, reply=Done, asks=True
+    group="Models",
+    summary="Brings a model into memory.",
+    request=Wanted,
+    body_needed=False,
+    reply=Done,
+    asks=True,
+    example={"model": "golek-tiny"},
 )
 async def load(request: Request) -> Response:
     """Bring a model into memory, and wait until it is there."""
@@ -86,6 +92,7 @@ async def load(request: Request) -> Response:
     body_needed=False,
     reply=Done,
     asks=True,
+    example={"model": "golek-tiny"},
 )
 async def unload(request: Request) -> Response:
     """Take a model out of memory once its jobs have ended; the next request loads it again."""
@@ -111,7 +118,9 @@ async def _order(request: Request, verb: str) -> Response:
     wanted = codec.decode_order(payload, Wanted)
     model = form.plain(request.path_params.get("model") or wanted.model or door.door(request).served)
     if not model:
-        raise BadRequestError("model: the name of a model, as GET /v1/models lists them", param="model")
+        raise BadRequestError(
+            'model: is missing; as {"model": "golek-tiny"}, a name from GET /v1/models', param="model"
+        )
     visit, caller = door.visit(request), door.caller(request)
     check_model(caller, model)
     visit.model = model

@@ -27,6 +27,8 @@ from golek_worker.gateway.described import JSON, About, about, describe
 
 REF: Final = "#/components/schemas/{name}"
 EVENTS: Final = "text/event-stream"
+VALUES: Final = {"model": "golek-tiny", "name": "answer", "session_id": "ann-1"}
+"""Values to try, of parameters that several routes have."""
 LAST: Final = ("Health", "Pages")
 """Groups that stand behind the others."""
 PROBLEMS: Final = {
@@ -210,11 +212,14 @@ def _operation(one: Route, method: str, found: About, schemas: _Schemas, opened:
         "security": [] if opened else [{"key": []}],
     }
     parameters = [*_in_path(one.path), *_in_query(found.query)]
+    for parameter in parameters:
+        if parameter["name"] in (values := VALUES | dict(found.values)):
+            parameter["example"] = values[parameter["name"]]
     if parameters:
         operation["parameters"] = parameters
     if found.request is not None:
         content: dict[str, Any] = {"schema": schemas.of(found.request)}
-        if found.example is not None:
+        if found.example is not None and (found.body_needed or "{" not in one.path):  # else the path says it all
             content["example"] = dict(found.example)
         operation["requestBody"] = {"required": found.body_needed, "content": {JSON: content}}
     return operation

@@ -93,7 +93,12 @@ async def icon(request: Request) -> Response:
 
 
 @describe(
-    group="Pages", summary="A file that the pages are made of.", reply=str, media="text/javascript", errors=(404,)
+    group="Pages",
+    summary="A file that the pages are made of.",
+    reply=str,
+    media="text/javascript",
+    errors=(404,),
+    values={"name": "chat.js"},
 )
 async def static(request: Request) -> Response:
     """GET /static/NAME."""

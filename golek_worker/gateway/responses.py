@@ -53,7 +53,7 @@ class Shown(Struct, frozen=True):
     reply=dict[str, Any],
     events=True,
     asks=True,
-    example={"input": "What is NATS?"},
+    example={"model": "golek-tiny", "input": "What is NATS?"},
 )
 async def respond(request: Request) -> Response:
     """Answer, as a whole or as a stream of events."""

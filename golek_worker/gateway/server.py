@@ -9,6 +9,7 @@ import contextlib
 import errno
 import logging
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import Final
 
@@ -90,6 +91,8 @@ class Server:
 async def serve(app: ASGIApp, where: Address, settings: Http) -> Server:
     """Listen on `where` and serve `app`. Raises AddressError."""
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns of each request that is no HTTP
+    if settings.http_tls_key and not settings.http_tls_cert:
+        raise AddressError(f"HTTP_TLS_KEY={settings.http_tls_key}: HTTP_TLS_CERT, the certificate to it, is missing")
     listening = _listen(where)
     config = uvicorn.Config(
         app,
@@ -123,6 +126,8 @@ def _no_tls(settings: Http, error: OSError) -> str:
         if isinstance(error, FileNotFoundError | PermissionError)
         else f"no certificate and its key ({error})"
     )
+    if not settings.http_tls_key and isinstance(error, ssl.SSLError):
+        why = f"{why}; HTTP_TLS_KEY, the file with its key, is missing"
     return f"{given}: {why}"
 
 

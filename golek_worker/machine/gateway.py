@@ -117,6 +117,8 @@ def problems(chosen: Gateway) -> list[str]:
     if chosen.golek_health_port:
         wanted["GOLEK_HEALTH_PORT"] = chosen.golek_health_port
     found = []
+    if (why := _unknown_host(chosen.inference_host)) is not None:
+        return [f"INFERENCE_HOST={chosen.inference_host}: {why}"]
     for key, port in wanted.items():
         if (why := _refusal(chosen.inference_host, port)) is not None:
             found.append(f"{key}={port}: {why}")
@@ -236,6 +238,18 @@ def _refusal(host: str, port: int) -> str | None:
             probe.listen(1)
         except OSError as error:
             return "in use" if error.errno == errno.EADDRINUSE else str(error.strerror or error)
+    return None
+
+
+def _unknown_host(host: str) -> str | None:
+    """Why `host` is no address of this machine; None when it is one."""
+    plain = host.strip("[]")
+    family = socket.AF_INET6 if ":" in plain else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((plain, 0))
+        except OSError as error:
+            return f"is no address of this machine ({error.strerror or error})"
     return None
 
 

@@ -6,6 +6,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from starlette.routing import Route, Router
 
@@ -66,3 +67,23 @@ def test_every_reference_is_there(document: dict[str, Any]) -> None:
     """No schema speaks of one that is missing."""
     named = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(document)))
     assert named <= set(document["components"]["schemas"])
+
+
+def test_a_line_to_try_can_be_typed_as_it_stands() -> None:
+    """Nothing in it is a gap, but for ids that only an answer tells; what needs a body or a query has one."""
+    lines = re.findall(r"^curl .*$", Path("docs/API.md").read_text("utf-8"), re.MULTILINE)
+    assert lines
+    assert [line for line in lines if "{" in line] == []
+    gaps = {gap for line in lines for gap in re.findall(r"/([A-Z_]+)\b", line)}
+    assert gaps == {"JOB_ID", "RESPONSE_ID"}
+    bare = [line for line in lines if re.match("curl -X (POST|PUT)", line) and not line.endswith("\\")]
+    assert {"/".join(line.split()[3].split("/")[3:]) for line in bare} == {
+        "v1/models/golek-tiny/load", "v1/models/golek-tiny/unload",
+    }  # fmt: skip
+
+
+async def test_an_order_without_a_model_says_what_is_missing(fleet: Fleet) -> None:
+    """And how it is given."""
+    async with httpx2.AsyncClient(base_url=fleet.gateway) as client:
+        error = (await client.post("/v1/models/load")).json()["error"]
+    assert error["message"].startswith('model: is missing; as {"model": "golek-tiny"}')

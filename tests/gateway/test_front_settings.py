@@ -50,7 +50,8 @@ async def test_https_at_both_doors(nats_server: str, tmp_path: Path) -> None:
         ("nowhere.pem", "", "HTTP_TLS_CERT=nowhere.pem: No such file or directory"),
         ("{one.cert}", "nowhere.key", "HTTP_TLS_KEY=nowhere.key: No such file or directory"),
         ("{one.cert}", "{two.key}", "no certificate and its key"),
-        ("{one.cert}", "", "no certificate and its key"),
+        ("{one.cert}", "", "; HTTP_TLS_KEY, the file with its key, is missing"),
+        ("", "{one.key}", "HTTP_TLS_CERT, the certificate to it, is missing"),
     ],
 )
 def test_a_wrong_certificate_is_a_sentence(nats_server: str, tmp_path: Path, cert: str, key: str, problem: str) -> None:
@@ -61,6 +62,7 @@ def test_a_wrong_certificate_is_a_sentence(nats_server: str, tmp_path: Path, cer
     told = refused(nats_server, tmp_path, given | {"INFERENCE_PORT": str(free_port())})
     assert problem in told
     assert given["HTTP_TLS_CERT"] in told
+    assert "Traceback" not in told
 
 
 def test_a_port_that_is_taken_is_a_sentence(nats_server: str, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ async def test_a_grammar_has_a_life(fleet: Fleet) -> None:
         gone = await client.delete(f"{worker}/yes-no")
         assert (gone.status_code, gone.json()) == (200, {"name": "yes-no", "deleted": True})
         again = await client.get(f"{gateway}/yes-no")
-        assert (again.status_code, again.json()["error"]["code"]) == (400, "UNKNOWN_GRAMMAR")
+        assert (again.status_code, again.json()["error"]["code"]) == (404, "UNKNOWN_GRAMMAR")
 
 
 async def test_what_is_wrong_is_named(fleet: Fleet) -> None:

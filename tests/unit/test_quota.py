@@ -13,6 +13,7 @@ from golek_wire.keys import Budget, Key
 from golek_wire.requests import Request
 from golek_worker.admission import quota
 from golek_worker.admission.quota import Hold, Ledger, Minutes, Refused, Reserved, Spent
+from golek_worker.gateway import errors
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
 MINUTE = int(NOON // 60)
@@ -96,10 +97,15 @@ def test_where_a_request_in_flight_has_to_end_first_it_is_worth_trying_soon() ->
 
 
 def test_a_request_that_is_larger_than_the_limit_is_told_so() -> None:
-    """It will never pass, however long it waits."""
-    error = refused(Ledger(), Key("k", tpm=10), 11).error("k")
-    assert error.details["too_large"] is True
-    assert "max_tokens" in error.message
+    """It will never pass, however long it waits: so it is not retriable, whatever else is in the way for a while."""
+    ledger, _ = reserve(Ledger(), Key("k"), "a", 1)
+    for key in (Key("k", tpm=10), Key("k", tpm=10, rpm=1)):
+        error = refused(ledger, key, 11).error("k")
+        assert (error.code, error.type, error.details["limit"]) == ("OVER_LIMIT", "non_retriable", "tokens")
+        assert error.details["too_large"] is True
+        assert "max_tokens" in error.message
+    told = errors.headers(error)
+    assert (told["x-should-retry"], "retry-after" in told) == ("false", False)
 
 
 def test_a_copy_of_a_request_has_the_hold_of_the_first() -> None:
