@@ -48,6 +48,8 @@ class GatewayState(Struct, frozen=True, kw_only=True):
     pid: int
     created: float
     url: str
+    host: str = ""
+    """INFERENCE_HOST: the URL is that of this machine, also where all addresses are listened on."""
     health_url: str = ""
     """Where it says that its process lives, without TLS; empty for nowhere."""
     nats_url: str = ""
@@ -95,6 +97,7 @@ def note(chosen: Gateway, pid: int, log: str) -> GatewayState:
         pid=born.pid,
         created=born.created,
         url=url(chosen),
+        host=chosen.inference_host,
         health_url=plain if chosen.golek_health_port else "",
         nats_url=shown(chosen.nats_url),
         log=log,
@@ -216,9 +219,10 @@ def _failure(chosen: Gateway, child: "subprocess.Popen[bytes]", state: GatewaySt
 
 def _refuse_other(known: GatewayState, chosen: Gateway) -> None:
     """One that runs stays as it is, whatever is asked now. Raises GatewayError."""
-    if known.url != url(chosen):
+    if known.url != url(chosen) or known.host != chosen.inference_host:
+        at = f"{known.url}, INFERENCE_HOST={known.host}"
         raise GatewayError(
-            f"the gateway runs already, but at {known.url} (pid {known.pid}); `golek gateway stop` stops it, another "
+            f"the gateway runs already, but at {at} (pid {known.pid}); `golek gateway stop` stops it, another "
             "GOLEK_DATA has one of its own"
         )
 

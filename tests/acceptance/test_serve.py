@@ -320,6 +320,8 @@ def test_a_gateway_for_others_says_what_it_opens(project: Project) -> None:
         assert "INFERENCE_HOST=0.0.0.0" in said
         assert f"port {project.http.rpartition(':')[2]}" in said
         assert "HTTP_TLS_CERT" in said
+        alone = project.golek("gateway", "start")
+        assert (alone.returncode, "INFERENCE_HOST=0.0.0.0 (pid" in alone.stderr) == (1, True)
         assert "gateway.ready" in Path(state.log).read_text()
         assert sorted(path.name for path in (project.data / "logs" / "gateway").iterdir()) == [
             Path(state.log).name,
