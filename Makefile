@@ -113,7 +113,7 @@ check: $(DEV_STAMP) ## Lint, format, types, and who imports whom
 ifeq ($(strip $(WORKER)),)
 test: check ## check and all tests; or a worker | [WORKER=name]
 	@scripts/install_browser.sh
-	@$(BIN)/python -m pytest
+	@scripts/run_tests.sh $(BIN)/python
 else
 test: $(WORKER_STAMP)
 	@$(GOLEK) worker test "$(WORKER)"
