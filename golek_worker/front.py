@@ -45,6 +45,8 @@ from golek_worker.telemetry import logging as front_logging
 
 log = structlog.get_logger("gateway")
 
+GARBAGE = 2_000, 5
+"""When the collector looks again: later, bodies that were refused would lie about for long."""
 DRAIN_S = 30.0
 FRONT_ERRORS = (*BUS_ERRORS, KeyFileError, AddressError, SettingsError, RuntimeError)
 """What keeps HTTP from being served and is not a bug: shown as a sentence, without a traceback."""
@@ -219,7 +221,7 @@ class GatewayProcess:
             await self._open_health_port(stack)  # first, so that it is the last to close: what drains is alive
             where = Address(chosen.inference_host, chosen.inference_port)
             serving = await open_front(stack, where, chosen, book)
-            settle_garbage()
+            settle_garbage(*GARBAGE)
             log.info("gateway.ready", url=chosen.url(serving.where), open_files_limit=raise_file_limit())
             sides = [asyncio.create_task(self._stop.wait()), asyncio.create_task(serving.ended())]
             if book is not None:

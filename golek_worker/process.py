@@ -164,8 +164,10 @@ def _find(known: ProcessId) -> psutil.Process | None:
         return None
 
 
-def settle_garbage() -> None:
-    """What start-up made stays: keep the collector from walking it, and from running every 700 objects."""
+def settle_garbage(objects: int = 50_000, runs: int = 20) -> None:
+    """What start-up made stays: keep the collector from walking it, and have it run every so many new objects; what
+    outlives that is looked at every so many `runs`.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(objects, runs, runs)
