@@ -17,6 +17,7 @@ from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 from nats.errors import Error as NatsError
 
+from golek_client.reader import Reader
 from golek_wire import headers
 
 HEADERS_READ = headers.REQUEST_RESERVE
@@ -78,6 +79,7 @@ class BusClient(Client):
 
     def __init__(self) -> None:
         super().__init__()
+        self._ps = Reader(self)
         self._direct: dict[int, DirectCallback] = {}
         self.must_encrypt = False
         """Whether a server that offers no TLS is not spoken to; nats-py (2.16) would go on in clear."""
