@@ -7,7 +7,7 @@ the monitor tell the same of the same messages.
 
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -20,6 +20,8 @@ LEFT: Final = ("offline", "failed")
 SILENT_S: Final = 35.0
 """Three load reports of an idle worker and a bit, or a heartbeat and a bit: who is silent for longer may be gone."""
 _ON_THE_WAY: Final = ("starting", "loading")
+Presence = Literal["here", "silent", "gone"]
+"""Whether a replica was heard: `silent` is overdue and does not answer, of a `gone` one the bus knows no connection."""
 
 
 class Replica(Struct, frozen=True):
@@ -44,6 +46,13 @@ class Replica(Struct, frozen=True):
     health: Health | None = None
     """Its last heartbeat."""
     stats: EngineStats | None = None
+    presence: Presence = "here"
+    """As whoever asks after overdue replicas found it (presence.py); any message of it makes it `here` again."""
+
+    @property
+    def in_rotation(self) -> bool:
+        """Whether requests may be sent to it: it is here, and serves or loads the model for who asks."""
+        return self.presence == "here" and self.status in TAKES_REQUESTS
 
     @property
     def is_stalled(self) -> bool:
@@ -75,6 +84,11 @@ class ModelState(Struct, frozen=True):
         return next(
             (status for status in _BEST_FIRST if status in said), self.record.state if self.record else "offline"
         )
+
+    @property
+    def in_rotation(self) -> bool:
+        """Whether a replica is."""
+        return any(one.in_rotation for one in self.replicas)
 
     @property
     def takes_requests(self) -> bool:
@@ -139,9 +153,11 @@ class FleetView:
             slots=health.slots or before.slots,
             active=health.active,
             heard_at=now,
+            incarnation=health.incarnation or before.incarnation,
             last_token_age_ms=health.last_token_age_ms,
             health=health,
             stats=health.engine_stats or before.stats,
+            presence="here",
         )
 
     def report(self, report: LoadReport, now: float) -> None:
@@ -157,6 +173,7 @@ class FleetView:
             before = Replica(report.worker_id, report.model_name)
         self._replicas[report.worker_id] = msgspec.structs.replace(
             before,
+            status=report.state or before.status,
             slots=report.worker_count,
             active=report.active_processing,
             heard_at=now,
@@ -166,7 +183,13 @@ class FleetView:
             level=report.status,
             last_token_age_ms=report.last_token_age_ms,
             stats=report.engine_stats or before.stats,
+            presence="here",
         )
+
+    def missed(self, worker_id: str, presence: Presence) -> None:
+        """A replica that should have been heard was asked after, with this outcome. One that is unknown stays so."""
+        if (known := self._replicas.get(worker_id)) is not None:
+            self._replicas[worker_id] = msgspec.structs.replace(known, presence=presence)
 
     def know(self, records: Collection[ModelRecord], now: float) -> None:
         """These are all the records that the bucket has."""
@@ -192,13 +215,21 @@ class FleetView:
         return name in self._records or name in self._queues
 
     def replicas(self, now: float) -> list[Replica]:
-        """Those that were heard lately and did not leave, by worker id."""
-        alive = [one for one in self._replicas.values() if one.status not in LEFT and now - one.heard_at <= ALIVE_S]
+        """Those that were heard lately and neither left nor are gone, by worker id."""
+        alive = [
+            one
+            for one in self._replicas.values()
+            if one.status not in LEFT and one.presence != "gone" and now - one.heard_at <= ALIVE_S
+        ]
         return sorted(alive, key=lambda one: one.worker_id)
 
-    def forget(self, now: float) -> None:
-        """Let go of replicas and queues that were not heard of for so long that nothing is told of them any more."""
-        self._replicas = {key: one for key, one in self._replicas.items() if now - one.heard_at <= ALIVE_S}
+    def everyone(self) -> list[Replica]:
+        """All that were heard and not forgotten, also those that left or are gone, by worker id."""
+        return sorted(self._replicas.values(), key=lambda one: one.worker_id)
+
+    def forget(self, now: float, keep_s: float = ALIVE_S) -> None:
+        """Let go of replicas that were not heard for `keep_s`, and of queues of which nothing is told any more."""
+        self._replicas = {key: one for key, one in self._replicas.items() if now - one.heard_at <= keep_s}
         self._queues = {name: one for name, one in self._queues.items() if now - one.at <= ALIVE_S}
 
     def is_silent(self, replica: Replica, now: float) -> bool:

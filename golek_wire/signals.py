@@ -71,6 +71,38 @@ class EngineStats(Struct, frozen=True, omit_defaults=True):
     """kv_cells ÷ kv_capacity."""
 
 
+class Refusals(Struct, frozen=True):
+    """How often one principal was refused, since the process began."""
+
+    principal: str
+    """The `key_id`; `anonymous` where nobody said who asked, or with a key that nobody knows."""
+    status: int
+    """401, 403 or 429."""
+    count: int
+
+
+class Traffic(Struct, frozen=True, omit_defaults=True):
+    """What came to a process and how it ended, counted since it began. Readers take differences.
+
+    A request that is asked over HTTP is counted by the gateway and by the worker.
+    """
+
+    requests: int = 0
+    """That ended: answers, errors and refusals."""
+    errors: int = 0
+    """Of them: that failed here, with a status from 500 on."""
+    refused: int = 0
+    """Of them: refused before they were queued."""
+    answered_ms: float = 0.0
+    """Of all answers together: from the lease to the last token; from the request to its end at a gateway."""
+    answered: int = 0
+    """How many these are of."""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    refusals: list[Refusals] = field(default_factory=list[Refusals])
+    """Those with a status of 401, 403 or 429, by who asked: the 32 that were refused most often."""
+
+
 class Health(Struct, frozen=True):
     """The answer on `models.<model>.health`, and the body of a heartbeat."""
 
@@ -120,6 +152,10 @@ class Health(Struct, frozen=True):
     """Where conversations are kept: `kv`, `redis`, or `memory`, this replica's own; empty where there are none."""
     sessions_lost: int = 0
     """Turns of this replica that were answered and could not be added to their session."""
+    incarnation: str = ""
+    """Changes when the worker restarts; under this id NATS micro answers for it."""
+    started_at: str = ""
+    """RFC 3339; when this incarnation began."""
 
 
 class Order(Struct, frozen=True, omit_defaults=True):
@@ -172,6 +208,93 @@ class LoadReport(Struct, frozen=True):
     """(pending + active) ÷ capacity."""
     engine_stats: EngineStats | None = None
     """As in `Health`."""
+    state: WorkerStatus | None = None
+    """As `status` of `Health`: a report comes sooner than a heartbeat. None from a release that does not say it."""
+    traffic: Traffic | None = None
+    log_lag_s: float | None = None
+    """How old the oldest row is that waits to be written to the request log; None while none waits."""
+
+
+class GatewayReport(Struct, frozen=True):
+    """Body of `monitoring.gateway.<id>`: a process that serves the fleet over HTTP."""
+
+    gateway_id: str
+    endpoint: str
+    """Its address."""
+    timestamp: str
+    """RFC 3339."""
+    seq: int
+    incarnation: str
+    version: str
+    ready: bool
+    open_requests: int
+    """Being answered now, streams among them."""
+    open_streams: int
+    traffic: Traffic
+
+
+AlertKind = Literal[
+    "worker_lost", "worker_stalled", "worker_failed", "queue_critical", "error_rate", "dead_letters", "slow_log",
+    "clock_skew", "refusals", "bus_lost",
+]  # fmt: skip
+Severity = Literal["warning", "critical"]
+
+
+class Alert(Struct, frozen=True):
+    """Body of `monitoring.alerts`: a cause that needs attention, once when it does and once when it does no longer."""
+
+    id: str
+    """The cause: its kind and what it is about. Both messages have it."""
+    kind: AlertKind
+    severity: Severity
+    state: Literal["firing", "resolved"]
+    message: str
+    """A sentence for people, with what was measured and the limit."""
+    since: str
+    """RFC 3339; when the cause began to count."""
+    timestamp: str
+    """RFC 3339; when this message was made."""
+    model: str = ""
+    worker_id: str = ""
+    principal: str = ""
+    value: float | None = None
+    """What was measured."""
+    limit: float | None = None
+    """From where on it counts."""
+    resolved_at: str = ""
+    monitor_id: str = ""
+
+
+class Aggregate(Struct, frozen=True):
+    """Body of `monitoring.aggregate`: the fleet as a whole, every second."""
+
+    timestamp: str
+    """RFC 3339."""
+    status: Level
+    """The worst level of a model that is served; critical also while a critical alert fires."""
+    models: int
+    models_online: int
+    """That take requests."""
+    workers: int
+    workers_online: int
+    """That are in rotation."""
+    gateways: int
+    slots: int
+    active_processing: int
+    pending_messages: int
+    queue_capacity: int
+    utilization: float
+    """(pending + active) ÷ capacity of all queues together."""
+    requests_per_s: float
+    """Of workers, over the last seconds."""
+    tokens_per_s: float
+    errors_per_s: float
+    dead_letters: int
+    """That are kept."""
+    alerts: int
+    """That fire."""
+    monitor_id: str = ""
+    seq: int = 0
 
 
 class ModelRecord(Struct, frozen=True):

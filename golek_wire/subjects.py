@@ -210,6 +210,26 @@ SIGNALS_ASKED: Final = "monitoring.ask"
 """Who has just begun to watch says so here: every worker that takes requests beats and reports at once."""
 
 
+MONITOR_BUCKET: Final = "GOLEK_MONITOR"
+"""When a model was first seen, by token: whoever sees it first writes it down, and all monitors tell the same."""
+ALERTS: Final = "monitoring.alerts"
+"""Where a monitor says what needs somebody's attention, and that it does no longer."""
+AGGREGATE: Final = "monitoring.aggregate"
+"""Where a monitor says every second how the fleet is as a whole."""
+ADVISORIES: Final = "$JS.EVENT.ADVISORY.>"
+"""Where the server says what happened to streams and consumers."""
+
+
+def gateway_report(gateway_id: str) -> str:
+    """Where a gateway says how busy it is, as often as a worker does."""
+    return f"monitoring.gateway.{gateway_id}"
+
+
+def micro(verb: str, incarnation: str = "") -> str:
+    """Where NATS micro (ADR-32) asks: `PING`, `INFO` or `STATS` of all workers, or of the one of this incarnation."""
+    return f"$SRV.{verb}.golek.{incarnation}" if incarnation else f"$SRV.{verb}.golek"
+
+
 def dead_letter(token: str) -> str:
     """Where the copy of a poison job goes."""
     return f"golek.dlq.{token}"

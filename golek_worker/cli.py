@@ -32,7 +32,7 @@ def _from_dotenv(app: Any) -> dict[str, Any]:
     from typer.main import get_command
 
     from golek_client import login
-    from golek_worker.settings.sources import read_file
+    from golek_program.settings.sources import read_file
 
     written, _ = read_file(Path(".env"))
     login.FROM_DOTENV.update({key: value for key, value in written.items() if key in (login.API_KEY, *login.VARIABLES)})

@@ -23,6 +23,11 @@ import uvloop
 from golek_client import Golek
 from golek_client.bus_client import BusClient
 from golek_client.connection import close, connect
+from golek_program import logging as front_logging
+from golek_program.settings import SettingsError
+from golek_program.settings.http import Address, Gateway, Http, is_loopback
+from golek_program.web import server
+from golek_program.web.server import AddressError, Server
 from golek_wire.errors import BusUnavailableError, InferenceServiceError
 from golek_wire.keys import Key
 from golek_wire.signals import Health
@@ -30,18 +35,14 @@ from golek_worker import settings
 from golek_worker.bus.jetstream import BUS_ERRORS
 from golek_worker.bus.keyfile import KeyFileError
 from golek_worker.bus.keys import KeyBook
-from golek_worker.gateway import server, strangers
+from golek_worker.gateway import strangers
 from golek_worker.gateway.access import AccessLog
 from golek_worker.gateway.app import application
 from golek_worker.gateway.door import Closing, Door, Keyless
 from golek_worker.gateway.offers import Offers
-from golek_worker.gateway.server import AddressError, Server
 from golek_worker.gateway.strangers import AuthError, Strangers
 from golek_worker.machine import logfiles, startable
 from golek_worker.process import raise_file_limit, settle_garbage
-from golek_worker.settings import SettingsError
-from golek_worker.settings.http import Address, Gateway, Http, is_loopback
-from golek_worker.telemetry import logging as front_logging
 
 log = structlog.get_logger("gateway")
 

@@ -7,6 +7,7 @@ by a query (`rerank`). The kind decides where requests are taken and who answers
 from pathlib import Path
 
 from golek_client.discovery import ASK_IT
+from golek_program.settings import SettingsError
 from golek_wire import subjects
 from golek_wire.subjects import Kind
 from golek_worker import settings
@@ -15,7 +16,7 @@ from golek_worker.engine.host import EngineHost
 from golek_worker.executor import Executor
 from golek_worker.ranking import RankExecutor
 from golek_worker.registry.artifacts import kind_of
-from golek_worker.settings import Settings, SettingsError
+from golek_worker.settings import Settings
 from golek_worker.structure import Stored
 from golek_worker.text import TextExecutor
 from golek_worker.vectors import VectorExecutor

@@ -10,6 +10,7 @@ import typer
 @contextmanager
 def said_plainly() -> Iterator[None]:
     """Errors that are for the user end the command with their text and exit code 1, Ctrl-C with 130."""
+    from golek_program.settings import SettingsError
     from golek_worker.machine.gateway import GatewayError
     from golek_worker.machine.lifecycle import StartError
     from golek_worker.machine.modelfiles import ModelError
@@ -17,7 +18,6 @@ def said_plainly() -> Iterator[None]:
     from golek_worker.registry.entries import CatalogError
     from golek_worker.registry.report import DownloadError
     from golek_worker.registry.resolve import MissingModelError
-    from golek_worker.settings import SettingsError
     from golek_worker.store.database import StoreError
 
     try:

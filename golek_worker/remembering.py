@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from golek_client.bus_client import BusClient
+from golek_program.settings.values import hidden
 from golek_wire import codec, subjects
 from golek_wire import headers as h
 from golek_wire.errors import NotFoundError, TemporaryResourceError
@@ -31,7 +32,6 @@ from golek_worker.sessions.memory import MemoryStore
 from golek_worker.sessions.redis import RedisStore
 from golek_worker.sessions.store import Store
 from golek_worker.settings import Settings
-from golek_worker.settings.values import hidden
 
 log = structlog.get_logger("sessions")
 

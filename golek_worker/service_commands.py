@@ -14,7 +14,7 @@ from golek_client.cli import app
 from golek_worker.plainly import said_plainly
 
 if TYPE_CHECKING:
-    from golek_worker.settings.http import Gateway
+    from golek_program.settings.http import Gateway
 
 gateway = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The fleet's HTTP gateway on this machine.")
 app.add_typer(gateway, name="gateway")

@@ -22,6 +22,10 @@ import uvloop
 from nats.aio.client import Client
 
 from golek_client.connection import close, connect, flush, publish, shown
+from golek_program import logging as worker_logging
+from golek_program.settings import SettingsError
+from golek_program.settings.http import address
+from golek_program.web.server import TakenError
 from golek_wire import codec, subjects
 from golek_wire.signals import Health, WorkerStatus
 from golek_worker import kinds, process, settings, structure
@@ -33,7 +37,6 @@ from golek_worker.bus.keys import KeyBook
 from golek_worker.bus.registry import Registry
 from golek_worker.engine.base import Ready
 from golek_worker.front import FRONT_ERRORS, Front, open_front
-from golek_worker.gateway.server import TakenError
 from golek_worker.gguf import GGUFError
 from golek_worker.grammars import gbnf
 from golek_worker.machine import gateway, logfiles, runfile
@@ -41,12 +44,10 @@ from golek_worker.machine.logfiles import EngineLog
 from golek_worker.orders import ModelOrders
 from golek_worker.preparing import Preparing
 from golek_worker.registry.report import Progress
-from golek_worker.settings import Settings, SettingsError
-from golek_worker.settings.http import address
+from golek_worker.settings import Settings
 from golek_worker.status import Identity, loaded
 from golek_worker.store.database import StoreError
 from golek_worker.store.writer import LogWriter
-from golek_worker.telemetry import logging as worker_logging
 from golek_worker.telemetry.signals import Heart, report_load
 
 log = structlog.get_logger("worker")

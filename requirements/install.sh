@@ -45,7 +45,7 @@ if [ "$lock" = dev ]; then
 fi
 echo "setup: installing golek itself"
 .venv/bin/python -m pip install --quiet --no-deps -e .
-.venv/bin/python -m compileall -q golek_wire golek_client golek_worker
+.venv/bin/python -m compileall -q golek_wire golek_client golek_program golek_worker golek_monitor
 
 rm -f .venv/.golek-*
 touch "$@"

@@ -9,12 +9,14 @@ export PIP_CONFIG_FILE=/dev/null
 
 for extra in worker dev; do
     lock="requirements/$extra.txt"
+    extras=(--extra "$extra")
+    [ "$extra" = dev ] || extras+=(--extra monitor --extra otel)  # one machine has all of it
     echo "locking $lock ..."
     # The extras name golek itself, which is not to be installed from an index: hence --unsafe-package, which leaves it
     # out, and the cut of the warning that says so.
     python -m piptools compile --quiet --generate-hashes --no-allow-unsafe --unsafe-package golek --strip-extras \
         --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
-        --extra "$extra" --output-file "$lock" "$@" pyproject.toml
+        "${extras[@]}" --output-file "$lock" "$@" pyproject.toml
     sed '/^# WARNING: The following packages/,$d' "$lock" | sed -e :a -e '/^\n*$/{$d;N;ba' -e '}' >"$lock.part"
     mv "$lock.part" "$lock"
 done

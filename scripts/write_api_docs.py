@@ -14,11 +14,11 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from golek_client import Golek
+from golek_program.settings.http import Http
 from golek_wire.errors import STATUS
 from golek_worker.front import Ring
 from golek_worker.gateway.app import application
 from golek_worker.gateway.door import Door
-from golek_worker.settings.http import Http
 
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "API.md"
 ADDRESS: Final = "http://127.0.0.1:8000"

@@ -19,6 +19,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from golek_program.web import cors, errors
+from golek_program.web.cors import Cors
+from golek_program.web.errors import HttpError
 from golek_wire.errors import BusUnavailableError, InferenceServiceError, InternalError, NotFoundError
 from golek_wire.replies import Allowance, Allowances
 from golek_worker.gateway import (
@@ -26,11 +29,9 @@ from golek_worker.gateway import (
     chat,
     completions,
     conversations,
-    cors,
     counting,
     dialect,
     embeddings,
-    errors,
     grammars,
     health,
     inference_sse,
@@ -45,9 +46,7 @@ from golek_worker.gateway import (
 )
 from golek_worker.gateway.body import GoneError
 from golek_worker.gateway.callers import Callers
-from golek_worker.gateway.cors import Cors
 from golek_worker.gateway.door import Door, Visit, begin, request_id_of
-from golek_worker.gateway.errors import HttpError
 from golek_worker.gateway.metrics import Meters
 from golek_worker.gateway.sockets import Sockets
 

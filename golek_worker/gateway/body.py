@@ -8,9 +8,9 @@ from typing import Final
 
 from starlette.requests import Request
 
+from golek_program.web.errors import HttpError
 from golek_wire.errors import PayloadTooLargeError
 from golek_worker.gateway.door import door
-from golek_worker.gateway.errors import HttpError
 
 SILENCE_S: Final = 20.0
 """Between two pieces of a body."""

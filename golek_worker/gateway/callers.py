@@ -9,10 +9,10 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from golek_client import Golek
+from golek_program.web import foreign
 from golek_wire.errors import ForbiddenError, UnauthorizedError
 from golek_wire.keys import digest
 from golek_wire.subjects import ANONYMOUS
-from golek_worker.gateway import foreign
 from golek_worker.gateway.door import Admission, Caller, Keyless, KeyRing
 
 _BEARER: Final = "bearer "

@@ -13,13 +13,13 @@ from starlette.requests import Request
 
 from golek_client import Golek
 from golek_client.watching import Watch
+from golek_program.settings.http import Http
 from golek_wire.keys import Key
 from golek_wire.replies import Allowances
 from golek_wire.signals import Health
 from golek_worker.gateway.lingering import Lingering
 from golek_worker.gateway.offers import Offers
 from golek_worker.gateway.readiness import Judge
-from golek_worker.settings.http import Http
 
 _DOOR: Final = "golek.door"
 _VISIT: Final = "golek.visit"

@@ -5,6 +5,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from golek_client.stream import Stream
+from golek_program.web import errors
 from golek_wire import codec
 from golek_wire.anthropic import messages as form
 from golek_wire.anthropic import reply as replies
@@ -14,7 +15,7 @@ from golek_wire.anthropic.reply import Shown
 from golek_wire.errors import InferenceServiceError
 from golek_wire.openai.counting import counting
 from golek_wire.replies import InferenceReply
-from golek_worker.gateway import asking, body, errors, streams
+from golek_worker.gateway import asking, body, streams
 from golek_worker.gateway.asking import Call
 from golek_worker.gateway.described import describe
 from golek_worker.gateway.sse import Events, EventStream, Waiting

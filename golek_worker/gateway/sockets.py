@@ -21,6 +21,7 @@ import structlog
 from msgspec import Struct, field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from golek_program.web import cors, errors
 from golek_wire.errors import (
     BadRequestError,
     ConflictError,
@@ -30,7 +31,7 @@ from golek_wire.errors import (
     RateLimitedError,
     TemporaryResourceError,
 )
-from golek_worker.gateway import asking, cors, errors, prompts
+from golek_worker.gateway import asking, prompts
 from golek_worker.gateway.callers import Callers
 from golek_worker.gateway.door import Caller, Door, Visit, request_id_of
 from golek_worker.gateway.metrics import Meters

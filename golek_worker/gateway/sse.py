@@ -15,8 +15,8 @@ import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from golek_program.web import errors
 from golek_wire.errors import InferenceServiceError, InternalError
-from golek_worker.gateway import errors
 from golek_worker.gateway.body import GoneError
 from golek_worker.gateway.leaving import watched
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from golek_client.connection import shown
+from golek_program.settings import names
 from golek_wire.subjects import Kind
 from golek_worker import adapters, settings
 from golek_worker.bus import embedded, keyfile
@@ -26,7 +27,7 @@ from golek_worker.registry.artifacts import ArtifactError, kind_of
 from golek_worker.registry.catalog import Wanted
 from golek_worker.registry.entries import CatalogError
 from golek_worker.registry.resolve import MissingModelError, resolve
-from golek_worker.settings import Settings, names
+from golek_worker.settings import Settings
 
 
 async def problems(file: Path, environment: Mapping[str, str] = os.environ) -> list[str]:

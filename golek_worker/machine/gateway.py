@@ -22,10 +22,10 @@ import psutil
 from msgspec import Struct
 
 from golek_client.connection import shown
+from golek_program.settings.http import Address, Gateway, is_loopback
 from golek_worker import process
 from golek_worker.machine import logfiles, runfile
 from golek_worker.process import ProcessId
-from golek_worker.settings.http import Address, Gateway, is_loopback
 
 MODULE: Final = "golek_worker.front"
 START_S: Final = 30.0

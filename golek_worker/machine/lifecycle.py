@@ -15,6 +15,7 @@ from pathlib import Path
 
 from golek_client.connection import shown
 from golek_client.login import Login
+from golek_program.settings import SettingsError
 from golek_wire.signals import TAKES_REQUESTS
 from golek_worker import process, settings
 from golek_worker.bus import cluster, embedded
@@ -292,7 +293,7 @@ def _stop_workers(data: Path, states: list[RunState], envs: Path, say: Say) -> b
 def _drain_s(deployment: str, envs: Path) -> float:
     try:
         return settings.load(settings.env_file(deployment, envs)).drain_s
-    except settings.SettingsError:  # a file that was changed after the start must not keep the worker alive
+    except SettingsError:  # a file that was changed after the start must not keep the worker alive
         return Settings(model_name=deployment).drain_s
 
 
@@ -300,7 +301,7 @@ def _data_folders(envs: Path) -> list[Path]:
     """GOLEK_DATA as environment, `.env` or default say, and that of every deployment that can be read."""
     folders = {Path(settings.shared("GOLEK_DATA", project=envs.parent) or Settings(model_name="any").data)}
     for file in envs.glob("worker.*.env"):
-        with contextlib.suppress(settings.SettingsError):
+        with contextlib.suppress(SettingsError):
             folders.add(settings.load(file).data)
     return sorted(folders)
 

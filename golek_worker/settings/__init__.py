@@ -1,41 +1,30 @@
 """Which settings does a worker have, and what do they mean?
 
-The only reader of the environment. `envs/worker.example.env` is the manual of these keys; a test holds it equal to
-this file. All mistakes are reported at once. `sources` says which value counts, `names` which aliases there are,
-`values` what a text means.
+`envs/worker.example.env` is the manual of these keys; a test holds it equal to this file. They are read by
+golek_program/settings.
 """
 
 import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from golek_client import duration
-from golek_client.transport import DEFAULT_URL
+from golek_program import settings as program
+from golek_program.settings import SettingsError, names, sources, wrong_url
+from golek_program.settings.fleet import Positive, Seconds
+from golek_program.settings.http import Gateway, Http, address
+from golek_program.settings.names import Planned
+from golek_program.settings.sources import Found, Source
+from golek_program.settings.values import convert, hidden
 from golek_wire import subjects
-from golek_wire.errors import BadRequestError
-from golek_worker.settings import adapters, made, names, sources
+from golek_worker.settings import adapters, made
 from golek_worker.settings.adapters import AdapterFile
-from golek_worker.settings.fleet import Positive, Seconds
-from golek_worker.settings.http import Gateway, Http, address
-from golek_worker.settings.names import Planned
 from golek_worker.settings.service import Service
-from golek_worker.settings.sources import Found, Source
-from golek_worker.settings.values import convert, hidden
-
-AnyGateway = TypeVar("AnyGateway", bound=Gateway)
-
-
-class SettingsError(Exception):
-    """One or more settings are wrong; each line names key, value, and what would have been right."""
-
-    def __init__(self, mistakes: list[str]) -> None:
-        self.mistakes = mistakes
-        super().__init__("\n".join(mistakes))
 
 
 class Settings(Http, frozen=True, kw_only=True):
@@ -265,7 +254,7 @@ def find(file: Path, environment: Mapping[str, str] = os.environ) -> Found | Non
 
 def load_service(project: Path = Path(), environment: Mapping[str, str] = os.environ) -> Service:
     """The settings of `golek serve`: from where the gateway has its own. Raises SettingsError as `load` does."""
-    return _load_gateway(Service, project, environment)
+    return program.load(Service, project, environment, project / "envs" / "gateway.env", KNOWN)
 
 
 def load_gateway(project: Path = Path(), environment: Mapping[str, str] = os.environ) -> Gateway:
@@ -273,22 +262,7 @@ def load_gateway(project: Path = Path(), environment: Mapping[str, str] = os.env
 
     Raises SettingsError as `load` does.
     """
-    return _load_gateway(Gateway, project, environment)
-
-
-def _load_gateway(kind: type[AnyGateway], project: Path, environment: Mapping[str, str]) -> AnyGateway:
-    file = project / "envs" / "gateway.env"
-    found = sources.find(project, environment, file if file.is_file() else None, KNOWN)
-    mistakes = list(found.mistakes)
-    if file.is_file():
-        mistakes += [sources.unknown(key, file, KNOWN) for key in sources.read_file(file)[0] if key not in KNOWN]
-    loaded = kind(**convert(found, kind, mistakes, quiet=str(file)))
-    mistakes += _wrong_url(loaded.nats_url)
-    if (problem := loaded.login.problem()) is not None:
-        mistakes.append(problem)
-    if mistakes:
-        raise SettingsError(mistakes)
-    return loaded
+    return program.load(Gateway, project, environment, project / "envs" / "gateway.env", KNOWN)
 
 
 def of_model(found: Found, project: Path) -> tuple[Found, list[str]]:
@@ -418,7 +392,7 @@ def _contradictions(settings: Settings) -> list[str]:
     except ValueError:
         mistakes.append(f"MODEL_TTL={settings.model_ttl}: seconds, or a duration such as 90s, 10m or 1h30m; 0 is never")
     mistakes += _wrong_store(settings)
-    mistakes += _wrong_url(settings.nats_url)
+    mistakes += wrong_url(settings.nats_url)
     if (problem := settings.login.problem()) is not None:
         mistakes.append(problem)
     mistakes += _wrong_shares(settings)
@@ -469,19 +443,3 @@ def _strategy_mistakes(settings: Settings, enabled: bool | None) -> list[str]:
 def _seconds(text: str) -> float:
     """A number is seconds, anything else a duration. Raises ValueError."""
     return float(text) if text.isdecimal() else duration.parse(text)
-
-
-def _wrong_url(url: str) -> list[str]:
-    from golek_client.connection import (
-        check_url,
-        servers,
-        shown,
-    )  # brings nats-py, which `golek --help` need not wait for
-
-    if not all("://" in one for one in servers(url)):
-        return [f"NATS_URL={shown(url)}: a URL like {DEFAULT_URL}"]
-    try:
-        check_url(url)
-    except BadRequestError as error:
-        return [f"NATS_URL={shown(url)}: {error.message}"]
-    return []

@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from golek_program.settings import names, sources
+from golek_program.settings.names import Planned
+from golek_program.settings.sources import Found, Given
+from golek_program.settings.values import hidden
 from golek_worker import settings
-from golek_worker.settings import Settings, names, sources
-from golek_worker.settings.names import Planned
+from golek_worker.settings import Settings
 from golek_worker.settings.service import Service
-from golek_worker.settings.sources import Found, Given
-from golek_worker.settings.values import hidden
 
 DEFAULT = "default"
 

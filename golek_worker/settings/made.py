@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from golek_worker.settings.sources import Found, Source
+from golek_program.settings.sources import Found, Source
 
 NAME_LIMIT: Final = 100
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")

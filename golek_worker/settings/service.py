@@ -1,6 +1,6 @@
 """What is configured of `golek serve`, the one command for everything, beside what its gateway needs?"""
 
-from golek_worker.settings.http import Gateway
+from golek_program.settings.http import Gateway
 
 
 class Service(Gateway, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ from nats.aio.msg import Msg
 from golek_client import Golek
 from golek_client.connection import close, connect, publish
 from golek_client.starting import chosen, nowhere
+from golek_program.settings.fleet import Fleet
 from golek_wire import codec, subjects
 from golek_wire.errors import InferenceServiceError
 from golek_wire.hosts import HostReport, StartOrder
@@ -30,7 +31,6 @@ from golek_worker.bus.orders import Orders, Task
 from golek_worker.bus.replies import send_error
 from golek_worker.machine import runfile, startable
 from golek_worker.machine.runfile import RunState
-from golek_worker.settings.fleet import Fleet
 from golek_worker.supervisor.child import Child
 from golek_worker.supervisor.programs import REPLICA, WorkerProgram
 

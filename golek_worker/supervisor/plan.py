@@ -12,11 +12,12 @@ from typing import Final
 
 from msgspec import Struct
 
+from golek_program.settings import sources
+from golek_program.settings.sources import Found
 from golek_worker import settings
 from golek_worker.machine import modelfiles, startable
-from golek_worker.settings import made, sources
+from golek_worker.settings import made
 from golek_worker.settings.service import Service
-from golek_worker.settings.sources import Found
 
 DEMO: Final = "golek-tiny"
 PRESET: Final = "INFERENCE_CONFIG"

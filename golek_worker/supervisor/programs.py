@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from golek_program.settings.http import Gateway
 from golek_wire.signals import TAKES_REQUESTS
 from golek_worker import settings
 from golek_worker.machine import check, gateway, lifecycle, runfile
 from golek_worker.machine.runfile import RunState
 from golek_worker.process import ProcessId
 from golek_worker.settings import Settings
-from golek_worker.settings.http import Gateway
 from golek_worker.supervisor.child import Launched, LaunchError, RunsElsewhereError
 
 REPLICA: Final = 1

@@ -16,13 +16,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from golek_program.settings import sources
 from golek_wire import subjects
 from golek_worker import settings
 from golek_worker.bus.jetstream import TIMEOUT_S
 from golek_worker.machine import lifecycle, listing, runfile
 from golek_worker.machine.lifecycle import StartError
 from golek_worker.machine.runfile import RunState
-from golek_worker.settings import sources
 from golek_worker.status import rfc3339
 from tests.support import raw
 from tests.support.hub import Hub, sha256

@@ -9,11 +9,11 @@ import pytest
 
 from golek_client import Golek
 from golek_client.starting import GATHER_S
+from golek_program.settings.fleet import Fleet
 from golek_wire import headers
 from golek_wire.errors import ForbiddenError, ModelNotFoundError, UnauthorizedError
 from golek_wire.hosts import HostReport
 from golek_wire.signals import Residence
-from golek_worker.settings.fleet import Fleet
 from golek_worker.supervisor.child import Child
 from golek_worker.supervisor.hosting import Hosting
 from golek_worker.supervisor.programs import WorkerProgram

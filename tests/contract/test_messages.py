@@ -29,7 +29,7 @@ def structs() -> set[type[msgspec.Struct]]:
         hosts.Startable,
         requests.Params, requests.Message, requests.Resume, requests.JsonSchema, requests.ResponseFormat,
         replies.Choice, replies.Delta, replies.FunctionCall, replies.TokenLogprob, replies.ToolCall,
-        replies.ToolCallDelta, replies.TopLogprob, signals.ModelInfo, errors.ErrorBody,
+        replies.ToolCallDelta, replies.TopLogprob, signals.ModelInfo, signals.Refusals, errors.ErrorBody,
         adapters.AdapterFile, keys.Budget, replies.Allowance, replies.Allowances, replies.SessionUse, sessions.Turn,
     }  # fmt: skip
 

@@ -16,10 +16,10 @@ import socketio
 from starlette.routing import Route
 
 from golek_client.testing import FakeFleet
+from golek_program.settings.http import Gateway
 from golek_worker.gateway import app
 from golek_worker.gateway.door import Door
 from golek_worker.gateway.metrics import Meters
-from golek_worker.settings.http import Gateway
 from tests.gateway.test_strangers import refused
 from tests.support.broker import NatsServer
 from tests.support.fronts import GatewayProcess

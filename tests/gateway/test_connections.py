@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from golek_worker.gateway import protocol
+from golek_program.web import protocol
 from tests.support.fronts import Fleet
 
 CHAT = b'{"model":"golek-tiny","messages":[{"role":"user","content":"What is NATS?"}],"temperature":0,"max_tokens":8}'

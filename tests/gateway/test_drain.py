@@ -15,8 +15,8 @@ import msgspec
 import pytest
 
 from golek_client import Golek
+from golek_program.settings.http import Address, Http
 from golek_worker.front import Front, open_front
-from golek_worker.settings.http import Address, Http
 from tests.support.fronts import Fleet, GatewayProcess
 from tests.support.ports import free_port
 from tests.support.workers import WorkerProcess

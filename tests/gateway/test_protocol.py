@@ -11,8 +11,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, Router
 
-from golek_worker.gateway import protocol, server
-from golek_worker.settings.http import Address, Http
+from golek_program.settings.http import Address, Http
+from golek_program.web import protocol, server
 
 Open = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 LARGE = 8 * 2**20

@@ -16,10 +16,11 @@ import socketio
 
 from golek_client import Golek
 from golek_client.testing import FakeFleet
-from golek_worker.gateway import server, sockets
+from golek_program.settings.http import Address, Gateway
+from golek_program.web import server
+from golek_worker.gateway import sockets
 from golek_worker.gateway.app import application
 from golek_worker.gateway.door import Door
-from golek_worker.settings.http import Address, Gateway
 from tests.gateway.test_auth import NoKeys
 from tests.support.fronts import Fleet, GatewayProcess
 from tests.support.workers import WorkerProcess

@@ -7,9 +7,10 @@ from typing import Literal, get_args, get_origin, get_type_hints
 import msgspec
 import pytest
 
+from golek_program.settings import names, sources
+from golek_program.settings.names import Planned
 from golek_worker import settings
-from golek_worker.settings import Settings, names, sources
-from golek_worker.settings.names import Planned
+from golek_worker.settings import Settings
 from golek_worker.settings.service import Service
 from tests.unit.test_settings import docstrings, example
 

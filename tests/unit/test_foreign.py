@@ -2,8 +2,8 @@
 
 import pytest
 
+from golek_program.web import foreign
 from golek_wire.errors import ForbiddenError
-from golek_worker.gateway import foreign
 
 HERE = "127.0.0.1:8000"
 

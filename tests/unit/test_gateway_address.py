@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from golek_program.settings.http import Gateway
 from golek_worker.machine import gateway
-from golek_worker.settings.http import Gateway
 from tests.support.ports import free_port
 
 

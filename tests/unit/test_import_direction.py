@@ -1,4 +1,4 @@
-"""Who may import whom: wire <- client <- worker, and the leaf folders of the worker stay apart."""
+"""Who may import whom: wire <- client <- program <- worker, monitor, and the leaf folders of the worker stay apart."""
 
 import ast
 import sys
@@ -65,10 +65,18 @@ def test_the_client_needs_only_nats_and_the_wire(file: Path) -> None:
     assert outside(file, allowed) == []
 
 
-@pytest.mark.parametrize("file", sources("golek_worker"), ids=str)
-def test_the_worker_knows_no_monitor(file: Path) -> None:
-    """Worker and monitor meet on the bus only."""
-    assert [name for name in imported(file) if name.partition(".")[0] == "golek_monitor"] == []
+@pytest.mark.parametrize(
+    ("package", "unknown"),
+    [
+        ("golek_program", ("golek_worker", "golek_monitor")),
+        ("golek_worker", ("golek_monitor",)),
+        ("golek_monitor", ("golek_worker",)),
+    ],
+)
+def test_programs_do_not_know_each_other(package: str, unknown: tuple[str, ...]) -> None:
+    """Worker and monitor meet on the bus only; what both have knows neither."""
+    for file in sources(package):
+        assert [name for name in imported(file) if name.partition(".")[0] in unknown] == [], file
 
 
 @pytest.mark.parametrize("leaf", LEAVES)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from golek_program.settings import SettingsError
 from golek_worker import kinds, settings
 from golek_worker.gguf import GGUFError
-from golek_worker.settings import Settings, SettingsError
+from golek_worker.settings import Settings
 from tests.support import minilm, reranker
 
 TINY = Path(__file__).resolve().parents[2] / "data/models/golek-tiny/model.gguf"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from golek_program.settings import SettingsError
 from golek_worker import settings
 from golek_worker.settings import explain
 from golek_worker.settings.made import named_by
@@ -46,14 +47,14 @@ def test_one_line_of_dotenv_is_a_deployment(project: Path) -> None:
     """Its name is the model's: MODEL_NAME, else as its file is called."""
     assert load(project, "x", MODEL_PATH="/models/x.gguf").model_name == "x"
     assert load(project, "mine", LLM_MODEL="/models/x.gguf", MODEL_NAME="mine").model_path == "/models/x.gguf"
-    with pytest.raises(settings.SettingsError, match="no such file"):
+    with pytest.raises(SettingsError, match="no such file"):
         load(project, "x", LLM_MODEL="/models/x.gguf", MODEL_NAME="mine")
 
 
 @pytest.mark.parametrize("name", ["phi-5", "../envs/phi-4", "", "a/b"])
 def test_what_nobody_knows_is_no_deployment(project: Path, name: str) -> None:
     """Neither a mistyped name nor one that leads out of the folder."""
-    with pytest.raises(settings.SettingsError, match="no such file"):
+    with pytest.raises(SettingsError, match="no such file"):
         load(project, name)
 
 

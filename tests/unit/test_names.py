@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from golek_program.settings import SettingsError, names
 from golek_worker import settings
 from golek_worker.machine import check
-from golek_worker.settings import Settings, SettingsError, explain, names
+from golek_worker.settings import Settings, explain
 from tests.support.ports import free_port
 
 BLOCKS = sorted(Path(__file__).with_name("env_blocks").glob("*.env"))
@@ -72,7 +73,7 @@ def test_another_gateways_settings_are_no_trouble(project: Project) -> None:
     (said,) = [one for one in explain.lines(explain.deployment(project.file, {})) if "INFERENCE_ENABLED" in one]
     assert said.endswith("not read by Golek: a setting of another gateway)")
     assert "waits" not in said
-    with pytest.raises(settings.SettingsError, match="LLM_GATEWAY_INFERENCE_ENABLED"):
+    with pytest.raises(SettingsError, match="LLM_GATEWAY_INFERENCE_ENABLED"):
         project.load("", "LLM_GATEWAY_INFERENCE_ENABLED=perhaps\n")
 
 

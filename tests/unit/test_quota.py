@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from golek_program.web import errors
 from golek_wire import codec
 from golek_wire.errors import RateLimitedError
 from golek_wire.keys import Budget, Key
 from golek_wire.requests import Request
 from golek_worker.admission import quota
 from golek_worker.admission.quota import Hold, Ledger, Minutes, Refused, Reserved, Spent
-from golek_worker.gateway import errors
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
 MINUTE = int(NOON // 60)

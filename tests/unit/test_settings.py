@@ -10,8 +10,9 @@ import msgspec
 import pytest
 from msgspec import Meta
 
+from golek_program.settings import SettingsError
 from golek_worker import settings
-from golek_worker.settings import KEYS, Settings, SettingsError, explain
+from golek_worker.settings import KEYS, Settings, explain
 
 EXAMPLE = Path("envs/worker.example.env")
 HINTS = get_type_hints(Settings, include_extras=True)

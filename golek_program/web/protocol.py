@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from golek_worker.gateway import errors
-from golek_worker.gateway.errors import HttpError
-from golek_worker.gateway.leaving import CONNECTION, Departure
+from golek_program.web import errors
+from golek_program.web.departure import CONNECTION, Departure
+from golek_program.web.errors import HttpError
 
 HEAD_S: Final = 10.0
 """From the first byte of a head, or from connecting, to its end."""

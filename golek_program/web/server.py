@@ -17,8 +17,8 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from golek_worker.gateway.protocol import Connection
-from golek_worker.settings.http import Address, Http
+from golek_program.settings.http import Address, Http
+from golek_program.web.protocol import Connection
 
 log = structlog.get_logger("gateway")
 

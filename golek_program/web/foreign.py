@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
+from golek_program.web.cors import EVERYBODY
 from golek_wire.errors import ForbiddenError
-from golek_worker.gateway.cors import EVERYBODY
 
 OURS: Final = frozenset({"localhost", "local", "internal"})
 """Names that end so mean nothing outside of a network; nor do those without a dot."""

@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Struct
 
-from golek_worker.settings import names
-from golek_worker.settings.sources import ENVIRONMENT, Found, Given
+from golek_program.settings import names
+from golek_program.settings.sources import ENVIRONMENT, Found, Given
 
 
 def convert(found: Found, kind: type[Struct], mistakes: list[str], quiet: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Annotated, Final, NamedTuple
 
 from msgspec import Meta
 
-from golek_worker.settings.fleet import Fleet
+from golek_program.settings.fleet import Fleet
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 LOOPBACK: Final = "127.0.0.1"

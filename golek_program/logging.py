@@ -1,4 +1,4 @@
-"""How does a worker log?
+"""How does a program log?
 
 JSON lines on stderr, and in further streams when there are any: one event a line, a stable dotted name, fields instead
 of prose. structlog writes them; what libraries log through the standard library arrives in the same form. Source of

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from dotenv.parser import parse_stream
 
-from golek_worker.settings import names
+from golek_program.settings import names
 
 ENVIRONMENT = "environment"
 

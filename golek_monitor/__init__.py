@@ -1,0 +1,1 @@
+"""The fleet as people and programs watch it: in a terminal, on a page, as figures, as alerts."""

@@ -1,0 +1,187 @@
+"""What is told of the fleet, whoever tells it?
+
+The records that REST, events, `monitor status --json`, the terminal and the page have in common. Times are RFC 3339
+with a zone, ages and durations name their unit. What is not known is absent.
+"""
+
+from typing import Literal
+
+from msgspec import Struct, field
+
+from golek_client.fleet import Presence
+from golek_wire.signals import Aggregate, Alert, Level, ModelInfo, WorkerStatus
+
+RowStatus = WorkerStatus | Literal["silent", "lost"]
+"""As the replica says, unless it does not answer (`silent`) or its connection is gone (`lost`)."""
+
+
+class QueueMetrics(Struct, frozen=True):
+    """A model's queue and what runs of it."""
+
+    pending_messages: int
+    active_processing: int
+    queue_capacity: int
+
+
+class BackpressureStatus(Struct, frozen=True):
+    """How full a model is."""
+
+    level: Level
+    utilization: float
+    """(pending + active) ÷ capacity."""
+
+
+class Service(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A model that is served or expected: one of `GET /api/services`. The first nine keys are those of seed 001."""
+
+    model_name: str
+    status: WorkerStatus
+    """The best of its replicas'."""
+    capabilities: list[str] = field(default_factory=list[str])
+    model_info: ModelInfo
+    queue_metrics: QueueMetrics
+    backpressure_status: BackpressureStatus
+    first_seen: str
+    """When a monitor first saw it; kept in the broker."""
+    uptime: int
+    """Nanoseconds since `first_seen`."""
+    uptime_seconds: float
+    last_seen: str
+    """When a replica was last heard, or its record last renewed."""
+    in_rotation: bool
+    """Whether a replica takes requests."""
+    kinds: list[str] = field(default_factory=list[str])
+    endpoints: list[str] = field(default_factory=list[str])
+    """HTTP addresses of its replicas."""
+    nats_topic: str = ""
+    replicas: int = 0
+    """That are alive."""
+    replicas_in_rotation: int = 0
+    worker_ids: list[str] = field(default_factory=list[str])
+    engines: list[str] = field(default_factory=list[str])
+    adapters: list[str] = field(default_factory=list[str])
+    slots: int = 0
+    requests_per_s: float | None = None
+    tokens_per_s: float | None = None
+    errors_per_s: float | None = None
+    response_ms: float | None = None
+    """From the lease to the last token, on average over the last seconds."""
+    ttft_ms: float | None = None
+    """The median replica's median of the last minute."""
+    ping_ms: float | None = None
+    """Until a replica answered `$SRV.PING`, over the bus and back; the quickest's."""
+    dead_letters: int = 0
+    problem: str | None = None
+
+
+class ReplicaRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A worker: one of `GET /api/replicas`, a row of the tables. It is shown for a while after it left."""
+
+    worker_id: str
+    model_name: str
+    status: RowStatus
+    presence: Presence
+    in_rotation: bool
+    last_seen: str
+    last_seen_s: float
+    """Seconds since."""
+    slots: int = 0
+    active: int = 0
+    pending: int = 0
+    """In its model's queue."""
+    engine: str = ""
+    device: str = ""
+    endpoint: str = ""
+    version: str = ""
+    incarnation: str = ""
+    started_at: str = ""
+    level: Level | None = None
+    tokens_per_s: float | None = None
+    requests_per_s: float | None = None
+    errors_per_s: float | None = None
+    response_ms: float | None = None
+    ttft_ms: float | None = None
+    itl_ms: float | None = None
+    """Between two tokens."""
+    kv_use: float | None = None
+    prefix_hit_rate: float | None = None
+    last_token_age_ms: int | None = None
+    ping_ms: float | None = None
+    progress: float | None = None
+    """Of its model's load."""
+    log_lag_s: float | None = None
+    clock_skew_s: float | None = None
+    """Its clock less the monitor's, at the least that its last reports showed."""
+    problem: str | None = None
+
+
+class GatewayRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A process that serves HTTP."""
+
+    gateway_id: str
+    endpoint: str
+    status: Literal["ready", "not ready", "silent"]
+    last_seen: str
+    last_seen_s: float
+    version: str = ""
+    open_requests: int = 0
+    open_streams: int = 0
+    requests_per_s: float | None = None
+    errors_per_s: float | None = None
+    response_ms: float | None = None
+
+
+class Event(Struct, frozen=True, omit_defaults=True):
+    """Something that happened: a line of the event log."""
+
+    seq: int
+    """Counts this monitor's events."""
+    timestamp: str
+    level: Literal["info", "warning", "error"]
+    code: str
+    """Stable and dotted: `worker.joined`, `worker.lost`, `alert.firing`, `stream.leader_elected`, …"""
+    message: str
+    model_name: str = ""
+    worker_id: str = ""
+
+
+class History(Struct, frozen=True):
+    """Figures over time, of one model or, without a name, of the fleet. Lists run side by side, oldest first."""
+
+    model_name: str
+    step_s: float
+    at: list[float]
+    """Seconds since 1970."""
+    series: dict[str, list[float | None]]
+    """`requests_per_s`, `tokens_per_s`, `errors_per_s`, `response_ms`, `ttft_ms`, `pending`, `active`, `slots`."""
+
+
+class FleetNow(Struct, frozen=True):
+    """Everything at once: the first event of `GET /api/events`, and `monitor status --json`."""
+
+    overview: Aggregate
+    services: list[Service]
+    replicas: list[ReplicaRow]
+    gateways: list[GatewayRow]
+    alerts: list[Alert]
+    """Those that fire, the newest first, then those that were resolved lately."""
+    events: list[Event]
+    """The newest first."""
+    connected: bool
+    """Whether the bus is heard at the moment; what stands here is as it was before where it is not."""
+    monitor_id: str = ""
+
+
+class FleetChanges(Struct, frozen=True, omit_defaults=True):
+    """What changed since the last one, at most once a second: the other events of `GET /api/events`."""
+
+    overview: Aggregate
+    connected: bool
+    services: list[Service] = field(default_factory=list[Service])
+    replicas: list[ReplicaRow] = field(default_factory=list[ReplicaRow])
+    gateways: list[GatewayRow] = field(default_factory=list[GatewayRow])
+    alerts: list[Alert] = field(default_factory=list[Alert])
+    events: list[Event] = field(default_factory=list[Event])
+    gone_services: list[str] = field(default_factory=list[str])
+    gone_replicas: list[str] = field(default_factory=list[str])
+    gone_gateways: list[str] = field(default_factory=list[str])
