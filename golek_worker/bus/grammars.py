@@ -6,7 +6,6 @@ what was missed while the connection was away is read after at most `LOOK_S`. Bu
 """
 
 import asyncio
-import base64
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -28,7 +27,6 @@ from golek_wire.errors import (
     UnknownGrammarError,
 )
 from golek_wire.grammars import Deleted, Draft, Grammar, Grammars, Question
-from golek_wire.jetstream import MESSAGE_GONE
 from golek_worker.bus.identity import Callers, Headers
 from golek_worker.bus.jetstream import (
     BUS_ERRORS,
@@ -38,6 +36,7 @@ from golek_worker.bus.jetstream import (
     patiently,
     store,
     stored_message,
+    walk,
 )
 from golek_worker.bus.replies import send_error
 from golek_worker.bus.streams import bucket_config, ensure_stream

@@ -24,9 +24,9 @@ from golek_worker.bus.jetstream import (
     BUS_ERRORS,
     WRONG_LAST_SEQUENCE,
     JetStreamError,
-    api,
     store,
     stored_message,
+    walk,
 )
 from golek_worker.bus.streams import bucket_config, ensure_stream
 
