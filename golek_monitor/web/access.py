@@ -60,23 +60,29 @@ class Access:
         foreign.refuse(headers, named=_HELPS, pages=_HELPS)
 
     def act(self, headers: Mapping[str, str], peer: str) -> str:
-        """Who gives an order. Raises as `look` does, and HttpError 415 for a body that is not said to be JSON.
+        """Who gives an order. Raises as `look` and `check_order` do.
 
-        1. a form of another page's could send what is not said to be JSON
-        2. a page of another door's has the browser send our cookie
-        3. the key
-        4. without one, whoever is at this machine
+        1. the key
+        2. without one, whoever is at this machine
+        """
+        self.check_order(headers)
+        if self.is_known(headers, peer):  # 1
+            return KEY
+        if self.has_key or self.public:
+            raise UnauthorizedError("authorization: orders want `Bearer <MONITOR_KEY>`, or a login at /api/login")
+        foreign.refuse(headers, named=_HELPS, pages=_HELPS)  # 2
+        return f"anonymous@{peer}"
+
+    def check_order(self, headers: Mapping[str, str]) -> None:
+        """Raise HttpError 415 or ForbiddenError for what a page of somebody else's may have had a browser send.
+
+        1. a form could send what is not said to be JSON
+        2. a script could, with our cookie
         """
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":  # 1
             raise HttpError(415, "UNSUPPORTED_MEDIA_TYPE", "content-type: orders are `application/json`")
         if not _is_from_here(headers):  # 2
             raise ForbiddenError("origin: only pages of this monitor give it orders")
-        if self.is_known(headers, peer):  # 3
-            return KEY
-        if self.has_key or self.public:
-            raise UnauthorizedError("authorization: orders want `Bearer <MONITOR_KEY>`, or a login at /api/login")
-        foreign.refuse(headers, named=_HELPS, pages=_HELPS)  # 4
-        return f"anonymous@{peer}"
 
     def is_known(self, headers: Mapping[str, str], peer: str) -> bool:
         """Whether who sent `headers` has the key, or logged in. Raises as `login` does for a wrong key."""

@@ -20,9 +20,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from golek_client import Golek
 from golek_monitor.picture import Picture
-from golek_monitor.web import api, health, pages
+from golek_monitor.web import actions, api, health, login, pages
 from golek_monitor.web.access import Access
-from golek_monitor.web.door import Door, begin
+from golek_monitor.web.door import Door, Note, begin, told
 from golek_monitor.web.events import Feed
 from golek_monitor.web.frames import Frames
 from golek_program.web import errors, openapi
@@ -50,20 +50,21 @@ def application(
     golek: Golek | None = None,
     access: Access | None = None,
     *,
+    note: Note = told,
     more: Sequence[Route] = (),
 ) -> "Web":
-    """The application that shows `picture`; orders go to `golek`, `more` are routes of other parts.
+    """The application that shows `picture`; orders go to `golek` and are noted, `more` are routes of other parts.
 
     Without `access` only this machine may ask, and anybody there.
     """
     frames = Frames(picture)
-    door = Door(picture, frames, Feed(frames), access or Access(), golek)
+    door = Door(picture, frames, Feed(frames), access or Access(), golek, note)
     return Web(Router(routes_of(more), redirect_slashes=False), door)
 
 
 def routes_of(more: Sequence[Route] = ()) -> list[BaseRoute]:
     """All routes."""
-    routes = [*(route for file in (api, health, pages) for route in file.ROUTES), *more]
+    routes = [*(route for file in (api, actions, login, health, pages) for route in file.ROUTES), *more]
     routes.append(openapi.route(routes, is_open, WORK))
     for route in routes:
         route.app = _answered_by(route.endpoint)
@@ -118,10 +119,10 @@ class Web:
         except (InferenceServiceError, HTTPException, Exception) as error:
             if begun:
                 raise
-            await errors.respond(_told(error, scope))(scope, receive, send)
+            await errors.respond(_shown(error, scope))(scope, receive, send)
 
 
-def _told(error: Exception, scope: Scope) -> InferenceServiceError:
+def _shown(error: Exception, scope: Scope) -> InferenceServiceError:
     """What is told of `error`."""
     where = f"{scope['method']} {scope['path']}"
     if isinstance(error, InferenceServiceError):

@@ -1,22 +1,35 @@
 """What do all handlers share?"""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import structlog
 from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
 from golek_client import Golek
 from golek_monitor.picture import Picture
+from golek_monitor.records import EventLevel
 from golek_monitor.web.access import Access
 from golek_monitor.web.events import Feed
 from golek_monitor.web.frames import Frame, Frames
 from golek_program.web.errors import JSON
 from golek_wire import codec
 
+log = structlog.get_logger("monitor")
+
 _DOOR: Final = "golek.monitor"
 HEADERS: Final[Mapping[str, str]] = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
+Note = Callable[[EventLevel, str, str, str, str], object]
+"""Writes a line of the event log: level, code, message, model, worker id."""
+
+
+def told(level: EventLevel, code: str, message: str, model: str = "", worker_id: str = "") -> None:
+    """Tells it in the process' own log alone."""
+    getattr(log, level)(code, message=message, model=model, worker_id=worker_id)
 
 
 class Door(Struct, frozen=True):
@@ -28,6 +41,7 @@ class Door(Struct, frozen=True):
     access: Access
     golek: Golek | None
     """The bus, for orders; None where there are none to give."""
+    note: Note
 
 
 def begin(scope: Any, entered: Door) -> None:

@@ -11,7 +11,9 @@ import random
 import sys
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
+from golek_client import Golek
 from golek_monitor.picture import Picture
 from golek_monitor.web.access import Access
 from golek_monitor.web.app import application
@@ -46,9 +48,11 @@ async def live(seen: Picture, workers: int, now: Time) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(seen: Picture, port: int = 0, access: Access | None = None) -> AsyncIterator[str]:
+async def serving(
+    seen: Picture, port: int = 0, access: Access | None = None, golek: Golek | None = None, **parts: Any
+) -> AsyncIterator[str]:
     """While inside, `seen` is shown on a port of this machine; its URL."""
-    web = application(seen, access=access)
+    web = application(seen, golek, access, **parts)
     served = await server.serve(web, Address("127.0.0.1", port), Http())
     try:
         yield f"http://127.0.0.1:{served.where.port}"
