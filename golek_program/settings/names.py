@@ -23,10 +23,10 @@ ALIASES: dict[str, tuple[str, ...]] = {
 
 OWN_NAME: dict[str, str] = {alias: key for key, aliases in ALIASES.items() for alias in aliases}
 
-PREFIXES = ("GOLEK_", "HARMONY_", "INFERENCE_", "MODEL_", "WORKER_")
+PREFIXES = ("GOLEK_", "HARMONY_", "INFERENCE_", "MODEL_", "MONITOR_", "WORKER_")
 """An unknown key of `.env` is ours, and worth a word, when it begins like this; others may belong to other programs."""
 
-SECRETS = ("NATS_PASSWORD", "NATS_TOKEN", "OTEL_EXPORTER_OTLP_HEADERS")
+SECRETS = ("MONITOR_KEY", "NATS_PASSWORD", "NATS_TOKEN", "OTEL_EXPORTER_OTLP_HEADERS")
 """Settings whose value is never shown."""
 
 NOT_YET_VALUES: dict[str, tuple[str, ...]] = {
