@@ -292,7 +292,8 @@ def _log(chosen: Gateway, file: str | None, stack: ExitStack) -> None:
     if not file:
         opened = logfiles.open_to_write(logfiles.create(logfiles.gateway_folder(chosen.data), "boot"))
         streams.append(io.TextIOWrapper(stack.enter_context(opened), "utf-8", write_through=True))
-    front_logging.configure(chosen.golek_log_level, *streams, worker_id="gateway")
+    level, form = chosen.golek_log_level, chosen.golek_log_format
+    front_logging.configure(level, *streams, form=form, into_file=bool(file), worker_id="gateway")
 
 
 if __name__ == "__main__":
