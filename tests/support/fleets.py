@@ -67,7 +67,8 @@ def say(seen: Picture, number: int, drawn: random.Random, time: Time, seq: int =
     """Worker `number` beats and reports."""
     name, architecture, size, capabilities = _MODELS[number % len(_MODELS)]
     states: tuple[WorkerStatus, ...] = ("stalled", "draining", "loading")
-    state: WorkerStatus = random.Random(number + seq // 20).choice(states) if number % 10 == 9 else "online"
+    chooser = drawn if seq == 1 else random.Random(number + seq // 20)  # one that goes on stays as it is for a while
+    state: WorkerStatus = chooser.choice(states) if number % 10 == 9 else "online"
     worker_id, slots = f"{name}-host{number // 5 + 1}-1", 4
     active, pending = (drawn.randint(0, slots), drawn.choice((0, 0, 0, 3, 40))) if state == "online" else (0, 0)
     stats = EngineStats(
