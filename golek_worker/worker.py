@@ -39,7 +39,7 @@ from golek_worker.engine.base import Ready
 from golek_worker.front import FRONT_ERRORS, Front, open_front
 from golek_worker.gguf import GGUFError
 from golek_worker.grammars import gbnf
-from golek_worker.machine import gateway, logfiles, runfile
+from golek_worker.machine import gateway, logfiles, monitor, runfile, services
 from golek_worker.machine.logfiles import EngineLog
 from golek_worker.orders import ModelOrders
 from golek_worker.preparing import Preparing
@@ -131,7 +131,7 @@ class Worker:
         try:
             self._http = await open_front(stack, where, chosen, self._keys, served=chosen.model_name, own=self._health)
         except TakenError as error:
-            who = gateway.holder(chosen.data, where.port)
+            who = services.holder(chosen.data, where.port, gateway.KIND, monitor.KIND)
             raise TakenError(f"HTTP_ADDR={chosen.http_addr}: {error}{f', {who}' if who else ''}") from None
         self._event("http.ready", self._identity.endpoint)
 
