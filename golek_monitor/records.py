@@ -9,7 +9,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from golek_client.fleet import Presence
-from golek_wire.signals import Aggregate, Alert, Level, ModelInfo, WorkerStatus
+from golek_wire.signals import Aggregate, Alert, Health, Level, ModelInfo, WorkerStatus
 
 RowStatus = WorkerStatus | Literal["silent", "lost"]
 """As the replica says, unless it does not answer (`silent`) or its connection is gone (`lost`)."""
@@ -113,6 +113,14 @@ class ReplicaRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     clock_skew_s: float | None = None
     """Its clock less the monitor's, at the least that its last reports showed."""
     problem: str | None = None
+
+
+class ReplicaDetail(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """`GET /api/replicas/{worker_id}`: all that is known of a worker."""
+
+    row: ReplicaRow
+    health: Health | None = None
+    """Its last heartbeat."""
 
 
 class GatewayRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
