@@ -65,7 +65,7 @@ class Window(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Up to this moment."""
 
 
-AnyQuery = TypeVar("AnyQuery", Query, Window)
+AnyQuery = TypeVar("AnyQuery", bound=Struct)
 
 
 class Place(Struct, frozen=True):
@@ -88,7 +88,7 @@ class Place(Struct, frozen=True):
 
 
 def parse(values: Mapping[str, str], kind: type[AnyQuery]) -> AnyQuery:
-    """The parameters as a `Query` or `Window`. Raises BadRequestError naming the one that is wrong."""
+    """The parameters as one of the structs above, or another. Raises BadRequestError naming the one that is wrong."""
     known = kind.__struct_fields__
     for name in values:
         if name not in known:

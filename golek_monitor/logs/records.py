@@ -55,6 +55,8 @@ class LoggedRequest(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """How many were written."""
     error: str | None = None
     """The error's message."""
+    trace_id: str | None = None
+    """Of its OpenTelemetry trace."""
     input_chars: int | None = None
     """Characters that the caller sent; absent where the log keeps no texts. So are the next two."""
     prompt_chars: int | None = None

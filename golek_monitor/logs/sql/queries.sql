@@ -4,7 +4,7 @@
 SELECT
     id, ts, req_id, job_id, worker_id, kind, principal, status, tokens_in, tokens_out, tokens_cached, tokens_per_s,
     finish_reason, dur_ms, ttft_ms, queue_ms, waited_ms, prefill_ms, decode_ms, attempt, stream, seed, adapter, texts,
-    error, input_sha256, length(raw_input) AS input_chars, length(formatted_input) AS prompt_chars,
+    error, input_sha256, trace_id, length(raw_input) AS input_chars, length(formatted_input) AS prompt_chars,
     length(output) AS output_chars
 FROM rows WHERE id IN (
     SELECT id FROM requests
@@ -25,7 +25,7 @@ FROM rows WHERE id IN (
 SELECT
     id, ts, req_id, job_id, worker_id, kind, principal, status, tokens_in, tokens_out, tokens_cached, tokens_per_s,
     finish_reason, dur_ms, ttft_ms, queue_ms, waited_ms, prefill_ms, decode_ms, attempt, stream, seed, adapter, texts,
-    error, input_sha256, length(raw_input) AS input_chars, length(formatted_input) AS prompt_chars,
+    error, input_sha256, trace_id, length(raw_input) AS input_chars, length(formatted_input) AS prompt_chars,
     length(output) AS output_chars
 FROM rows WHERE id IN (
     SELECT id FROM requests WHERE job_id = :id OR req_id = :id ORDER BY ts DESC, id DESC LIMIT :limit
@@ -36,7 +36,7 @@ FROM rows WHERE id IN (
 SELECT
     id, ts, req_id, job_id, worker_id, kind, principal, status, tokens_in, tokens_out, tokens_cached, tokens_per_s,
     finish_reason, dur_ms, ttft_ms, queue_ms, waited_ms, prefill_ms, decode_ms, attempt, stream, seed, adapter, texts,
-    error, input_sha256, length(raw_input) AS input_chars, length(formatted_input) AS prompt_chars,
+    error, input_sha256, trace_id, length(raw_input) AS input_chars, length(formatted_input) AS prompt_chars,
     length(output) AS output_chars
 FROM rows WHERE id IN (
     SELECT id FROM requests
