@@ -12,7 +12,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 NOT_A_BENCH = {
-    "forwarder.py", "peers.py", "random_model.py", "run.py", "submissions.py", "support.py", "upstream.py",
+    "forwarder.py", "peers.py", "random_model.py", "run.py", "simulated_fleet.py",
+    "submissions.py", "support.py", "upstream.py",
     "worker_requests.py",
 }  # fmt: skip
 

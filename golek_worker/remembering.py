@@ -6,7 +6,6 @@ that cannot be added holds no answer back: it is told in the reply, counted, and
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
@@ -27,6 +26,7 @@ from golek_worker.bus.identity import Callers
 from golek_worker.bus.sessions import KvStore, Peers
 from golek_worker.executor import Answer
 from golek_worker.job import Job
+from golek_worker.losses import Losses
 from golek_worker.sessions.conversation import Conversation, SessionGoneError
 from golek_worker.sessions.memory import MemoryStore
 from golek_worker.sessions.redis import RedisStore
@@ -38,8 +38,6 @@ log = structlog.get_logger("sessions")
 ADD_PATIENCE_S: Final = 5.0
 """So long an answer waits for its turn to be stored; an election takes 4 to 9 s, and then the turn is lost."""
 RETRY_S: Final = 0.25
-TELL_EVERY_S: Final = 10.0
-"""Losses are told at most so often."""
 HELD: Final = b"1"
 
 
@@ -52,13 +50,14 @@ class Sessions:
         """
         self._store = store
         self._limit = limit
-        self._tell_lost = lost
+        self._losses = Losses(lost)
         self._peers: Peers | None = None
         self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._untold = 0
-        self._told_at = -TELL_EVERY_S
-        self.lost = 0
+
+    @property
+    def lost(self) -> int:
         """Turns that were answered and could not be added."""
+        return self._losses.count
 
     @classmethod
     async def open(cls, client: BusClient, chosen: Settings, lost: Callable[[int, str], None]) -> "Sessions":
@@ -102,10 +101,10 @@ class Sessions:
         except SessionGoneError:
             return _unstored(answer)
         except TimeoutError:
-            self._lose(f"the store ({self.place}) did not take it in time")
+            self._losses.add(f"the store ({self.place}) did not take it in time")
             return _unstored(answer)
         except ValueError as error:
-            self._lose(str(error))
+            self._losses.add(str(error))
             return _unstored(answer)
         return answer
 
@@ -124,14 +123,6 @@ class Sessions:
                     await asyncio.sleep(RETRY_S)
                 else:
                     return
-
-    def _lose(self, why: str) -> None:
-        self.lost += 1
-        self._untold += 1
-        now = time.monotonic()
-        if now - self._told_at >= TELL_EVERY_S:
-            untold, self._untold, self._told_at = self._untold, 0, now
-            self._tell_lost(untold, why)
 
     # -- for callers -------------------------------------------------------------------------------------------
 

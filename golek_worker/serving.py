@@ -20,6 +20,7 @@ from golek_wire import codec
 from golek_wire import headers as h
 from golek_wire.errors import BusUnavailableError, InferenceServiceError, JobCancelledError, to_reply
 from golek_wire.subjects import Kind
+from golek_wire.trace import trace_id
 from golek_worker.attempt import GONE_AFTER_S, Attempt, Outcome, Requeue, Tools
 from golek_worker.bus.acks import Acks
 from golek_worker.bus.jetstream import JetStreamError
@@ -338,4 +339,5 @@ def _row(attempt: Attempt, outcome: Outcome, kind: Kind) -> RequestRow:
         waited_ms=None if measured is None else measured.waited_ms,
         prefill_ms=None if measured is None else measured.prefill_ms,
         decode_ms=None if measured is None else measured.decode_ms,
+        trace_id=(trace_id(job.trace) or None) if job.trace else None,
     )

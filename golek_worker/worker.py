@@ -450,7 +450,13 @@ def _identify(arguments: argparse.Namespace, chosen: Settings, stack: ExitStack)
         streams.append(io.TextIOWrapper(raw, "utf-8", write_through=True))
     engine_log = logfiles.create(logfiles.engine_folder(chosen.data, chosen.worker_type or name), "server")
     worker_id = runfile.worker_id(name, replica)
-    worker_logging.configure(chosen.golek_log_level, *streams, worker_id=worker_id)
+    worker_logging.configure(
+        chosen.golek_log_level,
+        *streams,
+        form=chosen.golek_log_format,
+        into_file=bool(arguments.log),
+        worker_id=worker_id,
+    )
     where = address(chosen.http_addr) if replica == 1 else None
     endpoint = chosen.url(where) if where is not None else ""
     return Identity(name, replica, worker_id, endpoint=endpoint, log=str(log_file), engine_log=str(engine_log))

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0.001, le=86400)]
+Sampler = Literal[
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+]
 
 
 class Fleet(Struct, frozen=True, kw_only=True):
@@ -52,8 +60,26 @@ class Fleet(Struct, frozen=True, kw_only=True):
     """MiB of the largest body in the bucket GOLEK_OBJECTS."""
     golek_log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Level of the worker's own log."""
+    golek_log_format: Literal["auto", "json", "pretty"] = "auto"
+    """How lines on stderr look: `json`, `pretty` for people, `auto` by whether it is a terminal. Files hold JSON."""
     golek_data: str = "data"
     """Where models, logs, run files and the broker's store lie: the folder that `data/` in paths stands for."""
+    otel_enabled: Literal["auto", "true", "false"] = "auto"
+    """Traces by OpenTelemetry; `auto` sends them where OTEL_EXPORTER_OTLP_ENDPOINT is given."""
+    otel_service_name: str = "inference-service"
+    """Name of the service in traces."""
+    otel_exporter_otlp_endpoint: str = ""
+    """Where traces are sent; default http://localhost:4317. Port 4317 speaks gRPC, any other HTTP."""
+    otel_exporter_otlp_protocol: Literal["auto", "grpc", "http/protobuf"] = "auto"
+    """How traces are sent; `auto` by the endpoint's port."""
+    otel_exporter_otlp_headers: str = ""
+    """Headers sent with them, such as a key of the receiver: `name=value`, with commas."""
+    otel_traces_sampler: Sampler = "parentbased_always_on"
+    """Which traces are sent. `parentbased_` follows the caller's choice where it made one."""
+    otel_traces_sampler_arg: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    """With a `traceidratio` sampler: the share of traces that is sent."""
+    otel_resource_attributes: str = ""
+    """What every span says besides: `name=value`, with commas."""
 
     @property
     def data(self) -> Path:

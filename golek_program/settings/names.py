@@ -23,10 +23,10 @@ ALIASES: dict[str, tuple[str, ...]] = {
 
 OWN_NAME: dict[str, str] = {alias: key for key, aliases in ALIASES.items() for alias in aliases}
 
-PREFIXES = ("GOLEK_", "HARMONY_", "INFERENCE_", "MODEL_", "WORKER_")
+PREFIXES = ("GOLEK_", "HARMONY_", "INFERENCE_", "MODEL_", "MONITOR_", "WORKER_")
 """An unknown key of `.env` is ours, and worth a word, when it begins like this; others may belong to other programs."""
 
-SECRETS = ("NATS_PASSWORD", "NATS_TOKEN")
+SECRETS = ("MONITOR_KEY", "NATS_PASSWORD", "NATS_TOKEN", "OTEL_EXPORTER_OTLP_HEADERS")
 """Settings whose value is never shown."""
 
 NOT_YET_VALUES: dict[str, tuple[str, ...]] = {
@@ -73,12 +73,6 @@ class Planned(Struct, frozen=True, kw_only=True):
     """How that model is chosen."""
     inference_auto_route_fallback: bool = True
     """Whether another model may answer when the chosen one cannot."""
-    otel_enabled: bool = False
-    """Traces by OpenTelemetry."""
-    otel_service_name: str = "inference-service"
-    """Name of the service in traces."""
-    otel_exporter_otlp_endpoint: str = ""
-    """Where traces are sent; giving one switches them on."""
 
 
 ANOTHER_GATEWAY = "another gateway"
@@ -95,7 +89,6 @@ CAPABILITIES: dict[str, tuple[str, ...]] = {
         "INFERENCE_PIPELINE_",
     ),
     "router": ("INFERENCE_AUTO_ROUTE_",),
-    "tracing": ("OTEL_",),
 }
 """What a key of `Planned` waits for or belongs to, by how the key begins."""
 

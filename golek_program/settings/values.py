@@ -31,6 +31,8 @@ def convert(found: Found, kind: type[Struct], mistakes: list[str], quiet: str) -
 
 
 _WORDS = {"yes": True, "on": True, "no": False, "off": False}
+_SWITCH = {"yes": "true", "on": "true", "1": "true", "no": "false", "off": "false", "0": "false"}
+"""The same for a switch with a third position."""
 
 
 def _value(text: str, hint: Any) -> Any:
@@ -39,7 +41,11 @@ def _value(text: str, hint: Any) -> Any:
         return msgspec.json.decode(text, type=hint)
     if hint is bool:
         return _WORDS[text.lower()] if text.lower() in _WORDS else msgspec.convert(text, bool, strict=False)
-    return msgspec.convert(text.lower() if get_origin(hint) is Literal else text, hint, strict=False)
+    if get_origin(hint) is Literal:
+        text = text.lower()
+        if "true" in get_args(hint):
+            text = _SWITCH.get(text, text)
+    return msgspec.convert(text, hint, strict=False)
 
 
 def _mistake(key: str, given: Given, hint: Any, why: str, quiet: str) -> str:

@@ -21,8 +21,12 @@ _NAMED: Final = "`golek keys create NAME` makes a key, GOLEK_ALLOW_ANON=1 serves
 _PAGES: Final = "HTTP_CORS_ORIGINS lists pages that may ask; GOLEK_ALLOW_ANON=1 serves everybody"
 
 
-def refuse(headers: Mapping[str, str], allowed: Collection[str]) -> None:
+def refuse(
+    headers: Mapping[str, str], allowed: Collection[str] = (), *, named: str = _NAMED, pages: str = _PAGES
+) -> None:
     """Raise ForbiddenError for what a page sends that is not of this door, nor of an `allowed` origin.
+
+    `named` and `pages` say what helps who is refused for the name of the door, or for the page.
 
     1. all pages may ask, or this one
     2. the name of this door is one that anybody could have given it
@@ -33,12 +37,12 @@ def refuse(headers: Mapping[str, str], allowed: Collection[str]) -> None:
     if EVERYBODY in allowed or origin in allowed:  # 1
         return
     if not _is_ours(host):  # 2
-        raise ForbiddenError(f"host: under the name {host[:100]!r} nobody is served without a key; {_NAMED}")
+        raise ForbiddenError(f"host: under the name {host[:100]!r} nobody is served without a key; {named}")
     if origin:
         if origin.partition("://")[2] != host:  # 3
-            raise ForbiddenError(f"origin: pages of {origin[:100]!r} are not served without a key; {_PAGES}")
+            raise ForbiddenError(f"origin: pages of {origin[:100]!r} are not served without a key; {pages}")
     elif headers.get("sec-fetch-site", "") not in _AT_HOME:  # 4
-        raise ForbiddenError(f"sec-fetch-site: pages from elsewhere are not served without a key; {_PAGES}")
+        raise ForbiddenError(f"sec-fetch-site: pages from elsewhere are not served without a key; {pages}")
 
 
 @functools.lru_cache(256)

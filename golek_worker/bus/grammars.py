@@ -6,7 +6,6 @@ what was missed while the connection was away is read after at most `LOOK_S`. Bu
 """
 
 import asyncio
-import base64
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -28,7 +27,6 @@ from golek_wire.errors import (
     UnknownGrammarError,
 )
 from golek_wire.grammars import Deleted, Draft, Grammar, Grammars, Question
-from golek_wire.jetstream import MESSAGE_GONE
 from golek_worker.bus.identity import Callers, Headers
 from golek_worker.bus.jetstream import (
     BUS_ERRORS,
@@ -38,6 +36,7 @@ from golek_worker.bus.jetstream import (
     patiently,
     store,
     stored_message,
+    walk,
 )
 from golek_worker.bus.replies import send_error
 from golek_worker.bus.streams import bucket_config, ensure_stream
@@ -217,24 +216,10 @@ class GrammarBook:
         now = (state["last_seq"], state["first_seq"], state["messages"])
         if now == self._state:
             return
-        seq = 1
-        while (found := await self._next(seq)) is not None:
-            seq, name, data, gone = found
-            self._know(name, seq, None if gone else _decoded(name, data))
-            seq += 1
+        async for row in walk(self._client, _STREAM, _KEY):
+            name = row.subject.removeprefix(_KEY)
+            self._know(name, row.seq, _decoded(name, row.data) if row.data else None)
         self._state = now
-
-    async def _next(self, seq: int) -> tuple[int, str, bytes, bool] | None:
-        """The first row from `seq` on: its sequence, name, value, and whether it is a delete; None after the last."""
-        query = {"seq": seq, "next_by_subj": f"{_KEY}>"}
-        try:
-            message: dict[str, Any] = (await api(self._client, f"STREAM.MSG.GET.{_STREAM}", query))["message"]
-        except JetStreamError as error:
-            if error.code in MESSAGE_GONE:
-                return None
-            raise
-        data = base64.b64decode(message.get("data", ""))
-        return message["seq"], message["subject"].removeprefix(_KEY), data, not data
 
     def _know(self, name: str, revision: int, row: _Row | None) -> None:
         """The newer of two words counts, in whatever order they are heard."""

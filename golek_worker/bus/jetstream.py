@@ -8,7 +8,7 @@ import asyncio
 import base64
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -152,6 +152,7 @@ class StoredMessage(Struct, frozen=True):
     seq: int
     data: bytes
     headers: dict[str, str]
+    subject: str
 
 
 async def stored_message(client: BusClient, stream: str, query: dict[str, Any]) -> StoredMessage | None:
@@ -160,13 +161,28 @@ async def stored_message(client: BusClient, stream: str, query: dict[str, Any]) 
     An election is waited out. The stream's leader answers, so that what was acknowledged is seen; a direct get may ask
     a follower that lags.
     """
+    return await patiently(client, lambda: _get(client, stream, query))
+
+
+async def walk(client: BusClient, stream: str, beginning: str, seq: int = 1) -> AsyncIterator[StoredMessage]:
+    """The messages of `stream` from `seq` on whose subjects have this beginning. Raises as `api` does, also during an
+    election: who walks again then begins anew.
+    """
+    query = {"next_by_subj": f"{beginning}>"}
+    while (found := await _get(client, stream, query | {"seq": seq})) is not None:
+        yield found
+        seq = found.seq + 1
+
+
+async def _get(client: BusClient, stream: str, query: dict[str, Any]) -> StoredMessage | None:
     try:
-        found = (await patiently(client, lambda: api(client, f"STREAM.MSG.GET.{stream}", query)))["message"]
+        found = (await api(client, f"STREAM.MSG.GET.{stream}", query))["message"]
     except JetStreamError as error:
         if error.code in MESSAGE_GONE:
             return None
         raise
-    return StoredMessage(found["seq"], base64.b64decode(found.get("data", "")), _headers_in(found.get("hdrs", "")))
+    data, headers = base64.b64decode(found.get("data", "")), _headers_in(found.get("hdrs", ""))
+    return StoredMessage(found["seq"], data, headers, found["subject"])
 
 
 def _headers_in(encoded: str) -> dict[str, str]:

@@ -6,7 +6,6 @@ alone. A key that is not in memory is asked for in the bucket, once, before it i
 """
 
 import asyncio
-import base64
 import contextlib
 import hmac
 import re
@@ -23,10 +22,9 @@ from nats.js.kv import KeyValue
 from golek_client.bus_client import BusClient
 from golek_wire import headers as h
 from golek_wire import subjects
-from golek_wire.jetstream import MESSAGE_GONE
 from golek_wire.keys import Key
 from golek_worker.bus import keyfile
-from golek_worker.bus.jetstream import BUS_ERRORS, JetStreamError, api, patiently, stored_message
+from golek_worker.bus.jetstream import BUS_ERRORS, api, patiently, stored_message, walk
 from golek_worker.bus.keyfile import KeyFileError
 from golek_worker.bus.streams import bucket_config, open_bucket
 
@@ -252,24 +250,7 @@ async def rows(client: BusClient) -> dict[str, bytes]:
 
 async def _entries(client: BusClient, seq: int) -> dict[str, bytes]:
     """What lies in the bucket from `seq` on, by digest: rows, and for the marks of deleted ones nothing."""
-    found: dict[str, bytes] = {}
-    while (one := await _next(client, seq)) is not None:
-        seq, digest, row = one
-        found[digest] = row
-        seq += 1
-    return found
-
-
-async def _next(client: BusClient, seq: int) -> tuple[int, str, bytes] | None:
-    """The first row from `seq` on: its sequence, key and value; None after the last."""
-    query = {"seq": seq, "next_by_subj": f"{_PREFIX}>"}
-    try:
-        message = (await api(client, f"STREAM.MSG.GET.{_STREAM}", query))["message"]
-    except JetStreamError as error:
-        if error.code in MESSAGE_GONE:
-            return None
-        raise
-    return message["seq"], message["subject"].removeprefix(_PREFIX), base64.b64decode(message.get("data", ""))
+    return {one.subject.removeprefix(_PREFIX): one.data async for one in walk(client, _STREAM, _PREFIX, seq)}
 
 
 def ends(key: Key) -> float:

@@ -6,7 +6,6 @@ is not known here: it is a function of the record, and may be applied again, so 
 """
 
 import asyncio
-import base64
 import contextlib
 import random
 import time
@@ -21,14 +20,13 @@ from golek_client.bus_client import BusClient
 from golek_wire import headers as h
 from golek_wire import subjects
 from golek_wire.errors import BusUnavailableError
-from golek_wire.jetstream import MESSAGE_GONE
 from golek_worker.bus.jetstream import (
     BUS_ERRORS,
     WRONG_LAST_SEQUENCE,
     JetStreamError,
-    api,
     store,
     stored_message,
+    walk,
 )
 from golek_worker.bus.streams import bucket_config, ensure_stream
 
@@ -246,16 +244,7 @@ async def ensure_bucket(client: BusClient) -> None:
 async def stored_records(client: BusClient, kind: type[Value]) -> dict[str, Value]:
     """All records by their keys, as they lie there; what cannot be read is left out. Raises as `api` does."""
     found: dict[str, Value] = {}
-    seq = 1
-    while True:
-        query = {"seq": seq, "next_by_subj": f"{_PREFIX}>"}
-        try:
-            message = (await api(client, f"STREAM.MSG.GET.{_STREAM}", query))["message"]
-        except JetStreamError as error:
-            if error.code in MESSAGE_GONE:
-                return found
-            raise
-        seq = message["seq"] + 1
+    async for one in walk(client, _STREAM, _PREFIX):
         with contextlib.suppress(msgspec.DecodeError):
-            key = message["subject"].removeprefix(_PREFIX)
-            found[key] = msgspec.json.decode(base64.b64decode(message.get("data", "")), type=kind)
+            found[one.subject.removeprefix(_PREFIX)] = msgspec.json.decode(one.data, type=kind)
+    return found

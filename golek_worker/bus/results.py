@@ -27,6 +27,7 @@ from golek_worker.bus.jetstream import WRONG_LAST_SEQUENCE, JetStreamError, pati
 from golek_worker.bus.replies import error_headers
 from golek_worker.bus.streams import DAY_S, NoStorageError, ensure_stream, results_config
 from golek_worker.job import Job
+from golek_worker.losses import Losses
 
 log = structlog.get_logger("results")
 
@@ -38,8 +39,6 @@ STORE_PATIENCE_S = 10.0
 """So long the only answer of a job is tried to be stored before the job runs again: an election takes 4 to 9 s."""
 STORE_TIMEOUT_S = 2.0
 RETRY_S = 0.25
-TELL_EVERY_S = 10.0
-"""Losses are told at most so often."""
 PART_RESERVE = 1024
 """Bytes of a piece's headers: those of an error have at most 600."""
 
@@ -102,15 +101,16 @@ class Results:
     def __init__(self, client: BusClient, lost: Callable[[int, str], None]) -> None:
         """`lost` is called now and then with how many results were lost since the last time, and why the last was."""
         self._client = client
-        self._tell_lost = lost
+        self._losses = Losses(lost)
         self._inbox = client.new_inbox()
         self._numbers = itertools.count()
         self._unacked: dict[str, float] = {}
         self._decode_ack = msgspec.json.Decoder(PubAck).decode
-        self._untold = 0
-        self._told_at = 0.0
-        self.lost = 0
+
+    @property
+    def lost(self) -> int:
         """Answers that were sent but could not be kept."""
+        return self._losses.count
 
     @classmethod
     async def open(cls, client: BusClient, lost: Callable[[int, str], None]) -> "Results":
@@ -136,7 +136,7 @@ class Results:
                 self._unacked[inbox] = now
                 await publish(self._client, subject, piece, headers, inbox)
         except InferenceServiceError as error:
-            self._lose(str(error))
+            self._losses.add(str(error))
 
     async def keep_surely(self, job: Job, body: bytes, about: dict[str, str]) -> None:
         """Write it and return once it is stored. Raises BusUnavailableError after STORE_PATIENCE_S."""
@@ -164,7 +164,7 @@ class Results:
 
     def lose(self, cause: Exception) -> None:
         """Count an answer that nobody will find."""
-        self._lose(str(cause))
+        self._losses.add(str(cause))
 
     async def announce(self, job: Job, seq: int, revision: int) -> None:
         """Say under the key that the job is on its way, unless what lies there is newer than `revision` (0: nothing).
@@ -242,11 +242,11 @@ class Results:
         if self._unacked.pop(message.subject, None) is None:
             return
         if not message.data:
-            self._lose("no stream stores it")
+            self._losses.add("no stream stores it")
             return
         error = self._decode_ack(message.data).error
         if error is not None:
-            self._lose(error.description)
+            self._losses.add(error.description)
 
     def _count_silent(self, now: float) -> None:
         """Count what JetStream never answered; the oldest comes first."""
@@ -255,12 +255,4 @@ class Results:
             if now - self._unacked[inbox] < ACK_PATIENCE_S:
                 return
             del self._unacked[inbox]
-            self._lose("JetStream was silent")
-
-    def _lose(self, why: str) -> None:
-        self.lost += 1
-        self._untold += 1
-        now = time.monotonic()
-        if now - self._told_at >= TELL_EVERY_S:
-            untold, self._untold, self._told_at = self._untold, 0, now
-            self._tell_lost(untold, why)
+            self._losses.add("JetStream was silent")

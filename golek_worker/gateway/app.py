@@ -19,9 +19,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from golek_program.web import cors, errors
+from golek_program.web import cors, errors, openapi
 from golek_program.web.cors import Cors
 from golek_program.web.errors import HttpError
+from golek_program.web.leaving import GoneError
 from golek_wire.errors import BusUnavailableError, InferenceServiceError, InternalError, NotFoundError
 from golek_wire.replies import Allowance, Allowances
 from golek_worker.gateway import (
@@ -38,13 +39,11 @@ from golek_worker.gateway import (
     messages,
     metrics,
     models,
-    openapi,
     pages,
     rerank,
     responses,
     streams,
 )
-from golek_worker.gateway.body import GoneError
 from golek_worker.gateway.callers import Callers
 from golek_worker.gateway.door import Door, Visit, begin, request_id_of
 from golek_worker.gateway.metrics import Meters
@@ -56,6 +55,12 @@ OPEN: Final = frozenset({"/", "/docs", "/openapi.json", "/ping", "/healthz", "/m
 """Answered without a key, and what lies below these:"""
 OPEN_BELOW: Final = ("/health", "/static/")
 CLIENT_LEFT: Final = 499
+WORK: Final = openapi.Work(
+    "Golek",
+    "A fleet of language models over HTTP. What is asked here goes over the bus, so that keys, limits, queues and logs "
+    "are the same for all ways in.",
+    "The gateway of the fleet, or a worker, which serves its own model.",
+)
 BUS_AWAY_S: Final = 2.0
 """A broker that is started again is back by then."""
 AGAIN_MS: Final = 2000
@@ -80,7 +85,7 @@ def routes_of(meters: Meters) -> list[BaseRoute]:
         conversations, inference_sse, pages,
     )  # fmt: skip
     routes = [*(route for file in files for route in file.ROUTES), *metrics.routes(meters)]
-    routes.append(openapi.route(routes, is_open))
+    routes.append(openapi.route(routes, is_open, WORK))
     for route in routes:
         route.app = _answered_by(route.endpoint)
     return list(routes)

@@ -21,6 +21,7 @@ from golek_client.exchange import Exchange
 from golek_client.reading import Reply
 from golek_client.stream import OnQueued, Stream
 from golek_program.web import errors
+from golek_program.web.leaving import watched
 from golek_wire import codec, elements, subjects
 from golek_wire.errors import BadRequestError, InferenceServiceError, ModelNotFoundError
 from golek_wire.openai import models
@@ -29,7 +30,6 @@ from golek_wire.replies import EmbeddingReply, InferenceReply, RerankReply
 from golek_wire.subjects import Kind
 from golek_worker.gateway import door
 from golek_worker.gateway.callers import check_model
-from golek_worker.gateway.leaving import watched
 
 log = structlog.get_logger("gateway")
 

@@ -5,6 +5,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from golek_client.stream import Stream
+from golek_program.web.described import describe
 from golek_wire import codec
 from golek_wire.openai import chat as form
 from golek_wire.openai.completion import ChatCompletion, Shown, completion
@@ -12,7 +13,6 @@ from golek_wire.openai.events import ChatEvents
 from golek_wire.replies import InferenceReply
 from golek_worker.gateway import asking, body, streams
 from golek_worker.gateway.asking import Call
-from golek_worker.gateway.described import describe
 from golek_worker.gateway.sse import Events, EventStream, Waiting
 from golek_worker.gateway.streams import View
 

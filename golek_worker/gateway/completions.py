@@ -10,6 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from golek_client.stream import Stream
+from golek_program.web.described import describe
+from golek_program.web.leaving import watched
 from golek_wire import codec
 from golek_wire.errors import BadRequestError
 from golek_wire.openai import completions as form
@@ -19,8 +21,6 @@ from golek_wire.openai.events import DONE, event
 from golek_wire.replies import Delta, InferenceReply
 from golek_worker.gateway import asking, body, streams
 from golek_worker.gateway.asking import Call
-from golek_worker.gateway.described import describe
-from golek_worker.gateway.leaving import watched
 from golek_worker.gateway.sse import Events, EventStream, Waiting
 from golek_worker.gateway.streams import View
 

@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from golek_program.web.described import describe
 from golek_wire.sessions import Session, SessionDeleted
 from golek_worker.gateway import asking
-from golek_worker.gateway.described import describe
 from golek_worker.gateway.door import caller
 
 REFUSED = (400, 404, 503, 504)

@@ -5,10 +5,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from golek_client.embedding import EmbedOptions
+from golek_program.web.described import describe
+from golek_program.web.leaving import watched
 from golek_wire.openai import embeddings as form
 from golek_worker.gateway import asking, body
-from golek_worker.gateway.described import describe
-from golek_worker.gateway.leaving import watched
 
 
 @describe(

@@ -13,12 +13,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from golek_program.web.described import describe
 from golek_program.web.errors import HttpError
 from golek_wire import codec
 from golek_wire.errors import BadRequestError, UnknownGrammarError
 from golek_wire.grammars import Deleted, Draft, Grammar, Grammars
 from golek_worker.gateway import asking, body
-from golek_worker.gateway.described import describe
 from golek_worker.gateway.door import caller
 
 REFUSED = (503, 504)

@@ -10,9 +10,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from golek_client.fleet import ModelState, Replica
+from golek_program.web.described import describe
 from golek_wire import codec
 from golek_wire.signals import Level, WorkerStatus, load_level
-from golek_worker.gateway.described import describe
 from golek_worker.gateway.door import caller, door
 from golek_worker.gateway.readiness import NotReady, Ready
 

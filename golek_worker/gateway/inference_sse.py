@@ -10,11 +10,11 @@ from starlette.routing import Route
 
 from golek_client.stream import Stream
 from golek_program.web import errors
+from golek_program.web.described import describe
 from golek_wire import codec
 from golek_wire.errors import InferenceServiceError
 from golek_worker.gateway import asking, body, prompts
 from golek_worker.gateway.asking import Call
-from golek_worker.gateway.described import describe
 from golek_worker.gateway.prompts import Prompt
 from golek_worker.gateway.sse import Events, EventStream, Waiting
 

@@ -6,6 +6,7 @@ from starlette.routing import Route
 
 from golek_client.stream import Stream
 from golek_program.web import errors
+from golek_program.web.described import describe
 from golek_wire import codec
 from golek_wire.anthropic import messages as form
 from golek_wire.anthropic import reply as replies
@@ -17,7 +18,6 @@ from golek_wire.openai.counting import counting
 from golek_wire.replies import InferenceReply
 from golek_worker.gateway import asking, body, streams
 from golek_worker.gateway.asking import Call
-from golek_worker.gateway.described import describe
 from golek_worker.gateway.sse import Events, EventStream, Waiting
 
 EXAMPLE = {"max_tokens": 100, "messages": [{"role": "user", "content": "What is NATS?"}]}

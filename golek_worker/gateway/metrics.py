@@ -19,8 +19,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from golek_client.fleet import Replica
+from golek_program.web.described import describe
 from golek_wire import metrics as names
-from golek_worker.gateway.described import describe
 from golek_worker.gateway.door import Door, Visit
 from golek_worker.gateway.readiness import Ready
 

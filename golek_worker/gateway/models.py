@@ -10,6 +10,8 @@ from starlette.routing import Route
 
 from golek_client import discovery
 from golek_client.operating import LOAD_S
+from golek_program.web.described import describe
+from golek_program.web.leaving import watched
 from golek_wire import codec
 from golek_wire.anthropic import models as anthropic
 from golek_wire.errors import BadRequestError, ConflictError
@@ -17,8 +19,6 @@ from golek_wire.openai import models as form
 from golek_wire.signals import Residence
 from golek_worker.gateway import asking, body, door
 from golek_worker.gateway.callers import check_model
-from golek_worker.gateway.described import describe
-from golek_worker.gateway.leaving import watched
 
 
 class Wanted(Struct, frozen=True):

@@ -4,11 +4,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from golek_program.web.described import describe
 from golek_wire import codec
 from golek_wire.openai import rerank as form
 from golek_wire.replies import RerankReply
 from golek_worker.gateway import asking, body
-from golek_worker.gateway.described import describe
 
 
 @describe(

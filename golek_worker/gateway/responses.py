@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from golek_client.stream import Stream
 from golek_program.web import errors
+from golek_program.web.described import describe
 from golek_wire import codec
 from golek_wire.errors import InferenceServiceError, NotFoundError
 from golek_wire.openai import response_body
@@ -25,7 +26,6 @@ from golek_wire.replies import InferenceReply
 from golek_wire.requests import Message
 from golek_worker.gateway import asking, body, door, streams
 from golek_worker.gateway.asking import Call
-from golek_worker.gateway.described import describe
 from golek_worker.gateway.sse import Events, EventStream, Waiting
 
 

@@ -16,9 +16,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from golek_program.web import errors
+from golek_program.web.leaving import GoneError, watched
 from golek_wire.errors import InferenceServiceError, InternalError
-from golek_worker.gateway.body import GoneError
-from golek_worker.gateway.leaving import watched
 
 log = structlog.get_logger("gateway")
 

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from golek_client.reopening import Reopened
 from golek_client.stream import Stream
 from golek_program.web import errors
+from golek_program.web.described import describe
 from golek_wire import codec, subjects
 from golek_wire.errors import BadRequestError, InferenceServiceError
 from golek_wire.openai import completions
@@ -26,7 +27,6 @@ from golek_wire.openai.events import DONE, ChatEvents, event
 from golek_wire.replies import InferenceReply, Opened
 from golek_wire.requests import InferenceRequest
 from golek_worker.gateway import asking, door
-from golek_worker.gateway.described import describe
 from golek_worker.gateway.lingering import Lingering
 from golek_worker.gateway.sse import Events, EventStream, Waiting
 

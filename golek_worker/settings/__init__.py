@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from golek_client import duration
 from golek_program import settings as program
-from golek_program.settings import SettingsError, names, sources, wrong_url
+from golek_program.settings import SettingsError, monitor, names, sources, wrong_url
 from golek_program.settings.fleet import Positive, Seconds
 from golek_program.settings.http import Gateway, Http, address
 from golek_program.settings.names import Planned
@@ -196,7 +196,9 @@ KEYS: dict[str, str] = {name.upper(): name for name in (*_OWN, *Http.__struct_fi
 GATEWAY_KEYS: dict[str, str] = {name.upper(): name for name in Gateway.__struct_fields__}
 SERVICE_KEYS: dict[str, str] = {name.upper(): name for name in Service.__struct_fields__}
 """The gateway's and those of `golek serve`."""
-KNOWN: tuple[str, ...] = (*dict.fromkeys((*KEYS, *SERVICE_KEYS)), *names.OWN_NAME, *names.PLANNED)
+KNOWN: tuple[str, ...] = (
+    *dict.fromkeys((*KEYS, *SERVICE_KEYS, *monitor.KEYS)), *names.OWN_NAME, *names.PLANNED,
+)  # fmt: skip
 """Every key that may stand in an env file."""
 
 

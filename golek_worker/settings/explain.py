@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from golek_program.settings import names, sources
+from golek_program.settings import monitor, names, sources
+from golek_program.settings.monitor import Monitor
 from golek_program.settings.names import Planned
 from golek_program.settings.sources import Found, Given
 from golek_program.settings.values import hidden
@@ -54,10 +55,12 @@ def deployment(file: Path, environment: Mapping[str, str] = os.environ) -> list[
 def shared(environment: Mapping[str, str] = os.environ, project: Path = Path()) -> list[Setting]:
     """What environment and `.env` say to all deployments: only the keys they give."""
     found = sources.find(project, environment, None, settings.KNOWN)
-    kinds: dict[str, type[Struct]] = dict.fromkeys(settings.SERVICE_KEYS, Service) | dict.fromkeys(
-        settings.KEYS, Settings
+    kinds: dict[str, type[Struct]] = (
+        dict.fromkeys(settings.KEYS, Settings)
+        | dict.fromkeys(settings.SERVICE_KEYS, Service)
+        | dict.fromkeys(monitor.OWN_KEYS, Monitor)
     )
-    given = {key: found.of(key) for key in (*settings.KEYS, *settings.SERVICE_KEYS)}
+    given = {key: found.of(key) for key in kinds}
     rows = [
         _row(key, said[0].value, said, changed=said[0].value != _text(_default(kinds[key], key.lower())))
         for key, said in given.items()

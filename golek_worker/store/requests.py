@@ -59,6 +59,8 @@ class RequestRow(Struct, frozen=True, kw_only=True):
     """From the slot to the first token."""
     decode_ms: float | None = None
     """From the first token to the last."""
+    trace_id: str | None = None
+    """The trace that it belongs to; None without one."""
 
 
 def audited(row: RequestRow, audit: AuditBody) -> RequestRow:

@@ -12,9 +12,9 @@ from starlette.routing import Route, Router
 
 from golek_client import Golek
 from golek_program.settings.http import Http
+from golek_program.web.described import about
 from golek_worker.front import Ring
 from golek_worker.gateway.app import application
-from golek_worker.gateway.described import about
 from golek_worker.gateway.door import Door
 from scripts import write_api_docs
 from tests.support.fronts import Fleet

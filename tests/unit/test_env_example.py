@@ -7,7 +7,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 import msgspec
 import pytest
 
-from golek_program.settings import names, sources
+from golek_program.settings import monitor, names, sources
 from golek_program.settings.names import Planned
 from golek_worker import settings
 from golek_worker.settings import Settings
@@ -15,6 +15,7 @@ from golek_worker.settings.service import Service
 from tests.unit.test_settings import docstrings, example
 
 EXAMPLE = Path(".env.example")
+MONITOR = Path("envs/monitor.env")
 ENTRIES = example(EXAMPLE)
 BLOCKS = Path(__file__).with_name("env_blocks").glob("*.env")
 
@@ -23,7 +24,7 @@ def test_it_has_all_keys_of_all_blocks() -> None:
     """Whoever comes with an env file of another product finds its keys here; every alias and planned key is among
     them, and no other than known ones."""
     of_blocks = {key for block in BLOCKS for key in sources.read_file(block)[0]}
-    assert of_blocks | set(names.OWN_NAME) | set(names.PLANNED) <= set(ENTRIES)
+    assert of_blocks | set(names.OWN_NAME) | set(names.PLANNED) | set(monitor.OWN_KEYS) <= set(ENTRIES)
     assert set(ENTRIES) <= set(settings.KNOWN)
 
 
@@ -32,6 +33,9 @@ def test_it_says_what_the_code_says(key: str) -> None:
     """Meaning, values and default of a setting as in the worker's manual; an alias names its setting, a planned key
     what it waits for."""
     entry, manual = ENTRIES[key], example()
+    if key in monitor.OWN_KEYS:
+        assert entry == example(MONITOR)[key]
+        return
     if key not in settings.KEYS and key in settings.SERVICE_KEYS:
         field = next(one for one in msgspec.structs.fields(Service) if one.name == settings.SERVICE_KEYS[key])
         assert (entry.meaning, entry.default) == (docstrings(Service)[key], str(field.default))

@@ -189,7 +189,7 @@ def test_no_name_has_two_meanings() -> None:
 def test_each_value_names_its_source(project: Project) -> None:
     """Environment, file, .env, the alias, or default; what lost is named too."""
     project.write("ENGINE=echo\nCTX_SIZE=\nMAX_CONCURRENT_REQUESTS=9\nINFERENCE_MAX_CONCURRENT_PER_MODEL=1", "NGL=3")
-    rows = explain.deployment(project.file, {"ENGINE": "llamacpp", "OTEL_ENABLED": "yes"})
+    rows = explain.deployment(project.file, {"ENGINE": "llamacpp", "INFERENCE_AUTO_ROUTE_ENABLED": "yes"})
     said = {row.key: row for row in rows}
     file, dotenv = str(project.file), str(project.folder / ".env")
     assert list(said) == [*settings.KEYS, *names.PLANNED]
@@ -201,12 +201,15 @@ def test_each_value_names_its_source(project: Project) -> None:
     assert (slots.value, slots.source) == ("1", f"INFERENCE_MAX_CONCURRENT_PER_MODEL in {file}")
     assert slots.overruled == [f"MAX_CONCURRENT_REQUESTS=9 in {file}"]
     assert said["GPU_LAYERS"].source == f"NGL in {dotenv}"
-    assert (said["OTEL_ENABLED"].changed, said["OTEL_ENABLED"].waits_for) == (True, "tracing")
+    assert (said["INFERENCE_AUTO_ROUTE_ENABLED"].changed, said["INFERENCE_AUTO_ROUTE_ENABLED"].waits_for) == (
+        True,
+        "router",
+    )
     assert [row.key for row in rows if row.changed] == [
         "MODEL_NAME",
         "WORKER_CONCURRENCY",
         "GPU_LAYERS",
-        "OTEL_ENABLED",
+        "INFERENCE_AUTO_ROUTE_ENABLED",
     ]
 
 

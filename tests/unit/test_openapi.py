@@ -10,9 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from golek_worker.gateway import openapi, pages
-from golek_worker.gateway.described import describe
-from golek_worker.gateway.openapi import document, field_sentences
+from golek_program.web import openapi
+from golek_program.web.described import describe
+from golek_program.web.openapi import Work, document, field_sentences
+from golek_worker.gateway import pages
 
 
 class Question(Struct):
@@ -54,7 +55,7 @@ def told() -> dict[str, Any]:
         Route("/v1/talk", listed, methods=["GET"]),
         Route("/untold", untold),
     ]
-    return document(routes, lambda path: path == "/talk")
+    return document(routes, lambda path: path == "/talk", Work("Talk", "Talks.", "Here."))
 
 
 def test_a_route_is_told_with_what_it_takes_and_gives(told: dict[str, Any]) -> None:
@@ -113,4 +114,4 @@ def test_every_problem_that_an_operation_may_have_has_a_sentence() -> None:
 def test_the_files_of_the_pages_are_in_the_package() -> None:
     """They are found where the package is installed, and each has a kind that browsers know."""
     folder = resources.files("golek_worker.gateway") / "static"
-    assert {file.name for file in folder.iterdir()} == set(pages.pages())
+    assert {file.name for file in folder.iterdir()} == set(pages.FILES.all)

@@ -10,7 +10,10 @@ from types import TracebackType
 from starlette.types import Scope
 
 from golek_program.web.departure import CONNECTION, Departure
-from golek_worker.gateway.body import GoneError
+
+
+class GoneError(Exception):
+    """The client has left; nobody is to be answered."""
 
 
 class watched:  # noqa: N801 - reads as the block it is: async with watched(scope)

@@ -12,7 +12,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -21,9 +21,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from golek_program.web.described import JSON, About, about, describe
 from golek_wire import codec
 from golek_wire.requests import Params
-from golek_worker.gateway.described import JSON, About, about, describe
 
 REF: Final = "#/components/schemas/{name}"
 EVENTS: Final = "text/event-stream"
@@ -51,16 +51,26 @@ PROBLEMS: Final = {
 BODY: Final = (400, 408, 413)
 ASKED: Final = (400, 403, 404, 409, 413, 429, 499, 500, 502, 503, 504)
 
+
+class Work(NamedTuple):
+    """What the document is about."""
+
+    title: str
+    description: str
+    server: str
+    """Whose routes these are, in a sentence."""
+
+
 _parameter = re.compile(r"\{(\w+)(?::\w+)?\}")
 
 
-def route(routes: Iterable[BaseRoute], is_open: Callable[[str], bool]) -> Route:
+def route(routes: Iterable[BaseRoute], is_open: Callable[[str], bool], work: Work) -> Route:
     """GET /openapi.json, which tells of `routes` and of itself."""
     known = [one for one in routes if isinstance(one, Route)]
 
     @functools.cache
     def written() -> bytes:
-        return codec.encode(document([*known, itself], is_open))
+        return codec.encode(document([*known, itself], is_open, work))
 
     @describe(group="Pages", summary="This document: all routes, as OpenAPI 3.1.", reply=dict[str, Any])
     async def openapi(request: Request) -> Response:  # noqa: ARG001
@@ -70,7 +80,7 @@ def route(routes: Iterable[BaseRoute], is_open: Callable[[str], bool]) -> Route:
     return itself
 
 
-def document(routes: Iterable[Route], is_open: Callable[[str], bool]) -> dict[str, Any]:
+def document(routes: Iterable[Route], is_open: Callable[[str], bool], work: Work) -> dict[str, Any]:
     """The document of those of `routes` that say what they do.
 
     Where several paths lead to the same, all but the first have `x-same-as` with the first one's `operationId`.
@@ -93,13 +103,12 @@ def document(routes: Iterable[Route], is_open: Callable[[str], bool]) -> dict[st
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": "Golek",
+            "title": work.title,
             "version": version("golek"),
-            "description": "A fleet of language models over HTTP. What is asked here goes over the bus, so that keys, "
-            "limits, queues and logs are the same for all ways in.",
+            "description": work.description,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": ".", "description": "The gateway of the fleet, or a worker, which serves its own model."}],
+        "servers": [{"url": ".", "description": work.server}],
         "tags": [{"name": group} for group in groups],
         "paths": paths,
         "components": {

@@ -1,0 +1,81 @@
+"""What is configured of a monitor?
+
+`envs/monitor.env`, the environment and `.env` say it, under these names in capitals. Who starts one reads them, too.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from golek_program import settings
+from golek_program.settings import SettingsError
+from golek_program.settings.http import Address, Http, address, is_loopback
+
+FILE: Final = "monitor.env"
+"""In the folder of deployments."""
+
+
+class Monitor(Http, frozen=True, kw_only=True):
+    """Settings of the monitor."""
+
+    monitor_addr: str = ":5780"
+    """Where REST, events, figures and the page are served; without a host this machine alone."""
+    monitor_dashboard_addr: str = "127.0.0.1:8080"
+    """Where `make monitor-dashboard` serves the page as well, if nobody else listens there; empty for nowhere."""
+    monitor_key: str = ""
+    """Key for looking from other machines and for giving orders; an address that others reach needs one."""
+    monitor_show_prompts: bool = False
+    """Show what callers asked and what they were answered, where the request log keeps it."""
+
+    @property
+    def where(self) -> Address:
+        """What MONITOR_ADDR says. Raises ValueError when that is no address, which `load` does not let through."""
+        if (found := address(self.monitor_addr)) is None:
+            raise ValueError(self.monitor_addr)
+        return found
+
+    @property
+    def page_url(self) -> str:
+        """Where the page is, for people of this machine."""
+        return self.url(self.where)
+
+
+KEYS: Final[dict[str, str]] = {name.upper(): name for name in Monitor.__struct_fields__}
+OWN_KEYS: Final[tuple[str, ...]] = tuple(key for key, name in KEYS.items() if name not in Http.__struct_fields__)
+"""Those that no other program reads."""
+
+
+def load(project: Path = Path(), environment: Mapping[str, str] = os.environ) -> Monitor:
+    """Raises SettingsError with all that is wrong."""
+    loaded = settings.load(Monitor, project, environment, project / "envs" / FILE, tuple(KEYS))
+    if mistakes := _wrong_addresses(loaded):
+        raise SettingsError(mistakes)
+    return loaded
+
+
+def open_to_all(chosen: Monitor) -> str:
+    """Why it must not be served where it should be: others reach it, and nobody needs a key; empty when it may."""
+    if is_loopback(chosen.where.host) or chosen.monitor_key:
+        return ""
+    return (
+        f"MONITOR_ADDR={chosen.monitor_addr}: others reach it, and MONITOR_KEY is empty; give a key, which whoever "
+        "looks or acts then needs, or 127.0.0.1 for this machine alone"
+    )
+
+
+def _wrong_addresses(loaded: Monitor) -> list[str]:
+    given = {"MONITOR_ADDR": loaded.monitor_addr, "MONITOR_DASHBOARD_ADDR": loaded.monitor_dashboard_addr}
+    may_be_empty = ("MONITOR_DASHBOARD_ADDR",)
+    mistakes = [
+        f"{key}={text}: host:port, :port or port, from 1 to 65535, e.g. 127.0.0.1:5780"
+        for key, text in given.items()
+        if (text or key not in may_be_empty) and address(text) is None
+    ]
+    page = address(loaded.monitor_dashboard_addr)
+    if page is not None and not is_loopback(page.host):
+        mistakes.append(
+            f"MONITOR_DASHBOARD_ADDR={loaded.monitor_dashboard_addr}: an address of this machine alone, such as "
+            "127.0.0.1:8080; MONITOR_ADDR is what others may reach"
+        )
+    return mistakes
