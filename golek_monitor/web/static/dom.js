@@ -61,8 +61,8 @@ export function keep(into, rows, key, make, change) {
 export function flash(node, kind = "figure") {
   if (still.matches || !node.animate) return;
   const style = getComputedStyle(document.documentElement);
-  const colour = style.getPropertyValue(kind === "figure" ? "--flash" : "--flash-strong");
-  node.animate([{ backgroundColor: colour }, { backgroundColor: "transparent" }], { duration: kind === "figure" ? 900 : 2400 });
+  if (kind === "figure") node.animate([{ color: style.getPropertyValue("--accent") }, {}], { duration: 900 });
+  else node.animate([{ backgroundColor: style.getPropertyValue("--flash") }, { backgroundColor: "transparent" }], { duration: 3000 });
 }
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");

@@ -35,6 +35,12 @@ export function age(seconds) {
   return `${Math.floor(whole / 86_400)} d`;
 }
 
+/** The same, back from now: `12 s ago`. */
+export function ago(seconds) {
+  const said = age(seconds);
+  return said === "now" || said === NONE ? said : `${said} ago`;
+}
+
 /** 0.123 as `12 %`. */
 export function share(value) {
   return value === null || value === undefined ? NONE : `${Math.round(value * 100)} %`;

@@ -1,7 +1,7 @@
 // What can each model do, what is it, and where is it reached?
 
 import { copy, el, of } from "./dom.js";
-import { age, duration, moment, NONE } from "./format.js";
+import { ago, duration, moment, NONE } from "./format.js";
 import { route, to } from "./route.js";
 import { badge } from "./status.js";
 import { draws, fleet, since } from "./store.js";
@@ -73,6 +73,6 @@ function times(into, all) {
   const byName = new Map(all.map((one) => [one.model_name, one]));
   for (const row of into.querySelectorAll("tr[data-model]")) {
     const one = byName.get(row.dataset.model);
-    row.querySelector(".seen").textContent = one?.last_seen ? `${age(since(one.last_seen))} ago`.replace("now ago", "now") : NONE;
+    row.querySelector(".seen").textContent = one?.last_seen ? ago(since(one.last_seen)) : NONE;
   }
 }

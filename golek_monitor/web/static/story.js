@@ -22,7 +22,7 @@ export async function story(into, id) {
   into.replaceChildren(el("p.note", {}, "Looking through the logs…"));
   try {
     const found = await get(`api/requests/${named(id)}`);
-    into.replaceChildren(back(), ...(found.story ? told(found.story) : several(id, found.requests ?? [])));
+    into.replaceChildren(el("div.stack", {}, back(), ...(found.story ? told(found.story) : several(id, found.requests ?? []))));
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     into.replaceChildren(back(), el("p.empty", {}, error.message));

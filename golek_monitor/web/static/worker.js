@@ -2,7 +2,7 @@
 
 import { get, named, Refused } from "./ask.js";
 import { el, keep, say } from "./dom.js";
-import { age, bytes, clock, duration, figure, moment, share, NONE } from "./format.js";
+import { ago, bytes, clock, duration, figure, moment, share, NONE } from "./format.js";
 import { orders } from "./orders.js";
 import { requestRows } from "./requests.js";
 import { go, route, routes, to } from "./route.js";
@@ -16,7 +16,7 @@ const ROW = [
   ["First token", (row) => duration(row.ttft_ms)], ["Between tokens", (row) => duration(row.itl_ms)], ["Response", (row) => duration(row.response_ms)],
   ["KV use", (row) => share(row.kv_use)], ["Prefix hits", (row) => share(row.prefix_hit_rate)], ["Last token", (row) => (row.last_token_age_ms === undefined ? NONE : `${duration(row.last_token_age_ms)} ago`)],
   ["Ping", (row) => duration(row.ping_ms)], ["Log behind", (row) => (row.log_lag_s === undefined ? NONE : duration(row.log_lag_s * 1000))], ["Clock off", (row) => (row.clock_skew_s === undefined ? NONE : duration(Math.abs(row.clock_skew_s) * 1000))],
-  ["Started", (row) => (row.started_at ? `${moment(row.started_at)}, ${age(since(row.started_at))} ago` : NONE)], ["Incarnation", (row) => row.incarnation], ["Last seen", (row) => `${clock(row.last_seen)}, ${age(since(row.last_seen))} ago`],
+  ["Started", (row) => (row.started_at ? `${moment(row.started_at)}, ${ago(since(row.started_at))}` : NONE)], ["Incarnation", (row) => row.incarnation], ["Last seen", (row) => `${clock(row.last_seen)}, ${ago(since(row.last_seen))}`],
 ];
 const INFO = [
   ["Architecture", (info) => info.architecture], ["Family", (info) => info.model_family], ["Parameters", (info) => info.parameter_count], ["Quantization", (info) => info.quantization],
