@@ -150,6 +150,7 @@ class Picture:
 
     def seen_by_us(self) -> dict[str, float]:
         """When models were first seen, as far as this monitor knows."""
+        self._refresh()
         return dict(self._first_seen)
 
     def letters(self, by_token: Mapping[str, int]) -> None:
