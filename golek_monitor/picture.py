@@ -329,7 +329,7 @@ class Picture:
         """What is wrong, and which of it counts. What is known of a fleet that is not heard is not judged."""
         now = self._clock()
         if self._lost_at is not None:
-            kept = [alert for alert in self._alerts.troubles() if alert.kind != "bus_lost"]
+            kept = [one for one in self._alerts.troubles() if one.kind != "bus_lost"]
             seen, found = None, [*kept, rules.bus_lost(now - self._lost_at)]
         else:
             seen = self._seen()
