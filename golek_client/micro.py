@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from golek_client.line import Line
 from golek_client.stored import UNREADABLE
 from golek_wire import headers, subjects
-from golek_wire.errors import DeadlineExceededError, InternalError, NotFoundError
+from golek_wire.errors import InternalError, NotFoundError
 
 ANSWER_S: Final = 2.0
 """How long a worker may take to answer."""
@@ -64,12 +64,11 @@ async def ping(line: Line, incarnation: str, seconds: float = ANSWER_S) -> Pinge
     return loop.time() - asked_at
 
 
-async def info(line: Line, worker: str, seconds: float = ANSWER_S) -> WorkerInfo:
-    """What a worker tells of itself, by its incarnation or its worker id.
+async def info(line: Line, worker: str, until: float) -> WorkerInfo:
+    """What a worker tells of itself by `until` on the loop's clock, by its incarnation or its worker id.
 
-    Raises NotFoundError where the bus knows no such worker, DeadlineExceededError where none such answers in time.
+    Raises NotFoundError where no such worker answers.
     """
-    until = asyncio.get_running_loop().time() + seconds
     said = None
     if subjects.is_plain(worker) and "." not in worker:
         said = await line.ask_once(subjects.micro("INFO", worker), b"", until)
@@ -89,7 +88,7 @@ async def _among_all(line: Line, worker: str, until: float) -> WorkerInfo:
             found = _read(said.data)
             if found.worker_id == worker:
                 return found
-    raise DeadlineExceededError(f"{worker}: no worker of this id said in time what it is", worker_id=worker)
+    raise NotFoundError(f"{worker}: no worker of this id answered in time", worker_id=worker)
 
 
 def _read(data: bytes) -> WorkerInfo:

@@ -39,13 +39,13 @@ from golek_worker.engine.base import Ready
 from golek_worker.front import FRONT_ERRORS, Front, open_front
 from golek_worker.gguf import GGUFError
 from golek_worker.grammars import gbnf
-from golek_worker.machine import gateway, logfiles, runfile
+from golek_worker.machine import gateway, logfiles, monitor, runfile, services
 from golek_worker.machine.logfiles import EngineLog
 from golek_worker.orders import ModelOrders
 from golek_worker.preparing import Preparing
 from golek_worker.registry.report import Progress
-from golek_worker.settings import Settings
-from golek_worker.status import Identity, loaded
+from golek_worker.settings import Settings, explain
+from golek_worker.status import VERSION, Identity, loaded
 from golek_worker.store.database import StoreError
 from golek_worker.store.writer import LogWriter
 from golek_worker.telemetry.signals import Heart, Reports
@@ -108,6 +108,8 @@ class Worker:
         )  # fmt: skip
         self._client.replicas = chosen.nats_replicas
         stack.push_async_callback(_disconnect, self._client)
+        me = self._identity
+        await endpoints.serve_ping(self._client, me.incarnation, VERSION, me.worker_id)
         self._registry = await Registry.open(self._client, chosen.token)
         self._preparing = Preparing(
             chosen, self._identity, self._client, self._registry, self._heart, self._log,
@@ -131,7 +133,7 @@ class Worker:
         try:
             self._http = await open_front(stack, where, chosen, self._keys, served=chosen.model_name, own=self._health)
         except TakenError as error:
-            who = gateway.holder(chosen.data, where.port)
+            who = services.holder(chosen.data, where.port, gateway.KIND, monitor.KIND)
             raise TakenError(f"HTTP_ADDR={chosen.http_addr}: {error}{f', {who}' if who else ''}") from None
         self._event("http.ready", self._identity.endpoint)
 
@@ -218,7 +220,8 @@ class Worker:
 
         await endpoints.serve_watchers(self._client, tell)
         await endpoints.serve_micro(
-            self._client, parts.status.micro_identity(), parts.status.micro_metadata, parts.status.micro_counts
+            self._client, parts.status.micro_identity(), parts.status.micro_metadata,
+            explain.differing(self._settings), parts.status.micro_counts,
         )  # fmt: skip
         self._orders = ModelOrders(parts.orders, parts.residency, parts.status, self._stop.set)
         await self._orders.start()

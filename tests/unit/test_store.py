@@ -46,6 +46,12 @@ def test_the_manual_has_every_column() -> None:
     assert set(re.findall(r"`(\w+)`", events[1])) == kept["events"]
 
 
+def test_each_version_of_a_log_has_one_migration() -> None:
+    """Two files of one number, as two branches bring them along, would leave one out."""
+    files = sorted(file.name for file in Path("golek_worker/store/sql").glob("0*.sql"))
+    assert [int(name[:4]) for name in files] == list(range(1, len(files) + 1)) == list(migrations())
+
+
 def a_row(number: int = 0, **changes: object) -> RequestRow:
     row = RequestRow(
         ts=time.time() + number / 1000,
