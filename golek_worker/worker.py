@@ -44,8 +44,8 @@ from golek_worker.machine.logfiles import EngineLog
 from golek_worker.orders import ModelOrders
 from golek_worker.preparing import Preparing
 from golek_worker.registry.report import Progress
-from golek_worker.settings import Settings
-from golek_worker.status import Identity, loaded
+from golek_worker.settings import Settings, explain
+from golek_worker.status import VERSION, Identity, loaded
 from golek_worker.store.database import StoreError
 from golek_worker.store.writer import LogWriter
 from golek_worker.telemetry.signals import Heart, Reports
@@ -108,6 +108,8 @@ class Worker:
         )  # fmt: skip
         self._client.replicas = chosen.nats_replicas
         stack.push_async_callback(_disconnect, self._client)
+        me = self._identity
+        await endpoints.serve_ping(self._client, me.incarnation, VERSION, me.worker_id)
         self._registry = await Registry.open(self._client, chosen.token)
         self._preparing = Preparing(
             chosen, self._identity, self._client, self._registry, self._heart, self._log,
@@ -218,7 +220,8 @@ class Worker:
 
         await endpoints.serve_watchers(self._client, tell)
         await endpoints.serve_micro(
-            self._client, parts.status.micro_identity(), parts.status.micro_metadata, parts.status.micro_counts
+            self._client, parts.status.micro_identity(), parts.status.micro_metadata,
+            explain.differing(self._settings), parts.status.micro_counts,
         )  # fmt: skip
         self._orders = ModelOrders(parts.orders, parts.residency, parts.status, self._stop.set)
         await self._orders.start()
