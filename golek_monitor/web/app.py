@@ -58,7 +58,7 @@ def application(
     Without `access` only this machine may ask, and anybody there.
     """
     frames = Frames(picture)
-    door = Door(picture, frames, Feed(frames), access or Access(), golek, note)
+    door = Door(picture, frames, Feed(picture, frames), access or Access(), golek, note)
     return Web(Router(routes_of(more), redirect_slashes=False), door)
 
 
