@@ -86,9 +86,10 @@ def now(row: ReplicaRow) -> list[tuple[str, str]]:
     return [
         ("problem", row.problem or ""),
         ("load", f"{row.active} of {row.slots} slots, {row.pending} wait in the queue, {row.level or 'level unknown'}"),
-        ("speed", f"{words.rate(row.tokens_per_s)} tok/s, last token {words.age(age_s)} ago"),
+        ("speed", f"{words.rate(row.tokens_per_s)} tok/s, last token {words.since(age_s)}"),
         ("first token", f"after {words.millis(row.ttft_ms)}, then {words.millis(row.itl_ms)} each"),
-        ("requests", f"{words.rate(row.requests_per_s)}/s, {words.rate(row.errors_per_s)} errors/s, in {answer}"),
+        ("requests", f"{words.rate(row.requests_per_s)}/s, answered in {answer}"),
+        ("errors", f"{words.rate(row.errors_per_s)}/s"),
         ("memory", kv + hits),
         ("engine", f"{row.engine or words.UNKNOWN} on {row.device or 'an unknown device'}, golek {row.version}"),
         ("HTTP", row.endpoint or "none"),

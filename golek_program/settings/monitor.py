@@ -6,7 +6,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from golek_program import settings
 from golek_program.settings import SettingsError
@@ -27,6 +27,8 @@ class Monitor(Http, frozen=True, kw_only=True):
     """Key for looking from other machines and for giving orders; an address that others reach needs one."""
     monitor_show_prompts: bool = False
     """Show what callers asked and what they were answered, where the request log keeps it."""
+    monitor_theme: Literal["dark", "light"] = "dark"
+    """How the terminal begins: `dark` or `light`; the key t turns it."""
 
     @property
     def where(self) -> Address:
