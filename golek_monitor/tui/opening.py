@@ -14,6 +14,7 @@ from typing import Final
 
 from golek_client import Golek
 from golek_client.connection import shown
+from golek_monitor.logs.explorer import Explorer
 from golek_monitor.observer import Observer
 from golek_monitor.picture import Picture
 from golek_monitor.tui.desk import FleetDesk
@@ -74,7 +75,7 @@ async def _run(settings: Settings) -> int:
         async with Observer(golek, picture) as observer:
             app = Monitor(
                 picture,
-                FleetDesk(golek),
+                FleetDesk(golek, Explorer(settings.data)),
                 url=shown(settings.nats_url),
                 theme=settings.monitor_theme,
                 ascii_only=needs_ascii(os.environ),
