@@ -17,6 +17,7 @@ from golek_client.connection import shown
 from golek_monitor.logs.explorer import Explorer
 from golek_monitor.observer import Observer
 from golek_monitor.picture import Picture
+from golek_monitor.rules import Limits
 from golek_monitor.tui.desk import FleetDesk
 from golek_program.settings.monitor import Monitor as Settings
 from golek_wire.errors import InferenceServiceError, NonRetriableError
@@ -71,7 +72,7 @@ async def _run(settings: Settings) -> int:
         if refused := await _refused(golek):
             print(f"golek monitor tui: {refused}", file=sys.stderr)
             return NO_BUS
-        picture = Picture()
+        picture = Picture(limits=Limits.of(settings))
         async with Observer(golek, picture) as observer:
             app = Monitor(
                 picture,

@@ -112,9 +112,7 @@ class Waiting(View):
         more = "" if queue.complete else f" · the first {len(queue.jobs)} are shown"
         order = " by priority" if queue.strategy == "priority" else ""
         full = f"of {words.count(queue.capacity)} places" if queue.capacity > 0 else ""
-        self.note(
-            f"{plain(self.model)} · {queue.running} run, {queue.waiting} wait{order} {full}{more} · m: next model"
-        )
+        self.note(f"{plain(self.model)} · {queue.running} run, {queue.waiting} wait{order} {full}{more}")
 
     def note(self, text: str, *, bad: bool = False) -> None:
         """A line above: whose queue it is, or why it could not be read."""

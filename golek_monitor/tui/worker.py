@@ -81,14 +81,13 @@ class Worker(Screen[None]):
         """These it answered lately."""
         self.table.show(found.requests)
         broken = "; ".join(f"{log.path}: {log.problem}" for log in found.logs if log.problem)
-        if broken:
-            self.note(broken, bad=True)
-        elif not found.logs:
-            self.note(f"{found.machine} has no request log of {self.row.model_name}: it runs on another machine, or"
-                      " logs elsewhere", bad=False)  # fmt: skip
-        else:
-            more = "the newest " if found.next else ""
-            self.note(f"{more}{len(found.requests)} requests in the log of {found.machine} · `golek trace JOB` tells all of one")  # fmt: skip
+        newest = "the newest " if found.next else ""
+        text = (
+            f"{newest}{len(found.requests)} requests in the log of {found.machine} · `golek trace JOB` tells all of one"
+        )
+        if not found.logs:
+            text = f"{found.machine} has no log of {self.row.model_name}; the machine of a worker has its log"
+        self.note(broken or text, bad=bool(broken))
 
     def note(self, text: str, *, bad: bool = False) -> None:
         """A line below: where the requests are from, or why they could not be read."""
