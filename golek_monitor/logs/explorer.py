@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from golek_monitor.logs import access, files, reading, story
+from golek_monitor.logs import access, files, missing, reading, story
 from golek_monitor.logs.asking import MOST, Place, Query, Window, moment
 from golek_monitor.logs.files import Found
 from golek_monitor.logs.reading import LogProblemError
@@ -93,8 +93,12 @@ class Explorer:
         async with self._room:
             return await asyncio.to_thread(self._summary, window.model, since, until)
 
+    async def missing(self, name: str) -> list[str]:
+        """Where was looked for `name`, and why it may not be there: for who found nothing."""
+        return missing.reasons(name, await self.looked(), self.data / "logs", self.machine)
+
     async def looked(self) -> list[LogFile]:
-        """Every log of this machine, with its oldest row: for who found nothing."""
+        """Every log of this machine, with its oldest row."""
         async with self._room:
             return await asyncio.to_thread(self._looked)
 
@@ -137,11 +141,13 @@ class Explorer:
     def _find(self, name: str) -> Stories:
         """1. the exact id; 2. the job that the gateway gave a request of this id; 3. ids that begin so."""
         hits, looked = self._named(name, "by_id")  # 1
-        if not hits:
-            for job_id in {visit.job_id for visit in access.visits(self.data, {name}) if visit.job_id}:  # 2
-                hits += self._named(job_id, "by_id")[0]
+        visits = access.visits(self.data, {name}) if not hits else []
+        for job_id in {visit.job_id for visit in visits if visit.job_id}:  # 2
+            hits += self._named(job_id, "by_id")[0]
         if not hits and len(name) >= SHORTEST_BEGIN:
             hits, looked = self._named(name, "by_begin")  # 3
+        if not hits:
+            return Stories(visits=visits)
         jobs = dict.fromkeys((hit.log.model, hit.request.job_id) for hit in hits)
         if len(jobs) == 1:
             return Stories(story=self._story(hits, [one for one in looked if one.problem]))

@@ -177,6 +177,13 @@ class Stories(Struct, frozen=True, omit_defaults=True, kw_only=True):
     story: Story | None = None
     requests: list[LoggedRequest] = field(default_factory=list[LoggedRequest])
     """The newest of each job."""
+    visits: list[HttpVisit] = field(default_factory=list[HttpVisit])
+    """What the gateway refused, or what has no row yet."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was found."""
+        return self.story is None and not self.requests and not self.visits
 
 
 class ModelSummary(Struct, frozen=True, omit_defaults=True, kw_only=True):

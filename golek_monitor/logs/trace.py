@@ -11,7 +11,6 @@ from typing import Final
 
 import msgspec
 
-from golek_monitor.logs import missing
 from golek_monitor.logs.explorer import Explorer
 from golek_monitor.logs.records import Attempt, HttpVisit, LoggedRequest, Phase, Stories, Story, WorkerEvent
 
@@ -38,9 +37,7 @@ def run(data: Path, name: str, *, project: Path = Path(), show_prompts: bool = F
     async def ask() -> tuple[Stories, list[str]]:
         explorer = Explorer(data, project=project, show_prompts=show_prompts)
         found = await explorer.find(name)
-        if found.story is not None or found.requests:
-            return found, []
-        return found, missing.reasons(name, await explorer.looked(), explorer.machine)
+        return found, await explorer.missing(name) if found.is_empty else []
 
     found, why = asyncio.run(ask())
     if why:
@@ -57,9 +54,11 @@ def run(data: Path, name: str, *, project: Path = Path(), show_prompts: bool = F
 
 
 def lines(found: Stories) -> list[str]:
-    """The story, or a line for each of several jobs."""
+    """The story, or a line for each of several jobs, or what the gateway alone knows."""
     if found.story is not None:
         return told(found.story)
+    if not found.requests:
+        return ["over HTTP alone: it never became a job, or has not ended", *map(_visit, found.visits)]
     head = f"{len(found.requests)} jobs have this label or begin so; `golek trace JOB_ID` tells of one"
     return [head, "", *(listed(request) for request in found.requests)]
 

@@ -220,12 +220,25 @@ async def test_a_label_that_several_jobs_share_gives_a_list(data: Path, explorer
     assert [one.job_id for one in found.requests] == [f"job{number:023d}" for number in (2, 1, 0)]
 
 
+async def test_what_the_gateway_refused_is_found_by_its_id(data: Path, explorer: Explorer) -> None:
+    """It never became a job, so that the access log alone knows it."""
+    line = Line(
+        "2026-01-02T12:00:00.000Z", "ann", "POST", "/v1/chat/completions", 429, 3.0, "golek-tiny", "", 0, 0, 200,
+        "req-78", "RATE_LIMITED", "", "127.0.0.1",
+    )  # fmt: skip
+    (data / "logs").mkdir(parents=True)
+    (data / "logs" / "api_access.log.1").write_bytes(msgspec.json.encode(line) + b"\n")
+    found = await explorer.find("req-78")
+    assert not found.is_empty
+    assert [(visit.status, visit.code) for visit in found.visits] == [(429, "RATE_LIMITED")]
+
+
 async def test_an_unknown_id_finds_nothing(data: Path, explorer: Explorer) -> None:
     """Nor does a beginning that is too short to mean anything; `looked` says where was looked."""
     await request_logs.write(log(data), row())
     for name in ("nobody", "job", ""):
         found = await explorer.find(name)
-        assert (found.story, found.requests) == (None, [])
+        assert found.is_empty
     (looked,) = await explorer.looked()
     assert (looked.path, looked.oldest) == (str(log(data)), "2026-01-02T12:00:00.000Z")
 

@@ -83,7 +83,7 @@ def test_what_is_not_there_is_said_with_where_was_looked(data: Path, capsys: pyt
     assert trace.run(data, "nobody") == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "no request 'nobody' in the 1 request logs" in printed.err
+    assert "no request 'nobody' in the 1 request logs in " in printed.err
     assert "golek-tiny.sqlite: reaches back to 2026-01-02T12:00:02.000Z" in printed.err
     assert "broken.sqlite: not read: the file is broken" in printed.err
 
