@@ -85,7 +85,8 @@ async def walk(
 ) -> AsyncIterator[Stored]:
     """All messages on `subjects`, a subject or wildcard, oldest first, behind the one numbered `after`.
 
-    Ends and raises as `last` does. While JetStream cannot say, it is asked again for `patience_s`: an election takes that long.
+    Ends and raises as `last` does. While JetStream cannot say, it is asked again for `patience_s`: an election takes
+    that long.
     """
     clock = asyncio.get_running_loop().time
     seq, until = after + 1, clock() + patience_s
