@@ -78,7 +78,7 @@ def stop() -> None:
 
 @app.command("trace", context_settings=PASSED_ON)
 def trace(context: typer.Context) -> None:
-    """Where a request's time went, by the logs of this machine."""
+    """Where a request's time went, by the logs."""
     _become(*context.args, module=TRACE)
 
 

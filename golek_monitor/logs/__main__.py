@@ -12,18 +12,22 @@ def trace(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="For programs, as GET /api/requests/ID tells it.")] = False,
 ) -> None:
-    """Where a request's time went, by the logs of this machine.
+    """Where a request's time went, by the logs.
 
     A bar per phase of each attempt: queue, prefill, decode; what befell its model's workers meanwhile; how it was asked
-    over HTTP. With MONITOR_SHOW_PROMPTS=1 what was asked and answered, too. Exit status 1 when it is not found: then it
-    says where was looked.
+    over HTTP. What is not found on this machine is asked for over the bus. With MONITOR_SHOW_PROMPTS=1 what was asked
+    and answered, too, where this machine has it. Exit status 1 when it is not found: then it says where was looked.
     """
+    from golek_client import Golek
     from golek_monitor.logs import trace as printed
+    from golek_monitor.logs.explorer import Explorer
     from golek_program.settings import SettingsError, monitor
 
     try:
         chosen = monitor.load()
-        status = printed.run(chosen.data, name, show_prompts=chosen.monitor_show_prompts, as_json=as_json)
+        golek = Golek(chosen.nats_url, login=chosen.login)
+        explorer = Explorer(chosen.data, golek=golek, show_prompts=chosen.monitor_show_prompts)
+        status = printed.run(explorer, name, golek=golek, as_json=as_json)
     except SettingsError as error:
         print(error, file=sys.stderr)
         status = 1

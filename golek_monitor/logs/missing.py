@@ -10,7 +10,7 @@ def reasons(name: str, looked: list[LogFile], folder: Path, machine: str) -> lis
     readable = [log for log in looked if log.problem is None]
     lines = [f"no request {name[:128]!r} in the {len(readable)} request logs in {folder} of {machine}"]
     lines += [f"{log.path}: {_about(log)}" for log in looked]
-    lines.append("its worker may run on another machine: each keeps the log of its own workers")
+    lines.append("its worker may have run on another machine, where no worker of its model answers now")
     if readable:
         lines.append("it may be older than the logs reach: GOLEK_LOG_RETENTION_DAYS says how long rows are kept")
     lines.append("it may not have ended yet: a row is written when a job ends; `golek monitor status` shows queues")
