@@ -39,6 +39,7 @@ from golek_worker.engine.base import Ready
 from golek_worker.front import FRONT_ERRORS, Front, open_front
 from golek_worker.gguf import GGUFError
 from golek_worker.grammars import gbnf
+from golek_worker.log_answers import LogAnswers
 from golek_worker.machine import gateway, logfiles, monitor, runfile, services
 from golek_worker.machine.logfiles import EngineLog
 from golek_worker.orders import ModelOrders
@@ -225,6 +226,9 @@ class Worker:
         )  # fmt: skip
         self._orders = ModelOrders(parts.orders, parts.residency, parts.status, self._stop.set)
         await self._orders.start()
+        await LogAnswers(
+            parts.orders, self._settings.model_name, self._identity.worker_id, self._settings.log_file
+        ).start()
         await parts.ingress.start()
         self._event("services.init", "requests are taken; they wait for the model")
         self._event("model.loading", str(self._model or self._settings.engine))
