@@ -132,7 +132,7 @@ def _share(values: list[float], percent: int) -> float:
 @contextmanager
 def fleet(nats: str, per_second: int) -> Iterator[None]:
     """The simulated workers, speaking."""
-    command = [sys.executable, ROOT / "bench/simulated_fleet.py", str(WORKERS), "50", str(per_second)]
+    command = [sys.executable, str(ROOT / "bench/simulated_fleet.py"), str(WORKERS), "50", str(per_second)]
     with ended(Popen(command, env=os.environ | {"NATS_URL": nats}, stdout=PIPE)) as process:
         assert process.stdout is not None
         process.stdout.readline()

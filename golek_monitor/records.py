@@ -9,7 +9,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from golek_client.fleet import Presence
-from golek_wire.signals import Aggregate, Alert, Level, ModelInfo, WorkerStatus
+from golek_wire.signals import Aggregate, Alert, Health, Level, ModelInfo, WorkerStatus
 
 RowStatus = WorkerStatus | Literal["silent", "lost"]
 """As the replica says, unless it does not answer (`silent`) or its connection is gone (`lost`)."""
@@ -115,6 +115,14 @@ class ReplicaRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     problem: str | None = None
 
 
+class ReplicaDetail(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """`GET /api/replicas/{worker_id}`: all that is known of a worker."""
+
+    row: ReplicaRow
+    health: Health | None = None
+    """Its last heartbeat."""
+
+
 class GatewayRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A process that serves HTTP."""
 
@@ -131,13 +139,16 @@ class GatewayRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     response_ms: float | None = None
 
 
+EventLevel = Literal["info", "warning", "error"]
+
+
 class Event(Struct, frozen=True, omit_defaults=True):
     """Something that happened: a line of the event log."""
 
     seq: int
     """Counts this monitor's events."""
     timestamp: str
-    level: Literal["info", "warning", "error"]
+    level: EventLevel
     code: str
     """Stable and dotted: `worker.joined`, `worker.lost`, `alert.firing`, `stream.leader_elected`, …"""
     message: str

@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -78,26 +78,29 @@ class Ring:
             return None
         if (key := self._book.find(digest)) is not None or not self._book.is_worth_a_look(digest):
             return key
-        try:
+        with _said_plainly("the broker does not say whether it knows this key"):
             return await self._book.look(digest)
-        except BUS_ERRORS as error:
-            raise BusUnavailableError("the broker does not say whether it knows this key") from error
 
     async def put(self, digest: str, key: Key) -> None:
         """Store a row, known here at once. Raises BusUnavailableError."""
         assert self._book is not None
-        try:
+        with _said_plainly("the broker does not take who was let in"):
             await self._book.put(digest, key)
-        except BUS_ERRORS as error:
-            raise BusUnavailableError("the broker does not take who was let in") from error
 
     async def forget(self, digest: str) -> None:
         """Remove a row. Raises BusUnavailableError."""
         assert self._book is not None
-        try:
+        with _said_plainly("the broker does not forget who was let in"):
             await self._book.forget(digest)
-        except BUS_ERRORS as error:
-            raise BusUnavailableError("the broker does not forget who was let in") from error
+
+
+@contextlib.contextmanager
+def _said_plainly(why: str) -> Iterator[None]:
+    """What the bus fails with is told as BusUnavailableError: `why`."""
+    try:
+        yield
+    except BUS_ERRORS as error:
+        raise BusUnavailableError(why) from error
 
 
 class Front:
@@ -299,7 +302,7 @@ def _log(chosen: Gateway, file: str | None, stack: ExitStack) -> None:
     """Log to stderr, and to a file of this start unless stderr goes to one. Raises OSError."""
     streams: list[TextIO] = []
     if not file:
-        opened = logfiles.open_to_write(logfiles.create(logfiles.gateway_folder(chosen.data), "boot"))
+        opened = logfiles.open_to_write(logfiles.create(logfiles.service_folder(chosen.data, "gateway"), "boot"))
         streams.append(io.TextIOWrapper(stack.enter_context(opened), "utf-8", write_through=True))
     level, form = chosen.golek_log_level, chosen.golek_log_format
     front_logging.configure(level, *streams, form=form, into_file=bool(file), worker_id="gateway")

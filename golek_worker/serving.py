@@ -18,7 +18,7 @@ from golek_client.bus_client import BusClient, Delivery
 from golek_client.connection import flush
 from golek_wire import codec
 from golek_wire import headers as h
-from golek_wire.errors import BusUnavailableError, InferenceServiceError, JobCancelledError, to_reply
+from golek_wire.errors import STATUS, BusUnavailableError, InferenceServiceError, JobCancelledError, to_reply
 from golek_wire.semconv import REPLY, STORE_RESULT
 from golek_wire.subjects import Kind
 from golek_wire.trace import trace_id
@@ -33,6 +33,7 @@ from golek_worker.figures import Figures
 from golek_worker.job import Job, deadline_error
 from golek_worker.sessions.conversation import Conversation
 from golek_worker.store.requests import RequestRow
+from golek_worker.traffic import Tally
 
 if TYPE_CHECKING:
     from golek_worker.tracing import JobTrace, Traces
@@ -61,12 +62,15 @@ class Serving:
         acks: Acks,
         results: Results,
         *,
+        tally: Tally,
         settle: Callable[[Job, int], None],
         record: Callable[[RequestRow], None],
         released: Callable[[], Coroutine[Any, Any, None]],
         traces: "Traces | None" = None,
     ) -> None:
-        """`settle` is told how many tokens a job used whose key has limits; `traces` is None where nobody traces."""
+        """`settle` is told how many tokens a job used whose key has limits; `tally` counts the jobs that ended; `traces`
+        is None where nobody traces.
+        """
         self._client = client
         self._tools = tools
         self._keeper = keeper
@@ -81,8 +85,7 @@ class Serving:
         self._releases: set[asyncio.Task[None]] = set()
         self._cancelled: OrderedDict[str, float] = OrderedDict()
         self._careful_until = 0.0
-        self.answered = 0
-        self.errors = 0
+        self.tally = tally
         self.last_error = ""
         self.busy_ns = 0
         self.last_activity = time.time()
@@ -290,14 +293,16 @@ class Serving:
         await self._tools.tokens.end(job, final)
 
     def _count(self, attempt: Attempt, outcome: Outcome) -> None:
-        self.busy_ns += int((attempt.ended_at - attempt.lease.leased_at) * 1e9)
+        ran_s = attempt.ended_at - attempt.lease.leased_at
+        self.busy_ns += int(ran_s * 1e9)
+        self.tally.tokens(attempt.tokens_in, attempt.tokens_out)
         if isinstance(outcome, Answer):
-            self.answered += 1
-            ttft_ms = outcome.ttft_ms((attempt.ended_at - attempt.lease.leased_at) * 1000)
+            self.tally.answer(ran_s * 1000)
+            ttft_ms = outcome.ttft_ms(ran_s * 1000)
             if ttft_ms is not None:
                 self.figures.keep(attempt.ended_at, ttft_ms, outcome.itl_ms)
         else:
-            self.errors += 1
+            self.tally.fail(STATUS[outcome.code].nats)
             self.last_error = f"{outcome.code}: {outcome.message}"
 
     async def _forget_strikes(self, attempt: Attempt) -> None:

@@ -58,7 +58,7 @@ class Files:
     @functools.cached_property
     def all(self) -> dict[str, File]:
         """By their names, with `/` between folders."""
-        return dict(_below(self._folder, ""))
+        return dict(_below(self._folder, "")) if self._folder.is_dir() else {}
 
     def answer(self, request: Request, name: str) -> Response:
         """The file `name`, or 304 where the browser has it. Raises NotFoundError."""

@@ -40,6 +40,7 @@ PROBLEMS: Final = {
     408: "The body stopped coming.",
     409: "It does not fit what is there.",
     413: "The body is too large.",
+    415: "The body is not said to be JSON.",
     429: "The queue is full, or the key's rate is used up; `retry-after` says when to come again.",
     499: "The job was cancelled.",
     500: "The job failed.",

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from golek_worker import settings
-from tests.support import minilm, reranker
-from tests.support.broker import NatsServer
-from tests.support.fronts import Fleet, GatewayProcess
+from tests.support import fronts, minilm, reranker
+from tests.support.fronts import Fleet
 from tests.support.ports import free_port
+from tests.support.shell import nothing_said
 from tests.support.workers import WorkerProcess
 
 EMBEDDER = "all-minilm-l6-v2"
@@ -21,27 +20,16 @@ JUDGE = "judge"
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_of_the_shell() -> Iterator[None]:
     """As `_no_settings_of_the_shell`, for processes that outlive a test."""
-    with pytest.MonkeyPatch.context() as patch:
-        for key in settings.KNOWN:
-            patch.delenv(key, raising=False)
+    with nothing_said():
         yield
 
 
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Broker, golek-tiny and gateway, open to everybody."""
-    data = tmp_path_factory.mktemp("fleet")
-    (data / "nats").mkdir()
-    server = NatsServer(data / "nats").start()
-    address = f"127.0.0.1:{free_port()}"
-    try:
-        with (
-            WorkerProcess(server.url, data, "golek-tiny", HTTP_ADDR=address, MODEL_THREADS=1),
-            GatewayProcess(server.url, data) as gateway,
-        ):
-            yield Fleet(server.url, gateway.url, f"http://{address}", data)
-    finally:
-        server.kill()
+    tiny = {"HTTP_ADDR": f"127.0.0.1:{free_port()}", "MODEL_THREADS": 1}
+    with fronts.fleet(tmp_path_factory.mktemp("fleet"), {"golek-tiny": tiny}) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

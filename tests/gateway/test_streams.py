@@ -13,9 +13,8 @@ import httpx2
 import pytest
 
 from golek_client import Golek
-from tests.support.broker import NatsServer
+from tests.support import fronts
 from tests.support.fronts import Fleet, GatewayProcess
-from tests.support.workers import WorkerProcess
 
 QUESTION: dict[str, Any] = {
     "model": "golek-tiny", "messages": [{"role": "user", "content": "What is a lease?"}], "temperature": 0,
@@ -46,17 +45,10 @@ async def events(response: httpx2.Response) -> AsyncIterator[Event]:
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A fleet whose engine takes 20 ms for a token."""
-    data = tmp_path_factory.mktemp("slow")
-    (data / "nats").mkdir()
-    server = NatsServer(data / "nats").start()
-    try:
-        with (
-            WorkerProcess(server.url, data, "golek-tiny", MODEL_THREADS=1, ENGINE_STEP_MIN_MS=20),
-            GatewayProcess(server.url, data) as gateway,
-        ):
-            yield Fleet(server.url, gateway.url, "", data)
-    finally:
-        server.kill()
+    with fronts.fleet(
+        tmp_path_factory.mktemp("slow"), {"golek-tiny": {"MODEL_THREADS": 1, "ENGINE_STEP_MIN_MS": 20, "HTTP_ADDR": ""}}
+    ) as found:
+        yield found
 
 
 @asynccontextmanager

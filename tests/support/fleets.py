@@ -1,6 +1,7 @@
 """Pictures of fleets that never were: of any size, from the messages that such workers would send."""
 
 import random
+from datetime import UTC, datetime
 
 from golek_monitor.picture import Picture
 from golek_wire.signals import (
@@ -44,19 +45,30 @@ def picture(workers: int, time: Time | None = None) -> Picture:
     time = time or Time()
     drawn = random.Random(workers)
     seen = Picture("monitor-sample", clock=time.clock, wall=time.wall)
-    seen.know([_record(name, caps) for name, _, _, caps in _MODELS[: max(0, min(workers, len(_MODELS)))]])
+    records(seen, workers, time)
     for number in range(workers):
         say(seen, number, drawn, time)
     if workers:
-        seen.gateway(_gateway(time))
+        gateway(seen, time)
     return seen
+
+
+def records(seen: Picture, workers: int, time: Time) -> None:
+    """The bucket of models is read."""
+    seen.know([_record(name, caps, time) for name, _, _, caps in _MODELS[: max(0, min(workers, len(_MODELS)))]])
+
+
+def gateway(seen: Picture, time: Time, seq: int = 1) -> None:
+    """The gateway reports."""
+    seen.gateway(_gateway(time, seq))
 
 
 def say(seen: Picture, number: int, drawn: random.Random, time: Time, seq: int = 1) -> None:
     """Worker `number` beats and reports."""
     name, architecture, size, capabilities = _MODELS[number % len(_MODELS)]
     states: tuple[WorkerStatus, ...] = ("stalled", "draining", "loading")
-    state: WorkerStatus = drawn.choice(states) if number % 10 == 9 else "online"
+    chooser = drawn if seq == 1 else random.Random(number + seq // 20)  # one that goes on stays as it is for a while
+    state: WorkerStatus = chooser.choice(states) if number % 10 == 9 else "online"
     worker_id, slots = f"{name}-host{number // 5 + 1}-1", 4
     active, pending = (drawn.randint(0, slots), drawn.choice((0, 0, 0, 3, 40))) if state == "online" else (0, 0)
     stats = EngineStats(
@@ -66,7 +78,7 @@ def say(seen: Picture, number: int, drawn: random.Random, time: Time, seq: int =
     )  # fmt: skip
     seen.heartbeat(
         Health(
-            model_name=name, status=state, last_activity="2026-01-02T11:59:58.000Z", capabilities=capabilities,
+            model_name=name, status=state, last_activity=_stamp(time.wall() - 2), capabilities=capabilities,
             endpoint=f"http://127.0.0.1:{5770 + number}", nats_topic=f"inference.request.{name}", version="0.1.0",
             model_info=ModelInfo(
                 architecture=architecture, modalities=["text"], parameter_count=size, context_size=8192,
@@ -79,7 +91,7 @@ def say(seen: Picture, number: int, drawn: random.Random, time: Time, seq: int =
     )  # fmt: skip
     seen.report(
         LoadReport(
-            model_name=name, pending_messages=pending, active_processing=active, timestamp="2026-01-02T12:00:00.000Z",
+            model_name=name, pending_messages=pending, active_processing=active, timestamp=_stamp(time.wall()),
             worker_count=slots, queue_capacity=2000,
             status=load_level(pending, active, 2000, stalled=state == "stalled"),
             worker_id=worker_id, seq=seq, incarnation=f"i{number}", last_token_age_ms=drawn.randint(5, 900),
@@ -92,16 +104,20 @@ def say(seen: Picture, number: int, drawn: random.Random, time: Time, seq: int =
     )  # fmt: skip
 
 
-def _record(name: str, capabilities: list[str]) -> ModelRecord:
+def _record(name: str, capabilities: list[str], time: Time) -> ModelRecord:
     return ModelRecord(
         name=name, kinds=["embedding" if "embed" in name else "inference"], state="online", deployment=name,
-        last_seen="2026-01-02T11:59:50.000Z", context_size=8192, capabilities=capabilities,
+        last_seen=_stamp(time.wall() - 10), context_size=8192, capabilities=capabilities,
     )  # fmt: skip
 
 
-def _gateway(time: Time) -> GatewayReport:
+def _stamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _gateway(time: Time, seq: int) -> GatewayReport:
     return GatewayReport(
-        gateway_id="gateway-host1", endpoint="http://127.0.0.1:8000", timestamp="2026-01-02T12:00:00.000Z", seq=1,
+        gateway_id="gateway-host1", endpoint="http://127.0.0.1:8000", timestamp=_stamp(time.wall()), seq=seq,
         incarnation="g1", version="0.1.0", ready=True, open_requests=int(time.passed) % 7, open_streams=2,
-        traffic=Traffic(requests=500, answered=480, answered_ms=480_000.0, tokens_out=20_000),
+        traffic=Traffic(requests=500 * seq, answered=480 * seq, answered_ms=480_000.0 * seq, tokens_out=20_000 * seq),
     )  # fmt: skip

@@ -8,11 +8,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
+from tests.support.broker import NatsServer
 from tests.support.ports import free_port
-from tests.support.workers import ROOT
+from tests.support.workers import ROOT, WorkerProcess
 
 READY_S = 30.0
 _TRUSTING = ssl._create_unverified_context()
@@ -94,3 +97,17 @@ class GatewayProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait(5)
+
+
+@contextmanager
+def fleet(data: Path, workers: dict[str, dict[str, Any]], **gateway: object) -> Iterator[Fleet]:
+    """A broker, these deployments with their settings, and a gateway with its own; all end with the block."""
+    (data / "nats").mkdir()
+    with ExitStack() as stack:
+        server = NatsServer(data / "nats").start()
+        stack.callback(server.kill)
+        for name, chosen in workers.items():
+            stack.enter_context(WorkerProcess(server.url, data, name, **chosen))
+        front = stack.enter_context(GatewayProcess(server.url, data, **gateway))
+        address = workers.get("golek-tiny", {}).get("HTTP_ADDR", "")
+        yield Fleet(server.url, front.url, f"http://{address}" if address else "", data)

@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from golek_worker import settings
 from tests.support import browser as browsers
-from tests.support.broker import NatsServer
+from tests.support import fronts
 from tests.support.browser import Watched
-from tests.support.fronts import Fleet, GatewayProcess
+from tests.support.fronts import Fleet
 from tests.support.ports import free_port
-from tests.support.workers import WorkerProcess
+from tests.support.shell import nothing_said
 
 KEY = "ann-key-0123456789abcdef"
 SLOW_KEY = "bob-key-0123456789abcdef"
@@ -33,46 +32,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_of_the_shell() -> Iterator[None]:
     """As `_no_settings_of_the_shell`, for processes that outlive a test."""
-    with pytest.MonkeyPatch.context() as patch:
-        for key in settings.KNOWN:
-            patch.delenv(key, raising=False)
+    with nothing_said():
         yield
 
 
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """golek-tiny, slow enough to be stopped, echo with one slot, and a gateway; open to everybody."""
-    data = tmp_path_factory.mktemp("pages")
-    (data / "nats").mkdir()
-    server = NatsServer(data / "nats").start()
-    address = f"127.0.0.1:{free_port()}"
-    try:
-        with (
-            WorkerProcess(server.url, data, "golek-tiny", HTTP_ADDR=address, MODEL_THREADS=1, ENGINE_STEP_MIN_MS=10),
-            WorkerProcess(server.url, data, "echo", HTTP_ADDR="", WORKER_CONCURRENCY=1, ENGINE_STEP_MIN_MS=10),
-            GatewayProcess(server.url, data) as gateway,
-        ):
-            yield Fleet(server.url, gateway.url, f"http://{address}", data)
-    finally:
-        server.kill()
+    workers = {
+        "golek-tiny": {"HTTP_ADDR": f"127.0.0.1:{free_port()}", "MODEL_THREADS": 1, "ENGINE_STEP_MIN_MS": 10},
+        "echo": {"HTTP_ADDR": "", "WORKER_CONCURRENCY": 1, "ENGINE_STEP_MIN_MS": 10},
+    }
+    with fronts.fleet(tmp_path_factory.mktemp("pages"), workers) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """echo and a gateway that want a key."""
     data = tmp_path_factory.mktemp("locked")
-    (data / "nats").mkdir()
     (data / "api_keys.txt").write_text(f"ann:{KEY}\nbob:{SLOW_KEY} rpm=1\n")
     (data / "api_keys.txt").chmod(0o600)
-    server = NatsServer(data / "nats").start()
-    try:
-        with (
-            WorkerProcess(server.url, data, "echo", HTTP_ADDR="", GOLEK_NATS_IDENTITY="keys"),
-            GatewayProcess(server.url, data, GOLEK_NATS_IDENTITY="keys") as gateway,
-        ):
-            yield Fleet(server.url, gateway.url, "", data)
-    finally:
-        server.kill()
+    echo = {"HTTP_ADDR": "", "GOLEK_NATS_IDENTITY": "keys"}
+    with fronts.fleet(data, {"echo": echo}, GOLEK_NATS_IDENTITY="keys") as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

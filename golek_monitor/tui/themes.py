@@ -1,0 +1,16 @@
+"""Which colours has the terminal, by day and by night?"""
+
+from typing import Final
+
+from textual.theme import Theme
+
+DARK: Final = Theme(
+    name="dark", dark=True, primary="#5fafd7", secondary="#87afaf", accent="#d7af5f", foreground="#d0d0d0",
+    background="#121417", surface="#1a1d21", panel="#24282e", success="#5faf5f", warning="#d7af5f", error="#e0605f",
+)  # fmt: skip
+LIGHT: Final = Theme(
+    name="light", dark=False, primary="#005f87", secondary="#3a6073", accent="#875f00", foreground="#202428",
+    background="#fafafa", surface="#f0f1f2", panel="#e2e5e8", success="#1f7a33", warning="#8a5a00", error="#b3261e",
+)  # fmt: skip
+ENVIRONMENT: Final = "MONITOR_THEME"
+"""The variable that says which to begin with: `dark` or `light`."""

@@ -1,0 +1,1 @@
+"""The fleet over HTTP: JSON, events, figures, orders, and the page that shows them."""

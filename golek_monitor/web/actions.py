@@ -1,0 +1,186 @@
+"""What can be ordered, and by whom?
+
+Models are loaded, unloaded and drained, jobs cancelled, dead letters asked once more or dropped: through the bus, as
+`golek` does it. Each order is a line of the event log, with who gave it and what came of it.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Final, Literal, TypeVar
+
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from golek_client import Golek
+from golek_monitor.web.door import door, json, peer
+from golek_program.web import body
+from golek_program.web.described import describe
+from golek_program.web.leaving import watched
+from golek_wire import codec, subjects
+from golek_wire.errors import (
+    BadRequestError,
+    BusUnavailableError,
+    ConflictError,
+    InferenceServiceError,
+    NotFoundError,
+)
+from golek_wire.signals import Order, Residence
+
+BODY_LIMIT: Final = 16 * 1024
+_ORDERED: Final = (400, 401, 403, 408, 409, 413, 415, 429, 503)
+T = TypeVar("T")
+
+
+class Cancelling(Struct, frozen=True):
+    """The job is told to stop; one that nobody knows is none to stop."""
+
+    job_id: str
+    status: Literal["cancelling"] = "cancelling"
+
+
+class Retried(Struct, frozen=True):
+    """The letter's job ran well and the letter is gone; its answer is not shown."""
+
+    job_id: str
+    """Of the letter."""
+    ms: float
+    """From asking to the answer."""
+
+
+class Dropped(Struct, frozen=True):
+    """The letter is gone."""
+
+    job_id: str
+    copies: int
+    """That there were of it."""
+
+
+_describe_order = {"request": Order, "body_needed": False, "reply": list[Residence], "errors": (*_ORDERED, 404, 504)}
+
+
+@describe(group="Orders", summary="Has replicas load a model; a machine starts one where none runs.", **_describe_order)
+async def load(request: Request) -> Response:
+    """POST /api/models/MODEL/load."""
+    return await _order(request, "load")
+
+
+@describe(group="Orders", summary="Has replicas take a model out of memory once their jobs end.", **_describe_order)
+async def unload(request: Request) -> Response:
+    """POST /api/models/MODEL/unload."""
+    return await _order(request, "unload")
+
+
+@describe(group="Orders", summary="Has replicas take no more requests, finish their jobs and end.", **_describe_order)
+async def drain(request: Request) -> Response:
+    """POST /api/models/MODEL/drain."""
+    return await _order(request, "drain")
+
+
+@describe(group="Orders", summary="Stops a job.", reply=Cancelling, status=202, errors=_ORDERED)
+async def cancel(request: Request) -> Response:
+    """POST /api/jobs/JOB_ID/cancel. Raises BadRequestError for what is no id."""
+    who, golek, job_id = _who(request), _golek(request), _job_id(request)
+    await _noted(request, who, f"cancel of job {job_id}", "job.cancel", golek.cancel(job_id))
+    return json(Cancelling(job_id), 202)
+
+
+@describe(
+    group="Orders",
+    summary="Asks a dead letter's request once more.",
+    reply=Retried,
+    errors=(*_ORDERED, 404, 499, 500, 502, 504),
+)
+async def retry(request: Request) -> Response:
+    """POST /api/dead-letters/JOB_ID/retry. Raises NotFoundError, and what the job ends in; then the letter stays."""
+    who, golek, job_id = _who(request), _golek(request), _job_id(request)
+    if all(letter.job_id != job_id for letter in await golek.dead_letters()):
+        raise _no_letter(job_id)
+    async with watched(request.scope):
+        what = f"retry of dead letter {job_id}"
+        reply = await _noted(request, who, what, "dead_letter.retry", golek.retry(job_id))
+    return json(Retried(job_id, reply.ms))
+
+
+@describe(group="Orders", summary="Drops a dead letter.", reply=Dropped, errors=(*_ORDERED, 404))
+async def drop(request: Request) -> Response:
+    """POST /api/dead-letters/JOB_ID/drop. Raises NotFoundError."""
+    who, golek, job_id = _who(request), _golek(request), _job_id(request)
+    copies = await _noted(request, who, f"drop of dead letter {job_id}", "dead_letter.drop", golek.drop(job_id))
+    if not copies:
+        raise _no_letter(job_id)
+    return json(Dropped(job_id, copies))
+
+
+async def _order(request: Request, verb: subjects.Verb) -> Response:
+    """Raises what the fleet answers, and ConflictError where no replica could do it."""
+    who, golek, model = _who(request), _golek(request), request.path_params["model"]
+    asked = codec.decode_order(await body.read(request, BODY_LIMIT), Order)
+    if asked.force and verb != "unload":
+        raise BadRequestError(f"force: only an unload may be forced, not a {verb}", param="force")
+    what = f"{verb} of {model}{f' at {asked.worker_id}' if asked.worker_id else ''}{' by force' * asked.force}"
+    if verb == "load":
+        ordered = golek.load(model, worker_id=asked.worker_id)
+    elif verb == "unload":
+        ordered = golek.unload(model, worker_id=asked.worker_id, force=asked.force)
+    else:
+        ordered = golek.drain(model, worker_id=asked.worker_id)
+    async with watched(request.scope):
+        found = await _noted(request, who, what, f"model.{verb}", _done(ordered, what), model, asked.worker_id)
+    return json(found)
+
+
+async def _done(ordered: Awaitable[list[Residence]], what: str) -> list[Residence]:
+    found = await ordered
+    problems = [f"{one.worker_id}: {one.problem}" for one in found if one.problem is not None]
+    if problems and len(problems) == len(found):
+        raise ConflictError(f"{what}: {'; '.join(problems)}")
+    return found
+
+
+async def _noted(
+    request: Request, who: str, what: str, code: str, order: Awaitable[T], model: str = "", worker_id: str = ""
+) -> T:
+    """The outcome of `order`, which is told in the event log, with its end."""
+    note = door(request).note
+    note("info", f"{code}.ordered", f"{who} ordered: {what}", model, worker_id)
+    try:
+        found = await order
+    except InferenceServiceError as error:
+        note("warning", f"{code}.failed", f"{what}: {error.message}", model, worker_id)
+        raise
+    except asyncio.CancelledError:
+        note("info", f"{code}.left", f"{what}: {who} did not wait for its end", model, worker_id)
+        raise
+    note("info", f"{code}.done", f"{what}: done", model, worker_id)
+    return found
+
+
+def _who(request: Request) -> str:
+    return door(request).access.act(request.headers, peer(request))
+
+
+def _golek(request: Request) -> Golek:
+    if (golek := door(request).golek) is None:
+        raise BusUnavailableError("this monitor has no way to the bus, so that it gives no orders")
+    return golek
+
+
+def _job_id(request: Request) -> str:
+    job_id: str = request.path_params["job_id"]
+    if not subjects.is_job_id(job_id):
+        raise BadRequestError(f"job_id: 26 characters of a to z and 2 to 7; got {job_id[:64]!r}", param="job_id")
+    return job_id
+
+
+def _no_letter(job_id: str) -> NotFoundError:
+    return NotFoundError(f"no dead letter of job {job_id} is kept; seven days ends each", param="job_id")
+
+
+ROUTES = [
+    *(Route(f"/api/models/{{model:path}}/{verb.__name__}", verb, methods=["POST"]) for verb in (load, unload, drain)),
+    Route("/api/jobs/{job_id}/cancel", cancel, methods=["POST"]),
+    Route("/api/dead-letters/{job_id}/retry", retry, methods=["POST"]),
+    Route("/api/dead-letters/{job_id}/drop", drop, methods=["POST"]),
+]

@@ -1,0 +1,187 @@
+"""What can programs ask of the fleet?
+
+Services (models), replicas, gateways, what happened and how figures went. Lists are written once for all who ask
+within a moment (frames.py).
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from golek_client import discovery
+from golek_monitor.records import Event, GatewayRow, History, ReplicaDetail, ReplicaRow, Service
+from golek_monitor.web.door import door, frame, json, written
+from golek_monitor.web.events import EventStream
+from golek_program.web.described import describe
+from golek_wire.errors import BadRequestError, ModelNotFoundError, NotFoundError
+from golek_wire.signals import Aggregate, Alert, ModelRecord
+
+LONGEST_S: Final = 3 * 3600
+"""Of a history."""
+EVENTS_LIMIT: Final = 1000
+
+Query = TypeVar("Query", bound=Struct)
+Number = TypeVar("Number", int, float)
+
+
+class Span(Struct, frozen=True):
+    """How far back."""
+
+    seconds: float = 300.0
+    """From 1 to 10800, three hours."""
+
+
+class After(Struct, frozen=True):
+    """Which events."""
+
+    after: int = 0
+    """The `seq` of the last one that is known."""
+    limit: int = 200
+    """At most 1000."""
+
+
+def query(request: Request, kind: type[Query]) -> Query:
+    """The query's parameters. Raises BadRequestError naming the one that is wrong."""
+    try:
+        return msgspec.convert(dict(request.query_params), kind, strict=False)
+    except msgspec.ValidationError as error:
+        said, _, where = str(error).partition(" - at `$.")
+        name = where.rstrip("`")
+        raise BadRequestError(f"{name}: {said}; got {request.query_params.get(name)!r:.100}", param=name) from None
+
+
+@describe(group="Fleet", summary="Every model that is served or expected, by name.", reply=list[Service])
+async def services(request: Request) -> Response:
+    """GET /api/services."""
+    return written(frame(request).services)
+
+
+@describe(group="Fleet", summary="One model.", reply=Service, errors=(404,))
+async def service(request: Request) -> Response:
+    """GET /api/services/MODEL. Raises ModelNotFoundError."""
+    known, name = frame(request).services_by_name, request.path_params["model"]
+    if name not in known:
+        raise unknown(name, known)
+    return json(known[name])
+
+
+@describe(
+    group="Fleet",
+    summary="Every worker, by id; for a quarter of an hour also those that left or are lost.",
+    reply=list[ReplicaRow],
+)
+async def replicas(request: Request) -> Response:
+    """GET /api/replicas."""
+    return written(frame(request).replicas)
+
+
+@describe(
+    group="Fleet",
+    summary="One worker, with its last heartbeat.",
+    reply=ReplicaDetail,
+    errors=(404,),
+    values={"worker_id": "golek-tiny-host1-1"},
+)
+async def replica(request: Request) -> Response:
+    """GET /api/replicas/WORKER_ID. Raises NotFoundError."""
+    row = _row(frame(request).replicas_by_id, "worker_id", request.path_params["worker_id"])
+    health = next((one.health for one in door(request).picture.view.everyone() if one.worker_id == row.worker_id), None)
+    return json(ReplicaDetail(row=row, health=health))
+
+
+@describe(group="Fleet", summary="Every process that serves HTTP, by id.", reply=list[GatewayRow])
+async def gateways(request: Request) -> Response:
+    """GET /api/gateways."""
+    return written(frame(request).gateways)
+
+
+@describe(group="Fleet", summary="The fleet as a whole.", reply=Aggregate)
+async def overview(request: Request) -> Response:
+    """GET /api/overview."""
+    return json(frame(request).now.overview)
+
+
+@describe(group="What happened", summary="Alerts that fire, then those that were resolved lately.", reply=list[Alert])
+async def alerts(request: Request) -> Response:
+    """GET /api/alerts."""
+    return json(frame(request).now.alerts)
+
+
+@describe(group="What happened", summary="What happened, the newest first.", query=After, reply=list[Event])
+async def log_events(request: Request) -> Response:
+    """GET /api/log-events. Raises BadRequestError."""
+    asked = query(request, After)
+    limit = _within("limit", asked.limit, 1, EVENTS_LIMIT)
+    return json(door(request).picture.events(_within("after", asked.after, 0, 2**63), limit))
+
+
+@describe(group="What happened", summary="The fleet's figures over time.", query=Span, reply=History)
+async def history(request: Request) -> Response:
+    """GET /api/history. Raises BadRequestError."""
+    return json(door(request).picture.history("", _seconds(request)))
+
+
+@describe(group="What happened", summary="A model's figures over time.", query=Span, reply=History, errors=(404,))
+async def history_of(request: Request) -> Response:
+    """GET /api/history/MODEL. Raises ModelNotFoundError, BadRequestError."""
+    known, name = frame(request).services_by_name, request.path_params["model"]
+    if name not in known:
+        raise unknown(name, known)
+    return json(door(request).picture.history(name, _seconds(request)))
+
+
+@describe(
+    group="What happened",
+    summary="The fleet as it is, then what changes: `snapshot` (a FleetNow) and `update` (FleetChanges).",
+    events=True,
+)
+async def events(request: Request) -> Response:
+    """GET /api/events. Raises TemporaryResourceError when too many read."""
+    door(request).feed.check()
+    return EventStream(door(request).feed)
+
+
+def unknown(name: str, known: Mapping[str, Service]) -> ModelNotFoundError:
+    """What to tell who asks for a model that nobody knows: what may have been meant, and what there is."""
+    records = [
+        ModelRecord(one.model_name, one.kinds, one.status, deployment="", last_seen=one.last_seen)
+        for one in known.values()
+    ]
+    return discovery.unknown(name, records, datetime.now(UTC))
+
+
+def _row(rows: Mapping[str, Any], field: str, name: str) -> Any:
+    if name not in rows:
+        raise NotFoundError(f"{field}: there is none that is called {name[:128]!r}, nor was one lately", param=field)
+    return rows[name]
+
+
+def _seconds(request: Request) -> float:
+    return _within("seconds", query(request, Span).seconds, 1, LONGEST_S)
+
+
+def _within(name: str, value: Number, least: int, most: int) -> Number:
+    if not least <= value <= most:
+        raise BadRequestError(f"{name}: from {least:g} to {most:g}; got {value:g}", param=name)
+    return value
+
+
+ROUTES = [
+    Route("/api/services", services),
+    Route("/api/services/{model:path}", service),
+    Route("/api/replicas", replicas),
+    Route("/api/replicas/{worker_id}", replica),
+    Route("/api/gateways", gateways),
+    Route("/api/overview", overview),
+    Route("/api/alerts", alerts),
+    Route("/api/log-events", log_events),
+    Route("/api/history", history),
+    Route("/api/history/{model:path}", history_of),
+    Route("/api/events", events, methods=["GET"]),
+]

@@ -1,0 +1,176 @@
+"""How do browsers see the fleet change, without asking?
+
+GET /api/events (server-sent events, WHATWG HTML 9.2). Its first event is `snapshot`, the whole fleet; then comes an
+`update` when something changed, at most once a second, and at least every BEAT_S, so that who hears none knows that
+the line is dead. What is sent is encoded once for all readers. Who does not keep up gets a snapshot of the moment
+instead of what it missed, so that nothing piles up for it.
+"""
+
+import asyncio
+import contextlib
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Final
+
+import structlog
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from golek_monitor.web.frames import Frame, Frames, is_empty
+from golek_program.web.leaving import watched
+from golek_wire import codec
+from golek_wire.errors import TemporaryResourceError
+
+log = structlog.get_logger("monitor")
+
+STEP_S: Final = 1.0
+BEAT_S: Final = 5.0
+ALIVE_S: Final = 15.0
+"""A comment goes out after so long a silence, because proxies cut connections that say nothing."""
+AGAIN_MS: Final = 2000
+"""After so long a browser whose connection broke comes back."""
+BEHIND: Final = 5
+"""Who missed more updates than this gets a snapshot."""
+READERS_LIMIT: Final = 1000
+
+
+class Feed:
+    """What changes, told to all readers. It looks at the fleet only while somebody reads."""
+
+    def __init__(self, frames: Frames, *, step_s: float = STEP_S, beat_s: float = BEAT_S) -> None:
+        self._frames = frames
+        self._step_s = step_s
+        self._beat_s = beat_s
+        self._id = secrets.token_hex(4)
+        self.number = 0
+        """Of the last update."""
+        self._told: Frame | None = None
+        """The frame that it leads to."""
+        self._updates: deque[bytes] = deque(maxlen=BEHIND)
+        """The last ones, up to `number`."""
+        self._stepped: asyncio.Future[None] | None = None
+        """Done at the next update."""
+        self._stepping: asyncio.Task[None] | None = None
+        self.readers = 0
+        self.is_closed = False
+
+    def close(self) -> None:
+        """End all streams; their browsers come back when a monitor is there again."""
+        self.is_closed = True
+        self._wake()
+
+    def check(self) -> None:
+        """Raise TemporaryResourceError when too many read."""
+        if self.readers >= READERS_LIMIT:
+            raise TemporaryResourceError(f"{self.readers} read events already; at most {READERS_LIMIT} may")
+
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator["Reader"]:
+        """While inside, the fleet is looked at. Raises TemporaryResourceError when too many read."""
+        self.check()
+        self.readers += 1
+        if self._stepping is None:
+            self._told = self._frames.newest()
+            self._stepping = asyncio.create_task(self._keep_stepping())
+        try:
+            yield Reader(self)
+        finally:
+            self.readers -= 1
+            if not self.readers:
+                self._stepping.cancel()
+                self._stepping = None
+
+    def snapshot(self) -> bytes:
+        """The event that tells the whole fleet; the updates after `number` go on from it."""
+        return self._event("snapshot", self._frames.newest().whole)
+
+    def updates(self, after: int) -> bytes | None:
+        """The events after update `after`; None where they are not kept any more."""
+        missed = self.number - after
+        return b"".join(list(self._updates)[-missed:]) if missed <= len(self._updates) else None
+
+    async def stepped(self) -> None:
+        """Wait for the next update."""
+        if self._stepped is None or self._stepped.done():
+            self._stepped = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._stepped)
+
+    async def _keep_stepping(self) -> None:
+        clock = asyncio.get_running_loop().time
+        due = told_at = clock()
+        while True:
+            due = max(due + self._step_s, clock())
+            await asyncio.sleep(due - clock())
+            try:
+                if self._step(beats=clock() - told_at >= self._beat_s):
+                    told_at = clock()
+            except Exception:
+                log.exception("events.failed")
+
+    def _step(self, *, beats: bool) -> bool:
+        """Tell what changed, if it `beats` also that nothing did; whether something was told."""
+        frame = self._frames.step()
+        assert self._told is not None
+        changes = frame.since(self._told)
+        if is_empty(changes) and changes.connected == self._told.now.connected and not beats:
+            return False
+        self._told = frame
+        self.number += 1
+        self._updates.append(self._event("update", codec.encode(changes)))
+        self._wake()
+        return True
+
+    def _wake(self) -> None:
+        if self._stepped is not None and not self._stepped.done():
+            self._stepped.set_result(None)
+
+    def _event(self, name: str, data: bytes) -> bytes:
+        return b"id: %s-%d\nevent: %s\ndata: %s\n\n" % (self._id.encode(), self.number, name.encode(), data)
+
+
+class Reader:
+    """One who reads."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._at: int | None = None
+        """The last update that it has; None at the beginning."""
+
+    async def next(self) -> bytes:
+        """What to send next: what it has not, as soon as there is something."""
+        feed = self._feed
+        if self._at is None:
+            self._at = feed.number
+            return b"retry: %d\n" % AGAIN_MS + feed.snapshot()
+        if self._at == feed.number:
+            try:
+                async with asyncio.timeout(ALIVE_S):
+                    await feed.stepped()
+            except TimeoutError:
+                return b": alive\n\n"
+        data = feed.updates(self._at)
+        self._at = feed.number
+        return feed.snapshot() if data is None else data
+
+
+class EventStream(Response):
+    """A response that goes on until the client leaves."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self.status_code = 200
+        self.background = None
+        self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send all events. Raises GoneError when the client leaves."""
+        async with self._feed.reading() as reader, watched(scope):
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            try:
+                while not self._feed.is_closed:
+                    await send({"type": "http.response.body", "body": await reader.next(), "more_body": True})
+            finally:
+                await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,0 +1,132 @@
+"""What operators order over HTTP: real nats-server, real worker."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from golek_client import Golek
+from golek_monitor.picture import Picture
+from golek_wire import codec, subjects
+from golek_wire.signals import DeadLetter
+from tests.support import sample_monitor
+from tests.support.scripted_worker import ScriptedWorker
+from tests.support.workers import WorkerProcess
+
+JOB = "abcdefghijklmnopqrstuvwxyz"
+PATIENCE_S = 10.0
+
+
+@pytest.fixture
+def noted() -> list[tuple[str, ...]]:
+    """The lines of the event log: level, code, message, model, worker id."""
+    return []
+
+
+@pytest.fixture
+async def web(nats_server: str, noted: list[tuple[str, ...]]) -> AsyncIterator[httpx2.AsyncClient]:
+    async with (
+        Golek(nats_server, deadline=10.0) as golek,
+        sample_monitor.serving(Picture(), golek=golek, note=lambda *said: noted.append(said)) as url,
+        httpx2.AsyncClient(base_url=url, timeout=PATIENCE_S) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+async def scripted(nats_server: str) -> AsyncIterator[ScriptedWorker]:
+    worker = await ScriptedWorker.start(nats_server)
+    yield await worker.listen()
+    await worker.close()
+
+
+async def bury(worker: ScriptedWorker, *job_ids: str, **fields: str) -> None:
+    """Letters as a worker writes them."""
+    jetstream = worker.client.jetstream()
+    await jetstream.add_stream(name=subjects.DLQ_STREAM, subjects=[subjects.DLQ_SUBJECTS])
+    for job_id in job_ids:
+        letter = DeadLetter(job_id, "r", "tiny", "w", "2026-01-02T03:04:05Z", 3, "00", ["abort"], **fields)  # type: ignore[arg-type]
+        await jetstream.publish(subjects.dead_letter("tiny"), codec.encode(letter))
+
+
+async def test_a_model_is_unloaded_loaded_and_drained(
+    nats_server: str, web: httpx2.AsyncClient, noted: list[tuple[str, ...]], tmp_path: Path
+) -> None:
+    """Each replica answers for itself; who ordered what, and its end, stand in the event log."""
+    with WorkerProcess(nats_server, tmp_path / "data") as worker:
+        (found,) = (await web.post("/api/models/echo/unload", json={"force": True})).json()
+        assert (found["model_name"], found["status"]) == ("echo", "unloaded")
+        worker_id = found["worker_id"]
+        (found,) = (await web.post("/api/models/echo/load", json={"worker_id": worker_id})).json()
+        assert found["status"] == "online"
+        assert [(level, code, said) for level, code, said, *_ in noted] == [
+            ("info", "model.unload.ordered", "anonymous@127.0.0.1 ordered: unload of echo by force"),
+            ("info", "model.unload.done", "unload of echo by force: done"),
+            ("info", "model.load.ordered", f"anonymous@127.0.0.1 ordered: load of echo at {worker_id}"),
+            ("info", "model.load.done", f"load of echo at {worker_id}: done"),
+        ]
+        assert noted[-1][3:] == ("echo", worker_id)
+        (found,) = (await web.post("/api/models/echo/drain", json={})).json()
+        assert found["status"] == "offline"
+        assert worker.process is not None
+        assert await asyncio.to_thread(worker.process.wait, PATIENCE_S) == 0
+
+
+async def test_an_order_that_nobody_can_follow_says_why(
+    web: httpx2.AsyncClient, scripted: ScriptedWorker, noted: list[tuple[str, ...]]
+) -> None:
+    """With the status of its error, in the event log as well."""
+    await scripted.register("2026-01-02T03:04:05Z", "online")
+    response = await web.post("/api/models/tinny/drain", json={})
+    assert (response.status_code, response.json()["error"]["details"]["did_you_mean"]) == (404, "tiny")
+    assert noted[-1][:2] == ("warning", "model.drain.failed")
+    assert "did you mean tiny?" in noted[-1][2]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("models/echo/drain", '{"force": true}', "force: only an unload may be forced"),
+        ("models/echo/load", '{"worker_id": 3}', "worker_id: Expected `str`, got `int`"),
+        ("models/a b/load", "{}", "model"),
+        ("jobs/nothing/cancel", "", "job_id: 26 characters"),
+        ("dead-letters/nothing/drop", "", "job_id: 26 characters"),
+    ],
+)
+async def test_a_wrong_order_is_told_what_is_wrong(web: httpx2.AsyncClient, path: str, body: str, words: str) -> None:
+    """400, naming the field."""
+    response = await web.post(f"/api/{path}", content=body, headers={"content-type": "application/json"})
+    assert response.status_code == 400
+    assert response.json()["error"]["message"].startswith(words)
+
+
+async def test_a_job_is_told_to_stop(
+    web: httpx2.AsyncClient, scripted: ScriptedWorker, noted: list[tuple[str, ...]]
+) -> None:
+    """Its worker hears it."""
+    response = await web.post(f"/api/jobs/{JOB}/cancel", json={})
+    assert (response.status_code, response.json()) == (202, {"job_id": JOB, "status": "cancelling"})
+    assert await scripted.next_cancel() == JOB
+    assert noted[0][2] == f"anonymous@127.0.0.1 ordered: cancel of job {JOB}"
+
+
+async def test_a_dead_letter_is_asked_once_more(web: httpx2.AsyncClient, scripted: ScriptedWorker) -> None:
+    """The letter is gone then; what was answered is not shown, for callers' texts are not the operator's."""
+    await bury(scripted, JOB, payload='{"input": "hi"}')
+    asking = asyncio.ensure_future(web.post(f"/api/dead-letters/{JOB}/retry", json={}))
+    job = await scripted.next()
+    assert job.request.input == "hi"
+    await job.final("a secret")
+    response = await asking
+    assert (response.status_code, response.json()["job_id"], "secret" in response.text) == (200, JOB, False)
+    response = await web.post(f"/api/dead-letters/{JOB}/retry", json={})
+    assert (response.status_code, response.json()["error"]["param"]) == (404, "job_id")
+
+
+async def test_a_dead_letter_is_dropped(web: httpx2.AsyncClient, scripted: ScriptedWorker) -> None:
+    """With all its copies; what is not there is 404."""
+    await bury(scripted, JOB, JOB)
+    assert (await web.post(f"/api/dead-letters/{JOB}/drop", json={})).json() == {"job_id": JOB, "copies": 2}
+    assert (await web.post(f"/api/dead-letters/{JOB}/drop", json={})).status_code == 404
