@@ -62,7 +62,7 @@ class OtelSpan:
 
 
 class _Shape(msgspec.Struct):
-    messages: msgspec.Raw | None = None
+    messages: msgspec.Raw = msgspec.Raw(b"null")
 
 
 def operation_of(kind: Kind, payload: bytes) -> str:
@@ -73,9 +73,9 @@ def operation_of(kind: Kind, payload: bytes) -> str:
         return semconv.RERANK
     if len(payload) <= _LONG:
         try:
-            if codec.decode(payload, _Shape).messages is None:
+            if bytes(codec.decode(payload, _Shape).messages) == b"null":
                 return semconv.TEXT_COMPLETION
-        except (InferenceServiceError, msgspec.MsgspecError):  # a worker says what is wrong
+        except msgspec.MsgspecError:  # a worker says what is wrong
             return semconv.TEXT_COMPLETION
     return semconv.CHAT
 

@@ -233,7 +233,7 @@ def start(
     """Send spans to `where`. Raises ImportError naming what is not installed."""
     sending = Sending(_exporter(where, headers), hidden(where.endpoint))
     resource = Resource.create({"service.version": _version(), **about})
-    provider = TracerProvider(_sampler(sampler, share), resource, shutdown_on_exit=False)
+    provider = TracerProvider(sampler_of(sampler, share), resource, shutdown_on_exit=False)
     provider.add_span_processor(sending.processor)
     log.info("tracing.ready", endpoint=hidden(where.endpoint), protocol=where.protocol, sampler=sampler)
     return Tracing(provider, sending)
@@ -250,7 +250,8 @@ def _exporter(where: Target, headers: Mapping[str, str]) -> SpanExporter:
     return Http(where.endpoint, headers=dict(headers), timeout=EXPORT_S)
 
 
-def _sampler(name: Sampler, share: float) -> sampling.Sampler:
+def sampler_of(name: Sampler, share: float) -> sampling.Sampler:
+    """Who chooses which traces are sent; `share` of them, where that is how."""
     root: sampling.Sampler = sampling.TraceIdRatioBased(share)
     if name.endswith(("always_on", "always_off")):
         root = sampling.ALWAYS_ON if name.endswith("_on") else sampling.ALWAYS_OFF

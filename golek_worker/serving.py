@@ -68,8 +68,8 @@ class Serving:
         released: Callable[[], Coroutine[Any, Any, None]],
         traces: "Traces | None" = None,
     ) -> None:
-        """`settle` is told how many tokens a job used whose key has limits; `tally` counts the jobs that ended; `traces`
-        is None where nobody traces.
+        """`settle` is told how many tokens a job used whose key has limits; `tally` counts the jobs that ended;
+        `traces` is None where nobody traces.
         """
         self._client = client
         self._tools = tools
