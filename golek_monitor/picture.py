@@ -74,15 +74,11 @@ class Picture:
         self._gateway_reports: dict[str, tuple[GatewayReport, float]] = {}
         self._known: dict[str, notices.Known] = {}
         self._known_gateways: dict[str, str] = {}
-        self._replicas: Table[ReplicaRow] = Table(
-            lambda old, new: replace(new, last_seen=old.last_seen, last_seen_s=old.last_seen_s)
-        )
+        self._replicas: Table[ReplicaRow] = Table(lambda old, new: replace(new, last_seen_s=old.last_seen_s))
         self._services: Table[Service] = Table(
-            lambda old, new: replace(new, last_seen=old.last_seen, uptime=old.uptime, uptime_seconds=old.uptime_seconds)
+            lambda old, new: replace(new, uptime=old.uptime, uptime_seconds=old.uptime_seconds)
         )
-        self._gateways: Table[GatewayRow] = Table(
-            lambda old, new: replace(new, last_seen=old.last_seen, last_seen_s=old.last_seen_s)
-        )
+        self._gateways: Table[GatewayRow] = Table(lambda old, new: replace(new, last_seen_s=old.last_seen_s))
         self._told: Table[Alert] = Table(lambda _, new: new)
         self._overview: Aggregate | None = None
         self._events_at: deque[tuple[int, int]] = deque(maxlen=600)
