@@ -37,7 +37,7 @@ Take = Callable[[Received], None]
 Look = Callable[[Line], Awaitable[None]]
 
 
-async def _nothing(_: Line) -> None:
+async def nothing(_: Line) -> None:
     """For those who only hear."""
 
 
@@ -48,7 +48,7 @@ class Following:
         self,
         opening: Opening,
         hears: Mapping[str, Take],
-        look: Look = _nothing,
+        look: Look = nothing,
         *,
         asks: bool = True,
         clock: Callable[[], float] = time.monotonic,

@@ -10,7 +10,7 @@ from typing import Any
 
 from golek_client.embedding import EmbedOptions, Question
 from golek_client.exchange import Exchange
-from golek_client.following import Following, Look, Take
+from golek_client.following import Following, Look, Take, nothing
 from golek_client.kept import KeptExchange, is_resumable
 from golek_client.line import Line
 from golek_client.opening import Opening, check_seconds
@@ -129,7 +129,7 @@ class Passing:
             return heard
         return Heard(line, await line.subscribe(subject, take))
 
-    def follow(self, hears: Mapping[str, Take], look: Look, *, asks: bool = True) -> Following:
+    def follow(self, hears: Mapping[str, Take], look: Look = nothing, *, asks: bool = True) -> Following:
         """What comes on some subjects, and what `look` reads now and then. See `golek_client.following`."""
         return Following(self._opening, hears, look, asks=asks)
 
