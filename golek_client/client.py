@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
-from golek_client import discovery, letters, ranking, results, stored
+from golek_client import discovery, letters, queueing, ranking, results, stored
 from golek_client.embedding import EmbedOptions
 from golek_client.exchange import Exchange
 from golek_client.grammars import GrammarStore
@@ -23,6 +23,7 @@ from golek_client.opening import Lent, Opening, check_seconds
 from golek_client.operating import Operating
 from golek_client.options import Messages, Options, build
 from golek_client.passing import Passing
+from golek_client.queueing import ModelQueue
 from golek_client.ranking import RerankOptions
 from golek_client.reopening import Reopened
 from golek_client.sessions import Conversations
@@ -359,6 +360,14 @@ class Golek(Passing, Operating, GrammarStore, Conversations):
         log. Raises BusUnavailableError when JetStream does not answer.
         """
         return await letters.read(await self._line(), model)
+
+    async def queue(self, model: str, limit: int = queueing.MOST) -> ModelQueue:
+        """Who waits for `model` and who runs, at most `limit` jobs of it, up to 100; never what they ask.
+
+        Raises BadRequestError for a name or limit that is none, BusUnavailableError when JetStream does not answer.
+        """
+        Target.of(model, "inference")
+        return await queueing.read(await self._line(), model, limit)
 
     async def retry(self, job_id: str, *, deadline: float | None = None, keep: bool = False) -> Reply:
         """Ask a dead letter's request once more, with the same seed, as a fresh job; its answer.

@@ -255,6 +255,22 @@ async def subscribe(client: Transport, subject: str, deliver: Callable[[Any], Aw
         raise _ours(error, subject) from error
 
 
+async def hear(client: Transport, subject: str, take: Callable[[Any], None]) -> Subscribed:
+    """Call `take` with every message on `subject`, from the connection's reader where it can: a message that passes
+    nats-py's queue and task costs twice as much. Raises as `subscribe` does.
+    """
+
+    async def deliver(message: Any) -> None:
+        take(message)
+
+    if not isinstance(client, BusClient):
+        return await subscribe(client, subject, deliver)
+    try:
+        return await client.subscribe_direct(subject, deliver)
+    except (nats.errors.Error, OSError, UnicodeEncodeError) as error:
+        raise _ours(error, subject) from error
+
+
 async def unsubscribe(subscribed: Subscribed) -> None:
     """Hear no more; that the connection is closed is no error here."""
     with contextlib.suppress(nats.errors.Error, OSError):

@@ -210,6 +210,10 @@ class FleetView:
             return None
         return self._state(name, alive, now, wall or datetime.now(UTC))
 
+    def left(self) -> list[str]:
+        """Models whose last worker said that it leaves, so that nobody misses them."""
+        return [name for name, (record, _) in self._records.items() if record.state == "offline"]
+
     def knows(self, name: str) -> bool:
         """Whether there is, or lately was, a model of this name."""
         return name in self._records or name in self._queues

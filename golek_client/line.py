@@ -100,17 +100,23 @@ class Line:
         """Call `deliver` with every message on `subject`. Raises BusUnavailableError when the connection is closed."""
         return await connection.subscribe(self.transport, subject, deliver)
 
+    async def hear(self, subject: str, take: Callable[[Any], None]) -> Subscribed:
+        """Call `take`, which waits for nothing, with every message on `subject`. Raises as `subscribe` does."""
+        return await connection.hear(self.transport, subject, take)
+
     async def unsubscribe(self, subscribed: Subscribed) -> None:
         """Hear no more; that the connection is closed is no error here."""
         await connection.unsubscribe(subscribed)
 
-    async def ask_once(self, subject: str, payload: bytes, until: float) -> Received | None:
-        """The first answer to one message, or the server's word that nobody listens.
+    async def ask_once(
+        self, subject: str, payload: bytes, until: float, about: dict[str, str] | None = None
+    ) -> Received | None:
+        """The first answer to one message with the headers `about`, or the server's word that nobody listens.
 
         None when the loop's clock passes `until` first. Raises as `send` does, and ForbiddenError when the server says
         that this client may not ask there.
         """
         with self.mux.open() as inbox:
             inbox.asked = subject
-            await self.send(subject, payload, inbox.subject)
+            await self.send(subject, payload, inbox.subject, about)
             return await inbox.get(until)

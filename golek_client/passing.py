@@ -5,11 +5,12 @@ answer: the job's id, which replica answers, what the caller's key may still spe
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from golek_client.embedding import EmbedOptions, Question
 from golek_client.exchange import Exchange
+from golek_client.following import Following, Look, Take, nothing
 from golek_client.kept import KeptExchange, is_resumable
 from golek_client.line import Line
 from golek_client.opening import Opening, check_seconds
@@ -127,6 +128,10 @@ class Passing:
         if heard is not None and heard.line is line:
             return heard
         return Heard(line, await line.subscribe(subject, take))
+
+    def follow(self, hears: Mapping[str, Take], look: Look = nothing, *, asks: bool = True) -> Following:
+        """What comes on some subjects, and what `look` reads now and then. See `golek_client.following`."""
+        return Following(self._opening, hears, look, asks=asks)
 
     def watch(self, model: str = "") -> Watch:
         """The fleet as it is, by what its workers say; or one of its models. See `golek_client.watching`."""

@@ -6,7 +6,7 @@ needs no consumer for it.
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -42,6 +42,21 @@ class _Answer(Struct, frozen=True):
     error: ApiError = ApiError()
 
 
+class _State(Struct, frozen=True):
+    """What lies in a stream, by subject."""
+
+    subjects: dict[str, int] | None = None
+
+
+class _Described(Struct, frozen=True):
+    """What JetStream says of a stream."""
+
+    state: _State = _State()
+    error: ApiError = ApiError()
+
+
+Answer = TypeVar("Answer", _Answer, _Described)
+
 _NOTHING_THERE: Final = (NO_MESSAGE, STREAM_NOT_FOUND)
 """Every other error, an election or a limit, leaves open what there is."""
 
@@ -54,13 +69,27 @@ async def last(line: Line, stream: str, subject: str) -> Stored | None:
     return await _get(line, stream, {"last_by_subj": subject})
 
 
-async def walk(line: Line, stream: str, subjects: str, patience_s: float = 0.0) -> AsyncIterator[Stored]:
-    """All messages on `subjects`, a subject or wildcard, oldest first. Ends and raises as `last` does.
+async def counts(line: Line, stream: str, subjects: str) -> dict[str, int]:
+    """How many messages lie on each subject of `subjects`; empty without the stream. Raises as `last` does."""
+    answer = await _api(line, f"STREAM.INFO.{stream}", {"subjects_filter": subjects}, stream, _Described)
+    if answer is None or answer.error.err_code == STREAM_NOT_FOUND:
+        return {}
+    if answer.error.err_code:
+        problem = f"{answer.error.description} ({answer.error.err_code})"
+        raise BusUnavailableError(f"JetStream cannot say how much is in {stream}: {problem}")
+    return answer.state.subjects or {}
 
-    While JetStream cannot say, it is asked again for `patience_s`: an election takes that long.
+
+async def walk(
+    line: Line, stream: str, subjects: str, patience_s: float = 0.0, *, after: int = 0
+) -> AsyncIterator[Stored]:
+    """All messages on `subjects`, a subject or wildcard, oldest first, behind the one numbered `after`.
+
+    Ends and raises as `last` does. While JetStream cannot say, it is asked again for `patience_s`: an election takes
+    that long.
     """
     clock = asyncio.get_running_loop().time
-    seq, until = 1, clock() + patience_s
+    seq, until = after + 1, clock() + patience_s
     while True:
         try:
             stored = await _get(line, stream, {"seq": seq, "next_by_subj": subjects})
@@ -110,13 +139,17 @@ async def _get(line: Line, stream: str, query: dict[str, Any]) -> Stored | None:
 
 async def _ask(line: Line, stream: str, call: str, query: dict[str, Any]) -> _Answer | None:
     """What JetStream says to `STREAM.MSG.<call>`; None when nobody listens there."""
+    return await _api(line, f"STREAM.MSG.{call}.{stream}", query, stream, _Answer)
+
+
+async def _api(line: Line, call: str, query: dict[str, Any], stream: str, kind: type[Answer]) -> Answer | None:
     until = asyncio.get_running_loop().time() + LOOKUP_S
-    message = await line.ask_once(f"$JS.API.STREAM.MSG.{call}.{stream}", codec.encode(query), until)
+    message = await line.ask_once(f"$JS.API.{call}", codec.encode(query), until)
     if message is None:
         raise BusUnavailableError(f"JetStream did not say within {LOOKUP_S:.0f} s what is in {stream}")
     if headers.NATS_STATUS in (message.headers or {}):
         return None
     try:
-        return codec.decode(message.data, _Answer)
+        return codec.decode(message.data, kind)
     except UNREADABLE as error:
         raise BusUnavailableError(f"the answer about {stream} is not JetStream's: {error}") from None

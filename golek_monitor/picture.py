@@ -1,40 +1,42 @@
 """What does the monitor know of the fleet?
 
-Messages go in, with the moment they came; records come out. It asks nobody: `observer` hears the bus and feeds it, the
-terminal, the page, REST, figures and alerts read it.
+Messages go in, with the moment they came; records come out. It asks nobody: `observer` hears the bus, feeds it and lets
+it tick, and the terminal, the page, REST, figures and alerts read it. Records are as of the last tick; where none was
+lately, as of now.
 """
 
 import time
+import uuid
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from golek_client.fleet import FleetView, ModelState, Presence, Replica
-from golek_monitor.records import (
-    BackpressureStatus,
-    Event,
-    FleetNow,
-    GatewayRow,
-    History,
-    QueueMetrics,
-    ReplicaRow,
-    Service,
-)
-from golek_wire.signals import (
-    Aggregate,
-    Alert,
-    GatewayReport,
-    Health,
-    Level,
-    LoadReport,
-    ModelInfo,
-    ModelRecord,
-)
+from msgspec.structs import replace
+
+from golek_client.fleet import LEFT, FleetView, ModelState, Presence, Replica
+from golek_monitor import advisories, notices, rates, rows, rules, summary
+from golek_monitor.alerts import Alerts
+from golek_monitor.changes import Table
+from golek_monitor.events import EventLevel, EventLog, Happening
+from golek_monitor.heard_time import HeardTime
+from golek_monitor.history import Histories
+from golek_monitor.letters import Letters
+from golek_monitor.measures import Measures
+from golek_monitor.records import Event, FleetChanges, FleetNow, GatewayRow, History, ReplicaRow, Service
+from golek_monitor.rows import Beside, stamp
+from golek_monitor.rules import Limits
+from golek_wire.signals import Aggregate, Alert, GatewayReport, Health, LoadReport, ModelRecord
+from golek_wire.subjects import model_token
 
 KEEP_S: Final = 900.0
 """So long a replica that left or is gone is still shown."""
-GATEWAY_SILENT_S: Final = 25.0
-"""Two of its reports and a bit."""
+FRESH_S: Final = 1.5
+"""A tick that is so long ago does not count."""
+ASLEEP_S: Final = 3.0
+"""Between two ticks more time than this passes only for a process that did not run."""
+FORGET_S: Final = 10.0
+GATEWAYS_KEPT: Final = 1000
 
 
 class Picture:
@@ -44,47 +46,145 @@ class Picture:
         self,
         monitor_id: str = "",
         *,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._id = monitor_id
+        self._id = monitor_id or f"monitor-{uuid.uuid4().hex[:8]}"
+        self._limits = limits
         self._clock = clock
         self._wall = wall
+        self.heard_clock = HeardTime(clock)
+        """Seconds on a clock that stands while nothing can be heard: moments of `view` are on it."""
         self.view = FleetView()
-        self.connected = True
-        self._gateways: dict[str, tuple[GatewayReport, float]] = {}
+        self.version = 0
+        """Counts ticks; what `changes` is asked with."""
+        self.on_alert: Callable[[Alert], None] = lambda _: None
+        """Called with each alert that fires or is resolved, while the picture ticks."""
+        self.started_at = wall()
+        self._lost_at: float | None = None
+        self._ticked_at: float | None = None
+        self._tidied_at = clock()
         self._first_seen: dict[str, float] = {}
-        self._dead_letters: dict[str, int] = {}
+        self._letters = Letters()
+        self._log = EventLog(lambda: stamp(wall()))
+        self._alerts = Alerts(self._id, lambda: stamp(wall()))
+        self._histories = Histories()
+        self._measures = Measures()
+        self._gateway_reports: dict[str, tuple[GatewayReport, float]] = {}
+        self._known: dict[str, notices.Known] = {}
+        self._known_gateways: dict[str, str] = {}
+        self._replicas: Table[ReplicaRow] = Table(
+            lambda old, new: replace(new, last_seen=old.last_seen, last_seen_s=old.last_seen_s)
+        )
+        self._services: Table[Service] = Table(
+            lambda old, new: replace(new, last_seen=old.last_seen, uptime=old.uptime, uptime_seconds=old.uptime_seconds)
+        )
+        self._gateways: Table[GatewayRow] = Table(
+            lambda old, new: replace(new, last_seen=old.last_seen, last_seen_s=old.last_seen_s)
+        )
+        self._told: Table[Alert] = Table(lambda _, new: new)
+        self._overview: Aggregate | None = None
+        self._events_at: deque[tuple[int, int]] = deque(maxlen=600)
+        """With which tick the event log came to which number."""
+
+    @property
+    def monitor_id(self) -> str:
+        """Who tells this."""
+        return self._id
 
     # -- what is heard -----------------------------------------------------------------------------------------
 
+    @property
+    def connected(self) -> bool:
+        """Whether the bus is heard at the moment."""
+        return self._lost_at is None
+
+    @connected.setter
+    def connected(self, heard: bool) -> None:
+        if heard == self.connected:
+            return
+        if heard:
+            self._lost_at = None
+            self.heard_clock.go()
+            self.note("bus.back", "info", "the bus is heard again")
+        else:
+            self._lost_at = self._clock()
+            self.heard_clock.stop()
+            self.note("bus.lost", "error", "the bus is not heard any more")
+
     def heartbeat(self, health: Health) -> None:
         """A worker said how it is."""
-        self.view.heartbeat(health, self._clock())
+        self.view.heartbeat(health, self.heard_clock())
 
     def report(self, report: LoadReport) -> None:
         """A worker said how busy it is."""
-        self.view.report(report, self._clock())
+        now = self.heard_clock()
+        self.view.report(report, now)
+        if report.worker_id:
+            self._measures.report(report, now, self._wall())
 
     def gateway(self, report: GatewayReport) -> None:
         """A gateway said how busy it is."""
-        self._gateways[report.gateway_id] = (report, self._clock())
+        now = self.heard_clock()
+        if report.gateway_id not in self._gateway_reports and len(self._gateway_reports) >= GATEWAYS_KEPT:
+            return
+        self._gateway_reports[report.gateway_id] = (report, now)
+        self._measures.gateway(report, now)
 
     def missed(self, worker_id: str, presence: Presence) -> None:
         """A worker that is overdue was asked after."""
         self.view.missed(worker_id, presence)
 
+    def pinged(self, worker_id: str, ms: float) -> None:
+        """It answered within so many milliseconds."""
+        self._measures.pinged(worker_id, ms)
+
     def know(self, records: Collection[ModelRecord]) -> None:
         """These are all the records of models."""
-        self.view.know(records, self._clock())
+        self.view.know(records, self.heard_clock())
 
     def first_seen(self, seen: Mapping[str, float]) -> None:
         """When models were first seen, as the broker has it: seconds since 1970 by name."""
         self._first_seen |= seen
 
-    def letters(self, by_model: Mapping[str, int]) -> None:
-        """How many dead letters are kept of each model."""
-        self._dead_letters = dict(by_model)
+    def seen_by_us(self) -> dict[str, float]:
+        """When models were first seen, as far as this monitor knows."""
+        return dict(self._first_seen)
+
+    def letters(self, by_token: Mapping[str, int]) -> None:
+        """So many dead letters are kept, by token of their model."""
+        self._letters.kept(by_token, self.heard_clock())
+
+    def letter(self, token: str) -> None:
+        """A dead letter of a model came."""
+        self._letters.came(token, self.heard_clock())
+
+    def advisory(self, subject: str, data: bytes) -> None:
+        """The server said what became of a stream."""
+        if (happening := advisories.told(subject, data)) is not None:
+            self._log.add(happening)
+
+    def note(self, code: str, level: EventLevel, message: str, model_name: str = "", worker_id: str = "") -> None:
+        """Something happened that belongs into the event log; it is there with the next tick."""
+        self._log.add(Happening(code, level, message, model=model_name, worker_id=worker_id))
+
+    # -- each second -------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """A second went by: see what changed, judge it, write it down."""
+        self._wake()
+        self.version += 1
+        self._look()
+        self._notice()
+        self._judge()
+        self._remember()
+        self._log.settle(self._clock())
+        self._told.update({alert.id: alert for alert in self._alerts.told()}, self.version)
+        self._events_at.append((self.version, self._log.last_seq))
+        self._overview = self._sum_up()
+        if self._clock() - self._tidied_at >= FORGET_S:
+            self._tidy()
 
     # -- what is told ------------------------------------------------------------------------------------------
 
@@ -95,168 +195,205 @@ class Picture:
             self.connected, self._id,
         )  # fmt: skip
 
+    def changes(self, since: int) -> FleetChanges:
+        """What changed after the tick that left `version` at `since`; ages that grow are no change.
+
+        Who was away for longer than ten minutes asks for `now` instead: what went before is forgotten.
+        """
+        self._refresh()
+        events_before = next((seq for version, seq in reversed(self._events_at) if version <= since), 0)
+        return FleetChanges(
+            overview=self.overview(),
+            connected=self.connected,
+            services=self._services.since(since),
+            replicas=self._replicas.since(since),
+            gateways=self._gateways.since(since),
+            alerts=self._told.since(since),
+            events=self.events(events_before),
+            gone_services=self._services.gone_since(since),
+            gone_replicas=self._replicas.gone_since(since),
+            gone_gateways=self._gateways.gone_since(since),
+        )
+
     def services(self) -> list[Service]:
         """Every model that is served or expected, by name."""
-        return [self._service(model) for model in self._models()]
+        self._refresh()
+        return list(self._services.rows.values())
 
     def service(self, name: str) -> Service | None:
         """One of them."""
-        found = self.view.model(name, self._clock(), self._date())
-        return self._service(found) if found is not None else None
+        self._refresh()
+        return self._services.rows.get(name)
 
     def replicas(self) -> list[ReplicaRow]:
         """Every worker, by id; those that left or are gone for KEEP_S, too."""
-        pending = {model.name: model.pending for model in self._models()}
-        return [self._row(one, pending.get(one.model, 0)) for one in self.view.everyone()]
+        self._refresh()
+        return list(self._replicas.rows.values())
 
     def gateways(self) -> list[GatewayRow]:
         """Every process that serves HTTP, by id."""
-        return [self._gateway(report, heard_at) for _, (report, heard_at) in sorted(self._gateways.items())]
+        self._refresh()
+        return list(self._gateways.rows.values())
 
     def alerts(self) -> list[Alert]:
         """Those that fire, the newest first, then those that were resolved lately."""
-        return []
+        return self._alerts.told()
 
-    def events(self, after: int = 0, limit: int = 200) -> list[Event]:  # noqa: ARG002
+    def events(self, after: int = 0, limit: int = 200) -> list[Event]:
         """What happened, the newest first; `after` is the `seq` of the last one that is known."""
-        return []
+        return self._log.read(after, limit)
 
-    def history(self, model: str = "", seconds: float = 300.0) -> History:  # noqa: ARG002
+    def history(self, model: str = "", seconds: float = 300.0) -> History:
         """The figures of the last `seconds`, of one model or of the fleet."""
-        return History(model, 1.0, [], {})
+        return self._histories.read(model, seconds)
 
     def overview(self) -> Aggregate:
         """The fleet as a whole."""
-        models, replicas = self._models(), self.view.replicas(self._clock())
-        pending, active = sum(one.pending for one in models), sum(one.active for one in models)
-        capacity = sum(one.capacity for one in models)
-        return Aggregate(
-            timestamp=self._stamp(self._wall()),
-            status=_worst([_level(model) for model in models]),
-            models=len(models),
-            models_online=sum(model.in_rotation for model in models),
-            workers=len(replicas),
-            workers_online=sum(one.in_rotation for one in replicas),
-            gateways=sum(gateway.status != "silent" for gateway in self.gateways()),
-            slots=sum(model.slots for model in models),
-            active_processing=active,
-            pending_messages=pending,
-            queue_capacity=capacity,
-            utilization=round((pending + active) / capacity, 4) if capacity else 0.0,
-            requests_per_s=0.0,
-            tokens_per_s=round(sum(_tokens_per_s(one) or 0.0 for one in replicas), 1),
-            errors_per_s=0.0,
-            dead_letters=sum(self._dead_letters.values()),
-            alerts=sum(alert.state == "firing" for alert in self.alerts()),
-            monitor_id=self._id,
-        )
+        self._refresh()
+        return self._overview if self._overview is not None and self._is_fresh else self._sum_up()
 
     # ----------------------------------------------------------------------------------------------------------
 
-    def _models(self) -> list[ModelState]:
-        return self.view.models(self._clock(), self._date())
+    @property
+    def _is_fresh(self) -> bool:
+        return self._ticked_at is not None and self._clock() - self._ticked_at <= FRESH_S
 
-    def _service(self, model: ModelState) -> Service:
-        alive = model.replicas
-        healths = [one.health for one in alive if one.health is not None]
-        heard_at = max((self._at(one.heard_at) for one in alive), default=None)
-        last_seen = self._stamp(heard_at) if heard_at is not None else (model.record.last_seen if model.record else "")
-        since = self._first_seen.setdefault(model.name, self._wall())
-        uptime = max(0.0, self._wall() - since)
-        capabilities = healths[0].capabilities if healths else (model.record.capabilities if model.record else [])
-        rates = [rate for one in alive if (rate := _tokens_per_s(one)) is not None]
-        return Service(
-            model_name=model.name,
-            status=model.status,
-            capabilities=capabilities,
-            model_info=next((health.model_info for health in healths), ModelInfo()),
-            queue_metrics=QueueMetrics(model.pending, model.active, model.capacity),
-            backpressure_status=BackpressureStatus(_level(model), round(model.utilization, 4)),
-            first_seen=self._stamp(since),
-            uptime=round(uptime * 1e9),
-            uptime_seconds=round(uptime, 3),
-            last_seen=last_seen,
-            in_rotation=model.in_rotation,
-            kinds=model.record.kinds if model.record else [],
-            endpoints=[health.endpoint for health in healths if health.endpoint],
-            nats_topic=next((health.nats_topic for health in healths), ""),
-            replicas=len(alive),
-            replicas_in_rotation=sum(one.in_rotation for one in alive),
-            worker_ids=[one.worker_id for one in alive],
-            engines=sorted({health.engine for health in healths}),
-            adapters=sorted({name for health in healths for name in health.adapters}),
-            slots=model.slots,
-            tokens_per_s=round(sum(rates), 1) if rates else None,
-            dead_letters=self._dead_letters.get(model.name, 0),
-            problem=next((one.problem for one in alive if one.problem), None),
+    def _refresh(self) -> None:
+        if not self._is_fresh:
+            self._look()
+
+    def _wake(self) -> None:
+        """Notice that this process did not run."""
+        now = self._clock()
+        if self._ticked_at is not None and now - self._ticked_at > ASLEEP_S:
+            self.heard_clock.slept(now - self._ticked_at - 1.0)
+        self._ticked_at = now
+
+    def _look(self) -> None:
+        """Make the records."""
+        now, wall = self.heard_clock(), self._wall()
+        models = self.view.models(now, datetime.fromtimestamp(wall, UTC))
+        pending = {model.name: model.pending for model in models}
+        replicas = {
+            one.worker_id: rows.replica_row(
+                one, self._beside(one, pending.get(one.model, 0), now), self._at(one.heard_at), wall
+            )
+            for one in self.view.everyone()
+        }
+        self._replicas.update(replicas, self.version)
+        self._services.update({model.name: self._service(model, replicas, now, wall) for model in models}, self.version)
+        self._gateways.update(
+            {
+                gateway_id: rows.gateway_row(
+                    report, self._measures.of_gateway(gateway_id, now), now - heard_at, self._at(heard_at), wall
+                )
+                for gateway_id, (report, heard_at) in sorted(self._gateway_reports.items())
+                if report.ready or now - heard_at <= rows.GATEWAY_SILENT_S
+            },
+            self.version,
         )
 
-    def _row(self, one: Replica, pending: int) -> ReplicaRow:
-        health, stats = one.health, one.stats
-        heard_at = self._at(one.heard_at)
-        return ReplicaRow(
-            worker_id=one.worker_id,
-            model_name=one.model,
-            status={"silent": "silent", "gone": "lost", "here": one.status}[one.presence],  # type: ignore[arg-type]
-            presence=one.presence,
-            in_rotation=one.in_rotation,
-            last_seen=self._stamp(heard_at),
-            last_seen_s=round(self._wall() - heard_at, 1),
-            slots=one.slots,
-            active=one.active,
-            pending=pending,
-            engine=health.engine if health else "",
-            device=health.device if health else "",
-            endpoint=health.endpoint if health else "",
-            version=health.version if health else "",
-            incarnation=one.incarnation,
-            started_at=health.started_at if health else "",
-            level=one.level,
-            tokens_per_s=_tokens_per_s(one),
-            ttft_ms=stats.ttft_ms_p50 if stats else None,
-            itl_ms=stats.itl_ms_p50 if stats else None,
-            kv_use=stats.kv_use if stats else None,
-            prefix_hit_rate=stats.prefix_hit_rate if stats else None,
-            last_token_age_ms=one.last_token_age_ms,
-            progress=health.progress if health else None,
-            problem=one.problem,
+    def _beside(self, one: Replica, pending: int, now: float) -> Beside:
+        is_silent = one.status not in LEFT and self.view.is_silent(one, now)
+        return self._measures.beside(one, is_silent, pending, now)
+
+    def _service(self, model: ModelState, replicas: Mapping[str, ReplicaRow], now: float, wall: float) -> Service:
+        return rows.service(
+            model,
+            [replicas[one.worker_id] for one in model.replicas],
+            [rate for one in model.replicas if (rate := self._measures.of_worker(one.worker_id, now)) is not None],
+            self._first_seen.setdefault(model.name, wall),
+            self._letters.of(model_token(model.name)),
+            wall,
         )
 
-    def _gateway(self, report: GatewayReport, heard_at: float) -> GatewayRow:
-        silent = self._clock() - heard_at > GATEWAY_SILENT_S
-        return GatewayRow(
-            gateway_id=report.gateway_id,
-            endpoint=report.endpoint,
-            status="silent" if silent else "ready" if report.ready else "not ready",
-            last_seen=self._stamp(self._at(heard_at)),
-            last_seen_s=round(self._clock() - heard_at, 1),
-            version=report.version,
-            open_requests=report.open_requests,
-            open_streams=report.open_streams,
+    def _notice(self) -> None:
+        """Write down what became of workers and gateways."""
+        known = {}
+        for one in self.view.everyone():
+            row = self._replicas.rows[one.worker_id]
+            known[one.worker_id] = fact = notices.Known(one.model, one.status, row.presence, one.incarnation)
+            before = self._known.get(one.worker_id)
+            if (happening := notices.of_worker(one.worker_id, before, fact, one.problem)) is not None:
+                self._log.add(happening)
+        self._known = known
+        gateways: dict[str, str] = {row.gateway_id: row.status for row in self._gateways.rows.values()}
+        for gateway_id in gateways.keys() | self._known_gateways.keys():
+            before_it, now_it = self._known_gateways.get(gateway_id), gateways.get(gateway_id)
+            if (happening := notices.of_gateway(gateway_id, before_it, now_it)) is not None:
+                self._log.add(happening)
+        self._known_gateways = gateways
+
+    def _judge(self) -> None:
+        """What is wrong, and which of it counts. What is known of a fleet that is not heard is not judged."""
+        now = self._clock()
+        if self._lost_at is not None:
+            kept = [alert for alert in self._alerts.troubles() if alert.kind != "bus_lost"]
+            seen, found = None, [*kept, rules.bus_lost(now - self._lost_at)]
+        else:
+            seen = self._seen()
+            found = list(rules.troubles(seen, self._limits))
+        for alert in self._alerts.judge(found, now, lambda over: rules.ended(over, seen or rules.Seen([], []))):
+            self._tell(alert)
+
+    def _tell(self, alert: Alert) -> None:
+        level: EventLevel = (
+            "info" if alert.state == "resolved" else "error" if alert.severity == "critical" else "warning"
         )
+        several = "alerts fire" if alert.state == "firing" else "alerts are resolved"
+        self._log.add(Happening(f"alert.{alert.state}", level, alert.message, several, alert.model, alert.worker_id))
+        self.on_alert(alert)
+
+    def _seen(self) -> rules.Seen:
+        now = self.heard_clock()
+        names = {model_token(name): name for name in self._services.rows}
+        return rules.Seen(
+            replicas=list(self._replicas.rows.values()),
+            services=list(self._services.rows.values()),
+            log_problems={
+                one.worker_id: one.health.log_problem
+                for one in self.view.everyone()
+                if one.health is not None and one.health.log_problem
+            },
+            ended=self._measures.ended(now),
+            new_letters={names.get(token, token): count for token, count in self._letters.new(now).items()},
+            refusals=self._measures.refusals(now),
+        )
+
+    def _remember(self) -> None:
+        """Keep the figures of this second."""
+        if not self.connected:
+            return
+        now, wall = self.heard_clock(), self._wall()
+        known = [rate for one in self._replicas.rows if (rate := self._measures.of_worker(one, now)) is not None]
+        services = list(self._services.rows.values())
+        self._histories.put("", wall, summary.figures_of_fleet(self._sum_up(), services, rates.joined(known)))
+        for one in services:
+            self._histories.put(one.model_name, wall, summary.figures_of_model(one))
+
+    def _sum_up(self) -> Aggregate:
+        whole = summary.aggregate(
+            list(self._services.rows.values()),
+            list(self._replicas.rows.values()),
+            list(self._gateways.rows.values()),
+            self._alerts.firing(),
+            self._letters.total,
+            stamp(self._wall()),
+        )
+        return replace(whole, monitor_id=self._id, seq=self.version, monitor_started_at=stamp(self.started_at))
+
+    def _tidy(self) -> None:
+        """Let go of what is not shown any more."""
+        self._tidied_at, now = self._clock(), self.heard_clock()
+        self.view.forget(now, KEEP_S)
+        self._measures.forget({one.worker_id for one in self.view.everyone()}, now)
+        self._gateway_reports = {
+            key: (report, heard_at)
+            for key, (report, heard_at) in self._gateway_reports.items()
+            if now - heard_at <= (KEEP_S if report.ready else rows.GATEWAY_SILENT_S)
+        }
+        self._histories.forget(self._wall())
 
     def _at(self, moment: float) -> float:
-        """A moment of the clock as time of day."""
-        return self._wall() - (self._clock() - moment)
-
-    def _date(self) -> datetime:
-        return datetime.fromtimestamp(self._wall(), UTC)
-
-    def _stamp(self, epoch_s: float) -> str:
-        return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _tokens_per_s(one: Replica) -> float | None:
-    return one.stats.tokens_per_s if one.stats is not None else None
-
-
-def _level(model: ModelState) -> Level:
-    """The worst that its replicas report; critical where none is in rotation."""
-    if not model.in_rotation:
-        return "critical"
-    return _worst([one.level for one in model.replicas if one.level is not None])
-
-
-def _worst(levels: list[Level]) -> Level:
-    ranks: tuple[Level, ...] = ("healthy", "warning", "critical")
-    return max(levels, key=ranks.index, default="healthy")
+        """A moment of the heard clock as time of day."""
+        return self._wall() - (self._clock() - self.heard_clock.ordinary(moment))

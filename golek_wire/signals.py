@@ -295,6 +295,8 @@ class Aggregate(Struct, frozen=True):
     """That fire."""
     monitor_id: str = ""
     seq: int = 0
+    monitor_started_at: str = ""
+    """RFC 3339. Of several monitors the one that began first speaks."""
 
 
 class ModelRecord(Struct, frozen=True):

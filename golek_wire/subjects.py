@@ -216,8 +216,12 @@ ALERTS: Final = "monitoring.alerts"
 """Where a monitor says what needs somebody's attention, and that it does no longer."""
 AGGREGATE: Final = "monitoring.aggregate"
 """Where a monitor says every second how the fleet is as a whole."""
-ADVISORIES: Final = "$JS.EVENT.ADVISORY.>"
-"""Where the server says what happened to streams and consumers."""
+ADVISORIES: Final = (
+    "$JS.EVENT.ADVISORY.STREAM.>", "$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED.>",
+    "$JS.EVENT.ADVISORY.CONSUMER.QUORUM_LOST.>", "$JS.EVENT.ADVISORY.DOMAIN.>", "$JS.EVENT.ADVISORY.SERVER.>",
+)  # fmt: skip
+"""Where the server says what happened to streams and consumers. Not all of `$JS.EVENT.ADVISORY.>`: on its `API` the
+server repeats every question to JetStream, if somebody listens, and a fleet asks hundreds in a second."""
 
 
 def gateway_report(gateway_id: str) -> str:
@@ -228,6 +232,10 @@ def gateway_report(gateway_id: str) -> str:
 def micro(verb: str, incarnation: str = "") -> str:
     """Where NATS micro (ADR-32) asks: `PING`, `INFO` or `STATS` of all workers, or of the one of this incarnation."""
     return f"$SRV.{verb}.golek.{incarnation}" if incarnation else f"$SRV.{verb}.golek"
+
+
+DEAD_LETTERS: Final = "golek.dlq.*"
+"""Where all copies of poison jobs go."""
 
 
 def dead_letter(token: str) -> str:

@@ -47,6 +47,7 @@ from golek_worker.settings import Settings
 from golek_worker.status import Identity, Status
 from golek_worker.store.requests import RequestRow, audited
 from golek_worker.store.writer import LogWriter
+from golek_worker.traffic import Tally
 
 
 class Event(Protocol):
@@ -102,7 +103,7 @@ async def build(
     or goes. Raises as `ensure_stream` does, TurnMarkersError when the deployment's prompt template is wrong,
     RuntimeError when its adapters are.
     """
-    client, chosen, clock = ground.client, ground.settings, ServerClock()
+    client, chosen, clock, tally = ground.client, ground.settings, ServerClock(), Tally()
     await _ensure_streams(client, chosen, kind)
     results = await Results.open(client, lambda count, why: _tell_lost(ground.event, count, why))
     line = Queue(client, chosen.token, kind, chosen.inference_queue_strategy, chosen.queue_capacity, clock)
@@ -119,8 +120,8 @@ async def build(
     charging = await Charging.open(client, chosen.token, clock.now)
     ingress = Ingress(
         client, chosen.token, kinds.taken(chosen, kind), gatekeeper.check, ground.callers, line, bodies, results,
-        charging, ground.look_for_key, tokens=tokens, reject_when_full=chosen.inference_reject_when_full,
-        loading=lambda: host.loading,
+        charging, ground.look_for_key, tokens=tokens, tally=tally,
+        reject_when_full=chosen.inference_reject_when_full, loading=lambda: host.loading,
     )  # fmt: skip
     keeper = LeaseKeeper(lambda: host.is_alive)
     sessions = await _sessions(ground, kind)
@@ -145,11 +146,12 @@ async def build(
 
     acks = Acks(client, chosen.queue_capacity)
     serving = Serving(
-        client, tools, keeper, acks, results, settle=charging.settle, record=_recorder(ground), released=released
-    )
+        client, tools, keeper, acks, results,
+        tally=tally, settle=charging.settle, record=_recorder(ground), released=released,
+    )  # fmt: skip
     consumer = _consumer(ground, kind, serving, clock)
     status = Status(
-        ground.identity, chosen, kind, host, serving, ingress, results, digest,
+        ground.identity, chosen, kind, host, serving, results, digest,
         lambda: executor.capabilities, ground.log, sessions=sessions,
     )  # fmt: skip
     residency = _residency(ground, kind, line, ingress, host, serving, consumer)

@@ -1,7 +1,8 @@
 """Which commands does `golek` have?
 
 Those of the client, and beside them: worker, broker, config, pull, demo, and those of `model_commands`,
-`service_commands` and `key_commands`. Each imports what it needs when it runs, so that `golek --help` is quick.
+`service_commands`, `monitor_commands` and `key_commands`. Each imports what it needs when it runs, so that
+`golek --help` is quick.
 """
 
 import asyncio
@@ -12,10 +13,10 @@ import typer
 
 from golek_client.cli import app
 from golek_client.transport import DEFAULT_URL
-from golek_worker import key_commands, model_commands, service_commands
+from golek_worker import key_commands, model_commands, monitor_commands, service_commands
 from golek_worker.plainly import said_plainly as _said_plainly
 
-__all__ = ["app", "key_commands", "model_commands", "service_commands"]
+__all__ = ["app", "key_commands", "model_commands", "monitor_commands", "service_commands"]
 
 worker = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Start, stop and look at the workers of this machine."
@@ -47,7 +48,7 @@ def worker_start(name: Name, replicas: Annotated[int, typer.Option(min=1, help="
 def worker_stop(
     name: Annotated[str | None, typer.Argument(help="Without it: everything, the broker last.")] = None,
 ) -> None:
-    """Stop a deployment, or everything: `golek serve`, the gateway, all workers, and the broker.
+    """Stop a deployment, or everything: `golek serve`, gateway, monitor, all workers, and the broker.
 
     Its jobs are finished first, for at most DRAIN_S seconds; the rest goes back to the queue.
     """

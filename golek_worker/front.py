@@ -290,7 +290,7 @@ def _log(chosen: Gateway, file: str | None, stack: ExitStack) -> None:
     """Log to stderr, and to a file of this start unless stderr goes to one. Raises OSError."""
     streams: list[TextIO] = []
     if not file:
-        opened = logfiles.open_to_write(logfiles.create(logfiles.gateway_folder(chosen.data), "boot"))
+        opened = logfiles.open_to_write(logfiles.create(logfiles.service_folder(chosen.data, "gateway"), "boot"))
         streams.append(io.TextIOWrapper(stack.enter_context(opened), "utf-8", write_through=True))
     level, form = chosen.golek_log_level, chosen.golek_log_format
     front_logging.configure(level, *streams, form=form, into_file=bool(file), worker_id="gateway")

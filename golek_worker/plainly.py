@@ -11,9 +11,9 @@ import typer
 def said_plainly() -> Iterator[None]:
     """Errors that are for the user end the command with their text and exit code 1, Ctrl-C with 130."""
     from golek_program.settings import SettingsError
-    from golek_worker.machine.gateway import GatewayError
     from golek_worker.machine.lifecycle import StartError
     from golek_worker.machine.modelfiles import ModelError
+    from golek_worker.machine.services import ServiceError
     from golek_worker.machine.supervised import SupervisedError
     from golek_worker.registry.entries import CatalogError
     from golek_worker.registry.report import DownloadError
@@ -23,7 +23,7 @@ def said_plainly() -> Iterator[None]:
     try:
         yield
     except (
-        StartError, GatewayError, SupervisedError, SettingsError, StoreError, DownloadError, MissingModelError,
+        StartError, ServiceError, SupervisedError, SettingsError, StoreError, DownloadError, MissingModelError,
         ModelError, CatalogError,
     ) as error:  # fmt: skip
         typer.echo(str(error), err=True)

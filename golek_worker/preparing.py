@@ -130,6 +130,8 @@ class Preparing:
             problem=f"the model's file: {self._progress}" if self._progress is not None else None,
             log_problem=self._log.problem,
             log_rows_lost=self._log.dropped,
+            incarnation=identity.incarnation,
+            started_at=rfc3339(identity.started_at),
         )
 
     def record(self) -> ModelRecord:

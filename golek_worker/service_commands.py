@@ -28,26 +28,36 @@ Port = Annotated[
 def serve(
     names: Annotated[list[str] | None, typer.Argument(help="Deployments or models.", show_default=False)] = None,
     http: Annotated[bool, typer.Option("--gateway/--no-gateway", help="Serve HTTP, too.")] = True,
+    watch: Annotated[
+        bool | None,
+        typer.Option("--monitor/--no-monitor", help="Run the monitor, too; default where its port is free."),
+    ] = None,
 ) -> None:
-    """Broker, workers and gateway by one command; Ctrl-C ends all.
+    """Broker, workers, gateway and monitor by one command; Ctrl-C ends all.
 
     Without names it serves what INFERENCE_PRELOAD_MODELS lists, else the model that MODEL_NAME, MODEL_PATH or LLM_MODEL
     name, else golek-tiny. `golek load NAME` has it start another one. What runs already is used, and left running.
     """
+    from golek_program.settings import monitor as monitor_settings
     from golek_worker import settings
+    from golek_worker.machine import monitor
     from golek_worker.machine.lifecycle import ENVS
     from golek_worker.supervisor.plan import PlanError, plan
     from golek_worker.supervisor.supervisor import Supervisor
 
     with said_plainly():
-        service = settings.load_service()
+        service, watching = settings.load_service(), monitor_settings.load()
         try:
             planned = plan(names or (), service, ENVS)
         except PlanError as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(1) from None
         _say(f"golek serve: {', '.join(planned.deployments)}, {planned.why}")
-        status = asyncio.run(Supervisor(service, planned.deployments, with_gateway=http, say=_say).run())
+        shall = asyncio.run(monitor.shall_run(watching, wanted=watch, say=_say))
+        supervisor = Supervisor(
+            service, planned.deployments, with_gateway=http, monitor=watching if shall else None, say=_say
+        )
+        status = asyncio.run(supervisor.run())
     raise typer.Exit(status)
 
 
@@ -74,22 +84,23 @@ def gateway_start(port: Port = None) -> None:
 def gateway_run(port: Port = None) -> None:
     """Serve in the foreground, with the log on the terminal; Ctrl-C ends it. The broker must be there."""
     from golek_worker.machine import gateway as door
+    from golek_worker.machine import services
 
     with said_plainly():
         chosen = _settings(port)
         known = door.running(chosen.data)
         if known is not None:
-            raise door.GatewayError(f"the gateway runs already at {known.url} (pid {known.pid})")
+            raise services.ServiceError(f"the gateway runs already at {known.url} (pid {known.pid})")
         if wrong := door.problems(chosen):
-            raise door.GatewayError("\n".join(wrong))
-        door.note(chosen, os.getpid(), log="")
+            raise services.ServiceError("\n".join(wrong))
+        services.note(door.KIND, door.place(chosen), os.getpid(), log="")
         from golek_worker import front
 
         sys.argv = ["golek gateway run"]
         try:
             status = front.main()
         finally:
-            door.forget(chosen.data)
+            services.forget(door.KIND, chosen.data)
     raise typer.Exit(status)
 
 
@@ -97,15 +108,17 @@ def gateway_run(port: Port = None) -> None:
 def gateway_stop() -> None:
     """Stop the gateway; what runs through it ends first."""
     from golek_worker.machine import gateway as door
+    from golek_worker.machine import services
 
     with said_plainly():
-        if not door.stop(_settings(None).data, typer.echo):
+        if not services.stop(door.KIND, _settings(None).data, typer.echo):
             typer.echo("no gateway of ours runs")
 
 
 @gateway.command("status")
 def gateway_status() -> None:
     """Where it answers; exit status 1 when it does not."""
+    from golek_program.web import ping
     from golek_worker.machine import gateway as door
 
     with said_plainly():
@@ -113,7 +126,7 @@ def gateway_status() -> None:
         if known is None:
             typer.echo("no gateway of ours runs; `golek gateway start` starts it")
             raise typer.Exit(1)
-        answers = asyncio.run(door.answers(known.url))
+        answers = asyncio.run(ping.answers(known.url, door.KIND.ping))
         health = f", says that it lives at {known.health_url}" if known.health_url else ""
         said = "answers" if answers else "does not answer"
         typer.echo(f"gateway {said} at {known.url} (pid {known.pid}){health}; broker {known.nats_url}")

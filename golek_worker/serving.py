@@ -18,7 +18,7 @@ from golek_client.bus_client import BusClient, Delivery
 from golek_client.connection import flush
 from golek_wire import codec
 from golek_wire import headers as h
-from golek_wire.errors import BusUnavailableError, InferenceServiceError, JobCancelledError, to_reply
+from golek_wire.errors import STATUS, BusUnavailableError, InferenceServiceError, JobCancelledError, to_reply
 from golek_wire.subjects import Kind
 from golek_wire.trace import trace_id
 from golek_worker.attempt import GONE_AFTER_S, Attempt, Outcome, Requeue, Tools
@@ -32,6 +32,7 @@ from golek_worker.figures import Figures
 from golek_worker.job import Job, deadline_error
 from golek_worker.sessions.conversation import Conversation
 from golek_worker.store.requests import RequestRow
+from golek_worker.traffic import Tally
 
 log = structlog.get_logger("serving")
 
@@ -57,11 +58,12 @@ class Serving:
         acks: Acks,
         results: Results,
         *,
+        tally: Tally,
         settle: Callable[[Job, int], None],
         record: Callable[[RequestRow], None],
         released: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
-        """`settle` is told how many tokens a job used whose key has limits."""
+        """`settle` is told how many tokens a job used whose key has limits; `tally` counts the jobs that ended."""
         self._client = client
         self._tools = tools
         self._keeper = keeper
@@ -75,8 +77,7 @@ class Serving:
         self._releases: set[asyncio.Task[None]] = set()
         self._cancelled: OrderedDict[str, float] = OrderedDict()
         self._careful_until = 0.0
-        self.answered = 0
-        self.errors = 0
+        self.tally = tally
         self.last_error = ""
         self.busy_ns = 0
         self.last_activity = time.time()
@@ -258,14 +259,16 @@ class Serving:
         await self._tools.tokens.end(job, final)
 
     def _count(self, attempt: Attempt, outcome: Outcome) -> None:
-        self.busy_ns += int((attempt.ended_at - attempt.lease.leased_at) * 1e9)
+        ran_s = attempt.ended_at - attempt.lease.leased_at
+        self.busy_ns += int(ran_s * 1e9)
+        self.tally.tokens(attempt.tokens_in, attempt.tokens_out)
         if isinstance(outcome, Answer):
-            self.answered += 1
-            ttft_ms = outcome.ttft_ms((attempt.ended_at - attempt.lease.leased_at) * 1000)
+            self.tally.answer(ran_s * 1000)
+            ttft_ms = outcome.ttft_ms(ran_s * 1000)
             if ttft_ms is not None:
                 self.figures.keep(attempt.ended_at, ttft_ms, outcome.itl_ms)
         else:
-            self.errors += 1
+            self.tally.fail(STATUS[outcome.code].nats)
             self.last_error = f"{outcome.code}: {outcome.message}"
 
     async def _forget_strikes(self, attempt: Attempt) -> None:

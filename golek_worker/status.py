@@ -25,7 +25,6 @@ from golek_wire.signals import (
 )
 from golek_wire.subjects import Kind
 from golek_worker.bus.endpoints import ServiceCounts, ServiceIdentity
-from golek_worker.bus.ingress import Ingress
 from golek_worker.bus.results import Results
 from golek_worker.engine.base import Ready
 from golek_worker.engine.host import EngineHost
@@ -63,7 +62,6 @@ class Status:
         kind: Kind,
         host: EngineHost,
         serving: Serving,
-        ingress: Ingress,
         results: Results,
         digest: str,
         capabilities: Callable[[], list[str]],
@@ -76,7 +74,6 @@ class Status:
         self._kind: Kind = kind
         self._host = host
         self._serving = serving
-        self._ingress = ingress
         self._results = results
         self._digest = digest
         self._capabilities = capabilities
@@ -136,6 +133,8 @@ class Status:
             engine_stats=self.engine_stats(),
             session_store=self._sessions.place if self._sessions is not None else "",
             sessions_lost=self._sessions.lost if self._sessions is not None else 0,
+            incarnation=self._identity.incarnation,
+            started_at=rfc3339(self._identity.started_at),
         )
 
     def remarks(self) -> list[str]:
@@ -179,6 +178,9 @@ class Status:
             last_token_age_ms=self._progress_age_ms(),
             utilization=round((pending + active) / capacity, 4),
             engine_stats=self.engine_stats(),
+            state=self.state,
+            traffic=self._serving.tally.told(),
+            log_lag_s=self._log.lag_s,
         )
 
     def _progress_age_ms(self) -> int | None:
@@ -230,10 +232,10 @@ class Status:
 
     def micro_counts(self) -> ServiceCounts:
         """The figures of `nats micro stats`."""
-        serving = self._serving
-        refused = self._ingress.refused
-        requests, errors = serving.answered + serving.errors + refused, serving.errors + refused
-        return ServiceCounts(requests, errors, serving.busy_ns, serving.last_error, self.engine_stats())
+        serving, tally = self._serving, self._serving.tally
+        return ServiceCounts(
+            tally.requests, tally.unanswered, serving.busy_ns, serving.last_error, self.engine_stats()
+        )  # fmt: skip
 
 
 def loaded(ready: Ready) -> str:

@@ -39,7 +39,7 @@ from golek_worker.engine.base import Ready
 from golek_worker.front import FRONT_ERRORS, Front, open_front
 from golek_worker.gguf import GGUFError
 from golek_worker.grammars import gbnf
-from golek_worker.machine import gateway, logfiles, runfile
+from golek_worker.machine import gateway, logfiles, monitor, runfile, services
 from golek_worker.machine.logfiles import EngineLog
 from golek_worker.orders import ModelOrders
 from golek_worker.preparing import Preparing
@@ -48,7 +48,7 @@ from golek_worker.settings import Settings
 from golek_worker.status import Identity, loaded
 from golek_worker.store.database import StoreError
 from golek_worker.store.writer import LogWriter
-from golek_worker.telemetry.signals import Heart, report_load
+from golek_worker.telemetry.signals import Heart, Reports
 
 log = structlog.get_logger("worker")
 
@@ -131,7 +131,7 @@ class Worker:
         try:
             self._http = await open_front(stack, where, chosen, self._keys, served=chosen.model_name, own=self._health)
         except TakenError as error:
-            who = gateway.holder(chosen.data, where.port)
+            who = services.holder(chosen.data, where.port, gateway.KIND, monitor.KIND)
             raise TakenError(f"HTTP_ADDR={chosen.http_addr}: {error}{f', {who}' if who else ''}") from None
         self._event("http.ready", self._identity.endpoint)
 
@@ -208,9 +208,13 @@ class Worker:
         await parts.adapters.start()
         await endpoints.serve_cancels(self._client, cancel, self._callers.cancelled)
 
+        self._reports = Reports(
+            lambda: _best_effort(self._report_load(parts)), lambda: parts.is_busy, lambda: parts.serving.tally.requests
+        )
+
         async def tell() -> None:
             await _best_effort(self._tell_health())
-            await _best_effort(self._report_load(parts))
+            self._reports.report_now()
 
         await endpoints.serve_watchers(self._client, tell)
         await endpoints.serve_micro(
@@ -231,7 +235,7 @@ class Worker:
             parts.consumer.run(),
             parts.keeper.run(),
             self._heart.run(),
-            report_load(lambda: _best_effort(self._report_load(parts)), lambda: parts.is_busy),
+            self._reports.run(),
             self._watch_connection(),
         ]
         sides.append(self._grammars.run())
@@ -277,6 +281,7 @@ class Worker:
             if parts.host.adapters.is_settled or said != "online":
                 self._write_state(said, remarks=parts.status.remarks())
             self._heart.beat_now()
+            self._reports.report_now()
 
     def _tell_loaded(self, ready: Ready | None) -> None:
         """On which devices the model is, and why not on others."""
@@ -289,6 +294,8 @@ class Worker:
         """Stop taking and pulling, finish what runs, give the rest back, say goodbye."""
         parts.status.leaving = "draining"
         self._write_state("draining")
+        await _best_effort(self._tell_health())  # not in the record: there, who leaves is soon not waited for
+        self._reports.report_now()
         self._event("shutdown", f"draining {parts.serving.active} jobs")
         parts.residency.close()
         closing = asyncio.create_task(self._http.close(self._settings.drain_s)) if self._http is not None else None
@@ -327,14 +334,15 @@ class Worker:
         if self._parts is None:
             await self._preparing.beat()
             return
-        await self._registry.renew(self._parts.status.record())
+        # Apart: while JetStream is away, others should hear that this worker is not.
+        await _best_effort(self._registry.renew(self._parts.status.record()))
         await self._tell_health()
 
     async def _tell_health(self) -> None:
         await publish(self._client, subjects.heartbeat(self._settings.token), codec.encode(self._health()))
 
     async def _report_load(self, parts: Parts) -> None:
-        await parts.queue.look()
+        await _best_effort(parts.queue.look())
         report = parts.status.load_report(parts.queue.view.pending)
         await publish(self._client, subjects.load_report(self._settings.token), codec.encode(report))
 

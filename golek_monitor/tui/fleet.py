@@ -5,19 +5,21 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.widget import Widget
 from textual.widgets import Input, Static
 
+from golek_monitor.picture import Picture
 from golek_monitor.records import ReplicaRow
 from golek_monitor.tui import fleet_columns
 from golek_monitor.tui.messages import Detail, ModelWanted, Wanted
 from golek_monitor.tui.table import Table
+from golek_monitor.tui.view import View
 
 NOBODY = "No worker was heard yet. `make start WORKER=echo` starts one; it appears here within a second."
 _NO_MATCH = "No worker matches the filter; Escape shows all again."
 
 
-class Fleet(Vertical):
+class Fleet(View):
     """The table of workers, with a filter."""
 
     HELP = "The fleet: one line per worker."
@@ -38,6 +40,12 @@ class Fleet(Vertical):
         self.table: Table[ReplicaRow] = Table(
             fleet_columns.FLEET, lambda row: row.worker_id, sort="status", empty=NOBODY, id="workers"
         )
+
+    def look(self, picture: Picture) -> None:
+        self.show(picture.replicas())
+
+    def target(self) -> Widget:
+        return self.table
 
     def compose(self) -> ComposeResult:
         field = Input(placeholder="filter: words of model, replica, engine, status; Escape ends", id="filter")

@@ -58,6 +58,24 @@ class ModelWanted(Message):
         self.tab = tab
 
 
+class LettersAsked(Message):
+    """The dead letters shall be read anew."""
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, LettersAsked)
+
+
+class QueueAsked(Message):
+    """The queue of a model shall be read anew."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__()
+        self.model = model
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, QueueAsked)
+
+
 class LetterWanted(Message):
     """Somebody wants to read a dead letter."""
 

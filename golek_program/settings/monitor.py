@@ -6,7 +6,9 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
+
+from msgspec import Meta
 
 from golek_program import settings
 from golek_program.settings import SettingsError
@@ -27,6 +29,20 @@ class Monitor(Http, frozen=True, kw_only=True):
     """Key for looking from other machines and for giving orders; an address that others reach needs one."""
     monitor_show_prompts: bool = False
     """Show what callers asked and what they were answered, where the request log keeps it."""
+    monitor_queue_critical: Annotated[float, Meta(gt=0, le=1)] = 0.8
+    """Alert when so large a share of a model's queue is taken."""
+    monitor_error_rate: Annotated[float, Meta(gt=0, le=1)] = 0.05
+    """Alert when so large a share of a model's requests failed in the last minute."""
+    monitor_error_requests: Annotated[int, Meta(ge=1)] = 20
+    """So many requests must have ended in that minute."""
+    monitor_dead_letters: Annotated[int, Meta(ge=1)] = 1
+    """Alert when a model had so many new dead letters in ten minutes."""
+    monitor_log_lag_s: Annotated[float, Meta(gt=0)] = 5.0
+    """Alert when a request log is so many seconds behind."""
+    monitor_clock_skew_s: Annotated[float, Meta(gt=0)] = 2.0
+    """Alert when a worker's clock differs from the monitor's by so many seconds."""
+    monitor_refusals: Annotated[int, Meta(ge=1)] = 60
+    """Alert when somebody was refused so often in a minute, with 401, 403 or 429."""
 
     @property
     def where(self) -> Address:

@@ -19,12 +19,14 @@ from golek_client.bus_client import HEADERS_READ, BusClient, Delivery
 from golek_wire import codec, subjects
 from golek_wire import headers as h
 from golek_wire.errors import (
+    STATUS,
     BadRequestError,
     InferenceServiceError,
     InternalError,
     TemporaryResourceError,
     UnauthorizedError,
 )
+from golek_wire.subjects import ANONYMOUS
 from golek_worker.bus import strangers
 from golek_worker.bus.accepted import AcceptedJobs
 from golek_worker.bus.idempotency import Asked, Repeats
@@ -40,6 +42,7 @@ from golek_worker.bus.storing import Charges, Storing
 from golek_worker.bus.strangers import Strangers
 from golek_worker.bus.tokens import TokenLogs
 from golek_worker.job import Job
+from golek_worker.traffic import REFUSED, Tally
 
 log = structlog.get_logger("ingress")
 
@@ -79,10 +82,13 @@ class Ingress:
         look: Callable[[str], Awaitable[object]],
         *,
         tokens: TokenLogs,
+        tally: Tally,
         reject_when_full: bool = True,
         loading: Callable[[], float | None] = lambda: None,
     ) -> None:
-        """`look` asks the fleet for a key by its digest; `callers` knows it then, if it is one."""
+        """`look` asks the fleet for a key by its digest; `callers` knows it then, if it is one. `tally` counts the
+        requests that no worker runs.
+        """
         self._client = client
         self._callers = callers
         self._charges = charges
@@ -101,8 +107,7 @@ class Ingress:
             client, queue, self._accepted, self.receipts, self._answer, charges, reject_when_full=reject_when_full
         )
         self._repeats = Repeats(client, stream, results, self.receipts, self._storing.put, self._answer, objects.forget)
-        self.refused = 0
-        """Requests answered with an error before any worker ran them."""
+        self._tally = tally
 
     @property
     def unanswered(self) -> int:
@@ -145,7 +150,7 @@ class Ingress:
         reply = message.reply
         if reply and not self._may_answer(reply):
             # Answering there would make this worker write where the caller may not.
-            self.refused += 1
+            self._tally.refuse(STATUS[BadRequestError.code].nats)
             log.warning("request.refused", reason="reply subject is not an inbox", reply=reply[:64])
             return
         if message.unread:
@@ -197,20 +202,34 @@ class Ingress:
             await self._refuse(message, error)
 
     async def _refuse(self, message: Delivery, error: InferenceServiceError) -> None:
-        self.refused += 1
+        status = STATUS[error.code].nats
+        self._tally.refuse(status, self._who(message, error) if status in REFUSED else ANONYMOUS)
         req_id, stream = codec.label_of(message.data)
         # Vectors are never streamed: there `stream` is a field like any unknown one.
         stream = stream and message.subject.startswith(subjects.request(""))
         await send_error(self._client, message.reply, req_id, error, stream=stream)
 
+    def _who(self, message: Delivery, error: InferenceServiceError) -> str:
+        """Who is refused, as far as that is known."""
+        if (said := error.details.get("key_id")) is not None:
+            return str(said)
+        try:
+            return self._callers.principal(message.headers)
+        except InferenceServiceError:
+            return ANONYMOUS
+
     async def _answer_unrun(self, job: Job, inbox: str, error: InferenceServiceError) -> None:
         """The error of a job that was stored and that no worker ran: it costs nothing."""
         self._charges.release(job)
-        await self._answer(job, inbox, error)
+        self._tally.fail(STATUS[error.code].nats)
+        await self._tell(job, inbox, error)
 
     async def _answer(self, job: Job, inbox: str, error: InferenceServiceError) -> None:
-        """The error of a job that no worker ran."""
-        self.refused += 1
+        """The error of a request that was not stored."""
+        self._tally.refuse(STATUS[error.code].nats, job.principal)
+        await self._tell(job, inbox, error)
+
+    async def _tell(self, job: Job, inbox: str, error: InferenceServiceError) -> None:
         if not error.details.get("may_run"):
             self._objects.forget(job.body)
         if job.resumable:

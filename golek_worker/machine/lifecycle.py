@@ -19,7 +19,7 @@ from golek_program.settings import SettingsError
 from golek_wire.signals import TAKES_REQUESTS
 from golek_worker import process, settings
 from golek_worker.bus import cluster, embedded
-from golek_worker.machine import check, gateway, logfiles, runfile, supervised
+from golek_worker.machine import check, gateway, logfiles, monitor, runfile, services, supervised
 from golek_worker.machine.bar import Bar
 from golek_worker.machine.runfile import RunState
 from golek_worker.process import ProcessId
@@ -112,14 +112,15 @@ async def ensure_broker(url: str, data: Path, say: Say = print, login: Login | N
 
 
 def stop(deployment: str | None = None, *, envs: Path = ENVS, say: Say = print) -> None:
-    """Stop a deployment's replicas; without a name `golek serve`, the gateway, all workers, and then the broker.
+    """Stop a deployment's replicas; without a name `golek serve`, gateway, monitor, all workers, and then the broker.
 
     Each worker gets SIGTERM and its DRAIN_S to finish its jobs, then SIGKILL.
     """
     stopped = False
     for data in _data_folders(envs):
         if deployment is None:
-            stopped |= supervised.stop(data, say) | gateway.stop(data, say)
+            stopped |= supervised.stop(data, say)
+            stopped |= services.stop(gateway.KIND, data, say) | services.stop(monitor.KIND, data, say)
         states = [state for state in runfile.read_all(data) if deployment in (None, state.deployment)]
         stopped |= _stop_workers(data, states, envs, say)
     if not stopped:

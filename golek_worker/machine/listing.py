@@ -8,7 +8,7 @@ from msgspec import Struct
 from golek_client.connection import shown
 from golek_worker import process, settings
 from golek_worker.bus import embedded
-from golek_worker.machine import check, gateway, logfiles, runfile, supervised
+from golek_worker.machine import check, gateway, logfiles, monitor, runfile, services, supervised
 from golek_worker.machine.lifecycle import ENVS
 from golek_worker.machine.runfile import RunState
 from golek_worker.settings import Settings
@@ -39,10 +39,13 @@ def deployments(envs: Path = ENVS) -> list[Deployment]:
 
 
 def beside_workers() -> list[str]:
-    """What else runs on this machine: the gateway and `golek serve`, a line each."""
-    data, lines = _data(), []
-    if (door := gateway.running(data)) is not None:
-        lines.append(f"gateway at {door.url} (pid {door.pid})")
+    """What else runs on this machine: the gateway, the monitor and `golek serve`, a line each."""
+    data = _data()
+    lines = [
+        f"{kind.name} at {known.url} (pid {known.pid})"
+        for kind in (gateway.KIND, monitor.KIND)
+        if (known := services.running(kind, data)) is not None
+    ]
     if (supervisor := supervised.running(data)) is not None:
         lines.append(f"golek serve (pid {supervisor.pid})")
     return lines

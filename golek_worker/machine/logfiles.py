@@ -1,9 +1,9 @@
 """Where do a worker's logs lie on disk?
 
 A file for each start: `logs/_boot/<YYYYMMDD_HHMMSS>_boot_<host>.log` is a worker's own log,
-`logs/llama-<WORKER_TYPE>/<YYYYMMDD_HHMMSS>_server_<host>.log` what its engine writes to stderr. `logs/gateway/` has
-those of the gateway; times are UTC. In each folder `latest.txt` points to the newest file. The newest 20 files are
-kept, and older ones that are still written to.
+`logs/llama-<WORKER_TYPE>/<YYYYMMDD_HHMMSS>_server_<host>.log` what its engine writes to stderr. `logs/gateway/` and
+`logs/monitor/` have those of gateway and monitor; times are UTC. In each folder `latest.txt` points to the newest file.
+The newest 20 files are kept, and older ones that are still written to.
 """
 
 import contextlib
@@ -32,9 +32,9 @@ def boot_folder(data: Path) -> Path:
     return data / "logs" / "_boot"
 
 
-def gateway_folder(data: Path) -> Path:
-    """Where the gateway's own logs lie."""
-    return data / "logs" / "gateway"
+def service_folder(data: Path, name: str) -> Path:
+    """Where the own logs of the gateway or the monitor lie."""
+    return data / "logs" / name
 
 
 def engine_folder(data: Path, worker_type: str) -> Path:

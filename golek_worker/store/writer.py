@@ -34,7 +34,7 @@ OPEN_S = 1.0
 CLEAN_EVERY_S = 3600.0
 
 Queued = tuple[tuple[Any, ...], int]
-"""The values of a row, and its size in characters."""
+"""The values of a row, first of all when it came, and its size in characters."""
 
 
 class LogWriter:
@@ -47,6 +47,8 @@ class LogWriter:
         self._requests: deque[Queued] = deque()
         self._events: deque[Queued] = deque()
         self._queued_chars = 0
+        self._in_hand: float | None = None
+        """When the oldest row of the batch came that is being written."""
         self._queued = asyncio.Event()
         self._batch_full = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -84,6 +86,14 @@ class LogWriter:
     def event(self, level: str, code: str, msg: str) -> None:
         """Queue an event of now; like `record`."""
         self._put(self._events, (time.time(), level, code, msg), ROW_CHARS + len(msg))
+
+    @property
+    def lag_s(self) -> float | None:
+        """How old the oldest row is that is not in the file yet; None while none waits."""
+        waiting = [queue[0][0][0] for queue in (self._requests, self._events) if queue]
+        if self._in_hand is not None:
+            waiting.append(self._in_hand)
+        return round(max(0.0, time.time() - min(waiting)), 3) if waiting else None
 
     async def flush(self) -> None:
         """Write what is queued now, or as much as the database takes; returns after the first refusal."""
@@ -194,7 +204,11 @@ class LogWriter:
         return True
 
     async def _insert(self, query: str, batch: list[Queued]) -> None:
-        await self._file.insert(query, [(self._worker_id, *values) for values, _ in batch])
+        self._in_hand = batch[0][0][0]
+        try:
+            await self._file.insert(query, [(self._worker_id, *values) for values, _ in batch])
+        finally:
+            self._in_hand = None
 
     async def _write_singly(self, queue: deque[Queued], query: str, batch: list[Queued], cause: Exception) -> bool:
         """A row that cannot be stored hurts only itself; False when the log takes nothing any more."""

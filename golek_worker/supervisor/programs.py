@@ -1,15 +1,19 @@
-"""What are the programs that `golek serve` keeps running, a worker and the gateway?"""
+"""What are the programs that `golek serve` keeps running, a worker, the gateway and the monitor?"""
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from golek_program.settings.http import Gateway
+from golek_program.settings.monitor import Monitor
+from golek_program.web import ping
 from golek_wire.signals import TAKES_REQUESTS
 from golek_worker import settings
-from golek_worker.machine import check, gateway, lifecycle, runfile
+from golek_worker.machine import check, gateway, lifecycle, monitor, runfile, services
 from golek_worker.machine.runfile import RunState
+from golek_worker.machine.services import Kind, Place
 from golek_worker.process import ProcessId
 from golek_worker.settings import Settings
 from golek_worker.supervisor.child import Launched, LaunchError, RunsElsewhereError
@@ -77,34 +81,47 @@ class WorkerProgram:
             runfile.remove(self._settings.data, self.deployment, REPLICA)
 
 
-class GatewayProgram:
-    """The fleet's gateway."""
+class ServiceProgram:
+    """The gateway, or the monitor."""
 
-    name = "gateway"
-    drain_s = gateway.DRAIN_S - 2
-
-    def __init__(self, chosen: Gateway, module: str = gateway.MODULE) -> None:
-        self._chosen = chosen
-        self._module = module
+    def __init__(self, kind: Kind, place: Place, problems: Callable[[], list[str]], module: str = "") -> None:
+        """`problems` says why it cannot serve; it is asked before the first start."""
+        self.name = kind.name
+        self.drain_s = kind.drain_s - 2
+        self._kind = kind
+        self._place = place
+        self._problems = problems
+        first, *rest = kind.command
+        self._command = [*TIED, module or first, *rest]
 
     async def launch(self, *, again: bool) -> Launched:
         """Start it. A port that is taken may be free again, once it had it."""
-        known = gateway.running(self._chosen.data)
+        known = services.running(self._kind, self._place.data)
         if known is not None:
             raise RunsElsewhereError(f"runs already at {known.url} (pid {known.pid})")
-        if not again and (wrong := gateway.problems(self._chosen)):
+        if not again and (wrong := self._problems()):
             raise LaunchError("\n".join(wrong))
-        child, state = gateway.spawn(self._chosen, [*TIED, self._module])
+        child, state = services.spawn(self._kind, self._place, self._command)
         return Launched(child, state.id, Path(state.log))
 
     async def is_ready(self) -> bool:
-        return await gateway.answers(gateway.url(self._chosen))
+        return await ping.answers(self._place.url, self._kind.ping)
 
     def how_far(self) -> str:
         return ""
 
     def problem(self, launched: Launched) -> str:
-        return gateway.problem_in(str(launched.log))
+        return services.problem_in(str(launched.log))
 
     def forget(self) -> None:
-        gateway.forget(self._chosen.data)
+        services.forget(self._kind, self._place.data)
+
+
+def gateway_program(chosen: Gateway, module: str = "") -> ServiceProgram:
+    """The fleet's gateway."""
+    return ServiceProgram(gateway.KIND, gateway.place(chosen), lambda: gateway.problems(chosen), module)
+
+
+def monitor_program(chosen: Monitor, module: str = "") -> ServiceProgram:
+    """The fleet's monitor."""
+    return ServiceProgram(monitor.KIND, monitor.place(chosen), lambda: monitor.problems(chosen), module)

@@ -1,7 +1,7 @@
 """What does `golek serve` do, from its start to Ctrl-C?
 
-It ensures the broker, keeps the workers and the gateway running, starts other models when it is asked to, and ends all
-that it started in the reverse order: what runs already is used, and left running.
+It ensures the broker, keeps the workers, the gateway and the monitor running, starts other models when it is asked to,
+and ends all that it started in the reverse order: what runs already is used, and left running.
 """
 
 import asyncio
@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from golek_client.connection import shown
+from golek_program.settings.monitor import Monitor
 from golek_worker.bus import embedded
 from golek_worker.bus.jetstream import BUS_ERRORS
 from golek_worker.bus.keyfile import KeyFileError
 from golek_worker.machine import gateway, lifecycle, supervised
+from golek_worker.machine import monitor as machine_monitor
+from golek_worker.machine.services import ServiceError
 from golek_worker.settings.service import Service
 from golek_worker.supervisor.child import KILL_AFTER_DRAIN_S, Child, Program
 from golek_worker.supervisor.hosting import Hosting
-from golek_worker.supervisor.programs import GatewayProgram, WorkerProgram
+from golek_worker.supervisor.programs import WorkerProgram, gateway_program, monitor_program
 
 SELF: Final = "serve"
 BROKER_LOOK_S: Final = 2.0
@@ -39,14 +42,17 @@ class Supervisor:
         deployments: Sequence[str],
         *,
         with_gateway: bool = True,
+        monitor: Monitor | None = None,
         envs: Path = lifecycle.ENVS,
         say: Say = print,
         worker_module: str = lifecycle.WORKER_MODULE,
-        gateway_module: str = gateway.MODULE,
+        gateway_module: str = "",
     ) -> None:
+        """Without `monitor`, its settings, there is none among them."""
         self._service = service
         self._deployments = list(deployments)
         self._with_gateway = with_gateway
+        self._monitor = monitor
         self._envs = envs
         self._out = say
         self._worker_module = worker_module
@@ -66,7 +72,7 @@ class Supervisor:
     async def run(self) -> int:
         """Serve until told to stop; the exit status, which is 1 when nothing was left to serve.
 
-        Raises SupervisedError, StartError and GatewayError before anything was started.
+        Raises SupervisedError, StartError and ServiceError before anything was started.
         """
         data = self._service.data
         with supervised.hold(data) as left:
@@ -119,7 +125,12 @@ class Supervisor:
 
     def _programs(self) -> list[Program]:
         """What runs beside the workers, in the order in which it ends: who needs others stands before them."""
-        return [GatewayProgram(self._service, self._gateway_module)] if self._with_gateway else []
+        found: list[Program] = []
+        if self._with_gateway:
+            found.append(gateway_program(self._service, self._gateway_module))
+        if self._monitor is not None:
+            found.append(monitor_program(self._monitor))
+        return found
 
     def _nothing_is_left(self) -> bool:
         """Whether no worker came up, and none is on its way."""
@@ -135,8 +146,10 @@ class Supervisor:
             return
         there = [child.name for child in children if child.state in ("ready", "elsewhere")]
         if there:
-            where = f" at {gateway.url(self._service)}" if GatewayProgram.name in there else ""
+            where = f" at {gateway.url(self._service)}" if gateway.KIND.name in there else ""
             self._say(f"ready{where} after {time.monotonic() - began:.1f} s: {', '.join(there)}; Ctrl-C ends all")
+            if self._monitor is not None and machine_monitor.KIND.name in there:
+                self._say(f"to watch it: {self._monitor.page_url}, or `golek monitor tui`")
             if where and (reach := gateway.reached_by_others(self._service)):
                 self._say(reach)
 
@@ -206,11 +219,11 @@ class Supervisor:
     # -- small -------------------------------------------------------------------------------------------------
 
     def _refuse_gateway(self) -> None:
-        """A port that is taken is told before anything starts. Raises GatewayError."""
+        """A port that is taken is told before anything starts. Raises ServiceError."""
         if not self._with_gateway or gateway.running(self._service.data) is not None:
             return
         if wrong := gateway.problems(self._service):
-            raise gateway.GatewayError("\n".join(wrong))
+            raise ServiceError("\n".join(wrong))
 
     def _keep(self, child: Child) -> None:
         self._own(child.run(), self._running)

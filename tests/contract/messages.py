@@ -397,6 +397,7 @@ MESSAGES: dict[str, Any] = {
         alerts=0,
         monitor_id="monitor-host-4712",
         seq=42,
+        monitor_started_at=WHEN,
     ),
     "model-record": signals.ModelRecord(
         name="qwen3-4b",

@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 from golek_monitor.picture import Picture
 from golek_monitor.tui.app import Monitor
 from tests.support import fleets
+from tests.support.desks import SampleDesk
 
 SMALL = (80, 24)
 LARGE = (160, 50)
@@ -17,12 +18,12 @@ LARGE = (160, 50)
 
 @asynccontextmanager
 async def monitor(
-    shown: int | Picture, size: tuple[int, int] = SMALL, **options: Any
+    shown: int | Picture, size: tuple[int, int] = SMALL, desk: SampleDesk | None = None, **options: Any
 ) -> AsyncIterator[tuple[Monitor, Pilot[int]]]:
     """A terminal that watches a fleet of so many workers, and looks when it is told to."""
     time = fleets.Time()
     picture = shown if isinstance(shown, Picture) else fleets.picture(shown, time)
-    app = Monitor(picture, url="nats://127.0.0.1:4222", every_s=0, clock=time.clock, **options)
+    app = Monitor(picture, desk or SampleDesk(), url="nats://127.0.0.1:4222", every_s=0, clock=time.clock, **options)
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
         yield app, pilot

@@ -38,6 +38,7 @@ class Project:
             "GOLEK_DATA": str(self.data),
             "INFERENCE_PORT": self.http.rpartition(":")[2],
             "GOLEK_HEALTH_PORT": str(free_port()),
+            "MONITOR_ADDR": f"127.0.0.1:{free_port()}",
             "HTTP_ADDR": "",
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",

@@ -11,7 +11,7 @@ import pytest
 from tests.support import screens
 
 GOLDEN = Path(__file__).parent / "golden"
-TABS = {"fleet": "1"}
+TABS = {"fleet": "1", "charts": "2", "models": "3", "queue": "4", "letters": "5", "events": "6"}
 FLEETS = (0, 1, 5, 200)
 SIZES = {"80x24": screens.SMALL, "160x50": screens.LARGE}
 SCREENS = [f"{tab}-{workers}-{size}" for tab in TABS for workers in FLEETS for size in SIZES]

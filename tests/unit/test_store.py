@@ -4,7 +4,7 @@ import asyncio
 import re
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -44,6 +44,12 @@ def test_the_manual_has_every_column() -> None:
         kept = {name: {row[1] for row in log.execute(f"PRAGMA table_xinfo({name})")} for name in ("requests", "events")}
     assert sorted(named) == sorted({"requests"} | kept["requests"])
     assert set(re.findall(r"`(\w+)`", events[1])) == kept["events"]
+
+
+def test_each_version_of_a_log_has_one_migration() -> None:
+    """Two files of one number, as two branches bring them along, would leave one out."""
+    files = sorted(file.name for file in Path("golek_worker/store/sql").glob("0*.sql"))
+    assert [int(name[:4]) for name in files] == list(range(1, len(files) + 1)) == list(migrations())
 
 
 def a_row(number: int = 0, **changes: object) -> RequestRow:
@@ -184,6 +190,27 @@ async def test_a_locked_log_is_survived(path: Path, monkeypatch: pytest.MonkeyPa
     assert log.problem is None
     assert log.dropped == 0
     await log.close()
+
+
+async def test_how_far_the_log_is_behind_is_known(log: LogWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The age of the oldest row that waits, also while it is being written; None once all are in the file."""
+    seen: list[float | None] = []
+    insert = log._file.insert
+
+    async def looked_at(query: str, rows: Sequence[tuple[object, ...]]) -> None:
+        seen.append(log.lag_s)
+        await insert(query, rows)
+
+    await log.flush()
+    assert log.lag_s is None
+    monkeypatch.setattr(log._file, "insert", looked_at)
+    now = time.time()
+    log.record(a_row(ts=now - 40))
+    log.record(a_row(ts=now - 5))
+    assert log.lag_s == pytest.approx(40, abs=1)
+    await log.flush()
+    assert seen == [pytest.approx(40, abs=1)]
+    assert log.lag_s is None
 
 
 async def test_a_full_disk_is_survived(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,52 +1,109 @@
-"""`traceparent` and `tracestate`: what is passed on, and what is dropped."""
+"""A request's story as text: `golek trace`."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
 
 import pytest
 
-from golek_wire import headers
-from golek_wire.trace import passed_on, trace_id
+from golek_monitor.logs import trace
+from golek_monitor.logs.records import Phase
+from tests.support import request_logs
+from tests.support.request_logs import row
 
-TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-PARENT = f"00-{TRACE}-{SPAN}-01"
-
-
-def test_a_trace_is_passed_on_as_it_came() -> None:
-    """Both headers, byte for byte, and the id is found again."""
-    carried = passed_on(PARENT, "vendor=1,other=a b")
-    assert carried == {"traceparent": PARENT, "tracestate": "vendor=1,other=a b"}
-    assert trace_id(carried) == TRACE
+JOB = "k5ptxjq2m7zv4r3dn6ychwabfe"
 
 
-def test_a_later_version_is_passed_on() -> None:
-    """The specification lets later versions add fields."""
-    assert trace_id(passed_on(f"01-{TRACE}-{SPAN}-01-more")) == TRACE
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A machine whose log has one job that crashed an engine first, and two of one label."""
+    now = time.time()
+    rows = [
+        row(1, ts=now, req_id="mine", job_id=JOB, attempt=2, queue_ms=2250.0, dur_ms=900.0, decode_ms=800.0),
+        row(2, req_id="same"),
+        row(3, req_id="same", status="CANCELLED", error="stopped \x1b[31mhere"),
+    ]  # fmt: skip
+    asyncio.run(request_logs.write(tmp_path / "logs" / "golek-tiny.sqlite", *rows, events=("engine.crashed",)))
+    return tmp_path
+
+
+def test_a_story_is_drawn_in_time(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who, when and what; a bar for each phase, one behind the other; what befell the worker meanwhile."""
+    assert trace.run(data, "mine") == 0
+    said = capsys.readouterr().out
+    lines = said.splitlines()
+    assert f"job      {JOB}" in lines
+    assert "ended    ok at " in said
+    bars = {line[2:16].strip(): line for line in lines if "█" in line}
+    assert list(bars) == ["earlier tries", "to the engine", "for a slot", "prefill", "decode", "the rest"]
+    assert "2250 ms" in bars["earlier tries"]
+    assert bars["earlier tries"].rindex("█") <= bars["decode"].index("█")
+    assert all(len(line) <= trace.WIDTH for line in bars.values())
+    assert "engine.crashed" in said
+    assert "what was asked" not in said
+
+
+def test_texts_are_printed_where_that_is_allowed(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was asked, what the model read and what it wrote."""
+    assert trace.run(data, JOB, show_prompts=True) == 0
+    said = capsys.readouterr().out
+    assert "  asked:\n    what was asked\n" in said
+    assert "  wrote:\n    an answer\n" in said
+
+
+def test_several_jobs_are_listed(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The newest first, and how to ask for one."""
+    assert trace.run(data, "same") == 0
+    head, _, first, second = capsys.readouterr().out.splitlines()
+    assert "2 jobs" in head
+    assert "CANCELLED" in first
+    assert f"job{2:023d}" in second
+
+
+def test_what_callers_wrote_steers_no_terminal(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Control characters of a label or message are not printed."""
+    assert trace.run(data, f"job{3:023d}") == 0
+    said = capsys.readouterr().out
+    assert "error: stopped" in said
+    assert "\x1b" not in said
+
+
+def test_programs_get_json(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same as GET /api/requests/ID."""
+    assert trace.run(data, "mine", as_json=True) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["story"]["job_id"] == JOB
+    assert told["story"]["attempts"][0]["phases"][0] == {"name": "queue", "start_ms": 0.0, "ms": 2250.0}
+
+
+def test_what_is_not_there_is_said_with_where_was_looked(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On standard error, with the likely causes; exit status 1."""
+    (data / "logs" / "broken.sqlite").write_bytes(b"no database at all" * 100)
+    assert trace.run(data, "nobody") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "no request 'nobody' in the 1 request logs" in printed.err
+    assert "golek-tiny.sqlite: reaches back to 2026-01-02T12:00:02.000Z" in printed.err
+    assert "broken.sqlite: not read: the file is broken" in printed.err
 
 
 @pytest.mark.parametrize(
-    "malformed",
+    ("phase", "longest", "bar"),
     [
-        "",
-        "00-1",
-        f"ff-{TRACE}-{SPAN}-01",
-        f"00-{TRACE.upper()}-{SPAN}-01",
-        f"00-{'0' * 32}-{SPAN}-01",
-        f"00-{TRACE}-{'0' * 16}-01",
-        f"00-{TRACE}-{SPAN}",
-        f"{PARENT}\n",
-        f"{PARENT}-more",
+        (Phase("queue", 0, 100), 100, "█" * 40),
+        (Phase("decode", 50, 50), 100, " " * 20 + "█" * 20),
+        (Phase("slot", 100, 0.1), 100.1, " " * 39 + "█"),
+        (Phase("run", 0, 0.1), 1e6, "█"),
+        (Phase("run", 0, 0), 0, "█"),
     ],
 )
-def test_what_is_no_trace_is_dropped(malformed: str) -> None:
-    """Nothing is carried of it, its `tracestate` neither, and it has no id."""
-    assert passed_on(malformed, "vendor=1") == {}
-    assert trace_id({"traceparent": malformed}) == ""
+def test_a_bar_is_never_outside_and_never_nothing(phase: Phase, longest: float, bar: str) -> None:
+    """Whatever the times are."""
+    assert trace._bar(phase, longest, again=False)[28:] == bar
 
 
-def test_what_is_too_long_is_dropped() -> None:
-    """Headers of a job have 4 KiB in all."""
-    assert passed_on(f"01-{TRACE}-{SPAN}-01-{'x' * headers.TRACE_LIMIT}") == {}
-
-
-@pytest.mark.parametrize("state", ["x" * headers.TRACE_LIMIT, "vendor=1\r\nGolek-Principal: root", "vendor=é"])
-def test_a_state_that_may_not_travel_is_left_out(state: str) -> None:
-    """The trace goes on without it."""
-    assert passed_on(PARENT, state) == {"traceparent": PARENT}
+@pytest.mark.parametrize(("ms", "shown"), [(0.04, "0.0 ms"), (9.94, "9.9 ms"), (123.4, "123 ms"), (61_000, "61.0 s")])
+def test_times_are_read_at_a_glance(ms: float, shown: str) -> None:
+    """Three digits are enough."""
+    assert trace.shown_ms(ms) == shown

@@ -1,0 +1,209 @@
+"""What is told of requests that were answered?
+
+From the request logs: SQLite files that workers write, one per model. Times are RFC 3339 with a zone, what is not known
+is absent.
+"""
+
+from typing import Literal
+
+from msgspec import Struct, field
+
+
+class LoggedRequest(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A job as it ended: a row of a request log."""
+
+    model_name: str
+    log: str
+    """The log that has it, below the folder of logs."""
+    row: int
+    """Its number there."""
+    timestamp: str
+    """When it ended."""
+    req_id: str
+    """The caller's label, not unique."""
+    job_id: str
+    worker_id: str
+    kind: str
+    principal: str
+    """Who asked."""
+    status: str
+    """`ok`, or the error's code: `CANCELLED`, `DEADLINE_EXCEEDED`, …"""
+    dur_ms: float
+    """From the lease to the last token."""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int | None = None
+    """Of those read: found in the KV cache."""
+    tokens_per_s: float | None = None
+    queue_ms: float | None = None
+    """From acceptance to the lease."""
+    ttft_ms: float | None = None
+    """From the lease to the first token."""
+    waited_ms: float | None = None
+    """Inside the engine, for a slot."""
+    prefill_ms: float | None = None
+    """From the slot to the first token."""
+    decode_ms: float | None = None
+    """From the first token to the last."""
+    attempt: int = 1
+    """Which delivery of the job this was."""
+    stream: bool = False
+    seed: int | None = None
+    finish_reason: str | None = None
+    adapter: str | None = None
+    texts: int | None = None
+    """How many were written."""
+    error: str | None = None
+    """The error's message."""
+    trace_id: str | None = None
+    """Of its OpenTelemetry trace."""
+    input_chars: int | None = None
+    """Characters that the caller sent; absent where the log keeps no texts. So are the next two."""
+    prompt_chars: int | None = None
+    """Characters that the model read, after the template."""
+    output_chars: int | None = None
+    input_sha256: str | None = None
+
+
+class LogFile(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A request log that was looked in."""
+
+    model_name: str
+    path: str
+    problem: str | None = None
+    """Why nothing of it is told; absent where it was read."""
+    oldest: str | None = None
+    """When the oldest row ended; absent where nothing is in it, or nobody asked."""
+
+
+class FoundRequests(Struct, frozen=True, kw_only=True):
+    """Answer of `GET /api/requests`: the newest first."""
+
+    requests: list[LoggedRequest]
+    next: str | None
+    """Give it back as `before` for those that are older; absent when these are all."""
+    logs: list[LogFile]
+    """Where was looked: the logs of this machine alone."""
+    machine: str
+    """Its name."""
+
+
+class Phase(Struct, frozen=True):
+    """A part of a request's time."""
+
+    name: Literal["queue", "prepare", "slot", "prefill", "decode", "run", "finish"]
+    """`queue` is acceptance to lease; `prepare` lease to engine, `slot` the wait inside, `prefill` to the first token,
+    `decode` to the last, `finish` what remains; `run` all from the lease on, where the engine measured nothing.
+    """
+    start_ms: float
+    """Since the acceptance."""
+    ms: float
+
+
+class Texts(Struct, frozen=True, omit_defaults=True):
+    """What was asked and answered, as far as the log keeps it."""
+
+    input: str | None = None
+    """As the caller sent it."""
+    prompt: str | None = None
+    """As the model read it, after the template."""
+    output: str | None = None
+
+
+class Attempt(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One end of a job: usually there is one, and two where the work was done twice."""
+
+    request: LoggedRequest
+    phases: list[Phase]
+    accepted: str
+    """When the job was accepted, by its end and its times."""
+    total_ms: float
+    """From acceptance to end."""
+    texts: Texts | None = None
+    """Absent unless MONITOR_SHOW_PROMPTS allows them and the log has them."""
+
+
+class WorkerEvent(Struct, frozen=True, kw_only=True):
+    """Something that happened to a worker around that time."""
+
+    timestamp: str
+    offset_ms: float
+    """Since the job's acceptance."""
+    worker_id: str
+    level: str
+    code: str
+    message: str
+
+
+class HttpVisit(Struct, frozen=True, kw_only=True):
+    """How it was asked over HTTP: a line of the gateway's access log."""
+
+    time: str
+    """When it ended."""
+    method: str
+    path: str
+    status: int
+    ms: float
+    key_id: str = ""
+    peer: str = ""
+    """The address that the connection came from."""
+    code: str = ""
+    request_id: str = ""
+    job_id: str = ""
+    worker: str = ""
+
+
+class Story(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One request's whole story: answer of `GET /api/requests/{id}`."""
+
+    job_id: str
+    req_id: str
+    model_name: str
+    status: str
+    """Of the last attempt."""
+    attempts: list[Attempt]
+    """Oldest first."""
+    events: list[WorkerEvent] = field(default_factory=list[WorkerEvent])
+    """Of its model's workers on this machine, from just before to just after; oldest first."""
+    visits: list[HttpVisit] = field(default_factory=list[HttpVisit])
+    problems: list[LogFile] = field(default_factory=list[LogFile])
+    """Logs that could not be read: there might be more."""
+    machine: str = ""
+
+
+class Stories(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What was found under one id: a `story` where it means one job, several `requests` where it is a shared label."""
+
+    story: Story | None = None
+    requests: list[LoggedRequest] = field(default_factory=list[LoggedRequest])
+    """The newest of each job."""
+
+
+class ModelSummary(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a model answered in a window of time, by its log."""
+
+    model_name: str
+    requests: int
+    errors: int
+    """Of these: ended in an error, cancelled ones and deadlines included."""
+    error_share: float
+    dur_ms_p50: float | None = None
+    """Of those that were answered."""
+    dur_ms_p95: float | None = None
+    ttft_ms_p50: float | None = None
+    ttft_ms_p95: float | None = None
+    tokens_in: int = 0
+    tokens_out: int = 0
+    statuses: dict[str, int] = field(default_factory=dict[str, int])
+    """How many ended how, errors only."""
+    problem: str | None = None
+    """Why nothing is told of it."""
+
+
+class LogSummary(Struct, frozen=True, kw_only=True):
+    """Answer of `GET /api/requests-summary`."""
+
+    since: str
+    until: str
+    models: list[ModelSummary]
+    machine: str

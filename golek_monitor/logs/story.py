@@ -1,0 +1,81 @@
+"""How did a request's time pass?
+
+Arithmetic on what its log says: which phases there were, one after the other, and when it was accepted.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from golek_monitor.logs.records import Attempt, LoggedRequest, Phase, Texts
+
+PhaseName = Literal["queue", "prepare", "slot", "prefill", "decode", "run", "finish"]
+LEAST_MS = 0.05
+"""A rest that is shorter is rounding."""
+
+
+def attempt(request: LoggedRequest, ended_at: float, texts: Texts | None = None) -> Attempt:
+    """A request with its phases; `ended_at` is its end in seconds since 1970."""
+    total_ms = (request.queue_ms or 0.0) + request.dur_ms
+    return Attempt(
+        request=request,
+        phases=phases(request),
+        accepted=stamp(accepted_at(request, ended_at)),
+        total_ms=round(total_ms, 3),
+        texts=texts,
+    )
+
+
+def accepted_at(request: LoggedRequest, ended_at: float) -> float:
+    """Seconds since 1970: the end less all the time that is known of."""
+    return ended_at - ((request.queue_ms or 0.0) + request.dur_ms) / 1000
+
+
+def phases(request: LoggedRequest) -> list[Phase]:
+    """The parts of a request's time in their order; together they are its `queue_ms` and `dur_ms`.
+
+    1. the wait in the queue, with earlier attempts in it where there were some
+    2. the engine measured it: what lies before and behind its times is the worker's
+    3. only the first token's time is known
+    4. nothing is
+    """
+    parts: list[tuple[PhaseName, float]] = [("queue", request.queue_ms or 0.0)]  # 1
+    waited, prefill, decode = request.waited_ms, request.prefill_ms, request.decode_ms
+    if prefill is not None or decode is not None:  # 2
+        inside = [max(0.0, part or 0.0) for part in (waited, prefill, decode)]
+        known = request.ttft_ms if request.ttft_ms is not None else inside[0] + inside[1]
+        before = max(0.0, min(known, request.dur_ms) - inside[0] - inside[1])
+        after = max(0.0, request.dur_ms - before - sum(inside))
+        parts += [("prepare", before), ("slot", inside[0]), ("prefill", inside[1]), ("decode", inside[2])]
+        parts.append(("finish", after))
+    elif request.ttft_ms is not None:  # 3
+        parts += [("prefill", request.ttft_ms), ("decode", max(0.0, request.dur_ms - request.ttft_ms))]
+    else:  # 4
+        parts.append(("run", request.dur_ms))
+    return _in_order(parts)
+
+
+def _in_order(parts: list[tuple[PhaseName, float]]) -> list[Phase]:
+    placed, at = [], 0.0
+    for name, ms in parts:
+        if ms >= LEAST_MS:
+            placed.append(Phase(name, round(at, 3), round(ms, 3)))
+            at += ms
+    return placed
+
+
+def logged(model: str, log: str, row: dict[str, Any]) -> LoggedRequest:
+    """A row of `search` or `by_id` as a record."""
+    kept = {name: value for name, value in row.items() if name not in ("id", "ts", "stream")}
+    kept["tokens_per_s"] = None if row["tokens_per_s"] is None else round(row["tokens_per_s"], 2)
+    return LoggedRequest(
+        model_name=model, log=log, row=row["id"], timestamp=stamp(row["ts"]), stream=bool(row["stream"]), **kept
+    )
+
+
+def stamp(epoch_s: float) -> str:
+    """RFC 3339 with milliseconds."""
+    try:
+        moment = datetime.fromtimestamp(epoch_s, UTC)
+    except (ValueError, OverflowError, OSError):  # a row that nobody of ours wrote
+        moment = datetime.fromtimestamp(0, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

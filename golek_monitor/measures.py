@@ -1,0 +1,119 @@
+"""What do the counters and clocks of processes say?
+
+What load reports bring beside the state of a worker: traffic, how far its request log is behind, what its clock shows;
+and what was measured of it, the time of a ping. Pure: times come in with the reports.
+"""
+
+from collections import deque
+from datetime import datetime
+from typing import Final
+
+from golek_client.fleet import Replica
+from golek_monitor import rates
+from golek_monitor.rates import Rate, Rates, Recently
+from golek_monitor.rows import Beside
+from golek_wire.signals import GatewayReport, LoadReport, Traffic
+
+SKEWS: Final = 6
+"""Of so many reports the least difference counts: late ones differ more."""
+
+Refused = Recently[tuple[str, int]]
+"""By principal and status."""
+
+
+class Measures:
+    """Of all workers and gateways, by id."""
+
+    def __init__(self) -> None:
+        self._workers = Rates()
+        self._gateways = Rates()
+        self._ended: Recently[str] = Recently()
+        self._failed: Recently[str] = Recently()
+        self._refused_by_workers: Refused = Recently()
+        self._refused_by_gateways: Refused = Recently()
+        self._log_lags: dict[str, float] = {}
+        self._skews: dict[str, deque[float]] = {}
+        self._pings: dict[str, float] = {}
+
+    def report(self, report: LoadReport, now: float, wall: float) -> None:
+        """A worker reported, now; at this time of day by our clock, in seconds since 1970."""
+        worker_id = report.worker_id
+        self._clocked(worker_id, report.timestamp, wall)
+        if report.log_lag_s is not None:
+            self._log_lags[worker_id] = report.log_lag_s
+        else:
+            self._log_lags.pop(worker_id, None)
+        if (counted := report.traffic) is None:
+            return
+        before = self._workers.counted(worker_id, report.incarnation, counted, now)
+        if before is not None and counted.requests != before.requests:
+            ended = counted.requests - before.requests - (counted.refused - before.refused)
+            self._ended.add(report.model_name, ended, now)
+            self._failed.add(report.model_name, counted.errors - before.errors, now)
+        _add(self._refused_by_workers, before, counted, now)
+
+    def gateway(self, report: GatewayReport, now: float) -> None:
+        """A gateway reported, now."""
+        before = self._gateways.counted(report.gateway_id, report.incarnation, report.traffic, now)
+        _add(self._refused_by_gateways, before, report.traffic, now)
+
+    def pinged(self, worker_id: str, ms: float) -> None:
+        """It answered within so many milliseconds."""
+        self._pings[worker_id] = round(ms, 1)
+
+    def of_worker(self, worker_id: str, now: float) -> Rate | None:
+        """Its rates, as far as they are known."""
+        return self._workers.of(worker_id, now)
+
+    def of_gateway(self, gateway_id: str, now: float) -> Rate | None:
+        """Its rates, as far as they are known."""
+        return self._gateways.of(gateway_id, now)
+
+    def beside(self, one: Replica, is_silent: bool, pending: int, now: float) -> Beside:
+        """What is known of a worker beside its state. `is_silent`: it is overdue, and nobody asked after it."""
+        skews = self._skews.get(one.worker_id)
+        skew = min(skews, key=lambda seconds: abs(seconds)) if skews else None  # noqa: PLW0108 - mypy reads no `abs`
+        return Beside(
+            "silent" if is_silent and one.presence == "here" else one.presence,
+            pending,
+            self._workers.of(one.worker_id, now),
+            self._pings.get(one.worker_id),
+            self._log_lags.get(one.worker_id),
+            round(skew, 2) if skew is not None else None,
+        )
+
+    def ended(self, now: float) -> dict[str, tuple[int, int]]:
+        """By model, how many requests ended in the last minute, and how many of them failed; refused ones left out."""
+        failed = self._failed.totals(now)
+        return {model: (count, failed.get(model, 0)) for model, count in self._ended.totals(now).items()}
+
+    def refusals(self, now: float) -> dict[tuple[str, int], int]:
+        """By principal and status, how often in the last minute.
+
+        A request over HTTP that a worker refuses is counted by both: the larger of the two sums is never too much.
+        """
+        by_workers, by_gateways = self._refused_by_workers.totals(now), self._refused_by_gateways.totals(now)
+        return {
+            key: max(by_workers.get(key, 0), by_gateways.get(key, 0)) for key in by_workers.keys() | by_gateways.keys()
+        }
+
+    def forget(self, known: set[str], now: float) -> None:
+        """Let go of workers that are not `known`, and of what is long ago."""
+        for about in (self._log_lags, self._skews, self._pings):
+            for worker_id in [worker_id for worker_id in about if worker_id not in known]:
+                about.pop(worker_id)
+        self._workers.forget(now)
+        self._gateways.forget(now)
+
+    def _clocked(self, worker_id: str, said: str, wall: float) -> None:
+        try:
+            skew = datetime.fromisoformat(said).timestamp() - wall
+        except ValueError:
+            return
+        self._skews.setdefault(worker_id, deque(maxlen=SKEWS)).append(skew)
+
+
+def _add(refused: Refused, before: Traffic | None, counted: Traffic, now: float) -> None:
+    if counted.refusals:
+        for key, count in rates.refused_since(before, counted).items():
+            refused.add(key, count, now)

@@ -1,0 +1,115 @@
+"""Which monitor speaks on the bus, and what does it say?
+
+All monitors see the same fleet, and one of them publishes: of those that are heard the one that began first. Each
+hears `monitoring.aggregate`, and who hears none of an elder one for three seconds speaks: `monitoring.aggregate` each
+second, `monitoring.alerts` when an alert fires and when it is resolved.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from golek_client import Golek
+from golek_client.following import reading
+from golek_monitor.picture import Picture
+from golek_wire import codec, subjects
+from golek_wire.errors import InferenceServiceError
+from golek_wire.signals import Aggregate, Alert
+
+log = logging.getLogger("golek.monitor")
+
+SILENT_S: Final = 3.0
+"""A monitor that is not heard for so long speaks no more."""
+APART_S: Final = 1.0
+"""Those that wait take over at different moments, drawn from this, so that the first of them is heard by the others."""
+EVERY_S: Final = 1.0
+UNHEARD_S: Final = 2.0
+"""What fired so shortly before the last word of who spoke before may not have been told."""
+ALERTS_KEPT: Final = 1000
+"""That wait for the bus, or for the one that speaks to fall silent."""
+
+
+class Turn:
+    """Whose turn it is to speak, as one monitor knows it. Pure: times come in with what is heard."""
+
+    def __init__(self, started_at: str, monitor_id: str, now: float, apart_s: float) -> None:
+        self._own = (started_at, monitor_id)
+        self._wait_s = SILENT_S + apart_s
+        self._listens_since = now
+        self.heard_at: float | None = None
+        """When an elder one was heard last."""
+
+    def heard(self, said: Aggregate, now: float) -> None:
+        """A monitor spoke. The word of one that began later counts for nothing: it will hear this one."""
+        if said.monitor_id and (said.monitor_started_at, said.monitor_id) < self._own:
+            self.heard_at = now
+
+    def is_ours(self, now: float) -> bool:
+        """Whether this monitor speaks."""
+        return now - max(self._listens_since, self.heard_at or self._listens_since) >= self._wait_s
+
+    def deaf(self, now: float) -> None:
+        """Nobody can be heard at the moment: this monitor listens first, once it can."""
+        self._listens_since = now
+
+
+class Publisher:
+    """The word of one monitor. Only the monitor that runs as a service has one."""
+
+    def __init__(self, golek: Golek, picture: Picture, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """It takes the picture's `on_alert`."""
+        self._golek = golek
+        self._picture = picture
+        self._clock = clock
+        self._turn = Turn(
+            picture.overview().monitor_started_at, picture.monitor_id, clock(), random.uniform(0, APART_S)
+        )
+        self._waiting: deque[tuple[float, Alert]] = deque(maxlen=ALERTS_KEPT)
+        self._following = golek.follow(
+            {subjects.AGGREGATE: reading(Aggregate, lambda said: self._turn.heard(said, clock()))}, asks=False
+        )
+        picture.on_alert = self._alerted
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it is this monitor's turn."""
+        return self._turn.is_ours(self._clock())
+
+    async def run(self) -> None:
+        """Speak when it is this monitor's turn, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._following.run())
+            tasks.create_task(self._speak())
+
+    def _alerted(self, alert: Alert) -> None:
+        self._waiting.append((self._clock(), alert))
+
+    async def _speak(self) -> None:
+        while True:
+            if not self._following.is_connected:
+                self._turn.deaf(self._clock())
+            elif self.speaks:
+                await self._say()
+            else:
+                self._drop()
+            await asyncio.sleep(EVERY_S)
+
+    async def _say(self) -> None:
+        """Alerts first. What the bus does not take now waits."""
+        try:
+            while self._waiting:
+                await self._golek.tell(subjects.ALERTS, codec.encode(self._waiting[0][1]))
+                self._waiting.popleft()
+            await self._golek.tell(subjects.AGGREGATE, codec.encode(self._picture.overview()))
+        except InferenceServiceError as error:
+            log.debug("not published: %s", error)
+
+    def _drop(self) -> None:
+        """Another monitor speaks: what it surely told needs no second word."""
+        heard_at = self._turn.heard_at
+        while heard_at is not None and self._waiting and self._waiting[0][0] < heard_at - UNHEARD_S:
+            self._waiting.popleft()

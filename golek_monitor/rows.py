@@ -1,0 +1,168 @@
+"""What is told of a worker, a model, a gateway, given what is known of it?
+
+Pure: from the messages, with rates and times beside them, to records.
+"""
+
+import statistics
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from msgspec import Struct
+
+from golek_client.fleet import LEFT, ModelState, Presence, Replica
+from golek_monitor.rates import Rate, joined
+from golek_monitor.records import BackpressureStatus, GatewayRow, QueueMetrics, ReplicaRow, RowStatus, Service
+from golek_wire.signals import GatewayReport, Level, ModelInfo
+
+GATEWAY_SILENT_S: Final = 25.0
+"""Two of its reports and a bit."""
+_LEVELS: Final[tuple[Level, ...]] = ("healthy", "warning", "critical")
+
+
+class Beside(Struct, frozen=True):
+    """What is known of a worker beside its messages."""
+
+    presence: Presence
+    pending: int = 0
+    """In its model's queue."""
+    rate: Rate | None = None
+    ping_ms: float | None = None
+    log_lag_s: float | None = None
+    clock_skew_s: float | None = None
+
+
+def stamp(epoch_s: float) -> str:
+    """RFC 3339."""
+    return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def replica_row(one: Replica, beside: Beside, heard_at: float, wall: float) -> ReplicaRow:
+    """A worker that was last heard at `heard_at`, seconds since 1970 as `wall` is."""
+    health, stats, rate = one.health, one.stats, beside.rate
+    return ReplicaRow(
+        worker_id=one.worker_id,
+        model_name=one.model,
+        status=_status(one, beside.presence),
+        presence=beside.presence,
+        in_rotation=one.in_rotation and beside.presence == "here",
+        last_seen=stamp(heard_at),
+        last_seen_s=round(max(0.0, wall - heard_at), 1),
+        slots=one.slots,
+        active=one.active,
+        pending=beside.pending,
+        engine=health.engine if health else "",
+        device=health.device if health else "",
+        endpoint=health.endpoint if health else "",
+        version=health.version if health else "",
+        incarnation=one.incarnation,
+        started_at=health.started_at if health else "",
+        level=one.level,
+        tokens_per_s=tokens_per_s(one, rate),
+        requests_per_s=round(rate.requests, 2) if rate else None,
+        errors_per_s=round(rate.errors, 2) if rate else None,
+        response_ms=rate.response_ms if rate else None,
+        ttft_ms=stats.ttft_ms_p50 if stats else None,
+        itl_ms=stats.itl_ms_p50 if stats else None,
+        kv_use=stats.kv_use if stats else None,
+        prefix_hit_rate=stats.prefix_hit_rate if stats else None,
+        last_token_age_ms=one.last_token_age_ms,
+        ping_ms=beside.ping_ms,
+        progress=health.progress if health else None,
+        log_lag_s=beside.log_lag_s,
+        clock_skew_s=beside.clock_skew_s,
+        problem=one.problem,
+    )
+
+
+def service(
+    model: ModelState, rows: Sequence[ReplicaRow], rates: Sequence[Rate], first_seen: float, letters: int, wall: float
+) -> Service:
+    """A model, with the rows and rates of those of its replicas that are alive."""
+    healths = [one.health for one in model.replicas if one.health is not None]
+    uptime = max(0.0, wall - first_seen)
+    rate, record = joined(rates), model.record
+    tokens = [row.tokens_per_s for row in rows if row.tokens_per_s is not None]
+    ttfts = [row.ttft_ms for row in rows if row.ttft_ms is not None]
+    pings = [row.ping_ms for row in rows if row.ping_ms is not None]
+    return Service(
+        model_name=model.name,
+        status=model.status,
+        capabilities=healths[0].capabilities if healths else record.capabilities if record else [],
+        model_info=next((health.model_info for health in healths), ModelInfo()),
+        queue_metrics=QueueMetrics(model.pending, model.active, model.capacity),
+        backpressure_status=BackpressureStatus(level(model), round(model.utilization, 4)),
+        first_seen=stamp(first_seen),
+        uptime=round(uptime * 1e9),
+        uptime_seconds=round(uptime, 3),
+        last_seen=max((row.last_seen for row in rows), default=record.last_seen if record else ""),
+        in_rotation=any(row.in_rotation for row in rows),
+        kinds=record.kinds if record else [],
+        endpoints=[health.endpoint for health in healths if health.endpoint],
+        nats_topic=next((health.nats_topic for health in healths), ""),
+        replicas=len(rows),
+        replicas_in_rotation=sum(row.in_rotation for row in rows),
+        worker_ids=[row.worker_id for row in rows],
+        engines=sorted({health.engine for health in healths}),
+        adapters=sorted({name for health in healths for name in health.adapters}),
+        slots=model.slots,
+        requests_per_s=round(rate.requests, 2) if rate else None,
+        tokens_per_s=round(sum(tokens), 1) if tokens else None,
+        errors_per_s=round(rate.errors, 2) if rate else None,
+        response_ms=rate.response_ms if rate else None,
+        ttft_ms=round(statistics.median_low(ttfts), 1) if ttfts else None,
+        ping_ms=min(pings, default=None),
+        dead_letters=letters,
+        problem=next((row.problem for row in rows if row.problem), None),
+    )
+
+
+def gateway_row(
+    report: GatewayReport, rate: Rate | None, heard_for_s: float, heard_at: float, wall: float
+) -> GatewayRow:
+    """A gateway that has said nothing for `heard_for_s` seconds in which it could have been heard."""
+    return GatewayRow(
+        gateway_id=report.gateway_id,
+        endpoint=report.endpoint,
+        status="silent" if heard_for_s > GATEWAY_SILENT_S else "ready" if report.ready else "not ready",
+        last_seen=stamp(heard_at),
+        last_seen_s=round(max(0.0, wall - heard_at), 1),
+        version=report.version,
+        open_requests=report.open_requests,
+        open_streams=report.open_streams,
+        requests_per_s=round(rate.requests, 2) if rate else None,
+        errors_per_s=round(rate.errors, 2) if rate else None,
+        response_ms=rate.response_ms if rate else None,
+    )
+
+
+def tokens_per_s(one: Replica, rate: Rate | None) -> float | None:
+    """What it writes in a second.
+
+    Its engine says that of the last minute; what its finished requests wrote in the last seconds says more where that
+    is more, and that nothing runs nor ended says that it is nothing.
+    """
+    of_minute = one.stats.tokens_per_s if one.stats is not None else None
+    if rate is None:
+        return of_minute
+    if not one.active and not rate.tokens:
+        return 0.0
+    return round(max(rate.tokens, of_minute or 0.0), 1)
+
+
+def level(model: ModelState) -> Level:
+    """The worst that its replicas report; critical where none is in rotation, and none is on its way."""
+    if not model.in_rotation:
+        return "warning" if model.is_coming else "critical"
+    return worst([one.level for one in model.replicas if one.level is not None])
+
+
+def worst(levels: Sequence[Level]) -> Level:
+    """The worst of them; healthy without any."""
+    return max(levels, key=_LEVELS.index, default="healthy")
+
+
+def _status(one: Replica, presence: Presence) -> RowStatus:
+    if one.status in LEFT or presence == "here":
+        return one.status
+    return "silent" if presence == "silent" else "lost"

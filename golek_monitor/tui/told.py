@@ -1,0 +1,19 @@
+"""What became of the last order?"""
+
+from textual.widgets import Static
+
+from golek_monitor.tui.words import plain
+
+
+class Told(Static):
+    """A line above the keys, while an order is carried out and until the next one; not there before the first."""
+
+    def __init__(self) -> None:
+        super().__init__("", classes="told", markup=False)
+        self.display = False
+
+    def tell(self, text: str, *, failed: bool = False, ended: bool = False) -> None:
+        """Say it."""
+        self.display = bool(text)
+        self.set_class(failed, "bad")
+        self.update(f"{'✕' if failed else '✓' if ended else '…'} {plain(text)}")

@@ -1,0 +1,135 @@
+"""Who waits in a model's queue, and who runs?"""
+
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+from msgspec import Struct
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
+from textual.widgets import Static
+
+from golek_monitor.picture import Picture
+from golek_monitor.tui import words
+from golek_monitor.tui.columns import Column
+from golek_monitor.tui.messages import QueueAsked, Wanted
+from golek_monitor.tui.table import Table
+from golek_monitor.tui.view import View
+from golek_monitor.tui.words import plain, said
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """A job that was accepted and has not ended."""
+
+    job_id: str
+    req_id: str
+    principal: str
+    priority: str
+    position: int | None
+    """Its place among those that wait, 1 is next; None while it runs."""
+    age_s: float
+    """Since it was accepted."""
+    size: int
+    """Bytes of the request."""
+
+
+QUEUE: Final[tuple[Column[Job], ...]] = (
+    Column(
+        key="position", title="Place", width=7, rank=0, order=lambda one: one.position or 0,
+        cell=lambda one: said(f"{one.position:>5}") if one.position else said("▸ runs", "good"),
+    ),
+    Column(
+        key="age", title="Age", width=6, rank=1, right=True, falls=True, order=lambda one: one.age_s,
+        cell=lambda one: said(words.age(one.age_s)),
+    ),
+    Column(
+        key="priority", title="Priority", width=8, rank=2, cell=lambda one: said(one.priority),
+        order=lambda one: {"high": 0, "normal": 1}.get(one.priority, 2),
+    ),
+    Column(key="job", title="Job", width=26, rank=3, cell=lambda one: said(one.job_id), order=lambda one: one.job_id),
+    Column(
+        key="req", title="Request", width=14, most=48, rank=5, cell=lambda one: said(one.req_id),
+        order=lambda one: one.req_id,
+    ),
+    Column(
+        key="who", title="Who", width=10, most=24, rank=4, cell=lambda one: said(one.principal),
+        order=lambda one: one.principal,
+    ),
+    Column(
+        key="size", title="Bytes", width=6, rank=6, right=True, falls=True, order=lambda one: one.size,
+        cell=lambda one: said(words.count(one.size)),
+    ),
+)  # fmt: skip
+
+
+class Waiting(View):
+    """The queue of one model, read now and then while it is looked at."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("m", "model(1)", "Model"),
+        Binding("M", "model(-1)", "Model before", show=False),
+        Binding("c", "cancel", "Cancel job"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = ""
+        self._models: Sequence[str] = []
+        self.table: Table[Job] = Table(QUEUE, lambda one: one.job_id, sort="position", id="queue-table", empty="")
+
+    def look(self, picture: Picture) -> None:
+        self.models([one.model_name for one in picture.services()])
+
+    def target(self) -> Widget:
+        return self.table
+
+    def ask(self) -> None:
+        if self.model:
+            self.post_message(QueueAsked(self.model))
+
+    def compose(self) -> ComposeResult:
+        yield Static("", classes="note", markup=False)
+        yield self.table
+
+    def models(self, names: Sequence[str]) -> None:
+        """These are the models whose queues there are."""
+        self._models = names
+        if self.model not in names and names:
+            self.show_model(names[0])
+        if not names:
+            self.note("no model is known yet")
+
+    def show_model(self, model: str) -> None:
+        """From now on the queue is this model's."""
+        self.model = model
+        self.table.empty = ""
+        self.table.show([])
+        self.note(f"{plain(model)}: reading …")
+        self.post_message(QueueAsked(model))
+
+    def show(self, model: str, jobs: Sequence[Job], waiting: int) -> None:
+        """These are the jobs of `model`, so many wait in all."""
+        if model != self.model:
+            return
+        self.table.empty = "Nobody waits, and nothing runs."
+        self.table.show(jobs)
+        running = sum(job.position is None for job in jobs)
+        more = f", the first {len(jobs) - running} of them are shown" if waiting > len(jobs) - running else ""
+        self.note(f"{plain(model)} · {running} run, {waiting} wait{more} · m: next model")
+
+    def note(self, text: str, *, bad: bool = False) -> None:
+        """A line above: whose queue it is, or why it could not be read."""
+        line = self.query_one(".note", Static)
+        line.set_class(bad, "bad")
+        line.update(plain(text))
+
+    def action_model(self, by: int) -> None:
+        """The next model."""
+        if self._models:
+            now = self._models.index(self.model) if self.model in self._models else 0
+            self.show_model(self._models[(now + by) % len(self._models)])
+
+    def action_cancel(self) -> None:
+        """Ask whether the chosen job shall be cancelled."""
+        if (job := self.table.chosen) is not None:
+            self.post_message(Wanted("cancel", model=self.model, job_id=job.job_id))

@@ -1,0 +1,86 @@
+"""What came to this process, and how did it end?
+
+Counters since the process began, of a worker and of a gateway alike; who reads them takes differences.
+"""
+
+from typing import Final
+
+from golek_wire.signals import Refusals, Traffic
+from golek_wire.subjects import ANONYMOUS
+
+TOLD: Final = 32
+"""Refusals that are told: those of the principals that were refused most often."""
+KEPT: Final = 1024
+"""Principals that are counted apart, each with each status. Beyond that, the half that was refused least is forgotten
+and begins at 0 when it comes again.
+"""
+REFUSED: Final = (401, 403, 429)
+"""Statuses that are counted by who asked."""
+FAILED: Final = 500
+"""From this status on it failed here; below, who asked can do something about it."""
+
+
+class Tally:
+    """Counts what ended. Each call is some additions: it stands in the way of every request."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.answered = 0
+        self.answered_ms = 0.0
+        self.errors = 0
+        self.refused = 0
+        self.tokens_in = 0
+        self.tokens_out = 0
+        self._refusals: dict[tuple[str, int], int] = {}
+
+    @property
+    def unanswered(self) -> int:
+        """Requests that ended in an error, whoever's fault it was."""
+        return self.requests - self.answered
+
+    def answer(self, ms: float) -> None:
+        """A request was answered, `ms` after it began to run."""
+        self.requests += 1
+        self.answered += 1
+        self.answered_ms += ms
+
+    def fail(self, status: int) -> None:
+        """A request that was let in ended in an error of this status."""
+        self.requests += 1
+        if status >= FAILED:
+            self.errors += 1
+
+    def refuse(self, status: int, principal: str = ANONYMOUS) -> None:
+        """A request of `principal` was refused before it was queued."""
+        self.fail(status)
+        self.refused += 1
+        if status in REFUSED:
+            self.note_refusal(status, principal)
+
+    def note_refusal(self, status: int, principal: str) -> None:
+        """Count it by who asked."""
+        key = (principal or ANONYMOUS, status)
+        if key not in self._refusals and len(self._refusals) >= KEPT:
+            self._refusals = dict(self._most_refused(KEPT // 2))
+        self._refusals[key] = self._refusals.get(key, 0) + 1
+
+    def tokens(self, read: int, written: int) -> None:
+        """So many tokens were read and written for a request, however it ended."""
+        self.tokens_in += read
+        self.tokens_out += written
+
+    def told(self) -> Traffic:
+        """All of it, as reports carry it."""
+        return Traffic(
+            requests=self.requests,
+            errors=self.errors,
+            refused=self.refused,
+            answered_ms=round(self.answered_ms, 1),
+            answered=self.answered,
+            tokens_in=self.tokens_in,
+            tokens_out=self.tokens_out,
+            refusals=[Refusals(*key, count) for key, count in self._most_refused(TOLD)],
+        )
+
+    def _most_refused(self, at_most: int) -> list[tuple[tuple[str, int], int]]:
+        return sorted(self._refusals.items(), key=lambda item: (-item[1], item[0]))[:at_most]

@@ -1,0 +1,61 @@
+"""A desk without a fleet: it knows a queue and dead letters, and writes down what is ordered."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from golek_monitor.tui.desk import Outcome
+from golek_monitor.tui.messages import Wanted
+from golek_monitor.tui.waiting import Job
+from golek_wire.errors import BusUnavailableError
+from golek_wire.signals import DeadLetter
+
+
+class SampleDesk:
+    """Answers at once, the same each time; an order ends when `go_on` is set."""
+
+    def __init__(self, *, away: bool = False, letters: int = 3, waiting: int = 4) -> None:
+        self.away = away
+        self.given: list[Wanted] = []
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+        self._letters = letters
+        self._waiting = waiting
+
+    async def letters(self) -> Sequence[DeadLetter]:
+        self._here()
+        return [letter(number) for number in range(self._letters)]
+
+    async def queue(self, model: str) -> tuple[Sequence[Job], int]:
+        self._here()
+        return [job(number, None if number < 2 else number - 1) for number in range(self._waiting + 2)], self._waiting
+
+    async def give(self, wanted: Wanted, told: Callable[[str], None]) -> Outcome:
+        self._here()
+        self.given.append(wanted)
+        told(f"{wanted.worker_id}: draining, 2 running after 3s")
+        await self.go_on.wait()
+        return Outcome(f"{wanted.worker_id or wanted.job_id}: done")
+
+    def _here(self) -> None:
+        if self.away:
+            raise BusUnavailableError("no connection to nats://127.0.0.1:4222")
+
+
+def letter(number: int) -> DeadLetter:
+    """A job that crashed its engine."""
+    return DeadLetter(
+        job_id=f"deadjob{number}".ljust(26, "a"), req_id=f"report-{number}", model="qwen3-4b",
+        worker_id="qwen3-4b-host1-1", at=f"2026-01-02T0{number}:00:00.000Z", crashes=3, input_sha256="ab" * 32,
+        log_tail=["GGML_ASSERT: n_past >= 0", "Aborted (core dumped)"],
+        payload='{"prompt":"secret"}' if number else None, withheld="" if number else "GOLEK_AUDIT_BODY is off",
+        replay=f"golek dlq retry deadjob{number}",
+    )  # fmt: skip
+
+
+def job(number: int, position: int | None) -> Job:
+    """A job that runs, or waits at a place."""
+    return Job(
+        job_id=f"job{number}".ljust(26, "b"), req_id=f"chat-{number}", size=900 + number * 411, position=position,
+        principal="key_7f3a" if number % 2 else "anonymous", priority=("high", "normal", "low")[number % 3],
+        age_s=40.0 - number * 3,
+    )  # fmt: skip

@@ -1,0 +1,44 @@
+"""What came to a process and how it ended."""
+
+from golek_wire.signals import Refusals, Traffic
+from golek_worker.traffic import KEPT, TOLD, Tally
+
+
+def test_each_end_is_counted_once() -> None:
+    """Answers with their time, errors, refusals; those from 500 on are the errors."""
+    tally = Tally()
+    tally.answer(120.0)
+    tally.answer(80.04)
+    tally.tokens(7, 30)
+    for status in (408, 499, 500):
+        tally.fail(status)
+    tally.refuse(429, "key-a")
+    tally.refuse(503)
+    assert tally.told() == Traffic(
+        requests=7, errors=2, refused=2, answered_ms=200.0, answered=2, tokens_in=7, tokens_out=30,
+        refusals=[Refusals("key-a", 429, 1)],
+    )  # fmt: skip
+    assert tally.unanswered == 5
+
+
+def test_refusals_are_told_by_who_asked() -> None:
+    """Of each principal and status, the most refused first; who said nothing is anonymous."""
+    tally = Tally()
+    for status, who in ((401, ""), (429, "b"), (429, "b"), (403, "b"), (404, "b")):
+        tally.refuse(status, who)
+    assert tally.told().refusals == [Refusals("b", 429, 2), Refusals("anonymous", 401, 1), Refusals("b", 403, 1)]
+    assert tally.refused == 5
+
+
+def test_no_number_of_principals_fills_reports_or_memory() -> None:
+    """The most refused are told, and the least refused forgotten."""
+    tally = Tally()
+    for _ in range(3):
+        tally.refuse(429, "often")
+    for number in range(3 * KEPT):
+        tally.refuse(429, f"k{number}")
+    told = tally.told().refusals
+    assert len(told) == TOLD
+    assert told[0] == Refusals("often", 429, 3)
+    assert len(tally._refusals) <= KEPT
+    assert tally.refused == 3 * KEPT + 3
