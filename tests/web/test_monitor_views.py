@@ -44,6 +44,10 @@ STRUCTURE = """() => {
     language: document.documentElement.lang,
   };
 }"""
+COLOURS = """(names) => {
+  const style = getComputedStyle(document.documentElement);
+  return names.map((name) => style.getPropertyValue(`--${name}`).trim());
+}"""
 SOUND = {"headings": 1, "twice": [], "tables": 0, "heads": 0, "landmarks": [], "pictures": 0, "language": "en"}
 
 
@@ -68,8 +72,14 @@ def with_bus(opens: Opens, stage: Stage, view: str, **context: object) -> Page:
     """A view of the page, of a monitor that reads queues and dead letters of a bus."""
     page = opens(f"{stage.url}/static/icon.svg", **context).page
     jobs = [
-        QueuedJob(state="running", job_id=JOB, req_id="<b>runs</b>", kind="inference", principal="ann", priority=2, age_s=4.0, seq=1),
-        QueuedJob(state="waiting", position=1, job_id="b" * 26, req_id="next", kind="inference", principal="bob", priority=3, age_s=61.0, left_s=12.0, bytes=2048, seq=2),
+        QueuedJob(
+            state="running", job_id=JOB, req_id="<b>runs</b>", kind="inference", principal="ann", priority=2,
+            age_s=4.0, seq=1,
+        ),
+        QueuedJob(
+            state="waiting", position=1, job_id="b" * 26, req_id="next", kind="inference", principal="bob",
+            priority=3, age_s=61.0, left_s=12.0, bytes=2048, seq=2,
+        ),
     ]  # fmt: skip
     queue = ModelQueue(
         model_name="golek-tiny", waiting=1, running=1, capacity=2000, bytes=4096, strategy="fifo", oldest_s=61.0,
@@ -171,7 +181,8 @@ def test_words_stand_out(opens: Opens, stage: Stage, theme: str) -> None:
         (ink, ground) for ink in ("ink", "ink-soft", "accent", "good", "warn", "bad") for ground in ("panel", "ground")
     ]
     pairs += [(tone, f"{tone}-soft") for tone in ("good", "warn", "bad", "busy", "accent")]
-    colours = page.evaluate("(names) => names.map((name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim())", [name for pair in pairs for name in pair])  # fmt: skip
+    names = [name for pair in pairs for name in pair]
+    colours = page.evaluate(COLOURS, names)
     found = {pair: contrast(colours[2 * at], colours[2 * at + 1]) for at, pair in enumerate(pairs)}
     assert {pair: round(value, 2) for pair, value in found.items() if value < 4.5} == {}
 
