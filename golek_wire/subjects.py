@@ -220,8 +220,8 @@ ADVISORIES: Final = (
     "$JS.EVENT.ADVISORY.STREAM.>", "$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED.>",
     "$JS.EVENT.ADVISORY.CONSUMER.QUORUM_LOST.>", "$JS.EVENT.ADVISORY.DOMAIN.>", "$JS.EVENT.ADVISORY.SERVER.>",
 )  # fmt: skip
-"""Where the server says what happened to streams and consumers. Not all of `$JS.EVENT.ADVISORY.>`: on its `API` the
-server repeats every question to JetStream, if somebody listens, and a fleet asks hundreds in a second."""
+"""Where the server says what happened to streams and consumers. Not `$JS.EVENT.ADVISORY.>`: on its `API` the server
+says each question that anybody asks JetStream, if somebody listens, and a fleet asks hundreds in a second."""
 
 
 def gateway_report(gateway_id: str) -> str:
