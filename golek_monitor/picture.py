@@ -146,6 +146,7 @@ class Picture:
 
     def seen_by_us(self) -> dict[str, float]:
         """When models were first seen, as far as this monitor knows."""
+        self._refresh()
         return dict(self._first_seen)
 
     def letters(self, by_token: Mapping[str, int]) -> None:
@@ -324,7 +325,7 @@ class Picture:
         """What is wrong, and which of it counts. What is known of a fleet that is not heard is not judged."""
         now = self._clock()
         if self._lost_at is not None:
-            kept = [alert for alert in self._alerts.troubles() if alert.kind != "bus_lost"]
+            kept = [one for one in self._alerts.troubles() if one.kind != "bus_lost"]
             seen, found = None, [*kept, rules.bus_lost(now - self._lost_at)]
         else:
             seen = self._seen()
