@@ -27,7 +27,7 @@ from golek_wire.errors import TemporaryResourceError
 
 log = structlog.get_logger("monitor")
 
-LOOK_S: Final = 0.1
+LOOK_S: Final = 0.02
 """So soon it is noticed that the picture ticked."""
 BEAT_S: Final = 5.0
 ALIVE_S: Final = 15.0
