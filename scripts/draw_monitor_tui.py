@@ -21,10 +21,11 @@ from tests.support import fleets, screens  # noqa: E402
 
 WORKERS = 12
 SECONDS = 300
+STALLED = "golek-tiny-host1-1"
 SHOTS = {
     "monitor-tui": ((130, 34), ()),
     "monitor-tui-charts": ((130, 34), ("2",)),
-    "monitor-tui-worker": ((110, 34), ("enter",)),
+    "monitor-tui-worker": ((110, 36), ("down", "down", "enter")),
     "monitor-tui-models": ((110, 30), ("3",)),
     "monitor-tui-light": ((80, 24), ("t",)),
 }
@@ -44,35 +45,31 @@ def busy() -> Picture:
             load = 0.5 + 0.4 * math.sin(second / 40 + number) + drawn.uniform(-0.1, 0.1)
             done[number] += 3 * load
             spent[number] += 3 * load * (400 + 600 * load)
-            picture.report(report(rows[number], number, second, load, done[number], spent[number], time))
+            traffic = Traffic(
+                requests=int(done[number]), errors=int(done[number] / 400), answered=int(done[number]),
+                tokens_out=int(done[number] * 30), tokens_in=int(done[number] * 90), answered_ms=spent[number],
+            )  # fmt: skip
+            picture.report(report(rows[number], second, load, traffic))
         picture.tick()
     picture.missed(rows[WORKERS - 1].worker_id, "gone")
     picture.tick()
     return picture
 
 
-def report(
-    row: ReplicaRow, number: int, second: int, load: float, done: float, spent: float, time: fleets.Time
-) -> LoadReport:
-    """What worker `number` says: `load` of 1, and so many requests `done` in all."""
-    model = row.model_name
-    active, waits = (
-        min(4, max(0, round(4 * load + 0.3))),
-        max(0, round(9 * (load - 0.75))) if model == "qwen3-4b" else 0,
-    )
+def report(row: ReplicaRow, second: int, load: float, traffic: Traffic) -> LoadReport:
+    """What a worker says in one of the seconds, with a load from 0 to 1."""
+    late = second > SECONDS - 30
+    waits = 3 if row.model_name == "qwen3-4b" and late else 0
     stats = EngineStats(
-        running=active, tokens_per_s=60 * load, ttft_ms_p50=60 + 140 * load, itl_ms_p50=14.0, kv_use=0.1 + 0.75 * load,
+        tokens_per_s=60 * load, ttft_ms_p50=60 + 140 * load, itl_ms_p50=14.0, kv_use=0.1 + 0.75 * load,
         prefix_hit_rate=0.62,
     )  # fmt: skip
     return LoadReport(
-        model_name=model, worker_id=row.worker_id, pending_messages=waits, active_processing=active,
-        timestamp=datetime.fromtimestamp(time.wall(), UTC).isoformat(), worker_count=4, queue_capacity=2000, seq=second + 1,
-        status="warning" if waits else "healthy", incarnation=f"i{number}", last_token_age_ms=40, engine_stats=stats,
-        state="stalled" if number == 4 and second > SECONDS - 30 else "online",
-        traffic=Traffic(
-            requests=int(done), errors=int(done / 400), answered=int(done), tokens_out=int(done * 30),
-            answered_ms=spent, tokens_in=int(done * 90),
-        ),
+        model_name=row.model_name, worker_id=row.worker_id, seq=second + 1, incarnation=row.incarnation,
+        timestamp=datetime.fromtimestamp(fleets.NOON + second, UTC).isoformat(), worker_count=4, queue_capacity=2000,
+        pending_messages=waits, active_processing=min(4, max(0, round(4 * load + 0.3))), last_token_age_ms=40,
+        status="warning" if waits else "healthy", state="stalled" if late and row.worker_id == STALLED else "online",
+        engine_stats=stats, traffic=traffic,
     )  # fmt: skip
 
 

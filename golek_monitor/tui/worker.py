@@ -9,7 +9,8 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from golek_monitor.logs.records import FoundRequests, LoggedRequest
+from golek_monitor.logs.records import FoundRequests
+from golek_wire.logs import LoggedRequest
 from golek_monitor.picture import Picture
 from golek_monitor.records import ReplicaRow, Service
 from golek_monitor.tui import words
@@ -44,7 +45,7 @@ class Worker(Screen[None]):
         yield Static("", id="worker-title", markup=False)
         with VerticalScroll(id="worker-facts", can_focus=False):
             yield Static("", id="worker-now", markup=False)
-            yield Static("", id="worker-settings", markup=False)
+            yield Static(facts([("settings", "asking the worker …")]), id="worker-settings", markup=False)
         yield self.table
         yield Static("reading its request log …", classes="note", markup=False)
         yield Told()
@@ -103,9 +104,10 @@ class Worker(Screen[None]):
 
 def now(row: ReplicaRow) -> list[tuple[str, str]]:
     """How the worker is; what is not known is left out."""
-    age_s = None if row.last_token_age_ms is None else row.last_token_age_ms / 1000
+    age_s = None if row.last_token_age_ms is None else row.last_token_age_ms / 1000 + row.last_seen_s
+    late = f"it is not heard for {words.span(row.last_seen_s)}, and these are its last figures"
     return [
-        ("problem", row.problem or ""),
+        ("problem", row.problem or ("" if row.presence == "here" else late)),
         ("load", f"{row.active} of {row.slots} slots, {row.pending} wait in the queue, {row.level or 'level unknown'}"),
         ("writes", f"{words.rate(row.tokens_per_s)} tok/s" if row.tokens_per_s is not None else ""),
         ("first token", _first_token(row)),
@@ -160,4 +162,5 @@ def settings_told(settings: Mapping[str, str] | None, problem: str) -> list[tupl
     """The settings that somebody changed."""
     if settings is None:
         return [("settings", problem)]
-    return [("settings", "all as they are by default" if not settings else ""), *sorted(settings.items())]
+    changed = ", ".join(f"{key}={value}" for key, value in sorted(settings.items()))
+    return [("settings", changed or "all as they are by default")]
