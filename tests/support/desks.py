@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from golek_client.queueing import ModelQueue, QueuedJob
 from golek_monitor.logs.records import FoundRequests, LogFile
-from golek_wire.logs import LoggedRequest
 from golek_monitor.records import ReplicaRow
 from golek_monitor.tui.desk import Outcome
 from golek_monitor.tui.messages import Wanted
 from golek_wire import subjects
 from golek_wire.errors import BusUnavailableError
+from golek_wire.logs import LoggedRequest
 from golek_wire.signals import DeadLetter
 
 
