@@ -2,10 +2,10 @@
 
 from typing import Final
 
-from golek_monitor.logs.records import LoggedRequest
 from golek_monitor.tui import words
 from golek_monitor.tui.columns import Column
 from golek_monitor.tui.words import Cell, said
+from golek_wire.logs import LoggedRequest
 
 
 def _outcome(one: LoggedRequest) -> Cell:

@@ -9,7 +9,7 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from golek_monitor.logs.records import FoundRequests, LoggedRequest
+from golek_monitor.logs.records import FoundRequests
 from golek_monitor.picture import Picture
 from golek_monitor.records import ReplicaRow, Service
 from golek_monitor.tui import words
@@ -20,6 +20,7 @@ from golek_monitor.tui.request_columns import REQUESTS
 from golek_monitor.tui.table import Table
 from golek_monitor.tui.told import Told
 from golek_monitor.tui.words import Said, plain
+from golek_wire.logs import LoggedRequest
 
 
 class Worker(Screen[None]):
