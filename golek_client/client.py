@@ -13,12 +13,13 @@ from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
-from golek_client import discovery, letters, queueing, ranking, results, stored
+from golek_client import discovery, letters, micro, queueing, ranking, results, stored
 from golek_client.embedding import EmbedOptions
 from golek_client.exchange import Exchange
 from golek_client.grammars import GrammarStore
 from golek_client.line import Line
 from golek_client.login import API_KEY, Login, said
+from golek_client.micro import WorkerInfo
 from golek_client.opening import Lent, Opening, check_seconds
 from golek_client.operating import Operating
 from golek_client.options import Messages, Options, build
@@ -349,6 +350,16 @@ class Golek(Passing, Operating, GrammarStore, Conversations):
         until = asyncio.get_running_loop().time() + timeout
         line = await self._opening.by(until, timeout)
         return await discovery.health(line, model, until, timeout)
+
+    async def info(self, worker: str, timeout: float = 2.0) -> WorkerInfo:
+        """What one worker tells of itself, by its worker id or its incarnation: model, engine, device, and the settings
+        that differ from their defaults, without secrets.
+
+        Raises NotFoundError where no such worker answers within `timeout` seconds.
+        """
+        check_seconds("timeout", timeout)
+        until = asyncio.get_running_loop().time() + timeout
+        return await micro.info(await self._opening.by(until, timeout), worker, until)
 
     async def models(self) -> list[ModelRecord]:
         """Every model the fleet knows, by name; `state` and `last_seen` tell whether it is served now.

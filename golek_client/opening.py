@@ -88,6 +88,11 @@ class Opening:
                 await line.send(subjects.cancel(subjects.job_id(inbox)), b"")
         await line.close()
 
+    @property
+    def standing(self) -> Line | None:
+        """The open line; None where there is none, and nobody is connecting for this."""
+        return self._open if self._open is not None and not self._open.is_closed else None
+
     def _standing(self) -> Line | None:
         """The open line; None where a new one is needed. Raises RuntimeError in another event loop than its own."""
         line = self._open
@@ -120,6 +125,10 @@ class Lent(Opening):
 
     async def line(self) -> Line:
         return self._of(await self._owner.line())
+
+    @property
+    def standing(self) -> Line | None:
+        return self._owner.standing
 
     def _of(self, line: Line) -> Line:
         """The owner's line for this caller."""

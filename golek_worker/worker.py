@@ -40,13 +40,14 @@ from golek_worker.engine.base import Ready
 from golek_worker.front import FRONT_ERRORS, Front, open_front
 from golek_worker.gguf import GGUFError
 from golek_worker.grammars import gbnf
+from golek_worker.log_answers import LogAnswers
 from golek_worker.machine import gateway, logfiles, monitor, runfile, services
 from golek_worker.machine.logfiles import EngineLog
 from golek_worker.orders import ModelOrders
 from golek_worker.preparing import Preparing
 from golek_worker.registry.report import Progress
-from golek_worker.settings import Settings
-from golek_worker.status import Identity, loaded
+from golek_worker.settings import Settings, explain
+from golek_worker.status import VERSION, Identity, loaded
 from golek_worker.store.database import StoreError
 from golek_worker.store.writer import LogWriter
 from golek_worker.telemetry.signals import Heart, Reports
@@ -112,6 +113,8 @@ class Worker:
         )  # fmt: skip
         self._client.replicas = chosen.nats_replicas
         stack.push_async_callback(_disconnect, self._client)
+        me = self._identity
+        await endpoints.serve_ping(self._client, me.incarnation, VERSION, me.worker_id)
         self._registry = await Registry.open(self._client, chosen.token)
         self._preparing = Preparing(
             chosen, self._identity, self._client, self._registry, self._heart, self._log,
@@ -225,10 +228,14 @@ class Worker:
 
         await endpoints.serve_watchers(self._client, tell)
         await endpoints.serve_micro(
-            self._client, parts.status.micro_identity(), parts.status.micro_metadata, parts.status.micro_counts
+            self._client, parts.status.micro_identity(), parts.status.micro_metadata,
+            explain.differing(self._settings), parts.status.micro_counts,
         )  # fmt: skip
         self._orders = ModelOrders(parts.orders, parts.residency, parts.status, self._stop.set)
         await self._orders.start()
+        await LogAnswers(
+            parts.orders, self._settings.model_name, self._identity.worker_id, self._settings.log_file
+        ).start()
         await parts.ingress.start()
         self._event("services.init", "requests are taken; they wait for the model")
         self._event("model.loading", str(self._model or self._settings.engine))
