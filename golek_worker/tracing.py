@@ -45,10 +45,11 @@ class Traces:
             semconv.MESSAGING_OPERATION_TYPE: "process",
             semconv.MESSAGING_MESSAGE: job.job_id,
             semconv.JOB_ID: job.job_id,
-            semconv.REQ_ID: job.req_id,
             semconv.KEY_ID: job.principal,
             semconv.ATTEMPT: lease.num_delivered,
         }
+        if job.req_id:
+            about[semconv.REQ_ID] = job.req_id
         clock = Clock()
         leased_ns = clock.at(lease.leased_at)
         stored_ns = leased_ns - int(lease.waited_s * 1e9)
