@@ -19,6 +19,7 @@ LEFT: Final = ("offline", "failed")
 """Last words: such a replica reports no more, and a model of such replicas alone is not served."""
 SILENT_S: Final = 35.0
 """Three load reports of an idle worker and a bit, or a heartbeat and a bit: who is silent for longer may be gone."""
+_PAST_KEPT: Final = 8
 _ON_THE_WAY: Final = ("starting", "loading")
 Presence = Literal["here", "silent", "gone"]
 """Whether a replica was heard: `silent` is overdue and does not answer, of a `gone` one the bus knows no connection."""
@@ -38,7 +39,7 @@ class Replica(Struct, frozen=True):
     told_at: float | None = None
     """When its last load report came; None without one."""
     incarnation: str = ""
-    """Of its load reports: another one after a restart."""
+    """Another one after a restart."""
     seq: int = 0
     level: Level | None = None
     last_token_age_ms: int | None = None
@@ -46,6 +47,8 @@ class Replica(Struct, frozen=True):
     health: Health | None = None
     """Its last heartbeat."""
     stats: EngineStats | None = None
+    is_busy: bool = False
+    """Whether anything ran or waited by its last load report: then it reports every second."""
     presence: Presence = "here"
     """As whoever asks after overdue replicas found it (presence.py); any message of it makes it `here` again."""
 
@@ -79,8 +82,10 @@ class ModelState(Struct, frozen=True):
 
     @property
     def status(self) -> WorkerStatus:
-        """The best of its replicas' states; what the record says where no replica was heard."""
-        said: Collection[WorkerStatus] = {one.status for one in self.replicas}
+        """The best of its replicas' states, where one that does not answer counts as stalled; what the record says
+        where no replica was heard.
+        """
+        said: Collection[WorkerStatus] = {one.status if one.presence == "here" else "stalled" for one in self.replicas}
         return next(
             (status for status in _BEST_FIRST if status in said), self.record.state if self.record else "offline"
         )
@@ -141,12 +146,14 @@ class FleetView:
         self._records: dict[str, tuple[ModelRecord, float]] = {}
         self._replicas: dict[str, Replica] = {}
         self._queues: dict[str, _Queue] = {}
+        self._past: dict[str, tuple[str, ...]] = {}
+        """Incarnations that a worker had before, the last ones."""
 
     def heartbeat(self, health: Health, now: float) -> None:
         """A worker said how it is. A message of a release that names no worker is passed over."""
-        if not health.worker_id:
+        if not health.worker_id or self._is_late(health.worker_id, health.incarnation, health.status):
             return
-        before = self._of(health.worker_id, health.model_name)
+        before = self._of(health.worker_id, health.model_name, health.incarnation)
         self._replicas[health.worker_id] = msgspec.structs.replace(
             before,
             status=health.status,
@@ -161,16 +168,17 @@ class FleetView:
         )
 
     def report(self, report: LoadReport, now: float) -> None:
-        """A worker said how busy it is. One that is older than what is known of the same process changes nothing."""
+        """A worker said how busy it is. One that is older than what is known of the same process, or that comes from an
+        earlier one, changes nothing.
+        """
+        if report.worker_id and self._is_late(report.worker_id, report.incarnation, report.state):
+            return
         self._queues[report.model_name] = _Queue(report.pending_messages, report.queue_capacity, now)
         if not report.worker_id:
             return
-        before = self._of(report.worker_id, report.model_name)
-        restarted = report.incarnation != before.incarnation
-        if not restarted and report.seq < before.seq:
+        before = self._of(report.worker_id, report.model_name, report.incarnation)
+        if report.seq < before.seq:
             return
-        if restarted and before.status in LEFT:
-            before = Replica(report.worker_id, report.model_name)
         self._replicas[report.worker_id] = msgspec.structs.replace(
             before,
             status=report.state or before.status,
@@ -178,8 +186,9 @@ class FleetView:
             active=report.active_processing,
             heard_at=now,
             told_at=now,
-            incarnation=report.incarnation,
+            incarnation=report.incarnation or before.incarnation,
             seq=report.seq,
+            is_busy=report.active_processing > 0 or report.pending_messages > 0,
             level=report.status,
             last_token_age_ms=report.last_token_age_ms,
             stats=report.engine_stats or before.stats,
@@ -190,6 +199,11 @@ class FleetView:
         """A replica that should have been heard was asked after, with this outcome. One that is unknown stays so."""
         if (known := self._replicas.get(worker_id)) is not None:
             self._replicas[worker_id] = msgspec.structs.replace(known, presence=presence)
+
+    def answered(self, worker_id: str, now: float) -> None:
+        """It was asked after, and answered: it is here, though nothing more is known of it than before."""
+        if (known := self._replicas.get(worker_id)) is not None and known.status not in LEFT:
+            self._replicas[worker_id] = msgspec.structs.replace(known, presence="here", heard_at=now)
 
     def know(self, records: Collection[ModelRecord], now: float) -> None:
         """These are all the records that the bucket has."""
@@ -227,6 +241,10 @@ class FleetView:
         ]
         return sorted(alive, key=lambda one: one.worker_id)
 
+    def replica(self, worker_id: str) -> Replica | None:
+        """One of those that were heard and not forgotten."""
+        return self._replicas.get(worker_id)
+
     def everyone(self) -> list[Replica]:
         """All that were heard and not forgotten, also those that left or are gone, by worker id."""
         return sorted(self._replicas.values(), key=lambda one: one.worker_id)
@@ -235,6 +253,7 @@ class FleetView:
         """Let go of replicas that were not heard for `keep_s`, and of queues of which nothing is told any more."""
         self._replicas = {key: one for key, one in self._replicas.items() if now - one.heard_at <= keep_s}
         self._queues = {name: one for name, one in self._queues.items() if now - one.at <= ALIVE_S}
+        self._past = {key: ids for key, ids in self._past.items() if key in self._replicas}
 
     def is_silent(self, replica: Replica, now: float) -> bool:
         """Whether a replica that is counted as alive should have been heard of by now."""
@@ -255,10 +274,35 @@ class FleetView:
         record, read_at = self._records.get(name, (None, 0.0))
         if record is not None and not alive and record.state not in LEFT:
             left = any(one.model == name and one.heard_at >= read_at for one in self._replicas.values())
+            writer = self._replicas.get(record.worker_id)
+            left = left or (writer is not None and writer.presence == "gone")  # nobody takes back what it wrote
             if left or gone(record, wall) is not None:
                 record = msgspec.structs.replace(record, state="offline")
         return ModelState(name, record, alive, queue.pending, queue.capacity)
 
-    def _of(self, worker_id: str, model: str) -> Replica:
+    def _is_late(self, worker_id: str, incarnation: str, state: WorkerStatus | None) -> bool:
+        """Whether a message is of a process that is known to have ended.
+
+        1. of an incarnation that another one followed
+        2. of one that said that it leaves, unless it says so once more; who leaves does not come back as the same
+        """
+        if not incarnation:
+            return False
+        if incarnation in self._past.get(worker_id, ()):  # 1
+            return True
         known = self._replicas.get(worker_id)
-        return known if known is not None and known.model == model else Replica(worker_id, model)
+        if known is None or known.incarnation != incarnation:
+            return False
+        return known.status in LEFT and state not in LEFT  # 2
+
+    def _of(self, worker_id: str, model: str, incarnation: str) -> Replica:
+        """What is known of the process that speaks: nothing, where it is another one than before."""
+        known = self._replicas.get(worker_id)
+        if known is None or known.model != model:
+            return Replica(worker_id, model)
+        if incarnation and known.incarnation and incarnation != known.incarnation:
+            self._past[worker_id] = (*self._past.get(worker_id, ()), known.incarnation)[-_PAST_KEPT:]
+            return Replica(worker_id, model)
+        if incarnation and not known.incarnation and known.status in LEFT:
+            return Replica(worker_id, model)
+        return known

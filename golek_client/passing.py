@@ -10,10 +10,12 @@ from typing import Any
 
 from golek_client.embedding import EmbedOptions, Question
 from golek_client.exchange import Exchange
+from golek_client.fleet import FleetView, Presence
 from golek_client.following import Following, Look, Take, nothing
 from golek_client.kept import KeptExchange, is_resumable
 from golek_client.line import Line
 from golek_client.opening import Opening, check_seconds
+from golek_client.presence import Bus, RollCall
 from golek_client.reading import Reply
 from golek_client.stream import OnQueued, Stream
 from golek_client.submitting import checked_key
@@ -133,9 +135,23 @@ class Passing:
         """What comes on some subjects, and what `look` reads now and then. See `golek_client.following`."""
         return Following(self._opening, hears, look, asks=asks)
 
-    def watch(self, model: str = "") -> Watch:
-        """The fleet as it is, by what its workers say; or one of its models. See `golek_client.watching`."""
-        return Watch(self._opening, model)
+    def watch(self, model: str = "", *, asks_after: bool = False) -> Watch:
+        """The fleet as it is, by what its workers say; or one of its models. See `golek_client.watching`.
+
+        With `asks_after` who should have been heard is asked after: it is known within seconds that a worker is gone.
+        """
+        return Watch(self._opening, model, asks_after=asks_after)
+
+    def roll_call(
+        self,
+        view: FleetView,
+        clock: Callable[[], float],
+        *,
+        missed: Callable[[str, Presence], None] | None = None,
+        pinged: Callable[[str, float], None] | None = None,
+    ) -> RollCall:
+        """Who asks after the workers of `view` that should have been heard. See `golek_client.presence`."""
+        return RollCall(Bus(self._opening), view, clock, missed=missed, pinged=pinged)
 
     def _stream(
         self, target: Target, payload: bytes, seconds: float, on_queued: OnQueued | None, key: str | None

@@ -4,7 +4,8 @@
         await observer.run()
 
 Heartbeats and reports of workers, reports of gateways, dead letters and the server's advisories are fed into the
-picture as they come; records of models, counts of dead letters and when models were first seen are read now and then.
+picture as they come; records of models, counts of dead letters and when models were first seen are read now and then;
+workers that should have been heard are asked after.
 """
 
 import asyncio
@@ -45,6 +46,9 @@ class Observer:
             for advisory in subjects.ADVISORIES
         }
         self._following = golek.follow(hears, self._look)
+        self._roll_call = golek.roll_call(
+            picture.view, picture.heard_clock, missed=picture.missed, pinged=picture.pinged
+        )  # fmt: skip
         self._refusal: str | None = None
 
     @property
@@ -61,10 +65,15 @@ class Observer:
         finally:
             self._picture.connected = self._following.is_connected
 
+    async def look(self) -> None:
+        """Read now what is read now and then, as after an order was given. Raises as `open` does."""
+        await self._following.look()
+
     async def run(self) -> None:
         """Follow the fleet until cancelled, whatever becomes of the broker, and let the picture tick each second."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._following.run())
+            tasks.create_task(self._roll_call.run())
             tasks.create_task(self._mind())
             tasks.create_task(self._tick())
 

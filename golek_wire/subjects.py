@@ -142,6 +142,11 @@ def order(name: str, verb: Verb) -> str:
     return f"models.{name}.{verb}"
 
 
+def log(name: str) -> str:
+    """Where every replica of a model is asked what its request log says (core NATS)."""
+    return f"models.{name}.log"
+
+
 def adapters(name: str, verb: AdapterVerb) -> str:
     """Where every replica of a model is told to load or unload a LoRA adapter, or asked which it has (core NATS)."""
     return f"models.{name}.adapters.{verb}"
@@ -220,8 +225,8 @@ ADVISORIES: Final = (
     "$JS.EVENT.ADVISORY.STREAM.>", "$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED.>",
     "$JS.EVENT.ADVISORY.CONSUMER.QUORUM_LOST.>", "$JS.EVENT.ADVISORY.DOMAIN.>", "$JS.EVENT.ADVISORY.SERVER.>",
 )  # fmt: skip
-"""Where the server says what happened to streams and consumers. Not `$JS.EVENT.ADVISORY.>`: on its `API` the server
-says each question that anybody asks JetStream, if somebody listens, and a fleet asks hundreds in a second."""
+"""Where the server says what happened to streams and consumers. Not all of `$JS.EVENT.ADVISORY.>`: on its `API` the
+server repeats every question to JetStream, if somebody listens, and a fleet asks hundreds in a second."""
 
 
 def gateway_report(gateway_id: str) -> str:

@@ -17,6 +17,8 @@ from golek_wire.signals import EngineStats, Health
 from golek_worker.bus.identity import Headers
 
 SERVICE_NAME = "golek"
+SETTINGS_BYTES = 4096
+"""Of the settings that a worker tells: all workers of a fleet may answer one question."""
 _PREFIX = "io.nats.micro.v1"
 
 
@@ -77,13 +79,36 @@ async def serve_watchers(client: Client, tell: Callable[[], Awaitable[None]]) ->
     await client.subscribe(subjects.SIGNALS_ASKED, cb=hear)
 
 
+async def serve_ping(client: Client, incarnation: str, version: str, worker_id: str) -> None:
+    """Answer who asks after this process, from the first moment on: it may be long until there is a model."""
+    answer = msgspec.json.encode(
+        {
+            "type": f"{_PREFIX}.ping_response",
+            "name": SERVICE_NAME,
+            "id": incarnation,
+            "version": version,
+            "metadata": {"worker_id": worker_id},
+        }
+    )
+
+    async def respond(message: Msg) -> None:
+        if subjects.is_reply_inbox(message.reply):
+            await publish(client, message.reply, answer)
+
+    await client.subscribe(subjects.micro("PING", incarnation), cb=respond)
+
+
 async def serve_micro(
     client: Client,
     identity: ServiceIdentity,
     metadata: Callable[[], dict[str, str]],
+    settings: dict[str, str],
     counts: Callable[[], ServiceCounts],
 ) -> None:
-    """Answer PING, INFO and STATS for all services, for `golek`, and for this replica."""
+    """Answer PING, INFO and STATS for all services and for `golek`, INFO and STATS for this replica (`serve_ping` does
+    PING). INFO has the `settings` that differ from their defaults in its metadata.
+    """
+    told = said_of(settings)
 
     def about(verb: str) -> dict[str, Any]:
         return {
@@ -98,7 +123,9 @@ async def serve_micro(
         return {"name": identity.endpoint, "subject": identity.endpoint_subject, "queue_group": identity.queue_group}
 
     def info() -> dict[str, Any]:
-        return about("info") | {"description": identity.description, "endpoints": [endpoint()]}
+        said = about("info") | {"description": identity.description, "endpoints": [endpoint()]}
+        said["metadata"] |= told
+        return said
 
     def stats() -> dict[str, Any]:
         now = counts()
@@ -116,8 +143,20 @@ async def serve_micro(
 
     answers = {"PING": lambda: about("ping"), "INFO": info, "STATS": stats}
     for verb, answer in answers.items():
-        for subject in (f"$SRV.{verb}", f"$SRV.{verb}.{SERVICE_NAME}", f"$SRV.{verb}.{SERVICE_NAME}.{identity.id}"):
-            await client.subscribe(subject, cb=_responder(client, answer))
+        for subject in (f"$SRV.{verb}", subjects.micro(verb), subjects.micro(verb, identity.id)):
+            if subject != subjects.micro("PING", identity.id):
+                await client.subscribe(subject, cb=_responder(client, answer))
+
+
+def said_of(settings: dict[str, str]) -> dict[str, str]:
+    """`settings` as metadata: a JSON text of at most SETTINGS_BYTES, and the names of those that found no place."""
+    kept, left_out = dict(settings), list[str]()
+    while len(text := msgspec.json.encode(kept)) > SETTINGS_BYTES:
+        longest = max(kept, key=lambda key: len(kept[key]))
+        left_out.append(longest)
+        del kept[longest]
+    said = {"settings": text.decode()}
+    return said | {"settings_left_out": " ".join(sorted(left_out))} if left_out else said
 
 
 def _responder(client: Client, answer: Callable[[], dict[str, Any]]) -> Callable[[Msg], Awaitable[None]]:

@@ -52,6 +52,17 @@ def deployment(file: Path, environment: Mapping[str, str] = os.environ) -> list[
     return [*rows, *_planned(found)]
 
 
+def differing(chosen: Settings) -> dict[str, str]:
+    """The settings that are not at their defaults, by key, as they may be shown to who asks a worker how it runs."""
+    found = ((key, getattr(chosen, name), _default(Settings, name)) for key, name in settings.KEYS.items())
+    return {key: shown(key, _text(value)) for key, value, default in found if value != default}
+
+
+def shown(key: str, value: str) -> str:
+    """The value of a setting as it may be shown."""
+    return _covered(value) if key in names.SECRETS else hidden(value)
+
+
 def shared(environment: Mapping[str, str] = os.environ, project: Path = Path()) -> list[Setting]:
     """What environment and `.env` say to all deployments: only the keys they give."""
     found = sources.find(project, environment, None, settings.KNOWN)
@@ -94,13 +105,12 @@ def _planned(found: Found) -> Iterator[Setting]:
 
 
 def _row(key: str, value: str, given: list[Given], *, changed: bool, waits_for: str = "") -> Setting:
-    shown = _covered if key in names.SECRETS else hidden
     if not given:
-        return Setting(key, shown(value), DEFAULT, changed, [], waits_for)
+        return Setting(key, shown(key, value), DEFAULT, changed, [], waits_for)
     counts, *rest = given
     source = counts.source if counts.name == key else f"{counts.name} in {counts.source}"
-    overruled = [f"{one.name}={shown(one.value)} in {one.source}" for one in rest if one.value != counts.value]
-    return Setting(key, shown(value), source, changed, overruled, waits_for)
+    overruled = [f"{one.name}={shown(key, one.value)} in {one.source}" for one in rest if one.value != counts.value]
+    return Setting(key, shown(key, value), source, changed, overruled, waits_for)
 
 
 def _covered(value: str) -> str:

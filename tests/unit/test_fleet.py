@@ -1,12 +1,13 @@
 """The picture of the fleet, from messages alone."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from golek_client.discovery import ALIVE_S
-from golek_client.fleet import SILENT_S, FleetView, ModelState
+from golek_client.fleet import SILENT_S, FleetView, ModelState, Presence
 from golek_wire.signals import Health, LoadReport, ModelInfo, ModelRecord
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -150,3 +151,125 @@ def test_a_model_is_found_by_name() -> None:
     assert found is not None
     assert found.is_loaded
     assert view.model("other", 0.0, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "presence", "in_rotation"),
+    [
+        ("online", "here", True),
+        ("unloaded", "here", True),
+        ("stalled", "here", False),
+        ("loading", "here", False),
+        ("draining", "here", False),
+        ("offline", "here", False),
+        ("online", "silent", False),
+        ("online", "gone", False),
+    ],
+)
+def test_who_is_in_rotation(status: str, presence: Presence, in_rotation: bool) -> None:
+    """Who is here and serves, or loads the model for who asks; a model is while one of its replicas is."""
+    view = FleetView()
+    view.heartbeat(beat(status=status), 0.0)
+    view.missed("tiny-a-1", presence)
+    (one,) = view.everyone()
+    assert one.in_rotation is in_rotation
+    assert any(model.in_rotation for model in view.models(0.0, NOW)) is in_rotation
+
+
+def test_the_state_of_a_replica_is_what_it_said_last() -> None:
+    """A report says it sooner than a heartbeat; one of a release that does not say it leaves it as it was."""
+    view = FleetView()
+    view.heartbeat(beat(incarnation="i"), 0.0)
+    view.report(report(state="stalled"), 1.0)
+    assert only(view, 1.0).status == "stalled"
+    view.report(report(seq=2), 2.0)
+    assert only(view, 2.0).status == "stalled"
+    view.report(report(seq=3, state="online"), 3.0)
+    assert only(view, 3.0).status == "online"
+
+
+@pytest.mark.parametrize(("presence", "listed"), [("silent", True), ("gone", False)])
+def test_a_missed_replica_is_not_counted_until_it_is_heard(presence: Presence, listed: bool) -> None:
+    """Of a gone one nobody knows a connection; a silent one may be back. Any message of it tells that it is here."""
+    ways: list[Callable[[FleetView], None]] = [
+        lambda view: view.report(report(seq=2, state="online"), 5.0),
+        lambda view: view.heartbeat(beat(incarnation="i"), 5.0),
+        lambda view: view.answered("tiny-a-1", 5.0),
+    ]
+    for back in ways:
+        view = FleetView()
+        view.report(report(state="online"), 0.0)
+        view.missed("tiny-a-1", presence)
+        view.missed("nobody", presence)
+        assert bool(view.replicas(1.0)) is listed
+        assert [one.presence for one in view.everyone()] == [presence]
+        assert not any(model.takes_requests for model in view.models(1.0, NOW))
+        back(view)
+        (one,) = view.replicas(5.0)
+        assert (one.presence, one.heard_at, one.in_rotation) == ("here", 5.0, True)
+
+
+def test_who_does_not_answer_counts_as_stalled() -> None:
+    """A model of which another replica answers is as well as that one."""
+    view = FleetView()
+    view.heartbeat(beat("a"), 0.0)
+    view.missed("a", "silent")
+    assert (only(view).status, only(view).takes_requests) == ("stalled", False)
+    view.heartbeat(beat("b", status="loading"), 0.0)
+    assert only(view).status == "loading"
+
+
+def test_the_record_that_a_gone_worker_wrote_does_not_count() -> None:
+    """It was renewed with its last heartbeat, and nobody takes it back; another replica that writes it does count."""
+    view = FleetView()
+    view.heartbeat(beat(), 0.0)
+    view.know([record(worker_id="tiny-a-1")], 5.0)
+    view.missed("tiny-a-1", "gone")
+    assert only(view, 6.0).status == "offline"
+    view.know([record(worker_id="tiny-b-1")], 15.0)
+    assert only(view, 15.0).status == "online"
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_an_earlier_process_changes_nothing(left: bool) -> None:
+    """What the one before the restart said, and comes late, does not bring it back, whichever kind of message it is."""
+    view = FleetView()
+    view.report(report(seq=500, state="online"), 0.0)
+    if left:
+        view.heartbeat(beat(status="offline", incarnation="i"), 0.5)
+    view.heartbeat(beat(status="loading", incarnation="j"), 1.0)
+    view.report(report(seq=501, state="online", pending_messages=7), 1.1)
+    view.heartbeat(beat(incarnation="i"), 1.2)
+    model = only(view, 1.5)
+    assert (model.status, model.pending, model.replicas[0].incarnation) == ("loading", 0, "j")
+    view.report(report(seq=1, incarnation="j", state="online"), 2.0)
+    assert (only(view, 2.0).status, only(view, 2.0).replicas[0].seq) == ("online", 1)
+
+
+def test_who_left_does_not_come_back_as_the_same_process() -> None:
+    """Its last words are its last, whatever overtook them; a new process is another one."""
+    view = FleetView()
+    view.heartbeat(beat(status="offline", incarnation="i"), 0.0)
+    view.report(report(state="draining", pending_messages=3), 0.1)
+    view.heartbeat(beat(status="online", incarnation="i"), 0.2)
+    view.answered("tiny-a-1", 0.3)
+    assert view.replicas(0.3) == []
+    assert [one.status for one in view.everyone()] == ["offline"]
+    view.heartbeat(beat(status="starting", incarnation="j"), 1.0)
+    assert only(view, 1.0).status == "starting"
+
+
+def test_everyone_is_kept_for_as_long_as_wanted() -> None:
+    """Who left or is gone is still known, until it was not heard for so long."""
+    view = FleetView()
+    for worker, status in (("b", "offline"), ("a", "online"), ("c", "online")):
+        view.heartbeat(beat(worker, status=status), 0.0)
+    view.missed("a", "gone")
+    assert [one.worker_id for one in view.everyone()] == ["a", "b", "c"]
+    assert [one.worker_id for one in view.replicas(0.0)] == ["c"]
+    view.forget(ALIVE_S + 1, keep_s=900.0)
+    assert len(view.everyone()) == 3
+    assert view.replica("a") is not None
+    view.forget(901.0, keep_s=900.0)
+    assert view.everyone() == []
+    assert view.replica("a") is None
