@@ -123,7 +123,7 @@ check: $(DEV_STAMP) ## Lint, format, types, and who imports whom
 
 ifeq ($(strip $(WORKER)),)
 test: check ## check and all tests; or a worker | [WORKER=name]
-	@scripts/install_browser.sh
+	@scripts/install_test_programs.sh
 	@scripts/run_tests.sh $(BIN)/python
 else
 test: $(WORKER_STAMP)

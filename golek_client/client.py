@@ -31,6 +31,7 @@ from golek_client.sessions import Conversations
 from golek_client.stream import OnQueued, Stream
 from golek_client.submitting import SUBMIT_DEADLINE_S, SubmitOptions, checked_key, submission
 from golek_client.target import Target
+from golek_client.tracing import Tracer
 from golek_client.transport import DEFAULT_URL, Transport
 from golek_wire import headers, subjects
 from golek_wire.errors import BadRequestError
@@ -62,6 +63,7 @@ class Golek(Passing, Operating, GrammarStore, Conversations):
         login: Login | None = None,
         key: str | None = None,
         transport: Transport | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         """`url` is the NATS server: the variable NATS_URL without it, else nats://127.0.0.1:4222.
 
@@ -72,12 +74,15 @@ class Golek(Passing, Operating, GrammarStore, Conversations):
 
         `login` is as whom to connect: what the variables NATS_USER, NATS_CREDS and their kin say without it. `key` is
         the caller's key, in a fleet that wants one: the variable GOLEK_API_KEY without it.
+
+        `tracer` makes a span of each request; see `golek_client.otel`, and `golek_client.tracing.within` for requests
+        that belong to a trace without one.
         """
         key = (said(API_KEY) or "") if key is None else key
         self.url = url or os.environ.get("NATS_URL") or DEFAULT_URL
         self.deadline = deadline
         self.replay = replay
-        self._opening = Opening(self.url, login, _authorization(key), transport)
+        self._opening = Opening(self.url, login, _authorization(key), transport, tracer)
 
     def on_behalf(self, key: str) -> Self:
         """This client, asking for a caller with another key, over the same connection; with none where `key` is empty.

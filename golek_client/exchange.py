@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Generic, Self
 
-from golek_client import discovery, large, reading, retry
+from golek_client import discovery, large, reading, retry, tracing
 from golek_client.line import Line
 from golek_client.reading import Answer, Piece, Reply
 from golek_client.recovery import JobLostError, Recovery
@@ -58,6 +58,8 @@ class Exchange(Generic[Reply]):
         self._key = key
         self.worker = ""
         """The replica that answers, once it has said so."""
+        self._span = line.tracer.begin(target.kind, target.model, payload) if line.tracer is not None else None
+        self._final: object = None
         self._headers = self._request_headers()
         self._sends = 0
         self._next_send: float | None = None
@@ -81,8 +83,10 @@ class Exchange(Generic[Reply]):
         """Send the request; a body that no message can carry is stored first. Raises as `large.store` does."""
         try:
             await self._begin()
-        except BaseException:
+        except BaseException as error:
             self._line.mux.forget(self._inbox.subject)
+            if self._span is not None:
+                self._span.end(self.job_id, "", None, error)
             raise
         return self
 
@@ -90,6 +94,8 @@ class Exchange(Generic[Reply]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._line.mux.forget(self._inbox.subject)
+        if self._span is not None:
+            self._span.end(self.job_id, self.worker, self._final, error)
         if self._cancels(error):
             await self._cancel()
 
@@ -214,7 +220,8 @@ class Exchange(Generic[Reply]):
             self._note(message, about)
             return reading.before(message, Queued) if about[headers.STATUS] == "queued" else None
         event = self._answer.said(message, about)
-        self._ended = self._ended or not (event is None or isinstance(event, Piece))
+        if not (event is None or isinstance(event, Piece)):
+            self._ended, self._final = True, event
         return event
 
     async def _end_in(self, error: InferenceServiceError) -> None:
@@ -228,7 +235,9 @@ class Exchange(Generic[Reply]):
 
     def _request_headers(self) -> dict[str, str]:
         key = {headers.IDEMPOTENCY_KEY: self._key} if self._key is not None else {}
-        return self._line.request_headers(self._inbox.subject) | key
+        trace = self._span.carried if self._span is not None else tracing.carried.get()
+        about = self._line.request_headers(self._inbox.subject) | key
+        return {**about, **trace} if trace is not None else about
 
     @property
     def principal(self) -> str | None:

@@ -12,6 +12,7 @@ from golek_client import connection
 from golek_client.connection import publish
 from golek_client.inbox import ReplyMux
 from golek_client.login import Login
+from golek_client.tracing import Tracer
 from golek_client.transport import Received, Subscribed, Transport
 from golek_wire import headers
 
@@ -29,6 +30,8 @@ class Line:
         """The event loop in which alone it works."""
         self.authorization: dict[str, str] = {}
         """The header with the caller's key, where it has one."""
+        self.tracer: Tracer | None = None
+        """Makes a span of each request, where somebody traces."""
         self.names_requests = False
         """Whether requests carry an id of ours: between accounts the server gives each copy another inbox."""
 

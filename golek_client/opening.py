@@ -11,6 +11,7 @@ from golek_client.connection import shown
 from golek_client.inbox import ReplyMux
 from golek_client.line import Line
 from golek_client.login import Login
+from golek_client.tracing import Tracer
 from golek_client.transport import Transport
 from golek_wire import subjects
 from golek_wire.errors import BadRequestError, BusUnavailableError, DeadlineExceededError
@@ -24,13 +25,19 @@ class Opening:
     """The line of one client, opened when it is wanted."""
 
     def __init__(
-        self, url: str, login: Login | None, authorization: dict[str, str], transport: Transport | None
+        self,
+        url: str,
+        login: Login | None,
+        authorization: dict[str, str],
+        transport: Transport | None,
+        tracer: Tracer | None = None,
     ) -> None:
         """`authorization` is the header with the caller's key; `transport` replaces the connection."""
         self._url = url
         self._login = login
         self._authorization = authorization
         self._transport = transport
+        self._tracer = tracer
         self._connecting = asyncio.Lock()
         self._open: Line | None = None
         self._closes = 0
@@ -100,7 +107,7 @@ class Opening:
             line = await Line(self._transport, ReplyMux()).start()
         else:
             line = await Line.open(self._url, NAME, self._login)
-        line.authorization = self._authorization
+        line.authorization, line.tracer = self._authorization, self._tracer
         return line
 
 

@@ -16,6 +16,7 @@ from golek_wire import subjects
 from golek_wire.adapters import AdapterOrder, AdapterReport
 from golek_wire.errors import ModelNotFoundError, NoWorkersError
 from golek_wire.hosts import HostReport, StartOrder
+from golek_wire.logs import LogQuery, LogReport
 from golek_wire.signals import Order, Residence
 from golek_wire.subjects import AdapterVerb, Verb
 
@@ -71,6 +72,14 @@ class Operating:
             if worker_id:
                 raise
             return await self._start(model, nobody, until, timeout, on_status)
+
+    async def logged(self, model: str, query: LogQuery, *, timeout: float = 10.0) -> list[LogReport]:
+        """What the request logs of `model` say, as each of its replicas reads it; those of one machine share a file.
+
+        Never what callers asked. Takes half a second, in which all that live answer. Raises as `health` does, and
+        UnauthorizedError or ForbiddenError where this caller gives no orders.
+        """
+        return await self._give(model, subjects.log(model), query, LogReport, timeout)
 
     async def startable(self, timeout: float = 2.0) -> list[HostReport]:
         """What the machines of the fleet could start: a report of each supervisor (`golek serve`).

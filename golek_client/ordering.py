@@ -16,6 +16,7 @@ from golek_client.transport import Received
 from golek_wire import codec, headers
 from golek_wire.adapters import AdapterReport
 from golek_wire.errors import DeadlineExceededError, NoWorkersError
+from golek_wire.logs import LogReport
 from golek_wire.signals import Residence
 
 GATHER_S: Final = 0.5
@@ -23,7 +24,7 @@ GATHER_S: Final = 0.5
 SILENT_S: Final = 10.0
 """A replica that said so says every second how it goes; after this time without a word it is not waited for."""
 
-Report = TypeVar("Report", Residence, AdapterReport)
+Report = TypeVar("Report", Residence, AdapterReport, LogReport)
 OnStatus = Callable[[Report], object]
 """Called with what a replica says while it does what was ordered."""
 

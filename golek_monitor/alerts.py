@@ -78,8 +78,8 @@ class Alerts:
         return changed
 
     def troubles(self) -> list[Trouble]:
-        """What was named last."""
-        return [cause.trouble for cause in self._causes.values()]
+        """Those that fire, as they were named last."""
+        return [cause.trouble for cause in self._causes.values() if cause.alert is not None]
 
     def firing(self) -> list[Alert]:
         """Those that count, the newest first."""

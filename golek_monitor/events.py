@@ -18,8 +18,9 @@ TOGETHER: Final = 3
 GATHER_S: Final = 2.0
 """So long they are gathered, at first; a flood that goes on is told every LONG_S."""
 LONG_S: Final = 10.0
-OFTEN: Final = 20
-"""A kind that had so many lines within LONG_S is a flood, however they are spread."""
+OFTEN: Final = 6
+OFTEN_S: Final = 30.0
+"""A kind that had OFTEN lines within this time is a flood, however they are spread."""
 NAMED: Final = 3
 """So many of a flood are named."""
 
@@ -72,7 +73,7 @@ class EventLog:
         """Write down what was added, or keep it for a line with others of its kind; call it each second."""
         for code, happenings in self._new.items():
             flood = self._floods.get(code)
-            if flood is None and len(happenings) <= TOGETHER and len(self._lines.get(code, ())) < OFTEN:
+            if flood is None and len(happenings) <= TOGETHER and not self._is_often(code):
                 for happening, stamp in happenings:
                     self._write(happening, stamp, now)
                 continue
@@ -125,7 +126,7 @@ class EventLog:
     def _forget(self, now: float) -> None:
         for code in list(self._lines):
             lines = self._lines[code]
-            while lines and lines[0] < now - LONG_S:
+            while lines and lines[0] < now - OFTEN_S:
                 lines.popleft()
             if not lines:
                 del self._lines[code]

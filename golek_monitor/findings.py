@@ -40,8 +40,8 @@ def _models(now: FleetNow, left: Collection[str]) -> Iterator[Alert]:
             if name not in left:
                 yield _alert(
                     now, "worker_lost", name, "critical",
-                    f"nobody serves {name}: its last worker was heard at {one.last_seen}; `make start WORKER=…` starts "
-                    f"one, `golek models forget {name}` lets go of it",
+                    f"nobody serves {name}: its last worker was heard at {one.last_seen}; `golek load {name}` starts "
+                    f"one or says what to type, `golek models forget {name}` lets go of it",
                     model=name,
                 )  # fmt: skip
         elif one.status in COMING:

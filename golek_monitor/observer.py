@@ -65,6 +65,10 @@ class Observer:
         finally:
             self._picture.connected = self._following.is_connected
 
+    async def look(self) -> None:
+        """Read now what is read now and then, as after an order was given. Raises as `open` does."""
+        await self._following.look()
+
     async def run(self) -> None:
         """Follow the fleet until cancelled, whatever becomes of the broker, and let the picture tick each second."""
         async with asyncio.TaskGroup() as tasks:

@@ -74,15 +74,11 @@ class Picture:
         self._gateway_reports: dict[str, tuple[GatewayReport, float]] = {}
         self._known: dict[str, notices.Known] = {}
         self._known_gateways: dict[str, str] = {}
-        self._replicas: Table[ReplicaRow] = Table(
-            lambda old, new: replace(new, last_seen=old.last_seen, last_seen_s=old.last_seen_s)
-        )
+        self._replicas: Table[ReplicaRow] = Table(lambda old, new: replace(new, last_seen_s=old.last_seen_s))
         self._services: Table[Service] = Table(
-            lambda old, new: replace(new, last_seen=old.last_seen, uptime=old.uptime, uptime_seconds=old.uptime_seconds)
+            lambda old, new: replace(new, uptime=old.uptime, uptime_seconds=old.uptime_seconds)
         )
-        self._gateways: Table[GatewayRow] = Table(
-            lambda old, new: replace(new, last_seen=old.last_seen, last_seen_s=old.last_seen_s)
-        )
+        self._gateways: Table[GatewayRow] = Table(lambda old, new: replace(new, last_seen_s=old.last_seen_s))
         self._told: Table[Alert] = Table(lambda _, new: new)
         self._overview: Aggregate | None = None
         self._events_at: deque[tuple[int, int]] = deque(maxlen=600)
@@ -150,6 +146,7 @@ class Picture:
 
     def seen_by_us(self) -> dict[str, float]:
         """When models were first seen, as far as this monitor knows."""
+        self._refresh()
         return dict(self._first_seen)
 
     def letters(self, by_token: Mapping[str, int]) -> None:
@@ -328,7 +325,7 @@ class Picture:
         """What is wrong, and which of it counts. What is known of a fleet that is not heard is not judged."""
         now = self._clock()
         if self._lost_at is not None:
-            kept = [alert for alert in self._alerts.troubles() if alert.kind != "bus_lost"]
+            kept = [one for one in self._alerts.troubles() if one.kind != "bus_lost"]
             seen, found = None, [*kept, rules.bus_lost(now - self._lost_at)]
         else:
             seen = self._seen()

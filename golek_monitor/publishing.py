@@ -22,13 +22,11 @@ from golek_wire.signals import Aggregate, Alert
 
 log = logging.getLogger("golek.monitor")
 
-SILENT_S: Final = 3.0
-"""A monitor that is not heard for so long speaks no more."""
-APART_S: Final = 1.0
-"""Those that wait take over at different moments, drawn from this, so that the first of them is heard by the others."""
 EVERY_S: Final = 1.0
-UNHEARD_S: Final = 2.0
-"""What fired so shortly before the last word of who spoke before may not have been told."""
+SILENT: Final = 3
+"""A monitor that is not heard for so many turns speaks no more."""
+UNHEARD: Final = 2
+"""What fired so many turns before the last word of who spoke before may not have been told."""
 ALERTS_KEPT: Final = 1000
 """That wait for the bus, or for the one that speaks to fall silent."""
 
@@ -36,9 +34,9 @@ ALERTS_KEPT: Final = 1000
 class Turn:
     """Whose turn it is to speak, as one monitor knows it. Pure: times come in with what is heard."""
 
-    def __init__(self, started_at: str, monitor_id: str, now: float, apart_s: float) -> None:
+    def __init__(self, started_at: str, monitor_id: str, now: float, wait_s: float) -> None:
         self._own = (started_at, monitor_id)
-        self._wait_s = SILENT_S + apart_s
+        self._wait_s = wait_s
         self._listens_since = now
         self.heard_at: float | None = None
         """When an elder one was heard last."""
@@ -60,14 +58,23 @@ class Turn:
 class Publisher:
     """The word of one monitor. Only the monitor that runs as a service has one."""
 
-    def __init__(self, golek: Golek, picture: Picture, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """It takes the picture's `on_alert`."""
+    def __init__(
+        self,
+        golek: Golek,
+        picture: Picture,
+        *,
+        every_s: float = EVERY_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """It takes the picture's `on_alert`. Those that wait take over at different moments, drawn within a turn, so
+        that the first of them is heard by the others.
+        """
+        self._every_s = every_s
         self._golek = golek
         self._picture = picture
         self._clock = clock
-        self._turn = Turn(
-            picture.overview().monitor_started_at, picture.monitor_id, clock(), random.uniform(0, APART_S)
-        )
+        wait_s = (SILENT + random.random()) * every_s
+        self._turn = Turn(picture.overview().monitor_started_at, picture.monitor_id, clock(), wait_s)
         self._waiting: deque[tuple[float, Alert]] = deque(maxlen=ALERTS_KEPT)
         self._following = golek.follow(
             {subjects.AGGREGATE: reading(Aggregate, lambda said: self._turn.heard(said, clock()))}, asks=False
@@ -96,7 +103,7 @@ class Publisher:
                 await self._say()
             else:
                 self._drop()
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(self._every_s)
 
     async def _say(self) -> None:
         """Alerts first. What the bus does not take now waits."""
@@ -111,5 +118,5 @@ class Publisher:
     def _drop(self) -> None:
         """Another monitor speaks: what it surely told needs no second word."""
         heard_at = self._turn.heard_at
-        while heard_at is not None and self._waiting and self._waiting[0][0] < heard_at - UNHEARD_S:
+        while heard_at is not None and self._waiting and self._waiting[0][0] < heard_at - UNHEARD * self._every_s:
             self._waiting.popleft()

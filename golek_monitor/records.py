@@ -139,16 +139,13 @@ class GatewayRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     response_ms: float | None = None
 
 
-EventLevel = Literal["info", "warning", "error"]
-
-
 class Event(Struct, frozen=True, omit_defaults=True):
     """Something that happened: a line of the event log."""
 
     seq: int
     """Counts this monitor's events."""
     timestamp: str
-    level: EventLevel
+    level: Literal["info", "warning", "error"]
     code: str
     """Stable and dotted: `worker.joined`, `worker.lost`, `alert.firing`, `stream.leader_elected`, …"""
     message: str

@@ -14,7 +14,7 @@ GREEN, YELLOW, RED, BOLD, FAINT, PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x
 _COLOURS: Final = (
     dict.fromkeys(("online", "healthy", "ready"), GREEN)
     | dict.fromkeys(("starting", "loading", "unloaded", "draining", "warning", "not ready"), YELLOW)
-    | dict.fromkeys(("stalled", "failed", "silent", "lost", "critical"), RED)
+    | dict.fromkeys(("stalled", "failed", "silent", "lost", "nobody", "critical"), RED)
     | {"offline": FAINT}
 )
 HEAD: Final = ("MODEL / WORKER", "STATUS", "ACTIVE", "QUEUE", "TOK/S", "TTFT", "LEVEL")
@@ -52,7 +52,7 @@ def lines(now: FleetNow, findings: Sequence[Alert], where: str, form: Form) -> l
     said += [_finding(one, paint) for one in told]
     if len(told) < len(findings):
         said.append(f"… {len(findings) - len(told)} more like these; --all shows every one")
-    return [*said, _verdict(findings, paint)]
+    return [*said, _verdict(now, findings, paint)]
 
 
 def _overview(now: FleetNow) -> str:
@@ -93,7 +93,7 @@ def _model(one: Service) -> tuple[str, ...]:
     served = one.replicas > 0
     return (
         one.model_name,
-        one.status,
+        one.status if served or one.status == "offline" else "nobody",
         f"{queue.active_processing}/{one.slots}" if served else "-",
         str(queue.pending_messages) if served else "-",
         _rate(one.tokens_per_s),
@@ -155,10 +155,12 @@ def _finding(one: Alert, paint: Callable[[str, str], str]) -> str:
     return f"{paint(one.severity, _colour(one.severity))}: {one.message}"
 
 
-def _verdict(findings: Collection[Alert], paint: Callable[[str, str], str]) -> str:
+def _verdict(now: FleetNow, findings: Collection[Alert], paint: Callable[[str, str], str]) -> str:
     critical = sum(one.severity == "critical" for one in findings)
     if critical:
         return paint(f"needs attention: {_count(critical, 'critical finding')}", RED)
+    if left := [one.model_name for one in now.services if not one.replicas]:
+        return paint(f"healthy: every model takes requests but {', '.join(left)}, which was stopped", GREEN)
     return paint("healthy: every model takes requests", GREEN)
 
 

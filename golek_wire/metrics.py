@@ -61,4 +61,63 @@ ENGINE_ITL_SECONDS: Final = Metric(
     ("model", "worker"),
 )  # fmt: skip
 
+WORKER_INFO: Final = Metric(
+    "golek_worker_info", "gauge", "What a replica is; always 1.", ("model", "worker", "engine", "device", "version")
+)
+WORKER_UP: Final = Metric(
+    "golek_worker_up", "gauge", "1 while a replica is heard, 0 once it is silent, lost or failed.", ("model", "worker")
+)
+IN_ROTATION: Final = Metric("golek_in_rotation", "gauge", "1 while requests may go to a replica.", ("model", "worker"))
+LAST_SEEN_AGE: Final = Metric(
+    "golek_last_seen_age_seconds", "gauge", "Since a replica was last heard.", ("model", "worker")
+)
+LAST_TOKEN_AGE: Final = Metric(
+    "golek_last_token_age_seconds", "gauge", "Since a replica's engine last made progress, when it last said so.",
+    ("model", "worker"),
+)  # fmt: skip
+PING_SECONDS: Final = Metric("golek_ping_seconds", "gauge", "To a replica over the bus and back.", ("model", "worker"))
+LOG_LAG_SECONDS: Final = Metric(
+    "golek_log_lag_seconds", "gauge", "Age of the oldest row that waits for a replica's request log.",
+    ("model", "worker"),
+)  # fmt: skip
+CLOCK_SKEW_SECONDS: Final = Metric(
+    "golek_clock_skew_seconds", "gauge", "A replica's clock less the monitor's.", ("model", "worker")
+)
+MODEL_REPLICAS_IN_ROTATION: Final = Metric(
+    "golek_model_replicas_in_rotation", "gauge", "Replicas of a model that requests may go to.", ("model",)
+)
+MODEL_REQUESTS_PER_SECOND: Final = Metric(
+    "golek_model_requests_per_second", "gauge", "Requests to a model that ended, over the last seconds.", ("model",)
+)
+MODEL_ERRORS_PER_SECOND: Final = Metric(
+    "golek_model_errors_per_second", "gauge", "Of them: that failed in the fleet.", ("model",)
+)
+MODEL_TOKENS_PER_SECOND: Final = Metric(
+    "golek_model_tokens_per_second", "gauge", "Tokens that a model writes, over the last seconds.", ("model",)
+)
+MODEL_RESPONSE_SECONDS: Final = Metric(
+    "golek_model_response_seconds", "gauge", "From lease to last token, on average over the last seconds.", ("model",)
+)
+MODEL_TTFT_SECONDS: Final = Metric(
+    "golek_model_ttft_seconds", "gauge", "From lease to first token in the last minute: the median replica's median.",
+    ("model",),
+)  # fmt: skip
+QUEUE_USE: Final = Metric("golek_queue_use", "gauge", "Of a model's queue: taken by jobs that wait or run.", ("model",))
+DEAD_LETTERS: Final = Metric("golek_dead_letters", "gauge", "Dead letters of a model that are kept.", ("model",))
+GATEWAY_READY: Final = Metric("golek_gateway_ready", "gauge", "1 while a gateway takes requests.", ("gateway",))
+GATEWAY_OPEN_REQUESTS: Final = Metric(
+    "golek_gateway_open_requests", "gauge", "Requests that a gateway is answering, streams among them.", ("gateway",)
+)
+GATEWAY_OPEN_STREAMS: Final = Metric("golek_gateway_open_streams", "gauge", "Streams that it is sending.", ("gateway",))
+GATEWAY_REQUESTS_PER_SECOND: Final = Metric(
+    "golek_gateway_requests_per_second", "gauge", "Requests to a gateway that ended, over the last seconds.",
+    ("gateway",),
+)  # fmt: skip
+ALERTS_FIRING: Final = Metric("golek_alerts_firing", "gauge", "Alerts that fire.", ("kind", "severity"))
+BUS_CONNECTED: Final = Metric(
+    "golek_bus_connected", "gauge", "1 while the monitor hears the bus; what it tells of the fleet is old else."
+)
+EVENT_READERS: Final = Metric("golek_event_readers", "gauge", "Browsers and programs that read the monitor's events.")
+CPU_SECONDS: Final = Metric("golek_process_cpu_seconds", "counter", "Time that this process has computed.")
+
 ALL: Final = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

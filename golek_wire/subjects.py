@@ -142,6 +142,11 @@ def order(name: str, verb: Verb) -> str:
     return f"models.{name}.{verb}"
 
 
+def log(name: str) -> str:
+    """Where every replica of a model is asked what its request log says (core NATS)."""
+    return f"models.{name}.log"
+
+
 def adapters(name: str, verb: AdapterVerb) -> str:
     """Where every replica of a model is told to load or unload a LoRA adapter, or asked which it has (core NATS)."""
     return f"models.{name}.adapters.{verb}"

@@ -6,7 +6,7 @@
 import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
@@ -49,6 +49,10 @@ from golek_worker.store.requests import RequestRow, audited
 from golek_worker.store.writer import LogWriter
 from golek_worker.traffic import Tally
 
+if TYPE_CHECKING:
+    from golek_program.spans import Tracing
+    from golek_worker.tracing import Traces
+
 
 class Event(Protocol):
     """One line in the log, one row among the events."""
@@ -69,6 +73,8 @@ class Ground(Struct, frozen=True):
     log: LogWriter
     engine_log: EngineLog
     event: Event
+    tracing: "Tracing | None"
+    """None where nobody traces."""
 
 
 class Parts(Struct, frozen=True):
@@ -121,7 +127,7 @@ async def build(
     ingress = Ingress(
         client, chosen.token, kinds.taken(chosen, kind), gatekeeper.check, ground.callers, line, bodies, results,
         charging, ground.look_for_key, tokens=tokens, tally=tally,
-        reject_when_full=chosen.inference_reject_when_full, loading=lambda: host.loading,
+        reject_when_full=chosen.inference_reject_when_full, loading=lambda: host.loading, tracing=ground.tracing,
     )  # fmt: skip
     keeper = LeaseKeeper(lambda: host.is_alive)
     sessions = await _sessions(ground, kind)
@@ -147,7 +153,7 @@ async def build(
     acks = Acks(client, chosen.queue_capacity)
     serving = Serving(
         client, tools, keeper, acks, results,
-        tally=tally, settle=charging.settle, record=_recorder(ground), released=released,
+        tally=tally, settle=charging.settle, record=_recorder(ground), released=released, traces=_traces(ground),
     )  # fmt: skip
     consumer = _consumer(ground, kind, serving, clock)
     status = Status(
@@ -201,6 +207,14 @@ async def _sessions(ground: Ground, kind: Kind) -> Sessions | None:
         ground.event("sessions.lost", f"{count} turns could not be added to their sessions: {why}", level="error")
 
     return await Sessions.open(ground.client, ground.settings, tell)
+
+
+def _traces(ground: Ground) -> "Traces | None":
+    if ground.tracing is None:
+        return None
+    from golek_worker.tracing import Traces  # brings OpenTelemetry
+
+    return Traces(ground.tracing, ground.settings.model_name, ground.identity.worker_id)
 
 
 def _recorder(ground: Ground) -> Callable[[RequestRow], None]:

@@ -10,7 +10,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from golek_wire.errors import PayloadTooLargeError
-from golek_wire.requests import Request
+from golek_wire.requests import Params, Request
 from golek_wire.subjects import Kind
 from golek_worker.engine.base import Finished, Made
 from golek_worker.engine.host import EngineDied, Run
@@ -56,6 +56,16 @@ class Work(Protocol):
     @property
     def reply_to(self) -> str | None:
         """A second subject for the answer."""
+        ...
+
+    @property
+    def operation(self) -> str:
+        """What kind of thing it asks for, as golek_wire/semconv.py names it."""
+        ...
+
+    @property
+    def params(self) -> Params | None:
+        """How a text is to be written; None where none is."""
         ...
 
     @property

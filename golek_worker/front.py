@@ -11,10 +11,11 @@ import contextlib
 import io
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 import structlog
@@ -25,6 +26,7 @@ from golek_client import Golek
 from golek_client.bus_client import BusClient
 from golek_client.connection import close, connect, flush, publish
 from golek_program import logging as front_logging
+from golek_program import tracing
 from golek_program.settings import SettingsError
 from golek_program.settings.http import Address, Gateway, Http, is_loopback
 from golek_program.web import server
@@ -48,6 +50,9 @@ from golek_worker.gateway.strangers import AuthError, Strangers
 from golek_worker.machine import logfiles, startable
 from golek_worker.process import raise_file_limit, settle_garbage
 from golek_worker.telemetry.signals import Reports
+
+if TYPE_CHECKING:
+    from golek_program.spans import Tracing
 
 log = structlog.get_logger("gateway")
 
@@ -140,6 +145,7 @@ async def open_front(
     where: Address,
     chosen: Http,
     book: KeyBook | None,
+    traced: "Tracing | None" = None,
     *,
     served: str = "",
     own: Callable[[], Health] | None = None,
@@ -150,7 +156,9 @@ async def open_front(
     """
     ring = Ring(book)
     _refuse_open(where, chosen, ring)
-    golek = Golek(chosen.nats_url, login=chosen.login, key="", deadline=chosen.inference_request_timeout)
+    tracer = traced.requests if traced is not None else None
+    seconds = chosen.inference_request_timeout
+    golek = Golek(chosen.nats_url, login=chosen.login, key="", deadline=seconds, tracer=tracer)
     stack.push_async_callback(golek.close)
     access = AccessLog(chosen.data / "logs")
     stack.push_async_callback(access.close)
@@ -163,10 +171,11 @@ async def open_front(
         served,
         access.told,
         offers,
-        chosen.inference_request_timeout,
+        seconds,
         own,
         admits,
         _keyless(where, chosen),
+        tracing=traced,
     )
     stack.push_async_callback(door.lingering.close)
     with contextlib.suppress(InferenceServiceError):  # else it is opened by `run`
@@ -222,13 +231,16 @@ class GatewayProcess:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
         async with AsyncExitStack() as stack:
+            traced = tracing.start(chosen, "gateway", f"gateway-{socket.gethostname()}-{os.getpid()}")
+            if traced is not None:
+                stack.push_async_callback(traced.close)
             client = await connect(chosen.nats_url, "golek-gateway", login=chosen.login)
             client.replicas = chosen.nats_replicas
             stack.push_async_callback(close, client)
             book = await self._keys(client)
             await self._open_health_port(stack)  # first, so that it is the last to close: what drains is alive
             where = Address(chosen.inference_host, chosen.inference_port)
-            serving = await open_front(stack, where, chosen, book)
+            serving = await open_front(stack, where, chosen, book, traced)
             settle_garbage(*GARBAGE)
             log.info("gateway.ready", url=chosen.url(serving.where), open_files_limit=raise_file_limit())
             sides = [asyncio.create_task(self._stop.wait()), asyncio.create_task(serving.ended())]

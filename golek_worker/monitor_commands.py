@@ -1,7 +1,7 @@
 """How is the fleet watched from here?
 
-`golek monitor`. It belongs to another package, which this one does not import: what shows something is run in the place
-of this process.
+`golek monitor` and `golek trace`. They belong to another package, which this one does not import: what shows something
+is run in the place of this process.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ monitor = typer.Typer(
 app.add_typer(monitor, name="monitor")
 
 MODULE: Final = "golek_monitor"
+TRACE: Final = "golek_monitor.logs"
 PASSED_ON: Final = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 """All that is typed is read by the program itself, `--help` too."""
 
@@ -30,27 +31,27 @@ PASSED_ON: Final = {"ignore_unknown_options": True, "allow_extra_args": True, "h
 @monitor.command("status", context_settings=PASSED_ON)
 def status(context: typer.Context) -> None:
     """The fleet on one screen, or as JSON; the exit status tells health."""
-    _become("status", context.args)
+    _become("status", *context.args)
 
 
 @monitor.command("tui", context_settings=PASSED_ON)
 def tui(context: typer.Context) -> None:
     """The fleet in the terminal, live."""
-    _become("tui", context.args)
+    _become("tui", *context.args)
 
 
 @monitor.command("dashboard", context_settings=PASSED_ON)
 def dashboard(context: typer.Context) -> None:
     """The page in the foreground, with its URLs; Ctrl-C ends it."""
     _note_this_process(context.args)
-    _become("dashboard", context.args)
+    _become("dashboard", *context.args)
 
 
 @monitor.command("run", context_settings=PASSED_ON)
 def run(context: typer.Context) -> None:
     """Serve in the foreground, with the log on the terminal; Ctrl-C ends it."""
     _note_this_process(context.args)
-    _become("serve", context.args)
+    _become("serve", *context.args)
 
 
 @monitor.command("start")
@@ -75,6 +76,12 @@ def stop() -> None:
             typer.echo("no monitor of ours runs")
 
 
+@app.command("trace", context_settings=PASSED_ON)
+def trace(context: typer.Context) -> None:
+    """Where a request's time went, by the logs."""
+    _become(*context.args, module=TRACE)
+
+
 def _settings() -> "Monitor":
     """Raises SettingsError."""
     from golek_program.settings import monitor as settings
@@ -95,6 +102,6 @@ def _note_this_process(arguments: list[str]) -> None:
                 services.note(machine.KIND, machine.place(chosen), os.getpid(), log="")
 
 
-def _become(command: str, arguments: list[str]) -> NoReturn:
+def _become(*arguments: str, module: str = MODULE) -> NoReturn:
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", MODULE, command, *arguments])  # noqa: S606 - no shell is wanted
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - no shell is wanted

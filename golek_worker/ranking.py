@@ -3,7 +3,7 @@
 The engine's child scores each document together with the query; here they are put in order, the best first.
 """
 
-from golek_wire import codec
+from golek_wire import codec, semconv
 from golek_wire.errors import InternalError, PayloadTooLargeError
 from golek_wire.replies import EmbeddingUsage, Ranking, RerankReply
 from golek_wire.requests import Document, Request, RerankRequest
@@ -40,6 +40,8 @@ class RankExecutor:
 class RankWork:
     """One request for scores."""
 
+    operation = semconv.RERANK
+    params = None
     prompt = None
     adapter = None
     texts = 0

@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nats.errors
 import structlog
@@ -19,6 +19,7 @@ from golek_client.connection import flush
 from golek_wire import codec
 from golek_wire import headers as h
 from golek_wire.errors import STATUS, BusUnavailableError, InferenceServiceError, JobCancelledError, to_reply
+from golek_wire.semconv import REPLY, STORE_RESULT
 from golek_wire.subjects import Kind
 from golek_wire.trace import trace_id
 from golek_worker.attempt import GONE_AFTER_S, Attempt, Outcome, Requeue, Tools
@@ -33,6 +34,9 @@ from golek_worker.job import Job, deadline_error
 from golek_worker.sessions.conversation import Conversation
 from golek_worker.store.requests import RequestRow
 from golek_worker.traffic import Tally
+
+if TYPE_CHECKING:
+    from golek_worker.tracing import JobTrace, Traces
 
 log = structlog.get_logger("serving")
 
@@ -62,8 +66,11 @@ class Serving:
         settle: Callable[[Job, int], None],
         record: Callable[[RequestRow], None],
         released: Callable[[], Coroutine[Any, Any, None]],
+        traces: "Traces | None" = None,
     ) -> None:
-        """`settle` is told how many tokens a job used whose key has limits; `tally` counts the jobs that ended."""
+        """`settle` is told how many tokens a job used whose key has limits; `tally` counts the jobs that ended;
+        `traces` is None where nobody traces.
+        """
         self._client = client
         self._tools = tools
         self._keeper = keeper
@@ -72,8 +79,9 @@ class Serving:
         self._settle = settle
         self._record = record
         self._released = released
+        self._traces = traces
         self._attempts: dict[str, Attempt] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, asyncio.Task[Outcome | None]] = {}
         self._releases: set[asyncio.Task[None]] = set()
         self._cancelled: OrderedDict[str, float] = OrderedDict()
         self._careful_until = 0.0
@@ -111,7 +119,8 @@ class Serving:
             self._own(self._released())
         else:
             attempt = self._attempts[lease.job.job_id] = Attempt(lease, self._tools)
-            self._tasks[lease.job.job_id] = asyncio.get_running_loop().create_task(self._serve(attempt))
+            serve = self._serve if self._traces is None else self._serve_traced
+            self._tasks[lease.job.job_id] = asyncio.get_running_loop().create_task(serve(attempt))
 
     def _own(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -151,13 +160,23 @@ class Serving:
 
     # -- one job -----------------------------------------------------------------------------------------------
 
-    async def _serve(self, attempt: Attempt) -> None:
-        """The story of one job."""
+    async def _serve_traced(self, attempt: Attempt) -> Outcome | None:
+        """`_serve`, as a span."""
+        assert self._traces is not None
+        trace = self._traces.begin(attempt.lease)
+        with trace.span.entered():
+            outcome = await self._serve(attempt, trace)
+        trace.end(attempt, outcome)
+        return outcome
+
+    async def _serve(self, attempt: Attempt, trace: "JobTrace | None" = None) -> Outcome | None:
+        """The story of one job, and its outcome; None when it runs again."""
         lease = attempt.lease
+        done: Outcome | None = None
         self._keeper.hold(lease, lambda: attempt.stop(deadline_error(lease.job)))
         try:
             outcome = await attempt.outcome(cancelled=self._is_cancelled(lease))
-            if await self._answer(attempt, outcome):
+            if await self._answer(attempt, outcome, trace):
                 if attempt.job.resumable:
                     await self._end_log(attempt, outcome)
                 self._count(attempt, outcome)
@@ -166,6 +185,9 @@ class Serving:
                 self._settle(attempt.job, attempt.tokens_in + attempt.tokens_out)
             confirm_at = self._acks.count()
             await (lease.ack(confirm_at) if isinstance(outcome, Answer) else lease.term(confirm_at))
+            done = outcome
+            if trace is not None:
+                trace.lap()
             self._tools.objects.forget(lease.job.body)
             await self._forget_strikes(attempt)
         except Requeue:
@@ -183,8 +205,9 @@ class Serving:
             self.last_activity = time.time()
             await self._acks.caught_up()
             await self._released()
+        return done
 
-    async def _answer(self, attempt: Attempt, outcome: Outcome) -> bool:
+    async def _answer(self, attempt: Attempt, outcome: Outcome, trace: "JobTrace | None") -> bool:
         """Send the one final message; False when another replica may have done so."""
         while not self._client.is_connected and time.monotonic() < attempt.lease.deadline:  # noqa: ASYNC110 - no event
             await asyncio.sleep(INSIST_S)
@@ -193,18 +216,29 @@ class Serving:
             return False
         if isinstance(outcome, Answer) and attempt.work is not None and attempt.work.conversation is not None:
             outcome = await self._remember(attempt, attempt.work.conversation, outcome)
+        if trace is not None:
+            trace.lap()
         if attempt.job.keep_s:
             await self._keep(attempt, outcome)
+            if trace is not None:
+                trace.lap(STORE_RESULT)
+        await self._deliver(attempt, outcome)
+        if trace is not None:
+            trace.lap(REPLY)
+        return True
+
+    async def _deliver(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Send it, once unless callers may be on their way back."""
         if time.monotonic() >= self._careful_until:
             await self._send(attempt, outcome, "")
-            return True
+            return
         # After an outage the caller may come back later than we did: send until somebody listens.
         while True:
             attempt.bounced = False
             await self._send(attempt, outcome, attempt.probe)
             await flush(self._client)
             if not attempt.bounced or time.monotonic() >= self._careful_until:
-                return True
+                return
             await asyncio.sleep(INSIST_S)
 
     async def _remember(self, attempt: Attempt, conversation: Conversation, answer: Answer) -> Answer:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from golek_wire import codec
+from golek_wire import codec, semconv
 from golek_wire.drawing import check_tokens
 from golek_wire.errors import InternalError, PayloadTooLargeError
 from golek_wire.replies import InferenceReply
@@ -107,6 +107,14 @@ class TextWork:
         """The input, or the conversation as JSON."""
         request = self._request
         return request.input if request.input is not None else codec.encode(request.messages).decode()
+
+    @property
+    def operation(self) -> str:
+        return semconv.TEXT_COMPLETION if self._request.messages is None else semconv.CHAT
+
+    @property
+    def params(self) -> Params:
+        return self._request.params
 
     @property
     def prompt(self) -> str | None:

@@ -6,7 +6,7 @@ into OpenAI's list. A list that cannot fit into one message is refused before an
 
 import math
 
-from golek_wire import codec, parts
+from golek_wire import codec, parts, semconv
 from golek_wire.errors import BadRequestError, InternalError, PayloadTooLargeError
 from golek_wire.replies import Embedding, EmbeddingReply, EmbeddingUsage
 from golek_wire.requests import EmbeddingRequest, EncodingFormat, Request
@@ -66,6 +66,8 @@ class VectorExecutor:
 class VectorWork:
     """One request for vectors."""
 
+    operation = semconv.EMBEDDINGS
+    params = None
     prompt = None
     adapter = None
     texts = 0

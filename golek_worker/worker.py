@@ -23,6 +23,7 @@ from nats.aio.client import Client
 
 from golek_client.connection import close, connect, flush, publish, shown
 from golek_program import logging as worker_logging
+from golek_program import tracing
 from golek_program.settings import SettingsError
 from golek_program.settings.http import address
 from golek_program.web.server import TakenError
@@ -39,6 +40,7 @@ from golek_worker.engine.base import Ready
 from golek_worker.front import FRONT_ERRORS, Front, open_front
 from golek_worker.gguf import GGUFError
 from golek_worker.grammars import gbnf
+from golek_worker.log_answers import LogAnswers
 from golek_worker.machine import gateway, logfiles, monitor, runfile, services
 from golek_worker.machine.logfiles import EngineLog
 from golek_worker.orders import ModelOrders
@@ -97,6 +99,9 @@ class Worker:
         )
         stack.push_async_callback(self._log.close)
         self._event("startup", f"{self._identity.worker_id} starts, pid {os.getpid()}")
+        self._tracing = tracing.start(chosen, "worker", self._identity.worker_id)
+        if self._tracing is not None:
+            stack.push_async_callback(self._tracing.close)
         for remark in self._remarks:
             self._event("settings.remark", remark, level="warning")
         self._engine_log = EngineLog(Path(self._identity.engine_log))
@@ -131,7 +136,9 @@ class Worker:
             self._event("http.elsewhere", f"replica 1 serves {chosen.http_addr}; this one serves the bus alone")
             return
         try:
-            self._http = await open_front(stack, where, chosen, self._keys, served=chosen.model_name, own=self._health)
+            self._http = await open_front(
+                stack, where, chosen, self._keys, self._tracing, served=chosen.model_name, own=self._health
+            )
         except TakenError as error:
             who = services.holder(chosen.data, where.port, gateway.KIND, monitor.KIND)
             raise TakenError(f"HTTP_ADDR={chosen.http_addr}: {error}{f', {who}' if who else ''}") from None
@@ -185,6 +192,7 @@ class Worker:
             self._log,
             self._engine_log,
             self._event,
+            self._tracing,
         )
         parts = await build(ground, kind, self._model, self._preparing.digest, self._engine_changed.set)
         self._parts = parts
@@ -225,6 +233,9 @@ class Worker:
         )  # fmt: skip
         self._orders = ModelOrders(parts.orders, parts.residency, parts.status, self._stop.set)
         await self._orders.start()
+        await LogAnswers(
+            parts.orders, self._settings.model_name, self._identity.worker_id, self._settings.log_file
+        ).start()
         await parts.ingress.start()
         self._event("services.init", "requests are taken; they wait for the model")
         self._event("model.loading", str(self._model or self._settings.engine))

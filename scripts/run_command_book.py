@@ -28,9 +28,10 @@ ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = ROOT / "tests" / "acceptance" / "commands"
 OTHER_BROKER = 5700
 """Where the document's broker listens for lines with `--server`."""
-PRINTED = (BROKER, OTHER_BROKER, 5770, 5771, 5772, 5778, 5779)
+PRINTED = (BROKER, OTHER_BROKER, 5770, 5771, 5772, 5778, 5779, 5780, 8080)
 LINKED = (
-    "Makefile", "README.md", "pyproject.toml", "requirements", "scripts", "golek_wire", "golek_client", "golek_worker",
+    "Makefile", "README.md", "pyproject.toml", "requirements", "scripts",
+    "golek_wire", "golek_client", "golek_program", "golek_worker", "golek_monitor",
 )  # fmt: skip
 TEXT_MODELS = ("gemma3-270m", "qwen3-4b", "gpt-oss-20b", "model-name")
 EMBEDDING_MODELS = ("nomic-embed-v1.5", "nomic-embed-v2-moe")

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from golek_wire.errors import BadRequestError
+from golek_wire.logs import LogQuery, Text
 
 MOST: Final = 500
 """Requests of one page."""
@@ -20,7 +21,6 @@ USUAL: Final = 100
 _AGO: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _CURSOR: Final = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?):(\d{1,18}):(.+)")
-Text = Annotated[str, Meta(max_length=256)]
 
 
 class Query(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,7 +51,9 @@ class Query(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     before: Text = ""
     """Older than where the last page ended: its `next`."""
     limit: Annotated[int, Meta(ge=1, le=MOST)] = USUAL
-    """So many at most."""
+    """So many at most; with `everywhere` 100."""
+    everywhere: bool = False
+    """Ask workers of other machines, too; that takes half a second longer."""
 
 
 class Window(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,11 +104,31 @@ def parse(values: Mapping[str, str], kind: type[AnyQuery]) -> AnyQuery:
     return msgspec.convert(dict(values), kind, strict=False)
 
 
-def moment(name: str, text: str, now: float, otherwise: float) -> float:
-    """Seconds since 1970 of what `since` or `until` says. Raises BadRequestError."""
+def asked(query: Query, now: float) -> LogQuery:
+    """What is asked of each log. Raises BadRequestError naming the field that is wrong."""
+    place = Place.read(query.before) if query.before else None
+    return LogQuery(
+        worker_id=query.worker_id,
+        status="ok" if query.status.lower() == "ok" else query.status.upper(),
+        kind=query.kind,
+        principal=query.principal,
+        req_id=query.req_id,
+        job_id=query.job_id,
+        errors_only=query.errors_only,
+        slower_ms=query.slower_ms,
+        since=moment("since", query.since, now),
+        until=moment("until", query.until, now),
+        before_ts=place.ts if place is not None else None,
+        before_row=place.row if place is not None else 0,
+        before_log=place.log if place is not None else "",
+    )
+
+
+def moment(name: str, text: str, now: float) -> float | None:
+    """Seconds since 1970 of what `since` or `until` says; None of an empty one. Raises BadRequestError."""
     text = text.strip()
     if not text:
-        return otherwise
+        return None
     if (ago := _AGO.fullmatch(text)) is not None:
         return now - float(ago[1]) * _UNITS[ago[2]]
     try:

@@ -1,27 +1,27 @@
-"""What do all request logs of this machine say together?
+"""What do all request logs say together?
 
-Each question is answered in a thread, from the files as they are then: nothing is kept open and nothing is remembered.
+Those of this machine are read as they are when a question comes, in a thread: nothing is kept open and nothing is
+remembered. Those of other machines are asked for over the bus.
 """
 
 import asyncio
 import socket
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
-from golek_monitor.logs import access, files, reading, story
-from golek_monitor.logs.asking import MOST, Place, Query, Window, moment
+from golek_client import Golek
+from golek_monitor.logs import access, elsewhere, files, missing, story, summaries
+from golek_monitor.logs.asking import MOST, Place, Query, Window, asked, moment
 from golek_monitor.logs.files import Found
-from golek_monitor.logs.reading import LogProblemError
 from golek_monitor.logs.records import (
     FoundRequests,
+    HttpVisit,
     LogFile,
-    LoggedRequest,
     LogSummary,
     ModelSummary,
     Stories,
@@ -29,47 +29,51 @@ from golek_monitor.logs.records import (
     Texts,
     WorkerEvent,
 )
+from golek_program.logs import reading, rows
+from golek_program.logs.reading import LogProblemError
+from golek_program.logs.rows import Row, stamp
+from golek_wire.logs import MOST as MOST_ELSEWHERE
+from golek_wire.logs import LogEvent, LogQuery
 
-AROUND_S: Final = 5.0
-"""What happened to a worker so long before a request and after it is told with it."""
-MOST_EVENTS: Final = 200
 MOST_FIGURES: Final = 200_000
 """Requests of one model that a summary counts, the newest."""
+ID_LIMIT: Final = 256
 AT_ONCE: Final = 2
 """Questions that are read for; others wait."""
-SHORTEST_BEGIN: Final = 4
-"""Fewer characters of an id are no beginning of one."""
-_FIRST: Final = -1e18
-_LAST: Final = 1e18
-_ANY_ROW: Final = 2**62
 
 
-class _Hit(Struct, frozen=True):
-    """A row of a log."""
+class _Answer(Struct):
+    """What was found."""
 
-    ts: float
-    log: Found
-    request: LoggedRequest
+    rows: list[Row] = field(default_factory=list[Row])
+    """The newest first, once all were added."""
+    logs: list[LogFile] = field(default_factory=list[LogFile])
+    """Where was looked."""
+    events: list[LogEvent] = field(default_factory=list[LogEvent])
 
-    @property
-    def place(self) -> tuple[float, str, int]:
-        return self.ts, self.log.name, self.request.row
+    def add(self, found: list[Row], log: LogFile, events: Collection[LogEvent] = ()) -> None:
+        """Take what one log says."""
+        self.rows = sorted([*self.rows, *found], key=lambda row: row.place, reverse=True)
+        self.logs.append(log)
+        self.events += events
 
 
 class Explorer:
-    """Reads the request logs of one machine."""
+    """Answers questions about requests."""
 
     def __init__(
         self,
         data: Path,
         *,
+        golek: Golek | None = None,
         project: Path = Path(),
         show_prompts: bool = False,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`data` is GOLEK_DATA; `show_prompts` is MONITOR_SHOW_PROMPTS."""
+        """`data` is GOLEK_DATA, `show_prompts` MONITOR_SHOW_PROMPTS; without `golek` no other machine is asked."""
         self.data = data
         self.machine = socket.gethostname()
+        self._golek = golek
         self._project = project
         self._show_prompts = show_prompts
         self._wall = wall
@@ -77,150 +81,145 @@ class Explorer:
 
     async def search(self, query: Query) -> FoundRequests:
         """One page of the requests that `query` asks for. Raises BadRequestError naming the field that is wrong."""
-        values, place = self._values(query)
+        wanted = asked(query, self._wall())
         async with self._room:
-            return await asyncio.to_thread(self._search, query, values, place)
+            found = await asyncio.to_thread(self._here, wanted, query.model, query.limit + 1)
+        limit = query.limit
+        if query.everywhere:
+            limit = min(limit, MOST_ELSEWHERE - 1)
+            await self._add_elsewhere(found, msgspec.structs.replace(wanted, limit=limit + 1), query.model)
+        page = found.rows[:limit]
+        last = page[-1] if len(found.rows) > limit else None
+        return FoundRequests(
+            requests=[row.request for row in page],
+            next=str(Place(last.ts, last.request.row, last.request.log)) if last is not None else None,
+            logs=found.logs,
+            machine=self.machine,
+        )
 
     async def find(self, name: str) -> Stories:
-        """What is known of this job id, label or `x-request-id`, or of what begins so; empty where nothing is."""
+        """What is known of this job id, label or `x-request-id`, or of what begins so; empty where nothing is.
+
+        1. the logs of this machine, also by the job that its gateway gave a request of this id
+        2. those of other machines
+        """
+        if not 0 < len(name) <= ID_LIMIT:
+            return Stories()
         async with self._room:
-            return await asyncio.to_thread(self._find, name)
+            found, visits = await asyncio.to_thread(self._find, name)  # 1
+        if not found.rows:
+            for one in {visit.job_id for visit in visits if visit.job_id} or {name}:
+                await self._add_elsewhere(found, LogQuery(id=one), "")  # 2
+        if not found.rows:
+            return Stories(visits=visits)
+        jobs = {(row.request.model_name, row.request.job_id): row for row in reversed(found.rows)}
+        if len(jobs) > 1:
+            return Stories(requests=[row.request for row in sorted(jobs.values(), key=_place, reverse=True)])
+        async with self._room:
+            return Stories(story=await asyncio.to_thread(self._story, found))
 
     async def summary(self, window: Window) -> LogSummary:
-        """Counts and times of each model. Raises BadRequestError as `search` does."""
+        """Counts and times of each model of this machine. Raises BadRequestError as `search` does."""
         now = self._wall()
-        since, until = moment("since", window.since, now, now - 3600), moment("until", window.until, now, now)
+        since, until = moment("since", window.since, now), moment("until", window.until, now)
+        since, until = now - 3600 if since is None else since, now if until is None else until
         async with self._room:
-            return await asyncio.to_thread(self._summary, window.model, since, until)
+            models = await asyncio.to_thread(self._summary, window.model, since, until)
+        return LogSummary(since=stamp(since), until=stamp(until), models=models, machine=self.machine)
+
+    async def missing(self, name: str) -> list[str]:
+        """Where was looked for `name`, and why it may not be there: for who found nothing."""
+        return missing.reasons(name, await self.looked(), self.data / "logs", self.machine)
 
     async def looked(self) -> list[LogFile]:
-        """Every log of this machine, with its oldest row: for who found nothing."""
+        """Every log of this machine, with its oldest row."""
         async with self._room:
             return await asyncio.to_thread(self._looked)
 
-    # -- in a thread ---------------------------------------------------------------------------------------------------
+    # -- other machines ------------------------------------------------------------------------------------------------
 
-    def _values(self, query: Query) -> tuple[dict[str, Any], Place | None]:
-        now = self._wall()
-        place = Place.read(query.before) if query.before else None
-        status = query.status if query.status.lower() != "ok" else "ok"
-        return {
-            "since": moment("since", query.since, now, _FIRST),
-            "until": moment("until", query.until, now, _LAST),
-            "job_id": query.job_id or None,
-            "req_id": query.req_id or None,
-            "status": (status if status == "ok" else status.upper()) or None,
-            "errors_only": query.errors_only,
-            "slower_ms": query.slower_ms,
-            "worker_id": query.worker_id or None,
-            "kind": query.kind or None,
-            "principal": query.principal or None,
-            "limit": query.limit + 1,
-        }, place
+    async def _add_elsewhere(self, found: _Answer, query: LogQuery, model: str) -> None:
+        """Add what workers say of logs that were not read here."""
+        if self._golek is None:
+            return
+        read_here = {(self.machine, str(log.path.absolute())) for log in self._logs()}
+        reports, problems = await elsewhere.ask(self._golek, query, model)
+        for report in reports:
+            if (report.machine, report.log) not in read_here:
+                found.add(elsewhere.rows(report), elsewhere.file(report), report.events)
+        found.logs += problems
 
-    def _search(self, query: Query, values: dict[str, Any], place: Place | None) -> FoundRequests:
-        hits, looked = self._ask(
-            [log for log in self._logs() if query.model in ("", log.model)],
-            "search",
-            lambda log: values | _before(place, log),
-        )
-        page = hits[: query.limit]
-        more = len(hits) > query.limit
-        last = page[-1] if more else None
-        return FoundRequests(
-            requests=[hit.request for hit in page],
-            next=str(Place(last.ts, last.request.row, last.log.name)) if last is not None else None,
-            logs=looked,
-            machine=self.machine,
-        )
+    # -- this machine, in a thread -------------------------------------------------------------------------------------
 
-    def _find(self, name: str) -> Stories:
-        """1. the exact id; 2. the job that the gateway gave a request of this id; 3. ids that begin so."""
-        hits, looked = self._named(name, "by_id")  # 1
-        if not hits:
-            for job_id in {visit.job_id for visit in access.visits(self.data, {name}) if visit.job_id}:  # 2
-                hits += self._named(job_id, "by_id")[0]
-        if not hits and len(name) >= SHORTEST_BEGIN:
-            hits, looked = self._named(name, "by_begin")  # 3
-        jobs = dict.fromkeys((hit.log.model, hit.request.job_id) for hit in hits)
-        if len(jobs) == 1:
-            return Stories(story=self._story(hits, [one for one in looked if one.problem]))
-        newest = {(hit.log.model, hit.request.job_id): hit for hit in reversed(hits)}
-        return Stories(requests=[newest[job].request for job in jobs])
-
-    def _named(self, name: str, query: str) -> tuple[list[_Hit], list[LogFile]]:
-        return self._ask(self._logs(), query, lambda _: {"id": name, "limit": MOST})
-
-    def _story(self, hits: list[_Hit], problems: list[LogFile]) -> Story:
-        """All attempts of one job. `hits` are of it alone, the newest first."""
-        first, last = hits[-1], hits[0]
-        begun = min(story.accepted_at(hit.request, hit.ts) for hit in hits)
-        attempts = [story.attempt(hit.request, hit.ts, self._texts(hit)) for hit in reversed(hits)]
-        ids = {first.request.job_id, first.request.req_id}
-        return Story(
-            job_id=first.request.job_id,
-            req_id=first.request.req_id,
-            model_name=first.log.model,
-            status=last.request.status,
-            attempts=attempts,
-            events=self._events(hits, begun, last.ts),
-            visits=access.visits(self.data, ids),
-            problems=problems,
-            machine=self.machine,
-        )
-
-    def _texts(self, hit: _Hit) -> Texts | None:
-        if not self._show_prompts:
-            return None
-        try:
-            with reading.opened(hit.log, _deadline()) as connection:
-                rows = reading.ask(connection, "texts", {"id": hit.request.row})
-        except LogProblemError:
-            return None
-        return Texts(*rows[0]) if rows and any(text is not None for text in rows[0]) else None
-
-    def _events(self, hits: Iterable[_Hit], begun: float, ended: float) -> list[WorkerEvent]:
-        """What happened to its model's workers meanwhile: one that died had the job before, and has no row of it."""
-        found: list[WorkerEvent] = []
-        for log in {hit.log.name: hit.log for hit in hits}.values():
-            values = {"since": begun - AROUND_S, "until": ended + AROUND_S, "limit": MOST_EVENTS}
-            try:
-                with reading.opened(log, _deadline()) as connection:
-                    rows = reading.ask(connection, "events", values)
-            except LogProblemError:
-                continue
-            found += [
-                WorkerEvent(
-                    timestamp=story.stamp(row["ts"]), offset_ms=round((row["ts"] - begun) * 1000, 1),
-                    worker_id=row["worker_id"], level=row["level"], code=row["code"], message=row["msg"],
-                )
-                for row in rows
-            ]  # fmt: skip
+    def _here(self, query: LogQuery, model: str, limit: int) -> _Answer:
+        deadline, found = _deadline(), _Answer()
+        for log in self._logs():
+            if model in ("", log.model):
+                file, read = LogFile(model_name=log.model, path=str(log.path)), list[Row]()
+                try:
+                    read = rows.search(log.path, log.model, log.name, query, deadline, limit=limit)
+                except LogProblemError as error:
+                    file = msgspec.structs.replace(file, problem=str(error))
+                found.add(read, file)
         return found
 
-    def _summary(self, model: str, since: float, until: float) -> LogSummary:
-        deadline = _deadline()
-        told = []
+    def _find(self, name: str) -> tuple[_Answer, list[HttpVisit]]:
+        found = self._here(LogQuery(id=name), "", MOST)
+        visits = access.visits(self.data, {name}) if not found.rows else []
+        for job_id in {visit.job_id for visit in visits if visit.job_id}:
+            found = self._here(LogQuery(id=job_id), "", MOST)
+        return found, visits
+
+    def _story(self, found: _Answer) -> Story:
+        """All attempts of one job; `found` has no other."""
+        last, first = found.rows[0].request, found.rows[-1].request
+        begun = min(row.accepted_at for row in found.rows)
+        paths = {log.name: log.path for log in self._logs()}
+        events = list(found.events)
+        for name in {row.request.log for row in found.rows} & paths.keys():
+            events += _events(paths[name], found.rows)
+        return Story(
+            job_id=first.job_id,
+            req_id=first.req_id,
+            model_name=first.model_name,
+            status=last.status,
+            attempts=[story.attempt(row, self._texts(row, paths)) for row in reversed(found.rows)],
+            events=[_told(event, begun) for event in sorted(events, key=lambda event: event.ts)],
+            visits=access.visits(self.data, {first.job_id, first.req_id}),
+            problems=[log for log in found.logs if log.problem],
+            machine=self.machine,
+        )
+
+    def _texts(self, row: Row, paths: dict[str, Path]) -> Texts | None:
+        if not self._show_prompts or row.request.log not in paths:
+            return None
+        try:
+            with reading.opened(paths[row.request.log], _deadline()) as connection:
+                found = reading.ask(connection, "texts", {"id": row.request.row})
+        except LogProblemError:
+            return None
+        return Texts(*found[0]) if found and any(text is not None for text in found[0]) else None
+
+    def _summary(self, model: str, since: float, until: float) -> list[ModelSummary]:
+        deadline, told = _deadline(), list[ModelSummary]()
+        values = {"since": since, "until": until, "limit": MOST_FIGURES}
         for log in self._logs():
             if model in ("", log.model):
                 try:
-                    with reading.opened(log, deadline) as connection:
-                        values = {"since": since, "until": until, "limit": MOST_FIGURES}
-                        told.append(summarised(log.model, reading.ask(connection, "figures", values)))
+                    with reading.opened(log.path, deadline) as connection:
+                        told.append(summaries.of(log.model, reading.ask(connection, "figures", values)))
                 except LogProblemError as error:
-                    nothing = ModelSummary(model_name=log.model, requests=0, errors=0, error_share=0.0)
-                    told.append(msgspec.structs.replace(nothing, problem=str(error)))
-        return LogSummary(since=story.stamp(since), until=story.stamp(until), models=told, machine=self.machine)
+                    told.append(summaries.none(log.model, str(error)))
+        return told
 
     def _looked(self) -> list[LogFile]:
-        deadline = _deadline()
-        told = []
+        deadline, told = _deadline(), list[LogFile]()
         for log in self._logs():
             file = LogFile(model_name=log.model, path=str(log.path))
             try:
-                with reading.opened(log, deadline) as connection:
+                with reading.opened(log.path, deadline) as connection:
                     oldest = reading.ask(connection, "oldest", {})[0]["ts"]
-                told.append(msgspec.structs.replace(file, oldest=None if oldest is None else story.stamp(oldest)))
+                told.append(msgspec.structs.replace(file, oldest=None if oldest is None else stamp(oldest)))
             except LogProblemError as error:
                 told.append(msgspec.structs.replace(file, problem=str(error)))
         return told
@@ -228,58 +227,27 @@ class Explorer:
     def _logs(self) -> list[Found]:
         return files.logs(self.data, self._project)
 
-    def _ask(
-        self, logs: list[Found], query: str, values: Callable[[Found], dict[str, Any]]
-    ) -> tuple[list[_Hit], list[LogFile]]:
-        """The rows of all logs, the newest first, and what became of each log."""
-        deadline = _deadline()
-        hits, looked = [], []
-        for log in logs:
-            problem = None
-            try:
-                with reading.opened(log, deadline) as connection:
-                    rows = reading.ask(connection, query, values(log))
-                hits += [_Hit(row["ts"], log, story.logged(log.model, log.name, dict(row))) for row in rows]
-            except LogProblemError as error:
-                problem = str(error)
-            looked.append(LogFile(model_name=log.model, path=str(log.path), problem=problem))
-        return sorted(hits, key=lambda hit: hit.place, reverse=True), looked
+
+def _events(path: Path, found: list[Row]) -> list[LogEvent]:
+    try:
+        return rows.events(path, found, _deadline())
+    except LogProblemError:
+        return []
 
 
-def summarised(model: str, rows: list[Any]) -> ModelSummary:
-    """Counts and times of some requests, each a row of `figures`."""
-    statuses = Counter(str(row["status"]) for row in rows)
-    well = statuses.pop("ok", 0)
-    durations = sorted(row["dur_ms"] for row in rows if row["status"] == "ok")
-    firsts = sorted(row["ttft_ms"] for row in rows if row["status"] == "ok" and row["ttft_ms"] is not None)
-    return ModelSummary(
-        model_name=model,
-        requests=len(rows),
-        errors=len(rows) - well,
-        error_share=round((len(rows) - well) / len(rows), 4) if rows else 0.0,
-        dur_ms_p50=percentile(durations, 0.5),
-        dur_ms_p95=percentile(durations, 0.95),
-        ttft_ms_p50=percentile(firsts, 0.5),
-        ttft_ms_p95=percentile(firsts, 0.95),
-        tokens_in=sum(row["tokens_in"] for row in rows),
-        tokens_out=sum(row["tokens_out"] for row in rows),
-        statuses=dict(statuses.most_common()),
+def _told(event: LogEvent, begun: float) -> WorkerEvent:
+    return WorkerEvent(
+        timestamp=stamp(event.ts),
+        offset_ms=round((event.ts - begun) * 1000, 1),
+        worker_id=event.worker_id,
+        level=event.level,
+        code=event.code,
+        message=event.message,
     )
 
 
-def percentile(ordered: list[float], share: float) -> float | None:
-    """The nearest rank; None of nothing."""
-    if not ordered:
-        return None
-    return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 3)
-
-
-def _before(place: Place | None, log: Found) -> dict[str, Any]:
-    """Where this log's rows go on: rows of one moment are in the order of their logs' names."""
-    if place is None:
-        return {"before_ts": _LAST, "before_id": _ANY_ROW}
-    row = place.row if log.name == place.log else _ANY_ROW if log.name < place.log else -1
-    return {"before_ts": place.ts, "before_id": row}
+def _place(row: Row) -> tuple[float, str, int]:
+    return row.place
 
 
 def _deadline() -> float:

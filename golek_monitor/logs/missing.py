@@ -1,14 +1,16 @@
 """Where was looked for a request, and why may it not be there?"""
 
+from pathlib import Path
+
 from golek_monitor.logs.records import LogFile
 
 
-def reasons(name: str, looked: list[LogFile], machine: str) -> list[str]:
+def reasons(name: str, looked: list[LogFile], folder: Path, machine: str) -> list[str]:
     """Sentences for who asked for `name` and got nothing: the places first, then what may be the cause."""
     readable = [log for log in looked if log.problem is None]
-    lines = [f"no request {name[:128]!r} in the {len(readable)} request logs of {machine}"]
+    lines = [f"no request {name[:128]!r} in the {len(readable)} request logs in {folder} of {machine}"]
     lines += [f"{log.path}: {_about(log)}" for log in looked]
-    lines.append("its worker may run on another machine: each keeps the log of its own workers")
+    lines.append("its worker may have run on another machine, where no worker of its model answers now")
     if readable:
         lines.append("it may be older than the logs reach: GOLEK_LOG_RETENTION_DAYS says how long rows are kept")
     lines.append("it may not have ended yet: a row is written when a job ends; `golek monitor status` shows queues")

@@ -8,61 +8,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-
-class LoggedRequest(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A job as it ended: a row of a request log."""
-
-    model_name: str
-    log: str
-    """The log that has it, below the folder of logs."""
-    row: int
-    """Its number there."""
-    timestamp: str
-    """When it ended."""
-    req_id: str
-    """The caller's label, not unique."""
-    job_id: str
-    worker_id: str
-    kind: str
-    principal: str
-    """Who asked."""
-    status: str
-    """`ok`, or the error's code: `CANCELLED`, `DEADLINE_EXCEEDED`, …"""
-    dur_ms: float
-    """From the lease to the last token."""
-    tokens_in: int = 0
-    tokens_out: int = 0
-    tokens_cached: int | None = None
-    """Of those read: found in the KV cache."""
-    tokens_per_s: float | None = None
-    queue_ms: float | None = None
-    """From acceptance to the lease."""
-    ttft_ms: float | None = None
-    """From the lease to the first token."""
-    waited_ms: float | None = None
-    """Inside the engine, for a slot."""
-    prefill_ms: float | None = None
-    """From the slot to the first token."""
-    decode_ms: float | None = None
-    """From the first token to the last."""
-    attempt: int = 1
-    """Which delivery of the job this was."""
-    stream: bool = False
-    seed: int | None = None
-    finish_reason: str | None = None
-    adapter: str | None = None
-    texts: int | None = None
-    """How many were written."""
-    error: str | None = None
-    """The error's message."""
-    trace_id: str | None = None
-    """Of its OpenTelemetry trace."""
-    input_chars: int | None = None
-    """Characters that the caller sent; absent where the log keeps no texts. So are the next two."""
-    prompt_chars: int | None = None
-    """Characters that the model read, after the template."""
-    output_chars: int | None = None
-    input_sha256: str | None = None
+from golek_wire.logs import LoggedRequest
 
 
 class LogFile(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -70,6 +16,8 @@ class LogFile(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     model_name: str
     path: str
+    machine: str = ""
+    """Where it lies; absent for this machine."""
     problem: str | None = None
     """Why nothing of it is told; absent where it was read."""
     oldest: str | None = None
@@ -83,9 +31,9 @@ class FoundRequests(Struct, frozen=True, kw_only=True):
     next: str | None
     """Give it back as `before` for those that are older; absent when these are all."""
     logs: list[LogFile]
-    """Where was looked: the logs of this machine alone."""
+    """Where was looked: the logs of this machine, with `everywhere` those of others, too."""
     machine: str
-    """Its name."""
+    """The monitor's."""
 
 
 class Phase(Struct, frozen=True):
@@ -164,7 +112,7 @@ class Story(Struct, frozen=True, omit_defaults=True, kw_only=True):
     attempts: list[Attempt]
     """Oldest first."""
     events: list[WorkerEvent] = field(default_factory=list[WorkerEvent])
-    """Of its model's workers on this machine, from just before to just after; oldest first."""
+    """Of its model's workers on that machine, from just before to just after; oldest first."""
     visits: list[HttpVisit] = field(default_factory=list[HttpVisit])
     problems: list[LogFile] = field(default_factory=list[LogFile])
     """Logs that could not be read: there might be more."""
@@ -177,6 +125,13 @@ class Stories(Struct, frozen=True, omit_defaults=True, kw_only=True):
     story: Story | None = None
     requests: list[LoggedRequest] = field(default_factory=list[LoggedRequest])
     """The newest of each job."""
+    visits: list[HttpVisit] = field(default_factory=list[HttpVisit])
+    """What the gateway refused, or what has no row yet."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was found."""
+        return self.story is None and not self.requests and not self.visits
 
 
 class ModelSummary(Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -3,31 +3,27 @@
 Arithmetic on what its log says: which phases there were, one after the other, and when it was accepted.
 """
 
-from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
-from golek_monitor.logs.records import Attempt, LoggedRequest, Phase, Texts
+from golek_monitor.logs.records import Attempt, Phase, Texts
+from golek_program.logs.rows import Row, stamp
+from golek_wire.logs import LoggedRequest
 
 PhaseName = Literal["queue", "prepare", "slot", "prefill", "decode", "run", "finish"]
 LEAST_MS = 0.05
 """A rest that is shorter is rounding."""
 
 
-def attempt(request: LoggedRequest, ended_at: float, texts: Texts | None = None) -> Attempt:
-    """A request with its phases; `ended_at` is its end in seconds since 1970."""
-    total_ms = (request.queue_ms or 0.0) + request.dur_ms
+def attempt(row: Row, texts: Texts | None = None) -> Attempt:
+    """A request with its phases."""
+    request = row.request
     return Attempt(
         request=request,
         phases=phases(request),
-        accepted=stamp(accepted_at(request, ended_at)),
-        total_ms=round(total_ms, 3),
+        accepted=stamp(row.accepted_at),
+        total_ms=round((request.queue_ms or 0.0) + request.dur_ms, 3),
         texts=texts,
     )
-
-
-def accepted_at(request: LoggedRequest, ended_at: float) -> float:
-    """Seconds since 1970: the end less all the time that is known of."""
-    return ended_at - ((request.queue_ms or 0.0) + request.dur_ms) / 1000
 
 
 def phases(request: LoggedRequest) -> list[Phase]:
@@ -61,21 +57,3 @@ def _in_order(parts: list[tuple[PhaseName, float]]) -> list[Phase]:
             placed.append(Phase(name, round(at, 3), round(ms, 3)))
             at += ms
     return placed
-
-
-def logged(model: str, log: str, row: dict[str, Any]) -> LoggedRequest:
-    """A row of `search` or `by_id` as a record."""
-    kept = {name: value for name, value in row.items() if name not in ("id", "ts", "stream")}
-    kept["tokens_per_s"] = None if row["tokens_per_s"] is None else round(row["tokens_per_s"], 2)
-    return LoggedRequest(
-        model_name=model, log=log, row=row["id"], timestamp=stamp(row["ts"]), stream=bool(row["stream"]), **kept
-    )
-
-
-def stamp(epoch_s: float) -> str:
-    """RFC 3339 with milliseconds."""
-    try:
-        moment = datetime.fromtimestamp(epoch_s, UTC)
-    except (ValueError, OverflowError, OSError):  # a row that nobody of ours wrote
-        moment = datetime.fromtimestamp(0, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -6,14 +6,14 @@ over HTTP. Lines of at most WIDTH characters, but for what people wrote.
 
 import asyncio
 import sys
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from golek_monitor.logs import missing
+from golek_client import Golek
 from golek_monitor.logs.explorer import Explorer
-from golek_monitor.logs.records import Attempt, HttpVisit, LoggedRequest, Phase, Stories, Story, WorkerEvent
+from golek_monitor.logs.records import Attempt, HttpVisit, Phase, Stories, Story, WorkerEvent
+from golek_wire.logs import LoggedRequest
 
 WIDTH: Final = 80
 BAR: Final = 40
@@ -32,15 +32,19 @@ _SAYS: Final = {
 }
 
 
-def run(data: Path, name: str, *, project: Path = Path(), show_prompts: bool = False, as_json: bool = False) -> int:
-    """Print what is known of `name`; the exit status, 1 where nothing is, and standard error says where was looked."""
+def run(explorer: Explorer, name: str, *, golek: Golek | None = None, as_json: bool = False) -> int:
+    """Print what is known of `name`; the exit status, 1 where nothing is, and standard error says where was looked.
+
+    `golek` is the explorer's, closed at the end.
+    """
 
     async def ask() -> tuple[Stories, list[str]]:
-        explorer = Explorer(data, project=project, show_prompts=show_prompts)
-        found = await explorer.find(name)
-        if found.story is not None or found.requests:
-            return found, []
-        return found, missing.reasons(name, await explorer.looked(), explorer.machine)
+        try:
+            found = await explorer.find(name)
+            return found, await explorer.missing(name) if found.is_empty else []
+        finally:
+            if golek is not None:
+                await golek.close()
 
     found, why = asyncio.run(ask())
     if why:
@@ -57,9 +61,11 @@ def run(data: Path, name: str, *, project: Path = Path(), show_prompts: bool = F
 
 
 def lines(found: Stories) -> list[str]:
-    """The story, or a line for each of several jobs."""
+    """The story, or a line for each of several jobs, or what the gateway alone knows."""
     if found.story is not None:
         return told(found.story)
+    if not found.requests:
+        return ["over HTTP alone: it never became a job, or has not ended", *map(_visit, found.visits)]
     head = f"{len(found.requests)} jobs have this label or begin so; `golek trace JOB_ID` tells of one"
     return [head, "", *(listed(request) for request in found.requests)]
 
@@ -88,7 +94,7 @@ def told(story: Story) -> list[str]:
     for attempt in story.attempts:
         written += ["", *_attempt(attempt, longest)]
     if story.events:
-        written += ["", "meanwhile, of its model's workers here:", *map(_event, story.events)]
+        written += ["", "meanwhile, of its model's workers there:", *map(_event, story.events)]
     if story.visits:
         written += ["", "over HTTP:", *map(_visit, story.visits)]
     written += [f"not read: {log.path}: {log.problem}" for log in story.problems]

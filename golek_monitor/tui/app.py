@@ -169,6 +169,7 @@ class Monitor(App[int]):
     def on_detail(self, event: Detail) -> None:
         """Show a worker on a screen of its own."""
         self.push_screen(Worker(event.row, self.picture.service(event.row.model_name)))
+        self._ask()
 
     def on_model_wanted(self, event: ModelWanted) -> None:
         """Show a model's charts or queue."""
@@ -255,7 +256,11 @@ class Monitor(App[int]):
                 screen.look(picture)
 
     def _ask(self) -> None:
-        """Read what takes the bus, if it is looked at."""
+        """Read what takes the bus or files, if it is looked at."""
+        for screen in self.screen_stack:
+            if isinstance(screen, Worker):
+                self.run_worker(self._read_requests(screen), group="requests", exclusive=True)
+                return
         self._view().ask()
 
     async def _read_letters(self) -> None:
@@ -268,10 +273,15 @@ class Monitor(App[int]):
     async def _read_queue(self, model: str) -> None:
         view = self._main.query_one(Waiting)
         try:
-            jobs, waiting = await self._desk.queue(model)
-            view.show(model, jobs, waiting)
+            view.show(await self._desk.queue(model))
         except InferenceServiceError as error:
             view.note(f"the queue of {model} could not be read: {error}", bad=True)
+
+    async def _read_requests(self, screen: Worker) -> None:
+        try:
+            screen.show_requests(await self._desk.requests(screen.row))
+        except InferenceServiceError as error:
+            screen.note(f"its requests could not be read: {error}", bad=True)
 
     async def _give(self, wanted: Wanted) -> None:
         def told(text: str) -> None:

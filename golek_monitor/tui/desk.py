@@ -9,13 +9,19 @@ from typing import Protocol
 from msgspec import Struct
 
 from golek_client import Golek
+from golek_client.queueing import ModelQueue
+from golek_monitor.logs.asking import Query
+from golek_monitor.logs.explorer import Explorer
+from golek_monitor.logs.records import FoundRequests
+from golek_monitor.records import ReplicaRow
 from golek_monitor.tui import orders
 from golek_monitor.tui.messages import Wanted
-from golek_monitor.tui.waiting import Job
 from golek_wire.signals import DeadLetter, Residence
 
 RETRY_S = 120.0
 ORDER_S = 900.0
+REQUESTS = 100
+"""Of a worker, the newest."""
 
 
 class Outcome(Struct, frozen=True):
@@ -32,8 +38,12 @@ class Desk(Protocol):
         """The dead letters, the newest first."""
         ...
 
-    async def queue(self, model: str) -> tuple[Sequence[Job], int]:
-        """The jobs of a model that run or wait, at most some hundred, and how many wait in all."""
+    async def queue(self, model: str) -> ModelQueue:
+        """Who waits for a model and who runs."""
+        ...
+
+    async def requests(self, row: ReplicaRow) -> FoundRequests:
+        """What a worker answered lately, from the request logs of this machine."""
         ...
 
     async def give(self, wanted: Wanted, told: Callable[[str], None]) -> Outcome:
@@ -44,11 +54,18 @@ class Desk(Protocol):
 class FleetDesk:
     """The fleet behind a client."""
 
-    def __init__(self, golek: Golek) -> None:
+    def __init__(self, golek: Golek, explorer: Explorer) -> None:
         self._golek = golek
+        self._explorer = explorer
 
     async def letters(self) -> Sequence[DeadLetter]:
         return list(reversed(await self._golek.dead_letters()))
+
+    async def queue(self, model: str) -> ModelQueue:
+        return await self._golek.queue(model)
+
+    async def requests(self, row: ReplicaRow) -> FoundRequests:
+        return await self._explorer.search(Query(model=row.model_name, worker_id=row.worker_id, limit=REQUESTS))
 
     async def give(self, wanted: Wanted, told: Callable[[str], None]) -> Outcome:
         match wanted.verb:

@@ -39,7 +39,7 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         Binding("enter", "choose", "Open", show=False),
         Binding("s", "sort(1)", "Sort"),
         Binding("S", "sort(-1)", "Sort by the column before", show=False),
-        Binding("r", "turn", "Reverse"),
+        Binding("r", "turn", "Reverse", show=False),
     ]
 
     class Moved(Message):

@@ -12,5 +12,3 @@ LIGHT: Final = Theme(
     name="light", dark=False, primary="#005f87", secondary="#3a6073", accent="#875f00", foreground="#202428",
     background="#fafafa", surface="#f0f1f2", panel="#e2e5e8", success="#1f7a33", warning="#8a5a00", error="#b3261e",
 )  # fmt: skip
-ENVIRONMENT: Final = "MONITOR_THEME"
-"""The variable that says which to begin with: `dark` or `light`."""

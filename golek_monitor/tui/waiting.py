@@ -3,37 +3,30 @@
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
-from msgspec import Struct
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 from textual.widgets import Static
 
+from golek_client.queueing import ModelQueue, QueuedJob
 from golek_monitor.picture import Picture
 from golek_monitor.tui import words
 from golek_monitor.tui.columns import Column
 from golek_monitor.tui.messages import QueueAsked, Wanted
 from golek_monitor.tui.table import Table
 from golek_monitor.tui.view import View
-from golek_monitor.tui.words import plain, said
+from golek_monitor.tui.words import Cell, plain, said
+from golek_wire.subjects import PRIORITIES
 
 
-class Job(Struct, frozen=True, kw_only=True):
-    """A job that was accepted and has not ended."""
-
-    job_id: str
-    req_id: str
-    principal: str
-    priority: str
-    position: int | None
-    """Its place among those that wait, 1 is next; None while it runs."""
-    age_s: float
-    """Since it was accepted."""
-    size: int
-    """Bytes of the request."""
+def _left(one: QueuedJob) -> Cell:
+    """Until its deadline."""
+    if one.left_s is None:
+        return said(words.UNKNOWN, "dim")
+    return said("late", "bad") if one.left_s <= 0 else said(words.age(one.left_s), "warn" if one.left_s < 10 else "")
 
 
-QUEUE: Final[tuple[Column[Job], ...]] = (
+QUEUE: Final[tuple[Column[QueuedJob], ...]] = (
     Column(
         key="position", title="Place", width=7, rank=0, order=lambda one: one.position or 0,
         cell=lambda one: said(f"{one.position:>5}") if one.position else said("▸ runs", "good"),
@@ -43,12 +36,12 @@ QUEUE: Final[tuple[Column[Job], ...]] = (
         cell=lambda one: said(words.age(one.age_s)),
     ),
     Column(
-        key="priority", title="Priority", width=8, rank=2, cell=lambda one: said(one.priority),
-        order=lambda one: {"high": 0, "normal": 1}.get(one.priority, 2),
+        key="priority", title="Priority", width=8, rank=2, order=lambda one: one.priority, falls=True,
+        cell=lambda one: said(PRIORITIES.get(one.priority, str(one.priority))),
     ),
     Column(key="job", title="Job", width=26, rank=3, cell=lambda one: said(one.job_id), order=lambda one: one.job_id),
     Column(
-        key="req", title="Request", width=14, most=48, rank=5, cell=lambda one: said(one.req_id),
+        key="req", title="Request", width=12, most=48, rank=6, cell=lambda one: said(one.req_id),
         order=lambda one: one.req_id,
     ),
     Column(
@@ -56,8 +49,11 @@ QUEUE: Final[tuple[Column[Job], ...]] = (
         order=lambda one: one.principal,
     ),
     Column(
-        key="size", title="Bytes", width=6, rank=6, right=True, falls=True, order=lambda one: one.size,
-        cell=lambda one: said(words.count(one.size)),
+        key="left", title="Left", width=6, rank=5, right=True, order=lambda one: one.left_s, cell=_left,
+    ),
+    Column(
+        key="size", title="Bytes", width=6, rank=7, right=True, falls=True, order=lambda one: one.bytes,
+        cell=lambda one: said("ref" if one.by_reference else words.count(one.bytes)),
     ),
 )  # fmt: skip
 
@@ -75,7 +71,7 @@ class Waiting(View):
         super().__init__()
         self.model = ""
         self._models: Sequence[str] = []
-        self.table: Table[Job] = Table(QUEUE, lambda one: one.job_id, sort="position", id="queue-table", empty="")
+        self.table: Table[QueuedJob] = Table(QUEUE, lambda one: one.job_id, sort="position", id="queue-table", empty="")
 
     def look(self, picture: Picture) -> None:
         self.models([one.model_name for one in picture.services()])
@@ -107,15 +103,16 @@ class Waiting(View):
         self.note(f"{plain(model)}: reading …")
         self.post_message(QueueAsked(model))
 
-    def show(self, model: str, jobs: Sequence[Job], waiting: int) -> None:
-        """These are the jobs of `model`, so many wait in all."""
-        if model != self.model:
+    def show(self, queue: ModelQueue) -> None:
+        """This is a model's queue now."""
+        if queue.model_name != self.model:
             return
         self.table.empty = "Nobody waits, and nothing runs."
-        self.table.show(jobs)
-        running = sum(job.position is None for job in jobs)
-        more = f", the first {len(jobs) - running} of them are shown" if waiting > len(jobs) - running else ""
-        self.note(f"{plain(model)} · {running} run, {waiting} wait{more} · m: next model")
+        self.table.show(queue.jobs)
+        more = "" if queue.complete else f" · the first {len(queue.jobs)} are shown"
+        order = " by priority" if queue.strategy == "priority" else ""
+        full = f"of {words.count(queue.capacity)} places" if queue.capacity > 0 else ""
+        self.note(f"{plain(self.model)} · {queue.running} run, {queue.waiting} wait{order} {full}{more}")
 
     def note(self, text: str, *, bad: bool = False) -> None:
         """A line above: whose queue it is, or why it could not be read."""

@@ -139,6 +139,11 @@ def age(seconds: float | None) -> str:
     return f"{seconds:.0f}s"
 
 
+def since(seconds: float | None) -> str:
+    """The same in a sentence: `just now`, `12s ago`."""
+    return UNKNOWN if seconds is None else "just now" if seconds < 1 else f"{age(seconds)} ago"
+
+
 def span(seconds: float | None) -> str:
     """A long time in two units: `3d 4h`, `2h 05m`, `1m 12s`."""
     if seconds is None:

@@ -1,6 +1,6 @@
 """What is known of one worker, and what may be ordered of it?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -9,14 +9,18 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
+from golek_monitor.logs.records import FoundRequests
 from golek_monitor.picture import Picture
 from golek_monitor.records import ReplicaRow, Service
 from golek_monitor.tui import words
 from golek_monitor.tui.facts import facts
 from golek_monitor.tui.messages import Verb, Wanted
 from golek_monitor.tui.overview import content
+from golek_monitor.tui.request_columns import REQUESTS
+from golek_monitor.tui.table import Table
 from golek_monitor.tui.told import Told
 from golek_monitor.tui.words import Said, plain
+from golek_wire.logs import LoggedRequest
 
 
 class Worker(Screen[None]):
@@ -33,14 +37,17 @@ class Worker(Screen[None]):
         super().__init__()
         self.row = row
         self._service = service
-        self._settings: Mapping[str, str] | None = None
-        self._settings_problem = "asking the worker …"
+        self.table: Table[LoggedRequest] = Table(
+            REQUESTS, lambda one: f"{one.log} {one.row}", sort="ended", id="requests", empty="None is in the log."
+        )
 
     def compose(self) -> ComposeResult:
         yield Static("", id="worker-title", markup=False)
         with VerticalScroll(id="worker-facts", can_focus=False):
             yield Static("", id="worker-now", markup=False)
             yield Static("", id="worker-settings", markup=False)
+        yield self.table
+        yield Static("reading its request log …", classes="note", markup=False)
         yield Told()
         yield Footer()
 
@@ -69,7 +76,25 @@ class Worker(Screen[None]):
 
     def show_settings(self, settings: Mapping[str, str] | None, problem: str = "") -> None:
         """These differ from what they are without anybody's doing; or `problem`, why that is not known."""
-        self._settings, self._settings_problem = settings, problem
+        self.query_one("#worker-settings", Static).update(facts(settings_told(settings, problem)))
+
+    def show_requests(self, found: FoundRequests) -> None:
+        """These it answered lately."""
+        self.table.show(found.requests)
+        broken = "; ".join(f"{log.path}: {log.problem}" for log in found.logs if log.problem)
+        newest = "the newest " if found.next else ""
+        text = (
+            f"{newest}{len(found.requests)} requests in the log of {found.machine} · `golek trace JOB` tells all of one"
+        )
+        if not found.logs:
+            text = f"{found.machine} has no log of {self.row.model_name}; the machine of a worker has its log"
+        self.note(broken or text, bad=bool(broken))
+
+    def note(self, text: str, *, bad: bool = False) -> None:
+        """A line below: where the requests are from, or why they could not be read."""
+        line = self.query_one(".note", Static)
+        line.set_class(bad, "bad")
+        line.update(plain(text))
 
     def action_want(self, verb: Verb) -> None:
         """Ask whether the order shall be given."""
@@ -86,9 +111,10 @@ def now(row: ReplicaRow) -> list[tuple[str, str]]:
     return [
         ("problem", row.problem or ""),
         ("load", f"{row.active} of {row.slots} slots, {row.pending} wait in the queue, {row.level or 'level unknown'}"),
-        ("speed", f"{words.rate(row.tokens_per_s)} tok/s, last token {words.age(age_s)} ago"),
+        ("speed", f"{words.rate(row.tokens_per_s)} tok/s, last token {words.since(age_s)}"),
         ("first token", f"after {words.millis(row.ttft_ms)}, then {words.millis(row.itl_ms)} each"),
-        ("requests", f"{words.rate(row.requests_per_s)}/s, {words.rate(row.errors_per_s)} errors/s, in {answer}"),
+        ("requests", f"{words.rate(row.requests_per_s)}/s, answered in {answer}"),
+        ("errors", f"{words.rate(row.errors_per_s)}/s"),
         ("memory", kv + hits),
         ("engine", f"{row.engine or words.UNKNOWN} on {row.device or 'an unknown device'}, golek {row.version}"),
         ("HTTP", row.endpoint or "none"),
@@ -120,8 +146,3 @@ def settings_told(settings: Mapping[str, str] | None, problem: str) -> list[tupl
     if settings is None:
         return [("settings", problem)]
     return [("settings", "all as they are by default" if not settings else ""), *sorted(settings.items())]
-
-
-def requests_note(found: Sequence[object]) -> str:
-    """How many are shown."""
-    return f"{len(found)} requests, the newest first"

@@ -6,7 +6,7 @@ Models are loaded, unloaded and drained, jobs cancelled, dead letters asked once
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from msgspec import Struct
 from starlette.requests import Request
@@ -33,6 +33,10 @@ _ORDERED: Final = (400, 401, 403, 408, 409, 413, 415, 429, 503)
 T = TypeVar("T")
 
 
+class Go(Struct, frozen=True):
+    """Nothing more has to be said: `{}`."""
+
+
 class Cancelling(Struct, frozen=True):
     """The job is told to stop; one that nobody knows is none to stop."""
 
@@ -57,44 +61,48 @@ class Dropped(Struct, frozen=True):
     """That there were of it."""
 
 
-_describe_order = {"request": Order, "body_needed": False, "reply": list[Residence], "errors": (*_ORDERED, 404, 504)}
+_ORDER_OF: Final[dict[str, Any]] = {
+    "request": Order, "example": {}, "reply": list[Residence], "errors": (*_ORDERED, 404, 499, 500, 504),
+}  # fmt: skip
+_JOB: Final = {"job_id": "k5ptxjq2m7zv4r3dn6ychwabfe"}
+_ORDER: Final[dict[str, Any]] = {"group": "Orders", "request": Go, "example": {}, "values": _JOB}
 
 
-@describe(group="Orders", summary="Has replicas load a model; a machine starts one where none runs.", **_describe_order)
+@describe(group="Orders", summary="Has replicas load a model; a machine starts one where none runs.", **_ORDER_OF)
 async def load(request: Request) -> Response:
     """POST /api/models/MODEL/load."""
     return await _order(request, "load")
 
 
-@describe(group="Orders", summary="Has replicas take a model out of memory once their jobs end.", **_describe_order)
+@describe(group="Orders", summary="Has replicas take a model out of memory once their jobs end.", **_ORDER_OF)
 async def unload(request: Request) -> Response:
     """POST /api/models/MODEL/unload."""
     return await _order(request, "unload")
 
 
-@describe(group="Orders", summary="Has replicas take no more requests, finish their jobs and end.", **_describe_order)
+@describe(group="Orders", summary="Has replicas take no more requests, finish their jobs and end.", **_ORDER_OF)
 async def drain(request: Request) -> Response:
     """POST /api/models/MODEL/drain."""
     return await _order(request, "drain")
 
 
-@describe(group="Orders", summary="Stops a job.", reply=Cancelling, status=202, errors=_ORDERED)
+@describe(**_ORDER, summary="Stops a job.", reply=Cancelling, status=202, errors=_ORDERED)
 async def cancel(request: Request) -> Response:
     """POST /api/jobs/JOB_ID/cancel. Raises BadRequestError for what is no id."""
-    who, golek, job_id = _who(request), _golek(request), _job_id(request)
+    who, golek, job_id = await _about_job(request)
     await _noted(request, who, f"cancel of job {job_id}", "job.cancel", golek.cancel(job_id))
     return json(Cancelling(job_id), 202)
 
 
 @describe(
-    group="Orders",
+    **_ORDER,
     summary="Asks a dead letter's request once more.",
     reply=Retried,
     errors=(*_ORDERED, 404, 499, 500, 502, 504),
 )
 async def retry(request: Request) -> Response:
     """POST /api/dead-letters/JOB_ID/retry. Raises NotFoundError, and what the job ends in; then the letter stays."""
-    who, golek, job_id = _who(request), _golek(request), _job_id(request)
+    who, golek, job_id = await _about_job(request)
     if all(letter.job_id != job_id for letter in await golek.dead_letters()):
         raise _no_letter(job_id)
     async with watched(request.scope):
@@ -103,10 +111,10 @@ async def retry(request: Request) -> Response:
     return json(Retried(job_id, reply.ms))
 
 
-@describe(group="Orders", summary="Drops a dead letter.", reply=Dropped, errors=(*_ORDERED, 404))
+@describe(**_ORDER, summary="Drops a dead letter.", reply=Dropped, errors=(*_ORDERED, 404))
 async def drop(request: Request) -> Response:
     """POST /api/dead-letters/JOB_ID/drop. Raises NotFoundError."""
-    who, golek, job_id = _who(request), _golek(request), _job_id(request)
+    who, golek, job_id = await _about_job(request)
     copies = await _noted(request, who, f"drop of dead letter {job_id}", "dead_letter.drop", golek.drop(job_id))
     if not copies:
         raise _no_letter(job_id)
@@ -167,11 +175,14 @@ def _golek(request: Request) -> Golek:
     return golek
 
 
-def _job_id(request: Request) -> str:
+async def _about_job(request: Request) -> tuple[str, Golek, str]:
+    """Who orders something about a job, by which client, and the job. Raises what is wrong with the order."""
+    who, golek = _who(request), _golek(request)
+    codec.decode_order(await body.read(request, BODY_LIMIT), Go)
     job_id: str = request.path_params["job_id"]
     if not subjects.is_job_id(job_id):
         raise BadRequestError(f"job_id: 26 characters of a to z and 2 to 7; got {job_id[:64]!r}", param="job_id")
-    return job_id
+    return who, golek, job_id
 
 
 def _no_letter(job_id: str) -> NotFoundError:

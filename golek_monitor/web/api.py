@@ -6,54 +6,40 @@ within a moment (frames.py).
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final
 
-import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from golek_client import discovery
+from golek_monitor.logs.asking import parse
 from golek_monitor.records import Event, GatewayRow, History, ReplicaDetail, ReplicaRow, Service
 from golek_monitor.web.door import door, frame, json, written
 from golek_monitor.web.events import EventStream
 from golek_program.web.described import describe
-from golek_wire.errors import BadRequestError, ModelNotFoundError, NotFoundError
+from golek_wire.errors import ModelNotFoundError, NotFoundError
 from golek_wire.signals import Aggregate, Alert, ModelRecord
 
 LONGEST_S: Final = 3 * 3600
 """Of a history."""
 EVENTS_LIMIT: Final = 1000
 
-Query = TypeVar("Query", bound=Struct)
-Number = TypeVar("Number", int, float)
-
 
 class Span(Struct, frozen=True):
     """How far back."""
 
-    seconds: float = 300.0
-    """From 1 to 10800, three hours."""
+    seconds: Annotated[float, Meta(ge=1, le=LONGEST_S)] = 300.0
+    """At most three hours."""
 
 
 class After(Struct, frozen=True):
     """Which events."""
 
-    after: int = 0
+    after: Annotated[int, Meta(ge=0, le=2**53)] = 0
     """The `seq` of the last one that is known."""
-    limit: int = 200
-    """At most 1000."""
-
-
-def query(request: Request, kind: type[Query]) -> Query:
-    """The query's parameters. Raises BadRequestError naming the one that is wrong."""
-    try:
-        return msgspec.convert(dict(request.query_params), kind, strict=False)
-    except msgspec.ValidationError as error:
-        said, _, where = str(error).partition(" - at `$.")
-        name = where.rstrip("`")
-        raise BadRequestError(f"{name}: {said}; got {request.query_params.get(name)!r:.100}", param=name) from None
+    limit: Annotated[int, Meta(ge=1, le=EVENTS_LIMIT)] = 200
 
 
 @describe(group="Fleet", summary="Every model that is served or expected, by name.", reply=list[Service])
@@ -116,15 +102,14 @@ async def alerts(request: Request) -> Response:
 @describe(group="What happened", summary="What happened, the newest first.", query=After, reply=list[Event])
 async def log_events(request: Request) -> Response:
     """GET /api/log-events. Raises BadRequestError."""
-    asked = query(request, After)
-    limit = _within("limit", asked.limit, 1, EVENTS_LIMIT)
-    return json(door(request).picture.events(_within("after", asked.after, 0, 2**63), limit))
+    asked = parse(request.query_params, After)
+    return json(door(request).picture.events(asked.after, asked.limit))
 
 
 @describe(group="What happened", summary="The fleet's figures over time.", query=Span, reply=History)
 async def history(request: Request) -> Response:
     """GET /api/history. Raises BadRequestError."""
-    return json(door(request).picture.history("", _seconds(request)))
+    return json(door(request).picture.history("", parse(request.query_params, Span).seconds))
 
 
 @describe(group="What happened", summary="A model's figures over time.", query=Span, reply=History, errors=(404,))
@@ -133,7 +118,7 @@ async def history_of(request: Request) -> Response:
     known, name = frame(request).services_by_name, request.path_params["model"]
     if name not in known:
         raise unknown(name, known)
-    return json(door(request).picture.history(name, _seconds(request)))
+    return json(door(request).picture.history(name, parse(request.query_params, Span).seconds))
 
 
 @describe(
@@ -160,16 +145,6 @@ def _row(rows: Mapping[str, Any], field: str, name: str) -> Any:
     if name not in rows:
         raise NotFoundError(f"{field}: there is none that is called {name[:128]!r}, nor was one lately", param=field)
     return rows[name]
-
-
-def _seconds(request: Request) -> float:
-    return _within("seconds", query(request, Span).seconds, 1, LONGEST_S)
-
-
-def _within(name: str, value: Number, least: int, most: int) -> Number:
-    if not least <= value <= most:
-        raise BadRequestError(f"{name}: from {least:g} to {most:g}; got {value:g}", param=name)
-    return value
 
 
 ROUTES = [

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from golek_client import Golek
 from golek_monitor.picture import Picture
-from golek_monitor.web import actions, api, health, login, pages
+from golek_monitor.web import actions, api, health, login, metrics, pages
 from golek_monitor.web.access import Access
 from golek_monitor.web.door import Door, Note, begin, told
 from golek_monitor.web.events import Feed
@@ -58,13 +58,13 @@ def application(
     Without `access` only this machine may ask, and anybody there.
     """
     frames = Frames(picture)
-    door = Door(picture, frames, Feed(frames), access or Access(), golek, note)
+    door = Door(picture, frames, Feed(picture, frames), access or Access(), golek, note)
     return Web(Router(routes_of(more), redirect_slashes=False), door)
 
 
 def routes_of(more: Sequence[Route] = ()) -> list[BaseRoute]:
     """All routes."""
-    routes = [*(route for file in (api, actions, login, health, pages) for route in file.ROUTES), *more]
+    routes = [*(route for file in (api, actions, login, health, metrics, pages) for route in file.ROUTES), *more]
     routes.append(openapi.route(routes, is_open, WORK))
     for route in routes:
         route.app = _answered_by(route.endpoint)

@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from golek_client import Golek
+from golek_monitor.events import EventLevel
 from golek_monitor.picture import Picture
-from golek_monitor.records import EventLevel
 from golek_monitor.web.access import Access
 from golek_monitor.web.events import Feed
 from golek_monitor.web.frames import Frame, Frames

@@ -1,13 +1,14 @@
 """How do browsers see the fleet change, without asking?
 
 GET /api/events (server-sent events, WHATWG HTML 9.2). Its first event is `snapshot`, the whole fleet; then comes an
-`update` when something changed, at most once a second, and at least every BEAT_S, so that who hears none knows that
-the line is dead. What is sent is encoded once for all readers. Who does not keep up gets a snapshot of the moment
-instead of what it missed, so that nothing piles up for it.
+`update` when the picture ticked and something changed, which is at most once a second, and at least every BEAT_S, so
+that who hears none knows that the line is dead. What is sent is encoded once for all readers. Who does not keep up gets
+a snapshot of the moment instead of what it missed, so that nothing piles up for it.
 """
 
 import asyncio
 import contextlib
+import itertools
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator
@@ -17,14 +18,17 @@ import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from golek_monitor.web.frames import Frame, Frames, is_empty
+from golek_monitor.picture import Picture
+from golek_monitor.records import FleetChanges
+from golek_monitor.web.frames import Frames
 from golek_program.web.leaving import watched
 from golek_wire import codec
 from golek_wire.errors import TemporaryResourceError
 
 log = structlog.get_logger("monitor")
 
-STEP_S: Final = 1.0
+LOOK_S: Final = 0.1
+"""So soon it is noticed that the picture ticked."""
 BEAT_S: Final = 5.0
 ALIVE_S: Final = 15.0
 """A comment goes out after so long a silence, because proxies cut connections that say nothing."""
@@ -38,20 +42,23 @@ READERS_LIMIT: Final = 1000
 class Feed:
     """What changes, told to all readers. It looks at the fleet only while somebody reads."""
 
-    def __init__(self, frames: Frames, *, step_s: float = STEP_S, beat_s: float = BEAT_S) -> None:
+    def __init__(self, picture: Picture, frames: Frames, *, look_s: float = LOOK_S, beat_s: float = BEAT_S) -> None:
+        self._picture = picture
         self._frames = frames
-        self._step_s = step_s
+        self._look_s = look_s
         self._beat_s = beat_s
         self._id = secrets.token_hex(4)
         self.number = 0
         """Of the last update."""
-        self._told: Frame | None = None
-        """The frame that it leads to."""
+        self._told = 0
+        """The picture's version that it leads to."""
+        self._was_heard = True
+        """Whether the bus was, then."""
         self._updates: deque[bytes] = deque(maxlen=BEHIND)
         """The last ones, up to `number`."""
         self._stepped: asyncio.Future[None] | None = None
         """Done at the next update."""
-        self._stepping: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
         self.readers = 0
         self.is_closed = False
 
@@ -70,16 +77,16 @@ class Feed:
         """While inside, the fleet is looked at. Raises TemporaryResourceError when too many read."""
         self.check()
         self.readers += 1
-        if self._stepping is None:
-            self._told = self._frames.newest()
-            self._stepping = asyncio.create_task(self._keep_stepping())
+        if self._looking is None:
+            self._told, self._was_heard = self._picture.version, self._picture.connected
+            self._looking = asyncio.create_task(self._keep_looking())
         try:
             yield Reader(self)
         finally:
             self.readers -= 1
             if not self.readers:
-                self._stepping.cancel()
-                self._stepping = None
+                self._looking.cancel()
+                self._looking = None
 
     def snapshot(self) -> bytes:
         """The event that tells the whole fleet; the updates after `number` go on from it."""
@@ -88,7 +95,8 @@ class Feed:
     def updates(self, after: int) -> bytes | None:
         """The events after update `after`; None where they are not kept any more."""
         missed = self.number - after
-        return b"".join(list(self._updates)[-missed:]) if missed <= len(self._updates) else None
+        kept = len(self._updates)
+        return b"".join(itertools.islice(self._updates, kept - missed, kept)) if missed <= kept else None
 
     async def stepped(self) -> None:
         """Wait for the next update."""
@@ -96,26 +104,26 @@ class Feed:
             self._stepped = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._stepped)
 
-    async def _keep_stepping(self) -> None:
+    async def _keep_looking(self) -> None:
         clock = asyncio.get_running_loop().time
-        due = told_at = clock()
+        told_at = clock()
         while True:
-            due = max(due + self._step_s, clock())
-            await asyncio.sleep(due - clock())
+            await asyncio.sleep(self._look_s)
+            beats = self._picture.connected != self._was_heard or clock() - told_at >= self._beat_s
+            if self._picture.version == self._told and not beats:
+                continue
             try:
-                if self._step(beats=clock() - told_at >= self._beat_s):
+                if self._tell(beats=beats):
                     told_at = clock()
             except Exception:
                 log.exception("events.failed")
 
-    def _step(self, *, beats: bool) -> bool:
+    def _tell(self, *, beats: bool) -> bool:
         """Tell what changed, if it `beats` also that nothing did; whether something was told."""
-        frame = self._frames.step()
-        assert self._told is not None
-        changes = frame.since(self._told)
-        if is_empty(changes) and changes.connected == self._told.now.connected and not beats:
+        changes = self._picture.changes(self._told)
+        self._told, self._was_heard = self._picture.version, changes.connected
+        if is_empty(changes) and not beats:
             return False
-        self._told = frame
         self.number += 1
         self._updates.append(self._event("update", codec.encode(changes)))
         self._wake()
@@ -127,6 +135,12 @@ class Feed:
 
     def _event(self, name: str, data: bytes) -> bytes:
         return b"id: %s-%d\nevent: %s\ndata: %s\n\n" % (self._id.encode(), self.number, name.encode(), data)
+
+
+def is_empty(changes: FleetChanges) -> bool:
+    """Whether nothing changed but the moment."""
+    rows = (name for name in FleetChanges.__struct_fields__ if name not in ("overview", "connected"))
+    return not any(getattr(changes, name) for name in rows)
 
 
 class Reader:

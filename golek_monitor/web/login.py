@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from golek_monitor.web.actions import Go
 from golek_monitor.web.door import door, json, peer
 from golek_program.web import body
 from golek_program.web.described import describe
@@ -48,6 +49,7 @@ async def rights(request: Request) -> Response:
     group="Who asks",
     summary="Lets a browser in that has the key: sets a cookie.",
     request=Login,
+    example={"key": "the-key"},
     reply=Rights,
     errors=(401, 403, 409, 415, 429),
 )
@@ -61,11 +63,12 @@ async def login(request: Request) -> Response:
     return response
 
 
-@describe(group="Who asks", summary="Takes the cookie away.", reply=Rights, errors=(403, 415))
+@describe(group="Who asks", summary="Takes the cookie away.", request=Go, example={}, reply=Rights, errors=(403, 415))
 async def logout(request: Request) -> Response:
     """POST /api/logout."""
     access = door(request).access
     access.check_order(request.headers)
+    codec.decode_order(await body.read(request, BODY_LIMIT), Go)
     response = json(Rights(looks=not access.public, acts=not access.has_key, has_key=access.has_key))
     response.headers["set-cookie"] = access.logout(secure=request.url.scheme == "https")
     return response

@@ -16,7 +16,6 @@ from starlette.routing import Route
 from golek_client import Golek
 from golek_client.queueing import MOST as LONGEST_QUEUE
 from golek_client.queueing import ModelQueue
-from golek_monitor.logs import missing
 from golek_monitor.logs.asking import Query, Window, parse
 from golek_monitor.logs.explorer import Explorer
 from golek_monitor.logs.records import FoundRequests, LogSummary, Stories
@@ -102,9 +101,8 @@ def _of_logs(explorer: Explorer) -> list[Route]:
         """GET /api/requests/ID. Raises NotFoundError with where was looked."""
         name = request.path_params["id"]
         found = await explorer.find(name)
-        if found.story is None and not found.requests:
-            looked = await explorer.looked()
-            raise NotFoundError("; ".join(missing.reasons(name, looked, explorer.machine)), param="id")
+        if found.is_empty:
+            raise NotFoundError("; ".join(await explorer.missing(name)), param="id")
         return json(found)
 
     @describe(

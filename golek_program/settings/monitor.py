@@ -6,7 +6,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
@@ -29,6 +29,8 @@ class Monitor(Http, frozen=True, kw_only=True):
     """Key for looking from other machines and for giving orders; an address that others reach needs one."""
     monitor_show_prompts: bool = False
     """Show what callers asked and what they were answered, where the request log keeps it."""
+    monitor_theme: Literal["dark", "light"] = "dark"
+    """How the terminal begins: `dark` or `light`; the key t turns it."""
     monitor_queue_critical: Annotated[float, Meta(gt=0, le=1)] = 0.8
     """Alert when so large a share of a model's queue is taken."""
     monitor_error_rate: Annotated[float, Meta(gt=0, le=1)] = 0.05

@@ -46,13 +46,17 @@ class AcceptedJobs:
         results: Results,
         answer: Answer,
         loading: Callable[[], float | None],
+        unrun: Callable[[Job, float, InferenceServiceError], None] | None = None,
     ) -> None:
-        """`loading` is the share of the model's load that is done; streams that wait are told."""
+        """`loading` is the share of the model's load that is done; streams that wait are told. `unrun` hears of a job
+        that ended in the queue, and after how many seconds.
+        """
         self._client = client
         self._stream = stream
         self._queue = queue
         self._results = results
         self._answer = answer
+        self._unrun = unrun
         self._waiting = WaitingStreams(client, queue, loading)
         self._stored: dict[int, _Stored] = {}
         self._seq_of: dict[str, int] = {}
@@ -143,6 +147,8 @@ class AcceptedJobs:
                 return
             if refusal.code not in (*MESSAGE_GONE, STREAM_NOT_FOUND):
                 raise
+        if self._unrun is not None and seq in self._stored:
+            self._unrun(job, time.monotonic() - self._stored[seq].deadline + job.budget_ms / 1000, error)
         self._forget(seq)
         if job.keep_s:
             await self._results.keep_error(job, error)

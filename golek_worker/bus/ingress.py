@@ -9,6 +9,7 @@ answered. One callback, no task per request.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -16,7 +17,7 @@ from msgspec import Struct
 from nats.aio.subscription import Subscription
 
 from golek_client.bus_client import HEADERS_READ, BusClient, Delivery
-from golek_wire import codec, subjects
+from golek_wire import codec, semconv, subjects
 from golek_wire import headers as h
 from golek_wire.errors import (
     STATUS,
@@ -41,8 +42,11 @@ from golek_worker.bus.results import Results
 from golek_worker.bus.storing import Charges, Storing
 from golek_worker.bus.strangers import Strangers
 from golek_worker.bus.tokens import TokenLogs
-from golek_worker.job import Job
+from golek_worker.job import Job, trace_of
 from golek_worker.traffic import REFUSED, Tally
+
+if TYPE_CHECKING:
+    from golek_program.spans import Span, Tracing
 
 log = structlog.get_logger("ingress")
 
@@ -85,6 +89,7 @@ class Ingress:
         tally: Tally,
         reject_when_full: bool = True,
         loading: Callable[[], float | None] = lambda: None,
+        tracing: "Tracing | None" = None,
     ) -> None:
         """`look` asks the fleet for a key by its digest; `callers` knows it then, if it is one. `tally` counts the
         requests that no worker runs.
@@ -101,11 +106,15 @@ class Ingress:
         stream = subjects.job_stream(token)
         self._strangers = Strangers(look, self._on_request, self._refuse)
         self._large = Intake(objects, callers.principal, self._admit, self._turn_away)
-        self._accepted = AcceptedJobs(client, stream, queue, results, self._answer_unrun, loading)
+        self._accepted = AcceptedJobs(
+            client, stream, queue, results, self._answer_unrun, loading,
+            self._trace_unrun if tracing is not None else None,
+        )  # fmt: skip
         self.receipts = Receipts(client, queue)
         self._storing = Storing(
             client, queue, self._accepted, self.receipts, self._answer, charges, reject_when_full=reject_when_full
         )
+        self._tracing, self._stream = tracing, stream
         self._repeats = Repeats(client, stream, results, self.receipts, self._storing.put, self._answer, objects.forget)
         self._tally = tally
 
@@ -165,8 +174,11 @@ class Ingress:
     async def _admit(self, message: Delivery, reference: str) -> None:
         """Publish a request as a job; with `reference` its body stays in the object store."""
         submitted = message.subject in self._taken.submits
+        span = self._span(message) if self._tracing is not None else None
         try:
             job = self._check(message.data, message.headers, message.reply, submitted)
+            if span is not None:
+                job = _traced(job, span)
             if reference:
                 job = msgspec.structs.replace(job, body=reference)
             accept = message.headers is not None and message.headers.get(h.ACCEPT) == "1"
@@ -175,15 +187,40 @@ class Ingress:
                 await self._tokens.open(job, message.data, time.time())
             if job.input_sha256:
                 self._repeats.take(Asked(job, payload, message.reply, accept, submitted))
+                if span is not None:  # what it repeats, and whether it is stored, is found out elsewhere
+                    span.end()
             else:
                 receipt_to = message.reply if submitted else ""
-                await self._storing.store(job, payload, accept=accept, receipt_to=receipt_to)
+                await self._storing.store(job, payload, accept=accept, receipt_to=receipt_to, span=span)
         except InferenceServiceError as error:
+            if span is not None:
+                span.end(error.code)
             self._objects.forget(reference)
             await self._turn_away(message, error)
         except Exception:
             log.exception("request.failed")
+            if span is not None:
+                span.end(InternalError.code)
             await self._refuse(message, InternalError("The request could not be checked"))
+
+    def _span(self, message: Delivery) -> "Span":
+        """From the request to the job in its stream, for the caller's trace or a new one."""
+        assert self._tracing is not None
+        about = {
+            semconv.MESSAGING_SYSTEM: semconv.NATS,
+            semconv.MESSAGING_OPERATION: "publish",
+            semconv.MESSAGING_OPERATION_TYPE: "send",
+            semconv.MESSAGING_DESTINATION: self._stream,
+        }
+        return self._tracing.begin(f"publish {self._stream}", "producer", trace_of(message.headers or {}), about)
+
+    def _trace_unrun(self, job: Job, waited_s: float, error: InferenceServiceError) -> None:
+        """The queue was all that a job saw."""
+        assert self._tracing is not None
+        now = time.time_ns()
+        about = {semconv.MESSAGING_DESTINATION: self._stream, semconv.JOB_ID: job.job_id}
+        span = self._tracing.begin(semconv.QUEUE, "internal", job.trace, about, now - int(waited_s * 1e9))
+        span.end(error.code, now)
 
     async def _turn_away(self, message: Delivery, error: InferenceServiceError) -> None:
         """Refuse a request, unless it brings a key that the fleet may know and this worker does not yet."""
@@ -235,6 +272,19 @@ class Ingress:
         if job.resumable:
             await self._tokens.refuse(job, error)
         await send_error(self._client, inbox, job.req_id, error, stream=job.stream)
+
+
+def _traced(job: Job, span: "Span") -> Job:
+    """The job in the span's trace; the span says which job it is."""
+    span.say(
+        {
+            semconv.JOB_ID: job.job_id,
+            semconv.REQ_ID: job.req_id,
+            semconv.KEY_ID: job.principal,
+            semconv.MESSAGING_MESSAGE: job.job_id,
+        }
+    )
+    return msgspec.structs.replace(job, trace=span.carried or job.trace)
 
 
 async def _repeat(sweep: Callable[[float], Awaitable[None]]) -> None:

@@ -118,7 +118,9 @@ class ServerClock:
         # Later answers count a little even when slower, because clocks drift.
         if round_trip_s <= self._round_trip_s * 1.5:
             self._round_trip_s = round_trip_s
-            self._offset_s = _epoch_s(stamp) - (sent_at + received_at) / 2
+            offset_s = _epoch_s(stamp) - (sent_at + received_at) / 2
+            # The stamp was made at some moment of the round trip: within that the two clocks agree.
+            self._offset_s = offset_s if abs(offset_s) > round_trip_s / 2 else 0.0
 
     def now(self) -> float:
         """The broker's time in epoch seconds."""

@@ -51,9 +51,9 @@ class Lease:
         self.doubtful = False
         """True when the server may have given the job to another replica meanwhile."""
         self.job: Job = from_headers(message.headers or {})
-        waited = max(0.0, server_time - self.stored_at)
-        self.queue_ms = round(waited * 1000)
-        self.deadline = self.leased_at + self.job.budget_ms / 1000 - waited
+        self.waited_s = max(0.0, server_time - self.stored_at)
+        self.queue_ms = round(self.waited_s * 1000)
+        self.deadline = self.leased_at + self.job.budget_ms / 1000 - self.waited_s
         """Monotonic time after which the answer is of no use."""
 
     async def ack(self, confirm_at: str = "") -> None:

@@ -7,6 +7,7 @@ tries to store the oldest; each that is stored lets two more try, so that a queu
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
@@ -14,6 +15,9 @@ from msgspec import Struct
 from golek_wire.errors import InferenceServiceError, JobCancelledError
 from golek_wire.replies import Allowances
 from golek_worker.job import Job, deadline_error, to_headers
+
+if TYPE_CHECKING:
+    from golek_program.spans import Span
 
 NEXT = 2
 """So many more are tried when one was stored."""
@@ -44,6 +48,8 @@ class Unstored(Struct):
     """Where a submitted job's receipt, or refusal, goes."""
     put: "asyncio.Future[Put] | None" = None
     """Who stores a job and wants to know how that went."""
+    span: "Span | None" = None
+    """Ends when it is stored, where somebody traces."""
     allowances: Allowances | None = None
     """What its caller's key may still spend, where it has limits."""
     reserved: bool = False

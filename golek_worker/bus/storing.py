@@ -8,7 +8,7 @@ whether the job then waits in the overflow is a setting. What a key with limits 
 import asyncio
 import itertools
 import time
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import structlog
@@ -16,6 +16,7 @@ import structlog
 from golek_client.bus_client import BusClient, Delivery
 from golek_client.connection import publish
 from golek_wire import headers as h
+from golek_wire import semconv
 from golek_wire.errors import (
     BadRequestError,
     BusUnavailableError,
@@ -32,6 +33,9 @@ from golek_worker.bus.queue import Queue
 from golek_worker.bus.receipts import Receipts
 from golek_worker.bus.replies import send_accepted
 from golek_worker.job import Charge, Job, to_headers
+
+if TYPE_CHECKING:
+    from golek_program.spans import Span
 
 log = structlog.get_logger("ingress")
 
@@ -107,14 +111,17 @@ class Storing:
         accept: bool = False,
         receipt_to: str = "",
         put: asyncio.Future[Put] | None = None,
+        span: "Span | None" = None,
     ) -> None:
-        """Publish `job`; who waits is told later. Raises the error of a request that cannot be published."""
+        """Publish `job`; who waits is told later, and `span` ends then. Raises the error of a request that cannot be
+        published.
+        """
         headers = to_headers(job)
         if job.trace or len(job.reply) > USUAL_INBOX:
             _check_size(headers)
         if len(self._unacked) + len(self._charging) >= UNACKED_LIMIT:
             raise BusUnavailableError(f"{UNACKED_LIMIT} requests wait for JetStream already", may_run=False)
-        request = Unstored(job, payload, headers, time.monotonic(), accept, receipt_to, put)
+        request = Unstored(job, payload, headers, time.monotonic(), accept, receipt_to, put, span)
         if job.charge is not None:  # this is awaited by the reader, which brings the ledger's answer, too
             self._charge_first(request, job.charge)
         else:
@@ -219,6 +226,9 @@ class Storing:
             await self._on_refusal(request, ack.error)
             return
         now = time.monotonic()
+        if request.span is not None:
+            request.span.say({semconv.SEQUENCE: ack.seq})
+            request.span.end()
         if not ack.duplicate or request.sends > 1:
             self._accepted.add(ack.seq, request.job, now)
         elif request.reserved:
@@ -273,6 +283,8 @@ class Storing:
 
     async def _fail(self, request: Unstored, error: InferenceServiceError) -> None:
         """A job that was not stored: whoever waits for that learns why."""
+        if request.span is not None:
+            request.span.end(error.code)
         if request.reserved and not error.details.get("may_run"):
             self._charges.release(request.job)
         if request.put is None:

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from golek_client.tracing import within
 from golek_program.web import cors, errors, openapi
 from golek_program.web.cors import Cors
 from golek_program.web.errors import HttpError
@@ -43,6 +44,7 @@ from golek_worker.gateway import (
     rerank,
     responses,
     streams,
+    visits,
 )
 from golek_worker.gateway.callers import Callers
 from golek_worker.gateway.door import Door, Visit, begin, request_id_of
@@ -61,6 +63,7 @@ WORK: Final = openapi.Work(
     "are the same for all ways in.",
     "The gateway of the fleet, or a worker, which serves its own model.",
 )
+UNTRACED: Final = contextlib.nullcontext()
 BUS_AWAY_S: Final = 2.0
 """A broker that is started again is back by then."""
 AGAIN_MS: Final = 2000
@@ -152,7 +155,7 @@ class Entrance:
                     visit.first_at = time.perf_counter()
             await send(message)
 
-        with self._meters.open(visit):
+        with self._meters.open(visit), self._traced(scope, visit):
             try:
                 await self._answer(scope, receive, tell, headers, visit)
             except GoneError:
@@ -160,6 +163,13 @@ class Entrance:
             finally:
                 visit.route = getattr(scope.get("route"), "path", "")
                 self._door.told(visit)
+
+    def _traced(self, scope: Scope, visit: Visit) -> contextlib.AbstractContextManager[None]:
+        """What the fleet is asked meanwhile belongs to the caller's trace, or to one that begins here."""
+        carried, traces = visits.carried_in(scope["headers"]), self._door.tracing
+        if traces is not None and not is_open(visit.path):
+            return visits.traced(traces, visit, scope.get("scheme", "http"), carried)
+        return within(**carried) if carried else UNTRACED
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers, visit: Visit) -> None:
         try:

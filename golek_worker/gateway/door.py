@@ -6,7 +6,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from msgspec import Struct, field
 from starlette.requests import Request
@@ -20,6 +20,9 @@ from golek_wire.signals import Health
 from golek_worker.gateway.lingering import Lingering
 from golek_worker.gateway.offers import Offers
 from golek_worker.gateway.readiness import Judge
+
+if TYPE_CHECKING:
+    from golek_program.spans import Tracing
 
 _DOOR: Final = "golek.door"
 _VISIT: Final = "golek.visit"
@@ -118,6 +121,8 @@ class Door(Struct, frozen=True, dict=True):
     keyless: Keyless = "nobody"
     closing: list[Closing] = field(default_factory=list[Closing])
     """What is to be closed before the door is; who needs that adds to it."""
+    tracing: "Tracing | None" = None
+    """Makes the spans of requests; None where nobody traces."""
     lingering: Lingering = field(default_factory=Lingering)
     """Streams whose readers left a moment ago."""
 

@@ -20,10 +20,7 @@ EXTRA: Final = "pip install 'golek[monitor]'"
 
 def is_installed() -> bool:
     """Whether there is one to be started here."""
-    try:
-        return importlib.util.find_spec(f"{MODULE}.service") is not None
-    except ModuleNotFoundError:
-        return False
+    return importlib.util.find_spec(MODULE) is not None
 
 
 def place(chosen: Monitor) -> Place:

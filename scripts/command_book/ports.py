@@ -10,6 +10,9 @@ from pathlib import Path
 
 BROKER = 4222
 """Where lines without `--server` look for the broker."""
+DEFAULTS = {BROKER: ("NATS_URL", "nats://127.0.0.1:{}"), 5780: ("MONITOR_ADDR", "127.0.0.1:{}"),
+            8080: ("MONITOR_DASHBOARD_ADDR", "127.0.0.1:{}")}  # fmt: skip
+"""Ports that no file names, and the settings that do."""
 
 
 class Ports:
@@ -33,8 +36,8 @@ class Ports:
         return re.sub(r"(?<=:)\d+\b", lambda found: str(self.used(int(found[0]))), text)
 
     def environment(self) -> dict[str, str]:
-        """What a line needs to find the broker where it is."""
-        return {"NATS_URL": f"nats://127.0.0.1:{self.used(BROKER)}"} if BROKER in self.instead else {}
+        """What a line needs to find broker and monitor where they are."""
+        return {key: form.format(self.used(port)) for port, (key, form) in DEFAULTS.items() if port in self.instead}
 
     def place(self, file: Path, target: Path) -> None:
         """Have `target` say what `file` does: a link to it, or the same with other ports."""

@@ -17,6 +17,8 @@ from typing import Any
 import psutil
 
 PATIENCE_S = 90.0
+LISTEN = ("sub", "dashboard", "tui", "-N")
+"""A word of what a person would end with Ctrl-C."""
 SHELL = ["bash", "--norc", "-c"]
 
 Ended = tuple[int, str, str, float]
@@ -77,7 +79,8 @@ class Listener:
         self._err = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `end`
         self._heard = bytearray()
         source, sink = pty.openpty() if terminal else os.pipe()
-        self._process = _bash(line, folder, environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=self._err)
+        typed = sink if terminal else subprocess.DEVNULL
+        self._process = _bash(line, folder, environment, stdin=typed, stdout=sink, stderr=self._err)
         os.close(sink)
         self._reader = threading.Thread(target=self._read, args=(source,))
         self._reader.start()
@@ -86,7 +89,7 @@ class Listener:
         """Interrupt what listens; what follows it in a pipe ends by itself and writes what it still holds."""
         for child in [psutil.Process(self._process.pid), *psutil.Process(self._process.pid).children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):
-                if "sub" in child.cmdline():
+                if not set(LISTEN).isdisjoint(child.cmdline()):
                     child.send_signal(signal.SIGINT)
         try:
             self._process.wait(10)

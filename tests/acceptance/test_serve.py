@@ -15,7 +15,7 @@ from golek_wire.errors import ConflictError, ModelNotFoundError
 from golek_wire.signals import Residence
 from golek_worker import process
 from golek_worker.bus import embedded
-from golek_worker.machine import gateway, runfile, supervised
+from golek_worker.machine import gateway, monitor, runfile, supervised
 from tests.support.serving_process import Project, Serving
 from tests.support.workers import ROOT
 
@@ -38,7 +38,7 @@ def gone(family: list[psutil.Process]) -> list[psutil.Process]:
 
 
 async def test_one_command_serves_and_ctrl_c_ends_all(project: Project) -> None:
-    """Broker, two workers and gateway are there, on bus and HTTP; afterwards no process and no run file is."""
+    """Broker, two workers, gateway and monitor are there, on bus and HTTP; afterwards no process and no run file is."""
     with project.serve("golek-tiny", "echo") as serving:
         serving.wait_for("serve        | ready at " + project.http)
         async with Golek(project.url, deadline=20) as golek:
@@ -50,13 +50,21 @@ async def test_one_command_serves_and_ctrl_c_ends_all(project: Project) -> None:
         assert said["choices"][0]["message"]["role"] == "assistant"
         listed = project.golek("worker", "list").stdout
         assert f"gateway at {project.http} (pid " in listed
+        assert f"monitor at {project.monitor} (pid " in listed
         assert f"golek serve (pid {serving.process.pid})" in listed
         family = serving.family()
-        assert len(family) == 6  # the broker, two workers with an engine each, the gateway
+        assert len(family) == 7  # the broker, two workers with an engine each, the gateway, the monitor
+        assert f"to watch it: {project.monitor}, or `golek monitor tui`" in serving.wait_for("to watch it")
+        services = project.asked("/api/services", at=project.monitor)
+        assert [(one["model_name"], one["status"]) for one in services] == [
+            ("echo", "online"),
+            ("golek-tiny", "online"),
+        ]
         assert serving.end() == 0
         assert gone(family) == []
     assert runfile.read_all(project.data) == []
     assert (gateway.running(project.data), supervised.running(project.data)) == (None, None)
+    assert monitor.running(project.data) is None
     assert embedded.running(project.data) is None
     order = [serving.text.rindex(part) for part in ("gateway      | stopped", "echo-1       | stopped", "| nats://")]
     assert order == sorted(order)
@@ -64,7 +72,7 @@ async def test_one_command_serves_and_ctrl_c_ends_all(project: Project) -> None:
 
 def test_a_worker_that_is_killed_is_started_again(project: Project) -> None:
     """It says so, and the new one serves; one that was told to stop stays away."""
-    with project.serve("echo", "--no-gateway") as serving:
+    with project.serve("echo", "--no-gateway", "--no-monitor") as serving:
         serving.wait_for("server.ready")
         first = project.pid("echo")
         os.kill(first, signal.SIGKILL)
@@ -126,7 +134,7 @@ async def test_a_model_is_started_when_it_is_asked_to_load(project: Project) -> 
 async def test_a_model_that_cannot_start_says_why(project: Project) -> None:
     """Whoever ordered it hears what is wrong with its settings."""
     (project.folder / "envs" / "worker.gone.env").write_text("MODEL_NAME=gone\nMODEL_PATH=/nowhere/model.gguf\n")
-    with project.serve("echo", "--no-gateway") as serving:
+    with project.serve("echo", "--no-gateway", "--no-monitor") as serving:
         serving.wait_for("| ready after")
         async with Golek(project.url, deadline=20) as golek:
             (done,) = await golek.load("gone")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from golek_wire import adapters, errors, hosts, keys, replies, requests, sessions, signals
+from golek_wire import adapters, errors, hosts, keys, logs, replies, requests, sessions, signals
 
 WHEN = "2026-01-02T03:04:05.678Z"
 JOB_ID = "gnzmv3lrmpikcji6bcwx5hgsiq"
@@ -315,6 +315,59 @@ MESSAGES: dict[str, Any] = {
         active=1,
     ),
     "adapter-order": adapters.AdapterOrder("pirate", "data/adapters/pirate.gguf", 0.5),
+    "log-query": logs.LogQuery(
+        status="CANCELLED",
+        principal="team-a",
+        errors_only=True,
+        slower_ms=500.0,
+        since=1_767_322_800.0,
+        before_ts=1_767_323_045.678,
+        before_row=7,
+        before_log="host-1:qwen3-4b.sqlite",
+        limit=20,
+    ),
+    "log-report": logs.LogReport(
+        model_name="qwen3-4b",
+        worker_id="qwen3-4b-host-1",
+        machine="host-1",
+        log="/srv/golek/data/logs/qwen3-4b.sqlite",
+        requests=[
+            logs.LoggedRequest(
+                model_name="qwen3-4b",
+                log="host-1:qwen3-4b.sqlite",
+                row=42,
+                timestamp=WHEN,
+                req_id="r1",
+                job_id=JOB_ID,
+                worker_id="qwen3-4b-host-1",
+                kind="inference",
+                principal="team-a",
+                status="ok",
+                dur_ms=913.2,
+                tokens_in=8,
+                tokens_out=35,
+                tokens_cached=4,
+                tokens_per_s=41.2,
+                queue_ms=12.5,
+                ttft_ms=63.1,
+                waited_ms=0.2,
+                prefill_ms=60.0,
+                decode_ms=850.1,
+                attempt=2,
+                stream=True,
+                seed=7,
+                finish_reason="stop",
+                adapter="pirate",
+                texts=1,
+                input_chars=20,
+                prompt_chars=64,
+                output_chars=120,
+                trace_id="4bf92f3577b34da6a3ce929d0e0e4736",
+            )
+        ],
+        moments=[1_767_323_045.6781],
+        events=[logs.LogEvent(1_767_323_044.5, "qwen3-4b-host-2", "error", "engine.down", "the engine was killed")],
+    ),
     "adapter-report": adapters.AdapterReport(
         "qwen3-4b",
         "qwen3-4b-host-1",

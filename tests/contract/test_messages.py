@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from golek_wire import adapters, codec, errors, hosts, keys, replies, requests, sessions, signals
+from golek_wire import adapters, codec, errors, hosts, keys, logs, replies, requests, sessions, signals
 from tests.contract.messages import MESSAGES
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -22,11 +22,11 @@ def pretty(message: object) -> str:
 
 def structs() -> set[type[msgspec.Struct]]:
     """Every struct that is a message by itself."""
-    modules = (adapters, hosts, keys, requests, replies, errors, sessions, signals)
+    modules = (adapters, hosts, keys, logs, requests, replies, errors, sessions, signals)
     found = {kind for module in modules for kind in vars(module).values() if _is_struct(kind, module.__name__)}
     # Parts of other messages.
     return found - {
-        hosts.Startable,
+        hosts.Startable, logs.LoggedRequest, logs.LogEvent,
         requests.Params, requests.Message, requests.Resume, requests.JsonSchema, requests.ResponseFormat,
         replies.Choice, replies.Delta, replies.FunctionCall, replies.TokenLogprob, replies.ToolCall,
         replies.ToolCallDelta, replies.TopLogprob, signals.ModelInfo, signals.Refusals, errors.ErrorBody,

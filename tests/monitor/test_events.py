@@ -27,15 +27,10 @@ def read(data: bytes) -> list[tuple[str, Any]]:
 
 
 @pytest.fixture
-def frames(seen: Picture) -> Frames:
-    """With a new one for whoever asks."""
-    return Frames(seen, clock=iter(range(0, 10**6, 10)).__next__)
-
-
-@pytest.fixture
-def feed(frames: Frames) -> Feed:
+def feed(seen: Picture) -> Feed:
     """That looks at the fleet as often as it can, and beats when nothing changes for an hour."""
-    return Feed(frames, step_s=0.001, beat_s=3600)
+    seen.tick()
+    return Feed(seen, Frames(seen), look_s=0.001, beat_s=3600)
 
 
 async def test_the_whole_comes_first_then_what_changes(feed: Feed, seen: Picture, time: Time) -> None:
@@ -48,6 +43,7 @@ async def test_the_whole_comes_first_then_what_changes(feed: Feed, seen: Picture
         time.passed += 3
         row = somebody(seen)
         seen.missed(row, "silent")
+        seen.tick()
         ((name, change),) = read(await reader.next())
     assert name == "update"
     assert [one["worker_id"] for one in change["replicas"]] == [row]
@@ -59,11 +55,37 @@ def somebody(seen: Picture) -> str:
     return seen.replicas()[0].worker_id
 
 
+async def test_a_sign_of_life_is_told(feed: Feed, seen: Picture, time: Time) -> None:
+    """Though nothing else changed: else a page would say of an idle worker that it was heard long ago."""
+    row = seen.replicas()[0]
+    health = next(one.health for one in seen.view.everyone() if one.worker_id == row.worker_id)
+    assert health is not None
+    async with feed.reading() as reader:
+        await reader.next()
+        time.passed += 10
+        seen.heartbeat(health)
+        seen.tick()
+        ((_, change),) = read(await reader.next())
+    assert [one["worker_id"] for one in change["replicas"]] == [row.worker_id]
+    assert change["replicas"][0]["last_seen"] > row.last_seen
+
+
+async def test_a_monitor_that_ends_ends_its_streams(feed: Feed) -> None:
+    """At once, so that it can end; what a reader has is not told again."""
+    async with feed.reading() as reader:
+        await reader.next()
+        waiting = asyncio.ensure_future(reader.next())
+        await asyncio.sleep(0)
+        feed.close()
+        assert await waiting == b""
+
+
 async def test_who_disappears_is_named(feed: Feed, seen: Picture, time: Time) -> None:
     """A replica that is forgotten, as pages would else show it for ever."""
     async with feed.reading() as reader:
         await reader.next()
         seen.view.forget(time.clock() + 10_000)
+        seen.tick()
         ((_, change),) = read(await reader.next())
     assert len(change["gone_replicas"]) == 5
 
@@ -76,6 +98,7 @@ async def test_a_reader_that_sleeps_gets_a_snapshot_instead_of_a_heap(feed: Feed
         for number in range(times):
             before = feed.number
             seen.missed(ids[0], "silent" if seen.replicas()[0].presence == "here" else "here")
+            seen.tick()
             while feed.number == before:
                 await asyncio.sleep(0)
             assert number < times
@@ -102,13 +125,14 @@ async def test_all_readers_share_one_encoding(feed: Feed, seen: Picture, monkeyp
         waiting = [asyncio.ensure_future(reader.next()) for reader in readers]
         await asyncio.sleep(0)
         seen.missed(somebody(seen), "gone")
+        seen.tick()
         told = await asyncio.gather(*waiting)
     assert (len(set(told)), len(written)) == (1, 1)
 
 
-async def test_who_hears_nothing_knows_that_the_line_is_dead(frames: Frames) -> None:
+async def test_who_hears_nothing_knows_that_the_line_is_dead(seen: Picture) -> None:
     """Where nothing changes the overview is told all the same, every few seconds."""
-    async with Feed(frames, step_s=0.001, beat_s=0.002).reading() as reader:
+    async with Feed(seen, Frames(seen), look_s=0.001, beat_s=0.002).reading() as reader:
         await reader.next()
         ((name, change),) = read(await reader.next())
     assert (name, [key for key in change if change[key]]) == ("update", ["overview", "connected"])
@@ -123,14 +147,13 @@ async def test_a_lost_bus_is_told(feed: Feed, seen: Picture) -> None:
     assert change["connected"] is False
 
 
-async def test_nobody_looks_at_the_fleet_for_nobody(feed: Feed, frames: Frames) -> None:
-    """Without readers nothing is computed."""
-    async with feed.reading() as reader:
-        await reader.next()
-    at = frames.newest().number
-    await asyncio.sleep(0.02)
-    assert frames.newest().number == at + 1
-    assert feed._stepping is None
+async def test_nobody_looks_at_the_fleet_for_nobody(feed: Feed) -> None:
+    """Without readers nothing is computed; who comes then begins anew."""
+    for _ in range(2):
+        async with feed.reading() as reader:
+            assert [name for name, _ in read(await reader.next())] == ["snapshot"]
+            assert feed._looking is not None
+        assert feed._looking is None
 
 
 async def test_too_many_readers_are_refused(web: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,5 +173,5 @@ async def test_it_is_a_stream_of_events_over_http(web: httpx2.AsyncClient, seen:
         while "update" not in names:
             line = await anext(lines)
             names += [line.removeprefix("event: ")] * line.startswith("event: ")
-            seen.missed(somebody(seen), "silent")
+            seen.tick()
     assert names == ["snapshot", "update"]

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
+from golek_client.queueing import ModelQueue, QueuedJob
+from golek_monitor.logs.records import FoundRequests, LogFile, LoggedRequest
+from golek_monitor.records import ReplicaRow
 from golek_monitor.tui.desk import Outcome
 from golek_monitor.tui.messages import Wanted
-from golek_monitor.tui.waiting import Job
 from golek_wire.errors import BusUnavailableError
 from golek_wire.signals import DeadLetter
 
@@ -25,9 +27,18 @@ class SampleDesk:
         self._here()
         return [letter(number) for number in range(self._letters)]
 
-    async def queue(self, model: str) -> tuple[Sequence[Job], int]:
+    async def queue(self, model: str) -> ModelQueue:
         self._here()
-        return [job(number, None if number < 2 else number - 1) for number in range(self._waiting + 2)], self._waiting
+        jobs = [job(number, None if number < 2 else number - 1) for number in range(self._waiting + 2)]
+        return ModelQueue(
+            model_name=model, waiting=self._waiting, running=2, capacity=2000, bytes=9000, strategy="fifo",
+            timestamp="2026-01-02T12:00:00.000Z", jobs=jobs,
+        )  # fmt: skip
+
+    async def requests(self, row: ReplicaRow) -> FoundRequests:
+        self._here()
+        log = LogFile(model_name=row.model_name, path=f"data/logs/{row.model_name}.sqlite")
+        return FoundRequests(requests=[request(row, at) for at in range(12)], next=None, logs=[log], machine="host1")
 
     async def give(self, wanted: Wanted, told: Callable[[str], None]) -> Outcome:
         self._here()
@@ -52,10 +63,21 @@ def letter(number: int) -> DeadLetter:
     )  # fmt: skip
 
 
-def job(number: int, position: int | None) -> Job:
+def job(number: int, position: int | None) -> QueuedJob:
     """A job that runs, or waits at a place."""
-    return Job(
-        job_id=f"job{number}".ljust(26, "b"), req_id=f"chat-{number}", size=900 + number * 411, position=position,
-        principal="key_7f3a" if number % 2 else "anonymous", priority=("high", "normal", "low")[number % 3],
-        age_s=40.0 - number * 3,
+    return QueuedJob(
+        state="running" if position is None else "waiting", position=position, kind="inference", seq=number + 1,
+        job_id=f"job{number}".ljust(26, "b"), req_id=f"chat-{number}", priority=3 - number % 3, age_s=40.0 - number * 3,
+        principal="key_7f3a" if number % 2 else "anonymous", left_s=80.0 - number * 15, bytes=900 + number * 411,
+    )  # fmt: skip
+
+
+def request(row: ReplicaRow, number: int) -> LoggedRequest:
+    """A request that was answered, one in five badly."""
+    return LoggedRequest(
+        model_name=row.model_name, log=f"{row.model_name}.sqlite", row=number, worker_id=row.worker_id,
+        timestamp=f"2026-01-02T11:{59 - number:02}:08.000Z", req_id=f"chat-{number}", kind="inference",
+        job_id=f"done{number}".ljust(26, "c"), principal="anonymous", dur_ms=350.0 + 97 * number,
+        status="DEADLINE_EXCEEDED" if number % 5 == 3 else "ok", ttft_ms=40.0 + number, queue_ms=3.5 * number,
+        tokens_in=120, tokens_out=64 - number, attempt=2 if number == 4 else 1,
     )  # fmt: skip

@@ -45,6 +45,7 @@ async def live(seen: Picture, workers: int, now: Time) -> None:
             fleets.gateway(seen, now, seq)
         if not seq % 10:
             fleets.records(seen, workers, now)
+        seen.tick()
 
 
 @contextlib.asynccontextmanager

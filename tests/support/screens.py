@@ -21,9 +21,8 @@ async def monitor(
     shown: int | Picture, size: tuple[int, int] = SMALL, desk: SampleDesk | None = None, **options: Any
 ) -> AsyncIterator[tuple[Monitor, Pilot[int]]]:
     """A terminal that watches a fleet of so many workers, and looks when it is told to."""
-    time = fleets.Time()
-    picture = shown if isinstance(shown, Picture) else fleets.picture(shown, time)
-    app = Monitor(picture, desk or SampleDesk(), url="nats://127.0.0.1:4222", every_s=0, clock=time.clock, **options)
+    picture = shown if isinstance(shown, Picture) else fleets.picture(shown)
+    app = Monitor(picture, desk or SampleDesk(), url="nats://127.0.0.1:4222", every_s=0, **options)
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
         yield app, pilot

@@ -33,12 +33,14 @@ class Project:
             (folder / "envs" / f"worker.{name}.env").symlink_to(ROOT / "envs" / f"worker.{name}.env")
         self.url = f"nats://127.0.0.1:{free_port()}"
         self.http = f"http://127.0.0.1:{free_port()}"
+        self.monitor = f"http://127.0.0.1:{free_port()}"
         self.environment = os.environ | {
             "NATS_URL": self.url,
             "GOLEK_DATA": str(self.data),
             "INFERENCE_PORT": self.http.rpartition(":")[2],
             "GOLEK_HEALTH_PORT": str(free_port()),
-            "MONITOR_ADDR": f"127.0.0.1:{free_port()}",
+            "MONITOR_ADDR": self.monitor.removeprefix("http://"),
+            "MONITOR_DASHBOARD_ADDR": "",
             "HTTP_ADDR": "",
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
@@ -54,10 +56,10 @@ class Project:
     def serve(self, *arguments: str, **environment: str) -> "Serving":
         return Serving(self, [sys.executable, "-m", "golek_worker.cli", "serve", *arguments], environment)
 
-    def asked(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """The gateway's answer."""
+    def asked(self, path: str, body: dict[str, Any] | None = None, *, at: str = "") -> Any:
+        """The answer of the gateway, or of who serves `at` another URL."""
         request = urllib.request.Request(
-            f"{self.http}{path}",
+            f"{at or self.http}{path}",
             json.dumps(body).encode() if body is not None else None,
             {"Content-Type": "application/json"},
         )

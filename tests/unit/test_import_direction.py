@@ -53,10 +53,13 @@ def test_the_wire_needs_only_msgspec(file: Path) -> None:
 
 @pytest.mark.parametrize("file", sources("golek_client"), ids=str)
 def test_the_client_needs_only_nats_and_the_wire(file: Path) -> None:
-    """Anyone may import the client without an engine; typer comes in with the command line alone, aiohttp with HTTP."""
+    """Anyone may import the client without an engine; typer comes in with the command line alone, aiohttp with
+    HTTP, OpenTelemetry where spans are wished for."""
     allowed = {"msgspec", "nats", "nkeys", "golek_wire", "golek_client"}
     if file.stem == "http":
         allowed = {"msgspec", "aiohttp", "golek_wire"}
+    if file.stem == "otel":
+        allowed.add("opentelemetry")
     if file.stem in COMMAND_LINE:
         allowed.add("typer")
     else:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from golek_monitor.logs import trace
+from golek_monitor.logs.explorer import Explorer
 from golek_monitor.logs.records import Phase
 from tests.support import request_logs
 from tests.support.request_logs import row
@@ -30,7 +31,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_a_story_is_drawn_in_time(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Who, when and what; a bar for each phase, one behind the other; what befell the worker meanwhile."""
-    assert trace.run(data, "mine") == 0
+    assert trace.run(Explorer(data), "mine") == 0
     said = capsys.readouterr().out
     lines = said.splitlines()
     assert f"job      {JOB}" in lines
@@ -46,7 +47,7 @@ def test_a_story_is_drawn_in_time(data: Path, capsys: pytest.CaptureFixture[str]
 
 def test_texts_are_printed_where_that_is_allowed(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What was asked, what the model read and what it wrote."""
-    assert trace.run(data, JOB, show_prompts=True) == 0
+    assert trace.run(Explorer(data, show_prompts=True), JOB) == 0
     said = capsys.readouterr().out
     assert "  asked:\n    what was asked\n" in said
     assert "  wrote:\n    an answer\n" in said
@@ -54,7 +55,7 @@ def test_texts_are_printed_where_that_is_allowed(data: Path, capsys: pytest.Capt
 
 def test_several_jobs_are_listed(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The newest first, and how to ask for one."""
-    assert trace.run(data, "same") == 0
+    assert trace.run(Explorer(data), "same") == 0
     head, _, first, second = capsys.readouterr().out.splitlines()
     assert "2 jobs" in head
     assert "CANCELLED" in first
@@ -63,7 +64,7 @@ def test_several_jobs_are_listed(data: Path, capsys: pytest.CaptureFixture[str])
 
 def test_what_callers_wrote_steers_no_terminal(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Control characters of a label or message are not printed."""
-    assert trace.run(data, f"job{3:023d}") == 0
+    assert trace.run(Explorer(data), f"job{3:023d}") == 0
     said = capsys.readouterr().out
     assert "error: stopped" in said
     assert "\x1b" not in said
@@ -71,7 +72,7 @@ def test_what_callers_wrote_steers_no_terminal(data: Path, capsys: pytest.Captur
 
 def test_programs_get_json(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same as GET /api/requests/ID."""
-    assert trace.run(data, "mine", as_json=True) == 0
+    assert trace.run(Explorer(data), "mine", as_json=True) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["story"]["job_id"] == JOB
     assert told["story"]["attempts"][0]["phases"][0] == {"name": "queue", "start_ms": 0.0, "ms": 2250.0}
@@ -80,10 +81,10 @@ def test_programs_get_json(data: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_what_is_not_there_is_said_with_where_was_looked(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On standard error, with the likely causes; exit status 1."""
     (data / "logs" / "broken.sqlite").write_bytes(b"no database at all" * 100)
-    assert trace.run(data, "nobody") == 1
+    assert trace.run(Explorer(data), "nobody") == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "no request 'nobody' in the 1 request logs" in printed.err
+    assert "no request 'nobody' in the 1 request logs in " in printed.err
     assert "golek-tiny.sqlite: reaches back to 2026-01-02T12:00:02.000Z" in printed.err
     assert "broken.sqlite: not read: the file is broken" in printed.err
 

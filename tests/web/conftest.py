@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Nothing here can be seen without a browser."""
     here = Path(__file__).parent
     if browsers.program() is None:
-        why = pytest.mark.skip(reason="no Chromium on this machine; scripts/install_browser.sh installs it")
+        why = pytest.mark.skip(reason="no Chromium on this machine; scripts/install_test_programs.sh installs it")
         for item in items:
             if here in item.path.parents:
                 item.add_marker(why)

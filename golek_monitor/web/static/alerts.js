@@ -1,6 +1,6 @@
 // What needs attention, what did lately, and what happened?
 
-import { el, keep, of, say } from "./dom.js";
+import { el, keep, mark, of, say } from "./dom.js";
 import { age, clock } from "./format.js";
 import { route, to } from "./route.js";
 import { draws, firing, fleet, resolved, since } from "./store.js";
@@ -17,7 +17,7 @@ export const callout = {
     return el("article.callout", {}, sign, el("div.said", {}, el("div.line", {}, what, about), el("p.message"), el("p.since.note")));
   },
   change(node, alert) {
-    node.dataset.tone = alert.state === "resolved" ? "calm" : alert.severity === "critical" ? "bad" : "warn";
+    mark(node, "tone", alert.state === "resolved" ? "calm" : alert.severity === "critical" ? "bad" : "warn");
     say(node.querySelector(".sign"), alert.state === "resolved" ? "✓" : SIGNS[alert.severity]);
     say(node.querySelector("strong"), words(alert));
     say(node.querySelector(".message"), alert.message);

@@ -57,4 +57,4 @@ of("skip").addEventListener("click", (event) => {
 routes(show);
 switches();
 for (const part of [connection, overview, models, fleet, matrix, alerts, requests, queues, worker, keys, login]) part.begin();
-void listen(login.key);
+void listen();

@@ -1,5 +1,7 @@
 // How is the monitor asked, and what does an error mean in words?
 
+export const LOGIN = "api/login";
+
 /** A response that is not what was asked for; `status` 0 where the monitor did not answer at all. */
 export class Refused extends Error {
   constructor(status, error) {
@@ -19,16 +21,15 @@ function sentence(status, error) {
   return said || `The monitor answered with status ${status}.`;
 }
 
-const strangers = new Set();
+let askKey = async () => false;
 
-/** `tell()` is called when the monitor wants a key. */
-export function wantsKey(tell) {
-  strangers.add(tell);
+/** `ask()` asks a person for a key where the monitor wants one; it tells whether one was accepted. */
+export function wantsKey(ask) {
+  askKey = ask;
 }
 
 async function refused(response) {
   const body = await response.json().catch(() => undefined);
-  if (response.status === 401) for (const tell of strangers) tell();
   return new Refused(response.status, body?.error ?? body);
 }
 
@@ -40,6 +41,7 @@ async function asked(path, options) {
     if (error.name === "AbortError") throw error;
     throw new Refused(0);
   }
+  if (response.status === 401 && path !== LOGIN && (await askKey())) return asked(path, options);
   if (!response.ok) throw await refused(response);
   return response;
 }

@@ -1,6 +1,6 @@
 // How is a figure over time drawn? By uPlot, with a cursor that all charts of the page share.
 
-import { el, say } from "./dom.js";
+import { el, mark, say } from "./dom.js";
 import { duration, figure } from "./format.js";
 import { history, range, ranges } from "./history.js";
 import uPlot from "./vendor/uplot/uPlot.esm.js";
@@ -109,7 +109,7 @@ class Chart {
     const values = [...this.now.querySelectorAll("b")];
     const lines = plot.data.slice(1);
     values.forEach((node, line) => say(node, this.kind.write(at === null || at === undefined ? lines[line].findLast((one) => one !== null) : lines[line][at])));
-    this.node.dataset.at = at === null || at === undefined ? "" : time(plot.data[0][at]);
+    mark(this.node, "at", at === null || at === undefined ? "" : time(plot.data[0][at]));
   }
 
   again() {

@@ -1,11 +1,11 @@
 // Is what stands here true at this moment? The lamp says so, figures turn grey when not, and the tab's title counts alerts.
 
-import { of, say } from "./dom.js";
+import { mark, of, say } from "./dom.js";
 import { age, clock } from "./format.js";
 import { draws, firing, fleet, hears } from "./store.js";
 
 /** Older than this, the age of the last message is shown. */
-const OLD_MS = 5000;
+const OLD_MS = 7000;
 const BUS_LOST = "The monitor does not hear the bus. What stands here is as it was before; it goes on by itself when the bus is back.";
 let known = null;
 
@@ -26,7 +26,7 @@ function state() {
 
 function show() {
   const now = state();
-  document.body.dataset.link = now;
+  mark(document.body, "link", now);
   say(of("link-words"), words(now));
   const trouble = of("trouble");
   const text = now === "lost" ? `Connection to the monitor lost, trying again since ${clock(fleet.since)}.${known ? " The figures below are old." : ""}` : now === "deaf" ? BUS_LOST : "";

@@ -13,8 +13,7 @@ export function begin(into) {
   let drawn = "";
   const ask = async () => {
     try {
-      const found = await get("api/dead-letters");
-      const letters = Array.isArray(found) ? found : (found.letters ?? []);
+      const letters = await get("api/dead-letters");
       const now = JSON.stringify(letters);
       if (now === drawn) return;
       drawn = now;
@@ -36,13 +35,23 @@ function letter(one, again) {
     void again();
     return what === "retry" ? "It waits in its model's queue again." : "It is gone.";
   };
-  const retry = () => confirm({ title: `Run ${name} once more?`, text: `The job goes back to the queue of ${one.model}. It crashed its engine ${figure(one.crashes)} times; if it does so again, it comes back here, and other requests of that worker are run again too.`, word: "Retry", act: act("retry") });
+  const retry = () => confirm({ title: `Run ${name} once more?`, text: `The job goes back to the queue of ${one.model_name}. It crashed its engine ${figure(one.crashes)} times; if it does so again, it comes back here, and other requests of that worker are run again too.`, word: "Retry", act: act("retry") });
   const drop = () => confirm({ title: `Drop ${name}?`, text: "The job and what is known of its end are thrown away. This cannot be taken back.", word: "Drop", danger: true, act: act("drop") });
+  const more = el("details", { ontoggle: () => more.open && void tell(one, more.lastChild) }, el("summary", {}, "What its engine said"), el("div.stack"));
   return el(
     "article.panel.letter", { "data-job": one.job_id },
-    el("div.line", {}, el("h3", {}, name), el("span.note", {}, `${one.model}, ${moment(one.at)}, ${figure(one.crashes)} crashes, last on ${one.worker_id}`), el("span.grow"), el("button.small", { type: "button", onclick: retry }, "Retry"), el("button.small.danger", { type: "button", onclick: drop }, "Drop")),
-    (one.log_tail ?? []).length ? el("details", {}, el("summary", {}, "The last lines of its engine"), el("pre", { tabIndex: 0 }, one.log_tail.join("\n"))) : null,
-    one.replay ? el("p.note", {}, "On the machine: ", el("code", {}, one.replay)) : null,
-    one.payload ? el("details", {}, el("summary", {}, "The request"), el("pre", { tabIndex: 0 }, one.payload)) : one.withheld ? el("p.note", {}, one.withheld) : null,
+    el("div.line", {}, el("h3", {}, name), el("span.note", {}, `${one.model_name}, ${moment(one.at)}, ${figure(one.crashes)} crashes, last on ${one.worker_id}`), el("span.grow"), one.can_retry ? el("button.small", { type: "button", onclick: retry }, "Retry") : null, el("button.small.danger", { type: "button", onclick: drop }, "Drop")),
+    one.can_retry ? null : el("p.note", {}, `It cannot be run again: ${one.withheld || "its request was not kept."}`),
+    more,
   );
+}
+
+async function tell(one, into) {
+  try {
+    const found = await get(`api/dead-letters/${named(one.job_id)}`);
+    into.replaceChildren(el("pre", { tabIndex: 0, "aria-label": "The last lines of its engine" }, found.log_tail.join("\n") || "It said nothing."), ...(found.payload ? [el("h3", {}, "The request"), el("pre", { tabIndex: 0, "aria-label": "The request" }, found.payload)] : []));
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    into.replaceChildren(el("p.note", {}, error.message));
+  }
 }

@@ -1,17 +1,17 @@
 // Who may look? Where the monitor wants a key, it is asked for once; the browser keeps a cookie that no script reads.
 
-import { post, Refused, wantsKey } from "./ask.js";
+import { LOGIN, post, Refused, wantsKey } from "./ask.js";
 import { el } from "./dom.js";
 
 let open = null;
 
 /** Ask for a key as soon as the monitor wants one. */
 export function begin() {
-  wantsKey(() => void key());
+  wantsKey(key);
 }
 
-/** Resolves when a key was accepted. */
-export function key() {
+/** Resolves with whether a key was accepted. */
+function key() {
   open ??= show().finally(() => (open = null));
   return open;
 }
@@ -31,14 +31,14 @@ function show() {
   return new Promise((resolve) => {
     box.addEventListener("close", () => {
       box.remove();
-      resolve();
+      resolve(box.returnValue === "in");
     });
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       wrong.textContent = "";
       try {
-        await post("api/login", { key: field.value });
-        box.close();
+        await post(LOGIN, { key: field.value });
+        box.close("in");
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
         wrong.textContent = error.status === 401 ? "This is not the key." : error.message;

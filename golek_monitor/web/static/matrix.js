@@ -31,7 +31,7 @@ export function begin() {
 
 function matrix(all) {
   const names = [...new Set(all.flatMap((one) => one.capabilities ?? []))].sort();
-  const head = el("tr", {}, th("Model"), th("Architecture"), th("Parameters"), th("Context"), ...names.map((name) => th(name, "mark")));
+  const head = el("tr", {}, th("Model"), th("Architecture"), th("Parameters"), th("Context", "number"), ...names.map((name) => th(name, "mark")));
   const rows = all.map((one) =>
     el(
       "tr", {}, el("th", { scope: "row" }, el("a", { href: to("models", one.model_name) }, one.model_name)),
@@ -52,7 +52,7 @@ function mark(can, name) {
 }
 
 function map(all) {
-  const head = el("tr", {}, ...["Model", "Status", "HTTP", "NATS topic", "Response", "Ping", "First seen", "Last seen"].map((name) => th(name)));
+  const head = el("tr", {}, ...["Model", "Status", "HTTP", "NATS topic"].map((name) => th(name)), ...["Response", "Ping", "First seen", "Last seen"].map((name) => th(name, "number")));
   const rows = all.map((one) =>
     el(
       "tr", { "data-model": one.model_name }, el("th", { scope: "row" }, one.model_name), el("td", {}, badge(one.status)),

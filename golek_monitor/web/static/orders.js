@@ -51,12 +51,12 @@ function residences(found) {
 
 /**
  * Ask before something is done, do it, and say how it went.
- * @param {{title: string, text: string, word: string, more?: Node|null, danger?: boolean, act: () => Promise<string>}} given
+ * @param {{title: string, text: string, word: string, back?: string, more?: Node|null, danger?: boolean, act: () => Promise<string>}} given
  */
-export function confirm({ title, text, word, more, danger, act }) {
+export function confirm({ title, text, word, back = "Cancel", more, danger, act }) {
   const said = el("p.outcome", { role: "status" });
   const go = el("button", { type: "submit", className: danger ? "danger" : "primary" }, word);
-  const leave = el("button", { type: "button", onclick: () => box.close() }, "Cancel");
+  const leave = el("button", { type: "button", onclick: () => box.close() }, back);
   const form = el("form", { method: "dialog" }, el("h2", { id: "question" }, title), el("p", {}, text), more, said, el("div.buttons", {}, leave, go));
   const box = el("dialog.question", { "aria-labelledby": "question" }, form);
   form.addEventListener("submit", async (event) => {

@@ -1,7 +1,7 @@
 // How is the fleet as a whole? Six figures, a sentence, and what needs attention.
 
 import { charts, spark } from "./charts.js";
-import { el, keep, of, say } from "./dom.js";
+import { el, keep, mark, of, say } from "./dom.js";
 import { count, figure, share } from "./format.js";
 import { history } from "./history.js";
 import { route, to } from "./route.js";
@@ -15,7 +15,7 @@ const TILES = [
   { name: "Tokens", unit: "/s", value: (o) => figure(o.tokens_per_s), note: () => "by all workers", series: "tokens_per_s" },
   { name: "Slots busy", value: (o) => figure(o.active_processing), of: (o) => figure(o.slots), note: (o) => (o.slots ? `${share(o.active_processing / o.slots)} in use` : "no slots"), series: "active" },
   { name: "Waiting", value: (o) => figure(o.pending_messages), note: (o) => (o.queue_capacity ? `${share(o.utilization)} of queues full` : "no queues"), series: "pending", tone: (o) => ({ warning: "warn", critical: "bad" })[level(o)] ?? "" },
-  { name: "Workers", value: (o) => figure(o.workers_online), of: (o) => figure(o.workers), note: (o) => `${count(o.models_online, "model")} of ${figure(o.models)} take requests`, tone: (o) => (o.workers_online < o.workers ? "warn" : "") },
+  { name: "Workers", value: (o) => figure(o.workers_online), of: (o) => figure(o.workers), note: (o) => `${figure(o.models_online)} of ${count(o.models, "model")} served`, tone: (o) => (o.workers_online < o.workers ? "warn" : "") },
   { name: "Alerts", value: (o) => figure(o.alerts), note: (o) => (o.dead_letters ? count(o.dead_letters, "dead letter") : "no dead letters"), tone: (o) => (o.alerts ? "bad" : "good"), to: to("alerts") },
 ];
 
@@ -34,7 +34,7 @@ export function begin() {
     for (const one of tiles) one.show(fleet.overview, data);
     drawn.draw();
     verdict();
-    const shown = firing();
+    const shown = firing().sort((a, b) => Number(b.severity === "critical") - Number(a.severity === "critical"));
     keep(of("callouts"), shown.slice(0, CALLOUTS), (one) => one.id, callout.make, callout.change);
     more(shown.length - CALLOUTS);
   });
@@ -52,7 +52,7 @@ function tile({ name, unit, value, note, series, tone, to: address, ...rest }) {
       say(number, value(overview));
       say(whole, rest.of ? ` / ${rest.of(overview)}` : unit ? ` ${unit}` : "");
       say(under, note(overview));
-      node.dataset.tone = tone?.(overview) ?? "";
+      mark(node, "tone", tone?.(overview) ?? "");
     }
     line?.draw(data?.series[series]);
   };
@@ -62,7 +62,7 @@ function tile({ name, unit, value, note, series, tone, to: address, ...rest }) {
 function verdict() {
   const [text, tone] = sentence();
   say(of("verdict"), text);
-  of("verdict").dataset.tone = tone;
+  mark(of("verdict"), "tone", tone);
 }
 
 function sentence() {
@@ -79,5 +79,5 @@ function sentence() {
 
 function more(hidden) {
   const place = of("callouts");
-  place.dataset.more = hidden > 0 ? `and ${count(hidden, "more alert")}` : "";
+  mark(place, "more", hidden > 0 ? `and ${count(hidden, "more alert")}` : "");
 }

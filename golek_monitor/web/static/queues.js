@@ -1,9 +1,10 @@
 // Who waits for which model, and which jobs were given up? Queues are read from the broker, at most a hundred of each.
 
-import { get, named, Refused } from "./ask.js";
+import { get, named, post, Refused } from "./ask.js";
 import { el, of, say } from "./dom.js";
 import { age, bytes, figure, share, NONE } from "./format.js";
 import { begin as beginLetters } from "./letters.js";
+import { confirm } from "./orders.js";
 import { go, route, routes, to } from "./route.js";
 import { draws, fleet } from "./store.js";
 
@@ -60,8 +61,8 @@ async function ask(model, into, note) {
   try {
     const found = await get(`api/queues/${named(model)}`);
     if (asked !== model) return;
-    const rows = found.jobs ?? found.waiting ?? [];
-    say(note, found.truncated || (found.pending ?? 0) > rows.length ? `The first ${rows.length} of ${figure(found.pending)}` : "");
+    const rows = found.jobs ?? [];
+    say(note, summary(found));
     into.replaceChildren(rows.length ? table(rows) : el("p.empty", {}, `Nobody waits for ${model}. Requests that find no free slot stand here, in the order in which they are answered.`));
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
@@ -72,15 +73,42 @@ async function ask(model, into, note) {
   }
 }
 
-const HEADS = [["Place", "number"], ["Age", "number"], ["Request", ""], ["Who", ""], ["Priority", ""], ["Size", "number"], ["Job", ""]];
+function summary(found) {
+  const parts = [`${figure(found.waiting)} waiting, ${figure(found.running)} running, room for ${figure(found.capacity)}`, { priority: "the most urgent first" }[found.strategy]];
+  if (found.oldest_s !== undefined) parts.push(`the oldest for ${age(found.oldest_s)}`);
+  if (found.complete === false) parts.push(`the first ${found.jobs.length} are shown`);
+  return parts.filter(Boolean).join(", ");
+}
+
+const HEADS = [["Place", "number"], ["Age", "number"], ["Time left", "number"], ["Request", ""], ["Who", ""], ["Kind", ""], ["Priority", ""], ["Size", "number"], ["Job", ""], ["", ""]];
+const PRIORITIES = { 3: "high", 2: "normal", 1: "low" };
 
 function table(rows) {
-  const head = el("tr", { role: "row" }, ...HEADS.map(([name, kind]) => el("th", { scope: "col", role: "columnheader", className: kind }, name)));
-  return el("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Queue, scrolls" }, el("table.plain", { role: "table", id: "queue-table" }, el("caption.unseen", {}, "Who waits, the next one first"), el("thead", { role: "rowgroup" }, head), el("tbody", { role: "rowgroup" }, ...rows.map(row))));
+  const head = el("tr", { role: "row" }, ...HEADS.map(([name, kind]) => el("th", { scope: "col", role: "columnheader", className: kind }, name || el("span.unseen", {}, "Order"))));
+  const body = el("tbody", { role: "rowgroup" }, ...rows.map(row));
+  return el("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Queue, scrolls" }, el("table.plain", { role: "table", id: "queue-table" }, el("caption.unseen", {}, "Who runs and who waits, the next one first"), el("thead", { role: "rowgroup" }, head), body));
 }
 
 function row(one) {
-  const place = one.position ? figure(one.position) : "runs";
-  const cells = [place, age(one.age_s), one.req_id || NONE, one.principal || NONE, one.priority ?? NONE, bytes(one.bytes), el("code", {}, one.job_id || NONE)];
+  const late = one.left_s !== undefined && one.left_s < 0;
+  const cells = [
+    one.state === "running" ? "runs" : figure(one.position), age(one.age_s), late ? "passed" : age(one.left_s), one.req_id || NONE, one.principal || NONE,
+    one.kind + (one.stream ? ", streamed" : ""), PRIORITIES[one.priority] ?? NONE, bytes(one.bytes), el("code", {}, one.job_id), el("button.small", { type: "button", "aria-label": `Cancel ${one.req_id || one.job_id}`, onclick: () => cancel(one) }, "Cancel"),
+  ];
   return el("tr.row", { role: "row" }, ...cells.map((cell, at) => el("td", { role: "cell", className: HEADS[at][1], "data-label": HEADS[at][0] }, cell)));
+}
+
+function cancel(one) {
+  confirm({
+    title: `Cancel ${one.req_id || one.job_id}?`,
+    text: one.state === "running" ? "The worker stops writing; the caller is told that the request was cancelled." : "It is taken out of the queue; the caller is told that the request was cancelled.",
+    word: "Cancel it",
+    back: "Leave it",
+    danger: true,
+    act: async () => {
+      await post(`api/jobs/${named(one.job_id)}/cancel`);
+      askedAt = -Infinity;
+      return "The order to cancel it went out.";
+    },
+  });
 }

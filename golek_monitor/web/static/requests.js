@@ -63,9 +63,9 @@ function filters() {
 /** What the monitor is asked, of what the address says. */
 function question(query) {
   const given = { model: query.get("model"), req_id: query.get("req_id"), principal: query.get("principal"), slower_ms: query.get("slower"), limit: PAGE };
-  if (query.get("status") === "errors") given.errors = "true";
+  if (query.get("status") === "errors") given.errors_only = "true";
   else given.status = query.get("status");
-  if (query.get("minutes")) given.since = new Date(Date.now() - Number(query.get("minutes")) * 60_000).toISOString();
+  if (query.get("minutes")) given.since = `${query.get("minutes")}m`;
   return given;
 }
 

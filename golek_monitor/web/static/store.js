@@ -17,6 +17,7 @@ export const fleet = {
 };
 
 const EVENTS_KEPT = 500;
+const RESOLVED_KEPT = 50;
 const KEYS = { services: "model_name", replicas: "worker_id", gateways: "gateway_id", alerts: "id" };
 const drawers = new Set();
 const listeners = new Set();
@@ -102,5 +103,6 @@ export function firing() {
 export function resolved() {
   return [...fleet.alerts.values()]
     .filter((one) => one.state === "resolved")
-    .sort((a, b) => (b.resolved_at || b.timestamp).localeCompare(a.resolved_at || a.timestamp));
+    .sort((a, b) => (b.resolved_at || b.timestamp).localeCompare(a.resolved_at || a.timestamp))
+    .slice(0, RESOLVED_KEPT);
 }

@@ -1,27 +1,23 @@
 // How do messages of the monitor come in? As server-sent events, read here and not by EventSource: that tells neither why
 // it failed nor that nothing comes any more, and a page that shows old figures as new ones is worse than none.
 
-import { Refused, stream } from "./ask.js";
+import { stream } from "./ask.js";
 import { linked, snapshot, update } from "./store.js";
 
-/** The monitor sends at least a comment every 15 s. */
-const SILENT_MS = 20_000;
+/** The monitor sends something at least every 5 s. */
+const SILENT_MS = 12_000;
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 5_000;
 const TAKEN = { snapshot, update };
 
-/** Listen for ever: again and again after a lost connection. `onKey` waits for a person to give a key. */
-export async function listen(onKey) {
+/** Listen for ever: again and again after a lost connection. */
+export async function listen() {
   let wait = FIRST_WAIT_MS;
   for (;;) {
     try {
       await hear(() => (wait = FIRST_WAIT_MS));
-    } catch (error) {
-      if (error instanceof Refused && error.status === 401) {
-        linked("waiting");
-        await onKey();
-        continue;
-      }
+    } catch {
+      // Whatever it was, the page says that it is not connected, and since when.
     }
     linked("lost");
     await pause(wait);
@@ -33,8 +29,8 @@ async function hear(onMessage) {
   const leave = new AbortController();
   let guard = setTimeout(() => leave.abort(), SILENT_MS);
   const reader = new Reader((event, data) => {
-    TAKEN[event]?.(JSON.parse(data));
     onMessage();
+    take(event, data);
   });
   try {
     const body = (await stream("api/events", leave.signal)).body.pipeThrough(new TextDecoderStream()).getReader();
@@ -48,6 +44,15 @@ async function hear(onMessage) {
   } finally {
     clearTimeout(guard);
     leave.abort();
+  }
+}
+
+/** A message that cannot be taken is a mistake of ours to be seen, not a reason to connect again. */
+function take(event, data) {
+  try {
+    TAKEN[event]?.(JSON.parse(data));
+  } catch (error) {
+    reportError(error);
   }
 }
 

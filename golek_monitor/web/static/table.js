@@ -1,7 +1,7 @@
 // How are many rows shown that change all the time? Only those in sight are in the page, and of them only cells that say
 // something else are touched.
 
-import { el, flash, say } from "./dom.js";
+import { el, freshen, mark, say } from "./dom.js";
 
 /** Rows above and below those in sight. */
 const SPARE = 8;
@@ -9,6 +9,8 @@ const SPARE = 8;
 const FEW = 60;
 /** Rows trade places at most this often, so that one can be read. */
 const RESORT_MS = 2000;
+/** So long a row stands out whose state changed. */
+const LOUD_MS = 3000;
 
 /**
  * @typedef {object} Column
@@ -19,6 +21,7 @@ const RESORT_MS = 2000;
  * @property {(row: object, text: string) => Node} [draw] how the cell looks; as its text without it
  * @property {boolean} [number] whether it stands at the right, and the highest come first
  * @property {boolean} [quiet] whether its changes are not shown
+ * @property {boolean} [loud] whether the whole row stands out when it changes
  * @property {string} [title] what the column means, for its head
  */
 
@@ -129,7 +132,7 @@ export class Table {
     one.fresh = false;
     if (one.at !== at) one.node.setAttribute("aria-rowindex", String(at + 2));
     one.at = at;
-    if (this.given.state) one.node.dataset.state = this.given.state(row);
+    if (this.given.state) mark(one.node, "state", this.given.state(row));
     return one;
   }
 
@@ -155,8 +158,8 @@ export class Table {
     else cell.textContent = text;
     cell.title = text;
     if (one.fresh || column.quiet) return;
-    if (column.loud) flash(one.node, "row");
-    else flash(cell);
+    if (column.loud) freshen(one.node, LOUD_MS);
+    else freshen(cell);
   }
 
   opener(row, text) {

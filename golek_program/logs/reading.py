@@ -8,10 +8,10 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any, Final
 
-from golek_monitor.logs.files import Found
-from golek_monitor.logs.sql import queries, view
+from golek_program.logs.sql import queries, view
 
 BUSY_S: Final = 1.0
 """How long a statement waits for another process's lock."""
@@ -27,13 +27,13 @@ class LogProblemError(Exception):
 
 
 @contextmanager
-def opened(log: Found, until: float) -> Iterator[sqlite3.Connection]:
+def opened(path: Path, until: float) -> Iterator[sqlite3.Connection]:
     """A read-only connection whose statements end by `until`, on the monotonic clock.
 
     What goes wrong inside is raised as LogProblemError.
     """
     try:
-        with closing(_connect(log, until)) as connection:
+        with closing(_connect(path, until)) as connection:
             yield connection
     except sqlite3.Error as error:
         raise LogProblemError(_why(error)) from error
@@ -44,12 +44,12 @@ def ask(connection: sqlite3.Connection, name: str, values: Mapping[str, Any]) ->
     return connection.execute(queries()[name], values).fetchall()
 
 
-def _connect(log: Found, until: float) -> sqlite3.Connection:
-    if not log.path.is_file():
+def _connect(path: Path, until: float) -> sqlite3.Connection:
+    if not path.is_file():
         raise LogProblemError("the file is gone")
     if time.monotonic() >= until:
         raise LogProblemError(_TOO_LONG)
-    connection = sqlite3.connect(f"{log.path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
     try:
         connection.row_factory = sqlite3.Row
         connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Install what a part of the tests needs and pip does not bring: Debian's Chromium (tests/web) and redis-server
-# (sessions in Redis). Without them those tests are skipped, so this never fails: where it cannot install, it says so.
+# Install what a part of the tests needs and pip does not bring: Debian's Chromium (pages), redis-server (sessions in
+# Redis), promtool (the rules for Prometheus) and tmux (the monitor in a terminal). Without them those tests are
+# skipped, so this never fails: where it cannot install, it says so.
 set -u
 
 say() { printf 'tests: %s\n' "$*"; }
@@ -9,6 +10,8 @@ missing=()
 command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ||
     missing+=(chromium)
 command -v redis-server >/dev/null || missing+=(redis-server)
+command -v promtool >/dev/null || missing+=(prometheus)
+command -v tmux >/dev/null || missing+=(tmux)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 # Ubuntu's package of this name only fetches a snap, which does not run in containers.

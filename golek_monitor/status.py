@@ -1,0 +1,155 @@
+"""How is the fleet, by one look?
+
+The bus is asked, not a monitor: workers that are asked say at once how they are, so that a second is enough. What the
+look finds decides the exit status.
+"""
+
+import asyncio
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from golek_client import Golek
+from golek_client.connection import shown
+from golek_monitor import findings, screen
+from golek_monitor.observer import Observer
+from golek_monitor.picture import Picture
+from golek_monitor.records import FleetNow
+from golek_program.settings.monitor import Monitor
+from golek_program.web import ping
+from golek_wire import codec
+from golek_wire.errors import InferenceServiceError
+from golek_wire.signals import Alert, Level
+
+HEALTHY: Final = 0
+ATTENTION: Final = 1
+NO_BUS: Final = 3
+CONNECT_S: Final = 5.0
+QUIET_S: Final = 0.2
+"""When nobody has said anything new for so long, those who wanted to have."""
+LOOK_S: Final = 1.2
+"""Whoever is expected and says nothing for so long is taken as away."""
+AGAIN_S: Final = 1.0
+"""While it is waited for, it is looked so often."""
+POLL_S: Final = 0.02
+MONITOR_S: Final = 0.5
+OTHER_LINES: Final = 10
+"""Of the screen, beside the table."""
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What was seen."""
+
+    now: FleetNow
+    found: Sequence[Alert]
+    problem: str = ""
+    """Why the bus was not heard; empty when it was."""
+
+    @property
+    def status(self) -> int:
+        """The exit status."""
+        if self.problem or not self.now.connected:
+            return NO_BUS
+        return HEALTHY if findings.is_healthy(self.found) else ATTENTION
+
+
+def run(chosen: Monitor, *, as_json: bool = False, wait_s: float = 0.0, everything: bool = False) -> int:
+    """Look, print what was seen, and tell the exit status. It looks again until `wait_s` passed or all is healthy."""
+    look, monitor_there = asyncio.run(_look(chosen, wait_s))
+    if as_json:
+        print(msgspec.json.format(codec.encode(look.now), indent=2).decode())
+    elif not look.problem:
+        print("\n".join(screen.lines(look.now, look.found, _where(chosen, monitor_there), _form(everything))))
+    if look.problem:
+        print(f"the fleet cannot be seen: {look.problem}", file=sys.stderr)
+    return look.status
+
+
+async def look(golek: Golek) -> Look:
+    """Ask the bus once. What keeps it from being asked is the `problem`."""
+    picture = Picture()
+    observer = Observer(golek, picture)
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            await observer.open()
+    except InferenceServiceError as error:
+        return Look(_unheard(picture), [], error.message)
+    except TimeoutError:
+        return Look(_unheard(picture), [], f"the broker did not answer within {CONNECT_S:g} s")
+    await _settle(picture)
+    now = picture.now()
+    found = findings.of(now, picture.view.left())
+    return Look(_told(now, found), found, "" if now.connected else "the connection to the broker broke")
+
+
+async def _look(chosen: Monitor, wait_s: float) -> tuple[Look, bool]:
+    """What was seen last, and whether a monitor answers here."""
+    until = time.monotonic() + wait_s
+    golek = Golek(chosen.nats_url, login=chosen.login, key="")
+    try:
+        there = asyncio.create_task(ping.answers(chosen.page_url, "/api/access", MONITOR_S))
+        seen = await look(golek)
+        while seen.status != HEALTHY and (left := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(AGAIN_S, left))
+            seen = await look(golek)
+        return seen, await there
+    finally:
+        await golek.close()
+
+
+async def _settle(picture: Picture) -> None:
+    """Wait until all who were asked have spoken, as far as that can be told."""
+    began = changed = time.monotonic()
+    heard: Any = None
+    while (now := time.monotonic()) - began < LOOK_S:
+        if (newest := _heard(picture)) != heard:
+            heard, changed = newest, now
+        if now - changed >= QUIET_S and not any(_missing(picture)):
+            return
+        await asyncio.sleep(POLL_S)
+
+
+def _heard(picture: Picture) -> tuple[float, int, int]:
+    """Changes with every message that counts."""
+    everyone = picture.view.everyone()
+    return max((one.heard_at for one in everyone), default=0.0), len(everyone), len(picture.gateways())
+
+
+def _missing(picture: Picture) -> Iterator[str]:
+    """Models that should be served, by their records, and of whose workers nobody was heard."""
+    left = set(picture.view.left())
+    return (one.model_name for one in picture.services() if not one.replicas and one.model_name not in left)
+
+
+def _unheard(picture: Picture) -> FleetNow:
+    picture.connected = False
+    now = picture.now()
+    return msgspec.structs.replace(now, overview=msgspec.structs.replace(now.overview, status="critical"))
+
+
+def _told(now: FleetNow, found: Sequence[Alert]) -> FleetNow:
+    """`now` with what this look found in the place of what only a monitor can."""
+    levels: set[Level] = {one.backpressure_status.level for one in now.services if one.replicas}
+    levels |= {one.severity for one in found}
+    level: Level = "critical" if "critical" in levels else "warning" if "warning" in levels else "healthy"
+    overview = msgspec.structs.replace(now.overview, status=level, alerts=len(found))
+    return msgspec.structs.replace(now, overview=overview, alerts=list(found))
+
+
+def _where(chosen: Monitor, monitor_there: bool) -> str:
+    seen = f"monitor {chosen.page_url}" if monitor_there else "no monitor runs here (golek monitor start)"
+    return f"broker {shown(chosen.nats_url)} · {seen}"
+
+
+def _form(everything: bool) -> screen.Form:
+    """As the terminal is; what goes elsewhere is neither cut nor coloured."""
+    if not sys.stdout.isatty():
+        return screen.Form()
+    size = shutil.get_terminal_size()
+    colours = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return screen.Form(size.columns, None if everything else max(5, size.lines - OTHER_LINES), colours)

@@ -1,0 +1,265 @@
+"""How are spans made, and how do they leave the process?
+
+`Tracing` is what a program that traces has in its hands; only this file and `golek_client.otel` know OpenTelemetry.
+Spans go into a bounded queue and out of it in batches, in a thread: a receiver that is slow or dead costs spans, never
+a request, and a stopping program waits for it no longer than `FLUSH_S`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final, Literal
+
+import structlog
+from opentelemetry import context, trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider, sampling
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from golek_client.otel import Spans, carried_by
+from golek_program.settings.fleet import Sampler
+from golek_program.settings.values import hidden
+from golek_program.tracing import Target
+from golek_wire.semconv import ERROR_TYPE
+
+log = structlog.get_logger("tracing")
+
+QUEUE_SPANS: Final = 8192
+BATCH_SPANS: Final = 512
+DELAY_S: Final = 1.0
+"""A span leaves after at most so long."""
+EXPORT_S: Final = 10.0
+"""For so long a batch is tried."""
+FLUSH_S: Final = 2.0
+"""So long a stopping program waits for what is left to leave; not at all where the receiver is known to be away."""
+STUCK_S: Final = 1.0
+
+Kind = Literal["server", "client", "producer", "consumer", "internal"]
+Value = str | int | float | bool | Sequence[str]
+Attributes = Mapping[str, Value]
+
+_KINDS: Final = {
+    "server": SpanKind.SERVER,
+    "client": SpanKind.CLIENT,
+    "producer": SpanKind.PRODUCER,
+    "consumer": SpanKind.CONSUMER,
+    "internal": SpanKind.INTERNAL,
+}
+_CONTEXT: Final = TraceContextTextMapPropagator()
+
+
+class Span:
+    """Something that takes its time."""
+
+    def __init__(self, tracer: trace.Tracer, span: trace.Span) -> None:
+        self._tracer = tracer
+        self._span = span
+        self.is_recorded = span.is_recording()
+        """False where the sampler left this trace out: then only `carried` is of use."""
+
+    @property
+    def carried(self) -> dict[str, str]:
+        """The headers of a message that belongs to it."""
+        return carried_by(self._span)
+
+    def say(self, about: Attributes) -> None:
+        """Add attributes."""
+        self._span.set_attributes(about)
+
+    def rename(self, name: str) -> None:
+        """What it is called is known now."""
+        self._span.update_name(name)
+
+    def happened(self, what: str, at_ns: int, about: Attributes | None = None) -> None:
+        """Add an event, at nanoseconds since 1970."""
+        self._span.add_event(what, about, at_ns)
+
+    def part(self, name: str, begun_ns: int, ended_ns: int, about: Attributes | None = None) -> None:
+        """A child that is over."""
+        inside = trace.set_span_in_context(self._span)
+        child = self._tracer.start_span(name, inside, attributes=about, start_time=begun_ns)
+        child.end(max(begun_ns, ended_ns))
+
+    def end(self, error: str = "", at_ns: int | None = None) -> None:
+        """It is over; with the code of an `error`, if any. A second end is none."""
+        if not self._span.is_recording():
+            return
+        if error:
+            self._span.set_attribute(ERROR_TYPE, error)
+            self._span.set_status(Status(StatusCode.ERROR, error))
+        self._span.end(at_ns)
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """What this task asks meanwhile belongs to this span, and its log lines say so."""
+        before = context.attach(trace.set_span_in_context(self._span))
+        try:
+            with structlog.contextvars.bound_contextvars(**self.named):
+                yield
+        finally:
+            context.detach(before)
+
+    @property
+    def named(self) -> dict[str, str]:
+        """As log lines name it."""
+        about = self._span.get_span_context()
+        return {"trace_id": trace.format_trace_id(about.trace_id), "span_id": trace.format_span_id(about.span_id)}
+
+
+class Tracing:
+    """Makes the spans of one program."""
+
+    def __init__(self, provider: TracerProvider, sending: "Sending | None" = None) -> None:
+        self._sending = sending
+        self._tracer = provider.get_tracer("golek", _version())
+        self.requests = Spans(self._tracer)
+        """For its clients: a span for each request that they send."""
+
+    def begin(
+        self,
+        name: str,
+        kind: Kind,
+        carried: Mapping[str, str],
+        about: Attributes | None = None,
+        begun_ns: int | None = None,
+    ) -> Span:
+        """A span that begins now, or began at `begun_ns`: in the trace that a message's `carried` headers name, in a
+        new one where they name none.
+        """
+        inside = _CONTEXT.extract(carried, context.Context()) if carried else context.Context()
+        span = self._tracer.start_span(name, inside, _KINDS[kind], about, start_time=begun_ns)
+        return Span(self._tracer, span)
+
+    async def close(self) -> None:
+        """Send what is left, for at most FLUSH_S."""
+        if self._sending is not None:
+            await asyncio.to_thread(self._sending.close)
+
+
+class Sending:
+    """Spans on their way to the receiver."""
+
+    def __init__(self, exporter: SpanExporter, where: str, flush_s: float = FLUSH_S) -> None:
+        self._exporter = exporter
+        self._flush_s = flush_s
+        self.told = Told(exporter, where)
+        self.processor = BatchSpanProcessor(
+            self.told,
+            max_queue_size=QUEUE_SPANS,
+            schedule_delay_millis=DELAY_S * 1000,
+            max_export_batch_size=BATCH_SPANS,
+        )
+
+    def close(self) -> None:
+        """Send what is left, and give up in time. The exporter knows no limit of its own, so it is waited for aside."""
+        last = threading.Thread(target=self.processor.shutdown, name="last-spans", daemon=True)
+        last.start()
+        last.join(0.0 if self.told.is_stuck else self._flush_s)
+        if last.is_alive():
+            self.told.is_over = True
+            self._exporter.shutdown()  # ends its wait for another try
+            last.join(STUCK_S)
+
+
+class Told(SpanExporter):
+    """An exporter that says when it begins to fail, and when it works again; OpenTelemetry's would say so each time."""
+
+    def __init__(self, exporter: SpanExporter, where: str) -> None:
+        self._exporter = exporter
+        self._where = where
+        self._reasons = _Reasons()
+        self._busy_since: float | None = None
+        self._fails = False
+        self.is_over = False
+        """Nobody waits for what is left."""
+        self.lost = 0
+        """Spans that nobody received."""
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a receiver answers is doubtful."""
+        since = self._busy_since
+        return self._fails or (since is not None and time.monotonic() - since > STUCK_S)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        if self.is_over:
+            return SpanExportResult.FAILURE
+        self._busy_since = time.monotonic()
+        try:
+            result = self._exporter.export(spans)
+        finally:
+            self._busy_since = None
+        if result is SpanExportResult.SUCCESS:
+            if self._fails:
+                log.info("tracing.resumed", endpoint=self._where, lost=self.lost)
+            self._fails = False
+            return result
+        self.lost += len(spans)
+        if not self._fails:
+            self._fails = True
+            log.warning("tracing.unsent", endpoint=self._where, spans=len(spans), problem=self._reasons.last)
+        return result
+
+    def shutdown(self) -> None:
+        if not self.is_over:
+            self._exporter.shutdown()
+
+
+class _Reasons(logging.Handler):
+    """What OpenTelemetry's exporters last complained of, instead of each complaint in the log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = ""
+        logger = logging.getLogger("opentelemetry.exporter")
+        logger.addHandler(self)
+        logger.propagate = False
+        logging.getLogger("opentelemetry.sdk._shared_internal").setLevel(logging.CRITICAL)  # a full queue, span by span
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            self.last = record.getMessage()[:500]
+
+
+def start(
+    where: Target, headers: Mapping[str, str], about: Mapping[str, str], sampler: Sampler, share: float
+) -> Tracing:
+    """Send spans to `where`. Raises ImportError naming what is not installed."""
+    sending = Sending(_exporter(where, headers), hidden(where.endpoint))
+    resource = Resource.create({"service.version": _version(), **about})
+    provider = TracerProvider(sampler_of(sampler, share), resource, shutdown_on_exit=False)
+    provider.add_span_processor(sending.processor)
+    log.info("tracing.ready", endpoint=hidden(where.endpoint), protocol=where.protocol, sampler=sampler)
+    return Tracing(provider, sending)
+
+
+def _exporter(where: Target, headers: Mapping[str, str]) -> SpanExporter:
+    if where.protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc
+
+        metadata = {name.lower(): value for name, value in headers.items()}
+        return Grpc(where.endpoint, headers=metadata, timeout=EXPORT_S)
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http
+
+    return Http(where.endpoint, headers=dict(headers), timeout=EXPORT_S)
+
+
+def sampler_of(name: Sampler, share: float) -> sampling.Sampler:
+    """Who chooses which traces are sent; `share` of them, where that is how."""
+    root: sampling.Sampler = sampling.TraceIdRatioBased(share)
+    if name.endswith(("always_on", "always_off")):
+        root = sampling.ALWAYS_ON if name.endswith("_on") else sampling.ALWAYS_OFF
+    return sampling.ParentBased(root) if name.startswith("parentbased_") else root
+
+
+def _version() -> str:
+    try:
+        return version("golek")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,272 @@
+"""When something counts as an alert, and what is said of it."""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from golek_monitor import rules
+from golek_monitor.alerts import Alerts, Trouble
+from golek_monitor.picture import Picture
+from golek_monitor.publishing import Turn
+from golek_monitor.records import BackpressureStatus, QueueMetrics, ReplicaRow, Service
+from golek_monitor.rules import Limits, Seen
+from golek_wire.signals import Aggregate, Alert, GatewayReport, LoadReport, ModelInfo, Refusals, Traffic
+from tests.support import fleets
+from tests.support.fleets import Time
+
+
+def row(worker_id: str = "w", **given: Any) -> ReplicaRow:
+    said: dict[str, Any] = {
+        "model_name": "m", "status": "online", "presence": "here", "in_rotation": True, "last_seen": "",
+        "last_seen_s": 12.0,
+    }  # fmt: skip
+    return ReplicaRow(worker_id=worker_id, **(said | given))
+
+
+def service(serving: int = 1, pending: int = 0, active: int = 0, capacity: int = 100) -> Service:
+    return Service(
+        model_name="m", status="online", model_info=ModelInfo(), first_seen="", uptime=0, uptime_seconds=0.0,
+        queue_metrics=QueueMetrics(pending, active, capacity), last_seen="", in_rotation=serving > 0,
+        backpressure_status=BackpressureStatus("healthy", (pending + active) / capacity),
+        replicas_in_rotation=serving,
+    )  # fmt: skip
+
+
+def found(seen: Seen, limits: Limits = Limits()) -> dict[str, tuple[str, bool]]:  # noqa: B008
+    return {one.id: (one.severity, one.over) for one in rules.troubles(seen, limits)}
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (Seen([row()], [service()]), {}),
+        (Seen([row(status="lost", presence="gone")], [service()]), {"worker_lost:w": ("warning", True)}),
+        (Seen([row(status="lost", presence="gone")], [service(0)]), {"worker_lost:w": ("critical", True)}),
+        (Seen([row(status="silent", presence="silent")], [service(0)]), {"worker_lost:w": ("critical", True)}),
+        (Seen([row(status="offline", presence="gone")], [service(0)]), {}),
+        (Seen([row(status="draining")], [service(0)]), {}),
+        (Seen([row(status="failed", presence="gone")], [service(0)]), {"worker_failed:w": ("critical", True)}),
+        (Seen([row(status="stalled")], [service(2)]), {"worker_stalled:w": ("warning", True)}),
+        (Seen([], [service(1, 59, 0)]), {}),
+        (Seen([], [service(1, 61, 0)]), {"queue_critical:m": ("critical", False)}),
+        (Seen([], [service(1, 70, 10)]), {"queue_critical:m": ("critical", True)}),
+        (Seen([], [], ended={"m": (100, 2)}), {}),
+        (Seen([], [], ended={"m": (100, 3)}), {"error_rate:m": ("warning", False)}),
+        (Seen([], [], ended={"m": (100, 5)}), {"error_rate:m": ("warning", True)}),
+        (Seen([], [], ended={"m": (19, 19)}), {"error_rate:m": ("critical", False)}),
+        (Seen([], [], new_letters={"m": 1}), {"dead_letters:m": ("warning", True)}),
+        (Seen([row(log_lag_s=0.5)], []), {}),
+        (Seen([row(log_lag_s=2.0)], []), {"slow_log:w": ("warning", False)}),
+        (Seen([row(log_lag_s=6.0)], []), {"slow_log:w": ("warning", True)}),
+        (Seen([row()], [], log_problems={"w": "no space"}), {"slow_log:w": ("warning", True)}),
+        (Seen([row(clock_skew_s=-0.9)], []), {}),
+        (Seen([row(clock_skew_s=-1.5)], []), {"clock_skew:w": ("warning", False)}),
+        (Seen([row(clock_skew_s=3.0)], []), {"clock_skew:w": ("warning", True)}),
+        (
+            Seen([row(f"w{number}", clock_skew_s=5.0) for number in range(3)] + [row("x")], []),
+            {"clock_skew:monitor": ("warning", True)},
+        ),
+        (Seen([], [], refusals={("k", 429): 29}), {}),
+        (Seen([], [], refusals={("k", 429): 30}), {"refusals:k:429": ("warning", False)}),
+        (Seen([], [], refusals={("k", 401): 60}), {"refusals:k:401": ("warning", True)}),
+    ],
+)  # fmt: skip
+def test_rules_name_what_is_wrong(seen: Seen, expected: Mapping[str, tuple[str, bool]]) -> None:
+    """Each cause once, how severe it is, and whether it is past the limit at which it begins to count."""
+    assert found(seen) == expected
+
+
+def test_limits_are_settings() -> None:
+    """Another limit, another verdict; and it stands in the sentence."""
+    seen = Seen([], [service(1, 40, 0)], ended={"m": (10, 1)})
+    assert found(seen, Limits(queue=0.4, error_share=0.1, error_requests=10)) == {
+        "queue_critical:m": ("critical", True), "error_rate:m": ("warning", True),
+    }  # fmt: skip
+    said = [one.message for one in rules.troubles(seen, Limits(queue=0.4))]
+    assert said[0].startswith("the queue of m is 40% full (limit 40%): 40 wait and 0 run of 100;")
+
+
+def trouble(**given: Any) -> Trouble:
+    said: dict[str, Any] = {"over": True, "hold_s": 5.0, "clear_s": 10.0}
+    return Trouble("q", "queue_critical", "critical", "full", **(said | given))
+
+
+OVER, BETWEEN = trouble(), trouble(over=False)
+
+
+@pytest.mark.parametrize(
+    ("moments", "expected"),
+    [
+        ({0: OVER, 3: OVER, 4: None, 9: OVER, 13: OVER}, []),
+        ({0: OVER, 5: OVER, 6: OVER}, [(5, "firing")]),
+        ({0: BETWEEN, 9: BETWEEN}, []),
+        ({0: OVER, 4: BETWEEN, 6: OVER, 10: OVER, 11: OVER}, [(11, "firing")]),
+        ({0: OVER, 5: OVER, 6: BETWEEN, 99: BETWEEN}, [(5, "firing")]),
+        ({0: OVER, 5: OVER, 6: None, 15: None, 16: None}, [(5, "firing"), (16, "resolved")]),
+        ({0: OVER, 5: OVER, 6: None, 15: OVER, 16: None, 25: None, 26: None}, [(5, "firing"), (26, "resolved")]),
+        ({0: trouble(hold_s=0.0, clear_s=0.0), 1: None, 2: trouble(hold_s=0.0)},
+         [(0, "firing"), (1, "resolved"), (2, "firing")]),
+    ],
+    ids=[
+        "too short", "held", "between the limits it does not begin", "it must hold all the time",
+        "between the limits it does not end", "it ends after a while", "it comes back meanwhile", "without holds",
+    ],
+)  # fmt: skip
+def test_an_alert_begins_and_ends_once(moments: dict[int, Trouble | None], expected: list[tuple[int, str]]) -> None:
+    """What the limits and times promise, second by second."""
+    alerts = Alerts("mon", lambda: "now")
+    told = []
+    for now, one in moments.items():
+        told += [
+            (now, alert.state) for alert in alerts.judge([one] if one else [], float(now), lambda _: "it has room")
+        ]
+    assert told == expected
+
+
+def test_what_was_resolved_is_shown_for_a_while() -> None:
+    """The firing ones first; one that fires again is not shown as resolved too."""
+    alerts = Alerts("mon", lambda: "now")
+    at_once = trouble(hold_s=0.0, clear_s=0.0)
+    alerts.judge([at_once], 0.0, lambda _: "")
+    alerts.judge([], 1.0, lambda _: "room again")
+    (over,) = alerts.told()
+    assert (over.state, over.message, over.resolved_at) == ("resolved", "room again", "now")
+    alerts.judge([at_once], 2.0, lambda _: "")
+    assert [one.state for one in alerts.told()] == ["firing"]
+    alerts.judge([], 3.0, lambda _: "")
+    alerts.judge([], 904.0, lambda _: "")
+    assert alerts.told() == []
+
+
+NUMBERS = {"gemma3-270m-host1-1": 0}
+
+
+def worker_said(seen: Picture, seq: int, traffic: Traffic) -> None:
+    seen.report(LoadReport("m", 0, 0, "", 4, 2000, "healthy", "w", seq, "i", traffic=traffic))
+
+
+def gateway_said(seen: Picture, seq: int, traffic: Traffic) -> None:
+    seen.gateway(
+        GatewayReport("g", "", "", seq, "i", "1", ready=True, open_requests=0, open_streams=0, traffic=traffic)
+    )
+
+
+def seconds(seen: Picture, time: Time, count: int) -> None:
+    for _ in range(count):
+        time.passed += 1
+        seen.tick()
+
+
+def test_a_machine_that_takes_its_workers_with_it() -> None:
+    """An alert for each worker, one line in the event log; resolved by their return, or once they are not counted."""
+    time = Time()
+    seen = fleets.picture(8, time)
+    seconds(seen, time, 5)
+    ids = [one.worker_id for one in seen.replicas()][:6]
+    for worker_id in ids:
+        seen.missed(worker_id, "gone")
+    seconds(seen, time, 3)
+    firing = [one for one in seen.alerts() if one.state == "firing"]
+    assert sorted(one.worker_id for one in firing) == sorted(ids)
+    lost = [one for one in seen.events() if one.code == "worker.lost"]
+    assert [one.message[:37] for one in lost] == ["6 workers are gone without a word: ge"]
+    assert seen.overview().status == "critical"
+    back = seen.replicas()[0].worker_id
+    fleets.say(seen, NUMBERS[back], random.Random(1), time, 2)
+    seconds(seen, time, 1)
+    assert [(one.worker_id, one.message) for one in seen.alerts() if one.state == "resolved"] == [
+        (back, f"worker {back} is back: online")
+    ]
+    seconds(seen, time, 915)
+    assert seen.replicas() == []
+    assert {one.state for one in seen.alerts()} == {"resolved"}
+    assert seen.alerts()[-2].message.endswith("was not heard for 15 min and is not counted any more")
+
+
+def test_who_left_in_order_is_no_alert_and_a_monitor_that_slept_accuses_nobody() -> None:
+    """A worker that says offline; and an hour in which this process stood still."""
+    time = Time()
+    seen = fleets.picture(3, time)
+    seconds(seen, time, 2)
+    time.passed += 3600
+    seconds(seen, time, 2)
+    assert {one.presence for one in seen.replicas()} == {"here"}
+    assert seen.alerts() == []
+
+
+def test_refusals_over_http_are_not_counted_twice() -> None:
+    """Gateway and worker count the same request."""
+    time = Time()
+    seen = Picture("mon", clock=time.clock, wall=time.wall)
+    for seq, count in ((1, 0), (2, 40)):
+        time.passed += 1
+        refusals = Traffic(requests=count, refused=count, refusals=[Refusals("k", 429, count)] if count else [])
+        worker_said(seen, seq, refusals)
+        gateway_said(seen, seq, refusals)
+    seen.tick()
+    assert seen.alerts() == []
+    time.passed += 1
+    refusals = Traffic(requests=70, refused=70, refusals=[Refusals("k", 429, 70)])
+    gateway_said(seen, 3, refusals)
+    seen.tick()
+    (alert,) = seen.alerts()
+    assert (alert.principal, alert.value) == ("k", 70)
+
+
+def heard(began: str, monitor_id: str) -> Aggregate:
+    numbers = dict.fromkeys(
+        ("models", "models_online", "workers", "workers_online", "gateways", "slots", "active_processing",
+         "pending_messages", "queue_capacity", "utilization", "requests_per_s", "tokens_per_s", "errors_per_s",
+         "dead_letters", "alerts"), 0,
+    )  # fmt: skip
+    return Aggregate(
+        timestamp="",
+        status="healthy",
+        monitor_id=monitor_id,
+        monitor_started_at=began,
+        **numbers,  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "now", "speaks"),
+    [
+        ([], 2.9, False),
+        ([], 3.0, True),
+        ([(2.0, "11:00", "z")], 4.9, False),
+        ([(2.0, "11:00", "z")], 5.0, True),
+        ([(2.0, "12:00", "a")], 3.0, False),
+        ([(2.0, "12:00", "n")], 3.0, True),
+        ([(2.0, "13:00", "a")], 3.0, True),
+        ([(2.0, "12:00", "m")], 3.0, True),
+    ],
+    ids=[
+        "it listens first", "nobody is there", "an elder one is", "it fell silent", "of an age, and a smaller id",
+        "of an age, and a larger id", "a younger one", "its own word",
+    ],
+)  # fmt: skip
+def test_the_eldest_monitor_speaks(words: list[tuple[float, str, str]], now: float, speaks: bool) -> None:
+    """Of those that are heard within three seconds; here one of 12:00, called m."""
+    turn = Turn("12:00", "m", 0.0, 3.0)
+    for at, began, monitor_id in words:
+        turn.heard(heard(began, monitor_id), at)
+    assert turn.is_ours(now) is speaks
+
+
+def test_who_could_hear_nobody_listens_first() -> None:
+    """After the bus was away."""
+    turn = Turn("12:00", "m", 0.0, 3.0)
+    turn.deaf(10.0)
+    assert not turn.is_ours(12.0)
+    assert turn.is_ours(13.0)
+
+
+def test_alert_messages_survive_the_wire() -> None:
+    """What is told is what the contract says."""
+    alerts = Alerts("mon", lambda: "now")
+    (alert,) = alerts.judge([trouble(hold_s=0.0, value=0.9, limit=0.8, model="m")], 0.0, lambda _: "")
+    assert alert == Alert(
+        "q", "queue_critical", "critical", "firing", "full", "now", "now", "m", value=0.9, limit=0.8, monitor_id="mon"
+    )

@@ -1,0 +1,183 @@
+"""What the monitor makes of counters, over time."""
+
+import pytest
+
+from golek_monitor.heard_time import HeardTime
+from golek_monitor.history import COARSE_S, SERIES, Figures, Histories
+from golek_monitor.letters import Letters
+from golek_monitor.rates import Rate, Rates, Recently, joined, refused_since
+from golek_wire.signals import Refusals, Traffic
+
+
+def counted(requests: int, **more: float) -> Traffic:
+    return Traffic(requests=requests, answered=requests, answered_ms=requests * 100.0, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("reports", "expected"),
+    [
+        ([(0, "a", 100)], None),
+        ([(0, "a", 100), (1, "a", 105)], 5.0),
+        ([(0, "a", 0), (10, "a", 50), (20, "a", 50)], 0.0),
+        ([(0, "a", 0), (10, "a", 50), (20, "a", 150)], 10.0),
+        ([(second, "a", 3 * second) for second in range(60)], 3.0),
+        ([(0, "a", 100), (1, "a", 110), (2, "b", 5)], None),
+        ([(0, "a", 100), (1, "a", 110), (2, "b", 5), (4, "b", 15)], 5.0),
+        ([(0, "a", 100), (1, "a", 10)], None),
+        ([(0, "a", 0), (0.1, "a", 1), (0.2, "a", 2), (1, "a", 10)], 10.0),
+    ],
+    ids=[
+        "one report is no rate", "two are", "idle", "over the last ten seconds", "each second", "restarted",
+        "after a restart", "counters that fall are a restart", "a burst of reports",
+    ],
+)  # fmt: skip
+def test_rates_are_differences_over_the_last_seconds(
+    reports: list[tuple[float, str, int]], expected: float | None
+) -> None:
+    """Requests in a second; nothing is told of one report, and what was counted before a restart counts for nothing."""
+    rates = Rates()
+    for at, incarnation, requests in reports:
+        rates.counted("w", incarnation, counted(requests), at)
+    rate = rates.of("w", reports[-1][0])
+    assert (rate.requests if rate else None) == pytest.approx(expected)
+    if rate and rate.requests:
+        assert rate.response_ms == 100.0
+
+
+def test_who_is_silent_has_no_rates() -> None:
+    """After half a minute nothing is told of it, and it is forgotten."""
+    rates = Rates()
+    rates.counted("w", "a", counted(0), 0.0)
+    rates.counted("w", "a", counted(9), 1.0)
+    assert rates.of("w", 31.0) is not None
+    assert rates.of("w", 31.1) is None
+    rates.forget(100.0)
+    assert rates.counted("w", "a", counted(10), 100.0) is None
+
+
+def test_rates_of_several_are_summed_and_their_answers_weighed() -> None:
+    """Two replicas are as fast as their answers are on average, not as their averages are."""
+    both = joined([Rate(requests=1, answered=1, answered_ms=100), Rate(requests=3, answered=3, answered_ms=900)])
+    assert both is not None
+    assert (both.requests, both.response_ms) == (4, 250.0)
+    assert joined([]) is None
+
+
+def test_what_happened_lately_is_forgotten_after_its_minute() -> None:
+    """Counts within the window, and none behind it."""
+    lately: Recently[str] = Recently(60)
+    lately.add("a", 2, 0.0)
+    lately.add("a", 3, 0.5)
+    lately.add("a", 1, 30.0)
+    lately.add("b", 0, 30.0)
+    assert lately.totals(59.0) == {"a": 6}
+    assert lately.totals(60.0) == {"a": 1}
+    assert lately.totals(90.0) == {}
+
+
+def refused(*counts: tuple[str, int]) -> Traffic:
+    return Traffic(refusals=[Refusals(principal, 401, count) for principal, count in counts])
+
+
+FULL = [(f"p{number}", 5) for number in range(32)]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "found"),
+    [
+        (None, refused(("a", 9)), {}),
+        (refused(), refused(("a", 9)), {("a", 401): 9}),
+        (refused(("a", 9)), refused(("a", 12)), {("a", 401): 3}),
+        (refused(("a", 9)), refused(("a", 9)), {}),
+        (refused(*FULL), refused(*FULL, ("late", 500)), {}),
+    ],
+    ids=["first report", "a new name", "one that is known", "nothing", "a new name among a full list"],
+)
+def test_refusals_are_counted_since_the_report_before(
+    before: Traffic | None, now: Traffic, found: dict[tuple[str, int], int]
+) -> None:
+    """What was counted before this monitor listened, or while a name was not listed, is nobody's spike."""
+    assert refused_since(before, now) == found
+
+
+def figures(value: float | None) -> Figures:
+    return (value,) * len(SERIES)
+
+
+def test_history_has_each_second_of_five_minutes_and_every_ten_of_three_hours() -> None:
+    """Lists run side by side, oldest first; what is older has gone, and a gap is a gap."""
+    pasts = Histories()
+    for second in range(4 * 3600):
+        if not 14_000 <= second < 14_010:
+            pasts.put("m", float(second), figures(float(second)))
+    fine = pasts.read("m", 300)
+    assert (fine.step_s, len(fine.at), fine.at[0], fine.at[-1]) == (1.0, 300, 14_100.0, 14_399.0)
+    assert fine.series["pending"][-1] == 14_399.0
+    coarse = pasts.read("m", 3 * 3600)
+    assert (coarse.step_s, len(coarse.at)) == (10.0, COARSE_S // 10)
+    assert coarse.series["pending"][-1] == pytest.approx(14_384.5)
+    assert coarse.series["pending"][coarse.at.index(14_000.0)] is None
+    assert [len(one) for one in coarse.series.values()] == [len(coarse.at)] * len(SERIES)
+
+
+def test_history_tells_what_was_asked_for() -> None:
+    """The last seconds of it; of a model that nobody knows, empty lists; unknown figures are None."""
+    pasts = Histories()
+    for second in range(20):
+        pasts.put("m", 1000.0 + second, figures(None if second % 2 else 1.0))
+    told = pasts.read("m", 4)
+    assert told.at == [1016.0, 1017.0, 1018.0, 1019.0]
+    assert told.series["active"] == [1.0, None, 1.0, None]
+    assert pasts.read("other", 60).series["active"] == []
+
+
+def test_history_outlives_a_clock_that_is_set_back() -> None:
+    """It begins anew; a second that comes twice counts once."""
+    pasts = Histories()
+    for at in (1000.0, 1001.0, 1001.4, 500.0, 501.0):
+        pasts.put("m", at, figures(at))
+    assert pasts.read("m", 300).at == [500.0, 501.0]
+
+
+def test_history_does_not_grow_with_names() -> None:
+    """More than a thousand models have none, and models that are gone for hours are let go."""
+    pasts = Histories()
+    for number in range(1100):
+        pasts.put(f"m{number}", 0.0, figures(1.0))
+    assert pasts.read("m1099", 60).at == []
+    pasts.forget(COARSE_S + 1.0)
+    pasts.put("m1099", COARSE_S + 1.0, figures(1.0))
+    assert len(pasts.read("m1099", 60).at) == 1
+
+
+def test_dead_letters_that_lay_there_are_not_new() -> None:
+    """New are those that came, and those that came unheard; corrections are none."""
+    letters = Letters()
+    letters.kept({"a": 5}, 0.0)
+    assert (letters.of("a"), letters.new(1.0)) == (5, {})
+    letters.came("a", 1.0)
+    letters.kept({"a": 6, "b": 2}, 10.0)
+    assert (letters.total, letters.new(11.0)) == (8, {"a": 1, "b": 2})
+    letters.kept({"a": 1}, 20.0)
+    assert (letters.total, letters.new(20.0)) == (1, {"a": 1, "b": 2})
+    assert letters.new(700.0) == {}
+
+
+def test_time_stands_while_nothing_can_be_heard() -> None:
+    """Silence counts only while it could be broken; moments can be told by the ordinary clock."""
+    now = [100.0]
+    heard = HeardTime(lambda: now[0])
+    assert heard() == 100.0
+    now[0] = 110.0
+    heard.stop()
+    now[0] = 170.0
+    assert heard() == 110.0
+    heard.go()
+    assert heard() == 110.0
+    now[0] = 175.0
+    assert heard() == 115.0
+    assert (heard.ordinary(105.0), heard.ordinary(112.0)) == (105.0, 172.0)
+    now[0] = 300.0
+    heard.slept(120.0)
+    assert heard() == 120.0
+    assert (heard.ordinary(119.0), heard.ordinary(120.5)) == (179.0, 300.5)
