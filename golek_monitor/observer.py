@@ -24,7 +24,8 @@ from golek_wire.signals import GatewayReport, Health, LoadReport
 
 log = logging.getLogger("golek.monitor")
 
-TICK_S: Final = 1.0
+TICK_S: Final = 0.8
+"""A report comes every second: it is seen within one, with what it takes to tell it."""
 NOTICE_S: Final = 0.25
 """So soon a lost connection is noticed, once it is known to be lost."""
 
@@ -73,7 +74,7 @@ class Observer:
         await self._following.look()
 
     async def run(self) -> None:
-        """Follow the fleet until cancelled, whatever becomes of the broker, and let the picture tick each second."""
+        """Follow the fleet until cancelled, whatever becomes of the broker, and let the picture tick."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._following.run())
             tasks.create_task(self._roll_call.run())
