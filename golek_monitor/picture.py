@@ -64,6 +64,7 @@ class Picture:
         """Called with each alert that fires or is resolved, while the picture ticks."""
         self.started_at = wall()
         self._lost_at: float | None = None
+        self._was_heard = True
         self._ticked_at: float | None = None
         self._tidied_at = clock()
         self._first_seen: dict[str, float] = {}
@@ -103,11 +104,14 @@ class Picture:
         if heard:
             self._lost_at = None
             self.heard_clock.go()
-            self.note("bus.back", "info", "the bus is heard again")
+            said = "the bus is heard again" if self._was_heard else "the bus is heard"
+            self.note("bus.back", "info", said)
         else:
             self._lost_at = self._clock()
             self.heard_clock.stop()
-            self.note("bus.lost", "error", "the bus is not heard any more")
+            self._was_heard = self.version > 0  # else it was not lost: it had not been heard yet
+            if self._was_heard:
+                self.note("bus.lost", "error", "the bus is not heard any more")
 
     def heartbeat(self, health: Health) -> None:
         """A worker said how it is."""
