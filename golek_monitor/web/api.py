@@ -69,7 +69,7 @@ async def replicas(request: Request) -> Response:
 
 @describe(
     group="Fleet",
-    summary="One worker, with its last heartbeat.",
+    summary="One worker, with its last heartbeat and its settings that differ from their defaults.",
     reply=ReplicaDetail,
     errors=(404,),
     values={"worker_id": "golek-tiny-host1-1"},
@@ -78,7 +78,11 @@ async def replica(request: Request) -> Response:
     """GET /api/replicas/WORKER_ID. Raises NotFoundError."""
     row = _row(frame(request).replicas_by_id, "worker_id", request.path_params["worker_id"])
     health = next((one.health for one in door(request).picture.view.everyone() if one.worker_id == row.worker_id), None)
-    return json(ReplicaDetail(row=row, health=health))
+    told = await door(request).configured.of(row.incarnation) if row.presence == "here" else None
+    if told is None:
+        return json(ReplicaDetail(row=row, health=health))
+    left_out = told.settings_left_out
+    return json(ReplicaDetail(row=row, health=health, settings=told.settings, settings_left_out=left_out))
 
 
 @describe(group="Fleet", summary="Every process that serves HTTP, by id.", reply=list[GatewayRow])
