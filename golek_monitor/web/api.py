@@ -129,6 +129,7 @@ async def history_of(request: Request) -> Response:
     group="What happened",
     summary="The fleet as it is, then what changes: `snapshot` (a FleetNow) and `update` (FleetChanges).",
     events=True,
+    errors=(503,),
 )
 async def events(request: Request) -> Response:
     """GET /api/events. Raises TemporaryResourceError when too many read."""

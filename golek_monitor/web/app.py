@@ -40,6 +40,7 @@ WORK: Final = openapi.Work(
     "Golek monitor",
     "A fleet of language models, as it is: models, workers, alerts, figures, what happened; and orders to them.",
     "The monitor of the fleet.",
+    (401, 403, 429),
 )
 
 Handler = Callable[[Request], Awaitable[Response]]
