@@ -16,7 +16,7 @@ from starlette.routing import Route
 from golek_client import discovery
 from golek_monitor.logs.asking import parse
 from golek_monitor.records import Event, GatewayRow, History, ReplicaDetail, ReplicaRow, Service
-from golek_monitor.web.door import door, frame, json, written
+from golek_monitor.web.door import HEADERS, door, frame, json, written
 from golek_monitor.web.events import EventStream
 from golek_program.web.described import describe
 from golek_wire.errors import ModelNotFoundError, NotFoundError
@@ -134,6 +134,8 @@ async def history_of(request: Request) -> Response:
 async def events(request: Request) -> Response:
     """GET /api/events. Raises TemporaryResourceError when too many read."""
     door(request).feed.check()
+    if request.method == "HEAD":  # which would be answered for ever
+        return Response(headers={**HEADERS, "content-type": EventStream.media_type})
     return EventStream(door(request).feed)
 
 
@@ -163,5 +165,5 @@ ROUTES = [
     Route("/api/log-events", log_events),
     Route("/api/history", history),
     Route("/api/history/{model:path}", history_of),
-    Route("/api/events", events, methods=["GET"]),
+    Route("/api/events", events),
 ]
