@@ -11,7 +11,7 @@ import { callout } from "./alerts.js";
 /** Callouts on the first view; the rest is one click away. */
 const CALLOUTS = 3;
 const TILES = [
-  { name: "Requests", unit: "/s", value: (o) => figure(o.requests_per_s), note: (o) => (o.errors_per_s > 0 ? `${figure(o.errors_per_s)} errors/s` : "no errors"), series: "requests_per_s", tone: (o) => (o.errors_per_s > 0 ? "warn" : "") },
+  { name: "Requests", unit: "/s", value: (o) => figure(o.requests_per_s), note: (o) => (o.errors_per_s > 0 ? `${figure(o.errors_per_s)} errors/s` : "no errors"), series: "requests_per_s", tone: (o) => (o.errors_per_s > 0.02 * o.requests_per_s ? "warn" : "") },
   { name: "Tokens", unit: "/s", value: (o) => figure(o.tokens_per_s), note: () => "by all workers", series: "tokens_per_s" },
   { name: "Slots busy", value: (o) => figure(o.active_processing), of: (o) => figure(o.slots), note: (o) => (o.slots ? `${share(o.active_processing / o.slots)} in use` : "no slots"), series: "active" },
   { name: "Waiting", value: (o) => figure(o.pending_messages), note: (o) => (o.queue_capacity ? `${share(o.utilization)} of queues full` : "no queues"), series: "pending", tone: (o) => ({ warning: "warn", critical: "bad" })[level(o)] ?? "" },
