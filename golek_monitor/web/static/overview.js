@@ -2,7 +2,7 @@
 
 import { charts, spark } from "./charts.js";
 import { el, keep, mark, of, say } from "./dom.js";
-import { count, figure, share } from "./format.js";
+import { clock, count, figure, share } from "./format.js";
 import { history } from "./history.js";
 import { route, to } from "./route.js";
 import { draws, firing, fleet } from "./store.js";
@@ -68,6 +68,7 @@ function verdict() {
 function sentence() {
   const overview = fleet.overview;
   if (!overview) return ["Waiting for the monitor", ""];
+  if (fleet.link === "lost") return [`As it was at ${clock(fleet.since)}`, ""];
   if (!overview.workers && !overview.models) return ["No worker was heard yet. `make start WORKER=echo` starts one", ""];
   const down = overview.models - overview.models_online;
   if (down) return [`${count(down, "model")} of ${overview.models} ${down === 1 ? "takes" : "take"} no requests`, "bad"];

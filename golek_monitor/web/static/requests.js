@@ -142,7 +142,7 @@ const HEADS = [["Ended", ""], ["Request", ""], ["Model", ""], ["Status", ""], ["
 /** A table of requests as the log has them. */
 export function table(requests) {
   const head = el("tr", { role: "row" }, ...HEADS.map(([name, kind]) => el("th", { scope: "col", role: "columnheader", className: kind }, name)));
-  return el("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Requests, scrolls" }, el("table.plain.requests", { role: "table" }, el("caption.unseen", {}, "Requests, the newest first"), el("thead", { role: "rowgroup" }, head), el("tbody", { role: "rowgroup" }, ...requests.map(row))));
+  return el("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Requests, scrolls" }, el("table.plain.requests.folds", { role: "table" }, el("caption.unseen", {}, "Requests, the newest first"), el("thead", { role: "rowgroup" }, head), el("tbody", { role: "rowgroup" }, ...requests.map(row))));
 }
 
 function row(one) {
