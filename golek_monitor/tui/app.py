@@ -168,7 +168,9 @@ class Monitor(App[int]):
 
     def on_detail(self, event: Detail) -> None:
         """Show a worker on a screen of its own."""
-        self.push_screen(Worker(event.row, self.picture.service(event.row.model_name)))
+        screen = Worker(event.row, self.picture.service(event.row.model_name))
+        self.push_screen(screen)
+        self.run_worker(self._read_settings(screen), group="settings", exclusive=True)
         self._ask()
 
     def on_model_wanted(self, event: ModelWanted) -> None:
@@ -282,6 +284,12 @@ class Monitor(App[int]):
             screen.show_requests(await self._desk.requests(screen.row))
         except InferenceServiceError as error:
             screen.note(f"its requests could not be read: {error}", bad=True)
+
+    async def _read_settings(self, screen: Worker) -> None:
+        try:
+            screen.show_settings(await self._desk.settings(screen.row))
+        except InferenceServiceError as error:
+            screen.show_settings(None, f"not known: {error}")
 
     async def _give(self, wanted: Wanted) -> None:
         def told(text: str) -> None:

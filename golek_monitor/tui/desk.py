@@ -3,7 +3,7 @@
 One place for it: everything else shows what is here. Each method raises InferenceServiceError, whose text is shown.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -46,6 +46,10 @@ class Desk(Protocol):
         """What a worker answered lately, from the request logs of this machine."""
         ...
 
+    async def settings(self, row: ReplicaRow) -> Mapping[str, str]:
+        """A worker's settings that are not as they are by default; secrets hidden."""
+        ...
+
     async def give(self, wanted: Wanted, told: Callable[[str], None]) -> Outcome:
         """Carry an order out; `told` hears what happens meanwhile."""
         ...
@@ -66,6 +70,10 @@ class FleetDesk:
 
     async def requests(self, row: ReplicaRow) -> FoundRequests:
         return await self._explorer.search(Query(model=row.model_name, worker_id=row.worker_id, limit=REQUESTS))
+
+    async def settings(self, row: ReplicaRow) -> Mapping[str, str]:
+        info = await self._golek.info(row.incarnation or row.worker_id)
+        return info.settings | dict.fromkeys(info.settings_left_out, "differs, too long to be told")
 
     async def give(self, wanted: Wanted, told: Callable[[str], None]) -> Outcome:
         match wanted.verb:

@@ -14,7 +14,7 @@ def facts(pairs: Sequence[tuple[str, str]]) -> Content:
     lines = []
     for name, text in pairs:
         if text:
-            style = "bold $text-error" if name == "problem" else ""
+            style = "bold $error" if name == "problem" else ""
             value = Content.styled(plain(text), style) if style else Content(plain(text))
-            lines.append(Content.styled(f"{name:<{WIDTH}}", "$text-muted") + value)
+            lines.append(Content.styled(f"{name:<{WIDTH}}", "$muted") + value)
     return Content("\n").join(lines)

@@ -1,15 +1,16 @@
 """What does the table of the fleet show of a worker?"""
 
+from collections.abc import Callable
 from typing import Final
 
 from golek_monitor.records import ReplicaRow
 from golek_monitor.tui import words
 from golek_monitor.tui.columns import Column
-from golek_monitor.tui.words import Cell, Tone, said
+from golek_monitor.tui.words import Cell, Said, Tone, said
 
 _LEVELS: Final = ("healthy", "warning", "critical")
 _BAR: Final = 4
-OLD_TOKEN_MS: Final = 5_000
+OLD_TOKEN_S: Final = 15.0
 """A running job without a token for so long is worth a look."""
 
 
@@ -22,15 +23,29 @@ def _queue(row: ReplicaRow) -> Cell:
     return said(words.count(row.pending), "warn" if row.pending else "dim")
 
 
+def _token_s(row: ReplicaRow) -> float | None:
+    """Since its engine moved: what it said, and what has passed since."""
+    return None if row.last_token_age_ms is None else row.last_token_age_ms / 1000 + row.last_seen_s
+
+
 def _token_age(row: ReplicaRow) -> Cell:
-    if row.last_token_age_ms is None:
-        return said(words.UNKNOWN, "dim")
-    tone: Tone = "warn" if row.active and row.last_token_age_ms > OLD_TOKEN_MS else ""
-    return said(words.age(row.last_token_age_ms / 1000), tone)
+    age_s = _token_s(row)
+    tone: Tone = "dim" if age_s is None else "warn" if row.active and age_s > OLD_TOKEN_S else ""
+    return said(words.age(age_s), tone)
 
 
 def _seen(row: ReplicaRow) -> Cell:
     return said(words.age(row.last_seen_s), "" if row.presence == "here" else "bad")
+
+
+def _then(cell: Callable[[ReplicaRow], Cell]) -> Callable[[ReplicaRow], Cell]:
+    """Figures of a worker that is not heard are of before, and look so."""
+
+    def shown(row: ReplicaRow) -> Cell:
+        found = cell(row)
+        return found if row.presence == "here" else tuple(Said(text, "dim") for text, _ in found)
+
+    return shown
 
 
 def _known(text: str) -> Cell:
@@ -56,7 +71,7 @@ FLEET: Final[tuple[Column[ReplicaRow], ...]] = (
     ),
     Column(
         key="slots", title="Active", width=9, most=11, rank=3, falls=True,
-        cell=_slots, order=lambda row: row.active / row.slots if row.slots else None,
+        cell=_then(_slots), order=lambda row: row.active / row.slots if row.slots else None,
     ),
     Column(
         key="queue", title="Queue", width=6, rank=4, falls=True, right=True,
@@ -64,24 +79,24 @@ FLEET: Final[tuple[Column[ReplicaRow], ...]] = (
     ),
     Column(
         key="tokens", title="Tok/s", width=6, rank=5, falls=True, right=True,
-        cell=lambda row: _known(words.rate(row.tokens_per_s)), order=lambda row: row.tokens_per_s,
+        cell=_then(lambda row: _known(words.rate(row.tokens_per_s))), order=lambda row: row.tokens_per_s,
     ),
     Column(
         key="ttft", title="TTFT", width=6, rank=7, falls=True, right=True,
-        cell=lambda row: _known(words.millis(row.ttft_ms)), order=lambda row: row.ttft_ms,
+        cell=_then(lambda row: _known(words.millis(row.ttft_ms))), order=lambda row: row.ttft_ms,
     ),
     Column(
         key="kv", title="KV use", width=9, rank=8, falls=True,
-        cell=lambda row: words.bar(row.kv_use, _BAR, full_is_bad=True), order=lambda row: row.kv_use,
+        cell=_then(lambda row: words.bar(row.kv_use, _BAR, full_is_bad=True)), order=lambda row: row.kv_use,
     ),
     Column(
         key="level", title="Level", width=8, rank=9, falls=True,
-        cell=lambda row: words.level(row.level),
+        cell=_then(lambda row: words.level(row.level)),
         order=lambda row: _LEVELS.index(row.level) if row.level is not None else None,
     ),
     Column(
         key="token_age", title="Token", width=6, rank=10, falls=True, right=True,
-        cell=_token_age, order=lambda row: row.last_token_age_ms,
+        cell=_then(_token_age), order=_token_s,
     ),
     Column(
         key="seen", title="Seen", width=5, rank=6, falls=True, right=True,

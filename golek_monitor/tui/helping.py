@@ -41,7 +41,7 @@ def page(source: str) -> Content:
 
 def _line(line: str) -> Content:
     if line.startswith("# "):
-        return Content.styled(line[2:], "bold $text-accent")
+        return Content.styled(line[2:], "bold $accent")
     if line[_KEYS - 1 : _KEYS] == " " and line[_KEYS - 2 : _KEYS - 1] == " ":
         return Content.styled(line[:_KEYS], "bold") + Content(line[_KEYS:])
     return Content(line)

@@ -1,6 +1,7 @@
 """How is the fleet as a whole, and are these figures of now?"""
 
 from collections.abc import Sequence
+from typing import Final
 
 from textual.content import Content
 from textual.widgets import Static
@@ -9,7 +10,11 @@ from golek_monitor.tui import words
 from golek_monitor.tui.words import Said, Tone, plain
 from golek_wire.signals import Aggregate
 
-SEPARATOR = "  "
+SEPARATOR: Final = "  "
+_STYLES: Final[dict[Tone, str]] = {
+    "good": "$success", "warn": "$warning", "bad": "bold $error", "dim": "$muted", "bar": "$primary",
+    "track": "$track", "strong": "bold", "": "",
+}  # fmt: skip
 
 
 class Overview(Static):
@@ -81,11 +86,9 @@ def joined(pieces: Sequence[Said], width: int) -> list[Said]:
 
 def content(pieces: Sequence[Said], *, stale: bool = False) -> Content:
     """A line of them; where they are of before they are all the same grey, but for what is bad."""
-    tones: dict[Tone, str] = {"good": "$text-success", "warn": "$text-warning", "bad": "bold $text-error",
-                              "dim": "$text-muted", "bar": "$primary", "strong": "bold", "": ""}  # fmt: skip
     parts = []
     for text, tone in pieces:
-        style = tones["dim"] if stale and tone != "bad" else tones[tone]
+        style = _STYLES["dim"] if stale and tone != "bad" else _STYLES[tone]
         parts.append(Content.styled(text, style) if style else Content(text))
     return Content(SEPARATOR).join(parts)
 

@@ -14,7 +14,7 @@ from textual_plotext import PlotextPlot
 from golek_monitor.records import History
 from golek_monitor.tui import words
 
-TICKS: Final = 4
+TICKS: Final = 6
 
 
 class Line(Struct, frozen=True):

@@ -20,7 +20,9 @@ from golek_monitor.tui.columns import GAP, Column, Row, arranged, fit
 from golek_monitor.tui.words import Cell, ended, length, plain
 
 _HEADER: Final = 1
-_TONES: Final = ("good", "warn", "bad", "dim", "bar", "strong")
+_MARGIN: Final = 1
+"""Before the first column."""
+_TONES: Final = ("good", "warn", "bad", "dim", "bar", "track", "strong")
 
 
 class Table(ScrollView, Generic[Row], can_focus=True):
@@ -216,7 +218,7 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         self._redraw()
 
     def _lay_out(self) -> None:
-        self._shape = fit(self.columns, self._width)
+        self._shape = fit(self.columns, self._width - _MARGIN)
         self.virtual_size = Size(self._width, len(self._rows) + _HEADER)
         self._drawn.clear()
         self.refresh()
@@ -248,7 +250,7 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         place = y - _HEADER + self.scroll_offset.y
         if place < len(self._rows):
             return self._row(self._rows[place], chosen=place == self._cursor)
-        text = f" {self.empty}" if not self._rows and y == _HEADER + 1 else ""
+        text = self.empty if not self._rows and y == _HEADER + 1 else ""
         return self._strip([Segment(text, self._style("dim", self.rich_style))], self.rich_style)
 
     def _titles(self) -> Strip:
@@ -291,10 +293,10 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         return base + self.get_component_rich_style(f"table--{tone}", partial=True) if tone else base
 
     def _strip(self, segments: list[Segment], base: Style) -> Strip:
-        return Strip(segments).adjust_cell_length(self._width, base).simplify()
+        return Strip([Segment(" " * _MARGIN, base), *segments]).adjust_cell_length(self._width, base).simplify()
 
     def _column_at(self, x: int) -> str | None:
-        at = 0
+        at = _MARGIN
         for column, width in self._shape:
             if at <= x < at + width + GAP:
                 return column.key

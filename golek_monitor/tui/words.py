@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple
 from golek_monitor.records import RowStatus
 from golek_wire.signals import Level, Severity
 
-Tone = Literal["", "good", "warn", "bad", "dim", "bar", "strong"]
+Tone = Literal["", "good", "warn", "bad", "dim", "bar", "track", "strong"]
 """How a piece of text is meant; the style sheet has a colour for each."""
 UNKNOWN: Final = "-"
 _MARKS: Final[dict[RowStatus, tuple[str, Tone]]] = {
@@ -96,7 +96,7 @@ def bar(share: float | None, width: int, text: str = "", *, full_is_bad: bool = 
     share = min(1.0, max(0.0, share))
     filled = min(width, round(share * width) or (1 if share > 0 else 0))
     tone: Tone = ("bad" if share >= 0.95 else "warn" if share >= 0.8 else "bar") if full_is_bad else "bar"
-    return (Said("█" * filled, tone), Said("░" * (width - filled), "dim"), Said(f" {text or f'{share:.0%}':>4}"))
+    return (Said("█" * filled, tone), Said("░" * (width - filled), "track"), Said(f" {text or f'{share:.0%}':>4}"))
 
 
 def count(value: int | None) -> str:

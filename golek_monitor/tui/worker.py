@@ -45,7 +45,7 @@ class Worker(Screen[None]):
         yield Static("", id="worker-title", markup=False)
         with VerticalScroll(id="worker-facts", can_focus=False):
             yield Static("", id="worker-now", markup=False)
-            yield Static("", id="worker-settings", markup=False)
+            yield Static(facts([("settings", "asking the worker …")]), id="worker-settings", markup=False)
         yield self.table
         yield Static("reading its request log …", classes="note", markup=False)
         yield Told()
@@ -103,19 +103,17 @@ class Worker(Screen[None]):
 
 
 def now(row: ReplicaRow) -> list[tuple[str, str]]:
-    """How the worker is."""
-    age_s = None if row.last_token_age_ms is None else row.last_token_age_ms / 1000
-    answer = words.millis(row.response_ms)
-    kv = f"{row.kv_use:.0%} of the KV cache" if row.kv_use is not None else "KV use unknown"
-    hits = f", {row.prefix_hit_rate:.0%} of prompts found in it" if row.prefix_hit_rate is not None else ""
+    """How the worker is; what is not known is left out."""
+    age_s = None if row.last_token_age_ms is None else row.last_token_age_ms / 1000 + row.last_seen_s
+    late = f"it is not heard for {words.span(row.last_seen_s)}, and these are its last figures"
     return [
-        ("problem", row.problem or ""),
+        ("problem", row.problem or ("" if row.presence == "here" else late)),
         ("load", f"{row.active} of {row.slots} slots, {row.pending} wait in the queue, {row.level or 'level unknown'}"),
-        ("speed", f"{words.rate(row.tokens_per_s)} tok/s, last token {words.since(age_s)}"),
-        ("first token", f"after {words.millis(row.ttft_ms)}, then {words.millis(row.itl_ms)} each"),
-        ("requests", f"{words.rate(row.requests_per_s)}/s, answered in {answer}"),
-        ("errors", f"{words.rate(row.errors_per_s)}/s"),
-        ("memory", kv + hits),
+        ("writes", f"{words.rate(row.tokens_per_s)} tok/s" if row.tokens_per_s is not None else ""),
+        ("first token", _first_token(row)),
+        ("last token", words.since(age_s) if age_s is not None else ""),
+        ("requests", _requests(row)),
+        ("KV cache", _cache(row)),
         ("engine", f"{row.engine or words.UNKNOWN} on {row.device or 'an unknown device'}, golek {row.version}"),
         ("HTTP", row.endpoint or "none"),
         ("started", f"{row.started_at[:19].replace('T', ' ')}Z" if row.started_at else ""),
@@ -123,6 +121,25 @@ def now(row: ReplicaRow) -> list[tuple[str, str]]:
         ("log", f"{row.log_lag_s:.0f} s behind" if row.log_lag_s else ""),
         ("clock", f"{row.clock_skew_s:+.1f} s off" if row.clock_skew_s and abs(row.clock_skew_s) > 1 else ""),
     ]  # fmt: skip
+
+
+def _first_token(row: ReplicaRow) -> str:
+    then = f", then {words.millis(row.itl_ms)} each" if row.itl_ms is not None else ""
+    return f"after {words.millis(row.ttft_ms)}{then}" if row.ttft_ms is not None else ""
+
+
+def _requests(row: ReplicaRow) -> str:
+    if row.requests_per_s is None:
+        return ""
+    answered = f", answered in {words.millis(row.response_ms)}" if row.response_ms is not None else ""
+    return f"{words.rate(row.requests_per_s)}/s{answered}, {words.rate(row.errors_per_s)} errors/s"
+
+
+def _cache(row: ReplicaRow) -> str:
+    if row.kv_use is None:
+        return ""
+    hits = f", {row.prefix_hit_rate:.0%} of prompts were found in it" if row.prefix_hit_rate is not None else ""
+    return f"{row.kv_use:.0%} used{hits}"
 
 
 def model(service: Service | None) -> list[tuple[str, str]]:
@@ -145,4 +162,5 @@ def settings_told(settings: Mapping[str, str] | None, problem: str) -> list[tupl
     """The settings that somebody changed."""
     if settings is None:
         return [("settings", problem)]
-    return [("settings", "all as they are by default" if not settings else ""), *sorted(settings.items())]
+    changed = ", ".join(f"{key}={value}" for key, value in sorted(settings.items()))
+    return [("settings", changed or "all as they are by default")]

@@ -12,7 +12,7 @@ from golek_monitor.tui.messages import Look
 from golek_monitor.tui.told import Told
 from golek_monitor.tui.worker import Worker
 from golek_wire.signals import Aggregate, Residence
-from tests.support import fleets, screens
+from tests.support import desks, fleets, screens
 from tests.support.desks import SampleDesk
 
 
@@ -179,7 +179,7 @@ async def test_a_dead_letter_is_dropped_after_a_question() -> None:
         assert "Nobody can retry it then" in screens.text(app)
         await pilot.press("y")
         await app.workers.wait_for_complete()
-        assert [(one.verb, one.job_id) for one in desk.given] == [("drop", "deadjob2".ljust(26, "a"))]
+        assert [(one.verb, one.job_id) for one in desk.given] == [("drop", desks.dead_id(2))]
 
 
 async def test_a_waiting_job_is_cancelled_after_a_question() -> None:
@@ -191,7 +191,7 @@ async def test_a_waiting_job_is_cancelled_after_a_question() -> None:
         await app.workers.wait_for_complete()
         await pilot.press("end", "c", "y")
         await app.workers.wait_for_complete()
-        assert [(one.verb, one.job_id) for one in desk.given] == [("cancel", "job5".ljust(26, "b"))]
+        assert [(one.verb, one.job_id) for one in desk.given] == [("cancel", desks.job_id(5))]
 
 
 async def test_what_cannot_be_read_is_said_where_it_would_stand() -> None:
