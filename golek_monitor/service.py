@@ -188,9 +188,9 @@ def _cause(error: BaseException) -> BaseException:
     return error
 
 
-def serve(chosen: Monitor) -> int:
-    """A monitor that logs to stderr what becomes of it; its exit status."""
-    configure_log(chosen)
+def serve(chosen: Monitor, *, into_file: bool = False) -> int:
+    """A monitor that logs to stderr, a file perhaps, what becomes of it; its exit status."""
+    configure_log(chosen, into_file=into_file)
     try:
         return run(lambda: MonitorProcess(chosen))
     except AddressError as error:
@@ -198,6 +198,7 @@ def serve(chosen: Monitor) -> int:
         return 1
 
 
-def configure_log(chosen: Monitor, level: str = "") -> None:
-    """JSON lines on stderr, from GOLEK_LOG_LEVEL on unless `level` is given."""
-    logging.configure(level or chosen.golek_log_level, worker_id="monitor")
+def configure_log(chosen: Monitor, level: str = "", *, into_file: bool = False) -> None:
+    """Lines on stderr, from GOLEK_LOG_LEVEL on unless `level` is given; JSON where that is a file."""
+    level = level or chosen.golek_log_level
+    logging.configure(level, form=chosen.golek_log_format, into_file=into_file, worker_id="monitor")
