@@ -1,6 +1,6 @@
 """Which commands has the monitor?
 
-`serve`, `dashboard` and `status`. Each imports what it needs when it runs.
+`serve`, `dashboard`, `tui` and `status`. Each imports what it needs when it runs.
 """
 
 import sys
@@ -46,6 +46,19 @@ def dashboard() -> None:
 
     with _said_plainly():
         status = page.run(_settings(), say=_say)
+    raise typer.Exit(status)
+
+
+@app.command("tui")
+def tui() -> None:
+    """The fleet in the terminal, live; `?` tells the keys, q quits.
+
+    It asks the bus itself: no monitor need run. Exit status: 2 without a terminal, 3 for a wrong login or address.
+    """
+    from golek_monitor.tui import opening
+
+    with _said_plainly():
+        status = opening.main(_settings())
     raise typer.Exit(status)
 
 
