@@ -51,15 +51,12 @@ def dashboard() -> None:
 
 @app.command("tui")
 def tui() -> None:
-    """The fleet in the terminal, live; `?` tells the keys, q quits.
-
-    It asks the bus itself: no monitor need run. Exit status: 2 without a terminal, 3 for a wrong login or address.
-    """
-    from golek_monitor.tui import opening
+    """The fleet in the terminal, live; ? shows the keys, q leaves it. Exit status 3: the bus refuses this login."""
+    from golek_monitor.tui.opening import main
 
     with _said_plainly():
-        status = opening.main(_settings())
-    raise typer.Exit(status)
+        found = main(_settings())
+    raise typer.Exit(found)
 
 
 @app.command("status")
