@@ -12,7 +12,9 @@ COPY requirements requirements
 COPY pyproject.toml README.md LICENSE ./
 COPY golek_wire golek_wire
 COPY golek_client golek_client
+COPY golek_program golek_program
 COPY golek_worker golek_worker
+COPY golek_monitor golek_monitor
 # For the processors that the image will meet, not for the one that builds it.
 ENV CMAKE_ARGS="-DGGML_NATIVE=off"
 RUN requirements/install.sh worker python3 .venv/.golek-image
@@ -30,7 +32,7 @@ COPY --chown=golek data/models data/models
 COPY docker/entrypoint.sh /usr/local/bin/golek-entrypoint
 USER golek
 ENV PATH="/app/.venv/bin:$PATH" INFERENCE_HOST=0.0.0.0
-EXPOSE 8000 8001
+EXPOSE 8000 8001 5780
 # Models take their time to load; the port says that the process lives, whether or not they have.
 HEALTHCHECK --interval=60s --timeout=30s --retries=3 --start-period=120s \
     CMD curl -fsS "http://127.0.0.1:${GOLEK_HEALTH_PORT:-8001}/" || exit 1

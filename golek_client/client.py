@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Coroutine, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from golek_client import discovery, letters, micro, queueing, ranking, results, stored
 from golek_client.embedding import EmbedOptions
@@ -24,7 +24,6 @@ from golek_client.opening import Lent, Opening, check_seconds
 from golek_client.operating import Operating
 from golek_client.options import Messages, Options, build
 from golek_client.passing import Passing
-from golek_client.queueing import ModelQueue
 from golek_client.ranking import RerankOptions
 from golek_client.reopening import Reopened
 from golek_client.sessions import Conversations
@@ -38,6 +37,9 @@ from golek_wire.errors import BadRequestError
 from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt, Reply, RerankReply
 from golek_wire.signals import DeadLetter, Health, ModelRecord
 from golek_wire.subjects import Kind
+
+if TYPE_CHECKING:
+    from golek_client.queueing import ModelQueue
 
 log = logging.getLogger("golek.client")
 
@@ -377,11 +379,12 @@ class Golek(Passing, Operating, GrammarStore, Conversations):
         """
         return await letters.read(await self._line(), model)
 
-    async def queue(self, model: str, limit: int = queueing.MOST) -> ModelQueue:
+    async def queue(self, model: str, limit: int = 100) -> "ModelQueue":
         """Who waits for `model` and who runs, at most `limit` jobs of it, up to 100; never what they ask.
 
         Raises BadRequestError for a name or limit that is none, BusUnavailableError when JetStream does not answer.
         """
+
         Target.of(model, "inference")
         return await queueing.read(await self._line(), model, limit)
 

@@ -4,7 +4,7 @@ Load it, unload it, drain its workers; load and unload LoRA adapters. Each repli
 """
 
 import asyncio
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
@@ -16,9 +16,11 @@ from golek_wire import subjects
 from golek_wire.adapters import AdapterOrder, AdapterReport
 from golek_wire.errors import ModelNotFoundError, NoWorkersError
 from golek_wire.hosts import HostReport, StartOrder
-from golek_wire.logs import LogQuery, LogReport
 from golek_wire.signals import Order, Residence
 from golek_wire.subjects import AdapterVerb, Verb
+
+if TYPE_CHECKING:
+    from golek_wire.logs import LogQuery, LogReport
 
 LOAD_S: Final = 900.0
 """So long a model may take to load."""
@@ -73,12 +75,14 @@ class Operating:
                 raise
             return await self._start(model, nobody, until, timeout, on_status)
 
-    async def logged(self, model: str, query: LogQuery, *, timeout: float = 10.0) -> list[LogReport]:
+    async def logged(self, model: str, query: "LogQuery", *, timeout: float = 10.0) -> "list[LogReport]":
         """What the request logs of `model` say, as each of its replicas reads it; those of one machine share a file.
 
         Never what callers asked. Takes half a second, in which all that live answer. Raises as `health` does, and
         UnauthorizedError or ForbiddenError where this caller gives no orders.
         """
+        from golek_wire.logs import LogReport
+
         return await self._give(model, subjects.log(model), query, LogReport, timeout)
 
     async def startable(self, timeout: float = 2.0) -> list[HostReport]:

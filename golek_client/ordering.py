@@ -5,7 +5,7 @@ they heard are waited for.
 """
 
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import msgspec
 
@@ -16,15 +16,17 @@ from golek_client.transport import Received
 from golek_wire import codec, headers
 from golek_wire.adapters import AdapterReport
 from golek_wire.errors import DeadlineExceededError, NoWorkersError
-from golek_wire.logs import LogReport
 from golek_wire.signals import Residence
+
+if TYPE_CHECKING:
+    from golek_wire.logs import LogReport
 
 GATHER_S: Final = 0.5
 """A replica that lives says at once that it heard."""
 SILENT_S: Final = 10.0
 """A replica that said so says every second how it goes; after this time without a word it is not waited for."""
 
-Report = TypeVar("Report", Residence, AdapterReport, LogReport)
+Report = TypeVar("Report", Residence, AdapterReport, "LogReport")
 OnStatus = Callable[[Report], object]
 """Called with what a replica says while it does what was ordered."""
 

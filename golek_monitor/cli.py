@@ -1,6 +1,6 @@
 """Which commands has the monitor?
 
-`serve`, `dashboard`, `tui` and `status`. Each imports what it needs when it runs.
+`serve`, `dashboard`, `status` and `tui`. Each imports what it needs when it runs.
 """
 
 import sys
@@ -49,16 +49,6 @@ def dashboard() -> None:
     raise typer.Exit(status)
 
 
-@app.command("tui")
-def tui() -> None:
-    """The fleet in the terminal, live; ? shows the keys, q leaves it. Exit status 3: the bus refuses this login."""
-    from golek_monitor.tui.opening import main
-
-    with _said_plainly():
-        found = main(_settings())
-    raise typer.Exit(found)
-
-
 @app.command("status")
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="For programs: all that is known.")] = False,
@@ -76,6 +66,16 @@ def status(
 
     with _said_plainly():
         found = one_look.run(_settings(), as_json=as_json, wait_s=wait, everything=everything)
+    raise typer.Exit(found)
+
+
+@app.command("tui")
+def tui() -> None:
+    """The fleet in the terminal, live; ? shows the keys, q leaves it. Exit status 3: the bus refuses this login."""
+    from golek_monitor.tui.opening import main
+
+    with _said_plainly():
+        found = main(_settings())
     raise typer.Exit(found)
 
 

@@ -71,15 +71,13 @@ class Measures:
 
     def beside(self, one: Replica, is_silent: bool, pending: int, now: float) -> Beside:
         """What is known of a worker beside its state. `is_silent`: it is overdue, and nobody asked after it."""
-        skews = self._skews.get(one.worker_id)
-        skew = min(skews, key=lambda seconds: abs(seconds)) if skews else None  # noqa: PLW0108 - mypy reads no `abs`
         return Beside(
             "silent" if is_silent and one.presence == "here" else one.presence,
             pending,
             self._workers.of(one.worker_id, now),
             self._pings.get(one.worker_id),
             self._log_lags.get(one.worker_id),
-            round(skew, 2) if skew is not None else None,
+            _skew(self._skews.get(one.worker_id)),
         )
 
     def ended(self, now: float) -> dict[str, tuple[int, int]]:
@@ -117,3 +115,11 @@ def _add(refused: Refused, before: Traffic | None, counted: Traffic, now: float)
     if counted.refusals:
         for key, count in rates.refused_since(before, counted).items():
             refused.add(key, count, now)
+
+
+def _skew(seen: deque[float] | None) -> float | None:
+    """The least difference that reports showed; none where they came both early and late."""
+    if not seen:
+        return None
+    lowest, highest = min(seen), max(seen)
+    return round(lowest if lowest > 0 else min(highest, 0.0), 2)

@@ -24,7 +24,8 @@ from golek_wire.signals import GatewayReport, Health, LoadReport
 
 log = logging.getLogger("golek.monitor")
 
-TICK_S: Final = 1.0
+TICK_S: Final = 0.8
+"""A report comes every second: it is seen within one, with what it takes to tell it."""
 NOTICE_S: Final = 0.25
 """So soon a lost connection is noticed, once it is known to be lost."""
 
@@ -49,6 +50,9 @@ class Observer:
         self._roll_call = golek.roll_call(
             picture.view, picture.heard_clock, missed=picture.missed, pinged=picture.pinged
         )  # fmt: skip
+        self._roll_call = golek.roll_call(
+            picture.view, picture.heard_clock, missed=picture.missed, pinged=picture.pinged
+        )
         self._refusal: str | None = None
 
     @property
@@ -70,9 +74,10 @@ class Observer:
         await self._following.look()
 
     async def run(self) -> None:
-        """Follow the fleet until cancelled, whatever becomes of the broker, and let the picture tick each second."""
+        """Follow the fleet until cancelled, whatever becomes of the broker, and let the picture tick."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._following.run())
+            tasks.create_task(self._roll_call.run())
             tasks.create_task(self._roll_call.run())
             tasks.create_task(self._mind())
             tasks.create_task(self._tick())

@@ -99,25 +99,27 @@ class Recently(Generic[Name]):
         self._window_s = window_s
         self._seconds: dict[Name, deque[tuple[int, int]]] = {}
         """By name: the second, and how often in it."""
+        self._totals: dict[Name, int] = {}
 
     def add(self, name: Name, count: int, now: float) -> None:
         """It happened so often, now."""
         if count <= 0:
             return
         seconds, second = self._seconds.setdefault(name, deque()), int(now)
+        self._totals[name] = self._totals.get(name, 0) + count
         if seconds and seconds[-1][0] == second:
             count += seconds.pop()[1]
         seconds.append((second, count))
 
     def totals(self, now: float) -> dict[Name, int]:
         """How often each happened within the window; what did not is left out, and forgotten."""
-        for name in list(self._seconds):
-            seconds = self._seconds[name]
-            while seconds and seconds[0][0] <= now - self._window_s:
-                seconds.popleft()
+        oldest = now - self._window_s
+        for name, seconds in list(self._seconds.items()):
+            while seconds and seconds[0][0] <= oldest:
+                self._totals[name] -= seconds.popleft()[1]
             if not seconds:
-                del self._seconds[name]
-        return {name: sum(count for _, count in seconds) for name, seconds in self._seconds.items()}
+                del self._seconds[name], self._totals[name]
+        return dict(self._totals)
 
 
 def joined(rates: Sequence[Rate]) -> Rate | None:

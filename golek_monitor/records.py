@@ -181,7 +181,7 @@ class FleetNow(Struct, frozen=True):
 
 
 class FleetChanges(Struct, frozen=True, omit_defaults=True):
-    """What changed since the last one, at most once a second: the other events of `GET /api/events`."""
+    """What changed since the last one, at most every 0.8 s: the other events of `GET /api/events`."""
 
     overview: Aggregate
     connected: bool

@@ -130,7 +130,9 @@ def _worker_ended(alert: Alert, row: ReplicaRow | None) -> str:
         return f"worker {alert.worker_id} was not heard for 15 min and is not counted any more"
     if row.presence != "here" or row.status in LEFT:
         return f"worker {alert.worker_id} is {row.status} now"
-    return f"worker {alert.worker_id} is back: {row.status}"
+    if alert.kind == "worker_lost":
+        return f"worker {alert.worker_id} is back: {row.status}"
+    return f"worker {alert.worker_id} is {row.status} {'again' if row.status == 'online' else 'now'}"
 
 
 def _worker(row: ReplicaRow, serving: int) -> Iterator[Trouble]:

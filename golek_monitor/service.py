@@ -90,7 +90,8 @@ class MonitorProcess:
         chosen = self._settings
         access = Access(chosen.monitor_key, public=not is_loopback(chosen.where.host))
         shown_too = chosen.monitor_show_prompts
-        more = requests.routes(Explorer(chosen.data, show_prompts=shown_too), golek, show_prompts=shown_too)
+        explorer = Explorer(chosen.data, golek=golek, show_prompts=shown_too)
+        more = requests.routes(explorer, golek, show_prompts=shown_too)
         web = application(picture, golek, access, note=_noting(picture), more=more)
         first = await server.serve(web, chosen.where, chosen)
         serving, refused = [first], []

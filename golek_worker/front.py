@@ -13,23 +13,25 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 import structlog
 import uvloop
+from nats.aio.msg import Msg
 
 from golek_client import Golek
 from golek_client.bus_client import BusClient
-from golek_client.connection import close, connect
+from golek_client.connection import close, connect, flush, publish
 from golek_program import logging as front_logging
 from golek_program import tracing
 from golek_program.settings import SettingsError
 from golek_program.settings.http import Address, Gateway, Http, is_loopback
 from golek_program.web import server
 from golek_program.web.server import AddressError, Server
+from golek_wire import codec, subjects
 from golek_wire.errors import BusUnavailableError, InferenceServiceError
 from golek_wire.keys import Key
 from golek_wire.signals import Health
@@ -40,11 +42,14 @@ from golek_worker.bus.keys import KeyBook
 from golek_worker.gateway import strangers
 from golek_worker.gateway.access import AccessLog
 from golek_worker.gateway.app import application
-from golek_worker.gateway.door import Closing, Door, Keyless
+from golek_worker.gateway.door import Door, Keyless
+from golek_worker.gateway.metrics import Meters
 from golek_worker.gateway.offers import Offers
+from golek_worker.gateway.reporting import Reporter
 from golek_worker.gateway.strangers import AuthError, Strangers
 from golek_worker.machine import logfiles, startable
 from golek_worker.process import raise_file_limit, settle_garbage
+from golek_worker.telemetry.signals import Reports
 
 if TYPE_CHECKING:
     from golek_program.spans import Tracing
@@ -106,13 +111,12 @@ def _said_plainly(why: str) -> Iterator[None]:
 class Front:
     """HTTP on one address, and what goes on beside it."""
 
-    def __init__(
-        self, serving: Server, closing: Sequence[Closing], beside: Sequence[Coroutine[Any, Any, None]]
-    ) -> None:
+    def __init__(self, serving: Server, door: Door, meters: Meters) -> None:
         self.where = serving.where
+        self.reporter = Reporter(door, meters, door.settings.url(self.where), self.where.port)
         self._server = serving
-        self._closing = closing
-        self._beside = [asyncio.create_task(side) for side in beside]
+        self._closing = door.closing
+        self._beside = [asyncio.create_task(side) for side in (door.watch.run(), door.ready.run())]
 
     async def ended(self) -> None:
         """Wait until it serves no more. Raises what it, or what goes on beside it, ended in."""
@@ -176,8 +180,8 @@ async def open_front(
     stack.push_async_callback(door.lingering.close)
     with contextlib.suppress(InferenceServiceError):  # else it is opened by `run`
         await door.watch.open()
-    app = application(door)
-    front = Front(await server.serve(app, where, chosen), door.closing, [door.watch.run(), door.ready.run()])
+    meters = Meters(door)
+    front = Front(await server.serve(application(door, meters), where, chosen), door, meters)
     stack.push_async_callback(front.close, DRAIN_S)
     return front
 
@@ -240,6 +244,7 @@ class GatewayProcess:
             settle_garbage(*GARBAGE)
             log.info("gateway.ready", url=chosen.url(serving.where), open_files_limit=raise_file_limit())
             sides = [asyncio.create_task(self._stop.wait()), asyncio.create_task(serving.ended())]
+            sides.append(asyncio.create_task(await self._report(stack, client, serving.reporter)))
             if book is not None:
                 sides.append(asyncio.create_task(book.run()))
             done, _ = await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
@@ -249,6 +254,28 @@ class GatewayProcess:
             await asyncio.gather(*sides, return_exceptions=True)
             for side in done:
                 side.result()
+
+    async def _report(self, stack: AsyncExitStack, client: BusClient, reporter: Reporter) -> Coroutine[Any, Any, None]:
+        """Say on the bus how this gateway is, until it leaves: what runs as long as it does."""
+
+        async def send() -> None:
+            with contextlib.suppress(*BUS_ERRORS):  # the next report follows
+                await publish(client, subjects.gateway_report(reporter.gateway_id), codec.encode(reporter.report()))
+
+        async def leave() -> None:
+            reporter.leave()
+            await send()
+            with contextlib.suppress(*BUS_ERRORS):
+                await flush(client)
+
+        reports = Reports(send, lambda: reporter.is_busy, lambda: reporter.ended)
+
+        async def asked(_: Msg) -> None:
+            reports.report_now()
+
+        await client.subscribe(subjects.SIGNALS_ASKED, cb=asked)
+        stack.push_async_callback(leave)
+        return reports.run()
 
     def _on_signal(self) -> None:
         """The first SIGTERM or SIGINT drains, the second ends the process at once."""

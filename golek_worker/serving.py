@@ -164,6 +164,8 @@ class Serving:
         """`_serve`, as a span."""
         assert self._traces is not None
         trace = self._traces.begin(attempt.lease)
+        if trace is None:
+            return await self._serve(attempt)
         with trace.span.entered():
             outcome = await self._serve(attempt, trace)
         trace.end(attempt, outcome)

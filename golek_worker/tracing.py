@@ -36,8 +36,8 @@ class Traces:
             semconv.MESSAGING_DESTINATION: self._stream,
         }
 
-    def begin(self, lease: Lease) -> "JobTrace":
-        """A job was leased."""
+    def begin(self, lease: Lease) -> "JobTrace | None":
+        """A job was leased; None for one whose trace the sampler leaves out."""
         job = lease.job
         about: dict[str, Value] = {
             **self._about,
@@ -45,19 +45,23 @@ class Traces:
             semconv.MESSAGING_OPERATION_TYPE: "process",
             semconv.MESSAGING_MESSAGE: job.job_id,
             semconv.JOB_ID: job.job_id,
-            semconv.REQ_ID: job.req_id,
             semconv.KEY_ID: job.principal,
             semconv.ATTEMPT: lease.num_delivered,
         }
+        if job.req_id:
+            about[semconv.REQ_ID] = job.req_id
         clock = Clock()
         leased_ns = clock.at(lease.leased_at)
         stored_ns = leased_ns - int(lease.waited_s * 1e9)
-        first = lease.num_delivered == 1  # what came between two attempts is not known
-        if first and job.trace:
+        span = self._tracing.begin(f"process {self._stream}", "consumer", job.trace, about, leased_ns)
+        if not span.is_recorded:
+            return None
+        if lease.num_delivered > 1:
+            return JobTrace(span, clock)  # what came between two attempts is not known
+        if job.trace:
             queued = self._tracing.begin(semconv.QUEUE, "internal", job.trace, self._queued(lease), stored_ns)
             queued.end(at_ns=leased_ns)
-        span = self._tracing.begin(f"process {self._stream}", "consumer", job.trace, about, leased_ns)
-        if first and not job.trace:
+        else:
             span.part(semconv.QUEUE, stored_ns, leased_ns, self._queued(lease))
         return JobTrace(span, clock)
 
@@ -97,10 +101,7 @@ class JobTrace:
 
     def end(self, attempt: Attempt, outcome: Outcome | None) -> None:
         """The attempt is over; without an outcome the job runs again."""
-        span = self.span
-        if not span.is_recorded:
-            return
-        work = attempt.work
+        span, work = self.span, attempt.work
         if work is not None:
             span.say(_asked(work.operation, work.params, stream=attempt.job.stream))
         if isinstance(outcome, Answer):

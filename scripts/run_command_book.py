@@ -36,6 +36,7 @@ LINKED = (
 TEXT_MODELS = ("gemma3-270m", "qwen3-4b", "gpt-oss-20b", "model-name")
 EMBEDDING_MODELS = ("nomic-embed-v1.5", "nomic-embed-v2-moe")
 ENVIRONMENT = {
+    "TERM": "xterm-256color",  # what some lines draw on is ours, wherever this runs
     "DRY_RUN": "1",  # compiling llama.cpp takes minutes; what would be run is shown
     "GOLEK_OFFLINE": "1",
     "CTX_SIZE": "0",  # the env files are for the real models; these have shorter contexts
@@ -156,7 +157,7 @@ def make_project(folder: Path, files: dict[str, str], ports: Ports) -> None:
 
 def environment(folder: Path) -> dict[str, str]:
     """What a line runs with: no settings of the shell, golek under the name `nats` where that is not installed."""
-    kept = {key: os.environ[key] for key in ("HOME", "LANG", "TERM", "USER", "LD_LIBRARY_PATH") if key in os.environ}
+    kept = {key: os.environ[key] for key in ("HOME", "LANG", "USER", "LD_LIBRARY_PATH") if key in os.environ}
     path = f"{folder / 'path'}{os.pathsep}{os.environ['PATH']}"
     return kept | ENVIRONMENT | {"PATH": path, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
 

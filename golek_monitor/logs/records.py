@@ -8,7 +8,10 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-from golek_wire.logs import LoggedRequest
+from golek_wire import logs
+
+LoggedRequest = logs.LoggedRequest
+"""A job as it ended, which workers of other machines tell of in the same words."""
 
 
 class LogFile(Struct, frozen=True, omit_defaults=True, kw_only=True):

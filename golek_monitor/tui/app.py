@@ -168,11 +168,11 @@ class Monitor(App[int]):
         self.post_message(Look())
         self._ask()
 
-    def on_detail(self, event: Detail) -> None:
-        """Show a worker on a screen of its own."""
+    async def on_detail(self, event: Detail) -> None:
+        """Show a worker on a screen of its own; what is read for it ends with it."""
         screen = Worker(event.row, self.picture.service(event.row.model_name))
-        self.push_screen(screen)
-        self.run_worker(self._read_settings(screen), group="settings", exclusive=True)
+        await self.push_screen(screen)
+        screen.run_worker(self._read_settings(screen), group="settings", exclusive=True)
         self._ask()
 
     def on_model_wanted(self, event: ModelWanted) -> None:
@@ -268,14 +268,14 @@ class Monitor(App[int]):
         self._view().look(picture)
         for screen in self.screen_stack:
             screen.set_class(away_s is not None, "stale")
-            if isinstance(screen, Worker):
+            if isinstance(screen, Worker) and screen.is_mounted:
                 screen.look(picture)
 
     def _ask(self) -> None:
         """Read what takes the bus or files, if it is looked at."""
         for screen in self.screen_stack:
-            if isinstance(screen, Worker):
-                self.run_worker(self._read_requests(screen), group="requests", exclusive=True)
+            if isinstance(screen, Worker) and screen.is_mounted:
+                screen.run_worker(self._read_requests(screen), group="requests", exclusive=True)
                 return
         self._view().ask()
 

@@ -29,6 +29,7 @@ from golek_wire.errors import (
 from golek_wire.signals import Order, Residence
 
 BODY_LIMIT: Final = 16 * 1024
+WORKER_ID_LIMIT: Final = 256
 _ORDERED: Final = (400, 401, 403, 408, 409, 413, 415, 429, 503)
 T = TypeVar("T")
 
@@ -115,16 +116,18 @@ async def retry(request: Request) -> Response:
 async def drop(request: Request) -> Response:
     """POST /api/dead-letters/JOB_ID/drop. Raises NotFoundError."""
     who, golek, job_id = await _about_job(request)
-    copies = await _noted(request, who, f"drop of dead letter {job_id}", "dead_letter.drop", golek.drop(job_id))
-    if not copies:
-        raise _no_letter(job_id)
-    return json(Dropped(job_id, copies))
+    what = f"drop of dead letter {job_id}"
+    return json(await _noted(request, who, what, "dead_letter.drop", _dropped(golek, job_id)))
 
 
 async def _order(request: Request, verb: subjects.Verb) -> Response:
     """Raises what the fleet answers, and ConflictError where no replica could do it."""
     who, golek, model = _who(request), _golek(request), request.path_params["model"]
     asked = codec.decode_order(await body.read(request, BODY_LIMIT), Order)
+    if not subjects.is_model_name(model):
+        raise BadRequestError(f"model: {model[:128]!r} is no name of a model", param="model")
+    if len(asked.worker_id) > WORKER_ID_LIMIT or not asked.worker_id.isprintable():
+        raise BadRequestError(f"worker_id: at most {WORKER_ID_LIMIT} printable characters", param="worker_id")
     if asked.force and verb != "unload":
         raise BadRequestError(f"force: only an unload may be forced, not a {verb}", param="force")
     what = f"{verb} of {model}{f' at {asked.worker_id}' if asked.worker_id else ''}{' by force' * asked.force}"
@@ -137,6 +140,12 @@ async def _order(request: Request, verb: subjects.Verb) -> Response:
     async with watched(request.scope):
         found = await _noted(request, who, what, f"model.{verb}", _done(ordered, what), model, asked.worker_id)
     return json(found)
+
+
+async def _dropped(golek: Golek, job_id: str) -> Dropped:
+    if not (copies := await golek.drop(job_id)):
+        raise _no_letter(job_id)
+    return Dropped(job_id, copies)
 
 
 async def _done(ordered: Awaitable[list[Residence]], what: str) -> list[Residence]:

@@ -1,7 +1,7 @@
 """How do browsers see the fleet change, without asking?
 
 GET /api/events (server-sent events, WHATWG HTML 9.2). Its first event is `snapshot`, the whole fleet; then comes an
-`update` when the picture ticked and something changed, which is at most once a second, and at least every BEAT_S, so
+`update` when the picture ticked and something changed, which is every 0.8 s, and at least every BEAT_S, so
 that who hears none knows that the line is dead. What is sent is encoded once for all readers. Who does not keep up gets
 a snapshot of the moment instead of what it missed, so that nothing piles up for it.
 """
@@ -27,7 +27,7 @@ from golek_wire.errors import TemporaryResourceError
 
 log = structlog.get_logger("monitor")
 
-LOOK_S: Final = 0.1
+LOOK_S: Final = 0.02
 """So soon it is noticed that the picture ticked."""
 BEAT_S: Final = 5.0
 ALIVE_S: Final = 15.0

@@ -5,17 +5,20 @@ library, which takes three times as long for a thousand replicas.
 """
 
 import contextlib
+import functools
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final, Literal, get_args
 
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from golek_monitor.records import FleetNow, GatewayRow, ReplicaRow, Service
+from golek_monitor.records import FleetNow, ReplicaRow
 from golek_monitor.web.door import HEADERS, Door, door
 from golek_program.web.described import describe
 from golek_wire import metrics as names
@@ -23,9 +26,8 @@ from golek_wire.metrics import Metric
 from golek_wire.signals import AlertKind, Severity
 
 MEDIA: Final = "text/plain; version=0.0.4; charset=utf-8"
-Figure = float | int | bool | None
-Sample = tuple[str, Figure]
-"""Labels as they are written, and the value; without one it is left out."""
+Figure = tuple[Metric, str, Literal["", "ms"]]
+"""A figure, the field of a row that it is, and that field's unit where it is not the figure's."""
 _STATM: Final = Path("/proc/self/statm")
 _ESCAPED: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
@@ -39,47 +41,64 @@ async def metrics(request: Request) -> Response:
 
 def written(entered: Door) -> bytes:
     """All metrics in Prometheus' text form."""
-    now = entered.frames.newest().now
     lines: list[str] = []
-    for about, samples in (*_of_fleet(now), *_of_process(entered)):
-        name = f"{about.name}_total" if about.kind == "counter" else about.name
-        told = [f"{name}{labels} {float(value)!r}" for labels, value in samples if value is not None]
-        if told:
+    for about, samples in (*_of_fleet(entered.frames.newest().now), *_of_process(entered)):
+        if told := [*samples]:
+            name = _name(about)
             lines += (f"# HELP {name} {about.help}", f"# TYPE {name} {about.kind}", *told)
     return ("\n".join(lines) + "\n").encode()
 
 
-def _of_fleet(now: FleetNow) -> Iterator[tuple[Metric, Iterable[Sample]]]:
+def _of_fleet(now: FleetNow) -> Iterator[tuple[Metric, Iterable[str]]]:
     services = [(_labels(names.MODEL_UP, one.model_name), one) for one in now.services]
-    for about, of_service in _OF_SERVICES:
-        yield about, [(labels, of_service(one)) for labels, one in services]
+    yield from _told(_OF_SERVICES, services)
     replicas = [(_labels(names.SLOTS, one.model_name, one.worker_id), one) for one in now.replicas]
-    for about, of_replica in _ALWAYS:  # but for those that left in order, which are no loss
-        yield about, [(labels, of_replica(one)) for labels, one in replicas if one.status != "offline"]
-    here = [(labels, one) for labels, one in replicas if _is_here(one)]
-    for about, of_replica in _WHILE_HERE:
-        yield about, [(labels, of_replica(one)) for labels, one in here]
-    info = names.WORKER_INFO
-    yield (
-        info,
-        [
-            (_labels(info, one.model_name, one.worker_id, one.engine, one.device, one.version), 1)
-            for one in now.replicas
-        ],
-    )
+    stay = [(labels, one) for labels, one in replicas if one.status != "offline"]  # who left in order is no loss
+    yield names.WORKER_UP, [_line(names.WORKER_UP, labels, _is_here(one)) for labels, one in stay]
+    yield names.STALLED, [_line(names.STALLED, labels, one.status == "stalled") for labels, one in stay]
+    yield from _told(_OF_ALL_REPLICAS, stay)
+    yield from _told(_OF_REPLICAS, [(labels, one) for labels, one in stay if _is_here(one)])
+    yield names.WORKER_INFO, [_line(names.WORKER_INFO, _what(one), 1) for one in now.replicas]
     gateways = [(_labels(names.GATEWAY_READY, one.gateway_id), one) for one in now.gateways]
-    for about, of_gateway in _OF_GATEWAYS:
-        yield about, [(labels, of_gateway(one)) for labels, one in gateways]
+    yield names.GATEWAY_READY, [_line(names.GATEWAY_READY, labels, one.status == "ready") for labels, one in gateways]
+    yield from _told(_OF_GATEWAYS, gateways)
     firing = [(alert.kind, alert.severity) for alert in now.alerts if alert.state == "firing"]
     kinds = [(kind, severity) for kind in get_args(AlertKind) for severity in get_args(Severity)]
-    yield names.ALERTS_FIRING, [(_labels(names.ALERTS_FIRING, *kind), firing.count(kind)) for kind in kinds]
-    yield names.BUS_CONNECTED, [("", now.connected)]
+    about = names.ALERTS_FIRING
+    yield about, [_line(about, _labels(about, *kind), firing.count(kind)) for kind in kinds]
+    yield names.BUS_CONNECTED, [_line(names.BUS_CONNECTED, "", now.connected)]
 
 
-def _of_process(entered: Door) -> Iterator[tuple[Metric, Iterable[Sample]]]:
-    yield names.EVENT_READERS, [("", entered.feed.readers)]
-    yield names.CPU_SECONDS, [("", time.process_time())]
-    yield names.RSS_BYTES, [("", _resident_bytes())]
+def _told(figures: Iterable[Figure], rows: Sequence[tuple[str, Struct]]) -> Iterator[tuple[Metric, Iterable[str]]]:
+    """The lines of `rows`, each with its labels. What is not known of a row has none.
+
+    A thousand replicas have some fifteen thousand lines, so that these are written without a call for each.
+    """
+    for about, field, unit in figures:
+        name, of = _name(about), attrgetter(field)
+        known = [(labels, value) for labels, one in rows if (value := of(one)) is not None]
+        if unit == "ms":
+            yield about, [f"{name}{labels} {value / 1000}" for labels, value in known]
+        else:
+            yield about, [f"{name}{labels} {+value}" for labels, value in known]  # + makes 1 of True
+
+
+def _name(about: Metric) -> str:
+    return f"{about.name}_total" if about.kind == "counter" else about.name
+
+
+def _line(about: Metric, labels: str, value: float) -> str:
+    return f"{_name(about)}{labels} {+value}"
+
+
+def _of_process(entered: Door) -> Iterator[tuple[Metric, Iterable[str]]]:
+    figures = {
+        names.EVENT_READERS: entered.feed.readers,
+        names.CPU_SECONDS: time.process_time(),
+        names.RSS_BYTES: _resident_bytes(),
+    }
+    for about, value in figures.items():
+        yield about, [_line(about, "", value)] if value is not None else []
 
 
 def _resident_bytes() -> int | None:
@@ -90,7 +109,12 @@ def _resident_bytes() -> int | None:
 
 
 def _labels(about: Metric, *values: str) -> str:
-    pairs = [f'{name}="{value.translate(_ESCAPED)}"' for name, value in zip(about.labels, values, strict=True)]
+    return _written(about.labels, values)
+
+
+@functools.lru_cache(8192)
+def _written(labels: tuple[str, ...], values: tuple[str, ...]) -> str:
+    pairs = [f'{name}="{value.translate(_ESCAPED)}"' for name, value in zip(labels, values, strict=True)]
     return f"{{{','.join(pairs)}}}"
 
 
@@ -98,53 +122,50 @@ def _is_here(one: ReplicaRow) -> bool:
     return one.presence == "here" and one.status not in ("offline", "failed", "lost")
 
 
-def _seconds(milliseconds: float | None) -> float | None:
-    return None if milliseconds is None else milliseconds / 1000
+def _what(one: ReplicaRow) -> str:
+    return _labels(names.WORKER_INFO, one.model_name, one.worker_id, one.engine, one.device, one.version)
 
 
-_OF_SERVICES: Final[tuple[tuple[Metric, Callable[[Service], Figure]], ...]] = (
-    (names.MODEL_UP, lambda one: one.in_rotation),
-    (names.REPLICAS, lambda one: one.replicas),
-    (names.MODEL_REPLICAS_IN_ROTATION, lambda one: one.replicas_in_rotation),
-    (names.QUEUE_PENDING, lambda one: one.queue_metrics.pending_messages),
-    (names.QUEUE_CAPACITY, lambda one: one.queue_metrics.queue_capacity),
-    (names.QUEUE_USE, lambda one: one.backpressure_status.utilization),
-    (names.MODEL_REQUESTS_PER_SECOND, lambda one: one.requests_per_s),
-    (names.MODEL_ERRORS_PER_SECOND, lambda one: one.errors_per_s),
-    (names.MODEL_TOKENS_PER_SECOND, lambda one: one.tokens_per_s),
-    (names.MODEL_RESPONSE_SECONDS, lambda one: _seconds(one.response_ms)),
-    (names.MODEL_TTFT_SECONDS, lambda one: _seconds(one.ttft_ms)),
-    (names.DEAD_LETTERS, lambda one: one.dead_letters),
+_OF_SERVICES: Final[tuple[Figure, ...]] = (
+    (names.MODEL_UP, "in_rotation", ""),
+    (names.REPLICAS, "replicas", ""),
+    (names.MODEL_REPLICAS_IN_ROTATION, "replicas_in_rotation", ""),
+    (names.QUEUE_PENDING, "queue_metrics.pending_messages", ""),
+    (names.QUEUE_CAPACITY, "queue_metrics.queue_capacity", ""),
+    (names.QUEUE_USE, "backpressure_status.utilization", ""),
+    (names.MODEL_REQUESTS_PER_SECOND, "requests_per_s", ""),
+    (names.MODEL_ERRORS_PER_SECOND, "errors_per_s", ""),
+    (names.MODEL_TOKENS_PER_SECOND, "tokens_per_s", ""),
+    (names.MODEL_RESPONSE_SECONDS, "response_ms", "ms"),
+    (names.MODEL_TTFT_SECONDS, "ttft_ms", "ms"),
+    (names.DEAD_LETTERS, "dead_letters", ""),
 )
-_ALWAYS: Final[tuple[tuple[Metric, Callable[[ReplicaRow], Figure]], ...]] = (
-    (names.WORKER_UP, _is_here),
-    (names.IN_ROTATION, lambda one: one.in_rotation),
-    (names.STALLED, lambda one: one.status == "stalled"),
-    (names.LAST_SEEN_AGE, lambda one: one.last_seen_s),
+_OF_ALL_REPLICAS: Final[tuple[Figure, ...]] = (
+    (names.IN_ROTATION, "in_rotation", ""),
+    (names.LAST_SEEN_AGE, "last_seen_s", ""),
 )
-_WHILE_HERE: Final[tuple[tuple[Metric, Callable[[ReplicaRow], Figure]], ...]] = (
-    (names.SLOTS, lambda one: one.slots),
-    (names.SLOTS_BUSY, lambda one: one.active),
-    (names.LAST_TOKEN_AGE, lambda one: _seconds(one.last_token_age_ms)),
-    (names.TOKENS_PER_SECOND, lambda one: one.tokens_per_s),
-    (names.ENGINE_TTFT_SECONDS, lambda one: _seconds(one.ttft_ms)),
-    (names.ENGINE_ITL_SECONDS, lambda one: _seconds(one.itl_ms)),
-    (names.KV_USE, lambda one: one.kv_use),
-    (names.CACHE_HIT_RATIO, lambda one: one.prefix_hit_rate),
-    (names.PING_SECONDS, lambda one: _seconds(one.ping_ms)),
-    (names.LOG_LAG_SECONDS, lambda one: one.log_lag_s),
-    (names.CLOCK_SKEW_SECONDS, lambda one: one.clock_skew_s),
+_OF_REPLICAS: Final[tuple[Figure, ...]] = (
+    (names.SLOTS, "slots", ""),
+    (names.SLOTS_BUSY, "active", ""),
+    (names.LAST_TOKEN_AGE, "last_token_age_ms", "ms"),
+    (names.TOKENS_PER_SECOND, "tokens_per_s", ""),
+    (names.ENGINE_TTFT_SECONDS, "ttft_ms", "ms"),
+    (names.ENGINE_ITL_SECONDS, "itl_ms", "ms"),
+    (names.KV_USE, "kv_use", ""),
+    (names.CACHE_HIT_RATIO, "prefix_hit_rate", ""),
+    (names.PING_SECONDS, "ping_ms", "ms"),
+    (names.LOG_LAG_SECONDS, "log_lag_s", ""),
+    (names.CLOCK_SKEW_SECONDS, "clock_skew_s", ""),
 )
-_OF_GATEWAYS: Final[tuple[tuple[Metric, Callable[[GatewayRow], Figure]], ...]] = (
-    (names.GATEWAY_READY, lambda one: one.status == "ready"),
-    (names.GATEWAY_OPEN_REQUESTS, lambda one: one.open_requests),
-    (names.GATEWAY_OPEN_STREAMS, lambda one: one.open_streams),
-    (names.GATEWAY_REQUESTS_PER_SECOND, lambda one: one.requests_per_s),
+_OF_GATEWAYS: Final[tuple[Figure, ...]] = (
+    (names.GATEWAY_OPEN_REQUESTS, "open_requests", ""),
+    (names.GATEWAY_OPEN_STREAMS, "open_streams", ""),
+    (names.GATEWAY_REQUESTS_PER_SECOND, "requests_per_s", ""),
 )
 OF_MONITOR: Final = (
-    *(about for about, _ in (*_OF_SERVICES, *_ALWAYS, *_WHILE_HERE, *_OF_GATEWAYS)),
-    names.WORKER_INFO, names.ALERTS_FIRING, names.BUS_CONNECTED, names.EVENT_READERS, names.CPU_SECONDS,
-    names.RSS_BYTES,
+    *(about for about, _, _ in (*_OF_SERVICES, *_OF_ALL_REPLICAS, *_OF_REPLICAS, *_OF_GATEWAYS)),
+    names.WORKER_UP, names.STALLED, names.WORKER_INFO, names.GATEWAY_READY, names.ALERTS_FIRING, names.BUS_CONNECTED,
+    names.EVENT_READERS, names.CPU_SECONDS, names.RSS_BYTES,
 )  # fmt: skip
 """All that may be told."""
 

@@ -19,6 +19,7 @@ LONGEST_S: Final = 5.0
 """A question that takes longer, of all logs together, is given up."""
 _STEPS: Final = 20_000
 """Of SQLite's machine, between two looks at the clock: about a millisecond."""
+_NOT_OURS: Final = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 _TOO_LONG: Final = f"it took longer than {LONGEST_S:g} s: ask for less, by `since` or `model`"
 
 
@@ -49,7 +50,17 @@ def _connect(path: Path, until: float) -> sqlite3.Connection:
         raise LogProblemError("the file is gone")
     if time.monotonic() >= until:
         raise LogProblemError(_TOO_LONG)
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
+    try:
+        return _opened(path, until, "mode=ro")
+    except sqlite3.Error as error:
+        # Where no writer has its -wal and -shm beside a log, a reader makes them, if it may. Nobody writes it then.
+        if _code(error) not in _NOT_OURS or path.with_name(f"{path.name}-wal").exists():
+            raise
+        return _opened(path, until, "mode=ro&immutable=1")
+
+
+def _opened(path: Path, until: float, how: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=BUSY_S)
     try:
         connection.row_factory = sqlite3.Row
         connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
@@ -62,7 +73,7 @@ def _connect(path: Path, until: float) -> sqlite3.Connection:
 
 def _why(error: sqlite3.Error) -> str:
     """In words, by SQLite's result code (https://sqlite.org/rescode.html)."""
-    match int(getattr(error, "sqlite_errorcode", 0)) & 0xFF:
+    match _code(error):
         case sqlite3.SQLITE_INTERRUPT:
             return _TOO_LONG
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
@@ -71,3 +82,8 @@ def _why(error: sqlite3.Error) -> str:
             return f"the file is broken: {error}"
         case _:
             return str(error) or type(error).__name__
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's result code without its extension; 0 for an error of Python's own."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

@@ -276,14 +276,9 @@ class Ingress:
 
 def _traced(job: Job, span: "Span") -> Job:
     """The job in the span's trace; the span says which job it is."""
-    span.say(
-        {
-            semconv.JOB_ID: job.job_id,
-            semconv.REQ_ID: job.req_id,
-            semconv.KEY_ID: job.principal,
-            semconv.MESSAGING_MESSAGE: job.job_id,
-        }
-    )
+    if span.is_recorded:
+        about = {semconv.MESSAGING_MESSAGE: job.job_id, semconv.JOB_ID: job.job_id, semconv.KEY_ID: job.principal}
+        span.say({**about, semconv.REQ_ID: job.req_id} if job.req_id else about)
     return msgspec.structs.replace(job, trace=span.carried or job.trace)
 
 

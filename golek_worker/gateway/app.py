@@ -73,10 +73,10 @@ Handler = Callable[[Request], Awaitable[Response]]
 """What answers a request."""
 
 
-def application(door: Door) -> ASGIApp:
-    """The application."""
+def application(door: Door, meters: Meters | None = None) -> ASGIApp:
+    """The application; `meters` count what comes."""
     origins = cors.origins(door.settings.http_cors_origins)
-    meters, callers = Meters(door), Callers(door.golek, door.keys, door.admits, door.keyless, origins)
+    meters, callers = meters or Meters(door), Callers(door.golek, door.keys, door.admits, door.keyless, origins)
     entrance = Entrance(Router(routes_of(meters), redirect_slashes=False), door, callers, meters)
     return Sockets(Cors(entrance, origins) if origins else entrance, door, callers, meters)
 

@@ -21,13 +21,17 @@ from starlette.routing import Route
 from golek_client.fleet import Replica
 from golek_program.web.described import describe
 from golek_wire import metrics as names
+from golek_wire.errors import STATUS
 from golek_worker.gateway.door import Door, Visit
 from golek_worker.gateway.readiness import Ready
+from golek_worker.traffic import REFUSED, Tally
 
 NAMES_LIMIT: Final = 1000
 """So many keys, and so many models, have a row of their own; what comes later is counted together as `other`."""
 OTHER: Final = "other"
 NO_ROUTE: Final = "none"
+ASKING: Final = ("POST", "PROMPT")
+"""Methods that ask something of a model; the second one is Socket.IO's."""
 
 
 class Meters:
@@ -37,6 +41,10 @@ class Meters:
         self._door = door
         self.registry = CollectorRegistry()
         self.registry.register(_Moment(door, self))
+        self.tally = Tally()
+        """What this gateway tells of itself on the bus: requests that ask something of a model, and what it refused
+        itself, whatever was asked.
+        """
         self._open: dict[int, Visit] = {}
         self._models: set[str] = set()
         self._keys: set[str] = set()
@@ -56,6 +64,7 @@ class Meters:
         finally:
             del self._open[id(visit)]
             self._count(visit)
+            self._add(visit)
 
     @property
     def open_requests(self) -> int:
@@ -84,6 +93,23 @@ class Meters:
             if visit.tokens_out > 1:
                 self._gaps.of(model).observe((now - visit.first_at) / (visit.tokens_out - 1))
 
+    def _add(self, visit: Visit) -> None:
+        """Count a visit among what is told on the bus.
+
+        1. refused by who asked, before any worker was: by this gateway 2. no question to a model: health, lists, pages
+        3. an error, also of a stream that had begun 4. an answer
+        """
+        tally = self.tally
+        if visit.status in REFUSED and not visit.model:  # 1
+            tally.refuse(visit.status, visit.caller.principal if visit.caller is not None else "")
+        elif visit.method not in ASKING:  # 2
+            return
+        elif visit.code or visit.status >= 400:  # 3
+            tally.fail(_status(visit))
+        else:  # 4
+            tally.answer((time.perf_counter() - visit.started) * 1000)
+        tally.tokens(visit.tokens_in, visit.tokens_out)
+
     def written(self) -> bytes:
         """All metrics, in Prometheus' text form."""
         return generate_latest(self.registry)
@@ -104,6 +130,12 @@ class Meters:
 
     def _histogram(self, about: names.Metric) -> Histogram:
         return Histogram(about.name, about.help, about.labels, buckets=about.buckets, registry=self.registry)
+
+
+def _status(visit: Visit) -> int:
+    """What the visit ended in, by its error where the response had begun well."""
+    known = STATUS.get(visit.code)
+    return known.http if known is not None else visit.status
 
 
 class _Family(dict[tuple[str, ...], Any]):

@@ -79,8 +79,8 @@ class Listener:
         self._err = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `end`
         self._heard = bytearray()
         source, sink = pty.openpty() if terminal else os.pipe()
-        typed = sink if terminal else subprocess.DEVNULL
-        self._process = _bash(line, folder, environment, stdin=typed, stdout=sink, stderr=self._err)
+        typed, said = (sink, sink) if terminal else (subprocess.DEVNULL, self._err)
+        self._process = _bash(line, folder, environment, stdin=typed, stdout=sink, stderr=said)
         os.close(sink)
         self._reader = threading.Thread(target=self._read, args=(source,))
         self._reader.start()

@@ -143,6 +143,13 @@ def test_health_is_where_the_document_says(fleet: Fleet) -> None:
     assert json.loads(fleet.get("/healthz", service["endpoints"][0])[2]) == {"status": "ok"}
 
 
+def test_figures_are_where_the_document_says(fleet: Fleet) -> None:
+    """`/metrics`, in the form that Prometheus reads."""
+    status, media, text = fleet.get("/metrics")
+    assert (status, media) == (200, "text/plain")
+    assert 'golek_model_up{model="golek-tiny"} 1.0' in text.splitlines()
+
+
 async def test_health_on_the_bus_is_told_as_printed(bus: Client, mismatch: Mismatch) -> None:
     """`nats req models.golek-tiny.health`."""
     answer = await bus.request("models.golek-tiny.health", b"{}", timeout=5)

@@ -24,6 +24,8 @@ from golek_client import (
     UnauthorizedError,
 )
 from golek_client.login import Login
+from golek_monitor.observer import Observer
+from golek_monitor.picture import Picture
 from golek_wire import subjects
 from golek_wire.replies import InferenceReply
 from tests.support import raw
@@ -365,3 +367,41 @@ async def test_conversations_of_tenants_do_not_meet(fleet: Fleet, people: dict[s
     async with Golek(fleet.url, login=Login(user="worker", password="worker-pw"), deadline=10) as operator:
         with pytest.raises(UnauthorizedError):
             await operator.session("s")
+
+
+async def test_only_the_fleets_own_account_speaks_and_hears_as_a_monitor(
+    fleet: Fleet, people: dict[str, Person]
+) -> None:
+    """A tenant forges no alert, figure or report of worker or gateway, asks no worker after its life or its settings,
+    and hears none of it; a monitor logs in as the workers do, and may do all that it does."""
+    alice = people["alice"]
+    forged = (
+        subjects.ALERTS, subjects.AGGREGATE, subjects.gateway_report("g"), subjects.SIGNALS_ASKED,
+        subjects.load_report("echo"), subjects.heartbeat("echo"), f"$KV.{subjects.MONITOR_BUCKET}.echo",
+        subjects.micro("PING"), subjects.micro("INFO"), subjects.micro("STATS", "i"), "$JS.EVENT.ADVISORY.API",
+    )  # fmt: skip
+    for subject in forged:
+        await alice.client.publish(subject, b"{}", reply=alice.client.new_inbox())
+        assert await alice.violates(f'publish to "{subject}"')
+    for subject in (*subjects.ADVISORIES, "monitoring.>", "models.*.heartbeat", "$SRV.>", "$KV.GOLEK_MONITOR.>"):
+        await alice.client.subscribe(subject)
+        assert await alice.violates(f'subscription to "{subject}"')
+    operator = people["worker"]
+    alerts = await operator.heard(subjects.ALERTS)
+    picture = Picture("m")
+    async with Golek(fleet.url, login=Login(user="worker", password="worker-pw"), deadline=10) as golek:
+        async with Observer(golek, picture, remembers=True) as observer:
+            watching = asyncio.create_task(observer.run())
+            async with asyncio.timeout(20):
+                while not ((rows := picture.replicas()) and rows[0].in_rotation and rows[0].ping_ms is not None):
+                    await asyncio.sleep(0.05)
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+            assert observer.problem is None
+        await golek.tell(subjects.ALERTS, b"{}")
+        await golek.tell(subjects.gateway_report("g"), b"{}")
+        assert (await golek.info(rows[0].worker_id)).settings["NATS_PASSWORD"] == "(secret)"
+    bucket = await operator.client.jetstream().key_value(subjects.MONITOR_BUCKET)
+    assert await bucket.keys() == ["echo"]
+    assert (await asyncio.wait_for(alerts.get(), 5)).data == b"{}"
+    assert operator.refusals == []

@@ -12,10 +12,11 @@ from nats.aio.msg import Msg
 from nats.js.errors import KeyNotFoundError, NotFoundError
 
 from golek_client import Golek
+from golek_monitor.first_seen import FirstSeen
 from golek_monitor.observer import Observer
 from golek_monitor.picture import Picture
 from golek_monitor.publishing import Publisher
-from golek_wire.signals import Aggregate, Alert, DeadLetter
+from golek_wire.signals import Aggregate, Alert, DeadLetter, ModelRecord
 from tests.support import raw
 from tests.support.broker import NatsServer
 from tests.support.workers import WorkerProcess
@@ -165,6 +166,48 @@ async def test_first_seen_survives_the_monitor(broker: NatsServer, tmp_path: Pat
                 assert (await until(later.services))[0].first_seen == first
 
 
+async def test_of_two_monitors_the_first_writes(broker: NatsServer, tmp_path: Path) -> None:
+    """The other one reads what stands there; a key that somebody deleted is written anew."""
+    async with Golek(broker.url) as golek, raw.connected(broker.url) as client:
+        line = await golek._opening.line()
+        ours, theirs = _saw("m", 1_000.0), _saw("m", 2_000.0)
+        first, second = FirstSeen(ours, writes=True), FirstSeen(theirs, writes=True)
+        await asyncio.gather(first.look(line), second.look(line))
+        assert ours.seen_by_us()["m"] == theirs.seen_by_us()["m"]
+        await (await client.jetstream().key_value("GOLEK_MONITOR")).delete("m")
+        late = _saw("m", 3_000.0)
+        await FirstSeen(late, writes=True).look(line)
+        assert late.seen_by_us() == {"m": 3_000.0}
+        again = _saw("m", 4_000.0)
+        await FirstSeen(again, writes=False).look(line)
+        assert again.seen_by_us() == {"m": 3_000.0}
+
+
+def _saw(model: str, at: float) -> Picture:
+    """A picture that saw this model at this moment."""
+    picture = Picture(wall=lambda: at)
+    picture.know([ModelRecord(model, ["inference"], "online", model, "2026-01-02T12:00:00Z")])
+    return picture
+
+
+async def test_who_may_not_write_has_a_picture(tmp_path: Path) -> None:
+    """A login that may only look sees the fleet, with the moments at which it saw it itself."""
+    denied = 'publish: {deny: ["$KV.GOLEK_MONITOR.>", "$JS.API.STREAM.CREATE.>"]}'
+    users = f"users: [{{user: op, password: op}}, {{user: eye, password: eye, permissions: {{{denied}}}}}]"
+    server = NatsServer(tmp_path, f"authorization {{{users}}}").start()
+    try:
+        owner, looker = (server.url.replace("//", f"//{user}:{user}@") for user in ("op", "eye"))
+        with WorkerProcess(owner, tmp_path / "data"):
+            async with observing(looker, remembers=True) as picture:
+                await until(lambda: picture.services() and picture.replicas())
+                async with Golek(looker) as golek:
+                    await FirstSeen(picture, writes=True).look(await golek._opening.line())
+                assert picture.services()[0].first_seen
+                assert picture.connected
+    finally:
+        server.kill()
+
+
 @pytest.fixture
 async def said(broker: NatsServer) -> AsyncIterator[list[Aggregate | Alert]]:
     """What monitors say on the bus."""
@@ -202,8 +245,8 @@ async def test_alerts_are_told_when_they_fire_and_when_they_are_resolved(
             await until(lambda: [one for one in picture.replicas() if one.in_rotation])
             await until(lambda: [one for one in said if isinstance(one, Aggregate) and one.workers_online == 1])
             worker.kill()
-            picture.missed(picture.replicas()[0].worker_id, "gone")
-            (fired,) = await until(lambda: alerts(said), 8)
+            await until(lambda: [one for one in picture.replicas() if one.status == "lost"], 12)
+            (fired,) = await until(lambda: alerts(said), 3)
             assert (fired.kind, fired.state, fired.severity) == ("worker_lost", "firing", "critical")
             assert [one.status for one in said if isinstance(one, Aggregate)][-1] != "healthy"
             worker.start()

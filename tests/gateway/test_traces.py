@@ -121,7 +121,6 @@ def test_a_request_is_one_trace(traced: Traced) -> None:
     job_id = reply["id"].removeprefix("chatcmpl-")
     assert {name: about[name] for name in about if name.startswith("golek.")} == {
         "golek.job_id": job_id,
-        "golek.req_id": "",
         "golek.key_id": "anonymous",
         "golek.worker_id": spans[CLIENT].about["golek.worker_id"],
         "golek.attempt": 1,

@@ -66,7 +66,7 @@ async def test_answers_are_those_of_the_document(nats_server: str, tmp_path: Pat
         async with sample_monitor.serving(fleets.picture(5), golek=golek, more=more) as url:
             process = await asyncio.create_subprocess_exec(
                 program, "run", f"{url}/openapi.json",
-                "--checks", CHECKS, "--max-examples", "12", "--phases", "examples,coverage,fuzzing",
+                "--checks", CHECKS, "--max-examples", "5", "--phases", "examples,coverage,fuzzing",
                 "--exclude-path", "/api/events", "--request-timeout", "30", "--generation-deterministic", "--no-color",
                 cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
             )  # fmt: skip

@@ -2,11 +2,13 @@
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
+from golek_program.settings import monitor
 from golek_worker import settings
 
 FILES = ("Dockerfile", "Dockerfile.cuda")
@@ -35,7 +37,10 @@ def test_what_is_copied_is_there(file: str) -> None:
     """In the repository, and not kept out of the build."""
     copied = [one.split() for one in given(file, "COPY")]
     sources = [part for parts in copied if "--from=build" not in parts for part in parts[:-1] if part[:2] != "--"]
-    assert {"golek_wire", "golek_client", "golek_worker", "envs", "requirements"} <= set(sources)
+    packages = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"][
+        "packages"
+    ]
+    assert {*packages, "envs", "requirements"} <= set(sources)
     for source in sources:
         assert Path(source).exists(), source
         assert not ignored(source), source
@@ -55,7 +60,7 @@ def test_the_image_serves(file: str) -> None:
     assert variables["INFERENCE_HOST"] == "0.0.0.0"
     assert set(variables) - {"PATH", "CMAKE_ARGS", "LIBRARY_PATH", "DGGML_CUDA", "DGGML_NATIVE"} <= set(settings.KNOWN)
     service = settings.load_service(Path(), {})
-    ports = {str(service.inference_port), str(service.golek_health_port)}
+    ports = {str(service.inference_port), str(service.golek_health_port), str(monitor.load(Path(), {}).where.port)}
     assert set(given(file, "EXPOSE")[0].split()) == ports
 
 

@@ -1,9 +1,15 @@
 """What the monitor knows, from messages alone."""
 
+import random
+from collections.abc import Iterable
+
 import msgspec
 import pytest
 
-from tests.support.fleets import picture
+from golek_monitor.picture import Picture
+from golek_wire.signals import LoadReport
+from tests.support import fleets
+from tests.support.fleets import NOON, Time, picture
 
 
 @pytest.mark.parametrize("workers", [0, 1, 5, 200])
@@ -15,3 +21,105 @@ def test_every_worker_and_model_stands_in_the_picture(workers: int) -> None:
     assert len(now.services) == now.overview.models == min(workers, 5)
     assert sum(row.in_rotation for row in now.replicas) == now.overview.workers_online
     assert msgspec.json.decode(msgspec.json.encode(now), type=type(now)) == now
+
+
+def second(seen: Picture, time: Time, said: Iterable[int] = (), seq: int = 1) -> None:
+    """A second passes, in which these workers say something."""
+    time.passed += 1
+    for number in said:
+        fleets.say(seen, number, random.Random(1), time, seq)
+    seen.tick()
+
+
+def test_only_what_people_see_counts_as_changed() -> None:
+    """Ages that grow are no change; of a worker that said something new the row and its model's are."""
+    time = Time()
+    seen = picture(4, time)
+    for _ in range(4):  # so long a flood is gathered
+        second(seen, time)
+    begun = seen.version
+    assert len(seen.changes(0).replicas) == 4
+    for _ in range(5):
+        second(seen, time)
+    still = seen.changes(begun)
+    assert (still.replicas, still.services, still.gateways, still.alerts, still.events) == ([], [], [], [], [])
+    assert still.overview.timestamp > seen.changes(0).services[0].first_seen
+    second(seen, time, [2], seq=2)
+    changed = seen.changes(seen.version - 1)
+    assert [one.worker_id for one in changed.replicas] == ["gpt-oss-20b-host1-1"]
+    assert [one.model_name for one in changed.services] == ["gpt-oss-20b"]
+    assert [one.worker_id for one in seen.changes(begun).replicas] == ["gpt-oss-20b-host1-1"]
+
+
+def test_who_is_forgotten_is_told_as_gone() -> None:
+    """A worker that is gone stays a row for 15 minutes, then its going is a change; so with gateways."""
+    time = Time()
+    seen = picture(2, time)
+    second(seen, time)
+    seen.missed("gemma3-270m-host1-1", "gone")
+    second(seen, time)
+    (row,) = seen.changes(seen.version - 1).replicas
+    assert (row.status, row.presence, row.in_rotation) == ("lost", "gone", False)
+    for passed in range(914):
+        second(seen, time, [1], seq=2 + passed)
+    assert [one.worker_id for one in seen.replicas()] == ["qwen3-4b-host1-1"]
+    gone = seen.changes(seen.version - 20)
+    assert (gone.gone_replicas, gone.gone_gateways) == (["gemma3-270m-host1-1"], ["gateway-host1"])
+
+
+def test_rates_stand_in_rows_and_sums_and_history() -> None:
+    """A worker that counts a hundred requests in each second, of which one fails."""
+    time = Time()
+    seen = picture(1, time)
+    for seq in range(2, 22):
+        second(seen, time, [0], seq)
+    (row,), (service,), overview = seen.replicas(), seen.services(), seen.overview()
+    assert (row.requests_per_s, row.errors_per_s, row.response_ms) == (100.0, 1.0, 850.0)
+    assert (service.requests_per_s, service.response_ms) == (100.0, 850.0)
+    assert (overview.requests_per_s, overview.errors_per_s, overview.tokens_per_s) == (100.0, 1.0, 4000.0)
+    for told in (seen.history("gemma3-270m", 60), seen.history("", 60)):
+        assert len(told.at) == 20
+        assert [told.series[name][-1] for name in ("requests_per_s", "response_ms")] == [100.0, 850.0]
+    assert seen.history("nobody").at == []
+
+
+def test_a_fleet_that_is_not_heard_stands_still() -> None:
+    """While the bus is away everything is as it was, for however long, and an alert says so; ages are true."""
+    time = Time()
+    seen = picture(3, time)
+    second(seen, time)
+    seen.connected = False
+    for _ in range(120):
+        second(seen, time)
+    assert not seen.now().connected
+    assert seen.overview().workers_online == 3
+    assert seen.replicas()[0].last_seen_s == 121.0
+    (alert,) = seen.alerts()
+    assert (alert.kind, alert.severity) == ("bus_lost", "critical")
+    assert len(seen.history("", 300).at) == 1
+    seen.connected = True
+    second(seen, time)
+    assert [one.state for one in seen.alerts()] == ["resolved"]
+    assert seen.overview().workers_online == 3
+    assert [one.code for one in seen.events()][:2] == ["alert.resolved", "bus.back"]
+
+
+def test_a_clock_that_is_wrong_is_seen_through_late_messages() -> None:
+    """The least difference of the last reports counts."""
+    time = Time()
+    seen = picture(1, time)
+    for late_s in (5, 4, 9):
+        time.passed += late_s
+        seen.report(LoadReport("m", 0, 0, "2026-01-02T12:00:03.000Z", 4, 2000, "healthy", "w"))
+        time.passed -= late_s
+    (row,) = [one for one in seen.replicas() if one.worker_id == "w"]
+    assert row.clock_skew_s == -1.0
+
+
+def test_when_a_model_was_first_seen_is_the_brokers_word() -> None:
+    """Until it says so, this monitor's own."""
+    time = Time()
+    seen = picture(1, time)
+    assert seen.services()[0].first_seen == "2026-01-02T12:00:00.000Z"
+    seen.first_seen({"gemma3-270m": NOON - 3600})
+    assert (seen.services()[0].first_seen, seen.services()[0].uptime) == ("2026-01-02T11:00:00.000Z", 3_600 * 10**9)

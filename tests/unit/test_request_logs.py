@@ -1,7 +1,12 @@
 """The request explorer: what all logs of a machine say together, read beside their writers."""
 
 import asyncio
+import contextlib
+import os
 import sqlite3
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -366,6 +371,37 @@ async def test_a_locked_log_is_named_soon(data: Path, explorer: Explorer, monkey
         holder.close()
     assert [one.model_name for one in page.requests] == ["golek-tiny"]
     assert [one.problem for one in page.logs][1] == "another process has it locked for longer than 0.05 s"
+
+
+AS_NOBODY = """
+import asyncio, os, sys
+from pathlib import Path
+from golek_monitor.logs.asking import Query
+from golek_monitor.logs.explorer import Explorer
+search = lambda data: asyncio.run(Explorer(Path(data)).search(Query())).requests
+search(sys.argv[1])  # what is imported lies where nobody else may read
+os.setgid(65534)
+os.setuid(65534)
+print([one.status for one in search(sys.argv[2])])
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize(("is_open", "status"), [(False, "ok"), (True, "CANCELLED")])
+def test_who_may_only_read_reads_the_log(data: Path, is_open: bool, status: str) -> None:
+    """A monitor of another user, who can make no file beside the log, whether a worker has it open or not."""
+    # Not in tmp_path: pytest's folders are this user's alone.
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        Path(folder).chmod(0o755)
+        for one in (data, Path(folder)):
+            asyncio.run(request_logs.write(log(one), row()))
+        if is_open:
+            writer = stack.enter_context(contextlib.closing(sqlite3.connect(log(Path(folder)))))
+            writer.execute("UPDATE requests SET status = 'CANCELLED'")
+            writer.commit()
+        command = [sys.executable, "-c", AS_NOBODY, str(data), folder]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (said.stdout.strip(), said.returncode) == (f"['{status}']", 0), said.stderr
 
 
 async def test_a_question_that_takes_too_long_is_given_up(

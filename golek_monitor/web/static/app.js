@@ -24,8 +24,10 @@ let view = "";
 function show(route) {
   for (const name of Object.keys(NAMES)) of(`view-${name}`).hidden = name !== route.view;
   for (const link of of("views").querySelectorAll("a")) {
-    if (link.dataset.view === route.view) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    if (link.dataset.view === route.view) {
+      link.setAttribute("aria-current", "page");
+      of("views").scrollLeft = link.offsetLeft - (of("views").clientWidth - link.offsetWidth) / 2;
+    } else link.removeAttribute("aria-current");
   }
   if (view && view !== route.view) {
     scrollTo(0, 0);

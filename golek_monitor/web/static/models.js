@@ -26,8 +26,9 @@ export function begin() {
     if (view === "models") panels(name);
   });
   routes(({ view, name }) => {
-    if (view === "models" && name) say(of("title-models"), name);
-    else say(of("title-models"), "Models");
+    if (view !== "models") return;
+    say(of("title-models"), name ? "One model" : "Models");
+    of("all-models").hidden = !name;
   });
 }
 
@@ -97,8 +98,8 @@ function panel(one) {
   const node = el(
     "article.panel", { "aria-label": name },
     el("div.line", {}, el("h2", {}, el("a", { href: to("models", name) }, name)), el("span.level"), el("span.grow"), orders({ model: name })),
-    el("p.problem", { hidden: true }), el("p.about.note"), el("dl.figures.wide", {}, ...figures), place,
-    el("details", {}, el("summary", {}, "All that is known of it"), el("dl.facts")),
+    el("p.problem", { hidden: true }), el("p.about.note"), el("p", {}, el("a", { href: to("fleet", "", { model: name }) }, "Its workers"), " · ", el("a", { href: to("requests", "", { model: name }) }, "its requests"), " · ", el("a", { href: to("queues", name) }, "who waits for it")), el("dl.figures.wide", {}, ...figures), place,
+    el("details", { open: route().name === name }, el("summary", {}, "All that is known of it"), el("dl.facts")),
   );
   node.dataset.key = name;
   drawn.set(name, { node, place, charts: null });

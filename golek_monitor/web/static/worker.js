@@ -43,8 +43,8 @@ function open(id) {
   const facts = el("dl.facts");
   const more = el("div.stack", {}, el("p.note", {}, "Asking the worker…"));
   const act = el("div");
-  const close = el("button.quiet.round", { type: "button", "aria-label": "Close", onclick: () => box.close() }, "✕");
-  const box = el("dialog.drawer", { "aria-labelledby": "worker-title", onclick: (event) => event.target === box && box.close() }, el("div.inside", {}, el("div.line", {}, title, status, el("span.grow"), close), problem, act, facts, more));
+  const close = el("button.quiet.round.close", { type: "button", "aria-label": "Close", onclick: () => box.close() }, "✕");
+  const box = el("dialog.drawer", { "aria-labelledby": "worker-title", onclick: (event) => event.target === box && box.close() }, el("div.inside", {}, close, el("div.line", {}, title, status), problem, act, facts, more));
   const mine = { id, box, draw: () => draw(id, { status, problem, facts, act }) };
   box.addEventListener("close", () => {
     box.remove();
