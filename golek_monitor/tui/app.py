@@ -14,7 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.events import Resize
 from textual.filter import LineFilter
 from textual.screen import Screen
-from textual.widgets import Footer, Static, TabbedContent, TabPane
+from textual.widgets import Footer, Input, Static, TabbedContent, TabPane
 
 from golek_monitor.picture import Picture
 from golek_monitor.tui import themes
@@ -61,6 +61,8 @@ class Monitor(App[int]):
     CSS_PATH = "golek.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(str(place), f"tab('{key}')", title, show=False) for place, (key, title) in enumerate(TABS, 1)),
+        # Before anybody's queue of keys, so that letters that come right behind it are the filter's.
+        Binding("slash", "filter", "Filter", key_display="/", priority=True),
         Binding("question_mark,f1", "help", "Help", key_display="?"),
         Binding("t", "turn_theme", "Dark/light", show=False),
         Binding("q", "quit", "Quit"),
@@ -132,7 +134,7 @@ class Monitor(App[int]):
         """What the palette finds, by its name."""
         for place, (key, title) in enumerate(TABS, 1):
             yield SystemCommand(f"Show: {title}", f"Key {place}", partial(self.action_tab, key))
-        yield SystemCommand("Filter workers", "Key /", self._filter)
+        yield SystemCommand("Filter workers", "Key /", self.action_filter)
         for column in self._main.query_one(Fleet).table.columns:
             sort = partial(self._main.query_one(Fleet).table.sort_by, column.key)
             yield SystemCommand(f"Sort workers by {column.title}", "Once more turns it round", sort)
@@ -166,11 +168,11 @@ class Monitor(App[int]):
         self.post_message(Look())
         self._ask()
 
-    def on_detail(self, event: Detail) -> None:
-        """Show a worker on a screen of its own."""
+    async def on_detail(self, event: Detail) -> None:
+        """Show a worker on a screen of its own; what is read for it ends with it."""
         screen = Worker(event.row, self.picture.service(event.row.model_name))
-        self.push_screen(screen)
-        self.run_worker(self._read_settings(screen), group="settings", exclusive=True)
+        await self.push_screen(screen)
+        screen.run_worker(self._read_settings(screen), group="settings", exclusive=True)
         self._ask()
 
     def on_model_wanted(self, event: ModelWanted) -> None:
@@ -219,6 +221,18 @@ class Monitor(App[int]):
             self.pop_screen()
         self._main.query_one(TabbedContent).active = key
 
+    def action_filter(self) -> None:
+        """Filter the workers."""
+        self.action_tab("fleet")
+        self._main.query_one(Fleet).filter()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A filter is for the table of workers, and a letter like any other in one."""
+        if action == "filter":
+            on_fleet = len(self.screen_stack) == 1 and bool(self._main.query(TabbedContent)) and self._tab == "fleet"
+            return on_fleet and not isinstance(self.focused, Input)
+        return super().check_action(action, parameters)
+
     def action_turn_theme(self) -> None:
         """Dark or light."""
         self.theme = "light" if self.theme == "dark" else "dark"
@@ -234,13 +248,13 @@ class Monitor(App[int]):
     def _main(self) -> Screen[object]:
         return self.screen_stack[0]
 
-    def _filter(self) -> None:
-        self.action_tab("fleet")
-        self._main.query_one(Fleet).action_filter()
+    @property
+    def _tab(self) -> str:
+        return self._main.query_one(TabbedContent).active
 
     def _view(self) -> View:
         """The one that is looked at."""
-        return self._main.query_one(f"#{self._main.query_one(TabbedContent).active}", TabPane).query_one(View)
+        return self._main.query_one(f"#{self._tab}", TabPane).query_one(View)
 
     def _show(self) -> None:
         """What is so now, in the view that is looked at and above it."""
@@ -254,14 +268,14 @@ class Monitor(App[int]):
         self._view().look(picture)
         for screen in self.screen_stack:
             screen.set_class(away_s is not None, "stale")
-            if isinstance(screen, Worker):
+            if isinstance(screen, Worker) and screen.is_mounted:
                 screen.look(picture)
 
     def _ask(self) -> None:
         """Read what takes the bus or files, if it is looked at."""
         for screen in self.screen_stack:
-            if isinstance(screen, Worker):
-                self.run_worker(self._read_requests(screen), group="requests", exclusive=True)
+            if isinstance(screen, Worker) and screen.is_mounted:
+                screen.run_worker(self._read_requests(screen), group="requests", exclusive=True)
                 return
         self._view().ask()
 

@@ -20,7 +20,7 @@ from golek_wire.signals import DeadLetter, Residence
 
 RETRY_S = 120.0
 ORDER_S = 900.0
-REQUESTS = 100
+REQUESTS = 99
 """Of a worker, the newest."""
 
 
@@ -43,7 +43,7 @@ class Desk(Protocol):
         ...
 
     async def requests(self, row: ReplicaRow) -> FoundRequests:
-        """What a worker answered lately, from the request logs of this machine."""
+        """What a worker answered lately, from the request logs here and where workers are."""
         ...
 
     async def settings(self, row: ReplicaRow) -> Mapping[str, str]:
@@ -69,7 +69,9 @@ class FleetDesk:
         return await self._golek.queue(model)
 
     async def requests(self, row: ReplicaRow) -> FoundRequests:
-        return await self._explorer.search(Query(model=row.model_name, worker_id=row.worker_id, limit=REQUESTS))
+        return await self._explorer.search(
+            Query(model=row.model_name, worker_id=row.worker_id, limit=REQUESTS, everywhere=True)
+        )
 
     async def settings(self, row: ReplicaRow) -> Mapping[str, str]:
         info = await self._golek.info(row.incarnation or row.worker_id)

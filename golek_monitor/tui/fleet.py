@@ -24,7 +24,6 @@ class Fleet(View):
 
     HELP = "The fleet: one line per worker."
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "filter", "Filter", key_display="/"),
         Binding("escape", "unfilter", "Show all", show=False),
         Binding("c", "charts", "Charts of its model", show=False),
         Binding("w", "queue", "Queue of its model", show=False),
@@ -50,6 +49,7 @@ class Fleet(View):
     def compose(self) -> ComposeResult:
         field = Input(placeholder="filter: words of model, replica, engine, status; Escape ends", id="filter")
         field.cursor_blink = False
+        field.display = False
         yield field
         yield self.table
         yield Static("", id="fleet-note", markup=False)
@@ -64,17 +64,17 @@ class Fleet(View):
         """The worker under the cursor."""
         return self.table.chosen
 
-    def action_filter(self) -> None:
-        """Type a filter."""
+    def filter(self) -> None:
+        """Have a filter typed."""
         field = self.query_one("#filter", Input)
-        field.add_class("open")
-        field.focus()
+        field.display = True  # at once, as the focus: letters may come right behind the key
+        self.screen.set_focus(field)
 
     def action_unfilter(self) -> None:
         """Show all."""
         field = self.query_one("#filter", Input)
         field.value = ""
-        field.remove_class("open")
+        field.display = False
         self.table.focus()
 
     def action_charts(self) -> None:
@@ -102,7 +102,7 @@ class Fleet(View):
         """Back to the table; an empty filter disappears."""
         event.stop()
         if not event.value.strip():
-            event.input.remove_class("open")
+            event.input.display = False
         self.table.focus()
 
     def on_table_opened(self, event: Table.Opened) -> None:

@@ -76,7 +76,7 @@ async def _run(settings: Settings) -> int:
         async with Observer(golek, picture) as observer:
             app = Monitor(
                 picture,
-                FleetDesk(golek, Explorer(settings.data)),
+                FleetDesk(golek, Explorer(settings.data, golek=golek)),
                 url=shown(settings.nats_url),
                 theme=settings.monitor_theme,
                 ascii_only=needs_ascii(os.environ),

@@ -83,11 +83,9 @@ class Worker(Screen[None]):
         self.table.show(found.requests)
         broken = "; ".join(f"{log.path}: {log.problem}" for log in found.logs if log.problem)
         newest = "the newest " if found.next else ""
-        text = (
-            f"{newest}{len(found.requests)} requests in the log of {found.machine} · `golek trace JOB` tells all of one"
-        )
+        text = f"{newest}{len(found.requests)} requests in its log · `golek trace JOB` tells all of one"
         if not found.logs:
-            text = f"{found.machine} has no log of {self.row.model_name}; the machine of a worker has its log"
+            text = f"no log of {self.row.model_name} was found, here or where its workers are"
         self.note(broken or text, bad=bool(broken))
 
     def note(self, text: str, *, bad: bool = False) -> None:

@@ -1,10 +1,13 @@
 """What people do in the monitor's terminal, and what comes of it: keys, mouse, filter, orders, sizes."""
 
+import asyncio
 import random
+from collections.abc import Mapping
 
 import pytest
 from textual.widgets import Input, Static, TabbedContent
 
+from golek_monitor.records import ReplicaRow
 from golek_monitor.tui.app import Monitor
 from golek_monitor.tui.fleet import Fleet
 from golek_monitor.tui.letters import Letter
@@ -14,6 +17,20 @@ from golek_monitor.tui.worker import Worker
 from golek_wire.signals import Aggregate, Residence
 from tests.support import desks, fleets, screens
 from tests.support.desks import SampleDesk
+
+
+class SlowDesk(SampleDesk):
+    """Tells of settings when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on.clear()
+        self.asked = asyncio.Event()
+
+    async def settings(self, row: ReplicaRow) -> Mapping[str, str]:
+        self.asked.set()
+        await self.go_on.wait()
+        return await super().settings(row)
 
 
 def shown(app: Monitor) -> list[str]:
@@ -111,6 +128,20 @@ async def test_enter_shows_a_worker_and_escape_leads_back() -> None:
         assert "llamacpp on cpu" in text
         await pilot.press("escape")
         assert not isinstance(app.screen, Worker)
+
+
+async def test_a_page_may_be_left_before_it_is_told_all() -> None:
+    """What a worker says of itself may take a while; who goes back meanwhile is not bothered by it."""
+    desk = SlowDesk()
+    async with screens.monitor(5, desk=desk) as (app, pilot):
+        await pilot.press("enter")
+        await asyncio.wait_for(desk.asked.wait(), 10)
+        await pilot.press("escape")
+        desk.go_on.set()
+        await pilot.press("down", "enter")
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert "MAX_CONCURRENT=4" in screens.text(app)
 
 
 async def test_an_order_is_given_after_a_yes_alone() -> None:

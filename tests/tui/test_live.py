@@ -13,11 +13,7 @@ from tests.support.tmux import Terminal
 from tests.support.workers import WorkerProcess
 
 pytestmark = [pytest.mark.skipif(not tmux.is_there(), reason="tmux is not installed"), pytest.mark.timeout(120)]
-OPEN = (
-    "import sys; from golek_monitor.tui.opening import main; from golek_program.settings import monitor;"
-    " sys.exit(main(monitor.load()))"
-)
-COMMAND = [sys.executable, "-c", OPEN]
+COMMAND = [sys.executable, "-m", "golek_monitor", "tui"]
 
 
 def terminal(folder: Path, url: str, **options: object) -> Terminal:
@@ -118,7 +114,7 @@ def test_terminals_of_all_kinds_show_it(nats_server: str, tmp_path: Path, term: 
     with terminal(tmp_path, nats_server, term=term) as screen:
         screen.wait_for("No worker was heard yet")
         screen.resize(60, 15)
-        screen.wait_for("needs 80 by 24")
+        screen.wait_for("Make it larger")
         screen.resize(100, 30)
         screen.wait_for("No worker was heard yet")
 
@@ -141,5 +137,5 @@ def test_no_color_means_none(nats_server: str, tmp_path: Path) -> None:
 
 def test_without_a_terminal_it_says_what_to_use(nats_server: str, tmp_path: Path) -> None:
     """A pipe cannot be drawn on."""
-    with Terminal(["sh", "-c", f'{sys.executable} -c "{OPEN}" | cat; exit ${{PIPESTATUS:-0}}'], tmp_path) as screen:
+    with Terminal(["sh", "-c", f"{' '.join(COMMAND)} | cat"], tmp_path) as screen:
         screen.wait_for("golek monitor status")
