@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from golek_monitor.events import EventLevel, Happening
 from golek_wire.signals import Alert, AlertKind, Severity
 
 RESOLVED_KEPT: Final = 100
@@ -137,3 +138,13 @@ class Alerts:
         )
         self._resolved.append((now, over))
         return over
+
+
+def told(alert: Alert) -> Happening:
+    """An alert that fires or is resolved, for the event log."""
+    several = "alerts fire" if alert.state == "firing" else "alerts are resolved"
+    level: EventLevel = "error" if alert.severity == "critical" else "warning"
+    return Happening(
+        f"alert.{alert.state}", level if alert.state == "firing" else "info", alert.message, several, alert.model,
+        alert.worker_id,
+    )  # fmt: skip

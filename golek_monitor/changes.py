@@ -1,6 +1,6 @@
 """What changed since somebody last looked?
 
-A table of records that remembers with which tick each of them changed as people see it, and which are gone.
+A table of records that remembers with which version each of them changed as people see it, and which are gone.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from typing import Final, Generic, TypeVar
 Row = TypeVar("Row")
 
 REMEMBERED: Final = 600
-"""For so many ticks it is known what is gone."""
+"""For so many versions it is known what is gone."""
 
 
 class Table(Generic[Row]):
@@ -23,7 +23,7 @@ class Table(Generic[Row]):
         self._gone: dict[str, int] = {}
 
     def update(self, rows: Mapping[str, Row], version: int) -> None:
-        """These are all rows, with tick `version`."""
+        """These are all rows, of this version."""
         before = self.rows
         for key, row in rows.items():
             old = before.get(key)
@@ -37,7 +37,7 @@ class Table(Generic[Row]):
         self.rows = dict(rows)
 
     def since(self, version: int) -> list[Row]:
-        """Those that changed after tick `version`, in their order."""
+        """Those that changed after this version, in their order."""
         return [row for key, row in self.rows.items() if self._changed[key] > version]
 
     def gone_since(self, version: int) -> list[str]:

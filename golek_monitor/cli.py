@@ -27,13 +27,13 @@ Log = Annotated[
 
 
 @app.command("serve")
-def serve(log: Log = None) -> None:  # noqa: ARG001 - stderr is that file already
+def serve(log: Log = None) -> None:
     """Serve page, REST, events and figures, with the log on stderr; Ctrl-C ends it."""
     from golek_monitor import service
 
     with _said_plainly():
         chosen = _settings()
-        raise typer.Exit(service.serve(chosen))
+        raise typer.Exit(service.serve(chosen, into_file=log is not None))
 
 
 @app.command("dashboard")

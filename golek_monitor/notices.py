@@ -1,12 +1,15 @@
-"""What became of a worker, a gateway?
+"""What became of workers and gateways?
 
-Compares what is known with what was known a second ago, and says it as a line of the event log. Pure.
+Compares what is known with what was known a second ago, and says it as lines of the event log. Pure.
 """
+
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from golek_client.fleet import LEFT, Presence
+from golek_client.fleet import LEFT, Presence, Replica
 from golek_monitor.events import EventLevel, Happening
+from golek_monitor.records import GatewayRow, ReplicaRow
 from golek_wire.signals import WorkerStatus
 
 
@@ -17,6 +20,31 @@ class Known(Struct, frozen=True):
     status: WorkerStatus
     presence: Presence
     incarnation: str
+
+
+class Notices:
+    """Remembers what was known a second ago."""
+
+    def __init__(self) -> None:
+        self._workers: dict[str, Known] = {}
+        self._gateways: dict[str, str] = {}
+
+    def see(
+        self, workers: Sequence[Replica], rows: Mapping[str, ReplicaRow], gateways: Sequence[GatewayRow]
+    ) -> Iterator[Happening]:
+        """These are all, with a row for each worker: what became of them."""
+        before, self._workers = self._workers, {}
+        for one in workers:
+            known = Known(one.model, one.status, rows[one.worker_id].presence, one.incarnation)
+            self._workers[one.worker_id] = known
+            happening = of_worker(one.worker_id, before.get(one.worker_id), known, one.problem)
+            if happening is not None:
+                yield happening
+        were, self._gateways = self._gateways, {row.gateway_id: row.status for row in gateways}
+        for gateway_id in sorted(were.keys() | self._gateways.keys()):
+            happening = of_gateway(gateway_id, were.get(gateway_id), self._gateways.get(gateway_id))
+            if happening is not None:
+                yield happening
 
 
 def of_worker(worker_id: str, before: Known | None, now: Known, problem: str | None = None) -> Happening | None:

@@ -15,7 +15,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from golek_client.fleet import LEFT, FleetView, ModelState, Presence, Replica
-from golek_monitor import advisories, notices, rates, rows, rules, summary
+from golek_monitor import advisories, alerts, rates, rows, rules, summary
 from golek_monitor.alerts import Alerts
 from golek_monitor.changes import Table
 from golek_monitor.events import EventLevel, EventLog, Happening
@@ -23,6 +23,7 @@ from golek_monitor.heard_time import HeardTime
 from golek_monitor.history import Histories
 from golek_monitor.letters import Letters
 from golek_monitor.measures import Measures
+from golek_monitor.notices import Notices
 from golek_monitor.records import Event, FleetChanges, FleetNow, GatewayRow, History, ReplicaRow, Service
 from golek_monitor.rows import Beside, stamp
 from golek_monitor.rules import Limits
@@ -63,6 +64,7 @@ class Picture:
         """Called with each alert that fires or is resolved, while the picture ticks."""
         self.started_at = wall()
         self._lost_at: float | None = None
+        self._was_heard = True
         self._ticked_at: float | None = None
         self._tidied_at = clock()
         self._first_seen: dict[str, float] = {}
@@ -72,8 +74,7 @@ class Picture:
         self._histories = Histories()
         self._measures = Measures()
         self._gateway_reports: dict[str, tuple[GatewayReport, float]] = {}
-        self._known: dict[str, notices.Known] = {}
-        self._known_gateways: dict[str, str] = {}
+        self._notices = Notices()
         self._replicas: Table[ReplicaRow] = Table(lambda old, new: replace(new, last_seen_s=old.last_seen_s))
         self._services: Table[Service] = Table(
             lambda old, new: replace(new, uptime=old.uptime, uptime_seconds=old.uptime_seconds)
@@ -103,11 +104,14 @@ class Picture:
         if heard:
             self._lost_at = None
             self.heard_clock.go()
-            self.note("bus.back", "info", "the bus is heard again")
+            said = "the bus is heard again" if self._was_heard else "the bus is heard"
+            self.note("bus.back", "info", said)
         else:
             self._lost_at = self._clock()
             self.heard_clock.stop()
-            self.note("bus.lost", "error", "the bus is not heard any more")
+            self._was_heard = self.version > 0  # else it was not lost: it had not been heard yet
+            if self._was_heard:
+                self.note("bus.lost", "error", "the bus is not heard any more")
 
     def heartbeat(self, health: Health) -> None:
         """A worker said how it is."""
@@ -172,8 +176,10 @@ class Picture:
         """A second went by: see what changed, judge it, write it down."""
         self._wake()
         self.version += 1
-        self._look()
-        self._notice()
+        self._look(self.version)
+        rows_by_id, gateways = self._replicas.rows, list(self._gateways.rows.values())
+        for happening in self._notices.see(self.view.everyone(), rows_by_id, gateways):
+            self._log.add(happening)
         self._judge()
         self._remember()
         self._log.settle(self._clock())
@@ -256,8 +262,8 @@ class Picture:
         return self._ticked_at is not None and self._clock() - self._ticked_at <= FRESH_S
 
     def _refresh(self) -> None:
-        if not self._is_fresh:
-            self._look()
+        if not self._is_fresh:  # what is seen between two ticks counts as changed with the next
+            self._look(self.version + 1 if self.version else 0)
 
     def _wake(self) -> None:
         """Notice that this process did not run."""
@@ -266,8 +272,8 @@ class Picture:
             self.heard_clock.slept(now - self._ticked_at - 1.0)
         self._ticked_at = now
 
-    def _look(self) -> None:
-        """Make the records."""
+    def _look(self, version: int) -> None:
+        """Make the records, with this version."""
         now, wall = self.heard_clock(), self._wall()
         models = self.view.models(now, datetime.fromtimestamp(wall, UTC))
         pending = {model.name: model.pending for model in models}
@@ -277,8 +283,8 @@ class Picture:
             )
             for one in self.view.everyone()
         }
-        self._replicas.update(replicas, self.version)
-        self._services.update({model.name: self._service(model, replicas, now, wall) for model in models}, self.version)
+        self._replicas.update(replicas, version)
+        self._services.update({model.name: self._service(model, replicas, now, wall) for model in models}, version)
         self._gateways.update(
             {
                 gateway_id: rows.gateway_row(
@@ -287,7 +293,7 @@ class Picture:
                 for gateway_id, (report, heard_at) in sorted(self._gateway_reports.items())
                 if report.ready or now - heard_at <= rows.GATEWAY_SILENT_S
             },
-            self.version,
+            version,
         )
 
     def _beside(self, one: Replica, pending: int, now: float) -> Beside:
@@ -304,23 +310,6 @@ class Picture:
             wall,
         )
 
-    def _notice(self) -> None:
-        """Write down what became of workers and gateways."""
-        known = {}
-        for one in self.view.everyone():
-            row = self._replicas.rows[one.worker_id]
-            known[one.worker_id] = fact = notices.Known(one.model, one.status, row.presence, one.incarnation)
-            before = self._known.get(one.worker_id)
-            if (happening := notices.of_worker(one.worker_id, before, fact, one.problem)) is not None:
-                self._log.add(happening)
-        self._known = known
-        gateways: dict[str, str] = {row.gateway_id: row.status for row in self._gateways.rows.values()}
-        for gateway_id in gateways.keys() | self._known_gateways.keys():
-            before_it, now_it = self._known_gateways.get(gateway_id), gateways.get(gateway_id)
-            if (happening := notices.of_gateway(gateway_id, before_it, now_it)) is not None:
-                self._log.add(happening)
-        self._known_gateways = gateways
-
     def _judge(self) -> None:
         """What is wrong, and which of it counts. What is known of a fleet that is not heard is not judged."""
         now = self._clock()
@@ -331,15 +320,8 @@ class Picture:
             seen = self._seen()
             found = list(rules.troubles(seen, self._limits))
         for alert in self._alerts.judge(found, now, lambda over: rules.ended(over, seen or rules.Seen([], []))):
-            self._tell(alert)
-
-    def _tell(self, alert: Alert) -> None:
-        level: EventLevel = (
-            "info" if alert.state == "resolved" else "error" if alert.severity == "critical" else "warning"
-        )
-        several = "alerts fire" if alert.state == "firing" else "alerts are resolved"
-        self._log.add(Happening(f"alert.{alert.state}", level, alert.message, several, alert.model, alert.worker_id))
-        self.on_alert(alert)
+            self._log.add(alerts.told(alert))
+            self.on_alert(alert)
 
     def _seen(self) -> rules.Seen:
         now = self.heard_clock()

@@ -175,14 +175,22 @@ def run(process: Callable[[], MonitorProcess]) -> int:
     except AddressError:
         raise
     except Exception as error:
-        log.exception("monitor.failed", problem=f"a part of it failed: {type(error).__name__}: {error}")
+        cause = _cause(error)
+        log.exception("monitor.failed", problem=f"a part of it failed: {type(cause).__name__}: {cause}")
         return 1
     return 0
 
 
-def serve(chosen: Monitor) -> int:
-    """A monitor that logs to stderr what becomes of it; its exit status."""
-    configure_log(chosen)
+def _cause(error: BaseException) -> BaseException:
+    """What failed first, of tasks that failed together."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def serve(chosen: Monitor, *, into_file: bool = False) -> int:
+    """A monitor that logs to stderr, a file perhaps, what becomes of it; its exit status."""
+    configure_log(chosen, into_file=into_file)
     try:
         return run(lambda: MonitorProcess(chosen))
     except AddressError as error:
@@ -190,6 +198,7 @@ def serve(chosen: Monitor) -> int:
         return 1
 
 
-def configure_log(chosen: Monitor, level: str = "") -> None:
-    """JSON lines on stderr, from GOLEK_LOG_LEVEL on unless `level` is given."""
-    logging.configure(level or chosen.golek_log_level, worker_id="monitor")
+def configure_log(chosen: Monitor, level: str = "", *, into_file: bool = False) -> None:
+    """Lines on stderr, from GOLEK_LOG_LEVEL on unless `level` is given; JSON where that is a file."""
+    level = level or chosen.golek_log_level
+    logging.configure(level, form=chosen.golek_log_format, into_file=into_file, worker_id="monitor")

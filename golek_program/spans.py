@@ -39,6 +39,7 @@ EXPORT_S: Final = 10.0
 FLUSH_S: Final = 2.0
 """So long a stopping program waits for what is left to leave; not at all where the receiver is known to be away."""
 STUCK_S: Final = 1.0
+LOOK_S: Final = 0.02
 
 Kind = Literal["server", "client", "producer", "consumer", "internal"]
 Value = str | int | float | bool | Sequence[str]
@@ -160,7 +161,9 @@ class Sending:
         """Send what is left, and give up in time. The exporter knows no limit of its own, so it is waited for aside."""
         last = threading.Thread(target=self.processor.shutdown, name="last-spans", daemon=True)
         last.start()
-        last.join(0.0 if self.told.is_stuck else self._flush_s)
+        until = time.monotonic() + self._flush_s
+        while last.is_alive() and time.monotonic() < until and not self.told.is_stuck:
+            last.join(LOOK_S)
         if last.is_alive():
             self.told.is_over = True
             self._exporter.shutdown()  # ends its wait for another try
@@ -185,7 +188,7 @@ class Told(SpanExporter):
     def is_stuck(self) -> bool:
         """Whether a receiver answers is doubtful."""
         since = self._busy_since
-        return self._fails or (since is not None and time.monotonic() - since > STUCK_S)
+        return self._fails or bool(self._reasons.last) or (since is not None and time.monotonic() - since > STUCK_S)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         if self.is_over:
@@ -198,7 +201,7 @@ class Told(SpanExporter):
         if result is SpanExportResult.SUCCESS:
             if self._fails:
                 log.info("tracing.resumed", endpoint=self._where, lost=self.lost)
-            self._fails = False
+            self._fails, self._reasons.last = False, ""
             return result
         self.lost += len(spans)
         if not self._fails:

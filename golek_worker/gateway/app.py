@@ -155,13 +155,11 @@ class Entrance:
                     visit.first_at = time.perf_counter()
             await send(message)
 
-        with self._meters.open(visit), self._traced(scope, visit):
+        with self._meters.open(visit):
             try:
-                await self._answer(scope, receive, tell, headers, visit)
-            except GoneError:
-                visit.status = visit.status or CLIENT_LEFT
+                with self._traced(scope, visit):
+                    await self._answer(scope, receive, tell, headers, visit)
             finally:
-                visit.route = getattr(scope.get("route"), "path", "")
                 self._door.told(visit)
 
     def _traced(self, scope: Scope, visit: Visit) -> contextlib.AbstractContextManager[None]:
@@ -172,6 +170,16 @@ class Entrance:
         return within(**carried) if carried else UNTRACED
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers, visit: Visit) -> None:
+        """To its end; what is known of it then is in `visit`."""
+        try:
+            await self._routed(scope, receive, send, headers, visit)
+        except GoneError:
+            visit.status = visit.status or CLIENT_LEFT
+        finally:
+            visit.route = getattr(scope.get("route"), "path", "")
+
+    async def _routed(self, scope: Scope, receive: Receive, send: Send, headers: Headers, visit: Visit) -> None:
+        """By the route that there is for it; errors become responses. Raises GoneError."""
         try:
             if not is_open(visit.path):
                 await self._wait_for_bus()

@@ -215,7 +215,8 @@ def test_each_value_names_its_source(project: Project) -> None:
 
 def test_secrets_in_urls_are_not_shown(project: Project) -> None:
     """Neither the value that counts nor the one that lost, nor in a remark."""
-    project.write("NATS_URL=nats://ann:hush1@one:4222", "OTEL_EXPORTER_OTLP_ENDPOINT=http://ann:secret2@two")
+    traces = "OTEL_EXPORTER_OTLP_ENDPOINT=http://ann:hush2@two\nOTEL_EXPORTER_OTLP_HEADERS=x-api-key=hush4"
+    project.write("NATS_URL=nats://ann:hush1@one:4222", traces)
     rows = explain.deployment(project.file, {"NATS_URL": "nats://ann:hush3@three:4222"})
     text = "\n".join([*explain.lines(rows), *settings.remarks(project.file, {})])
     assert "nats://three:4222  (environment; overrules NATS_URL=nats://one:4222 in" in text

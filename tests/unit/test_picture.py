@@ -123,3 +123,17 @@ def test_when_a_model_was_first_seen_is_the_brokers_word() -> None:
     assert seen.services()[0].first_seen == "2026-01-02T12:00:00.000Z"
     seen.first_seen({"gemma3-270m": NOON - 3600})
     assert (seen.services()[0].first_seen, seen.services()[0].uptime) == ("2026-01-02T11:00:00.000Z", 3_600 * 10**9)
+
+
+def test_a_bus_that_was_not_heard_yet_was_not_lost() -> None:
+    """A monitor that is there before its broker says when it hears it, and what it waits for is an alert."""
+    time = Time()
+    seen = Picture("mon", clock=time.clock, wall=time.wall)
+    seen.connected = False
+    for _ in range(7):
+        second(seen, time)
+    assert [one.kind for one in seen.alerts()] == ["bus_lost"]
+    seen.connected = True
+    second(seen, time)
+    told = [one for one in seen.events() if one.code.startswith("bus.")]
+    assert [one.message for one in told] == ["the bus is heard"]
