@@ -11,10 +11,25 @@ import pytest
 from tests.support import screens
 
 GOLDEN = Path(__file__).parent / "golden"
-TABS = {"fleet": "1", "charts": "2", "models": "3", "queue": "4", "letters": "5", "events": "6"}
+TABS = {
+    "fleet": "1",
+    "charts": "2",
+    "models": "3",
+    "queue": "4",
+    "letters": "5",
+    "events": "6",
+    "worker": "enter",
+    "help": "question_mark",
+}
 FLEETS = (0, 1, 5, 200)
 SIZES = {"80x24": screens.SMALL, "160x50": screens.LARGE}
-SCREENS = [f"{tab}-{workers}-{size}" for tab in TABS for workers in FLEETS for size in SIZES]
+SCREENS = [
+    f"{tab}-{workers}-{size}"
+    for tab in TABS
+    for workers in FLEETS
+    for size in SIZES
+    if (tab, workers) != ("worker", 0) and (tab != "help" or workers == 5)
+]
 
 
 async def shown(name: str) -> str:
@@ -22,6 +37,8 @@ async def shown(name: str) -> str:
     tab, workers, size = name.split("-")
     async with screens.monitor(int(workers), SIZES[size]) as (app, pilot):
         await pilot.press(TABS[tab])
+        await pilot.pause()
+        await app.workers.wait_for_complete()
         await pilot.pause()
         return screens.text(app)
 
