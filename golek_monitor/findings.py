@@ -36,6 +36,8 @@ def _models(now: FleetNow, left: Collection[str]) -> Iterator[Alert]:
         if one.in_rotation:
             if one.backpressure_status.level == "critical" and not _is_stalled(now, name):
                 yield _queue(now, one)
+        elif _is_told(now, name):
+            continue
         elif one.replicas == 0:
             if name not in left:
                 yield _alert(
@@ -84,6 +86,13 @@ def _workers(now: FleetNow) -> Iterator[Alert]:
                     "critical",
                     f"{one.worker_id} does not answer; last heard at {one.last_seen}",
                 )
+
+
+def _is_told(now: FleetNow, model: str) -> bool:
+    """Whether a worker that is wrong is why nobody serves the model: one cause is told once."""
+    return any(
+        one.model_name == model and one.status in ("stalled", "failed", "silent", "lost") for one in now.replicas
+    )
 
 
 def _is_stalled(now: FleetNow, model: str) -> bool:

@@ -121,6 +121,10 @@ class ReplicaDetail(Struct, frozen=True, omit_defaults=True, kw_only=True):
     row: ReplicaRow
     health: Health | None = None
     """Its last heartbeat."""
+    settings: dict[str, str] | None = None
+    """Those that differ from their defaults, without secrets; absent where it does not say."""
+    settings_left_out: list[str] = field(default_factory=list[str])
+    """Further ones that differ, whose values are too long."""
 
 
 class GatewayRow(Struct, frozen=True, omit_defaults=True, kw_only=True):

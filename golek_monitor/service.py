@@ -177,9 +177,17 @@ def run(process: Callable[[], MonitorProcess]) -> int:
     except AddressError:
         raise
     except Exception as error:
-        log.exception("monitor.failed", problem=f"a part of it failed: {type(error).__name__}: {error}")
+        cause = _cause(error)
+        log.exception("monitor.failed", problem=f"a part of it failed: {type(cause).__name__}: {cause}")
         return 1
     return 0
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What failed first, of tasks that failed together."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def serve(chosen: Monitor) -> int:

@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -36,7 +36,7 @@ LOOK_S: Final = 1.2
 """Whoever is expected and says nothing for so long is taken as away."""
 AGAIN_S: Final = 1.0
 """While it is waited for, it is looked so often."""
-POLL_S: Final = 0.02
+POLL_S: Final = 0.04
 MONITOR_S: Final = 0.5
 OTHER_LINES: Final = 10
 """Of the screen, beside the table."""
@@ -105,7 +105,7 @@ async def _look(chosen: Monitor, wait_s: float) -> tuple[Look, bool]:
 async def _settle(picture: Picture) -> None:
     """Wait until all who were asked have spoken, as far as that can be told."""
     began = changed = time.monotonic()
-    heard: Any = None
+    heard = (0, 0, 0)
     while (now := time.monotonic()) - began < LOOK_S:
         if (newest := _heard(picture)) != heard:
             heard, changed = newest, now
@@ -114,10 +114,12 @@ async def _settle(picture: Picture) -> None:
         await asyncio.sleep(POLL_S)
 
 
-def _heard(picture: Picture) -> tuple[float, int, int]:
-    """Changes with every message that counts."""
+def _heard(picture: Picture) -> tuple[int, int, int]:
+    """Who spoke: whoever is busy speaks every second, and that is no news."""
     everyone = picture.view.everyone()
-    return max((one.heard_at for one in everyone), default=0.0), len(everyone), len(picture.gateways())
+    beats = sum(one.health is not None for one in everyone)
+    reports = sum(one.told_at is not None for one in everyone)
+    return beats, reports, len(picture.gateways())
 
 
 def _missing(picture: Picture) -> Iterator[str]:

@@ -1,9 +1,11 @@
-"""Take the pictures of the chat page that README and docs show.
+"""Take the pictures of pages that README and docs show, in Debian's Chromium, as large as a reader sees them.
 
-    python scripts/draw_pages.py http://127.0.0.1:8000
+    python scripts/draw_pages.py chat http://127.0.0.1:8000
+    python -m tests.support.sample_monitor 12 5799 &
+    python scripts/draw_pages.py monitor http://127.0.0.1:5799
 
-Asks golek-tiny behind that address, in Debian's Chromium. The pictures are as large as a reader sees them: chat.png,
-chat-dark.png and chat-phone.png in docs.
+The chat page asks golek-tiny behind that address: chat.png, chat-dark.png and chat-phone.png in docs. The other shows
+the fleet that is there, with the figures of the last minutes: monitor.png, monitor-dark.png and monitor-phone.png.
 """
 
 import shutil
@@ -15,6 +17,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 ENDED: Final = ".turn.assistant:not(.growing)"
+SETTLED_MS: Final = 2500
+"""A message or two after the first."""
 
 
 def ask(page: Page, text: str) -> None:
@@ -36,25 +40,48 @@ def opened(browser: Browser, url: str, width: int, height: int, scheme: Any) -> 
     return page
 
 
+def draw_chat(browser: Browser, url: str) -> None:
+    """A conversation, a call of a tool, and both on a phone."""
+    page = opened(browser, url, 1100, 640, "light")
+    ask(page, "What is a lease?")
+    ask(page, "What is backpressure?")
+    page.screenshot(path=DOCS / "chat.png")
+    page = opened(browser, url, 1100, 640, "dark")
+    page.click("#tab-tools")
+    page.click("#tools-example")
+    ask(page, "What is the weather in Paris?")
+    page.locator(".call textarea").fill('{"temperature": 21}')
+    page.screenshot(path=DOCS / "chat-dark.png")
+    page = opened(browser, url, 390, 640, "light")
+    page.click("#close-side")
+    ask(page, "What is a lease?")
+    page.screenshot(path=DOCS / "chat-phone.png")
+
+
+def draw_monitor(browser: Browser, url: str) -> None:
+    """The whole fleet, one model in the dark, and the fleet on a phone."""
+    for name, view, width, height, scheme in (
+        ("monitor", "fleet", 1440, 1200, "light"),
+        ("monitor-dark", "models", 1440, 900, "dark"),
+        ("monitor-phone", "fleet", 390, 844, "light"),
+    ):
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
+        page = context.new_page()
+        page.goto(f"{url}/#/{view}")
+        page.locator(f"#view-{view} .u-over").first.wait_for()
+        page.wait_for_timeout(SETTLED_MS)
+        page.screenshot(path=DOCS / f"{name}.png")
+
+
+DRAWS: Final = {"chat": draw_chat, "monitor": draw_monitor}
+
+
 def main() -> None:
-    """Take them all."""
-    url = sys.argv[1]
+    """Take those that are asked for."""
+    what, url = sys.argv[1:]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = opened(browser, url, 1100, 640, "light")
-        ask(page, "What is a lease?")
-        ask(page, "What is backpressure?")
-        page.screenshot(path=DOCS / "chat.png")
-        page = opened(browser, url, 1100, 640, "dark")
-        page.click("#tab-tools")
-        page.click("#tools-example")
-        ask(page, "What is the weather in Paris?")
-        page.locator(".call textarea").fill('{"temperature": 21}')
-        page.screenshot(path=DOCS / "chat-dark.png")
-        page = opened(browser, url, 390, 640, "light")
-        page.click("#close-side")
-        ask(page, "What is a lease?")
-        page.screenshot(path=DOCS / "chat-phone.png")
+        DRAWS[what](browser, url)
         browser.close()
 
 

@@ -1,8 +1,8 @@
-"""Write docs/API.md from the application's own OpenAPI document.
+"""Write docs/API.md and docs/monitor-api.md from the OpenAPI documents of the gateway and of the monitor.
 
     python scripts/write_api_docs.py
 
-It says nothing that the document does not say, in a form for people: one heading per operation, a curl line to begin
+They say nothing that the documents do not say, in a form for people: one heading per operation, a curl line to begin
 with, the fields it takes, what it answers; the types that several use stand once, at the end.
 """
 
@@ -10,18 +10,23 @@ import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 
+from starlette.types import ASGIApp
+
 from golek_client import Golek
+from golek_monitor.logs.explorer import Explorer
+from golek_monitor.picture import Picture
+from golek_monitor.web import app as monitor
+from golek_monitor.web import requests
 from golek_program.settings.http import Http
 from golek_wire.errors import STATUS
 from golek_worker.front import Ring
 from golek_worker.gateway.app import application
 from golek_worker.gateway.door import Door
 
-PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "API.md"
-ADDRESS: Final = "http://127.0.0.1:8000"
+DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 HEAD: Final = """# The API over HTTP
 
 Written by `python scripts/write_api_docs.py` from what the routes say of themselves; `GET /openapi.json` is the same
@@ -55,11 +60,64 @@ is `non_retriable`. With `GOLEK_STRICT_OPENAI=1` OpenAI's own words stand there 
 |---|---|
 {codes}
 """
+MONITOR_HEAD: Final = """# The monitor over HTTP
+
+Written by `python scripts/write_api_docs.py` from what the routes say of themselves; `GET /openapi.json` is the same
+for programs. What it is for, and who may do what, stands in [monitor.md](monitor.md#over-http). {version}
+
+- The monitor listens on port 5780 (`MONITOR_ADDR`).
+- With `MONITOR_KEY` orders want `authorization: Bearer <key>`; from other machines everything does. Without one nobody
+  on its machine needs it: leave the header out.
+- Fields that are not known are absent. Times are RFC 3339 in UTC, durations name their unit.
+- Lists are made about once a second, for all who ask.
+
+## Errors
+
+```json
+{{"error": {{"code": "MODEL_NOT_FOUND", "message": "…", "type": "non_retriable", "provider": "golek", "param": null,
+ "details": {{"did_you_mean": "qwen3-4b"}}}}}}
+```
+
+| status | codes |
+|---|---|
+{codes}
+"""
+
+
+class Book(NamedTuple):
+    """One of the pages."""
+
+    page: Path
+    address: str
+    """Where the lines to try ask."""
+    head: str
+    key: str
+    """The variable of a shell with a key."""
+    codes: tuple[tuple[int, str], ...] = ()
+    """Codes that are of HTTP alone, besides those that both have."""
+
+
+GATEWAY: Final = Book(DOCS / "API.md", "http://127.0.0.1:8000", HEAD, "GOLEK_KEY")
+MONITOR: Final = Book(
+    DOCS / "monitor-api.md", "http://127.0.0.1:5780", MONITOR_HEAD, "MONITOR_KEY", ((415, "UNSUPPORTED_MEDIA_TYPE"),)
+)
 
 
 async def openapi() -> dict[str, Any]:
-    """What GET /openapi.json answers; nobody is asked for it on a bus."""
+    """What GET /openapi.json of a gateway answers; nobody is asked for it on a bus."""
     golek = Golek("nats://127.0.0.1:1")
+    try:
+        return await _said(application(Door(golek, Http(), Ring(None))))
+    finally:
+        await golek.close()
+
+
+async def monitor_openapi() -> dict[str, Any]:
+    """What GET /openapi.json of a monitor answers."""
+    return await _said(monitor.application(Picture(), more=requests.routes(Explorer(Path()), None)))
+
+
+async def _said(app: ASGIApp) -> dict[str, Any]:
     said: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -69,13 +127,12 @@ async def openapi() -> dict[str, Any]:
         said.append(message)
 
     scope = {"type": "http", "method": "GET", "path": "/openapi.json", "headers": [], "query_string": b""}
-    await application(Door(golek, Http(), Ring(None)))(scope, receive, send)
-    await golek.close()
+    await app(scope, receive, send)
     found: dict[str, Any] = json.loads(b"".join(message.get("body", b"") for message in said))
     return found
 
 
-def written(document: dict[str, Any]) -> str:
+def written(document: dict[str, Any], book: Book = GATEWAY) -> str:
     """The page of `document`."""
     also: dict[str, list[str]] = {}
     groups: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
@@ -86,33 +143,35 @@ def written(document: dict[str, Any]) -> str:
             else:
                 groups.setdefault(operation["tags"][0], []).append((method.upper(), path, operation))
     schemas = document["components"]["schemas"]
-    lines = [HEAD.format(version=f"Version {document['info']['version']}.", codes="\n".join(_codes()))]
+    lines = [book.head.format(version=f"Version {document['info']['version']}.", codes="\n".join(_codes(book)))]
     for group, operations in groups.items():
         lines.append(f"## {group}\n")
         for method, path, operation in operations:
-            lines += _operation(method, path, operation, also.get(operation["operationId"], []))
+            lines += _operation(book, method, path, operation, also.get(operation["operationId"], []))
     lines.append("## Types\n")
     for name in sorted(schemas, key=str.lower):
         lines += _struct(name, schemas)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _codes() -> Iterator[str]:
+def _codes(book: Book) -> Iterator[str]:
     by_status: dict[int, list[str]] = {}
     for code, status in STATUS.items():
         by_status.setdefault(status.http, []).append(f"`{code}`")
     by_status.setdefault(405, []).append("`METHOD_NOT_ALLOWED`")
     by_status.setdefault(408, []).append("`REQUEST_TIMEOUT`")
+    for status, code in book.codes:
+        by_status.setdefault(status, []).append(f"`{code}`")
     for status in sorted(by_status):
         yield f"| {status} | {', '.join(by_status[status])} |"
 
 
-def _operation(method: str, path: str, operation: dict[str, Any], also: list[str]) -> Iterator[str]:
+def _operation(book: Book, method: str, path: str, operation: dict[str, Any], also: list[str]) -> Iterator[str]:
     yield f"### {method} {path}\n"
     yield f"{operation['summary']}{' No key needed.' if not operation['security'] else ''}\n"
     if also:
         yield f"Also at {', '.join(f'`{one}`' for one in also)}.\n"
-    yield from _curl(method, path, operation)
+    yield from _curl(book, method, path, operation)
     parameters = [
         (one["name"], one["schema"], f"In the {one['in']}. {one.get('description', '')}".strip(), one["required"])
         for one in operation.get("parameters", [])
@@ -140,13 +199,13 @@ def _answers(responses: dict[str, Any]) -> Iterator[str]:
         yield f"Errors: {', '.join(refused)}.\n"
 
 
-def _curl(method: str, path: str, operation: dict[str, Any]) -> Iterator[str]:
+def _curl(book: Book, method: str, path: str, operation: dict[str, Any]) -> Iterator[str]:
     words = [
         "curl" if method == "GET" else f"curl -X {method}",
-        f"'{url}'" if "?" in (url := _url(path, operation)) else url,
+        f"'{url}'" if "?" in (url := _url(book, path, operation)) else url,
     ]
     if operation["security"]:
-        words.append('-H "authorization: Bearer $GOLEK_KEY"')
+        words.append(f'-H "authorization: Bearer ${book.key}"')
     yield "```bash"
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     if "example" in body:
@@ -159,7 +218,7 @@ def _curl(method: str, path: str, operation: dict[str, Any]) -> Iterator[str]:
     yield "```\n"
 
 
-def _url(path: str, operation: dict[str, Any]) -> str:
+def _url(book: Book, path: str, operation: dict[str, Any]) -> str:
     """The address with values to try; without one a name in capitals stands there."""
     query = {}
     for one in operation.get("parameters", []):
@@ -168,7 +227,7 @@ def _url(path: str, operation: dict[str, Any]) -> str:
             path = path.replace(f"{{{name}}}", quote(value))
         elif "example" in one:
             query[name] = value
-    return f"{ADDRESS}{path}{'?' if query else ''}{urlencode(query, quote_via=quote)}"
+    return f"{book.address}{path}{'?' if query else ''}{urlencode(query, quote_via=quote)}"
 
 
 def _struct(name: str, schemas: dict[str, Any]) -> Iterator[str]:
@@ -213,8 +272,9 @@ def _type(schema: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Write the page."""
-    PAGE.write_text(written(asyncio.run(openapi())), "utf-8")
+    """Write the pages."""
+    for book, document in ((GATEWAY, openapi()), (MONITOR, monitor_openapi())):
+        book.page.write_text(written(asyncio.run(document), book), "utf-8")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from golek_client import discovery
 from golek_monitor.logs.asking import parse
 from golek_monitor.records import Event, GatewayRow, History, ReplicaDetail, ReplicaRow, Service
-from golek_monitor.web.door import door, frame, json, written
+from golek_monitor.web.door import HEADERS, door, frame, json, written
 from golek_monitor.web.events import EventStream
 from golek_program.web.described import describe
 from golek_wire.errors import ModelNotFoundError, NotFoundError
@@ -69,7 +69,7 @@ async def replicas(request: Request) -> Response:
 
 @describe(
     group="Fleet",
-    summary="One worker, with its last heartbeat.",
+    summary="One worker, with its last heartbeat and its settings that differ from their defaults.",
     reply=ReplicaDetail,
     errors=(404,),
     values={"worker_id": "golek-tiny-host1-1"},
@@ -78,7 +78,11 @@ async def replica(request: Request) -> Response:
     """GET /api/replicas/WORKER_ID. Raises NotFoundError."""
     row = _row(frame(request).replicas_by_id, "worker_id", request.path_params["worker_id"])
     health = next((one.health for one in door(request).picture.view.everyone() if one.worker_id == row.worker_id), None)
-    return json(ReplicaDetail(row=row, health=health))
+    told = await door(request).configured.of(row.incarnation) if row.presence == "here" else None
+    if told is None:
+        return json(ReplicaDetail(row=row, health=health))
+    left_out = told.settings_left_out
+    return json(ReplicaDetail(row=row, health=health, settings=told.settings, settings_left_out=left_out))
 
 
 @describe(group="Fleet", summary="Every process that serves HTTP, by id.", reply=list[GatewayRow])
@@ -125,10 +129,13 @@ async def history_of(request: Request) -> Response:
     group="What happened",
     summary="The fleet as it is, then what changes: `snapshot` (a FleetNow) and `update` (FleetChanges).",
     events=True,
+    errors=(503,),
 )
 async def events(request: Request) -> Response:
     """GET /api/events. Raises TemporaryResourceError when too many read."""
     door(request).feed.check()
+    if request.method == "HEAD":  # which would be answered for ever
+        return Response(headers={**HEADERS, "content-type": EventStream.media_type})
     return EventStream(door(request).feed)
 
 
@@ -158,5 +165,5 @@ ROUTES = [
     Route("/api/log-events", log_events),
     Route("/api/history", history),
     Route("/api/history/{model:path}", history_of),
-    Route("/api/events", events, methods=["GET"]),
+    Route("/api/events", events),
 ]

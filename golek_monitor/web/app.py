@@ -22,6 +22,7 @@ from golek_client import Golek
 from golek_monitor.picture import Picture
 from golek_monitor.web import actions, api, health, login, metrics, pages
 from golek_monitor.web.access import Access
+from golek_monitor.web.configured import Configured
 from golek_monitor.web.door import Door, Note, begin, told
 from golek_monitor.web.events import Feed
 from golek_monitor.web.frames import Frames
@@ -39,6 +40,7 @@ WORK: Final = openapi.Work(
     "Golek monitor",
     "A fleet of language models, as it is: models, workers, alerts, figures, what happened; and orders to them.",
     "The monitor of the fleet.",
+    (401, 403, 429),
 )
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -58,7 +60,7 @@ def application(
     Without `access` only this machine may ask, and anybody there.
     """
     frames = Frames(picture)
-    door = Door(picture, frames, Feed(picture, frames), access or Access(), golek, note)
+    door = Door(picture, frames, Feed(picture, frames), access or Access(), golek, note, Configured(golek))
     return Web(Router(routes_of(more), redirect_slashes=False), door)
 
 

@@ -12,6 +12,7 @@ from golek_client import Golek
 from golek_monitor.events import EventLevel
 from golek_monitor.picture import Picture
 from golek_monitor.web.access import Access
+from golek_monitor.web.configured import Configured
 from golek_monitor.web.events import Feed
 from golek_monitor.web.frames import Frame, Frames
 from golek_program.web.errors import JSON
@@ -42,6 +43,7 @@ class Door(Struct, frozen=True):
     golek: Golek | None
     """The bus, for orders; None where there are none to give."""
     note: Note
+    configured: Configured
 
 
 def begin(scope: Any, entered: Door) -> None:

@@ -60,6 +60,8 @@ class Work(NamedTuple):
     description: str
     server: str
     """Whose routes these are, in a sentence."""
+    guarded: tuple[int, ...] = (401, 503)
+    """Errors of all routes that are not open."""
 
 
 _parameter = re.compile(r"\{(\w+)(?::\w+)?\}")
@@ -96,7 +98,7 @@ def document(routes: Iterable[Route], is_open: Callable[[str], bool], work: Work
     for one, found in told:
         path = _parameter.sub(r"{\1}", one.path)
         for method in sorted((one.methods or set()) - {"HEAD", "OPTIONS"}):
-            operation = _operation(one, method, found, schemas, is_open(one.path))
+            operation = _operation(one, method, found, schemas, () if is_open(one.path) else work.guarded)
             same = first.setdefault((one.endpoint, method, (*_parameter.findall(one.path),)), operation["operationId"])
             if same != operation["operationId"]:
                 operation["x-same-as"] = same
@@ -213,13 +215,13 @@ def field_sentences(kind: type[Struct]) -> dict[str, str]:
     return found
 
 
-def _operation(one: Route, method: str, found: About, schemas: _Schemas, opened: bool) -> dict[str, Any]:
+def _operation(one: Route, method: str, found: About, schemas: _Schemas, guarded: tuple[int, ...]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": f"{method.lower()}{re.sub(r'[^a-z0-9]+', '_', one.path.lower()).rstrip('_') or '_page'}",
         "tags": [found.group],
         "summary": found.summary,
-        "responses": _responses(found, schemas, opened),
-        "security": [] if opened else [{"key": []}],
+        "responses": _responses(found, schemas, guarded),
+        "security": [{"key": []}] if guarded else [],
     }
     parameters = [*_in_path(one.path), *_in_query(found.query)]
     for parameter in parameters:
@@ -258,7 +260,7 @@ def _in_query(kind: type[Struct] | None) -> list[dict[str, Any]]:
     ]
 
 
-def _responses(found: About, schemas: _Schemas, opened: bool) -> dict[str, Any]:
+def _responses(found: About, schemas: _Schemas, guarded: tuple[int, ...]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if found.reply is not None:
         content[found.media] = {"schema": schemas.of(found.reply)}
@@ -268,7 +270,7 @@ def _responses(found: About, schemas: _Schemas, opened: bool) -> dict[str, Any]:
     if content:
         told[found.status]["content"] = content
     refusal = {JSON: {"schema": schemas.of(found.refusal)}}
-    for status in statuses(found, opened):
+    for status in statuses(found, guarded):
         told[status] = {"description": PROBLEMS[status], "content": refusal}
     for status, kind in found.others.items():
         told[status] = {"description": PROBLEMS.get(status, "Another answer."), "content": _json(schemas, kind)}
@@ -279,11 +281,9 @@ def _json(schemas: _Schemas, kind: Any) -> dict[str, Any]:
     return {JSON: {"schema": schemas.of(kind)}}
 
 
-def statuses(found: About, opened: bool) -> set[int]:
+def statuses(found: About, guarded: tuple[int, ...]) -> set[int]:
     """The errors that an operation may end in."""
-    known = {405, *found.errors}
-    if not opened:
-        known.update((401, 503))
+    known = {405, *found.errors, *guarded}
     if found.request is not None:
         known.update(BODY)
     if found.query is not None:

@@ -138,12 +138,14 @@ def test_a_missing_model_is_downloaded_and_answers(hub: Hub, project: Path) -> N
 
 
 def test_while_it_downloads_a_worker_is_starting(hub: Hub, project: Path) -> None:
-    """Health answers, the table shows how far it is, and SIGTERM ends it within 2 s with what came so far kept."""
+    """It answers about its health and to pings, the table shows how far it is, and SIGTERM ends it within 2 s with what
+    came so far kept."""
     hub.rate = 4e5
     starter = begin()
     state = wait_for_percent(project, 5)
     health = ask("models.far.health", {})
     assert health["status"] == "starting"
+    assert ask(subjects.micro("PING", str(health["incarnation"])), {})["id"] == health["incarnation"]
     assert health["nats_topic"] == "", "whether it writes or embeds is not known yet"
     assert re.fullmatch(r"the model's file: downloading \d+ %", str(health["problem"]))
     assert re.fullmatch(r"#1 downloading \d+ %", listing.deployments()[0].running)

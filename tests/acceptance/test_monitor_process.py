@@ -12,9 +12,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from golek_monitor import service
+from golek_monitor.observer import Observer
 from golek_monitor.records import FleetNow
+from golek_monitor.service import MonitorProcess
+from golek_program.settings.monitor import Monitor
 from golek_worker import process
 from golek_worker.machine import monitor
+from tests.support.broker import NatsServer
+from tests.support.certificates import Authority
 from tests.support.ports import free_port
 from tests.support.serving_process import Project, Serving
 
@@ -170,6 +176,74 @@ def test_one_look_tells_health_by_its_exit_status(project: Project) -> None:
     assert stopped.returncode == 0, stopped.stdout
     assert stopped.stdout.splitlines()[-1] == "healthy: every model takes requests but echo, which was stopped"
     assert project.golek("monitor", "status", "--wait", "soon").returncode == 2
+
+
+def test_a_wrong_login_is_told(project: Project, tmp_path: Path) -> None:
+    """3, with who was refused and what says who logs in."""
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    server = NatsServer(folder, 'authorization: { user: "ann", password: "right" }').start()
+    try:
+        refused = project.golek("monitor", "status", NATS_URL=server.url, NATS_USER="ann", NATS_PASSWORD="wrong")
+        assert refused.returncode == 3
+        assert f"the NATS server at {server.url} refuses this user and password" in refused.stderr
+        let_in = project.golek("monitor", "status", NATS_URL=server.url, NATS_USER="ann", NATS_PASSWORD="right")
+        assert (let_in.returncode, "no worker is there" in let_in.stdout) == (1, True)
+    finally:
+        server.stop()
+
+
+def test_it_is_encrypted_where_a_certificate_is_given(project: Project, tmp_path: Path) -> None:
+    """By HTTP_TLS_CERT, as the gateway is."""
+    signed = Authority(tmp_path / "tls").sign("monitor", "IP:127.0.0.1")
+    tls = {"HTTP_TLS_CERT": signed.cert, "HTTP_TLS_KEY": signed.key}
+    started = project.golek("monitor", "start", **tls)
+    assert f"monitor answers at {project.monitor.replace('http:', 'https:')} after" in started.stdout, started.stderr
+    again = project.golek("monitor", "dashboard", **tls)
+    assert again.stdout == f"the monitor runs already: {project.monitor.replace('http:', 'https:')}\n"
+    wrong = project.golek("monitor", "run", HTTP_TLS_CERT="nowhere.pem", MONITOR_ADDR=f":{free_port()}")
+    assert (wrong.returncode, "HTTP_TLS_CERT=nowhere.pem: No such file" in wrong.stderr) == (1, True)
+
+
+WITHOUT = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("psutil", "aiosqlite", "llama_cpp", "textual"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
+"""
+
+
+def test_it_needs_nothing_of_a_worker(project: Project, tmp_path: Path) -> None:
+    """Where only the monitor is installed it shows and serves; what is missing for the terminal is named."""
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT)
+    path = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{project.environment['PYTHONPATH']}"}
+    assert project.golek("monitor", "status", **path).returncode == 3
+    terminal = project.golek("monitor", "tui", **path)
+    assert (terminal.returncode, "pip install 'golek[monitor]' (no module named textual)" in terminal.stderr) == (
+        1,
+        True,
+    )
+    with dashboard(project, **path) as serving:
+        serving.wait_for(f"the page is at {project.monitor}")
+        assert serving.end() == 0
+
+
+def test_a_part_that_dies_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With why, instead of a page that stands still."""
+
+    async def dies(_: Observer) -> None:
+        raise ValueError("out of order")
+
+    monkeypatch.setattr(Observer, "run", dies)
+    chosen = Monitor(
+        monitor_addr=f":{free_port()}", nats_url=f"nats://127.0.0.1:{free_port()}", golek_data=str(tmp_path)
+    )
+    assert service.run(lambda: MonitorProcess(chosen)) == 1
+    assert "a part of it failed: ValueError: out of order" in "".join(capfd.readouterr())
 
 
 def test_it_is_called_as_people_call_it(project: Project) -> None:

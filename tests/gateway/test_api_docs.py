@@ -38,14 +38,17 @@ async def test_every_route_says_what_it_does() -> None:
     assert untold == []
 
 
-def test_the_page_is_written_from_the_document(document: dict[str, Any]) -> None:
-    """docs/API.md says what the routes say; `python scripts/write_api_docs.py` writes it anew."""
-    assert Path("docs/API.md").read_text("utf-8") == write_api_docs.written(document)
+async def test_the_pages_are_written_from_the_documents(document: dict[str, Any]) -> None:
+    """They say what the routes say; `python scripts/write_api_docs.py` writes docs/API.md and the monitor's anew."""
+    monitor = await write_api_docs.monitor_openapi()
+    for book, said in ((write_api_docs.GATEWAY, document), (write_api_docs.MONITOR, monitor)):
+        assert book.page.read_text("utf-8") == write_api_docs.written(said, book)
 
 
-def test_links_in_the_page_lead_to_headings() -> None:
+@pytest.mark.parametrize("book", [write_api_docs.GATEWAY, write_api_docs.MONITOR], ids=lambda book: book.page.name)
+def test_links_in_the_pages_lead_to_headings(book: write_api_docs.Book) -> None:
     """Each type that is named has its place."""
-    page = Path("docs/API.md").read_text("utf-8")
+    page = book.page.read_text("utf-8")
     headings = {re.sub(r"[^a-z0-9_-]", "", line.lstrip("# ").lower()) for line in page.splitlines() if line[:1] == "#"}
     assert set(re.findall(r"\]\(#([^)]+)\)", page)) - headings == set()
 

@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from golek_client import Golek
+from golek_monitor.observer import Observer
 from golek_monitor.picture import Picture
 from golek_wire import codec, subjects
 from golek_wire.signals import DeadLetter
@@ -20,16 +21,21 @@ PATIENCE_S = 10.0
 
 
 @pytest.fixture
+def seen() -> Picture:
+    return Picture()
+
+
+@pytest.fixture
 def noted() -> list[tuple[str, ...]]:
     """The lines of the event log: level, code, message, model, worker id."""
     return []
 
 
 @pytest.fixture
-async def web(nats_server: str, noted: list[tuple[str, ...]]) -> AsyncIterator[httpx2.AsyncClient]:
+async def web(nats_server: str, noted: list[tuple[str, ...]], seen: Picture) -> AsyncIterator[httpx2.AsyncClient]:
     async with (
         Golek(nats_server, deadline=10.0) as golek,
-        sample_monitor.serving(Picture(), golek=golek, note=lambda *said: noted.append(said)) as url,
+        sample_monitor.serving(seen, golek=golek, note=lambda *said: noted.append(said)) as url,
         httpx2.AsyncClient(base_url=url, timeout=PATIENCE_S) as client,
     ):
         yield client
@@ -72,6 +78,33 @@ async def test_a_model_is_unloaded_loaded_and_drained(
         assert found["status"] == "offline"
         assert worker.process is not None
         assert await asyncio.to_thread(worker.process.wait, PATIENCE_S) == 0
+
+
+async def test_a_worker_says_with_which_settings_it_runs(
+    nats_server: str, web: httpx2.AsyncClient, seen: Picture, tmp_path: Path
+) -> None:
+    """Those that differ from their defaults, without secrets; one that is gone is not waited for."""
+    with WorkerProcess(nats_server, tmp_path / "data", MODEL_TTL="1h", GOLEK_API_KEY="s3cret"):
+        async with Golek(nats_server) as golek, asyncio.timeout(PATIENCE_S):
+            observed = asyncio.create_task(follow(golek, seen))
+            while not seen.replicas() or not seen.replicas()[0].incarnation:
+                await asyncio.sleep(0.02)
+                seen.tick()
+            (row,) = seen.replicas()
+            told = (await web.get(f"/api/replicas/{row.worker_id}")).json()
+            observed.cancel()
+    assert told["row"]["worker_id"] == told["health"]["worker_id"] == row.worker_id
+    assert told["settings"]["MODEL_TTL"] == "1h"
+    assert "s3cret" not in str(told)
+    seen.missed(row.worker_id, "gone")
+    seen.tick()
+    assert "settings" not in (await web.get(f"/api/replicas/{row.worker_id}")).json()
+
+
+async def follow(golek: Golek, seen: Picture) -> None:
+    """Hear the fleet."""
+    async with Observer(golek, seen) as observer:
+        await observer.run()
 
 
 async def test_an_order_that_nobody_can_follow_says_why(

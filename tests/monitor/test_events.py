@@ -163,6 +163,12 @@ async def test_too_many_readers_are_refused(web: httpx2.AsyncClient, monkeypatch
     assert (response.status_code, response.json()["error"]["type"]) == (503, "retriable")
 
 
+async def test_only_the_head_of_a_stream_ends(web: httpx2.AsyncClient) -> None:
+    """Who asks for no body is not kept."""
+    response = await web.head("/api/events")
+    assert (response.status_code, response.headers["content-type"]) == (200, "text/event-stream")
+
+
 async def test_it_is_a_stream_of_events_over_http(web: httpx2.AsyncClient, seen: Picture, time: Time) -> None:
     """Each browser reads its own; one that leaves is forgotten."""
     async with web.stream("GET", "/api/events") as response:

@@ -2,6 +2,7 @@
 
 import random
 from datetime import UTC, datetime
+from typing import Protocol
 
 from golek_monitor.picture import Picture
 from golek_wire.signals import (
@@ -25,6 +26,14 @@ _MODELS = (
     ("nomic-embed-v1.5", "nomic-bert", "137M", ["embeddings"]),
     ("golek-tiny", "llama", "3.4M", ["text-generation", "grammar-constrained"]),
 )
+
+
+class Hears(Protocol):
+    """Whoever hears workers: a picture, or what stands before one."""
+
+    def heartbeat(self, health: Health) -> None: ...
+
+    def report(self, report: LoadReport) -> None: ...
 
 
 class Time:
@@ -63,7 +72,7 @@ def gateway(seen: Picture, time: Time, seq: int = 1) -> None:
     seen.gateway(_gateway(time, seq))
 
 
-def say(seen: Picture, number: int, drawn: random.Random, time: Time, seq: int = 1) -> None:
+def say(seen: Hears, number: int, drawn: random.Random, time: Time, seq: int = 1) -> None:
     """Worker `number` beats and reports."""
     name, architecture, size, capabilities = _MODELS[number % len(_MODELS)]
     states: tuple[WorkerStatus, ...] = ("stalled", "draining", "loading")

@@ -21,31 +21,50 @@ from golek_program.settings.http import Address, Http
 from golek_program.web import server
 from tests.support import fleets
 from tests.support.fleets import Time
+from tests.support.flowing import Flowing
+
+PAST_S = 600.0
+"""So much has happened before somebody looks, in a fleet of up to FEW workers."""
+FEW = 50
 
 
 class Now(Time):
     """The time that it is."""
 
     def clock(self) -> float:
-        return time.monotonic()
+        return time.monotonic() + self.passed
 
     def wall(self) -> float:
-        return time.time()
+        return time.time() + self.passed
 
 
-async def live(seen: Picture, workers: int, now: Time) -> None:
-    """Let every worker say something each second, until cancelled."""
-    seq = 1
-    while True:
-        await asyncio.sleep(1)
-        seq += 1
-        for number in range(workers):
-            fleets.say(seen, number, random.Random(number + 7919 * seq), now, seq)
-        if workers and not seq % 5:
-            fleets.gateway(seen, now, seq)
-        if not seq % 10:
-            fleets.records(seen, workers, now)
-        seen.tick()
+class Life:
+    """What a fleet says from second to second."""
+
+    def __init__(self, seen: Picture, workers: int, now: Time) -> None:
+        self._seen = seen
+        self._workers = workers
+        self._now = now
+        self._flowing = Flowing(seen)
+        self._seq = 1
+
+    def second(self) -> None:
+        """Let every worker say something."""
+        self._seq += 1
+        self._flowing.at += 1
+        for number in range(self._workers):
+            fleets.say(self._flowing, number, random.Random(number + 7919 * self._seq), self._now, self._seq)
+        if self._workers and not self._seq % 5:
+            fleets.gateway(self._seen, self._now, self._seq)
+        if not self._seq % 10:
+            fleets.records(self._seen, self._workers, self._now)
+        self._seen.tick()
+
+    async def go_on(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(1)
+            self.second()
 
 
 @contextlib.asynccontextmanager
@@ -65,10 +84,15 @@ async def serving(
 async def main(workers: int, port: int) -> None:
     """Serve until Ctrl-C."""
     now = Now()
+    now.passed = -PAST_S if workers <= FEW else 0.0
     seen = fleets.picture(workers, now)
+    life = Life(seen, workers, now)
+    while now.passed < 0:
+        now.passed += 1
+        life.second()
     async with serving(seen, port) as url:
         print(f"{workers} workers that are not there, at {url}")
-        await live(seen, workers, now)
+        await life.go_on()
 
 
 if __name__ == "__main__":

@@ -58,6 +58,8 @@ def found_in(fleet: Picture) -> list[Alert]:
             [("worker_stalled", "critical")],
             "b is stalled; its engine gave no sign for 31 s",
         ),
+        (seen(health("a", "stalled")), [("worker_stalled", "critical")], "a is stalled"),
+        (seen(health("a", "failed")), [("worker_failed", "critical")], "a failed"),
         (
             seen(health("a", "online"), health("b", "failed", problem="no memory")),
             [("worker_failed", "warning")],

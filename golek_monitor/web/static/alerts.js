@@ -6,6 +6,8 @@ import { route, to } from "./route.js";
 import { draws, firing, fleet, resolved, since } from "./store.js";
 
 const EVENTS_SHOWN = 200;
+/** Words that a sentence may begin with; names stay as they are written. */
+const OURS = /^(the|worker|requests|no|new)\b/;
 const SIGNS = { critical: "‼", warning: "!" };
 
 /** One alert, as the first view and this one show it. */
@@ -20,7 +22,7 @@ export const callout = {
     mark(node, "tone", alert.state === "resolved" ? "calm" : alert.severity === "critical" ? "bad" : "warn");
     say(node.querySelector(".sign"), alert.state === "resolved" ? "✓" : SIGNS[alert.severity]);
     say(node.querySelector("strong"), words(alert));
-    say(node.querySelector(".message"), alert.message);
+    say(node.querySelector(".message"), alert.message.replace(OURS, (word) => word[0].toUpperCase() + word.slice(1)));
     say(node.querySelector(".since"), times(alert));
     links(node.querySelector(".about"), alert);
   },

@@ -6,6 +6,8 @@ import { route, to } from "./route.js";
 import { badge } from "./status.js";
 import { draws, fleet, since } from "./store.js";
 
+/** Of one model that are listed; its workers have the others. */
+const ADDRESSES = 5;
 let drawn = "";
 
 /** Begin to show it. */
@@ -14,7 +16,7 @@ export function begin() {
   const addresses = el("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Addresses, scrolls" });
   const none = el("p.empty", {}, "No model was seen yet. What a worker finds its model able to do stands here.");
   of("capabilities").append(none, el("div.stack", { id: "capability-parts" }, el("h2", {}, "What each model can do"), capabilities, el("h2", {}, "Where each is reached"), addresses));
-  draws((told) => {
+  draws(() => {
     if (route().view !== "capabilities") return;
     const all = [...fleet.services.values()].sort((a, b) => a.model_name.localeCompare(b.model_name));
     none.hidden = all.length > 0;
@@ -25,43 +27,46 @@ export function begin() {
     drawn = now;
     capabilities.replaceChildren(matrix(all));
     addresses.replaceChildren(map(all));
-    times(addresses, all, told);
+    times(addresses, all);
   });
 }
 
 function matrix(all) {
   const names = [...new Set(all.flatMap((one) => one.capabilities ?? []))].sort();
-  const head = el("tr", {}, th("Model"), th("Architecture"), th("Parameters"), th("Context", "number"), ...names.map((name) => th(name, "mark")));
-  const rows = all.map((one) =>
-    el(
-      "tr", {}, el("th", { scope: "row" }, el("a", { href: to("models", one.model_name) }, one.model_name)),
-      el("td", {}, one.model_info.architecture || NONE), el("td", {}, one.model_info.parameter_count || NONE),
-      el("td.number", {}, one.model_info.context_size ? one.model_info.context_size.toLocaleString("en") : NONE),
-      ...names.map((name) => mark((one.capabilities ?? []).includes(name), name)),
-    ),
-  );
-  return el("table.plain.matrix", { id: "matrix" }, el("caption.unseen", {}, "Models and their capabilities"), el("thead", {}, head), el("tbody", {}, ...rows));
-}
-
-function th(text, more = "") {
-  return el("th", { scope: "col", className: more }, text);
-}
-
-function mark(can, name) {
-  return el("td.mark", { "data-can": String(can) }, el("span", { "aria-hidden": "true" }, can ? "✓" : "·"), el("span.unseen", {}, can ? name : `no ${name}`));
+  const heads = [["Model", ""], ["Architecture", ""], ["Parameters", ""], ["Context", "number"], ...names.map((name) => [name, "mark"])];
+  const rows = all.map((one) => [
+    el("a", { href: to("models", one.model_name) }, one.model_name), one.model_info.architecture || NONE, one.model_info.parameter_count || NONE,
+    one.model_info.context_size ? one.model_info.context_size.toLocaleString("en") : NONE, ...names.map((name) => mark((one.capabilities ?? []).includes(name), name)),
+  ]);
+  return table("matrix", "Models and their capabilities", heads, rows, all);
 }
 
 function map(all) {
-  const head = el("tr", {}, ...["Model", "Status", "HTTP", "NATS topic"].map((name) => th(name)), ...["Response", "Ping", "First seen", "Last seen"].map((name) => th(name, "number")));
-  const rows = all.map((one) =>
-    el(
-      "tr", { "data-model": one.model_name }, el("th", { scope: "row" }, one.model_name), el("td", {}, badge(one.status)),
-      el("td", {}, el("ul.addresses", {}, ...(one.endpoints ?? []).map((address) => el("li", {}, addressed(address, one.model_name))), (one.endpoints ?? []).length ? null : el("li", {}, NONE))),
-      el("td", {}, one.nats_topic ? addressed(one.nats_topic, one.model_name) : NONE),
-      el("td.number", {}, duration(one.response_ms)), el("td.number", {}, duration(one.ping_ms)), el("td.number", {}, moment(one.first_seen)), el("td.number.seen"),
-    ),
-  );
-  return el("table.plain", { id: "addresses" }, el("caption.unseen", {}, "Addresses of models"), el("thead", {}, head), el("tbody", {}, ...rows));
+  const heads = [["Model", ""], ["Status", ""], ["HTTP", ""], ["NATS topic", ""], ["Response", "number"], ["Ping", "number"], ["First seen", "number"], ["Last seen", "number"]];
+  const rows = all.map((one) => [
+    one.model_name, badge(one.status), endpoints(one),
+    one.nats_topic ? addressed(one.nats_topic, one.model_name) : NONE, duration(one.response_ms), duration(one.ping_ms), moment(one.first_seen), el("span.seen"),
+  ]);
+  return table("addresses", "Addresses of models", heads, rows, all);
+}
+
+function endpoints(one) {
+  const all = one.endpoints ?? [];
+  const shown = all.slice(0, ADDRESSES).map((address) => el("li", {}, addressed(address, one.model_name)));
+  const more = all.length - shown.length;
+  const rest = more > 0 && el("li", {}, el("a", { href: to("fleet", "", { model: one.model_name }) }, `and ${more} more`));
+  return all.length ? el("ul", {}, ...shown, rest) : NONE;
+}
+
+/** A table whose first cells are the heads of its rows. */
+function table(id, caption, heads, rows, all) {
+  const head = el("tr", { role: "row" }, ...heads.map(([name, kind]) => el("th", { scope: "col", role: "columnheader", className: kind }, name)));
+  const body = rows.map((cells, at) => el("tr.row", { role: "row", "data-model": all[at].model_name }, ...cells.map((cell, place) => el(place ? "td" : "th", { role: place ? "cell" : "rowheader", scope: place ? null : "row", className: heads[place][1], "data-label": heads[place][0] }, cell))));
+  return el("table.plain.folds", { id, role: "table" }, el("caption.unseen", {}, caption), el("thead", { role: "rowgroup" }, head), el("tbody", { role: "rowgroup" }, ...body));
+}
+
+function mark(can, name) {
+  return el("span", { "data-can": String(can) }, el("span", { "aria-hidden": "true" }, can ? "✓" : "·"), el("span.unseen", {}, can ? name : `no ${name}`));
 }
 
 function addressed(text, model) {

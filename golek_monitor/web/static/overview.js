@@ -2,7 +2,7 @@
 
 import { charts, spark } from "./charts.js";
 import { el, keep, mark, of, say } from "./dom.js";
-import { count, figure, share } from "./format.js";
+import { clock, count, figure, share } from "./format.js";
 import { history } from "./history.js";
 import { route, to } from "./route.js";
 import { draws, firing, fleet } from "./store.js";
@@ -11,7 +11,7 @@ import { callout } from "./alerts.js";
 /** Callouts on the first view; the rest is one click away. */
 const CALLOUTS = 3;
 const TILES = [
-  { name: "Requests", unit: "/s", value: (o) => figure(o.requests_per_s), note: (o) => (o.errors_per_s > 0 ? `${figure(o.errors_per_s)} errors/s` : "no errors"), series: "requests_per_s", tone: (o) => (o.errors_per_s > 0 ? "warn" : "") },
+  { name: "Requests", unit: "/s", value: (o) => figure(o.requests_per_s), note: (o) => (o.errors_per_s > 0 ? `${figure(o.errors_per_s)} errors/s` : "no errors"), series: "requests_per_s", tone: (o) => (o.errors_per_s > 0.02 * o.requests_per_s ? "warn" : "") },
   { name: "Tokens", unit: "/s", value: (o) => figure(o.tokens_per_s), note: () => "by all workers", series: "tokens_per_s" },
   { name: "Slots busy", value: (o) => figure(o.active_processing), of: (o) => figure(o.slots), note: (o) => (o.slots ? `${share(o.active_processing / o.slots)} in use` : "no slots"), series: "active" },
   { name: "Waiting", value: (o) => figure(o.pending_messages), note: (o) => (o.queue_capacity ? `${share(o.utilization)} of queues full` : "no queues"), series: "pending", tone: (o) => ({ warning: "warn", critical: "bad" })[level(o)] ?? "" },
@@ -68,6 +68,7 @@ function verdict() {
 function sentence() {
   const overview = fleet.overview;
   if (!overview) return ["Waiting for the monitor", ""];
+  if (fleet.link === "lost") return [`As it was at ${clock(fleet.since)}`, ""];
   if (!overview.workers && !overview.models) return ["No worker was heard yet. `make start WORKER=echo` starts one", ""];
   const down = overview.models - overview.models_online;
   if (down) return [`${count(down, "model")} of ${overview.models} ${down === 1 ? "takes" : "take"} no requests`, "bad"];

@@ -86,7 +86,7 @@ const PRIORITIES = { 3: "high", 2: "normal", 1: "low" };
 function table(rows) {
   const head = el("tr", { role: "row" }, ...HEADS.map(([name, kind]) => el("th", { scope: "col", role: "columnheader", className: kind }, name || el("span.unseen", {}, "Order"))));
   const body = el("tbody", { role: "rowgroup" }, ...rows.map(row));
-  return el("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Queue, scrolls" }, el("table.plain", { role: "table", id: "queue-table" }, el("caption.unseen", {}, "Who runs and who waits, the next one first"), el("thead", { role: "rowgroup" }, head), body));
+  return el("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Queue, scrolls" }, el("table.plain.folds", { role: "table", id: "queue-table" }, el("caption.unseen", {}, "Who runs and who waits, the next one first"), el("thead", { role: "rowgroup" }, head), body));
 }
 
 function row(one) {

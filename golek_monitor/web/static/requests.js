@@ -43,7 +43,9 @@ function filters() {
   const span = el("select", { name: "minutes", "aria-label": "When" }, ...SPANS.map(([value, label]) => el("option", { value }, label)));
   const slower = el("input", { type: "number", name: "slower", min: "0", step: "100", placeholder: "Slower than, ms", "aria-label": "Slower than, in milliseconds" });
   const fields = [search("req_id", "Request id  /", { "data-focus": "/" }), model, status, search("principal", "Who asked"), slower, span];
-  const node = el("form.filters", { role: "search", "aria-label": "Filter requests" }, ...fields, el("button.primary", { type: "submit" }, "Search"));
+  const everywhere = el("input", { type: "checkbox", name: "everywhere", value: "true" });
+  const also = el("label.check", {}, everywhere, " Other machines, too");
+  const node = el("form.filters", { role: "search", "aria-label": "Filter requests" }, ...fields, also, el("button.primary", { type: "submit" }, "Search"));
   const write = () => go(to("requests", "", Object.fromEntries([...new FormData(node)].map(([name, value]) => [name, value.trim()]))), true);
   node.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -56,13 +58,14 @@ function filters() {
     const names = [...new Set([...fleet.services.keys(), query.get("model") ?? ""])].filter(Boolean).sort();
     model.replaceChildren(el("option", { value: "" }, "All models"), ...names.map((name) => el("option", { value: name }, name)));
     for (const field of fields) field.value = query.get(field.name) ?? "";
+    everywhere.checked = query.get("everywhere") === "true";
   };
   return { node, read };
 }
 
 /** What the monitor is asked, of what the address says. */
 function question(query) {
-  const given = { model: query.get("model"), req_id: query.get("req_id"), principal: query.get("principal"), slower_ms: query.get("slower"), limit: PAGE };
+  const given = { model: query.get("model"), req_id: query.get("req_id"), principal: query.get("principal"), slower_ms: query.get("slower"), everywhere: query.get("everywhere"), limit: PAGE };
   if (query.get("status") === "errors") given.errors_only = "true";
   else given.status = query.get("status");
   if (query.get("minutes")) given.since = `${query.get("minutes")}m`;
@@ -73,7 +76,7 @@ async function search(query, into) {
   leave.abort();
   leave = new AbortController();
   const given = question(query);
-  const filtered = Object.values(given).filter(Boolean).length > 1;
+  const filtered = Object.entries(given).some(([name, value]) => value && !["limit", "everywhere"].includes(name));
   try {
     const found = await ask(given, leave.signal);
     into.replaceChildren(...shown(found, filtered), problems(found.logs));
@@ -139,7 +142,7 @@ const HEADS = [["Ended", ""], ["Request", ""], ["Model", ""], ["Status", ""], ["
 /** A table of requests as the log has them. */
 export function table(requests) {
   const head = el("tr", { role: "row" }, ...HEADS.map(([name, kind]) => el("th", { scope: "col", role: "columnheader", className: kind }, name)));
-  return el("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Requests, scrolls" }, el("table.plain.requests", { role: "table" }, el("caption.unseen", {}, "Requests, the newest first"), el("thead", { role: "rowgroup" }, head), el("tbody", { role: "rowgroup" }, ...requests.map(row))));
+  return el("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Requests, scrolls" }, el("table.plain.requests.folds", { role: "table" }, el("caption.unseen", {}, "Requests, the newest first"), el("thead", { role: "rowgroup" }, head), el("tbody", { role: "rowgroup" }, ...requests.map(row))));
 }
 
 function row(one) {

@@ -40,7 +40,7 @@ export class Table {
     this.heads = given.columns.map((column) => this.head(column));
     const caption = el("caption.unseen", {}, given.caption);
     const head = el("thead", { role: "rowgroup" }, el("tr", { role: "row", "aria-rowindex": "1" }, ...this.heads));
-    this.table = el("table.grid", { role: "table", id: given.name }, caption, head, this.body);
+    this.table = el("table.grid.folds", { role: "table", id: given.name }, caption, head, this.body);
     this.box = el("div.scroll", { tabIndex: 0, role: "region", "aria-label": `${given.caption}, scrolls` }, this.table);
     this.picker = this.sortPicker();
     this.none = el("p.empty", { hidden: true });
