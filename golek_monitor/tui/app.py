@@ -172,7 +172,7 @@ class Monitor(App[int]):
         """Show a worker on a screen of its own; what is read for it ends with it."""
         screen = Worker(event.row, self.picture.service(event.row.model_name))
         await self.push_screen(screen)
-        screen.run_worker(self._read_settings(screen), group="settings", exclusive=True)
+        screen.run_worker(partial(self._read_settings, screen), group="settings", exclusive=True)
         self._ask()
 
     def on_model_wanted(self, event: ModelWanted) -> None:
@@ -189,18 +189,18 @@ class Monitor(App[int]):
 
     def on_letters_asked(self) -> None:
         """Read the dead letters."""
-        self.run_worker(self._read_letters(), group="letters", exclusive=True)
+        self.run_worker(self._read_letters, group="letters", exclusive=True)
 
     def on_queue_asked(self, event: QueueAsked) -> None:
         """Read a queue."""
-        self.run_worker(self._read_queue(event.model), group="queue", exclusive=True)
+        self.run_worker(partial(self._read_queue, event.model), group="queue", exclusive=True)
 
     def on_wanted(self, event: Wanted) -> None:
         """Ask; give the order after a yes."""
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self.run_worker(self._give(event), group="orders")
+                self.run_worker(partial(self._give, event), group="orders")
 
         self.push_screen(Confirm(event), answered)
 
@@ -275,7 +275,7 @@ class Monitor(App[int]):
         """Read what takes the bus or files, if it is looked at."""
         for screen in self.screen_stack:
             if isinstance(screen, Worker) and screen.is_mounted:
-                screen.run_worker(self._read_requests(screen), group="requests", exclusive=True)
+                screen.run_worker(partial(self._read_requests, screen), group="requests", exclusive=True)
                 return
         self._view().ask()
 
