@@ -9,6 +9,8 @@ median time in which the terminal shows a second's changes of all these workers,
 """
 
 import asyncio
+import http.client
+import json
 import os
 import re
 import statistics
@@ -44,7 +46,7 @@ class Readings:
         self.ages: list[float] = []
         """Seconds from the probe's report to a browser."""
         self.answers: list[float] = []
-        """Seconds of a REST answer."""
+        """Seconds of REST answers."""
         self.rss: list[float] = []
         self.events = 0
         self.bytes = 0
@@ -70,25 +72,26 @@ async def browse(port: int, readings: Readings) -> None:
         writer.close()
 
 
-async def ask(port: int, path: str) -> tuple[float, bool]:
+def ask(port: int, path: str) -> tuple[float, bool]:
     """Seconds of one answer, and whether it was a good one."""
     began = time.perf_counter()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET %s HTTP/1.1\r\nhost: 127.0.0.1:%d\r\nconnection: close\r\n\r\n" % (path.encode(), port))
-    answer = await reader.read(-1)
-    writer.close()
-    return time.perf_counter() - began, answer.startswith(b"HTTP/1.1 200")
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        answer.read()
+        return time.perf_counter() - began, answer.status == 200
+    finally:
+        connection.close()
 
 
-async def inquire(port: int, readings: Readings) -> None:
-    """Ask REST in turns until cancelled."""
-    turn = 0
-    while True:
-        seconds, good = await ask(port, PATHS[turn % len(PATHS)])
-        readings.answers.append(seconds)
-        readings.failed += not good
+def inquire(port: int, seconds: float) -> None:
+    """Ask REST in turns, in a process of its own: the readers of events must not hold up the answers' clock."""
+    until, turn = time.monotonic() + seconds, 0
+    while time.monotonic() < until:
+        print(json.dumps(ask(port, PATHS[turn % len(PATHS)])), flush=True)
         turn += 1
-        await asyncio.sleep(REST_EVERY_S)
+        time.sleep(REST_EVERY_S)
 
 
 async def weigh(process: psutil.Process, readings: Readings) -> None:
@@ -101,11 +104,16 @@ async def measure(name: str, port: int, process: psutil.Process, seconds: float)
     """The figures of one load, which goes on already."""
     readings = Readings()
     tasks = [asyncio.create_task(browse(port, readings)) for _ in range(BROWSERS)]
-    tasks += [asyncio.create_task(inquire(port, readings)), asyncio.create_task(weigh(process, readings))]
+    tasks.append(asyncio.create_task(weigh(process, readings)))
     await asyncio.sleep(3.0)
     readings.ages.clear()
+    command = [sys.executable, str(ROOT / "bench/monitor.py"), "ask", str(port), str(seconds)]
+    asker = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
     before, began = sum(process.cpu_times()[:2]), time.perf_counter()
-    await asyncio.sleep(seconds)
+    said, _ = await asker.communicate()
+    asked = [json.loads(line) for line in said.splitlines()]
+    readings.answers = [took for took, _ in asked]
+    readings.failed = sum(not good for _, good in asked)
     share = (sum(process.cpu_times()[:2]) - before) / (time.perf_counter() - began)
     for task in tasks:
         task.cancel()
@@ -158,7 +166,7 @@ def monitor(nats: str, port: int, log: IO[bytes]) -> Iterator[psutil.Process]:
 
 def _answers(port: int) -> bool:
     try:
-        return asyncio.run(ask(port, "/healthz"))[1]
+        return ask(port, "/healthz")[1]
     except OSError:
         return False
 
@@ -174,4 +182,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["ask"]:
+        inquire(int(sys.argv[2]), float(sys.argv[3]))
+    else:
+        main()

@@ -29,6 +29,7 @@ from golek_monitor.web.access import Access
 from golek_monitor.web.app import application
 from golek_monitor.web.door import Note
 from golek_program import logging
+from golek_program.garbage import settle_garbage
 from golek_program.settings import monitor as settings
 from golek_program.settings.http import Address, is_loopback
 from golek_program.settings.monitor import Monitor
@@ -82,6 +83,7 @@ class MonitorProcess:
             observer = Observer(golek, picture, remembers=True)
             ended = await self._serve(stack, picture, golek)
             publisher = Publisher(golek, picture)
+            settle_garbage()
             await self._until_stopped([*ended, self._follow(observer, picture), publisher.run()])
             log.info("monitor.stops")
 

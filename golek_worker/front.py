@@ -27,6 +27,7 @@ from golek_client.bus_client import BusClient
 from golek_client.connection import close, connect, flush, publish
 from golek_program import logging as front_logging
 from golek_program import tracing
+from golek_program.garbage import settle_garbage
 from golek_program.settings import SettingsError
 from golek_program.settings.http import Address, Gateway, Http, is_loopback
 from golek_program.web import server
@@ -48,7 +49,7 @@ from golek_worker.gateway.offers import Offers
 from golek_worker.gateway.reporting import Reporter
 from golek_worker.gateway.strangers import AuthError, Strangers
 from golek_worker.machine import logfiles, startable
-from golek_worker.process import raise_file_limit, settle_garbage
+from golek_worker.process import raise_file_limit
 from golek_worker.telemetry.signals import Reports
 
 if TYPE_CHECKING:

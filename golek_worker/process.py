@@ -5,7 +5,6 @@ A process is named by pid and the moment it began, so that a later process with 
 
 import contextlib
 import fcntl
-import gc
 import os
 import resource
 import subprocess
@@ -162,12 +161,3 @@ def _find(known: ProcessId) -> psutil.Process | None:
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.NoSuchProcess:
         return None
-
-
-def settle_garbage(objects: int = 50_000, runs: int = 20) -> None:
-    """What start-up made stays: keep the collector from walking it, and have it run every so many new objects; what
-    outlives that is looked at every so many `runs`.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(objects, runs, runs)

@@ -24,6 +24,7 @@ from nats.aio.client import Client
 from golek_client.connection import close, connect, flush, publish, shown
 from golek_program import logging as worker_logging
 from golek_program import tracing
+from golek_program.garbage import settle_garbage
 from golek_program.settings import SettingsError
 from golek_program.settings.http import address
 from golek_program.web.server import TakenError
@@ -285,7 +286,7 @@ class Worker:
                 if said == "loading":
                     self._tell_loaded(parts.host.ready)
                 if first:
-                    process.settle_garbage()
+                    settle_garbage()
                     self._event("server.ready", f"serving {', '.join(self._settings.request_subjects(parts.kind))}")
                     first = False
             else:

@@ -6,6 +6,8 @@ import { history, range, ranges } from "./history.js";
 import uPlot from "./vendor/uplot/uPlot.esm.js";
 
 const HEIGHT = 168;
+/** Fewer steps without a figure are bridged. */
+const GAP_STEPS = 3.5;
 /** Steps of the time axis, in seconds. */
 const STEPS = [10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
 const CURSORS = uPlot.sync("golek");
@@ -96,7 +98,7 @@ class Chart {
           width: 1.75,
           fill: at === 0 ? `${colour(name)}1f` : undefined,
           points: { show: false },
-          spanGaps: false,
+          gaps: large,
         })),
       ],
       hooks: { setCursor: [(plot) => this.hover(plot)], setLegend: [] },
@@ -125,6 +127,13 @@ class Chart {
     this.sizes.disconnect();
     this.plot?.destroy();
   }
+}
+
+/** Gaps that are drawn: a second that no figure fell into is none. */
+function large(plot, _series, _first, _last, gaps) {
+  const [one, two] = plot.data[0];
+  const step = plot.valToPos(two, "x", true) - plot.valToPos(one, "x", true);
+  return gaps.filter(([from, to]) => to - from > GAP_STEPS * step);
 }
 
 /** From nothing to a bit above the highest, and never flat. */
@@ -161,7 +170,7 @@ export function spark() {
     if (values === drawn || !values) return;
     drawn = values;
     const step = Math.max(1, Math.floor(values.length / 100));
-    const seen = values.filter((_, at) => at % step === 0).map((one) => one ?? 0);
+    const seen = values.filter((one) => one !== null).filter((_, at) => at % step === 0);
     const top = Math.max(...seen, 1e-9);
     line.setAttribute("points", seen.map((one, at) => `${((at / Math.max(1, seen.length - 1)) * 100).toFixed(1)},${(22.5 - (one / top) * 20).toFixed(1)}`).join(" "));
   };

@@ -14,8 +14,14 @@ const FIGURES = [
   ["TTFT", (one) => duration(one.ttft_ms)],
   ["Waiting", (one) => figure(one.queue_metrics.pending_messages)],
   ["Running", (one) => `${figure(one.queue_metrics.active_processing)} / ${figure(one.slots ?? 0)}`],
-  ["Workers", (one) => `${one.replicas_in_rotation ?? 0} / ${one.replicas ?? 0}`],
+  ["Workers", workers],
 ];
+
+/** Those in rotation, of all where there are others. */
+function workers({ replicas_in_rotation: serving = 0, replicas = 0 }) {
+  return serving === replicas ? figure(replicas) : `${figure(serving)} / ${figure(replicas)}`;
+}
+
 const CARD = ["Tokens/s", "Waiting", "TTFT", "Workers"];
 
 /** Cards of the first view. */
