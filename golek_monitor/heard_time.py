@@ -47,8 +47,10 @@ class HeardTime:
 
     def ordinary(self, moment: float) -> float:
         """A moment of this clock on the ordinary one."""
-        lost = next((lost for since, lost in reversed(self._pauses) if moment > since), self._pauses[0][1])
-        return moment + lost
+        for since, lost in reversed(self._pauses):
+            if moment > since:
+                return moment + lost
+        return moment + self._pauses[0][1]
 
     def _lose(self, moment: float, seconds: float) -> None:
         self._lost += seconds

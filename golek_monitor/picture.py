@@ -25,8 +25,9 @@ from golek_monitor.letters import Letters
 from golek_monitor.measures import Measures
 from golek_monitor.notices import Notices
 from golek_monitor.records import Event, FleetChanges, FleetNow, GatewayRow, History, ReplicaRow, Service
-from golek_monitor.rows import Beside, stamp
+from golek_monitor.rows import Beside
 from golek_monitor.rules import Limits
+from golek_wire.moments import stamp
 from golek_wire.signals import Aggregate, Alert, GatewayReport, Health, LoadReport, ModelRecord
 from golek_wire.subjects import model_token
 
