@@ -58,10 +58,6 @@ class Measures:
         """It answered within so many milliseconds."""
         self._pings[worker_id] = round(ms, 1)
 
-    def of_worker(self, worker_id: str, now: float) -> Rate | None:
-        """Its rates, as far as they are known."""
-        return self._workers.of(worker_id, now)
-
     def of_gateway(self, gateway_id: str, now: float) -> Rate | None:
         """Its rates, as far as they are known."""
         return self._gateways.of(gateway_id, now)
