@@ -171,14 +171,16 @@ class FleetView:
         """A worker said how busy it is. One that is older than what is known of the same process, or that comes from an
         earlier one, changes nothing.
         """
-        if report.worker_id and self._is_late(report.worker_id, report.incarnation, report.state):
-            return
-        self._queues[report.model_name] = _Queue(report.pending_messages, report.queue_capacity, now)
+        queue = _Queue(report.pending_messages, report.queue_capacity, now)
         if not report.worker_id:
+            self._queues[report.model_name] = queue
+            return
+        if self._is_late(report.worker_id, report.incarnation, report.state):
             return
         before = self._of(report.worker_id, report.model_name, report.incarnation)
         if report.seq < before.seq:
             return
+        self._queues[report.model_name] = queue
         self._replicas[report.worker_id] = msgspec.structs.replace(
             before,
             status=report.state or before.status,
