@@ -144,7 +144,7 @@ def _of_bus(golek: Golek | None, *, show_prompts: bool) -> list[Route]:
 
     @describe(
         group=GROUP,
-        summary="Jobs that crashed their engine each time they ran, the newest first; 500 at most, fewer where they are large.",
+        summary="Jobs that crashed their engine each time they ran, the newest first: 500, or fewer large ones.",
         query=OfModel,
         reply=list[DeadLetterRow],
         errors=(400, 503),
