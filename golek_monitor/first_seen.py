@@ -72,7 +72,7 @@ class FirstSeen:
             try:
                 seen = codec.decode(entry.data, Seen)
                 found[seen.name] = datetime.fromisoformat(seen.first_seen).timestamp()
-            except (*UNREADABLE, ValueError):  # deleted, or of a later release
+            except (*UNREADABLE, ValueError, OverflowError):  # deleted, or of a later release
                 self._revisions[entry.subject.removeprefix(_KEY)] = entry.seq
         self._written |= found.keys()
         self._picture.first_seen(found)

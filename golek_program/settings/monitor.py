@@ -16,6 +16,8 @@ from golek_program.settings.http import Address, Http, address, is_loopback
 
 FILE: Final = "monitor.env"
 """In the folder of deployments."""
+MARK: Final = "/api/access"
+"""A path that only monitors answer, and to everybody."""
 
 
 NOWHERE: Final = "off"

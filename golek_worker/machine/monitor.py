@@ -13,8 +13,6 @@ from golek_worker.machine.services import Kind, Place, Say, ServiceError, State
 
 MODULE: Final = "golek_monitor"
 KIND: Final = Kind(name="monitor", command=(MODULE, "serve"), ping="/healthz", start_s=30.0, drain_s=7.0)
-MARK: Final = "/api/access"
-"""A path that only monitors answer, and to everybody."""
 EXTRA: Final = "pip install 'golek[monitor]'"
 
 
@@ -83,4 +81,4 @@ async def shall_run(chosen: Monitor, *, wanted: bool | None, say: Say = print) -
 
 async def is_there(chosen: Monitor) -> bool:
     """Whether a monitor answers where one shall serve, whoever started it."""
-    return await ping.answers(chosen.page_url, MARK)
+    return await ping.answers(chosen.page_url, settings.MARK)
