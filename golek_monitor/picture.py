@@ -14,7 +14,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from golek_client.fleet import LEFT, FleetView, ModelState, Presence, Replica
+from golek_client.fleet import LEFT, WORKER_ID_LIMIT, FleetView, ModelState, Presence, Replica
 from golek_monitor import advisories, alerts, rates, rows, rules, summary
 from golek_monitor.alerts import Alerts
 from golek_monitor.changes import Table
@@ -38,6 +38,10 @@ ASLEEP_S: Final = 3.0
 """Between two ticks more time than this passes only for a process that did not run."""
 FORGET_S: Final = 10.0
 GATEWAYS_KEPT: Final = 1000
+LATEST: Final = 253_370_764_800.0
+"""The year 9999: behind it a moment cannot be written down."""
+FIRST_SEEN_KEPT: Final = 20_000
+"""Of more models those that are not shown are forgotten: names come from the bus."""
 
 
 class Picture:
@@ -121,13 +125,14 @@ class Picture:
         """A worker said how busy it is."""
         now = self.heard_clock()
         self.view.report(report, now)
-        if report.worker_id:
+        if self.view.replica(report.worker_id) is not None:
             self._measures.report(report, now, self._wall())
 
     def gateway(self, report: GatewayReport) -> None:
         """A gateway said how busy it is."""
         now = self.heard_clock()
-        if report.gateway_id not in self._gateway_reports and len(self._gateway_reports) >= GATEWAYS_KEPT:
+        has_room = len(self._gateway_reports) < GATEWAYS_KEPT and 0 < len(report.gateway_id) <= WORKER_ID_LIMIT
+        if report.gateway_id not in self._gateway_reports and not has_room:
             return
         self._gateway_reports[report.gateway_id] = (report, now)
         self._measures.gateway(report, now)
@@ -146,7 +151,7 @@ class Picture:
 
     def first_seen(self, seen: Mapping[str, float]) -> None:
         """When models were first seen, as the broker has it: seconds since 1970 by name."""
-        self._first_seen |= seen
+        self._first_seen |= {name: min(max(at, 0.0), LATEST) for name, at in seen.items()}
 
     def seen_by_us(self) -> dict[str, float]:
         """When models were first seen, as far as this monitor knows."""
@@ -372,6 +377,8 @@ class Picture:
             if now - heard_at <= (KEEP_S if report.ready else rows.GATEWAY_SILENT_S)
         }
         self._histories.forget(self._wall())
+        if len(self._first_seen) > FIRST_SEEN_KEPT:
+            self._first_seen = {name: at for name, at in self._first_seen.items() if name in self._services.rows}
 
     def _at(self, moment: float) -> float:
         """A moment of the heard clock as time of day."""
