@@ -12,6 +12,7 @@ import asyncio
 import http.client
 import json
 import os
+import random
 import re
 import statistics
 import sys
@@ -27,6 +28,10 @@ import uvloop
 from simulated_fleet import PROBE, PROBE_ERA
 from support import ROOT, broker, ended, figure, note
 
+from golek_monitor.tui.app import Monitor
+from golek_monitor.tui.messages import Look
+from tests.support.desks import SampleDesk
+from tests.support.fleets import Time, picture, say
 from tests.support.ports import free_port
 
 BENCH: Final = "monitor"
@@ -35,6 +40,7 @@ SECONDS: Final = float(os.environ.get("MONITOR_SECONDS", "60"))
 BURST: Final = int(os.environ.get("MONITOR_BURST", "2000"))
 BROWSERS: Final = 20
 REST_EVERY_S: Final = 0.2
+FRAMES: Final = 30
 PATHS: Final = ("/api/services", "/api/overview", "/api/services/model-001", "/api/alerts", "/metrics", "/api/replicas")
 _PROBE = re.compile(rb'"worker_id":"%s".*?"last_token_age_ms":(\d+)' % PROBE.encode())
 
@@ -137,6 +143,26 @@ def _share(values: list[float], percent: int) -> float:
     return statistics.quantiles(values, n=100)[percent - 1] if len(values) > 1 else float("nan")
 
 
+async def draw() -> None:
+    """How long the terminal takes to show a second's changes of all workers: until its lines are drawn anew."""
+    now = Time()
+    seen, frames = picture(WORKERS, now), []
+    app = Monitor(seen, SampleDesk(), every_s=0)
+    async with app.run_test(size=(160, 50)) as pilot:
+        for second in range(2, 2 + FRAMES):
+            now.passed += 1
+            drawn = random.Random(second)
+            for number in range(WORKERS):
+                say(seen, number, drawn, now, seq=second)
+            seen.tick()
+            began = time.perf_counter()
+            app.post_message(Look())
+            await pilot.pause()
+            frames.append((time.perf_counter() - began) * 1000)
+    figure(BENCH, f"tui_frame_ms_{WORKERS}", statistics.median(frames), None, "ms", FRAMES)
+    figure(BENCH, f"tui_frame_p95_ms_{WORKERS}", _share(frames, 95), None, "ms", FRAMES)
+
+
 @contextmanager
 def fleet(nats: str, per_second: int) -> Iterator[None]:
     """The simulated workers, speaking."""
@@ -179,6 +205,7 @@ def main() -> None:
                 uvloop.run(measure(str(WORKERS), port, process, SECONDS))
             with fleet(nats, BURST):
                 uvloop.run(measure("burst", port, process, SECONDS / 2))
+    asyncio.run(draw())
 
 
 if __name__ == "__main__":

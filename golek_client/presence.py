@@ -23,8 +23,8 @@ LOOK_S: Final = 0.25
 """So often it is looked who is overdue."""
 BUSY_LIMIT_S: Final = 3.5
 """A worker under load reports every second: three reports did not come."""
-IDLE_LIMIT_S: Final = 11.0
-"""An idle one reports every 10 s."""
+IDLE_LIMIT_S: Final = 10.5
+"""An idle one reports every 10 s. One that is a little late is asked for nothing; who dies is found within 12 s."""
 BEAT_LIMIT_S: Final = 35.0
 """One that does not report yet, as while it downloads its model, has a heartbeat every 30 s."""
 ASKS_LIMIT: Final = 100

@@ -49,7 +49,7 @@ class Observer:
         self._following = golek.follow(hears, self._look)
         self._roll_call = golek.roll_call(
             picture.view, picture.heard_clock, missed=picture.missed, pinged=picture.pinged
-        )  # fmt: skip
+        )
         self._refusal: str | None = None
 
     @property

@@ -93,7 +93,7 @@ ONE = Replica("a", "tiny", heard_at=HEARD, told_at=HEARD, incarnation="i")
     [
         ({"is_busy": True}, 3.5, False),
         ({"is_busy": True}, 3.6, True),
-        ({}, 11.0, False),
+        ({}, 10.5, False),
         ({}, 11.1, True),
         ({"told_at": None}, 35.0, False),
         ({"told_at": None}, 35.1, True),
@@ -121,7 +121,7 @@ def test_nobody_is_overdue_who_could_not_be_heard() -> None:
 async def test_who_has_no_connection_is_gone(roll: Roll) -> None:
     """Within 12 s of its last report, found by one question; a report brings it back."""
     roll.hear()
-    await roll.until(HEARD + 10.9)
+    await roll.until(HEARD + 10.4)
     assert (roll.found, roll.bus.asked) == ({"a": "here"}, [])
     await roll.until(HEARD + 11.5)
     assert (roll.found, roll.bus.asked) == ({"a": "gone"}, ["i"])
