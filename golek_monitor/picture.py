@@ -34,8 +34,6 @@ KEEP_S: Final = 900.0
 """So long a replica that left or is gone is still shown."""
 FRESH_S: Final = 1.5
 """A tick that is so long ago does not count."""
-ASLEEP_S: Final = 3.0
-"""Between two ticks more time than this passes only for a process that did not run."""
 FORGET_S: Final = 10.0
 GATEWAYS_KEPT: Final = 1000
 LATEST: Final = 253_370_764_800.0
@@ -179,7 +177,8 @@ class Picture:
 
     def tick(self) -> None:
         """A second went by: see what changed, judge it, write it down."""
-        self._wake()
+        self.heard_clock.runs()
+        self._ticked_at = self._clock()
         self.version += 1
         self._look(self.version)
         rows_by_id, gateways = self._replicas.rows, list(self._gateways.rows.values())
@@ -269,13 +268,6 @@ class Picture:
     def _refresh(self) -> None:
         if not self._is_fresh:  # what is seen between two ticks counts as changed with the next
             self._look(self.version + 1 if self.version else 0)
-
-    def _wake(self) -> None:
-        """Notice that this process did not run."""
-        now = self._clock()
-        if self._ticked_at is not None and now - self._ticked_at > ASLEEP_S:
-            self.heard_clock.slept(now - self._ticked_at - 1.0)
-        self._ticked_at = now
 
     def _look(self, version: int) -> None:
         """Make the records, with this version."""

@@ -177,7 +177,23 @@ def test_time_stands_while_nothing_can_be_heard() -> None:
     now[0] = 175.0
     assert heard() == 115.0
     assert (heard.ordinary(105.0), heard.ordinary(112.0)) == (105.0, 172.0)
-    now[0] = 300.0
-    heard.slept(120.0)
-    assert heard() == 120.0
-    assert (heard.ordinary(119.0), heard.ordinary(120.5)) == (179.0, 300.5)
+
+
+def test_time_stands_while_the_process_sleeps() -> None:
+    """Once it is looked at all the time, a look after a pause leaves the sleep out, whoever looks first; with the bus
+    away, too, and once."""
+    now = [100.0]
+    heard = HeardTime(lambda: now[0])
+    now[0] = 110.0
+    assert heard() == 110.0
+    heard.runs()
+    now[0] = 111.0
+    assert heard() == 111.0
+    now[0] = 231.0
+    assert heard() == 112.0
+    assert (heard.ordinary(111.0), heard.ordinary(112.5)) == (111.0, 231.5)
+    now[0] = 331.0
+    heard.stop()
+    now[0] = 431.0
+    heard.go()
+    assert heard() == 113.0

@@ -145,6 +145,19 @@ def test_names_that_nobody_serves_are_forgotten_when_they_are_many(monkeypatch: 
     assert list(seen.seen_by_us()) == ["gemma3-270m"]
 
 
+def test_what_lay_there_while_the_process_slept_was_not_said_later() -> None:
+    """The last words of a worker that died meanwhile do not keep it alive for as long as the sleep was."""
+    time = Time()
+    seen = picture(1, time)
+    second(seen, time)
+    time.passed += 3600
+    second(seen, time, [0])
+    assert seen.replicas()[0].presence == "here"
+    for _ in range(40):
+        second(seen, time)
+    assert seen.replicas()[0].presence == "silent"
+
+
 def test_a_bus_that_was_not_heard_yet_was_not_lost() -> None:
     """A monitor that is there before its broker says when it hears it, and what it waits for is an alert."""
     time = Time()
