@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-from golek_client import discovery, letters, micro, queueing, ranking, results, stored
+from golek_client import discovery, letters, micro, ranking, results, stored
 from golek_client.embedding import EmbedOptions
 from golek_client.exchange import Exchange
 from golek_client.grammars import GrammarStore
@@ -384,6 +384,7 @@ class Golek(Passing, Operating, GrammarStore, Conversations):
 
         Raises BadRequestError for a name or limit that is none, BusUnavailableError when JetStream does not answer.
         """
+        from golek_client import queueing  # few programs ask this, and all would pay for it
 
         Target.of(model, "inference")
         return await queueing.read(await self._line(), model, limit)

@@ -177,15 +177,18 @@ class FleetView:
         """A worker said how busy it is. One that is older than what is known of the same process, or that comes from an
         earlier one, changes nothing.
         """
-        if report.worker_id and self._is_late(report.worker_id, report.incarnation, report.state):
+        queue = _Queue(report.pending_messages, report.queue_capacity, now)
+        if not report.worker_id:
+            self._queued(report.model_name, queue)
             return
-        if report.model_name in self._queues or (is_model_name(report.model_name) and len(self._queues) < KEPT):
-            self._queues[report.model_name] = _Queue(report.pending_messages, report.queue_capacity, now)
         if not self._has_room(report.worker_id, report.model_name):
+            return
+        if self._is_late(report.worker_id, report.incarnation, report.state):
             return
         before = self._of(report.worker_id, report.model_name, report.incarnation)
         if report.seq < before.seq:
             return
+        self._queued(report.model_name, queue)
         self._replicas[report.worker_id] = msgspec.structs.replace(
             before,
             status=report.state or before.status,
@@ -295,6 +298,10 @@ class FleetView:
             return True
         named = 0 < len(worker_id) <= WORKER_ID_LIMIT and worker_id.isprintable() and is_model_name(model)
         return named and (known is not None or len(self._replicas) < KEPT)
+
+    def _queued(self, model: str, queue: _Queue) -> None:
+        if model in self._queues or (is_model_name(model) and len(self._queues) < KEPT):
+            self._queues[model] = queue
 
     def _is_late(self, worker_id: str, incarnation: str, state: WorkerStatus | None) -> bool:
         """Whether a message is of a process that is known to have ended.

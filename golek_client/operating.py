@@ -81,7 +81,7 @@ class Operating:
         Never what callers asked. Takes half a second, in which all that live answer. Raises as `health` does, and
         UnauthorizedError or ForbiddenError where this caller gives no orders.
         """
-        from golek_wire.logs import LogReport
+        from golek_wire.logs import LogReport  # few programs ask this, and all would pay for it
 
         return await self._give(model, subjects.log(model), query, LogReport, timeout)
 

@@ -146,6 +146,7 @@ class RollCall:
         if connection is None or self._refused:
             return
         everyone = self._view.everyone()
+        self._asked_at = {worker: at for worker, at in self._asked_at.items() if self._view.replica(worker) is not None}
         overdue = [one for one in everyone if is_overdue(one, now, self._since)]
         overdue.sort(key=lambda one: (self._asked_at.get(one.worker_id, -1.0), one.heard_at))
         due = self._due(everyone, now) if self._pinged is not None else []
@@ -161,7 +162,6 @@ class RollCall:
         self._ping_at = {
             one.worker_id: known.get(one.worker_id, now + FIRST_PING_S * _share(one.worker_id)) for one in everyone
         }
-        self._asked_at = {worker: at for worker, at in self._asked_at.items() if worker in self._ping_at}
         found = [one for one in everyone if now >= self._ping_at[one.worker_id]]
         return [one for one in found if one.presence == "here" and one.status not in LEFT and one.incarnation]
 

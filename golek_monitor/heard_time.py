@@ -9,41 +9,30 @@ from collections.abc import Callable
 from typing import Final
 
 ASLEEP_S: Final = 3.0
-"""So long only a process that did not run leaves a clock alone that it looks at all the time."""
-_RAN_S: Final = 1.0
-"""Of that time it may have run so much."""
+"""Of more time between two looks at this clock only so much counts: for a process that runs, less passes."""
 _PAUSES: Final = 64
 """So many are remembered; moments before the oldest are taken to be of its time."""
 
 
 class HeardTime:
-    """Seconds on `clock`, less those in which nothing could be heard."""
+    """Seconds on `clock`, less those in which nothing could be heard. It never goes back."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lost = 0.0
+        self._looked_at = clock()
         self._stands_at: float | None = None
-        self._looked_at: float | None = None
-        """When it was looked at last; None while nobody does all the time."""
         self._pauses: deque[tuple[float, float]] = deque([(float("-inf"), 0.0)], _PAUSES)
         """From which moment on how much had been lost."""
 
     def __call__(self) -> float:
-        """Now. Whoever looks first after a sleep, be it for a message that lay there meanwhile, finds it left out."""
-        now = self._clock()
-        away_s = now - self._looked_at if self._looked_at is not None else 0.0
-        self._looked_at = now if self._looked_at is not None else None
+        """Now. Who asks first after this process was asleep notices it, so that no moment lies in the future."""
         if self._stands_at is not None:
             return self._stands_at
-        if away_s > ASLEEP_S:
-            slept_s = away_s - _RAN_S
-            self._lose(now - self._lost - slept_s, slept_s)
-        return now - self._lost
-
-    def runs(self) -> None:
-        """From now on it is looked at all the time: when nobody did for ASLEEP_S, this process slept."""
-        if self._looked_at is None:
-            self._looked_at = self._clock()
+        before, self._looked_at = self._looked_at, self._clock()
+        if (slept := self._looked_at - before - ASLEEP_S) > 0:
+            self._lose(before - self._lost, slept)
+        return self._looked_at - self._lost
 
     def stop(self) -> None:
         """From now on nothing can be heard."""
@@ -51,15 +40,17 @@ class HeardTime:
 
     def go(self) -> None:
         """It can, again."""
-        moment = self()
         if self._stands_at is not None:
-            self._stands_at = None
-            self._lose(moment, self._clock() - self._lost - moment)
+            moment, self._stands_at = self._stands_at, None
+            self._looked_at = self._clock()
+            self._lose(moment, self._looked_at - self._lost - moment)
 
     def ordinary(self, moment: float) -> float:
         """A moment of this clock on the ordinary one."""
-        lost = next((lost for since, lost in reversed(self._pauses) if moment > since), self._pauses[0][1])
-        return moment + lost
+        for since, lost in reversed(self._pauses):
+            if moment > since:
+                return moment + lost
+        return moment + self._pauses[0][1]
 
     def _lose(self, moment: float, seconds: float) -> None:
         self._lost += seconds

@@ -11,7 +11,7 @@ from typing import Final
 from golek_wire import headers as h
 
 _TRACEPARENT: Final = re.compile(
-    r"(?!ff)(?!00-.{53})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
+    r"(?!ff)(?!00-.{53})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[ -~]*)?"
 )
 """Later versions may have more fields behind those of the first, 00."""
 _PRINTABLE: Final = re.compile(r"[ -~]*")

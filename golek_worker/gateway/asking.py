@@ -48,8 +48,6 @@ class Call(Struct):
     """Until the answer is of no use."""
     key: str | None
     """The caller's idempotency key."""
-    strict: bool
-    """OpenAI's own words for errors."""
     visit: door.Visit
     caller: door.Caller
     scope: Scope
@@ -87,11 +85,6 @@ class Call(Struct):
             self.model, payload, deadline=self.seconds, idempotency_key=self._key(part), on_queued=on_queued
         )
 
-    def told(self, error: InferenceServiceError) -> bytes:
-        """The event that ends a stream in `error`."""
-        self.visit.code = errors.code_of(error)
-        return b"data: " + errors.event(error, strict=self.strict) + b"\n\n"
-
     def learnt(self, exchange: Exchange[Any] | Stream) -> None:
         """Remember which job this is and who answers."""
         self.visit.job_id = self.visit.job_id or exchange.job_id
@@ -122,7 +115,6 @@ async def call(request: Request, named: str | None, kind: Kind, deadline_ms: int
         model,
         seconds,
         request.headers.get("idempotency-key"),
-        entered.settings.golek_strict_openai,
         visit,
         caller,
         request.scope,

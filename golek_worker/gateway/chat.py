@@ -36,7 +36,7 @@ async def chat(request: Request) -> Response:
     payload = codec.encode(sent)
     if asked.stream:
         waiting = Waiting()
-        return EventStream(_events(call.stream(payload, waiting), call, asked), waiting, call.told)
+        return EventStream(_events(call.stream(payload, waiting), call, asked), waiting)
     reply = await call.only(payload, "inference", InferenceReply)
     return asking.json(completion(reply, shown(call, asked)))
 

@@ -61,7 +61,7 @@ async def _former(request: Request, payload: bytes) -> Response:
             call.stream(one, None if number else waiting, _part(number, payloads))
             for number, one in enumerate(payloads)
         ]
-        return EventStream(_events(running, call, asked), waiting, call.told)
+        return EventStream(_events(running, call, asked), waiting)
     async with watched(request.scope):
         replies = await _all(call, payloads)
     return asking.json(form.completion(replies, _shown(call, asked)))
@@ -167,7 +167,7 @@ async def _native(request: Request, payload: bytes) -> Response:
     sent = codec.encode(limited)
     if asked.stream:
         waiting = Waiting()
-        return EventStream(_native_events(call.stream(sent, waiting), call, asked.req_id), waiting, call.told)
+        return EventStream(_native_events(call.stream(sent, waiting), call, asked.req_id), waiting)
     return asking.json(await call.only(sent, "inference", InferenceReply))
 
 

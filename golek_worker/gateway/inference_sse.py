@@ -13,7 +13,7 @@ from golek_program.web import errors
 from golek_program.web.described import describe
 from golek_wire import codec
 from golek_wire.errors import InferenceServiceError
-from golek_worker.gateway import asking, body, prompts
+from golek_worker.gateway import asking, body, door, prompts
 from golek_worker.gateway.asking import Call
 from golek_worker.gateway.prompts import Prompt
 from golek_worker.gateway.sse import Events, EventStream, Waiting
@@ -44,8 +44,7 @@ async def _answer(request: Request, asked: Prompt, fields: dict[str, object]) ->
     stream = call.stream(prompts.request(fields, call.deadline_ms), waiting)
 
     def told(error: InferenceServiceError) -> bytes:
-        call.visit.code = errors.code_of(error)
-        return _event(ERROR, errors.event(error, strict=call.strict))
+        return _event(ERROR, errors.event(error, strict=door.door(request).settings.golek_strict_openai))
 
     return EventStream(_events(stream, call, asked), waiting, told)
 

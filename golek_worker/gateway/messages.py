@@ -43,7 +43,6 @@ async def messages(request: Request) -> Response:
         waiting = Waiting()
 
         def told(error: InferenceServiceError) -> bytes:
-            call.visit.code = errors.code_of(error)
             return b"event: error\ndata: " + errors.anthropic_body(error, call.visit.request_id) + b"\n\n"
 
         return EventStream(_events(call.stream(payload, waiting), call, asked), waiting, told)

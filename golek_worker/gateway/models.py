@@ -16,7 +16,7 @@ from golek_wire import codec
 from golek_wire.anthropic import models as anthropic
 from golek_wire.errors import BadRequestError, ConflictError
 from golek_wire.openai import models as form
-from golek_wire.signals import Residence
+from golek_wire.signals import ModelRecord, Residence
 from golek_worker.gateway import asking, body, door
 from golek_worker.gateway.callers import check_model
 
@@ -53,7 +53,7 @@ class Done(Struct, frozen=True):
 async def models(request: Request) -> Response:
     """The models of the fleet; at a worker its own. Who speaks Anthropic's API gets them in that form."""
     served = door.door(request).served
-    known = await _known(request)
+    known = await _known(request, await _records(request))
     found = form.listed(one for one in known.values() if served in ("", one.id))
     return asking.json(anthropic.listed(found.data) if door.visit(request).speaks_anthropic else found)
 
@@ -62,13 +62,12 @@ async def models(request: Request) -> Response:
 async def one(request: Request) -> Response:
     """One model, also when nobody serves it at the moment. Raises ModelNotFoundError."""
     name = form.plain(request.path_params["model"])
-    known = await _known(request)
+    records = await _records(request)
+    known = await _known(request, records)
     if name in known:
         speaks_anthropic = door.visit(request).speaks_anthropic
         return asking.json(anthropic.shown(known[name]) if speaks_anthropic else known[name])
-    caller = door.caller(request)
-    there = [one for one in await caller.golek.models() if not caller.models or one.name in caller.models]
-    raise discovery.unknown(name, there, datetime.now(UTC))
+    raise discovery.unknown(name, records, datetime.now(UTC))
 
 
 @describe(
@@ -99,12 +98,18 @@ async def unload(request: Request) -> Response:
     return await _order(request, "unload")
 
 
-async def _known(request: Request) -> dict[str, form.Model]:
+async def _records(request: Request) -> list[ModelRecord]:
+    """What the fleet knows of the models that the caller may ask."""
+    caller = door.caller(request)
+    return [one for one in await caller.golek.models() if not caller.models or one.name in caller.models]
+
+
+async def _known(request: Request, records: list[ModelRecord]) -> dict[str, form.Model]:
     """By name, the models that the caller may ask: those of workers, and those that a machine could start."""
     entered, caller, now = door.door(request), door.caller(request), datetime.now(UTC)
     offers = await entered.offers.all() if entered.offers is not None else []
     found = {one.name: form.offered(one) for one in offers}
-    for record in await caller.golek.models():
+    for record in records:
         gone = discovery.gone(record, now) is not None
         if not gone or record.name not in found:
             roles = found[record.name].roles if record.name in found else ()

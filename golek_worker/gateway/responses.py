@@ -68,7 +68,7 @@ async def respond(request: Request) -> Response:
     payload = codec.encode(form.to_wire(asked, call.deadline_ms, before, kept_as))
     if asked.stream:
         waiting = Waiting()
-        return EventStream(_events(call.stream(payload, waiting), call, shown), waiting, call.told)
+        return EventStream(_events(call.stream(payload, waiting), call, shown), waiting)
     with asking.in_words_of(form.NAMES):
         reply = await call.only(payload, "inference", InferenceReply)
     return asking.json(response_body.whole(shown.asked, shown.key, shown.model, shown.created, reply))

@@ -12,12 +12,14 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 import structlog
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from golek_program.web import errors
 from golek_program.web.leaving import GoneError, watched
 from golek_wire.errors import InferenceServiceError, InternalError
+from golek_worker.gateway import door
 
 log = structlog.get_logger("gateway")
 
@@ -45,11 +47,6 @@ class Waiting:
         self.changed.set()
 
 
-def told(error: InferenceServiceError) -> bytes:
-    """The event that ends a stream in `error`."""
-    return b"data: " + errors.event(error) + b"\n\n"
-
-
 class EventStream(Response):
     """A response of events. Where none has been sent yet, an error of theirs is raised to who answers the request.
 
@@ -62,13 +59,14 @@ class EventStream(Response):
         self,
         events: Events,
         waiting: Waiting,
-        on_error: Callable[[InferenceServiceError], bytes] = told,
+        told: Callable[[InferenceServiceError], bytes] | None = None,
         *,
         resumable: bool = False,
     ) -> None:
+        """`told` makes the event that ends it in an error; without it that is as in OpenAI's streams."""
         self._events = events
         self._waiting = waiting
-        self._on_error = on_error
+        self._told = told
         self._resumable = resumable
         self.status_code = 200
         self.background = None
@@ -101,23 +99,31 @@ class EventStream(Response):
         except InferenceServiceError as error:
             if self._is_new:
                 raise
-            self._unsent.append(self._on_error(error))
+            self._end_in(error, scope)
         except GoneError:
             raise
         except asyncio.CancelledError:  # by who ends the server
             if self._is_new or self._resumable:
                 raise
-            self._unsent.append(self._on_error(errors.stopping()))
+            self._end_in(errors.stopping(), scope)
         except Exception as error:
             if self._is_new:
                 raise
             log.exception("stream.failed", path=scope["path"])
-            self._unsent.append(
-                self._on_error(InternalError("the stream could not be written to its end", of=str(error)))
-            )
+            self._end_in(InternalError("the stream could not be written to its end", of=str(error)), scope)
         finally:
             with contextlib.suppress(InferenceServiceError):
                 await self._events.aclose()
+
+    def _end_in(self, error: InferenceServiceError, scope: Scope) -> None:
+        """The response has begun well: its last event tells how it ended, and so do access log, metrics and trace."""
+        request = Request(scope)
+        door.visit(request).code = errors.code_of(error)
+        if self._told is not None:
+            self._unsent.append(self._told(error))
+            return
+        strict = door.door(request).settings.golek_strict_openai
+        self._unsent.append(b"data: " + errors.event(error, strict=strict) + b"\n\n")
 
     @property
     def _is_new(self) -> bool:

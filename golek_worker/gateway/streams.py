@@ -6,7 +6,8 @@ bus for some minutes. GET /v1/stream/{job_id} writes the same events from that l
 come back; then its job is cancelled.
 """
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Final, Literal
 
 import msgspec
@@ -20,7 +21,7 @@ from golek_client.stream import Stream
 from golek_program.web import errors
 from golek_program.web.described import describe
 from golek_wire import codec, subjects
-from golek_wire.errors import BadRequestError, InferenceServiceError
+from golek_wire.errors import BadRequestError
 from golek_wire.openai import completions
 from golek_wire.openai.completion import Shown
 from golek_wire.openai.events import DONE, ChatEvents, event
@@ -84,19 +85,26 @@ def kept(request: Request, asked: InferenceRequest, view: View, call: asking.Cal
     noted = msgspec.structs.replace(asked, resumable=True, metadata=view.noted(asked.metadata))
     waiting = Waiting()
     stream = call.stream(codec.encode(noted), waiting)
-    return EventStream(_kept(stream, view, call, door.door(request).lingering), waiting, call.told, resumable=True)
+    return EventStream(_kept(stream, view, call, door.door(request).lingering), waiting, resumable=True)
 
 
 async def _kept(stream: Stream, view: View, call: asking.Call, lingering: Lingering) -> Events:
     """Its numbered events, for who began it."""
+    async with _read(stream, lingering):
+        call.learnt(stream)
+        async for some in _events(stream, view, call.visit.job_id):
+            call.learnt(stream)
+            yield some
+        call.cost(stream.reply)
+
+
+@contextlib.asynccontextmanager
+async def _read(stream: Stream | Reopened, lingering: Lingering) -> AsyncIterator[None]:
+    """Inside, `stream` is read; who leaves before its end may come back."""
     ended = False
     try:
         async with stream:
-            call.learnt(stream)
-            async for some in _events(stream, view, call.visit.job_id):
-                call.learnt(stream)
-                yield some
-            call.cost(stream.reply)
+            yield
             ended = True
     finally:
         if not ended:
@@ -174,26 +182,15 @@ async def resume(request: Request) -> Response:
     start = _start(request)
     visit.job_id, visit.streamed = job_id, True
     stream = caller.golek.reopen(job_id, principal=caller.principal)
-    lingering, strict = door.door(request).lingering, door.door(request).settings.golek_strict_openai
 
     async def events() -> Events:
-        ended = False
-        try:
-            async with stream:
-                view = _view(stream.opened)
-                visit.model = stream.opened.model
-                async for some in _events(stream, view, job_id, start):
-                    visit.worker = stream.worker
-                    yield some
-                ended = True
-        finally:
-            if not ended:
-                lingering.add(stream)
+        async with _read(stream, door.door(request).lingering):
+            visit.model = stream.opened.model
+            async for some in _events(stream, _view(stream.opened), job_id, start):
+                visit.worker = stream.worker
+                yield some
 
-    def told(error: InferenceServiceError) -> bytes:
-        return b"data: " + errors.event(error, strict=strict) + b"\n\n"
-
-    return EventStream(events(), Waiting(), told, resumable=True)
+    return EventStream(events(), Waiting(), resumable=True)
 
 
 @describe(

@@ -170,6 +170,23 @@ async def test_a_request_is_cancelled_by_its_job(slow: Fleet) -> None:
         assert await until_idle(slow.nats, 3) < 1
 
 
+async def test_an_error_is_counted_for_each_reader(slow: Fleet, tmp_path: Path) -> None:
+    """A stream that ends in an error ends so for who reads it again, too; both are counted by its code."""
+    with GatewayProcess(slow.nats, tmp_path) as gateway:
+        async with asking(gateway.url) as client, asking(gateway.url) as other:
+            async with client.stream("POST", "/v1/chat/completions", json=QUESTION | {"resumable": True}) as first:
+                job_id, received = first.headers["x-golek-job"], events(first)
+                await anext(received)
+                async with other.stream("GET", f"/v1/stream/{job_id}") as second:
+                    again = events(second)
+                    await anext(again)
+                    await other.delete(f"/v1/requests/{job_id}")
+                    ends = [[event async for event in one][-1] for one in (received, again)]
+            figures = (await client.get("/metrics")).text
+        assert [end.value["error"]["code"] for end in ends] == ["CANCELLED", "CANCELLED"]
+        assert 'golek_errors_total{code="CANCELLED"} 2.0' in figures
+
+
 @pytest.mark.parametrize(
     ("path", "headers", "status", "param"),
     [

@@ -102,9 +102,9 @@ def test_last_words_end_a_replica_and_a_new_process_begins_it_again() -> None:
 def test_an_older_report_changes_nothing() -> None:
     """Reports are counted by their process, so that one that was overtaken is known."""
     view = FleetView()
-    view.report(report(seq=5, active_processing=2), 0.0)
-    view.report(report(seq=4, active_processing=0), 0.1)
-    assert only(view).active == 2
+    view.report(report(seq=5, active_processing=2, pending_messages=3), 0.0)
+    view.report(report(seq=4, active_processing=0, pending_messages=9), 0.1)
+    assert (only(view).active, only(view).pending) == (2, 3)
 
 
 def test_a_heartbeat_does_not_forget_what_reports_said_nor_the_other_way_round() -> None:
