@@ -371,13 +371,14 @@ class Golek(Passing, Operating, GrammarStore, Conversations):
         """
         return await discovery.records(await self._line(), min(self.deadline, stored.ELECTION_S))
 
-    async def dead_letters(self, model: str | None = None) -> list[DeadLetter]:
-        """The jobs that crashed their engine each time they ran, oldest first: of `model`, or of all.
+    async def dead_letters(self, model: str | None = None, *, newest: int | None = None) -> list[DeadLetter]:
+        """The jobs that crashed their engine each time they ran, oldest first: of `model`, or of all; all of them, or
+        the `newest`, so many at most.
 
         A job that was buried twice comes once, as it was last; what cannot be read is left out with a warning in the
         log. Raises BusUnavailableError when JetStream does not answer.
         """
-        return await letters.read(await self._line(), model)
+        return await letters.read(await self._line(), model, newest)
 
     async def queue(self, model: str, limit: int = 100) -> "ModelQueue":
         """Who waits for `model` and who runs, at most `limit` jobs of it, up to 100; never what they ask.
@@ -392,8 +393,8 @@ class Golek(Passing, Operating, GrammarStore, Conversations):
     async def retry(self, job_id: str, *, deadline: float | None = None, keep: bool = False) -> Reply:
         """Ask a dead letter's request once more, with the same seed, as a fresh job; its answer.
 
-        The letter is dropped once the job is answered, unless `keep`. Raises BadRequestError when there is no such
-        letter or it has no request, and as `ask` does; then the letter stays.
+        The letter is dropped once the job is answered, unless `keep`. Raises NotFoundError when there is no such
+        letter, BadRequestError when it has no request, and as `ask` does; then the letter stays.
         """
         seconds = self._seconds(deadline)
         until = asyncio.get_running_loop().time() + seconds

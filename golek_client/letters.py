@@ -17,7 +17,7 @@ from golek_client.line import Line
 from golek_client.stored import UNREADABLE
 from golek_client.target import Target
 from golek_wire import codec, subjects
-from golek_wire.errors import BadRequestError, DeadlineExceededError, InferenceServiceError
+from golek_wire.errors import BadRequestError, DeadlineExceededError, InferenceServiceError, NotFoundError
 from golek_wire.replies import EmbeddingReply, InferenceReply, Reply, RerankReply
 from golek_wire.signals import DeadLetter
 
@@ -38,24 +38,26 @@ class Question(Struct, frozen=True):
     payload: bytes
 
 
-async def read(line: Line, model: str | None = None) -> list[DeadLetter]:
+async def read(line: Line, model: str | None = None, newest: int | None = None) -> list[DeadLetter]:
     """The letters of `model`, or all, oldest first; what is no letter is left out with a warning in the log.
+
+    `newest`: so many at most, and fewer where they are large (stored.MOST_BYTES).
 
     Raises BusUnavailableError when JetStream does not answer.
     """
-    newest: dict[str, DeadLetter] = {}
-    for _, letter in await _all(line, model):
-        newest.pop(letter.job_id, None)
-        newest[letter.job_id] = letter
-    return list(newest.values())
+    last: dict[str, DeadLetter] = {}
+    for _, letter in await _all(line, model, newest):
+        last.pop(letter.job_id, None)
+        last[letter.job_id] = letter
+    return list(last.values())
 
 
 async def find(line: Line, job_id: str) -> DeadLetter:
-    """The letter of one job. Raises BadRequestError when there is none, BusUnavailableError as `read` does."""
+    """The letter of one job. Raises NotFoundError when there is none, BusUnavailableError as `read` does."""
     for letter in await read(line):
         if letter.job_id == job_id:
             return letter
-    raise BadRequestError(
+    raise NotFoundError(
         f"no dead letter of job {job_id[:64]!r} is kept; `golek dlq list` shows all, and seven days ends each",
         param="job_id",
     )
@@ -124,11 +126,15 @@ def question(letter: DeadLetter, deadline_s: float) -> Question:
     return Question(Target.of(letter.model, kind, subject), _REPLIES[letter.kind], codec.encode(fields))
 
 
-async def _all(line: Line, model: str | None = None) -> list[tuple[int, DeadLetter]]:
-    """Every letter with its place in the stream, oldest first."""
+async def _all(line: Line, model: str | None = None, newest: int | None = None) -> list[tuple[int, DeadLetter]]:
+    """Every letter, or the newest, with its place in the stream, oldest first."""
     wanted = subjects.dead_letter(subjects.model_token(model)) if model else subjects.DLQ_SUBJECTS
+    if newest is not None:
+        kept = await stored.newest(line, subjects.DLQ_STREAM, wanted, newest)
+    else:
+        kept = [one async for one in stored.walk(line, subjects.DLQ_STREAM, wanted, stored.ELECTION_S)]
     letters = []
-    async for found in stored.walk(line, subjects.DLQ_STREAM, wanted, stored.ELECTION_S):
+    for found in kept:
         try:
             letters.append((found.seq, codec.decode(found.data, DeadLetter)))
         except UNREADABLE as error:

@@ -7,7 +7,7 @@ messages and bytes, however long the queue is.
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, Literal
 
 import msgspec
@@ -15,7 +15,7 @@ from msgspec import Struct, field
 
 from golek_client.line import Line
 from golek_client.stored import LOOKUP_S, UNREADABLE
-from golek_wire import codec, headers, subjects
+from golek_wire import codec, headers, moments, subjects
 from golek_wire.errors import BadRequestError, BusUnavailableError
 from golek_wire.jetstream import STREAM_NOT_FOUND, ApiError
 
@@ -156,7 +156,7 @@ async def read(line: Line, model: str, limit: int = MOST) -> ModelQueue:
     if info.error.err_code == STREAM_NOT_FOUND:
         return ModelQueue(
             model_name=model, waiting=0, running=0, capacity=0, bytes=0, strategy="fifo",
-            timestamp=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            timestamp=moments.stamp(),
         )  # fmt: skip
     listed = await _ask(line, f"CONSUMER.LIST.{stream}", _Consumers)
     for answer in (info, listed):

@@ -21,7 +21,10 @@ LOOKUP_S: Final = 2.0
 ELECTION_S: Final = 10.0
 """Who can wait is asked to wait so long: a cluster elects a leader within 9 s (nats-server's `maxElectionTimeout`)."""
 PAUSE_S: Final = 0.1
-
+PART: Final = 64
+"""Places in a stream that are read together where the newest are wanted."""
+MOST_BYTES: Final = 16 * 2**20
+"""Of more messages than have so much the newest alone are read."""
 
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What `codec.decode` raises for a message of another kind, for bytes that are no text, and for endless nesting."""
@@ -43,8 +46,10 @@ class _Answer(Struct, frozen=True):
 
 
 class _State(Struct, frozen=True):
-    """What lies in a stream, by subject."""
+    """What lies in a stream, and how much of it by subject."""
 
+    first_seq: int = 0
+    last_seq: int = 0
     subjects: dict[str, int] | None = None
 
 
@@ -71,13 +76,25 @@ async def last(line: Line, stream: str, subject: str) -> Stored | None:
 
 async def counts(line: Line, stream: str, subjects: str) -> dict[str, int]:
     """How many messages lie on each subject of `subjects`; empty without the stream. Raises as `last` does."""
-    answer = await _api(line, f"STREAM.INFO.{stream}", {"subjects_filter": subjects}, stream, _Described)
-    if answer is None or answer.error.err_code == STREAM_NOT_FOUND:
-        return {}
-    if answer.error.err_code:
-        problem = f"{answer.error.description} ({answer.error.err_code})"
-        raise BusUnavailableError(f"JetStream cannot say how much is in {stream}: {problem}")
-    return answer.state.subjects or {}
+    return (await _describe(line, stream, {"subjects_filter": subjects})).subjects or {}
+
+
+async def newest(line: Line, stream: str, subjects: str, count: int) -> list[Stored]:
+    """The newest messages on `subjects`, oldest first: `count` at most, and about MOST_BYTES. Raises as `last` does."""
+    state = await _describe(line, stream, {})
+    found: list[Stored] = []
+    begin, size, places = state.last_seq + 1, 0, PART
+    while begin > max(1, state.first_seq) and len(found) < count and size < MOST_BYTES:
+        end, begin = begin, max(1, state.first_seq, begin - places)
+        part = []
+        async for one in walk(line, stream, subjects, after=begin - 1):
+            if one.seq >= end:
+                break
+            part.append(one)
+        found = part + found
+        size += sum(len(one.data) for one in part)
+        places = PART if len(part) > places // 2 else 2 * places  # where few are left, or others' lie between
+    return found[-count:]
 
 
 async def walk(
@@ -125,6 +142,17 @@ async def delete(line: Line, stream: str, seq: int) -> None:
     if answer.error.err_code and answer.error.err_code not in MESSAGE_GONE:
         problem = f"{answer.error.description} ({answer.error.err_code})"
         raise BusUnavailableError(f"message {seq} of {stream} was not deleted: {problem}")
+
+
+async def _describe(line: Line, stream: str, query: dict[str, Any]) -> _State:
+    """Nothing where there is no such stream, and without JetStream."""
+    answer = await _api(line, f"STREAM.INFO.{stream}", query, stream, _Described)
+    if answer is None or answer.error.err_code == STREAM_NOT_FOUND:
+        return _State()
+    if answer.error.err_code:
+        problem = f"{answer.error.description} ({answer.error.err_code})"
+        raise BusUnavailableError(f"JetStream cannot say how much is in {stream}: {problem}")
+    return answer.state
 
 
 async def _get(line: Line, stream: str, query: dict[str, Any]) -> Stored | None:

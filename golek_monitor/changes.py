@@ -1,15 +1,23 @@
 """What changed since somebody last looked?
 
-A table of records that remembers with which version each of them changed as people see it, and which are gone.
+Tables of records that remember with which version each of them changed as people see it, and which are gone. A version
+is a tick of the picture.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final, Generic, TypeVar
+
+from msgspec.structs import replace
+
+from golek_monitor.events import EventLog
+from golek_monitor.records import FleetChanges, GatewayRow, ReplicaRow, Service
+from golek_wire.signals import Aggregate, Alert
 
 Row = TypeVar("Row")
 
 REMEMBERED: Final = 600
-"""For so many versions it is known what is gone."""
+"""For so many versions, eight minutes, it is known what is gone."""
 
 
 class Table(Generic[Row]):
@@ -43,3 +51,35 @@ class Table(Generic[Row]):
     def gone_since(self, version: int) -> list[str]:
         """The keys of those that went after it."""
         return [key for key, at in self._gone.items() if at > version]
+
+
+class Tables:
+    """All that is told in rows. Ages that grow are no change."""
+
+    def __init__(self) -> None:
+        self.replicas: Table[ReplicaRow] = Table(lambda old, new: replace(new, last_seen_s=old.last_seen_s))
+        self.services: Table[Service] = Table(
+            lambda old, new: replace(new, uptime=old.uptime, uptime_seconds=old.uptime_seconds)
+        )
+        self.gateways: Table[GatewayRow] = Table(lambda old, new: replace(new, last_seen_s=old.last_seen_s))
+        self.alerts: Table[Alert] = Table(lambda _, new: new)
+        self._events_at: deque[tuple[int, int]] = deque(maxlen=REMEMBERED)
+
+    def settled(self, version: int, last_event: int) -> None:
+        """With this version the event log came to this number."""
+        self._events_at.append((version, last_event))
+
+    def since(self, version: int, overview: Aggregate, log: EventLog, *, connected: bool) -> FleetChanges:
+        """What changed after this version; the rest is as it is."""
+        return FleetChanges(
+            overview=overview,
+            connected=connected,
+            services=self.services.since(version),
+            replicas=self.replicas.since(version),
+            gateways=self.gateways.since(version),
+            alerts=self.alerts.since(version),
+            events=log.read(next((seq for at, seq in reversed(self._events_at) if at <= version), 0)),
+            gone_services=self.services.gone_since(version),
+            gone_replicas=self.replicas.gone_since(version),
+            gone_gateways=self.gateways.gone_since(version),
+        )

@@ -7,7 +7,7 @@ itself.
 
 import asyncio
 import logging
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from msgspec import Struct
@@ -19,6 +19,7 @@ from golek_monitor.picture import Picture
 from golek_wire import codec, headers, subjects
 from golek_wire.errors import BusUnavailableError, ForbiddenError
 from golek_wire.jetstream import STREAM_NOT_FOUND, PubAck
+from golek_wire.moments import stamp
 
 log = logging.getLogger("golek.monitor")
 
@@ -79,12 +80,11 @@ class FirstSeen:
     async def _create(self, line: Line, name: str, at: float) -> None:
         """Write it unless somebody else did; then that counts."""
         token = subjects.model_token(name)
-        stamp = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         about = {headers.EXPECTED: str(self._revisions.get(token, 0))}
-        ack = await _ask(line, _KEY + token, Seen(name, stamp), about)
+        ack = await _ask(line, _KEY + token, Seen(name, stamp(at)), about)
         if ack is None:
             await self._make(line)
-            ack = await _ask(line, _KEY + token, Seen(name, stamp), about)
+            ack = await _ask(line, _KEY + token, Seen(name, stamp(at)), about)
         if ack is not None and ack.error is None:
             self._written.add(name)
         elif ack is not None and ack.error is not None and ack.error.err_code == _WRONG_LAST_SEQUENCE:

@@ -17,9 +17,6 @@ from golek_wire.signals import GatewayReport, LoadReport, Traffic
 SKEWS: Final = 6
 """Of so many reports the least difference counts: late ones differ more."""
 
-Refused = Recently[tuple[str, int]]
-"""By principal and status."""
-
 
 class Measures:
     """Of all workers and gateways, by id."""
@@ -29,8 +26,8 @@ class Measures:
         self._gateways = Rates()
         self._ended: Recently[str] = Recently()
         self._failed: Recently[str] = Recently()
-        self._refused_by_workers: Refused = Recently()
-        self._refused_by_gateways: Refused = Recently()
+        self._refused: Recently[tuple[str, int]] = Recently()
+        """By principal and status."""
         self._log_lags: dict[str, float] = {}
         self._skews: dict[str, deque[float]] = {}
         self._pings: dict[str, float] = {}
@@ -50,20 +47,16 @@ class Measures:
             ended = counted.requests - before.requests - (counted.refused - before.refused)
             self._ended.add(report.model_name, ended, now)
             self._failed.add(report.model_name, counted.errors - before.errors, now)
-        _add(self._refused_by_workers, before, counted, now)
+        self._refusals(before, counted, now)
 
     def gateway(self, report: GatewayReport, now: float) -> None:
         """A gateway reported, now."""
         before = self._gateways.counted(report.gateway_id, report.incarnation, report.traffic, now)
-        _add(self._refused_by_gateways, before, report.traffic, now)
+        self._refusals(before, report.traffic, now)
 
     def pinged(self, worker_id: str, ms: float) -> None:
         """It answered within so many milliseconds."""
         self._pings[worker_id] = round(ms, 1)
-
-    def of_worker(self, worker_id: str, now: float) -> Rate | None:
-        """Its rates, as far as they are known."""
-        return self._workers.of(worker_id, now)
 
     def of_gateway(self, gateway_id: str, now: float) -> Rate | None:
         """Its rates, as far as they are known."""
@@ -88,12 +81,9 @@ class Measures:
     def refusals(self, now: float) -> dict[tuple[str, int], int]:
         """By principal and status, how often in the last minute.
 
-        A request over HTTP that a worker refuses is counted by both: the larger of the two sums is never too much.
+        A gateway counts those that it made before a model was asked, a worker its own: none is counted twice.
         """
-        by_workers, by_gateways = self._refused_by_workers.totals(now), self._refused_by_gateways.totals(now)
-        return {
-            key: max(by_workers.get(key, 0), by_gateways.get(key, 0)) for key in by_workers.keys() | by_gateways.keys()
-        }
+        return self._refused.totals(now)
 
     def forget(self, known: set[str], now: float) -> None:
         """Let go of workers that are not `known`, and of what is long ago."""
@@ -110,11 +100,9 @@ class Measures:
             return
         self._skews.setdefault(worker_id, deque(maxlen=SKEWS)).append(skew)
 
-
-def _add(refused: Refused, before: Traffic | None, counted: Traffic, now: float) -> None:
-    if counted.refusals:
+    def _refusals(self, before: Traffic | None, counted: Traffic, now: float) -> None:
         for key, count in rates.refused_since(before, counted).items():
-            refused.add(key, count, now)
+            self._refused.add(key, count, now)
 
 
 def _skew(seen: deque[float] | None) -> float | None:

@@ -49,9 +49,6 @@ class Observer:
         self._following = golek.follow(hears, self._look)
         self._roll_call = golek.roll_call(
             picture.view, picture.heard_clock, missed=picture.missed, pinged=picture.pinged
-        )  # fmt: skip
-        self._roll_call = golek.roll_call(
-            picture.view, picture.heard_clock, missed=picture.missed, pinged=picture.pinged
         )
         self._refusal: str | None = None
 
@@ -77,7 +74,6 @@ class Observer:
         """Follow the fleet until cancelled, whatever becomes of the broker, and let the picture tick."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._following.run())
-            tasks.create_task(self._roll_call.run())
             tasks.create_task(self._roll_call.run())
             tasks.create_task(self._mind())
             tasks.create_task(self._tick())

@@ -7,7 +7,6 @@ lately, as of now.
 
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Final
@@ -17,16 +16,19 @@ from msgspec.structs import replace
 from golek_client.fleet import LEFT, FleetView, ModelState, Presence, Replica
 from golek_monitor import advisories, alerts, rates, rows, rules, summary
 from golek_monitor.alerts import Alerts
-from golek_monitor.changes import Table
+from golek_monitor.changes import Tables
 from golek_monitor.events import EventLevel, EventLog, Happening
+from golek_monitor.gateways import Gateways
 from golek_monitor.heard_time import HeardTime
 from golek_monitor.history import Histories
 from golek_monitor.letters import Letters
 from golek_monitor.measures import Measures
 from golek_monitor.notices import Notices
+from golek_monitor.rates import Rate
 from golek_monitor.records import Event, FleetChanges, FleetNow, GatewayRow, History, ReplicaRow, Service
-from golek_monitor.rows import Beside, stamp
+from golek_monitor.rows import Beside
 from golek_monitor.rules import Limits
+from golek_wire.moments import stamp
 from golek_wire.signals import Aggregate, Alert, GatewayReport, Health, LoadReport, ModelRecord
 from golek_wire.subjects import model_token
 
@@ -34,10 +36,7 @@ KEEP_S: Final = 900.0
 """So long a replica that left or is gone is still shown."""
 FRESH_S: Final = 1.5
 """A tick that is so long ago does not count."""
-ASLEEP_S: Final = 3.0
-"""Between two ticks more time than this passes only for a process that did not run."""
 FORGET_S: Final = 10.0
-GATEWAYS_KEPT: Final = 1000
 
 
 class Picture:
@@ -73,17 +72,12 @@ class Picture:
         self._alerts = Alerts(self._id, lambda: stamp(wall()))
         self._histories = Histories()
         self._measures = Measures()
-        self._gateway_reports: dict[str, tuple[GatewayReport, float]] = {}
+        self._gateways = Gateways()
         self._notices = Notices()
-        self._replicas: Table[ReplicaRow] = Table(lambda old, new: replace(new, last_seen_s=old.last_seen_s))
-        self._services: Table[Service] = Table(
-            lambda old, new: replace(new, uptime=old.uptime, uptime_seconds=old.uptime_seconds)
-        )
-        self._gateways: Table[GatewayRow] = Table(lambda old, new: replace(new, last_seen_s=old.last_seen_s))
-        self._told: Table[Alert] = Table(lambda _, new: new)
+        self._tables = Tables()
+        self._rate: Rate | None = None
+        """Of all workers."""
         self._overview: Aggregate | None = None
-        self._events_at: deque[tuple[int, int]] = deque(maxlen=600)
-        """With which tick the event log came to which number."""
 
     @property
     def monitor_id(self) -> str:
@@ -127,10 +121,8 @@ class Picture:
     def gateway(self, report: GatewayReport) -> None:
         """A gateway said how busy it is."""
         now = self.heard_clock()
-        if report.gateway_id not in self._gateway_reports and len(self._gateway_reports) >= GATEWAYS_KEPT:
-            return
-        self._gateway_reports[report.gateway_id] = (report, now)
-        self._measures.gateway(report, now)
+        if self._gateways.report(report, now):
+            self._measures.gateway(report, now)
 
     def missed(self, worker_id: str, presence: Presence) -> None:
         """A worker that is overdue was asked after."""
@@ -174,18 +166,19 @@ class Picture:
 
     def tick(self) -> None:
         """A second went by: see what changed, judge it, write it down."""
-        self._wake()
+        self._ticked_at = self._clock()
         self.version += 1
         self._look(self.version)
-        rows_by_id, gateways = self._replicas.rows, list(self._gateways.rows.values())
-        for happening in self._notices.see(self.view.everyone(), rows_by_id, gateways):
+        tables = self._tables
+        gateways = list(tables.gateways.rows.values())
+        for happening in self._notices.see(self.view.everyone(), tables.replicas.rows, gateways):
             self._log.add(happening)
         self._judge()
-        self._remember()
-        self._log.settle(self._clock())
-        self._told.update({alert.id: alert for alert in self._alerts.told()}, self.version)
-        self._events_at.append((self.version, self._log.last_seq))
         self._overview = self._sum_up()
+        self._remember(self._overview)
+        self._log.settle(self._clock())
+        tables.alerts.update({alert.id: alert for alert in self._alerts.told()}, self.version)
+        tables.settled(self.version, self._log.last_seq)
         if self._clock() - self._tidied_at >= FORGET_S:
             self._tidy()
 
@@ -201,42 +194,30 @@ class Picture:
     def changes(self, since: int) -> FleetChanges:
         """What changed after the tick that left `version` at `since`; ages that grow are no change.
 
-        Who was away for longer than ten minutes asks for `now` instead: what went before is forgotten.
+        Who was away for more than REMEMBERED ticks asks for `now` instead: what went before is forgotten.
         """
-        self._refresh()
-        events_before = next((seq for version, seq in reversed(self._events_at) if version <= since), 0)
-        return FleetChanges(
-            overview=self.overview(),
-            connected=self.connected,
-            services=self._services.since(since),
-            replicas=self._replicas.since(since),
-            gateways=self._gateways.since(since),
-            alerts=self._told.since(since),
-            events=self.events(events_before),
-            gone_services=self._services.gone_since(since),
-            gone_replicas=self._replicas.gone_since(since),
-            gone_gateways=self._gateways.gone_since(since),
-        )
+        overview = self.overview()
+        return self._tables.since(since, overview, self._log, connected=self.connected)
 
     def services(self) -> list[Service]:
         """Every model that is served or expected, by name."""
         self._refresh()
-        return list(self._services.rows.values())
+        return list(self._tables.services.rows.values())
 
     def service(self, name: str) -> Service | None:
         """One of them."""
         self._refresh()
-        return self._services.rows.get(name)
+        return self._tables.services.rows.get(name)
 
     def replicas(self) -> list[ReplicaRow]:
         """Every worker, by id; those that left or are gone for KEEP_S, too."""
         self._refresh()
-        return list(self._replicas.rows.values())
+        return list(self._tables.replicas.rows.values())
 
     def gateways(self) -> list[GatewayRow]:
         """Every process that serves HTTP, by id."""
         self._refresh()
-        return list(self._gateways.rows.values())
+        return list(self._tables.gateways.rows.values())
 
     def alerts(self) -> list[Alert]:
         """Those that fire, the newest first, then those that were resolved lately."""
@@ -265,33 +246,28 @@ class Picture:
         if not self._is_fresh:  # what is seen between two ticks counts as changed with the next
             self._look(self.version + 1 if self.version else 0)
 
-    def _wake(self) -> None:
-        """Notice that this process did not run."""
-        now = self._clock()
-        if self._ticked_at is not None and now - self._ticked_at > ASLEEP_S:
-            self.heard_clock.slept(now - self._ticked_at - 1.0)
-        self._ticked_at = now
-
     def _look(self, version: int) -> None:
         """Make the records, with this version."""
         now, wall = self.heard_clock(), self._wall()
         models = self.view.models(now, datetime.fromtimestamp(wall, UTC))
         pending = {model.name: model.pending for model in models}
+        everyone = self.view.everyone()
+        beside = {one.worker_id: self._beside(one, pending.get(one.model, 0), now) for one in everyone}
         replicas = {
-            one.worker_id: rows.replica_row(
-                one, self._beside(one, pending.get(one.model, 0), now), self._at(one.heard_at), wall
-            )
-            for one in self.view.everyone()
+            one.worker_id: rows.replica_row(one, beside[one.worker_id], self._at(one.heard_at), wall)
+            for one in everyone
         }
-        self._replicas.update(replicas, version)
-        self._services.update({model.name: self._service(model, replicas, now, wall) for model in models}, version)
-        self._gateways.update(
+        self._rate = rates.joined([one.rate for one in beside.values() if one.rate is not None])
+        self._tables.replicas.update(replicas, version)
+        self._tables.services.update(
+            {model.name: self._service(model, replicas, beside, wall) for model in models}, version
+        )
+        self._tables.gateways.update(
             {
-                gateway_id: rows.gateway_row(
-                    report, self._measures.of_gateway(gateway_id, now), now - heard_at, self._at(heard_at), wall
+                one.gateway_id: rows.gateway_row(
+                    one, self._measures.of_gateway(one.gateway_id, now), now - heard_at, self._at(heard_at), wall
                 )
-                for gateway_id, (report, heard_at) in sorted(self._gateway_reports.items())
-                if report.ready or now - heard_at <= rows.GATEWAY_SILENT_S
+                for one, heard_at in self._gateways.known(now)
             },
             version,
         )
@@ -300,11 +276,13 @@ class Picture:
         is_silent = one.status not in LEFT and self.view.is_silent(one, now)
         return self._measures.beside(one, is_silent, pending, now)
 
-    def _service(self, model: ModelState, replicas: Mapping[str, ReplicaRow], now: float, wall: float) -> Service:
+    def _service(
+        self, model: ModelState, replicas: Mapping[str, ReplicaRow], beside: Mapping[str, Beside], wall: float
+    ) -> Service:
         return rows.service(
             model,
             [replicas[one.worker_id] for one in model.replicas],
-            [rate for one in model.replicas if (rate := self._measures.of_worker(one.worker_id, now)) is not None],
+            [rate for one in model.replicas if (rate := beside[one.worker_id].rate) is not None],
             self._first_seen.setdefault(model.name, wall),
             self._letters.of(model_token(model.name)),
             wall,
@@ -325,10 +303,10 @@ class Picture:
 
     def _seen(self) -> rules.Seen:
         now = self.heard_clock()
-        names = {model_token(name): name for name in self._services.rows}
+        names = {model_token(name): name for name in self._tables.services.rows}
         return rules.Seen(
-            replicas=list(self._replicas.rows.values()),
-            services=list(self._services.rows.values()),
+            replicas=list(self._tables.replicas.rows.values()),
+            services=list(self._tables.services.rows.values()),
             log_problems={
                 one.worker_id: one.health.log_problem
                 for one in self.view.everyone()
@@ -339,22 +317,20 @@ class Picture:
             refusals=self._measures.refusals(now),
         )
 
-    def _remember(self) -> None:
+    def _remember(self, overview: Aggregate) -> None:
         """Keep the figures of this second."""
         if not self.connected:
             return
-        now, wall = self.heard_clock(), self._wall()
-        known = [rate for one in self._replicas.rows if (rate := self._measures.of_worker(one, now)) is not None]
-        services = list(self._services.rows.values())
-        self._histories.put("", wall, summary.figures_of_fleet(self._sum_up(), services, rates.joined(known)))
+        wall, services = self._wall(), list(self._tables.services.rows.values())
+        self._histories.put("", wall, summary.figures_of_fleet(overview, services, self._rate))
         for one in services:
             self._histories.put(one.model_name, wall, summary.figures_of_model(one))
 
     def _sum_up(self) -> Aggregate:
         whole = summary.aggregate(
-            list(self._services.rows.values()),
-            list(self._replicas.rows.values()),
-            list(self._gateways.rows.values()),
+            list(self._tables.services.rows.values()),
+            list(self._tables.replicas.rows.values()),
+            list(self._tables.gateways.rows.values()),
             self._alerts.firing(),
             self._letters.total,
             stamp(self._wall()),
@@ -366,11 +342,7 @@ class Picture:
         self._tidied_at, now = self._clock(), self.heard_clock()
         self.view.forget(now, KEEP_S)
         self._measures.forget({one.worker_id for one in self.view.everyone()}, now)
-        self._gateway_reports = {
-            key: (report, heard_at)
-            for key, (report, heard_at) in self._gateway_reports.items()
-            if now - heard_at <= (KEEP_S if report.ready else rows.GATEWAY_SILENT_S)
-        }
+        self._gateways.forget(now, KEEP_S)
         self._histories.forget(self._wall())
 
     def _at(self, moment: float) -> float:

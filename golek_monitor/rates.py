@@ -141,7 +141,7 @@ def refused_since(before: Traffic | None, now: Traffic) -> dict[tuple[str, int],
     Processes name those alone that they refused most often: one that is new among a full list was refused before, too,
     nobody knows how often, and counts from now on.
     """
-    if before is None:
+    if before is None or not now.refusals:
         return {}
     known = {(one.principal, one.status): one.count for one in before.refusals}
     full = len(known) >= LISTED

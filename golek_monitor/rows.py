@@ -5,7 +5,6 @@ Pure: from the messages, with rates and times beside them, to records.
 
 import statistics
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 from msgspec import Struct
@@ -13,6 +12,7 @@ from msgspec import Struct
 from golek_client.fleet import LEFT, ModelState, Presence, Replica
 from golek_monitor.rates import Rate, joined
 from golek_monitor.records import BackpressureStatus, GatewayRow, QueueMetrics, ReplicaRow, RowStatus, Service
+from golek_wire.moments import stamp
 from golek_wire.signals import GatewayReport, Level, ModelInfo
 
 GATEWAY_SILENT_S: Final = 25.0
@@ -30,11 +30,6 @@ class Beside(Struct, frozen=True):
     ping_ms: float | None = None
     log_lag_s: float | None = None
     clock_skew_s: float | None = None
-
-
-def stamp(epoch_s: float) -> str:
-    """RFC 3339."""
-    return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def replica_row(one: Replica, beside: Beside, heard_at: float, wall: float) -> ReplicaRow:

@@ -14,7 +14,7 @@ import structlog
 from nats.aio.client import Client
 
 from golek_client.connection import publish
-from golek_wire import codec, subjects
+from golek_wire import codec, moments, subjects
 from golek_wire.signals import Health, ModelInfo, ModelRecord, WorkerStatus
 from golek_wire.subjects import Kind
 from golek_worker.bus.jetstream import BUS_ERRORS
@@ -26,7 +26,7 @@ from golek_worker.registry.fetch import fetch
 from golek_worker.registry.report import DownloadError, Progress
 from golek_worker.registry.resolve import MissingModelError, missing, resolve
 from golek_worker.settings import Settings
-from golek_worker.status import VERSION, Identity, rfc3339
+from golek_worker.status import VERSION, Identity
 from golek_worker.store.writer import LogWriter
 from golek_worker.telemetry.signals import Heart
 
@@ -117,7 +117,7 @@ class Preparing:
         return Health(
             model_name=chosen.model_name,
             status=self._state,
-            last_activity=rfc3339(identity.started_at),
+            last_activity=moments.stamp(identity.started_at),
             capabilities=[],
             endpoint=self._identity.endpoint,
             nats_topic=chosen.subject,  # where there is none, the model's file will say what is asked of it
@@ -131,7 +131,7 @@ class Preparing:
             log_problem=self._log.problem,
             log_rows_lost=self._log.dropped,
             incarnation=identity.incarnation,
-            started_at=rfc3339(identity.started_at),
+            started_at=moments.stamp(identity.started_at),
         )
 
     def record(self) -> ModelRecord:
@@ -141,7 +141,7 @@ class Preparing:
             kinds=[],
             state=self._state,
             deployment=self._identity.deployment,
-            last_seen=rfc3339(time.time()),
+            last_seen=moments.stamp(),
             digest=self.digest,
             worker_id=self._identity.worker_id,
             subjects=self._subjects(),

@@ -7,12 +7,11 @@ import itertools
 import time
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
 from importlib.metadata import version
 
 from msgspec import Struct
 
-from golek_wire import subjects
+from golek_wire import moments, subjects
 from golek_wire.signals import (
     EngineStats,
     Health,
@@ -107,7 +106,7 @@ class Status:
         return Health(
             model_name=self._settings.model_name,
             status=self.state,
-            last_activity=rfc3339(self._serving.last_activity),
+            last_activity=moments.stamp(self._serving.last_activity),
             capabilities=self._capabilities(),
             endpoint=self._identity.endpoint,
             nats_topic=self._settings.request_subjects(self._kind)[0],
@@ -134,7 +133,7 @@ class Status:
             session_store=self._sessions.place if self._sessions is not None else "",
             sessions_lost=self._sessions.lost if self._sessions is not None else 0,
             incarnation=self._identity.incarnation,
-            started_at=rfc3339(self._identity.started_at),
+            started_at=moments.stamp(self._identity.started_at),
         )
 
     def remarks(self) -> list[str]:
@@ -168,7 +167,7 @@ class Status:
             model_name=self._settings.model_name,
             pending_messages=pending,
             active_processing=active,
-            timestamp=rfc3339(time.time()),
+            timestamp=moments.stamp(),
             worker_count=self._settings.worker_concurrency,
             queue_capacity=capacity,
             status=load_level(pending, active, capacity, stalled=self._host.stalled),
@@ -196,7 +195,7 @@ class Status:
             kinds=[self._kind],
             state=self.state,
             deployment=self._identity.deployment,
-            last_seen=rfc3339(time.time()),
+            last_seen=moments.stamp(),
             context_size=ready.ctx_size if ready is not None else 0,
             digest=self._digest,
             worker_id=self._identity.worker_id,
@@ -211,7 +210,7 @@ class Status:
             id=self._identity.incarnation,
             version=VERSION,
             description=f"Golek worker {self._identity.worker_id} serving {self._settings.model_name}",
-            started=rfc3339(self._identity.started_at),
+            started=moments.stamp(self._identity.started_at),
             endpoint=self._kind,
             endpoint_subject=self._settings.request_subjects(self._kind)[0],
         )
@@ -241,8 +240,3 @@ class Status:
 def loaded(ready: Ready) -> str:
     """What the event of a load tells."""
     return f"the model is ready: {ready.placement}" if ready.placement else "the model is ready"
-
-
-def rfc3339(epoch_s: float) -> str:
-    """Seconds since 1970 as people and every language read them."""
-    return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

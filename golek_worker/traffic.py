@@ -51,9 +51,10 @@ class Tally:
             self.errors += 1
 
     def refuse(self, status: int, principal: str = ANONYMOUS) -> None:
-        """A request of `principal` was refused before it was queued."""
+        """A request of `principal` was refused before it was queued; from FAILED on that is a failure."""
         self.fail(status)
-        self.refused += 1
+        if status < FAILED:
+            self.refused += 1
         if status in REFUSED:
             self.note_refusal(status, principal)
 

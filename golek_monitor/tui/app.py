@@ -5,12 +5,13 @@ what takes the bus goes through a `Desk`.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
 from textual.events import Resize
 from textual.filter import LineFilter
 from textual.screen import Screen
@@ -44,6 +45,7 @@ from golek_monitor.tui.waiting import Waiting
 from golek_monitor.tui.worker import Worker
 from golek_wire.errors import InferenceServiceError
 
+Work = Callable[[], Coroutine[Any, Any, None]]
 LOOK_S: Final = 1.0
 ASK_S: Final = 3.0
 """So often what takes the bus is read, while it is looked at."""
@@ -172,7 +174,7 @@ class Monitor(App[int]):
         """Show a worker on a screen of its own; what is read for it ends with it."""
         screen = Worker(event.row, self.picture.service(event.row.model_name))
         await self.push_screen(screen)
-        screen.run_worker(self._read_settings(screen), group="settings", exclusive=True)
+        self._work(screen, partial(self._read_settings, screen), "settings")
         self._ask()
 
     def on_model_wanted(self, event: ModelWanted) -> None:
@@ -189,18 +191,18 @@ class Monitor(App[int]):
 
     def on_letters_asked(self) -> None:
         """Read the dead letters."""
-        self.run_worker(self._read_letters(), group="letters", exclusive=True)
+        self._work(self, self._read_letters, "letters")
 
     def on_queue_asked(self, event: QueueAsked) -> None:
         """Read a queue."""
-        self.run_worker(self._read_queue(event.model), group="queue", exclusive=True)
+        self._work(self, partial(self._read_queue, event.model), "queue")
 
     def on_wanted(self, event: Wanted) -> None:
         """Ask; give the order after a yes."""
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self.run_worker(self._give(event), group="orders")
+                self._work(self, partial(self._give, event), "orders", exclusive=False)
 
         self.push_screen(Confirm(event), answered)
 
@@ -275,9 +277,16 @@ class Monitor(App[int]):
         """Read what takes the bus or files, if it is looked at."""
         for screen in self.screen_stack:
             if isinstance(screen, Worker) and screen.is_mounted:
-                screen.run_worker(self._read_requests(screen), group="requests", exclusive=True)
+                self._work(screen, partial(self._read_requests, screen), "requests")
                 return
         self._view().ask()
+
+    def _work(self, owner: DOMNode, work: Work, group: str, *, exclusive: bool = True) -> None:
+        """Have something done that ends with its owner; an exclusive one replaces what its group does.
+
+        It is not called before its turn comes: one that is replaced sooner leaves nothing behind.
+        """
+        owner.run_worker(cast("Callable[[], None]", work), group=group, exclusive=exclusive)
 
     async def _read_letters(self) -> None:
         view = self._main.query_one(Letters)

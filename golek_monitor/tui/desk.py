@@ -20,6 +20,8 @@ from golek_wire.signals import DeadLetter, Residence
 
 RETRY_S = 120.0
 ORDER_S = 900.0
+LETTERS = 500
+"""Dead letters that are shown, the newest."""
 REQUESTS = 99
 """Of a worker, the newest."""
 
@@ -63,7 +65,7 @@ class FleetDesk:
         self._explorer = explorer
 
     async def letters(self) -> Sequence[DeadLetter]:
-        return list(reversed(await self._golek.dead_letters()))
+        return list(reversed(await self._golek.dead_letters(newest=LETTERS)))
 
     async def queue(self, model: str) -> ModelQueue:
         return await self._golek.queue(model)

@@ -104,8 +104,6 @@ async def cancel(request: Request) -> Response:
 async def retry(request: Request) -> Response:
     """POST /api/dead-letters/JOB_ID/retry. Raises NotFoundError, and what the job ends in; then the letter stays."""
     who, golek, job_id = await _about_job(request)
-    if all(letter.job_id != job_id for letter in await golek.dead_letters()):
-        raise _no_letter(job_id)
     async with watched(request.scope):
         what = f"retry of dead letter {job_id}"
         reply = await _noted(request, who, what, "dead_letter.retry", golek.retry(job_id))

@@ -20,12 +20,12 @@ from golek_monitor.logs.asking import Query, Window, parse
 from golek_monitor.logs.explorer import Explorer
 from golek_monitor.logs.records import FoundRequests, LogSummary, Stories
 from golek_monitor.web.door import json
+from golek_monitor.web.mail import Mail
 from golek_program.web.described import describe
 from golek_wire.errors import BusUnavailableError, NotFoundError
 from golek_wire.signals import DeadLetter
 
 GROUP: Final = "Requests"
-LETTERS_LIMIT: Final = 500
 
 
 class Span(Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,6 +125,7 @@ def _of_logs(explorer: Explorer) -> list[Route]:
 
 def _of_bus(golek: Golek | None, *, show_prompts: bool) -> list[Route]:
     """What lies in the broker's streams."""
+    mail = Mail()
 
     @describe(
         group=GROUP,
@@ -143,16 +144,15 @@ def _of_bus(golek: Golek | None, *, show_prompts: bool) -> list[Route]:
 
     @describe(
         group=GROUP,
-        summary="Jobs that crashed their engine each time they ran, the newest first; 500 at most.",
+        summary="Jobs that crashed their engine each time they ran, the newest first: 500, or fewer large ones.",
         query=OfModel,
         reply=list[DeadLetterRow],
         errors=(400, 503),
     )
     async def letters(request: Request) -> Response:
         """GET /api/dead-letters. Raises BadRequestError, BusUnavailableError."""
-        model = parse(request.query_params, OfModel).model or None
-        found = await _bus(golek).dead_letters(model)
-        return json([row(letter) for letter in reversed(found)][:LETTERS_LIMIT])
+        model = parse(request.query_params, OfModel).model
+        return json([row(letter) for letter in reversed(await mail.newest(_bus(golek), model))])
 
     @describe(
         group=GROUP,
@@ -164,12 +164,7 @@ def _of_bus(golek: Golek | None, *, show_prompts: bool) -> list[Route]:
     async def letter(request: Request) -> Response:
         """GET /api/dead-letters/JOB_ID. Raises NotFoundError, BusUnavailableError."""
         job_id = request.path_params["job_id"]
-        for found in await _bus(golek).dead_letters():
-            if found.job_id == job_id:
-                return json(told(found, show_prompts=show_prompts))
-        raise NotFoundError(
-            f"job_id: no dead letter of job {job_id[:64]!r} is kept; seven days end each", param="job_id"
-        )
+        return json(told(await mail.one(_bus(golek), job_id), show_prompts=show_prompts))
 
     return [
         Route("/api/queues/{model:path}", queue),

@@ -1,12 +1,12 @@
 """Which rows of one request log are asked for, and what is told of them?"""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from msgspec import Struct
 
 from golek_program.logs import reading
+from golek_wire import moments
 from golek_wire.logs import LogEvent, LoggedRequest, LogQuery
 
 AROUND_S: Final = 5.0
@@ -70,12 +70,11 @@ def events(path: Path, rows: list[Row], until: float) -> list[LogEvent]:
 
 
 def stamp(epoch_s: float) -> str:
-    """RFC 3339 with milliseconds."""
+    """A row's moment as it is told."""
     try:
-        moment = datetime.fromtimestamp(epoch_s, UTC)
+        return moments.stamp(epoch_s)
     except (ValueError, OverflowError, OSError):  # a row that nobody of ours wrote
-        moment = datetime.fromtimestamp(0, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return moments.stamp(0.0)
 
 
 def _values(query: LogQuery, name: str) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import fcntl
 import os
 import time
 from collections import deque
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +19,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from golek_wire import moments
 from golek_worker.gateway.door import Visit
 
 log = structlog.get_logger("gateway")
@@ -151,7 +151,7 @@ def _is(path: Path, file: int) -> bool:
 
 def _line(visit: Visit, at: float, ended: float) -> bytes:
     told = Line(
-        datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        moments.stamp(at),
         visit.caller.principal if visit.caller is not None else "",
         visit.method,
         visit.path[:TEXT_LIMIT],

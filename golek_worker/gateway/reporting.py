@@ -3,10 +3,9 @@
 import itertools
 import socket
 import uuid
-from datetime import UTC, datetime
 from importlib.metadata import version
 
-from golek_wire import subjects
+from golek_wire import moments, subjects
 from golek_wire.signals import GatewayReport
 from golek_worker.gateway.door import Door
 from golek_worker.gateway.metrics import Meters
@@ -46,7 +45,7 @@ class Reporter:
         return GatewayReport(
             gateway_id=self.gateway_id,
             endpoint=self._endpoint,
-            timestamp=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            timestamp=moments.stamp(),
             seq=next(self._count),
             incarnation=self._incarnation,
             version=self._version,

@@ -17,13 +17,12 @@ import msgspec
 import pytest
 
 from golek_program.settings import sources
-from golek_wire import subjects
+from golek_wire import moments, subjects
 from golek_worker import settings
 from golek_worker.bus.jetstream import TIMEOUT_S
 from golek_worker.machine import lifecycle, listing, runfile
 from golek_worker.machine.lifecycle import StartError
 from golek_worker.machine.runfile import RunState
-from golek_worker.status import rfc3339
 from tests.support import raw
 from tests.support.hub import Hub, sha256
 from tests.support.ports import free_port
@@ -189,7 +188,7 @@ def test_a_broker_that_goes_away_meanwhile_costs_nothing(hub: Hub, project: Path
     wait_for_percent(project, 5)
     lifecycle.stop_brokers(say=lambda _: None)
     wait_for_percent(project, 20)
-    back = rfc3339(time.time())
+    back = moments.stamp()
     asyncio.run(lifecycle.ensure_broker(url, project / "data", lambda _: None))
     while str(record(project)["last_seen"]) < back:
         time.sleep(0.1)

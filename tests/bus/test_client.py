@@ -470,3 +470,24 @@ async def test_dead_letters_are_read_once_each(
         await jetstream.publish(subjects.dead_letter("tiny"), body)
     assert await golek.dead_letters() == await golek.dead_letters("tiny") == letters[1:]
     assert "message 1 of GOLEK_DLQ is no dead letter" in caplog.text
+
+
+async def test_the_newest_dead_letters_are_read_alone(golek: Golek, mute: ScriptedWorker) -> None:
+    """Also where others' lie between and many were dropped; who wants more than there are gets all."""
+    jetstream = mute.client.jetstream()
+    await jetstream.add_stream(name=subjects.DLQ_STREAM, subjects=[subjects.DLQ_SUBJECTS])
+    for number in range(300):
+        model = "rare" if number % 100 == 0 else "tiny"
+        letter = DeadLetter(f"j{number}", "r", model, "w", "", 3, "00", [])
+        await jetstream.publish(subjects.dead_letter(model), codec.encode(letter))
+    for seq in range(150, 290):
+        await jetstream.delete_msg(subjects.DLQ_STREAM, seq)
+
+    async def names(model: str | None, newest: int) -> list[str]:
+        return [letter.job_id for letter in await golek.dead_letters(model, newest=newest)]
+
+    assert await names(None, 3) == ["j297", "j298", "j299"]
+    assert await names(None, 13) == ["j147", "j148", *(f"j{number}" for number in range(289, 300))]
+    assert await names("rare", 2) == ["j0", "j100"]
+    assert len(await names(None, 500)) == 160
+    assert await names("nobody", 5) == []

@@ -1,5 +1,6 @@
 """The request explorer over HTTP: requests, queues, dead letters."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,8 +17,10 @@ from golek_monitor.logs.explorer import Explorer
 from golek_monitor.logs.records import FoundRequests, LogSummary, Stories
 from golek_monitor.web import requests
 from golek_monitor.web.app import WORK, application
+from golek_monitor.web.mail import LETTERS_LIMIT, Mail
 from golek_program.web import openapi
 from golek_wire import codec, subjects
+from golek_wire.errors import BusUnavailableError
 from golek_wire.signals import DeadLetter
 from golek_worker.bus.streams import dlq_stream_config
 from tests.support import fleets, raw, request_logs
@@ -148,6 +151,32 @@ async def test_dead_letters_are_told(data: Path, nats_server: str, allowed: bool
         assert one.json()["log_tail"] == ["it crashed"]
         assert (SECRET in one.text) == allowed
         assert (await web.get("/api/dead-letters/job9")).status_code == 404
+
+
+async def test_all_who_ask_for_dead_letters_share_a_reading() -> None:
+    """Who asks while one goes on gets the next, with everybody else; one that fails spoils no other."""
+    asked: list[str | None] = []
+    free = asyncio.Event()
+
+    class Slow(Golek):
+        async def dead_letters(self, model: str | None = None, *, newest: int | None = None) -> list[DeadLetter]:
+            assert newest == LETTERS_LIMIT
+            asked.append(model)
+            await free.wait()
+            if len(asked) == 2:
+                raise BusUnavailableError("away")
+            return [_letter(len(asked))]
+
+    mail, golek = Mail(), Slow("nats://127.0.0.1:1")
+    first = asyncio.ensure_future(mail.newest(golek))
+    await asyncio.sleep(0)
+    others = [asyncio.ensure_future(mail.newest(golek)) for _ in range(20)]
+    await asyncio.sleep(0)
+    assert len(asked) == 1
+    free.set()
+    told = await asyncio.gather(first, *others, return_exceptions=True)
+    assert [one for one in told if not isinstance(one, BusUnavailableError)] == [[_letter(1)], *[[_letter(3)]] * 19]
+    assert len(asked) == 3
 
 
 def _letter(number: int) -> DeadLetter:

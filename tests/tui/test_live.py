@@ -61,6 +61,7 @@ def test_a_worker_is_drained_from_its_page(
         screen.write(f"{name}-2")
         screen.wait_for("1 of 2 workers")
         screen.press("Enter")
+        screen.wait_for("s Sort")
         screen.press("Enter")
         screen.wait_for("echo on")
         screen.wait_for("NATS_URL=")

@@ -191,28 +191,30 @@ def test_who_left_in_order_is_no_alert_and_a_monitor_that_slept_accuses_nobody()
     seen = fleets.picture(3, time)
     seconds(seen, time, 2)
     time.passed += 3600
+    fleets.say(seen, 0, random.Random(1), time, 2)  # which waited, and is handled first
     seconds(seen, time, 2)
     assert {one.presence for one in seen.replicas()} == {"here"}
+    assert [one.last_seen_s for one in seen.replicas()] == [2.0, 3604.0, 3604.0]
     assert seen.alerts() == []
+    seconds(seen, time, 40)
+    assert {one.presence for one in seen.replicas()} == {"silent"}
 
 
-def test_refusals_over_http_are_not_counted_twice() -> None:
-    """Gateway and worker count the same request."""
+def test_refusals_by_gateways_and_workers_are_added() -> None:
+    """Each counts those that it made itself: a gateway before a model is asked, a worker when one is."""
     time = Time()
     seen = Picture("mon", clock=time.clock, wall=time.wall)
-    for seq, count in ((1, 0), (2, 40)):
+    for seq, by_worker, by_gateway in ((1, 0, 0), (2, 40, 19), (3, 41, 19)):
         time.passed += 1
-        refusals = Traffic(requests=count, refused=count, refusals=[Refusals("k", 429, count)] if count else [])
-        worker_said(seen, seq, refusals)
-        gateway_said(seen, seq, refusals)
-    seen.tick()
-    assert seen.alerts() == []
-    time.passed += 1
-    refusals = Traffic(requests=70, refused=70, refusals=[Refusals("k", 429, 70)])
-    gateway_said(seen, 3, refusals)
-    seen.tick()
-    (alert,) = seen.alerts()
-    assert (alert.principal, alert.value) == ("k", 70)
+        worker_said(seen, seq, refused(by_worker))
+        gateway_said(seen, seq, refused(by_gateway))
+        seen.tick()
+        assert [one.value for one in seen.alerts()] == ([60] if seq == 3 else [])
+    assert [one.principal for one in seen.alerts()] == ["k"]
+
+
+def refused(count: int) -> Traffic:
+    return Traffic(requests=count, refused=count, refusals=[Refusals("k", 429, count)] if count else [])
 
 
 def heard(began: str, monitor_id: str) -> Aggregate:

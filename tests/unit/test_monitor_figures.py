@@ -163,21 +163,43 @@ def test_dead_letters_that_lay_there_are_not_new() -> None:
     assert letters.new(700.0) == {}
 
 
+class Clock:
+    """Shows a time that is set, and is looked at each second on the way there."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.heard = HeardTime(lambda: self.now)
+
+    def go_to(self, moment: float) -> float:
+        while self.now < moment:
+            self.now += 1.0
+            self.heard()
+        return self.heard()
+
+
 def test_time_stands_while_nothing_can_be_heard() -> None:
     """Silence counts only while it could be broken; moments can be told by the ordinary clock."""
-    now = [100.0]
-    heard = HeardTime(lambda: now[0])
-    assert heard() == 100.0
-    now[0] = 110.0
+    clock = Clock()
+    heard = clock.heard
+    assert (clock.go_to(110.0), clock.go_to(120.0)) == (110.0, 120.0)
     heard.stop()
-    now[0] = 170.0
-    assert heard() == 110.0
+    assert clock.go_to(170.0) == 120.0
     heard.go()
-    assert heard() == 110.0
-    now[0] = 175.0
-    assert heard() == 115.0
-    assert (heard.ordinary(105.0), heard.ordinary(112.0)) == (105.0, 172.0)
-    now[0] = 300.0
-    heard.slept(120.0)
-    assert heard() == 120.0
-    assert (heard.ordinary(119.0), heard.ordinary(120.5)) == (179.0, 300.5)
+    assert (heard(), clock.go_to(175.0)) == (120.0, 125.0)
+    assert (heard.ordinary(105.0), heard.ordinary(122.0)) == (105.0, 172.0)
+
+
+def test_a_process_that_slept_hears_nothing_from_the_future() -> None:
+    """Whoever looks at the clock first, also for a message that waited, sees that it stood; it never goes back."""
+    clock = Clock()
+    heard = clock.heard
+    clock.now = 3700.0
+    message_at = heard()
+    assert message_at == 103.0
+    clock.now = 3700.5
+    assert heard() == 103.5
+    assert heard.ordinary(message_at) == 3700.0
+    heard.stop()
+    clock.now = 9000.0
+    heard.go()
+    assert (heard(), heard.ordinary(103.2), heard.ordinary(103.7)) == (103.5, 3700.2, 9000.2)

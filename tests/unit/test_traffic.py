@@ -5,7 +5,7 @@ from golek_worker.traffic import KEPT, TOLD, Tally
 
 
 def test_each_end_is_counted_once() -> None:
-    """Answers with their time, errors, refusals; those from 500 on are the errors."""
+    """Answers with their time, errors, refusals; those from 500 on are the errors, and no refusals."""
     tally = Tally()
     tally.answer(120.0)
     tally.answer(80.04)
@@ -15,7 +15,7 @@ def test_each_end_is_counted_once() -> None:
     tally.refuse(429, "key-a")
     tally.refuse(503)
     assert tally.told() == Traffic(
-        requests=7, errors=2, refused=2, answered_ms=200.0, answered=2, tokens_in=7, tokens_out=30,
+        requests=7, errors=2, refused=1, answered_ms=200.0, answered=2, tokens_in=7, tokens_out=30,
         refusals=[Refusals("key-a", 429, 1)],
     )  # fmt: skip
     assert tally.unanswered == 5
