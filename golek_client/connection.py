@@ -4,6 +4,7 @@ The one place that calls nats-py's `connect`, `publish`, `subscribe` and `close`
 `publish` for workers. Its errors become ours here.
 """
 
+import asyncio
 import contextlib
 import ipaddress
 import logging
@@ -82,6 +83,7 @@ async def connect(
             await _connect_once(client, listed, watch, options)
             break
         except (OSError, TimeoutError, nats.errors.Error) as error:
+            _notice_cancel()
             if not left:
                 cause = watch.cause or error
                 raise refusal(shown(url), login.shown(url), cause, client.wants) or _nobody_at(url, cause) from error
@@ -94,6 +96,15 @@ async def connect(
         dont_randomize=False,
     )
     return client
+
+
+def _notice_cancel() -> None:
+    """Raise CancelledError if this task was cancelled: Python 3.11's `wait_for`, by which nats-py connects, forgets it
+    when the connection is refused in the same moment (https://github.com/python/cpython/issues/86296).
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 class _Watch:

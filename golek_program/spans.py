@@ -10,16 +10,18 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import structlog
 from opentelemetry import context, trace
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider, sampling
+from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider, sampling
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from golek_client.otel import Spans, carried_by
@@ -53,53 +55,108 @@ _KINDS: Final = {
     "internal": SpanKind.INTERNAL,
 }
 _CONTEXT: Final = TraceContextTextMapPropagator()
+_IDS: Final = RandomIdGenerator()
+_SENT: Final = TraceFlags(TraceFlags.SAMPLED)
+_LEFT_OUT: Final = TraceFlags(TraceFlags.DEFAULT)
+_WELL: Final = Status(StatusCode.UNSET)
+
+
+class Origin(NamedTuple):
+    """Where spans come from, and where they go."""
+
+    resource: Resource
+    scope: InstrumentationScope
+    take: Callable[[ReadableSpan], None]
 
 
 class Span:
-    """Something that takes its time."""
+    """Something that takes its time.
 
-    def __init__(self, tracer: trace.Tracer, span: trace.Span) -> None:
-        self._tracer = tracer
-        self._span = span
-        self.is_recorded = span.is_recording()
+    Plain values until it ends: a span of the SDK, which any thread may change at any moment, costs several times as
+    much.
+    """
+
+    def __init__(
+        self,
+        origin: Origin | None,
+        name: str,
+        kind: SpanKind,
+        about: Attributes | None,
+        begun_ns: int | None,
+        parent: SpanContext | None,
+        own: SpanContext,
+    ) -> None:
+        """Without `origin` it is not recorded."""
+        self._origin = origin
+        self._name = name
+        self._kind = kind
+        self._about: dict[str, Value] = dict(about) if about is not None else {}
+        self._begun_ns = time.time_ns() if begun_ns is None else begun_ns
+        self._parent = parent
+        self._own = own
+        self._events: list[Event] = []
+        self.is_recorded = origin is not None
         """False where the sampler left this trace out: then only `carried` is of use."""
 
     @property
     def carried(self) -> dict[str, str]:
         """The headers of a message that belongs to it."""
-        return carried_by(self._span)
+        return carried_by(trace.NonRecordingSpan(self._own))
 
     def say(self, about: Attributes) -> None:
-        """Add attributes."""
-        self._span.set_attributes(about)
+        """Add attributes, until it ends."""
+        if self._origin is not None:
+            self._about.update(about)
 
     def rename(self, name: str) -> None:
         """What it is called is known now."""
-        self._span.update_name(name)
+        self._name = name
 
     def happened(self, what: str, at_ns: int, about: Attributes | None = None) -> None:
-        """Add an event, at nanoseconds since 1970."""
-        self._span.add_event(what, about, at_ns)
+        """Add an event, at nanoseconds since 1970, until it ends."""
+        if self._origin is not None:
+            self._events.append(Event(what, about, at_ns))
 
     def part(self, name: str, begun_ns: int, ended_ns: int, about: Attributes | None = None) -> None:
         """A child that is over."""
-        inside = trace.set_span_in_context(self._span)
-        child = self._tracer.start_span(name, inside, attributes=about, start_time=begun_ns)
-        child.end(max(begun_ns, ended_ns))
+        self._other(self._own, name, begun_ns, ended_ns, about)
+
+    def beside(self, name: str, begun_ns: int, ended_ns: int, about: Attributes | None = None) -> None:
+        """Another child of its parent that is over; its own, where it has no parent."""
+        self._other(self._parent or self._own, name, begun_ns, ended_ns, about)
+
+    def _other(self, parent: SpanContext, name: str, begun_ns: int, ended_ns: int, about: Attributes | None) -> None:
+        if self._origin is not None:
+            same = self._own
+            own = SpanContext(same.trace_id, _IDS.generate_span_id(), False, same.trace_flags, same.trace_state)
+            Span(self._origin, name, SpanKind.INTERNAL, about, begun_ns, parent, own).end(at_ns=ended_ns)
 
     def end(self, error: str = "", at_ns: int | None = None) -> None:
         """It is over; with the code of an `error`, if any. A second end is none."""
-        if not self._span.is_recording():
+        origin, self._origin = self._origin, None
+        if origin is None:
             return
         if error:
-            self._span.set_attribute(ERROR_TYPE, error)
-            self._span.set_status(Status(StatusCode.ERROR, error))
-        self._span.end(at_ns)
+            self._about[ERROR_TYPE] = error
+        ended = ReadableSpan(
+            self._name,
+            self._own,
+            self._parent,
+            origin.resource,
+            self._about,
+            self._events,
+            kind=self._kind,
+            status=Status(StatusCode.ERROR, error) if error else _WELL,
+            start_time=self._begun_ns,
+            end_time=max(self._begun_ns, time.time_ns() if at_ns is None else at_ns),
+            instrumentation_scope=origin.scope,
+        )
+        origin.take(ended)
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
         """What this task asks meanwhile belongs to this span, and its log lines say so."""
-        before = context.attach(trace.set_span_in_context(self._span))
+        before = context.attach(trace.set_span_in_context(trace.NonRecordingSpan(self._own)))
         try:
             with structlog.contextvars.bound_contextvars(**self.named):
                 yield
@@ -109,17 +166,19 @@ class Span:
     @property
     def named(self) -> dict[str, str]:
         """As log lines name it."""
-        about = self._span.get_span_context()
-        return {"trace_id": trace.format_trace_id(about.trace_id), "span_id": trace.format_span_id(about.span_id)}
+        own = self._own
+        return {"trace_id": trace.format_trace_id(own.trace_id), "span_id": trace.format_span_id(own.span_id)}
 
 
 class Tracing:
     """Makes the spans of one program."""
 
-    def __init__(self, provider: TracerProvider, sending: "Sending | None" = None) -> None:
+    def __init__(self, provider: TracerProvider, sending: "Sending") -> None:
         self._sending = sending
-        self._tracer = provider.get_tracer("golek", _version())
-        self.requests = Spans(self._tracer)
+        self._sampler = provider.sampler
+        scope = InstrumentationScope("golek", _version())
+        self._origin = Origin(provider.resource, scope, sending.processor.on_end)
+        self.requests = Spans(provider.get_tracer("golek", _version()))
         """For its clients: a span for each request that they send."""
 
     def begin(
@@ -134,13 +193,20 @@ class Tracing:
         new one where they name none.
         """
         inside = _CONTEXT.extract(carried, context.Context()) if carried else context.Context()
-        span = self._tracer.start_span(name, inside, _KINDS[kind], about, start_time=begun_ns)
-        return Span(self._tracer, span)
+        parent = trace.get_current_span(inside).get_span_context()
+        trace_id = parent.trace_id if parent.is_valid else _IDS.generate_trace_id()
+        chosen = self._sampler.should_sample(inside, trace_id, name, _KINDS[kind])
+        is_sent = chosen.decision is sampling.Decision.RECORD_AND_SAMPLE
+        own = SpanContext(
+            trace_id, _IDS.generate_span_id(), is_remote=False,
+            trace_flags=_SENT if is_sent else _LEFT_OUT, trace_state=chosen.trace_state,
+        )  # fmt: skip
+        origin = self._origin if is_sent else None
+        return Span(origin, name, _KINDS[kind], about, begun_ns, parent if parent.is_valid else None, own)
 
     async def close(self) -> None:
         """Send what is left, for at most FLUSH_S."""
-        if self._sending is not None:
-            await asyncio.to_thread(self._sending.close)
+        await asyncio.to_thread(self._sending.close)
 
 
 class Sending:
@@ -214,6 +280,17 @@ class Told(SpanExporter):
             self._exporter.shutdown()
 
 
+class _Resource(Resource):
+    """Whose spans they are. Exporters look it up for each span, and the SDK writes its JSON each time to hash it."""
+
+    def __init__(self, found: Resource) -> None:
+        super().__init__(found.attributes, found.schema_url)
+        self._hash = super().__hash__()
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
 class _Reasons(logging.Handler):
     """What OpenTelemetry's exporters last complained of, instead of each complaint in the log."""
 
@@ -236,7 +313,7 @@ def start(
     """Send spans to `where`. Raises ImportError naming what is not installed."""
     sending = Sending(_exporter(where, headers), hidden(where.endpoint))
     resource = Resource.create({"service.version": _version(), **about})
-    provider = TracerProvider(sampler_of(sampler, share), resource, shutdown_on_exit=False)
+    provider = TracerProvider(sampler_of(sampler, share), _Resource(resource), shutdown_on_exit=False)
     provider.add_span_processor(sending.processor)
     log.info("tracing.ready", endpoint=hidden(where.endpoint), protocol=where.protocol, sampler=sampler)
     return Tracing(provider, sending)

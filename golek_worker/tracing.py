@@ -38,7 +38,11 @@ class Traces:
 
     def begin(self, lease: Lease) -> "JobTrace | None":
         """A job was leased; None for one whose trace the sampler leaves out."""
-        job = lease.job
+        job, clock = lease.job, Clock()
+        leased_ns = clock.at(lease.leased_at)
+        span = self._tracing.begin(f"process {self._stream}", "consumer", job.trace, begun_ns=leased_ns)
+        if not span.is_recorded:
+            return None
         about: dict[str, Value] = {
             **self._about,
             semconv.MESSAGING_OPERATION: "process",
@@ -50,19 +54,11 @@ class Traces:
         }
         if job.req_id:
             about[semconv.REQ_ID] = job.req_id
-        clock = Clock()
-        leased_ns = clock.at(lease.leased_at)
+        span.say(about)
         stored_ns = leased_ns - int(lease.waited_s * 1e9)
-        span = self._tracing.begin(f"process {self._stream}", "consumer", job.trace, about, leased_ns)
-        if not span.is_recorded:
-            return None
         if lease.num_delivered > 1:
             return JobTrace(span, clock)  # what came between two attempts is not known
-        if job.trace:
-            queued = self._tracing.begin(semconv.QUEUE, "internal", job.trace, self._queued(lease), stored_ns)
-            queued.end(at_ns=leased_ns)
-        else:
-            span.part(semconv.QUEUE, stored_ns, leased_ns, self._queued(lease))
+        span.beside(semconv.QUEUE, stored_ns, leased_ns, self._queued(lease))
         return JobTrace(span, clock)
 
     def _queued(self, lease: Lease) -> Attributes:

@@ -20,13 +20,17 @@ MARK: Final = "/api/access"
 """A path that only monitors answer, and to everybody."""
 
 
+NOWHERE: Final = "off"
+"""MONITOR_DASHBOARD_ADDR for no second address."""
+
+
 class Monitor(Http, frozen=True, kw_only=True):
     """Settings of the monitor."""
 
     monitor_addr: str = ":5780"
     """Where REST, events, figures and the page are served; without a host this machine alone."""
     monitor_dashboard_addr: str = "127.0.0.1:8080"
-    """Where `make monitor-dashboard` serves the page as well, if nobody else listens there; empty for nowhere."""
+    """Where `make monitor-dashboard` serves the page as well, if nobody else listens there; `off` for nowhere."""
     monitor_key: str = ""
     """Key for looking from other machines and for giving orders; an address that others reach needs one."""
     monitor_show_prompts: bool = False
@@ -86,11 +90,10 @@ def open_to_all(chosen: Monitor) -> str:
 
 def _wrong_addresses(loaded: Monitor) -> list[str]:
     given = {"MONITOR_ADDR": loaded.monitor_addr, "MONITOR_DASHBOARD_ADDR": loaded.monitor_dashboard_addr}
-    may_be_empty = ("MONITOR_DASHBOARD_ADDR",)
     mistakes = [
         f"{key}={text}: host:port, :port or port, from 1 to 65535, e.g. 127.0.0.1:5780"
         for key, text in given.items()
-        if (text or key not in may_be_empty) and address(text) is None
+        if address(text) is None and (key, text) != ("MONITOR_DASHBOARD_ADDR", NOWHERE)
     ]
     page = address(loaded.monitor_dashboard_addr)
     if page is not None and not is_loopback(page.host):

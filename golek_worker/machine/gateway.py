@@ -6,7 +6,7 @@ from typing import Final
 from golek_client.connection import shown
 from golek_program.settings.http import Address, Gateway, is_loopback
 from golek_worker.machine import services
-from golek_worker.machine.services import Kind, Place, Say, ServiceError, State
+from golek_worker.machine.services import Kind, Place, Say, State
 
 KIND: Final = Kind(
     name="gateway",
@@ -14,6 +14,7 @@ KIND: Final = Kind(
     ping="/ping",
     start_s=30.0,  # it connects to the broker before it answers
     drain_s=32.0,
+    host_key="INFERENCE_HOST",
 )
 
 
@@ -31,6 +32,7 @@ def place(chosen: Gateway) -> Place:
         host=chosen.inference_host,
         health_url=plain if chosen.golek_health_port else "",
         nats_url=shown(chosen.nats_url),
+        remark=reached_by_others(chosen),
     )
 
 
@@ -76,14 +78,4 @@ async def start(chosen: Gateway, *, module: str = "", say: Say = print) -> State
 
     The broker must be there. Raises ServiceError.
     """
-    where = place(chosen)
-    if (known := running(chosen.data)) is not None:
-        services.refuse_other(KIND, known, where, "INFERENCE_HOST")
-        say(f"gateway runs already at {known.url} (pid {known.pid})")
-        return known
-    if wrong := problems(chosen):
-        raise ServiceError("\n".join(wrong))
-    state = await services.start(KIND, where, say, module=module)
-    if reach := reached_by_others(chosen):
-        say(reach)
-    return state
+    return await services.start(KIND, place(chosen), lambda: problems(chosen), say, module=module)

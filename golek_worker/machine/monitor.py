@@ -12,7 +12,9 @@ from golek_worker.machine import gateway, services
 from golek_worker.machine.services import Kind, Place, Say, ServiceError, State
 
 MODULE: Final = "golek_monitor"
-KIND: Final = Kind(name="monitor", command=(MODULE, "serve"), ping="/healthz", start_s=30.0, drain_s=7.0)
+KIND: Final = Kind(
+    name="monitor", command=(MODULE, "serve"), ping="/healthz", start_s=30.0, drain_s=7.0, host_key="MONITOR_ADDR"
+)
 EXTRA: Final = "pip install 'golek[monitor]'"
 
 
@@ -51,14 +53,7 @@ async def start(chosen: Monitor, *, module: str = "", say: Say = print) -> State
 
     It needs no broker, and waits for one. Raises ServiceError.
     """
-    where = place(chosen)
-    if (known := running(chosen.data)) is not None:
-        services.refuse_other(KIND, known, where, "MONITOR_ADDR")
-        say(f"monitor runs already at {known.url} (pid {known.pid})")
-        return known
-    if wrong := problems(chosen):
-        raise ServiceError("\n".join(wrong))
-    return await services.start(KIND, where, say, module=module)
+    return await services.start(KIND, place(chosen), lambda: problems(chosen), say, module=module)
 
 
 async def shall_run(chosen: Monitor, *, wanted: bool | None, say: Say = print) -> bool:

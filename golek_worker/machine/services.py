@@ -46,6 +46,8 @@ class Kind(Struct, frozen=True, kw_only=True):
     """So long a start may take."""
     drain_s: float
     """So long it may take to end."""
+    host_key: str
+    """The setting that says where it listens."""
 
 
 class State(Struct, frozen=True, kw_only=True):
@@ -74,6 +76,8 @@ class Place(Struct, frozen=True, kw_only=True):
     host: str
     health_url: str = ""
     nats_url: str = ""
+    remark: str = ""
+    """What whoever starts it should know."""
 
 
 def running(kind: Kind, data: Path) -> State | None:
@@ -106,8 +110,19 @@ def forget(kind: Kind, data: Path) -> None:
     _file(kind, data).unlink(missing_ok=True)
 
 
-async def start(kind: Kind, place: Place, say: Say = print, *, module: str = "") -> State:
-    """Start it and wait until it answers. Raises ServiceError."""
+async def start(
+    kind: Kind, place: Place, problems: Callable[[], list[str]], say: Say = print, *, module: str = ""
+) -> State:
+    """Start it and wait until it answers; one that runs already is taken as it is. `problems` says why it cannot serve.
+
+    Raises ServiceError.
+    """
+    if (known := running(kind, place.data)) is not None:
+        _refuse_other(kind, known, place)
+        say(f"{kind.name} runs already at {known.url} (pid {known.pid})")
+        return known
+    if wrong := problems():
+        raise ServiceError("\n".join(wrong))
     first, *rest = kind.command
     child, state = spawn(kind, place, [sys.executable, "-m", module or first, *rest])
     began = time.monotonic()
@@ -118,6 +133,8 @@ async def start(kind: Kind, place: Place, say: Say = print, *, module: str = "")
     process.leave_running(child)
     health = f", says that it lives at {state.health_url}" if state.health_url else ""
     say(f"{kind.name} answers at {state.url} after {time.monotonic() - began:.1f} s{health}")
+    if place.remark:
+        say(place.remark)
     return state
 
 
@@ -140,15 +157,6 @@ def stop(kind: Kind, data: Path, say: Say = print) -> bool:
         say(f"{kind.name} stopped after {seconds:.1f} s" if willing else f"{kind.name} killed after {seconds:.0f} s")
     forget(kind, data)
     return known is not None
-
-
-def refuse_other(kind: Kind, known: State, place: Place, key: str) -> None:
-    """One that runs stays as it is, whatever is asked now; `key` is the setting of its host. Raises ServiceError."""
-    if known.url != place.url or known.host != place.host:
-        raise ServiceError(
-            f"the {kind.name} runs already, but at {known.url}, {key}={known.host} (pid {known.pid}); "
-            f"`golek {kind.name} stop` stops it, another GOLEK_DATA has one of its own"
-        )
 
 
 def problem_in(log: str) -> str:
@@ -206,6 +214,15 @@ def _probe(host: str) -> Iterator[tuple[socket.socket, str]]:
     plain = host.strip("[]")
     with socket.socket(socket.AF_INET6 if ":" in plain else socket.AF_INET, socket.SOCK_STREAM) as probe:
         yield probe, plain
+
+
+def _refuse_other(kind: Kind, known: State, place: Place) -> None:
+    """One that runs stays as it is, whatever is asked now. Raises ServiceError."""
+    if known.url != place.url or known.host != place.host:
+        raise ServiceError(
+            f"the {kind.name} runs already, but at {known.url}, {kind.host_key}={known.host} (pid {known.pid}); "
+            f"`golek {kind.name} stop` stops it, another GOLEK_DATA has one of its own"
+        )
 
 
 def _failure(kind: Kind, data: Path, child: "subprocess.Popen[bytes]", state: State) -> str:

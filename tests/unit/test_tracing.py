@@ -175,7 +175,8 @@ def test_a_receiver_that_fails_is_told_of_once() -> None:
 )
 def test_who_chooses_which_traces_are_sent(sampler: Sampler, share: float, carried: str, is_sent: bool) -> None:
     """The sampler by name, its share, and with `parentbased_` the caller; who comes after is told."""
-    traces = Tracing(TracerProvider(sampler_of(sampler, share), shutdown_on_exit=False))
+    sending = Sending(Receiver(), "http://collector")
+    traces = Tracing(TracerProvider(sampler_of(sampler, share), shutdown_on_exit=False), sending)
     span = traces.begin("x", "internal", {"traceparent": carried} if carried else {})
     assert span.is_recorded is is_sent
     assert bool(int(span.carried["traceparent"][-2:], 16) & 1) is is_sent
