@@ -14,6 +14,7 @@ from golek_program import settings
 from golek_program.settings import SettingsError
 from golek_program.settings.http import Address, Http, address, is_loopback
 
+NOWHERE: Final = "off"
 FILE: Final = "monitor.env"
 """In the folder of deployments."""
 
@@ -24,7 +25,7 @@ class Monitor(Http, frozen=True, kw_only=True):
     monitor_addr: str = ":5780"
     """Where REST, events, figures and the page are served; without a host this machine alone."""
     monitor_dashboard_addr: str = "127.0.0.1:8080"
-    """Where `make monitor-dashboard` serves the page as well, if nobody else listens there; empty for nowhere."""
+    """Where `make monitor-dashboard` serves the page as well, if nobody else listens there; `off` for nowhere."""
     monitor_key: str = ""
     """Key for looking from other machines and for giving orders; an address that others reach needs one."""
     monitor_show_prompts: bool = False
@@ -84,11 +85,10 @@ def open_to_all(chosen: Monitor) -> str:
 
 def _wrong_addresses(loaded: Monitor) -> list[str]:
     given = {"MONITOR_ADDR": loaded.monitor_addr, "MONITOR_DASHBOARD_ADDR": loaded.monitor_dashboard_addr}
-    may_be_empty = ("MONITOR_DASHBOARD_ADDR",)
     mistakes = [
         f"{key}={text}: host:port, :port or port, from 1 to 65535, e.g. 127.0.0.1:5780"
         for key, text in given.items()
-        if (text or key not in may_be_empty) and address(text) is None
+        if address(text) is None and (key, text) != ("MONITOR_DASHBOARD_ADDR", NOWHERE)
     ]
     page = address(loaded.monitor_dashboard_addr)
     if page is not None and not is_loopback(page.host):

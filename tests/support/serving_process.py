@@ -40,7 +40,7 @@ class Project:
             "INFERENCE_PORT": self.http.rpartition(":")[2],
             "GOLEK_HEALTH_PORT": str(free_port()),
             "MONITOR_ADDR": self.monitor.removeprefix("http://"),
-            "MONITOR_DASHBOARD_ADDR": "",
+            "MONITOR_DASHBOARD_ADDR": "off",
             "HTTP_ADDR": "",
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
