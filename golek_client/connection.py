@@ -83,6 +83,7 @@ async def connect(
             await _connect_once(client, listed, watch, options)
             break
         except (OSError, TimeoutError, nats.errors.Error) as error:
+            _notice_cancel()
             if not left:
                 cause = watch.cause or error
                 raise refusal(shown(url), login.shown(url), cause, client.wants) or _nobody_at(url, cause) from error
@@ -95,6 +96,15 @@ async def connect(
         dont_randomize=False,
     )
     return client
+
+
+def _notice_cancel() -> None:
+    """Raise CancelledError if this task was cancelled: Python 3.11's `wait_for`, by which nats-py connects, forgets it
+    when the connection is refused in the same moment (https://github.com/python/cpython/issues/86296).
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 class _Watch:
@@ -150,8 +160,8 @@ async def _connect_once(client: BusClient, listed: list[str], watch: _Watch, opt
 
 
 def _check_cancelled(task: "asyncio.Task[Any]", before: int) -> None:
-    """Cancel `task` where nobody knows any more that it was: `asyncio.wait_for` of Python 3.11, by which nats-py connects,
-    forgets that when the connection stands or fails in the same moment (github.com/python/cpython/issues/86296).
+    """Raise the cancellation that was forgotten: `asyncio.wait_for` of Python 3.11, by which nats-py connects, does so
+    when the connection stands or fails in the same moment (github.com/python/cpython/issues/86296).
     """
     if task.cancelling() > before:
         raise asyncio.CancelledError

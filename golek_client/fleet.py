@@ -14,11 +14,15 @@ from msgspec import Struct
 
 from golek_client.discovery import ALIVE_S, gone
 from golek_wire.signals import TAKES_REQUESTS, EngineStats, Health, Level, LoadReport, ModelRecord, WorkerStatus
+from golek_wire.subjects import is_model_name
 
 LEFT: Final = ("offline", "failed")
 """Last words: such a replica reports no more, and a model of such replicas alone is not served."""
 SILENT_S: Final = 35.0
 """Three load reports of an idle worker and a bit, or a heartbeat and a bit: who is silent for longer may be gone."""
+KEPT: Final = 5000
+"""Of more workers, or models, nothing is kept: names come from the bus, and memory must not grow with them."""
+WORKER_ID_LIMIT: Final = 256
 _PAST_KEPT: Final = 8
 _ON_THE_WAY: Final = ("starting", "loading")
 Presence = Literal["here", "silent", "gone"]
@@ -151,7 +155,9 @@ class FleetView:
 
     def heartbeat(self, health: Health, now: float) -> None:
         """A worker said how it is. A message of a release that names no worker is passed over."""
-        if not health.worker_id or self._is_late(health.worker_id, health.incarnation, health.status):
+        if not self._has_room(health.worker_id, health.model_name):
+            return
+        if self._is_late(health.worker_id, health.incarnation, health.status):
             return
         before = self._of(health.worker_id, health.model_name, health.incarnation)
         self._replicas[health.worker_id] = msgspec.structs.replace(
@@ -173,14 +179,16 @@ class FleetView:
         """
         queue = _Queue(report.pending_messages, report.queue_capacity, now)
         if not report.worker_id:
-            self._queues[report.model_name] = queue
+            self._queued(report.model_name, queue)
+            return
+        if not self._has_room(report.worker_id, report.model_name):
             return
         if self._is_late(report.worker_id, report.incarnation, report.state):
             return
         before = self._of(report.worker_id, report.model_name, report.incarnation)
         if report.seq < before.seq:
             return
-        self._queues[report.model_name] = queue
+        self._queued(report.model_name, queue)
         self._replicas[report.worker_id] = msgspec.structs.replace(
             before,
             status=report.state or before.status,
@@ -209,7 +217,8 @@ class FleetView:
 
     def know(self, records: Collection[ModelRecord], now: float) -> None:
         """These are all the records that the bucket has."""
-        self._records = {record.name: (record, now) for record in records}
+        named = [record for record in records if is_model_name(record.name)]
+        self._records = {record.name: (record, now) for record in named[:KEPT]}
 
     def models(self, now: float, wall: datetime | None = None) -> list[ModelState]:
         """Every model that is served or expected, by name; with those whose workers are gone, as their records say.
@@ -281,6 +290,18 @@ class FleetView:
             if left or gone(record, wall) is not None:
                 record = msgspec.structs.replace(record, state="offline")
         return ModelState(name, record, alive, queue.pending, queue.capacity)
+
+    def _has_room(self, worker_id: str, model: str) -> bool:
+        """Whether a worker is known, or can be: these may be names, and there are not too many yet."""
+        known = self._replicas.get(worker_id)
+        if known is not None and known.model == model:
+            return True
+        named = 0 < len(worker_id) <= WORKER_ID_LIMIT and worker_id.isprintable() and is_model_name(model)
+        return named and (known is not None or len(self._replicas) < KEPT)
+
+    def _queued(self, model: str, queue: _Queue) -> None:
+        if model in self._queues or (is_model_name(model) and len(self._queues) < KEPT):
+            self._queues[model] = queue
 
     def _is_late(self, worker_id: str, incarnation: str, state: WorkerStatus | None) -> bool:
         """Whether a message is of a process that is known to have ended.

@@ -29,6 +29,8 @@ NOTICE_S: Final = 0.25
 """So soon a restored connection is noticed."""
 RETRY_S: Final = 1.0
 """So long until a look that failed is tried again: after its start a broker first reads its streams."""
+SIGNAL_LIMIT: Final = 64 * 1024
+"""Bytes. What processes say of themselves has a few kilobytes; what is larger is not kept in their name."""
 WORKERS_BACK_S: Final = 2.5
 """So long after us the last worker is back (connection.WORKER_RECONNECT_S): it did not hear the first question."""
 
@@ -137,10 +139,13 @@ class Following:
 
 
 def reading(kind: type[Any], take: Callable[[Any], None]) -> Take:
-    """Decodes each message as `kind` for `take`; what is none is passed over."""
+    """Decodes each message as `kind` for `take`; what is none, or larger than SIGNAL_LIMIT, is passed over."""
     decode = msgspec.json.Decoder(kind).decode
 
     def hear(message: Received) -> None:
+        if len(message.data) > SIGNAL_LIMIT:
+            log.debug("%s: %d bytes came on it, nobody says so much", message.subject, len(message.data))
+            return
         try:
             said = decode(message.data)
         except UNREADABLE:

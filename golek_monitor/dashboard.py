@@ -6,17 +6,13 @@ Besides MONITOR_ADDR it is at MONITOR_DASHBOARD_ADDR, where people look for it, 
 import asyncio
 import sys
 from collections.abc import Callable
-from typing import Final
 
 from golek_monitor import service
 from golek_monitor.service import MonitorProcess
 from golek_program.settings.http import address
-from golek_program.settings.monitor import Monitor
+from golek_program.settings.monitor import MARK, Monitor
 from golek_program.web import ping
 from golek_program.web.server import AddressError
-
-MARK: Final = "/api/access"
-"""A path that only monitors answer, and to everybody."""
 
 Say = Callable[[str], None]
 

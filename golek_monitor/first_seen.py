@@ -15,7 +15,7 @@ from msgspec import Struct
 from golek_client import stored
 from golek_client.line import Line
 from golek_client.stored import UNREADABLE
-from golek_monitor.picture import Picture
+from golek_monitor.picture import FIRST_SEEN_KEPT, Picture
 from golek_wire import codec, headers, subjects
 from golek_wire.errors import BusUnavailableError, ForbiddenError
 from golek_wire.jetstream import STREAM_NOT_FOUND, PubAck
@@ -29,6 +29,8 @@ _WRONG_LAST_SEQUENCE: Final = 10071
 _ANSWER_S: Final = 2.0
 _COPIES: Final = 3
 """In a cluster."""
+_WRITES: Final = 100
+"""At most so many at a look, lest a flood of names keeps it from ending."""
 
 
 class Seen(Struct, frozen=True):
@@ -56,14 +58,14 @@ class FirstSeen:
         await self._read(line)
         if not self._writes:
             return
-        for name, at in self._picture.seen_by_us().items():
-            if name not in self._written:
-                try:
-                    await self._create(line, name, at)
-                except ForbiddenError as error:
-                    self._writes = False
-                    log.warning("first_seen is not kept: %s", error)
-                    return
+        new = [(name, at) for name, at in self._picture.seen_by_us().items() if name not in self._written]
+        for name, at in new[: max(0, min(_WRITES, FIRST_SEEN_KEPT - len(self._written)))]:
+            try:
+                await self._create(line, name, at)
+            except ForbiddenError as error:
+                self._writes = False
+                log.warning("first_seen is not kept: %s", error)
+                return
 
     async def _read(self, line: Line) -> None:
         found: dict[str, float] = {}
@@ -72,7 +74,7 @@ class FirstSeen:
             try:
                 seen = codec.decode(entry.data, Seen)
                 found[seen.name] = datetime.fromisoformat(seen.first_seen).timestamp()
-            except (*UNREADABLE, ValueError):  # deleted, or of a later release
+            except (*UNREADABLE, ValueError, OverflowError):  # deleted, or of a later release
                 self._revisions[entry.subject.removeprefix(_KEY)] = entry.seq
         self._written |= found.keys()
         self._picture.first_seen(found)

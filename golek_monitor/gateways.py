@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from golek_client.fleet import WORKER_ID_LIMIT
 from golek_monitor.rows import GATEWAY_SILENT_S
 from golek_wire.signals import GatewayReport
 
@@ -17,7 +18,9 @@ class Gateways:
         self._reports: dict[str, tuple[GatewayReport, float]] = {}
 
     def report(self, report: GatewayReport, now: float) -> bool:
-        """One reported, now; whether there was room for it."""
+        """One reported, now; whether it has a name, and room."""
+        if len(report.gateway_id) > WORKER_ID_LIMIT:
+            return False
         if report.gateway_id not in self._reports and len(self._reports) >= KEPT:
             return False
         self._reports[report.gateway_id] = (report, now)

@@ -96,7 +96,7 @@ class Measures:
     def _clocked(self, worker_id: str, said: str, wall: float) -> None:
         try:
             skew = datetime.fromisoformat(said).timestamp() - wall
-        except ValueError:
+        except (ValueError, OverflowError):  # no moment, or one outside of time
             return
         self._skews.setdefault(worker_id, deque(maxlen=SKEWS)).append(skew)
 

@@ -93,7 +93,7 @@ class Observer:
 
     async def _look(self, line: Line) -> None:
         """Read what nobody tells."""
-        self._picture.connected = True
+        self._picture.connected = self._following.is_connected  # before anything is fed; a line may be on its way back
         self._picture.know(await discovery.records(line))
         counts = await stored.counts(line, subjects.DLQ_STREAM, subjects.DEAD_LETTERS)
         self._picture.letters({subject.rpartition(".")[2]: count for subject, count in counts.items()})

@@ -37,6 +37,10 @@ KEEP_S: Final = 900.0
 FRESH_S: Final = 1.5
 """A tick that is so long ago does not count."""
 FORGET_S: Final = 10.0
+LATEST: Final = 253_370_764_800.0
+"""The year 9999: behind it a moment cannot be written down."""
+FIRST_SEEN_KEPT: Final = 20_000
+"""Of more models those that are not shown are forgotten: names come from the bus."""
 
 
 class Picture:
@@ -115,7 +119,7 @@ class Picture:
         """A worker said how busy it is."""
         now = self.heard_clock()
         self.view.report(report, now)
-        if report.worker_id:
+        if self.view.replica(report.worker_id) is not None:
             self._measures.report(report, now, self._wall())
 
     def gateway(self, report: GatewayReport) -> None:
@@ -138,7 +142,7 @@ class Picture:
 
     def first_seen(self, seen: Mapping[str, float]) -> None:
         """When models were first seen, as the broker has it: seconds since 1970 by name."""
-        self._first_seen |= seen
+        self._first_seen |= {name: min(max(at, 0.0), LATEST) for name, at in seen.items()}
 
     def seen_by_us(self) -> dict[str, float]:
         """When models were first seen, as far as this monitor knows."""
@@ -344,6 +348,9 @@ class Picture:
         self._measures.forget({one.worker_id for one in self.view.everyone()}, now)
         self._gateways.forget(now, KEEP_S)
         self._histories.forget(self._wall())
+        services = self._tables.services.rows
+        if len(self._first_seen) > FIRST_SEEN_KEPT:
+            self._first_seen = {name: at for name, at in self._first_seen.items() if name in services}
 
     def _at(self, moment: float) -> float:
         """A moment of the heard clock as time of day."""

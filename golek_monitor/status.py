@@ -20,7 +20,7 @@ from golek_monitor import findings, screen
 from golek_monitor.observer import Observer
 from golek_monitor.picture import Picture
 from golek_monitor.records import FleetNow
-from golek_program.settings.monitor import Monitor
+from golek_program.settings.monitor import MARK, Monitor
 from golek_program.web import ping
 from golek_wire import codec
 from golek_wire.errors import InferenceServiceError
@@ -92,7 +92,7 @@ async def _look(chosen: Monitor, wait_s: float) -> tuple[Look, bool]:
     until = time.monotonic() + wait_s
     golek = Golek(chosen.nats_url, login=chosen.login, key="")
     try:
-        there = asyncio.create_task(ping.answers(chosen.page_url, "/api/access", MONITOR_S))
+        there = asyncio.create_task(ping.answers(chosen.page_url, MARK, MONITOR_S))
         seen = await look(golek)
         while seen.status != HEALTHY and (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(AGAIN_S, left))

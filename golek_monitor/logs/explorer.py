@@ -53,9 +53,13 @@ class _Answer(Struct):
 
     def add(self, found: list[Row], log: LogFile, events: Collection[LogEvent] = ()) -> None:
         """Take what one log says."""
-        self.rows = sorted([*self.rows, *found], key=lambda row: row.place, reverse=True)
+        self.add_rows(found)
         self.logs.append(log)
         self.events += events
+
+    def add_rows(self, found: list[Row]) -> None:
+        """Take rows alone."""
+        self.rows = sorted([*self.rows, *found], key=_place, reverse=True)
 
 
 class Explorer:
@@ -83,7 +87,7 @@ class Explorer:
         """One page of the requests that `query` asks for. Raises BadRequestError naming the field that is wrong."""
         wanted = asked(query, self._wall())
         async with self._room:
-            found = await asyncio.to_thread(self._here, wanted, query.model, query.limit + 1)
+            found = await asyncio.to_thread(self._here, wanted, query.model, query.limit + 1, _deadline())
         limit = query.limit
         if query.everywhere:
             limit = min(limit, MOST_ELSEWHERE - 1)
@@ -151,8 +155,8 @@ class Explorer:
 
     # -- this machine, in a thread -------------------------------------------------------------------------------------
 
-    def _here(self, query: LogQuery, model: str, limit: int) -> _Answer:
-        deadline, found = _deadline(), _Answer()
+    def _here(self, query: LogQuery, model: str, limit: int, deadline: float) -> _Answer:
+        found = _Answer()
         for log in self._logs():
             if model in ("", log.model):
                 file, read = LogFile(model_name=log.model, path=str(log.path)), list[Row]()
@@ -164,10 +168,11 @@ class Explorer:
         return found
 
     def _find(self, name: str) -> tuple[_Answer, list[HttpVisit]]:
-        found = self._here(LogQuery(id=name), "", MOST)
+        deadline = _deadline()
+        found = self._here(LogQuery(id=name), "", MOST, deadline)
         visits = access.visits(self.data, {name}) if not found.rows else []
         for job_id in {visit.job_id for visit in visits if visit.job_id}:
-            found = self._here(LogQuery(id=job_id), "", MOST)
+            found.add_rows(self._here(LogQuery(id=job_id), "", MOST, deadline).rows)
         return found, visits
 
     def _story(self, found: _Answer) -> Story:
@@ -185,7 +190,7 @@ class Explorer:
             status=last.status,
             attempts=[story.attempt(row, self._texts(row, paths)) for row in reversed(found.rows)],
             events=[_told(event, begun) for event in sorted(events, key=lambda event: event.ts)],
-            visits=access.visits(self.data, {first.job_id, first.req_id}),
+            visits=access.visits(self.data, {first.job_id}),
             problems=[log for log in found.logs if log.problem],
             machine=self.machine,
         )

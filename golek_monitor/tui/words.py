@@ -114,7 +114,7 @@ def rate(value: float | None) -> str:
     if value is None:
         return UNKNOWN
     if value >= 10_000:
-        return count(round(value))
+        return count(round(min(value, 1e15)))
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 or value == 0 else f"{value:.2f}"
 
 

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from golek_monitor.picture import Picture
 from golek_monitor.records import FleetChanges
-from golek_monitor.web.frames import Frames
+from golek_monitor.web.frames import Frame, Frames
 from golek_program.web.leaving import watched
 from golek_wire import codec
 from golek_wire.errors import TemporaryResourceError
@@ -37,6 +37,9 @@ AGAIN_MS: Final = 2000
 BEHIND: Final = 5
 """Who missed more updates than this gets a snapshot."""
 READERS_LIMIT: Final = 1000
+PIECE: Final = 64 * 1024
+"""So much is sent at once: a snapshot of a thousand workers has half a megabyte, and who does not read would have its
+own copy of that in the connection's buffer."""
 
 
 class Feed:
@@ -56,6 +59,8 @@ class Feed:
         """Whether the bus was, then."""
         self._updates: deque[bytes] = deque(maxlen=BEHIND)
         """The last ones, up to `number`."""
+        self._snapshot: tuple[Frame | None, int, bytes] = (None, 0, b"")
+        """The last one that was told, with the frame and the number of which it is."""
         self._stepped: asyncio.Future[None] | None = None
         """Done at the next update."""
         self._looking: asyncio.Task[None] | None = None
@@ -90,7 +95,11 @@ class Feed:
 
     def snapshot(self) -> bytes:
         """The event that tells the whole fleet; the updates after `number` go on from it."""
-        return self._event("snapshot", self._frames.newest().whole)
+        frame = self._frames.newest()
+        if self._snapshot[:2] != (frame, self.number):
+            event = b"retry: %d\n" % AGAIN_MS + self._event("snapshot", frame.whole)
+            self._snapshot = (frame, self.number, event)
+        return self._snapshot[2]
 
     def updates(self, after: int) -> bytes | None:
         """The events after update `after`; None where they are not kept any more."""
@@ -156,7 +165,7 @@ class Reader:
         feed = self._feed
         if self._at is None:
             self._at = feed.number
-            return b"retry: %d\n" % AGAIN_MS + feed.snapshot()
+            return feed.snapshot()
         if self._at == feed.number:
             try:
                 async with asyncio.timeout(ALIVE_S):
@@ -185,6 +194,8 @@ class EventStream(Response):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             try:
                 while not self._feed.is_closed:
-                    await send({"type": "http.response.body", "body": await reader.next(), "more_body": True})
+                    data = await reader.next()
+                    for at in range(0, len(data), PIECE):
+                        await send({"type": "http.response.body", "body": data[at : at + PIECE], "more_body": True})
             finally:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})

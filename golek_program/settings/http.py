@@ -1,6 +1,6 @@
-"""How is HTTP served, by a worker for its model and by the gateway for the fleet?
+"""How is HTTP served, by a worker for its model, by the gateway for the fleet, and by the monitor?
 
-`Http` holds what both have in common, `Gateway` what the fleet's gateway has besides. `address` reads what HTTP_ADDR
+`Http` holds what all have in common, `Gateway` what the fleet's gateway has besides. `address` reads what HTTP_ADDR
 means.
 """
 

@@ -14,9 +14,14 @@ from golek_program import settings
 from golek_program.settings import SettingsError
 from golek_program.settings.http import Address, Http, address, is_loopback
 
-NOWHERE: Final = "off"
 FILE: Final = "monitor.env"
 """In the folder of deployments."""
+MARK: Final = "/api/access"
+"""A path that only monitors answer, and to everybody."""
+
+
+NOWHERE: Final = "off"
+"""MONITOR_DASHBOARD_ADDR for no second address."""
 
 
 class Monitor(Http, frozen=True, kw_only=True):

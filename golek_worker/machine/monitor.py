@@ -15,8 +15,6 @@ MODULE: Final = "golek_monitor"
 KIND: Final = Kind(
     name="monitor", command=(MODULE, "serve"), ping="/healthz", start_s=30.0, drain_s=7.0, host_key="MONITOR_ADDR"
 )
-MARK: Final = "/api/access"
-"""A path that only monitors answer, and to everybody."""
 EXTRA: Final = "pip install 'golek[monitor]'"
 
 
@@ -78,4 +76,4 @@ async def shall_run(chosen: Monitor, *, wanted: bool | None, say: Say = print) -
 
 async def is_there(chosen: Monitor) -> bool:
     """Whether a monitor answers where one shall serve, whoever started it."""
-    return await ping.answers(chosen.page_url, MARK)
+    return await ping.answers(chosen.page_url, settings.MARK)

@@ -16,6 +16,7 @@ from golek_monitor.first_seen import FirstSeen
 from golek_monitor.observer import Observer
 from golek_monitor.picture import Picture
 from golek_monitor.publishing import Publisher
+from golek_wire.errors import InferenceServiceError
 from golek_wire.signals import Aggregate, Alert, DeadLetter, ModelRecord
 from tests.support import raw
 from tests.support.broker import NatsServer
@@ -125,6 +126,25 @@ async def test_the_picture_is_right_again_after_the_broker_was_away(broker: Nats
             alerts = await until(lambda: [one for one in picture.alerts() if one.state == "resolved"], 5)
             assert [(one.kind, one.message) for one in alerts] == [("bus_lost", "the bus is heard again")]
             assert not [one for one in picture.events() if one.code in ("worker.silent", "worker.lost")]
+
+
+async def test_a_look_while_the_bus_is_away_does_not_make_it_heard(broker: NatsServer) -> None:
+    """Only the connection does: nothing says in between that the bus is back."""
+    picture = Picture()
+    async with Golek(broker.url) as golek, Observer(golek, picture) as observer:
+        running = asyncio.create_task(observer.run())
+        try:
+            await until(lambda: picture.version)
+            broker.stop()
+            await until(lambda: not picture.connected)
+            with pytest.raises(InferenceServiceError):
+                await observer.look()
+            seen = picture.version
+            await until(lambda: picture.version > seen + 1)
+            assert "bus.back" not in [one.code for one in picture.events()]
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_monitor_may_be_there_before_its_broker(broker: NatsServer, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+from collections.abc import MutableMapping
 from typing import Any
 
 import httpx2
@@ -12,6 +13,7 @@ from golek_monitor.picture import Picture
 from golek_monitor.web import events
 from golek_monitor.web.events import Feed, Reader
 from golek_monitor.web.frames import Frames
+from golek_program.web.departure import CONNECTION, Departure
 from tests.support import fleets
 from tests.support.fleets import Time
 
@@ -128,6 +130,27 @@ async def test_all_readers_share_one_encoding(feed: Feed, seen: Picture, monkeyp
         seen.tick()
         told = await asyncio.gather(*waiting)
     assert (len(set(told)), len(written)) == (1, 1)
+
+
+async def test_who_does_not_read_holds_a_piece_and_no_copy(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A snapshot is made once for all who come within a tick, and goes out in pieces, each when the last one went."""
+    async with feed.reading() as one, feed.reading() as other:
+        assert await one.next() is await other.next()
+    monkeypatch.setattr(events, "PIECE", 1000)
+    sent: list[bytes] = []
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message.get("body", b""))
+        feed.is_closed = 0 < len(sent[-1]) < 1000
+
+    await events.EventStream(feed)({"type": "http", CONNECTION: Departure()}, receive, send)
+    assert [name for name, _ in read(b"".join(sent))] == ["snapshot"]
+    assert max(map(len, sent)) == 1000
+
+
+async def receive() -> MutableMapping[str, Any]:
+    """Nothing comes of who asks."""
+    return await asyncio.Future()
 
 
 async def test_who_hears_nothing_knows_that_the_line_is_dead(seen: Picture) -> None:

@@ -7,6 +7,9 @@ import pytest
 from golek_client import BadRequestError, BusUnavailableError, Golek
 from golek_client.connection import check_url, connect, shown
 
+NOBODY = 1
+"""A port where nobody listens."""
+
 
 @pytest.mark.parametrize(
     ("url", "problem"),
@@ -76,3 +79,16 @@ async def test_an_error_holds_no_secret(url: str) -> None:
     while error is not None:
         assert "secret" not in f"{error!r} {getattr(error, 'details', None)}"
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+async def test_a_cancel_is_not_forgotten() -> None:
+    """Whenever it comes while nobody listens, also in the moment in which that is noticed."""
+    for moment in range(200):
+        connecting = asyncio.create_task(connect(f"nats://127.0.0.1:{NOBODY}", "test"))
+        for _ in range(moment):
+            await asyncio.sleep(0)
+        if not connecting.cancel():
+            break
+        await asyncio.wait([connecting])
+        assert connecting.cancelled(), moment
+    assert isinstance(connecting.exception(), BusUnavailableError)

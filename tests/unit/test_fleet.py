@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from golek_client import fleet
 from golek_client.discovery import ALIVE_S
 from golek_client.fleet import SILENT_S, FleetView, ModelState, Presence
 from golek_wire.signals import Health, LoadReport, ModelInfo, ModelRecord
@@ -273,3 +274,32 @@ def test_everyone_is_kept_for_as_long_as_wanted() -> None:
     view.forget(901.0, keep_s=900.0)
     assert view.everyone() == []
     assert view.replica("a") is None
+
+
+@pytest.mark.parametrize(
+    ("worker", "model"),
+    [("w" * 257, "tiny"), ("w\x1b[2J", "tiny"), ("w", "two words"), ("w", "m" * 129), ("w", "<img src=x>")],
+)
+def test_what_is_no_name_is_passed_over(worker: str, model: str) -> None:
+    """Names come from the bus: a worker's is printable and no essay, a model's can stand in a subject."""
+    view = FleetView()
+    view.heartbeat(beat(worker, model), 0.0)
+    view.report(report(worker, model), 0.0)
+    view.know([record(model)] if model != "tiny" else [], 0.0)
+    assert view.everyone() == []
+    assert [one.name for one in view.models(0.0, NOW)] == []
+
+
+def test_a_flood_of_names_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more workers and models than a fleet has those that were heard first stay, and are heard on."""
+    monkeypatch.setattr(fleet, "KEPT", 3)
+    view = FleetView()
+    for number in range(100):
+        view.heartbeat(beat(f"w{number}", f"m{number}"), 0.0)
+        view.report(report(f"w{number}", f"m{number}", pending_messages=number), 0.0)
+    view.know([record(f"m{number}") for number in range(100)], 0.0)
+    view.heartbeat(beat("w2", "m2", status="draining"), 1.0)
+    assert [(one.worker_id, one.status) for one in view.everyone()] == [
+        ("w0", "online"), ("w1", "online"), ("w2", "draining"),
+    ]  # fmt: skip
+    assert [one.pending for one in view.models(1.0, NOW)] == [0, 1, 2]

@@ -9,7 +9,6 @@ import pytest
 from msgspec import Meta
 
 from golek_program.settings import SettingsError, monitor
-from golek_program.settings.http import Address, address
 from golek_program.settings.monitor import Monitor
 from golek_worker import settings
 from golek_worker.settings import explain
@@ -84,13 +83,6 @@ def test_what_is_wrong_is_told_by_key(tmp_path: Path, line: str, said: str) -> N
     with pytest.raises(SettingsError) as caught:
         monitor.load(project(tmp_path, line), {})
     assert caught.value.mistakes[0].startswith(said)
-
-
-@pytest.mark.parametrize(("said", "where"), [("off", None), ("", Address("127.0.0.1", 8080))])
-def test_the_second_address_may_be_nowhere(tmp_path: Path, said: str, where: Address | None) -> None:
-    """`off` is no address and no mistake; without a value it is the usual one."""
-    loaded = monitor.load(project(tmp_path, f"MONITOR_DASHBOARD_ADDR={said}"), {})
-    assert address(loaded.monitor_dashboard_addr) == where
 
 
 def test_an_address_for_others_needs_a_key() -> None:

@@ -125,6 +125,39 @@ def test_when_a_model_was_first_seen_is_the_brokers_word() -> None:
     assert (seen.services()[0].first_seen, seen.services()[0].uptime) == ("2026-01-02T11:00:00.000Z", 3_600 * 10**9)
 
 
+@pytest.mark.parametrize(("told", "shown"), [(1e15, "9999-01-01T00:00:00.000Z"), (-1e15, "1970-01-01T00:00:00.000Z")])
+def test_a_moment_that_cannot_be_is_none(told: float, shown: str) -> None:
+    """What somebody wrote into the broker keeps no monitor from telling the fleet."""
+    seen = picture(1, Time())
+    seen.first_seen({"gemma3-270m": told})
+    seen.tick()
+    assert seen.services()[0].first_seen == shown
+
+
+def test_names_that_nobody_serves_are_forgotten_when_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory does not grow with the names that ever came."""
+    monkeypatch.setattr("golek_monitor.picture.FIRST_SEEN_KEPT", 5)
+    time = Time()
+    seen = picture(1, time)
+    seen.first_seen({f"gone-{number}": NOON for number in range(100)})
+    for _ in range(11):
+        second(seen, time)
+    assert list(seen.seen_by_us()) == ["gemma3-270m"]
+
+
+def test_what_lay_there_while_the_process_slept_was_not_said_later() -> None:
+    """The last words of a worker that died meanwhile do not keep it alive for as long as the sleep was."""
+    time = Time()
+    seen = picture(1, time)
+    second(seen, time)
+    time.passed += 3600
+    second(seen, time, [0])
+    assert seen.replicas()[0].presence == "here"
+    for _ in range(40):
+        second(seen, time)
+    assert seen.replicas()[0].presence == "silent"
+
+
 def test_a_bus_that_was_not_heard_yet_was_not_lost() -> None:
     """A monitor that is there before its broker says when it hears it, and what it waits for is an alert."""
     time = Time()

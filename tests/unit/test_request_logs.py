@@ -203,11 +203,8 @@ async def test_a_story_has_attempts_events_and_the_visit(data: Path, explorer: E
         row(3, ts=now, req_id="another's"),
         events=("engine.crashed",),
     )
-    line = Line(
-        "2026-01-02T12:00:00.000Z", "ann", "POST", "/v1/chat/completions", 200, 130.0, "golek-tiny", "j" * 26, 12, 34,
-        900, "req-77", "", "w-1", "127.0.0.1",
-    )  # fmt: skip
-    (data / "logs" / "api_access.log").write_bytes(b"no json\n" + msgspec.json.encode(line) + b"\n")
+    visits = (visit("j" * 26, "req-77"), visit("o" * 26, "mine"))  # the other job's id is this one's label
+    (data / "logs" / "api_access.log").write_bytes(b"no json\n" + b"".join(visits))
     for name in ("j" * 26, "mine", "req-77", "jjjjjj"):
         found = (await explorer.find(name)).story
         assert found is not None
@@ -218,6 +215,23 @@ async def test_a_story_has_attempts_events_and_the_visit(data: Path, explorer: E
         assert 300 < found.events[0].offset_ms < 60_000
         assert [(visit.path, visit.request_id) for visit in found.visits] == [("/v1/chat/completions", "req-77")]
         assert found.attempts[0].texts is None
+
+
+def visit(job_id: str, request_id: str) -> bytes:
+    """A line of the access log."""
+    line = Line(
+        "2026-01-02T12:00:00.000Z", "ann", "POST", "/v1/chat/completions", 200, 130.0, "golek-tiny", job_id, 12, 34,
+        900, request_id, "", "w-1", "127.0.0.1",
+    )  # fmt: skip
+    return msgspec.json.encode(line) + b"\n"
+
+
+async def test_an_x_request_id_that_several_jobs_share_gives_a_list(data: Path, explorer: Explorer) -> None:
+    """As callers repeat labels, so do they the ids of their requests."""
+    await request_logs.write(log(data), row(1), row(2), row(3))
+    jobs = [f"job{number:023d}" for number in (2, 1)]
+    (data / "logs" / "api_access.log").write_bytes(b"".join(visit(job_id, "req-5") for job_id in jobs))
+    assert [one.job_id for one in (await explorer.find("req-5")).requests] == jobs
 
 
 async def test_a_label_that_several_jobs_share_gives_a_list(data: Path, explorer: Explorer) -> None:
