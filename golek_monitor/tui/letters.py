@@ -14,6 +14,7 @@ from textual.widgets import Static
 from golek_monitor.tui.columns import Column
 from golek_monitor.tui.facts import facts
 from golek_monitor.tui.messages import LettersAsked, LetterWanted, Verb, Wanted
+from golek_monitor.tui.overlay import Overlay
 from golek_monitor.tui.table import Table
 from golek_monitor.tui.view import View
 from golek_monitor.tui.words import plain, said
@@ -96,7 +97,7 @@ class Letters(View):
             self.post_message(LetterWanted(letter))
 
 
-class Letter(ModalScreen[None]):
+class Letter(ModalScreen[None], Overlay[None]):
     """One dead letter: whose, why, and the last lines of the engine that died."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
