@@ -54,7 +54,7 @@ async def read(request: Request, limit: int, setting: str = "") -> bytes:
 
 
 def order(payload: bytes, kind: type[T]) -> T:
-    """The order in `payload`; a field that `kind` has not is refused, for with one misspelt an order means more than said.
+    """The order in `payload`. A field that `kind` has not is refused: with one misspelt an order means more than said.
 
     Raises BadRequestError naming what is wrong.
     """
