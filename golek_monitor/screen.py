@@ -7,6 +7,7 @@ that are not in order. Pure.
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from golek_monitor.plain import plain
 from golek_monitor.records import FleetNow, GatewayRow, ReplicaRow, Service
 from golek_wire.signals import Alert
 
@@ -139,7 +140,7 @@ def _fitting(rows: list[_Row], limit: int | None) -> tuple[list[_Row], int]:
 
 def _line(cells: Sequence[str], widths: Sequence[int], paint: Callable[[str, str], str]) -> str:
     said = []
-    for text, width, right in zip(cells, widths, _RIGHT, strict=True):
+    for text, width, right in zip(map(plain, cells), widths, _RIGHT, strict=True):
         fitted = text if len(text) <= width else text[: width - 1] + "…"
         said.append(paint(fitted.rjust(width) if right else fitted.ljust(width), text))
     return _GAP.join(said).rstrip()
@@ -148,18 +149,18 @@ def _line(cells: Sequence[str], widths: Sequence[int], paint: Callable[[str, str
 def _gateway(one: GatewayRow, paint: Callable[[str, str], str]) -> str:
     rate = "" if one.requests_per_s is None else f", {one.requests_per_s:.1f} requests/s"
     said = paint(one.status, _colour(one.status))
-    return f"gateway {one.endpoint} {said}: {_count(one.open_requests, 'open request')}{rate}"
+    return f"gateway {plain(one.endpoint)} {said}: {_count(one.open_requests, 'open request')}{rate}"
 
 
 def _finding(one: Alert, paint: Callable[[str, str], str]) -> str:
-    return f"{paint(one.severity, _colour(one.severity))}: {one.message}"
+    return f"{paint(one.severity, _colour(one.severity))}: {plain(one.message)}"
 
 
 def _verdict(now: FleetNow, findings: Collection[Alert], paint: Callable[[str, str], str]) -> str:
     critical = sum(one.severity == "critical" for one in findings)
     if critical:
         return paint(f"needs attention: {_count(critical, 'critical finding')}", RED)
-    if left := [one.model_name for one in now.services if not one.replicas]:
+    if left := [plain(one.model_name) for one in now.services if not one.replicas]:
         return paint(f"healthy: every model takes requests but {', '.join(left)}, which was stopped", GREEN)
     return paint("healthy: every model takes requests", GREEN)
 
