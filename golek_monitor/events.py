@@ -4,11 +4,12 @@ The event log: a bounded list of lines for people. Floods coalesce: when many of
 starts or a machine takes its workers with it, they are gathered for a moment and told in one line with their number.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from golek_monitor.records import Event
 
@@ -45,7 +46,7 @@ class _Flood:
 
     def __init__(self, until: float) -> None:
         self.until = until
-        self.gathered: list[tuple[Happening, str]] = []
+        self.gathered: list[tuple[Happening, float]] = []
 
 
 class EventLog:
@@ -55,7 +56,7 @@ class EventLog:
         self._stamp = stamp
         self._events: deque[Event] = deque(maxlen=KEPT)
         self._seq = 0
-        self._new: dict[str, list[tuple[Happening, str]]] = {}
+        self._new: list[tuple[Happening, str]] = []
         self._floods: dict[str, _Flood] = {}
         self._lines: dict[str, deque[float]] = {}
         """When lines of each code were written lately."""
@@ -67,19 +68,22 @@ class EventLog:
 
     def add(self, happening: Happening) -> None:
         """It happened; `settle` writes it down."""
-        self._new.setdefault(happening.code, []).append((happening, self._stamp()))
+        self._new.append((happening, self._stamp()))
 
     def settle(self, now: float) -> None:
-        """Write down what was added, or keep it for a line with others of its kind; call it each second."""
-        for code, happenings in self._new.items():
-            flood = self._floods.get(code)
-            if flood is None and len(happenings) <= TOGETHER and not self._is_often(code):
-                for happening, stamp in happenings:
-                    self._write(happening, stamp, now)
-                continue
-            if flood is None:
-                flood = self._floods[code] = _Flood(now + (LONG_S if self._is_often(code) else GATHER_S))
-            flood.gathered += happenings
+        """Write down what was added, or keep it for a line with others of its kind; call it each second.
+
+        Lines are written in the order of their times: one that was kept has the time at which it is written.
+        """
+        for code, count in Counter(happening.code for happening, _ in self._new).items():
+            often = self._is_often(code)
+            if code not in self._floods and (count > TOGETHER or often):
+                self._floods[code] = _Flood(now + (LONG_S if often else GATHER_S))
+        for happening, stamp in self._new:
+            if (flood := self._floods.get(happening.code)) is not None:
+                flood.gathered.append((happening, now))
+            else:
+                self._write(happening, stamp, now)
         self._new.clear()
         for code in [code for code, flood in self._floods.items() if now >= flood.until]:
             self._tell(code, self._floods.pop(code), now)
@@ -99,8 +103,10 @@ class EventLog:
 
     def _tell(self, code: str, flood: _Flood, now: float) -> None:
         if len(flood.gathered) <= TOGETHER:
-            for happening, stamp in flood.gathered:
-                self._write(happening, stamp, now)
+            for happening, settled_at in flood.gathered:
+                ago = round(now - settled_at)
+                told = f"{happening.message}, {ago} s ago" if ago else happening.message
+                self._write(replace(happening, message=told), self._stamp(), now)
             return
         happenings = [happening for happening, _ in flood.gathered]
         names = list(dict.fromkeys(one.worker_id or one.model for one in happenings if one.worker_id or one.model))
@@ -111,7 +117,7 @@ class EventLog:
         told = f"{len(happenings)} {first.several or code}" + (f": {named}" if named else "")
         level: EventLevel = max((one.level for one in happenings), key=_LEVELS.index)
         model = first.model if len(models) == 1 else ""
-        self._write(Happening(code, level, told, model=model), flood.gathered[-1][1], now)
+        self._write(Happening(code, level, told, model=model), self._stamp(), now)
 
     def _write(self, happening: Happening, stamp: str, now: float) -> None:
         self._seq += 1

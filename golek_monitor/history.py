@@ -11,7 +11,8 @@ from typing import Final
 from golek_monitor.records import History
 
 SERIES: Final = (
-    "requests_per_s", "tokens_per_s", "errors_per_s", "response_ms", "ttft_ms", "pending", "active", "slots",
+    "requests_per_s", "tokens_per_s", "errors_per_s", "refused_per_s", "response_ms", "ttft_ms",
+    "pending", "active", "slots",
 )  # fmt: skip
 FINE_STEP_S: Final = 1
 FINE_S: Final = 300

@@ -54,6 +54,11 @@ class Measures:
         before = self._gateways.counted(report.gateway_id, report.incarnation, report.traffic, now)
         self._refusals(before, report.traffic, now)
 
+    def deaf(self) -> None:
+        """Nothing could be heard for a while: what was counted meanwhile is no rate, nor somebody's spike."""
+        self._workers.deaf()
+        self._gateways.deaf()
+
     def pinged(self, worker_id: str, ms: float) -> None:
         """It answered within so many milliseconds."""
         self._pings[worker_id] = round(ms, 1)

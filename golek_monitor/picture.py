@@ -7,7 +7,7 @@ lately, as of now.
 
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -104,6 +104,7 @@ class Picture:
         if heard:
             self._lost_at = None
             self.heard_clock.go()
+            self._measures.deaf()
             said = "the bus is heard again" if self._was_heard else "the bus is heard"
             self.note("bus.back", "info", said)
         else:
@@ -274,14 +275,19 @@ class Picture:
         pending = {model.name: model.pending for model in models}
         everyone = self.view.everyone()
         beside = {one.worker_id: self._beside(one, pending.get(one.model, 0), now) for one in everyone}
+        by_model: dict[str, list[Rate]] = {}
+        for one in everyone:  # also of those that left: what they did lately was the model's
+            if (rate := beside[one.worker_id].rate) is not None:
+                by_model.setdefault(one.model, []).append(rate)
         replicas = {
             one.worker_id: rows.replica_row(one, beside[one.worker_id], self._at(one.heard_at), wall)
             for one in everyone
         }
-        self._rate = rates.joined([one.rate for one in beside.values() if one.rate is not None])
+        self._rate = rates.joined([rate for of_one in by_model.values() for rate in of_one])
         self._tables.replicas.update(replicas, version)
         self._tables.services.update(
-            {model.name: self._service(model, replicas, beside, wall) for model in models}, version
+            {model.name: self._service(model, replicas, by_model.get(model.name, []), wall) for model in models},
+            version,
         )
         self._tables.gateways.update(
             {
@@ -298,12 +304,12 @@ class Picture:
         return self._measures.beside(one, is_silent, pending, now)
 
     def _service(
-        self, model: ModelState, replicas: Mapping[str, ReplicaRow], beside: Mapping[str, Beside], wall: float
+        self, model: ModelState, replicas: Mapping[str, ReplicaRow], of_replicas: Sequence[Rate], wall: float
     ) -> Service:
         return rows.service(
             model,
             [replicas[one.worker_id] for one in model.replicas],
-            [rate for one in model.replicas if (rate := beside[one.worker_id].rate) is not None],
+            of_replicas,
             self._first_seen.setdefault(model.name, wall),
             self._letters.of(model_token(model.name)),
             wall,

@@ -1,7 +1,8 @@
 """How much happens, and how fast?
 
-Processes count since they began; differences over the last seconds are rates. Idle processes report every ten seconds,
-so that is the least to look back. Pure: times come in with what was counted.
+Processes count since they began; what came in the last ten seconds makes rates. All are over the same time, so that
+they can be added: a process that says nothing counts nothing, for it reports within a second when something ended, or
+runs. Pure: times come in with what was counted.
 """
 
 from collections import deque
@@ -12,8 +13,10 @@ from msgspec import Struct
 
 from golek_wire.signals import Traffic
 
-WINDOW_S: Final = 9.5
-"""Rates are over this time at least: an idle process reports every 10 s."""
+WINDOW_S: Final = 10.0
+"""Rates are over this time; over all there is where the monitor itself has not listened for so long."""
+SPREAD_S: Final = 1.5
+"""What a report brings happened in so long before it: where something runs, or has ended, one comes each second."""
 STALE_S: Final = 30.0
 """Of a process that was not heard for so long nothing is told."""
 THIN_S: Final = 0.8
@@ -30,6 +33,7 @@ class Rate(Struct, frozen=True):
 
     requests: float = 0.0
     errors: float = 0.0
+    refused: float = 0.0
     answered: float = 0.0
     answered_ms: float = 0.0
     tokens: float = 0.0
@@ -40,20 +44,21 @@ class Rate(Struct, frozen=True):
         return round(self.answered_ms / self.answered, 1) if self.answered else None
 
 
-Sample = tuple[float, int, int, int, float, int]
-"""When, and `Rate`'s five as they were counted."""
+Counts = tuple[float, ...]
+"""`Rate`'s six, as they were counted."""
+_NOTHING: Final[Counts] = (0.0,) * 6
 
 
 class _Process:
-    """The counters of one process over the last seconds."""
+    """The counters of one process over the last seconds, as if it had never been restarted."""
 
-    __slots__ = ("incarnation", "rate", "samples", "traffic")
+    __slots__ = ("incarnation", "samples", "traffic")
 
-    def __init__(self, incarnation: str) -> None:
+    def __init__(self, incarnation: str, traffic: Traffic, now: float) -> None:
         self.incarnation = incarnation
-        self.samples: deque[Sample] = deque()
-        self.traffic = Traffic()
-        self.rate: Rate | None = None
+        self.traffic = traffic
+        self.samples: deque[tuple[float, Counts]] = deque([(now, _NOTHING)])
+        """When, and what was counted since it was heard first."""
 
 
 class Rates:
@@ -61,31 +66,53 @@ class Rates:
 
     def __init__(self) -> None:
         self._processes: dict[str, _Process] = {}
+        self._began: float | None = None
+        """When the first one was heard."""
 
     def counted(self, process_id: str, incarnation: str, traffic: Traffic, now: float) -> Traffic | None:
         """It counted this, now. What it had counted before; None where it began anew or is heard for the first time."""
+        if self._began is None:
+            self._began = now
         known = self._processes.get(process_id)
-        anew = known is None or known.incarnation != incarnation or _fell(known.traffic, traffic)
-        if known is None or anew:
-            known = self._processes[process_id] = _Process(incarnation)
-        before, known.traffic = known.traffic, traffic
+        if known is None:
+            self._processes[process_id] = _Process(incarnation, traffic, now)
+            return None
+        anew = known.incarnation != incarnation or _fell(known.traffic, traffic)
+        before, known.traffic, known.incarnation = known.traffic, traffic, incarnation
         samples = known.samples
+        total = samples[-1][1]
+        if not anew:
+            more = zip(total, _counts(traffic), _counts(before), strict=True)
+            total = tuple(so_far + to - since for so_far, to, since in more)
         if len(samples) > 1 and now - samples[-2][0] < THIN_S:
             samples.pop()
-        samples.append(
-            (now, traffic.requests, traffic.errors, traffic.answered, traffic.answered_ms, traffic.tokens_out)
-        )
-        while len(samples) > 2 and samples[1][0] <= now - WINDOW_S:
+        samples.append((now, total))
+        while len(samples) > 2 and samples[1][0] <= now - WINDOW_S - SPREAD_S:
             samples.popleft()
-        known.rate = _between(samples[0], samples[-1])
         return None if anew else before
 
     def of(self, process_id: str, now: float) -> Rate | None:
         """Its rates; None where they are not known."""
         known = self._processes.get(process_id)
-        if known is None or now - known.samples[-1][0] > STALE_S:
+        if known is None or self._began is None:
             return None
-        return known.rate
+        samples = known.samples
+        last_at, last = samples[-1]
+        if now - last_at > STALE_S:
+            return None
+        end = max(last_at, now - SPREAD_S)
+        seconds = min(WINDOW_S, end - self._began)
+        if seconds < THIN_S or (len(samples) == 1 and end - last_at < THIN_S):
+            return None
+        begin = end - seconds
+        while len(samples) > 1 and samples[1][0] <= begin:
+            samples.popleft()
+        return Rate(*((to - since) / seconds for to, since in zip(last, _at(samples, begin), strict=True)))
+
+    def deaf(self) -> None:
+        """Nothing could be heard for a while: what was counted meanwhile is nobody's burst."""
+        self._processes.clear()
+        self._began = None
 
     def forget(self, now: float) -> None:
         """Let go of processes of which nothing is told any more."""
@@ -129,6 +156,7 @@ def joined(rates: Sequence[Rate]) -> Rate | None:
     return Rate(
         sum(rate.requests for rate in rates),
         sum(rate.errors for rate in rates),
+        sum(rate.refused for rate in rates),
         sum(rate.answered for rate in rates),
         sum(rate.answered_ms for rate in rates),
         sum(rate.tokens for rate in rates),
@@ -158,14 +186,19 @@ def _fell(before: Traffic, now: Traffic) -> bool:
     return now.requests < before.requests or now.errors < before.errors or now.tokens_out < before.tokens_out
 
 
-def _between(first: Sample, last: Sample) -> Rate | None:
-    seconds = last[0] - first[0]
-    if seconds < THIN_S:
-        return None
-    return Rate(
-        (last[1] - first[1]) / seconds,
-        (last[2] - first[2]) / seconds,
-        (last[3] - first[3]) / seconds,
-        (last[4] - first[4]) / seconds,
-        (last[5] - first[5]) / seconds,
-    )
+def _counts(traffic: Traffic) -> Counts:
+    return (
+        float(traffic.requests), float(traffic.errors), float(traffic.refused), float(traffic.answered),
+        traffic.answered_ms, float(traffic.tokens_out),
+    )  # fmt: skip
+
+
+def _at(samples: Sequence[tuple[float, Counts]], moment: float) -> Counts:
+    """What was counted by this moment, which at most the first of `samples` precedes."""
+    first_at, first = samples[0]
+    if len(samples) == 1 or moment <= first_at:
+        return first
+    next_at, following = samples[1]
+    began = max(first_at, next_at - SPREAD_S)
+    share = max(0.0, (moment - began) / (next_at - began))
+    return tuple(was + share * (to - was) for was, to in zip(first, following, strict=True))

@@ -63,10 +63,15 @@ class Service(Struct, frozen=True, omit_defaults=True, kw_only=True):
     adapters: list[str] = field(default_factory=list[str])
     slots: int = field(default_factory=int)
     requests_per_s: float | None = None
+    """That ended, refused ones too. Rates are over the last ten seconds; less where the monitor has just begun."""
     tokens_per_s: float | None = None
+    """Written. Of workers that count none, as their engines say, over the last minute."""
     errors_per_s: float | None = None
+    """Requests that failed in the fleet, with a status from 500 on."""
+    refused_per_s: float | None = None
+    """Requests that were refused before they were queued, with a status below 500: for a full queue, limits, a key."""
     response_ms: float | None = None
-    """From the lease to the last token, on average over the last seconds."""
+    """From the lease to the last token, on average over the last ten seconds."""
     ttft_ms: float | None = None
     """The median replica's median of the last minute."""
     ping_ms: float | None = None
@@ -98,8 +103,10 @@ class ReplicaRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     started_at: str = ""
     level: Level | None = None
     tokens_per_s: float | None = None
+    """As in `Service`, like the other rates."""
     requests_per_s: float | None = None
     errors_per_s: float | None = None
+    refused_per_s: float | None = None
     response_ms: float | None = None
     ttft_ms: float | None = None
     itl_ms: float | None = None
@@ -140,7 +147,10 @@ class GatewayRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     open_requests: int = field(default_factory=int)
     open_streams: int = field(default_factory=int)
     requests_per_s: float | None = None
+    """That ended, over the last ten seconds."""
     errors_per_s: float | None = None
+    refused_per_s: float | None = None
+    """By the gateway itself, before a model was asked."""
     response_ms: float | None = None
 
 
@@ -166,7 +176,9 @@ class History(Struct, frozen=True):
     at: list[float]
     """Seconds since 1970."""
     series: dict[str, list[float | None]]
-    """`requests_per_s`, `tokens_per_s`, `errors_per_s`, `response_ms`, `ttft_ms`, `pending`, `active`, `slots`."""
+    """`requests_per_s`, `tokens_per_s`, `errors_per_s`, `refused_per_s`, `response_ms`, `ttft_ms`, `pending`, `active`,
+    `slots`.
+    """
 
 
 class FleetNow(Struct, frozen=True):

@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import Struct
 
 from golek_client.fleet import LEFT, ModelState, Presence, Replica
-from golek_monitor.rates import Rate, joined
+from golek_monitor.rates import STALE_S, Rate, joined
 from golek_monitor.records import BackpressureStatus, GatewayRow, QueueMetrics, ReplicaRow, RowStatus, Service
 from golek_wire.moments import stamp
 from golek_wire.signals import GatewayReport, Level, ModelInfo
@@ -53,9 +53,10 @@ def replica_row(one: Replica, beside: Beside, heard_at: float, wall: float) -> R
         incarnation=one.incarnation,
         started_at=health.started_at if health else "",
         level=one.level,
-        tokens_per_s=tokens_per_s(one, rate),
+        tokens_per_s=tokens_per_s(one, rate, wall - heard_at),
         requests_per_s=round(rate.requests, 2) if rate else None,
         errors_per_s=round(rate.errors, 2) if rate else None,
+        refused_per_s=round(rate.refused, 2) if rate else None,
         response_ms=rate.response_ms if rate else None,
         ttft_ms=stats.ttft_ms_p50 if stats else None,
         itl_ms=stats.itl_ms_p50 if stats else None,
@@ -73,11 +74,10 @@ def replica_row(one: Replica, beside: Beside, heard_at: float, wall: float) -> R
 def service(
     model: ModelState, rows: Sequence[ReplicaRow], rates: Sequence[Rate], first_seen: float, letters: int, wall: float
 ) -> Service:
-    """A model, with the rows and rates of those of its replicas that are alive."""
+    """A model, with the rows of those of its replicas that are alive, and rates also of those that left lately."""
     healths = [one.health for one in model.replicas if one.health is not None]
     uptime = max(0.0, wall - first_seen)
     rate, record = joined(rates), model.record
-    tokens = [row.tokens_per_s for row in rows if row.tokens_per_s is not None]
     ttfts = [row.ttft_ms for row in rows if row.ttft_ms is not None]
     pings = [row.ping_ms for row in rows if row.ping_ms is not None]
     return Service(
@@ -102,8 +102,9 @@ def service(
         adapters=sorted({name for health in healths for name in health.adapters}),
         slots=model.slots,
         requests_per_s=round(rate.requests, 2) if rate else None,
-        tokens_per_s=round(sum(tokens), 1) if tokens else None,
+        tokens_per_s=_tokens(rows, rate),
         errors_per_s=round(rate.errors, 2) if rate else None,
+        refused_per_s=round(rate.refused, 2) if rate else None,
         response_ms=rate.response_ms if rate else None,
         ttft_ms=round(statistics.median_low(ttfts), 1) if ttfts else None,
         ping_ms=min(pings, default=None),
@@ -127,22 +128,16 @@ def gateway_row(
         open_streams=report.open_streams,
         requests_per_s=round(rate.requests, 2) if rate else None,
         errors_per_s=round(rate.errors, 2) if rate else None,
+        refused_per_s=round(rate.refused, 2) if rate else None,
         response_ms=rate.response_ms if rate else None,
     )
 
 
-def tokens_per_s(one: Replica, rate: Rate | None) -> float | None:
-    """What it writes in a second.
-
-    Its engine says that of the last minute; what its finished requests wrote in the last seconds says more where that
-    is more, and that nothing runs nor ended says that it is nothing.
-    """
-    of_minute = one.stats.tokens_per_s if one.stats is not None else None
-    if rate is None:
-        return of_minute
-    if not one.active and not rate.tokens:
-        return 0.0
-    return round(max(rate.tokens, of_minute or 0.0), 1)
+def tokens_per_s(one: Replica, rate: Rate | None, heard_for_s: float) -> float | None:
+    """What it writes in a second: as it counts, or where that is not known what its engine says of the last minute."""
+    if rate is not None:
+        return round(rate.tokens, 1)
+    return one.stats.tokens_per_s if one.stats is not None and heard_for_s <= STALE_S else None
 
 
 def level(model: ModelState) -> Level:
@@ -155,6 +150,14 @@ def level(model: ModelState) -> Level:
 def worst(levels: Sequence[Level]) -> Level:
     """The worst of them; healthy without any."""
     return max(levels, key=_LEVELS.index, default="healthy")
+
+
+def _tokens(rows: Sequence[ReplicaRow], rate: Rate | None) -> float | None:
+    """Of a model: what its replicas counted, and of those that do not count what their engines say."""
+    said = [row.tokens_per_s for row in rows if row.tokens_per_s is not None]
+    if rate is not None:
+        return round(rate.tokens + sum(row.tokens_per_s or 0.0 for row in rows if row.requests_per_s is None), 1)
+    return round(sum(said), 1) if said else None
 
 
 def _status(one: Replica, presence: Presence) -> RowStatus:

@@ -27,6 +27,7 @@ def aggregate(
     pending = sum(one.queue_metrics.pending_messages for one in services)
     active = sum(one.queue_metrics.active_processing for one in services)
     capacity = sum(one.queue_metrics.queue_capacity for one in services)
+    refused = [one.refused_per_s or 0.0 for one in services] + [one.refused_per_s or 0.0 for one in gateways]
     is_critical = any(alert.severity == "critical" for alert in firing)
     return Aggregate(
         timestamp=timestamp,
@@ -44,6 +45,7 @@ def aggregate(
         requests_per_s=round(sum(one.requests_per_s or 0.0 for one in services), 2),
         tokens_per_s=round(sum(one.tokens_per_s or 0.0 for one in services), 1),
         errors_per_s=round(sum(one.errors_per_s or 0.0 for one in services), 2),
+        refused_per_s=round(sum(refused), 2),
         dead_letters=dead_letters,
         alerts=len(firing),
     )
@@ -53,8 +55,9 @@ def figures_of_fleet(whole: Aggregate, services: Sequence[Service], rate: Rate |
     """What is remembered of the fleet; `rate` is of all workers."""
     ttfts = sorted(one.ttft_ms for one in services if one.ttft_ms is not None)
     return (
-        whole.requests_per_s, whole.tokens_per_s, whole.errors_per_s, rate.response_ms if rate else None,
-        ttfts[len(ttfts) // 2] if ttfts else None, whole.pending_messages, whole.active_processing, whole.slots,
+        whole.requests_per_s, whole.tokens_per_s, whole.errors_per_s, whole.refused_per_s,
+        rate.response_ms if rate else None, ttfts[len(ttfts) // 2] if ttfts else None, whole.pending_messages,
+        whole.active_processing, whole.slots,
     )  # fmt: skip
 
 
@@ -62,6 +65,6 @@ def figures_of_model(one: Service) -> Figures:
     """What is remembered of a model."""
     queue = one.queue_metrics
     return (
-        one.requests_per_s, one.tokens_per_s, one.errors_per_s, one.response_ms, one.ttft_ms, queue.pending_messages,
-        queue.active_processing, one.slots,
+        one.requests_per_s, one.tokens_per_s, one.errors_per_s, one.refused_per_s, one.response_ms, one.ttft_ms,
+        queue.pending_messages, queue.active_processing, one.slots,
     )  # fmt: skip

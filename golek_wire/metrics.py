@@ -50,7 +50,10 @@ CACHE_HIT_RATIO: Final = Metric(
 )
 KV_USE: Final = Metric("golek_kv_use", "gauge", "Of the KV cache: held by running sequences.", ("model", "worker"))
 TOKENS_PER_SECOND: Final = Metric(
-    "golek_engine_tokens_per_second", "gauge", "Tokens that a replica writes, per second.", ("model", "worker")
+    "golek_engine_tokens_per_second",
+    "gauge",
+    "Tokens that a replica writes, over the last ten seconds.",
+    ("model", "worker"),
 )
 ENGINE_TTFT_SECONDS: Final = Metric(
     "golek_engine_ttft_seconds", "gauge", "From lease to first token in the last minute: the median.",
@@ -87,16 +90,22 @@ MODEL_REPLICAS_IN_ROTATION: Final = Metric(
     "golek_model_replicas_in_rotation", "gauge", "Replicas of a model that requests may go to.", ("model",)
 )
 MODEL_REQUESTS_PER_SECOND: Final = Metric(
-    "golek_model_requests_per_second", "gauge", "Requests to a model that ended, over the last seconds.", ("model",)
+    "golek_model_requests_per_second", "gauge", "Requests to a model that ended, over the last ten seconds.", ("model",)
 )
 MODEL_ERRORS_PER_SECOND: Final = Metric(
     "golek_model_errors_per_second", "gauge", "Of them: that failed in the fleet.", ("model",)
 )
+MODEL_REFUSED_PER_SECOND: Final = Metric(
+    "golek_model_refused_per_second", "gauge", "Of them: that were refused before they were queued.", ("model",)
+)
 MODEL_TOKENS_PER_SECOND: Final = Metric(
-    "golek_model_tokens_per_second", "gauge", "Tokens that a model writes, over the last seconds.", ("model",)
+    "golek_model_tokens_per_second", "gauge", "Tokens that a model writes, over the last ten seconds.", ("model",)
 )
 MODEL_RESPONSE_SECONDS: Final = Metric(
-    "golek_model_response_seconds", "gauge", "From lease to last token, on average over the last seconds.", ("model",)
+    "golek_model_response_seconds",
+    "gauge",
+    "From lease to last token, on average over the last ten seconds.",
+    ("model",),
 )
 MODEL_TTFT_SECONDS: Final = Metric(
     "golek_model_ttft_seconds", "gauge", "From lease to first token in the last minute: the median replica's median.",
@@ -110,9 +119,12 @@ GATEWAY_OPEN_REQUESTS: Final = Metric(
 )
 GATEWAY_OPEN_STREAMS: Final = Metric("golek_gateway_open_streams", "gauge", "Streams that it is sending.", ("gateway",))
 GATEWAY_REQUESTS_PER_SECOND: Final = Metric(
-    "golek_gateway_requests_per_second", "gauge", "Requests to a gateway that ended, over the last seconds.",
+    "golek_gateway_requests_per_second", "gauge", "Requests to a gateway that ended, over the last ten seconds.",
     ("gateway",),
 )  # fmt: skip
+GATEWAY_REFUSED_PER_SECOND: Final = Metric(
+    "golek_gateway_refused_per_second", "gauge", "Of them: that it refused before a model was asked.", ("gateway",)
+)
 ALERTS_FIRING: Final = Metric("golek_alerts_firing", "gauge", "Alerts that fire.", ("kind", "severity"))
 BUS_CONNECTED: Final = Metric(
     "golek_bus_connected", "gauge", "1 while the monitor hears the bus; what it tells of the fleet is old else."

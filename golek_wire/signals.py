@@ -99,6 +99,7 @@ class Traffic(Struct, frozen=True, omit_defaults=True):
     """How many these are of."""
     tokens_in: int = 0
     tokens_out: int = 0
+    """A worker counts those of requests that still run, too."""
     refusals: list[Refusals] = field(default_factory=list[Refusals])
     """Those with a status of 401, 403 or 429, by who asked: the 32 that were refused most often."""
 
@@ -287,7 +288,7 @@ class Aggregate(Struct, frozen=True):
     utilization: float
     """(pending + active) ÷ capacity of all queues together."""
     requests_per_s: float
-    """Of workers, over the last seconds."""
+    """Of workers, over the last ten seconds, as are the others."""
     tokens_per_s: float
     errors_per_s: float
     dead_letters: int
@@ -298,6 +299,8 @@ class Aggregate(Struct, frozen=True):
     seq: int = 0
     monitor_started_at: str = ""
     """RFC 3339. Of several monitors the one that began first speaks."""
+    refused_per_s: float = 0.0
+    """Of requests, by workers and gateways: with a status below 500, before they were queued."""
 
 
 class ModelRecord(Struct, frozen=True):

@@ -106,6 +106,8 @@ class Attempt:
         """When the last token was written, or the attempt ended without one."""
         self.tokens_in = 0
         self.tokens_out = 0
+        self.pieces = 0
+        """Of text that were written so far, about one for each token; 0 again once `tokens_out` was counted."""
         self.bounced = False
         """The server said that nobody listens at the inbox, since this was last set to False."""
         self._manner: Manner = "together"
@@ -280,12 +282,11 @@ class Attempt:
 
     async def _pass_on(self, run: Run, stream: ReplyStream | None) -> RunEnd:
         """Send text as it comes; how the run ended."""
-        passed = 0
         while True:
             event = await run.next(stream.flush_at if stream is not None else None)
             if isinstance(event, str | Delta):
-                passed += 1
-                if passed % BURST == 0:
+                self.pieces += 1
+                if self.pieces % BURST == 0:
                     await asyncio.sleep(0)
                 if self.first_text_at is None:
                     self.first_text_at = time.monotonic()

@@ -96,6 +96,11 @@ class Serving:
         """Jobs being served."""
         return len(self._attempts)
 
+    @property
+    def writing(self) -> int:
+        """About how many tokens the jobs that run have written so far."""
+        return sum(attempt.pieces for attempt in self._attempts.values())
+
     async def start(self) -> None:
         """Listen for probes that come back, when nobody is interested in an inbox any more, and for confirmed acks."""
         await self._acks.start()
@@ -298,6 +303,7 @@ class Serving:
         ran_s = attempt.ended_at - attempt.lease.leased_at
         self.busy_ns += int(ran_s * 1e9)
         self.tally.tokens(attempt.tokens_in, attempt.tokens_out)
+        attempt.pieces = 0
         if isinstance(outcome, Answer):
             self.tally.answer(ran_s * 1000)
             ttft_ms = outcome.ttft_ms(ran_s * 1000)

@@ -178,7 +178,7 @@ class Status:
             utilization=round((pending + active) / capacity, 4),
             engine_stats=self.engine_stats(),
             state=self.state,
-            traffic=self._serving.tally.told(),
+            traffic=self._serving.tally.told(self._serving.writing),
             log_lag_s=self._log.lag_s,
         )
 

@@ -31,6 +31,7 @@ class Tally:
         self.refused = 0
         self.tokens_in = 0
         self.tokens_out = 0
+        self._told_out = 0
         self._refusals: dict[tuple[str, int], int] = {}
 
     @property
@@ -70,8 +71,11 @@ class Tally:
         self.tokens_in += read
         self.tokens_out += written
 
-    def told(self) -> Traffic:
-        """All of it, as reports carry it."""
+    def told(self, writing: int = 0) -> Traffic:
+        """All of it, as reports carry it. `writing` is about how many tokens were written for requests that still run:
+        a long answer counts as it is written. What is told of tokens never falls, though such a request may run anew.
+        """
+        self._told_out = max(self._told_out, self.tokens_out + writing)
         return Traffic(
             requests=self.requests,
             errors=self.errors,
@@ -79,7 +83,7 @@ class Tally:
             answered_ms=round(self.answered_ms, 1),
             answered=self.answered,
             tokens_in=self.tokens_in,
-            tokens_out=self.tokens_out,
+            tokens_out=self._told_out,
             refusals=[Refusals(*key, count) for key, count in self._most_refused(TOLD)],
         )
 

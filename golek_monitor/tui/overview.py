@@ -69,6 +69,7 @@ def figures(fleet: Aggregate) -> list[Said]:
         Said(f"{words.rate(fleet.requests_per_s)} req/s"),
         Said(f"dead {fleet.dead_letters}", "warn" if fleet.dead_letters else "dim"),
         Said(f"{words.rate(fleet.errors_per_s)} err/s", "bad" if fleet.errors_per_s else "dim"),
+        Said(f"{words.rate(fleet.refused_per_s)} refused/s" if fleet.refused_per_s else "", "warn"),
         Said(f"gateways {fleet.gateways}", "dim"),
     ]  # fmt: skip
 

@@ -131,7 +131,8 @@ def _requests(row: ReplicaRow) -> str:
     if row.requests_per_s is None:
         return ""
     answered = f", answered in {words.millis(row.response_ms)}" if row.response_ms is not None else ""
-    return f"{words.rate(row.requests_per_s)}/s{answered}, {words.rate(row.errors_per_s)} errors/s"
+    refused = f", {words.rate(row.refused_per_s)} refused/s" if row.refused_per_s else ""
+    return f"{words.rate(row.requests_per_s)}/s{answered}, {words.rate(row.errors_per_s)} errors/s{refused}"
 
 
 def _cache(row: ReplicaRow) -> str:

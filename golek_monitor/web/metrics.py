@@ -135,6 +135,7 @@ _OF_SERVICES: Final[tuple[Figure, ...]] = (
     (names.QUEUE_USE, "backpressure_status.utilization", ""),
     (names.MODEL_REQUESTS_PER_SECOND, "requests_per_s", ""),
     (names.MODEL_ERRORS_PER_SECOND, "errors_per_s", ""),
+    (names.MODEL_REFUSED_PER_SECOND, "refused_per_s", ""),
     (names.MODEL_TOKENS_PER_SECOND, "tokens_per_s", ""),
     (names.MODEL_RESPONSE_SECONDS, "response_ms", "ms"),
     (names.MODEL_TTFT_SECONDS, "ttft_ms", "ms"),
@@ -161,6 +162,7 @@ _OF_GATEWAYS: Final[tuple[Figure, ...]] = (
     (names.GATEWAY_OPEN_REQUESTS, "open_requests", ""),
     (names.GATEWAY_OPEN_STREAMS, "open_streams", ""),
     (names.GATEWAY_REQUESTS_PER_SECOND, "requests_per_s", ""),
+    (names.GATEWAY_REFUSED_PER_SECOND, "refused_per_s", ""),
 )
 OF_MONITOR: Final = (
     *(about for about, _, _ in (*_OF_SERVICES, *_OF_ALL_REPLICAS, *_OF_REPLICAS, *_OF_GATEWAYS)),

@@ -451,6 +451,7 @@ MESSAGES: dict[str, Any] = {
         monitor_id="monitor-host-4712",
         seq=42,
         monitor_started_at=WHEN,
+        refused_per_s=0.5,
     ),
     "model-record": signals.ModelRecord(
         name="qwen3-4b",

@@ -17,8 +17,10 @@ def time() -> Time:
 
 @pytest.fixture
 def seen(time: Time) -> Picture:
-    """Five workers of five models."""
-    return fleets.picture(5, time)
+    """Five workers of five models, which are heard for so long that they have rates."""
+    picture = fleets.picture(5, time)
+    time.passed += 3
+    return picture
 
 
 @pytest.fixture

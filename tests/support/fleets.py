@@ -78,6 +78,7 @@ def say(seen: Hears, number: int, drawn: random.Random, time: Time, seq: int = 1
     states: tuple[WorkerStatus, ...] = ("stalled", "draining", "loading")
     chooser = drawn if seq == 1 else random.Random(number + seq // 20)  # one that goes on stays as it is for a while
     state: WorkerStatus = chooser.choice(states) if number % 10 == 9 else "online"
+    refused = 3 if name == "qwen3-4b" else 0  # in a second, where a report comes each second
     worker_id, slots = f"{name}-host{number // 5 + 1}-1", 4
     active, pending = (drawn.randint(0, slots), drawn.choice((0, 0, 0, 3, 40))) if state == "online" else (0, 0)
     stats = EngineStats(
@@ -106,7 +107,8 @@ def say(seen: Hears, number: int, drawn: random.Random, time: Time, seq: int = 1
             worker_id=worker_id, seq=seq, incarnation=f"i{number}", last_token_age_ms=drawn.randint(5, 900),
             utilization=round((pending + active) / 2000, 4), engine_stats=stats, state=state,
             traffic=Traffic(
-                requests=100 * seq, errors=seq, answered=99 * seq, answered_ms=99 * seq * 850.0,
+                requests=100 * seq, errors=seq, answered=(99 - refused) * seq, refused=refused * seq,
+                answered_ms=(99 - refused) * seq * 850.0,
                 tokens_out=4000 * seq, tokens_in=1000 * seq,
             ),
         )

@@ -53,6 +53,37 @@ def test_what_goes_on_for_long_is_gathered_too() -> None:
     assert len(events.read(limit=KEPT)) < 60
 
 
+def test_the_newest_line_has_the_latest_time() -> None:
+    """Also where lines were kept to be told together: they have the time and place of their end."""
+    now = [0.0]
+    events = EventLog(lambda: f"{now[0]:04.1f}")
+    for second in range(30):
+        now[0] = float(second)
+        for number in range(second % 5):
+            events.add(joined(number))
+        now[0] += 0.4
+        events.add(Happening("other", "info", "something else"))
+        if second == 20:
+            events.add(Happening("worker.lost", "error", "w9 is gone"))
+        events.settle(now[0])
+    told = events.read()
+    assert any("workers joined" in one.message for one in told)
+    assert [one.timestamp for one in told] == sorted((one.timestamp for one in told), reverse=True)
+    assert [one.seq for one in told] == list(range(len(told), 0, -1))
+
+
+def test_a_line_that_was_kept_says_how_long_ago_it_was() -> None:
+    """One that turns out to be alone, of a kind that had many lines before."""
+    events = log()
+    for number in range(6):
+        events.add(joined(number))
+        events.settle(float(number))
+    events.add(joined(6))
+    events.settle(6.0)
+    events.settle(16.0)
+    assert events.read(limit=1)[0].message == "w6 is there, 10 s ago"
+
+
 def test_the_log_is_bounded() -> None:
     """The newest thousand stay."""
     events = log()

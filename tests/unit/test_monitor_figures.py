@@ -14,34 +14,52 @@ def counted(requests: int, **more: float) -> Traffic:
 
 
 @pytest.mark.parametrize(
-    ("reports", "expected"),
+    ("reports", "now", "expected"),
     [
-        ([(0, "a", 100)], None),
-        ([(0, "a", 100), (1, "a", 105)], 5.0),
-        ([(0, "a", 0), (10, "a", 50), (20, "a", 50)], 0.0),
-        ([(0, "a", 0), (10, "a", 50), (20, "a", 150)], 10.0),
-        ([(second, "a", 3 * second) for second in range(60)], 3.0),
-        ([(0, "a", 100), (1, "a", 110), (2, "b", 5)], None),
-        ([(0, "a", 100), (1, "a", 110), (2, "b", 5), (4, "b", 15)], 5.0),
-        ([(0, "a", 100), (1, "a", 10)], None),
-        ([(0, "a", 0), (0.1, "a", 1), (0.2, "a", 2), (1, "a", 10)], 10.0),
+        ([(0, "a", 100)], 0, None),
+        ([(0, "a", 100)], 3, 0.0),
+        ([(0, "a", 100), (1, "a", 105)], 1, 5.0),
+        ([(0, "a", 0), (10, "a", 50), (20, "a", 50)], 20, 0.0),
+        ([(0, "a", 0), (10, "a", 0), (20, "a", 50)], 20, 5.0),
+        ([(0, "a", 0), (10, "a", 0), (20, "a", 50)], 25, 5.0),
+        ([(0, "a", 0), (10, "a", 0), (20, "a", 50)], 32, 0.0),
+        ([(second, "a", 3 * second) for second in range(60)], 59, 3.0),
+        ([(1.37 * number, "a", 137 * number) for number in range(30)], 39.8, 100.0),
+        ([(second, "a", 3 * second) for second in range(60)], 66, 1.35),
+        ([(0, "a", 100), (1, "a", 110), (2, "b", 5)], 2, 5.0),
+        ([(0, "a", 100), (1, "a", 110), (2, "b", 5), (4, "b", 15)], 4, 5.0),
+        ([(0, "a", 100), (1, "a", 10)], 1, 0.0),
+        ([(0, "a", 0), (0.1, "a", 1), (0.2, "a", 2), (1, "a", 10)], 1, 10.0),
     ],
     ids=[
-        "one report is no rate", "two are", "idle", "over the last ten seconds", "each second", "restarted",
-        "after a restart", "counters that fall are a restart", "a burst of reports",
+        "one report is no rate", "who says nothing more does nothing", "two are", "idle", "a burst after idle times",
+        "it stays in the window", "and leaves it", "each second", "at odd moments", "frozen six seconds ago",
+        "restarted", "after a restart", "counters that fall are a restart", "a burst of reports",
     ],
 )  # fmt: skip
-def test_rates_are_differences_over_the_last_seconds(
-    reports: list[tuple[float, str, int]], expected: float | None
+def test_rates_are_differences_over_the_last_ten_seconds(
+    reports: list[tuple[float, str, int]], now: float, expected: float | None
 ) -> None:
-    """Requests in a second; nothing is told of one report, and what was counted before a restart counts for nothing."""
+    """Requests in a second; nothing is told of one report, and what was counted before a restart stays counted."""
     rates = Rates()
     for at, incarnation, requests in reports:
         rates.counted("w", incarnation, counted(requests), at)
-    rate = rates.of("w", reports[-1][0])
-    assert (rate.requests if rate else None) == pytest.approx(expected)
+    rate = rates.of("w", now)
+    assert (rate.requests if rate else None) == (None if expected is None else pytest.approx(expected))
     if rate and rate.requests:
         assert rate.response_ms == 100.0
+
+
+def test_all_rates_are_over_the_same_time() -> None:
+    """A worker that comes while others are heard adds no more than it did: it is counted over their ten seconds."""
+    rates = Rates()
+    for second in range(31):
+        rates.counted("old", "a", counted(10 * min(second, 20) + 5 * max(0, second - 20)), float(second))
+        if second >= 20:
+            rates.counted("new", "a", counted(5 * (second - 20)), float(second))
+            both = joined([one for name in ("old", "new") if (one := rates.of(name, float(second))) is not None])
+            assert both is not None
+            assert both.requests == pytest.approx(10.0, abs=0.51)
 
 
 def test_who_is_silent_has_no_rates() -> None:

@@ -97,18 +97,67 @@ def test_who_is_forgotten_is_told_as_gone() -> None:
 
 
 def test_rates_stand_in_rows_and_sums_and_history() -> None:
-    """A worker that counts a hundred requests in each second, of which one fails."""
+    """Two workers that count a hundred requests in each second, of which one fails; the second refuses three."""
+    time = Time()
+    seen = picture(2, time)
+    for seq in range(2, 22):
+        second(seen, time, [0, 1], seq)
+        fleets.gateway(seen, time, seq)
+    (row, refusing), (service, _), overview = seen.replicas(), seen.services(), seen.overview()
+    assert (row.requests_per_s, row.errors_per_s, row.response_ms, row.refused_per_s) == (100.0, 1.0, 850.0, 0.0)
+    assert (service.requests_per_s, service.response_ms, refusing.refused_per_s) == (100.0, 850.0, 3.0)
+    assert (overview.requests_per_s, overview.errors_per_s, overview.tokens_per_s) == (200.0, 2.0, 8000.0)
+    assert overview.refused_per_s == 3.0
+    for told, requests, refused in ((seen.history("qwen3-4b", 60), 100.0, 3.0), (seen.history("", 60), 200.0, 3.0)):
+        assert len(told.at) == 20
+        figures = [told.series[name][-1] for name in ("requests_per_s", "refused_per_s", "response_ms")]
+        assert figures == [requests, refused, 850.0]
+
+
+def test_tokens_are_counted_and_not_guessed() -> None:
+    """What an engine wrote in its last minute is no figure of now: a worker that comes adds what it writes, and one in
+    which nothing goes on falls to nothing within ten seconds, whether it speaks or is frozen."""
+    time = Time()
+    seen = picture(2, time)
+    for seq in range(2, 32):
+        second(seen, time, [0, 1], seq)
+    assert seen.overview().tokens_per_s == 8000.0
+    for seq in range(32, 44):  # the second one is frozen
+        second(seen, time, [0], seq)
+        assert seen.overview().tokens_per_s <= 8000.0
+    assert [row.tokens_per_s for row in seen.replicas()] == [4000.0, 0.0]
+    for seq in range(44, 56):  # a second replica of the first one's model comes
+        second(seen, time, [0, 5], seq)
+        assert seen.services()[0].tokens_per_s <= 8000.0  # type: ignore[operator]
+    assert seen.services()[0].tokens_per_s == pytest.approx(8000.0, rel=0.1)
+
+
+def test_what_happened_while_nobody_listened_is_no_burst() -> None:
+    """After the bus was away rates begin anew."""
     time = Time()
     seen = picture(1, time)
-    for seq in range(2, 22):
+    for seq in range(2, 12):
         second(seen, time, [0], seq)
-    (row,), (service,), overview = seen.replicas(), seen.services(), seen.overview()
-    assert (row.requests_per_s, row.errors_per_s, row.response_ms) == (100.0, 1.0, 850.0)
-    assert (service.requests_per_s, service.response_ms) == (100.0, 850.0)
-    assert (overview.requests_per_s, overview.errors_per_s, overview.tokens_per_s) == (100.0, 1.0, 4000.0)
-    for told in (seen.history("gemma3-270m", 60), seen.history("", 60)):
-        assert len(told.at) == 20
-        assert [told.series[name][-1] for name in ("requests_per_s", "response_ms")] == [100.0, 850.0]
+    seen.connected = False
+    second(seen, time)
+    time.passed += 600
+    seen.connected = True
+    for seq in range(611, 616):
+        second(seen, time, [0], seq)
+        assert seen.overview().requests_per_s in (0.0, 100.0)
+    assert seen.overview().requests_per_s == 100.0
+
+
+def test_a_model_is_as_fast_as_its_workers_were_also_those_that_left() -> None:
+    """What a worker answered in the last ten seconds was answered, though it is gone."""
+    time = Time()
+    seen = picture(6, time)
+    for seq in range(2, 22):
+        second(seen, time, [0, 5], seq)
+    seen.missed("gemma3-270m-host2-1", "gone")
+    seen.tick()
+    (service,) = [one for one in seen.services() if one.model_name == "gemma3-270m"]
+    assert (service.replicas, service.requests_per_s) == (1, 200.0)
     assert seen.history("nobody").at == []
 
 

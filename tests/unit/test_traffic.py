@@ -42,3 +42,12 @@ def test_no_number_of_principals_fills_reports_or_memory() -> None:
     assert told[0] == Refusals("often", 429, 3)
     assert len(tally._refusals) <= KEPT
     assert tally.refused == 3 * KEPT + 3
+
+
+def test_a_long_answer_counts_as_it_is_written() -> None:
+    """Tokens of what still runs are told, none twice, and they never fall: where it runs anew, it is waited for."""
+    tally = Tally()
+    told = [tally.told(writing).tokens_out for writing in (0, 10, 25)]
+    tally.tokens(7, 30)
+    told += [tally.told(writing).tokens_out for writing in (0, 20, 5, 25)]
+    assert told == [0, 10, 25, 30, 50, 50, 55]

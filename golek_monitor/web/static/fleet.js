@@ -16,7 +16,7 @@ const COLUMNS = [
   { key: "queue", label: "Queue", number: true, text: (row) => figure(row.pending ?? 0), value: (row) => row.pending ?? 0, title: "Requests that wait for this model" },
   { key: "tokens", label: "Tokens/s", number: true, text: (row) => figure(row.tokens_per_s), value: (row) => row.tokens_per_s },
   { key: "ttft", label: "TTFT", number: true, text: (row) => duration(row.ttft_ms), value: (row) => row.ttft_ms, title: "From taking a request to its first token: the median of the last minute" },
-  { key: "response", label: "Response", number: true, text: (row) => duration(row.response_ms), value: (row) => row.response_ms, title: "From taking a request to its last token, on average over the last seconds" },
+  { key: "response", label: "Response", number: true, text: (row) => duration(row.response_ms), value: (row) => row.response_ms, title: "From taking a request to its last token, on average over the last ten seconds" },
   { key: "kv", label: "KV use", number: true, text: (row) => share(row.kv_use), value: (row) => row.kv_use, draw: (row, text) => meter(row.kv_use, text), title: "How much of the KV cache running requests hold" },
   { key: "level", label: "Level", text: (row) => row.level ?? NONE, value: (row) => (row.level ? rank(row.level) : null), draw: (row, text) => (row.level ? badge(row.level) : el("span", {}, text)), title: "Backpressure: warning when anything waits, critical when nearly full" },
   { key: "token", label: "Last token", number: true, text: (row) => (row.last_token_age_ms === undefined ? NONE : duration(row.last_token_age_ms)), value: (row) => row.last_token_age_ms, quiet: true, title: "Since the engine last wrote a token" },

@@ -135,7 +135,7 @@ function facts(into, one) {
     ["Context", info.context_size ? `${figure(info.context_size)} tokens` : ""], ["Embedding", info.embedding_size ? count(info.embedding_size, "number") : ""],
     ["Vocabulary", info.vocab_size ? count(info.vocab_size, "token") : ""], ["File", info.size_bytes ? bytes(info.size_bytes) : ""], ["Modalities", (info.modalities ?? []).join(", ")],
     ["Engines", (one.engines ?? []).join(", ")], ["Adapters", (one.adapters ?? []).join(", ")], ["Ping", one.ping_ms === undefined ? "" : duration(one.ping_ms)],
-    ["Errors", one.errors_per_s === undefined ? "" : `${figure(one.errors_per_s)}/s`], ["Dead letters", one.dead_letters ? figure(one.dead_letters) : ""],
+    ["Errors", one.errors_per_s === undefined ? "" : `${figure(one.errors_per_s)}/s`], ["Refused", one.refused_per_s ? `${figure(one.refused_per_s)}/s` : ""], ["Dead letters", one.dead_letters ? figure(one.dead_letters) : ""],
     ["First seen", moment(one.first_seen)], ["Known for", age(one.uptime_seconds)], ["Last seen", one.last_seen ? `${clock(one.last_seen)}, ${ago(since(one.last_seen))}` : ""],
   ].filter(([, value]) => value);
   keep(into, all, ([label]) => label, ([label]) => el("div", {}, el("dt", {}, label), el("dd")), (node, [, value]) => say(node.lastChild, value));

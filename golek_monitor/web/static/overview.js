@@ -11,13 +11,19 @@ import { callout } from "./alerts.js";
 /** Callouts on the first view; the rest is one click away. */
 const CALLOUTS = 3;
 const TILES = [
-  { name: "Requests", unit: "/s", value: (o) => figure(o.requests_per_s), note: (o) => (o.errors_per_s > 0 ? `${figure(o.errors_per_s)} errors/s` : "no errors"), series: "requests_per_s", tone: (o) => (o.errors_per_s > 0.02 * o.requests_per_s ? "warn" : "") },
+  { name: "Requests", unit: "/s", value: (o) => figure(o.requests_per_s), note: troubles, series: "requests_per_s", tone: (o) => (o.errors_per_s + o.refused_per_s > 0.02 * o.requests_per_s ? "warn" : "") },
   { name: "Tokens", unit: "/s", value: (o) => figure(o.tokens_per_s), note: () => "by all workers", series: "tokens_per_s" },
   { name: "Slots busy", value: (o) => figure(o.active_processing), of: (o) => figure(o.slots), note: (o) => (o.slots ? `${share(o.active_processing / o.slots)} in use` : "no slots"), series: "active" },
   { name: "Waiting", value: (o) => figure(o.pending_messages), note: (o) => (o.queue_capacity ? `${share(o.utilization)} of queues full` : "no queues"), series: "pending", tone: (o) => ({ warning: "warn", critical: "bad" })[level(o)] ?? "" },
   { name: "Workers", value: (o) => figure(o.workers_online), of: (o) => figure(o.workers), note: (o) => `${figure(o.models_online)} of ${count(o.models, "model")} served`, tone: (o) => (o.workers_online < o.workers ? "warn" : "") },
   { name: "Alerts", value: (o) => figure(o.alerts), note: (o) => (o.dead_letters ? count(o.dead_letters, "dead letter") : "no dead letters"), tone: (o) => (o.alerts ? "bad" : "good"), to: to("alerts") },
 ];
+
+function troubles(overview) {
+  const refused = overview.refused_per_s > 0 ? `${figure(overview.refused_per_s)} refused/s` : "";
+  const errors = overview.errors_per_s > 0 ? `${figure(overview.errors_per_s)} errors/s` : "";
+  return [errors, refused].filter(Boolean).join(", ") || "no errors";
+}
 
 function level(overview) {
   return overview.pending_messages > 0 ? (overview.utilization >= 0.8 ? "critical" : "warning") : "healthy";

@@ -12,7 +12,7 @@ import { draws, fleet, since } from "./store.js";
 const ROW = [
   ["Engine", (row) => row.engine], ["Device", (row) => row.device], ["Address", (row) => row.endpoint], ["Version", (row) => row.version],
   ["Active / slots", (row) => `${row.active ?? 0} / ${row.slots ?? 0}`], ["Waiting for the model", (row) => figure(row.pending ?? 0)],
-  ["Requests/s", (row) => figure(row.requests_per_s)], ["Errors/s", (row) => figure(row.errors_per_s)], ["Tokens/s", (row) => figure(row.tokens_per_s)],
+  ["Requests/s", (row) => figure(row.requests_per_s)], ["Errors/s", (row) => figure(row.errors_per_s)], ["Refused/s", (row) => figure(row.refused_per_s)], ["Tokens/s", (row) => figure(row.tokens_per_s)],
   ["First token", (row) => duration(row.ttft_ms)], ["Between tokens", (row) => duration(row.itl_ms)], ["Response", (row) => duration(row.response_ms)],
   ["KV use", (row) => share(row.kv_use)], ["Prefix hits", (row) => share(row.prefix_hit_rate)], ["Last token", (row) => (row.last_token_age_ms === undefined ? NONE : `${duration(row.last_token_age_ms)} ago`)],
   ["Ping", (row) => duration(row.ping_ms)], ["Log behind", (row) => (row.log_lag_s === undefined ? NONE : duration(row.log_lag_s * 1000))], ["Clock off", (row) => (row.clock_skew_s === undefined ? NONE : duration(Math.abs(row.clock_skew_s) * 1000))],

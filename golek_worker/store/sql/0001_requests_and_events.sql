@@ -7,7 +7,7 @@ CREATE TABLE requests (
     worker_id       TEXT    NOT NULL,
     kind            TEXT    NOT NULL,  -- inference, embedding, …
     principal       TEXT    NOT NULL,
-    status          TEXT    NOT NULL,  -- ok, or the error code as it travelled: QUEUE_FULL, CANCELLED, …
+    status          TEXT    NOT NULL,  -- ok, or the error code as it travelled: TIMEOUT, CANCELLED, …; what was refused before it was queued has no row
     raw_input       TEXT,              -- what the caller sent
     formatted_input TEXT,              -- what the model read, after the template
     output          TEXT,
