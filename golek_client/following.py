@@ -103,6 +103,10 @@ class Following:
             raise
         self.is_refused = False
 
+    async def ask(self) -> None:
+        """Have workers say once more how they are. Raises as `Golek.models` does."""
+        await self._ask(await self._opening.line())
+
     async def look(self) -> None:
         """Read anew what is not told. Raises as `Golek.models` does."""
         await self._look(await self._opening.line())

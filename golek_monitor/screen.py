@@ -7,6 +7,8 @@ that are not in order. Pure.
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from golek_client.fleet import LEFT
+from golek_monitor.plain import plain
 from golek_monitor.records import FleetNow, GatewayRow, ReplicaRow, Service
 from golek_wire.signals import Alert
 
@@ -55,6 +57,12 @@ def lines(now: FleetNow, findings: Sequence[Alert], where: str, form: Form) -> l
     return [*said, _verdict(now, findings, paint)]
 
 
+def is_known(now: FleetNow, rate: str) -> bool:
+    """Whether a rate of the whole fleet was counted: one that no worker told is not 0."""
+    here = any(one.presence == "here" and one.status not in LEFT for one in now.replicas)
+    return not here or any(getattr(one, rate) is not None for one in now.services)
+
+
 def _overview(now: FleetNow) -> str:
     all_in = now.overview
     return _joined(
@@ -69,7 +77,7 @@ def _rates(now: FleetNow) -> str:
     all_in = now.overview
     return _joined(
         f"queue {all_in.pending_messages} of {all_in.queue_capacity}",
-        f"{all_in.tokens_per_s:.1f} tokens/s",
+        f"{_rate(all_in.tokens_per_s if is_known(now, 'tokens_per_s') else None)} tokens/s",
         _count(all_in.gateways, "gateway"),
         f"{_count(all_in.dead_letters, 'dead letter')}" + (" (golek dlq list)" if all_in.dead_letters else ""),
     )
@@ -139,7 +147,7 @@ def _fitting(rows: list[_Row], limit: int | None) -> tuple[list[_Row], int]:
 
 def _line(cells: Sequence[str], widths: Sequence[int], paint: Callable[[str, str], str]) -> str:
     said = []
-    for text, width, right in zip(cells, widths, _RIGHT, strict=True):
+    for text, width, right in zip(map(plain, cells), widths, _RIGHT, strict=True):
         fitted = text if len(text) <= width else text[: width - 1] + "…"
         said.append(paint(fitted.rjust(width) if right else fitted.ljust(width), text))
     return _GAP.join(said).rstrip()
@@ -148,20 +156,22 @@ def _line(cells: Sequence[str], widths: Sequence[int], paint: Callable[[str, str
 def _gateway(one: GatewayRow, paint: Callable[[str, str], str]) -> str:
     rate = "" if one.requests_per_s is None else f", {one.requests_per_s:.1f} requests/s"
     said = paint(one.status, _colour(one.status))
-    return f"gateway {one.endpoint} {said}: {_count(one.open_requests, 'open request')}{rate}"
+    return f"gateway {plain(one.endpoint)} {said}: {_count(one.open_requests, 'open request')}{rate}"
 
 
 def _finding(one: Alert, paint: Callable[[str, str], str]) -> str:
-    return f"{paint(one.severity, _colour(one.severity))}: {one.message}"
+    return f"{paint(one.severity, _colour(one.severity))}: {plain(one.message)}"
 
 
 def _verdict(now: FleetNow, findings: Collection[Alert], paint: Callable[[str, str], str]) -> str:
     critical = sum(one.severity == "critical" for one in findings)
     if critical:
         return paint(f"needs attention: {_count(critical, 'critical finding')}", RED)
-    if left := [one.model_name for one in now.services if not one.replicas]:
-        return paint(f"healthy: every model takes requests but {', '.join(left)}, which was stopped", GREEN)
-    return paint("healthy: every model takes requests", GREEN)
+    warned = f"; {_count(len(findings), 'warning')}" if findings else ""
+    if left := [plain(one.model_name) for one in now.services if not one.replicas]:
+        were = "which was stopped" if len(left) == 1 else "which were stopped"
+        return paint(f"healthy: every model takes requests but {', '.join(left)}, {were}{warned}", GREEN)
+    return paint(f"healthy: every model takes requests{warned}", GREEN)
 
 
 def _painter(colours: bool) -> Callable[[str, str], str]:

@@ -6,8 +6,9 @@ from typing import Final
 from textual.content import Content
 from textual.widgets import Static
 
+from golek_monitor.plain import plain
 from golek_monitor.tui import words
-from golek_monitor.tui.words import Said, Tone, plain
+from golek_monitor.tui.words import Said, Tone
 from golek_wire.signals import Aggregate
 
 SEPARATOR: Final = "  "

@@ -10,6 +10,7 @@ from textual.widgets import Footer, Static
 
 from golek_monitor.logs.records import FoundRequests
 from golek_monitor.picture import Picture
+from golek_monitor.plain import plain
 from golek_monitor.records import ReplicaRow, Service
 from golek_monitor.tui import words
 from golek_monitor.tui.facts import facts
@@ -19,7 +20,7 @@ from golek_monitor.tui.overview import content
 from golek_monitor.tui.request_columns import REQUESTS
 from golek_monitor.tui.table import Table
 from golek_monitor.tui.told import Told
-from golek_monitor.tui.words import Said, plain
+from golek_monitor.tui.words import Said
 from golek_wire.logs import LoggedRequest
 
 
