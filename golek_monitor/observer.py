@@ -3,9 +3,9 @@
     async with Golek() as golek, Observer(golek, picture) as observer:
         await observer.run()
 
-Heartbeats and reports of workers, reports of gateways, dead letters and the server's advisories are fed into the
-picture as they come; records of models, counts of dead letters and when models were first seen are read now and then;
-workers that should have been heard are asked after.
+Heartbeats and reports of workers, reports of gateways, what monitors say, dead letters and the server's advisories are
+fed into the picture as they come; records of models, counts of dead letters and when models were first seen are read
+now and then; workers that should have been heard are asked after.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from golek_monitor.first_seen import FirstSeen
 from golek_monitor.picture import Picture
 from golek_wire import subjects
 from golek_wire.errors import InferenceServiceError
-from golek_wire.signals import GatewayReport, Health, LoadReport
+from golek_wire.signals import Aggregate, Alert, GatewayReport, Health, LoadReport
 
 log = logging.getLogger("golek.monitor")
 
@@ -41,6 +41,8 @@ class Observer:
             subjects.heartbeat("*"): reading(Health, picture.heartbeat),
             subjects.load_report("*"): reading(LoadReport, picture.report),
             subjects.gateway_report("*"): reading(GatewayReport, picture.gateway),
+            subjects.ALERTS: reading(Alert, picture.alert_said),
+            subjects.AGGREGATE: reading(Aggregate, picture.aggregate_said),
             subjects.DEAD_LETTERS: lambda message: picture.letter(message.subject.rpartition(".")[2]),
         } | {
             advisory: lambda message: picture.advisory(message.subject, message.data)

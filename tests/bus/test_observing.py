@@ -296,3 +296,19 @@ async def test_alerts_are_told_when_they_fire_and_when_they_are_resolved(
             _, resolved = await until(lambda: found if len(found := alerts(said)) == 2 else None)
             assert (resolved.id, resolved.state) == (fired.id, "resolved")
             assert "is back: " in resolved.message  # online, or loading still
+
+
+async def test_who_looks_after_a_death_is_told_of_it(
+    broker: NatsServer, tmp_path: Path, said: list[Aggregate | Alert]
+) -> None:
+    """What fires is said again at once when somebody begins to watch: a picture that never knew the worker shows it."""
+    async with observing(broker.url, speaks=True) as picture:
+        with WorkerProcess(broker.url, tmp_path / "data") as worker:
+            await until(lambda: [one for one in picture.replicas() if one.in_rotation])
+            await until(lambda: [one for one in said if isinstance(one, Aggregate) and one.workers_online == 1])
+            worker.kill()
+            (fired,) = await until(lambda: alerts(said), 15)
+            async with observing(broker.url) as later:
+                (told,) = await until(later.alerts, 3)
+                assert (told.id, told.state, told.monitor_id) == (fired.id, "firing", picture.monitor_id)
+                assert (later.replicas(), later.overview().alerts) == ([], 1)
