@@ -11,7 +11,6 @@ import asyncio
 import random
 import sys
 import time
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -22,6 +21,7 @@ from support import ROOT
 
 from golek_client.connection import close, connect, publish
 from golek_wire import codec, subjects
+from golek_wire.moments import stamp
 from golek_wire.signals import EngineStats, Health, LoadReport, ModelInfo, ModelRecord, Traffic, load_level
 
 HEARTBEAT_S: Final = 30.0
@@ -30,10 +30,6 @@ PROBE_ERA: Final = 1_767_225_600.0
 """2026-01-01T00:00:00Z."""
 SLICES: Final = 50
 """Of a second: those of a slice are written together."""
-
-
-def stamp(epoch_s: float) -> str:
-    return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class SimulatedWorker:

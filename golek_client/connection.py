@@ -134,6 +134,9 @@ class _Watch:
 
 async def _connect_once(client: BusClient, listed: list[str], watch: _Watch, options: dict[str, Any]) -> None:
     """Connect to the first of the `listed` that listens; where that fails the client is closed."""
+    task = asyncio.current_task()
+    assert task is not None
+    cancelling = task.cancelling()
     try:
         await client.connect(
             listed,
@@ -149,9 +152,19 @@ async def _connect_once(client: BusClient, listed: list[str], watch: _Watch, opt
             max_outstanding_pings=2,
             **options,
         )
+        _check_cancelled(task, cancelling)
     except BaseException:
         await close(client)
+        _check_cancelled(task, cancelling)
         raise
+
+
+def _check_cancelled(task: "asyncio.Task[Any]", before: int) -> None:
+    """Raise the cancellation that was forgotten: `asyncio.wait_for` of Python 3.11, by which nats-py connects, does so
+    when the connection stands or fails in the same moment (github.com/python/cpython/issues/86296).
+    """
+    if task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 def servers(url: str) -> list[str]:

@@ -139,8 +139,8 @@ class RollCall:
         Answers come later. Called in an event loop, at least every LOOK_S.
         """
         now, connection = self._clock(), self._asking.connection()
-        is_on_time = 0 <= now - self._looked_at <= LOOK_S + STOOD_STILL_S  # the view's clock may be set back
-        if connection != self._connection or not is_on_time:
+        stood_still = now - self._looked_at > LOOK_S + STOOD_STILL_S
+        if connection != self._connection or stood_still:
             self._connection, self._since = connection, now
         self._looked_at = now
         if connection is None or self._refused:

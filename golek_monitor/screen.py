@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from golek_client.fleet import LEFT
+from golek_monitor.plain import plain
 from golek_monitor.records import FleetNow, GatewayRow, ReplicaRow, Service
 from golek_wire.signals import Alert
 
@@ -146,7 +147,7 @@ def _fitting(rows: list[_Row], limit: int | None) -> tuple[list[_Row], int]:
 
 def _line(cells: Sequence[str], widths: Sequence[int], paint: Callable[[str, str], str]) -> str:
     said = []
-    for text, width, right in zip(cells, widths, _RIGHT, strict=True):
+    for text, width, right in zip(map(plain, cells), widths, _RIGHT, strict=True):
         fitted = text if len(text) <= width else text[: width - 1] + "…"
         said.append(paint(fitted.rjust(width) if right else fitted.ljust(width), text))
     return _GAP.join(said).rstrip()
@@ -155,11 +156,11 @@ def _line(cells: Sequence[str], widths: Sequence[int], paint: Callable[[str, str
 def _gateway(one: GatewayRow, paint: Callable[[str, str], str]) -> str:
     rate = "" if one.requests_per_s is None else f", {one.requests_per_s:.1f} requests/s"
     said = paint(one.status, _colour(one.status))
-    return f"gateway {one.endpoint} {said}: {_count(one.open_requests, 'open request')}{rate}"
+    return f"gateway {plain(one.endpoint)} {said}: {_count(one.open_requests, 'open request')}{rate}"
 
 
 def _finding(one: Alert, paint: Callable[[str, str], str]) -> str:
-    return f"{paint(one.severity, _colour(one.severity))}: {one.message}"
+    return f"{paint(one.severity, _colour(one.severity))}: {plain(one.message)}"
 
 
 def _verdict(now: FleetNow, findings: Collection[Alert], paint: Callable[[str, str], str]) -> str:
@@ -167,7 +168,7 @@ def _verdict(now: FleetNow, findings: Collection[Alert], paint: Callable[[str, s
     if critical:
         return paint(f"needs attention: {_count(critical, 'critical finding')}", RED)
     warned = f"; {_count(len(findings), 'warning')}" if findings else ""
-    if left := [one.model_name for one in now.services if not one.replicas]:
+    if left := [plain(one.model_name) for one in now.services if not one.replicas]:
         were = "which was stopped" if len(left) == 1 else "which were stopped"
         return paint(f"healthy: every model takes requests but {', '.join(left)}, {were}{warned}", GREEN)
     return paint(f"healthy: every model takes requests{warned}", GREEN)

@@ -111,14 +111,19 @@ async def look(golek: Golek) -> Look:
 async def _look(chosen: Monitor, wait_s: float) -> tuple[Look, bool]:
     """What was seen last, and whether a monitor answers here."""
     until = time.monotonic() + wait_s
+    there = asyncio.create_task(ping.answers(chosen.page_url, MARK, MONITOR_S))
+    seen = await _look_once(chosen)
+    while seen.status != HEALTHY and (left := until - time.monotonic()) > 0:
+        await asyncio.sleep(min(AGAIN_S, left))
+        seen = await _look_once(chosen)
+    return seen, await there
+
+
+async def _look_once(chosen: Monitor) -> Look:
+    """Over a connection of its own, which takes with it what was subscribed for this look."""
     golek = Golek(chosen.nats_url, login=chosen.login, key="")
     try:
-        there = asyncio.create_task(ping.answers(chosen.page_url, MARK, MONITOR_S))
-        seen = await look(golek)
-        while seen.status != HEALTHY and (left := until - time.monotonic()) > 0:
-            await asyncio.sleep(min(AGAIN_S, left))
-            seen = await look(golek)
-        return seen, await there
+        return await look(golek)
     finally:
         await golek.close()
 

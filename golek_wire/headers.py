@@ -71,11 +71,9 @@ NATS_NUM_PENDING: Final = "Nats-Num-Pending"
 NATS_LAST_SEQUENCE: Final = "Nats-Last-Sequence"
 """… and with the end of the batch: the last one given. On a message that the server repeats: the one before it."""
 NATS_SEQUENCE: Final = "Nats-Sequence"
-"""On such messages: their own sequence; beside it …"""
-NATS_STREAM: Final = "Nats-Stream"
-NATS_SUBJECT: Final = "Nats-Subject"
+"""On such messages: their own sequence …"""
 NATS_TIME: Final = "Nats-Time-Stamp"
-"""… from where they are."""
+"""… and when they were stored."""
 
 KEY_LIMIT: Final = 256
 """Characters of an idempotency key."""

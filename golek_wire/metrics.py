@@ -50,7 +50,7 @@ CACHE_HIT_RATIO: Final = Metric(
 )
 KV_USE: Final = Metric("golek_kv_use", "gauge", "Of the KV cache: held by running sequences.", ("model", "worker"))
 TOKENS_PER_SECOND: Final = Metric(
-    "golek_engine_tokens_per_second", "gauge", "Tokens written in the last minute, per second.", ("model", "worker")
+    "golek_engine_tokens_per_second", "gauge", "Tokens that a replica writes, per second.", ("model", "worker")
 )
 ENGINE_TTFT_SECONDS: Final = Metric(
     "golek_engine_ttft_seconds", "gauge", "From lease to first token in the last minute: the median.",

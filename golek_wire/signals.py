@@ -92,7 +92,7 @@ class Traffic(Struct, frozen=True, omit_defaults=True):
     errors: int = 0
     """Of them: that failed here, with a status from 500 on."""
     refused: int = 0
-    """Of them: refused before they were queued, with a status below 500."""
+    """Of them: refused before they were queued, with a status below 500; by a gateway those alone of `refusals`."""
     answered_ms: float = 0.0
     """Of all answers together: from the lease to the last token; from the request to its end at a gateway."""
     answered: int = 0

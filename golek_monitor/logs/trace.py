@@ -13,6 +13,7 @@ import msgspec
 from golek_client import Golek
 from golek_monitor.logs.explorer import Explorer
 from golek_monitor.logs.records import Attempt, HttpVisit, Phase, Stories, Story, WorkerEvent
+from golek_monitor.plain import plain
 from golek_wire.logs import LoggedRequest
 
 WIDTH: Final = 80
@@ -73,8 +74,8 @@ def lines(found: Stories) -> list[str]:
 def listed(request: LoggedRequest) -> str:
     """A job on one line."""
     return (
-        f"{request.timestamp}  {request.job_id}  {request.model_name}  {_plain(request.status)}  "
-        f"{shown_ms(request.dur_ms)}  {_plain(request.req_id)}".rstrip()
+        f"{request.timestamp}  {request.job_id}  {request.model_name}  {plain(request.status)}  "
+        f"{shown_ms(request.dur_ms)}  {plain(request.req_id)}".rstrip()
     )
 
 
@@ -83,10 +84,10 @@ def told(story: Story) -> list[str]:
     first = story.attempts[0]
     written = [
         f"job      {story.job_id}",
-        *([f"label    {_plain(story.req_id)}"] if story.req_id else []),
+        *([f"label    {plain(story.req_id)}"] if story.req_id else []),
         f"model    {story.model_name} ({first.request.kind}{', streamed' if first.request.stream else ''})",
-        f"asked by {_plain(first.request.principal)}",
-        f"ended    {_plain(story.status)} at {story.attempts[-1].request.timestamp}",
+        f"asked by {plain(first.request.principal)}",
+        f"ended    {plain(story.status)} at {story.attempts[-1].request.timestamp}",
     ]
     if first.request.trace_id:
         written.append(f"trace    {first.request.trace_id}")
@@ -116,11 +117,11 @@ def _attempt(attempt: Attempt, longest_ms: float) -> list[str]:
     written.append(f"  {', '.join(facts)}")
     ended = [f"{name} {value}" for name, value in (("finish", request.finish_reason), ("seed", request.seed)) if value]
     if request.adapter:
-        ended.append(f"adapter {_plain(request.adapter)}")
+        ended.append(f"adapter {plain(request.adapter)}")
     if ended:
         written.append(f"  {', '.join(ended)}")
     if request.error:
-        written.append(f"  error: {_plain(request.error)}")
+        written.append(f"  error: {plain(request.error)}")
     if attempt.texts is not None:
         for what, text in (
             ("asked", attempt.texts.input),
@@ -143,14 +144,14 @@ def _bar(phase: Phase, longest_ms: float, *, again: bool) -> str:
 def _event(event: WorkerEvent) -> str:
     sign = "+" if event.offset_ms >= 0 else "-"
     offset = f"{sign}{shown_ms(abs(event.offset_ms))}"
-    return f"  {offset:>10}  {event.worker_id}  {event.level}  {event.code}  {_plain(event.message)}"
+    return f"  {offset:>10}  {event.worker_id}  {event.level}  {event.code}  {plain(event.message)}"
 
 
 def _visit(visit: HttpVisit) -> str:
     code = f" {visit.code}" if visit.code else ""
     who = f", key {visit.key_id}" if visit.key_id else ""
     return (
-        f"  {visit.time}  {visit.method} {_plain(visit.path)}  {visit.status}{code}  {shown_ms(visit.ms)}"
+        f"  {visit.time}  {visit.method} {plain(visit.path)}  {visit.status}{code}  {shown_ms(visit.ms)}"
         f"  x-request-id {visit.request_id}{who}, from {visit.peer or 'somewhere'}"
     )
 
@@ -158,7 +159,7 @@ def _visit(visit: HttpVisit) -> str:
 def _text(what: str, text: str | None) -> list[str]:
     if text is None:
         return []
-    rows = [_plain(row) for row in text.splitlines()] or [""]
+    rows = [plain(row) for row in text.splitlines()] or [""]
     more = [f"    … {len(rows) - TEXT_LINES} lines more; --json has all"] if len(rows) > TEXT_LINES else []
     return [f"  {what}:", *(f"    {row}" for row in rows[:TEXT_LINES]), *more]
 
@@ -170,8 +171,3 @@ def shown_ms(ms: float) -> str:
     if ms < 10_000:
         return f"{ms:.0f} ms"
     return f"{ms / 1000:.1f} s"
-
-
-def _plain(text: str) -> str:
-    """What a caller wrote, without what would steer a terminal."""
-    return "".join(letter if letter.isprintable() else "�" for letter in text)

@@ -38,6 +38,7 @@ from golek_monitor.tui.messages import (
     Wanted,
 )
 from golek_monitor.tui.models import Models
+from golek_monitor.tui.overlay import Palette
 from golek_monitor.tui.overview import Overview
 from golek_monitor.tui.told import Told
 from golek_monitor.tui.view import View
@@ -238,6 +239,11 @@ class Monitor(App[int]):
     def action_turn_theme(self) -> None:
         """Dark or light."""
         self.theme = "light" if self.theme == "dark" else "dark"
+
+    def action_command_palette(self) -> None:
+        """All commands by name."""
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette(id="--command-palette"))
 
     def action_help(self) -> None:
         """Teach."""

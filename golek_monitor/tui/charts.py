@@ -9,6 +9,7 @@ from textual.containers import Grid
 from textual.widgets import Static
 
 from golek_monitor.picture import Picture
+from golek_monitor.plain import plain
 from golek_monitor.tui import words
 from golek_monitor.tui.plot import Line, Plot
 from golek_monitor.tui.view import View
@@ -68,7 +69,7 @@ class Charts(View):
         self._models = [service.model_name for service in self._picture.services()]
         seconds = WINDOWS[self._window]
         history = self._picture.history(self.model, seconds)
-        about = words.plain(self.model) if self.model else "the whole fleet"
+        about = plain(self.model) if self.model else "the whole fleet"
         few = "" if len(history.at) >= 2 else " · no figures yet, they grow from now on"
         self.query_one(".note", Static).update(f"{about} · the last {words.span(seconds)}{few}")
         for plot in self.query(Plot):

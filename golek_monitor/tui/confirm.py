@@ -10,9 +10,10 @@ from textual.widgets import Button, Static
 
 from golek_monitor.tui import orders
 from golek_monitor.tui.messages import Wanted
+from golek_monitor.tui.overlay import Overlay
 
 
-class Confirm(ModalScreen[bool]):
+class Confirm(ModalScreen[bool], Overlay[bool]):
     """Says what will happen, and waits for yes or no. No is what Enter means until somebody says otherwise."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -8,6 +8,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from golek_monitor.picture import Picture
+from golek_monitor.plain import plain
 from golek_monitor.records import Event
 from golek_monitor.tui import words
 from golek_monitor.tui.columns import Column
@@ -95,4 +96,4 @@ class Events(View):
         one = self.alerts.chosen if self.alerts.has_focus else self.table.chosen
         where = " ".join(part for part in (getattr(one, "model_name", ""), getattr(one, "worker_id", "")) if part)
         text = f"{one.message} {f'({where})' if where else ''}" if one is not None else ""
-        self.query_one(".sentence", Static).update(words.plain(text))
+        self.query_one(".sentence", Static).update(plain(text))

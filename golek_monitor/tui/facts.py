@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
-from golek_monitor.tui.words import plain
+from golek_monitor.plain import plain
 
 WIDTH = 13
 

@@ -10,11 +10,13 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from golek_monitor.tui.overlay import Overlay
+
 _KEYS: Final = 13
 """Characters of a line that are the key or the column that it explains."""
 
 
-class Help(ModalScreen[None]):
+class Help(ModalScreen[None], Overlay[None]):
     """The help page; arrows scroll."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,f1", "dismiss", "Close")]

@@ -11,12 +11,14 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Static
 
+from golek_monitor.plain import plain
 from golek_monitor.tui.columns import Column
 from golek_monitor.tui.facts import facts
 from golek_monitor.tui.messages import LettersAsked, LetterWanted, Verb, Wanted
+from golek_monitor.tui.overlay import Overlay
 from golek_monitor.tui.table import Table
 from golek_monitor.tui.view import View
-from golek_monitor.tui.words import plain, said
+from golek_monitor.tui.words import said
 from golek_wire.signals import DeadLetter
 
 LETTERS: Final[tuple[Column[DeadLetter], ...]] = (
@@ -96,7 +98,7 @@ class Letters(View):
             self.post_message(LetterWanted(letter))
 
 
-class Letter(ModalScreen[None]):
+class Letter(ModalScreen[None], Overlay[None]):
     """One dead letter: whose, why, and the last lines of the engine that died."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

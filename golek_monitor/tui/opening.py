@@ -8,8 +8,10 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from golek_client import Golek
@@ -86,6 +88,8 @@ async def _run(settings: Settings) -> int:
             )
             watching = asyncio.create_task(observer.run())
             watching.add_done_callback(lambda task: _ended(task, app.exit))
+            for number in (signal.SIGTERM, signal.SIGHUP):  # else the terminal stays as a screen needs it
+                asyncio.get_running_loop().add_signal_handler(number, partial(app.exit, return_code=128 + number))
             try:
                 await app.run_async()
             finally:

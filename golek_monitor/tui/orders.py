@@ -6,8 +6,9 @@ Pure: the sentences that a person decides by.
 from collections.abc import Sequence
 from typing import Final
 
+from golek_monitor.plain import plain
 from golek_monitor.tui.messages import Verb, Wanted
-from golek_monitor.tui.words import plain, span
+from golek_monitor.tui.words import span
 from golek_wire.signals import Residence
 
 TITLES: Final[dict[Verb, str]] = {

@@ -6,8 +6,9 @@ from typing import Final
 from textual.content import Content
 from textual.widgets import Static
 
+from golek_monitor.plain import plain
 from golek_monitor.tui import words
-from golek_monitor.tui.words import Said, Tone, plain
+from golek_monitor.tui.words import Said, Tone
 from golek_wire.signals import Aggregate
 
 SEPARATOR: Final = "  "
@@ -30,7 +31,8 @@ class Overview(Static):
         if away_s is None:
             first = heard(self._url, overview)
         else:
-            first = not_heard(self._url, overview.timestamp, away_s, problem)
+            of = "figures are of before, trying again" if overview.models or overview.workers else "trying again"
+            first = not_heard(self._url, overview.timestamp, f"for {words.span(away_s)}: {of}", problem)
         self.set_class(away_s is not None, "away")
         lines = (joined(first, width), joined(figures(overview), width))
         self.update(Content("\n").join([content(line, stale=away_s is not None) for line in lines]))
@@ -45,11 +47,11 @@ def heard(url: str, overview: Aggregate) -> list[Said]:
     ]  # fmt: skip
 
 
-def not_heard(url: str, stamp: str, away_s: float, problem: str) -> list[Said]:
+def not_heard(url: str, stamp: str, how: str, problem: str) -> list[Said]:
     """The first line while it is not."""
     return [
         Said("golek", "strong"),
-        Said(f"✕ NO BUS for {words.span(away_s)}: figures are of before, trying again", "bad"),
+        Said(f"✕ NO BUS {how}", "bad"),
         Said(plain(problem), "bad"), Said(plain(url), "dim"), Said(words.clock(stamp) + "Z", "dim"),
     ]  # fmt: skip
 

@@ -16,8 +16,9 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from golek_monitor.plain import plain
 from golek_monitor.tui.columns import GAP, Column, Row, arranged, fit
-from golek_monitor.tui.words import Cell, ended, length, plain
+from golek_monitor.tui.words import Cell, ended, length
 
 _HEADER: Final = 1
 _MARGIN: Final = 1

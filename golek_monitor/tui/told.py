@@ -2,7 +2,7 @@
 
 from textual.widgets import Static
 
-from golek_monitor.tui.words import plain
+from golek_monitor.plain import plain
 
 
 class Told(Static):

@@ -10,12 +10,13 @@ from textual.widgets import Static
 
 from golek_client.queueing import ModelQueue, QueuedJob
 from golek_monitor.picture import Picture
+from golek_monitor.plain import plain
 from golek_monitor.tui import words
 from golek_monitor.tui.columns import Column
 from golek_monitor.tui.messages import QueueAsked, Wanted
 from golek_monitor.tui.table import Table
 from golek_monitor.tui.view import View
-from golek_monitor.tui.words import Cell, plain, said
+from golek_monitor.tui.words import Cell, said
 from golek_wire.subjects import PRIORITIES
 
 

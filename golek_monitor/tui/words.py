@@ -65,11 +65,6 @@ def ended(cell: Cell, width: int) -> Cell:
     return cell if len(text) <= width else said("…" + text[len(text) - width + 1 :], tone)
 
 
-def plain(text: str) -> str:
-    """`text` without characters that would steer a terminal: what workers say of themselves is not trusted."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
-
-
 def plainest(text: str) -> str:
     """`text` in ASCII, as wide as it was, for a terminal that shows nothing else."""
     if text.isascii():

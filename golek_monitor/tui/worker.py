@@ -6,28 +6,29 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from golek_monitor.logs.records import FoundRequests
 from golek_monitor.picture import Picture
+from golek_monitor.plain import plain
 from golek_monitor.records import ReplicaRow, Service
 from golek_monitor.tui import words
 from golek_monitor.tui.facts import facts
 from golek_monitor.tui.messages import Verb, Wanted
+from golek_monitor.tui.overlay import Overlay
 from golek_monitor.tui.overview import content
 from golek_monitor.tui.request_columns import REQUESTS
 from golek_monitor.tui.table import Table
 from golek_monitor.tui.told import Told
-from golek_monitor.tui.words import Said, plain
+from golek_monitor.tui.words import Said
 from golek_wire.logs import LoggedRequest
 
 
-class Worker(Screen[None]):
+class Worker(Overlay[None]):
     """One worker: how it is now, its model, the settings that somebody changed, and what it answered lately."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,backspace", "app.pop_screen", "Back"),
+        Binding("escape,backspace", "dismiss", "Back"),
         Binding("d", "want('drain')", "Drain"),
         Binding("u", "want('unload')", "Unload"),
         Binding("l", "want('load')", "Load"),

@@ -65,6 +65,7 @@ def _opened(path: Path, until: float, how: str) -> sqlite3.Connection:
         connection.row_factory = sqlite3.Row
         connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
         connection.execute(view(connection.execute("PRAGMA user_version").fetchone()[0]))
+        connection.execute(queries()["told"])
     except BaseException:
         connection.close()
         raise

@@ -1,6 +1,7 @@
 """The client's connection: how it is made, restored, closed, and what a caller sees of that."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -147,6 +148,30 @@ async def test_close_during_the_first_connect_leaves_nothing_behind(
     for outcome in await asyncio.gather(*calls, return_exceptions=True):
         assert isinstance(outcome, BusUnavailableError)
     assert [client.is_closed for client in made] == [True]
+
+
+@pytest.mark.parametrize("stands", [False, True])
+async def test_who_is_cancelled_while_connecting_is(
+    nats_server: str, monkeypatch: pytest.MonkeyPatch, stands: bool
+) -> None:
+    """Also where the connection fails, or stands, in the moment of the cancel: `asyncio.wait_for`, by which nats-py
+    connects, forgets it then in Python 3.11."""
+    really, begun = BusClient.connect, asyncio.Event()
+
+    async def forgetful(self: BusClient, *args: Any, **options: Any) -> None:
+        begun.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        if not stands:
+            raise ConnectionRefusedError
+        await really(self, *args, **options)
+
+    monkeypatch.setattr(BusClient, "connect", forgetful)
+    task = asyncio.create_task(connect(nats_server, "test"))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 class Refusing:

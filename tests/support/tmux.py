@@ -3,12 +3,15 @@
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
+
+import psutil
 
 PATIENCE_S = 20.0
 LOOK_S = 0.05
@@ -60,6 +63,16 @@ class Terminal:
     def resize(self, width: int, height: int) -> None:
         """Another size, as by pulling at the window."""
         self._tmux("resize-window", "-x", str(width), "-y", str(height))
+
+    def interrupt(self, number: signal.Signals) -> None:
+        """Send a signal to the program."""
+        (shell,) = self._tmux("list-panes", "-F", "#{pane_pid}").split()
+        for child in psutil.Process(int(shell)).children(recursive=True):
+            child.send_signal(number)
+
+    def modes(self) -> str:
+        """Whether the alternate screen is shown, the mouse is reported, and there is a cursor: each 0 or 1."""
+        return self._tmux("display-message", "-p", "#{alternate_on} #{mouse_any_flag} #{cursor_flag}").strip()
 
     def wait_for(self, wanted: str | Callable[[str], bool], patience_s: float = PATIENCE_S) -> str:
         """What stands there once `wanted` does. Raises TimeoutError with what stood there instead."""

@@ -144,6 +144,38 @@ async def test_a_page_may_be_left_before_it_is_told_all() -> None:
         assert "MAX_CONCURRENT=4" in screens.text(app)
 
 
+@pytest.mark.parametrize("key", ["enter", "question_mark", "ctrl+p"])
+async def test_a_key_that_is_pressed_twice_closes_once(key: str) -> None:
+    """What it was for is gone by then; nothing below it goes with it."""
+    async with screens.monitor(5) as (app, pilot):
+        await pilot.press(key)
+        screen = app.screen
+        screen.dismiss()
+        screen.dismiss()
+        await pilot.pause()
+        assert (screen is app.screen, len(app.screen_stack)) == (False, 1)
+
+
+async def test_a_yes_twice_is_one_order() -> None:
+    """Also where keys come faster than questions go."""
+    desk = SampleDesk()
+    async with screens.monitor(5, desk=desk) as (app, pilot):
+        await pilot.press("d")
+        question = app.screen
+        question.dismiss(True)
+        question.dismiss(True)
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert len(desk.given) == 1
+
+
+async def test_pages_of_a_palette_without_commands_are_none() -> None:
+    """A page further where nothing was found, or nothing is drawn yet."""
+    async with screens.monitor(1) as (app, pilot):
+        await pilot.press("ctrl+p", *"zzzz", "pagedown", "pageup", "escape")
+        assert len(app.screen_stack) == 1
+
+
 async def test_an_order_is_given_after_a_yes_alone() -> None:
     """The question says what will happen to which worker; Enter, n and Escape mean no."""
     desk = SampleDesk()

@@ -1,6 +1,7 @@
 """The monitor's terminal in a real one (tmux), on a real fleet: a broker and two workers."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_a_worker_is_drained_from_its_page(
         screen.wait_for(lambda text: "online" in row(text, f"{name}-2"))
         screen.write("/")
         screen.write(f"{name}-2")
-        screen.wait_for("1 of 2 workers")
+        screen.wait_for(lambda text: "1 of 2 workers" in text and "s Sort" not in text)
         screen.press("Enter")
         screen.wait_for("s Sort")
         screen.press("Enter")
@@ -140,3 +141,13 @@ def test_without_a_terminal_it_says_what_to_use(nats_server: str, tmp_path: Path
     """A pipe cannot be drawn on."""
     with Terminal(["sh", "-c", f"{' '.join(COMMAND)} | cat"], tmp_path) as screen:
         screen.wait_for("golek monitor status")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_terminal_is_left_as_it_was(nats_server: str, tmp_path: Path, number: signal.Signals) -> None:
+    """Whoever ends the program from elsewhere leaves no screen behind, and no mouse that writes letters."""
+    with terminal(tmp_path, nats_server) as screen:
+        screen.wait_for("No worker was heard yet")
+        screen.interrupt(number)
+        assert screen.status() == 128 + number
+        assert screen.modes() == "0 0 1"

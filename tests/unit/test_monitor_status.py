@@ -165,6 +165,14 @@ def test_many_findings_are_counted() -> None:
     assert whole[-1] == f"needs attention: {len(found)} critical findings"
 
 
+def test_what_others_wrote_does_not_steer_a_terminal() -> None:
+    """Names, addresses and problems come from the bus."""
+    fleet = seen(health("a", "failed", problem="\x1b]0;mine\x07 no memory"))
+    said = "\n".join(screen.lines(fleet.now(), found_in(fleet), "", Form()))
+    assert "no memory" in said
+    assert said.replace("\n", "").isprintable()
+
+
 def test_colours_only_where_they_are_asked_for() -> None:
     """A state's word is coloured, and the text is the same without."""
     fleet = seen(health("a", "online"), health("b", "stalled"))

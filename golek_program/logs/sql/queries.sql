@@ -1,12 +1,16 @@
--- name: search
--- The newest first. A parameter that is NULL asks for nothing; :before_ts and :before_id are where the last page ended.
--- What a text costs to read is left out by `id IN`: its rows are read once they are chosen.
-SELECT
+-- name: told
+-- What is told of a request to who may not see its texts.
+CREATE TEMP VIEW told AS SELECT
     id, ts, req_id, job_id, worker_id, kind, principal, status, tokens_in, tokens_out, tokens_cached, tokens_per_s,
     finish_reason, dur_ms, ttft_ms, queue_ms, waited_ms, prefill_ms, decode_ms, attempt, stream, seed, adapter, texts,
     error, input_sha256, trace_id, length(raw_input) AS input_chars, length(formatted_input) AS prompt_chars,
     length(output) AS output_chars
-FROM rows WHERE id IN (
+FROM rows;
+
+-- name: search
+-- The newest first. A parameter that is NULL asks for nothing; :before_ts and :before_id are where the last page ended.
+-- What a text costs to read is left out by `id IN`: its rows are read once they are chosen.
+SELECT * FROM told WHERE id IN (
     SELECT id FROM requests
     WHERE ts >= :since AND ts <= :until AND (ts, id) < (:before_ts, :before_id)
         AND (:job_id IS NULL OR job_id = :job_id)
@@ -22,23 +26,13 @@ FROM rows WHERE id IN (
 
 -- name: by_id
 -- The rows whose job or label is exactly this, the newest first.
-SELECT
-    id, ts, req_id, job_id, worker_id, kind, principal, status, tokens_in, tokens_out, tokens_cached, tokens_per_s,
-    finish_reason, dur_ms, ttft_ms, queue_ms, waited_ms, prefill_ms, decode_ms, attempt, stream, seed, adapter, texts,
-    error, input_sha256, trace_id, length(raw_input) AS input_chars, length(formatted_input) AS prompt_chars,
-    length(output) AS output_chars
-FROM rows WHERE id IN (
+SELECT * FROM told WHERE id IN (
     SELECT id FROM requests WHERE job_id = :id OR req_id = :id ORDER BY ts DESC, id DESC LIMIT :limit
 ) ORDER BY ts DESC, id DESC;
 
 -- name: by_begin
 -- The same of those that begin so.
-SELECT
-    id, ts, req_id, job_id, worker_id, kind, principal, status, tokens_in, tokens_out, tokens_cached, tokens_per_s,
-    finish_reason, dur_ms, ttft_ms, queue_ms, waited_ms, prefill_ms, decode_ms, attempt, stream, seed, adapter, texts,
-    error, input_sha256, trace_id, length(raw_input) AS input_chars, length(formatted_input) AS prompt_chars,
-    length(output) AS output_chars
-FROM rows WHERE id IN (
+SELECT * FROM told WHERE id IN (
     SELECT id FROM requests
     WHERE substr(job_id, 1, length(:id)) = :id OR substr(req_id, 1, length(:id)) = :id
     ORDER BY ts DESC, id DESC LIMIT :limit
