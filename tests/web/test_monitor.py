@@ -144,9 +144,9 @@ def test_names_are_text(page: Page, stage: Stage) -> None:
     expect(page.get_by_role("dialog").locator("h2")).to_have_text(WORKER)
     expect(page.get_by_role("dialog")).to_contain_text(MARKUP)
     page.keyboard.press("Escape")
-    for view in ("models", "capabilities", "alerts"):
+    for view, text in (("models", MARKUP), ("capabilities", MARKUP), ("alerts", WORKER)):
         page.click(f"#views [data-view={view}]")
-        expect(page.locator(f"#view-{view}")).to_contain_text(MARKUP)
+        expect(page.locator(f"#view-{view}")).to_contain_text(text)
     assert page.evaluate("[window.hit, document.querySelectorAll('main b b, img[src=x]').length]") == [None, 0]
 
 
