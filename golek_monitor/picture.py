@@ -162,9 +162,14 @@ class Picture:
         if (happening := advisories.told(subject, data)) is not None:
             self._log.add(happening)
 
-    def note(self, code: str, level: EventLevel, message: str, model_name: str = "", worker_id: str = "") -> None:
-        """Something happened that belongs into the event log; it is there with the next tick."""
-        self._log.add(Happening(code, level, message, model=model_name, worker_id=worker_id))
+    def note(
+        self, code: str, level: EventLevel, message: str, model_name: str = "", worker_id: str = "", *,
+        alone: bool = False,
+    ) -> None:  # fmt: skip
+        """Something happened that belongs into the event log; it is there with the next tick, in a line of its own
+        where it stands `alone`.
+        """
+        self._log.add(Happening(code, level, message, model=model_name, worker_id=worker_id, alone=alone))
 
     # -- each second -------------------------------------------------------------------------------------------
 

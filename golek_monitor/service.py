@@ -158,7 +158,7 @@ def _noting(picture: Picture) -> Note:
 
     def note(level: EventLevel, code: str, message: str, model: str = "", worker_id: str = "") -> None:
         door.told(level, code, message, model, worker_id)
-        picture.note(code, level, message, model, worker_id)
+        picture.note(code, level, message, model, worker_id, alone=True)
 
     return note
 
