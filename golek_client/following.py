@@ -96,6 +96,10 @@ class Following:
             self._ask_again_at = self._clock() + WORKERS_BACK_S
         await self._look(line)
 
+    async def ask(self) -> None:
+        """Have workers say once more how they are. Raises as `Golek.models` does."""
+        await self._ask(await self._opening.line())
+
     async def look(self) -> None:
         """Read anew what is not told. Raises as `Golek.models` does."""
         await self._look(await self._opening.line())

@@ -1,15 +1,16 @@
 """What needs attention, by one look at the fleet?
 
-Only what a look can tell: a rate, or a worker that has not been heard for a while, takes somebody who keeps looking,
-and `monitoring.alerts` tells of it. Pure.
+What a look can tell, and what monitors tell who keep looking: that a worker was lost, or a rate is wrong. Pure.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from golek_monitor.records import FleetNow, ReplicaRow, Service
 from golek_wire.signals import Alert, AlertKind, Severity
 
 COMING = ("starting", "loading")
+_OF_WORKERS = ("worker_lost", "worker_failed")
+"""Why nobody serves a model: told of the model by a look, of a worker by a monitor."""
 
 
 def of(now: FleetNow, left: Collection[str] = ()) -> list[Alert]:
@@ -18,6 +19,18 @@ def of(now: FleetNow, left: Collection[str] = ()) -> list[Alert]:
         return []
     found = [*_nobody(now), *_models(now, left), *_workers(now)]
     return sorted(found, key=lambda one: one.severity)
+
+
+def together(found: Sequence[Alert], firing: Sequence[Alert]) -> list[Alert]:
+    """What a look found and what monitors say, what is critical first; of one cause a monitor knows more."""
+    causes = {alert.id for alert in firing}
+    lost = {alert.model for alert in firing if alert.worker_id and alert.severity == "critical"}
+    own = [
+        one
+        for one in found
+        if one.id not in causes and (one.worker_id or one.kind not in _OF_WORKERS or one.model not in lost)
+    ]
+    return sorted([*firing, *own], key=lambda one: one.severity)
 
 
 def is_healthy(findings: Collection[Alert]) -> bool:

@@ -70,6 +70,10 @@ class Observer:
         """Read now what is read now and then, as after an order was given. Raises as `open` does."""
         await self._following.look()
 
+    async def ask(self) -> None:
+        """Have workers and gateways say once more how they are. Raises as `open` does."""
+        await self._following.ask()
+
     async def run(self) -> None:
         """Follow the fleet until cancelled, whatever becomes of the broker, and let the picture tick."""
         async with asyncio.TaskGroup() as tasks:

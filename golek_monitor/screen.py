@@ -7,6 +7,7 @@ that are not in order. Pure.
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from golek_client.fleet import LEFT
 from golek_monitor.plain import plain
 from golek_monitor.records import FleetNow, GatewayRow, ReplicaRow, Service
 from golek_wire.signals import Alert
@@ -56,6 +57,12 @@ def lines(now: FleetNow, findings: Sequence[Alert], where: str, form: Form) -> l
     return [*said, _verdict(now, findings, paint)]
 
 
+def is_known(now: FleetNow, rate: str) -> bool:
+    """Whether a rate of the whole fleet was counted: one that no worker told is not 0."""
+    here = any(one.presence == "here" and one.status not in LEFT for one in now.replicas)
+    return not here or any(getattr(one, rate) is not None for one in now.services)
+
+
 def _overview(now: FleetNow) -> str:
     all_in = now.overview
     return _joined(
@@ -70,7 +77,7 @@ def _rates(now: FleetNow) -> str:
     all_in = now.overview
     return _joined(
         f"queue {all_in.pending_messages} of {all_in.queue_capacity}",
-        f"{all_in.tokens_per_s:.1f} tokens/s",
+        f"{_rate(all_in.tokens_per_s if is_known(now, 'tokens_per_s') else None)} tokens/s",
         _count(all_in.gateways, "gateway"),
         f"{_count(all_in.dead_letters, 'dead letter')}" + (" (golek dlq list)" if all_in.dead_letters else ""),
     )
@@ -160,9 +167,11 @@ def _verdict(now: FleetNow, findings: Collection[Alert], paint: Callable[[str, s
     critical = sum(one.severity == "critical" for one in findings)
     if critical:
         return paint(f"needs attention: {_count(critical, 'critical finding')}", RED)
+    warned = f"; {_count(len(findings), 'warning')}" if findings else ""
     if left := [plain(one.model_name) for one in now.services if not one.replicas]:
-        return paint(f"healthy: every model takes requests but {', '.join(left)}, which was stopped", GREEN)
-    return paint("healthy: every model takes requests", GREEN)
+        were = "which was stopped" if len(left) == 1 else "which were stopped"
+        return paint(f"healthy: every model takes requests but {', '.join(left)}, {were}{warned}", GREEN)
+    return paint(f"healthy: every model takes requests{warned}", GREEN)
 
 
 def _painter(colours: bool) -> Callable[[str, str], str]:

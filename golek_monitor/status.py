@@ -1,25 +1,27 @@
 """How is the fleet, by one look?
 
-The bus is asked, not a monitor: workers that are asked say at once how they are, so that a second is enough. What the
-look finds decides the exit status.
+The bus is asked, so that no monitor need run: workers that are asked say at once how they are, and a second later once
+more, for rates. Alerts are from monitors, where there are some. What was found decides the exit status.
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from golek_client import Golek
 from golek_client.connection import shown
+from golek_client.fleet import LEFT
 from golek_monitor import findings, screen
 from golek_monitor.observer import Observer
 from golek_monitor.picture import Picture
-from golek_monitor.records import FleetNow
+from golek_monitor.records import FleetNow, ReplicaRow
 from golek_program.settings.monitor import MARK, Monitor
 from golek_program.web import ping
 from golek_wire import codec
@@ -32,12 +34,17 @@ NO_BUS: Final = 3
 CONNECT_S: Final = 5.0
 QUIET_S: Final = 0.2
 """When nobody has said anything new for so long, those who wanted to have."""
+APART_S: Final = 1.0
+"""They are asked twice, so far apart: two counts make a rate (rates.THIN_S)."""
+SECOND_S: Final = 0.4
+"""So long the second answers are waited for."""
 LOOK_S: Final = 1.2
 """Whoever is expected and says nothing for so long is taken as away."""
 AGAIN_S: Final = 1.0
 """While it is waited for, it is looked so often."""
 POLL_S: Final = 0.04
 MONITOR_S: Final = 0.5
+_RATES: Final = ("requests_per_s", "tokens_per_s", "errors_per_s")
 OTHER_LINES: Final = 10
 """Of the screen, beside the table."""
 
@@ -62,12 +69,21 @@ def run(chosen: Monitor, *, as_json: bool = False, wait_s: float = 0.0, everythi
     """Look, print what was seen, and tell the exit status. It looks again until `wait_s` passed or all is healthy."""
     look, monitor_there = asyncio.run(_look(chosen, wait_s))
     if as_json:
-        print(msgspec.json.format(codec.encode(look.now), indent=2).decode())
+        print(msgspec.json.format(codec.encode(told(look.now)), indent=2).decode())
     elif not look.problem:
         print("\n".join(screen.lines(look.now, look.found, _where(chosen, monitor_there), _form(everything))))
     if look.problem:
         print(f"the fleet cannot be seen: {look.problem}", file=sys.stderr)
     return look.status
+
+
+def told(now: FleetNow) -> dict[str, Any]:
+    """It as JSON has it: sums of rates that nobody knows are absent."""
+    said: dict[str, Any] = msgspec.to_builtins(now)
+    for name in _RATES:
+        if not screen.is_known(now, name):
+            del said["overview"][name]
+    return said
 
 
 async def look(golek: Golek) -> Look:
@@ -81,9 +97,14 @@ async def look(golek: Golek) -> Look:
         return Look(_unheard(picture), [], error.message)
     except TimeoutError:
         return Look(_unheard(picture), [], f"the broker did not answer within {CONNECT_S:g} s")
+    asked = time.monotonic()
     await _settle(picture)
+    if picture.replicas():
+        with contextlib.suppress(InferenceServiceError):  # then rates are not known
+            await _count(observer, picture, asked + APART_S)
     now = picture.now()
-    found = findings.of(now, picture.view.left())
+    firing = [alert for alert in now.alerts if alert.state == "firing"]
+    found = findings.together(findings.of(now, picture.view.left()), firing)
     return Look(_told(now, found), found, "" if now.connected else "the connection to the broker broke")
 
 
@@ -110,7 +131,7 @@ async def _look_once(chosen: Monitor) -> Look:
 async def _settle(picture: Picture) -> None:
     """Wait until all who were asked have spoken, as far as that can be told."""
     began = changed = time.monotonic()
-    heard = (0, 0, 0)
+    heard = (0, 0, 0, 0)
     while (now := time.monotonic()) - began < LOOK_S:
         if (newest := _heard(picture)) != heard:
             heard, changed = newest, now
@@ -119,12 +140,27 @@ async def _settle(picture: Picture) -> None:
         await asyncio.sleep(POLL_S)
 
 
-def _heard(picture: Picture) -> tuple[int, int, int]:
+async def _count(observer: Observer, picture: Picture, at: float) -> None:
+    """Ask once more at this moment, and wait until rates are known. Raises as `Observer.ask` does."""
+    await asyncio.sleep(max(0.0, at - time.monotonic()))
+    await observer.ask()
+    until = time.monotonic() + SECOND_S
+    while not all(_is_counted(one) for one in picture.replicas()):
+        await asyncio.sleep(POLL_S)
+        if time.monotonic() >= until:
+            return
+
+
+def _is_counted(one: ReplicaRow) -> bool:
+    return one.presence != "here" or one.status in LEFT or one.requests_per_s is not None
+
+
+def _heard(picture: Picture) -> tuple[int, int, int, int]:
     """Who spoke: whoever is busy speaks every second, and that is no news."""
     everyone = picture.view.everyone()
     beats = sum(one.health is not None for one in everyone)
     reports = sum(one.told_at is not None for one in everyone)
-    return beats, reports, len(picture.gateways())
+    return beats, reports, len(picture.gateways()), len(picture.alerts())
 
 
 def _missing(picture: Picture) -> Iterator[str]:
@@ -140,7 +176,7 @@ def _unheard(picture: Picture) -> FleetNow:
 
 
 def _told(now: FleetNow, found: Sequence[Alert]) -> FleetNow:
-    """`now` with what this look found in the place of what only a monitor can."""
+    """`now` with all that was found as its alerts."""
     levels: set[Level] = {one.backpressure_status.level for one in now.services if one.replicas}
     levels |= {one.severity for one in found}
     level: Level = "critical" if "critical" in levels else "warning" if "warning" in levels else "healthy"

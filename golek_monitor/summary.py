@@ -23,7 +23,7 @@ def aggregate(
 ) -> Aggregate:
     """All together, still without a word on who says it."""
     served = [one for one in services if one.replicas or one.status not in LEFT]
-    here = [one for one in replicas if one.status not in (*LEFT, "lost")]
+    expected = [one for one in replicas if one.status != "offline"]
     pending = sum(one.queue_metrics.pending_messages for one in services)
     active = sum(one.queue_metrics.active_processing for one in services)
     capacity = sum(one.queue_metrics.queue_capacity for one in services)
@@ -33,8 +33,8 @@ def aggregate(
         status="critical" if is_critical else worst([one.backpressure_status.level for one in served]),
         models=len(services),
         models_online=sum(one.in_rotation for one in services),
-        workers=len(here),
-        workers_online=sum(one.in_rotation for one in here),
+        workers=len(expected),
+        workers_online=sum(one.in_rotation for one in expected),
         gateways=sum(one.status != "silent" for one in gateways),
         slots=sum(one.slots for one in services),
         active_processing=active,

@@ -276,6 +276,7 @@ class Aggregate(Struct, frozen=True):
     models_online: int
     """That take requests."""
     workers: int
+    """That did not leave in order; those that are lost or failed count until they come back or are forgotten."""
     workers_online: int
     """That are in rotation."""
     gateways: int

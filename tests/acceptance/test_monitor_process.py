@@ -166,6 +166,7 @@ def test_one_look_tells_health_by_its_exit_status(project: Project) -> None:
     assert "no monitor runs here (golek monitor start)" in healthy.stdout
     now = msgspec.json.decode(project.golek("monitor", "status", "--json").stdout, type=FleetNow)
     assert ([one.model_name for one in now.services], now.overview.workers_online) == (["echo"], 1)
+    assert (now.services[0].requests_per_s, now.overview.requests_per_s) == (0.0, 0.0)  # counted twice, so known
     os.kill(project.pid("echo"), signal.SIGKILL)
     lost = project.golek("monitor", "status")
     assert lost.returncode == 1

@@ -3,10 +3,10 @@
 import msgspec
 import pytest
 
-from golek_monitor import findings, screen
+from golek_monitor import findings, screen, status
 from golek_monitor.picture import Picture
 from golek_monitor.screen import Form
-from golek_wire.signals import Alert, Health, ModelInfo, ModelRecord, WorkerStatus
+from golek_wire.signals import Alert, AlertKind, Health, ModelInfo, ModelRecord, Severity, WorkerStatus
 from tests.support.fleets import Time, picture
 
 WHERE = "broker nats://127.0.0.1:4222 · no monitor runs here (golek monitor start)"
@@ -73,6 +73,46 @@ def test_what_needs_attention(fleet: Picture, kinds: list[tuple[str, str]], says
     assert [(one.kind, one.severity) for one in found] == kinds
     assert all(says in one.message for one in found)
     assert findings.is_healthy(found) == ("critical" not in dict(kinds).values())
+
+
+def fires(kind: AlertKind, severity: Severity, worker_id: str = "", model: str = "tiny") -> Alert:
+    """An alert of a monitor."""
+    return Alert(
+        id=f"{kind}:{worker_id or model}", kind=kind, severity=severity, state="firing", message="a monitor says so",
+        since="2026-01-02T12:00:00Z", timestamp="2026-01-02T12:00:00Z", model=model, worker_id=worker_id,
+    )  # fmt: skip
+
+
+def test_what_monitors_say_counts_too() -> None:
+    """What is critical comes first and decides; of one cause the monitor's word stands, once."""
+    fleet = seen(health("a", "online"), health("b", "stalled"))
+    lost, stalled = fires("worker_lost", "warning", "c"), fires("worker_stalled", "critical", "b")
+    assert findings.together(found_in(fleet), [lost, stalled]) == [stalled, lost]
+    calm = found_in(seen(health("a", "online")))
+    assert findings.is_healthy(findings.together(calm, [lost]))
+    assert not findings.is_healthy(findings.together(calm, [fires("error_rate", "critical")]))
+    nobody, gone = found_in(seen()), fires("worker_lost", "critical", "a")
+    assert (len(nobody), findings.together(nobody, [gone])) == (1, [gone])
+    assert findings.together(nobody, [fires("worker_lost", "critical", "z", "other")])[1:] == nobody
+
+
+def test_warnings_are_counted_beside_the_verdict() -> None:
+    """A fleet that is healthy may have some."""
+    fleet = seen(health("a", "online"))
+    said = screen.lines(fleet.now(), [fires("worker_lost", "warning", "c")], WHERE, Form())
+    assert said[-2:] == ["warning: a monitor says so", "healthy: every model takes requests; 1 warning"]
+
+
+def test_rates_that_nobody_knows_are_not_zero() -> None:
+    """One report counts nothing: a dash on the screen, no key in JSON. A fleet without workers has none."""
+    unknown = seen(health("a", "online")).now()
+    assert "queue 0 of 0 · - tokens/s" in screen.lines(unknown, [], WHERE, Form())[1]
+    assert not {"requests_per_s", "tokens_per_s", "errors_per_s"} & status.told(unknown)["overview"].keys()
+    assert status.told(Picture().now())["overview"]["requests_per_s"] == 0
+    known = picture(5).now()
+    assert ("tokens_per_s" in status.told(known)["overview"]) == any(
+        one.tokens_per_s is not None for one in known.services
+    )
 
 
 def test_without_the_bus_nothing_is_found() -> None:

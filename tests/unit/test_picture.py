@@ -65,6 +65,21 @@ def test_only_what_people_see_counts_as_changed() -> None:
     assert [one.worker_id for one in seen.changes(begun).replicas] == ["gpt-oss-20b-host1-1"]
 
 
+def test_who_is_lost_is_missed() -> None:
+    """The fleet has as many workers as the table shows, but for those that left in order."""
+    seen = picture(5)
+    before = seen.overview()
+    seen.missed(seen.replicas()[0].worker_id, "gone")
+    seen.tick()
+    assert seen.replicas()[0].status == "lost"
+    assert (seen.overview().workers, seen.overview().workers_online) == (before.workers, before.workers_online - 1)
+    one = seen.view.everyone()[1]
+    assert one.health is not None
+    seen.heartbeat(msgspec.structs.replace(one.health, status="offline"))
+    seen.tick()
+    assert seen.overview().workers == before.workers - 1
+
+
 def test_who_is_forgotten_is_told_as_gone() -> None:
     """A worker that is gone stays a row for 15 minutes, then its going is a change; so with gateways."""
     time = Time()
