@@ -38,6 +38,8 @@ class Happening(Struct, frozen=True):
     """What is told of many, behind their number: `workers joined`."""
     model: str = ""
     worker_id: str = ""
+    alone: bool = False
+    """Each has its own line, however many come: what people did is not summed up."""
 
 
 class _Flood:
@@ -73,7 +75,8 @@ class EventLog:
         """Write down what was added, or keep it for a line with others of its kind; call it each second."""
         for code, happenings in self._new.items():
             flood = self._floods.get(code)
-            if flood is None and len(happenings) <= TOGETHER and not self._is_often(code):
+            few = flood is None and len(happenings) <= TOGETHER and not self._is_often(code)
+            if few or all(happening.alone for happening, _ in happenings):
                 for happening, stamp in happenings:
                     self._write(happening, stamp, now)
                 continue

@@ -172,9 +172,14 @@ class Picture:
         """A monitor said how the fleet is."""
         self._hearsay.aggregate(said, self.heard_clock())
 
-    def note(self, code: str, level: EventLevel, message: str, model_name: str = "", worker_id: str = "") -> None:
-        """Something happened that belongs into the event log; it is there with the next tick."""
-        self._log.add(Happening(code, level, message, model=model_name, worker_id=worker_id))
+    def note(
+        self, code: str, level: EventLevel, message: str, model_name: str = "", worker_id: str = "", *,
+        alone: bool = False,
+    ) -> None:  # fmt: skip
+        """Something happened that belongs into the event log; it is there with the next tick, in a line of its own
+        where it stands `alone`.
+        """
+        self._log.add(Happening(code, level, message, model=model_name, worker_id=worker_id, alone=alone))
 
     # -- each second -------------------------------------------------------------------------------------------
 

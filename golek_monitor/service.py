@@ -158,7 +158,7 @@ def _noting(picture: Picture) -> Note:
 
     def note(level: EventLevel, code: str, message: str, model: str = "", worker_id: str = "") -> None:
         door.told(level, code, message, model, worker_id)
-        picture.note(code, level, message, model, worker_id)
+        picture.note(code, level, message, model, worker_id, alone=True)
 
     return note
 
@@ -190,9 +190,14 @@ def _cause(error: BaseException) -> BaseException:
     return error
 
 
-def serve(chosen: Monitor, *, into_file: bool = False) -> int:
-    """A monitor that logs to stderr, a file perhaps, what becomes of it; its exit status."""
+def serve(chosen: Monitor, *, into_file: bool = False, remarks: Sequence[str] = ()) -> int:
+    """A monitor that logs to stderr, a file perhaps, `remarks` on its settings and what becomes of it.
+
+    Its exit status.
+    """
     configure_log(chosen, into_file=into_file)
+    for remark in remarks:
+        log.warning("settings.remark", problem=remark)
     try:
         return run(lambda: MonitorProcess(chosen))
     except AddressError as error:

@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from golek_program import settings
-from golek_program.settings import SettingsError
+from golek_program.settings import SettingsError, sources
 from golek_program.settings.http import Address, Http, address, is_loopback
 
 FILE: Final = "monitor.env"
@@ -20,6 +20,7 @@ MARK: Final = "/api/access"
 """A path that only monitors answer, and to everybody."""
 
 
+OURS: Final = "MONITOR_"
 NOWHERE: Final = "off"
 """MONITOR_DASHBOARD_ADDR for no second address."""
 
@@ -76,6 +77,13 @@ def load(project: Path = Path(), environment: Mapping[str, str] = os.environ) ->
     if mistakes := _wrong_addresses(loaded):
         raise SettingsError(mistakes)
     return loaded
+
+
+def remarks(project: Path = Path()) -> list[str]:
+    """A sentence for each key of `.env` that is none of the monitor's and looks like one; other keys are others'."""
+    dotenv = project / ".env"
+    written = sources.read_file(dotenv)[0] if dotenv.is_file() else {}
+    return [sources.unknown(key, dotenv, tuple(KEYS)) for key in written if key.startswith(OURS) and key not in KEYS]
 
 
 def open_to_all(chosen: Monitor) -> str:

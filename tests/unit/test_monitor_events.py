@@ -53,6 +53,15 @@ def test_what_goes_on_for_long_is_gathered_too() -> None:
     assert len(events.read(limit=KEPT)) < 60
 
 
+def test_orders_are_never_summed_up() -> None:
+    """Ten that people give within a second are ten lines, for each says who gave it."""
+    events = log()
+    for number in range(10):
+        events.add(Happening("model.unload.ordered", "info", f"somebody ordered: unload of m{number}", alone=True))
+    events.settle(0.0)
+    assert [one.message[-2:] for one in events.read()] == [f"m{number}" for number in reversed(range(10))]
+
+
 def test_the_log_is_bounded() -> None:
     """The newest thousand stay."""
     events = log()
