@@ -45,11 +45,11 @@ class QueuedJob(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Since it was stored, on the server's clock."""
     left_s: float | None = None
     """Until its deadline; negative when that has passed."""
-    bytes: int = 0
+    bytes: int = field(default_factory=int)
     """Of its message; of a body by reference that is little."""
-    by_reference: bool = False
+    by_reference: bool = field(default_factory=bool)
     """Whether its body lies in the object store."""
-    stream: bool = False
+    stream: bool = field(default_factory=bool)
     seq: int
     """Its place in the stream."""
 
@@ -73,7 +73,7 @@ class ModelQueue(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The server's, when it was looked at."""
     jobs: list[QueuedJob] = field(default_factory=list[QueuedJob])
     """Those that run, the oldest first, then those that wait, the next one first."""
-    complete: bool = True
+    complete: bool = field(default_factory=lambda: True)
     """Whether all are there."""
 
 
@@ -84,7 +84,7 @@ class _Config(Struct, frozen=True):
 
 class _State(Struct, frozen=True):
     messages: int = 0
-    bytes: int = 0
+    bytes: int = field(default_factory=int)
     first_ts: str = ""
 
 

@@ -110,4 +110,4 @@ def _skew(seen: deque[float] | None) -> float | None:
     if not seen:
         return None
     lowest, highest = min(seen), max(seen)
-    return round(lowest if lowest > 0 else min(highest, 0.0), 2)
+    return round(lowest if lowest > 0 else min(highest, 0.0), 2) + 0.0  # a rounded -0.001 would be -0

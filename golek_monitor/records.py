@@ -1,7 +1,8 @@
 """What is told of the fleet, whoever tells it?
 
 The records that REST, events, `monitor status --json`, the terminal and the page have in common. Times are RFC 3339
-with a zone, ages and durations name their unit. What is not known is absent.
+with a zone, ages and durations name their unit. What is not known is absent; a zero that is known is
+there, which is why those have no default that msgspec would omit.
 """
 
 from typing import Literal
@@ -54,13 +55,13 @@ class Service(Struct, frozen=True, omit_defaults=True, kw_only=True):
     endpoints: list[str] = field(default_factory=list[str])
     """HTTP addresses of its replicas."""
     nats_topic: str = ""
-    replicas: int = 0
+    replicas: int = field(default_factory=int)
     """That are alive."""
-    replicas_in_rotation: int = 0
+    replicas_in_rotation: int = field(default_factory=int)
     worker_ids: list[str] = field(default_factory=list[str])
     engines: list[str] = field(default_factory=list[str])
     adapters: list[str] = field(default_factory=list[str])
-    slots: int = 0
+    slots: int = field(default_factory=int)
     requests_per_s: float | None = None
     tokens_per_s: float | None = None
     errors_per_s: float | None = None
@@ -70,7 +71,7 @@ class Service(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The median replica's median of the last minute."""
     ping_ms: float | None = None
     """Until a replica answered `$SRV.PING`, over the bus and back; the quickest's."""
-    dead_letters: int = 0
+    dead_letters: int = field(default_factory=int)
     problem: str | None = None
 
 
@@ -85,9 +86,9 @@ class ReplicaRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     last_seen: str
     last_seen_s: float
     """Seconds since."""
-    slots: int = 0
-    active: int = 0
-    pending: int = 0
+    slots: int = field(default_factory=int)
+    active: int = field(default_factory=int)
+    pending: int = field(default_factory=int)
     """In its model's queue."""
     engine: str = ""
     device: str = ""
@@ -136,8 +137,8 @@ class GatewayRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     last_seen: str
     last_seen_s: float
     version: str = ""
-    open_requests: int = 0
-    open_streams: int = 0
+    open_requests: int = field(default_factory=int)
+    open_streams: int = field(default_factory=int)
     requests_per_s: float | None = None
     errors_per_s: float | None = None
     response_ms: float | None = None

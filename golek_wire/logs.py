@@ -60,8 +60,8 @@ class LoggedRequest(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """`ok`, or the error's code: `CANCELLED`, `DEADLINE_EXCEEDED`, …"""
     dur_ms: float
     """From the lease to the last token."""
-    tokens_in: int = 0
-    tokens_out: int = 0
+    tokens_in: int = field(default_factory=int)
+    tokens_out: int = field(default_factory=int)
     tokens_cached: int | None = None
     """Of those read: found in the KV cache."""
     tokens_per_s: float | None = None
@@ -75,9 +75,9 @@ class LoggedRequest(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """From the slot to the first token."""
     decode_ms: float | None = None
     """From the first token to the last."""
-    attempt: int = 1
+    attempt: int = field(default_factory=lambda: 1)
     """Which delivery of the job this was."""
-    stream: bool = False
+    stream: bool = field(default_factory=bool)
     seed: int | None = None
     finish_reason: str | None = None
     adapter: str | None = None

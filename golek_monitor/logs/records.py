@@ -150,8 +150,8 @@ class ModelSummary(Struct, frozen=True, omit_defaults=True, kw_only=True):
     dur_ms_p95: float | None = None
     ttft_ms_p50: float | None = None
     ttft_ms_p95: float | None = None
-    tokens_in: int = 0
-    tokens_out: int = 0
+    tokens_in: int = field(default_factory=int)
+    tokens_out: int = field(default_factory=int)
     statuses: dict[str, int] = field(default_factory=dict[str, int])
     """How many ended how, errors only."""
     problem: str | None = None

@@ -18,7 +18,7 @@ from golek_monitor.web.door import door, json, peer
 from golek_program.web import body
 from golek_program.web.described import describe
 from golek_program.web.leaving import watched
-from golek_wire import codec, subjects
+from golek_wire import subjects
 from golek_wire.errors import (
     BadRequestError,
     BusUnavailableError,
@@ -121,7 +121,7 @@ async def drop(request: Request) -> Response:
 async def _order(request: Request, verb: subjects.Verb) -> Response:
     """Raises what the fleet answers, and ConflictError where no replica could do it."""
     who, golek, model = _who(request), _golek(request), request.path_params["model"]
-    asked = codec.decode_order(await body.read(request, BODY_LIMIT), Order)
+    asked = body.order(await body.read(request, BODY_LIMIT), Order)
     if not subjects.is_model_name(model):
         raise BadRequestError(f"model: {model[:128]!r} is no name of a model", param="model")
     if len(asked.worker_id) > WORKER_ID_LIMIT or not asked.worker_id.isprintable():
@@ -185,7 +185,7 @@ def _golek(request: Request) -> Golek:
 async def _about_job(request: Request) -> tuple[str, Golek, str]:
     """Who orders something about a job, by which client, and the job. Raises what is wrong with the order."""
     who, golek = _who(request), _golek(request)
-    codec.decode_order(await body.read(request, BODY_LIMIT), Go)
+    body.order(await body.read(request, BODY_LIMIT), Go)
     job_id: str = request.path_params["job_id"]
     if not subjects.is_job_id(job_id):
         raise BadRequestError(f"job_id: 26 characters of a to z and 2 to 7; got {job_id[:64]!r}", param="job_id")

@@ -68,7 +68,7 @@ async def logout(request: Request) -> Response:
     """POST /api/logout."""
     access = door(request).access
     access.check_order(request.headers)
-    codec.decode_order(await body.read(request, BODY_LIMIT), Go)
+    body.order(await body.read(request, BODY_LIMIT), Go)
     response = json(Rights(looks=not access.public, acts=not access.has_key, has_key=access.has_key))
     response.headers["set-cookie"] = access.logout(secure=request.url.scheme == "https")
     return response

@@ -4,13 +4,19 @@ Whole, up to a limit, and not slower than people send: who dribbles is told so a
 """
 
 import asyncio
-from typing import Final
+import difflib
+from collections.abc import Collection
+from typing import Any, Final, TypeVar
 
+from msgspec import Raw
 from starlette.requests import Request
 
 from golek_program.web.errors import HttpError
 from golek_program.web.leaving import GoneError
-from golek_wire.errors import PayloadTooLargeError
+from golek_wire import codec
+from golek_wire.errors import BadRequestError, PayloadTooLargeError
+
+T = TypeVar("T")
 
 SILENCE_S: Final = 20.0
 """Between two pieces of a body."""
@@ -45,6 +51,45 @@ async def read(request: Request, limit: int, setting: str = "") -> bytes:
         raise HttpError(
             408, "REQUEST_TIMEOUT", f"of the body {len(body)} bytes came; {SILENCE_S:g} s without more are too long"
         ) from None
+
+
+def order(payload: bytes, kind: type[T]) -> T:
+    """The order in `payload`. A field that `kind` has not is refused: with one misspelt an order means more than said.
+
+    Raises BadRequestError naming what is wrong.
+    """
+    asked = codec.decode_order(payload, kind)
+    known = _fields(kind)
+    if unknown := [name for name in _said(payload) if name not in known]:
+        named = ", ".join(name[:64] for name in unknown[:8])
+        there = f"there are {', '.join(known)}" if known else "this order has none"
+        raise BadRequestError(f"{named}: no such field; {there}", param=unknown[0][:64])
+    return asked
+
+
+def refuse_misspelt(payload: bytes, kind: type, narrowing: Collection[str]) -> None:
+    """Raise BadRequestError for a field that is meant as one of `narrowing`; clients may send any others, which say
+    nothing.
+    """
+    known = _fields(kind)
+    folded = {_folded(name): name for name in narrowing}
+    for name in _said(payload):
+        if name not in known and (near := difflib.get_close_matches(_folded(name), folded, n=1, cutoff=0.7)):
+            raise BadRequestError(f"{name[:64]}: no such field; did you mean {folded[near[0]]}?", param=name[:64])
+
+
+def _said(payload: bytes) -> Collection[str]:
+    return codec.decode(payload, dict[str, Raw]) if payload.strip() else ()
+
+
+def _fields(kind: type) -> tuple[str, ...]:
+    found: Any = kind
+    names: tuple[str, ...] = found.__struct_fields__
+    return names
+
+
+def _folded(name: str) -> str:
+    return name[:64].casefold().replace("_", "").replace("-", "")
 
 
 def _too_large(size: int, limit: int, setting: str) -> PayloadTooLargeError:

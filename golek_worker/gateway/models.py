@@ -1,7 +1,7 @@
 """GET /v1/models: which models there are; POST …/load and …/unload: bring one into memory, or take it out."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 from starlette.requests import Request
@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from golek_client import discovery
 from golek_client.operating import LOAD_S
+from golek_program.web import body as bodies
 from golek_program.web.described import describe
 from golek_program.web.leaving import watched
 from golek_wire import codec
@@ -30,6 +31,10 @@ class Wanted(Struct, frozen=True):
     """The replica that is meant; all of the model without it."""
     force: bool = False
     """Unload also while jobs run: they go back to the queue."""
+
+
+NARROWING: Final = ("worker_id", "force")
+"""Without these an order means more, or less, than was said."""
 
 
 class Done(Struct, frozen=True):
@@ -121,6 +126,7 @@ async def _order(request: Request, verb: str) -> Response:
     """Raises what the fleet answers, and ConflictError where a replica could not do it."""
     payload = await body.read(request)
     wanted = codec.decode_order(payload, Wanted)
+    bodies.refuse_misspelt(payload, Wanted, NARROWING)
     model = form.plain(request.path_params.get("model") or wanted.model or door.door(request).served)
     if not model:
         raise BadRequestError(

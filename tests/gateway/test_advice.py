@@ -57,3 +57,20 @@ async def test_who_asks_a_model_for_something_else_learns_the_path(fleet: Fleet,
     for url in (fleet.gateway, fleet.worker):
         status, error = await refused(fleet, "/v1/embeddings", {"model": "golek-tiny", "input": "x"}, url)
         assert (status, error["message"].endswith(": ask it on POST /v1/chat/completions")) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("field", "status", "words"),
+    [
+        ("workerId", 400, "workerId: no such field; did you mean worker_id?"),
+        ("worker", 400, "worker: no such field; did you mean worker_id?"),
+        ("Force", 400, "Force: no such field; did you mean force?"),
+        ("keep_alive", 404, "no model"),
+    ],
+)
+async def test_a_misspelt_order_is_not_one_to_all_replicas(fleet: Fleet, field: str, status: int, words: str) -> None:
+    """What must be meant as `worker_id` or `force` is refused; fields of other products' clients say nothing."""
+    async with httpx2.AsyncClient(base_url=fleet.gateway) as client:
+        found = await client.post("/v1/models/nobody/unload", json={field: "x"})
+    assert found.status_code == status
+    assert found.json()["error"]["message"].casefold().startswith(words.casefold())

@@ -123,6 +123,9 @@ async def test_an_order_that_nobody_can_follow_says_why(
     [
         ("models/echo/drain", '{"force": true}', "force: only an unload may be forced"),
         ("models/echo/load", '{"worker_id": 3}', "worker_id: Expected `str`, got `int`"),
+        ("models/echo/drain", '{"workerId": "echo-1"}', "workerId: no such field; there are worker_id, force"),
+        ("models/echo/unload", '{"worker": "x", "a": 1}', "worker, a: no such field; there are worker_id, force"),
+        (f"jobs/{JOB}/cancel", '{"job_id": "x"}', "job_id: no such field; this order has none"),
         ("models/a b/load", "{}", "model: 'a b' is no name"),
         ("models/echo/load", '{"worker_id": "a\\nb"}', "worker_id: at most 256 printable"),
         ("jobs/nothing/cancel", "", "job_id: 26 characters"),

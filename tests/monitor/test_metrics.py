@@ -4,6 +4,7 @@ import shutil
 import subprocess
 
 import httpx2
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -11,8 +12,7 @@ from golek_monitor.picture import Picture
 from golek_monitor.web import metrics
 from golek_monitor.web.access import Access
 from golek_wire import metrics as names
-from tests.support import fleets, sample_monitor
-from tests.support.fleets import Time
+from tests.support import sample_monitor
 
 Samples = dict[str, dict[tuple[tuple[str, str], ...], float]]
 
@@ -71,11 +71,14 @@ async def test_who_is_lost_is_down_and_says_nothing_else(web: httpx2.AsyncClient
     assert tuple(sorted(of_row.items())) not in found["golek_slots"]
 
 
-async def test_names_of_all_kinds_are_written_right(web: httpx2.AsyncClient, seen: Picture, time: Time) -> None:
-    """What a label must not hold is escaped."""
-    record = fleets._record('quo"te\\d\nname', [], time)
-    seen.know([record])
-    assert one(await figures(web), "golek_model_up", model=record.name) == 0
+async def test_words_of_all_kinds_are_written_right(web: httpx2.AsyncClient, seen: Picture) -> None:
+    """What a label must not hold is escaped, for a worker may call its device anything."""
+    health = seen.view.everyone()[0].health
+    assert health is not None
+    device = 'quo"te\\d\nname'
+    seen.heartbeat(msgspec.structs.replace(health, device=device))
+    found = (await figures(web))["golek_worker_info"]
+    assert device in {dict(labels)["device"] for labels in found}
 
 
 async def test_promtool_finds_nothing_to_complain_of(web: httpx2.AsyncClient) -> None:

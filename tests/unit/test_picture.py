@@ -8,7 +8,7 @@ import pytest
 
 from golek_monitor.picture import Picture
 from golek_wire.moments import stamp
-from golek_wire.signals import LoadReport
+from golek_wire.signals import Health, LoadReport, ModelInfo
 from tests.support import fleets
 from tests.support.fleets import NOON, Time, picture
 
@@ -22,6 +22,20 @@ def test_every_worker_and_model_stands_in_the_picture(workers: int) -> None:
     assert len(now.services) == now.overview.models == min(workers, 5)
     assert sum(row.in_rotation for row in now.replicas) == now.overview.workers_online
     assert msgspec.json.decode(msgspec.json.encode(now), type=type(now)) == now
+
+
+def test_a_zero_that_is_known_is_told() -> None:
+    """An idle worker has `"active": 0`, not nothing, as programs count with it; what is not known is absent."""
+    time = Time()
+    seen = Picture(clock=time.clock, wall=time.wall)
+    seen.heartbeat(Health("echo", "online", "", [], "", "", "", ModelInfo(), worker_id="echo-1", slots=4))
+    seen.report(LoadReport("echo", 0, 0, "2026-01-02T11:59:59.999Z", 4, 200, "healthy", worker_id="echo-1"))
+    told = msgspec.json.decode(msgspec.json.encode(seen.now()))
+    (worker,), (service,) = told["replicas"], told["services"]
+    assert (worker["active"], worker["pending"], worker["slots"]) == (0, 0, 4)
+    assert (service["dead_letters"], service["replicas"], service["adapters"]) == (0, 1, [])
+    assert not {"ttft_ms", "progress", "problem", "log_lag_s"} & worker.keys()
+    assert str(worker["clock_skew_s"]) == "0.0"
 
 
 def second(seen: Picture, time: Time, said: Iterable[int] = (), seq: int = 1) -> None:
