@@ -78,7 +78,8 @@ class MonitorProcess:
         async with AsyncExitStack() as stack:
             golek = Golek(chosen.nats_url, login=chosen.login, key="")
             stack.push_async_callback(golek.close)
-            picture = Picture(f"{socket.gethostname()}-{secrets.token_hex(3)}", limits=Limits.of(chosen))
+            name, where = f"{socket.gethostname()}-{secrets.token_hex(3)}", shown(chosen.nats_url)
+            picture = Picture(name, limits=Limits.of(chosen), broker=where)
             picture.connected = False
             observer = Observer(golek, picture, remembers=True)
             ended = await self._serve(stack, picture, golek)

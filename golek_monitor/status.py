@@ -91,9 +91,9 @@ def told(now: FleetNow) -> dict[str, Any]:
     return said
 
 
-async def look(golek: Golek) -> Look:
-    """Ask the bus once. What keeps it from being asked is the `problem`."""
-    picture = Picture()
+async def look(golek: Golek, broker: str = "") -> Look:
+    """Ask the bus, at `broker`, once. What keeps it from being asked is the `problem`."""
+    picture = Picture(broker=broker)
     observer = Observer(golek, picture)
     try:
         async with asyncio.timeout(CONNECT_S):
@@ -128,7 +128,7 @@ async def _look_once(chosen: Monitor) -> Look:
     """Over a connection of its own, which takes with it what was subscribed for this look."""
     golek = Golek(chosen.nats_url, login=chosen.login, key="")
     try:
-        return await look(golek)
+        return await look(golek, shown(chosen.nats_url))
     finally:
         await golek.close()
 

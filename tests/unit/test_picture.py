@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from golek_monitor.picture import Picture
+from golek_wire.moments import stamp
 from golek_wire.signals import Health, LoadReport, ModelInfo
 from tests.support import fleets
 from tests.support.fleets import NOON, Time, picture
@@ -63,6 +64,21 @@ def test_only_what_people_see_counts_as_changed() -> None:
     assert [one.worker_id for one in changed.replicas] == ["gpt-oss-20b-host1-1"]
     assert [one.model_name for one in changed.services] == ["gpt-oss-20b"]
     assert [one.worker_id for one in seen.changes(begun).replicas] == ["gpt-oss-20b-host1-1"]
+
+
+def test_since_when_the_bus_is_not_heard() -> None:
+    """Told with what is known of before, and of which broker; nothing while it is heard."""
+    time = Time()
+    seen = Picture("m", clock=time.clock, wall=time.wall, broker="nats://b:4222")
+    seen.tick()
+    assert (seen.now().broker, seen.now().unheard_since) == ("nats://b:4222", "")
+    seen.connected = False
+    time.passed += 7
+    seen.tick()
+    at = stamp(NOON)
+    assert (seen.now().unheard_since, seen.changes(0).unheard_since, seen.changes(0).connected) == (at, at, False)
+    seen.connected = True
+    assert (seen.now().unheard_since, seen.changes(0).connected) == ("", True)
 
 
 def test_who_is_lost_is_missed() -> None:

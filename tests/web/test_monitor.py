@@ -120,11 +120,23 @@ def test_a_lost_connection_is_visible_and_recovers(opens: Opens, stage: Stage) -
     watched.complaints.clear()
 
 
-def test_a_monitor_that_hears_nothing_says_so(page: Page, stage: Stage) -> None:
-    """While the bus is away the page is connected, but its figures are old: they are grey, and a line says why."""
+def test_a_monitor_that_hears_nothing_says_so(opens: Opens, stage: Stage) -> None:
+    """While the bus is away the page is connected, but its figures are old: they are grey, and a line says which bus it
+    is and since when. The alert that says so is of now."""
+    stage.seen.broker = "nats://broker.test:4222"
+    page = opens(f"{stage.url}/").page
+    expect(page.locator(ROWS)).to_have_count(5)
     stage.do(lambda seen: setattr(seen, "connected", False))
-    expect(page.locator("#trouble")).to_contain_text("does not hear the bus")
+    expect(page.locator("#trouble")).to_have_text(
+        re.compile(r"has not heard the bus at nats://broker\.test:4222 since \d\d:\d\d:\d\d")
+    )
+    expect(page.locator("#verdict")).to_have_text(re.compile(r"^As it was at \d\d:\d\d:\d\d$"))
     expect(page.locator("#tiles")).to_have_css("opacity", "0.45")
+    stage.now.passed += 6
+    stage.do(lambda _: None)
+    lost = page.locator('#callouts [data-kind="bus_lost"]')
+    expect(lost).to_have_css("opacity", "1")
+    assert lost.evaluate("node => !node.closest('.live')")
     stage.do(lambda seen: setattr(seen, "connected", True))
     expect(page.locator("#trouble")).to_be_hidden()
 
@@ -200,7 +212,7 @@ def test_an_order_asks_first_and_tells_how_it_went(opens: Opens, stage: Stage) -
     page.locator(f"{ROWS} .opens").first.click()
     page.get_by_role("button", name="Unload").click()
     question = page.locator("dialog.question")
-    expect(question).to_contain_text("let the model go from memory")
+    expect(question).to_contain_text("let the model go from memory. Jobs that run there are finished first")
     question.get_by_role("button", name="Cancel").click()
     expect(question).to_have_count(0)
     assert sent == []
