@@ -85,18 +85,11 @@ class Alerts:
     def firing(self) -> list[Alert]:
         """Those that count, the newest first."""
         found = [cause.alert for cause in self._causes.values() if cause.alert is not None]
-        return sorted(found, key=lambda alert: alert.timestamp, reverse=True)
+        return sorted(found, key=lambda alert: alert.since, reverse=True)
 
-    def told(self) -> list[Alert]:
-        """Those that fire, then those that were resolved lately and do not fire again; each the newest first."""
-        firing = self.firing()
-        seen = {alert.id for alert in firing}
-        resolved = []
-        for _, alert in reversed(self._resolved):
-            if alert.id not in seen:
-                seen.add(alert.id)
-                resolved.append(alert)
-        return firing + resolved
+    def resolved(self) -> list[Alert]:
+        """Those that were resolved lately, the newest first."""
+        return [alert for _, alert in reversed(self._resolved)]
 
     def _go_on(self, trouble: Trouble, now: float) -> Alert | None:
         """The message to send, if any.
@@ -138,6 +131,14 @@ class Alerts:
         )
         self._resolved.append((now, over))
         return over
+
+
+def told_of(firing: Iterable[Alert], resolved: Iterable[Alert]) -> list[Alert]:
+    """Those that fire, then those that were resolved and do not fire again, each id once; the newest first."""
+    found = {alert.id: alert for alert in sorted(firing, key=lambda alert: alert.since, reverse=True)}
+    for alert in sorted(resolved, key=lambda alert: alert.timestamp, reverse=True):
+        found.setdefault(alert.id, alert)
+    return list(found.values())
 
 
 def told(alert: Alert) -> Happening:

@@ -3,9 +3,9 @@
     async with Golek() as golek, Observer(golek, picture) as observer:
         await observer.run()
 
-Heartbeats and reports of workers, reports of gateways, dead letters and the server's advisories are fed into the
-picture as they come; records of models, counts of dead letters and when models were first seen are read now and then;
-workers that should have been heard are asked after.
+Heartbeats and reports of workers, reports of gateways, what monitors say, dead letters and the server's advisories are
+fed into the picture as they come; records of models, counts of dead letters and when models were first seen are read
+now and then; workers that should have been heard are asked after.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from golek_monitor.first_seen import FirstSeen
 from golek_monitor.picture import Picture
 from golek_wire import subjects
 from golek_wire.errors import InferenceServiceError
-from golek_wire.signals import GatewayReport, Health, LoadReport
+from golek_wire.signals import Aggregate, Alert, GatewayReport, Health, LoadReport
 
 log = logging.getLogger("golek.monitor")
 
@@ -41,6 +41,8 @@ class Observer:
             subjects.heartbeat("*"): reading(Health, picture.heartbeat),
             subjects.load_report("*"): reading(LoadReport, picture.report),
             subjects.gateway_report("*"): reading(GatewayReport, picture.gateway),
+            subjects.ALERTS: reading(Alert, picture.alert_said),
+            subjects.AGGREGATE: reading(Aggregate, picture.aggregate_said),
             subjects.DEAD_LETTERS: lambda message: picture.letter(message.subject.rpartition(".")[2]),
         } | {
             advisory: lambda message: picture.advisory(message.subject, message.data)
@@ -55,7 +57,7 @@ class Observer:
     @property
     def problem(self) -> str | None:
         """Why the fleet is not heard, for people; None while it is."""
-        if self._following.is_connected:
+        if self._is_heard:
             return None
         return self._following.problem or self._refusal or "the connection to NATS is away"
 
@@ -64,7 +66,7 @@ class Observer:
         try:
             await self._following.open()
         finally:
-            self._picture.connected = self._following.is_connected
+            self._picture.connected = self._is_heard
 
     async def look(self) -> None:
         """Read now what is read now and then, as after an order was given. Raises as `open` does."""
@@ -95,9 +97,14 @@ class Observer:
     ) -> None:
         """Nothing: the connection is the client's."""
 
+    @property
+    def _is_heard(self) -> bool:
+        """Whether there is a connection, of a login that may look: others see nothing, which is no empty fleet."""
+        return self._following.is_connected and not self._following.is_refused
+
     async def _look(self, line: Line) -> None:
         """Read what nobody tells."""
-        self._picture.connected = self._following.is_connected  # before anything is fed; a line may be on its way back
+        self._picture.connected = self._is_heard  # before anything is fed; a line may be on its way back
         self._picture.know(await discovery.records(line))
         counts = await stored.counts(line, subjects.DLQ_STREAM, subjects.DEAD_LETTERS)
         self._picture.letters({subject.rpartition(".")[2]: count for subject, count in counts.items()})
@@ -106,7 +113,7 @@ class Observer:
     async def _mind(self) -> None:
         """Say in the picture whether the bus is heard."""
         while True:
-            self._picture.connected = self._following.is_connected
+            self._picture.connected = self._is_heard
             await asyncio.sleep(NOTICE_S)
 
     async def _tick(self) -> None:

@@ -20,6 +20,7 @@ from golek_monitor.changes import Tables
 from golek_monitor.events import EventLevel, EventLog, Happening
 from golek_monitor.gateways import Gateways
 from golek_monitor.heard_time import HeardTime
+from golek_monitor.hearsay import Hearsay
 from golek_monitor.history import Histories
 from golek_monitor.letters import Letters
 from golek_monitor.measures import Measures
@@ -74,6 +75,7 @@ class Picture:
         self._letters = Letters()
         self._log = EventLog(lambda: stamp(wall()))
         self._alerts = Alerts(self._id, lambda: stamp(wall()))
+        self._hearsay = Hearsay(self._id)
         self._histories = Histories()
         self._measures = Measures()
         self._gateways = Gateways()
@@ -162,6 +164,14 @@ class Picture:
         if (happening := advisories.told(subject, data)) is not None:
             self._log.add(happening)
 
+    def alert_said(self, alert: Alert) -> None:
+        """A monitor said that an alert fires, or is resolved."""
+        self._hearsay.alert(alert, self.heard_clock())
+
+    def aggregate_said(self, said: Aggregate) -> None:
+        """A monitor said how the fleet is."""
+        self._hearsay.aggregate(said, self.heard_clock())
+
     def note(
         self, code: str, level: EventLevel, message: str, model_name: str = "", worker_id: str = "", *,
         alone: bool = False,
@@ -183,10 +193,11 @@ class Picture:
         for happening in self._notices.see(self.view.everyone(), tables.replicas.rows, gateways):
             self._log.add(happening)
         self._judge()
+        self._hearsay.pass_by(self.heard_clock(), stamp(self._wall()))
         self._overview = self._sum_up()
         self._remember(self._overview)
         self._log.settle(self._clock())
-        tables.alerts.update({alert.id: alert for alert in self._alerts.told()}, self.version)
+        tables.alerts.update({alert.id: alert for alert in self.alerts()}, self.version)
         tables.settled(self.version, self._log.last_seq)
         if self._clock() - self._tidied_at >= FORGET_S:
             self._tidy()
@@ -229,8 +240,14 @@ class Picture:
         return list(self._tables.gateways.rows.values())
 
     def alerts(self) -> list[Alert]:
-        """Those that fire, the newest first, then those that were resolved lately."""
-        return self._alerts.told()
+        """Those that fire, the newest first, then those that were resolved lately; with what other monitors say and
+        this one does not see itself.
+        """
+        return alerts.told_of(self._firing(), [*self._alerts.resolved(), *self._hearsay.resolved()])
+
+    def own_alerts(self) -> list[Alert]:
+        """Those that fire by what this monitor sees itself."""
+        return self._alerts.firing()
 
     def events(self, after: int = 0, limit: int = 200) -> list[Event]:
         """What happened, the newest first; `after` is the `seq` of the last one that is known."""
@@ -310,6 +327,11 @@ class Picture:
             self._log.add(alerts.told(alert))
             self.on_alert(alert)
 
+    def _firing(self) -> list[Alert]:
+        own = self._alerts.firing()
+        seen = {alert.id for alert in own}
+        return [*own, *(alert for alert in self._hearsay.firing() if alert.id not in seen)]
+
     def _seen(self) -> rules.Seen:
         now = self.heard_clock()
         names = {model_token(name): name for name in self._tables.services.rows}
@@ -340,7 +362,7 @@ class Picture:
             list(self._tables.services.rows.values()),
             list(self._tables.replicas.rows.values()),
             list(self._tables.gateways.rows.values()),
-            self._alerts.firing(),
+            self._firing(),
             self._letters.total,
             stamp(self._wall()),
         )

@@ -2,10 +2,12 @@
 
 All monitors see the same fleet, and one of them publishes: of those that are heard the one that began first. Each
 hears `monitoring.aggregate`, and who hears none of an elder one for three seconds speaks: `monitoring.aggregate` each
-second, `monitoring.alerts` when an alert fires and when it is resolved.
+second, `monitoring.alerts` when an alert fires and when it is resolved. Who begins to watch asks on `monitoring.ask`,
+and is told what fires.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -27,6 +29,8 @@ SILENT: Final = 3
 """A monitor that is not heard for so many turns speaks no more."""
 UNHEARD: Final = 2
 """What fired so many turns before the last word of who spoke before may not have been told."""
+GATHER_S: Final = 0.1
+"""Who asks within so short a time is answered together."""
 ALERTS_KEPT: Final = 1000
 """That wait for the bus, or for the one that speaks to fall silent."""
 
@@ -76,8 +80,13 @@ class Publisher:
         wait_s = (SILENT + random.random()) * every_s
         self._turn = Turn(picture.overview().monitor_started_at, picture.monitor_id, clock(), wait_s)
         self._waiting: deque[tuple[float, Alert]] = deque(maxlen=ALERTS_KEPT)
+        self._asked = asyncio.Event()
         self._following = golek.follow(
-            {subjects.AGGREGATE: reading(Aggregate, lambda said: self._turn.heard(said, clock()))}, asks=False
+            {
+                subjects.AGGREGATE: reading(Aggregate, lambda said: self._turn.heard(said, clock())),
+                subjects.SIGNALS_ASKED: lambda _: self._asked.set(),
+            },
+            asks=False,
         )
         picture.on_alert = self._alerted
 
@@ -102,12 +111,26 @@ class Publisher:
             elif self.speaks:
                 await self._say()
             else:
+                self._asked.clear()
                 self._drop()
-            await asyncio.sleep(self._every_s)
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Until it is time to speak again: each second, and when somebody asks."""
+        await asyncio.sleep(GATHER_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._every_s - GATHER_S):
+                await self._asked.wait()
 
     async def _say(self) -> None:
-        """Alerts first. What the bus does not take now waits."""
+        """Alerts first, those that fire once more where somebody asked. What the bus does not take now waits."""
         try:
+            if self._asked.is_set():
+                self._asked.clear()
+                told = {alert.id for _, alert in self._waiting}
+                for alert in self._picture.own_alerts():
+                    if alert.id not in told:
+                        await self._golek.tell(subjects.ALERTS, codec.encode(alert))
             while self._waiting:
                 await self._golek.tell(subjects.ALERTS, codec.encode(self._waiting[0][1]))
                 self._waiting.popleft()

@@ -57,6 +57,8 @@ QUEUE: Final[tuple[Column[QueuedJob], ...]] = (
         cell=lambda one: said("ref" if one.by_reference else words.count(one.bytes)),
     ),
 )  # fmt: skip
+NAMED: Final = 36
+"""Characters of a model's name; of a longer one the end."""
 
 
 class Waiting(View):
@@ -113,7 +115,8 @@ class Waiting(View):
         more = "" if queue.complete else f" · the first {len(queue.jobs)} are shown"
         order = " by priority" if queue.strategy == "priority" else ""
         full = f"of {words.count(queue.capacity)} places" if queue.capacity > 0 else ""
-        self.note(f"{plain(self.model)} · {queue.running} run, {queue.waiting} wait{order} {full}{more}")
+        name = self.model if len(self.model) <= NAMED else f"…{self.model[1 - NAMED :]}"
+        self.note(f"{name} · {queue.running} run, {queue.waiting} wait{order} {full}{more}")
 
     def note(self, text: str, *, bad: bool = False) -> None:
         """A line above: whose queue it is, or why it could not be read."""

@@ -12,6 +12,7 @@ from nats.aio.msg import Msg
 from nats.js.errors import KeyNotFoundError, NotFoundError
 
 from golek_client import Golek
+from golek_client.login import Login
 from golek_monitor.first_seen import FirstSeen
 from golek_monitor.observer import Observer
 from golek_monitor.picture import Picture
@@ -147,6 +148,28 @@ async def test_a_look_while_the_bus_is_away_does_not_make_it_heard(broker: NatsS
             await asyncio.gather(running, return_exceptions=True)
 
 
+async def test_who_may_not_look_sees_no_empty_fleet(tmp_path: Path) -> None:
+    """A login without rights is connected and hears nothing: it is told so, and sees no fleet without workers."""
+    denied = 'permissions: {publish: {deny: "$JS.>"}, subscribe: {deny: ["models.>", "monitoring.>"]}}'
+    server = NatsServer(tmp_path, f"authorization {{ users: [{{user: u, password: p, {denied}}}] }}").start()
+    picture = Picture()
+    try:
+        async with (
+            Golek(server.url, login=Login(user="u", password="p")) as golek,
+            Observer(golek, picture) as observer,
+        ):
+            running = asyncio.create_task(observer.run())
+            try:
+                await until(lambda: picture.version > 2)
+                assert not picture.connected
+                assert "does not let this login" in (observer.problem or "")
+            finally:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+    finally:
+        server.kill()
+
+
 async def test_a_monitor_may_be_there_before_its_broker(broker: NatsServer, tmp_path: Path) -> None:
     """It says why it sees nothing, and sees the fleet as soon as there is one."""
     broker.stop()
@@ -273,3 +296,19 @@ async def test_alerts_are_told_when_they_fire_and_when_they_are_resolved(
             _, resolved = await until(lambda: found if len(found := alerts(said)) == 2 else None)
             assert (resolved.id, resolved.state) == (fired.id, "resolved")
             assert "is back: " in resolved.message  # online, or loading still
+
+
+async def test_who_looks_after_a_death_is_told_of_it(
+    broker: NatsServer, tmp_path: Path, said: list[Aggregate | Alert]
+) -> None:
+    """What fires is said again at once when somebody begins to watch: a picture that never knew the worker shows it."""
+    async with observing(broker.url, speaks=True) as picture:
+        with WorkerProcess(broker.url, tmp_path / "data") as worker:
+            await until(lambda: [one for one in picture.replicas() if one.in_rotation])
+            await until(lambda: [one for one in said if isinstance(one, Aggregate) and one.workers_online == 1])
+            worker.kill()
+            (fired,) = await until(lambda: alerts(said), 15)
+            async with observing(broker.url) as later:
+                (told,) = await until(later.alerts, 3)
+                assert (told.id, told.state, told.monitor_id) == (fired.id, "firing", picture.monitor_id)
+                assert (later.replicas(), later.overview().alerts) == ([], 1)

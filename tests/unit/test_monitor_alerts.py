@@ -4,10 +4,11 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 
 from golek_monitor import rules
-from golek_monitor.alerts import Alerts, Trouble
+from golek_monitor.alerts import Alerts, Trouble, told_of
 from golek_monitor.picture import Picture
 from golek_monitor.publishing import Turn
 from golek_monitor.records import BackpressureStatus, QueueMetrics, ReplicaRow, Service
@@ -131,13 +132,68 @@ def test_what_was_resolved_is_shown_for_a_while() -> None:
     at_once = trouble(hold_s=0.0, clear_s=0.0)
     alerts.judge([at_once], 0.0, lambda _: "")
     alerts.judge([], 1.0, lambda _: "room again")
-    (over,) = alerts.told()
+    (over,) = told(alerts)
     assert (over.state, over.message, over.resolved_at) == ("resolved", "room again", "now")
     alerts.judge([at_once], 2.0, lambda _: "")
-    assert [one.state for one in alerts.told()] == ["firing"]
+    assert [one.state for one in told(alerts)] == ["firing"]
     alerts.judge([], 3.0, lambda _: "")
     alerts.judge([], 904.0, lambda _: "")
-    assert alerts.told() == []
+    assert told(alerts) == []
+
+
+def told(alerts: Alerts) -> list[Alert]:
+    return told_of(alerts.firing(), alerts.resolved())
+
+
+def said(state: str, alert_id: str = "worker_lost:w", monitor_id: str = "other") -> Alert:
+    return Alert(
+        alert_id, "worker_lost", "critical", state, "gone", "12:00", "12:00", monitor_id=monitor_id,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def test_what_another_monitor_says_is_shown_until_it_is_over() -> None:
+    """An alert of a worker that this one never knew counts here, too; it ends when that is said."""
+    time = Time()
+    seen = fleets.picture(1, time)
+    seen.alert_said(said("firing"))
+    seen.alert_said(said("firing", "worker_lost:x", seen.monitor_id))
+    seconds(seen, time, 1)
+    assert [(one.id, one.state) for one in seen.alerts()] == [("worker_lost:w", "firing")]
+    assert (seen.overview().alerts, seen.overview().status, seen.own_alerts()) == (1, "critical", [])
+    seen.alert_said(said("resolved"))
+    seconds(seen, time, 1)
+    assert [(one.id, one.state) for one in seen.alerts()] == [("worker_lost:w", "resolved")]
+    assert [one.state for one in seen.changes(seen.version - 1).alerts] == ["resolved"]
+    assert seen.overview().alerts == 0
+
+
+@pytest.mark.parametrize(
+    ("alerts", "after_s", "state"), [(1, 29, "firing"), (0, 1, "resolved"), (None, 31, "resolved")]
+)
+def test_what_another_monitor_said_ends_with_its_word(alerts: int | None, after_s: int, state: str) -> None:
+    """While it is heard and says that something fires it counts; when it says that nothing does, or is silent for half
+    a minute, it does not."""
+    time = Time()
+    seen = fleets.picture(1, time)
+    seconds(seen, time, 1)
+    seen.alert_said(said("firing"))
+    if alerts is not None:
+        seconds(seen, time, 20)
+        seen.aggregate_said(msgspec.structs.replace(heard("11:00", "other"), alerts=alerts))
+    seconds(seen, time, after_s)
+    assert [one.state for one in seen.alerts() if one.id == "worker_lost:w"] == [state]
+
+
+def test_a_cause_that_two_monitors_see_is_one_alert() -> None:
+    """This one's own word counts."""
+    time = Time()
+    seen = fleets.picture(1, time)
+    seconds(seen, time, 1)
+    seen.missed("gemma3-270m-host1-1", "gone")
+    seen.alert_said(said("firing", "worker_lost:gemma3-270m-host1-1"))
+    seconds(seen, time, 1)
+    assert [one.monitor_id for one in seen.alerts()] == [seen.monitor_id]
+    assert seen.overview().alerts == 1
 
 
 NUMBERS = {"gemma3-270m-host1-1": 0}

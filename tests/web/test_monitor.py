@@ -130,9 +130,10 @@ def test_a_monitor_that_hears_nothing_says_so(page: Page, stage: Stage) -> None:
 
 
 def test_names_are_text(page: Page, stage: Stage) -> None:
-    """Whatever a worker calls itself, its model or its problem, nothing of it becomes part of the page."""
+    """Whatever a worker calls itself or says of its model, nothing of it becomes part of the page. (A name of a model
+    that is none is not heard at all: tests/unit/test_fleet.py.)"""
     health = Health(
-        model_name=MARKUP, status="stalled", last_activity="", capabilities=[MARKUP], endpoint=f"http://{MARKUP}",
+        model_name="hostile", status="stalled", last_activity="", capabilities=[MARKUP], endpoint=f"http://{MARKUP}",
         nats_topic=MARKUP, version=MARKUP, model_info=ModelInfo(architecture=MARKUP, parameter_count=MARKUP),
         worker_id=WORKER, engine=MARKUP, device=MARKUP, problem=MARKUP, adapters=[MARKUP], incarnation="i",
     )  # fmt: skip
@@ -143,9 +144,9 @@ def test_names_are_text(page: Page, stage: Stage) -> None:
     expect(page.get_by_role("dialog").locator("h2")).to_have_text(WORKER)
     expect(page.get_by_role("dialog")).to_contain_text(MARKUP)
     page.keyboard.press("Escape")
-    for view in ("models", "capabilities", "alerts"):
+    for view, text in (("models", MARKUP), ("capabilities", MARKUP), ("alerts", WORKER)):
         page.click(f"#views [data-view={view}]")
-        expect(page.locator(f"#view-{view}")).to_contain_text(MARKUP)
+        expect(page.locator(f"#view-{view}")).to_contain_text(text)
     assert page.evaluate("[window.hit, document.querySelectorAll('main b b, img[src=x]').length]") == [None, 0]
 
 
