@@ -33,7 +33,7 @@ def serve(log: Log = None) -> None:
 
     with _said_plainly():
         chosen = _settings()
-        raise typer.Exit(service.serve(chosen, into_file=log is not None, remarks=_remarks()))
+        raise typer.Exit(service.serve(chosen, into_file=log is not None, remarks=_remarks(chosen)))
 
 
 @app.command("dashboard")
@@ -46,7 +46,7 @@ def dashboard() -> None:
 
     with _said_plainly():
         chosen = _settings()
-        for remark in _remarks():
+        for remark in _remarks(chosen):
             _say(remark)
         status = page.run(chosen, say=_say)
     raise typer.Exit(status)
@@ -89,10 +89,10 @@ def _settings() -> "Monitor":
     return monitor.load()
 
 
-def _remarks() -> list[str]:
+def _remarks(chosen: "Monitor") -> list[str]:
     from golek_program.settings import monitor
 
-    return monitor.remarks()
+    return monitor.remarks(chosen)
 
 
 @contextmanager

@@ -63,9 +63,11 @@ def start() -> None:
 
     with said_plainly():
         chosen = _settings()
-        for remark in settings.remarks():
+        for remark in settings.remarks(chosen):
             typer.echo(remark, err=True)
         asyncio.run(machine.start(chosen, say=typer.echo))
+        if chosen.url_for_others:
+            typer.echo(f"other machines reach it at {chosen.url_for_others}, with MONITOR_KEY")
 
 
 @monitor.command("stop")

@@ -14,17 +14,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from golek_client import Golek
-from golek_monitor.web.door import door, json, peer
+from golek_monitor.web.door import bus, door, frame, json, peer
 from golek_program.web import body
 from golek_program.web.described import describe
 from golek_program.web.leaving import watched
 from golek_wire import subjects
 from golek_wire.errors import (
     BadRequestError,
-    BusUnavailableError,
     ConflictError,
     InferenceServiceError,
     NotFoundError,
+    NoWorkersError,
 )
 from golek_wire.signals import Order, Residence
 
@@ -132,7 +132,7 @@ async def drop(request: Request) -> Response:
 
 async def _order(request: Request, verb: subjects.Verb) -> Response:
     """Raises what the fleet answers, and ConflictError where no replica could do it."""
-    who, golek, model = _who(request), _golek(request), request.path_params["model"]
+    who, golek, model = _who(request), bus(request, door(request).golek), request.path_params["model"]
     asked = body.order(await body.read(request, BODY_LIMIT), Order)
     if not subjects.is_model_name(model):
         raise BadRequestError(f"model: {model[:128]!r} is no name of a model", param="model")
@@ -148,6 +148,8 @@ async def _order(request: Request, verb: subjects.Verb) -> Response:
     else:
         ordered = golek.drain(model, worker_id=asked.worker_id)
     async with watched(request.scope):
+        if asked.worker_id:
+            ordered = _of_one(ordered, request, model, asked.worker_id)
         order = _done(ordered, what, verb)
         found = await _noted(
             request, who, what, f"model.{verb}", order, lambda done: _end(done, verb), model, asked.worker_id
@@ -159,6 +161,21 @@ async def _dropped(golek: Golek, job_id: str) -> Dropped:
     if not (copies := await golek.drop(job_id)):
         raise _no_letter(job_id)
     return Dropped(job_id, copies)
+
+
+async def _of_one(ordered: Awaitable[list[Residence]], request: Request, model: str, worker_id: str) -> list[Residence]:
+    """Raises NotFoundError with those there are where nobody heard it and no worker is called so."""
+    try:
+        return await ordered
+    except NoWorkersError:
+        there = sorted(row.worker_id for row in frame(request).now.replicas if row.model_name == model)
+        if worker_id in there or not there:
+            raise
+        more = f" and {len(there) - TOLD} more" if len(there) > TOLD else ""
+        raise NotFoundError(
+            f"worker_id: {model} has no worker {worker_id!r}; there are {', '.join(there[:TOLD])}{more}",
+            param="worker_id",
+        ) from None
 
 
 async def _done(ordered: Awaitable[list[Residence]], what: str, verb: subjects.Verb) -> list[Residence]:
@@ -214,15 +231,9 @@ def _who(request: Request) -> str:
     return door(request).access.act(request.headers, peer(request))
 
 
-def _golek(request: Request) -> Golek:
-    if (golek := door(request).golek) is None:
-        raise BusUnavailableError("this monitor has no way to the bus, so that it gives no orders")
-    return golek
-
-
 async def _about_job(request: Request) -> tuple[str, Golek, str]:
     """Who orders something about a job, by which client, and the job. Raises what is wrong with the order."""
-    who, golek = _who(request), _golek(request)
+    who, golek = _who(request), bus(request, door(request).golek)
     body.order(await body.read(request, BODY_LIMIT), Go)
     job_id: str = request.path_params["job_id"]
     if not subjects.is_job_id(job_id):

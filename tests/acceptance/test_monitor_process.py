@@ -95,6 +95,9 @@ def test_an_address_for_others_needs_a_key(project: Project) -> None:
         assert f"MONITOR_ADDR={public}: others reach it, and MONITOR_KEY is empty" in failed.stderr
     started = project.golek("monitor", "start", MONITOR_ADDR=public, MONITOR_KEY="k-1")
     assert started.returncode == 0, started.stderr
+    port = project.monitor.rpartition(":")[2]
+    assert f"other machines reach it at http://{socket.gethostname()}:{port}, with MONITOR_KEY" in started.stdout
+    assert f"MONITOR_KEY: 3 characters, and others reach MONITOR_ADDR={public}" in started.stderr
     assert project.asked("/healthz", at=project.monitor) == {"status": "ok"}
     with pytest.raises(OSError, match="401"):
         project.asked("/api/services", at=project.monitor)

@@ -12,7 +12,7 @@ from golek_client import Golek
 from golek_monitor.observer import Observer
 from golek_monitor.picture import Picture
 from golek_wire import codec, subjects
-from golek_wire.signals import DeadLetter, Residence
+from golek_wire.signals import DeadLetter, Health, ModelInfo, Residence
 from tests.support import sample_monitor
 from tests.support.scripted_worker import ScriptedWorker
 from tests.support.workers import WorkerProcess
@@ -194,3 +194,29 @@ async def test_a_dead_letter_is_dropped(web: httpx2.AsyncClient, scripted: Scrip
     await bury(scripted, JOB, JOB)
     assert (await web.post(f"/api/dead-letters/{JOB}/drop", json={})).json() == {"job_id": JOB, "copies": 2}
     assert (await web.post(f"/api/dead-letters/{JOB}/drop", json={})).status_code == 404
+
+
+async def test_while_the_broker_is_away_that_is_what_is_told(
+    web: httpx2.AsyncClient, seen: Picture, noted: list[tuple[str, ...]], nats_server: str
+) -> None:
+    """With its address: 503, at once, and nothing is ordered; not that no worker speaks, of which nobody knows."""
+    seen.connected = False
+    for path in ("models/echo/unload", f"jobs/{JOB}/cancel", f"dead-letters/{JOB}/drop"):
+        response = await web.post(f"/api/{path}", json={})
+        said = response.json()["error"]
+        assert (response.status_code, said["code"]) == (503, "BUS_UNAVAILABLE")
+        assert said["message"].startswith(f"the broker at {nats_server} is away")
+    assert noted == []
+
+
+async def test_a_worker_that_nobody_is_called_is_not_found(
+    nats_server: str, web: httpx2.AsyncClient, seen: Picture, tmp_path: Path
+) -> None:
+    """404 with those there are, and not 503, which says that trying again may help."""
+    with WorkerProcess(nats_server, tmp_path / "data"):
+        seen.heartbeat(Health("echo", "online", "", [], "", "", "", ModelInfo(), worker_id="echo-1"))
+        seen.tick()
+        response = await web.post("/api/models/echo/unload", json={"worker_id": "nosuch"})
+    said = response.json()["error"]
+    assert (response.status_code, said["param"]) == (404, "worker_id")
+    assert said["message"] == "worker_id: echo has no worker 'nosuch'; there are echo-1"
