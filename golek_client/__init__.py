@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from golek_client.client import Golek
     from golek_client.reopening import Reopened
     from golek_client.stream import Stream
+    from golek_wire.logs import LogQuery
 
 __all__ = [
     "AdapterNotFoundError",
@@ -84,6 +85,7 @@ __all__ = [
     "InternalError",
     "InvalidGrammarError",
     "JobCancelledError",
+    "LogQuery",
     "Message",
     "ModelBusyError",
     "ModelLoadingError",
@@ -117,7 +119,10 @@ logging.getLogger("golek").addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> object:
-    """`Golek`, `Stream` and `Reopened` on first use: they need nats-py, whose 100 ms `golek --help` need not pay."""
+    """`Golek`, `Stream` and `Reopened` on first use: they need nats-py, whose 100 ms `golek --help` need not pay.
+
+    So with `LogQuery`, which few programs ask.
+    """
     if name == "Golek":
         from golek_client.client import Golek
 
@@ -130,4 +135,8 @@ def __getattr__(name: str) -> object:
         from golek_client.reopening import Reopened
 
         return Reopened
+    if name == "LogQuery":
+        from golek_wire.logs import LogQuery
+
+        return LogQuery
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

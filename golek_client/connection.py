@@ -10,6 +10,7 @@ import ipaddress
 import logging
 import random
 import re
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -28,6 +29,8 @@ log = logging.getLogger("golek.bus")
 
 CONNECT_TIMEOUT_S = 2
 PING_INTERVAL_S = 2
+TOLD_AGAIN_S: Final = 60.0
+"""So often an error that goes on stands in the log."""
 """With two outstanding pings a dead server is noticed in about 6 s."""
 
 Pause = tuple[float, float]
@@ -118,13 +121,20 @@ class _Watch:
         """Whether it stood once; before that errors are the caller's to see."""
         self.cause: Exception | None = None
         """The last error."""
+        self._told_at: dict[str, float] = {}
+        """When each error was told last: one comes with every attempt, and with every message that is refused."""
 
     async def error(self, error: Exception) -> None:
         self.cause = error
-        if self.stands:
+        if self.stands and self._is_news(f"{type(error).__name__}: {error}"):
             log.warning("nats: %s: %s", type(error).__name__, error)
         if self.stands and self._on_error is not None:
             self._on_error(str(error))
+
+    def _is_news(self, text: str) -> bool:
+        now = time.monotonic()
+        self._told_at = {said: at for said, at in self._told_at.items() if now - at < TOLD_AGAIN_S}
+        return self._told_at.setdefault(text, now) == now
 
     async def closed(self) -> None:
         if self._on_closed is not None and self.stands:

@@ -18,7 +18,7 @@ from golek_client.opening import Opening
 from golek_client.stored import UNREADABLE
 from golek_client.transport import Received
 from golek_wire import subjects
-from golek_wire.errors import InferenceServiceError
+from golek_wire.errors import ForbiddenError, InferenceServiceError
 
 log = logging.getLogger("golek.client")
 
@@ -65,6 +65,8 @@ class Following:
         self._returns = 0
         """Of the line, how often it was restored, when workers were asked."""
         self._ask_again_at: float | None = None
+        self.is_refused = False
+        """Whether this login may not read what is looked at: mending that takes somebody who changes its rights."""
         self.problem: str | None = None
         """Why the last attempt of `run` to open or look failed; None once one succeeds."""
 
@@ -94,7 +96,12 @@ class Following:
         elif line.mux.returns != self._returns:
             await self._ask(line)
             self._ask_again_at = self._clock() + WORKERS_BACK_S
-        await self._look(line)
+        try:
+            await self._look(line)
+        except ForbiddenError:
+            self.is_refused = True
+            raise
+        self.is_refused = False
 
     async def ask(self) -> None:
         """Have workers say once more how they are. Raises as `Golek.models` does."""

@@ -69,11 +69,12 @@ class Tables:
         """With this version the event log came to this number."""
         self._events_at.append((version, last_event))
 
-    def since(self, version: int, overview: Aggregate, log: EventLog, *, connected: bool) -> FleetChanges:
-        """What changed after this version; the rest is as it is."""
+    def since(self, version: int, overview: Aggregate, log: EventLog, *, unheard_since: str) -> FleetChanges:
+        """What changed after this version; the rest is as it is. `unheard_since` is empty while the bus is heard."""
         return FleetChanges(
             overview=overview,
-            connected=connected,
+            connected=not unheard_since,
+            unheard_since=unheard_since,
             services=self.services.since(version),
             replicas=self.replicas.since(version),
             gateways=self.gateways.since(version),

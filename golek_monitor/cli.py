@@ -4,7 +4,7 @@
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,7 +33,7 @@ def serve(log: Log = None) -> None:
 
     with _said_plainly():
         chosen = _settings()
-        raise typer.Exit(service.serve(chosen, into_file=log is not None))
+        raise typer.Exit(service.serve(chosen, into_file=log is not None, remarks=_remarks(chosen)))
 
 
 @app.command("dashboard")
@@ -45,7 +45,10 @@ def dashboard() -> None:
     from golek_monitor import dashboard as page
 
     with _said_plainly():
-        status = page.run(_settings(), say=_say)
+        chosen = _settings()
+        for remark in _remarks(chosen):
+            _say(remark)
+        status = page.run(chosen, say=_say)
     raise typer.Exit(status)
 
 
@@ -60,21 +63,21 @@ def status(
     """The fleet on one screen.
 
     It asks the bus itself: no monitor need run. Exit status: 0 every model takes requests and nothing is critical, 1
-    something needs attention, 2 wrong options, 3 the bus cannot be reached.
+    something needs attention, 2 wrong options or settings, 3 the bus cannot be reached.
     """
     from golek_monitor import status as one_look
 
-    with _said_plainly():
+    with _said_plainly(2, otherwise=one_look.nothing if as_json else None):
         found = one_look.run(_settings(), as_json=as_json, wait_s=wait, everything=everything)
     raise typer.Exit(found)
 
 
 @app.command("tui")
 def tui() -> None:
-    """The fleet in the terminal, live; ? shows the keys, q leaves it. Exit status 3: the bus refuses this login."""
+    """The fleet in the terminal, live; ? shows the keys, q leaves it. Exit status 3: a wrong login or setting."""
     from golek_monitor.tui.opening import main
 
-    with _said_plainly():
+    with _said_plainly(3):
         found = main(_settings())
     raise typer.Exit(found)
 
@@ -86,16 +89,27 @@ def _settings() -> "Monitor":
     return monitor.load()
 
 
+def _remarks(chosen: "Monitor") -> list[str]:
+    from golek_program.settings import monitor
+
+    return monitor.remarks(chosen)
+
+
 @contextmanager
-def _said_plainly() -> Iterator[None]:
-    """What its user can put right ends the command with its text and exit status 1, Ctrl-C with 130."""
+def _said_plainly(status: int = 1, otherwise: Callable[[], str] | None = None) -> Iterator[None]:
+    """What its user can put right ends the command with its text and this exit status, Ctrl-C with 130.
+
+    `otherwise` is what goes to the standard output then.
+    """
     from golek_program.settings import SettingsError
 
     try:
         yield
     except SettingsError as error:
+        if otherwise is not None:
+            typer.echo(otherwise())
         typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(status) from None
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -39,6 +39,8 @@ class Happening(Struct, frozen=True):
     """What is told of many, behind their number: `workers joined`."""
     model: str = ""
     worker_id: str = ""
+    alone: bool = False
+    """Each has its own line, however many come: what people did is not summed up."""
 
 
 class _Flood:
@@ -75,12 +77,12 @@ class EventLog:
 
         Lines are written in the order of their times: one that was kept has the time at which it is written.
         """
-        for code, count in Counter(happening.code for happening, _ in self._new).items():
+        for code, count in Counter(one.code for one, _ in self._new if not one.alone).items():
             often = self._is_often(code)
             if code not in self._floods and (count > TOGETHER or often):
                 self._floods[code] = _Flood(now + (LONG_S if often else GATHER_S))
         for happening, stamp in self._new:
-            if (flood := self._floods.get(happening.code)) is not None:
+            if (flood := self._floods.get(happening.code)) is not None and not happening.alone:
                 flood.gathered.append((happening, now))
             else:
                 self._write(happening, stamp, now)

@@ -57,7 +57,7 @@ class Observer:
     @property
     def problem(self) -> str | None:
         """Why the fleet is not heard, for people; None while it is."""
-        if self._following.is_connected:
+        if self._is_heard:
             return None
         return self._following.problem or self._refusal or "the connection to NATS is away"
 
@@ -66,7 +66,7 @@ class Observer:
         try:
             await self._following.open()
         finally:
-            self._picture.connected = self._following.is_connected
+            self._picture.connected = self._is_heard
 
     async def look(self) -> None:
         """Read now what is read now and then, as after an order was given. Raises as `open` does."""
@@ -97,9 +97,14 @@ class Observer:
     ) -> None:
         """Nothing: the connection is the client's."""
 
+    @property
+    def _is_heard(self) -> bool:
+        """Whether there is a connection, of a login that may look: others see nothing, which is no empty fleet."""
+        return self._following.is_connected and not self._following.is_refused
+
     async def _look(self, line: Line) -> None:
         """Read what nobody tells."""
-        self._picture.connected = self._following.is_connected  # before anything is fed; a line may be on its way back
+        self._picture.connected = self._is_heard  # before anything is fed; a line may be on its way back
         self._picture.know(await discovery.records(line))
         counts = await stored.counts(line, subjects.DLQ_STREAM, subjects.DEAD_LETTERS)
         self._picture.letters({subject.rpartition(".")[2]: count for subject, count in counts.items()})
@@ -108,7 +113,7 @@ class Observer:
     async def _mind(self) -> None:
         """Say in the picture whether the bus is heard."""
         while True:
-            self._picture.connected = self._following.is_connected
+            self._picture.connected = self._is_heard
             await asyncio.sleep(NOTICE_S)
 
     async def _tick(self) -> None:

@@ -45,13 +45,17 @@ FIRST_SEEN_KEPT: Final = 20_000
 
 
 class Picture:
-    """The fleet as this monitor sees it. `clock` never goes back, `wall` is the time of day; both in seconds."""
+    """The fleet as this monitor sees it. `clock` never goes back, `wall` is the time of day; both in seconds.
+
+    `broker` is the address of the bus as people may see it.
+    """
 
     def __init__(
         self,
         monitor_id: str = "",
         *,
         limits: Limits = Limits(),  # noqa: B008 - frozen
+        broker: str = "",
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -66,6 +70,7 @@ class Picture:
         """Counts ticks; what `changes` is asked with."""
         self.on_alert: Callable[[Alert], None] = lambda _: None
         """Called with each alert that fires or is resolved, while the picture ticks."""
+        self.broker = broker
         self.started_at = wall()
         self._lost_at: float | None = None
         self._was_heard = True
@@ -113,6 +118,11 @@ class Picture:
             self._was_heard = self.version > 0  # else it was not lost: it had not been heard yet
             if self._was_heard:
                 self.note("bus.lost", "error", "the bus is not heard any more")
+
+    @property
+    def unheard_since(self) -> str:
+        """Since when the bus is not heard, RFC 3339; empty while it is."""
+        return "" if self._lost_at is None else stamp(self._wall() - (self._clock() - self._lost_at))
 
     def heartbeat(self, health: Health) -> None:
         """A worker said how it is."""
@@ -173,9 +183,14 @@ class Picture:
         """A monitor said how the fleet is."""
         self._hearsay.aggregate(said, self.heard_clock())
 
-    def note(self, code: str, level: EventLevel, message: str, model_name: str = "", worker_id: str = "") -> None:
-        """Something happened that belongs into the event log; it is there with the next tick."""
-        self._log.add(Happening(code, level, message, model=model_name, worker_id=worker_id))
+    def note(
+        self, code: str, level: EventLevel, message: str, model_name: str = "", worker_id: str = "", *,
+        alone: bool = False,
+    ) -> None:  # fmt: skip
+        """Something happened that belongs into the event log; it is there with the next tick, in a line of its own
+        where it stands `alone`.
+        """
+        self._log.add(Happening(code, level, message, model=model_name, worker_id=worker_id, alone=alone))
 
     # -- each second -------------------------------------------------------------------------------------------
 
@@ -204,7 +219,7 @@ class Picture:
         """Everything at once."""
         return FleetNow(
             self.overview(), self.services(), self.replicas(), self.gateways(), self.alerts(), self.events(),
-            self.connected, self._id,
+            self.connected, self._id, self.broker, self.unheard_since,
         )  # fmt: skip
 
     def changes(self, since: int) -> FleetChanges:
@@ -213,7 +228,7 @@ class Picture:
         Who was away for more than REMEMBERED ticks asks for `now` instead: what went before is forgotten.
         """
         overview = self.overview()
-        return self._tables.since(since, overview, self._log, connected=self.connected)
+        return self._tables.since(since, overview, self._log, unheard_since=self.unheard_since)
 
     def services(self) -> list[Service]:
         """Every model that is served or expected, by name."""

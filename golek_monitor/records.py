@@ -195,6 +195,10 @@ class FleetNow(Struct, frozen=True):
     connected: bool
     """Whether the bus is heard at the moment; what stands here is as it was before where it is not."""
     monitor_id: str = ""
+    broker: str = ""
+    """The bus that is, or should be, heard: its address without a login."""
+    unheard_since: str = ""
+    """Since when it is not; empty while it is."""
 
 
 class FleetChanges(Struct, frozen=True, omit_defaults=True):
@@ -202,6 +206,7 @@ class FleetChanges(Struct, frozen=True, omit_defaults=True):
 
     overview: Aggregate
     connected: bool
+    unheard_since: str = ""
     services: list[Service] = field(default_factory=list[Service])
     replicas: list[ReplicaRow] = field(default_factory=list[ReplicaRow])
     gateways: list[GatewayRow] = field(default_factory=list[GatewayRow])

@@ -78,7 +78,8 @@ class MonitorProcess:
         async with AsyncExitStack() as stack:
             golek = Golek(chosen.nats_url, login=chosen.login, key="")
             stack.push_async_callback(golek.close)
-            picture = Picture(f"{socket.gethostname()}-{secrets.token_hex(3)}", limits=Limits.of(chosen))
+            name, where = f"{socket.gethostname()}-{secrets.token_hex(3)}", shown(chosen.nats_url)
+            picture = Picture(name, limits=Limits.of(chosen), broker=where)
             picture.connected = False
             observer = Observer(golek, picture, remembers=True)
             ended = await self._serve(stack, picture, golek)
@@ -158,7 +159,7 @@ def _noting(picture: Picture) -> Note:
 
     def note(level: EventLevel, code: str, message: str, model: str = "", worker_id: str = "") -> None:
         door.told(level, code, message, model, worker_id)
-        picture.note(code, level, message, model, worker_id)
+        picture.note(code, level, message, model, worker_id, alone=True)
 
     return note
 
@@ -190,9 +191,14 @@ def _cause(error: BaseException) -> BaseException:
     return error
 
 
-def serve(chosen: Monitor, *, into_file: bool = False) -> int:
-    """A monitor that logs to stderr, a file perhaps, what becomes of it; its exit status."""
+def serve(chosen: Monitor, *, into_file: bool = False, remarks: Sequence[str] = ()) -> int:
+    """A monitor that logs to stderr, a file perhaps, `remarks` on its settings and what becomes of it.
+
+    Its exit status.
+    """
     configure_log(chosen, into_file=into_file)
+    for remark in remarks:
+        log.warning("settings.remark", problem=remark)
     try:
         return run(lambda: MonitorProcess(chosen))
     except AddressError as error:

@@ -69,12 +69,17 @@ def run(chosen: Monitor, *, as_json: bool = False, wait_s: float = 0.0, everythi
     """Look, print what was seen, and tell the exit status. It looks again until `wait_s` passed or all is healthy."""
     look, monitor_there = asyncio.run(_look(chosen, wait_s))
     if as_json:
-        print(msgspec.json.format(codec.encode(told(look.now)), indent=2).decode())
+        print(_json(look.now))
     elif not look.problem:
         print("\n".join(screen.lines(look.now, look.found, _where(chosen, monitor_there), _form(everything))))
     if look.problem:
         print(f"the fleet cannot be seen: {look.problem}", file=sys.stderr)
     return look.status
+
+
+def nothing() -> str:
+    """What `--json` prints where the settings are so wrong that nobody was asked."""
+    return _json(_unheard(Picture()))
 
 
 def told(now: FleetNow) -> dict[str, Any]:
@@ -86,9 +91,9 @@ def told(now: FleetNow) -> dict[str, Any]:
     return said
 
 
-async def look(golek: Golek) -> Look:
-    """Ask the bus once. What keeps it from being asked is the `problem`."""
-    picture = Picture()
+async def look(golek: Golek, broker: str = "") -> Look:
+    """Ask the bus, at `broker`, once. What keeps it from being asked is the `problem`."""
+    picture = Picture(broker=broker)
     observer = Observer(golek, picture)
     try:
         async with asyncio.timeout(CONNECT_S):
@@ -123,7 +128,7 @@ async def _look_once(chosen: Monitor) -> Look:
     """Over a connection of its own, which takes with it what was subscribed for this look."""
     golek = Golek(chosen.nats_url, login=chosen.login, key="")
     try:
-        return await look(golek)
+        return await look(golek, shown(chosen.nats_url))
     finally:
         await golek.close()
 
@@ -167,6 +172,10 @@ def _missing(picture: Picture) -> Iterator[str]:
     """Models that should be served, by their records, and of whose workers nobody was heard."""
     left = set(picture.view.left())
     return (one.model_name for one in picture.services() if not one.replicas and one.model_name not in left)
+
+
+def _json(now: FleetNow) -> str:
+    return msgspec.json.format(codec.encode(told(now)), indent=2).decode()
 
 
 def _unheard(picture: Picture) -> FleetNow:

@@ -57,11 +57,17 @@ def run(context: typer.Context) -> None:
 @monitor.command("start")
 def start() -> None:
     """Start the monitor and wait until it answers. It starts no broker, and waits for one."""
+    from golek_program.settings import monitor as settings
     from golek_worker.machine import monitor as machine
     from golek_worker.plainly import said_plainly
 
     with said_plainly():
-        asyncio.run(machine.start(_settings(), say=typer.echo))
+        chosen = _settings()
+        for remark in settings.remarks(chosen):
+            typer.echo(remark, err=True)
+        asyncio.run(machine.start(chosen, say=typer.echo))
+        if chosen.url_for_others:
+            typer.echo(f"other machines reach it at {chosen.url_for_others}, with MONITOR_KEY")
 
 
 @monitor.command("stop")

@@ -20,6 +20,8 @@ MOST: Final = 500
 USUAL: Final = 100
 _AGO: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_GOT: Final = re.compile(r", got `\w+`$")
+"""All parameters come as text: that one is no news, and the text itself is told."""
 _CURSOR: Final = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?):(\d{1,18}):(.+)")
 
 
@@ -99,7 +101,7 @@ def parse(values: Mapping[str, str], kind: type[AnyQuery]) -> AnyQuery:
         try:
             msgspec.convert({name: value}, kind, strict=False)
         except msgspec.ValidationError as error:
-            wanted = str(error).partition(" - at `$.")[0]
+            wanted = _GOT.sub("", str(error).partition(" - at `$.")[0].replace(" | null", ""))
             raise BadRequestError(f"{name}: {wanted}, got {value[:64]!r}", param=name) from None
     return msgspec.convert(dict(values), kind, strict=False)
 

@@ -1,8 +1,8 @@
 """Who may look, and who may give orders?
 
 Without MONITOR_KEY everybody on this machine may both, but no page of somebody else's in a browser here. With it orders
-need the key, and from an address that other machines reach so does looking. It comes as `Authorization: Bearer …`, or
-as the cookie that POST /api/login sets, for browsers cannot send headers with their streams of events.
+need the key, and at an address that others reach so does looking, whoever asks. It comes as `Authorization: Bearer …`,
+or as the cookie that POST /api/login sets, for browsers cannot send headers with their streams of events.
 """
 
 import base64
@@ -55,7 +55,8 @@ class Access:
             return
         if self.public:
             raise UnauthorizedError(
-                "authorization: from other machines this monitor wants `Bearer <MONITOR_KEY>`, or a login at /api/login"
+                "authorization: other machines reach this monitor's address, so it wants `Bearer <MONITOR_KEY>` of "
+                "everybody, or a login at /api/login"
             )
         foreign.refuse(headers, named=_HELPS, pages=_HELPS)
 

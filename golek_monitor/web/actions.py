@@ -5,7 +5,7 @@ Models are loaded, unloaded and drained, jobs cancelled, dead letters asked once
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Literal, TypeVar
 
 from msgspec import Struct
@@ -14,22 +14,24 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from golek_client import Golek
-from golek_monitor.web.door import door, json, peer
+from golek_monitor.web.door import bus, door, frame, json, peer
 from golek_program.web import body
 from golek_program.web.described import describe
 from golek_program.web.leaving import watched
 from golek_wire import subjects
 from golek_wire.errors import (
     BadRequestError,
-    BusUnavailableError,
     ConflictError,
     InferenceServiceError,
     NotFoundError,
+    NoWorkersError,
 )
 from golek_wire.signals import Order, Residence
 
 BODY_LIMIT: Final = 16 * 1024
 WORKER_ID_LIMIT: Final = 256
+TOLD: Final = 8
+"""So many replicas are named with what an order came to there; those that refused it first."""
 _ORDERED: Final = (400, 401, 403, 408, 409, 413, 415, 429, 503)
 T = TypeVar("T")
 
@@ -62,6 +64,14 @@ class Dropped(Struct, frozen=True):
     """That there were of it."""
 
 
+class End(Struct, frozen=True):
+    """What an order came to, for the event log."""
+
+    said: str
+    is_done: bool = True
+    """Everywhere where it was given."""
+
+
 _ORDER_OF: Final[dict[str, Any]] = {
     "request": Order, "example": {}, "reply": list[Residence], "errors": (*_ORDERED, 404, 499, 500, 504),
 }  # fmt: skip
@@ -91,7 +101,8 @@ async def drain(request: Request) -> Response:
 async def cancel(request: Request) -> Response:
     """POST /api/jobs/JOB_ID/cancel. Raises BadRequestError for what is no id."""
     who, golek, job_id = await _about_job(request)
-    await _noted(request, who, f"cancel of job {job_id}", "job.cancel", golek.cancel(job_id))
+    what = f"cancel of job {job_id}"
+    await _noted(request, who, what, "job.cancel", golek.cancel(job_id), lambda _: End("told to stop"))
     return json(Cancelling(job_id), 202)
 
 
@@ -106,7 +117,7 @@ async def retry(request: Request) -> Response:
     who, golek, job_id = await _about_job(request)
     async with watched(request.scope):
         what = f"retry of dead letter {job_id}"
-        reply = await _noted(request, who, what, "dead_letter.retry", golek.retry(job_id))
+        reply = await _noted(request, who, what, "dead_letter.retry", golek.retry(job_id), lambda _: End("answered"))
     return json(Retried(job_id, reply.ms))
 
 
@@ -115,12 +126,13 @@ async def drop(request: Request) -> Response:
     """POST /api/dead-letters/JOB_ID/drop. Raises NotFoundError."""
     who, golek, job_id = await _about_job(request)
     what = f"drop of dead letter {job_id}"
-    return json(await _noted(request, who, what, "dead_letter.drop", _dropped(golek, job_id)))
+    order = _dropped(golek, job_id)
+    return json(await _noted(request, who, what, "dead_letter.drop", order, lambda done: End(f"{done.copies} dropped")))
 
 
 async def _order(request: Request, verb: subjects.Verb) -> Response:
     """Raises what the fleet answers, and ConflictError where no replica could do it."""
-    who, golek, model = _who(request), _golek(request), request.path_params["model"]
+    who, golek, model = _who(request), bus(request, door(request).golek), request.path_params["model"]
     asked = body.order(await body.read(request, BODY_LIMIT), Order)
     if not subjects.is_model_name(model):
         raise BadRequestError(f"model: {model[:128]!r} is no name of a model", param="model")
@@ -136,7 +148,12 @@ async def _order(request: Request, verb: subjects.Verb) -> Response:
     else:
         ordered = golek.drain(model, worker_id=asked.worker_id)
     async with watched(request.scope):
-        found = await _noted(request, who, what, f"model.{verb}", _done(ordered, what), model, asked.worker_id)
+        if asked.worker_id:
+            ordered = _of_one(ordered, request, model, asked.worker_id)
+        order = _done(ordered, what, verb)
+        found = await _noted(
+            request, who, what, f"model.{verb}", order, lambda done: _end(done, verb), model, asked.worker_id
+        )
     return json(found)
 
 
@@ -146,16 +163,49 @@ async def _dropped(golek: Golek, job_id: str) -> Dropped:
     return Dropped(job_id, copies)
 
 
-async def _done(ordered: Awaitable[list[Residence]], what: str) -> list[Residence]:
+async def _of_one(ordered: Awaitable[list[Residence]], request: Request, model: str, worker_id: str) -> list[Residence]:
+    """Raises NotFoundError with those there are where nobody heard it and no worker is called so."""
+    try:
+        return await ordered
+    except NoWorkersError:
+        there = sorted(row.worker_id for row in frame(request).now.replicas if row.model_name == model)
+        if worker_id in there or not there:
+            raise
+        more = f" and {len(there) - TOLD} more" if len(there) > TOLD else ""
+        raise NotFoundError(
+            f"worker_id: {model} has no worker {worker_id!r}; there are {', '.join(there[:TOLD])}{more}",
+            param="worker_id",
+        ) from None
+
+
+async def _done(ordered: Awaitable[list[Residence]], what: str, verb: subjects.Verb) -> list[Residence]:
     found = await ordered
-    problems = [f"{one.worker_id}: {one.problem}" for one in found if one.problem is not None]
-    if problems and len(problems) == len(found):
-        raise ConflictError(f"{what}: {'; '.join(problems)}")
+    if found and all(one.problem is not None for one in found):
+        raise ConflictError(f"{what}: {_outcome(found, verb)}")
     return found
 
 
+def _end(found: Sequence[Residence], verb: subjects.Verb) -> End:
+    return End(_outcome(found, verb), all(one.problem is None for one in found))
+
+
+def _outcome(found: Sequence[Residence], verb: subjects.Verb) -> str:
+    """What the order came to at each replica, those first that could not do it."""
+    no = "kept" if verb == "unload" else "refused"
+    ones = sorted(found, key=lambda one: one.problem is None)
+    said = [f"{one.worker_id} {one.status if one.problem is None else f'{no}: {one.problem}'}" for one in ones[:TOLD]]
+    return "; ".join(said) + (f"; and {len(ones) - TOLD} more" if len(ones) > TOLD else "")
+
+
 async def _noted(
-    request: Request, who: str, what: str, code: str, order: Awaitable[T], model: str = "", worker_id: str = ""
+    request: Request,
+    who: str,
+    what: str,
+    code: str,
+    order: Awaitable[T],
+    end: Callable[[T], End],
+    model: str = "",
+    worker_id: str = "",
 ) -> T:
     """The outcome of `order`, which is told in the event log, with its end."""
     note = door(request).note
@@ -163,12 +213,17 @@ async def _noted(
     try:
         found = await order
     except InferenceServiceError as error:
-        note("warning", f"{code}.failed", f"{what}: {error.message}", model, worker_id)
+        why = error.message.removeprefix(f"{what}: ")
+        note("warning", f"{code}.failed", f"{what}: {why} (ordered by {who})", model, worker_id)
         raise
     except asyncio.CancelledError:
         note("info", f"{code}.left", f"{what}: {who} did not wait for its end", model, worker_id)
         raise
-    note("info", f"{code}.done", f"{what}: done", model, worker_id)
+    came = end(found)
+    said = f"{what}: {came.said} (ordered by {who})"
+    note(
+        "info" if came.is_done else "warning", f"{code}.{'done' if came.is_done else 'partly'}", said, model, worker_id
+    )
     return found
 
 
@@ -176,15 +231,9 @@ def _who(request: Request) -> str:
     return door(request).access.act(request.headers, peer(request))
 
 
-def _golek(request: Request) -> Golek:
-    if (golek := door(request).golek) is None:
-        raise BusUnavailableError("this monitor has no way to the bus, so that it gives no orders")
-    return golek
-
-
 async def _about_job(request: Request) -> tuple[str, Golek, str]:
     """Who orders something about a job, by which client, and the job. Raises what is wrong with the order."""
-    who, golek = _who(request), _golek(request)
+    who, golek = _who(request), bus(request, door(request).golek)
     body.order(await body.read(request, BODY_LIMIT), Go)
     job_id: str = request.path_params["job_id"]
     if not subjects.is_job_id(job_id):

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from golek_client import Golek
+from golek_client.connection import shown
 from golek_monitor.events import EventLevel
 from golek_monitor.picture import Picture
 from golek_monitor.web.access import Access
@@ -17,6 +18,7 @@ from golek_monitor.web.events import Feed
 from golek_monitor.web.frames import Frame, Frames
 from golek_program.web.errors import JSON
 from golek_wire import codec
+from golek_wire.errors import BusUnavailableError
 
 log = structlog.get_logger("monitor")
 
@@ -55,6 +57,19 @@ def door(request: Request) -> Door:
     """What the application is made of."""
     found: Door = request.scope[_DOOR]
     return found
+
+
+def bus(request: Request, golek: Golek | None) -> Golek:
+    """`golek`, which asks the bus. Raises BusUnavailableError where there is none, and while the broker is away."""
+    if golek is None:
+        raise BusUnavailableError(
+            "this monitor has no way to the bus: it shows a fleet, asks nothing and gives no orders"
+        )
+    if not door(request).picture.connected:
+        raise BusUnavailableError(
+            f"the broker at {shown(golek.url)} is away: nothing can be ordered or looked up on the bus until it is back"
+        )
+    return golek
 
 
 def frame(request: Request) -> Frame:

@@ -19,10 +19,10 @@ from golek_client.queueing import ModelQueue
 from golek_monitor.logs.asking import Query, Window, parse
 from golek_monitor.logs.explorer import Explorer
 from golek_monitor.logs.records import FoundRequests, LogSummary, Stories
-from golek_monitor.web.door import json
+from golek_monitor.web.door import bus, json
 from golek_monitor.web.mail import Mail
 from golek_program.web.described import describe
-from golek_wire.errors import BusUnavailableError, NotFoundError
+from golek_wire.errors import NotFoundError
 from golek_wire.signals import DeadLetter
 
 GROUP: Final = "Requests"
@@ -137,7 +137,7 @@ def _of_bus(golek: Golek | None, *, show_prompts: bool) -> list[Route]:
     async def queue(request: Request) -> Response:
         """GET /api/queues/MODEL. Raises NotFoundError, BadRequestError, BusUnavailableError."""
         model = request.path_params["model"]
-        found = await _bus(golek).queue(model, parse(request.query_params, Span).limit)
+        found = await bus(request, golek).queue(model, parse(request.query_params, Span).limit)
         if not found.capacity:
             raise NotFoundError(f"model: {model[:128]!r} has no queue, for it never had a worker", param="model")
         return json(found)
@@ -152,7 +152,7 @@ def _of_bus(golek: Golek | None, *, show_prompts: bool) -> list[Route]:
     async def letters(request: Request) -> Response:
         """GET /api/dead-letters. Raises BadRequestError, BusUnavailableError."""
         model = parse(request.query_params, OfModel).model
-        return json([row(letter) for letter in reversed(await mail.newest(_bus(golek), model))])
+        return json([row(letter) for letter in reversed(await mail.newest(bus(request, golek), model))])
 
     @describe(
         group=GROUP,
@@ -164,7 +164,7 @@ def _of_bus(golek: Golek | None, *, show_prompts: bool) -> list[Route]:
     async def letter(request: Request) -> Response:
         """GET /api/dead-letters/JOB_ID. Raises NotFoundError, BusUnavailableError."""
         job_id = request.path_params["job_id"]
-        return json(told(await mail.one(_bus(golek), job_id), show_prompts=show_prompts))
+        return json(told(await mail.one(bus(request, golek), job_id), show_prompts=show_prompts))
 
     return [
         Route("/api/queues/{model:path}", queue),
@@ -197,9 +197,3 @@ def told(letter: DeadLetter, *, show_prompts: bool) -> DeadLetterStory:
         seed=letter.seed,
         payload=letter.payload if show_prompts else None,
     )
-
-
-def _bus(golek: Golek | None) -> Golek:
-    if golek is None:
-        raise BusUnavailableError("this monitor has no connection to a bus")
-    return golek

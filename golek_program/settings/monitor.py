@@ -4,6 +4,7 @@
 """
 
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -11,7 +12,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from golek_program import settings
-from golek_program.settings import SettingsError
+from golek_program.settings import SettingsError, sources
 from golek_program.settings.http import Address, Http, address, is_loopback
 
 FILE: Final = "monitor.env"
@@ -20,6 +21,8 @@ MARK: Final = "/api/access"
 """A path that only monitors answer, and to everybody."""
 
 
+OURS: Final = "MONITOR_"
+LONG_KEY: Final = 16
 NOWHERE: Final = "off"
 """MONITOR_DASHBOARD_ADDR for no second address."""
 
@@ -32,7 +35,7 @@ class Monitor(Http, frozen=True, kw_only=True):
     monitor_dashboard_addr: str = "127.0.0.1:8080"
     """Where `make monitor-dashboard` serves the page as well, if nobody else listens there; `off` for nowhere."""
     monitor_key: str = ""
-    """Key for looking from other machines and for giving orders; an address that others reach needs one."""
+    """Key for giving orders, and for looking where others reach MONITOR_ADDR; such an address needs one."""
     monitor_show_prompts: bool = False
     """Show what callers asked and what they were answered, where the request log keeps it."""
     monitor_theme: Literal["dark", "light"] = "dark"
@@ -60,6 +63,13 @@ class Monitor(Http, frozen=True, kw_only=True):
         return found
 
     @property
+    def url_for_others(self) -> str:
+        """The page for other machines, by this one's name; empty where `page_url` is for them as well, or none is."""
+        if self.where.host not in ("0.0.0.0", "[::]"):  # noqa: S104 - compared, not bound
+            return ""
+        return self.url(Address(socket.gethostname(), self.where.port))
+
+    @property
     def page_url(self) -> str:
         """Where the page is, for people of this machine."""
         return self.url(self.where)
@@ -76,6 +86,22 @@ def load(project: Path = Path(), environment: Mapping[str, str] = os.environ) ->
     if mistakes := _wrong_addresses(loaded):
         raise SettingsError(mistakes)
     return loaded
+
+
+def remarks(chosen: Monitor, project: Path = Path()) -> list[str]:
+    """What its operator should know though it runs with these settings; a sentence each.
+
+    Keys of `.env` that look like the monitor's and are none, and a key that is guessed soon.
+    """
+    dotenv = project / ".env"
+    written = sources.read_file(dotenv)[0] if dotenv.is_file() else {}
+    found = [sources.unknown(key, dotenv, tuple(KEYS)) for key in written if key.startswith(OURS) and key not in KEYS]
+    if not is_loopback(chosen.where.host) and 0 < len(chosen.monitor_key) < LONG_KEY:
+        found.append(
+            f"MONITOR_KEY: {len(chosen.monitor_key)} characters, and others reach MONITOR_ADDR={chosen.monitor_addr}; "
+            f"{LONG_KEY} or more that nobody guesses keep them out, e.g. of `openssl rand -hex 16`"
+        )
+    return found
 
 
 def open_to_all(chosen: Monitor) -> str:

@@ -7,6 +7,7 @@ browser has is not sent again.
 import functools
 import hashlib
 from collections.abc import Iterator
+from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Final, NamedTuple
 
@@ -49,8 +50,12 @@ class File(NamedTuple):
     tag: str
 
 
+SHARED: Final = resources.files(__package__) / "static"
+"""What all pages look like."""
+
+
 class Files:
-    """The files below a folder that are of a kind which browsers know."""
+    """The files below a folder that are of a kind which browsers know, and those that all pages share."""
 
     def __init__(self, folder: Traversable) -> None:
         self._folder = folder
@@ -58,7 +63,7 @@ class Files:
     @functools.cached_property
     def all(self) -> dict[str, File]:
         """By their names, with `/` between folders."""
-        return dict(_below(self._folder, "")) if self._folder.is_dir() else {}
+        return dict(_below(SHARED, "")) | (dict(_below(self._folder, "")) if self._folder.is_dir() else {})
 
     def answer(self, request: Request, name: str) -> Response:
         """The file `name`, or 304 where the browser has it. Raises NotFoundError."""

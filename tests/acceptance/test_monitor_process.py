@@ -95,6 +95,9 @@ def test_an_address_for_others_needs_a_key(project: Project) -> None:
         assert f"MONITOR_ADDR={public}: others reach it, and MONITOR_KEY is empty" in failed.stderr
     started = project.golek("monitor", "start", MONITOR_ADDR=public, MONITOR_KEY="k-1")
     assert started.returncode == 0, started.stderr
+    port = project.monitor.rpartition(":")[2]
+    assert f"other machines reach it at http://{socket.gethostname()}:{port}, with MONITOR_KEY" in started.stdout
+    assert f"MONITOR_KEY: 3 characters, and others reach MONITOR_ADDR={public}" in started.stderr
     assert project.asked("/healthz", at=project.monitor) == {"status": "ok"}
     with pytest.raises(OSError, match="401"):
         project.asked("/api/services", at=project.monitor)
@@ -177,6 +180,29 @@ def test_one_look_tells_health_by_its_exit_status(project: Project) -> None:
     assert stopped.returncode == 0, stopped.stdout
     assert stopped.stdout.splitlines()[-1] == "healthy: every model takes requests but echo, which was stopped"
     assert project.golek("monitor", "status", "--wait", "soon").returncode == 2
+
+
+def test_a_setting_that_is_wrong_is_no_sick_fleet(project: Project) -> None:
+    """2 and not 1, which says that something needs attention; programs are given an object all the same."""
+    told = project.golek("monitor", "status", "--json", NATS_URL="http://127.0.0.1:4222")
+    assert (told.returncode, json.loads(told.stdout)["connected"]) == (2, False)
+    assert told.stderr.startswith("NATS_URL=http://127.0.0.1:4222: ")
+
+
+def test_a_mistyped_key_is_told_whoever_starts_it(project: Project) -> None:
+    """On the terminal, and in its log, as a worker does; it starts all the same."""
+    (project.folder / ".env").write_text("MONITOR_ADRR=:1\n")
+    said = "MONITOR_ADRR: unknown key in .env; did you mean MONITOR_ADDR?"
+    with dashboard(project, MONITOR_DASHBOARD_ADDR="off") as serving:
+        serving.wait_for(said)
+        serving.wait_for("the page is at")
+        assert serving.end() == 0
+    started = project.golek("monitor", "start")
+    assert (started.returncode, said in started.stderr) == (0, True)
+    state = monitor.running(project.data)
+    assert state is not None
+    first = json.loads(Path(state.log).read_text().splitlines()[0])
+    assert (first["event"], first["level"], first["problem"]) == ("settings.remark", "warning", said)
 
 
 def test_a_wrong_login_is_told(project: Project, tmp_path: Path) -> None:

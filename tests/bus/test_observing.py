@@ -12,6 +12,7 @@ from nats.aio.msg import Msg
 from nats.js.errors import KeyNotFoundError, NotFoundError
 
 from golek_client import Golek
+from golek_client.login import Login
 from golek_monitor.first_seen import FirstSeen
 from golek_monitor.observer import Observer
 from golek_monitor.picture import Picture
@@ -145,6 +146,28 @@ async def test_a_look_while_the_bus_is_away_does_not_make_it_heard(broker: NatsS
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_who_may_not_look_sees_no_empty_fleet(tmp_path: Path) -> None:
+    """A login without rights is connected and hears nothing: it is told so, and sees no fleet without workers."""
+    denied = 'permissions: {publish: {deny: "$JS.>"}, subscribe: {deny: ["models.>", "monitoring.>"]}}'
+    server = NatsServer(tmp_path, f"authorization {{ users: [{{user: u, password: p, {denied}}}] }}").start()
+    picture = Picture()
+    try:
+        async with (
+            Golek(server.url, login=Login(user="u", password="p")) as golek,
+            Observer(golek, picture) as observer,
+        ):
+            running = asyncio.create_task(observer.run())
+            try:
+                await until(lambda: picture.version > 2)
+                assert not picture.connected
+                assert "does not let this login" in (observer.problem or "")
+            finally:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+    finally:
+        server.kill()
 
 
 async def test_a_monitor_may_be_there_before_its_broker(broker: NatsServer, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -11,7 +12,7 @@ from golek_client import Golek
 from golek_monitor.observer import Observer
 from golek_monitor.picture import Picture
 from golek_wire import codec, subjects
-from golek_wire.signals import DeadLetter
+from golek_wire.signals import DeadLetter, Health, ModelInfo, Residence
 from tests.support import sample_monitor
 from tests.support.scripted_worker import ScriptedWorker
 from tests.support.workers import WorkerProcess
@@ -69,9 +70,17 @@ async def test_a_model_is_unloaded_loaded_and_drained(
         assert found["status"] == "online"
         assert [(level, code, said) for level, code, said, *_ in noted] == [
             ("info", "model.unload.ordered", "anonymous@127.0.0.1 ordered: unload of echo by force"),
-            ("info", "model.unload.done", "unload of echo by force: done"),
+            (
+                "info",
+                "model.unload.done",
+                f"unload of echo by force: {worker_id} unloaded (ordered by anonymous@127.0.0.1)",
+            ),
             ("info", "model.load.ordered", f"anonymous@127.0.0.1 ordered: load of echo at {worker_id}"),
-            ("info", "model.load.done", f"load of echo at {worker_id}: done"),
+            (
+                "info",
+                "model.load.done",
+                f"load of echo at {worker_id}: {worker_id} online (ordered by anonymous@127.0.0.1)",
+            ),
         ]
         assert noted[-1][3:] == ("echo", worker_id)
         (found,) = (await web.post("/api/models/echo/drain", json={})).json()
@@ -105,6 +114,21 @@ async def follow(golek: Golek, seen: Picture) -> None:
     """Hear the fleet."""
     async with Observer(golek, seen) as observer:
         await observer.run()
+
+
+async def test_what_an_order_came_to_is_told_of_each_replica(
+    web: httpx2.AsyncClient, noted: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that kept its model did not do it, and says why; the order is not called done then."""
+    kept = Residence("echo", "w2", "online", 0.1, "5 jobs waited")
+
+    async def unload(*_: Any, **__: Any) -> list[Residence]:
+        return [Residence("echo", "w1", "unloaded", 0.1), kept]
+
+    monkeypatch.setattr(Golek, "unload", unload)
+    assert (await web.post("/api/models/echo/unload", json={})).status_code == 200
+    said = "unload of echo: w2 kept: 5 jobs waited; w1 unloaded (ordered by anonymous@127.0.0.1)"
+    assert noted[-1] == ("warning", "model.unload.partly", said, "echo", "")
 
 
 async def test_an_order_that_nobody_can_follow_says_why(
@@ -170,3 +194,29 @@ async def test_a_dead_letter_is_dropped(web: httpx2.AsyncClient, scripted: Scrip
     await bury(scripted, JOB, JOB)
     assert (await web.post(f"/api/dead-letters/{JOB}/drop", json={})).json() == {"job_id": JOB, "copies": 2}
     assert (await web.post(f"/api/dead-letters/{JOB}/drop", json={})).status_code == 404
+
+
+async def test_while_the_broker_is_away_that_is_what_is_told(
+    web: httpx2.AsyncClient, seen: Picture, noted: list[tuple[str, ...]], nats_server: str
+) -> None:
+    """With its address: 503, at once, and nothing is ordered; not that no worker speaks, of which nobody knows."""
+    seen.connected = False
+    for path in ("models/echo/unload", f"jobs/{JOB}/cancel", f"dead-letters/{JOB}/drop"):
+        response = await web.post(f"/api/{path}", json={})
+        said = response.json()["error"]
+        assert (response.status_code, said["code"]) == (503, "BUS_UNAVAILABLE")
+        assert said["message"].startswith(f"the broker at {nats_server} is away")
+    assert noted == []
+
+
+async def test_a_worker_that_nobody_is_called_is_not_found(
+    nats_server: str, web: httpx2.AsyncClient, seen: Picture, tmp_path: Path
+) -> None:
+    """404 with those there are, and not 503, which says that trying again may help."""
+    with WorkerProcess(nats_server, tmp_path / "data"):
+        seen.heartbeat(Health("echo", "online", "", [], "", "", "", ModelInfo(), worker_id="echo-1"))
+        seen.tick()
+        response = await web.post("/api/models/echo/unload", json={"worker_id": "nosuch"})
+    said = response.json()["error"]
+    assert (response.status_code, said["param"]) == (404, "worker_id")
+    assert said["message"] == "worker_id: echo has no worker 'nosuch'; there are echo-1"

@@ -70,7 +70,7 @@ async def test_a_typo_is_told_what_was_meant(web: httpx2.AsyncClient) -> None:
     ("path", "status", "words"),
     [
         ("/api/replicas/nobody", 404, "worker_id: there is none that is called 'nobody'"),
-        ("/api/history?seconds=soon", 400, "seconds: Expected `float`, got `str`, got 'soon'"),
+        ("/api/history?seconds=soon", 400, "seconds: Expected `float`, got 'soon'"),
         ("/api/history?seconds=0", 400, "seconds: Expected `float` >= 1.0, got '0'"),
         ("/api/history?seconds=nan", 400, "seconds: Expected `float`"),
         ("/api/log-events?after=-1", 400, "after: Expected `int` >= 0, got '-1'"),

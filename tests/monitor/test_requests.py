@@ -121,6 +121,19 @@ async def test_without_a_bus_queues_and_letters_say_so(web: httpx2.AsyncClient) 
         assert (response.status_code, response.json()["error"]["type"]) == (503, "retriable")
 
 
+async def test_while_the_broker_is_away_queues_and_letters_say_so(data: Path) -> None:
+    """Not that JetStream did not answer some question: the broker, and where it should be."""
+    seen = fleets.picture(1)
+    seen.connected = False
+    golek = Golek("nats://127.0.0.1:1")
+    web = application(seen, golek, more=requests.routes(Explorer(data), golek))
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=web), base_url="http://127.0.0.1") as client:
+        for path in ("/api/queues/golek-tiny", "/api/dead-letters", "/api/dead-letters/x"):
+            response = await client.get(path)
+            assert response.status_code == 503
+            assert response.json()["error"]["message"].startswith("the broker at nats://127.0.0.1:1 is away")
+
+
 async def test_a_queue_is_told(data: Path, nats_server: str, tmp_path: Path) -> None:
     """Who waits and who runs; a model that never had a worker is not found."""
     with WorkerProcess(nats_server, tmp_path / "data"):

@@ -24,7 +24,8 @@ class Stage:
 
     def __init__(self, workers: int, data: Path = NOWHERE, *, show_prompts: bool = False, **parts: Any) -> None:
         """`data` is the folder of a machine whose logs are read, `parts` are those of the application."""
-        self.seen: Picture = fleets.picture(workers, Now())
+        self.now = Now()
+        self.seen: Picture = fleets.picture(workers, self.now)
         self.seen.tick()
         self._port = free_port()
         explorer = Explorer(data, show_prompts=show_prompts)

@@ -84,6 +84,15 @@ def test_a_line_that_was_kept_says_how_long_ago_it_was() -> None:
     assert events.read(limit=1)[0].message == "w6 is there, 10 s ago"
 
 
+def test_orders_are_never_summed_up() -> None:
+    """Ten that people give within a second are ten lines, for each says who gave it."""
+    events = log()
+    for number in range(10):
+        events.add(Happening("model.unload.ordered", "info", f"somebody ordered: unload of m{number}", alone=True))
+    events.settle(0.0)
+    assert [one.message[-2:] for one in events.read()] == [f"m{number}" for number in reversed(range(10))]
+
+
 def test_the_log_is_bounded() -> None:
     """The newest thousand stay."""
     events = log()

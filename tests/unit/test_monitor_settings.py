@@ -94,6 +94,14 @@ def test_an_address_for_others_needs_a_key() -> None:
     assert monitor.open_to_all(Monitor()) == ""
 
 
+def test_a_key_that_is_guessed_soon_is_told_where_others_reach_it(tmp_path: Path) -> None:
+    """On this machine any will do; a long one is no remark."""
+    public = {"monitor_addr": "0.0.0.0:5780"}
+    assert monitor.remarks(Monitor(**public, monitor_key="abc"), tmp_path)[0].startswith("MONITOR_KEY: 3 characters")
+    assert monitor.remarks(Monitor(**public, monitor_key="x" * 16), tmp_path) == []
+    assert monitor.remarks(Monitor(monitor_key="abc"), tmp_path) == []
+
+
 def test_its_keys_are_known_to_workers(tmp_path: Path) -> None:
     """In `.env` they are no mistake of a worker's; a mistyped one is told, and the key is not shown."""
     folder = project(tmp_path, dotenv="MONITOR_KEY=secret-1\nMONITOR_ADDR=:1\n")

@@ -113,5 +113,5 @@ def test_every_problem_that_an_operation_may_have_has_a_sentence() -> None:
 
 def test_the_files_of_the_pages_are_in_the_package() -> None:
     """They are found where the package is installed, and each has a kind that browsers know."""
-    folder = resources.files("golek_worker.gateway") / "static"
-    assert {file.name for file in folder.iterdir()} == set(pages.FILES.all)
+    folders = [resources.files(package) / "static" for package in ("golek_worker.gateway", "golek_program.web")]
+    assert {file.name for folder in folders for file in folder.iterdir()} == set(pages.FILES.all)

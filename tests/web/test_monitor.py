@@ -120,19 +120,32 @@ def test_a_lost_connection_is_visible_and_recovers(opens: Opens, stage: Stage) -
     watched.complaints.clear()
 
 
-def test_a_monitor_that_hears_nothing_says_so(page: Page, stage: Stage) -> None:
-    """While the bus is away the page is connected, but its figures are old: they are grey, and a line says why."""
+def test_a_monitor_that_hears_nothing_says_so(opens: Opens, stage: Stage) -> None:
+    """While the bus is away the page is connected, but its figures are old: they are grey, and a line says which bus it
+    is and since when. The alert that says so is of now."""
+    stage.seen.broker = "nats://broker.test:4222"
+    page = opens(f"{stage.url}/").page
+    expect(page.locator(ROWS)).to_have_count(5)
     stage.do(lambda seen: setattr(seen, "connected", False))
-    expect(page.locator("#trouble")).to_contain_text("does not hear the bus")
+    expect(page.locator("#trouble")).to_have_text(
+        re.compile(r"has not heard the bus at nats://broker\.test:4222 since \d\d:\d\d:\d\d")
+    )
+    expect(page.locator("#verdict")).to_have_text(re.compile(r"^As it was at \d\d:\d\d:\d\d$"))
     expect(page.locator("#tiles")).to_have_css("opacity", "0.45")
+    stage.now.passed += 6
+    stage.do(lambda _: None)
+    lost = page.locator('#callouts [data-kind="bus_lost"]')
+    expect(lost).to_have_css("opacity", "1")
+    assert lost.evaluate("node => !node.closest('.live')")
     stage.do(lambda seen: setattr(seen, "connected", True))
     expect(page.locator("#trouble")).to_be_hidden()
 
 
 def test_names_are_text(page: Page, stage: Stage) -> None:
-    """Whatever a worker calls itself, its model or its problem, nothing of it becomes part of the page."""
+    """Whatever a worker calls itself or says of its model, nothing of it becomes part of the page. (A name of a model
+    that is none is not heard at all: tests/unit/test_fleet.py.)"""
     health = Health(
-        model_name=MARKUP, status="stalled", last_activity="", capabilities=[MARKUP], endpoint=f"http://{MARKUP}",
+        model_name="hostile", status="stalled", last_activity="", capabilities=[MARKUP], endpoint=f"http://{MARKUP}",
         nats_topic=MARKUP, version=MARKUP, model_info=ModelInfo(architecture=MARKUP, parameter_count=MARKUP),
         worker_id=WORKER, engine=MARKUP, device=MARKUP, problem=MARKUP, adapters=[MARKUP], incarnation="i",
     )  # fmt: skip
@@ -143,9 +156,9 @@ def test_names_are_text(page: Page, stage: Stage) -> None:
     expect(page.get_by_role("dialog").locator("h2")).to_have_text(WORKER)
     expect(page.get_by_role("dialog")).to_contain_text(MARKUP)
     page.keyboard.press("Escape")
-    for view in ("models", "capabilities", "alerts"):
+    for view, text in (("models", MARKUP), ("capabilities", MARKUP), ("alerts", WORKER)):
         page.click(f"#views [data-view={view}]")
-        expect(page.locator(f"#view-{view}")).to_contain_text(MARKUP)
+        expect(page.locator(f"#view-{view}")).to_contain_text(text)
     assert page.evaluate("[window.hit, document.querySelectorAll('main b b, img[src=x]').length]") == [None, 0]
 
 
@@ -199,7 +212,7 @@ def test_an_order_asks_first_and_tells_how_it_went(opens: Opens, stage: Stage) -
     page.locator(f"{ROWS} .opens").first.click()
     page.get_by_role("button", name="Unload").click()
     question = page.locator("dialog.question")
-    expect(question).to_contain_text("let the model go from memory")
+    expect(question).to_contain_text("let the model go from memory. Jobs that run there are finished first")
     question.get_by_role("button", name="Cancel").click()
     expect(question).to_have_count(0)
     assert sent == []

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from golek_client.queueing import ModelQueue, QueuedJob
+from golek_monitor.picture import Picture
 from golek_monitor.web.requests import DeadLetterRow, DeadLetterStory
 from tests.support import request_logs
 from tests.support.browser import apart
@@ -154,6 +155,39 @@ def test_who_waits_is_shown(opens: Opens, stage: Stage) -> None:
     expect(question).to_contain_text("It crashed its engine 3 times")
     question.get_by_role("button", name="Retry").click()
     expect(question.locator(".outcome")).to_have_text("It waits in its model's queue again.")
+
+
+def test_a_model_is_reached_by_the_gateway(opens: Opens, stage: Stage) -> None:
+    """Where its workers serve no HTTP themselves; their own addresses come first."""
+    page = opens(f"{stage.url}/#/capabilities").page
+    of_model = page.locator("#addresses tbody tr").first
+    gateway = stage.seen.gateways()[0].endpoint
+    expect(of_model).to_be_visible()
+    expect(of_model).not_to_contain_text(gateway)
+    name = of_model.get_attribute("data-model")
+
+    def serves_none(seen: Picture) -> None:
+        for one in seen.view.everyone():
+            if one.model == name and one.health is not None:
+                seen.heartbeat(msgspec.structs.replace(one.health, endpoint=""))
+
+    stage.do(serves_none)
+    expect(of_model).to_contain_text(gateway)
+    expect(of_model).to_contain_text("by the gateway")
+
+
+def test_a_phone_says_where_there_are_more_views(opens: Opens, stage: Stage) -> None:
+    """On which side the row of views goes on; and moving to a view draws no line around the page."""
+    page = opens(f"{stage.url}/", viewport={"width": 390, "height": 844}).page
+    views = page.locator("#views")
+    expect(views).to_have_attribute("data-more", "right")
+    views.evaluate("one => one.scrollLeft = 9999")
+    expect(views).to_have_attribute("data-more", "left")
+    page.keyboard.press("2")
+    expect(page.locator("main")).to_be_focused()
+    expect(page.locator("main")).to_have_css("outline-style", "none")
+    page.set_viewport_size({"width": 1440, "height": 900})
+    expect(views).to_have_attribute("data-more", "")
 
 
 @pytest.mark.parametrize("view", SOMETHING)

@@ -19,6 +19,7 @@ export const callout = {
     return el("article.callout", {}, sign, el("div.said", {}, el("div.line", {}, what, about), el("p.message"), el("p.since.note")));
   },
   change(node, alert) {
+    mark(node, "kind", alert.kind);
     mark(node, "tone", alert.state === "resolved" ? "calm" : alert.severity === "critical" ? "bad" : "warn");
     say(node.querySelector(".sign"), alert.state === "resolved" ? "✓" : SIGNS[alert.severity]);
     say(node.querySelector("strong"), words(alert));

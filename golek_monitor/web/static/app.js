@@ -2,7 +2,7 @@
 
 import * as alerts from "./alerts.js";
 import * as connection from "./connection.js";
-import { el, of } from "./dom.js";
+import { el, mark, of } from "./dom.js";
 import * as fleet from "./fleet.js";
 import { choose, range, RANGES, ranges } from "./history.js";
 import * as keys from "./keys.js";
@@ -37,25 +37,33 @@ function show(route) {
   ask();
 }
 
+/** On a phone the views have no room side by side: say on which sides there are more. */
+function hint() {
+  const { scrollLeft, scrollWidth, clientWidth } = of("views");
+  mark(of("views"), "more", [scrollLeft > 2 && "left", scrollLeft + clientWidth < scrollWidth - 2 && "right"].filter(Boolean).join(" "));
+}
+
 /** The switch of what charts show. */
 function switches() {
   for (const place of document.querySelectorAll("[data-ranges]")) {
     place.append(...RANGES.map((one) => el("button.small", { type: "button", "data-range": one.name, onclick: () => choose(one) }, one.name)));
   }
-  const mark = () => {
+  const press = () => {
     for (const button of document.querySelectorAll("[data-range]")) button.setAttribute("aria-pressed", String(button.dataset.range === range().name));
   };
   ranges(() => {
-    mark();
+    press();
     ask();
   });
-  mark();
+  press();
 }
 
 of("skip").addEventListener("click", (event) => {
   event.preventDefault();
   of("main").focus();
 });
+of("views").addEventListener("scroll", hint);
+new ResizeObserver(hint).observe(of("views"));
 routes(show);
 switches();
 for (const part of [connection, overview, models, fleet, matrix, alerts, requests, queues, worker, keys, login]) part.begin();

@@ -81,7 +81,7 @@ class Chart {
     return {
       ...this.size(),
       legend: { show: false },
-      padding: [8, right ? 0 : 8, 0, 0],
+      padding: [8, right ? 0 : 26, 0, 0],
       cursor: { sync: { key: CURSORS.key, setSeries: false }, points: { size: 6 }, drag: { x: false, y: false }, focus: { prox: -1 } },
       scales: { x: { time: true }, y: { range: roomy }, right: { range: roomy } },
       axes: [

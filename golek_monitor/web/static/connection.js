@@ -6,7 +6,6 @@ import { draws, firing, fleet, hears } from "./store.js";
 
 /** Older than this, the age of the last message is shown. */
 const OLD_MS = 7000;
-const BUS_LOST = "The monitor does not hear the bus. What stands here is as it was before; it goes on by itself when the bus is back.";
 let known = null;
 
 /** Begin to watch. */
@@ -29,10 +28,16 @@ function show() {
   mark(document.body, "link", now);
   say(of("link-words"), words(now));
   const trouble = of("trouble");
-  const text = now === "lost" ? `Connection to the monitor lost, trying again since ${clock(fleet.since)}.${known ? " The figures below are old." : ""}` : now === "deaf" ? BUS_LOST : "";
+  const text = now === "lost" ? `Connection to the monitor lost, trying again since ${clock(fleet.since)}.${known ? " The figures below are old." : ""}` : now === "deaf" ? unheard() : "";
   say(trouble, text);
   trouble.hidden = !text;
   if (fleet.monitorId) say(of("foot-monitor"), fleet.monitorId);
+}
+
+function unheard() {
+  const where = fleet.broker ? ` at ${fleet.broker}` : "";
+  const when = fleet.unheardSince ? ` since ${clock(fleet.unheardSince)}` : "";
+  return `The monitor has not heard the bus${where}${when}. What stands here is as it was before; it goes on by itself when the bus is back.`;
 }
 
 function words(now) {

@@ -22,7 +22,7 @@ export function begin() {
     none.hidden = all.length > 0;
     of("capability-parts").hidden = !none.hidden;
     // Times go on by themselves; the tables are made again when something else of them changed.
-    const now = JSON.stringify(all.map((one) => [one.model_name, one.status, one.capabilities, one.model_info, one.endpoints, one.nats_topic, one.first_seen, Math.round(one.ping_ms ?? -1), Math.round((one.response_ms ?? -10) / 10)]));
+    const now = JSON.stringify(all.map((one) => [one.model_name, one.status, one.capabilities, one.model_info, one.endpoints, gateways(), one.nats_topic, one.first_seen, Math.round(one.ping_ms ?? -1), Math.round((one.response_ms ?? -10) / 10)]));
     if (now === drawn) return void times(addresses, all);
     drawn = now;
     capabilities.replaceChildren(matrix(all));
@@ -50,12 +50,18 @@ function map(all) {
   return table("addresses", "Addresses of models", heads, rows, all);
 }
 
+/** Its workers' own addresses; where they have none, those of the gateways, which reach every model. */
 function endpoints(one) {
-  const all = one.endpoints ?? [];
+  const all = one.endpoints?.length ? one.endpoints : one.in_rotation ? gateways() : [];
   const shown = all.slice(0, ADDRESSES).map((address) => el("li", {}, addressed(address, one.model_name)));
   const more = all.length - shown.length;
   const rest = more > 0 && el("li", {}, el("a", { href: to("fleet", "", { model: one.model_name }) }, `and ${more} more`));
-  return all.length ? el("ul", {}, ...shown, rest) : NONE;
+  const how = all.length > 0 && !one.endpoints?.length && el("li.note", {}, "by the gateway");
+  return all.length ? el("ul", {}, ...shown, rest, how) : NONE;
+}
+
+function gateways() {
+  return [...fleet.gateways.values()].filter((one) => one.status === "ready").map((one) => one.endpoint).sort();
 }
 
 /** A table whose first cells are the heads of its rows. */

@@ -11,8 +11,8 @@ const ORDERS = {
   },
   unload: {
     word: "Unload",
-    will: (whom) => `${whom} will let the model go from memory. Where jobs run, it is refused, unless you force it: then they go back to the queue. The next request loads the model again.`,
-    force: "Also while jobs run",
+    will: (whom) => `${whom} will let the model go from memory. Jobs that run there are finished first; where they take too long, that is told and the model stays. At once means that they go back to the queue. The next request loads the model again.`,
+    force: "At once, also while jobs run",
   },
   drain: {
     word: "Drain",

@@ -75,6 +75,7 @@ function sentence() {
   const overview = fleet.overview;
   if (!overview) return ["Waiting for the monitor", ""];
   if (fleet.link === "lost") return [`As it was at ${clock(fleet.since)}`, ""];
+  if (!fleet.connected) return [fleet.unheardSince ? `As it was at ${clock(fleet.unheardSince)}` : "Nothing is heard", "bad"];
   if (!overview.workers && !overview.models) return ["No worker was heard yet. `make start WORKER=echo` starts one", ""];
   const down = overview.models - overview.models_online;
   if (down) return [`${count(down, "model")} of ${overview.models} ${down === 1 ? "takes" : "take"} no requests`, "bad"];

@@ -8,7 +8,8 @@ import { badge } from "./status.js";
 import { fleet } from "./store.js";
 import { story } from "./story.js";
 
-const PAGE = 100;
+/** So many at a time; on a phone, where each is a card, fewer. */
+const PAGE = matchMedia("(max-width: 760px)").matches ? 20 : 100;
 const SPANS = [["", "Any time"], ["5", "Last 5 min"], ["60", "Last hour"], ["1440", "Last day"], ["10080", "Last week"]];
 const EMPTY = "No request is in the logs yet. Workers on this machine write each one they answer to a SQLite file; ask a model something and it stands here a second later.";
 const NO_FIT = "No request fits these filters.";

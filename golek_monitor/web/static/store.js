@@ -11,6 +11,8 @@ export const fleet = {
   events: [],
   /** Whether the monitor hears the bus. */ connected: true,
   monitorId: "",
+  broker: "",
+  /** Since when it does not, RFC 3339. */ unheardSince: "",
   /** `waiting` for the first message, `live`, or `lost`. */ link: "waiting",
   /** Since when the link is lost, milliseconds since 1970. */ since: 0,
   /** When the last message came, on the clock of `performance`. */ heardAt: 0,
@@ -39,6 +41,7 @@ export function snapshot(now) {
   for (const [part, key] of Object.entries(KEYS)) fleet[part] = new Map((now[part] ?? []).map((one) => [one[key], one]));
   fleet.events = (now.events ?? []).slice(0, EVENTS_KEPT);
   fleet.monitorId = now.monitor_id ?? "";
+  fleet.broker = now.broker ?? "";
   heard(now);
 }
 
@@ -57,6 +60,7 @@ export function update(changes) {
 function heard(message) {
   fleet.overview = message.overview ?? fleet.overview;
   fleet.connected = message.connected ?? true;
+  fleet.unheardSince = message.unheard_since ?? "";
   fleet.heardAt = performance.now();
   linked("live");
 }
