@@ -15,7 +15,8 @@ from msgspec import Struct
 from golek_client import stored
 from golek_client.line import Line
 from golek_client.stored import UNREADABLE
-from golek_monitor.picture import FIRST_SEEN_KEPT, Picture
+from golek_monitor.models import FIRST_SEEN_KEPT
+from golek_monitor.picture import Picture
 from golek_wire import codec, headers, subjects
 from golek_wire.errors import BusUnavailableError, ForbiddenError
 from golek_wire.jetstream import STREAM_NOT_FOUND, PubAck

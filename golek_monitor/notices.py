@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from golek_client.fleet import LEFT, Presence, Replica
+from golek_client.fleet import LEFT, Replica
 from golek_monitor.events import EventLevel, Happening
-from golek_monitor.records import GatewayRow, ReplicaRow
+from golek_monitor.records import GatewayRow, ReplicaRow, RowPresence
 from golek_wire.signals import WorkerStatus
 
 
@@ -18,7 +18,7 @@ class Known(Struct, frozen=True):
 
     model: str
     status: WorkerStatus
-    presence: Presence
+    presence: RowPresence
     incarnation: str
 
 

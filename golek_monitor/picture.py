@@ -7,13 +7,13 @@ lately, as of now.
 
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
 from msgspec.structs import replace
 
-from golek_client.fleet import LEFT, FleetView, ModelState, Presence, Replica
+from golek_client.fleet import LEFT, FleetView, Presence, Replica
 from golek_monitor import advisories, alerts, rates, rows, rules, summary
 from golek_monitor.alerts import Alerts
 from golek_monitor.changes import Tables
@@ -24,6 +24,7 @@ from golek_monitor.hearsay import Hearsay
 from golek_monitor.history import Histories
 from golek_monitor.letters import Letters
 from golek_monitor.measures import Measures
+from golek_monitor.models import Models
 from golek_monitor.notices import Notices
 from golek_monitor.rates import Rate
 from golek_monitor.records import Event, FleetChanges, FleetNow, GatewayRow, History, ReplicaRow, Service
@@ -38,10 +39,6 @@ KEEP_S: Final = 900.0
 FRESH_S: Final = 1.5
 """A tick that is so long ago does not count."""
 FORGET_S: Final = 10.0
-LATEST: Final = 253_370_764_800.0
-"""The year 9999: behind it a moment cannot be written down."""
-FIRST_SEEN_KEPT: Final = 20_000
-"""Of more models those that are not shown are forgotten: names come from the bus."""
 
 
 class Picture:
@@ -76,7 +73,7 @@ class Picture:
         self._was_heard = True
         self._ticked_at: float | None = None
         self._tidied_at = clock()
-        self._first_seen: dict[str, float] = {}
+        self._models = Models()
         self._letters = Letters()
         self._log = EventLog(lambda: stamp(wall()))
         self._alerts = Alerts(self._id, lambda: stamp(wall()))
@@ -127,6 +124,8 @@ class Picture:
     def heartbeat(self, health: Health) -> None:
         """A worker said how it is."""
         self.view.heartbeat(health, self.heard_clock())
+        if self.view.replica(health.worker_id) is not None:
+            self._models.heartbeat(health)
 
     def report(self, report: LoadReport) -> None:
         """A worker said how busy it is."""
@@ -155,12 +154,12 @@ class Picture:
 
     def first_seen(self, seen: Mapping[str, float]) -> None:
         """When models were first seen, as the broker has it: seconds since 1970 by name."""
-        self._first_seen |= {name: min(max(at, 0.0), LATEST) for name, at in seen.items()}
+        self._models.seen(seen)
 
     def seen_by_us(self) -> dict[str, float]:
         """When models were first seen, as far as this monitor knows."""
         self._refresh()
-        return dict(self._first_seen)
+        return dict(self._models.first_seen)
 
     def letters(self, by_token: Mapping[str, int]) -> None:
         """So many dead letters are kept, by token of their model."""
@@ -290,18 +289,30 @@ class Picture:
         pending = {model.name: model.pending for model in models}
         everyone = self.view.everyone()
         beside = {one.worker_id: self._beside(one, pending.get(one.model, 0), now) for one in everyone}
-        by_model: dict[str, list[Rate]] = {}
-        for one in everyone:  # also of those that left: what they did lately was the model's
-            if (rate := beside[one.worker_id].rate) is not None:
-                by_model.setdefault(one.model, []).append(rate)
+        of_models: dict[str, list[Replica]] = {}
+        for one in everyone:
+            of_models.setdefault(one.model, []).append(one)
+        left = set(self.view.left())
         replicas = {
             one.worker_id: rows.replica_row(one, beside[one.worker_id], self._at(one.heard_at), wall)
             for one in everyone
         }
-        self._rate = rates.joined([rate for of_one in by_model.values() for rate in of_one])
+        self._rate = rates.joined([one.rate for one in beside.values() if one.rate is not None])
         self._tables.replicas.update(replicas, version)
         self._tables.services.update(
-            {model.name: self._service(model, replicas, by_model.get(model.name, []), wall) for model in models},
+            {
+                model.name: rows.service(
+                    model,
+                    [replicas[one.worker_id] for one in model.replicas],
+                    [  # also of those that left: what they did lately was the model's
+                        rate for one in of_models.get(model.name, []) if (rate := beside[one.worker_id].rate)
+                    ],
+                    self._models.past(model, of_models.get(model.name, []), left, wall),
+                    self._letters.of(model_token(model.name)),
+                    wall,
+                )
+                for model in models
+            },
             version,
         )
         self._tables.gateways.update(
@@ -317,18 +328,6 @@ class Picture:
     def _beside(self, one: Replica, pending: int, now: float) -> Beside:
         is_silent = one.status not in LEFT and self.view.is_silent(one, now)
         return self._measures.beside(one, is_silent, pending, now)
-
-    def _service(
-        self, model: ModelState, replicas: Mapping[str, ReplicaRow], of_replicas: Sequence[Rate], wall: float
-    ) -> Service:
-        return rows.service(
-            model,
-            [replicas[one.worker_id] for one in model.replicas],
-            of_replicas,
-            self._first_seen.setdefault(model.name, wall),
-            self._letters.of(model_token(model.name)),
-            wall,
-        )
 
     def _judge(self) -> None:
         """What is wrong, and which of it counts. What is known of a fleet that is not heard is not judged."""
@@ -392,8 +391,7 @@ class Picture:
         self._gateways.forget(now, KEEP_S)
         self._histories.forget(self._wall())
         services = self._tables.services.rows
-        if len(self._first_seen) > FIRST_SEEN_KEPT:
-            self._first_seen = {name: at for name, at in self._first_seen.items() if name in services}
+        self._models.forget(services.keys())
 
     def _at(self, moment: float) -> float:
         """A moment of the heard clock as time of day."""

@@ -16,6 +16,10 @@ RowStatus = WorkerStatus | Literal["silent", "lost"]
 """As the replica says, unless it does not answer (`silent`) or its connection is gone (`lost`)."""
 
 
+RowPresence = Presence | Literal["left"]
+"""`here`; `silent`, which does not answer; `gone` without a word; `left` with its last word, `offline` or `failed`."""
+
+
 class QueueMetrics(Struct, frozen=True):
     """A model's queue and what runs of it."""
 
@@ -28,6 +32,7 @@ class BackpressureStatus(Struct, frozen=True):
     """How full a model is."""
 
     level: Level
+    """The worst of its replicas'; `critical` where none takes requests, unless all were stopped in order."""
     utilization: float
     """(pending + active) ÷ capacity."""
 
@@ -78,6 +83,12 @@ class Service(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Until a replica answered `$SRV.PING`, over the bus and back; the quickest's."""
     dead_letters: int = field(default_factory=int)
     problem: str | None = None
+    """Of a replica, or that all are gone; absent where they were stopped in order."""
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether its workers all left in order: nobody misses it."""
+        return self.replicas == 0 and self.status == "offline" and self.backpressure_status.level == "healthy"
 
 
 class ReplicaRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -86,7 +97,7 @@ class ReplicaRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     worker_id: str
     model_name: str
     status: RowStatus
-    presence: Presence
+    presence: RowPresence
     in_rotation: bool
     last_seen: str
     last_seen_s: float

@@ -13,7 +13,7 @@ from golek_client.fleet import LEFT, ModelState, Presence, Replica
 from golek_monitor.rates import STALE_S, Rate, joined
 from golek_monitor.records import BackpressureStatus, GatewayRow, QueueMetrics, ReplicaRow, RowStatus, Service
 from golek_wire.moments import stamp
-from golek_wire.signals import GatewayReport, Level, ModelInfo
+from golek_wire.signals import GatewayReport, Health, Level, ModelInfo
 
 GATEWAY_SILENT_S: Final = 25.0
 """Two of its reports and a bit."""
@@ -32,6 +32,17 @@ class Beside(Struct, frozen=True):
     clock_skew_s: float | None = None
 
 
+class Past(Struct, frozen=True):
+    """What stays known of a model when its workers are gone."""
+
+    first_seen: float
+    """Seconds since 1970."""
+    word: Health | None = None
+    """The last heartbeat of any of them."""
+    stopped: bool = False
+    """Whether all of them left in order, so that nobody misses it."""
+
+
 def replica_row(one: Replica, beside: Beside, heard_at: float, wall: float) -> ReplicaRow:
     """A worker that was last heard at `heard_at`, seconds since 1970 as `wall` is."""
     health, left = one.health, one.status in LEFT
@@ -40,7 +51,7 @@ def replica_row(one: Replica, beside: Beside, heard_at: float, wall: float) -> R
         worker_id=one.worker_id,
         model_name=one.model,
         status=_status(one, beside.presence),
-        presence=beside.presence,
+        presence="left" if left else beside.presence,
         in_rotation=one.in_rotation and beside.presence == "here",
         last_seen=stamp(heard_at),
         last_seen_s=round(max(0.0, wall - heard_at), 1),
@@ -73,25 +84,28 @@ def replica_row(one: Replica, beside: Beside, heard_at: float, wall: float) -> R
 
 
 def service(
-    model: ModelState, rows: Sequence[ReplicaRow], rates: Sequence[Rate], first_seen: float, letters: int, wall: float
+    model: ModelState, rows: Sequence[ReplicaRow], rates: Sequence[Rate], past: Past, letters: int, wall: float
 ) -> Service:
     """A model, with the rows of those of its replicas that are alive, and rates also of those that left lately."""
     healths = [one.health for one in model.replicas if one.health is not None]
-    uptime = max(0.0, wall - first_seen)
+    uptime, word = max(0.0, wall - past.first_seen), past.word
     rate, record = joined(rates), model.record
     ttfts = [row.ttft_ms for row in rows if row.ttft_ms is not None]
     pings = [row.ping_ms for row in rows if row.ping_ms is not None]
+    last_seen = max((row.last_seen for row in rows), default=record.last_seen if record else "")
     return Service(
         model_name=model.name,
         status=model.status,
         capabilities=healths[0].capabilities if healths else record.capabilities if record else [],
-        model_info=next((health.model_info for health in healths), ModelInfo()),
+        model_info=next((health.model_info for health in healths), word.model_info if word else ModelInfo()),
         queue_metrics=QueueMetrics(model.pending, model.active, model.capacity),
-        backpressure_status=BackpressureStatus(level(model), round(model.utilization, 4)),
-        first_seen=stamp(first_seen),
+        backpressure_status=BackpressureStatus(
+            "healthy" if past.stopped else level(model), round(model.utilization, 4)
+        ),
+        first_seen=stamp(past.first_seen),
         uptime=round(uptime * 1e9),
         uptime_seconds=round(uptime, 3),
-        last_seen=max((row.last_seen for row in rows), default=record.last_seen if record else ""),
+        last_seen=last_seen,
         in_rotation=any(row.in_rotation for row in rows),
         kinds=record.kinds if record else [],
         endpoints=[health.endpoint for health in healths if health.endpoint],
@@ -110,7 +124,7 @@ def service(
         ttft_ms=round(statistics.median_low(ttfts), 1) if ttfts else None,
         ping_ms=min(pings, default=None),
         dead_letters=letters,
-        problem=next((row.problem for row in rows if row.problem), None),
+        problem=next((row.problem for row in rows if row.problem), _lost(model, past, last_seen)),
     )
 
 
@@ -151,6 +165,13 @@ def level(model: ModelState) -> Level:
 def worst(levels: Sequence[Level]) -> Level:
     """The worst of them; healthy without any."""
     return max(levels, key=_LEVELS.index, default="healthy")
+
+
+def _lost(model: ModelState, past: Past, last_seen: str) -> str | None:
+    """Why a model is not served, where none of its workers says it."""
+    if model.replicas or past.stopped:
+        return None
+    return f"its workers are gone without a word, or failed; last heard at {last_seen}"
 
 
 def _tokens(rows: Sequence[ReplicaRow], rate: Rate | None) -> float | None:

@@ -32,7 +32,7 @@ def aggregate(
     return Aggregate(
         timestamp=timestamp,
         status="critical" if is_critical else worst([one.backpressure_status.level for one in served]),
-        models=len(services),
+        models=sum(not one.is_stopped for one in services),
         models_online=sum(one.in_rotation for one in services),
         workers=len(expected),
         workers_online=sum(one.in_rotation for one in expected),

@@ -40,7 +40,9 @@ READY: Final = Metric("golek_ready", "gauge", "1 while requests may be sent here
 
 QUEUE_PENDING: Final = Metric("golek_queue_pending", "gauge", "Jobs that wait in a model's queue.", ("model",))
 QUEUE_CAPACITY: Final = Metric("golek_queue_capacity", "gauge", "Jobs that a model's queue holds.", ("model",))
-MODEL_UP: Final = Metric("golek_model_up", "gauge", "1 while a model takes requests.", ("model",))
+MODEL_UP: Final = Metric(
+    "golek_model_up", "gauge", "1 while a model takes requests, else 0; not told of one that was stopped.", ("model",)
+)
 REPLICAS: Final = Metric("golek_replicas", "gauge", "Replicas of a model that are alive.", ("model",))
 SLOTS: Final = Metric("golek_slots", "gauge", "Requests that a replica runs at once.", ("model", "worker"))
 SLOTS_BUSY: Final = Metric("golek_slots_busy", "gauge", "Requests that a replica runs.", ("model", "worker"))

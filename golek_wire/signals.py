@@ -277,6 +277,7 @@ class Aggregate(Struct, frozen=True):
     status: Level
     """The worst level of a model that is served; critical also while a critical alert fires."""
     models: int
+    """Those that were stopped in order are left out."""
     models_online: int
     """That take requests."""
     workers: int

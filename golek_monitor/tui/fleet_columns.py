@@ -35,7 +35,7 @@ def _token_age(row: ReplicaRow) -> Cell:
 
 
 def _seen(row: ReplicaRow) -> Cell:
-    return said(words.age(row.last_seen_s), "" if row.presence == "here" else "bad")
+    return said(words.age(row.last_seen_s), "bad" if row.presence in ("silent", "gone") else "")
 
 
 def _then(cell: Callable[[ReplicaRow], Cell]) -> Callable[[ReplicaRow], Cell]:

@@ -71,7 +71,7 @@ class Worker(Overlay[None]):
             return
         self.row, self._service = row, service
         (state,) = words.status(row.status, row.progress)
-        seen = Said(f"seen {words.age(row.last_seen_s)}", "dim" if row.presence == "here" else "bad")
+        seen = Said(f"seen {words.age(row.last_seen_s)}", "bad" if row.presence in ("silent", "gone") else "dim")
         title = [Said(plain(row.worker_id), "strong"), state, Said(plain(row.model_name)), seen]
         self.query_one("#worker-title", Static).update(content(title))
         self.query_one("#worker-now", Static).update(facts([*now(row), *model(service)]))
@@ -107,7 +107,7 @@ def now(row: ReplicaRow) -> list[tuple[str, str]]:
     age_s = None if row.last_token_age_ms is None else row.last_token_age_ms / 1000 + row.last_seen_s
     late = f"it is not heard for {words.span(row.last_seen_s)}, and these are its last figures"
     return [
-        ("problem", row.problem or ("" if row.presence == "here" else late)),
+        ("problem", row.problem or (late if row.presence in ("silent", "gone") else "")),
         ("load", "none: it left" if row.status in LEFT else _load(row)),
         ("writes", f"{words.rate(row.tokens_per_s)} tok/s" if row.tokens_per_s is not None else ""),
         ("first token", _first_token(row)),

@@ -51,6 +51,8 @@ def written(entered: Door) -> bytes:
 
 def _of_fleet(now: FleetNow) -> Iterator[tuple[Metric, Iterable[str]]]:
     services = [(_labels(names.MODEL_UP, one.model_name), one) for one in now.services]
+    up = names.MODEL_UP
+    yield up, [_line(up, labels, one.in_rotation) for labels, one in services if not one.is_stopped]  # else it pages
     yield from _told(_OF_SERVICES, services)
     replicas = [(_labels(names.SLOTS, one.model_name, one.worker_id), one) for one in now.replicas]
     stay = [(labels, one) for labels, one in replicas if one.status != "offline"]  # who left in order is no loss
@@ -127,7 +129,6 @@ def _what(one: ReplicaRow) -> str:
 
 
 _OF_SERVICES: Final[tuple[Figure, ...]] = (
-    (names.MODEL_UP, "in_rotation", ""),
     (names.REPLICAS, "replicas", ""),
     (names.MODEL_REPLICAS_IN_ROTATION, "replicas_in_rotation", ""),
     (names.QUEUE_PENDING, "queue_metrics.pending_messages", ""),
@@ -166,7 +167,7 @@ _OF_GATEWAYS: Final[tuple[Figure, ...]] = (
 )
 OF_MONITOR: Final = (
     *(about for about, _, _ in (*_OF_SERVICES, *_OF_ALL_REPLICAS, *_OF_REPLICAS, *_OF_GATEWAYS)),
-    names.WORKER_UP, names.STALLED, names.WORKER_INFO, names.GATEWAY_READY, names.ALERTS_FIRING, names.BUS_CONNECTED,
+    names.MODEL_UP, names.WORKER_UP, names.STALLED, names.WORKER_INFO, names.GATEWAY_READY, names.ALERTS_FIRING, names.BUS_CONNECTED,
     names.EVENT_READERS, names.CPU_SECONDS, names.RSS_BYTES,
 )  # fmt: skip
 """All that may be told."""

@@ -71,6 +71,17 @@ async def test_who_is_lost_is_down_and_says_nothing_else(web: httpx2.AsyncClient
     assert tuple(sorted(of_row.items())) not in found["golek_slots"]
 
 
+async def test_a_model_that_was_stopped_is_not_called_down(web: httpx2.AsyncClient, seen: Picture) -> None:
+    """Nor its worker: no rule pages somebody for it."""
+    health = seen.view.everyone()[0].health
+    assert health is not None
+    seen.heartbeat(msgspec.structs.replace(health, status="offline"))
+    found = await figures(web)
+    for name in ("golek_model_up", "golek_worker_up"):
+        assert found[name]
+        assert health.model_name not in {dict(labels)["model"] for labels in found[name]}
+
+
 async def test_words_of_all_kinds_are_written_right(web: httpx2.AsyncClient, seen: Picture) -> None:
     """What a label must not hold is escaped, for a worker may call its device anything."""
     health = seen.view.everyone()[0].health

@@ -195,6 +195,45 @@ def test_a_model_is_as_fast_as_its_workers_were_also_those_that_left() -> None:
     assert seen.history("nobody").at == []
 
 
+def left(seen: Picture, number: int) -> None:
+    """Worker `number` says that it leaves."""
+    health = seen.view.everyone()[number].health
+    assert health is not None
+    seen.heartbeat(msgspec.structs.replace(health, status="offline", active=0))
+
+
+def test_a_model_that_was_stopped_is_missed_by_nobody() -> None:
+    """All its workers left in order: it is healthy, keeps what is known of its file, and is no model that is down."""
+    time = Time()
+    seen = picture(2, time)
+    second(seen, time)
+    left(seen, 1)
+    second(seen, time)
+    row, service = seen.replicas()[1], seen.services()[1]
+    assert (row.status, row.presence, row.in_rotation) == ("offline", "left", False)
+    assert (service.status, service.backpressure_status.level, service.problem) == ("offline", "healthy", None)
+    assert (service.model_info.parameter_count, service.is_stopped) == ("4.0B", True)
+    assert (seen.overview().models, seen.overview().models_online) == (1, 1)
+    for _ in range(920):
+        second(seen, time, [0])
+    assert len(seen.replicas()) == 1
+    assert seen.services()[1].model_info.parameter_count == "4.0B"
+
+
+def test_a_model_whose_workers_are_gone_is_missed() -> None:
+    """It is critical and says why; also where one was lost before the others left."""
+    time = Time()
+    seen = picture(7, time)
+    second(seen, time)
+    seen.missed("qwen3-4b-host1-1", "gone")
+    left(seen, [one.worker_id for one in seen.replicas()].index("qwen3-4b-host2-1"))
+    second(seen, time)
+    (service,) = [one for one in seen.services() if one.model_name == "qwen3-4b"]
+    assert (service.backpressure_status.level, service.is_stopped) == ("critical", False)
+    assert (service.problem or "").startswith("its workers are gone without a word, or failed; last heard at 2026-")
+    assert seen.overview().models == 5
+
+
 def test_a_fleet_that_is_not_heard_stands_still() -> None:
     """While the bus is away everything is as it was, for however long, and an alert says so; ages are true."""
     time = Time()
@@ -248,7 +287,7 @@ def test_a_moment_that_cannot_be_is_none(told: float, shown: str) -> None:
 
 def test_names_that_nobody_serves_are_forgotten_when_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory does not grow with the names that ever came."""
-    monkeypatch.setattr("golek_monitor.picture.FIRST_SEEN_KEPT", 5)
+    monkeypatch.setattr("golek_monitor.models.FIRST_SEEN_KEPT", 5)
     time = Time()
     seen = picture(1, time)
     seen.first_seen({f"gone-{number}": NOON for number in range(100)})
