@@ -18,6 +18,8 @@ from golek_wire.signals import Alert, AlertKind, Severity
 RESOLVED_KEPT: Final = 100
 RESOLVED_S: Final = 900.0
 """So long an alert that was resolved is still shown."""
+REFRESH_S: Final = 5.0
+"""So often what is said of an alert that goes on is said anew: in the picture, not on the bus."""
 CAUSES_KEPT: Final = 5000
 """More are not told apart: names come from the bus."""
 
@@ -46,7 +48,7 @@ class Trouble(Struct, frozen=True):
 class _Cause:
     """A trouble over time."""
 
-    __slots__ = ("alert", "gone_since", "over_since", "since", "trouble")
+    __slots__ = ("alert", "gone_since", "over_since", "refreshed_at", "since", "trouble")
 
     def __init__(self, trouble: Trouble, now: float, since: str) -> None:
         self.trouble = trouble
@@ -54,6 +56,7 @@ class _Cause:
         self.since = since
         self.alert: Alert | None = None
         self.gone_since: float | None = None
+        self.refreshed_at = now
 
 
 class Alerts:
@@ -103,6 +106,7 @@ class Alerts:
             cause = self._causes[trouble.id] = _Cause(trouble, now, self._stamp())
         cause.trouble, cause.gone_since = trouble, None
         if cause.alert is not None:  # 2
+            self._refresh(cause, now)
             return None
         if not trouble.over:  # 3
             del self._causes[trouble.id]
@@ -114,7 +118,21 @@ class Alerts:
             since=cause.since, timestamp=self._stamp(), model=trouble.model, worker_id=trouble.worker_id,
             principal=trouble.principal, value=trouble.value, limit=trouble.limit, monitor_id=self._monitor_id,
         )  # fmt: skip
+        cause.refreshed_at = now
         return cause.alert
+
+    def _refresh(self, cause: _Cause, now: float) -> None:
+        """It is said as it is now: at once where it became worse or better, else now and then."""
+        alert, trouble = cause.alert, cause.trouble
+        if alert is None or (trouble.message, trouble.value) == (alert.message, alert.value):
+            return
+        if trouble.severity == alert.severity and now - cause.refreshed_at < REFRESH_S:
+            return
+        cause.refreshed_at = now
+        cause.alert = msgspec.structs.replace(
+            alert, severity=trouble.severity, message=trouble.message, value=trouble.value, limit=trouble.limit,
+            timestamp=self._stamp(),
+        )  # fmt: skip
 
     def _fade(self, cause_id: str, now: float, ended: Callable[[Alert], str]) -> Alert | None:
         cause = self._causes[cause_id]

@@ -82,9 +82,9 @@ def bus_lost(seconds: float) -> Trouble:
     """The bus has not been heard for so long."""
     return Trouble(
         "bus_lost", "bus_lost", "critical",
-        f"the monitor does not hear the bus (limit {BUS_HOLD_S:.0f} s): what it shows is as it was; look whether the "
-        "broker runs and NATS_URL leads to it",
-        hold_s=BUS_HOLD_S, value=round(seconds, 1), limit=BUS_HOLD_S,
+        f"the monitor has not heard the bus for {seconds:.0f} s (limit {BUS_HOLD_S:.0f} s): what it shows "
+        "is as it was; look whether the broker runs and NATS_URL leads to it",
+        over=seconds >= BUS_HOLD_S, value=round(seconds, 1), limit=BUS_HOLD_S,
     )  # fmt: skip
 
 
@@ -153,8 +153,8 @@ def _worker(row: ReplicaRow, serving: int) -> Iterator[Trouble]:
     elif row.presence == "gone":  # 3
         yield Trouble(
             f"worker_lost:{row.worker_id}", "worker_lost", severity,
-            f"{name} is gone without a word, last heard {row.last_seen_s:.0f} s ago; {left}. Its jobs go to other "
-            "replicas; look whether its machine runs, then start it again",
+            f"{name} is gone without a word, last heard {row.last_seen_s:.0f} s ago; {left}. "
+            f"{_jobs(serving)}; look whether its machine runs, then start it again",
             value=row.last_seen_s, **about,
         )  # fmt: skip
     elif row.presence == "silent":  # 4
@@ -165,12 +165,13 @@ def _worker(row: ReplicaRow, serving: int) -> Iterator[Trouble]:
             hold_s=SILENT_HOLD_S, value=row.last_seen_s, **about,
         )  # fmt: skip
     elif row.status == "stalled":  # 5
-        age = f" for {row.last_token_age_ms / 1000:.0f} s" if row.last_token_age_ms is not None else ""
+        age_s = None if row.last_token_age_ms is None else round(row.last_token_age_ms / 1000, 1)
+        age = f" for {age_s:.0f} s" if age_s is not None else ""
         yield Trouble(
             f"worker_stalled:{row.worker_id}", "worker_stalled", severity,
             f"the engine of {name} makes no progress{age}; {left}. It is restarted by itself after a while; if it "
             "stalls again, look at its log and its machine's memory",
-            clear_s=2.0, value=row.last_token_age_ms, **about,
+            clear_s=2.0, value=age_s, **about,
         )  # fmt: skip
 
 
@@ -179,6 +180,10 @@ def _others(serving: int) -> str:
     if not serving:
         return "no other replica serves its model"
     return "another replica serves its model" if serving == 1 else f"{serving} other replicas serve its model"
+
+
+def _jobs(serving: int) -> str:
+    return "Its jobs go to other replicas" if serving else "Its jobs wait for a replica that comes"
 
 
 def _log(row: ReplicaRow, problem: str | None, limits: Limits) -> Iterator[Trouble]:

@@ -253,7 +253,7 @@ class Alert(Struct, frozen=True):
     severity: Severity
     state: Literal["firing", "resolved"]
     message: str
-    """A sentence for people, with what was measured and the limit."""
+    """A sentence for people, with what was measured and the limit, as of `timestamp`."""
     since: str
     """RFC 3339; when the cause began to count."""
     timestamp: str
@@ -262,9 +262,11 @@ class Alert(Struct, frozen=True):
     worker_id: str = ""
     principal: str = ""
     value: float | None = None
-    """What was measured."""
+    """What was measured, in the unit that the message names: seconds, a count, or a share from 0 to 1 of what it gives
+    in percent.
+    """
     limit: float | None = None
-    """From where on it counts."""
+    """From where on it counts; in the same unit."""
     resolved_at: str = ""
     monitor_id: str = ""
 

@@ -167,7 +167,8 @@ _OF_GATEWAYS: Final[tuple[Figure, ...]] = (
 )
 OF_MONITOR: Final = (
     *(about for about, _, _ in (*_OF_SERVICES, *_OF_ALL_REPLICAS, *_OF_REPLICAS, *_OF_GATEWAYS)),
-    names.MODEL_UP, names.WORKER_UP, names.STALLED, names.WORKER_INFO, names.GATEWAY_READY, names.ALERTS_FIRING, names.BUS_CONNECTED,
+    names.MODEL_UP, names.WORKER_UP, names.STALLED, names.WORKER_INFO, names.GATEWAY_READY,
+    names.ALERTS_FIRING, names.BUS_CONNECTED,
     names.EVENT_READERS, names.CPU_SECONDS, names.RSS_BYTES,
 )  # fmt: skip
 """All that may be told."""

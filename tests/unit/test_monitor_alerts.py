@@ -126,6 +126,57 @@ def test_an_alert_begins_and_ends_once(moments: dict[int, Trouble | None], expec
     assert told == expected
 
 
+def test_an_alert_that_goes_on_is_said_as_it_is() -> None:
+    """Its sentence and value follow within five seconds, its severity at once; that it fires is told once."""
+    stamps = iter("abcdefgh")
+    alerts = Alerts("mon", lambda: next(stamps))
+    fired = []
+    for now in range(12):
+        one = Trouble("q", "queue_critical", "critical" if now > 6 else "warning", f"{now} wait", value=now)
+        fired += alerts.judge([one], float(now), lambda _: "")
+        (alert,) = alerts.firing()
+        assert alert.value is not None
+        assert now - alert.value < 5
+        assert alert.message == f"{alert.value} wait"
+        assert alert.severity == one.severity
+    assert (len(fired), alert.since, alert.timestamp > "b") == (1, "a", True)
+
+
+@pytest.mark.parametrize(
+    ("given", "value", "said"),
+    [
+        ({"status": "stalled", "last_token_age_ms": 10_068}, 10.1, "no progress for 10 s"),
+        ({"status": "lost", "presence": "gone"}, 12.0, "last heard 12 s ago"),
+        ({"status": "silent", "presence": "silent"}, 12.0, "last heard 12 s ago"),
+    ],
+)
+def test_what_was_measured_is_in_the_unit_that_is_named(given: dict[str, Any], value: float, said: str) -> None:
+    """Seconds everywhere."""
+    (one,) = rules.troubles(Seen([row(**given)], [service()]), Limits())
+    assert one.value == value
+    assert said in one.message
+
+
+@pytest.mark.parametrize(
+    ("serving", "jobs"), [(1, "Its jobs go to other replicas"), (0, "Its jobs wait for a replica")]
+)
+def test_where_jobs_go_is_said_as_it_is(serving: int, jobs: str) -> None:
+    """Only where there are other replicas."""
+    (one,) = rules.troubles(Seen([row(status="lost", presence="gone")], [service(serving)]), Limits())
+    assert jobs in one.message
+
+
+def test_a_bus_that_is_away_is_an_alert_from_its_limit_on() -> None:
+    """Not before, though it came back for a moment that nobody saw."""
+    alerts = Alerts("mon", lambda: "now")
+    fired = [
+        alert.value
+        for now, away_s in enumerate((0.0, 1.0, 2.0, 3.0, 0.4, 1.4, 2.4, 3.4, 4.4, 5.4, 6.4))
+        for alert in alerts.judge([rules.bus_lost(away_s)], float(now), lambda _: "")
+    ]
+    assert fired == [5.4]
+
+
 def test_what_was_resolved_is_shown_for_a_while() -> None:
     """The firing ones first; one that fires again is not shown as resolved too."""
     alerts = Alerts("mon", lambda: "now")
