@@ -34,7 +34,8 @@ class Beside(Struct, frozen=True):
 
 def replica_row(one: Replica, beside: Beside, heard_at: float, wall: float) -> ReplicaRow:
     """A worker that was last heard at `heard_at`, seconds since 1970 as `wall` is."""
-    health, stats, rate = one.health, one.stats, beside.rate
+    health, left = one.health, one.status in LEFT
+    stats, rate = (None, None) if left else (one.stats, beside.rate)  # who left does nothing any more
     return ReplicaRow(
         worker_id=one.worker_id,
         model_name=one.model,
@@ -44,7 +45,7 @@ def replica_row(one: Replica, beside: Beside, heard_at: float, wall: float) -> R
         last_seen=stamp(heard_at),
         last_seen_s=round(max(0.0, wall - heard_at), 1),
         slots=one.slots,
-        active=one.active,
+        active=0 if left else one.active,
         pending=beside.pending,
         engine=health.engine if health else "",
         device=health.device if health else "",
@@ -52,8 +53,8 @@ def replica_row(one: Replica, beside: Beside, heard_at: float, wall: float) -> R
         version=health.version if health else "",
         incarnation=one.incarnation,
         started_at=health.started_at if health else "",
-        level=one.level,
-        tokens_per_s=tokens_per_s(one, rate),
+        level=None if left else one.level,
+        tokens_per_s=None if left else tokens_per_s(one, rate),
         requests_per_s=round(rate.requests, 2) if rate else None,
         errors_per_s=round(rate.errors, 2) if rate else None,
         response_ms=rate.response_ms if rate else None,
@@ -61,7 +62,7 @@ def replica_row(one: Replica, beside: Beside, heard_at: float, wall: float) -> R
         itl_ms=stats.itl_ms_p50 if stats else None,
         kv_use=stats.kv_use if stats else None,
         prefix_hit_rate=stats.prefix_hit_rate if stats else None,
-        last_token_age_ms=one.last_token_age_ms,
+        last_token_age_ms=None if left else one.last_token_age_ms,
         ping_ms=beside.ping_ms,
         progress=health.progress if health else None,
         log_lag_s=beside.log_lag_s,

@@ -4,6 +4,7 @@ Health answers a question, a heartbeat is sent every 30 s, a load report every s
 lies in the bucket `GOLEK_MODELS`. The keys that every reader knows come first in each.
 """
 
+import math
 from typing import Final, Literal
 
 from msgspec import Struct, field
@@ -213,6 +214,8 @@ class LoadReport(Struct, frozen=True):
     traffic: Traffic | None = None
     log_lag_s: float | None = None
     """How old the oldest row is that waits to be written to the request log; None while none waits."""
+    oldest_wait_s: float | None = None
+    """How long the next job has waited in the model's queue, at least; None while none waits."""
 
 
 class GatewayReport(Struct, frozen=True):
@@ -348,11 +351,24 @@ class DeadLetter(Struct, frozen=True):
     """Why there is no `payload`, in a sentence; empty where there is one."""
 
 
-def load_level(pending: int, active: int, capacity: int, stalled: bool) -> Level:
-    """How busy a replica is: critical when stalled or 80 % full, warning when anything waits.
+CRITICAL_UTILIZATION: Final = 0.8
+
+
+def load_level(
+    pending: int,
+    active: int,
+    capacity: int,
+    *,
+    stalled: bool,
+    wait_s: float = 0.0,
+    critical_utilization: float = CRITICAL_UTILIZATION,
+    critical_wait_s: float = math.inf,
+) -> Level:
+    """How busy a replica is: critical when stalled, when so large a share of the queue is taken, or when the next job
+    has waited so long; warning when anything waits.
 
     Anything waiting is a warning, because that is also when reports come every second.
     """
-    if stalled or pending + active >= 0.8 * capacity:
+    if stalled or pending + active >= critical_utilization * capacity or wait_s >= critical_wait_s:
         return "critical"
     return "warning" if pending > 0 else "healthy"

@@ -160,8 +160,8 @@ class Status:
             active=self._serving.active,
         )
 
-    def load_report(self, pending: int) -> LoadReport:
-        """This replica's part and the model's queue."""
+    def load_report(self, pending: int, wait_s: float | None = None) -> LoadReport:
+        """This replica's part and the model's queue, whose next job has waited for `wait_s`."""
         active, capacity = self._serving.active, self._settings.queue_capacity
         return LoadReport(
             model_name=self._settings.model_name,
@@ -170,7 +170,15 @@ class Status:
             timestamp=moments.stamp(),
             worker_count=self._settings.worker_concurrency,
             queue_capacity=capacity,
-            status=load_level(pending, active, capacity, stalled=self._host.stalled),
+            status=load_level(
+                pending,
+                active,
+                capacity,
+                stalled=self._host.stalled,
+                wait_s=wait_s or 0.0,
+                critical_utilization=self._settings.golek_critical_utilization,
+                critical_wait_s=self._settings.critical_wait_s,
+            ),
             worker_id=self._identity.worker_id,
             seq=next(self._reports),
             incarnation=self._identity.incarnation,
@@ -180,6 +188,7 @@ class Status:
             state=self.state,
             traffic=self._serving.tally.told(),
             log_lag_s=self._log.lag_s,
+            oldest_wait_s=None if wait_s is None else round(wait_s, 1),
         )
 
     def _progress_age_ms(self) -> int | None:

@@ -12,6 +12,7 @@ import io
 import os
 import signal
 import sys
+import time
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
@@ -358,7 +359,8 @@ class Worker:
 
     async def _report_load(self, parts: Parts) -> None:
         await _best_effort(parts.queue.look())
-        report = parts.status.load_report(parts.queue.view.pending)
+        view = parts.queue.view
+        report = parts.status.load_report(view.pending, view.oldest_wait_s(time.monotonic()))
         await publish(self._client, subjects.load_report(self._settings.token), codec.encode(report))
 
     async def _watch_connection(self) -> None:

@@ -168,6 +168,7 @@ class Monitor(App[int]):
         """Another view is looked at."""
         event.stop()
         self._view().target().focus()
+        self._main.query_one(Told).leave()
         self.post_message(Look())
         self._ask()
 

@@ -10,6 +10,7 @@ from textual.widgets import Static
 
 from golek_monitor.picture import Picture
 from golek_monitor.plain import plain
+from golek_monitor.records import History
 from golek_monitor.tui import words
 from golek_monitor.tui.plot import Line, Plot
 from golek_monitor.tui.view import View
@@ -21,10 +22,19 @@ _CHARTS: Final = (
         Line("requests_per_s", "req/s", "primary", "*", "/s"), Line("errors_per_s", "err/s", "error", "x", "/s"),
     )),
     ("Latency", "latency", (
-        Line("response_ms", "answer", "primary", "*", "ms"), Line("ttft_ms", "first token", "warning", "o", "ms"),
+        Line("response_ms", "answer", "primary", "*", "ms"), Line("ttft_ms", "TTFT", "warning", "o", "ms"),
     )),
     ("Tokens", "tokens", (Line("tokens_per_s", "tok/s", "success", "*", "/s"),)),
 )  # fmt: skip
+
+
+def _window(history: History, seconds: float) -> str:
+    """Over which time the figures are, as far as there are some."""
+    if len(history.at) < 2:
+        return f"the last {words.span(seconds)} · no figures yet, they grow from now on"
+    known = history.at[-1] - history.at[0]
+    some = f"{words.span(known)}, of " if known < seconds - 2 * history.step_s else ""
+    return f"the last {some}{words.span(seconds)}"
 
 
 class Charts(View):
@@ -70,8 +80,7 @@ class Charts(View):
         seconds = WINDOWS[self._window]
         history = self._picture.history(self.model, seconds)
         about = plain(self.model) if self.model else "the whole fleet"
-        few = "" if len(history.at) >= 2 else " · no figures yet, they grow from now on"
-        self.query_one(".note", Static).update(f"{about} · the last {words.span(seconds)}{few}")
+        self.query_one(".note", Static).update(f"{about} · {_window(history, seconds)}")
         for plot in self.query(Plot):
             plot.show(history)
 

@@ -79,7 +79,7 @@ class Events(View):
 
     def show(self, alerts: Sequence[Alert], events: Sequence[Event]) -> None:
         """These are the alerts and the events now, each the newest first."""
-        self.alerts.styles.height = min(len(alerts), 8) + 3 if not alerts else min(len(alerts), 8) + 2
+        self.alerts.styles.height = min(len(alerts), 8) + 2 if alerts else 4
         self.alerts.show(alerts)
         self.table.show(events)
         self._whole()

@@ -137,7 +137,7 @@ class Fleet(View):
         else:
             some = f"{len(table.rows)} of {len(self._all)} workers" if self._wanted else f"{len(self._all)} workers"
             by = table.sorted_by
-            order = f" · by {by.title} {'▼' if table.falling else '▲'}" if by else ""
+            order = f" · by {by.title} {'↓' if table.falling else '↑'}" if by else ""
             away = f" · {table.hidden} columns have no room" if table.hidden else ""
             text = f"{some}{order}{away}"
         note = self.query_one("#fleet-note", Static)

@@ -10,7 +10,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from golek_monitor.picture import Picture
-from golek_monitor.records import Service
+from golek_monitor.records import GatewayRow, Service
 from golek_monitor.tui import words
 from golek_monitor.tui.columns import Column
 from golek_monitor.tui.facts import facts
@@ -94,13 +94,14 @@ class Models(View):
 
     def __init__(self) -> None:
         super().__init__()
+        self._gateways: Sequence[str] = ()
         self.table: Table[Service] = Table(
             MODELS, lambda one: one.model_name, sort="model", id="models-table",
             empty="No model is known yet: a worker brings its own, `golek models` lists them.",
         )  # fmt: skip
 
     def look(self, picture: Picture) -> None:
-        self.show(picture.services())
+        self.show(picture.services(), picture.gateways())
 
     def target(self) -> Widget:
         return self.table
@@ -110,8 +111,9 @@ class Models(View):
         with VerticalScroll(classes="below", can_focus=False):
             yield Static("", id="model-facts", markup=False)
 
-    def show(self, services: Sequence[Service]) -> None:
-        """These are the models now."""
+    def show(self, services: Sequence[Service], gateways: Sequence[GatewayRow] = ()) -> None:
+        """These are the models now, and what serves all of them over HTTP."""
+        self._gateways = [one.endpoint for one in gateways if one.status == "ready"]
         self.table.show(services)
         self._about()
 
@@ -130,11 +132,13 @@ class Models(View):
 
     def _about(self) -> None:
         service = self.table.chosen
-        self.query_one("#model-facts", Static).update(facts(told(service)) if service is not None else "")
+        self.query_one("#model-facts", Static).update(
+            facts(told(service, self._gateways)) if service is not None else ""
+        )
 
 
-def told(one: Service) -> list[tuple[str, str]]:
-    """All that is known of a model."""
+def told(one: Service, gateways: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """All that is known of a model; `gateways` are addresses under which each model is reached."""
     info = one.model_info
     window = f"{info.context_size:,} tokens" if info.context_size else words.UNKNOWN
     return [
@@ -142,7 +146,7 @@ def told(one: Service) -> list[tuple[str, str]]:
         ("context", f"{window}, embeddings of {info.embedding_size}" if info.embedding_size else window),
         ("can", ", ".join(one.capabilities) or words.UNKNOWN),
         ("problem", one.problem or ""),
-        ("HTTP", _some(one.endpoints) or "none of its workers serves HTTP"),
+        ("HTTP", _some(one.endpoints) or _by_gateway(one, gateways)),
         ("NATS", one.nats_topic),
         ("adapters", ", ".join(one.adapters)),
         ("first seen", f"{one.first_seen[:19].replace('T', ' ')}Z, {words.span(one.uptime_seconds)} ago"),
@@ -151,6 +155,12 @@ def told(one: Service) -> list[tuple[str, str]]:
         ("workers", _some(one.worker_ids) or "none is alive"),
         ("dead letters", str(one.dead_letters) if one.dead_letters else ""),
     ]
+
+
+def _by_gateway(one: Service, gateways: Sequence[str]) -> str:
+    if gateways and one.in_rotation:
+        return f"{_some(gateways)}, by the gateway"
+    return "none of its workers serves HTTP" if gateways else "none of its workers serves HTTP, and no gateway is there"
 
 
 def _ping(one: Service) -> str:

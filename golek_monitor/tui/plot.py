@@ -69,7 +69,7 @@ class Plot(PlotextPlot):
                 plt.plot(at, values, color=colour, marker=marker)
         plt.ylim(0, highest * 1.1 or 1)
         plt.xlim(history.at[0], history.at[-1])
-        places = [history.at[0] + (history.at[-1] - history.at[0]) * tick / (TICKS - 1) for tick in range(TICKS)]
+        places = moments(history.at[0], history.at[-1])
         plt.xticks(places, [ago(history.at[-1] - place) for place in places])
         marks = [0.0, highest / 2, highest] if highest else [0.0, 1.0]
         plt.yticks(marks, [shown(mark, self._lines[0].unit) for mark in marks])
@@ -99,9 +99,20 @@ def newest_of(history: History, line: Line) -> str:
 
 def shown(value: float, unit: str) -> str:
     """A figure beside its axis."""
-    return words.millis(value) if unit == "ms" else words.rate(value) if unit == "/s" else words.count(round(value))
+    if unit == "ms":
+        return f"{value:.1f}ms" if 0 < value < 9.95 else words.millis(value)
+    if unit == "/s" or (value < 10 and value != round(value)):
+        return words.rate(value)
+    return words.count(round(value))
+
+
+def moments(first: float, last: float) -> list[float]:
+    """Places on the axis of time, each with a mark of its own: at most one in a second."""
+    ticks = max(2, min(TICKS, int(last - first) + 1))
+    return [last - (last - first) * tick / (ticks - 1) for tick in reversed(range(ticks))]
 
 
 def ago(seconds: float) -> str:
     """A place on the axis of time."""
-    return "now" if seconds < 0.5 else f"-{words.age(seconds)}"
+    whole = round(seconds)
+    return f"-{words.age(whole)}" if whole else "now"

@@ -260,7 +260,7 @@ class Table(ScrollView, Generic[Row], can_focus=True):
         segments: list[Segment] = []
         for column, width in self._shape:
             is_sorted = column is self.sorted_by
-            arrow = ("▼" if self.falling else "▲") if is_sorted else ""
+            arrow = ("↓" if self.falling else "↑") if is_sorted else ""
             title = f"{column.title[: width - len(arrow)]}{arrow}"
             title = title.rjust(width) if column.right else title.ljust(width)
             segments += [Segment(title, strong if is_sorted else plainly), Segment(" " * GAP, plainly)]

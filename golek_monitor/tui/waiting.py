@@ -11,6 +11,7 @@ from textual.widgets import Static
 from golek_client.queueing import ModelQueue, QueuedJob
 from golek_monitor.picture import Picture
 from golek_monitor.plain import plain
+from golek_monitor.records import Service
 from golek_monitor.tui import words
 from golek_monitor.tui.columns import Column
 from golek_monitor.tui.messages import QueueAsked, Wanted
@@ -24,7 +25,11 @@ def _left(one: QueuedJob) -> Cell:
     """Until its deadline."""
     if one.left_s is None:
         return said(words.UNKNOWN, "dim")
-    return said("late", "bad") if one.left_s <= 0 else said(words.age(one.left_s), "warn" if one.left_s < 10 else "")
+    return said("late", "bad") if one.left_s <= 0 else said(words.span(one.left_s), "warn" if one.left_s < 10 else "")
+
+
+def _busy(one: Service) -> tuple[int, int]:
+    return one.queue_metrics.pending_messages, one.queue_metrics.active_processing
 
 
 QUEUE: Final[tuple[Column[QueuedJob], ...]] = (
@@ -50,7 +55,7 @@ QUEUE: Final[tuple[Column[QueuedJob], ...]] = (
         order=lambda one: one.principal,
     ),
     Column(
-        key="left", title="Left", width=6, rank=5, right=True, order=lambda one: one.left_s, cell=_left,
+        key="left", title="Left", width=7, rank=5, right=True, order=lambda one: one.left_s, cell=_left,
     ),
     Column(
         key="size", title="Bytes", width=6, rank=7, right=True, falls=True, order=lambda one: one.bytes,
@@ -77,7 +82,7 @@ class Waiting(View):
         self.table: Table[QueuedJob] = Table(QUEUE, lambda one: one.job_id, sort="position", id="queue-table", empty="")
 
     def look(self, picture: Picture) -> None:
-        self.models([one.model_name for one in picture.services()])
+        self.models(picture.services())
 
     def target(self) -> Widget:
         return self.table
@@ -90,11 +95,11 @@ class Waiting(View):
         yield Static("", classes="note", markup=False)
         yield self.table
 
-    def models(self, names: Sequence[str]) -> None:
-        """These are the models whose queues there are."""
-        self._models = names
+    def models(self, services: Sequence[Service]) -> None:
+        """These are the models whose queues there are; at first the one with most to do is shown."""
+        names = self._models = [one.model_name for one in services]
         if self.model not in names and names:
-            self.show_model(names[0])
+            self.show_model(max(services, key=_busy).model_name)
         if not names:
             self.note("no model is known yet")
 

@@ -8,6 +8,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Footer, Static
 
+from golek_client.fleet import LEFT
 from golek_monitor.logs.records import FoundRequests
 from golek_monitor.picture import Picture
 from golek_monitor.plain import plain
@@ -107,7 +108,7 @@ def now(row: ReplicaRow) -> list[tuple[str, str]]:
     late = f"it is not heard for {words.span(row.last_seen_s)}, and these are its last figures"
     return [
         ("problem", row.problem or ("" if row.presence == "here" else late)),
-        ("load", f"{row.active} of {row.slots} slots, {row.pending} wait in the queue, {row.level or 'level unknown'}"),
+        ("load", "none: it left" if row.status in LEFT else _load(row)),
         ("writes", f"{words.rate(row.tokens_per_s)} tok/s" if row.tokens_per_s is not None else ""),
         ("first token", _first_token(row)),
         ("last token", words.since(age_s) if age_s is not None else ""),
@@ -120,6 +121,10 @@ def now(row: ReplicaRow) -> list[tuple[str, str]]:
         ("log", f"{row.log_lag_s:.0f} s behind" if row.log_lag_s else ""),
         ("clock", f"{row.clock_skew_s:+.1f} s off" if row.clock_skew_s and abs(row.clock_skew_s) > 1 else ""),
     ]  # fmt: skip
+
+
+def _load(row: ReplicaRow) -> str:
+    return f"{row.active} of {row.slots} slots, {row.pending} wait in the queue, {row.level or 'level unknown'}"
 
 
 def _first_token(row: ReplicaRow) -> str:

@@ -32,6 +32,8 @@ GUESSED_RATE = 4.0
 MARGIN = 1.1
 """A refused caller is sent back so much later than its place is expected, for others come meanwhile; and later by the
 error of a rate that is counted from few starts, which is one in the root of their number."""
+HEADS_KEPT = 3600
+"""Looks at the end of a queue; who waits for longer is said to wait since the oldest of them."""
 SMALLEST_SHARE = 0.1
 """An ingress that just began knows little of its share of the requests; it is taken for at least this."""
 
@@ -55,6 +57,29 @@ class Seen(Struct, frozen=True):
     """Jobs delivered that have not ended: they run somewhere, or wait for their next attempt."""
 
 
+class _Heads:
+    """When jobs of one class came, by how the end of its queue moved: exact to a look, too late where the sequences of
+    several classes mix.
+    """
+
+    def __init__(self) -> None:
+        self._tails: deque[tuple[float, int]] = deque(maxlen=HEADS_KEPT)
+        """Looks, and the sequence that was the newest of this class then, at least."""
+
+    def observe(self, seen: Seen, at: float) -> None:
+        tail = seen.delivered + seen.pending
+        if self._tails and tail < self._tails[-1][1]:
+            self._tails.clear()  # the consumer was made anew, or jobs were deleted
+        if not self._tails or tail > self._tails[-1][1]:
+            self._tails.append((at, tail))
+        while self._tails and self._tails[0][1] <= seen.delivered:
+            self._tails.popleft()
+
+    def wait_s(self, now: float) -> float | None:
+        """How long the next job has waited, at least; None where none waits."""
+        return now - self._tails[0][0] if self._tails else None
+
+
 class _Sample(Struct, frozen=True):
     at: float
     starts: int
@@ -71,6 +96,7 @@ class QueueView:
         self.last_seq = 0
         """The newest sequence of the stream that was known of then: what was stored since is in no count."""
         self._samples: deque[_Sample] = deque()
+        self._heads: list[_Heads] = []
         self._starts = 0
         self._watched_s = 0.0
         self._rate = GUESSED_RATE
@@ -86,6 +112,10 @@ class QueueView:
         """Jobs that run or wait for their next attempt, of all classes."""
         return sum(consumer.unacked for consumer in self.seen)
 
+    def oldest_wait_s(self, now: float) -> float | None:
+        """How long the next job of a class has waited, at least: of the class where that is longest."""
+        return max((wait for heads in self._heads if (wait := heads.wait_s(now)) is not None), default=None)
+
     @property
     def rate(self) -> float:
         """Starts a second while jobs waited. Then every start follows an end, so it is the rate of ends as well."""
@@ -94,6 +124,9 @@ class QueueView:
     def observe(self, seen: Sequence[Seen], at: float) -> None:
         """The consumers as they were at `at`."""
         self.seen, self.at = seen, at
+        self._heads = self._heads or [_Heads() for _ in seen]
+        for heads, consumer in zip(self._heads, seen, strict=True):
+            heads.observe(consumer, at)
         starts = sum(consumer.starts for consumer in seen)
         if self._samples and starts < self._samples[-1].starts:
             self._samples.clear()  # the consumers were made anew

@@ -22,6 +22,7 @@ from golek_program.settings.names import Planned
 from golek_program.settings.sources import Found, Source
 from golek_program.settings.values import convert, hidden
 from golek_wire import subjects
+from golek_wire.signals import CRITICAL_UTILIZATION
 from golek_worker.settings import adapters, made
 from golek_worker.settings.adapters import AdapterFile
 from golek_worker.settings.service import Service
@@ -88,6 +89,10 @@ class Settings(Http, frozen=True, kw_only=True):
     """LoRA adapters loaded at the start, for requests with `adapter`; paths below `data/` lie in GOLEK_DATA."""
     queue_capacity: Positive = 2000
     """Jobs a model holds, waiting and running; the same for all replicas."""
+    golek_critical_utilization: Annotated[float, Meta(gt=0, le=1)] = CRITICAL_UTILIZATION
+    """A load report says `critical` when so large a share of the queue is taken."""
+    golek_critical_wait_s: Annotated[float, Meta(ge=0)] = 0.0
+    """And when the next job has waited for so many seconds; 0 is half of INFERENCE_REQUEST_TIMEOUT."""
     inference_reject_when_full: bool = True
     """A full queue refuses with 429 at once; false keeps the request and tries again until its deadline."""
     inference_queue_strategy: Literal["fifo", "priority"] = "fifo"
@@ -120,6 +125,11 @@ class Settings(Http, frozen=True, kw_only=True):
     """Rows older than this are deleted from the log."""
     worker_type: str = ""
     """The engine's log lies in `<GOLEK_DATA>/logs/llama-<WORKER_TYPE>/`; default the deployment's name."""
+
+    @property
+    def critical_wait_s(self) -> float:
+        """From when on a wait is critical, in seconds."""
+        return self.golek_critical_wait_s or self.inference_request_timeout / 2
 
     @property
     def token(self) -> str:

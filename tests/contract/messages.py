@@ -401,6 +401,7 @@ MESSAGES: dict[str, Any] = {
         state="online",
         traffic=TRAFFIC,
         log_lag_s=0.2,
+        oldest_wait_s=3.4,
     ),
     "traffic": TRAFFIC,
     "gateway-report": signals.GatewayReport(

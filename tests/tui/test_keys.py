@@ -4,17 +4,20 @@ import asyncio
 import random
 from collections.abc import Mapping
 
+import msgspec
 import pytest
 from textual.widgets import Input, Static, TabbedContent
 
 from golek_monitor.records import ReplicaRow
+from golek_monitor.tui import words
 from golek_monitor.tui.app import Monitor
 from golek_monitor.tui.fleet import Fleet
 from golek_monitor.tui.letters import Letter
 from golek_monitor.tui.messages import Look
 from golek_monitor.tui.told import Told
+from golek_monitor.tui.waiting import Waiting
 from golek_monitor.tui.worker import Worker
-from golek_wire.signals import Aggregate, Residence
+from golek_wire.signals import Aggregate, LoadReport, Residence
 from tests.support import desks, fleets, screens
 from tests.support.desks import SampleDesk
 
@@ -45,10 +48,10 @@ async def test_a_column_is_sorted_by_its_key_and_turned_round() -> None:
         await pilot.press("s")
         assert table.sorted_by is not None
         assert (table.sorted_by.key, table.falling) == ("slots", True)
-        assert "Active▼" in screens.text(app)
+        assert "Active↓" in screens.text(app)
         busiest = shown(app)
         await pilot.press("r")
-        assert "Active▲" in screens.text(app)
+        assert "Active↑" in screens.text(app)
         by_use = [row.active / row.slots for row in table.rows]
         assert by_use == sorted(by_use)
         assert busiest != shown(app)
@@ -207,6 +210,58 @@ async def test_what_an_order_does_is_seen_while_it_is_done() -> None:
         await app.workers.wait_for_complete()
         await pilot.pause()
         assert "✓ gemma3-270m-host1-1: done" in screens.text(app)
+
+
+async def test_how_an_order_ended_is_not_said_for_ever() -> None:
+    """It goes when another view is looked at; one that is still carried out stays."""
+    desk = SampleDesk()
+    desk.go_on.clear()
+    async with screens.monitor(5, desk=desk) as (app, pilot):
+        await pilot.press("d", "y")
+        await pilot.pause()
+        await pilot.press("2")
+        await pilot.pause()
+        assert "draining, 2 running after 3s" in screens.text(app)
+        desk.go_on.set()
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert ": done" in screens.text(app)
+        await pilot.press("3")
+        await pilot.pause()
+        assert ": done" not in screens.text(app)
+
+
+async def test_the_queue_of_the_busiest_model_is_shown_first() -> None:
+    """And stays, whichever has more to do later."""
+    seen = fleets.picture(5)
+    report = LoadReport(
+        model_name="qwen3-4b", pending_messages=9, active_processing=2, timestamp="", worker_count=4,
+        queue_capacity=2000, status="warning", worker_id="qwen3-4b-host1-1", seq=9,
+    )  # fmt: skip
+    seen.report(report)
+    async with screens.monitor(seen) as (app, pilot):
+        await pilot.press("4")
+        await pilot.pause()
+        assert app.query_one(Waiting).model == "qwen3-4b"
+        seen.report(msgspec.structs.replace(report, pending_messages=0, active_processing=0, seq=10))
+        seen.tick()
+        app.post_message(Look())
+        await pilot.pause()
+        assert app.query_one(Waiting).model == "qwen3-4b"
+
+
+async def test_that_nothing_fires_is_said() -> None:
+    """Where alerts would stand."""
+    async with screens.monitor(1) as (app, pilot):
+        await pilot.press("6")
+        await pilot.pause()
+        assert "No alert fires, and none did lately." in screens.text(app)
+
+
+async def test_the_mark_of_an_order_is_no_alarm_in_ascii() -> None:
+    """A column that is sorted has an arrow."""
+    async with screens.monitor(1, ascii_only=True) as (app, _):
+        assert "Status^" in words.plainest(screens.text(app))
 
 
 async def test_an_order_that_fails_says_why() -> None:

@@ -9,7 +9,7 @@ import pytest
 from golek_client import fleet
 from golek_client.discovery import ALIVE_S
 from golek_client.fleet import SILENT_S, FleetView, ModelState, Presence
-from golek_wire.signals import Health, LoadReport, ModelInfo, ModelRecord
+from golek_wire.signals import Health, LoadReport, ModelInfo, ModelRecord, load_level
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -303,3 +303,15 @@ def test_a_flood_of_names_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         ("w0", "online"), ("w1", "online"), ("w2", "draining"),
     ]  # fmt: skip
     assert [one.pending for one in view.models(1.0, NOW)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("pending", "wait_s", "stalled", "level"),
+    [
+        (0, 0.0, False, "healthy"), (1, 0.0, False, "warning"), (799, 59.9, False, "warning"),
+        (800, 0.0, False, "critical"), (1, 60.0, False, "critical"), (0, 0.0, True, "critical"),
+    ],
+)  # fmt: skip
+def test_how_busy_a_replica_is(pending: int, wait_s: float, stalled: bool, level: str) -> None:
+    """Anything that waits is a warning; a queue that is nearly full, a long wait or a stall is critical."""
+    assert load_level(pending, 0, 1000, stalled=stalled, wait_s=wait_s, critical_wait_s=60.0) == level

@@ -1,12 +1,14 @@
 """How the monitor's terminal says figures, which columns have room, and what orders are said to do."""
 
+import msgspec
 import pytest
 
-from golek_monitor.tui import orders, words
+from golek_monitor.tui import models, orders, plot, words
 from golek_monitor.tui.columns import Column, arranged, fit
 from golek_monitor.tui.messages import Wanted
 from golek_monitor.tui.opening import needs_ascii, unfit
 from golek_wire.signals import Residence
+from tests.support.fleets import picture
 
 
 @pytest.mark.parametrize(
@@ -60,6 +62,42 @@ def test_a_bar_shows_the_least_and_never_more_than_all() -> None:
     assert words.bar(0.01, 4)[0].text == "█"
     assert words.bar(1.7, 4)[0].text == "████"
     assert words.bar(None, 4)[0].text == "-"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "said"),
+    [
+        (0.0, "", "0"), (0.5, "", "0.50"), (1.0, "", "1"), (7.25, "", "7.25"), (12.4, "", "12"), (0.25, "/s", "0.25"),
+        (0.4, "ms", "0.4ms"), (0.0, "ms", "0ms"), (7.9, "ms", "7.9ms"), (42.4, "ms", "42ms"),
+    ],
+)  # fmt: skip
+def test_small_figures_of_an_axis_differ(value: float, unit: str, said: str) -> None:
+    """Below one, too: halves of them are not all 0."""
+    assert plot.shown(value, unit) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (1.0, ["-1s", "now"]), (4.1, ["-4s", "-3s", "-2s", "-1s", "now"]), (4.8, ["-5s", "-4s", "-2s", "-1s", "now"]),
+        (300.0, ["-5m", "-4m", "-3m", "-2m", "-60s", "now"]),
+    ],
+)  # fmt: skip
+def test_marks_of_time_differ(seconds: float, said: list[str]) -> None:
+    """From the first seconds on."""
+    assert [plot.ago(1000.0 + seconds - at) for at in plot.moments(1000.0, 1000.0 + seconds)] == said
+
+
+def test_a_model_without_http_of_its_own_has_the_gateways() -> None:
+    """Those that are ready, as long as it takes requests; its workers' own addresses come first."""
+    seen = picture(1)
+    (service,) = seen.services()
+    without = msgspec.structs.replace(service, endpoints=[])
+    http = "http://127.0.0.1:8000"
+    assert dict(models.told(service, [http]))["HTTP"] == service.endpoints[0]
+    assert dict(models.told(without, [http]))["HTTP"] == f"{http}, by the gateway"
+    assert "no gateway" in dict(models.told(without))["HTTP"]
+    assert "none" in dict(models.told(msgspec.structs.replace(without, in_rotation=False), [http]))["HTTP"]
 
 
 def test_text_for_a_plain_terminal_is_as_wide_as_it_was() -> None:

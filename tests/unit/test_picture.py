@@ -8,7 +8,7 @@ import pytest
 
 from golek_monitor.picture import Picture
 from golek_wire.moments import stamp
-from golek_wire.signals import Health, LoadReport, ModelInfo
+from golek_wire.signals import Health, LoadReport, ModelInfo, WorkerStatus
 from tests.support import fleets
 from tests.support.fleets import NOON, Time, picture
 
@@ -79,6 +79,24 @@ def test_since_when_the_bus_is_not_heard() -> None:
     assert (seen.now().unheard_since, seen.changes(0).unheard_since, seen.changes(0).connected) == (at, at, False)
     seen.connected = True
     assert (seen.now().unheard_since, seen.changes(0).connected) == ("", True)
+
+
+@pytest.mark.parametrize("status", ["offline", "failed"])
+def test_who_left_does_nothing_any_more(status: WorkerStatus) -> None:
+    """Its last figures are not told as if it still worked."""
+    time = Time()
+    seen = picture(1, time)
+    for seq in range(2, 22):
+        second(seen, time, [0], seq)
+    (one,), (row,) = seen.view.everyone(), seen.replicas()
+    assert one.health is not None
+    assert row.tokens_per_s
+    assert row.level
+    seen.heartbeat(msgspec.structs.replace(one.health, status=status))
+    seen.tick()
+    (row,) = seen.replicas()
+    told = (row.tokens_per_s, row.requests_per_s, row.response_ms, row.ttft_ms, row.level, row.last_token_age_ms)
+    assert (row.status, row.active, told) == (status, 0, (None,) * 6)
 
 
 def test_who_is_lost_is_missed() -> None:

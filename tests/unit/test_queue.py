@@ -46,6 +46,33 @@ def test_a_place_is_how_many_start_until_it_is_ones_turn(
     assert view.position(seq, 0) == position
 
 
+@pytest.mark.parametrize(
+    ("looks", "now", "wait_s"),
+    [
+        ([(0.0, (0, 90, 90))], 5.0, None),
+        ([(0.0, (0, 90, 90)), (1.0, (3, 90, 90))], 5.0, 4.0),
+        ([(1.0, (3, 90, 90)), (2.0, (2, 91, 91)), (3.0, (4, 92, 92))], 5.0, 4.0),
+        ([(1.0, (1, 90, 90)), (2.0, (2, 90, 90)), (3.0, (1, 91, 91))], 5.0, 3.0),
+        ([(1.0, (3, 90, 90)), (2.0, (0, 93, 93))], 5.0, None),
+        ([(1.0, (3, 90, 90)), (4.0, (1, 90, 90))], 5.0, 1.0),
+        ([(1.0, (3, 900, 900)), (4.0, (1, 2, 2))], 5.0, 1.0),
+        ([(1.0, (2, 10, 10), (0, 5, 5)), (3.0, (0, 12, 12), (1, 5, 5))], 5.0, 2.0),
+    ],
+    ids=[
+        "nobody", "since a look", "the first of them", "it was the second's turn", "all started", "some were deleted",
+        "made anew", "of two classes",
+    ],
+)  # fmt: skip
+def test_the_next_job_has_waited_since_the_look_that_first_counted_it(
+    looks: list[tuple[float, *tuple[tuple[int, int, int], ...]]], now: float, wait_s: float | None
+) -> None:
+    """At least so long: what cannot be told is taken for less."""
+    view = QueueView()
+    for at, *consumers in looks:
+        seen(view, at, *consumers)
+    assert view.oldest_wait_s(now) == wait_s
+
+
 async def test_what_is_stored_during_a_look_moves_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server counted without it."""
     view = Queue(Client(), "tiny", "inference", "fifo", 2000, ServerClock())
