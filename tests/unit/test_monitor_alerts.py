@@ -1,8 +1,10 @@
 """When something counts as an alert, and what is said of it."""
 
 import random
+import re
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -13,7 +15,7 @@ from golek_monitor.picture import Picture
 from golek_monitor.publishing import Turn
 from golek_monitor.records import BackpressureStatus, QueueMetrics, ReplicaRow, Service
 from golek_monitor.rules import Limits, Seen
-from golek_wire.signals import Aggregate, Alert, GatewayReport, LoadReport, ModelInfo, Refusals, Traffic
+from golek_wire.signals import Aggregate, Alert, AlertKind, GatewayReport, LoadReport, ModelInfo, Refusals, Traffic
 from tests.support import fleets
 from tests.support.fleets import Time
 
@@ -379,3 +381,11 @@ def test_alert_messages_survive_the_wire() -> None:
     assert alert == Alert(
         "q", "queue_critical", "critical", "firing", "full", "now", "now", "m", value=0.9, limit=0.8, monitor_id="mon"
     )
+
+
+def test_every_kind_stands_in_the_manual_and_with_the_messages() -> None:
+    """Whoever hears alerts finds what each means."""
+    listed = Path("docs/monitor.md").read_text("utf-8").partition("## Alerts\n")[2].partition("A monitor watches")[0]
+    assert re.findall(r"`(\w+)`", listed) == list(get_args(AlertKind))
+    told = Path("docs/subjects.md").read_text("utf-8").partition("## Alerts\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", told, re.MULTILINE) == list(get_args(AlertKind))
