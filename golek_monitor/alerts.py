@@ -84,7 +84,7 @@ class Alerts:
         return changed
 
     def adopt(self, kept: Iterable[Alert], now: float, hold_s: Callable[[Alert], float]) -> None:
-        """These fired when a monitor spoke last. They go on, and end once no rule names them and `hold_s` has passed."""
+        """These fired when a monitor spoke last. They go on until no rule names them and `hold_s` passed."""
         for alert in kept:
             if len(self._causes) >= CAUSES_KEPT:
                 return

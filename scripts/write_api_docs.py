@@ -68,7 +68,8 @@ for programs. What it is for, and who may do what, stands in [monitor.md](monito
 - The monitor listens on port 5780 (`MONITOR_ADDR`).
 - With `MONITOR_KEY` orders want `authorization: Bearer <key>`; where `MONITOR_ADDR` is an address that other
   machines reach everything does, also from this one. Without one nobody needs it: leave the header out.
-- Fields that are not known are absent. Times are RFC 3339 in UTC, durations name their unit.
+- Fields that are not known are absent; a zero that is known is there. Times are RFC 3339 in UTC, durations name
+  their unit.
 - Lists are made about once a second, for all who ask.
 
 ## Errors

@@ -15,6 +15,7 @@ from nats.js.errors import KeyNotFoundError, NotFoundError
 
 from golek_client import Golek
 from golek_client.login import Login
+from golek_monitor import status
 from golek_monitor.first_seen import FirstSeen
 from golek_monitor.observer import Observer
 from golek_monitor.picture import Picture
@@ -279,6 +280,28 @@ async def test_one_monitor_speaks_and_the_next_takes_over(broker: NatsServer, sa
         assert {one.monitor_id for one in said} == {elder.monitor_id}
         await elder_alone.aclose()
         await until(lambda: said[-1].monitor_id == younger.monitor_id, 8)
+
+
+async def test_one_look_shows_what_a_monitor_says(broker: NatsServer, tmp_path: Path) -> None:
+    """Who looks after a worker was lost was not there: the monitor's alert is told, with another replica as a warning.
+    A model whose last worker is lost is critical, told once; rates are known."""
+    data = tmp_path / "data"
+    async with observing(broker.url, speaks=True) as picture, Golek(broker.url) as golek:
+        with WorkerProcess(broker.url, data, replica=1) as one, WorkerProcess(broker.url, data, replica=2) as two:
+            await until(lambda: picture.overview().workers_online == 2)
+            one.kill()
+            await until(picture.alerts, 20)
+            seen = await status.look(golek, "nats://b:4222")
+            assert [(alert.kind, alert.severity) for alert in seen.found] == [("worker_lost", "warning")]
+            assert (seen.status, seen.now.overview.alerts, seen.now.alerts) == (status.HEALTHY, 1, seen.found)
+            assert [row.requests_per_s for row in seen.now.replicas if row.status == "online"] == [0.0]
+            assert (seen.now.broker, picture.overview().workers) == ("nats://b:4222", 2)
+            two.kill()
+            await until(lambda: [alert for alert in picture.alerts() if alert.severity == "critical"], 20)
+        async with Golek(broker.url) as later:
+            seen = await status.look(later)
+        assert {(alert.kind, alert.worker_id != "") for alert in seen.found} == {("worker_lost", True)}
+        assert seen.status == status.ATTENTION
 
 
 async def test_alerts_are_told_when_they_fire_and_when_they_are_resolved(

@@ -48,6 +48,7 @@ async def test_jobs_that_wait_are_shown_in_their_order(nats_server: str, tmp_pat
             assert "secret" not in repr(shown)
             await go_on(client)
             await asyncio.gather(*(streamed.rest(30) for streamed in streams))
+            await in_queue(client, 0)
             empty = await golek.queue("echo")
             assert (empty.waiting, empty.jobs, empty.oldest_s) == (0, [], None)
 

@@ -1,8 +1,10 @@
 """When something counts as an alert, and what is said of it."""
 
 import random
+import re
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -14,7 +16,7 @@ from golek_monitor.publishing import Turn
 from golek_monitor.records import BackpressureStatus, QueueMetrics, ReplicaRow, Service
 from golek_monitor.rules import Limits, Seen
 from golek_wire.moments import stamp
-from golek_wire.signals import Aggregate, Alert, GatewayReport, LoadReport, ModelInfo, Refusals, Traffic
+from golek_wire.signals import Aggregate, Alert, AlertKind, GatewayReport, LoadReport, ModelInfo, Refusals, Traffic
 from tests.support import fleets
 from tests.support.fleets import Time
 
@@ -263,7 +265,7 @@ def test_a_new_monitor_goes_on_with_what_fired() -> None:
     seconds(seen, time, 1)
     assert {one.id for one in seen.own_alerts()} == {one.id for one in kept} - {f"worker_lost:{back}", "bus_lost"}
     assert {one.since for one in seen.own_alerts() if one.worker_id == gone} == {kept[0].since}
-    for _ in range(90):
+    for _ in range(91):
         fleets.say(seen, 1, random.Random(1), time, 2)
         seconds(seen, time, 10)
     assert told == [
@@ -271,7 +273,7 @@ def test_a_new_monitor_goes_on_with_what_fired() -> None:
         (15, "queue_critical:m", "resolved"),
         (30, "dead_letters:m", "resolved"),
         (840, "worker_lost:never", "resolved"),
-        (901, f"worker_lost:{gone}", "resolved"),
+        (911, f"worker_lost:{gone}", "resolved"),
     ]
 
 
@@ -419,3 +421,11 @@ def test_alert_messages_survive_the_wire() -> None:
     assert alert == Alert(
         "q", "queue_critical", "critical", "firing", "full", "now", "now", "m", value=0.9, limit=0.8, monitor_id="mon"
     )
+
+
+def test_every_kind_stands_in_the_manual_and_with_the_messages() -> None:
+    """Whoever hears alerts finds what each means."""
+    listed = Path("docs/monitor.md").read_text("utf-8").partition("## Alerts\n")[2].partition("A monitor watches")[0]
+    assert re.findall(r"`(\w+)`", listed) == list(get_args(AlertKind))
+    told = Path("docs/subjects.md").read_text("utf-8").partition("## Alerts\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", told, re.MULTILINE) == list(get_args(AlertKind))
