@@ -48,7 +48,7 @@ class Trouble(Struct, frozen=True):
 class _Cause:
     """A trouble over time."""
 
-    __slots__ = ("alert", "gone_since", "over_since", "refreshed_at", "since", "trouble")
+    __slots__ = ("alert", "gone_since", "held_until", "over_since", "refreshed_at", "since", "trouble")
 
     def __init__(self, trouble: Trouble, now: float, since: str) -> None:
         self.trouble = trouble
@@ -57,6 +57,8 @@ class _Cause:
         self.alert: Alert | None = None
         self.gone_since: float | None = None
         self.refreshed_at = now
+        self.held_until = 0.0
+        """Before this it does not end, unless it is let go: it is not known yet whether it still holds."""
 
 
 class Alerts:
@@ -80,6 +82,28 @@ class Alerts:
         while self._resolved and now - self._resolved[0][0] > RESOLVED_S:
             self._resolved.popleft()
         return changed
+
+    def adopt(self, kept: Iterable[Alert], now: float, hold_s: Callable[[Alert], float]) -> None:
+        """These fired when a monitor spoke last. They go on until no rule names them and `hold_s` passed."""
+        for alert in kept:
+            if len(self._causes) >= CAUSES_KEPT:
+                return
+            cause = self._causes.get(alert.id)
+            if cause is None:
+                trouble = Trouble(
+                    alert.id, alert.kind, alert.severity, alert.message, value=alert.value, limit=alert.limit,
+                    model=alert.model, worker_id=alert.worker_id, principal=alert.principal,
+                )  # fmt: skip
+                cause = self._causes[alert.id] = _Cause(trouble, now, alert.since)
+                cause.held_until = now + hold_s(alert)
+            own = cause.alert or alert
+            cause.alert = msgspec.structs.replace(own, since=alert.since, monitor_id=self._monitor_id)
+
+    def let_go(self, of: Callable[[Trouble], bool]) -> None:
+        """Of these causes it is known by now how they are."""
+        for cause in self._causes.values():
+            if cause.held_until and of(cause.trouble):
+                cause.held_until = 0.0
 
     def troubles(self) -> list[Trouble]:
         """Those that fire, as they were named last."""
@@ -138,7 +162,7 @@ class Alerts:
         cause = self._causes[cause_id]
         if cause.gone_since is None:
             cause.gone_since = now
-        if cause.alert is not None and now - cause.gone_since < cause.trouble.clear_s:
+        if cause.alert is not None and (now - cause.gone_since < cause.trouble.clear_s or now < cause.held_until):
             return None
         del self._causes[cause_id]
         if cause.alert is None:

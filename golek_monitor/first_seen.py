@@ -5,31 +5,26 @@ the same, and a new one tells what the last one knew. A login that may not write
 itself.
 """
 
-import asyncio
 import logging
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct
 
 from golek_client import stored
 from golek_client.line import Line
 from golek_client.stored import UNREADABLE
+from golek_monitor import bucket
+from golek_monitor.bucket import KEY, STREAM
 from golek_monitor.models import FIRST_SEEN_KEPT
 from golek_monitor.picture import Picture
 from golek_wire import codec, headers, subjects
 from golek_wire.errors import BusUnavailableError, ForbiddenError
-from golek_wire.jetstream import STREAM_NOT_FOUND, PubAck
 from golek_wire.moments import stamp
 
 log = logging.getLogger("golek.monitor")
 
-STREAM: Final = f"KV_{subjects.MONITOR_BUCKET}"
-_KEY: Final = f"$KV.{subjects.MONITOR_BUCKET}."
 _WRONG_LAST_SEQUENCE: Final = 10071
-_ANSWER_S: Final = 2.0
-_COPIES: Final = 3
-"""In a cluster."""
 _WRITES: Final = 100
 """At most so many at a look, lest a flood of names keeps it from ending."""
 
@@ -70,13 +65,13 @@ class FirstSeen:
 
     async def _read(self, line: Line) -> None:
         found: dict[str, float] = {}
-        async for entry in stored.walk(line, STREAM, _KEY + ">", after=self._read_up_to):
+        async for entry in stored.walk(line, STREAM, KEY + "*", after=self._read_up_to):
             self._read_up_to = entry.seq
             try:
                 seen = codec.decode(entry.data, Seen)
                 found[seen.name] = datetime.fromisoformat(seen.first_seen).timestamp()
             except (*UNREADABLE, ValueError, OverflowError):  # deleted, or of a later release
-                self._revisions[entry.subject.removeprefix(_KEY)] = entry.seq
+                self._revisions[entry.subject.removeprefix(KEY)] = entry.seq
         self._written |= found.keys()
         self._picture.first_seen(found)
 
@@ -84,43 +79,14 @@ class FirstSeen:
         """Write it unless somebody else did; then that counts."""
         token = subjects.model_token(name)
         about = {headers.EXPECTED: str(self._revisions.get(token, 0))}
-        ack = await _ask(line, _KEY + token, Seen(name, stamp(at)), about)
+        ack = await bucket.ask(line, KEY + token, Seen(name, stamp(at)), about)
         if ack is None:
-            await self._make(line)
-            ack = await _ask(line, _KEY + token, Seen(name, stamp(at)), about)
+            self._read_up_to, self._revisions = 0, {}
+            await bucket.make(line)
+            ack = await bucket.ask(line, KEY + token, Seen(name, stamp(at)), about)
         if ack is not None and ack.error is None:
             self._written.add(name)
         elif ack is not None and ack.error is not None and ack.error.err_code == _WRONG_LAST_SEQUENCE:
             await self._read(line)
         else:
             raise BusUnavailableError(f"{subjects.MONITOR_BUCKET} does not take {name}: {ack and ack.error}")
-
-    async def _make(self, line: Line) -> None:
-        """Make the bucket (ADR-8). That it is there already is no error."""
-        self._read_up_to, self._revisions = 0, {}
-        copies = _COPIES if getattr(line.transport, "cluster", "") else 1
-        config = {
-            "name": STREAM,
-            "subjects": [_KEY + ">"],
-            "retention": "limits",
-            "storage": "file",
-            "max_msgs_per_subject": 1,
-            "discard": "new",
-            "deny_delete": True,
-            "allow_rollup_hdrs": True,
-            "allow_direct": True,
-            "num_replicas": copies,
-        }
-        await _ask(line, f"$JS.API.STREAM.CREATE.{STREAM}", config)
-
-
-async def _ask(line: Line, subject: str, body: Any, about: dict[str, str] | None = None) -> PubAck | None:
-    """What JetStream says to this; None where no stream takes it. Raises BusUnavailableError, ForbiddenError."""
-    until = asyncio.get_running_loop().time() + _ANSWER_S
-    answer = await line.ask_once(subject, codec.encode(body), until, about)
-    if answer is None:
-        raise BusUnavailableError(f"JetStream did not answer on {subject} within {_ANSWER_S:.0f} s")
-    if headers.NATS_STATUS in (answer.headers or {}):
-        return None
-    ack = codec.decode(answer.data, PubAck)
-    return None if ack.error is not None and ack.error.err_code == STREAM_NOT_FOUND else ack

@@ -255,6 +255,11 @@ class Picture:
         """
         return alerts.told_of(self._firing(), [*self._alerts.resolved(), *self._hearsay.resolved()])
 
+    def go_on_with(self, kept: Collection[Alert]) -> None:
+        """These fired when a monitor spoke last. They do until they are seen to be over, or could not hold any more."""
+        known = [alert for alert in kept if alert.kind != "bus_lost" and alert.state == "firing"]
+        self._alerts.adopt(known, self._clock(), lambda alert: rules.hold_s(alert, self._wall()))
+
     def own_alerts(self) -> list[Alert]:
         """Those that fire by what this monitor sees itself."""
         return self._alerts.firing()
@@ -338,6 +343,8 @@ class Picture:
         else:
             seen = self._seen()
             found = list(rules.troubles(seen, self._limits))
+            rows_known = self._tables.replicas.rows
+            self._alerts.let_go(lambda one: one.kind in rules.WORKER_KINDS and one.worker_id in rows_known)
         for alert in self._alerts.judge(found, now, lambda over: rules.ended(over, seen or rules.Seen([], []))):
             self._log.add(alerts.told(alert))
             self.on_alert(alert)

@@ -3,7 +3,7 @@
 All monitors see the same fleet, and one of them publishes: of those that are heard the one that began first. Each
 hears `monitoring.aggregate`, and who hears none of an elder one for three seconds speaks: `monitoring.aggregate` each
 second, `monitoring.alerts` when an alert fires and when it is resolved. Who begins to watch asks on `monitoring.ask`,
-and is told what fires.
+and is told what fires. What fires is kept in the broker: who speaks next, as after a restart, goes on with it.
 """
 
 import asyncio
@@ -17,9 +17,11 @@ from typing import Final
 
 from golek_client import Golek
 from golek_client.following import reading
+from golek_client.line import Line
+from golek_monitor import kept_alerts
 from golek_monitor.picture import Picture
 from golek_wire import codec, subjects
-from golek_wire.errors import InferenceServiceError
+from golek_wire.errors import ForbiddenError, InferenceServiceError
 from golek_wire.signals import Aggregate, Alert
 
 log = logging.getLogger("golek.monitor")
@@ -81,13 +83,20 @@ class Publisher:
         self._turn = Turn(picture.overview().monitor_started_at, picture.monitor_id, clock(), wait_s)
         self._waiting: deque[tuple[float, Alert]] = deque(maxlen=ALERTS_KEPT)
         self._asked = asyncio.Event()
+        self._restored = asyncio.Event()
+        """Since this monitor's turn began it was read what fired before."""
+        self._kept: dict[str, str] = {}
+        """What is kept: severities by id."""
+        self._may_keep = True
         self._following = golek.follow(
             {
                 subjects.AGGREGATE: reading(Aggregate, lambda said: self._turn.heard(said, clock())),
                 subjects.SIGNALS_ASKED: lambda _: self._asked.set(),
             },
+            self._look,
             asks=False,
         )
+        self._line: Line | None = None
         picture.on_alert = self._alerted
 
     @property
@@ -100,6 +109,10 @@ class Publisher:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._following.run())
             tasks.create_task(self._speak())
+            tasks.create_task(self._keep())
+
+    async def _look(self, line: Line) -> None:
+        self._line = line
 
     def _alerted(self, alert: Alert) -> None:
         self._waiting.append((self._clock(), alert))
@@ -109,9 +122,13 @@ class Publisher:
             if not self._following.is_connected:
                 self._turn.deaf(self._clock())
             elif self.speaks:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._every_s):
+                        await self._restored.wait()
                 await self._say()
             else:
                 self._asked.clear()
+                self._restored.clear()
                 self._drop()
             await self._wait()
 
@@ -121,6 +138,37 @@ class Publisher:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._every_s - GATHER_S):
                 await self._asked.wait()
+
+    async def _keep(self) -> None:
+        """While this monitor speaks: read once what fired before, then keep what fires."""
+        while True:
+            await asyncio.sleep(GATHER_S)
+            line = self._line
+            if line is None or not self._following.is_connected or not self.speaks:
+                continue
+            try:
+                if not self._restored.is_set():
+                    self._restore(await kept_alerts.read(line))
+                firing = [alert for alert in self._picture.own_alerts() if alert.kind != "bus_lost"]
+                now = {alert.id: alert.severity for alert in firing}
+                if now != self._kept and self._may_keep:
+                    await kept_alerts.write(line, firing)
+                    self._kept = {**now}
+            except ForbiddenError as error:
+                self._may_keep = False
+                log.warning("what fires is not kept: %s", error)
+            except InferenceServiceError as error:
+                log.debug("what fires is not kept: %s", error)
+                await asyncio.sleep(self._every_s)
+
+    def _restore(self, kept: list[Alert]) -> None:
+        """Go on with these; that they fire is known."""
+        known = {alert.id for alert in kept}
+        waiting = [(at, one) for at, one in self._waiting if one.state == "resolved" or one.id not in known]
+        self._waiting = deque(waiting, maxlen=ALERTS_KEPT)
+        self._picture.go_on_with(kept)
+        self._kept = {alert.id: alert.severity for alert in kept}
+        self._restored.set()
 
     async def _say(self) -> None:
         """Alerts first, those that fire once more where somebody asked. What the bus does not take now waits."""

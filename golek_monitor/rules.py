@@ -5,6 +5,7 @@ what to do next. Alerts.py decides which of them count.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Final, TypedDict
 
 from msgspec import Struct, field
@@ -28,6 +29,13 @@ _END_SHARE: Final = 0.5
 """Of a limit: below it rates have calmed down."""
 _QUEUE_END: Final = 0.75
 """Of a queue's limit: below it there is room again."""
+
+
+LEARN_S: Final = 15.0
+"""So long a monitor that has just begun does not say that something is over: idle workers report every ten seconds."""
+WORKER_KINDS: Final = ("worker_lost", "worker_stalled", "worker_failed")
+_HELD_S: Final = dict.fromkeys(WORKER_KINDS, 900.0) | {"dead_letters": LETTERS_S, "error_rate": 60.0, "refusals": 60.0}
+"""So long after it fired an alert may hold, though a monitor that began meanwhile cannot see it."""
 
 
 class Limits(Struct, frozen=True):
@@ -109,9 +117,18 @@ def troubles(seen: Seen, limits: Limits) -> Iterator[Trouble]:
         yield from _refused(principal, status, count, limits)
 
 
+def hold_s(alert: Alert, now: float) -> float:
+    """For how long an alert of a former monitor is believed, unless more is known; `now` is in seconds since 1970."""
+    try:
+        age_s = now - datetime.fromisoformat(alert.timestamp).timestamp()
+    except (ValueError, OverflowError):
+        return LEARN_S
+    return max(LEARN_S, min(_HELD_S.get(alert.kind, 0.0), _HELD_S.get(alert.kind, 0.0) - age_s))
+
+
 def ended(alert: Alert, seen: Seen) -> str:
     """The sentence for a cause that is over."""
-    if alert.kind in ("worker_lost", "worker_stalled", "worker_failed"):
+    if alert.kind in WORKER_KINDS:
         return _worker_ended(alert, next((row for row in seen.replicas if row.worker_id == alert.worker_id), None))
     room = _QUEUE_END * (alert.limit or 0.0)
     return {

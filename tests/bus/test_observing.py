@@ -1,6 +1,7 @@
 """The monitor hears a fleet on a real bus, and says what it sees."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TypeVar
 
 import msgspec
 import pytest
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.errors import KeyNotFoundError, NotFoundError
 
@@ -335,3 +337,39 @@ async def test_who_looks_after_a_death_is_told_of_it(
                 (told,) = await until(later.alerts, 3)
                 assert (told.id, told.state, told.monitor_id) == (fired.id, "firing", picture.monitor_id)
                 assert (later.replicas(), later.overview().alerts) == ([], 1)
+
+
+async def test_alerts_outlive_the_monitor_that_told_them(
+    broker: NatsServer, tmp_path: Path, said: list[Aggregate | Alert]
+) -> None:
+    """The next one does not tell them anew, shows them, and says when they are over."""
+    with WorkerProcess(broker.url, tmp_path / "data") as worker:
+        async with observing(broker.url, speaks=True) as picture:
+            await until(lambda: [one for one in said if isinstance(one, Aggregate) and one.workers_online == 1])
+            worker.kill()
+            (fired,) = await until(lambda: alerts(said), 15)
+            async with raw.connected(broker.url) as client:
+                await until_kept(client, fired.id)
+        count = len(said)
+        async with observing(broker.url, speaks=True) as later:
+            await until(lambda: len(said) > count + 2)
+            (shown,) = later.own_alerts()
+            assert (shown.id, shown.since, shown.monitor_id) == (fired.id, fired.since, later.monitor_id)
+            assert later.monitor_id != picture.monitor_id
+            worker.start()
+            await until(lambda: [one for one in alerts(said) if one.state == "resolved"], 15)
+            assert [(one.id, one.state) for one in alerts(said)] == [(fired.id, "firing"), (fired.id, "resolved")]
+            async with raw.connected(broker.url) as client:
+                await until_kept(client, None)
+
+
+async def until_kept(client: Client, alert_id: str | None) -> None:
+    """Until this alert is the one that the broker keeps; None for none."""
+    async with asyncio.timeout(5):
+        while True:
+            with contextlib.suppress(NotFoundError):
+                bucket = await client.jetstream().key_value("GOLEK_MONITOR")
+                kept = msgspec.json.decode((await bucket.get("alerts.firing")).value or b"")
+                if [one["id"] for one in kept["alerts"]] == ([alert_id] if alert_id else []):
+                    return
+            await asyncio.sleep(0.05)

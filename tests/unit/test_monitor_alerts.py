@@ -15,6 +15,7 @@ from golek_monitor.picture import Picture
 from golek_monitor.publishing import Turn
 from golek_monitor.records import BackpressureStatus, QueueMetrics, ReplicaRow, Service
 from golek_monitor.rules import Limits, Seen
+from golek_wire.moments import stamp
 from golek_wire.signals import Aggregate, Alert, AlertKind, GatewayReport, LoadReport, ModelInfo, Refusals, Traffic
 from tests.support import fleets
 from tests.support.fleets import Time
@@ -235,6 +236,45 @@ def test_what_another_monitor_said_ends_with_its_word(alerts: int | None, after_
         seen.aggregate_said(msgspec.structs.replace(heard("11:00", "other"), alerts=alerts))
     seconds(seen, time, after_s)
     assert [one.state for one in seen.alerts() if one.id == "worker_lost:w"] == [state]
+
+
+def before(seconds_ago: float, alert_id: str, kind: str, **about: str) -> Alert:
+    """What a monitor said so long ago."""
+    moment = stamp(fleets.NOON - seconds_ago)
+    return Alert(
+        alert_id, kind, "warning", "firing", "as it was", moment, moment, monitor_id="old", **about,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def test_a_new_monitor_goes_on_with_what_fired() -> None:
+    """What still holds is not told anew and keeps its beginning; what does no longer is resolved, each in its time."""
+    time, told = Time(), list[tuple[int, str, str]]()
+    seen = fleets.picture(2, time)
+    seen.on_alert = lambda alert: told.append((round(time.passed), alert.id, alert.state))
+    gone, back = "gemma3-270m-host1-1", "qwen3-4b-host1-1"
+    kept = [
+        before(60, f"worker_lost:{gone}", "worker_lost", worker_id=gone),
+        before(60, f"worker_lost:{back}", "worker_lost", worker_id=back),
+        before(60, "worker_lost:never", "worker_lost", worker_id="never"),
+        before(60, "queue_critical:m", "queue_critical", model="m"),
+        before(570, "dead_letters:m", "dead_letters", model="m"),
+        before(60, "bus_lost", "bus_lost"),
+    ]
+    seen.missed(gone, "gone")
+    seen.go_on_with(kept)
+    seconds(seen, time, 1)
+    assert {one.id for one in seen.own_alerts()} == {one.id for one in kept} - {f"worker_lost:{back}", "bus_lost"}
+    assert {one.since for one in seen.own_alerts() if one.worker_id == gone} == {kept[0].since}
+    for _ in range(91):
+        fleets.say(seen, 1, random.Random(1), time, 2)
+        seconds(seen, time, 10)
+    assert told == [
+        (1, f"worker_lost:{back}", "resolved"),
+        (15, "queue_critical:m", "resolved"),
+        (30, "dead_letters:m", "resolved"),
+        (840, "worker_lost:never", "resolved"),
+        (911, f"worker_lost:{gone}", "resolved"),
+    ]
 
 
 def test_a_cause_that_two_monitors_see_is_one_alert() -> None:
