@@ -190,6 +190,15 @@ def test_a_phone_says_where_there_are_more_views(opens: Opens, stage: Stage) -> 
     expect(views).to_have_attribute("data-more", "")
 
 
+def test_a_phone_shows_fewer_requests_at_a_time(opens: Opens, stage: Stage) -> None:
+    """Each is a card there; the next ones come when they are asked for."""
+    page = opens(f"{stage.url}/", viewport={"width": 390, "height": 844}).page
+    with page.expect_request(lambda sent: "/api/requests?" in sent.url) as asked:
+        page.keyboard.press("5")
+    expect(page.locator("#request-results")).not_to_be_empty()
+    assert "limit=20" in asked.value.url
+
+
 @pytest.mark.parametrize("view", SOMETHING)
 def test_a_phone_needs_no_sideways_scroll(opens: Opens, stage: Stage, view: str) -> None:
     """At 390 pixels nothing is wider than the page."""
