@@ -5,7 +5,7 @@ each model and replica comes out. It asks nobody and has no clock of its own, so
 the monitor tell the same of the same messages.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Final, Literal
 
@@ -83,6 +83,8 @@ class ModelState(Struct, frozen=True):
     """Jobs that wait in its queue."""
     capacity: int = 0
     """Jobs that its queue holds; 0 while that is not known."""
+    stopped: bool = False
+    """Whether its last worker said that it leaves, so that nobody misses it."""
 
     @property
     def status(self) -> WorkerStatus:
@@ -98,6 +100,15 @@ class ModelState(Struct, frozen=True):
     def in_rotation(self) -> bool:
         """Whether a replica is."""
         return any(one.in_rotation for one in self.replicas)
+
+    @property
+    def level(self) -> Level:
+        """The worst that its replicas report; critical where none is in rotation, on its way, or stopped in order."""
+        if self.stopped:
+            return "healthy"
+        if not self.in_rotation:
+            return "warning" if self.is_coming else "critical"
+        return worst(one.level for one in self.replicas if one.level is not None)
 
     @property
     def takes_requests(self) -> bool:
@@ -128,6 +139,14 @@ class ModelState(Struct, frozen=True):
     def utilization(self) -> float:
         """(pending + active) ÷ capacity."""
         return (self.pending + self.active) / self.capacity if self.capacity else 0.0
+
+
+_LEVELS: Final[tuple[Level, ...]] = ("healthy", "warning", "critical")
+
+
+def worst(levels: Iterable[Level]) -> Level:
+    """The worst of them; healthy without any."""
+    return max(levels, key=_LEVELS.index, default="healthy")
 
 
 _BEST_FIRST: Final[tuple[WorkerStatus, ...]] = (
@@ -283,13 +302,14 @@ class FleetView:
         if queue is None or now - queue.at > ALIVE_S:
             queue = _Queue(0, 0, now)
         record, read_at = self._records.get(name, (None, 0.0))
+        stopped = record is not None and not alive and record.state == "offline"
         if record is not None and not alive and record.state not in LEFT:
             left = any(one.model == name and one.heard_at >= read_at for one in self._replicas.values())
             writer = self._replicas.get(record.worker_id)
             left = left or (writer is not None and writer.presence == "gone")  # nobody takes back what it wrote
             if left or gone(record, wall) is not None:
                 record = msgspec.structs.replace(record, state="offline")
-        return ModelState(name, record, alive, queue.pending, queue.capacity)
+        return ModelState(name, record, alive, queue.pending, queue.capacity, stopped)
 
     def _has_room(self, worker_id: str, model: str) -> bool:
         """Whether a worker is known, or can be: these may be names, and there are not too many yet."""

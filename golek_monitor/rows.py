@@ -13,11 +13,10 @@ from golek_client.fleet import LEFT, ModelState, Presence, Replica
 from golek_monitor.rates import STALE_S, Rate, joined
 from golek_monitor.records import BackpressureStatus, GatewayRow, QueueMetrics, ReplicaRow, RowStatus, Service
 from golek_wire.moments import stamp
-from golek_wire.signals import GatewayReport, Health, Level, ModelInfo
+from golek_wire.signals import GatewayReport, Health, ModelInfo
 
 GATEWAY_SILENT_S: Final = 25.0
 """Two of its reports and a bit."""
-_LEVELS: Final[tuple[Level, ...]] = ("healthy", "warning", "critical")
 
 
 class Beside(Struct, frozen=True):
@@ -99,9 +98,7 @@ def service(
         capabilities=healths[0].capabilities if healths else record.capabilities if record else [],
         model_info=next((health.model_info for health in healths), word.model_info if word else ModelInfo()),
         queue_metrics=QueueMetrics(model.pending, model.active, model.capacity),
-        backpressure_status=BackpressureStatus(
-            "healthy" if past.stopped else level(model), round(model.utilization, 4)
-        ),
+        backpressure_status=BackpressureStatus("healthy" if past.stopped else model.level, round(model.utilization, 4)),
         first_seen=stamp(past.first_seen),
         uptime=round(uptime * 1e9),
         uptime_seconds=round(uptime, 3),
@@ -153,18 +150,6 @@ def tokens_per_s(one: Replica, rate: Rate | None, heard_for_s: float) -> float |
     if rate is not None:
         return round(rate.tokens, 1)
     return one.stats.tokens_per_s if one.stats is not None and heard_for_s <= STALE_S else None
-
-
-def level(model: ModelState) -> Level:
-    """The worst that its replicas report; critical where none is in rotation, and none is on its way."""
-    if not model.in_rotation:
-        return "warning" if model.is_coming else "critical"
-    return worst([one.level for one in model.replicas if one.level is not None])
-
-
-def worst(levels: Sequence[Level]) -> Level:
-    """The worst of them; healthy without any."""
-    return max(levels, key=_LEVELS.index, default="healthy")
 
 
 def _lost(model: ModelState, past: Past, last_seen: str) -> str | None:

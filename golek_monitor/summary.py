@@ -5,11 +5,10 @@ Sums over the records of models, workers and gateways. Pure.
 
 from collections.abc import Sequence
 
-from golek_client.fleet import LEFT
+from golek_client.fleet import LEFT, worst
 from golek_monitor.history import Figures
 from golek_monitor.rates import Rate
 from golek_monitor.records import GatewayRow, ReplicaRow, Service
-from golek_monitor.rows import worst
 from golek_wire.signals import Aggregate, Alert
 
 

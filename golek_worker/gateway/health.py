@@ -12,7 +12,7 @@ from starlette.routing import Route
 from golek_client.fleet import ModelState, Replica
 from golek_program.web.described import describe
 from golek_wire import codec
-from golek_wire.signals import Level, WorkerStatus, load_level
+from golek_wire.signals import Level, WorkerStatus
 from golek_worker.gateway.door import caller, door
 from golek_worker.gateway.readiness import NotReady, Ready
 
@@ -99,7 +99,7 @@ def _load(model: ModelState) -> ModelLoad:
     return ModelLoad(
         model.name,
         model.status,
-        load_level(model.pending, model.active, model.capacity or 1, stalled=model.status == "stalled"),
+        model.level,
         model.active,
         model.pending,
         model.slots,

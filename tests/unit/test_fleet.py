@@ -265,6 +265,7 @@ def test_everyone_is_kept_for_as_long_as_wanted() -> None:
     view = FleetView()
     for worker, status in (("b", "offline"), ("a", "online"), ("c", "online")):
         view.heartbeat(beat(worker, status=status), 0.0)
+    view.know([record(worker_id="a")], 1.0)
     view.missed("a", "gone")
     assert [one.worker_id for one in view.everyone()] == ["a", "b", "c"]
     assert [one.worker_id for one in view.replicas(0.0)] == ["c"]
@@ -315,3 +316,21 @@ def test_a_flood_of_names_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_how_busy_a_replica_is(pending: int, wait_s: float, stalled: bool, level: str) -> None:
     """Anything that waits is a warning; a queue that is nearly full, a long wait or a stall is critical."""
     assert load_level(pending, 0, 1000, stalled=stalled, wait_s=wait_s, critical_wait_s=60.0) == level
+
+
+def test_a_models_level() -> None:
+    """The worst of its replicas'; critical while none takes requests, but not where that is as somebody wanted it."""
+    view = FleetView()
+    view.know([record(state="offline")], 0.0)
+    assert only(view).level == "healthy"
+    view.heartbeat(beat("a", status="loading"), 0.0)
+    assert only(view).level == "warning"
+    view.report(report("a", state="online", status="healthy"), 0.0)
+    view.report(report("b", state="online", status="critical"), 0.0)
+    assert only(view).level == "critical"
+    view.report(report("b", state="online", status="warning", seq=2), 0.0)
+    assert only(view).level == "warning"
+    view.know([record(worker_id="a")], 1.0)
+    view.missed("a", "gone")
+    view.missed("b", "gone")
+    assert only(view).level == "critical"
