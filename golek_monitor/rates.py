@@ -17,6 +17,8 @@ WINDOW_S: Final = 10.0
 """Rates are over this time; over all there is where the monitor itself has not listened for so long."""
 SPREAD_S: Final = 1.5
 """What a report brings happened in so long before it: where something runs, or has ended, one comes each second."""
+AGE_S: Final = 0.5
+"""So old is the last report of a busy process on average: who says nothing has done nothing until then."""
 STALE_S: Final = 30.0
 """Of a process that was not heard for so long nothing is told."""
 THIN_S: Final = 0.8
@@ -100,7 +102,7 @@ class Rates:
         last_at, last = samples[-1]
         if now - last_at > STALE_S:
             return None
-        end = max(last_at, now - SPREAD_S)
+        end = last_at if now - last_at < SPREAD_S else now - AGE_S
         seconds = min(WINDOW_S, end - self._began)
         if seconds < THIN_S or (len(samples) == 1 and end - last_at < THIN_S):
             return None

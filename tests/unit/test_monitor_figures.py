@@ -25,7 +25,7 @@ def counted(requests: int, **more: float) -> Traffic:
         ([(0, "a", 0), (10, "a", 0), (20, "a", 50)], 32, 0.0),
         ([(second, "a", 3 * second) for second in range(60)], 59, 3.0),
         ([(1.37 * number, "a", 137 * number) for number in range(30)], 39.8, 100.0),
-        ([(second, "a", 3 * second) for second in range(60)], 66, 1.35),
+        ([(second, "a", 3 * second) for second in range(60)], 66, 1.05),
         ([(0, "a", 100), (1, "a", 110), (2, "b", 5)], 2, 5.0),
         ([(0, "a", 100), (1, "a", 110), (2, "b", 5), (4, "b", 15)], 4, 5.0),
         ([(0, "a", 100), (1, "a", 10)], 1, 0.0),
