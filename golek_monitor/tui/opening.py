@@ -8,11 +8,14 @@ import asyncio
 import contextlib
 import logging
 import os
+import select
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final
+from typing import Final, TextIO
 
 from golek_client import Golek
 from golek_client.connection import shown
@@ -27,6 +30,8 @@ from golek_wire.errors import InferenceServiceError, NonRetriableError
 USAGE: Final = 2
 NO_BUS: Final = 3
 """The exit status of a login or an address that is wrong; `golek monitor status` has the same."""
+GOODBYE_S: Final = 2.0
+"""So long it may take to end in order after SIGHUP."""
 CONNECT_S: Final = 3.0
 """So long the first look waits for the broker before the screen comes up without it."""
 _PLAIN_TERMINALS: Final = ("linux", "vt100", "vt102", "vt220", "ansi")
@@ -90,6 +95,7 @@ async def _run(settings: Settings) -> int:
             watching.add_done_callback(lambda task: _ended(task, app.exit))
             for number in (signal.SIGTERM, signal.SIGHUP):  # else the terminal stays as a screen needs it
                 asyncio.get_running_loop().add_signal_handler(number, partial(app.exit, return_code=128 + number))
+            threading.Thread(target=_end_with_terminal, args=(sys.__stdout__,), daemon=True).start()
             try:
                 await app.run_async()
             finally:
@@ -98,6 +104,19 @@ async def _run(settings: Settings) -> int:
         return app.return_code or 0
     finally:
         await golek.close()
+
+
+def _end_with_terminal(terminal: TextIO | None) -> None:
+    """End the process once its terminal is gone, also where nobody sends SIGHUP: Textual's writer dies of it, and then
+    all waits for the writer for ever.
+    """
+    if terminal is None:
+        return
+    hung_up = select.poll()
+    hung_up.register(terminal, 0)  # POLLHUP and POLLERR are told unasked
+    hung_up.poll()
+    time.sleep(GOODBYE_S)
+    os._exit(128 + signal.SIGHUP)
 
 
 async def _refused(golek: Golek) -> str:

@@ -1,7 +1,9 @@
 """The monitor's terminal in a real one (tmux), on a real fleet: a broker and two workers."""
 
 import os
+import pty
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,3 +153,20 @@ def test_a_terminal_is_left_as_it_was(nats_server: str, tmp_path: Path, number: 
         screen.interrupt(number)
         assert screen.status() == 128 + number
         assert screen.modes() == "0 0 1"
+
+
+def test_it_ends_with_its_terminal(tmp_path: Path) -> None:
+    """Also where nobody tells it by SIGHUP that the terminal is gone."""
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"TERM": "xterm-256color", "NATS_URL": "nats://127.0.0.1:1", "GOLEK_DATA": str(tmp_path)}
+    command = [sys.executable, "-m", "golek_monitor", "tui"]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        seen = b""
+        while b"NO BUS" not in seen:
+            seen += os.read(ours, 65536)
+        os.close(ours)
+        try:
+            process.wait(20)
+        finally:
+            process.kill()
