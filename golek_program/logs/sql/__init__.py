@@ -8,28 +8,24 @@ import re
 from functools import cache
 from importlib import resources
 
-_NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+from golek_program import statements
+
 _VIEW = re.compile(r"rows_(\d+)\.sql")
 
 
 @cache
 def queries() -> dict[str, str]:
     """Statement by name."""
-    parts = _NAME.split(_read("queries.sql"))
-    return {name: body.strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+    return statements.named(__package__)
 
 
 @cache
 def _views() -> dict[int, str]:
     """What makes the view, by the first version of the log that has all its columns."""
     names = [file.name for file in resources.files(__package__).iterdir()]
-    return {int(match[1]): _read(match[0]) for name in names if (match := _VIEW.fullmatch(name))}
+    return {int(match[1]): statements.read(__package__, match[0]) for name in names if (match := _VIEW.fullmatch(name))}
 
 
 def view(version: int) -> str:
     """What makes the view of a log of this version; a log that is newer than all is read as the newest known."""
     return _views()[max(known for known in _views() if known <= max(version, 1))]
-
-
-def _read(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text("utf-8")

@@ -9,15 +9,15 @@ import sqlite3
 from functools import cache
 from importlib import resources
 
-_NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+from golek_program import statements
+
 _MIGRATION = re.compile(r"(\d{4})_\w+\.sql")
 
 
 @cache
 def queries() -> dict[str, str]:
     """Statement by name."""
-    parts = _NAME.split(_read("queries.sql"))
-    return {name: body.strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+    return statements.named(__package__)
 
 
 @cache
@@ -26,7 +26,7 @@ def migrations() -> dict[int, list[str]]:
     found = {}
     for file in resources.files(__package__).iterdir():
         if match := _MIGRATION.fullmatch(file.name):
-            found[int(match[1])] = _statements(_read(file.name))
+            found[int(match[1])] = _statements(statements.read(__package__, file.name))
     return dict(sorted(found.items()))
 
 
@@ -38,7 +38,3 @@ def _statements(script: str) -> list[str]:
             statements.append(pending.strip())
             pending = ""
     return statements
-
-
-def _read(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text("utf-8")
