@@ -16,6 +16,7 @@ from golek_wire import codec
 from golek_wire.errors import BadRequestError, InternalError, PayloadTooLargeError, from_body
 from golek_wire.replies import Embedding, EmbeddingReply, EmbeddingUsage
 from golek_wire.requests import INPUTS_LIMIT
+from golek_wire.routing import CacheWish, RouteWish
 
 DECIMALS = 7
 _ITEM = re.compile(r"input\[(\d+)\]")
@@ -37,6 +38,10 @@ class EmbedOptions(TypedDict, total=False):
     reply_to: str | None
     """A subject where the answer is published as well; then all texts must fit into one request."""
     metadata: dict[str, Any] | None
+    user: str | None
+    """As in `Options`, as are the next two."""
+    cache: CacheWish | dict[str, Any] | None
+    route: RouteWish | dict[str, Any] | None
 
 
 class Question:

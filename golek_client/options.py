@@ -11,6 +11,7 @@ import msgspec
 from golek_wire import codec
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import Message, Params, ResponseFormat, Resume
+from golek_wire.routing import CacheWish, RouteWish
 
 Messages = str | Sequence[Message | Mapping[str, Any]]
 """A conversation; a plain string is one user turn."""
@@ -108,6 +109,16 @@ class Options(TypedDict, total=False):
     resumable: bool | None
     """Keep the chunks of a stream for some minutes: `Golek.reopen` reads them again, by its job's id."""
     metadata: dict[str, Any] | None
+    task_type: str | None
+    """What kind of work it is, such as `code` or `summarize_long`: a router picks the model by it."""
+    user: str | None
+    """For whom you ask: such an answer is kept in no cache."""
+    cache: CacheWish | dict[str, Any] | None
+    """Whether the answer may come from a cache: `{"mode": "exact"}`, `"semantic"`, `"refresh"` or `"off"`."""
+    route: RouteWish | dict[str, Any] | None
+    """How a router may choose: `{"policy": "never_cloud", "strategy": "cheapest", "max_cost_usd": 0.01}`."""
+    extra: dict[str, Any] | None
+    """Fields for a cloud's API, passed on as they are; no worker of the fleet reads them."""
 
 
 _PARAMS = frozenset(Params.__struct_fields__)

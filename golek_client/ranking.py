@@ -11,6 +11,7 @@ import msgspec
 from golek_wire import codec
 from golek_wire.errors import BadRequestError
 from golek_wire.replies import RerankReply
+from golek_wire.routing import RouteWish
 
 DECIMALS = 7
 
@@ -29,6 +30,8 @@ class RerankOptions(TypedDict, total=False):
     reply_to: str | None
     """A subject where the answer is published as well."""
     metadata: dict[str, Any] | None
+    route: RouteWish | dict[str, Any] | None
+    """As in `Options`."""
 
 
 def build(query: object, documents: object, options: RerankOptions, deadline: float) -> bytes:

@@ -11,6 +11,7 @@
         RateLimitedError
         StreamInterruptedError
         EngineFailedError
+        ProviderFailedError
       NonRetriableError
         BadRequestError
           UnknownGrammarError
@@ -30,6 +31,8 @@
         CompressionFailedError
         HandoffStateInvalidError
         OrchestrationFailedError
+        ProviderRefusedError
+        RouteLoopError
         InternalError
 
 `STATUS` is the one table of codes with their NATS and HTTP status. An error travels as `ErrorReply`;
@@ -141,6 +144,12 @@ class EngineFailedError(RetriableError):
     """The engine could not run the request."""
 
     code = "ENGINE_FAILED"
+
+
+class ProviderFailedError(RetriableError):
+    """A cloud did not answer, or said that it cannot at the moment."""
+
+    code = "PROVIDER_FAILED"
 
 
 class BadRequestError(NonRetriableError):
@@ -257,6 +266,18 @@ class OrchestrationFailedError(NonRetriableError):
     code = "ORCHESTRATION_FAILED"
 
 
+class ProviderRefusedError(NonRetriableError):
+    """A cloud does not accept the fleet's key, or what was asked of it."""
+
+    code = "PROVIDER_REFUSED"
+
+
+class RouteLoopError(NonRetriableError):
+    """The request came through too many routers: two of them send it to each other."""
+
+    code = "ROUTE_LOOP"
+
+
 class InternalError(NonRetriableError):
     """Golek itself failed; the log of the worker says how."""
 
@@ -288,6 +309,9 @@ STATUS: dict[str, Status] = {
     "HANDOFF_STATE_INVALID": Status(nats=500, http=500),
     "ORCHESTRATION_FAILED": Status(nats=500, http=502),
     "STREAM_INTERRUPTED": Status(nats=500, http=502),
+    "PROVIDER_FAILED": Status(nats=502, http=502),
+    "PROVIDER_REFUSED": Status(nats=502, http=502),
+    "ROUTE_LOOP": Status(nats=508, http=508),
     "MODEL_BUSY": Status(nats=503, http=503),
     "MODEL_LOADING": Status(nats=503, http=503),
     "TEMPORARY_RESOURCE": Status(nats=503, http=503),
@@ -328,6 +352,7 @@ def to_reply(error: InferenceServiceError, req_id: str) -> ErrorReply:
             message=error.message,
             type=error.type,
             status=STATUS[error.code].nats,
+            provider=details.pop("provider", None) or "golek",
             param=details.pop("param", None),
             details=details,
         ),
@@ -338,6 +363,8 @@ def from_reply(reply: ErrorReply) -> InferenceServiceError:
     """The error that `reply` tells of; an unknown code becomes the nearest base class."""
     body = reply.error
     details = dict(body.details) | ({"param": body.param} if body.param else {})
+    if body.provider and body.provider != "golek":
+        details["provider"] = body.provider
     return from_body(body.code, body.message, details, retriable=body.type == "retriable")
 
 

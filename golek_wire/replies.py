@@ -6,16 +6,17 @@ One `InferenceReply`, or one `errors.ErrorReply`. With `stream`: `Chunk`s, then 
 
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from golek_wire.keys import Unit
 from golek_wire.requests import Document
+from golek_wire.routing import CacheUse, Route
 from golek_wire.subjects import ANONYMOUS, Kind
 from golek_wire.vectors import unpacked
 
-FinishReason = Literal["stop", "length", "tool_calls"]
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 """`stop`: the model or a stop string ended the text. `length`: `max_tokens` or the context did. `tool_calls`: the model
-ended, and asks for the results of tools."""
+ended, and asks for the results of tools. `content_filter`: a cloud held back the rest."""
 
 
 class FunctionCall(Struct, frozen=True):
@@ -130,6 +131,12 @@ class InferenceReply(Struct, frozen=True, omit_defaults=True):
     """Of a request with a `session_id`."""
     stopped_by: str | None = None
     """Which of the request's stop strings ended the text; None where none did, and of several texts."""
+    route: Route | None = None
+    """Of a request that a router answered."""
+    cost_usd: float | None = None
+    """What clouds take for it; None where nothing has a price."""
+    cache: CacheUse | None = None
+    """Where somebody asked for a cache."""
 
     @property
     def all_choices(self) -> list[Choice]:
@@ -266,6 +273,10 @@ class EmbeddingReply(Struct, frozen=True):
     duration_ms: int = 0
     ms: int = 0
     object: Literal["list"] = "list"
+    route: Route | UnsetType = UNSET
+    """As in `InferenceReply`, as are the next two."""
+    cost_usd: float | UnsetType = UNSET
+    cache: CacheUse | UnsetType = UNSET
 
     @property
     def vectors(self) -> list[list[float]]:
@@ -296,6 +307,8 @@ class RerankReply(Struct, frozen=True):
     duration_ms: int = 0
     ms: int = 0
     object: Literal["list"] = "list"
+    route: Route | UnsetType = UNSET
+    """As in `InferenceReply`."""
 
 
 Reply = InferenceReply | EmbeddingReply | RerankReply

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from golek_wire.routing import CacheWish, RouteWish
+
 REQ_ID_LIMIT = 128
 STOP_LIMIT = 16
 CHOICES_LIMIT = 16
@@ -19,6 +21,7 @@ INPUTS_LIMIT = 2048
 DOCUMENTS_LIMIT = 2048
 """Documents of one rerank request."""
 TEXT_LIMIT = 4096
+USER_LIMIT = 256
 METADATA_LIMIT = 16 * 1024
 """Bytes of a resumable stream's metadata."""
 
@@ -28,6 +31,8 @@ Seed = Annotated[int, Meta(ge=0, le=2**32 - 2)]
 StopString = Annotated[str, Meta(min_length=1, max_length=TEXT_LIMIT)]
 EncodingFormat = Literal["float", "base64"]
 Priority = Annotated[int, Meta(ge=1, le=3)]
+TaskType = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
+User = Annotated[str, Meta(max_length=USER_LIMIT)]
 SessionId = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[!-~]+$")]
 """Printable ASCII without blanks."""
 
@@ -119,6 +124,9 @@ class Message(Struct, frozen=True, omit_defaults=True):
     tool_call_id: str | None = None
     reasoning_content: str | None = None
     """What the assistant thought before it said this; formats that know thinking show it while a tool call is open."""
+    parts: list[dict[str, Any]] | None = None
+    """The content in OpenAI's parts, where one of them is no text, such as an image; `content` has their texts. Only
+    targets with the capability `vision` read them."""
 
 
 class JsonSchema(Struct, frozen=True, omit_defaults=True):
@@ -190,6 +198,14 @@ class InferenceRequest(Struct, frozen=True, omit_defaults=True):
     resumable: bool = False
     """With `stream`: keep the chunks for some minutes, to be read again, from anywhere, by the job's id."""
     metadata: dict[str, Any] | None = None
+    task_type: TaskType | None = None
+    """What kind of work it is: a router picks the model by it."""
+    user: User | None = None
+    """For whom the caller asks: such an answer is kept in no cache."""
+    cache: CacheWish | None = None
+    route: RouteWish | None = None
+    extra: dict[str, Any] | None = None
+    """Fields for a provider, passed on to a cloud as they are; no worker of the fleet reads them."""
 
 
 class EmbeddingRequest(Struct, frozen=True, omit_defaults=True):
@@ -212,6 +228,9 @@ class EmbeddingRequest(Struct, frozen=True, omit_defaults=True):
     resume: Any = None
     """Refused: vectors are not written piece by piece."""
     metadata: dict[str, Any] | None = None
+    user: User | None = None
+    cache: CacheWish | None = None
+    route: RouteWish | None = None
 
     @property
     def inputs(self) -> list[str]:
@@ -246,6 +265,7 @@ class RerankRequest(Struct, frozen=True, omit_defaults=True):
     resume: Any = None
     """Refused: scores are not written piece by piece."""
     metadata: dict[str, Any] | None = None
+    route: RouteWish | None = None
 
     @property
     def texts(self) -> list[str]:

@@ -9,6 +9,8 @@ from typing import Final, Literal
 
 from msgspec import Struct, field
 
+from golek_wire.routing import Offer
+
 WorkerStatus = Literal["starting", "loading", "online", "unloaded", "stalled", "draining", "offline", "failed"]
 """`unloaded` takes requests and loads its model for the next one, `draining` finishes its jobs, `offline` has left on
 its own account, `failed` could not go on."""
@@ -329,6 +331,8 @@ class ModelRecord(Struct, frozen=True):
     """What the loaded model was found able to do."""
     memory_mb: int = 0
     """Size of the model's file."""
+    offers: list[Offer] = field(default_factory=list[Offer])
+    """Of a router: the names it serves beside those of other workers."""
 
 
 class DeadLetter(Struct, frozen=True):

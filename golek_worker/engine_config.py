@@ -9,6 +9,7 @@ from golek_worker.settings import Settings
 
 def engine_config(chosen: Settings, kind: Kind, model: Path | None) -> EngineConfig:
     """The configuration of an engine for this model file; None for an engine without files."""
+    assert chosen.engine != "router"  # which has none
     return EngineConfig(
         engine=chosen.engine,
         model_path=str(model or ""),

@@ -10,7 +10,7 @@ export PIP_CONFIG_FILE=/dev/null
 for extra in worker dev; do
     lock="requirements/$extra.txt"
     extras=(--extra "$extra")
-    [ "$extra" = dev ] || extras+=(--extra monitor --extra otel)  # one machine has all of it
+    [ "$extra" = dev ] || extras+=(--extra monitor --extra otel --extra router)  # one machine has all of it
     echo "locking $lock ..."
     # The extras name golek itself, which is not to be installed from an index: hence --unsafe-package, which leaves it
     # out, and the cut of the warning that says so.

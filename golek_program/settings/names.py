@@ -6,7 +6,7 @@ it, the strongest first. `Planned` holds the keys that are known and checked and
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "WORKER_CONCURRENCY": (
@@ -37,7 +37,6 @@ an error."""
 
 Rounds = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-ModelRole = Literal["primary", "fast", "coder", "thinker", "longctx"]
 
 
 class Planned(Struct, frozen=True, kw_only=True):
@@ -49,8 +48,6 @@ class Planned(Struct, frozen=True, kw_only=True):
     """For a gateway in front of the fleet: where this fleet's gateway answers."""
     inference_config: Annotated[str, Meta(pattern="^(S[1-8]|D([1-9]|1[0-5]|4v2)|T([1-9]|1[0-3])|Q[1-7]|P[1-6])$")] = ""
     """Preset: which models are loaded, and how they work together."""
-    inference_model_roles: dict[str, list[ModelRole]] = field(default_factory=dict[str, list[ModelRole]])
-    """Which model takes which role."""
     inference_orchestration_mode: Literal["single", "critique", "debate", "ensemble", "pipeline"] = "single"
     """How several models answer together."""
     inference_critique_max_rounds: Rounds = 2
@@ -67,12 +64,6 @@ class Planned(Struct, frozen=True, kw_only=True):
     """Mode ensemble: role or model that makes one answer of all."""
     inference_pipeline_stages: str = "draft,refine,validate"
     """Mode pipeline: its stages in order."""
-    inference_auto_route_enabled: bool = False
-    """Whether a request that names no model is given one."""
-    inference_auto_route_strategy: Literal["least_busy", "round_robin", "capability_match"] = "least_busy"
-    """How that model is chosen."""
-    inference_auto_route_fallback: bool = True
-    """Whether another model may answer when the chosen one cannot."""
 
 
 ANOTHER_GATEWAY = "another gateway"
@@ -80,7 +71,7 @@ ANOTHER_GATEWAY = "another gateway"
 
 CAPABILITIES: dict[str, tuple[str, ...]] = {
     ANOTHER_GATEWAY: ("LLM_GATEWAY_",),
-    "presets": ("INFERENCE_CONFIG", "INFERENCE_MODEL_ROLES"),
+    "presets": ("INFERENCE_CONFIG",),
     "orchestration": (
         "INFERENCE_ORCHESTRATION_MODE",
         "INFERENCE_CRITIQUE_",
@@ -88,7 +79,6 @@ CAPABILITIES: dict[str, tuple[str, ...]] = {
         "INFERENCE_ENSEMBLE_",
         "INFERENCE_PIPELINE_",
     ),
-    "router": ("INFERENCE_AUTO_ROUTE_",),
 }
 """What a key of `Planned` waits for or belongs to, by how the key begins."""
 

@@ -20,6 +20,7 @@ from golek_wire.openai import sampling
 from golek_wire.openai.chat import DeadlineMs, MaxTokens, Model
 from golek_wire.requests import (
     STOP_LIMIT,
+    USER_LIMIT,
     InferenceRequest,
     JsonSchema,
     Params,
@@ -27,7 +28,9 @@ from golek_wire.requests import (
     ResponseFormat,
     SessionId,
     StopString,
+    TaskType,
 )
+from golek_wire.routing import CacheWish, RouteWish
 
 NAMES: Final = {
     "params.max_tokens": "max_tokens",
@@ -120,6 +123,9 @@ class MessagesRequest(Counted, frozen=True, kw_only=True):
     priority: Priority | None = None
     session_id: SessionId | None = None
     adapter: Annotated[str, Meta(max_length=128)] | None = None
+    task_type: TaskType | None = None
+    cache: CacheWish | None = None
+    route: RouteWish | None = None
     resumable: bool | None = None
     """Refused: the events of this API cannot be read again."""
     n: Literal[1] | None = None
@@ -162,6 +168,10 @@ def to_wire(request: MessagesRequest, deadline_ms: int) -> InferenceRequest:
         priority=request.priority,
         session_id=request.session_id,
         metadata={"user_id": request.metadata.user_id} if request.metadata and request.metadata.user_id else None,
+        task_type=request.task_type,
+        user=request.metadata.user_id[:USER_LIMIT] if request.metadata and request.metadata.user_id else None,
+        cache=request.cache,
+        route=request.route,
     )
 
 

@@ -1,8 +1,8 @@
 """How does a chat completion of OpenAI's API become a request on the bus?
 
-Fields that mean nothing here (`user`, `store`, `service_tier`, and whatever a later API has) are tolerated. Absent
-sampling values take the model's defaults, not OpenAI's: `temperature` is 0.8 and `max_tokens` has no limit, as for all
-other callers.
+Fields that mean nothing here (`store`, `service_tier`, and whatever a later API has) are tolerated. Absent sampling
+values take the model's defaults, not OpenAI's: `temperature` is 0.8 and `max_tokens` has no limit, as for all other
+callers.
 """
 
 from typing import Annotated, Any, Final, Literal
@@ -12,7 +12,8 @@ from msgspec import Meta, Struct
 from golek_wire import codec
 from golek_wire.openai import sampling, tools
 from golek_wire.openai.turns import ChatMessage, conversation
-from golek_wire.requests import InferenceRequest, Priority, ResponseFormat, SessionId
+from golek_wire.requests import InferenceRequest, Priority, ResponseFormat, SessionId, TaskType, User
+from golek_wire.routing import CacheWish, RouteWish
 
 MODEL_LIMIT: Final = 256
 DEADLINE_LIMIT_MS: Final = 24 * 3600 * 1000
@@ -24,7 +25,6 @@ MaxTokensOrNought = Annotated[int, Meta(ge=0, le=1_000_000)]
 DeadlineMs = Annotated[int, Meta(ge=1, le=DEADLINE_LIMIT_MS)]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Mode = Literal["single", "critique", "debate", "ensemble", "pipeline"]
-TaskType = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
 
 
 class StreamOptions(Struct, frozen=True, omit_defaults=True):
@@ -58,6 +58,12 @@ class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True):
     orchestration_mode: Mode | None = None
     """How several models answer together; a router's."""
     metadata: dict[str, Any] | None = None
+    user: User | None = None
+    """For whom the caller asks: such an answer is kept in no cache."""
+    cache: CacheWish | None = None
+    """Whether the answer may come from a cache."""
+    route: RouteWish | None = None
+    """How a router may choose."""
 
     @property
     def wants_usage(self) -> bool:
@@ -67,8 +73,7 @@ class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def about(self) -> dict[str, Any] | None:
         """The metadata of the job, with what a router reads there."""
-        given = {"task_type": self.task_type, "orchestration_mode": self.orchestration_mode}
-        said = {name: value for name, value in given.items() if value is not None}
+        said = {} if self.orchestration_mode is None else {"orchestration_mode": self.orchestration_mode}
         return {**(self.metadata or {}), **said} or None
 
 
@@ -121,6 +126,10 @@ def to_wire(request: ChatRequest, deadline_ms: int) -> InferenceRequest:
         session_id=request.session_id,
         resumable=bool(request.resumable),
         metadata=request.about,
+        task_type=request.task_type,
+        user=request.user,
+        cache=request.cache,
+        route=request.route,
     )
 
 

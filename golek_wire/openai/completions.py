@@ -121,6 +121,10 @@ def to_wire(request: CompletionRequest, deadline_ms: int) -> list[InferenceReque
             session_id=request.session_id,
             resumable=bool(request.resumable),
             metadata=request.about,
+            task_type=request.task_type,
+            user=request.user,
+            cache=request.cache,
+            route=request.route,
         )
         for prompt in prompts(request)
     ]

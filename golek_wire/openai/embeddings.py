@@ -9,7 +9,8 @@ from golek_wire import codec
 from golek_wire.errors import BadRequestError
 from golek_wire.openai.chat import DeadlineMs, Model
 from golek_wire.replies import Embedding, EmbeddingReply, EmbeddingUsage
-from golek_wire.requests import EncodingFormat, Priority
+from golek_wire.requests import EncodingFormat, Priority, User
+from golek_wire.routing import CacheWish, RouteWish
 
 
 class EmbeddingsRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -25,6 +26,9 @@ class EmbeddingsRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     deadline_ms: DeadlineMs | None = None
     priority: Priority | None = None
     metadata: dict[str, Any] | None = None
+    user: User | None = None
+    cache: CacheWish | None = None
+    route: RouteWish | None = None
 
 
 class EmbeddingList(Struct, frozen=True):

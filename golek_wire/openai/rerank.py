@@ -9,6 +9,7 @@ from golek_wire import codec
 from golek_wire.openai.chat import DeadlineMs, Model
 from golek_wire.replies import EmbeddingUsage, Ranking, RerankReply
 from golek_wire.requests import DOCUMENTS_LIMIT, Document, Priority, RerankRequest
+from golek_wire.routing import RouteWish
 
 
 class RankRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -24,6 +25,7 @@ class RankRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     deadline_ms: DeadlineMs | None = None
     priority: Priority | None = None
     metadata: dict[str, Any] | None = None
+    route: RouteWish | None = None
 
 
 class Billed(Struct, frozen=True):
@@ -66,6 +68,7 @@ def to_wire(request: RankRequest, deadline_ms: int) -> RerankRequest:
         deadline_ms=deadline_ms,
         priority=request.priority,
         metadata=request.metadata,
+        route=request.route,
     )
 
 

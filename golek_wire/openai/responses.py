@@ -82,7 +82,6 @@ class ResponsesRequest(Asked, frozen=True, kw_only=True, omit_defaults=True):
     """Tolerated: it counts calls of tools that OpenAI runs."""
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
-    user: str | None = None
     background: bool | None = None
     conversation: Any = None
     prompt: Any = None
@@ -154,6 +153,10 @@ def to_wire(
         priority=request.priority,
         session_id=request.session_id or kept_as,
         metadata=request.about,
+        task_type=request.task_type,
+        user=request.user,
+        cache=request.cache,
+        route=request.route,
     )
 
 

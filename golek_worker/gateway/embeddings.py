@@ -28,6 +28,9 @@ async def embeddings(request: Request) -> Response:
         encoding_format=asked.encoding_format,
         priority=asked.priority,
         metadata=asked.metadata,
+        user=asked.user,
+        cache=asked.cache,
+        route=asked.route,
     )
     async with watched(request.scope):
         reply = await call.caller.golek.passed_texts(

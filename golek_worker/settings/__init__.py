@@ -22,10 +22,13 @@ from golek_program.settings.names import Planned
 from golek_program.settings.sources import Found, Source
 from golek_program.settings.values import convert, hidden
 from golek_wire import subjects
+from golek_wire.routing import Strategy
 from golek_wire.signals import CRITICAL_UTILIZATION
 from golek_worker.settings import adapters, made
 from golek_worker.settings.adapters import AdapterFile
 from golek_worker.settings.service import Service
+
+ModelRole = Literal["primary", "fast", "coder", "thinker", "longctx"]
 
 
 class Settings(Http, frozen=True, kw_only=True):
@@ -33,8 +36,8 @@ class Settings(Http, frozen=True, kw_only=True):
 
     model_name: str
     """Name clients ask for: `inference.request.<MODEL_NAME>`."""
-    engine: Literal["llamacpp", "echo"] = "llamacpp"
-    """`llamacpp` runs a GGUF file; `echo` repeats the prompt and needs no model."""
+    engine: Literal["llamacpp", "echo", "router"] = "llamacpp"
+    """`llamacpp` runs a GGUF file, `echo` repeats the prompt; with `router` other workers and clouds answer."""
     model_path: str = ""
     """GGUF file; a path below `data/` lies in GOLEK_DATA. Default `data/models/<MODEL_NAME>/model.gguf`."""
     inference_models_dir: str = ""
@@ -123,6 +126,38 @@ class Settings(Http, frozen=True, kw_only=True):
     """How prompts are logged: in full, as SHA-256, or not; `auto` is `full` with a broker on loopback, else `hash`."""
     golek_log_retention_days: Positive = 30
     """Rows older than this are deleted from the log."""
+    inference_auto_route_enabled: bool = False
+    """Whether the router gives a request that names no model the same as one that asks for `auto`."""
+    inference_auto_route_strategy: Strategy = "least_busy"
+    """In which order the router asks targets where its routes do not say."""
+    inference_auto_route_fallback: bool = True
+    """Whether it may ask another target when the first one cannot answer."""
+    inference_model_roles: dict[str, list[ModelRole]] = msgspec.field(default_factory=dict[str, list[ModelRole]])
+    """Which model takes which roles, as JSON; it wins over ROLES_FILE."""
+    routes_file: str = ""
+    """The router's names, aliases and policies; default `data/catalog/routes.yaml`."""
+    roles_file: str = ""
+    """What task types stand for; default `data/catalog/roles.yaml`."""
+    providers_file: str = ""
+    """Clouds; default `data/catalog/providers.yaml`."""
+    prices_file: str = ""
+    """Prices that are not the library's; default `data/catalog/prices.yaml`."""
+    router_spill: Annotated[float, Meta(gt=0, le=1)] = 0.8
+    """From this share of a model's queue on its jobs may go to other targets."""
+    router_budget: str = ""
+    """What all clouds together may take: `20usd/day`. Without it only budgets of keys count."""
+    golek_lanes: bool = True
+    """Whether a router may send jobs to one replica, where their beginnings are in its KV cache."""
+    golek_cache: Literal["off", "exact", "semantic"] = "off"
+    """Whether this model's answers are kept, for requests that do not say."""
+    golek_cache_ttl: str = "1h"
+    """How long an answer is kept."""
+    golek_cache_mb: Positive = 64
+    """MiB of answers kept in this worker's memory; the least recently used ones give way."""
+    golek_semantic_model: str = "all-minilm-l6-v2"
+    """Embedding model that says which questions are alike, for the semantic cache."""
+    golek_semantic_threshold: Annotated[float, Meta(gt=0, le=1)] = 0.95
+    """Questions with at least this cosine are alike."""
     worker_type: str = ""
     """The engine's log lies in `<GOLEK_DATA>/logs/llama-<WORKER_TYPE>/`; default the deployment's name."""
 

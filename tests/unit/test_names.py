@@ -60,7 +60,6 @@ async def test_keys_without_effect_are_told_and_stop_nothing(project: Project) -
     remarks = settings.remarks(project.file, {})
     assert [line.partition("=")[0] for line in remarks] == [
         "INFERENCE_CONFIG",
-        "INFERENCE_MODEL_ROLES",
         "INFERENCE_ORCHESTRATION_MODE",
     ]
     assert remarks[0] == "INFERENCE_CONFIG=D3 has no effect yet: it waits for presets"
@@ -154,7 +153,7 @@ def test_a_mistake_names_the_alias_and_where_it_stands(project: Project) -> None
         project.load("", "NGL=many", INFERENCE_BACKEND="tensorrt")
     said = caught.value.mistakes
     assert said[0] == (
-        "INFERENCE_BACKEND=tensorrt: planned, but not there yet; one of llamacpp, echo (in the environment)"
+        "INFERENCE_BACKEND=tensorrt: planned, but not there yet; one of llamacpp, echo, router (in the environment)"
     )
     assert said[1].startswith("NGL=many: Expected `int`")
     assert said[1].endswith(f"(in {project.folder / '.env'})")
@@ -189,7 +188,7 @@ def test_no_name_has_two_meanings() -> None:
 def test_each_value_names_its_source(project: Project) -> None:
     """Environment, file, .env, the alias, or default; what lost is named too."""
     project.write("ENGINE=echo\nCTX_SIZE=\nMAX_CONCURRENT_REQUESTS=9\nINFERENCE_MAX_CONCURRENT_PER_MODEL=1", "NGL=3")
-    rows = explain.deployment(project.file, {"ENGINE": "llamacpp", "INFERENCE_AUTO_ROUTE_ENABLED": "yes"})
+    rows = explain.deployment(project.file, {"ENGINE": "llamacpp", "INFERENCE_CONFIG": "D3"})
     said = {row.key: row for row in rows}
     file, dotenv = str(project.file), str(project.folder / ".env")
     assert list(said) == [*settings.KEYS, *names.PLANNED]
@@ -201,15 +200,12 @@ def test_each_value_names_its_source(project: Project) -> None:
     assert (slots.value, slots.source) == ("1", f"INFERENCE_MAX_CONCURRENT_PER_MODEL in {file}")
     assert slots.overruled == [f"MAX_CONCURRENT_REQUESTS=9 in {file}"]
     assert said["GPU_LAYERS"].source == f"NGL in {dotenv}"
-    assert (said["INFERENCE_AUTO_ROUTE_ENABLED"].changed, said["INFERENCE_AUTO_ROUTE_ENABLED"].waits_for) == (
-        True,
-        "router",
-    )
+    assert (said["INFERENCE_CONFIG"].changed, said["INFERENCE_CONFIG"].waits_for) == (True, "presets")
     assert [row.key for row in rows if row.changed] == [
         "MODEL_NAME",
         "WORKER_CONCURRENCY",
         "GPU_LAYERS",
-        "INFERENCE_AUTO_ROUTE_ENABLED",
+        "INFERENCE_CONFIG",
     ]
 
 

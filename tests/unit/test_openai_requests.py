@@ -66,7 +66,7 @@ def test_every_sampling_field_of_the_bus_is_one_of_the_chat_api() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"user": "u", "store": True, "service_tier": "auto", "verbosity": "low", "of_a_later_api": {"a": 1}},
+        {"store": True, "service_tier": "auto", "verbosity": "low", "of_a_later_api": {"a": 1}},
         {"stream_options": {"include_usage": True}, "modalities": ["text"], "prediction": None},
     ],
 )
@@ -139,11 +139,11 @@ def test_former_functions_are_tools() -> None:
     assert (answer["role"], answer["tool_call_id"]) == ("tool", call["tool_calls"][0]["id"])
 
 
-def test_what_a_router_reads_travels_in_the_metadata() -> None:
-    """Until there is one, `task_type` and `orchestration_mode` are carried and change nothing."""
+def test_what_a_router_reads_travels_with_the_request() -> None:
+    """`orchestration_mode` in the metadata: nothing reads it yet."""
     found = asked(task_type="code", orchestration_mode="critique", metadata={"team": "a"}, priority=2)
-    assert found["metadata"] == {"team": "a", "task_type": "code", "orchestration_mode": "critique"}
-    assert found["priority"] == 2
+    assert found["metadata"] == {"team": "a", "orchestration_mode": "critique"}
+    assert (found["task_type"], found["priority"]) == ("code", 2)
 
 
 def test_effort_beyond_what_the_bus_knows_is_the_highest() -> None:

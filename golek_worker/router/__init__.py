@@ -1,0 +1,1 @@
+"""Who answers a request, and who does when that one cannot?"""

@@ -1,0 +1,1 @@
+"""How is a cloud asked? One file per dialect."""
