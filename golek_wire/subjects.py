@@ -39,6 +39,8 @@ ADAPTERS_BUCKET: Final = "GOLEK_ADAPTERS"
 GRAMMARS_BUCKET: Final = "GOLEK_GRAMMARS"
 QUOTA_BUCKET: Final = "GOLEK_QUOTA"
 SESSIONS_BUCKET: Final = "GOLEK_SESSIONS"
+BREAKERS_BUCKET: Final = "GOLEK_BREAKERS"
+CACHE_BUCKET: Final = "GOLEK_CACHE"
 TOKENS_STREAM: Final = "GOLEK_TOKENS"
 TOKENS_SUBJECTS: Final = "golek.tokens.>"
 SOCKETS: Final = "golek.sockets"
@@ -177,6 +179,11 @@ def stored_session(key: str) -> str:
     return f"$KV.{SESSIONS_BUCKET}.{key}"
 
 
+def cached(model: str, digest: str) -> str:
+    """The subject under which an answer of a model is kept in `GOLEK_CACHE`; with the digest `*` all of them."""
+    return f"$KV.{CACHE_BUCKET}.{model_token(model)}.{digest}"
+
+
 def session_peers(verb: str) -> str:
     """Where workers that keep conversations in their memory ask each other: `get`, `delete` (core NATS)."""
     return f"golek.session.{verb}"
@@ -199,6 +206,11 @@ def tokens(job_id: str) -> str:
 def reading(job_id: str) -> str:
     """Where the server repeats what it kept of a resumable stream: whoever reads that stream listens here."""
     return f"golek.reading.{job_id}"
+
+
+def breaker(target: str) -> str:
+    """Where routers write, and hear, how a target is (a key of `GOLEK_BREAKERS`)."""
+    return f"$KV.{BREAKERS_BUCKET}.{model_token(target)}"
 
 
 def stored_grammar(name: str) -> str:

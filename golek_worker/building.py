@@ -113,7 +113,7 @@ async def build(
         await tokens.ensure()
     gatekeeper = Gatekeeper(chosen, kind, ground.callers, client, executor.check)
     bodies = Objects(client, gatekeeper.check_object)
-    charging = await Charging.open(client, chosen.token, clock.now)
+    charging = await Charging.open(client, chosen.token, clock.now, chosen.fleet_budget)
     ingress: Ingress | Placing
     if router is not None:
         ingress = router.placing(Stand(line, bodies, results, charging, tally, clock))

@@ -20,7 +20,7 @@ from golek_wire.subjects import Kind
 from golek_worker.admission import gate, quota
 from golek_worker.admission.retained import SUBMITTED_DEADLINE_MS, retained
 from golek_worker.bus.identity import Callers
-from golek_worker.job import Charge, Job
+from golek_worker.job import Charge, Job, money
 from golek_worker.settings import Settings
 
 HOPS_DIGITS: Final = 4
@@ -69,7 +69,7 @@ class Gatekeeper:
         if self._chosen_later:
             job = self._for_router(job, key, headers)
         if key.has_limits:
-            job = msgspec.structs.replace(job, charge=Charge(key, self._estimate(payload)))
+            job = msgspec.structs.replace(job, charge=Charge(key, self._estimate(payload)), money=money(key.budget))
         if not headers and reply and not submitted:
             return job
         return callers.owned(retained(job, payload, headers, self._kind, self._model, submitted=submitted))

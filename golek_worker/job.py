@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from golek_wire import headers as h
 from golek_wire.errors import DeadlineExceededError
-from golek_wire.keys import Key
+from golek_wire.keys import WINDOWS, Budget, Key
 from golek_wire.subjects import ANONYMOUS, SERVED, Kind
 
 BROOM_S = 60
@@ -68,6 +68,8 @@ class Job(Struct, frozen=True):
     """Through how many routers it came."""
     allowed: str = ""
     """In a router's stream: the models that its key is for, with commas; empty for all."""
+    money: str = ""
+    """What its key may spend in clouds, as `Golek-Money` says it; empty where that is not limited."""
     charge: Charge | None = None
     """What has to be reserved before it is stored. Not carried: the ledger holds it then."""
 
@@ -86,6 +88,21 @@ class Job(Struct, frozen=True):
     def allowed_models(self) -> frozenset[str] | None:
         """The models that its key is for; None for all."""
         return frozenset(self.allowed.split(",")) if self.allowed else None
+
+
+def money(budget: Budget | None) -> str:
+    """What a key may spend in clouds, as a job carries it; empty for other budgets."""
+    return f"{budget.amount}/{budget.window}" if budget is not None and budget.unit == "usd" else ""
+
+
+def money_budget(job: Job) -> Budget | None:
+    """The budget in money of the job's key; None without one. Raises ValueError when no ingress wrote it."""
+    amount, _, window = job.money.partition("/")
+    if not job.money:
+        return None
+    if window not in WINDOWS:
+        raise ValueError(f"{h.MONEY}: {job.money[:64]!r} is not <millionths of a dollar>/<window>")
+    return Budget(int(amount), "usd", window)
 
 
 def deadline_error(job: Job) -> DeadlineExceededError:
@@ -135,6 +152,8 @@ def _add_seldom(headers: dict[str, str], job: Job) -> None:
         headers[h.HOPS] = str(job.hops)
     if job.allowed:
         headers[h.ALLOWED] = job.allowed
+    if job.money:
+        headers[h.MONEY] = job.money
 
 
 def from_headers(headers: Mapping[str, str]) -> Job:
@@ -159,6 +178,7 @@ def from_headers(headers: Mapping[str, str]) -> Job:
         parent=headers.get(h.PARENT, ""),
         hops=int(headers.get(h.HOPS, "0")),
         allowed=headers.get(h.ALLOWED, ""),
+        money=headers.get(h.MONEY, ""),
     )
 
 
