@@ -213,6 +213,11 @@ def breaker(target: str) -> str:
     return f"$KV.{BREAKERS_BUCKET}.{model_token(target)}"
 
 
+def help_for(token: str) -> str:
+    """Where routers say to a model's workers that they would take what its queue has no room for (core NATS)."""
+    return f"golek.help.{token}"
+
+
 def stored_grammar(name: str) -> str:
     """Where the server repeats what it stored of a named grammar (core NATS)."""
     return f"golek.grammar.{name}"

@@ -121,7 +121,7 @@ class Serving:
         elif running is not None:
             # This process slept past the lease's end (a frozen host); nobody else took the job meanwhile.
             running.lease.adopt(lease)
-            self._own(self._released())
+            self._own(self._release(lease, again=False))
         else:
             attempt = self._attempts[lease.job.job_id] = Attempt(lease, self._tools)
             serve = self._serve if self._traces is None else self._serve_traced
@@ -134,7 +134,14 @@ class Serving:
 
     async def _postpone(self, lease: Lease) -> None:
         await self._give_back(lease, INSIST_S)
-        await self._released()
+        await self._release(lease, again=True)
+
+    async def _release(self, lease: Lease, *, again: bool) -> None:
+        """Its slot is free."""
+        if lease.on_end is not None:
+            lease.on_end(again)
+        else:
+            await self._released()
 
     def cancel(self, job_id: str) -> bool:
         """Never start the job later; stop it if it runs here, and say so."""
@@ -215,7 +222,7 @@ class Serving:
             self._tasks.pop(lease.job.job_id, None)
             self.last_activity = time.time()
             await self._acks.caught_up()
-            await self._released()
+            await self._release(lease, again=done is None)
         return done
 
     async def _answer(self, attempt: Attempt, outcome: Outcome, trace: "JobTrace | None") -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from golek_wire import adapters, breakers, errors, hosts, keys, logs, replies, requests, sessions, signals
+from golek_wire import adapters, breakers, errors, helping, hosts, keys, logs, replies, requests, sessions, signals
 
 WHEN = "2026-01-02T03:04:05.678Z"
 JOB_ID = "gnzmv3lrmpikcji6bcwx5hgsiq"
@@ -51,6 +51,7 @@ TRAFFIC = signals.Traffic(
 )
 
 MESSAGES: dict[str, Any] = {
+    "help": helping.Help(router="router-lab-1", model="router", capacity=2000, strategy="fifo"),
     "breaker-note": breakers.BreakerNote(
         target="openai:gpt-5.2",
         router="router-lab-1",
