@@ -7,11 +7,12 @@ the ledger (`charging`), and adds up what the calls cost, whoever of its steps m
 from typing import Final, Protocol
 
 from golek_wire.errors import OverLimitError
+from golek_wire.keys import micros
 from golek_wire.requests import Request
 from golek_worker.admission import quota
 from golek_worker.charging import Due
 from golek_worker.job import Job
-from golek_worker.router.prices import micros, most_usd
+from golek_worker.router.prices import most_usd
 from golek_worker.router.targets import Target
 
 _NOTHING: Final = Due("")

@@ -6,7 +6,6 @@ refuse it. Local models cost nothing, unless the file says otherwise.
 """
 
 import datetime
-import math
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct, field
 
-from golek_wire.keys import MICROS
 from golek_wire.routing import LOCAL
 from golek_worker.router.targets import Price, Target
 
@@ -109,11 +107,6 @@ def most_usd(target: Target, tokens_in: int, tokens_out: int) -> float | None:
     if target.price is not None:
         return target.price.cost_usd(tokens_in, tokens_out)
     return 0.0 if target.priced else None
-
-
-def micros(usd: float) -> int:
-    """Dollars as the ledger counts them: whole millionths, the last one begun counts."""
-    return math.ceil(round(usd * MICROS, 3))
 
 
 def _entry(file: Path, name: str, said: Any) -> Price:

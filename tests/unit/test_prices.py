@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from golek_wire.keys import micros
 from golek_worker.router import prices
 from golek_worker.router.prices import Prices, PricesError
 from golek_worker.router.targets import Price, Target
@@ -127,4 +128,4 @@ def test_what_nobody_knows_is_not_free() -> None:
 @pytest.mark.parametrize(("usd", "whole"), [(0.0, 0), (0.3, 300_000), (0.1 + 0.2, 300_000), (1e-12, 0), (2.5e-7, 1)])
 def test_money_is_counted_in_whole_millionths(usd: float, whole: int) -> None:
     """The last one begun counts; what floating point adds does not."""
-    assert prices.micros(usd) == whole
+    assert micros(usd) == whole
