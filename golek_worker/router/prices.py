@@ -67,9 +67,9 @@ class Prices:
         return self._found[asked]
 
     def priced(self, target: Target, prices_as: str = "") -> Target:
-        """The target with its price; `priced` is False where nobody knows it."""
+        """The target with its price, and whether it is known what it takes: that of a server that wants no key is."""
         price = self.of(target.provider, target.model, prices_as)
-        return msgspec.structs.replace(target, price=price, priced=price is not None or target.is_local)
+        return target if price is None else msgspec.structs.replace(target, price=price, priced=True)
 
     def _look(self, provider: str, model: str, prices_as: str) -> Price | None:
         name = f"{provider}:{model}"
@@ -84,6 +84,10 @@ class Prices:
         if slash and (found := _in_library(whose, called)) is not None:
             return found
         return _in_library(KNOWN_AS.get(provider, provider), prices_as or model)
+
+
+NO_PRICES: Final = Prices()
+"""Those of the library alone."""
 
 
 def load(file: Path) -> Prices:
