@@ -39,6 +39,7 @@ ADAPTERS_BUCKET: Final = "GOLEK_ADAPTERS"
 GRAMMARS_BUCKET: Final = "GOLEK_GRAMMARS"
 QUOTA_BUCKET: Final = "GOLEK_QUOTA"
 SESSIONS_BUCKET: Final = "GOLEK_SESSIONS"
+CACHE_BUCKET: Final = "GOLEK_CACHE"
 TOKENS_STREAM: Final = "GOLEK_TOKENS"
 TOKENS_SUBJECTS: Final = "golek.tokens.>"
 SOCKETS: Final = "golek.sockets"
@@ -185,6 +186,11 @@ def session(principal: str, session_id: str) -> str:
 def stored_session(key: str) -> str:
     """The subject of that key."""
     return f"$KV.{SESSIONS_BUCKET}.{key}"
+
+
+def cached(model: str, digest: str) -> str:
+    """The subject under which an answer of a model is kept in `GOLEK_CACHE`; with the digest `*` all of them."""
+    return f"$KV.{CACHE_BUCKET}.{model_token(model)}.{digest}"
 
 
 def session_peers(verb: str) -> str:

@@ -23,12 +23,19 @@ class Price(Struct, frozen=True):
     tokens_out: float
     tokens_cached: float | None = None
     """Of those read: found in the provider's cache; None is as `tokens_in`."""
+    request: float = 0.0
+    """For each request besides, in dollars."""
+    longer: tuple[tuple[int, "Price"], ...] = ()
+    """What is taken instead where more than so many tokens are read; the largest number last."""
 
     def cost_usd(self, tokens_in: int, tokens_out: int, tokens_cached: int = 0) -> float:
         """What an answer takes; `tokens_cached` are a part of `tokens_in`."""
+        for start, price in reversed(self.longer):
+            if tokens_in > start:
+                return price.cost_usd(tokens_in, tokens_out, tokens_cached)
         cached = self.tokens_in if self.tokens_cached is None else self.tokens_cached
         whole = (tokens_in - tokens_cached) * self.tokens_in + tokens_cached * cached + tokens_out * self.tokens_out
-        return whole / 1_000_000
+        return whole / 1_000_000 + self.request
 
 
 class Target(Struct, frozen=True):

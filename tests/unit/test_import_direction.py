@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-LEAVES = ("bus", "store", "prompt", "engine", "admission", "registry", "telemetry", "grammars", "sessions", "gateway")
+LEAVES = (
+    "admission", "bus", "cache", "engine", "gateway", "grammars", "prompt", "registry", "sessions", "store",
+    "telemetry",
+)  # fmt: skip
 COMMAND_LINE = (
     "cli",
     "cli_adapters",

@@ -1,0 +1,1 @@
+"""Which answers are kept, under which key, and for how long?"""
