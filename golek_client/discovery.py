@@ -6,6 +6,7 @@ bucket is an ordinary stream underneath, and is read as one.
 
 import asyncio
 import difflib
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -33,6 +34,8 @@ LEAVING_S: Final = 5.0
 """A model whose last word was that it leaves is given this long for another replica to write the record again."""
 HEALTH_S: Final = 1.0
 """How long a worker may take to name the subject it listens on."""
+SHOWN: Final = 20
+"""Names that a sentence has at most; the error's details have all."""
 ASK_IT: Final = ": ask it on "
 """Before where a model does take requests, in errors of who asked it for what it does not do."""
 _LEAVING: Final = frozenset[str](("draining", "offline", "failed"))
@@ -155,15 +158,24 @@ def another_kind(record: ModelRecord, asked: Kind) -> BadRequestError:
 
 
 def unknown(model: str, known: list[ModelRecord], now: datetime) -> ModelNotFoundError:
-    """What to tell a caller whose model was never seen: what it may have meant, and what is served now."""
-    near = _nearest(model, [record.name for record in known])
-    available = [record.name for record in known if _is_served(record, now)]
-    if not known:
+    """What to tell a caller whose model was never seen: what it may have meant, and what is served now. A router stands
+    for the names that it offers, and is not meant itself.
+    """
+    served = [record for record in known if _is_served(record, now)]
+    return not_found(model, _names(known), _names(served))
+
+
+def not_found(model: str, names: Sequence[str], available: Sequence[str]) -> ModelNotFoundError:
+    """What to tell a caller of a model that is none of these `names`, of which those that are `available` can be asked
+    now.
+    """
+    near, available = _nearest(model, names), list(dict.fromkeys(available))
+    if not names:
         hint = "nothing serves models on this bus; is a worker started, and is this the right NATS server?"
     elif near:
         hint = f"did you mean {near}?"
     elif available:
-        hint = f"there is {', '.join(available)}"
+        hint = f"there is {_listed(available)}"
     else:
         hint = "and no other model is served at the moment"
     return ModelNotFoundError(
@@ -211,7 +223,18 @@ def _patience_s(record: ModelRecord) -> float:
     return LOADING_S if record.state in ("starting", "loading") else ALIVE_S
 
 
-def _nearest(model: str, names: list[str]) -> str | None:
+def _names(records: Iterable[ModelRecord]) -> list[str]:
+    """What callers may ask for, of these."""
+    return [name for one in records for name in ([offer.name for offer in one.offers] if one.offers else [one.name])]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Some of them, in a sentence."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _nearest(model: str, names: Sequence[str]) -> str | None:
     by_folded = {name.casefold(): name for name in names}
     near = difflib.get_close_matches(model.casefold(), by_folded, n=1)
     return by_folded[near[0]] if near else None

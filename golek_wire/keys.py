@@ -4,22 +4,61 @@ A row of the bucket `GOLEK_KEYS`, under the SHA-256 of the key's text in hex: th
 """
 
 import hashlib
-from typing import Literal
+import re
+from typing import Final, Literal, cast, get_args
 
 from msgspec import Struct, field
 
-Unit = Literal["tokens", "requests"]
+Unit = Literal["tokens", "requests", "usd"]
 Window = Literal["hour", "day", "month", "total"]
 """For how long a budget lasts: calendar hours, days and months in UTC, or for good."""
+WINDOWS: Final[tuple[Window, ...]] = get_args(Window)
+LARGEST: Final = 10**15
+"""Of a limit: JSON of other languages holds no larger number exactly."""
+MICROS: Final = 1_000_000
+"""Of a dollar: budgets in money are counted in millionths."""
+_BUDGET = re.compile(r"([0-9]{1,16})(?:\.([0-9]{1,6}))?(req|usd)?(?:/([a-z]+))?")
 
 
 class Budget(Struct, frozen=True, omit_defaults=True):
     """What a key may spend in a window of time."""
 
     amount: int
+    """Of dollars: millionths."""
     unit: Unit = "tokens"
-    """Tokens are those read and those written together."""
+    """Tokens are those read and those written together; dollars those that clouds take."""
     window: Window = "month"
+
+    def __str__(self) -> str:
+        """As a key file says it."""
+        if self.unit == "usd":
+            return f"{dollars(self.amount)[1:]}usd/{self.window}"
+        return f"{self.amount}{'req' if self.unit == 'requests' else ''}/{self.window}"
+
+
+def parse_budget(text: str) -> Budget:
+    """`1000000` tokens in a month, `20req` requests, `0.5usd` dollars; then `/hour`, `/day`, `/month`, `/total`.
+
+    Raises ValueError that says what is allowed.
+    """
+    match = _BUDGET.fullmatch(text)
+    if match is not None and match[4] in (None, *WINDOWS) and (match[2] is None or match[3] == "usd"):
+        unit: Unit = "tokens" if match[3] is None else "requests" if match[3] == "req" else "usd"
+        amount = int(match[1])
+        if unit == "usd":
+            amount = amount * MICROS + int((match[2] or "").ljust(6, "0"))
+        if 1 <= amount <= LARGEST:
+            return Budget(amount, unit, cast("Window", match[4] or "month"))
+    raise ValueError(
+        f"tokens from 1 to {LARGEST}, or requests as 20req, or dollars that clouds take as 5usd or 0.5usd, and for how "
+        f"long: {', '.join(f'/{one}' for one in WINDOWS)}; without that /month. As 1000000/day"
+    )
+
+
+def dollars(micros: int) -> str:
+    """Money as people read it: `$5`, `$0.50`, `$0.000125`."""
+    whole, rest = divmod(micros, MICROS)
+    return f"${whole}.{f'{rest:06}'.rstrip('0').ljust(2, '0')}" if rest else f"${whole}"
 
 
 class Key(Struct, frozen=True, omit_defaults=True):

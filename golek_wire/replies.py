@@ -183,7 +183,7 @@ class Allowances(Struct, frozen=True, omit_defaults=True):
     budget: Allowance | None = None
     """In the budget's own window."""
     budget_unit: Unit = "tokens"
-    """What the budget counts."""
+    """What the budget counts; of `usd` limit and remaining are millionths of a dollar."""
 
 
 class Accepted(Struct, frozen=True, omit_defaults=True):

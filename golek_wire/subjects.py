@@ -39,6 +39,7 @@ ADAPTERS_BUCKET: Final = "GOLEK_ADAPTERS"
 GRAMMARS_BUCKET: Final = "GOLEK_GRAMMARS"
 QUOTA_BUCKET: Final = "GOLEK_QUOTA"
 SESSIONS_BUCKET: Final = "GOLEK_SESSIONS"
+BREAKERS_BUCKET: Final = "GOLEK_BREAKERS"
 CACHE_BUCKET: Final = "GOLEK_CACHE"
 TOKENS_STREAM: Final = "GOLEK_TOKENS"
 TOKENS_SUBJECTS: Final = "golek.tokens.>"
@@ -215,6 +216,11 @@ def tokens(job_id: str) -> str:
 def reading(job_id: str) -> str:
     """Where the server repeats what it kept of a resumable stream: whoever reads that stream listens here."""
     return f"golek.reading.{job_id}"
+
+
+def breaker(target: str) -> str:
+    """Where routers write, and hear, how a target is (a key of `GOLEK_BREAKERS`)."""
+    return f"$KV.{BREAKERS_BUCKET}.{model_token(target)}"
 
 
 def stored_grammar(name: str) -> str:

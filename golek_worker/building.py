@@ -122,7 +122,7 @@ async def build(
         await tokens.ensure()
     gatekeeper = Gatekeeper(chosen, kind, ground.callers, client, executor.check)
     bodies = Objects(client, gatekeeper.check_object)
-    charging = await Charging.open(client, chosen.token, clock.now)
+    charging = await Charging.open(client, chosen.token, clock.now, chosen.fleet_budget)
     ingress = Ingress(
         client, chosen.token, kinds.taken(chosen, kind), gatekeeper.check, ground.callers, line, bodies, results,
         charging, ground.look_for_key, tokens=tokens, tally=tally,

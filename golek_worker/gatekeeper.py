@@ -17,7 +17,7 @@ from golek_wire.subjects import Kind
 from golek_worker.admission import gate, quota
 from golek_worker.admission.retained import SUBMITTED_DEADLINE_MS, retained
 from golek_worker.bus.identity import Callers
-from golek_worker.job import Charge, Job
+from golek_worker.job import Charge, Job, money
 from golek_worker.settings import Settings
 
 _DECODERS: Final[dict[str, Callable[[bytes], EmbeddingRequest | RerankRequest]]] = {
@@ -51,7 +51,7 @@ class Gatekeeper:
             decode = _DECODERS[self._kind]
             job = gate.check_whole(decode, payload, headers, reply, limits, new_inbox, key.key_id, name)
         if key.has_limits:
-            job = msgspec.structs.replace(job, charge=Charge(key, self._estimate(payload)))
+            job = msgspec.structs.replace(job, charge=Charge(key, self._estimate(payload)), money=money(key.budget))
         if not headers and reply and not submitted:
             return job
         return callers.owned(

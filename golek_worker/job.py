@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from golek_wire import headers as h
 from golek_wire.errors import DeadlineExceededError
-from golek_wire.keys import Key
+from golek_wire.keys import WINDOWS, Budget, Key
 from golek_wire.subjects import ANONYMOUS
 
 BROOM_S = 60
@@ -60,8 +60,25 @@ class Job(Struct, frozen=True):
     """Of the payload, in hex; empty without an idempotency key."""
     hold: str = ""
     """The window of the ledger in which its cost is reserved; empty where nobody counts it."""
+    money: str = ""
+    """What its key may spend in clouds, as `Golek-Money` says it; empty where that is not limited."""
     charge: Charge | None = None
     """What has to be reserved before it is stored. Not carried: the ledger holds it then."""
+
+
+def money(budget: Budget | None) -> str:
+    """What a key may spend in clouds, as a job carries it; empty for other budgets."""
+    return f"{budget.amount}/{budget.window}" if budget is not None and budget.unit == "usd" else ""
+
+
+def money_budget(job: Job) -> Budget | None:
+    """The budget in money of the job's key; None without one. Raises ValueError when no ingress wrote it."""
+    amount, _, window = job.money.partition("/")
+    if not job.money:
+        return None
+    if window not in WINDOWS:
+        raise ValueError(f"{h.MONEY}: {job.money[:64]!r} is not <millionths of a dollar>/<window>")
+    return Budget(int(amount), "usd", window)
 
 
 def deadline_error(job: Job) -> DeadlineExceededError:
@@ -103,6 +120,8 @@ def _add_seldom(headers: dict[str, str], job: Job) -> None:
         headers[h.INPUT] = job.input_sha256
     if job.hold:
         headers[h.HOLD] = job.hold
+    if job.money:
+        headers[h.MONEY] = job.money
 
 
 def from_headers(headers: Mapping[str, str]) -> Job:
@@ -123,6 +142,7 @@ def from_headers(headers: Mapping[str, str]) -> Job:
         body=headers.get(h.OBJECT, ""),
         input_sha256=headers.get(h.INPUT, ""),
         hold=headers.get(h.HOLD, ""),
+        money=headers.get(h.MONEY, ""),
     )
 
 

@@ -54,7 +54,10 @@ def create(
     concurrent: Annotated[int | None, typer.Option(metavar="N", help="Requests at once.")] = None,
     budget: Annotated[
         str | None,
-        typer.Option(metavar="N[req][/WINDOW]", help="Tokens, or requests, in an hour, day, month, or total."),
+        typer.Option(
+            metavar="N[req|usd][/WINDOW]",
+            help="Tokens, requests, or dollars that clouds take, in an hour, day, month, or total.",
+        ),
     ] = None,
     expires: Annotated[str | None, typer.Option(metavar="DAY", help="From this day on (UTC) nobody knows it.")] = None,
     file: File = None,
@@ -63,14 +66,15 @@ def create(
 ) -> None:
     """Make a key and print it, this once: only its SHA-256 is written down.
 
-    \b
-      golek keys create ann --rpm 60
-      golek keys create shop --models qwen3-4b,nomic-embed-v1.5 --tpm 100000 --concurrent 4
-      golek keys create trial --budget 20req/total --expires 2026-12-31
-      export GOLEK_API_KEY=$(golek keys create me)
+      \b
+        golek keys create ann --rpm 60
+        golek keys create shop --models qwen3-4b,nomic-embed-v1.5 --tpm 100000 --concurrent 4
+        golek keys create trial --budget 20req/total --expires 2026-12-31
+    golek keys create cloud --budget 5usd/day
+        export GOLEK_API_KEY=$(golek keys create me)
 
-    A second key of the same KEY_ID is handed out before the first one goes; the two share what they use. Limits that
-    are not given do not limit.
+      A second key of the same KEY_ID is handed out before the first one goes; the two share what they use. Limits that
+      are not given do not limit.
     """
     from golek_worker.machine import keyring
 
@@ -150,8 +154,9 @@ def usage(
 ) -> None:
     """What each key with limits has used in its window, and what is left.
 
-    USED is what ended, IN FLIGHT what waits or runs, with the tokens that it may cost. `left/limit`: of the budget, and
-    in a minute. RESETS is when the budget begins anew. Older windows stay for a day, without limits.
+    USED is what ended, with the dollars that clouds took for it; IN FLIGHT what waits or runs, with what it may cost.
+    `left/limit`: of the budget, and in a minute. RESETS is when the budget begins anew. Older windows stay for a day,
+    without limits. `fleet.router` is the account of ROUTER_BUDGET.
     """
     from golek_client import terminal
     from golek_worker.machine import keyring
@@ -175,13 +180,20 @@ def _cells(one: "Usage") -> list[str]:
     return [
         one.key_id,
         one.window,
-        f"{one.requests} requests, {one.tokens} tokens",
-        f"{one.in_flight} ({one.reserved} tokens)" if one.in_flight else "-",
-        _left(budget),
+        f"{one.requests} requests, {one.tokens} tokens{_money(one.micros)}",
+        f"{one.in_flight} ({one.reserved} tokens{_money(one.reserved_micros)})" if one.in_flight else "-",
+        _left(budget, in_money=left is not None and left.budget_unit == "usd"),
         _resets(one),
         _left(left.requests if left is not None else None),
         _left(left.tokens if left is not None else None),
     ]
+
+
+def _money(micros: int) -> str:
+    """What clouds took, or may take, behind other figures; nothing for nothing."""
+    from golek_wire.keys import dollars
+
+    return f", {dollars(micros)}" if micros else ""
 
 
 def _resets(one: "Usage") -> str:
@@ -201,8 +213,14 @@ def _spoken(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _left(allowance: "Allowance | None") -> str:
-    return "-" if allowance is None else f"{allowance.remaining}/{allowance.limit}"
+def _left(allowance: "Allowance | None", *, in_money: bool = False) -> str:
+    from golek_wire.keys import dollars
+
+    if allowance is None:
+        return "-"
+    if in_money:
+        return f"{dollars(allowance.remaining)}/{dollars(allowance.limit)}"
+    return f"{allowance.remaining}/{allowance.limit}"
 
 
 def _limits(key: "Key") -> str:
@@ -242,10 +260,7 @@ def _warn_of_unknown(models: Sequence[str], server: str) -> None:
 
 
 def _budget(key: "Key") -> str:
-    budget = key.budget
-    if budget is None:
-        return "-"
-    return f"{budget.amount}{'req' if budget.unit == 'requests' else ''}/{budget.window}"
+    return "-" if key.budget is None else str(key.budget)
 
 
 def _or_dash(value: int | None) -> str:

@@ -16,6 +16,7 @@ EXPOSED: Final = ", ".join(
         "retry-after", "retry-after-ms",
         "x-should-retry", "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
         "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens",
+        "x-golek-budget-limit-usd", "x-golek-budget-remaining-usd", "x-golek-budget-reset",
     )
 )  # fmt: skip
 """Headers of an answer that a page may read."""

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct, field
 
 from golek_wire.errors import OverLimitError, RateLimitedError
-from golek_wire.keys import Budget, Key, Window
+from golek_wire.keys import Budget, Key, Window, dollars
 from golek_wire.replies import Allowance, Allowances
 from golek_wire.requests import EmbeddingRequest, InferenceRequest, Request, RerankRequest
 
@@ -30,6 +30,8 @@ AGAIN_S: Final = 1.0
 NEVER_S: Final = 10.0 * 365 * 86400
 """Until a budget for good is there again."""
 BYTES_PER_TOKEN: Final = 4
+IMAGE_TOKENS: Final = 1600
+"""What clouds take a large image for."""
 KEPT_S: Final = 86400
 """A record is kept for so long after its window, to be looked at."""
 
@@ -41,10 +43,12 @@ class Spent(Struct, frozen=True, omit_defaults=True):
 
     requests: int = 0
     tokens: int = 0
+    micros: int = 0
+    """Millionths of a dollar that clouds took."""
 
-    def plus(self, requests: int, tokens: int) -> "Spent":
+    def plus(self, requests: int, tokens: int, micros: int = 0) -> "Spent":
         """With so much more; never below nothing."""
-        return Spent(max(0, self.requests + requests), max(0, self.tokens + tokens))
+        return Spent(max(0, self.requests + requests), max(0, self.tokens + tokens), max(0, self.micros + micros))
 
 
 class Minutes(Struct, frozen=True, omit_defaults=True):
@@ -82,6 +86,16 @@ class Hold(Struct, frozen=True, array_like=True):
     """Whether it came in the window before, and is paid for there."""
 
 
+class Bill(Struct, frozen=True, array_like=True):
+    """What is reserved for one call of a cloud: a request may make several, at once or one after the other."""
+
+    micros: int
+    until: float
+    """Epoch seconds."""
+    carried: bool = False
+    """As of a hold."""
+
+
 class Ledger(Struct, frozen=True, omit_defaults=True):
     """The account of one principal in one window: the value of a key of the bucket GOLEK_QUOTA."""
 
@@ -89,24 +103,33 @@ class Ledger(Struct, frozen=True, omit_defaults=True):
     minutes: Minutes = Minutes()
     holds: dict[str, Hold] = field(default_factory=dict[str, Hold])
     """By what its charger calls a job: its model and its id."""
+    bills: dict[str, Bill] = field(default_factory=dict)
+    """By what its charger calls a call."""
 
     def seen(self, now: float) -> "Ledger":
-        """As it is at `now`: holds that expired are gone."""
+        """As it is at `now`: holds and bills that expired are gone."""
         minutes = self.minutes.at(int(now // MINUTE_S))
-        if minutes is self.minutes and all(hold.until > now for hold in self.holds.values()):
+        ends = [hold.until for hold in self.holds.values()] + [bill.until for bill in self.bills.values()]
+        if minutes is self.minutes and min(ends, default=now + 1) > now:
             return self
-        return Ledger(self.spent, minutes, {job: hold for job, hold in self.holds.items() if hold.until > now})
+        return Ledger(
+            self.spent,
+            minutes,
+            {job: hold for job, hold in self.holds.items() if hold.until > now},
+            {call: bill for call, bill in self.bills.items() if bill.until > now},
+        )
 
     def carried(self) -> "Ledger":
         """What the next window's record begins with: a minute does not end at midnight, nor do requests in flight. They
         are paid for in the window in which they came.
         """
         holds = {job: msgspec.structs.replace(hold, carried=True) for job, hold in self.holds.items()}
-        return Ledger(minutes=self.minutes, holds=holds)
+        bills = {call: msgspec.structs.replace(bill, carried=True) for call, bill in self.bills.items()}
+        return Ledger(minutes=self.minutes, holds=holds, bills=bills)
 
-    def without(self, job_id: str) -> dict[str, Hold]:
-        """The holds of the others."""
-        return {job: hold for job, hold in self.holds.items() if job != job_id}
+    def ended(self, job_id: str, spent: Spent, minutes: Minutes) -> "Ledger":
+        """Without the hold of a job, with these figures."""
+        return Ledger(spent, minutes, {job: hold for job, hold in self.holds.items() if job != job_id}, self.bills)
 
 
 class Reserved(Struct, frozen=True):
@@ -128,9 +151,14 @@ class Refused(Struct, frozen=True):
     too_large: bool = False
     """True when it alone asks for more than the limit: it will never pass."""
 
-    def error(self, key_id: str) -> RateLimitedError | OverLimitError:
-        """What the caller is told; what is too large by itself is not worth another try."""
-        text = _REFUSALS[self.limit].format(key=key_id, allowed=self.allowed, wanted=self.wanted)
+    def error(self, key_id: str, who: str = "") -> RateLimitedError | OverLimitError:
+        """What the caller is told; what is too large by itself is not worth another try. `who` has the limit, if it is
+        not the key's.
+        """
+        allowed, wanted = str(self.allowed), str(self.wanted)
+        if self.limit == "budget" and self.allowances.budget_unit == "usd":
+            allowed, wanted = dollars(self.allowed), dollars(self.wanted)
+        text = _REFUSALS[self.limit].format(who=who or f"The key {key_id}", allowed=allowed, wanted=wanted)
         if self.too_large:
             return OverLimitError(
                 f"{text}; this request alone is larger, ask for fewer tokens (max_tokens)",
@@ -149,10 +177,10 @@ class Refused(Struct, frozen=True):
 
 
 _REFUSALS: Final[dict[Limit, str]] = {
-    "requests": "The key {key} may send {allowed} requests in a minute",
-    "tokens": "The key {key} may use {allowed} tokens in a minute, and this request reserves {wanted}",
-    "concurrent": "The key {key} may have {allowed} requests at once",
-    "budget": "The key {key} has a budget of {allowed}, and less of it is left than the {wanted} of this request",
+    "requests": "{who} may send {allowed} requests in a minute",
+    "tokens": "{who} may use {allowed} tokens in a minute, and this request reserves {wanted}",
+    "concurrent": "{who} may have {allowed} requests at once",
+    "budget": "{who} has a budget of {allowed}, and less of it is left than the {wanted} of this request",
 }
 
 
@@ -169,25 +197,24 @@ def reserve(
     if refused is not None:
         return ledger, refused
     minute = int(now // MINUTE_S)
-    ledger = Ledger(
-        ledger.spent,
-        ledger.minutes.plus(minute, 1, tokens),
-        ledger.holds | {job_id: Hold(tokens, until, minute)},
+    ledger = msgspec.structs.replace(
+        ledger,
+        minutes=ledger.minutes.plus(minute, 1, tokens),
+        holds=ledger.holds | {job_id: Hold(tokens, until, minute)},
     )
     return ledger, Reserved(allowances(ledger, key, now), is_new=True)
 
 
-def settle(ledger: Ledger, job_id: str, tokens: int, now: float) -> Ledger:
-    """What the request used takes its hold's place; without one nothing is counted."""
+def settle(ledger: Ledger, job_id: str, tokens: int, now: float, micros: int = 0) -> Ledger:
+    """What the request used takes its hold's place; without one nothing is counted. `micros` are those of calls that
+    had no bills.
+    """
     ledger = ledger.seen(now)
     hold = ledger.holds.get(job_id)
     if hold is None:
         return ledger
-    return Ledger(
-        ledger.spent if hold.carried else ledger.spent.plus(1, tokens),
-        ledger.minutes.plus(hold.minute, 0, tokens - hold.tokens),
-        ledger.without(job_id),
-    )
+    spent = ledger.spent if hold.carried else ledger.spent.plus(1, tokens, micros)
+    return ledger.ended(job_id, spent, ledger.minutes.plus(hold.minute, 0, tokens - hold.tokens))
 
 
 def release(ledger: Ledger, job_id: str, now: float) -> Ledger:
@@ -196,7 +223,7 @@ def release(ledger: Ledger, job_id: str, now: float) -> Ledger:
     hold = ledger.holds.get(job_id)
     if hold is None:
         return ledger
-    return Ledger(ledger.spent, ledger.minutes.plus(hold.minute, -1, -hold.tokens), ledger.without(job_id))
+    return ledger.ended(job_id, ledger.spent, ledger.minutes.plus(hold.minute, -1, -hold.tokens))
 
 
 def shorten(ledger: Ledger, job_id: str, until: float, now: float) -> Ledger:
@@ -205,7 +232,33 @@ def shorten(ledger: Ledger, job_id: str, until: float, now: float) -> Ledger:
     hold = ledger.holds.get(job_id)
     if hold is None or hold.until <= until:
         return ledger
-    return Ledger(ledger.spent, ledger.minutes, ledger.holds | {job_id: msgspec.structs.replace(hold, until=until)})
+    held = ledger.holds | {job_id: msgspec.structs.replace(hold, until=until)}
+    return msgspec.structs.replace(ledger, holds=held)
+
+
+def bill(
+    ledger: Ledger, key: Key, call: str, micros: int, until: float, now: float
+) -> tuple[Ledger, Reserved | Refused]:
+    """Hold what a call of a cloud may take, until `until` at most, or say why not. `key` has a budget in money."""
+    ledger = ledger.seen(now)
+    if call in ledger.bills:
+        return ledger, Reserved(allowances(ledger, key, now), is_new=False)
+    if key.budget is not None and (wait := _budget_wait(ledger, key.budget, micros, now)) is not None:
+        told = allowances(ledger, key, now)
+        return ledger, Refused("budget", key.budget.amount, micros, wait, told, too_large=micros > key.budget.amount)
+    ledger = msgspec.structs.replace(ledger, bills=ledger.bills | {call: Bill(micros, until)})
+    return ledger, Reserved(allowances(ledger, key, now), is_new=True)
+
+
+def pay(ledger: Ledger, call: str, micros: int, now: float) -> Ledger:
+    """What the call took, nothing if it failed, takes its bill's place; without one nothing is counted."""
+    ledger = ledger.seen(now)
+    due = ledger.bills.get(call)
+    if due is None:
+        return ledger
+    bills = {one: bill for one, bill in ledger.bills.items() if one != call}
+    spent = ledger.spent if due.carried else ledger.spent.plus(0, 0, micros)
+    return msgspec.structs.replace(ledger, spent=spent, bills=bills)
 
 
 def allowances(ledger: Ledger, key: Key, now: float) -> Allowances:
@@ -237,16 +290,27 @@ def estimate(request: Request, reserve_tokens: int) -> int:
     """The tokens that a request may cost: its texts by their length, and the most that it may be answered with, which
     is `reserve_tokens` where it does not say.
     """
+    return read(request) + written(request, reserve_tokens)
+
+
+def read(request: Request) -> int:
+    """About how many tokens a model reads of a request."""
     match request:
         case EmbeddingRequest():
             return _tokens(request.inputs)
         case RerankRequest():  # each document is read together with the query
             return _tokens([request.query]) * len(request.documents) + _tokens(request.texts)
         case InferenceRequest():
-            params = request.params
-            texts = max(params.n, params.best_of or 1)
-            most = reserve_tokens if params.max_tokens is None else params.max_tokens
-            return _tokens(_read(request)) + most * texts
+            return _tokens(_read(request)) + IMAGE_TOKENS * _images(request)
+
+
+def written(request: Request, reserve_tokens: int) -> int:
+    """The most that it may be answered with; `reserve_tokens` for each text where it does not say."""
+    if not isinstance(request, InferenceRequest):
+        return 0
+    params = request.params
+    most = reserve_tokens if params.max_tokens is None else params.max_tokens
+    return most * max(params.n, params.best_of or 1)
 
 
 def window(budget: Budget | None, now: float) -> str:
@@ -309,17 +373,22 @@ def _refusal(ledger: Ledger, key: Key, tokens: int, now: float) -> Refused | Non
         refusals.append(("tokens", key.tpm, tokens, _wait(key.tpm - tokens, minutes, "tokens", now)))
     if key.concurrent is not None and len(ledger.holds) >= key.concurrent:
         refusals.append(("concurrent", key.concurrent, 1, AGAIN_S))
-    if key.budget is not None:
+    if key.budget is not None and key.budget.unit != "usd":  # what clouds take is known once one is chosen
         cost = 1 if key.budget.unit == "requests" else tokens
-        spent = _spent(ledger, key.budget)
-        if spent + _held(ledger, key.budget) + cost > key.budget.amount:
-            frees = spent + cost <= key.budget.amount
-            wait = AGAIN_S if frees else window_end(key.budget.window, now) - now
-            refusals.append(("budget", key.budget.amount, cost, wait))
+        if (lasts := _budget_wait(ledger, key.budget, cost, now)) is not None:
+            refusals.append(("budget", key.budget.amount, cost, lasts))
     if not refusals:
         return None
     limit, allowed, wanted, wait = max(refusals, key=lambda one: (one[2] > one[1], one[3]))
     return Refused(limit, allowed, wanted, wait, allowances(ledger, key, now), too_large=wanted > allowed)
+
+
+def _budget_wait(ledger: Ledger, budget: Budget, cost: int, now: float) -> float | None:
+    """None where `cost` is left of a budget, else the seconds until it may be."""
+    spent = _spent(ledger, budget)
+    if spent + _held(ledger, budget) + cost <= budget.amount:
+        return None
+    return AGAIN_S if spent + cost <= budget.amount else window_end(budget.window, now) - now
 
 
 def _wait(room: int, minutes: Minutes, what: Literal["requests", "tokens"], now: float) -> float:
@@ -346,11 +415,13 @@ def _fades(minutes: Minutes, now: float) -> float:
 
 
 def _spent(ledger: Ledger, budget: Budget) -> int:
-    return _of(ledger.spent, budget.unit)
+    return ledger.spent.micros if budget.unit == "usd" else _of(ledger.spent, budget.unit)
 
 
 def _held(ledger: Ledger, budget: Budget) -> int:
     """Reserved, and to be paid for in this window."""
+    if budget.unit == "usd":
+        return sum(bill.micros for bill in ledger.bills.values() if not bill.carried)
     by_request = budget.unit == "requests"
     return sum(1 if by_request else hold.tokens for hold in ledger.holds.values() if not hold.carried)
 
@@ -364,6 +435,11 @@ def _read(request: InferenceRequest) -> list[str]:
     texts += [msgspec.json.encode(tool).decode() for tool in request.tools or ()]
     texts.append(request.resume.text if request.resume is not None else "")
     return texts
+
+
+def _images(request: InferenceRequest) -> int:
+    parts = [part for turn in request.messages or () for part in turn.parts or ()]
+    return sum(1 for part in parts if part.get("type") not in ("text", "input_text"))
 
 
 def _tokens(texts: list[str]) -> int:

@@ -9,22 +9,18 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, cast, get_args
+from typing import Any, Final
 
 from msgspec import Struct, field
 
-from golek_wire.keys import Budget, Key, Window, digest
+from golek_wire.keys import LARGEST, Budget, Key, digest, parse_budget
 from golek_wire.subjects import ANONYMOUS
 
 SOURCE: Final = "file"
-LARGEST: Final = 10**15
-"""Of a limit: JSON of other languages holds no larger number exactly."""
 KEY_ID: Final = "a key_id has at most 128 of A-Z a-z 0-9 _ = / -, and is not `anonymous`"
 _KEY_ID = re.compile(r"[A-Za-z0-9_=/-]{1,128}")
 _HASHED = re.compile(r"sha256:([0-9a-fA-F]{64})")
 _FIELD = re.compile(r"([a-z][a-z0-9_]*)=(\S+)")
-_BUDGET = re.compile(r"([0-9]{1,16})(req)?(?:/([a-z]+))?")
-_WINDOWS: Final[tuple[Window, ...]] = get_args(Window)
 _OURS: Final = ("key_id", "source")
 
 
@@ -144,15 +140,10 @@ def _count(name: str, value: str) -> int:
 
 
 def _budget(name: str, value: str) -> Budget:
-    """`1000000` tokens in a month, `20req` requests; `/hour`, `/day`, `/month`, `/total` for how long."""
-    match = _BUDGET.fullmatch(value)
-    window = (match[3] or "month") if match else ""
-    if match is None or not 1 <= int(match[1]) <= LARGEST or window not in _WINDOWS:
-        raise ValueError(
-            f"{name}={value[:32]}: tokens from 1 to {LARGEST}, or requests as 20req, and for how long: "
-            f"{', '.join(f'/{one}' for one in _WINDOWS)}; without that /month. As {name}=1000000/day"
-        )
-    return Budget(int(match[1]), "requests" if match[2] else "tokens", cast("Window", window))
+    try:
+        return parse_budget(value)
+    except ValueError as error:
+        raise ValueError(f"{name}={value[:32]}: {error}") from None
 
 
 def _moment(name: str, value: str) -> str:

@@ -35,6 +35,7 @@ LOOK_S = 1.0
 """Between two looks at all lanes: what lay there at both is left behind."""
 UNUSED_S = 60.0
 """No router asked for so long, and nothing lies on lanes: nobody looks any more."""
+MOST_ASKING = 64
 LEFT_PRIORITY = 9
 """Of pulls from others' lanes: the owner comes first."""
 
@@ -95,6 +96,8 @@ class LanedConsumer:
         self._changing = False
         self._wanted = asyncio.Event()
         self._called_at = 0.0
+        self._asking: set[str] = set()
+        """Inboxes of routers that asked before there was a lane."""
         self._waited: frozenset[str] = frozenset()
         """Consumers of lanes on which jobs waited at the last look."""
 
@@ -187,6 +190,9 @@ class LanedConsumer:
             await sweeping.resume()
         self._sweeping = sweeping
         log.info("lanes.used", lane=self._lane)
+        asking, self._asking = self._asking, set()
+        for inbox in asking:
+            await _patiently(lambda inbox=inbox: self._report(inbox))  # type: ignore[misc]
         return sweeping
 
     async def _make_lane(self) -> None:
@@ -216,10 +222,19 @@ class LanedConsumer:
         """A router uses lanes, and asks for this one."""
         self._called_at = time.monotonic()
         self._wanted.set()
-        if self._sweeping is None or not self._serving or not self._lane or not message.reply:
+        if not message.reply:
             return
-        report = LaneReport(self._worker_id, self._lane, max(0, self.free), self._slots)
-        await publish(self._client, message.reply, codec.encode(report))
+        if self._sweeping is None:
+            if len(self._asking) < MOST_ASKING:
+                self._asking.add(message.reply)
+            return
+        await self._report(message.reply)
+
+    async def _report(self, inbox: str) -> None:
+        """Say that the lane is there, while jobs are taken."""
+        if self._serving and self._lane:
+            report = LaneReport(self._worker_id, self._lane, max(0, self.free), self._slots)
+            await publish(self._client, inbox, codec.encode(report))
 
     async def _look_after(self, sweeping: PriorityConsumer) -> None:
         """Once a second find what was left, for as long as lanes are used or something lies there."""

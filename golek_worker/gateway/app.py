@@ -25,6 +25,7 @@ from golek_program.web.cors import Cors
 from golek_program.web.errors import HttpError
 from golek_program.web.leaving import GoneError
 from golek_wire.errors import BusUnavailableError, InferenceServiceError, InternalError, NotFoundError
+from golek_wire.keys import MICROS
 from golek_wire.replies import Allowance, Allowances
 from golek_worker.gateway import (
     advice,
@@ -236,7 +237,19 @@ def _headers(visit: Visit) -> list[tuple[bytes, bytes]]:
         budget = {visit.allowances.budget_unit: visit.allowances.budget}
         found += _allowed(b"requests", visit.allowances.requests or budget.get("requests"))
         found += _allowed(b"tokens", visit.allowances.tokens or budget.get("tokens"))
+        found += _budget(budget.get("usd"))
     return found
+
+
+def _budget(allowance: Allowance | None) -> list[tuple[bytes, bytes]]:
+    """A budget in money, in dollars."""
+    if allowance is None:
+        return []
+    return [
+        (b"x-golek-budget-limit-usd", b"%.6f" % (allowance.limit / MICROS)),
+        (b"x-golek-budget-remaining-usd", b"%.6f" % (allowance.remaining / MICROS)),
+        (b"x-golek-budget-reset", b"%.3fs" % allowance.reset_s),
+    ]
 
 
 def _allowed(what: bytes, allowance: Allowance | None) -> list[tuple[bytes, bytes]]:

@@ -76,6 +76,10 @@ class Usage(Struct, frozen=True):
     """Requests that have not ended."""
     reserved: int
     """Tokens that they may cost."""
+    micros: int
+    """Millionths of a dollar that clouds took."""
+    reserved_micros: int
+    """That calls of clouds on their way may take."""
     limits: Key | None
     """As the fleet knows them; None for a key that was taken away, or has none."""
     allowances: Allowances | None
@@ -215,9 +219,19 @@ def _usages(limited: list[Key], accounts: dict[str, Ledger], now: float) -> list
 
 
 def _usage(key_id: str, window: str, ledger: Ledger, limits: Key | None, left: Allowances | None) -> Usage:
-    reserved = sum(hold.tokens for hold in ledger.holds.values())
     spent = ledger.spent
-    return Usage(key_id, window, spent.requests, spent.tokens, len(ledger.holds), reserved, limits, left)
+    return Usage(
+        key_id,
+        window,
+        spent.requests,
+        spent.tokens,
+        len(ledger.holds),
+        sum(hold.tokens for hold in ledger.holds.values()),
+        spent.micros,
+        sum(bill.micros for bill in ledger.bills.values()),
+        limits,
+        left,
+    )
 
 
 def _text(file: Path) -> str:

@@ -1,8 +1,8 @@
 """Which requests find the same beginning in a KV cache, and at which replica?
 
 All turns of a conversation have one key: its `session_id`, or how it begins, up to its first user's turn. Nothing of
-that changes while it goes on, and no later turn counts. Who asks without a system prompt has the same key with `input` as
-with `messages`.
+that changes while it goes on, and no later turn counts. Without a system prompt `input` has the same key as that text in
+`messages`.
 
 Conversations with one system prompt are spread over all replicas on purpose, though all begin alike: each replica reads
 that prompt once and has it from then on, which costs less than one replica that has all of the load and others that are

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct, field
 
+from golek_wire.keys import MICROS
 from golek_wire.routing import LOCAL
 from golek_worker.router.targets import Price, Target
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo
 
-MICROS: Final = 1_000_000
-"""Of a dollar: what the ledger counts."""
 ANY: Final = "*"
 """At the end of a name in the file: whatever begins so."""
 KNOWN_AS: Final[Mapping[str, str]] = {"gemini": "google"}

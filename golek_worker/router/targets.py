@@ -1,12 +1,12 @@
 """Who could answer a request, how are they just now, and what is asked of them?
 
-Values alone: `table` makes the targets, whoever watches the fleet their states, `policy` puts them in order.
+Values alone: `situation` makes targets and states of what the fleet says, `policy` puts them in order.
 """
 
 import math
 from typing import Final, Literal, get_args
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from golek_wire.routing import LOCAL, Policy, Strategy
 from golek_wire.subjects import Kind
@@ -14,6 +14,8 @@ from golek_wire.subjects import Kind
 Need = Literal["tools", "json_schema", "vision", "grammar", "logprobs", "adapter", "raw"]
 """What a request needs that not every target can."""
 ALL_NEEDS: Final[frozenset[Need]] = frozenset(get_args(Need))
+ANY: Final = "any"
+"""The role that every target has."""
 
 
 class Price(Struct, frozen=True):
@@ -59,6 +61,8 @@ class Target(Struct, frozen=True):
     weight: float = 1.0
     prefills: bool = True
     """Whether it can go on behind a text that another one began."""
+    size_mb: int = 0
+    """Of its file; 0 where it is not known."""
 
     @property
     def is_local(self) -> bool:
@@ -86,6 +90,8 @@ class State(Struct, frozen=True):
     """From its begin to its first token, in the last minute; 0 where it is not known."""
     half_open: bool = False
     """Its breaker lets single requests through, to see whether it is back."""
+    retry_s: float = 0.0
+    """Until it may take requests again; 0 where that is not known."""
     replicas: tuple["Lane", ...] = ()
 
 
@@ -95,7 +101,7 @@ class Lane(Struct, frozen=True):
     worker_id: str
     free: int = 0
     heard_s: float = 0.0
-    """Since it was last heard."""
+    """For how long it is silent: since it was last heard, less the time that an idle one leaves between two words."""
 
 
 class Ask(Struct, frozen=True):
@@ -111,12 +117,16 @@ class Ask(Struct, frozen=True):
     tokens_in: int = 0
     """An estimate."""
     max_tokens: int | None = None
+    choices: int = 1
+    """Texts that may be so long each."""
     deadline_s: float = math.inf
     """Seconds that are left."""
     affinity: str = ""
     """What requests have in common that find the same beginning in a KV cache; empty for none."""
     draw: float = 0.0
     """In [0, 1), made of the job's id: where weighted targets fall."""
+    turn: int = 0
+    """Grows with every decision: whose turn it is among equals."""
     allowed: frozenset[str] | None = None
     """The models that the caller's key is for, by the names callers use; None for all."""
     max_cost_usd: float | None = None
@@ -125,13 +135,3 @@ class Ask(Struct, frozen=True):
     hops: int = 0
     has_text: bool = False
     """Whether a part of the answer was already handed out: only who can go on behind it may be asked."""
-
-
-class Situation(Struct, frozen=True):
-    """The fleet and the clouds at one moment."""
-
-    states: dict[str, State] = field(default_factory=dict[str, State])
-    """By target; a cloud without one is up, a local model without one is not there."""
-    turn: int = 0
-    """Grows with every decision: whose turn it is among equals."""
-    now_s: float = 0.0

@@ -22,6 +22,7 @@ from golek_program.settings.names import Planned
 from golek_program.settings.sources import Found, Source
 from golek_program.settings.values import convert, hidden
 from golek_wire import subjects
+from golek_wire.keys import Budget, parse_budget
 from golek_wire.routing import Strategy
 from golek_wire.signals import CRITICAL_UTILIZATION
 from golek_worker.settings import adapters, made
@@ -165,6 +166,11 @@ class Settings(Http, frozen=True, kw_only=True):
     def critical_wait_s(self) -> float:
         """From when on a wait is critical, in seconds."""
         return self.golek_critical_wait_s or self.inference_request_timeout / 2
+
+    @property
+    def fleet_budget(self) -> Budget | None:
+        """What all clouds together may take; None without ROUTER_BUDGET. Raises ValueError."""
+        return parse_budget(self.router_budget) if self.router_budget else None
 
     @property
     def token(self) -> str:
@@ -443,6 +449,7 @@ def _contradictions(settings: Settings) -> list[str]:
     if (problem := settings.login.problem()) is not None:
         mistakes.append(problem)
     mistakes += _wrong_shares(settings)
+    mistakes += _wrong_budget(settings)
     mistakes += adapters.mistakes(settings.adapters)
     if settings.http_addr and address(settings.http_addr) is None:
         mistakes.append(f"HTTP_ADDR={settings.http_addr}: host:port, :port or port, from 1 to 65535, e.g. :5770")
@@ -462,6 +469,17 @@ def _wrong_store(settings: Settings) -> list[str]:
     if not lasts:
         mistakes.append(f"GOLEK_SESSION_TTL={ttl}: seconds above 0, or a duration such as 90s, 10m or 24h")
     return mistakes
+
+
+def _wrong_budget(settings: Settings) -> list[str]:
+    said = f"ROUTER_BUDGET={settings.router_budget}"
+    try:
+        budget = settings.fleet_budget
+    except ValueError:
+        budget = Budget(0)
+    if budget is not None and budget.unit != "usd":
+        return [f"{said}: dollars and for how long, as 20usd/day or 0.5usd/hour"]
+    return []
 
 
 def _wrong_shares(settings: Settings) -> list[str]:

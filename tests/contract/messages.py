@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from golek_wire import adapters, errors, hosts, keys, lanes, logs, replies, requests, sessions, signals
+from golek_wire import adapters, breakers, errors, hosts, keys, lanes, logs, replies, requests, sessions, signals
 
 WHEN = "2026-01-02T03:04:05.678Z"
 JOB_ID = "gnzmv3lrmpikcji6bcwx5hgsiq"
@@ -51,6 +51,15 @@ TRAFFIC = signals.Traffic(
 )
 
 MESSAGES: dict[str, Any] = {
+    "breaker-note": breakers.BreakerNote(
+        target="openai:gpt-5.2",
+        router="router-lab-1",
+        state="open",
+        until=1_767_323_047.5,
+        failures=5,
+        opened=2,
+        why="openai said 502: bad gateway",
+    ),
     "request-smallest": requests.InferenceRequest(input="Why is the sky blue?"),
     "request-full": requests.InferenceRequest(
         req_id="r1",

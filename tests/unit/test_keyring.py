@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from golek_wire.keys import Budget, Key, digest
+from golek_wire.keys import Budget, Key, digest, parse_budget
 from golek_worker.bus import keyfile
 from golek_worker.commands import app
 
@@ -36,6 +36,33 @@ def test_a_key_is_shown_once_and_kept_as_its_digest(tmp_path: Path) -> None:
     for text in (listed.output, golek("list", "--json", "--data", str(tmp_path)).output, made.stderr):
         assert key not in text
         assert digest(key) not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "budget", "shown"),
+    [
+        ("1000000", Budget(1_000_000), "1000000/month"),
+        ("20req/total", Budget(20, "requests", "total"), "20req/total"),
+        ("5usd/day", Budget(5_000_000, "usd", "day"), "5usd/day"),
+        ("0.5usd", Budget(500_000, "usd", "month"), "0.50usd/month"),
+        ("0.000001usd/hour", Budget(1, "usd", "hour"), "0.000001usd/hour"),
+        ("12.345678usd/day", Budget(12_345_678, "usd", "day"), "12.345678usd/day"),
+    ],
+)
+def test_a_budget_is_shown_as_it_may_be_written(text: str, budget: Budget, shown: str) -> None:
+    """In tokens, in requests or in dollars."""
+    assert parse_budget(text) == budget
+    assert str(budget) == shown
+    assert parse_budget(shown) == budget
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "0usd", "1.5", "1.5req", "1.2345678usd", "5eur", "-1usd", "5usd/week", "9999999999usd"]
+)
+def test_a_budget_that_is_none_is_refused(text: str) -> None:
+    """With what would be one."""
+    with pytest.raises(ValueError, match="dollars that clouds take as 5usd"):
+        parse_budget(text)
 
 
 def test_a_holder_may_have_two_keys_until_both_are_taken_away(tmp_path: Path) -> None:

@@ -228,6 +228,103 @@ def test_a_ledger_is_what_it_was_after_a_way_over_the_bus() -> None:
     assert Hold(1, 2.0, 3) == msgspec.json.decode(b"[1,2.0,3]", type=Hold)
 
 
+MONEY = Key("k", budget=Budget(1_000_000, "usd", "day"))
+
+
+def billed(ledger: Ledger, call: str, micros: int, key: Key = MONEY, now: float = NOON) -> Ledger:
+    ledger, outcome = quota.bill(ledger, key, call, micros, now + 60, now)
+    assert isinstance(outcome, Reserved), outcome
+    return ledger
+
+
+def test_money_is_held_for_a_call_and_paid_by_what_it_took() -> None:
+    """The caller is told what is left, and that in dollars; a call that failed costs nothing."""
+    ledger = billed(billed(Ledger(), "a", 600_000), "b", 300_000)
+    ledger, told = quota.bill(ledger, MONEY, "c", 200_000, NOON + 60, NOON)
+    assert isinstance(told, Refused)
+    error = told.error("k")
+    assert isinstance(error, RateLimitedError)
+    assert error.message == "The key k has a budget of $1, and less of it is left than the $0.20 of this request"
+    assert error.details["limit"] == "budget"
+    assert error.retry_after_ms == 1000  # those on their way may cost less
+    ledger = quota.pay(ledger, "a", 450_000, NOON)
+    left = quota.allowances(ledger, MONEY, NOON)
+    assert left.budget_unit == "usd"
+    assert left.budget is not None
+    assert (left.budget.limit, left.budget.remaining) == (1_000_000, 250_000)
+    ledger = quota.pay(quota.pay(ledger, "b", 0, NOON), "b", 0, NOON)
+    assert (ledger.spent, ledger.bills) == (Spent(micros=450_000), {})
+    assert quota.pay(ledger, "a", 450_000, NOON) == ledger
+
+
+def test_a_call_that_alone_costs_more_than_the_budget_is_told_so() -> None:
+    """It will never be made; when a budget is used up, it is there again with its window."""
+    _, told = quota.bill(Ledger(), MONEY, "a", 1_000_001, NOON + 60, NOON)
+    assert isinstance(told, Refused)
+    assert (told.error("k").code, told.too_large) == ("OVER_LIMIT", True)
+    spent = quota.pay(billed(Ledger(), "a", 1_000_000), "a", 1_000_000, NOON)
+    _, told = quota.bill(spent, MONEY, "b", 1, NOON + 60, NOON)
+    assert isinstance(told, Refused)
+    assert told.retry_after_s == 12 * 3600
+    assert "ROUTER_BUDGET has a budget of $1" in told.error("k", "ROUTER_BUDGET").message
+
+
+def test_a_budget_in_money_lets_requests_come_that_clouds_may_not_answer() -> None:
+    """A local model costs nothing: the ingress holds no money, however little is left."""
+    spent = quota.pay(billed(Ledger(), "a", 1_000_000), "a", 1_000_000, NOON)
+    ledger, told = reserve(spent, MONEY, "job", 10_000)
+    assert told.allowances.budget is not None
+    assert told.allowances.budget.remaining == 0
+    assert quota.settle(ledger, "job", 7, NOON).spent == Spent(1, 7, 1_000_000)
+
+
+def test_a_bill_that_nobody_pays_is_gone_after_its_time() -> None:
+    """As a hold is; the money can be spent."""
+    ledger = billed(Ledger(), "a", 1_000_000)
+    assert isinstance(quota.bill(ledger, MONEY, "b", 1, NOON + 99, NOON + 59)[1], Refused)
+    assert billed(ledger, "b", 1_000_000, now=NOON + 60).bills.keys() == {"b"}
+
+
+def test_a_bill_is_paid_in_the_window_in_which_it_came() -> None:
+    """The next one knows of it, and does not count it."""
+    old = billed(Ledger(), "a", 400_000)
+    new = old.carried()
+    assert billed(new, "b", 1_000_000).bills.keys() == {"a", "b"}
+    assert quota.pay(new, "a", 300_000, NOON).spent == Spent()
+    assert quota.pay(old, "a", 300_000, NOON).spent == Spent(micros=300_000)
+
+
+def test_records_of_before_money_are_read() -> None:
+    """They have neither bills nor micros, and say so again as long as there are none."""
+    stored = b'{"spent":{"requests":3,"tokens":9},"holds":{"m/a":[5,99.0,1]}}'
+    ledger = msgspec.json.decode(stored, type=Ledger)
+    assert ledger.spent == Spent(3, 9)
+    assert b"bills" not in msgspec.json.encode(ledger)
+    with_bill = billed(Ledger(), "a", 5)
+    assert msgspec.json.decode(msgspec.json.encode(with_bill), type=Ledger) == with_bill
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["bill", "pay", "fail", "wait"]), st.integers(0, 7), st.integers(1, 12)), max_size=60
+    ),
+    amount=st.integers(1, 40),
+)
+def test_nobody_ever_spends_more_money_than_the_budget(steps: list[tuple[str, int, int]], amount: int) -> None:
+    """Whatever comes and goes, where calls take at most what was held for them."""
+    key, ledger, now = Key("k", budget=Budget(amount, "usd", "total")), Ledger(), NOON
+    for step, call, micros in steps:
+        if step == "bill":
+            ledger, _ = quota.bill(ledger, key, str(call), micros, now + 20, now)
+        elif step == "pay" and str(call) in ledger.bills:
+            ledger = quota.pay(ledger, str(call), ledger.bills[str(call)].micros - micros % 2, now)
+        elif step == "fail":
+            ledger = quota.pay(ledger, str(call), 0, now)
+        else:
+            now += micros * 3
+        assert 0 <= ledger.spent.micros + sum(bill.micros for bill in ledger.bills.values()) <= amount
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["reserve", "settle", "release", "wait"]),

@@ -37,6 +37,8 @@ class Provider(Protocol):
     def answer(self, call: Call) -> AsyncIterator[Piece | Reply]:
         """Pieces as they come where they are wanted, then the reply, whose figures are the provider's own.
 
+        Of a text that goes on with another one `text` is the whole, the tokens are those of this call alone.
+
         Ending the iteration early ends the request. Raises BadRequestError and its kin for what the provider says is
         the caller's fault, ProviderRefusedError for its key, RateLimitedError and ProviderFailedError, with
         `retry_after_ms` as the provider said it, DeadlineExceededError; each with `provider` among its details.

@@ -1,0 +1,144 @@
+"""May another target be asked after an error, may the same one again, and is the error the target's fault?
+
+Tables and arithmetic: the chain asks here and acts.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from golek_wire.errors import InferenceServiceError, RetriableError
+
+Fault = Literal["failure", "limit", "none", "unknown"]
+"""For the target's breaker: it failed, it asked for a pause, it is well, or nobody knows."""
+
+ITS_FAULT: Final = frozenset(("PROVIDER_FAILED", "ENGINE_FAILED", "STREAM_INTERRUPTED", "INTERNAL"))
+"""Errors that are a target's failures. A timeout is said as one of these by whoever measured it."""
+UNKNOWN: Final = frozenset((
+    "CANCELLED", "QUEUE_FULL", "MODEL_BUSY", "MODEL_LOADING", "NO_WORKERS", "BUS_UNAVAILABLE", "TEMPORARY_RESOURCE",
+))  # fmt: skip
+"""These say nothing of whether a target answers those that it takes."""
+SLOW_S: Final = 5.0
+"""Who gave no word for so long until the deadline failed; before, the deadline was short."""
+KEY_STATUS: Final = frozenset((401, 402, 403, 404))
+"""What a provider says, as HTTP status, when the next request will be refused, too: key, account, model."""
+ENDS: Final = frozenset((
+    "CANCELLED", "DEADLINE_EXCEEDED", "OVER_LIMIT", "ROUTE_LOOP", "IDEMPOTENCY_MISMATCH", "CONFLICT", "UNAUTHORIZED",
+    "FORBIDDEN", "POISON_JOB", "COMPRESSION_FAILED", "HANDOFF_STATE_INVALID", "ORCHESTRATION_FAILED",
+))  # fmt: skip
+"""After these nobody else is asked: the caller's own doing, out of time, out of money, or nothing that another target
+would do better. Each with its HTTP meaning as the fleet says it; a provider's word is `PROVIDER_…`."""
+CALLERS: Final = frozenset(("BAD_REQUEST", "UNKNOWN_GRAMMAR", "INVALID_GRAMMAR"))
+"""The request is wrong wherever it is asked, unless only this provider says so."""
+ELSEWHERE: Final = frozenset(("CONTEXT_BUDGET_EXCEEDED", "PAYLOAD_TOO_LARGE", "ADAPTER_NOT_FOUND"))
+"""What one target cannot and another one may: it is asked where it could."""
+SAME_AGAIN: Final = frozenset(("PROVIDER_FAILED", "RATE_LIMITED", "ENGINE_FAILED"))
+"""Worth another try at the same target. A local queue that is full or a model that loads is not: others are asked."""
+
+RETRIES: Final = 2
+"""The same target is asked so many times more."""
+RETRY_FIRST_S: Final = 0.2
+RETRY_LIMIT_S: Final = 5.0
+RETRY_LEFT: Final = 0.5
+"""A pause before a retry takes at most this part of the time that is left."""
+PAUSE_AT_ONCE_S: Final = 1.0
+"""A pause that a target asks for is waited out up to this long, where somebody else could answer."""
+
+BEGIN_S: Final = 15.0
+"""A target that is not known to take longer begins within this time, or the next one is asked."""
+BEGIN: Final = 4.0
+"""So many times what it usually takes."""
+BEGIN_LEFT: Final = 0.5
+"""But at most this part of the time that is left: the next one needs some, too."""
+START_S: Final = 2.0
+"""A job for a local target that has a free slot is taken within this time."""
+
+
+class Again(Struct, frozen=True):
+    """Ask the same target again, after a pause."""
+
+    after_s: float
+
+
+Next = Literal["next", "stop"]
+"""Ask the next target, or tell the caller."""
+
+
+def fault(error: InferenceServiceError, silent_s: float = 0.0) -> Fault:
+    """Whose fault an error of a target is that gave no word for `silent_s`."""
+    if error.code == "DEADLINE_EXCEEDED":  # the caller's impatience, or a target that hangs
+        return "failure" if silent_s >= SLOW_S else "unknown"
+    if error.code in UNKNOWN:
+        return "unknown"
+    if error.code == "RATE_LIMITED":
+        return "limit"
+    if error.code == "PROVIDER_REFUSED":
+        return "failure" if error.details.get("status") in KEY_STATUS else "none"
+    return "failure" if error.code in ITS_FAULT else "none"
+
+
+def pause_s(error: InferenceServiceError) -> float:
+    """How long the target wants to be left alone."""
+    return error.retry_after_ms / 1000 if isinstance(error, RetriableError) else 0.0
+
+
+def allows_next(error: InferenceServiceError) -> bool:
+    """Whether another target may be asked after this error of one."""
+    if error.code in CALLERS:
+        return bool(error.details.get("provider"))  # its own rules, such as the length of a name
+    return error.code not in ENDS
+
+
+def after(
+    error: InferenceServiceError, *, tries: int, left_s: float, others: bool, has_text: bool, draw: float
+) -> Again | Next:
+    """What to do after the `tries`-th try of a target, with `left_s` until the deadline.
+
+    1. An error that ends the request ends it.
+    2. Text was handed out: the same target is not asked again, another one that can go on behind it may be.
+    3. The target asks for a pause: it is waited out where that is short, or where nobody else could answer.
+    4. A passing failure: again after a pause that grows, at random, as long as there are tries and time.
+    5. Else the next one.
+    """
+    if not allows_next(error):
+        return "stop"
+    onwards: Next = "next" if others else "stop"
+    if has_text or error.code not in SAME_AGAIN or tries > RETRIES:
+        return onwards
+    if error.code == "RATE_LIMITED":
+        wait_s = pause_s(error)
+        affordable_s = PAUSE_AT_ONCE_S if others else left_s
+        return Again(wait_s) if wait_s <= affordable_s and wait_s < left_s else onwards
+    if others:  # who is well answers sooner
+        return onwards if tries > 1 else Again(_backoff_s(1, draw)) if left_s > RETRY_LIMIT_S else onwards
+    wait_s = _backoff_s(tries, draw)
+    return Again(wait_s) if wait_s <= RETRY_LEFT * left_s else onwards
+
+
+def _backoff_s(tries: int, draw: float) -> float:
+    """Exponential, with full jitter but never nothing."""
+    return min(RETRY_LIMIT_S, RETRY_FIRST_S * 2.0 ** (tries - 1)) * (0.5 + draw / 2)
+
+
+def begin_within_s(*, usual_s: float, left_s: float, others: bool, wait_s: float = 0.0) -> float:
+    """How long a target may take to its first word, `wait_s` of it in a queue, before the next one is asked instead."""
+    if not others:
+        return left_s
+    return min(max(BEGIN_S, BEGIN * usual_s) + wait_s, BEGIN_LEFT * left_s)
+
+
+def start_within_s(*, free: int, wait_s: float, left_s: float) -> float:
+    """How long a local target may take to start a job before another target is asked beside it."""
+    expected_s = START_S if free > 0 else START_S + 2 * wait_s
+    return min(expected_s, BEGIN_LEFT * left_s)
+
+
+def last_word(errors: Sequence[InferenceServiceError]) -> InferenceServiceError:
+    """What the caller hears when all targets failed: an error worth another try later before one that is not, and of
+    equals the first, which is the target that was meant.
+    """
+    ends = [error for error in errors if not allows_next(error)]
+    if ends:
+        return ends[0]
+    return next((error for error in errors if isinstance(error, RetriableError)), errors[0])

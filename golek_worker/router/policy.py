@@ -1,0 +1,194 @@
+"""Who is asked for a request, and in which order?
+
+A decision is a function of values: what is asked, the tables, and how everybody is. Whoever runs a request and whoever
+only explains it call the same one. A name stands for groups of targets; of each group those that will not do are put
+aside with a reason, and the strategy orders the others.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from golek_wire.errors import InferenceServiceError
+from golek_wire.routing import AUTO, Candidate, Decision, Policy, Rejected, Strategy
+from golek_worker.router import ordering, refusals
+from golek_worker.router.fitting import Reason, unfit
+from golek_worker.router.ordering import Placed
+from golek_worker.router.standing import Situation, Standing, standing
+from golek_worker.router.table import CLOUDS, LOCAL_PREFIX, Plan, Table
+from golek_worker.router.targets import ANY, Ask, Target
+
+LIMIT: Final = 32
+"""Candidates of a decision: nobody waits for more targets to fail."""
+
+
+class _Group(Struct, frozen=True):
+    """Targets that are equally good by name, role and policy."""
+
+    standings: Sequence[Standing]
+    strategy: Strategy
+    weights: dict[str, float] = {}
+    role: str = ""
+    """That they have in common, where one was asked for."""
+
+
+class _Sorted(Struct):
+    """What became of the targets of a request."""
+
+    candidates: list[Candidate] = []
+    crowded: list[Candidate] = []
+    rejected: list[Rejected] = []
+    seen: set[str] = set()
+    furthest: Reason | None = None
+    largest: int = 0
+    """Context of those that are too small."""
+    sticks: bool = False
+    """Whether a replica is chosen as well."""
+
+    def reject(self, target: Target, reason: Reason, why: str) -> None:
+        """This one is not asked."""
+        self.rejected.append(Rejected(target.name, why))
+        self.furthest = reason if self.furthest is None else max(self.furthest, reason)
+        if reason == Reason.CONTEXT:
+            self.largest = max(self.largest, target.context_size)
+
+
+def decide(ask: Ask, table: Table, situation: Situation) -> Decision:
+    """Who is asked, in which order, and who is not, and why. Without a candidate the decision has the error."""
+    plan = table.plan(ask.model, situation.spelled)
+    if plan is None:
+        return _refused(ask, table.policy, ask.strategy or table.strategy, refusals.unknown(ask, table, situation))
+    strategy = ask.strategy or plan.strategy
+    policy = narrowed(plan.policy, ask.policy)
+    wrong = refusals.contradiction(plan, policy, ask) or refusals.forbidden(plan, ask)
+    if wrong is not None or policy is None:
+        return _refused(ask, plan.policy, strategy, wrong)
+    role = table.roles.of(ask.task_type) if plan.sort == "auto" or ask.task_type else ""
+    found = _Sorted([], [], [], set(), sticks=strategy == "prefix_affinity")
+    allowed = _allowed(plan, ask, table)
+    for group in _groups(plan, policy, strategy, role, ask, table, situation):
+        _sort(group, ask, allowed, found)
+    if not _allows_clouds(policy):
+        _name_forbidden(plan, policy, found)
+    chain = [*found.candidates, *found.crowded][: LIMIT if table.falls_back else 1]
+    error = None
+    if not chain:
+        error = refusals.told(refusals.nobody(plan, ask, found.furthest, found.rejected, found.largest))
+    return Decision(ask.model, ask.kind, strategy, policy, chain, found.rejected, ask.task_type, role, error)
+
+
+def narrowed(policy: Policy, wish: Policy | None) -> Policy | None:
+    """What is so of a model's policy once a request has its wish; None where that would allow more than the model does.
+
+    A request may keep to the fleet, or to the model; where clouds are allowed it may say whether they come first.
+    """
+    if wish is None or policy in (wish, "local_only"):
+        return None if wish in CLOUDS and policy == "local_only" else policy
+    if policy == "never_cloud" and wish in CLOUDS:
+        return None
+    return wish
+
+
+def _groups(
+    plan: Plan, policy: Policy, strategy: Strategy, role: str, ask: Ask, table: Table, situation: Situation
+) -> Iterator[_Group]:
+    """The targets that a name stands for, those that are asked first first."""
+    others = [_standing(name, table, situation) for name in plan.fallback] if policy != "local_only" else []
+    if plan.sort == "auto":
+        for one in table.roles.chain(role):
+            for tier in _tiers(situation.by_role.get((ask.kind, one), []), policy):
+                yield _Group(tier, strategy, role=one if one != ANY and ask.task_type else "")
+        yield from _one_by_one(others, policy)
+        return
+    own = [_standing(share.target, table, situation) for share in plan.targets]
+    if plan.sort == "model":
+        for tier in _tiers([*own, *others], policy):
+            yield from _one_by_one(tier, policy)
+        return
+    weights = {share.target: share.weight for share in plan.targets}
+    for tier in _tiers(own, policy):
+        yield _Group(tier, strategy, weights)
+    yield from _one_by_one(others, policy)
+
+
+def _one_by_one(standings: Sequence[Standing], policy: Policy) -> Iterator[_Group]:
+    """Each after the other, as they were written down."""
+    allowed = [one for one in standings if one.target.is_local or _allows_clouds(policy)]
+    if allowed:
+        yield _Group(allowed, "in_order")
+
+
+def _tiers(standings: Sequence[Standing], policy: Policy) -> list[list[Standing]]:
+    """Local targets and clouds, in the order of the policy; without clouds where it allows none."""
+    local = [one for one in standings if one.target.is_local]
+    if not _allows_clouds(policy):
+        return [local]
+    clouds = [one for one in standings if not one.target.is_local]
+    return [clouds, local] if policy == "cloud_first" else [local, clouds]
+
+
+def _allows_clouds(policy: Policy) -> bool:
+    return policy in CLOUDS
+
+
+def _standing(name: str, table: Table, situation: Situation) -> Standing:
+    """How a target is that a table names; one that nobody has heard of is not there."""
+    found = situation.standings.get(name)
+    if found is not None:
+        return found
+    if name.startswith(LOCAL_PREFIX):
+        target = Target(name, "local", name.removeprefix(LOCAL_PREFIX), frozenset(("inference", "embedding", "rerank")))
+        return standing(table.refined(target), None, situation.spill)
+    if name in table.clouds:
+        return standing(table.clouds[name], None, situation.spill)
+    return ordering.missing(name, table.missing)
+
+
+def _sort(group: _Group, ask: Ask, allowed: frozenset[str] | None, found: _Sorted) -> None:
+    """Put those of a group that will do behind the candidates that there are, by the strategy."""
+    fit: list[Placed] = []
+    crowded: list[Placed] = []
+    seen = found.seen
+    for one in group.standings:
+        if one.target.name in seen:
+            continue
+        seen.add(one.target.name)
+        why_not = unfit(one, ask, allowed)
+        if why_not is not None:
+            found.reject(one.target, *why_not)
+            continue
+        late = one.state.wait_s > ask.deadline_s
+        (crowded if late or one.crowded else fit).append(Placed(one, one.score))
+    found.candidates += _candidates(fit, group, ask, sticks=found.sticks)
+    found.crowded += _candidates(crowded, group, ask, sticks=found.sticks)
+
+
+def _candidates(placed: list[Placed], group: _Group, ask: Ask, *, sticks: bool) -> list[Candidate]:
+    ordered = ordering.ordered(placed, group.strategy, ask, group.weights, group.role)
+    return [ordering.candidate(one, group.role, ask, sticks=sticks) for one in ordered[:LIMIT]]
+
+
+def _name_forbidden(plan: Plan, policy: Policy, found: _Sorted) -> None:
+    """Say of the clouds that the name stands for that its policy keeps the request from them."""
+    named = [share.target for share in plan.targets] + list(plan.fallback)
+    for name in named:
+        if name not in found.seen:
+            found.seen.add(name)
+            found.rejected.append(Rejected(name, f"{name}: the policy is {policy}"))
+            found.furthest = max(found.furthest or Reason.POLICY, Reason.POLICY)
+
+
+def _allowed(plan: Plan, ask: Ask, table: Table) -> frozenset[str] | None:
+    """The models that `auto` may choose among for this key; None for all. Who may ask an alias, or a model with a
+    fallback, may be answered by all that these stand for; so may a key that is for `auto` and no model.
+    """
+    if plan.sort != "auto" or ask.allowed is None:
+        return None
+    models = frozenset(name for name in ask.allowed if name not in (AUTO, plan.name) and name not in table.names)
+    return models or None
+
+
+def _refused(ask: Ask, policy: Policy, strategy: Strategy, error: InferenceServiceError | None) -> Decision:
+    said = None if error is None else refusals.told(error)
+    return Decision(ask.model, ask.kind, strategy, policy, [], task_type=ask.task_type, error=said)

@@ -1,0 +1,62 @@
+"""How is a server asked that speaks Anthropic's API?
+
+Anthropic itself, another fleet, llama-server. Texts are asked for as streams, for the reason that openai.py says.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Final
+
+from golek_wire.errors import BadRequestError, InferenceServiceError
+from golek_wire.replies import Reply
+from golek_wire.requests import InferenceRequest
+from golek_worker.router.providers import anthropic_form, listing, texts
+from golek_worker.router.providers.anthropic_answer import Answer
+from golek_worker.router.providers.base import Call, Piece
+from golek_worker.router.providers.listing import Found
+from golek_worker.router.providers.quirks import PLAIN, Quirks
+from golek_worker.router.providers.transport import Server, Transport
+
+VERSION: Final = "2023-06-01"
+"""Of the API; there has been no later one."""
+
+
+class AnthropicProvider:
+    """A server that speaks Anthropic's API."""
+
+    def __init__(self, server: Server, key: str, quirks: Quirks = PLAIN) -> None:
+        """`key` is empty for a server that wants none."""
+        self.name = server.name
+        self._key = key
+        self._quirks = quirks
+        headers = {"anthropic-version": VERSION} | ({"x-api-key": key} if key else {})
+        self._transport = Transport(server, headers, key)
+
+    async def answer(self, call: Call) -> AsyncGenerator[Piece | Reply, None]:
+        """As `base.Provider` says."""
+        request = call.request
+        try:
+            if not isinstance(request, InferenceRequest):
+                raise BadRequestError(f"{self.name} writes texts alone")
+            begun = request.resume.text if request.resume is not None else ""
+            if not self._quirks.repeats:  # blanks at its end are not sent, for the API refuses them
+                begun = begun[len(begun.rstrip()) :]
+            answer = Answer(self.name, call.job_id, self._key, begun)
+            body = anthropic_form.message(call, request)
+            async with aclosing(texts.written(self._transport, "/messages", body, answer, call, request)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except InferenceServiceError as error:
+            error.details.setdefault("provider", self.name)
+            raise
+
+    async def models(self) -> list[Found]:
+        """The models that it says it has. Raises as `answer` does."""
+        return await listing.models(self._transport)
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._transport.close()
+
+    def __repr__(self) -> str:
+        return f"<AnthropicProvider {self.name}>"

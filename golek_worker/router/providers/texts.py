@@ -1,0 +1,66 @@
+"""How is a text read as it is written by a server, in whichever dialect?"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from golek_wire import codec
+from golek_wire.replies import Reply
+from golek_wire.requests import InferenceRequest
+from golek_worker.router.providers import growing
+from golek_worker.router.providers.base import Call, Piece
+from golek_worker.router.providers.growing import Growing, Usage
+from golek_worker.router.providers.transport import Answering, Transport, elapsed_ms
+
+
+class Read(Protocol):
+    """An answer that is being read: openai_answer.py and anthropic_answer.py have one each."""
+
+    texts: list[Growing]
+    is_done: bool
+    """Whether the server said that there is no more."""
+
+    @property
+    def usage(self) -> Usage: ...
+    def chunk(self, data: bytes) -> list[Piece]: ...
+    def whole(self, body: bytes) -> list[Piece]: ...
+    def close(self) -> list[Piece]: ...
+
+
+async def written(
+    transport: Transport, path: str, body: dict[str, Any], answer: Read, call: Call, request: InferenceRequest
+) -> AsyncGenerator[Piece | Reply, None]:
+    """Pieces where somebody reads them, then the reply. Raises as `base.Provider.answer` does."""
+    began, ttft_ms = time.perf_counter(), 0
+    until = asyncio.get_running_loop().time() + call.seconds
+    headers = {"content-type": "application/json", "x-client-request-id": call.job_id}
+    async with transport.asked("POST", path, codec.encode(body), until, headers) as answering:
+        async with aclosing(_pieces(answer, answering)) as pieces:
+            async for piece in pieces:
+                ttft_ms = ttft_ms or elapsed_ms(began)
+                if call.streamed:
+                    yield piece
+        yield growing.reply(
+            answer.texts, answer.usage, req_id=request.req_id, model=call.model, ms=elapsed_ms(began), ttft_ms=ttft_ms,
+            seed=request.seed if request.seed is not None else request.params.seed or 0,
+            before=request.resume.text if request.resume is not None else "",
+        )  # fmt: skip
+
+
+async def _pieces(answer: Read, answering: Answering) -> AsyncGenerator[Piece, None]:
+    """The pieces of the answer until it ends. Raises where its end is missing."""
+    if not answering.is_stream:
+        for piece in answer.whole(await answering.whole()):
+            yield piece
+    else:
+        async with aclosing(answering.events()) as events:
+            async for event in events:
+                for piece in answer.chunk(event.data):
+                    yield piece
+                if answer.is_done:
+                    await answering.ended()
+                    break
+    for piece in answer.close():
+        yield piece

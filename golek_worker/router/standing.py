@@ -1,0 +1,117 @@
+"""How is everybody just now, as far as that can be said before a request is known?"""
+
+import zlib
+from functools import cached_property
+from typing import Final
+
+from msgspec import Struct, field
+
+from golek_wire.subjects import Kind, spellings
+from golek_worker.router.targets import ANY, State, Target
+
+
+class Standing(Struct, frozen=True):
+    """A target as it is just now, with what can be said of it before a request is known."""
+
+    target: Target
+    state: State
+    score: float
+    """How busy it is, as `score` says."""
+    reason: str
+    """How it is, in words."""
+    trouble: str = ""
+    """Why it takes no request, in words; empty where it does."""
+    crowded: str = ""
+    """Why others are asked first where there are any: its queue is long, or it is only expected back."""
+    lot: int = 0
+    """A number of its own, for choices that must fall the same everywhere."""
+
+    @property
+    def name(self) -> str:
+        return self.target.name
+
+
+class Situation(Struct, frozen=True, eq=False, dict=True):
+    """The fleet and the clouds at one moment. What every decision needs of it is worked out once."""
+
+    targets: dict[str, Target] = field(default_factory=dict[str, Target])
+    """By name: models that the fleet knows, also those that nobody serves now, and those of clouds."""
+    states: dict[str, State] = field(default_factory=dict[str, State])
+    """By target; a cloud without one is up, a local model without one is not there."""
+    spill: float = 0.8
+    """From this share of a queue on others are asked first."""
+    now_s: float = 0.0
+
+    @cached_property
+    def standings(self) -> dict[str, Standing]:
+        """By target."""
+        return {name: standing(target, self.states.get(name), self.spill) for name, target in self.targets.items()}
+
+    @cached_property
+    def least_busy(self) -> list[Standing]:
+        """All of them, the least busy first."""
+        return sorted(self.standings.values(), key=lambda one: (one.score, one.target.name))
+
+    @cached_property
+    def by_role(self) -> dict[tuple[Kind, str], list[Standing]]:
+        """The least busy first; under the role `any` all of a kind."""
+        found: dict[tuple[Kind, str], list[Standing]] = {}
+        for one in self.least_busy:
+            for kind in one.target.kinds:
+                for role in dict.fromkeys((*one.target.roles, ANY)):
+                    found.setdefault((kind, role), []).append(one)
+        return found
+
+    @cached_property
+    def spelled(self) -> dict[str, str]:
+        """The fleet's own models by all names that callers may use: their name and its token."""
+        return {
+            name: target.name
+            for target in self.targets.values()
+            if target.is_local
+            for name in reversed(spellings(target.model))
+        }
+
+
+_UP: Final = State()
+_NEVER_SEEN: Final = State(up=False, why="no worker of it was seen yet")
+
+
+def standing(target: Target, state: State | None, spill: float) -> Standing:
+    """A target and what its state means: from a share `spill` of its queue on others are asked first."""
+    if state is None:
+        state = _NEVER_SEEN if target.is_local else _UP
+    return Standing(
+        target,
+        state,
+        score(state),
+        f"{target.name}: {_words(target, state)}",
+        trouble="" if state.up or state.expected else f"{target.name}: {state.why or 'it takes no requests'}",
+        crowded=_crowded(target, state, spill),
+        lot=zlib.crc32(target.name.encode()) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF,
+    )
+
+
+def score(state: State) -> float:
+    """Seconds until a job would begin; among equals of these, below a thousandth, how much is being done."""
+    load = (state.slots - state.free + state.pending) / max(state.slots, 1)
+    return state.wait_s + load / (1 + load) / 1000
+
+
+def _crowded(target: Target, state: State, spill: float) -> str:
+    if not state.up and state.expected:
+        return f"{target.name}: {state.why or 'it is not there'}; it is expected back, and requests wait in its queue"
+    if state.capacity and state.pending >= spill * state.capacity:
+        return f"{target.name}: its queue is long, {state.pending} of {state.capacity} jobs"
+    return ""
+
+
+def _words(target: Target, state: State) -> str:
+    if state.half_open:
+        return "it failed, and is tried again"
+    if not target.is_local:
+        return "up"
+    if state.free > state.pending:
+        return f"{state.free} of {state.slots} slots are free"
+    waiting = f"{state.pending} job{'s wait' if state.pending != 1 else ' waits'}" if state.pending else "none waits"
+    return f"{waiting}, about {state.wait_s:.1f} s" if state.wait_s else f"all slots are taken, {waiting}"

@@ -1,0 +1,169 @@
+"""Which names does a router serve, and what does each of them mean?
+
+A table is a value, made by `tables` of the files. It knows names, policies and clouds, and nothing of how anybody is
+just now.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Struct, field
+
+from golek_wire.routing import AUTO, LOCAL, Offer, Policy, Strategy
+from golek_wire.subjects import SERVED
+from golek_worker.router.roles import NO_ROLES, Roles
+from golek_worker.router.targets import ANY, Target
+
+CLOUDS: Final[tuple[Policy, ...]] = ("local_first", "cloud_first")
+"""Policies that allow clouds."""
+LOCAL_PREFIX: Final = f"{LOCAL}:"
+FLEET_PREFIX: Final = "inference:"
+"""What front doors may leave before a model's name; it means nothing here."""
+Sort = Literal["auto", "alias", "model", "cloud"]
+
+
+class Share(Struct, frozen=True):
+    """A target of a name."""
+
+    target: str
+    weight: float = 1.0
+
+
+class Entry(Struct, frozen=True):
+    """What the tables say of a name. Targets that are names themselves are taken apart already."""
+
+    name: str
+    targets: tuple[Share, ...] = ()
+    fallback: tuple[str, ...] = ()
+    policy: Policy | None = None
+    strategy: Strategy | None = None
+
+
+class Plan(Struct, frozen=True):
+    """What a name stands for that somebody asked for."""
+
+    name: str
+    """Without the prefix of a front door."""
+    sort: Sort
+    policy: Policy
+    strategy: Strategy
+    targets: tuple[Share, ...] = ()
+    """Of `auto` none: all that there are."""
+    fallback: tuple[str, ...] = ()
+
+
+class Table(Struct, frozen=True):
+    """What a router serves."""
+
+    names: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    """Aliases; and `auto`, where the file says something of it."""
+    models: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    """What is said of models of the fleet, by their names, and of clouds' by those of their targets."""
+    clouds: dict[str, Target] = field(default_factory=dict[str, Target])
+    """By name of the target: those that can be asked."""
+    missing: dict[str, str] = field(default_factory=dict[str, str])
+    """Providers that cannot be asked, and why: those without a key."""
+    roles: Roles = NO_ROLES
+    policy: Policy = "never_cloud"
+    """Of names that say nothing of their own; a model of the fleet is `local_only` then."""
+    strategy: Strategy = "least_busy"
+    falls_back: bool = True
+    """Whether another target is asked when the first one cannot answer."""
+    spill: float = 0.8
+    problems: tuple[str, ...] = ()
+    """What of the files cannot be used."""
+
+    def plan(self, asked: str, fleet: Mapping[str, str]) -> Plan | None:
+        """What a name means; None for one that nobody knows.
+
+        `fleet` has the targets of the fleet's own models by the names that callers use. 1. a model of the fleet, 2. an
+        alias, 3. `auto`, 4. a cloud's model. `local:` before a name keeps the request from all others.
+        """
+        name = asked.removeprefix(FLEET_PREFIX) or asked
+        alone = name.startswith(LOCAL_PREFIX) and name != LOCAL_PREFIX
+        name = name.removeprefix(LOCAL_PREFIX) if alone else name
+        plan = self._model(name, fleet) or self._named(name) or (None if alone else self._cloud(name))
+        if plan is None or not alone:
+            return plan
+        return msgspec.structs.replace(plan, policy="local_only" if plan.sort == "model" else "never_cloud")
+
+    def offers(self) -> list[Offer]:
+        """The names beside those of the fleet's own models."""
+        auto = Offer(AUTO, list(SERVED), "golek")
+        aliases = [self._offer(entry) for entry in self.names.values() if entry.name != AUTO]
+        return [auto, *aliases, *(_cloud_offer(target) for target in self.clouds.values())]
+
+    def refined(self, target: Target) -> Target:
+        """A target with the roles that the tables say it has."""
+        said = self.roles.by_model.get(target.model if target.is_local else target.name)
+        return target if said is None else msgspec.structs.replace(target, roles=said)
+
+    def _model(self, name: str, fleet: Mapping[str, str]) -> Plan | None:
+        if name not in fleet and (name not in self.models or name in self.clouds):
+            return None
+        target = fleet.get(name, LOCAL_PREFIX + name)
+        model = target.removeprefix(LOCAL_PREFIX)
+        said = self.models.get(model) or Entry(model, policy="local_only")
+        policy, strategy = said.policy or self.policy, said.strategy or self.strategy
+        return Plan(model, "model", policy, strategy, (Share(target),), said.fallback)
+
+    def _named(self, name: str) -> Plan | None:
+        said = self.names.get(name) or (Entry(AUTO) if name == AUTO else None)
+        if said is None:
+            return None
+        sort: Sort = "alias" if said.targets else "auto"
+        policy, strategy = said.policy or self.policy, said.strategy or self.strategy
+        return Plan(name, sort, policy, strategy, said.targets, said.fallback)
+
+    def _cloud(self, name: str) -> Plan | None:
+        found = cloud_name(name, self.clouds)
+        if found is None:
+            return None
+        said = self.models.get(found) or Entry(found)
+        return Plan(
+            found,
+            "cloud",
+            said.policy or "cloud_first",
+            said.strategy or self.strategy,
+            (Share(found),),
+            said.fallback,
+        )
+
+    def _offer(self, entry: Entry) -> Offer:
+        """An alias can what its first target can, as far as the tables know it."""
+        names = [share.target for share in entry.targets]
+        known = [self.clouds[name] for name in names if name in self.clouds]
+        kinds = sorted({kind for target in known for kind in target.kinds}, key=SERVED.index) or [*SERVED]
+        roles = [role for name in names for role in self._roles(name)]
+        if any(name.startswith(LOCAL_PREFIX) for name in names):
+            kinds = [*SERVED]
+        context = min((target.context_size for target in known if target.context_size), default=0)
+        all_names = [*names, *entry.fallback]
+        return Offer(entry.name, list(kinds), "golek", context, roles=list(dict.fromkeys(roles)), targets=all_names)
+
+    def _roles(self, target: str) -> tuple[str, ...]:
+        if target in self.clouds:
+            return self.clouds[target].roles
+        return self.roles.by_model.get(target.removeprefix(LOCAL_PREFIX), ())
+
+
+def cloud_name(name: str, clouds: Mapping[str, Target]) -> str | None:
+    """The cloud's target that `<provider>:<model>` or `<provider>/<model>` means; None for none."""
+    if name in clouds:
+        return name
+    provider, slash, model = name.partition("/")
+    told = f"{provider}:{model}"
+    return told if slash and told in clouds else None
+
+
+def _cloud_offer(target: Target) -> Offer:
+    return Offer(
+        target.name,
+        sorted(target.kinds, key=SERVED.index),
+        target.provider,
+        target.context_size,
+        sorted(target.abilities),
+        [role for role in target.roles if role != ANY],
+        [target.name],
+    )

@@ -1,0 +1,93 @@
+"""What does a request spend in clouds?
+
+`Spending` is the purse of one job (`router/purse`): it knows what a call may cost by the target's price, holds that in
+the ledger (`charging`), and adds up what the calls cost, whoever of its steps made them.
+"""
+
+from typing import Final, Protocol
+
+from golek_wire.errors import OverLimitError
+from golek_wire.requests import Request
+from golek_worker.admission import quota
+from golek_worker.charging import Due
+from golek_worker.job import Job
+from golek_worker.router.prices import micros, most_usd
+from golek_worker.router.targets import Target
+
+_NOTHING: Final = Due("")
+
+
+class Money(Protocol):
+    """The ledger (charging.py)."""
+
+    def is_limited(self, job: Job) -> bool: ...
+    async def reserve_money(self, job: Job, micros: int) -> Due: ...
+    def settle_money(self, due: Due, micros: int) -> None: ...
+
+
+class Spending:
+    """The purse of one job."""
+
+    def __init__(self, money: Money, job: Job, request: Request, reserve_tokens: int) -> None:
+        """`reserve_tokens` are held for an answer of a request that does not say how long it may be."""
+        self._money = money
+        self._job = job
+        self._read = quota.read(request)
+        self._written = quota.written(request, reserve_tokens)
+        self._cost_usd: float | None = None
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What all calls cost so far; None while nothing had a price."""
+        return None if self._cost_usd is None else round(self._cost_usd, 9)
+
+    async def reserve(self, target: Target) -> "Call":
+        """Hold what a call may cost. Raises as `Charging.reserve_money`, OverLimitError for a target without a price
+        whose cost somebody counts.
+        """
+        most = most_usd(target, self._read, self._written)
+        if not self._money.is_limited(self._job) or most == 0:
+            return Call(self, target, _NOTHING)
+        if most is None:
+            raise OverLimitError(
+                f"{target.name}: nobody knows what it takes, which a budget in money needs; PRICES_FILE says it",
+                limit="budget",
+                target=target.name,
+            )
+        return Call(self, target, await self._money.reserve_money(self._job, micros(most)))
+
+    def add(self, cost_usd: float | None) -> None:
+        """A step cost so much that was paid for elsewhere."""
+        if cost_usd is not None:
+            self._cost_usd = (self._cost_usd or 0.0) + cost_usd
+
+    def pay(self, due: Due, cost_usd: float) -> None:
+        """A call of this job cost so much; what was held for it is free."""
+        if due.accounts:
+            self._money.settle_money(due, micros(cost_usd))
+
+
+class Call:
+    """One call of a cloud, and what is held for it."""
+
+    def __init__(self, spending: Spending, target: Target, due: Due) -> None:
+        self._spending = spending
+        self._target = target
+        self._due: Due | None = due
+
+    def paid(self, tokens_in: int, tokens_out: int, tokens_cached: int = 0) -> float | None:
+        """It was answered, or broke off behind so many tokens: what it cost; None where it has no price."""
+        due, self._due = self._due, None
+        price = self._target.price
+        if due is None or price is None:
+            return None
+        cost_usd = price.cost_usd(tokens_in, tokens_out, tokens_cached)
+        self._spending.add(cost_usd)
+        self._spending.pay(due, cost_usd)
+        return cost_usd
+
+    def failed(self) -> None:
+        """Nothing was answered, and nothing is taken."""
+        due, self._due = self._due, None
+        if due is not None:
+            self._spending.pay(due, 0.0)

@@ -1,0 +1,120 @@
+"""A request's purse: what is held before each call of a cloud, what is paid, and what all of it came to."""
+
+import msgspec
+import pytest
+
+from golek_wire import codec
+from golek_wire.errors import OverLimitError, RateLimitedError
+from golek_wire.keys import Budget
+from golek_wire.replies import EmbeddingReply, EmbeddingUsage, InferenceReply, RerankReply
+from golek_worker import job as jobs
+from golek_worker.charging import Due
+from golek_worker.job import Job
+from golek_worker.router.purse import Purse, used
+from golek_worker.router.targets import Price, Target
+from golek_worker.spending import Spending
+
+JOB = Job("job", "", "", False, "ann", 1, 1000, "m", {}, money="5000000/day")
+REQUEST = codec.decode_request(b'{"input": "12345678", "params": {"max_tokens": 100}}')
+CLOUD = Target("cloud:big", "cloud", "big", price=Price(10, 20))
+UNKNOWN = Target("cloud:new", "cloud", "new", priced=False)
+LOCAL = Target("local:m", "local", "m")
+
+
+class Account:
+    """A ledger that remembers what it was told."""
+
+    def __init__(self, *, limited: bool = True, left: int = 10**9) -> None:
+        self.limited = limited
+        self.left = left
+        self.held: list[int] = []
+        self.settled: list[int] = []
+
+    def is_limited(self, job: Job) -> bool:
+        return self.limited and bool(job.money)
+
+    async def reserve_money(self, job: Job, micros: int) -> Due:
+        if micros > self.left:
+            raise RateLimitedError(f"{job.principal} has less")
+        self.held.append(micros)
+        return Due(f"call-{len(self.held)}", ("ann.2026-11-21",))
+
+    def settle_money(self, due: Due, micros: int) -> None:
+        self.settled.append(micros)
+
+
+def purse(account: Account) -> Purse:
+    return Spending(account, JOB, REQUEST, 1024)
+
+
+async def test_the_most_is_held_and_what_it_took_is_paid() -> None:
+    """Two tokens read and 100 written at most: by the target's price, in millionths of a dollar."""
+    account = Account()
+    spending = purse(account)
+    expense = await spending.reserve(CLOUD)
+    assert account.held == [2 * 10 + 100 * 20]
+    assert spending.cost_usd is None
+    assert expense.paid(2, 10) == pytest.approx(0.00022)
+    assert expense.paid(2, 10) is None
+    expense.failed()
+    assert account.settled == [220]
+    assert spending.cost_usd == 0.00022
+
+
+async def test_steps_add_up_and_failed_ones_cost_nothing() -> None:
+    """Whether they are paid for here or elsewhere; a local one without a price adds nothing."""
+    account = Account()
+    spending = purse(account)
+    (await spending.reserve(CLOUD)).failed()
+    assert spending.cost_usd is None
+    (await spending.reserve(CLOUD)).paid(1, 1)
+    (await spending.reserve(CLOUD)).paid(1, 1)
+    assert (await spending.reserve(LOCAL)).paid(1000, 1000) is None
+    spending.add(0.5)
+    spending.add(None)
+    assert account.settled == [0, 30, 30]
+    assert spending.cost_usd == 0.50006
+
+
+async def test_a_local_target_is_never_refused() -> None:
+    """It costs nothing, so that nothing is asked of the ledger; one with a price is as a cloud is."""
+    account = Account(left=0)
+    await purse(account).reserve(LOCAL)
+    with pytest.raises(RateLimitedError):
+        await purse(account).reserve(CLOUD)
+    with pytest.raises(RateLimitedError):
+        await purse(account).reserve(msgspec.structs.replace(LOCAL, price=Price(1, 1)))
+    assert account.held == account.settled == []
+
+
+async def test_what_nobody_knows_the_price_of_is_not_called_on_a_budget() -> None:
+    """And where nobody counts, it is, and its answer says nothing of cost."""
+    with pytest.raises(OverLimitError, match="cloud:new: nobody knows what it takes") as refused:
+        await purse(Account()).reserve(UNKNOWN)
+    assert refused.value.details["limit"] == "budget"
+    spending = purse(Account(limited=False))
+    assert (await spending.reserve(UNKNOWN)).paid(5, 5) is None
+    assert spending.cost_usd is None
+    assert (await spending.reserve(CLOUD)).paid(1, 1) == pytest.approx(0.00003)
+    assert spending.cost_usd == 0.00003
+
+
+def test_a_job_carries_its_keys_budget_in_money() -> None:
+    """And nothing for other budgets; nobody else may have written it."""
+    assert jobs.money(None) == jobs.money(Budget(5)) == ""
+    assert jobs.money(Budget(5, "usd", "total")) == "5/total"
+    carried = jobs.from_headers(jobs.to_headers(JOB))
+    assert jobs.money_budget(carried) == Budget(5_000_000, "usd", "day")
+    assert jobs.money_budget(msgspec.structs.replace(JOB, money="")) is None
+    for wrong in ("5/week", "x/day", "5"):
+        with pytest.raises(ValueError, match=r"Golek-Money|invalid literal"):
+            jobs.money_budget(msgspec.structs.replace(JOB, money=wrong))
+
+
+def test_tokens_of_an_answer() -> None:
+    """As its kind tells them."""
+    reply = InferenceReply("", "", 7, 3, "stop", 1, 1, tokens_cached=2)
+    usage = EmbeddingUsage(4, 5)
+    assert used(reply) == (7, 3, 2)
+    assert used(EmbeddingReply([], "m", usage)) == (4, 0, 0)
+    assert used(RerankReply([], "m", usage)) == (5, 0, 0)
