@@ -1,7 +1,7 @@
 """Which requests find the same beginning in a KV cache, and at which replica?
 
 All turns of a conversation have one key: its `session_id`, or how it begins, up to its first user's turn. Nothing of
-that changes while it goes on, and no later turn counts. Without a system prompt `input` has the same key as that text in
+that changes while it goes on, and no later turn counts. Without a system prompt `input` has the key of that text in
 `messages`.
 
 Conversations with one system prompt are spread over all replicas on purpose, though all begin alike: each replica reads
