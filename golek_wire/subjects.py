@@ -104,6 +104,11 @@ def submit_at(request_subject: str) -> str:
     return request_subject.replace(".request.", ".submit.", 1)
 
 
+def is_submit(subject: str) -> bool:
+    """Whether a request's subject is one where jobs are left."""
+    return subject.partition(".")[2].startswith("submit.")
+
+
 def job(token: str, kind: str = "inference", priority: str = "normal", lane: str = ANY_LANE) -> str:
     """Where an ingress stores an accepted request (JetStream)."""
     return f"{kind}.job.{token}.{priority}.{lane}"

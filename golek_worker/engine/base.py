@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct, field
 
 from golek_wire.errors import InferenceServiceError
-from golek_wire.replies import Delta, FinishReason, TokenLogprob, ToolCall
+from golek_wire.replies import Delta, FinishReason, Reply, TokenLogprob, ToolCall
 from golek_wire.requests import Params, Resume
 from golek_wire.signals import ModelInfo
 from golek_wire.subjects import Kind
@@ -328,9 +328,19 @@ EngineEvent = (
 
 Piece = str | Delta
 """New text of a sequence, or more than text."""
-Made = Finished | Embedded | Ranked
+Computed = Finished | Embedded | Ranked
 """What a sequence gave that ended by itself."""
-SequenceEnd = Made | Stopped | Refused
+
+
+class Replied(Struct, frozen=True):
+    """The answer of somebody else, ready to be passed on. Made in the worker: no child sends it."""
+
+    reply: Reply
+
+
+Made = Computed | Replied
+"""What a run gave that ended by itself."""
+SequenceEnd = Computed | Stopped | Refused
 
 
 class Engine(Protocol):
