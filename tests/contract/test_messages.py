@@ -17,6 +17,7 @@ from golek_wire import (
     helping,
     hosts,
     keys,
+    lanes,
     logs,
     replies,
     requests,
@@ -35,7 +36,7 @@ def pretty(message: object) -> str:
 
 def structs() -> set[type[msgspec.Struct]]:
     """Every struct that is a message by itself."""
-    modules = (adapters, breakers, helping, hosts, keys, logs, requests, replies, errors, sessions, signals)
+    modules = (adapters, breakers, helping, hosts, keys, lanes, logs, requests, replies, errors, sessions, signals)
     found = {kind for module in modules for kind in vars(module).values() if _is_struct(kind, module.__name__)}
     # Parts of other messages.
     return found - {
