@@ -241,6 +241,7 @@ class Worker:
         await LogAnswers(
             parts.orders, self._settings.model_name, self._identity.worker_id, self._settings.log_file
         ).start()
+        await parts.consumer.start()
         await parts.ingress.start()
         self._event("services.init", "requests are taken; they wait for the model")
         self._event("model.loading", str(self._model or self._settings.engine))
