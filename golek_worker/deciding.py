@@ -4,7 +4,6 @@ Of what a watch of the fleet hears, of breakers and of the tables a situation is
 decision itself is pure. Whoever places requests, runs them or explains how they would be run asks here.
 """
 
-import itertools
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -46,7 +45,8 @@ class Deciding:
         self._breakers = breakers
         self._own = own
         self._clock = clock
-        self._turns = itertools.count()
+        self.turn = 0
+        """Grows with every request that is run: whose turn it is among equals."""
         self._situation = Situation()
         self._made_of: Table | None = None
 
@@ -65,7 +65,7 @@ class Deciding:
 
     def plan(self, name: str) -> Plan | None:
         """What a name means that somebody asked for; None for one that nobody knows."""
-        return self.table.plan(self._named(name), self.situation.spelled)
+        return self.table.plan(self.named(name), self.situation.spelled)
 
     def model(self, name: str) -> ModelState | None:
         """One of the fleet's own models, with all that is known of it."""
@@ -74,6 +74,13 @@ class Deciding:
     def standing(self, model: str) -> Standing | None:
         """How one of the fleet's own models is."""
         return self.situation.standings.get(LOCAL_PREFIX + model)
+
+    def gone(self, model: str) -> str:
+        """Why nobody answers for a model of the fleet just now; empty while somebody does."""
+        standing = self.standing(model)
+        if standing is None:
+            return "nobody knows it any more"
+        return "" if standing.state.up else standing.state.why or "it takes no requests"
 
     def served_at(self, subject: str) -> str | None:
         """The model that takes requests on a subject that has not its name."""
@@ -88,16 +95,17 @@ class Deciding:
 
     def refusal(self, kind: Kind, name: str) -> InferenceServiceError | None:
         """What to tell who asks for `name`, whatever the request; None where somebody may answer."""
-        return refusals.of(policy.decide(Ask(self._named(name), kind), self.table, self.situation))
+        return refusals.of(policy.decide(Ask(self.named(name), kind), self.table, self.situation))
 
     def ask(self, job: Job, kind: Kind, model: str, request: Request, left_s: float) -> Ask:
         """What of a job decides on its route."""
+        turn, self.turn = self.turn, self.turn + 1
         return ask_of(
             request,
-            self._named(model),
+            self.named(model),
             kind,
             job_id=job.job_id,
-            turn=next(self._turns),
+            turn=turn,
             deadline_s=left_s,
             allowed=job.allowed_models,
             hops=job.hops,
@@ -116,5 +124,6 @@ class Deciding:
         found = self.situation.standings.get(name)
         return found.state if found is not None else _UP
 
-    def _named(self, name: str) -> str:
+    def named(self, name: str) -> str:
+        """The name that counts: the router's own means `auto`."""
         return AUTO if name == self._own else name
