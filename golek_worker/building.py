@@ -159,6 +159,8 @@ async def build(
         tally=tally, settle=charging.settle, record=_recorder(ground), released=released, traces=_traces(ground),
     )  # fmt: skip
     consumer = _consumer(ground, kind, line, serving, clock)
+    if router is not None:
+        router.help(serving.take, clock)
     status = Status(
         ground.identity, chosen, kind, host, serving, results, digest,
         lambda: executor.capabilities, ground.log, sessions=sessions,

@@ -18,7 +18,7 @@ from golek_wire.subjects import Kind
 from golek_worker.job import Job
 from golek_worker.router import policy, refusals
 from golek_worker.router.asking import ask_of
-from golek_worker.router.situation import situate
+from golek_worker.router.situation import is_router, situate
 from golek_worker.router.standing import Situation, Standing
 from golek_worker.router.table import LOCAL_PREFIX, Plan, Table
 from golek_worker.router.targets import Ask, State, Target
@@ -82,6 +82,29 @@ class Deciding:
             return "nobody knows it any more"
         return "" if standing.state.up else standing.state.why or "it takes no requests"
 
+    def helped(self) -> list[ModelState]:
+        """The fleet's own models for which others may answer."""
+        return [one for one in self._view.models(self._clock()) if self.may_leave(one.name)]
+
+    def may_leave(self, model: str) -> bool:
+        """Whether its jobs may be answered by others."""
+        plan = self.plan(model)
+        return plan is not None and plan.sort == "model" and bool(plan.fallback) and plan.policy != "local_only"
+
+    def may_answer(self, kind: Kind, model: str) -> bool:
+        """Whether anybody else could answer a request for this model just now."""
+        return bool(self.decide(Ask(model, kind, excluded=frozenset((LOCAL_PREFIX + model,)))).candidates)
+
+    def rate(self, model: ModelState) -> float:
+        """Jobs that its workers end in a second; 0 where that is not known."""
+        state = self.state(LOCAL_PREFIX + model.name)
+        return (state.pending + 1) / state.wait_s if state.wait_s else 0.0
+
+    def routers(self) -> list[str]:
+        """All routers that are there."""
+        routers = [one for one in self._view.models(self._clock()) if is_router(one)]
+        return [replica.worker_id for one in routers for replica in one.replicas if replica.in_rotation]
+
     def served_at(self, subject: str) -> str | None:
         """The model that takes requests on a subject that has not its name."""
         kind, _, rest = subject.partition(".")
@@ -109,6 +132,7 @@ class Deciding:
             deadline_s=left_s,
             allowed=job.allowed_models,
             hops=job.hops,
+            excluded=(LOCAL_PREFIX + job.asked_model,) if job.taken else (),
         )
 
     def decide(self, ask: Ask) -> Decision:

@@ -6,6 +6,8 @@ It hears the fleet, decides by that, has workers and clouds answer, and takes th
 import asyncio
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +18,7 @@ from golek_client import Golek
 from golek_client.watching import Watch
 from golek_program.settings import SettingsError
 from golek_wire import subjects
+from golek_wire.helping import Help
 from golek_wire.requests import Request
 from golek_wire.routing import Offer
 from golek_wire.signals import ModelRecord
@@ -23,6 +26,7 @@ from golek_wire.subjects import Kind
 from golek_worker.bus.breakers import SharedBreakers
 from golek_worker.bus.ingress import Ingress, Taken
 from golek_worker.bus.jetstream import ServerClock, patiently, stored_message
+from golek_worker.bus.lease import Lease
 from golek_worker.bus.objects import Objects
 from golek_worker.bus.queue import Queue
 from golek_worker.bus.queues import Forms
@@ -33,9 +37,11 @@ from golek_worker.charging import Charging
 from golek_worker.deciding import Deciding
 from golek_worker.gatekeeper import Gatekeeper
 from golek_worker.ground import Ground
+from golek_worker.handover import Handover
 from golek_worker.job import Job
 from golek_worker.placing import Placing
 from golek_worker.registry import entries
+from golek_worker.rescue import Rescue
 from golek_worker.router import prices, tables
 from golek_worker.router.breakers import Breakers
 from golek_worker.router.chain import Chain
@@ -79,6 +85,8 @@ class Router:
         self.breakers.share(self._shared.tell)
         self.clouds = catalog.opened(catalog.read(_file(chosen.providers_file, catalog.CATALOG)), os.environ)
         self.forms = Forms(ground.client)
+        self._offer = Help(me, chosen.model_name, chosen.queue_capacity, chosen.inference_queue_strategy)
+        self._rescue: Rescue | None = None
         self.table = _table(chosen, self.clouds)
         self.deciding = Deciding(watch.view, lambda: self.table, self._troubled, chosen.model_name)
         chain = Chain(self.deciding, self.breakers, me)
@@ -106,6 +114,15 @@ class Router:
             sides.create_task(self._watch.run())
             sides.create_task(self._shared.run())
             sides.create_task(self._sweep())
+            if self._rescue is not None:
+                sides.create_task(self._rescue.run())
+
+    def help(self, serve: Callable[[Lease], None], clock: ServerClock) -> None:
+        """While it runs serve jobs of other models' queues, too, where these are in trouble."""
+        self._rescue = Rescue(
+            self._ground.client, clock, self._offer, self.deciding, self.forms.find, serve,
+            self._ground.settings.router_spill,
+        )  # fmt: skip
 
     async def reconnected(self) -> None:
         """The connection stands again. Raises one of BUS_ERRORS."""
@@ -137,17 +154,32 @@ class Router:
             token = subjects.model_token(model)
             gate = Gatekeeper(ground.settings, kind, ground.callers.of(model), ground.client, _able, model=model)
             queue = Queue(ground.client, token, kind, strategy, capacity, stand.clock)
-            return self._ingress(stand, kind, model, token, gate, queue)
+            spare = Handover(partial(self._near, model), kind, model, lambda _: own(kind, model))
+            return self._ingress(stand, kind, model, token, gate, queue, spare)
 
         return Placing(ground.client, ground.callers, self.deciding, self.forms, through, own, self._find, stand.tally)
 
-    def _ingress(self, stand: Stand, kind: Kind, model: str, token: str, gate: Gatekeeper, queue: Queue) -> Ingress:
+    def _ingress(
+        self,
+        stand: Stand,
+        kind: Kind,
+        model: str,
+        token: str,
+        gate: Gatekeeper,
+        queue: Queue,
+        elsewhere: Handover | None = None,
+    ) -> Ingress:
         ground = self._ground
         return Ingress(
             ground.client, token, Taken(kind, ()), gate.check, gate.callers, queue, stand.objects, stand.results,
             stand.charging.of(token), ground.look_for_key, tokens=TokenLogs(ground.client, model, kind),
             tally=stand.tally, reject_when_full=ground.settings.inference_reject_when_full, tracing=ground.tracing,
+            elsewhere=elsewhere,
         )  # fmt: skip
+
+    def _near(self, model: str) -> Help | None:
+        """Its own help, for a model that may have some."""
+        return self._offer if self.deciding.may_leave(model) else None
 
     async def _find(self, name: str) -> ModelRecord | None:
         """A model's record, as the fleet keeps it. Raises as the bus does."""
@@ -173,6 +205,7 @@ class Router:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
+            self.breakers.know_routers(self.deciding.routers())
             self.breakers.sweep()
 
 
