@@ -233,6 +233,11 @@ def help_for(token: str) -> str:
     return f"golek.help.{token}"
 
 
+def help_wanted(token: str) -> str:
+    """Where a worker that starts asks whether a router would (core NATS)."""
+    return f"golek.helpers.{token}"
+
+
 def stored_grammar(name: str) -> str:
     """Where the server repeats what it stored of a named grammar (core NATS)."""
     return f"golek.grammar.{name}"

@@ -7,6 +7,7 @@ that its own queue takes what theirs has no room for.
 """
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -19,9 +20,10 @@ from golek_client.bus_client import BusClient
 from golek_client.fleet import ModelState
 from golek_wire import headers as h
 from golek_wire import subjects
+from golek_wire.errors import BusUnavailableError
 from golek_wire.helping import HELP_EVERY_S, Help
 from golek_wire.subjects import Kind
-from golek_worker.bus.helping import offer_help
+from golek_worker.bus.helping import hear_wishes, offer_help
 from golek_worker.bus.jetstream import BUS_ERRORS, ServerClock, stored_message
 from golek_worker.bus.lease import Lease
 from golek_worker.bus.queue import Queue
@@ -33,6 +35,10 @@ log = structlog.get_logger("rescue")
 
 LOOK_S: Final = 0.5
 """Models are looked at this often."""
+IDLE_LOOK_S: Final = 1.0
+"""A model that says that nothing waits is looked at this often …"""
+IDLE_LOOKS: Final = 64
+"""… and at most so many of these at once."""
 TAKEN_LIMIT: Final = 1024
 """Jobs of other queues that are served at once."""
 AT_ONCE: Final = 64
@@ -47,8 +53,14 @@ class Knows(Protocol):
     def helped(self) -> Iterable[ModelState]:
         """The fleet's own models for which others may answer."""
 
+    def may_leave(self, model: str) -> bool:
+        """Whether others may answer for a model, by its name or token."""
+
     def may_answer(self, kind: Kind, model: str) -> bool:
         """Whether anybody else could answer a request for this model just now."""
+
+    def gone(self, model: str) -> str:
+        """Why nobody answers for it; has replicas asked that were not heard lately."""
 
     def rate(self, model: ModelState) -> float:
         """Jobs that its workers end in a second; 0 where that is not known."""
@@ -99,6 +111,7 @@ class Rescue:
         self._spill = spill
         self._taker = Taker(client, clock)
         self._patients: dict[tuple[str, Kind], _Patient] = {}
+        self._looked_at: dict[str, float] = {}
 
     @property
     def taken(self) -> int:
@@ -107,20 +120,37 @@ class Rescue:
 
     async def run(self) -> None:
         """Help, for as long as the router lives. While the bus is away nobody is helped."""
-        offered_at = -math.inf
+        await hear_wishes(self._client, self._answer_wish)
+        offered_at, offered = -math.inf, set[str]()
         while True:
             try:
                 helped = [model for model in self._knows.helped() if model.name != self._offer.model]
-                if time.monotonic() - offered_at >= HELP_EVERY_S:
-                    await offer_help(self._client, [subjects.model_token(model.name) for model in helped], self._offer)
-                    offered_at = time.monotonic()
-                await asyncio.gather(*(self._look_after(model) for model in helped if _needs_a_look(model)))
+                tokens = {subjects.model_token(model.name) for model in helped}
+                if time.monotonic() - offered_at >= HELP_EVERY_S or tokens - offered:
+                    await offer_help(self._client, tokens, self._offer)
+                    offered_at, offered = time.monotonic(), tokens
+                await asyncio.gather(*(self._look_after(model) for model in self._due(helped)))
             except BUS_ERRORS as error:
                 log.debug("rescue.failed", problem=str(error) or type(error).__name__)
             await asyncio.sleep(LOOK_S)
 
+    async def _answer_wish(self, token: str) -> None:
+        if self._knows.may_leave(token):
+            with contextlib.suppress(BusUnavailableError):
+                await offer_help(self._client, [token], self._offer)
+
+    def _due(self, helped: list[ModelState]) -> list[ModelState]:
+        """Models to look at now: those that say that something waits or runs, that are in trouble already, or were not
+        looked at for a while; a worker that died before it could say so says nothing.
+        """
+        now = time.monotonic()
+        due = [model for model in helped if now - self._looked_at.get(model.name, -math.inf) >= IDLE_LOOK_S]
+        due.sort(key=lambda model: self._looked_at.get(model.name, -math.inf))
+        return [model for model in helped if _is_busy(model)] + [one for one in due if not _is_busy(one)][:IDLE_LOOKS]
+
     async def _look_after(self, model: ModelState) -> None:
         """Take what is too much for the model. Raises as the bus does."""
+        self._looked_at[model.name] = time.monotonic()
         for kind in subjects.SERVED:
             if model.record is None or kind in model.record.kinds:
                 await self._help(model, kind)
@@ -131,6 +161,8 @@ class Rescue:
             return
         queue = patient.queue
         await queue.look(LOOK_S)
+        if queue.view.pending or queue.view.unacked > patient.taken:
+            self._knows.gone(model.name)  # has those asked that are silent
         count = trouble.excess(await self._line(model, queue, kind), self._spill)
         if bool(count) != patient.is_helped:
             patient.is_helped = bool(count)
@@ -206,6 +238,6 @@ class FindForm(Protocol):
     async def __call__(self, token: str) -> Form | None: ...
 
 
-def _needs_a_look(model: ModelState) -> bool:
-    """Whether anything waits, or may come back from a worker that is gone."""
+def _is_busy(model: ModelState) -> bool:
+    """Whether anything waits by what is known, or may come back from a worker that is gone."""
     return model.pending > 0 or model.active > 0 or not model.in_rotation

@@ -1,12 +1,12 @@
 """How does a worker know that a router would take what its queue has no room for?
 
-Every router says so every two seconds to the workers of each model for which others may answer (core NATS). A worker
-that has heard nothing for five refuses as if there were none.
+Every router says so every two seconds to the workers of each model for which others may answer, and to a worker that
+starts (core NATS). A worker that has heard nothing for five seconds refuses as if there were none.
 """
 
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
 
@@ -26,8 +26,9 @@ class Helpers:
         self._heard: tuple[float, Help] | None = None
 
     async def start(self) -> None:
-        """Listen."""
+        """Listen, and ask who is there."""
         await self._client.subscribe_direct(subjects.help_for(self._token), self._on_help)
+        await publish(self._client, subjects.help_wanted(self._token), b"")
 
     def near(self) -> Help | None:
         """The router that was heard last, lately; None without one."""
@@ -38,6 +39,15 @@ class Helpers:
     async def _on_help(self, message: Delivery) -> None:
         with contextlib.suppress(msgspec.DecodeError):  # a later version's
             self._heard = time.monotonic(), msgspec.json.decode(message.data, type=Help)
+
+
+async def hear_wishes(client: BusClient, wish: Callable[[str], Awaitable[None]]) -> None:
+    """Call `wish` with the token of every model a worker of which asks for help."""
+
+    async def on_wish(message: Delivery) -> None:
+        await wish(message.subject.rpartition(".")[2])
+
+    await client.subscribe_direct(subjects.help_wanted("*"), on_wish)
 
 
 async def offer_help(client: BusClient, tokens: Iterable[str], offer: Help) -> None:

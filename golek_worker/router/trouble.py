@@ -10,6 +10,7 @@ from msgspec import Struct
 
 ALL: Final = 1_000_000
 """More than a queue holds."""
+FOREVER_S: Final = 1e6
 LATE: Final = 1 / 3
 """The next job in line is late when less of its time is left than this part …"""
 LATE_S: Final = 5.0
@@ -43,14 +44,20 @@ def excess(line: Line, spill: float) -> int:
 
     1. Nobody is there: all, also those that come back from a worker that is gone.
     2. The queue is long: what is above `spill`.
-    3. The next job in line runs out of time: what the workers will not have started in that time.
+    3. The workers will not have started all in the time that the next job in line has left: what is too much. Where
+       nobody knows how quick they are, once that time runs out.
     """
     if not line.in_rotation and not line.is_coming:
         return ALL if line.pending or line.unacked else 0
     over = line.pending - math.floor(spill * line.capacity) if line.capacity else 0
-    if line.pending and is_late(line):
-        over = max(over, line.pending - math.floor(SURE * line.rate * max(0.0, line.head_left_s)))
+    if line.pending and (line.rate or is_late(line)):
+        over = max(over, line.pending - _startable(line))
     return max(0, over)
+
+
+def _startable(line: Line) -> int:
+    left_s = min(max(0.0, line.head_left_s), FOREVER_S)
+    return math.floor(SURE * line.rate * left_s)
 
 
 def is_late(line: Line) -> bool:

@@ -34,6 +34,7 @@ class Told(Struct):
     seconds: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
     """Of each answer, with the target that gave it; that of the model's own stream has none."""
     errors: Counter[str] = field(default_factory=Counter[str])
+    last_error: InferenceServiceError | None = None
     broken: list[str] = field(default_factory=list[str])
     """Answers that are none of the two texts."""
 
@@ -131,8 +132,15 @@ class Troubled:
                 reply = await golek.ask("echo", words)
         except InferenceServiceError as error:
             told.errors[error.code] += 1
+            told.last_error = error
             return
         target = reply.route.target if reply.route is not None else ""
         told.seconds.append((time.monotonic() - began, target))
-        if reply.text not in (words, self.cloud.text) or (streamed and "".join(pieces) != reply.text):
+        if not self._is_right(reply.text, words) or (streamed and "".join(pieces) != reply.text):
             told.broken.append(f"{reply.text!r} in {len(pieces)} pieces of {''.join(pieces)!r} by {target}")
+
+    def _is_right(self, text: str, words: str) -> bool:
+        """The model's answer, the cloud's, or the cloud's behind the beginning of the model's."""
+        return text == words or (
+            text.endswith(self.cloud.text) and words.startswith(text.removesuffix(self.cloud.text))
+        )

@@ -1,5 +1,7 @@
 """How many jobs of a queue others should answer."""
 
+import math
+
 import msgspec
 import pytest
 
@@ -17,9 +19,12 @@ WELL = Line(pending=10, unacked=4, capacity=100, in_rotation=True, rate=2.0, hea
         ({"in_rotation": False, "pending": 0, "unacked": 0}, 0),
         ({"in_rotation": False, "is_coming": True}, 0),
         ({"in_rotation": False, "is_coming": True, "head_left_s": 2.0}, 8),
-        ({"pending": 80}, 0),
-        ({"pending": 83}, 3),
-        ({"pending": 83, "capacity": 0}, 0),  # it is not known yet
+        ({"pending": 80, "rate": 0.0}, 0),
+        ({"pending": 83, "rate": 0.0}, 3),
+        ({"pending": 24, "capacity": 0}, 0),  # it is not known yet
+        ({"pending": 40}, 11),  # half of what should be started in 29 s
+        ({"pending": 40, "rate": 0.0}, 0),
+        ({"pending": 40, "head_left_s": math.inf}, 0),
         ({"head_left_s": 9.0}, 1),  # nine of ten will have been started by then
         ({"head_left_s": 9.0, "rate": 0.0}, 10),
         ({"head_left_s": -1.0}, 10),
