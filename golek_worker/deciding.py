@@ -100,11 +100,6 @@ class Deciding:
         """Whether anybody else could answer a request for this model just now."""
         return bool(self.decide(Ask(model, kind, excluded=frozenset((LOCAL_PREFIX + model,)))).candidates)
 
-    def rate(self, model: ModelState) -> float:
-        """Jobs that its workers end in a second; 0 where that is not known."""
-        state = self.state(LOCAL_PREFIX + model.name)
-        return (state.pending + 1) / state.wait_s if state.wait_s else 0.0
-
     def routers(self) -> list[str]:
         """All routers that are there."""
         routers = [one for one in self._view.models(self._clock()) if is_router(one)]

@@ -29,7 +29,7 @@ from golek_worker.bus.lease import Lease
 from golek_worker.bus.queue import Queue
 from golek_worker.bus.taking import Taker
 from golek_worker.router import trouble
-from golek_worker.router.trouble import Line
+from golek_worker.router.trouble import Line, Pace
 
 log = structlog.get_logger("rescue")
 
@@ -62,9 +62,6 @@ class Knows(Protocol):
     def gone(self, model: str) -> str:
         """Why nobody answers for it; has replicas asked that were not heard lately."""
 
-    def rate(self, model: ModelState) -> float:
-        """Jobs that its workers end in a second; 0 where that is not known."""
-
 
 class Form(Protocol):
     """How a model's stream is made (bus/queues.py)."""
@@ -80,8 +77,10 @@ class _Patient:
 
     def __init__(self, queue: Queue) -> None:
         self.queue = queue
+        self.pace = Pace()
         self.taken = 0
         """Its jobs that are served here."""
+        self.taken_ever = 0
         self.rests_until = 0.0
         self.is_helped = False
 
@@ -180,6 +179,7 @@ class Rescue:
     def _serve(self, patient: _Patient, lease: Lease, kind: Kind, model: str) -> None:
         """Have others answer, as if the job had been stored in the router's own queue."""
         patient.taken += 1
+        patient.taken_ever += 1
         lease.job = msgspec.structs.replace(lease.job, asked=f"{kind} {model}", hops=lease.job.hops + 1, taken=True)
 
         def ended(again: bool) -> None:
@@ -202,15 +202,17 @@ class Rescue:
         return known
 
     async def _line(self, model: ModelState, queue: Queue, kind: Kind) -> Line:
-        view = queue.view
+        view, patient = queue.view, self._patients[subjects.model_token(model.name), kind]
+        started = sum(seen.starts for seen in view.seen) - patient.taken_ever
         left_s, budget_s = await self._head(model.name, queue, kind) if view.pending else (math.inf, 0.0)
         return Line(
             pending=view.pending,
-            unacked=max(0, view.unacked - self._patients[subjects.model_token(model.name), kind].taken),
+            unacked=max(0, view.unacked - patient.taken),
             capacity=queue.capacity,
             in_rotation=model.in_rotation,
             is_coming=model.is_coming,
-            rate=self._knows.rate(model),
+            rate=patient.pace.observe(view.at, started, view.pending),
+            slots=model.slots,
             head_left_s=left_s,
             head_budget_s=budget_s,
         )
