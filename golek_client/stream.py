@@ -123,6 +123,13 @@ class Stream(Pieces):
         return self._outcome.exchange.worker if self._outcome.exchange is not None else ""
 
     @property
+    def cache(self) -> str:
+        """What part a cache had in the answer: `hit`, `miss` or `bypass`; empty until that is said, and where nobody
+        asked for one.
+        """
+        return self._outcome.exchange.cache if self._outcome.exchange is not None else ""
+
+    @property
     def principal(self) -> str | None:
         """Who the fleet says that asks; None before the request is accepted."""
         return self._outcome.exchange.principal if self._outcome.exchange is not None else None

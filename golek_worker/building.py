@@ -20,6 +20,7 @@ from golek_worker.attempt import Tools
 from golek_worker.bus import objects, queue, scout, streams
 from golek_worker.bus.acks import Acks
 from golek_worker.bus.adapters import AdapterBucket
+from golek_worker.bus.answers import SharedAnswers
 from golek_worker.bus.consumer import Consumer
 from golek_worker.bus.dead_letters import DeadLetters, Sender
 from golek_worker.bus.grammars import GrammarBook
@@ -34,9 +35,11 @@ from golek_worker.bus.queue import Queue
 from golek_worker.bus.results import Results
 from golek_worker.bus.strikes import StrikeBook
 from golek_worker.bus.tokens import TokenLogs
+from golek_worker.caching import Caching, Circumstances, deployment, memory
 from golek_worker.charging import Charging
 from golek_worker.engine.host import EngineHost
 from golek_worker.engine_config import engine_config
+from golek_worker.executor import Executor
 from golek_worker.gatekeeper import Gatekeeper
 from golek_worker.machine.logfiles import EngineLog
 from golek_worker.remembering import Sessions
@@ -44,7 +47,7 @@ from golek_worker.residency import Residency
 from golek_worker.room import Room
 from golek_worker.serving import Serving
 from golek_worker.settings import Settings
-from golek_worker.status import Identity, Status
+from golek_worker.status import VERSION, Identity, Status
 from golek_worker.store.requests import RequestRow, audited
 from golek_worker.store.writer import LogWriter
 from golek_worker.traffic import Tally
@@ -95,6 +98,8 @@ class Parts(Struct, frozen=True):
     adapters: Adapters
     sessions: Sessions | None
     charging: Charging
+    caching: Caching
+    answers: SharedAnswers
 
     @property
     def is_busy(self) -> bool:
@@ -131,9 +136,12 @@ async def build(
     )  # fmt: skip
     keeper = LeaseKeeper(lambda: host.is_alive)
     sessions = await _sessions(ground, kind)
+    answers = SharedAnswers(client)
+    caching = _caching(ground, executor, host, digest, answers)
     tools = Tools(
         client=client,
         executor=executor,
+        caching=caching,
         strikes=await StrikeBook.open(client),
         room=Room(),
         objects=bodies,
@@ -155,6 +163,7 @@ async def build(
         client, tools, keeper, acks, results,
         tally=tally, settle=charging.settle, record=_recorder(ground), released=released, traces=_traces(ground),
     )  # fmt: skip
+    caching.flights.desk = serving
     consumer = _consumer(ground, kind, serving, clock)
     status = Status(
         ground.identity, chosen, kind, host, serving, results, digest,
@@ -163,7 +172,7 @@ async def build(
     residency = _residency(ground, kind, line, ingress, host, serving, consumer)
     kept = await AdapterBucket.open(client, chosen.token)
     orders = Orders(client, ground.callers, lambda: status.state)
-    offered = Adapters(client, orders, chosen, ground.identity.worker_id, host, kept)
+    offered = Adapters(client, orders, chosen, ground.identity.worker_id, host, kept, caching.invalidate)
     return Parts(
         kind,
         line,
@@ -180,7 +189,24 @@ async def build(
         offered,
         sessions,
         charging,
+        caching,
+        answers,
     )
+
+
+def _caching(ground: Ground, executor: Executor, host: EngineHost, digest: str, answers: SharedAnswers) -> Caching:
+    """What is kept of this model's answers."""
+    chosen = ground.settings
+    described = deployment(digest, chosen, VERSION)
+
+    def adapter(name: str) -> str:
+        command = host.adapters.wanted.get(name)
+        return f"{name} {command.path} {command.scale}" if command is not None else name
+
+    here = Circumstances(executor.kind, chosen.model_name, lambda: described, adapter, ground.grammars.text)
+    return Caching(
+        executor, here, memory(chosen), answers, mode=chosen.golek_cache, ttl_s=chosen.cache_ttl_s
+    )  # fmt: skip
 
 
 async def _ensure_streams(client: BusClient, chosen: Settings, kind: Kind) -> None:

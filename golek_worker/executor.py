@@ -5,12 +5,14 @@ each kind, in text.py, vectors.py and ranking.py; a router's will ask other work
 difference.
 """
 
+import math
 from typing import Protocol
 
 from msgspec import Struct
 
 from golek_wire.errors import PayloadTooLargeError
 from golek_wire.requests import Params, Request
+from golek_wire.routing import CacheUse
 from golek_wire.subjects import Kind
 from golek_worker.engine.base import Finished, Made
 from golek_worker.engine.host import EngineDied, Run
@@ -34,6 +36,10 @@ class Answer(Struct, frozen=True):
     """The engine's times and counts of it; None where it measured none."""
     itl_ms: float | None = None
     """Between two tokens, on average; None for several texts, and for one that went on with another."""
+    cache: CacheUse | None = None
+    """What part a cache had in it; None where nobody asked for one."""
+    saved: int = 0
+    """Of its tokens: those that were kept, and not computed for it. They cost its key nothing."""
 
     def ttft_ms(self, ms: float) -> float | None:
         """From the lease to the first token of an answer that took `ms` from the lease; None where it is not known."""
@@ -42,6 +48,16 @@ class Answer(Struct, frozen=True):
 
 class Work(Protocol):
     """What one job asks, and how it is answered."""
+
+    cache: CacheUse | None
+    """What part a cache had in it, for the reply; None where nobody asked for one."""
+    saved: int
+    """Of its tokens: those that were kept, and not computed for it."""
+
+    @property
+    def request(self) -> Request:
+        """What its payload says."""
+        ...
 
     @property
     def raw_input(self) -> str:
@@ -90,10 +106,11 @@ class Work(Protocol):
         """
         ...
 
-    def start(self, *, watched: bool = False) -> Run:
+    def start(self, *, watched: bool = False, until: float = math.inf) -> Run:
         """Begin. Raises InferenceServiceError when the request cannot run.
 
-        Of a `watched` run the text is heard as it is written, where it writes any.
+        Of a `watched` run the text is heard as it is written, where it writes any. `until` is the monotonic time after
+        which its answer is of no use: whoever asks others tells them; a run here is stopped then.
         """
         ...
 

@@ -52,6 +52,8 @@ class Gatekeeper:
             job = gate.check_whole(decode, payload, headers, reply, limits, new_inbox, key.key_id, name)
         if key.has_limits:
             job = msgspec.structs.replace(job, charge=Charge(key, self._estimate(payload)), money=money(key.budget))
+        if key.cache is not None:
+            job = msgspec.structs.replace(job, cache=key.cache)
         if not headers and reply and not submitted:
             return job
         return callers.owned(

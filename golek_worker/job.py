@@ -62,6 +62,8 @@ class Job(Struct, frozen=True):
     """The window of the ledger in which its cost is reserved; empty where nobody counts it."""
     money: str = ""
     """What its key may spend in clouds, as `Golek-Money` says it; empty where that is not limited."""
+    cache: str = ""
+    """What its key says of caches; empty for nothing."""
     charge: Charge | None = None
     """What has to be reserved before it is stored. Not carried: the ledger holds it then."""
 
@@ -122,6 +124,8 @@ def _add_seldom(headers: dict[str, str], job: Job) -> None:
         headers[h.HOLD] = job.hold
     if job.money:
         headers[h.MONEY] = job.money
+    if job.cache:
+        headers[h.CACHE] = job.cache
 
 
 def from_headers(headers: Mapping[str, str]) -> Job:
@@ -143,6 +147,7 @@ def from_headers(headers: Mapping[str, str]) -> Job:
         input_sha256=headers.get(h.INPUT, ""),
         hold=headers.get(h.HOLD, ""),
         money=headers.get(h.MONEY, ""),
+        cache=headers.get(h.CACHE, ""),
     )
 
 

@@ -5,6 +5,7 @@ Counters since the process began, of a worker and of a gateway alike; who reads 
 
 from typing import Final
 
+from golek_wire.routing import CacheUse
 from golek_wire.signals import Refusals, Traffic
 from golek_wire.subjects import ANONYMOUS
 
@@ -31,6 +32,8 @@ class Tally:
         self.refused = 0
         self.tokens_in = 0
         self.tokens_out = 0
+        self.cache_hits = 0
+        self.cache_misses = 0
         self._told_out = 0
         self._refusals: dict[tuple[str, int], int] = {}
 
@@ -71,6 +74,11 @@ class Tally:
         self.tokens_in += read
         self.tokens_out += written
 
+    def cached(self, use: CacheUse) -> None:
+        """A job ended in which a cache had this part."""
+        self.cache_hits += use == "hit"
+        self.cache_misses += use == "miss"
+
     def told(self, writing: int = 0) -> Traffic:
         """All of it, as reports carry it. `writing` is about how many tokens were written for requests that still run:
         a long answer counts as it is written. What is told of tokens never falls, though such a request may run anew.
@@ -84,6 +92,8 @@ class Tally:
             answered=self.answered,
             tokens_in=self.tokens_in,
             tokens_out=self._told_out,
+            cache_hits=self.cache_hits,
+            cache_misses=self.cache_misses,
             refusals=[Refusals(*key, count) for key, count in self._most_refused(TOLD)],
         )
 
