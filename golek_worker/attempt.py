@@ -31,7 +31,7 @@ from golek_worker.bus.replies import ReplyStream, largest_final
 from golek_worker.bus.strikes import Strikes
 from golek_worker.bus.tokens import TokenLogs
 from golek_worker.caching import Caching
-from golek_worker.engine.base import Embedded, Finished, Ranked, Refused, Stopped
+from golek_worker.engine.base import Embedded, Finished, Ranked, Refused, Replied, Stopped
 from golek_worker.engine.host import EngineDied, Run, RunEnd
 from golek_worker.executor import Answer, Executor, Work
 from golek_worker.job import deadline_error
@@ -282,7 +282,9 @@ class Attempt:
         if on_trial:
             asyncio.get_running_loop().call_later(TRIAL_S, self._acquit)
         if job.stream and job.reply:
-            has_others = work.reply_to or job.input_sha256 or job.resumable  # others may wait for it, too
+            has_others = (
+                (work.reply_to and not job.parent) or job.input_sha256 or job.resumable
+            )  # who may wait for it, too
             self._stream = ReplyStream(
                 tools.client, job, self.lease.num_delivered, tools.gather_s, "" if has_others else self.probe,
                 tools.worker_id,
@@ -333,7 +335,7 @@ class Attempt:
     async def _ended(self, work: Work, end: RunEnd) -> Answer:
         """How the run ended: the answer, or the error raised."""
         match end:
-            case Finished() | Embedded() | Ranked():
+            case Finished() | Embedded() | Ranked() | Replied():
                 answer = work.answer(end, round((time.monotonic() - self.lease.leased_at) * 1000))
                 self.tokens_in, self.tokens_out, self.saved = answer.tokens_in, answer.tokens_out, answer.saved
                 limit = largest_final(self._tools.client.max_payload, self.job)

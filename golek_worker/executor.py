@@ -36,6 +36,10 @@ class Answer(Struct, frozen=True):
     """The engine's times and counts of it; None where it measured none."""
     itl_ms: float | None = None
     """Between two tokens, on average; None for several texts, and for one that went on with another."""
+    target: str | None = None
+    """Who answered, where a router chose."""
+    cost_usd: float | None = None
+    """What clouds took for it, for all its steps; None where nothing had a price. An error has it among its details."""
     cache: CacheUse | None = None
     """What part a cache had in it; None where nobody asked for one."""
     saved: int = 0

@@ -34,6 +34,7 @@ class Tally:
         self.tokens_out = 0
         self.cache_hits = 0
         self.cache_misses = 0
+        self.cost_usd = 0.0
         self._told_out = 0
         self._refusals: dict[tuple[str, int], int] = {}
 
@@ -79,6 +80,10 @@ class Tally:
         self.cache_hits += use == "hit"
         self.cache_misses += use == "miss"
 
+    def cost(self, usd: float | None) -> None:
+        """Clouds took so much for a request."""
+        self.cost_usd += usd or 0.0
+
     def told(self, writing: int = 0) -> Traffic:
         """All of it, as reports carry it. `writing` is about how many tokens were written for requests that still run:
         a long answer counts as it is written. What is told of tokens never falls, though such a request may run anew.
@@ -94,6 +99,7 @@ class Tally:
             tokens_out=self._told_out,
             cache_hits=self.cache_hits,
             cache_misses=self.cache_misses,
+            cost_usd=round(self.cost_usd, 6),
             refusals=[Refusals(*key, count) for key, count in self._most_refused(TOLD)],
         )
 
