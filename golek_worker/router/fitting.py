@@ -3,6 +3,7 @@
 from enum import IntEnum
 from typing import Final
 
+from golek_worker.router.prices import most_usd
 from golek_worker.router.standing import Standing
 from golek_worker.router.targets import Ask, Target
 
@@ -43,10 +44,10 @@ def unfit(one: Standing, ask: Ask, allowed: frozenset[str] | None) -> Unfit:
 
 def cost_usd(target: Target, ask: Ask) -> float | None:
     """The most that a target may take for it; None where nobody knows, 0 where it takes nothing."""
-    if target.price is not None:
-        out = TOKENS_OUT if ask.max_tokens is None else ask.max_tokens
-        return target.price.cost_usd(ask.tokens_in, out * ask.choices)
-    return 0.0 if target.priced else None
+    if target.price is None:
+        return 0.0 if target.priced else None
+    out = TOKENS_OUT if ask.max_tokens is None else ask.max_tokens
+    return most_usd(target, ask.tokens_in, out * ask.choices)
 
 
 def most_tokens(ask: Ask) -> int:
