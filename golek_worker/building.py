@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from golek_client import Golek
 from golek_client.bus_client import BusClient
-from golek_client.watching import Watch
 from golek_wire import subjects
 from golek_wire.errors import InferenceServiceError
 from golek_wire.subjects import Kind
@@ -22,17 +20,15 @@ from golek_worker.attempt import Tools
 from golek_worker.bus import objects, queue, scout, streams
 from golek_worker.bus.acks import Acks
 from golek_worker.bus.adapters import AdapterBucket
-from golek_worker.bus.consumer import Consumer
 from golek_worker.bus.dead_letters import DeadLetters, Sender
 from golek_worker.bus.ingress import Ingress
 from golek_worker.bus.jetstream import ServerClock
+from golek_worker.bus.lanes import LanedConsumer
 from golek_worker.bus.lease import LeaseKeeper
 from golek_worker.bus.objects import Objects
 from golek_worker.bus.orders import Orders
-from golek_worker.bus.priorities import PriorityConsumer, sources
-from golek_worker.bus.queue import Queue
+from golek_worker.bus.queue import OnLanes, Queue
 from golek_worker.bus.results import Results
-from golek_worker.bus.steps import Steps
 from golek_worker.bus.strikes import StrikeBook
 from golek_worker.bus.tokens import TokenLogs
 from golek_worker.charging import Charging
@@ -67,7 +63,7 @@ class Parts(Struct, frozen=True):
     host: EngineHost
     keeper: LeaseKeeper
     serving: Serving
-    consumer: Consumer | PriorityConsumer
+    consumer: LanedConsumer
     tokens: TokenLogs
     status: Status
     residency: Residency
@@ -75,10 +71,7 @@ class Parts(Struct, frozen=True):
     adapters: Adapters
     sessions: Sessions | None
     charging: Charging
-    golek: Golek | None = None
-    """Of a router: how it hears the fleet, as are the next two."""
-    watch: Watch | None = None
-    steps: Steps | None = None
+    router: Router | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -97,7 +90,8 @@ async def build(
     await _ensure_streams(client, chosen, kind)
     results = await Results.open(client, lambda count, why: _tell_lost(ground.event, count, why))
     line = Queue(client, chosen.token, kind, chosen.inference_queue_strategy, chosen.queue_capacity, clock)
-    router = await Router.open(ground) if chosen.engine == "router" else None
+    charging = await Charging.open(client, chosen.token, clock.now, chosen.fleet_budget)
+    router = await Router.open(ground, charging) if chosen.engine == "router" else None
     host: EngineHost
     executor: Executor
     if router is not None:
@@ -113,7 +107,6 @@ async def build(
         await tokens.ensure()
     gatekeeper = Gatekeeper(chosen, kind, ground.callers, client, executor.check)
     bodies = Objects(client, gatekeeper.check_object)
-    charging = await Charging.open(client, chosen.token, clock.now, chosen.fleet_budget)
     ingress: Ingress | Placing
     if router is not None:
         ingress = router.placing(Stand(line, bodies, results, charging, tally, clock))
@@ -149,7 +142,7 @@ async def build(
         client, tools, keeper, acks, results,
         tally=tally, settle=charging.settle, record=_recorder(ground), released=released, traces=_traces(ground),
     )  # fmt: skip
-    consumer = _consumer(ground, kind, serving, clock)
+    consumer = _consumer(ground, kind, line, serving, clock)
     status = Status(
         ground.identity, chosen, kind, host, serving, results, digest,
         lambda: executor.capabilities, ground.log, sessions=sessions,
@@ -175,9 +168,7 @@ async def build(
         offered,
         sessions,
         charging,
-        router.golek if router is not None else None,
-        router.watch if router is not None else None,
-        router.steps if router is not None else None,
+        router,
     )
 
 
@@ -220,12 +211,16 @@ def _recorder(ground: Ground) -> Callable[[RequestRow], None]:
     return lambda row: ground.log.record(audited(row, audit))
 
 
-def _consumer(ground: Ground, kind: Kind, serving: Serving, clock: ServerClock) -> Consumer | PriorityConsumer:
-    client, token, slots = ground.client, ground.settings.token, ground.settings.worker_concurrency
-    stream = subjects.job_stream(token)
-    if ground.settings.inference_queue_strategy == "priority":
-        return PriorityConsumer(client, stream, sources(token, kind), slots, serving.take, clock)
-    return Consumer(client, stream, subjects.consumer(token, kind), slots, serving.take, clock)
+def _consumer(ground: Ground, kind: Kind, line: Queue, serving: Serving, clock: ServerClock) -> LanedConsumer:
+    chosen = ground.settings
+
+    def tell(on_lanes: OnLanes) -> None:
+        line.view.on_lanes = on_lanes
+
+    return LanedConsumer(
+        ground.client, chosen.token, kind, chosen.inference_queue_strategy, chosen.worker_concurrency, serving.take,
+        clock, ground.identity.worker_id, offers_lane=chosen.golek_lanes, tell=tell,
+    )  # fmt: skip
 
 
 def _residency(
@@ -235,7 +230,7 @@ def _residency(
     ingress: Ingress | Placing,
     host: EngineHost,
     serving: Serving,
-    consumer: Consumer | PriorityConsumer,
+    consumer: LanedConsumer,
 ) -> Residency:
     token = ground.settings.token
     names = [subjects.consumer(token, kind, name) for name in line.classes]

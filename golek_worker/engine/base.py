@@ -53,6 +53,8 @@ class EngineConfig(Struct, frozen=True):
     kind: Kind = "inference"
     """`inference` writes text (`Submit`), `embedding` turns texts into vectors (`Embed`), `rerank` ranks documents
     (`Rank`)."""
+    cache_tokens: int = 0
+    """Of `echo`: tokens of prompts that it keeps, as a model's KV cache would; 0 is none."""
 
     @property
     def asks_for_gpu(self) -> str:

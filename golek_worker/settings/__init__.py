@@ -116,6 +116,8 @@ class Settings(Http, frozen=True, kw_only=True):
     """Later tokens of a stream are gathered for at most this long; 0 sends each alone."""
     engine_step_min_ms: Annotated[float, Meta(ge=0)] = 0.0
     """Stretches each decode step, for demos and tests."""
+    echo_cache_tokens: Annotated[int, Meta(ge=0)] = 0
+    """Tokens of prompts that the echo engine keeps, as a model's KV cache would; 0 is none. For demos and tests."""
     stall_s: Annotated[float, Meta(ge=2)] = 10.0
     """An engine without progress for this long counts as stalled; for twice as long it is restarted."""
     drain_s: Seconds = 30.0
