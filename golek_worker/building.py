@@ -31,6 +31,7 @@ from golek_worker.bus.objects import Objects
 from golek_worker.bus.orders import Orders
 from golek_worker.bus.queue import OnLanes, Queue
 from golek_worker.bus.results import Results
+from golek_worker.bus.roll_call import RollCall
 from golek_worker.bus.steps import Steps
 from golek_worker.bus.strikes import StrikeBook
 from golek_worker.bus.tokens import TokenLogs
@@ -75,9 +76,10 @@ class Parts(Struct, frozen=True):
     sessions: Sessions | None
     charging: Charging
     golek: Golek | None = None
-    """Of a router: how it hears the fleet, as are the next two."""
+    """Of a router: how it hears the fleet, as are the next three."""
     watch: Watch | None = None
     steps: Steps | None = None
+    calls: RollCall | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -177,6 +179,7 @@ async def build(
         router.golek if router is not None else None,
         router.watch if router is not None else None,
         router.steps if router is not None else None,
+        router.calls if router is not None else None,
     )
 
 

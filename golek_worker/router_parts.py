@@ -3,6 +3,8 @@
 It hears the fleet, decides by that, has workers and clouds answer, and takes the requests for all models.
 """
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from golek_client import Golek
@@ -11,12 +13,14 @@ from golek_wire import subjects
 from golek_wire.requests import Request
 from golek_wire.routing import Offer
 from golek_wire.subjects import Kind
+from golek_worker.bus.hedging import Hedging
 from golek_worker.bus.ingress import Ingress, Taken
 from golek_worker.bus.jetstream import ServerClock, patiently
 from golek_worker.bus.objects import Objects
 from golek_worker.bus.queue import Queue
 from golek_worker.bus.queues import Forms
 from golek_worker.bus.results import Results
+from golek_worker.bus.roll_call import Answered, RollCall
 from golek_worker.bus.steps import Steps
 from golek_worker.bus.tokens import TokenLogs
 from golek_worker.charging import Charging
@@ -24,7 +28,9 @@ from golek_worker.deciding import Deciding
 from golek_worker.gatekeeper import Gatekeeper
 from golek_worker.ground import Ground
 from golek_worker.placing import Placing
+from golek_worker.router.affinity import lane
 from golek_worker.router.chain import Chain
+from golek_worker.router.targets import Lane
 from golek_worker.routing import Desk, RouterExecutor
 from golek_worker.traffic import Tally
 
@@ -44,15 +50,19 @@ class Stand(Struct, frozen=True):
 class Router:
     """One router's parts."""
 
-    def __init__(self, ground: Ground, golek: Golek, watch: Watch, steps: Steps) -> None:
+    def __init__(self, ground: Ground, golek: Golek, watch: Watch, steps: Steps, calls: RollCall) -> None:
         self._ground = ground
         self.golek = golek
         self.watch = watch
         self.steps = steps
+        self.calls = calls
+        hedging = Hedging(ground.client, steps, calls, _replica)
         self._forms = Forms(ground.client)
         self._deciding = Deciding(watch.view, ground.settings.model_name)
         chain = Chain(self._deciding.decide, ground.identity.worker_id)
-        self.executor = RouterExecutor(Desk(ground.settings.model_name, self._deciding, chain, steps, self._forms, {}))
+        self.executor = RouterExecutor(
+            Desk(ground.settings.model_name, self._deciding, chain, hedging, self._forms, {})
+        )
 
     @classmethod
     async def open(cls, ground: Ground) -> "Router":
@@ -61,7 +71,9 @@ class Router:
         golek = Golek(chosen.nats_url, login=chosen.login, key="", deadline=chosen.inference_request_timeout)
         watch = golek.watch(asks_after=True)
         await patiently(ground.client, watch.open)
-        return cls(ground, golek, watch, await Steps.open(ground.client))
+        calls = RollCall(ground.client)
+        await calls.start()
+        return cls(ground, golek, watch, await Steps.open(ground.client), calls)
 
     def offers(self) -> list[Offer]:
         """The names beside those of the fleet's own models."""
@@ -103,3 +115,8 @@ class Router:
 
 def _able(_request: Request) -> None:
     """Whoever answers says what it cannot do."""
+
+
+def _replica(key: str, lanes: Sequence[Answered]) -> str:
+    """The replica for a conversation, of those that have a lane."""
+    return lane(key, [Lane(one.worker_id, one.free, one.heard_s) for one in lanes])

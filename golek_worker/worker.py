@@ -262,6 +262,8 @@ class Worker:
             sides.append(self._keys.run())
         if parts.watch is not None:
             sides.append(parts.watch.run())
+        if parts.calls is not None:
+            sides.append(parts.calls.run())
         if self._http is not None:
             sides.append(self._http.ended())
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(side) for side in sides]
