@@ -19,6 +19,7 @@ from golek_client.connection import flush
 from golek_wire import codec
 from golek_wire import headers as h
 from golek_wire.errors import STATUS, BusUnavailableError, InferenceServiceError, JobCancelledError, to_reply
+from golek_wire.keys import micros
 from golek_wire.semconv import REPLY, STORE_RESULT
 from golek_wire.subjects import Kind
 from golek_wire.trace import trace_id
@@ -63,13 +64,13 @@ class Serving:
         results: Results,
         *,
         tally: Tally,
-        settle: Callable[[Job, int], None],
+        settle: Callable[[Job, int, int], None],
         record: Callable[[RequestRow], None],
         released: Callable[[], Coroutine[Any, Any, None]],
         traces: "Traces | None" = None,
     ) -> None:
-        """`settle` is told how many tokens a job used whose key has limits; `tally` counts the jobs that ended;
-        `traces` is None where nobody traces.
+        """`settle` is told how many tokens a job of a key with limits used, and how many millionths of a dollar clouds
+        took; `tally` counts the jobs that ended; `traces` is None where nobody traces.
         """
         self._client = client
         self._tools = tools
@@ -192,7 +193,7 @@ class Serving:
                 self._count(attempt, outcome)
                 self._record(_row(attempt, outcome, attempt.job.asked_kind or self._tools.executor.kind))
             if attempt.job.hold:
-                self._settle(attempt.job, attempt.tokens_in + attempt.tokens_out)
+                self._settle(attempt.job, attempt.tokens_in + attempt.tokens_out, micros(_cost(outcome) or 0.0))
             confirm_at = self._acks.count()
             await (lease.ack(confirm_at) if isinstance(outcome, Answer) else lease.term(confirm_at))
             done = outcome
@@ -307,6 +308,7 @@ class Serving:
         ran_s = attempt.ended_at - attempt.lease.leased_at
         self.busy_ns += int(ran_s * 1e9)
         self.tally.tokens(attempt.tokens_in, attempt.tokens_out)
+        self.tally.cost(_cost(outcome))
         attempt.pieces = 0
         if isinstance(outcome, Answer):
             self.tally.answer(ran_s * 1000)
@@ -354,6 +356,20 @@ class Serving:
             attempt.inbox_bounced(OUTAGE_PATIENCE_S if is_careful else GONE_AFTER_S)
 
 
+def _cost(outcome: Outcome) -> float | None:
+    """What clouds took, also for a request that ended in an error."""
+    said = outcome.cost_usd if isinstance(outcome, Answer) else outcome.details.get("cost_usd")
+    return float(said) if isinstance(said, int | float) else None
+
+
+def _target(outcome: Outcome) -> str | None:
+    """Who answered, or was asked last, where a router chose."""
+    if isinstance(outcome, Answer):
+        return outcome.target
+    route = outcome.details.get("route")
+    return str(route["target"]) if isinstance(route, dict) and route.get("target") else None
+
+
 def _row(attempt: Attempt, outcome: Outcome, kind: Kind) -> RequestRow:
     """What the log keeps of an answered job."""
     lease, job, work, first = attempt.lease, attempt.job, attempt.work, attempt.first_text_at
@@ -391,4 +407,7 @@ def _row(attempt: Attempt, outcome: Outcome, kind: Kind) -> RequestRow:
         prefill_ms=None if measured is None else measured.prefill_ms,
         decode_ms=None if measured is None else measured.decode_ms,
         trace_id=(trace_id(job.trace) or None) if job.trace else None,
+        target=_target(outcome),
+        cost_usd=_cost(outcome),
+        cache=answer.cache if answer is not None else None,
     )
