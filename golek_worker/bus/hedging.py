@@ -25,7 +25,7 @@ from golek_wire.replies import Delta, Reply
 from golek_wire.subjects import ANY_LANE
 from golek_worker.bus.jetstream import BUS_ERRORS, JetStreamError, api
 from golek_worker.bus.roll_call import Answered, RollCall
-from golek_worker.bus.steps import Step, Steps, Wanted
+from golek_worker.bus.steps import Started, Step, Steps, Wanted
 
 log = structlog.get_logger("hedging")
 
@@ -131,7 +131,7 @@ class HedgedStep:
         """The replica that answers, once it has said so."""
         return self._step.worker if self._step is not None else ""
 
-    async def answer(self, priority: str = "normal") -> AsyncGenerator[str | Delta | Reply]:
+    async def answer(self, priority: str = "normal") -> AsyncGenerator[Started | str | Delta | Reply]:
         """As `Step.answer`, whose errors it raises."""
         hedging, tried = self._hedging, set[str]()
         until = asyncio.get_running_loop().time() + self._wanted.seconds
@@ -156,12 +156,12 @@ class HedgedStep:
     async def _first(
         self,
         step: Step,
-        events: AsyncGenerator[str | Delta | Reply],
+        events: AsyncGenerator[Started | str | Delta | Reply],
         priority: str,
         place: Answered | None,
         *,
         may_move: bool,
-    ) -> str | Delta | Reply | None:
+    ) -> Started | str | Delta | Reply | None:
         """The first event of a step; None when it was taken back."""
         coming = asyncio.ensure_future(anext(events))
         try:
