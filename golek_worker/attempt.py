@@ -27,7 +27,7 @@ from golek_wire.errors import (
 from golek_wire.replies import Delta
 from golek_worker.bus.lease import Lease
 from golek_worker.bus.objects import Objects
-from golek_worker.bus.replies import ReplyStream, largest_final
+from golek_worker.bus.replies import ReplyStream, largest_final, send_started
 from golek_worker.bus.strikes import Strikes
 from golek_worker.bus.tokens import TokenLogs
 from golek_worker.caching import Caching
@@ -182,6 +182,8 @@ class Attempt:
             raise JobCancelledError
         if time.monotonic() >= self.lease.deadline:
             raise deadline_error(self.job)
+        if self.job.parent and self.job.reply:
+            await send_started(self._tools.client, self.job, self._tools.worker_id)
         if self.job.body:
             self.lease.payload = await self._unless_stopped(self._tools.objects.admitted(self.job.body))
         self.work = self._tools.executor.read(self.job, self.lease.payload)

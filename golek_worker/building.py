@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from golek_client import Golek
 from golek_client.bus_client import BusClient
-from golek_client.watching import Watch
 from golek_wire import subjects
 from golek_wire.errors import InferenceServiceError
 from golek_wire.subjects import Kind
@@ -32,7 +30,6 @@ from golek_worker.bus.objects import Objects
 from golek_worker.bus.orders import Orders
 from golek_worker.bus.queue import OnLanes, Queue
 from golek_worker.bus.results import Results
-from golek_worker.bus.steps import Steps
 from golek_worker.bus.strikes import StrikeBook
 from golek_worker.bus.tokens import TokenLogs
 from golek_worker.caching import Caching, Circumstances, deployment, memory
@@ -78,10 +75,7 @@ class Parts(Struct, frozen=True):
     charging: Charging
     caching: Caching
     answers: SharedAnswers
-    golek: Golek | None = None
-    """Of a router: how it hears the fleet, as are the next two."""
-    watch: Watch | None = None
-    steps: Steps | None = None
+    router: Router | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -100,7 +94,8 @@ async def build(
     await _ensure_streams(client, chosen, kind)
     results = await Results.open(client, lambda count, why: _tell_lost(ground.event, count, why))
     line = Queue(client, chosen.token, kind, chosen.inference_queue_strategy, chosen.queue_capacity, clock)
-    router = await Router.open(ground) if chosen.engine == "router" else None
+    charging = await Charging.open(client, chosen.token, clock.now, chosen.fleet_budget)
+    router = await Router.open(ground, charging) if chosen.engine == "router" else None
     host: EngineHost
     executor: Executor
     if router is not None:
@@ -116,7 +111,6 @@ async def build(
         await tokens.ensure()
     gatekeeper = Gatekeeper(chosen, kind, ground.callers, client, executor.check)
     bodies = Objects(client, gatekeeper.check_object)
-    charging = await Charging.open(client, chosen.token, clock.now, chosen.fleet_budget)
     ingress: Ingress | Placing
     if router is not None:
         ingress = router.placing(Stand(line, bodies, results, charging, tally, clock))
@@ -129,7 +123,7 @@ async def build(
     keeper = LeaseKeeper(lambda: host.is_alive)
     sessions = await _sessions(ground, kind)
     answers = SharedAnswers(client)
-    caching = _caching(ground, executor, host, digest, answers)
+    caching = _caching(ground, executor, host, answers, router.digest if router is not None else lambda: digest)
     tools = Tools(
         client=client,
         executor=executor,
@@ -184,22 +178,24 @@ async def build(
         charging,
         caching,
         answers,
-        router.golek if router is not None else None,
-        router.watch if router is not None else None,
-        router.steps if router is not None else None,
+        router,
     )
 
 
-def _caching(ground: Ground, executor: Executor, host: EngineHost, digest: str, answers: SharedAnswers) -> Caching:
-    """What is kept of this model's answers."""
+def _caching(
+    ground: Ground, executor: Executor, host: EngineHost, answers: SharedAnswers, digest: Callable[[], str]
+) -> Caching:
+    """What is kept of this model's answers. A router's `digest` changes with what it hears."""
     chosen = ground.settings
-    described = deployment(digest, chosen, VERSION)
 
     def adapter(name: str) -> str:
         command = host.adapters.wanted.get(name)
         return f"{name} {command.path} {command.scale}" if command is not None else name
 
-    here = Circumstances(executor.kind, chosen.model_name, lambda: described, adapter, ground.grammars.text)
+    here = Circumstances(
+        chosen.model_name, lambda: deployment(digest(), chosen, VERSION), adapter, ground.grammars.text,
+        writes_prompts=chosen.engine != "router" and executor.kind == "inference",
+    )  # fmt: skip
     return Caching(
         executor, here, memory(chosen), answers, mode=chosen.golek_cache, ttl_s=chosen.cache_ttl_s
     )  # fmt: skip

@@ -14,14 +14,14 @@ import structlog
 from msgspec import Struct
 
 from golek_wire.errors import InferenceServiceError
-from golek_wire.requests import InferenceRequest
+from golek_wire.requests import EmbeddingRequest, InferenceRequest, Request, RerankRequest
 from golek_wire.routing import CacheMode, CacheUse
 from golek_wire.subjects import Kind
 from golek_worker.cache import keys, responses
 from golek_worker.cache.base import Asked, Cache, CacheKey, Second, SharedCache
 from golek_worker.cache.memory import MemoryCache
-from golek_worker.choices import Several
-from golek_worker.engine.base import Embedded, Finished, Made, Ranked, Stopped, refusal
+from golek_worker.ends import Known, decoded, decoded_vector, encoded, encoded_vector, is_whole, merged
+from golek_worker.engine.base import Embedded, Made, Stopped, refusal
 from golek_worker.engine.host import Run, RunEvent
 from golek_worker.executor import Executor, Work
 from golek_worker.free_memory import free_bytes
@@ -41,20 +41,13 @@ SHAPING: Final = (
     "harmony_model_identity", "harmony_knowledge_cutoff", "ctx_size",
 )  # fmt: skip
 """Settings on which an answer depends."""
-_Kept = Finished | Several | Embedded | Ranked
-_encode = msgspec.msgpack.Encoder().encode
-_decoder = msgspec.msgpack.Decoder(_Kept)
-_vectors = msgspec.msgpack.Decoder(tuple[int, list[float]])
-
-Known = dict[int, tuple[int, list[float]]]
-"""By a text's place: its tokens and its vector."""
 
 
 class Circumstances(Struct, frozen=True):
     """What decides on answers beside requests."""
 
-    kind: Kind
     model: str
+    """What is asked where a job says nothing else."""
     deployment: Callable[[], str]
     """What is loaded, and how it is set up."""
     adapter: Callable[[str], str]
@@ -165,7 +158,9 @@ class Caching:
                 grammar = here.grammar(request.params.grammar) or ""
             if request.adapter:
                 adapter = here.adapter(request.adapter)
-        return Asked(job.principal, here.kind, here.model, here.deployment(), request, adapter, prompt, grammar)
+        model = job.asked_model or here.model
+        kind = _kind(request)
+        return Asked(job.principal, kind, model, here.deployment(), request, adapter, prompt, grammar)
 
     def _open(
         self, job: Job, work: Work, asked: Asked, key: CacheKey, mode: CacheMode, *, streamed: bool, until: float
@@ -177,7 +172,7 @@ class Caching:
         if mode != "refresh" or self.flights.find(key, job.job_id, streams=False) is None:
             self.flights.open(flight)
         run = self.flights.join(flight, job.job_id, work)
-        look = _Look(self, flight, asked, until, is_wanted=mode in ("exact", "semantic"), second=mode == "semantic")
+        look = _Look(self, flight, asked, until, mode, by_text=isinstance(work, VectorWork))
         if look.at_once():
             return run
         self._own(look.patiently())
@@ -198,7 +193,7 @@ class Caching:
             flight.take(event)
             if flight.end is event:
                 self.flights.ended(flight)
-                if flight.kept_long and isinstance(event, _Kept):
+                if flight.kept_long and isinstance(event, Made):
                     self._keep(asked, flight.key, event)
 
         try:
@@ -223,12 +218,12 @@ class Caching:
 
     def _keep(self, asked: Asked, key: CacheKey, end: Made) -> None:
         if isinstance(end, Embedded):
-            if isinstance(asked.request, InferenceRequest) or len(end.tokens) != len(end.vectors):
+            if len(end.tokens) != len(end.vectors):
                 return
             for text, tokens, vector in zip(texts_of(asked), end.tokens, end.vectors, strict=True):
-                self._store(keys.vector_key(asked, text), _encode((tokens, vector)))
+                self._store(keys.vector_key(asked, text), encoded_vector(tokens, vector))
         elif is_whole(end):
-            value = _encode(msgspec.structs.replace(end, job_id=""))
+            value = encoded(end)
             self._store(key, value)
             if self._second is not None and len(value) <= responses.LARGEST:
                 self._second.keep(asked, value, self._ttl_s)
@@ -250,14 +245,16 @@ class _Look:
     """One look for what is kept, and what follows from it."""
 
     def __init__(
-        self, caching: Caching, flight: Flight, asked: Asked, until: float, *, is_wanted: bool, second: bool
+        self, caching: Caching, flight: Flight, asked: Asked, until: float, mode: CacheMode, *, by_text: bool
     ) -> None:
+        """`by_text`: each text of a list is kept by itself."""
         self._caching = caching
         self._flight = flight
         self._asked = asked
         self._until = until
-        self._is_wanted = is_wanted
-        self._second = second
+        self._is_wanted = mode in ("exact", "semantic")
+        self._is_second_wanted = mode == "semantic"
+        self._by_text = by_text
         self._known: Known = {}
 
     def at_once(self) -> bool:
@@ -266,7 +263,7 @@ class _Look:
             self._begin()
             return True
         memory = self._caching.memory
-        if self._asked.kind == "embedding":
+        if self._by_text:
             for place, text in enumerate(texts_of(self._asked)):
                 self._knows(place, memory.get(keys.vector_key(self._asked, text)))
             return self._all_known()
@@ -284,7 +281,7 @@ class _Look:
 
     async def _elsewhere(self) -> bool:
         caching, asked = self._caching, self._asked
-        if asked.kind == "embedding":
+        if self._by_text:
             missing = [(place, text) for place, text in enumerate(texts_of(asked)) if place not in self._known]
             if len(missing) <= SHARED_TEXTS:
                 values = await asyncio.gather(*(caching.look(keys.vector_key(asked, text)) for _, text in missing))
@@ -293,7 +290,7 @@ class _Look:
             return self._all_known()
         if self._found(await caching.look(self._flight.key)):
             return True
-        return self._second and self._found(await caching.look_again(asked))
+        return self._is_second_wanted and self._found(await caching.look_again(asked))
 
     def _begin(self) -> None:
         self._caching.begin(self._flight, self._asked, self._known, self._until)
@@ -303,7 +300,7 @@ class _Look:
         if value is None or self._flight.end is not None:
             return False
         try:
-            end = _decoder.decode(value)
+            end = decoded(value, self._asked.kind)
         except msgspec.DecodeError as error:
             log.warning("cache.value", problem=str(error))
             return False
@@ -313,7 +310,7 @@ class _Look:
     def _knows(self, place: int, value: bytes | None) -> None:
         if value is not None:
             try:
-                self._known[place] = _vectors.decode(value)
+                self._known[place] = decoded_vector(value)
             except msgspec.DecodeError as error:
                 log.warning("cache.value", problem=str(error))
 
@@ -332,24 +329,11 @@ class _Look:
 
 def texts_of(asked: Asked) -> list[str]:
     """The texts that vectors are asked of."""
-    return [] if isinstance(asked.request, InferenceRequest) else getattr(asked.request, "inputs", [])
+    return asked.request.inputs if isinstance(asked.request, EmbeddingRequest) else []
 
 
-def merged(computed: Embedded, known: Known, count: int) -> Embedded:
-    """The vectors of all texts, in their order."""
-    fresh = iter(zip(computed.vectors, computed.tokens or [0] * len(computed.vectors), strict=True))
-    vectors, tokens = [], []
-    for place in range(count):
-        found = known.get(place)
-        vector, own = next(fresh) if found is None else (found[1], found[0])
-        vectors.append(vector)
-        tokens.append(own)
-    tokens_in = computed.tokens_in + sum(own for own, _ in known.values())
-    return Embedded(computed.job_id, vectors, tokens_in, tokens)
-
-
-def is_whole(end: Made) -> bool:
-    """Whether it ended as kept answers may."""
-    if isinstance(end, Several):
-        return all(choice.finish_reason in responses.KEPT_ENDS for choice in end.choices)
-    return not isinstance(end, Finished) or end.finish_reason in responses.KEPT_ENDS
+def _kind(request: Request) -> Kind:
+    """What is asked for; a router's jobs are of all kinds."""
+    if isinstance(request, EmbeddingRequest):
+        return "embedding"
+    return "rerank" if isinstance(request, RerankRequest) else "inference"

@@ -11,14 +11,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, Protocol
 
-import msgspec
-
 from golek_wire.errors import STATUS
-from golek_wire.replies import Choice, Delta, ToolCallDelta
+from golek_wire.replies import Delta
 from golek_wire.routing import CacheUse
 from golek_worker.cache.base import CacheKey
-from golek_worker.choices import Several
-from golek_worker.engine.base import Embedded, Finished, Made, Piece, Ranked, Refused, Stopped
+from golek_worker.ends import pieces, unmeasured, weight
+from golek_worker.engine.base import Made, Piece, Refused, Stopped
 from golek_worker.engine.host import EngineDied, Run, RunEnd, RunEvent
 from golek_worker.executor import Work
 
@@ -210,7 +208,7 @@ class Flights:
         for job_id in gone:
             del self._by_job[job_id]
             self._free.discard(job_id)
-        is_lasting = isinstance(flight.end, Finished | Embedded | Ranked) and weight(flight.end) <= KEPT_WEIGHT
+        is_lasting = isinstance(flight.end, Made) and weight(flight.end) <= KEPT_WEIGHT
         if not is_lasting:
             self._close(flight)
         elif self._flights.get(flight.key) is flight:
@@ -237,59 +235,10 @@ class Flights:
 
 def fly(run: Run, end: RunEnd) -> None:
     """A run that is over, as its readers hear it."""
-    if isinstance(end, Finished | Embedded | Ranked):
+    if isinstance(end, Made):
         for piece in pieces(end):
             run.put(piece)
     run.put(_for_others(end))
-
-
-def pieces(end: Made) -> list[Piece]:
-    """What a stream hears of an answer that is there already."""
-    if not isinstance(end, Finished):
-        return []
-    if isinstance(end, Several):
-        return [piece for choice in end.choices for piece in _of_choice(choice)]
-    return _of_choice(
-        Choice(0, end.text, end.finish_reason, end.tokens_out, end.reasoning_content, end.tool_calls, end.logprobs)
-    )
-
-
-def unmeasured(end: Made) -> Made:
-    """The answer without the times that it took when it was made."""
-    if not isinstance(end, Finished):
-        return end
-    return msgspec.structs.replace(end, waited_ms=0.0, prefill_ms=0.0, decode_ms=0.0)
-
-
-def weight(end: Made) -> int:
-    """About how much memory it takes, in characters or numbers."""
-    match end:
-        case Embedded():
-            return sum(map(len, end.vectors)) * 4
-        case Ranked():
-            return len(end.scores)
-        case Several():
-            return sum(len(choice.text) + 64 * len(choice.logprobs or ()) for choice in end.choices)
-        case Finished():
-            return len(end.text) + len(end.reasoning_content or "") + 64 * len(end.logprobs or ())
-
-
-def _of_choice(choice: Choice) -> list[Piece]:
-    found: list[Piece] = []
-    index = choice.index
-    if choice.reasoning_content:
-        found.append(Delta(reasoning_content=choice.reasoning_content, index=index))
-    if choice.logprobs:
-        found.append(Delta(choice.text, logprobs=choice.logprobs, index=index))
-    elif choice.text:
-        found.append(Delta(choice.text, index=index) if index else choice.text)
-    if choice.tool_calls:
-        calls = [
-            ToolCallDelta(place, call.id, call.function.name, call.function.arguments)
-            for place, call in enumerate(choice.tool_calls)
-        ]
-        found.append(Delta(tool_calls=calls, index=index))
-    return found
 
 
 def _for_others(end: RunEnd) -> RunEnd:

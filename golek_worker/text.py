@@ -174,8 +174,15 @@ class TextWork:
         itl_ms = self._itl_ms(end) if measured is not None else None
         saved = end.tokens_in + end.tokens_out if self.cache == "hit" else 0
         return Answer(
-            body, end.tokens_in, end.tokens_out, end.text, end.finish_reason, measured, itl_ms,
-            cache=self.cache, saved=saved,
+            body,
+            end.tokens_in,
+            end.tokens_out,
+            end.text,
+            end.finish_reason,
+            measured,
+            itl_ms,
+            cache=self.cache,
+            saved=saved,
         )
 
     def _itl_ms(self, end: Finished) -> float | None:
