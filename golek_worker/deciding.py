@@ -4,7 +4,6 @@ Of what a watch of the fleet hears, of breakers and of the tables a situation is
 decision itself is pure. Whoever places requests, runs them or explains how they would be run asks here.
 """
 
-import itertools
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -46,7 +45,8 @@ class Deciding:
         self._breakers = breakers
         self._own = own
         self._clock = clock
-        self._turns = itertools.count()
+        self.turn = 0
+        """Whose it is next, among equals."""
         self._situation = Situation()
         self._made_of: Table | None = None
 
@@ -65,7 +65,7 @@ class Deciding:
 
     def plan(self, name: str) -> Plan | None:
         """What a name means that somebody asked for; None for one that nobody knows."""
-        return self.table.plan(self._named(name), self.situation.spelled)
+        return self.table.plan(self.named(name), self.situation.spelled)
 
     def model(self, name: str) -> ModelState | None:
         """One of the fleet's own models, with all that is known of it."""
@@ -88,20 +88,25 @@ class Deciding:
 
     def refusal(self, kind: Kind, name: str) -> InferenceServiceError | None:
         """What to tell who asks for `name`, whatever the request; None where somebody may answer."""
-        return refusals.of(policy.decide(Ask(self._named(name), kind), self.table, self.situation))
+        return refusals.of(policy.decide(Ask(self.named(name), kind), self.table, self.situation))
 
     def ask(self, job: Job, kind: Kind, model: str, request: Request, left_s: float) -> Ask:
         """What of a job decides on its route."""
         return ask_of(
             request,
-            self._named(model),
+            self.named(model),
             kind,
             job_id=job.job_id,
-            turn=next(self._turns),
+            turn=self.next_turn(),
             deadline_s=left_s,
             allowed=job.allowed_models,
             hops=job.hops,
         )
+
+    def next_turn(self) -> int:
+        """This turn; the next one is another's."""
+        turn, self.turn = self.turn, self.turn + 1
+        return turn
 
     def decide(self, ask: Ask) -> Decision:
         """Who answers."""
@@ -116,5 +121,6 @@ class Deciding:
         found = self.situation.standings.get(name)
         return found.state if found is not None else _UP
 
-    def _named(self, name: str) -> str:
+    def named(self, name: str) -> str:
+        """A name without the router's own, which means `auto`."""
         return AUTO if name == self._own else name
