@@ -5,11 +5,11 @@ decision itself is pure. Whoever places requests, runs them or explains how they
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from golek_client.fleet import FleetView, ModelState
+from golek_client.fleet import FleetView, ModelState, Replica
 from golek_wire import subjects
 from golek_wire.errors import InferenceServiceError
 from golek_wire.requests import Request
@@ -38,15 +38,19 @@ class Deciding:
         breakers: Callable[[], Mapping[str, State]],
         own: str,
         clock: Callable[[], float] = time.monotonic,
+        ask_after: Callable[[Iterable[Replica]], None] = lambda _: None,
     ) -> None:
-        """`breakers` has the targets whose breaker is not closed. `own`, the router's own name, means `auto`."""
+        """`breakers` has the targets whose breaker is not closed. `own`, the router's own name, means `auto`.
+        `ask_after` has replicas asked whether they are still there.
+        """
+        self._ask_after = ask_after
         self._view = view
         self._table = table
         self._breakers = breakers
         self._own = own
         self._clock = clock
         self.turn = 0
-        """Whose it is next, among equals."""
+        """Grows with every request that is run: whose turn it is among equals."""
         self._situation = Situation()
         self._made_of: Table | None = None
 
@@ -75,6 +79,14 @@ class Deciding:
         """How one of the fleet's own models is."""
         return self.situation.standings.get(LOCAL_PREFIX + model)
 
+    def gone(self, model: str) -> str:
+        """Why nobody answers for a model of the fleet just now; empty while somebody does. Its replicas are asked."""
+        standing, known = self.standing(model), self.model(model)
+        if standing is None or known is None:
+            return "nobody knows it any more"
+        self._ask_after(known.replicas)
+        return "" if standing.state.up else standing.state.why or "it takes no requests"
+
     def served_at(self, subject: str) -> str | None:
         """The model that takes requests on a subject that has not its name."""
         kind, _, rest = subject.partition(".")
@@ -92,21 +104,17 @@ class Deciding:
 
     def ask(self, job: Job, kind: Kind, model: str, request: Request, left_s: float) -> Ask:
         """What of a job decides on its route."""
+        turn, self.turn = self.turn, self.turn + 1
         return ask_of(
             request,
             self.named(model),
             kind,
             job_id=job.job_id,
-            turn=self.next_turn(),
+            turn=turn,
             deadline_s=left_s,
             allowed=job.allowed_models,
             hops=job.hops,
         )
-
-    def next_turn(self) -> int:
-        """This turn; the next one is another's."""
-        turn, self.turn = self.turn, self.turn + 1
-        return turn
 
     def decide(self, ask: Ask) -> Decision:
         """Who answers."""
@@ -122,5 +130,5 @@ class Deciding:
         return found.state if found is not None else _UP
 
     def named(self, name: str) -> str:
-        """A name without the router's own, which means `auto`."""
+        """The name that counts: the router's own means `auto`."""
         return AUTO if name == self._own else name

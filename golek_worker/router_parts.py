@@ -21,6 +21,7 @@ from golek_wire.signals import ModelRecord
 from golek_wire.subjects import Kind
 from golek_worker import naming
 from golek_worker.bus import route_answers as answers
+from golek_worker.bus.asking_after import AskingAfter
 from golek_worker.bus.breakers import SharedBreakers
 from golek_worker.bus.ingress import Ingress, Taken
 from golek_worker.bus.jetstream import ServerClock, patiently, stored_message
@@ -78,7 +79,10 @@ class Router:
         self.clouds = naming.open_clouds(chosen, os.environ)
         self.forms = Forms(ground.client)
         self.tables = naming.open_tables(chosen, self.clouds)
-        self.deciding = Deciding(watch.view, lambda: self.tables.table, self._troubled, chosen.model_name)
+        after = AskingAfter(ground.client, watch.view.missed, time.monotonic)
+        self.deciding = Deciding(
+            watch.view, lambda: self.tables.table, self._troubled, chosen.model_name, ask_after=after.ask
+        )
         self.explaining = Explaining(
             me, self.deciding, self.breakers.described, lambda: self.tables.table.problems,
             chosen.inference_request_timeout,

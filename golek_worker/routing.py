@@ -48,6 +48,10 @@ class Decides(Protocol):
 
     def ask(self, job: Job, kind: Kind, model: str, request: Request, left_s: float) -> Ask: ...
 
+    def gone(self, model: str) -> str:
+        """Why nobody answers for a model of the fleet just now; empty while somebody does."""
+        ...
+
 
 class Desk(Struct, frozen=True):
     """What a router asks with."""
@@ -192,6 +196,7 @@ class RouterWork:
             Wanted(
                 model, self._kind, job, b"" if by_reference else payload, turn.seconds, turn.streamed,
                 turn.candidate.lane or ANY_LANE, turn.before,
+                lambda: desk.decides.gone(model) if turn.has_others else "",
             )
         )  # fmt: skip
         priority = form.priority(job.priority) if form is not None else NORMAL
