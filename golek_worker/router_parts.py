@@ -6,6 +6,7 @@ It hears the fleet, decides by that, has workers and clouds answer, and takes th
 import asyncio
 import os
 import time
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -23,12 +24,14 @@ from golek_worker import naming
 from golek_worker.bus import route_answers as answers
 from golek_worker.bus.asking_after import AskingAfter
 from golek_worker.bus.breakers import SharedBreakers
+from golek_worker.bus.hedging import Hedging
 from golek_worker.bus.ingress import Ingress, Taken
 from golek_worker.bus.jetstream import ServerClock, patiently, stored_message
 from golek_worker.bus.objects import Objects
 from golek_worker.bus.queue import Queue
 from golek_worker.bus.queues import Forms
 from golek_worker.bus.results import Results
+from golek_worker.bus.roll_call import Answered, RollCall
 from golek_worker.bus.steps import Steps
 from golek_worker.bus.tokens import TokenLogs
 from golek_worker.charging import Charging
@@ -38,11 +41,12 @@ from golek_worker.gatekeeper import Gatekeeper
 from golek_worker.ground import Ground
 from golek_worker.job import Job
 from golek_worker.placing import Placing
+from golek_worker.router.affinity import lane
 from golek_worker.router.breakers import Breakers
 from golek_worker.router.chain import Chain
 from golek_worker.router.providers.catalog import ProvidersError
 from golek_worker.router.tables import TablesError
-from golek_worker.router.targets import State
+from golek_worker.router.targets import Lane, State
 from golek_worker.routing import Desk, RouterExecutor
 from golek_worker.spending import Spending
 from golek_worker.traffic import Tally
@@ -72,6 +76,8 @@ class Router:
         self._golek = golek
         self._watch = watch
         self._steps = steps
+        self._calls = RollCall(ground.client)
+        hedging = Hedging(ground.client, steps, self._calls, _replica)
         self._charging = charging
         self.breakers = Breakers(me, time.monotonic)
         self._shared = SharedBreakers(ground.client, me, time.time, self.breakers.hear)
@@ -89,7 +95,7 @@ class Router:
         )  # fmt: skip
         chain = Chain(self.deciding, self.breakers, me)
         self.executor = RouterExecutor(
-            Desk(chosen.model_name, self.deciding, chain, steps, self.forms, self.clouds.providers, self._purse)
+            Desk(chosen.model_name, self.deciding, chain, hedging, self.forms, self.clouds.providers, self._purse)
         )
 
     @classmethod
@@ -104,6 +110,7 @@ class Router:
             raise SettingsError([str(error)]) from None
         await patiently(ground.client, watch.open)
         await router._shared.start()
+        await router._calls.start()
         await answers.serve(ground.client, router.explaining.explain, router.explaining.table)
         return router
 
@@ -112,6 +119,7 @@ class Router:
         async with asyncio.TaskGroup() as sides:
             sides.create_task(self._watch.run())
             sides.create_task(self._shared.run())
+            sides.create_task(self._calls.run())
             sides.create_task(self._sweep())
             sides.create_task(self.tables.watch())
 
@@ -186,3 +194,8 @@ class Router:
 
 def _able(_request: Request) -> None:
     """Whoever answers says what it cannot do."""
+
+
+def _replica(key: str, lanes: Sequence[Answered]) -> str:
+    """The replica for a conversation, of those that have a lane."""
+    return lane(key, [Lane(one.worker_id, one.free, one.heard_s) for one in lanes])

@@ -122,7 +122,9 @@ class Step:
         self.worker = ""
         """The replica that answers, once it has said so."""
         self.started = False
-        """Whether a worker said that it runs."""
+        """Whether it runs: a worker said so, or said something of the answer."""
+        self.said_started = False
+        """Whether a worker said that it runs, as those of older releases do not."""
         self.job = self._job()
 
     def _job(self) -> Job:
@@ -177,6 +179,9 @@ class Step:
                 sends += 1
                 nobody = await self._stored(acks, due)
                 if self.seq:
+                    if wanted.lane != ANY_LANE:  # of which the server tells nobody
+                        told = subjects.stored(subjects.model_token(wanted.model), wanted.kind, priority, wanted.lane)
+                        await publish(self._client, told, b"")
                     return
                 await asyncio.sleep(max(0.0, due - clock()))
         if nobody:
@@ -237,7 +242,8 @@ class Step:
         about = message.headers or {}
         self.worker = about.get(h.WORKER, self.worker)
         if h.STATUS in about:
-            self.started = self.started or about[h.STATUS] == "started"
+            self.said_started = self.said_started or about[h.STATUS] == "started"
+            self.started = self.started or self.said_started
             return None
         if h.ERROR_CODE in about:
             self._ended = True

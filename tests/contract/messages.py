@@ -302,6 +302,7 @@ MESSAGES: dict[str, Any] = {
     ),
     "receipt": replies.Receipt(req_id="r1", job_id=JOB_ID, seq=4711, position=3),
     "opened": replies.Opened(JOB_ID, "qwen3-4b", 1767323045, 120_000, principal="ann", metadata={"surface": "chat"}),
+    "started": replies.Started(req_id="r1", job_id=JOB_ID),
     "queued": replies.Queued(req_id="r1", status="queued", position=3, eta_s=1.5),
     "queued-loading": replies.Queued(req_id="r1", status="queued", position=1, loading=0.43),
     "error-retriable": errors.to_reply(
