@@ -5,6 +5,7 @@ each kind, in text.py, vectors.py and ranking.py; a router's will ask other work
 difference.
 """
 
+import math
 from typing import Protocol
 
 from msgspec import Struct
@@ -97,10 +98,11 @@ class Work(Protocol):
         """
         ...
 
-    def start(self, *, watched: bool = False) -> Run:
+    def start(self, *, watched: bool = False, until: float = math.inf) -> Run:
         """Begin. Raises InferenceServiceError when the request cannot run.
 
-        Of a `watched` run the text is heard as it is written, where it writes any.
+        Of a `watched` run the text is heard as it is written, where it writes any. `until` is the monotonic time after
+        which its answer is of no use: whoever asks others tells them; a run here is stopped then.
         """
         ...
 

@@ -146,6 +146,9 @@ class Serving:
         attempt = self._attempts.get(job_id)
         if attempt is not None:
             attempt.stop(JobCancelledError())
+        for step in self._attempts.values():
+            if step.job.parent == job_id:
+                step.stop(JobCancelledError())
         return attempt is not None
 
     async def finish(self, patience_s: float) -> int:
@@ -188,7 +191,7 @@ class Serving:
                 if attempt.job.resumable:
                     await self._end_log(attempt, outcome)
                 self._count(attempt, outcome)
-                self._record(_row(attempt, outcome, self._tools.executor.kind))
+                self._record(_row(attempt, outcome, attempt.job.asked_kind or self._tools.executor.kind))
             if attempt.job.hold:
                 self._settle(attempt.job, attempt.tokens_in + attempt.tokens_out, micros(_cost(outcome) or 0.0))
             confirm_at = self._acks.count()
@@ -196,7 +199,8 @@ class Serving:
             done = outcome
             if trace is not None:
                 trace.lap()
-            self._tools.objects.forget(lease.job.body)
+            if not lease.job.parent:  # another step may have to read it
+                self._tools.objects.forget(lease.job.body)
             await self._forget_strikes(attempt)
         except Requeue:
             await self._give_back(lease)
@@ -277,7 +281,7 @@ class Serving:
 
     async def _send(self, attempt: Attempt, outcome: Outcome, probe: str) -> None:
         job, work = attempt.job, attempt.work
-        also_to = work.reply_to if work is not None else None
+        also_to = work.reply_to if work is not None and not job.parent else None
         if isinstance(outcome, Answer):
             delivery = attempt.lease.num_delivered
             await send_final(
@@ -337,6 +341,8 @@ class Serving:
         oldest = time.monotonic() - CANCEL_MEMORY_S
         while self._cancelled and next(iter(self._cancelled.values())) < oldest:
             self._cancelled.popitem(last=False)
+        if lease.job.parent and lease.job.parent in self._cancelled:
+            return True
         heard_at = self._cancelled.get(lease.job.job_id)
         if heard_at is None:
             return False

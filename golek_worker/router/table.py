@@ -16,8 +16,6 @@ from golek_worker.router.prices import NO_PRICES, Prices
 from golek_worker.router.roles import NO_ROLES, Roles
 from golek_worker.router.targets import ANY, Target
 
-CLOUDS: Final[tuple[Policy, ...]] = ("local_first", "cloud_first")
-"""Policies that allow clouds."""
 LOCAL_PREFIX: Final = f"{LOCAL}:"
 FLEET_PREFIX: Final = "inference:"
 """What front doors may leave before a model's name; it means nothing here."""

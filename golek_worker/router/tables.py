@@ -16,8 +16,8 @@ from golek_wire.routing import AUTO, Policy, Strategy
 from golek_worker.router import roles as roles_of
 from golek_worker.router.prices import Prices, PricesError, load
 from golek_worker.router.roles import NO_ROLES, Roles, RolesError, RolesFile
-from golek_worker.router.table import CLOUDS, LOCAL_PREFIX, Entry, Share, Table, cloud_name
-from golek_worker.router.targets import Target
+from golek_worker.router.table import LOCAL_PREFIX, Entry, Share, Table, cloud_name
+from golek_worker.router.targets import CLOUDS, Target
 
 ROUTES: Final = Path("data/catalog/routes.yaml")
 ROLES: Final = Path("data/catalog/roles.yaml")

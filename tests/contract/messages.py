@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from golek_wire import adapters, breakers, errors, hosts, keys, logs, replies, requests, sessions, signals
+from golek_wire import adapters, breakers, errors, hosts, keys, lanes, logs, replies, requests, sessions, signals
 
 WHEN = "2026-01-02T03:04:05.678Z"
 JOB_ID = "gnzmv3lrmpikcji6bcwx5hgsiq"
@@ -474,6 +474,9 @@ MESSAGES: dict[str, Any] = {
         subjects=["inference.request.qwen3-4b"],
         capabilities=["text-generation"],
         memory_mb=2381,
+    ),
+    "lane-report": lanes.LaneReport(
+        worker_id="qwen3-4b-host.example-1", lane="qwen3-4b-host_example-1", free=3, slots=8
     ),
     "dead-letter": signals.DeadLetter(
         job_id=JOB_ID,

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from golek_wire import adapters, breakers, codec, errors, hosts, keys, logs, replies, requests, sessions, signals
+from golek_wire import adapters, breakers, codec, errors, hosts, keys, lanes, logs, replies, requests, sessions, signals
 from tests.contract.messages import MESSAGES
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -22,7 +22,7 @@ def pretty(message: object) -> str:
 
 def structs() -> set[type[msgspec.Struct]]:
     """Every struct that is a message by itself."""
-    modules = (adapters, breakers, hosts, keys, logs, requests, replies, errors, sessions, signals)
+    modules = (adapters, breakers, hosts, keys, lanes, logs, requests, replies, errors, sessions, signals)
     found = {kind for module in modules for kind in vars(module).values() if _is_struct(kind, module.__name__)}
     # Parts of other messages.
     return found - {

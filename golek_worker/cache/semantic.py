@@ -1,0 +1,264 @@
+"""Which kept answer is that of a question asked in other words?
+
+The second look, after the exact one has missed: the vector of the question is compared with those of kept ones (a
+cosine of GOLEK_SEMANTIC_THRESHOLD or more), and of what is alike the first one counts that `guards` let pass. Only the
+last turn of the user is compared; all else, model, adapter, caller, turns before, parameters, must be equal.
+
+The vector comes from an embedding model of the fleet. Where that does not answer in time there is no look, and for some
+seconds nobody waits for it again.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import numpy as np
+from msgspec import Struct, structs
+from numpy.typing import NDArray
+
+from golek_wire.errors import InferenceServiceError
+from golek_wire.requests import InferenceRequest, Message
+from golek_worker.cache import guards, wording
+from golek_worker.cache.base import Asked, CacheKey
+from golek_worker.cache.keys import key
+from golek_worker.cache.responses import obstacle
+from golek_worker.cache.wording import Sense
+
+MOST: Final = 20_000
+"""Kept questions; the least recently used one gives way."""
+LOOK_S: Final = 0.25
+"""A request waits at most so long for its vector."""
+KEEP_S: Final = 5.0
+"""What is kept can wait longer: nobody waits for that."""
+PAUSE_S: Final = 5.0
+"""After an embedding model did not answer nobody asks it for so long."""
+COMPARED: Final = 16
+"""Of the questions that are alike so many are read, the nearest ones first."""
+REMEMBERED: Final = 1024
+"""Vectors of questions that were asked last: what is kept was looked up shortly before."""
+OVERHEAD: Final = 1200
+"""Bytes of an entry beside its vector and value, about."""
+Vector = NDArray[np.float32]
+Embed = Callable[[str], Awaitable[Sequence[float]]]
+"""The vector of a text. Raises InferenceServiceError where there is none."""
+
+
+class Question(Struct, frozen=True):
+    """What is looked up."""
+
+    scope: CacheKey
+    """All that must be equal."""
+    text: str
+    """What may be worded otherwise."""
+
+
+def question(asked: Asked) -> Question | str:
+    """What of a request is looked up, or why nothing is, for people.
+
+    Not where the model's own text is continued (`raw`), where tools may be called, whose arguments are of the words,
+    and where an image is part of the turn.
+    """
+    request = asked.request
+    if not isinstance(request, InferenceRequest):
+        return "it asks for no text"
+    if why := obstacle(request):
+        return why
+    if request.raw or request.tools:
+        return "raw prompts, and those with tools, are not compared"
+    found = _without_question(request)
+    if found is None:
+        return "its last turn is not a user's text"
+    rest, text = found
+    if why := guards.obstacle(text):
+        return why
+    prompt = asked.prompt.replace(text, "\0", 1)  # what a template says beside it, such as the date
+    return Question(key(structs.replace(asked, request=rest, prompt=prompt)), text)
+
+
+def _without_question(request: InferenceRequest) -> tuple[InferenceRequest, str] | None:
+    """The request with an empty question, and the question."""
+    if request.messages is None:
+        text = request.input or ""
+        return (structs.replace(request, input=""), text) if text.strip() else None
+    last = request.messages[-1] if request.messages else Message(role="user")
+    if last.role != "user" or last.parts or not (last.content or "").strip():
+        return None
+    turns = [*request.messages[:-1], structs.replace(last, content="")]
+    return structs.replace(request, messages=turns), last.content or ""
+
+
+class _Entry(Struct):
+    scope: CacheKey
+    sense: Sense
+    value: bytes
+    until: float
+    row: int
+    """Of its vector on its shelf."""
+
+
+class _Shelf:
+    """The vectors of one scope, in one array; without holes, so that one product compares all."""
+
+    def __init__(self, width: int) -> None:
+        self.vectors: Vector = np.empty((4, width), np.float32)
+        self.entries: list[_Entry] = []
+
+    def add(self, vector: Vector, entry: _Entry) -> None:
+        if len(self.entries) == len(self.vectors):
+            self.vectors = np.concatenate([self.vectors, np.empty_like(self.vectors)])
+        entry.row = len(self.entries)
+        self.vectors[entry.row] = vector
+        self.entries.append(entry)
+
+    def remove(self, entry: _Entry) -> None:
+        last = self.entries.pop()
+        if last is not entry:
+            self.vectors[entry.row] = self.vectors[last.row]
+            self.entries[entry.row], last.row = last, entry.row
+
+    def alike(self, vector: Vector, threshold: float) -> list[tuple[float, _Entry]]:
+        """Those with a cosine of `threshold` or more, the nearest first."""
+        cosines = self.vectors[: len(self.entries)] @ vector
+        rows = np.flatnonzero(cosines >= threshold)
+        nearest = rows[np.argsort(-cosines[rows], kind="stable")][:COMPARED]
+        return [(float(cosines[row]), self.entries[row]) for row in nearest]
+
+
+class SemanticCache:
+    """Answers by the meaning of their questions. Nothing here raises, and no look takes much longer than LOOK_S."""
+
+    def __init__(
+        self,
+        embed: Embed,
+        *,
+        threshold: float,
+        max_bytes: int,
+        most: int = MOST,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._embed = embed
+        self._threshold = threshold
+        self._max_bytes = max_bytes
+        self._most = most
+        self._clock = clock
+        self._shelves: dict[CacheKey, _Shelf] = {}
+        self._kept: OrderedDict[int, _Entry] = OrderedDict()
+        self._vectors: OrderedDict[Question, Vector] = OrderedDict()
+        self._paused_until = float("-inf")
+        self.held_bytes = 0
+        """What all entries take."""
+        self.guarded = 0
+        """Looks that found something alike that says another thing."""
+
+    async def get(self, asked: Question) -> bytes | None:
+        """The answer that is kept for a question that asks the same; None where there is none."""
+        if asked.scope not in self._shelves:
+            return None
+        vector = await self._vector(asked, LOOK_S)
+        shelf = self._shelves.get(asked.scope)  # which may have gone meanwhile
+        return None if vector is None or shelf is None else self._look(shelf, vector, wording.read(asked.text))
+
+    async def store(
+        self,
+        asked: Question,
+        value: bytes,
+        ttl_s: float,
+        *,
+        is_user_specific: bool = False,
+        is_time_sensitive: bool = False,
+    ) -> None:
+        """Keep an answer for at most `ttl_s` seconds; not what is of one user or one moment."""
+        if is_user_specific or is_time_sensitive or len(value) > self._max_bytes // 8:
+            return
+        vector = await self._vector(asked, KEEP_S)
+        if vector is None:
+            return
+        shelf = self._shelves.get(asked.scope)
+        if shelf is not None and shelf.vectors.shape[1] != len(vector):  # of another embedding model
+            self.clear()
+            shelf = None
+        sense = wording.read(asked.text)
+        for entry in [entry for _, entry in shelf.alike(vector, self._threshold)] if shelf is not None else []:
+            if not guards.difference(sense, entry.sense):
+                self._drop(entry)
+        shelf = self._shelves.setdefault(asked.scope, _Shelf(len(vector)))
+        entry = _Entry(asked.scope, sense, value, self._clock() + ttl_s, 0)
+        shelf.add(vector, entry)
+        self._kept[id(entry)] = entry
+        self.held_bytes += self._size(entry)
+        while self._kept and (len(self._kept) > self._most or self.held_bytes > self._max_bytes):
+            self._drop(next(iter(self._kept.values())))
+
+    def invalidate_by_model(self, model: str) -> int:
+        """Forget all answers of a model; how many."""
+        gone = [entry for entry in self._kept.values() if entry.scope.model == model]
+        for entry in gone:
+            self._drop(entry)
+        return len(gone)
+
+    def clear(self) -> int:
+        """Forget all; how many."""
+        count = len(self._kept)
+        self._kept.clear()
+        self._shelves.clear()
+        self._vectors.clear()
+        self.held_bytes = 0
+        return count
+
+    def size(self) -> int:
+        """How many answers are kept."""
+        return len(self._kept)
+
+    def _look(self, shelf: _Shelf, vector: Vector, sense: Sense) -> bytes | None:
+        if shelf.vectors.shape[1] != len(vector):
+            return None
+        found = shelf.alike(vector, self._threshold)
+        for _, entry in found:
+            if self._clock() >= entry.until:
+                self._drop(entry)
+            elif not guards.difference(sense, entry.sense):
+                self._kept.move_to_end(id(entry))
+                return entry.value
+        self.guarded += bool(found)
+        return None
+
+    async def _vector(self, asked: Question, patience_s: float) -> Vector | None:
+        """The unit vector of its text; None where it does not come in time."""
+        if (known := self._vectors.get(asked)) is not None:
+            self._vectors.move_to_end(asked)
+            return known
+        if self._clock() < self._paused_until:
+            return None
+        try:
+            async with asyncio.timeout(patience_s):
+                vector = _unit(await self._embed(asked.text))
+        except (InferenceServiceError, TimeoutError, ValueError):
+            self._paused_until = self._clock() + PAUSE_S
+            return None
+        self._vectors[asked] = vector
+        if len(self._vectors) > REMEMBERED:
+            self._vectors.popitem(last=False)
+        return vector
+
+    def _drop(self, entry: _Entry) -> None:
+        if self._kept.pop(id(entry), None) is None:
+            return
+        self.held_bytes -= self._size(entry)
+        shelf = self._shelves[entry.scope]
+        shelf.remove(entry)
+        if not shelf.entries:
+            del self._shelves[entry.scope]
+
+    def _size(self, entry: _Entry) -> int:
+        return len(entry.value) + OVERHEAD + int(self._shelves[entry.scope].vectors[0].nbytes)
+
+
+def _unit(numbers: Sequence[float]) -> Vector:
+    """Raises ValueError for what has no direction."""
+    vector: Vector = np.asarray(numbers, np.float32)
+    norm = float(np.linalg.norm(vector)) if vector.ndim == 1 else 0.0
+    if not (norm > 0 and np.isfinite(norm)):
+        raise ValueError("not a vector")
+    return np.asarray(vector / norm, np.float32)
