@@ -26,7 +26,7 @@ from golek_wire.errors import (
 from golek_wire.replies import Delta
 from golek_worker.bus.lease import Lease
 from golek_worker.bus.objects import Objects
-from golek_worker.bus.replies import ReplyStream, largest_final
+from golek_worker.bus.replies import ReplyStream, largest_final, send_started
 from golek_worker.bus.strikes import Strikes
 from golek_worker.bus.tokens import TokenLogs
 from golek_worker.engine.base import Embedded, Finished, Ranked, Refused, Replied, Stopped
@@ -266,6 +266,8 @@ class Attempt:
         job, tools = self.job, self._tools
         on_trial = self._manner == "trial"
         self._run = run = work.start(watched=on_trial, until=self.lease.deadline)
+        if job.parent and job.reply:
+            await send_started(tools.client, job, tools.worker_id)
         if on_trial:
             asyncio.get_running_loop().call_later(TRIAL_S, self._acquit)
         if job.stream and job.reply:

@@ -17,19 +17,20 @@ from msgspec import Struct
 
 from golek_wire import codec, semconv, subjects
 from golek_wire.errors import InferenceServiceError, InternalError, PayloadTooLargeError, ProviderRefusedError
-from golek_wire.replies import InferenceReply, Reply
+from golek_wire.replies import EmbeddingReply, InferenceReply
 from golek_wire.requests import EmbeddingRequest, InferenceRequest, Params, Request, RerankRequest
-from golek_wire.routing import LOCAL, Decision, Route
+from golek_wire.routing import LOCAL, Route
 from golek_wire.subjects import ANY_LANE, Kind
 from golek_worker.bus.queue import NORMAL
 from golek_worker.bus.queues import Forms
-from golek_worker.bus.steps import Steps, Wanted
+from golek_worker.bus.steps import Started, Steps, Wanted
 from golek_worker.engine.base import Made, Replied, Stopped, refusal
 from golek_worker.engine.host import Run
 from golek_worker.executor import Answer
 from golek_worker.job import Job
-from golek_worker.router.chain import Chain, Question, Routed, Turn
-from golek_worker.router.providers.base import Call, Piece, Provider
+from golek_worker.router.chain import Begun, Chain, Question, Routed, Turn, Word
+from golek_worker.router.providers.base import Call, Provider
+from golek_worker.router.purse import Purse
 from golek_worker.router.targets import Ask
 
 log = structlog.get_logger("router")
@@ -46,7 +47,6 @@ class Decides(Protocol):
     """Who may answer (deciding.py)."""
 
     def ask(self, job: Job, kind: Kind, model: str, request: Request, left_s: float) -> Ask: ...
-    def decide(self, ask: Ask) -> Decision: ...
 
 
 class Desk(Struct, frozen=True):
@@ -60,6 +60,8 @@ class Desk(Struct, frozen=True):
     forms: Forms
     clouds: Mapping[str, Provider]
     """By name."""
+    purse: Callable[[Job, Request], Purse]
+    """Who pays for a job's calls of clouds."""
 
 
 class RouterExecutor:
@@ -108,6 +110,7 @@ class RouterWork:
         self._payload = payload
         self._pieces = 0
         self._route: Route | None = None
+        self._cost_usd: float | None = None
         self.reply_to = request.reply_to
         self.adapter = request.adapter or None if isinstance(request, InferenceRequest) else None
 
@@ -155,10 +158,11 @@ class RouterWork:
         try:
             ask = desk.decides.ask(job, self._kind, self._model, self._request, left_s)
             question = Question(ask, self._request, now + left_s, accepted_at, streamed)
-            async with aclosing(desk.chain.run(question, self._turn)) as events:
+            purse = desk.purse(job, self._request)
+            async with aclosing(desk.chain.run(question, purse, self._turn)) as events:
                 async for event in events:
                     if isinstance(event, Routed):
-                        self._route = event.route
+                        self._route, self._cost_usd = event.route, purse.cost_usd
                         run.put(Replied(event.reply))
                         return
                     self._pieces += 1
@@ -171,7 +175,7 @@ class RouterWork:
             log.exception("route.failed", job_id=job.job_id)
             run.put(refusal(job.job_id, InternalError("The router failed; its log says how")))
 
-    async def _turn(self, turn: Turn) -> AsyncGenerator[Piece | Reply]:
+    async def _turn(self, turn: Turn) -> AsyncGenerator[Word]:
         """Ask one target."""
         provider, _, model = turn.candidate.target.partition(":")
         asked = self._step if provider == LOCAL else self._call
@@ -179,7 +183,7 @@ class RouterWork:
             async for event in events:
                 yield event
 
-    async def _step(self, turn: Turn, _provider: str, model: str) -> AsyncGenerator[Piece | Reply]:
+    async def _step(self, turn: Turn, _provider: str, model: str) -> AsyncGenerator[Word]:
         job, desk = self._job, self._executor.desk
         payload = self._payload if turn.request is self._request else codec.encode(turn.request)
         by_reference = bool(job.body) and turn.request is self._request
@@ -194,15 +198,15 @@ class RouterWork:
         async with aclosing(step.answer(priority)) as events:
             async for event in events:
                 turn.worker = step.worker
-                yield event
+                yield Begun() if isinstance(event, Started) else event
         turn.worker = step.worker
 
-    async def _call(self, turn: Turn, provider: str, model: str) -> AsyncGenerator[Piece | Reply]:
+    async def _call(self, turn: Turn, provider: str, model: str) -> AsyncGenerator[Word]:
         job = self._job
         cloud = self._executor.desk.clouds.get(provider)
         if cloud is None:
             raise ProviderRefusedError(f"{provider}: no such provider is set up here", provider=provider)
-        call = Call(model, turn.request, job.job_id, turn.seconds, job.hops, turn.streamed)
+        call = Call(model, turn.request, job.job_id, turn.seconds, job.hops, streamed=True)  # so that it shows it lives
         events = cloud.answer(call)
         try:
             async for event in events:
@@ -218,10 +222,11 @@ class RouterWork:
         route = self._route if self._route is not None else msgspec.UNSET
         about = {"req_id": self._job.req_id, "model": self._model, "ms": ms, "duration_ms": ms, "route": route}
         if isinstance(reply, InferenceReply):
-            told = msgspec.structs.replace(reply, seed=self._job.seed, **about)
+            told = msgspec.structs.replace(reply, seed=self._job.seed, cost_usd=self._cost_usd, **about)
             return Answer(codec.encode(told), reply.tokens_in, reply.tokens_out, reply.text, reply.finish_reason)
-        tokens_in = reply.usage.prompt_tokens
-        return Answer(codec.encode(msgspec.structs.replace(reply, **about)), tokens_in)
+        if isinstance(reply, EmbeddingReply) and self._cost_usd is not None:
+            about["cost_usd"] = self._cost_usd
+        return Answer(codec.encode(msgspec.structs.replace(reply, **about)), reply.usage.prompt_tokens)
 
     def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
         return PayloadTooLargeError(

@@ -40,6 +40,11 @@ async def send_accepted(client: Client, job: Job, seq: int, allowances: Allowanc
     await publish(client, job.reply, body, about)
 
 
+async def send_started(client: Client, job: Job, worker: str) -> None:
+    """Tell a router that its step runs now, before there is anything to read of it."""
+    await publish(client, job.reply, b"{}", {h.STATUS: "started", h.WORKER: worker})
+
+
 async def send_error(
     client: Client,
     inbox: str,

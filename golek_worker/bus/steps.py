@@ -50,6 +50,10 @@ _FORMS: Final[dict[Kind, type[InferenceReply] | type[EmbeddingReply] | type[Rera
 _decode_ack = msgspec.json.Decoder(PubAck).decode
 
 
+class Started(Struct, frozen=True):
+    """A worker said that it runs the step."""
+
+
 class Wanted(Struct, frozen=True):
     """What a step is to answer."""
 
@@ -136,8 +140,9 @@ class Step:
             hops=parent.hops,
         )
 
-    async def answer(self, priority: str = "normal") -> AsyncGenerator[str | Delta | Reply]:
-        """Pieces where they are wanted, then the reply. `priority` is the class of jobs that it is stored in.
+    async def answer(self, priority: str = "normal") -> AsyncGenerator[Started | str | Delta | Reply]:
+        """Word that it runs, pieces where they are wanted, then the reply. `priority` is the class of jobs that it
+        belongs to.
 
         Ending the iteration early cancels the step. Raises what the worker answers; QueueFullError and NoWorkersError
         where it is not stored; BusUnavailableError, DeadlineExceededError and StreamInterruptedError.
@@ -197,7 +202,7 @@ class Step:
 
     # -- reading -----------------------------------------------------------------------------------------------
 
-    async def _read(self, until: float) -> AsyncGenerator[str | Delta | Reply]:
+    async def _read(self, until: float) -> AsyncGenerator[Started | str | Delta | Reply]:
         wanted, clock = self._wanted, asyncio.get_running_loop().time
         answer: Answer[Reply] = Answer(_FORMS[wanted.kind])
         assembly = TextAssembly(wanted.before)
@@ -208,7 +213,10 @@ class Step:
                     continue
                 seconds = f"{wanted.seconds:g} s"
                 raise DeadlineExceededError(f"no answer from {wanted.model} within {seconds}", model=wanted.model)
+            had_started = self.started
             event = self._said(message, answer)
+            if self.started and not had_started:
+                yield Started()
             if event is None:
                 continue
             if isinstance(event, Piece) or (wanted.streamed and isinstance(event, InferenceReply)):
