@@ -36,7 +36,7 @@ from golek_worker.ground import Ground
 from golek_worker.job import Job
 from golek_worker.placing import Placing
 from golek_worker.registry import entries
-from golek_worker.router import prices, tables
+from golek_worker.router import tables
 from golek_worker.router.breakers import Breakers
 from golek_worker.router.chain import Chain
 from golek_worker.router.providers import catalog
@@ -48,7 +48,6 @@ from golek_worker.spending import Spending
 from golek_worker.traffic import Tally
 
 SWEEP_S: Final = 0.25
-PRICES: Final = Path("data/catalog/prices.yaml")
 
 
 class Stand(Struct, frozen=True):
@@ -67,7 +66,7 @@ class Router:
     """One router's parts. A side of the worker: `run` is for as long as it lives."""
 
     def __init__(self, ground: Ground, golek: Golek, watch: Watch, steps: Steps, charging: Charging) -> None:
-        """Raises TablesError, ProvidersError and PricesError for files that are wrong."""
+        """Raises TablesError and ProvidersError for files that are wrong."""
         chosen, me = ground.settings, ground.identity.worker_id
         self._ground = ground
         self._golek = golek
@@ -94,7 +93,7 @@ class Router:
         watch = golek.watch(asks_after=True)
         try:
             router = cls(ground, golek, watch, await Steps.open(ground.client), charging)
-        except (tables.TablesError, catalog.ProvidersError, prices.PricesError, entries.CatalogError) as error:
+        except (tables.TablesError, catalog.ProvidersError, entries.CatalogError) as error:
             raise SettingsError([str(error)]) from None
         await patiently(ground.client, watch.open)
         await router._shared.start()
@@ -177,11 +176,11 @@ class Router:
 
 
 def _table(chosen: Settings, clouds: catalog.Clouds) -> Table:
-    """The names, policies and clouds of this router. Raises TablesError, PricesError."""
-    known = prices.load(_file(chosen.prices_file, PRICES))
-    targets = {one.name: known.priced(one, clouds.prices_as.get(one.name, "")) for one in clouds.targets}
+    """The names, policies, clouds and prices of this router. Raises TablesError."""
+    targets = {one.name: one for one in clouds.targets}
     missing = {problem.partition(":")[0]: problem for problem in clouds.problems}
-    said = tables.Clouds(targets, {name: why for name, why in missing.items() if name not in clouds.providers})
+    missing = {name: why for name, why in missing.items() if name not in clouds.providers}
+    said = tables.Clouds(targets, missing, prices_as=clouds.prices_as)
     wishes = tables.Wishes(
         chosen.inference_auto_route_strategy,
         chosen.inference_auto_route_fallback,
@@ -190,8 +189,9 @@ def _table(chosen: Settings, clouds: catalog.Clouds) -> Table:
     )
     catalogue = tables.of_catalogue(entries.known())
     return tables.build(
-        _file(chosen.routes_file, tables.ROUTES), _file(chosen.roles_file, tables.ROLES), said, wishes, catalogue
-    )
+        _file(chosen.routes_file, tables.ROUTES), _file(chosen.roles_file, tables.ROLES), said, wishes, catalogue,
+        _file(chosen.prices_file, tables.PRICES),
+    )  # fmt: skip
 
 
 def _file(said: str, usual: Path) -> Path:

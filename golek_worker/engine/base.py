@@ -295,6 +295,8 @@ class Stopped(Struct, frozen=True, tag="stopped"):
     job_id: str
     tokens_in: int
     tokens_out: int
+    cost_usd: float | None = None
+    """What clouds took for it until then, where others wrote it. Made in the worker."""
 
 
 class Refused(Struct, frozen=True, tag="refused"):

@@ -165,10 +165,7 @@ class Chain:
                     yield word
         finally:
             if expense is not None:  # nothing happens where it was paid
-                if written:
-                    expense.paid(way.question.ask.tokens_in, written)
-                else:
-                    expense.failed()
+                expense.broke_off(written)
 
     async def _after(self, way: "_Way", turn: Turn, failed: InferenceServiceError, began: float) -> None:
         """Who is asked next, and when."""
