@@ -171,6 +171,8 @@ class Attempt:
             raise JobCancelledError
         if time.monotonic() >= self.lease.deadline:
             raise deadline_error(self.job)
+        if self.job.parent and self.job.reply:
+            await send_started(self._tools.client, self.job, self._tools.worker_id)
         if self.job.body:
             self.lease.payload = await self._unless_stopped(self._tools.objects.admitted(self.job.body))
         self.work = self._tools.executor.read(self.job, self.lease.payload)
@@ -268,8 +270,6 @@ class Attempt:
         job, tools = self.job, self._tools
         on_trial = self._manner == "trial"
         self._run = run = work.start(watched=on_trial, until=self.lease.deadline)
-        if job.parent and job.reply:
-            await send_started(tools.client, job, tools.worker_id)
         if on_trial:
             asyncio.get_running_loop().call_later(TRIAL_S, self._acquit)
         if job.stream and job.reply:

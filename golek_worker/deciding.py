@@ -4,13 +4,12 @@ Of what a watch of the fleet hears, of breakers and of the tables a situation is
 decision itself is pure. Whoever places requests, runs them or explains how they would be run asks here.
 """
 
-import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from golek_client.fleet import FleetView, ModelState
+from golek_client.fleet import FleetView, ModelState, Replica
 from golek_wire import subjects
 from golek_wire.errors import InferenceServiceError
 from golek_wire.requests import Request
@@ -39,14 +38,19 @@ class Deciding:
         breakers: Callable[[], Mapping[str, State]],
         own: str,
         clock: Callable[[], float] = time.monotonic,
+        ask_after: Callable[[Iterable[Replica]], None] = lambda _: None,
     ) -> None:
-        """`breakers` has the targets whose breaker is not closed. `own`, the router's own name, means `auto`."""
+        """`breakers` has the targets whose breaker is not closed. `own`, the router's own name, means `auto`.
+        `ask_after` has replicas asked whether they are still there.
+        """
+        self._ask_after = ask_after
         self._view = view
         self._table = table
         self._breakers = breakers
         self._own = own
         self._clock = clock
-        self._turns = itertools.count()
+        self.turn = 0
+        """Grows with every request that is run: whose turn it is among equals."""
         self._situation = Situation()
         self._made_of: Table | None = None
 
@@ -65,7 +69,7 @@ class Deciding:
 
     def plan(self, name: str) -> Plan | None:
         """What a name means that somebody asked for; None for one that nobody knows."""
-        return self.table.plan(self._named(name), self.situation.spelled)
+        return self.table.plan(self.named(name), self.situation.spelled)
 
     def model(self, name: str) -> ModelState | None:
         """One of the fleet's own models, with all that is known of it."""
@@ -74,6 +78,14 @@ class Deciding:
     def standing(self, model: str) -> Standing | None:
         """How one of the fleet's own models is."""
         return self.situation.standings.get(LOCAL_PREFIX + model)
+
+    def gone(self, model: str) -> str:
+        """Why nobody answers for a model of the fleet just now; empty while somebody does. Its replicas are asked."""
+        standing, known = self.standing(model), self.model(model)
+        if standing is None or known is None:
+            return "nobody knows it any more"
+        self._ask_after(known.replicas)
+        return "" if standing.state.up else standing.state.why or "it takes no requests"
 
     def served_at(self, subject: str) -> str | None:
         """The model that takes requests on a subject that has not its name."""
@@ -88,16 +100,17 @@ class Deciding:
 
     def refusal(self, kind: Kind, name: str) -> InferenceServiceError | None:
         """What to tell who asks for `name`, whatever the request; None where somebody may answer."""
-        return refusals.of(policy.decide(Ask(self._named(name), kind), self.table, self.situation))
+        return refusals.of(policy.decide(Ask(self.named(name), kind), self.table, self.situation))
 
     def ask(self, job: Job, kind: Kind, model: str, request: Request, left_s: float) -> Ask:
         """What of a job decides on its route."""
+        turn, self.turn = self.turn, self.turn + 1
         return ask_of(
             request,
-            self._named(model),
+            self.named(model),
             kind,
             job_id=job.job_id,
-            turn=next(self._turns),
+            turn=turn,
             deadline_s=left_s,
             allowed=job.allowed_models,
             hops=job.hops,
@@ -116,5 +129,6 @@ class Deciding:
         found = self.situation.standings.get(name)
         return found.state if found is not None else _UP
 
-    def _named(self, name: str) -> str:
+    def named(self, name: str) -> str:
+        """The name that counts: the router's own means `auto`."""
         return AUTO if name == self._own else name

@@ -6,6 +6,7 @@ It hears the fleet, decides by that, has workers and clouds answer, and takes th
 import asyncio
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,13 +21,16 @@ from golek_wire.requests import Request
 from golek_wire.routing import Offer
 from golek_wire.signals import ModelRecord
 from golek_wire.subjects import Kind
+from golek_worker.bus.asking_after import AskingAfter
 from golek_worker.bus.breakers import SharedBreakers
+from golek_worker.bus.hedging import Hedging
 from golek_worker.bus.ingress import Ingress, Taken
 from golek_worker.bus.jetstream import ServerClock, patiently, stored_message
 from golek_worker.bus.objects import Objects
 from golek_worker.bus.queue import Queue
 from golek_worker.bus.queues import Forms
 from golek_worker.bus.results import Results
+from golek_worker.bus.roll_call import Answered, RollCall
 from golek_worker.bus.steps import Steps
 from golek_worker.bus.tokens import TokenLogs
 from golek_worker.charging import Charging
@@ -37,11 +41,12 @@ from golek_worker.job import Job
 from golek_worker.placing import Placing
 from golek_worker.registry import entries
 from golek_worker.router import tables
+from golek_worker.router.affinity import lane
 from golek_worker.router.breakers import Breakers
 from golek_worker.router.chain import Chain
 from golek_worker.router.providers import catalog
 from golek_worker.router.table import Table
-from golek_worker.router.targets import State
+from golek_worker.router.targets import Lane, State
 from golek_worker.routing import Desk, RouterExecutor
 from golek_worker.settings import Settings
 from golek_worker.spending import Spending
@@ -72,6 +77,8 @@ class Router:
         self._golek = golek
         self._watch = watch
         self._steps = steps
+        self._calls = RollCall(ground.client)
+        hedging = Hedging(ground.client, steps, self._calls, _replica)
         self._charging = charging
         self.breakers = Breakers(me, time.monotonic)
         self._shared = SharedBreakers(ground.client, me, time.time, self.breakers.hear)
@@ -79,10 +86,13 @@ class Router:
         self.clouds = catalog.opened(catalog.read(_file(chosen.providers_file, catalog.CATALOG)), os.environ)
         self.forms = Forms(ground.client)
         self.table = _table(chosen, self.clouds)
-        self.deciding = Deciding(watch.view, lambda: self.table, self._troubled, chosen.model_name)
+        after = AskingAfter(ground.client, watch.view.missed, time.monotonic)
+        self.deciding = Deciding(
+            watch.view, lambda: self.table, self._troubled, chosen.model_name, ask_after=after.ask
+        )  # fmt: skip
         chain = Chain(self.deciding, self.breakers, me)
         self.executor = RouterExecutor(
-            Desk(chosen.model_name, self.deciding, chain, steps, self.forms, self.clouds.providers, self._purse)
+            Desk(chosen.model_name, self.deciding, chain, hedging, self.forms, self.clouds.providers, self._purse)
         )
 
     @classmethod
@@ -97,6 +107,7 @@ class Router:
             raise SettingsError([str(error)]) from None
         await patiently(ground.client, watch.open)
         await router._shared.start()
+        await router._calls.start()
         return router
 
     async def run(self) -> None:
@@ -104,6 +115,7 @@ class Router:
         async with asyncio.TaskGroup() as sides:
             sides.create_task(self._watch.run())
             sides.create_task(self._shared.run())
+            sides.create_task(self._calls.run())
             sides.create_task(self._sweep())
 
     async def reconnected(self) -> None:
@@ -200,3 +212,8 @@ def _file(said: str, usual: Path) -> Path:
 
 def _able(_request: Request) -> None:
     """Whoever answers says what it cannot do."""
+
+
+def _replica(key: str, lanes: Sequence[Answered]) -> str:
+    """The replica for a conversation, of those that have a lane."""
+    return lane(key, [Lane(one.worker_id, one.free, one.heard_s) for one in lanes])

@@ -20,10 +20,11 @@ from golek_wire.errors import InferenceServiceError, InternalError, PayloadTooLa
 from golek_wire.replies import InferenceReply
 from golek_wire.requests import EmbeddingRequest, InferenceRequest, Params, Request, RerankRequest
 from golek_wire.routing import LOCAL, Route
-from golek_wire.subjects import ANY_LANE, Kind
+from golek_wire.subjects import Kind
+from golek_worker.bus.hedging import Hedging
 from golek_worker.bus.queue import NORMAL
 from golek_worker.bus.queues import Forms
-from golek_worker.bus.steps import Started, Steps, Wanted
+from golek_worker.bus.steps import Started, Wanted
 from golek_worker.engine.base import Made, Replied, Stopped, refusal
 from golek_worker.engine.host import Run
 from golek_worker.executor import Answer
@@ -48,6 +49,10 @@ class Decides(Protocol):
 
     def ask(self, job: Job, kind: Kind, model: str, request: Request, left_s: float) -> Ask: ...
 
+    def gone(self, model: str) -> str:
+        """Why nobody answers for a model of the fleet just now; empty while somebody does."""
+        ...
+
 
 class Desk(Struct, frozen=True):
     """What a router asks with."""
@@ -56,7 +61,7 @@ class Desk(Struct, frozen=True):
     """The router's own name, for jobs that say nothing of another."""
     decides: Decides
     chain: Chain
-    steps: Steps
+    steps: Hedging
     forms: Forms
     clouds: Mapping[str, Provider]
     """By name."""
@@ -111,6 +116,8 @@ class RouterWork:
         self._pieces = 0
         self._route: Route | None = None
         self._purse = executor.desk.purse(job, request)
+        self._key = ""
+        """What it has in common with requests whose beginnings lie in one KV cache."""
         self.reply_to = request.reply_to
         self.adapter = request.adapter or None if isinstance(request, InferenceRequest) else None
 
@@ -157,6 +164,7 @@ class RouterWork:
         accepted_at = now - max(0.0, job.budget_ms / 1000 - left_s)
         try:
             ask = desk.decides.ask(job, self._kind, self._model, self._request, left_s)
+            self._key = ask.affinity
             question = Question(ask, self._request, now + left_s, accepted_at, streamed)
             async with aclosing(desk.chain.run(question, self._purse, self._turn)) as events:
                 async for event in events:
@@ -192,8 +200,9 @@ class RouterWork:
         step = desk.steps.begin(
             Wanted(
                 model, self._kind, job, b"" if by_reference else payload, turn.seconds, turn.streamed,
-                turn.candidate.lane or ANY_LANE, turn.before,
-            )
+                before=turn.before, lost=lambda: desk.decides.gone(model) if turn.has_others else "",
+            ),
+            self._key if turn.candidate.lane else "",
         )  # fmt: skip
         priority = form.priority(job.priority) if form is not None else NORMAL
         async with aclosing(step.answer(priority)) as events:

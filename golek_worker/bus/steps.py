@@ -6,7 +6,7 @@ that is left before its end is cancelled.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final
 
@@ -41,6 +41,8 @@ NOBODY_S: Final = 1.0
 """A stream that is not there for so long is not between two leaders."""
 RESEND_S: Final = (0.25, 0.5, 1.0, 2.0)
 FULL_RETRY_MS: Final = 1000
+LOOK_S: Final = 0.25
+"""While nothing comes: it is looked this often whether somebody still may answer."""
 
 _FORMS: Final[dict[Kind, type[InferenceReply] | type[EmbeddingReply] | type[RerankReply]]] = {
     "inference": InferenceReply,
@@ -69,6 +71,8 @@ class Wanted(Struct, frozen=True):
     lane: str = ANY_LANE
     before: str = ""
     """The text that the answer goes on from: pieces begin behind it."""
+    lost: Callable[[], str] = lambda: ""
+    """Why nobody will answer it in time; empty while somebody may."""
 
 
 class Steps:
@@ -118,7 +122,9 @@ class Step:
         self.worker = ""
         """The replica that answers, once it has said so."""
         self.started = False
-        """Whether a worker said that it runs."""
+        """Whether it runs: a worker said so, or said something of the answer."""
+        self.said_started = False
+        """Whether a worker said that it runs, as those of older releases do not."""
         self.job = self._job()
 
     def _job(self) -> Job:
@@ -173,6 +179,9 @@ class Step:
                 sends += 1
                 nobody = await self._stored(acks, due)
                 if self.seq:
+                    if wanted.lane != ANY_LANE:  # of which the server tells nobody
+                        told = subjects.stored(subjects.model_token(wanted.model), wanted.kind, priority, wanted.lane)
+                        await publish(self._client, told, b"")
                     return
                 await asyncio.sleep(max(0.0, due - clock()))
         if nobody:
@@ -207,8 +216,10 @@ class Step:
         answer: Answer[Reply] = Answer(_FORMS[wanted.kind])
         assembly = TextAssembly(wanted.before)
         while True:
-            message = await self._inbox.get(until)
+            message = await self._inbox.get(min(until, clock() + LOOK_S))
             if message is None:
+                if why := wanted.lost():
+                    raise NoWorkersError(f"No worker of {wanted.model} answers: {why}", model=wanted.model)
                 if clock() < until:
                     continue
                 seconds = f"{wanted.seconds:g} s"
@@ -231,7 +242,8 @@ class Step:
         about = message.headers or {}
         self.worker = about.get(h.WORKER, self.worker)
         if h.STATUS in about:
-            self.started = self.started or about[h.STATUS] == "started"
+            self.said_started = self.said_started or about[h.STATUS] == "started"
+            self.started = self.started or self.said_started
             return None
         if h.ERROR_CODE in about:
             self._ended = True

@@ -67,6 +67,8 @@ class Turn(Struct):
     """The text that was handed out already, with that which the request itself goes on from."""
     worker: str = ""
     """Who answers, as far as whoever asks has learnt it."""
+    has_others: bool = False
+    """Whether somebody else may be asked, should nobody be there any more who could answer."""
 
 
 class Routed(Struct, frozen=True):
@@ -115,6 +117,7 @@ class Chain:
         while (candidate := way.next()) is not None:
             began = time.monotonic()
             turn = way.told.turn(candidate, question.until - began, streamed=question.streamed)
+            turn.has_others = way.has_others
             try:
                 expense = await self._paid_for(candidate, purse)
             except InferenceServiceError as refused:  # another target may cost nothing
@@ -164,8 +167,8 @@ class Chain:
                         expense.paid(*used(word))
                     yield word
         finally:
-            if expense is not None:  # nothing happens where it was paid
-                expense.broke_off(written)
+            if expense is not None:
+                expense.broke_off(written)  # what was paid stays as it is
 
     async def _after(self, way: "_Way", turn: Turn, failed: InferenceServiceError, began: float) -> None:
         """Who is asked next, and when."""
