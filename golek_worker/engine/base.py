@@ -289,7 +289,7 @@ class Ranked(Struct, frozen=True, tag="ranked"):
     tokens_in: int
 
 
-class Stopped(Struct, frozen=True, tag="stopped"):
+class Stopped(Struct, frozen=True, omit_defaults=True, tag="stopped"):
     """A sequence ended by `Cancel`."""
 
     job_id: str
