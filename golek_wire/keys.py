@@ -4,6 +4,7 @@ A row of the bucket `GOLEK_KEYS`, under the SHA-256 of the key's text in hex: th
 """
 
 import hashlib
+import math
 import re
 from typing import Final, Literal, cast, get_args
 
@@ -53,6 +54,11 @@ def parse_budget(text: str) -> Budget:
         f"tokens from 1 to {LARGEST}, or requests as 20req, or dollars that clouds take as 5usd or 0.5usd, and for how "
         f"long: {', '.join(f'/{one}' for one in WINDOWS)}; without that /month. As 1000000/day"
     )
+
+
+def micros(usd: float) -> int:
+    """Dollars in whole millionths; the last one begun counts."""
+    return math.ceil(round(usd * MICROS, 3))
 
 
 def dollars(micros: int) -> str:

@@ -87,6 +87,16 @@ class LoggedRequest(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The error's message."""
     trace_id: str | None = None
     """Of its OpenTelemetry trace."""
+    asked: str | None = None
+    """The model that was asked for, where it is another name than this log's: of a router."""
+    target: str | None = None
+    """Who answered, where a router chose: `local:<model>` or `<provider>:<model>`."""
+    cost_usd: float | None = None
+    """What clouds took for it, for all its steps."""
+    cache: str | None = None
+    """`hit`, `miss` or `bypass`, where a cache was asked for."""
+    parent: str | None = None
+    """The job that it was a step of."""
     input_chars: int | None = None
     """Characters that the caller sent; absent where the log keeps no texts. So are the next two."""
     prompt_chars: int | None = None

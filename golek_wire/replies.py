@@ -227,6 +227,14 @@ class Opened(Struct, frozen=True, omit_defaults=True):
     """The request's own."""
 
 
+class Started(Struct, frozen=True):
+    """A step of a router runs. Headers: `Golek-Status: started`, `Golek-Worker`."""
+
+    req_id: str
+    job_id: str
+    status: Literal["started"] = "started"
+
+
 class Queued(Struct, frozen=True, omit_defaults=True):
     """A stream waits for its turn. Headers: `Golek-Status: queued`."""
 

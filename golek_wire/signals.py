@@ -103,6 +103,8 @@ class Traffic(Struct, frozen=True, omit_defaults=True):
     tokens_in: int = 0
     tokens_out: int = 0
     """A worker counts those of requests that still run, too."""
+    cost_usd: float = 0.0
+    """What clouds took."""
     refusals: list[Refusals] = field(default_factory=list[Refusals])
     """Those with a status of 401, 403 or 429, by who asked: the 32 that were refused most often."""
 

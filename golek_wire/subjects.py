@@ -104,14 +104,33 @@ def submit_at(request_subject: str) -> str:
     return request_subject.replace(".request.", ".submit.", 1)
 
 
+def is_submit(subject: str) -> bool:
+    """Whether a request's subject is one where jobs are left."""
+    return subject.partition(".")[2].startswith("submit.")
+
+
 def job(token: str, kind: str = "inference", priority: str = "normal", lane: str = ANY_LANE) -> str:
     """Where an ingress stores an accepted request (JetStream)."""
     return f"{kind}.job.{token}.{priority}.{lane}"
 
 
-def stored(token: str, kind: str, priority: str) -> str:
-    """Where the server says, in a fleet that queues by priority, that it stored such a job (core NATS, no payload)."""
-    return f"golek.stored.{token}.{kind}.{priority}"
+def stored(token: str, kind: str, priority: str, lane: str = ANY_LANE) -> str:
+    """Where the server says, in a fleet that queues by priority, that it stored such a job (core NATS, no payload).
+
+    Of a job on a replica's lane whoever stored it says so, in every fleet.
+    """
+    told = f"golek.stored.{token}.{kind}.{priority}"
+    return told if lane == ANY_LANE else f"{told}.{lane}"
+
+
+def lane(worker_id: str) -> str:
+    """The lane of one replica: jobs that are meant for it, if it can take them."""
+    return model_token(worker_id)
+
+
+def lanes_called(token: str) -> str:
+    """Where a router asks the replicas of a model which of them take jobs on their lanes (core NATS)."""
+    return f"golek.lanes.{token}"
 
 
 def job_stream(token: str) -> str:
@@ -124,9 +143,10 @@ def job_stream_subjects(token: str) -> list[str]:
     return [f"{kind}.job.{token}.>" for kind in KINDS]
 
 
-def consumer(token: str, kind: str = "inference", priority: str = "normal") -> str:
-    """The durable pull consumer of one kind and priority."""
-    return f"{kind}-{token}-{priority}"
+def consumer(token: str, kind: str = "inference", priority: str = "normal", lane: str = ANY_LANE) -> str:
+    """The durable pull consumer of one kind, priority and lane."""
+    name = f"{kind}-{token}-{priority}"
+    return name if lane == ANY_LANE else f"{name}-{lane}"
 
 
 def cancel(job_id: str) -> str:

@@ -26,10 +26,10 @@ from golek_wire.errors import (
 from golek_wire.replies import Delta
 from golek_worker.bus.lease import Lease
 from golek_worker.bus.objects import Objects
-from golek_worker.bus.replies import ReplyStream, largest_final
+from golek_worker.bus.replies import ReplyStream, largest_final, send_started
 from golek_worker.bus.strikes import Strikes
 from golek_worker.bus.tokens import TokenLogs
-from golek_worker.engine.base import Embedded, Finished, Ranked, Refused, Stopped
+from golek_worker.engine.base import Embedded, Finished, Ranked, Refused, Replied, Stopped
 from golek_worker.engine.host import EngineDied, Run, RunEnd
 from golek_worker.executor import Answer, Executor, Work
 from golek_worker.job import deadline_error
@@ -169,6 +169,8 @@ class Attempt:
             raise JobCancelledError
         if time.monotonic() >= self.lease.deadline:
             raise deadline_error(self.job)
+        if self.job.parent and self.job.reply:
+            await send_started(self._tools.client, self.job, self._tools.worker_id)
         if self.job.body:
             self.lease.payload = await self._unless_stopped(self._tools.objects.admitted(self.job.body))
         self.work = self._tools.executor.read(self.job, self.lease.payload)
@@ -265,11 +267,13 @@ class Attempt:
         """Start the run and pass its text on until it ends."""
         job, tools = self.job, self._tools
         on_trial = self._manner == "trial"
-        self._run = run = work.start(watched=on_trial)
+        self._run = run = work.start(watched=on_trial, until=self.lease.deadline)
         if on_trial:
             asyncio.get_running_loop().call_later(TRIAL_S, self._acquit)
         if job.stream and job.reply:
-            has_others = work.reply_to or job.input_sha256 or job.resumable  # others may wait for it, too
+            has_others = (
+                (work.reply_to and not job.parent) or job.input_sha256 or job.resumable
+            )  # who may wait for it, too
             self._stream = ReplyStream(
                 tools.client, job, self.lease.num_delivered, tools.gather_s, "" if has_others else self.probe,
                 tools.worker_id,
@@ -318,7 +322,7 @@ class Attempt:
     async def _ended(self, work: Work, end: RunEnd) -> Answer:
         """How the run ended: the answer, or the error raised."""
         match end:
-            case Finished() | Embedded() | Ranked():
+            case Finished() | Embedded() | Ranked() | Replied():
                 answer = work.answer(end, round((time.monotonic() - self.lease.leased_at) * 1000))
                 self.tokens_in, self.tokens_out = answer.tokens_in, answer.tokens_out
                 limit = largest_final(self._tools.client.max_payload, self.job)

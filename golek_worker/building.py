@@ -4,9 +4,9 @@
 """
 
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -20,61 +20,37 @@ from golek_worker.attempt import Tools
 from golek_worker.bus import objects, queue, scout, streams
 from golek_worker.bus.acks import Acks
 from golek_worker.bus.adapters import AdapterBucket
-from golek_worker.bus.consumer import Consumer
 from golek_worker.bus.dead_letters import DeadLetters, Sender
-from golek_worker.bus.grammars import GrammarBook
-from golek_worker.bus.identity import Callers
 from golek_worker.bus.ingress import Ingress
 from golek_worker.bus.jetstream import ServerClock
+from golek_worker.bus.lanes import LanedConsumer
 from golek_worker.bus.lease import LeaseKeeper
 from golek_worker.bus.objects import Objects
 from golek_worker.bus.orders import Orders
-from golek_worker.bus.priorities import PriorityConsumer, sources
-from golek_worker.bus.queue import Queue
+from golek_worker.bus.queue import OnLanes, Queue
 from golek_worker.bus.results import Results
 from golek_worker.bus.strikes import StrikeBook
 from golek_worker.bus.tokens import TokenLogs
 from golek_worker.charging import Charging
+from golek_worker.engine.childless import Childless
 from golek_worker.engine.host import EngineHost
 from golek_worker.engine_config import engine_config
+from golek_worker.executor import Executor
 from golek_worker.gatekeeper import Gatekeeper
-from golek_worker.machine.logfiles import EngineLog
+from golek_worker.ground import Event, Ground
+from golek_worker.placing import Placing
 from golek_worker.remembering import Sessions
 from golek_worker.residency import Residency
 from golek_worker.room import Room
+from golek_worker.router_parts import Router, Stand
 from golek_worker.serving import Serving
 from golek_worker.settings import Settings
-from golek_worker.status import Identity, Status
+from golek_worker.status import Status
 from golek_worker.store.requests import RequestRow, audited
-from golek_worker.store.writer import LogWriter
 from golek_worker.traffic import Tally
 
 if TYPE_CHECKING:
-    from golek_program.spans import Tracing
     from golek_worker.tracing import Traces
-
-
-class Event(Protocol):
-    """One line in the log, one row among the events."""
-
-    def __call__(self, code: str, message: str, *, level: str = "info") -> None: ...
-
-
-class Ground(Struct, frozen=True):
-    """What a worker stands on before there is a model."""
-
-    settings: Settings
-    identity: Identity
-    client: BusClient
-    callers: Callers
-    look_for_key: Callable[[str], Awaitable[object]]
-    """Asks the fleet for the key of a digest that this worker does not know."""
-    grammars: GrammarBook
-    log: LogWriter
-    engine_log: EngineLog
-    event: Event
-    tracing: "Tracing | None"
-    """None where nobody traces."""
 
 
 class Parts(Struct, frozen=True):
@@ -83,11 +59,11 @@ class Parts(Struct, frozen=True):
     kind: Kind
     queue: Queue
     objects: Objects
-    ingress: Ingress
+    ingress: Ingress | Placing
     host: EngineHost
     keeper: LeaseKeeper
     serving: Serving
-    consumer: Consumer | PriorityConsumer
+    consumer: LanedConsumer
     tokens: TokenLogs
     status: Status
     residency: Residency
@@ -95,6 +71,7 @@ class Parts(Struct, frozen=True):
     adapters: Adapters
     sessions: Sessions | None
     charging: Charging
+    router: Router | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -113,22 +90,32 @@ async def build(
     await _ensure_streams(client, chosen, kind)
     results = await Results.open(client, lambda count, why: _tell_lost(ground.event, count, why))
     line = Queue(client, chosen.token, kind, chosen.inference_queue_strategy, chosen.queue_capacity, clock)
-    host = EngineHost(
-        engine_config(chosen, kind, model), chosen.stall_s, engine_changed, ground.engine_log.write,
-        adapters.book(chosen, model, ground.event),
-    )  # fmt: skip
-    executor = kinds.executor(kind, host, chosen, model, client.max_payload, ground.grammars.text)
+    charging = await Charging.open(client, chosen.token, clock.now, chosen.fleet_budget)
+    router = await Router.open(ground, charging) if chosen.engine == "router" else None
+    host: EngineHost
+    executor: Executor
+    if router is not None:
+        host, executor = Childless(engine_changed), router.executor
+    else:
+        host = EngineHost(
+            engine_config(chosen, kind, model), chosen.stall_s, engine_changed, ground.engine_log.write,
+            adapters.book(chosen, model, ground.event),
+        )  # fmt: skip
+        executor = kinds.executor(kind, host, chosen, model, client.max_payload, ground.grammars.text)
     tokens = TokenLogs(client, chosen.model_name, kind)
     if kind == "inference":
         await tokens.ensure()
     gatekeeper = Gatekeeper(chosen, kind, ground.callers, client, executor.check)
     bodies = Objects(client, gatekeeper.check_object)
-    charging = await Charging.open(client, chosen.token, clock.now, chosen.fleet_budget)
-    ingress = Ingress(
-        client, chosen.token, kinds.taken(chosen, kind), gatekeeper.check, ground.callers, line, bodies, results,
-        charging, ground.look_for_key, tokens=tokens, tally=tally,
-        reject_when_full=chosen.inference_reject_when_full, loading=lambda: host.loading, tracing=ground.tracing,
-    )  # fmt: skip
+    ingress: Ingress | Placing
+    if router is not None:
+        ingress = router.placing(Stand(line, bodies, results, charging, tally, clock))
+    else:
+        ingress = Ingress(
+            client, chosen.token, kinds.taken(chosen, kind), gatekeeper.check, ground.callers, line, bodies, results,
+            charging, ground.look_for_key, tokens=tokens, tally=tally,
+            reject_when_full=chosen.inference_reject_when_full, loading=lambda: host.loading, tracing=ground.tracing,
+        )  # fmt: skip
     keeper = LeaseKeeper(lambda: host.is_alive)
     sessions = await _sessions(ground, kind)
     tools = Tools(
@@ -155,10 +142,11 @@ async def build(
         client, tools, keeper, acks, results,
         tally=tally, settle=charging.settle, record=_recorder(ground), released=released, traces=_traces(ground),
     )  # fmt: skip
-    consumer = _consumer(ground, kind, serving, clock)
+    consumer = _consumer(ground, kind, line, serving, clock)
     status = Status(
         ground.identity, chosen, kind, host, serving, results, digest,
         lambda: executor.capabilities, ground.log, sessions=sessions,
+        offers=router.offers if router is not None else None,
     )  # fmt: skip
     residency = _residency(ground, kind, line, ingress, host, serving, consumer)
     kept = await AdapterBucket.open(client, chosen.token)
@@ -180,6 +168,7 @@ async def build(
         offered,
         sessions,
         charging,
+        router,
     )
 
 
@@ -222,22 +211,26 @@ def _recorder(ground: Ground) -> Callable[[RequestRow], None]:
     return lambda row: ground.log.record(audited(row, audit))
 
 
-def _consumer(ground: Ground, kind: Kind, serving: Serving, clock: ServerClock) -> Consumer | PriorityConsumer:
-    client, token, slots = ground.client, ground.settings.token, ground.settings.worker_concurrency
-    stream = subjects.job_stream(token)
-    if ground.settings.inference_queue_strategy == "priority":
-        return PriorityConsumer(client, stream, sources(token, kind), slots, serving.take, clock)
-    return Consumer(client, stream, subjects.consumer(token, kind), slots, serving.take, clock)
+def _consumer(ground: Ground, kind: Kind, line: Queue, serving: Serving, clock: ServerClock) -> LanedConsumer:
+    chosen = ground.settings
+
+    def tell(on_lanes: OnLanes) -> None:
+        line.view.on_lanes = on_lanes
+
+    return LanedConsumer(
+        ground.client, chosen.token, kind, chosen.inference_queue_strategy, chosen.worker_concurrency, serving.take,
+        clock, ground.identity.worker_id, offers_lane=chosen.golek_lanes, tell=tell,
+    )  # fmt: skip
 
 
 def _residency(
     ground: Ground,
     kind: Kind,
     line: Queue,
-    ingress: Ingress,
+    ingress: Ingress | Placing,
     host: EngineHost,
     serving: Serving,
-    consumer: Consumer | PriorityConsumer,
+    consumer: LanedConsumer,
 ) -> Residency:
     token = ground.settings.token
     names = [subjects.consumer(token, kind, name) for name in line.classes]

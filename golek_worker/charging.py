@@ -6,6 +6,7 @@ Without JetStream's word nothing is let through.
 """
 
 import asyncio
+import copy
 import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -77,6 +78,12 @@ class Charging:
         """Create or find the bucket. Raises as `ensure_stream` does."""
         await ensure_bucket(client)
         return cls(client, token, now, fleet_budget)
+
+    def of(self, token: str) -> "Charging":
+        """The same ledger, for jobs that are stored for another model."""
+        other = copy.copy(self)
+        other._token = token
+        return other
 
     async def reserve(self, job: Job, charge: Charge) -> tuple[str, Allowances, bool]:
         """Reserve what the job may cost: the window, what is left, and whether this is no copy.
@@ -186,8 +193,12 @@ class Charging:
             raise BusUnavailableError("the account of this key could not be written in time", may_run=False) from None
 
     def _hold(self, job: Job) -> str:
-        """What the job's hold is called: a caller may use one inbox, which makes the job's id, for several models."""
-        return f"{self._token}/{job.job_id}"
+        """What the job's hold is called: a caller may use one inbox, which makes the job's id, for several models.
+
+        Whoever ends a job that a router took names the model that was asked for, as who took it did.
+        """
+        token = subjects.model_token(job.asked_model) if job.asked else self._token
+        return f"{token}/{job.job_id}"
 
     async def _look_after(self, job: Job, seq: int) -> None:
         try:

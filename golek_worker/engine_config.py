@@ -23,4 +23,5 @@ def engine_config(chosen: Settings, kind: Kind, model: Path | None) -> EngineCon
         gpu_required=chosen.gpu_required,
         step_min_ms=chosen.engine_step_min_ms,
         kind=kind,
+        cache_tokens=chosen.echo_cache_tokens,
     )

@@ -5,12 +5,14 @@ each kind, in text.py, vectors.py and ranking.py; a router's will ask other work
 difference.
 """
 
+import math
 from typing import Protocol
 
 from msgspec import Struct
 
 from golek_wire.errors import PayloadTooLargeError
 from golek_wire.requests import Params, Request
+from golek_wire.routing import CacheUse
 from golek_wire.subjects import Kind
 from golek_worker.engine.base import Finished, Made
 from golek_worker.engine.host import EngineDied, Run
@@ -34,6 +36,12 @@ class Answer(Struct, frozen=True):
     """The engine's times and counts of it; None where it measured none."""
     itl_ms: float | None = None
     """Between two tokens, on average; None for several texts, and for one that went on with another."""
+    target: str | None = None
+    """Who answered, where a router chose."""
+    cost_usd: float | None = None
+    """What clouds took for it, for all its steps; None where nothing had a price. An error has it among its details."""
+    cache: CacheUse | None = None
+    """Where a cache was asked for."""
 
     def ttft_ms(self, ms: float) -> float | None:
         """From the lease to the first token of an answer that took `ms` from the lease; None where it is not known."""
@@ -90,10 +98,11 @@ class Work(Protocol):
         """
         ...
 
-    def start(self, *, watched: bool = False) -> Run:
+    def start(self, *, watched: bool = False, until: float = math.inf) -> Run:
         """Begin. Raises InferenceServiceError when the request cannot run.
 
-        Of a `watched` run the text is heard as it is written, where it writes any.
+        Of a `watched` run the text is heard as it is written, where it writes any. `until` is the monotonic time after
+        which its answer is of no use: whoever asks others tells them; a run here is stopped then.
         """
         ...
 

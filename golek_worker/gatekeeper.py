@@ -12,6 +12,9 @@ import msgspec
 from nats.aio.client import Client
 
 from golek_wire import codec
+from golek_wire import headers as h
+from golek_wire.errors import RouteLoopError
+from golek_wire.keys import Key
 from golek_wire.requests import EmbeddingRequest, Request, RerankRequest
 from golek_wire.subjects import Kind
 from golek_worker.admission import gate, quota
@@ -20,6 +23,7 @@ from golek_worker.bus.identity import Callers
 from golek_worker.job import Charge, Job, money
 from golek_worker.settings import Settings
 
+HOPS_DIGITS: Final = 4
 _DECODERS: Final[dict[str, Callable[[bytes], EmbeddingRequest | RerankRequest]]] = {
     "embedding": codec.decode_embedding,
     "rerank": codec.decode_rerank,
@@ -30,19 +34,31 @@ class Gatekeeper:
     """Admits the requests of one worker."""
 
     def __init__(
-        self, chosen: Settings, kind: Kind, callers: Callers, client: Client, able: Callable[[Request], None]
+        self,
+        chosen: Settings,
+        kind: Kind,
+        callers: Callers,
+        client: Client,
+        able: Callable[[Request], None],
+        *,
+        model: str = "",
+        chosen_later: bool = False,
     ) -> None:
-        """`able` raises BadRequestError for what the model is known to be unable to do."""
+        """`able` raises BadRequestError for what the model is known to be unable to do. `model` is the one that is
+        asked, where that is not the worker's own; `chosen_later`: its jobs go to a router's stream.
+        """
         self._settings = chosen
+        self._model = model or chosen.model_name
+        self._chosen_later = chosen_later
         self._kind = kind
-        self._callers = callers
+        self.callers = callers
         self._client = client
         self._able = able
         self._random = random.Random()
 
     def check(self, payload: bytes, headers: dict[str, str] | None, reply: str, submitted: bool) -> Job:
         """The job that a request becomes. Raises the InferenceServiceError that says why it becomes none."""
-        callers, limits, new_inbox = self._callers, self._limits(submitted=submitted), self._client.new_inbox
+        callers, limits, new_inbox = self.callers, self._limits(submitted=submitted), self._client.new_inbox
         key = callers.key(headers)
         name = callers.request_name(headers)
         if self._kind == "inference":
@@ -50,13 +66,27 @@ class Gatekeeper:
         else:
             decode = _DECODERS[self._kind]
             job = gate.check_whole(decode, payload, headers, reply, limits, new_inbox, key.key_id, name)
+        if self._chosen_later:
+            job = self._for_router(job, key, headers)
         if key.has_limits:
             job = msgspec.structs.replace(job, charge=Charge(key, self._estimate(payload)), money=money(key.budget))
         if not headers and reply and not submitted:
             return job
-        return callers.owned(
-            retained(job, payload, headers, self._kind, self._settings.model_name, submitted=submitted)
-        )
+        return callers.owned(retained(job, payload, headers, self._kind, self._model, submitted=submitted))
+
+    def _for_router(self, job: Job, key: Key, headers: dict[str, str] | None) -> Job:
+        """What a router has to know of a request. Raises RouteLoopError."""
+        said = (headers or {}).get(h.HOPS, "0")
+        hops = 1 + (int(said) if said.isdecimal() and len(said) < HOPS_DIGITS else h.HOPS_LIMIT)
+        if hops > h.HOPS_LIMIT:
+            raise RouteLoopError(
+                f"The request came through {said[:HOPS_DIGITS]} routers already, at most {h.HOPS_LIMIT} may pass it "
+                "on: two of them send it to each other",
+                hops=said[:HOPS_DIGITS],
+                limit=h.HOPS_LIMIT,
+            )
+        asked = f"{self._kind} {self._model}"
+        return msgspec.structs.replace(job, asked=asked, hops=hops, allowed=",".join(key.models))
 
     def _estimate(self, payload: bytes) -> int:
         """The tokens that an admitted request may cost. It is read a second time, so that nobody else pays for this."""
@@ -74,7 +104,7 @@ class Gatekeeper:
             max_payload=self._client.max_payload,
             default_deadline_ms=SUBMITTED_DEADLINE_MS if submitted else usual_ms,
             default_priority=chosen.inference_default_priority,
-            may_redirect=self._callers.may_redirect,
+            may_redirect=self.callers.may_redirect,
             max_body=chosen.golek_max_body * 2**20 if chosen.golek_objects else 0,
             able=self._able,
         )

@@ -11,7 +11,7 @@ from msgspec import Struct
 from golek_wire import headers as h
 from golek_wire.errors import DeadlineExceededError
 from golek_wire.keys import WINDOWS, Budget, Key
-from golek_wire.subjects import ANONYMOUS
+from golek_wire.subjects import ANONYMOUS, SERVED, Kind
 
 BROOM_S = 60
 """The server sweeps a job this long after its deadline: the broom, not the judge, since nobody could answer then.
@@ -60,10 +60,34 @@ class Job(Struct, frozen=True):
     """Of the payload, in hex; empty without an idempotency key."""
     hold: str = ""
     """The window of the ledger in which its cost is reserved; empty where nobody counts it."""
+    asked: str = ""
+    """In a router's stream: `<kind> <model>` that were asked for; empty where the stream's own model was."""
+    parent: str = ""
+    """The job that this is a step of."""
+    hops: int = 0
+    """Through how many routers it came."""
+    allowed: str = ""
+    """In a router's stream: the models that its key is for, with commas; empty for all."""
     money: str = ""
     """What its key may spend in clouds, as `Golek-Money` says it; empty where that is not limited."""
     charge: Charge | None = None
     """What has to be reserved before it is stored. Not carried: the ledger holds it then."""
+
+    @property
+    def asked_kind(self) -> Kind | None:
+        """What was asked for; None where the stream says it."""
+        kind = self.asked.partition(" ")[0]
+        return next((known for known in SERVED if known == kind), None)
+
+    @property
+    def asked_model(self) -> str:
+        """Whom the caller asked; empty where the stream says it."""
+        return self.asked.partition(" ")[2]
+
+    @property
+    def allowed_models(self) -> frozenset[str] | None:
+        """The models that its key is for; None for all."""
+        return frozenset(self.allowed.split(",")) if self.allowed else None
 
 
 def money(budget: Budget | None) -> str:
@@ -120,6 +144,14 @@ def _add_seldom(headers: dict[str, str], job: Job) -> None:
         headers[h.INPUT] = job.input_sha256
     if job.hold:
         headers[h.HOLD] = job.hold
+    if job.asked:
+        headers[h.ASKED] = job.asked
+    if job.parent:
+        headers[h.PARENT] = job.parent
+    if job.hops:
+        headers[h.HOPS] = str(job.hops)
+    if job.allowed:
+        headers[h.ALLOWED] = job.allowed
     if job.money:
         headers[h.MONEY] = job.money
 
@@ -142,6 +174,10 @@ def from_headers(headers: Mapping[str, str]) -> Job:
         body=headers.get(h.OBJECT, ""),
         input_sha256=headers.get(h.INPUT, ""),
         hold=headers.get(h.HOLD, ""),
+        asked=headers.get(h.ASKED, ""),
+        parent=headers.get(h.PARENT, ""),
+        hops=int(headers.get(h.HOPS, "0")),
+        allowed=headers.get(h.ALLOWED, ""),
         money=headers.get(h.MONEY, ""),
     )
 

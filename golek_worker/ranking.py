@@ -3,6 +3,8 @@
 The engine's child scores each document together with the query; here they are put in order, the best first.
 """
 
+import math
+
 from golek_wire import codec, semconv
 from golek_wire.errors import InternalError, PayloadTooLargeError
 from golek_wire.replies import EmbeddingUsage, Ranking, RerankReply
@@ -61,7 +63,7 @@ class RankWork:
     def prepare(self) -> None:
         """Texts go to the engine as they are."""
 
-    def start(self, *, watched: bool = False) -> Run:  # noqa: ARG002 - scores come all at once
+    def start(self, *, watched: bool = False, until: float = math.inf) -> Run:  # noqa: ARG002 - stopped from outside
         if self._executor.host.ready is None:
             return never_ran()
         return self._executor.host.submit(Rank(self._job.job_id, self._request.query, self._request.texts))

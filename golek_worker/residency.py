@@ -122,6 +122,8 @@ class Residency:
         others wait, which would load it again at once. With `force` nothing keeps it: jobs that run go back to the
         queue. Raises BUS_ERRORS while the broker is away.
         """
+        if self._host.stays:
+            return self._host.stays
         async with self._change:
             if self._host.unloaded:
                 return None

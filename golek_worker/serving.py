@@ -19,6 +19,7 @@ from golek_client.connection import flush
 from golek_wire import codec
 from golek_wire import headers as h
 from golek_wire.errors import STATUS, BusUnavailableError, InferenceServiceError, JobCancelledError, to_reply
+from golek_wire.keys import micros
 from golek_wire.semconv import REPLY, STORE_RESULT
 from golek_wire.subjects import Kind
 from golek_wire.trace import trace_id
@@ -63,13 +64,13 @@ class Serving:
         results: Results,
         *,
         tally: Tally,
-        settle: Callable[[Job, int], None],
+        settle: Callable[[Job, int, int], None],
         record: Callable[[RequestRow], None],
         released: Callable[[], Coroutine[Any, Any, None]],
         traces: "Traces | None" = None,
     ) -> None:
-        """`settle` is told how many tokens a job used whose key has limits; `tally` counts the jobs that ended;
-        `traces` is None where nobody traces.
+        """`settle` is told how many tokens a job of a key with limits used, and how many millionths of a dollar clouds
+        took; `tally` counts the jobs that ended; `traces` is None where nobody traces.
         """
         self._client = client
         self._tools = tools
@@ -145,6 +146,9 @@ class Serving:
         attempt = self._attempts.get(job_id)
         if attempt is not None:
             attempt.stop(JobCancelledError())
+        for step in self._attempts.values():
+            if step.job.parent == job_id:
+                step.stop(JobCancelledError())
         return attempt is not None
 
     async def finish(self, patience_s: float) -> int:
@@ -187,15 +191,16 @@ class Serving:
                 if attempt.job.resumable:
                     await self._end_log(attempt, outcome)
                 self._count(attempt, outcome)
-                self._record(_row(attempt, outcome, self._tools.executor.kind))
+                self._record(_row(attempt, outcome, attempt.job.asked_kind or self._tools.executor.kind))
             if attempt.job.hold:
-                self._settle(attempt.job, attempt.tokens_in + attempt.tokens_out)
+                self._settle(attempt.job, attempt.tokens_in + attempt.tokens_out, micros(_cost(outcome) or 0.0))
             confirm_at = self._acks.count()
             await (lease.ack(confirm_at) if isinstance(outcome, Answer) else lease.term(confirm_at))
             done = outcome
             if trace is not None:
                 trace.lap()
-            self._tools.objects.forget(lease.job.body)
+            if not lease.job.parent:  # another step may have to read it
+                self._tools.objects.forget(lease.job.body)
             await self._forget_strikes(attempt)
         except Requeue:
             await self._give_back(lease)
@@ -276,7 +281,7 @@ class Serving:
 
     async def _send(self, attempt: Attempt, outcome: Outcome, probe: str) -> None:
         job, work = attempt.job, attempt.work
-        also_to = work.reply_to if work is not None else None
+        also_to = work.reply_to if work is not None and not job.parent else None
         if isinstance(outcome, Answer):
             delivery = attempt.lease.num_delivered
             await send_final(
@@ -303,6 +308,7 @@ class Serving:
         ran_s = attempt.ended_at - attempt.lease.leased_at
         self.busy_ns += int(ran_s * 1e9)
         self.tally.tokens(attempt.tokens_in, attempt.tokens_out)
+        self.tally.cost(_cost(outcome))
         attempt.pieces = 0
         if isinstance(outcome, Answer):
             self.tally.answer(ran_s * 1000)
@@ -335,6 +341,8 @@ class Serving:
         oldest = time.monotonic() - CANCEL_MEMORY_S
         while self._cancelled and next(iter(self._cancelled.values())) < oldest:
             self._cancelled.popitem(last=False)
+        if lease.job.parent and lease.job.parent in self._cancelled:
+            return True
         heard_at = self._cancelled.get(lease.job.job_id)
         if heard_at is None:
             return False
@@ -346,6 +354,20 @@ class Serving:
         if attempt is not None and (message.headers or {}).get(h.NATS_STATUS) == h.NO_RESPONDERS:
             is_careful = time.monotonic() < self._careful_until
             attempt.inbox_bounced(OUTAGE_PATIENCE_S if is_careful else GONE_AFTER_S)
+
+
+def _cost(outcome: Outcome) -> float | None:
+    """What clouds took, also for a request that ended in an error."""
+    said = outcome.cost_usd if isinstance(outcome, Answer) else outcome.details.get("cost_usd")
+    return float(said) if isinstance(said, int | float) else None
+
+
+def _target(outcome: Outcome) -> str | None:
+    """Who answered, or was asked last, where a router chose."""
+    if isinstance(outcome, Answer):
+        return outcome.target
+    route = outcome.details.get("route")
+    return str(route["target"]) if isinstance(route, dict) and route.get("target") else None
 
 
 def _row(attempt: Attempt, outcome: Outcome, kind: Kind) -> RequestRow:
@@ -385,4 +407,7 @@ def _row(attempt: Attempt, outcome: Outcome, kind: Kind) -> RequestRow:
         prefill_ms=None if measured is None else measured.prefill_ms,
         decode_ms=None if measured is None else measured.decode_ms,
         trace_id=(trace_id(job.trace) or None) if job.trace else None,
+        target=_target(outcome),
+        cost_usd=_cost(outcome),
+        cache=answer.cache if answer is not None else None,
     )

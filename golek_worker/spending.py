@@ -6,12 +6,14 @@ the ledger (`charging`), and adds up what the calls cost, whoever of its steps m
 
 from typing import Final, Protocol
 
-from golek_wire.errors import OverLimitError
+from golek_wire.errors import InferenceServiceError, OverLimitError
+from golek_wire.keys import micros
 from golek_wire.requests import Request
 from golek_worker.admission import quota
 from golek_worker.charging import Due
 from golek_worker.job import Job
-from golek_worker.router.prices import micros, most_usd
+from golek_worker.router.prices import most_usd
+from golek_worker.router.purse import UNPAID
 from golek_worker.router.targets import Target
 
 _NOTHING: Final = Due("")
@@ -32,7 +34,8 @@ class Spending:
         """`reserve_tokens` are held for an answer of a request that does not say how long it may be."""
         self._money = money
         self._job = job
-        self._read = quota.read(request)
+        self.tokens_in = quota.read(request)
+        """About as many as are read."""
         self._written = quota.written(request, reserve_tokens)
         self._cost_usd: float | None = None
 
@@ -45,16 +48,21 @@ class Spending:
         """Hold what a call may cost. Raises as `Charging.reserve_money`, OverLimitError for a target without a price
         whose cost somebody counts.
         """
-        most = most_usd(target, self._read, self._written)
+        most = most_usd(target, self.tokens_in, self._written)
         if not self._money.is_limited(self._job) or most == 0:
             return Call(self, target, _NOTHING)
         if most is None:
             raise OverLimitError(
                 f"{target.name}: nobody knows what it takes, which a budget in money needs; PRICES_FILE says it",
                 limit="budget",
-                target=target.name,
+                **{UNPAID: target.name},
             )
-        return Call(self, target, await self._money.reserve_money(self._job, micros(most)))
+        try:
+            due = await self._money.reserve_money(self._job, micros(most))
+        except InferenceServiceError as error:
+            error.details[UNPAID] = target.name
+            raise
+        return Call(self, target, due)
 
     def add(self, cost_usd: float | None) -> None:
         """A step cost so much that was paid for elsewhere."""
@@ -76,7 +84,7 @@ class Call:
         self._due: Due | None = due
 
     def paid(self, tokens_in: int, tokens_out: int, tokens_cached: int = 0) -> float | None:
-        """It was answered, or broke off behind so many tokens: what it cost; None where it has no price."""
+        """It was answered: what it cost; None where it has no price."""
         due, self._due = self._due, None
         price = self._target.price
         if due is None or price is None:
@@ -86,8 +94,10 @@ class Call:
         self._spending.pay(due, cost_usd)
         return cost_usd
 
-    def failed(self) -> None:
-        """Nothing was answered, and nothing is taken."""
+    def broke_off(self, tokens_out: int) -> None:
+        """It ended without an answer, behind so many tokens: what was read was read; behind none it costs nothing."""
+        if tokens_out:
+            self.paid(self._spending.tokens_in, tokens_out)
         due, self._due = self._due, None
         if due is not None:
             self._spending.pay(due, 0.0)

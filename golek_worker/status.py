@@ -12,6 +12,7 @@ from importlib.metadata import version
 from msgspec import Struct
 
 from golek_wire import moments, subjects
+from golek_wire.routing import Offer
 from golek_wire.signals import (
     EngineStats,
     Health,
@@ -67,7 +68,10 @@ class Status:
         log: LogWriter,
         *,
         sessions: Sessions | None,
+        offers: Callable[[], list[Offer]] | None = None,
     ) -> None:
+        """`offers` has what a router serves beside the fleet's own models."""
+        self._offers = offers
         self._identity = identity
         self._settings = settings
         self._kind: Kind = kind
@@ -89,6 +93,13 @@ class Status:
     @property
     def worker_id(self) -> str:
         return self._identity.worker_id
+
+    @property
+    def served(self) -> list[str]:
+        """Where requests are taken."""
+        if self._offers is not None:
+            return [subjects.request(">", kind) for kind in subjects.SERVED]
+        return list(self._settings.request_subjects(self._kind))
 
     @property
     def state(self) -> WorkerStatus:
@@ -201,7 +212,7 @@ class Status:
         ready = self._host.ready
         return ModelRecord(
             name=self._settings.model_name,
-            kinds=[self._kind],
+            kinds=[self._kind] if self._offers is None else [],  # its name is asked for none: its offers are
             state=self.state,
             deployment=self._identity.deployment,
             last_seen=moments.stamp(),
@@ -211,6 +222,7 @@ class Status:
             subjects=list(self._settings.request_subjects(self._kind)),
             capabilities=self._capabilities(),
             memory_mb=ready.info.size_bytes // 2**20 if ready is not None else 0,
+            offers=self._offers() if self._offers is not None else [],
         )
 
     def micro_identity(self) -> ServiceIdentity:

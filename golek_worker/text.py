@@ -3,6 +3,7 @@
 The request becomes a prompt, the engine's child continues it, and its end becomes an `InferenceReply`.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -133,7 +134,7 @@ class TextWork:
             if self._prompt.ways:
                 self._constraint = call_constraint(self._prompt.ways)
 
-    def start(self, *, watched: bool = False) -> Run:
+    def start(self, *, watched: bool = False, until: float = math.inf) -> Run:  # noqa: ARG002 - stopped from outside
         if self._prompt is None:
             self.prepare()
         if self._prompt is None:

@@ -31,6 +31,7 @@ class Tally:
         self.refused = 0
         self.tokens_in = 0
         self.tokens_out = 0
+        self.cost_usd = 0.0
         self._told_out = 0
         self._refusals: dict[tuple[str, int], int] = {}
 
@@ -71,6 +72,10 @@ class Tally:
         self.tokens_in += read
         self.tokens_out += written
 
+    def cost(self, usd: float | None) -> None:
+        """Clouds took so much for a request."""
+        self.cost_usd += usd or 0.0
+
     def told(self, writing: int = 0) -> Traffic:
         """All of it, as reports carry it. `writing` is about how many tokens were written for requests that still run:
         a long answer counts as it is written. What is told of tokens never falls, though such a request may run anew.
@@ -84,6 +89,7 @@ class Tally:
             answered=self.answered,
             tokens_in=self.tokens_in,
             tokens_out=self._told_out,
+            cost_usd=round(self.cost_usd, 6),
             refusals=[Refusals(*key, count) for key, count in self._most_refused(TOLD)],
         )
 

@@ -89,7 +89,7 @@ class VectorWork:
     def prepare(self) -> None:
         """Texts go to the model as they are."""
 
-    def start(self, *, watched: bool = False) -> Run:  # noqa: ARG002 - vectors come all at once
+    def start(self, *, watched: bool = False, until: float = math.inf) -> Run:  # noqa: ARG002 - stopped from outside
         """Raises BadRequestError for more dimensions than there are, PayloadTooLargeError for what cannot fit."""
         ready = self._executor.host.ready
         if ready is None:

@@ -32,7 +32,7 @@ from golek_program.web.server import TakenError
 from golek_wire import codec, subjects
 from golek_wire.signals import Health, WorkerStatus
 from golek_worker import kinds, process, settings, structure
-from golek_worker.building import Ground, Parts, build
+from golek_worker.building import Parts, build
 from golek_worker.bus import endpoints, identity, streams
 from golek_worker.bus.grammars import GrammarBook
 from golek_worker.bus.jetstream import BUS_ERRORS, patiently
@@ -42,6 +42,7 @@ from golek_worker.engine.base import Ready
 from golek_worker.front import FRONT_ERRORS, Front, open_front
 from golek_worker.gguf import GGUFError
 from golek_worker.grammars import gbnf
+from golek_worker.ground import Ground
 from golek_worker.log_answers import LogAnswers
 from golek_worker.machine import gateway, logfiles, monitor, runfile, services
 from golek_worker.machine.logfiles import EngineLog
@@ -203,6 +204,8 @@ class Worker:
         if parts.sessions is not None:
             stack.push_async_callback(parts.sessions.close)
             await parts.sessions.serve(self._client, self._callers, self._look_for_key)
+        if parts.router is not None:
+            stack.push_async_callback(parts.router.close)
         stack.push_async_callback(parts.charging.close)
         stack.push_async_callback(parts.host.close)
         return parts
@@ -238,6 +241,7 @@ class Worker:
         await LogAnswers(
             parts.orders, self._settings.model_name, self._identity.worker_id, self._settings.log_file
         ).start()
+        await parts.consumer.start()
         await parts.ingress.start()
         self._event("services.init", "requests are taken; they wait for the model")
         self._event("model.loading", str(self._model or self._settings.engine))
@@ -247,7 +251,6 @@ class Worker:
             parts.residency.run(),
             self._follow_engine(parts),
             parts.ingress.run(),
-            parts.ingress.receipts.run(),
             parts.consumer.run(),
             parts.keeper.run(),
             self._heart.run(),
@@ -257,6 +260,8 @@ class Worker:
         sides.append(self._grammars.run())
         if self._keys is not None:
             sides.append(self._keys.run())
+        if parts.router is not None:
+            sides.append(parts.router.run())
         if self._http is not None:
             sides.append(self._http.ended())
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(side) for side in sides]
@@ -288,7 +293,7 @@ class Worker:
                     self._tell_loaded(parts.host.ready)
                 if first:
                     settle_garbage()
-                    self._event("server.ready", f"serving {', '.join(self._settings.request_subjects(parts.kind))}")
+                    self._event("server.ready", f"serving {', '.join(parts.status.served)}")
                     first = False
             else:
                 parts.residency.tell(self._event)
@@ -337,6 +342,8 @@ class Worker:
             self._parts.keeper.doubt()
             self._parts.serving.reconnected()
             await _best_effort(self._parts.consumer.reconnected())
+            if self._parts.router is not None:
+                await _best_effort(self._parts.router.reconnected())
         self._heart.beat_now()
         if self._parts is not None:
             if self._parts.kind == "inference":

@@ -14,6 +14,7 @@ from golek_client import Golek
 from golek_monitor.logs.explorer import Explorer
 from golek_monitor.logs.records import Attempt, HttpVisit, Phase, Stories, Story, WorkerEvent
 from golek_monitor.plain import plain
+from golek_wire.keys import dollars, micros
 from golek_wire.logs import LoggedRequest
 
 WIDTH: Final = 80
@@ -87,6 +88,7 @@ def told(story: Story) -> list[str]:
         *([f"label    {plain(story.req_id)}"] if story.req_id else []),
         f"model    {story.model_name} ({first.request.kind}{', streamed' if first.request.stream else ''})",
         f"asked by {plain(first.request.principal)}",
+        *_routed(story.attempts[-1].request),
         f"ended    {plain(story.status)} at {story.attempts[-1].request.timestamp}",
     ]
     if first.request.trace_id:
@@ -100,6 +102,18 @@ def told(story: Story) -> list[str]:
         written += ["", "over HTTP:", *map(_visit, story.visits)]
     written += [f"not read: {log.path}: {log.problem}" for log in story.problems]
     return written
+
+
+def _routed(request: LoggedRequest) -> list[str]:
+    """How a router had it answered, and what that cost."""
+    said = {
+        "step of": plain(request.parent or ""),
+        "asked": plain(request.asked or ""),
+        "target": plain(request.target or ""),
+        "cache": plain(request.cache or ""),
+        "cost": "" if request.cost_usd is None else shown_usd(request.cost_usd),
+    }
+    return [f"{name:<9}{value}" for name, value in said.items() if value]
 
 
 def _attempt(attempt: Attempt, longest_ms: float) -> list[str]:
@@ -171,3 +185,8 @@ def shown_ms(ms: float) -> str:
     if ms < 10_000:
         return f"{ms:.0f} ms"
     return f"{ms / 1000:.1f} s"
+
+
+def shown_usd(usd: float) -> str:
+    """Money as people read it."""
+    return dollars(micros(usd))

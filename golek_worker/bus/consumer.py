@@ -56,6 +56,11 @@ class Consumer:
             EXPIRES_S * NS, IDLE_HEARTBEAT_S * NS, PRIORITY_GROUP.encode(), PULL_PRIORITY,
         )  # fmt: skip
 
+    @property
+    def free(self) -> int:
+        """Slots without a job."""
+        return self._free
+
     async def resume(self) -> None:
         """Start pulling: an engine is ready."""
         if self._subscription is None:

@@ -5,9 +5,10 @@ Three modes, chosen by GOLEK_NATS_IDENTITY. `Open`: everybody may ask, as anonym
 accounts that import the request subjects with `share: true`. See docs/security.md.
 """
 
+import copy
 import re
 from collections.abc import Mapping
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, Self
 
 import msgspec
 import structlog
@@ -60,6 +61,9 @@ class Callers(Protocol):
     def key(self, headers: Headers) -> Key:
         """Who sent these headers, and what it may do. Raises UnauthorizedError, ForbiddenError."""
 
+    def of(self, model: str) -> Self:
+        """The same callers, as they ask another model."""
+
     def principal(self, headers: Headers) -> str:
         """Who sent these headers. Raises as `key` does."""
 
@@ -110,6 +114,11 @@ class Open:
         self._refuse_tenant(headers)
         said = _bearer(headers) if h.AUTHORIZATION in headers and self._book is not None else ""
         return self._for_model(self._known(said)) if said else ANYBODY
+
+    def of(self, model: str) -> Self:
+        other = copy.copy(self)
+        other._names = set(subjects.spellings(model))
+        return other
 
     def principal(self, headers: Headers) -> str:
         return self.key(headers).key_id

@@ -125,17 +125,30 @@ class Ingress:
 
     async def start(self) -> None:
         """Subscribe the request subjects; from here on requests are taken."""
-        await self._storing.start()
+        await self.open()
         taken = (*self._taken.subjects, *self._taken.submits)
         for callback, listed in ((self._on_request, taken), (self._on_stray, self._taken.elsewhere)):
             for subject in listed:
                 taking = await self._client.subscribe_direct(subject, callback, subjects.QUEUE_GROUP)
                 self._subscriptions.append(taking)
 
+    async def open(self) -> None:
+        """Be ready for requests that `take` brings; none are subscribed."""
+        await self._storing.start()
+
+    async def take(self, message: Delivery) -> None:
+        """Take a request that somebody else received."""
+        await self._on_request(message)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is left to look after."""
+        return not len(self._accepted) and self._storing.is_idle
+
     async def run(self) -> None:
         """Look after what was published and what was stored, for as long as the worker lives."""
         # Apart, because each may wait for JetStream's answer.
-        await asyncio.gather(_repeat(self._storing.sweep), _repeat(self._accepted.sweep))
+        await asyncio.gather(_repeat(self._storing.sweep), _repeat(self._accepted.sweep), self.receipts.run())
 
     async def stop(self) -> None:
         """Take no more requests; those already received are still stored."""
@@ -173,7 +186,7 @@ class Ingress:
 
     async def _admit(self, message: Delivery, reference: str) -> None:
         """Publish a request as a job; with `reference` its body stays in the object store."""
-        submitted = message.subject in self._taken.submits
+        submitted = subjects.is_submit(message.subject)
         span = self._span(message) if self._tracing is not None else None
         try:
             job = self._check(message.data, message.headers, message.reply, submitted)

@@ -3,7 +3,8 @@
 A sweep asks the consumers one after the other, the most urgent first, for the slots that are free and only for what is
 there. When nothing waits the worker rests: one pull lies at one consumer, and the server's word that a job of another
 class was stored ends it. So there is one pull at any time, and never more credit than there are free slots. Why not a
-pull at each: docs/decisions/0012.
+pull at each: docs/decisions/0012. Where a replica has a lane (lanes.py), each class is at two consumers, which have
+turns.
 """
 
 import asyncio
@@ -36,18 +37,22 @@ ANSWER_S = 1.0
 
 
 class Source(Struct, frozen=True):
-    """Jobs of one class."""
+    """Jobs of one class, or those of it on one lane."""
 
     consumer: str
-    stored: str
-    """Where the server says that it stored one."""
+    stored: str = ""
+    """Where is said that one was stored; empty where nobody says so: there the pull rests."""
+    place: int = 0
+    """The number of the class, 0 is the most urgent; sources of one class have turns."""
+    priority: int = PULL_PRIORITY
+    """Of pulls."""
 
 
 def sources(token: str, kind: str) -> list[Source]:
     """The classes of a model's jobs, the most urgent first."""
     return [
-        Source(subjects.consumer(token, kind, name), subjects.stored(token, kind, name))
-        for name in subjects.PRIORITIES.values()
+        Source(subjects.consumer(token, kind, name), subjects.stored(token, kind, name), place)
+        for place, name in enumerate(subjects.PRIORITIES.values())
     ]
 
 
@@ -78,12 +83,18 @@ class PriorityConsumer:
         on_lease: Callable[[Lease], None],
         clock: ServerClock,
     ) -> None:
-        """`sources` with the most urgent first."""
+        """`sources` with the most urgent first; at most one is without word of what is stored."""
         self._client = client
         self._pull_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}"
         self._sources = sources
-        self._likely = sources[len(sources) // 2]
+        backwards = list(reversed(sources))
+        self._orders = (list(sources), sorted(backwards, key=lambda source: source.place))
+        self._sweeps = 0
+        self._untold = next((source for source in sources if not source.stored), None)
+        self._likely = self._untold or sources[len(sources) // 2]
         """Where the last job came from: there the pull rests."""
+        self._left: list[Source] = []
+        """Where the next sweep looks as well, after all others."""
         self._free = slots
         self._on_lease = on_lease
         self._clock = clock
@@ -100,6 +111,16 @@ class PriorityConsumer:
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._expires = b'"expires":%d' % (REST_S * NS)
+
+    @property
+    def free(self) -> int:
+        """Slots without a job."""
+        return self._free
+
+    def visit(self, left: Sequence[Source]) -> None:
+        """Look there once, too, when the own sources are empty: somebody left jobs lying."""
+        self._left = list(left)
+        self._news.set()
 
     async def resume(self) -> None:
         """Start pulling: an engine is ready."""
@@ -157,7 +178,7 @@ class PriorityConsumer:
         if await self._sweep():
             return
         self._called = None
-        others = [source for source in self._sources if source is not self._likely]
+        others = [source for source in self._sources if source is not self._likely and source.stored]
         calls = [await self._client.subscribe_direct(other.stored, self._on_stored) for other in others]
         try:
             if not await self._sweep():
@@ -171,8 +192,10 @@ class PriorityConsumer:
 
         A slot that becomes free meanwhile waits for the next sweep: it belongs to the most urgent job first.
         """
-        room, taken = self._free, 0
-        for source in self._sources:
+        room, taken, left = self._free, 0, self._left
+        self._left = []
+        self._sweeps += 1
+        for source in [*self._orders[self._sweeps % 2], *left]:
             inbox = f"{self._inbox}.{self._number}"
             self._number += 1
             pull = await self._ask(source, room - taken, inbox, b'"no_wait":true')
@@ -180,7 +203,7 @@ class PriorityConsumer:
             if pull.credit:
                 raise BusUnavailableError("a pull was not answered")
             if pull.taken:
-                self._likely = source
+                self._likely = self._untold or (self._likely if source in left else source)
                 taken += pull.taken
             if taken >= room or not self._may_pull or not self._inbox:
                 return True
@@ -195,7 +218,7 @@ class PriorityConsumer:
             await self._over(pull, REST_S + ANSWER_S, until_called=True)
         finally:
             if self._called is not None:
-                self._likely = self._called
+                self._likely = self._untold or self._called
             if pull.credit and self._client.is_connected:
                 await self._client.withdraw(subscription)
             else:
@@ -203,19 +226,19 @@ class PriorityConsumer:
 
     async def _ask(self, source: Source, batch: int, inbox: str, how: bytes) -> _Pull:
         pull = self._pull = _Pull(inbox, batch, time.monotonic())
-        body = b'{"batch":%d,%b,"group":"%b","priority":%d}' % (batch, how, PRIORITY_GROUP.encode(), PULL_PRIORITY)
+        body = b'{"batch":%d,%b,"group":"%b","priority":%d}' % (batch, how, PRIORITY_GROUP.encode(), source.priority)
         await publish(self._client, f"{self._pull_subject}.{source.consumer}", body, reply=inbox)
         return pull
 
     async def _over(self, pull: _Pull, patience_s: float, *, until_called: bool = False) -> None:
-        """Wait until `pull` has ended, at most so long; a rest ends as well by a pause or by word of a stored job.
+        """Wait until `pull` has ended, at most so long; a rest also by a pause, by word of a stored job, or to visit.
 
         Raises BusUnavailableError when it was refused.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 while pull.credit:
-                    if until_called and (self._called is not None or not self._serving):
+                    if until_called and (self._called is not None or self._left or not self._serving):
                         return
                     self._news.clear()
                     await self._news.wait()

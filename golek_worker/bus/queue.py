@@ -57,6 +57,13 @@ class Seen(Struct, frozen=True):
     """Jobs delivered that have not ended: they run somewhere, or wait for their next attempt."""
 
 
+class OnLanes(Struct, frozen=True):
+    """Jobs that routers gave to single replicas."""
+
+    pending: int = 0
+    unacked: int = 0
+
+
 class _Heads:
     """When jobs of one class came, by how the end of its queue moved: exact to a look, too late where the sequences of
     several classes mix.
@@ -95,6 +102,8 @@ class QueueView:
         """When that was asked for."""
         self.last_seq = 0
         """The newest sequence of the stream that was known of then: what was stored since is in no count."""
+        self.on_lanes = OnLanes()
+        """What lies at single replicas, as it was last seen."""
         self._samples: deque[_Sample] = deque()
         self._heads: list[_Heads] = []
         self._starts = 0
@@ -104,13 +113,13 @@ class QueueView:
 
     @property
     def pending(self) -> int:
-        """Jobs that wait, of all classes."""
-        return sum(consumer.pending for consumer in self.seen)
+        """Jobs that wait, of all classes and lanes."""
+        return sum(consumer.pending for consumer in self.seen) + self.on_lanes.pending
 
     @property
     def unacked(self) -> int:
-        """Jobs that run or wait for their next attempt, of all classes."""
-        return sum(consumer.unacked for consumer in self.seen)
+        """Jobs that run or wait for their next attempt, of all classes and lanes."""
+        return sum(consumer.unacked for consumer in self.seen) + self.on_lanes.unacked
 
     def oldest_wait_s(self, now: float) -> float | None:
         """How long the next job of a class has waited, at least: of the class where that is longest."""
@@ -130,7 +139,7 @@ class QueueView:
         starts = sum(consumer.starts for consumer in seen)
         if self._samples and starts < self._samples[-1].starts:
             self._samples.clear()  # the consumers were made anew
-        self._samples.append(_Sample(at, starts, self.pending > 0))
+        self._samples.append(_Sample(at, starts, any(consumer.pending for consumer in seen)))
         while self._samples[0].at < at - WINDOW_S:
             self._samples.popleft()
         # Between two looks of which the first found nobody waiting, slots may have been idle: that tells nothing.

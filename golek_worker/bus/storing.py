@@ -97,6 +97,11 @@ class Storing:
         """Listen for JetStream's word."""
         await self._client.subscribe_direct(f"{self._inbox}.*", self._on_ack)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is on its way into the stream."""
+        return not (self._unacked or self._charging or self._overflow)
+
     async def put(self, job: Job, payload: bytes) -> Put:
         """Store `job`. Raises as a request is refused."""
         put: asyncio.Future[Put] = asyncio.get_running_loop().create_future()

@@ -27,6 +27,8 @@ from golek_worker.bus.jetstream import (
 
 ACK_WAIT_S = 6.0
 """A lease not renewed for this long goes to another replica."""
+LANE_UNUSED_S = 2 * 3600
+"""A lane that nobody pulled from for so long belonged to a replica that is gone."""
 DAY_S = 24 * 3600
 TRY_S = 2.0
 """A cluster with a leader makes a stream within 0.2 s; a question without an answer was lost in an election."""
@@ -80,17 +82,19 @@ def job_stream_config(token: str, capacity: int, strategy: str = FIFO) -> dict[s
     }
 
 
-def consumer_config(token: str, kind: str = "inference", priority: str = "normal") -> dict[str, Any]:
-    """The durable pull consumer of one kind and priority.
+def consumer_config(
+    token: str, kind: str = "inference", priority: str = "normal", lane: str = subjects.ANY_LANE
+) -> dict[str, Any]:
+    """The durable pull consumer of one kind, priority and lane. That of a replica's lane goes when nobody uses it.
 
     `max_deliver` is unlimited: a NAK, a drain and a frozen host count as deliveries too, so the count is no verdict.
     The priority group is there from the first day: added later, every pull without `group` is refused.
     """
-    name = subjects.consumer(token, kind, priority)
+    name = subjects.consumer(token, kind, priority, lane)
     return {
         "name": name,
         "durable_name": name,
-        "filter_subject": subjects.job(token, kind, priority),
+        "filter_subject": subjects.job(token, kind, priority, lane),
         "ack_policy": "explicit",
         "deliver_policy": "all",
         "replay_policy": "instant",
@@ -100,6 +104,7 @@ def consumer_config(token: str, kind: str = "inference", priority: str = "normal
         "max_waiting": 8192,
         "priority_groups": [PRIORITY_GROUP],
         "priority_policy": "prioritized",
+        **({} if lane == subjects.ANY_LANE else {"inactive_threshold": LANE_UNUSED_S * NS}),
     }
 
 

@@ -65,7 +65,8 @@ class TokenLogs:
     async def open(self, job: Job, payload: bytes, created: float) -> None:
         """Begin the log of `job`, a request taken at `created` in epoch seconds, unless it was begun."""
         metadata = _metadata_in(payload).metadata
-        opened = Opened(job.job_id, self._model, int(created), job.budget_ms, self._kind, job.principal, metadata)
+        model, kind = job.asked_model or self._model, job.asked_kind or self._kind
+        opened = Opened(job.job_id, model, int(created), job.budget_ms, kind, job.principal, metadata)
         await publish(self._client, subjects.tokens(job.job_id), codec.encode(opened), _OPENED)
 
     async def refuse(self, job: Job, error: InferenceServiceError) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct, field
 
 from golek_wire.errors import InferenceServiceError
-from golek_wire.replies import Delta, FinishReason, TokenLogprob, ToolCall
+from golek_wire.replies import Delta, FinishReason, Reply, TokenLogprob, ToolCall
 from golek_wire.requests import Params, Resume
 from golek_wire.signals import ModelInfo
 from golek_wire.subjects import Kind
@@ -53,6 +53,8 @@ class EngineConfig(Struct, frozen=True):
     kind: Kind = "inference"
     """`inference` writes text (`Submit`), `embedding` turns texts into vectors (`Embed`), `rerank` ranks documents
     (`Rank`)."""
+    cache_tokens: int = 0
+    """Of `echo`: tokens of prompts that it keeps, as a model's KV cache would; 0 is none."""
 
     @property
     def asks_for_gpu(self) -> str:
@@ -326,9 +328,19 @@ EngineEvent = (
 
 Piece = str | Delta
 """New text of a sequence, or more than text."""
-Made = Finished | Embedded | Ranked
+Computed = Finished | Embedded | Ranked
 """What a sequence gave that ended by itself."""
-SequenceEnd = Made | Stopped | Refused
+
+
+class Replied(Struct, frozen=True):
+    """The answer of somebody else, ready to be passed on. Made in the worker: no child sends it."""
+
+    reply: Reply
+
+
+Made = Computed | Replied
+"""What a run gave that ended by itself."""
+SequenceEnd = Computed | Stopped | Refused
 
 
 class Engine(Protocol):

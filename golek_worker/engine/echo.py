@@ -14,6 +14,8 @@
 - Stop strings work as in every engine, and so do `n` and `best_of`: all texts are the same. Nothing is drawn here, so
   the seed, temperature, penalties, biases and all that shapes a draw have no meaning. Log-probabilities, tokens by
   number, grammars and adapters cannot be had: a request for them is refused.
+- With ECHO_CACHE_TOKENS it tells `tokens_cached` as a model with a KV cache would (echo_cache.py), and reads a whole
+  conversation: then the prompt is what all turns say. Reading takes a step for each 64 tokens that were not there.
 - One token per sequence and step; but a sequence that is neither streamed nor paced, and meets no stop string, gets up
   to 1024 at once.
 - A prompt that contains `GOLEK_ECHO_CRASH` ends the process with status 134 in the sequence's first step, as a fault in
@@ -45,6 +47,7 @@ from golek_worker.engine.base import (
     UnloadAdapter,
 )
 from golek_worker.engine.budget import token_limit
+from golek_worker.engine.echo_cache import EchoCache
 from golek_worker.engine.text import TextWriter
 
 CTX_SIZE = 8192
@@ -56,6 +59,9 @@ _words = re.compile(r"\s*\S+\s*|\s+").findall
 
 LAST_MESSAGE = "{{ messages[-1].content }}"
 """Of a conversation the last message is echoed."""
+ALL_MESSAGES = "{% for message in messages %}{{ message.content }} {% endfor %}"
+READ_AT_ONCE = 64
+"""Tokens of a prompt that are read in one step, where the engine has a cache."""
 
 
 class EchoEngine:
@@ -65,6 +71,7 @@ class EchoEngine:
         progress(1, 1)
         self._paced = config.step_min_ms > 0
         self._sequences: dict[str, _Sequence] = {}
+        self._cache = EchoCache(config.cache_tokens) if config.cache_tokens else None
         ctx_size = config.ctx_size or CTX_SIZE
         self.ready = Ready(
             info=ModelInfo(architecture="echo", modalities=["text"], context_size=ctx_size, model_family="echo"),
@@ -72,7 +79,7 @@ class EchoEngine:
             device="none",
             slots=config.slots,
             ctx_size=ctx_size,
-            chat_template=LAST_MESSAGE,
+            chat_template=ALL_MESSAGES if config.cache_tokens else LAST_MESSAGE,
         )
 
     @property
@@ -98,6 +105,8 @@ class EchoEngine:
             raise BadRequestError(f"{param}: the echo engine writes what it reads and follows nothing", param=param)
         at_once = 1 if command.stream or self._paced else _AT_ONCE
         sequence = _Sequence(command, self.ready.ctx_size, at_once)
+        if self._cache is not None:
+            sequence.read(self._cache)
         if command.params.max_tokens == 0:
             return Finished(command.job_id, "", "length", sequence.tokens_in, 0)
         if command.resume is not None:
@@ -122,6 +131,8 @@ class EchoEngine:
             if delta and sequence.stream:
                 yield job_id, delta
             if sequence.ended:
+                if self._cache is not None:
+                    self._cache.keep(sequence.text)
                 ended.append(job_id)
                 yield sequence.finished(job_id)
         for job_id in ended:
@@ -163,11 +174,13 @@ class _Sequence:
         "_crash",
         "_limit",
         "_reason",
+        "_unread",
         "_words",
         "_writer",
         "ended",
         "skipped_over",
         "stream",
+        "tokens_cached",
         "tokens_out",
     )
 
@@ -189,7 +202,10 @@ class _Sequence:
         self._writer = parsing.writer(command.output, command.job_id, stops)
         self._at_once = at_once if isinstance(self._writer, TextWriter) and not meets_stop else 1
         self._crash = CRASH in command.prompt
+        self._unread = 0
+        """Steps until the first token: the prompt is being read."""
         self.stream = command.stream
+        self.tokens_cached = 0
         self.tokens_out = 0
         self.ended = False
         self.skipped_over = ""
@@ -199,11 +215,25 @@ class _Sequence:
     def tokens_in(self) -> int:
         return len(self._words)
 
+    @property
+    def text(self) -> list[str]:
+        """Prompt and answer so far, in tokens."""
+        return self._words + _words(self._piece(0, self.tokens_out))
+
+    def read(self, cache: EchoCache) -> None:
+        """Find out what of the prompt is there; the rest takes its steps, and is there for others from now on."""
+        self.tokens_cached = cache.find(self._words)
+        self._unread = (len(self._words) - self.tokens_cached) // READ_AT_ONCE
+        cache.keep(self._words)
+
     def write(self) -> Piece:
         """The next tokens' text, as far as it may be shown."""
         if self._crash:
             print(f"echo: the prompt contains {CRASH}; ending the process", file=sys.stderr, flush=True)
             os._exit(CRASH_STATUS)
+        if self._unread:
+            self._unread -= 1
+            return ""
         if self.skipped_over:
             rest, self.skipped_over = self.skipped_over, ""
             return rest
@@ -248,10 +278,13 @@ class _Sequence:
         writer = self._writer
         tokens = (len(self._words), self.tokens_out)
         if isinstance(writer, TextWriter):
-            return Finished(job_id, writer.text, self._reason, *tokens, stopped_by=writer.stopped_by)
+            return Finished(
+                job_id, writer.text, self._reason, *tokens,
+                stopped_by=writer.stopped_by, tokens_cached=self.tokens_cached,
+            )  # fmt: skip
         return Finished(
             job_id, writer.text, writer.reason(self._reason), *tokens, writer.reasoning_content, writer.tool_calls,
-            stopped_by=writer.stopped_by,
+            stopped_by=writer.stopped_by, tokens_cached=self.tokens_cached,
         )  # fmt: skip
 
     def _piece(self, start: int, end: int) -> str:

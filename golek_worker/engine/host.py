@@ -36,12 +36,12 @@ from golek_worker.engine.base import (
     Gauges,
     LoadAdapter,
     LoadFailed,
+    Made,
     Phase,
     Piece,
     Ranked,
     Ready,
     Refused,
-    SequenceEnd,
     SequenceStart,
     Step,
     Stopped,
@@ -71,7 +71,7 @@ class EngineDied(Struct, frozen=True):
     """True when the sequence was in the engine: then it is a suspect."""
 
 
-RunEnd = SequenceEnd | EngineDied
+RunEnd = Made | Stopped | Refused | EngineDied
 RunEvent = Piece | RunEnd
 """What was written, or how the sequence ended."""
 
@@ -112,9 +112,12 @@ class EngineHost:
     loaded again, `on_stderr` with each line that the child writes there.
     """
 
+    stays = ""
+    """Why it is never unloaded; empty where it may be."""
+
     def __init__(
         self,
-        config: EngineConfig,
+        config: EngineConfig | None,
         stall_s: float,
         on_change: Callable[[], None],
         on_stderr: Callable[[str], None] = lambda _: None,
@@ -271,6 +274,7 @@ class EngineHost:
 
     async def _live(self) -> bool:
         """One life of a child, from spawn to exit; True when it became ready."""
+        assert self._config is not None
         ours, theirs = socket.socketpair()
         self._load_failed = None
         self._longest_step_s = 0.0

@@ -9,6 +9,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from golek_wire.errors import InferenceServiceError, RetriableError
+from golek_worker.router.purse import UNPAID
 
 Fault = Literal["failure", "limit", "none", "unknown"]
 """For the target's breaker: it failed, it asked for a pause, it is well, or nobody knows."""
@@ -27,7 +28,7 @@ ENDS: Final = frozenset((
     "CANCELLED", "DEADLINE_EXCEEDED", "OVER_LIMIT", "ROUTE_LOOP", "IDEMPOTENCY_MISMATCH", "CONFLICT", "UNAUTHORIZED",
     "FORBIDDEN", "POISON_JOB", "COMPRESSION_FAILED", "HANDOFF_STATE_INVALID", "ORCHESTRATION_FAILED",
 ))  # fmt: skip
-"""After these nobody else is asked: the caller's own doing, out of time, out of money, or nothing that another target
+"""After these nobody else is asked: the caller's own doing, out of time, over a limit, or nothing that another target
 would do better. Each with its HTTP meaning as the fleet says it; a provider's word is `PROVIDER_…`."""
 CALLERS: Final = frozenset(("BAD_REQUEST", "UNKNOWN_GRAMMAR", "INVALID_GRAMMAR"))
 """The request is wrong wherever it is asked, unless only this provider says so."""
@@ -84,7 +85,9 @@ def pause_s(error: InferenceServiceError) -> float:
 
 
 def allows_next(error: InferenceServiceError) -> bool:
-    """Whether another target may be asked after this error of one."""
+    """Whether another target may be asked after this error of one: also where there is no money for that one."""
+    if UNPAID in error.details:
+        return True
     if error.code in CALLERS:
         return bool(error.details.get("provider"))  # its own rules, such as the length of a name
     return error.code not in ENDS
@@ -104,7 +107,7 @@ def after(
     if not allows_next(error):
         return "stop"
     onwards: Next = "next" if others else "stop"
-    if has_text or error.code not in SAME_AGAIN or tries > RETRIES:
+    if has_text or error.code not in SAME_AGAIN or tries > RETRIES or UNPAID in error.details:
         return onwards
     if error.code == "RATE_LIMITED":
         wait_s = pause_s(error)

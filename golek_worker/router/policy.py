@@ -6,7 +6,6 @@ aside with a reason, and the strategy orders the others.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Final
 
 from msgspec import Struct
 
@@ -14,13 +13,10 @@ from golek_wire.errors import InferenceServiceError
 from golek_wire.routing import AUTO, Candidate, Decision, Policy, Rejected, Strategy
 from golek_worker.router import ordering, refusals
 from golek_worker.router.fitting import Reason, unfit
-from golek_worker.router.ordering import Placed
-from golek_worker.router.standing import Situation, Standing, standing
-from golek_worker.router.table import CLOUDS, LOCAL_PREFIX, Plan, Table
-from golek_worker.router.targets import ANY, Ask, Target
-
-LIMIT: Final = 32
-"""Candidates of a decision: nobody waits for more targets to fail."""
+from golek_worker.router.ordering import LIMIT
+from golek_worker.router.standing import Situation, Standing, by_place, standing
+from golek_worker.router.table import LOCAL_PREFIX, Plan, Table
+from golek_worker.router.targets import ANY, CLOUDS, Ask, Target
 
 
 class _Group(Struct, frozen=True):
@@ -96,19 +92,18 @@ def _groups(
     """The targets that a name stands for, those that are asked first first."""
     others = [_standing(name, table, situation) for name in plan.fallback] if policy != "local_only" else []
     if plan.sort == "auto":
-        for one in table.roles.chain(role):
-            for tier in _tiers(situation.by_role.get((ask.kind, one), []), policy):
-                yield _Group(tier, strategy, role=one if one != ANY and ask.task_type else "")
+        for tier in situation.tiers(ask.kind, table.roles.chain(role), policy):
+            yield _Group(tier.standings, strategy, role=tier.role if tier.role != ANY and ask.task_type else "")
         yield from _one_by_one(others, policy)
         return
     own = [_standing(share.target, table, situation) for share in plan.targets]
     if plan.sort == "model":
-        for tier in _tiers([*own, *others], policy):
-            yield from _one_by_one(tier, policy)
+        for place in by_place([*own, *others], policy):
+            yield from _one_by_one(place, policy)
         return
     weights = {share.target: share.weight for share in plan.targets}
-    for tier in _tiers(own, policy):
-        yield _Group(tier, strategy, weights)
+    for place in by_place(own, policy):
+        yield _Group(place, strategy, weights)
     yield from _one_by_one(others, policy)
 
 
@@ -117,15 +112,6 @@ def _one_by_one(standings: Sequence[Standing], policy: Policy) -> Iterator[_Grou
     allowed = [one for one in standings if one.target.is_local or _allows_clouds(policy)]
     if allowed:
         yield _Group(allowed, "in_order")
-
-
-def _tiers(standings: Sequence[Standing], policy: Policy) -> list[list[Standing]]:
-    """Local targets and clouds, in the order of the policy; without clouds where it allows none."""
-    local = [one for one in standings if one.target.is_local]
-    if not _allows_clouds(policy):
-        return [local]
-    clouds = [one for one in standings if not one.target.is_local]
-    return [clouds, local] if policy == "cloud_first" else [local, clouds]
 
 
 def _allows_clouds(policy: Policy) -> bool:
@@ -147,26 +133,22 @@ def _standing(name: str, table: Table, situation: Situation) -> Standing:
 
 def _sort(group: _Group, ask: Ask, allowed: frozenset[str] | None, found: _Sorted) -> None:
     """Put those of a group that will do behind the candidates that there are, by the strategy."""
-    fit: list[Placed] = []
-    crowded: list[Placed] = []
-    seen = found.seen
+    fit, crowded = list[Standing](), list[Standing]()
+    seen, deadline_s = found.seen, ask.deadline_s
     for one in group.standings:
-        if one.target.name in seen:
+        if one.name in seen:
             continue
-        seen.add(one.target.name)
-        why_not = unfit(one, ask, allowed)
-        if why_not is not None:
+        seen.add(one.name)
+        if (why_not := unfit(one, ask, allowed)) is not None:
             found.reject(one.target, *why_not)
-            continue
-        late = one.state.wait_s > ask.deadline_s
-        (crowded if late or one.crowded else fit).append(Placed(one, one.score))
-    found.candidates += _candidates(fit, group, ask, sticks=found.sticks)
-    found.crowded += _candidates(crowded, group, ask, sticks=found.sticks)
-
-
-def _candidates(placed: list[Placed], group: _Group, ask: Ask, *, sticks: bool) -> list[Candidate]:
-    ordered = ordering.ordered(placed, group.strategy, ask, group.weights, group.role)
-    return [ordering.candidate(one, group.role, ask, sticks=sticks) for one in ordered[:LIMIT]]
+        elif one.crowded or one.state.wait_s > deadline_s:
+            crowded.append(one)
+        else:
+            fit.append(one)
+    for standings, candidates in ((fit, found.candidates), (crowded, found.crowded)):
+        if len(candidates) < LIMIT and standings:
+            placed = ordering.ordered(standings, group.strategy, ask, group.weights, group.role)
+            candidates += [ordering.candidate(one, group.role, ask, sticks=found.sticks) for one in placed]
 
 
 def _name_forbidden(plan: Plan, policy: Policy, found: _Sorted) -> None:

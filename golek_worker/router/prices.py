@@ -6,7 +6,6 @@ refuse it. Local models cost nothing, unless the file says otherwise.
 """
 
 import datetime
-import math
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct, field
 
-from golek_wire.keys import MICROS
 from golek_wire.routing import LOCAL
 from golek_worker.router.targets import Price, Target
 
@@ -69,9 +67,9 @@ class Prices:
         return self._found[asked]
 
     def priced(self, target: Target, prices_as: str = "") -> Target:
-        """The target with its price; `priced` is False where nobody knows it."""
+        """The target with its price, and whether it is known what it takes: that of a server that wants no key is."""
         price = self.of(target.provider, target.model, prices_as)
-        return msgspec.structs.replace(target, price=price, priced=price is not None or target.is_local)
+        return target if price is None else msgspec.structs.replace(target, price=price, priced=True)
 
     def _look(self, provider: str, model: str, prices_as: str) -> Price | None:
         name = f"{provider}:{model}"
@@ -86,6 +84,10 @@ class Prices:
         if slash and (found := _in_library(whose, called)) is not None:
             return found
         return _in_library(KNOWN_AS.get(provider, provider), prices_as or model)
+
+
+NO_PRICES: Final = Prices()
+"""Those of the library alone."""
 
 
 def load(file: Path) -> Prices:
@@ -109,11 +111,6 @@ def most_usd(target: Target, tokens_in: int, tokens_out: int) -> float | None:
     if target.price is not None:
         return target.price.cost_usd(tokens_in, tokens_out)
     return 0.0 if target.priced else None
-
-
-def micros(usd: float) -> int:
-    """Dollars as the ledger counts them: whole millionths, the last one begun counts."""
-    return math.ceil(round(usd * MICROS, 3))
 
 
 def _entry(file: Path, name: str, said: Any) -> Price:

@@ -5,20 +5,25 @@ request that makes several calls, one after the other or at once, has one purse 
 their sum.
 """
 
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Final, Protocol
 
-from golek_wire.replies import EmbeddingReply, InferenceReply, Reply
+from golek_wire.replies import Delta, EmbeddingReply, InferenceReply, Reply
+from golek_worker.router.providers.base import Piece
 from golek_worker.router.targets import Target
+
+UNPAID: Final = "unpaid"
+"""Among the details of an error: the target that was not called, because there is no money for it."""
 
 
 class Expense(Protocol):
-    """One call, for which what it may cost is held. One of its methods is called, once; a second call does nothing."""
+    """One call, for which what it may cost is held. What is said first counts: a second word does nothing."""
 
     def paid(self, tokens_in: int, tokens_out: int, tokens_cached: int = 0) -> float | None:
-        """It was answered, or broke off behind so many tokens: what it cost in dollars; None where it has no price."""
+        """It was answered: what it cost in dollars; None where it has no price."""
 
-    def failed(self) -> None:
-        """Nothing was answered, and nothing is taken."""
+    def broke_off(self, tokens_out: int) -> None:
+        """It ended without an answer, behind so many tokens; behind none it costs nothing."""
 
 
 class Purse(Protocol):
@@ -31,11 +36,31 @@ class Purse(Protocol):
     async def reserve(self, target: Target) -> Expense:
         """Hold what a call of `target` may cost; at once, where it costs nothing or nobody counts.
 
-        Raises RateLimitedError, OverLimitError, BusUnavailableError: then `target` must not be called.
+        Raises RateLimitedError, OverLimitError, BusUnavailableError, with UNPAID among their details: then `target`
+        must not be called.
         """
 
     def add(self, cost_usd: float | None) -> None:
         """A step cost so much that was paid for elsewhere, as its own answer says."""
+
+
+async def paid_for(purse: Purse, target: Target, answer: AsyncIterator[Piece | Reply]) -> AsyncGenerator[Piece | Reply]:
+    """What `answer` gives, which calls `target` when it is first asked for something: by then what it may cost is
+    held, and at its end what it cost is paid. Raises as `Purse.reserve` does, and `answer`.
+    """
+    expense = await purse.reserve(target)
+    pieces = 0
+    try:
+        async for event in answer:
+            if isinstance(event, str | Delta):
+                pieces += 1
+            else:
+                expense.paid(*used(event))
+            yield event
+    finally:
+        expense.broke_off(pieces)
+        if isinstance(answer, AsyncGenerator):  # left early, it hangs up now and not at its collection
+            await answer.aclose()
 
 
 def used(reply: Reply) -> tuple[int, int, int]:

@@ -15,8 +15,8 @@ from golek_wire.errors import (
 from golek_wire.routing import Decision, Policy, Rejected
 from golek_worker.router.fitting import Reason, most_tokens
 from golek_worker.router.standing import Situation
-from golek_worker.router.table import CLOUDS, Plan, Table
-from golek_worker.router.targets import Ask
+from golek_worker.router.table import Plan, Table
+from golek_worker.router.targets import CLOUDS, Ask
 
 RETRY_MS: Final = 1000
 KEYLESS_RETRY_MS: Final = 60_000

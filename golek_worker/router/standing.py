@@ -1,18 +1,22 @@
 """How is everybody just now, as far as that can be said before a request is known?"""
 
 import zlib
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import Struct, field
 
+from golek_wire.routing import Policy
 from golek_wire.subjects import Kind, spellings
-from golek_worker.router.targets import ANY, State, Target
+from golek_worker.router.targets import ANY, CLOUDS, State, Target
 
 
 class Standing(Struct, frozen=True):
     """A target as it is just now, with what can be said of it before a request is known."""
 
+    name: str
+    """The target's."""
     target: Target
     state: State
     score: float
@@ -26,9 +30,12 @@ class Standing(Struct, frozen=True):
     lot: int = 0
     """A number of its own, for choices that must fall the same everywhere."""
 
-    @property
-    def name(self) -> str:
-        return self.target.name
+
+class Tier(NamedTuple):
+    """Targets that are equally good by role and place, the least busy first."""
+
+    role: str
+    standings: list[Standing]
 
 
 class Situation(Struct, frozen=True, eq=False, dict=True):
@@ -50,7 +57,7 @@ class Situation(Struct, frozen=True, eq=False, dict=True):
     @cached_property
     def least_busy(self) -> list[Standing]:
         """All of them, the least busy first."""
-        return sorted(self.standings.values(), key=lambda one: (one.score, one.target.name))
+        return sorted(self.standings.values(), key=lambda one: (one.score, one.name))
 
     @cached_property
     def by_role(self) -> dict[tuple[Kind, str], list[Standing]]:
@@ -61,6 +68,24 @@ class Situation(Struct, frozen=True, eq=False, dict=True):
                 for role in dict.fromkeys((*one.target.roles, ANY)):
                     found.setdefault((kind, role), []).append(one)
         return found
+
+    def tiers(self, kind: Kind, roles: tuple[str, ...], policy: Policy) -> list[Tier]:
+        """Each target of a kind once: by the first of `roles` that it has, then by where the policy asks first."""
+        key = (kind, roles, policy)
+        if key not in self._tiers:
+            self._tiers[key] = [*self._tiered(*key)]
+        return self._tiers[key]
+
+    @cached_property
+    def _tiers(self) -> dict[tuple[Kind, tuple[str, ...], Policy], list[Tier]]:
+        return {}
+
+    def _tiered(self, kind: Kind, roles: tuple[str, ...], policy: Policy) -> Iterator[Tier]:
+        seen = set[str]()
+        for role in roles:
+            able = [one for one in self.by_role.get((kind, role), []) if one.name not in seen]
+            seen.update(one.name for one in able)
+            yield from (Tier(role, tier) for tier in by_place(able, policy) if tier)
 
     @cached_property
     def spelled(self) -> dict[str, str]:
@@ -82,6 +107,7 @@ def standing(target: Target, state: State | None, spill: float) -> Standing:
     if state is None:
         state = _NEVER_SEEN if target.is_local else _UP
     return Standing(
+        target.name,
         target,
         state,
         score(state),
@@ -90,6 +116,16 @@ def standing(target: Target, state: State | None, spill: float) -> Standing:
         crowded=_crowded(target, state, spill),
         lot=zlib.crc32(target.name.encode()) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF,
     )
+
+
+def by_place(standings: Iterable[Standing], policy: Policy) -> list[list[Standing]]:
+    """Local targets and clouds, in the order of the policy; without clouds where it allows none."""
+    local, clouds = list[Standing](), list[Standing]()
+    for one in standings:
+        (local if one.target.is_local else clouds).append(one)
+    if policy not in CLOUDS:
+        return [local]
+    return [clouds, local] if policy == "cloud_first" else [local, clouds]
 
 
 def score(state: State) -> float:

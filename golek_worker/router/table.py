@@ -12,11 +12,10 @@ from msgspec import Struct, field
 
 from golek_wire.routing import AUTO, LOCAL, Offer, Policy, Strategy
 from golek_wire.subjects import SERVED
+from golek_worker.router.prices import NO_PRICES, Prices
 from golek_worker.router.roles import NO_ROLES, Roles
 from golek_worker.router.targets import ANY, Target
 
-CLOUDS: Final[tuple[Policy, ...]] = ("local_first", "cloud_first")
-"""Policies that allow clouds."""
 LOCAL_PREFIX: Final = f"{LOCAL}:"
 FLEET_PREFIX: Final = "inference:"
 """What front doors may leave before a model's name; it means nothing here."""
@@ -73,6 +72,9 @@ class Table(Struct, frozen=True):
     spill: float = 0.8
     problems: tuple[str, ...] = ()
     """What of the files cannot be used."""
+    prices: Prices = NO_PRICES
+    prices_as: dict[str, str] = field(default_factory=dict[str, str])
+    """The names of targets in the library of prices, where they have another there."""
 
     def plan(self, asked: str, fleet: Mapping[str, str]) -> Plan | None:
         """What a name means; None for one that nobody knows.
@@ -95,8 +97,9 @@ class Table(Struct, frozen=True):
         return [auto, *aliases, *(_cloud_offer(target) for target in self.clouds.values())]
 
     def refined(self, target: Target) -> Target:
-        """A target with the roles that the tables say it has."""
+        """A target with the roles and the price that the tables say it has."""
         said = self.roles.by_model.get(target.model if target.is_local else target.name)
+        target = self.prices.priced(target, self.prices_as.get(target.name, ""))
         return target if said is None else msgspec.structs.replace(target, roles=said)
 
     def _model(self, name: str, fleet: Mapping[str, str]) -> Plan | None:

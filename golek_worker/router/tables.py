@@ -14,12 +14,14 @@ from msgspec import Meta, Struct, field
 
 from golek_wire.routing import AUTO, Policy, Strategy
 from golek_worker.router import roles as roles_of
+from golek_worker.router.prices import Prices, PricesError, load
 from golek_worker.router.roles import NO_ROLES, Roles, RolesError, RolesFile
-from golek_worker.router.table import CLOUDS, LOCAL_PREFIX, Entry, Share, Table, cloud_name
-from golek_worker.router.targets import Target
+from golek_worker.router.table import LOCAL_PREFIX, Entry, Share, Table, cloud_name
+from golek_worker.router.targets import CLOUDS, Target
 
 ROUTES: Final = Path("data/catalog/routes.yaml")
 ROLES: Final = Path("data/catalog/roles.yaml")
+PRICES: Final = Path("data/catalog/prices.yaml")
 Form = TypeVar("Form", bound=Struct)
 
 
@@ -74,6 +76,8 @@ class Clouds(Struct, frozen=True):
     missing: dict[str, str] = field(default_factory=dict[str, str])
     """Providers that cannot, and why, in a sentence."""
     problems: tuple[str, ...] = ()
+    prices_as: dict[str, str] = field(default_factory=dict[str, str])
+    """The names of targets in the library of prices, where they have another there."""
 
 
 NO_CLOUDS: Final = Clouds()
@@ -98,6 +102,7 @@ def build(
     clouds: Clouds = NO_CLOUDS,
     wishes: Wishes = NO_WISHES,
     catalogue: Mapping[str, Iterable[str]] | None = None,
+    prices: Path = PRICES,
 ) -> Table:
     """The table of these files; one that is not there says nothing. `catalogue` has roles of models that count least.
 
@@ -118,6 +123,8 @@ def build(
         said.defaults.strategy or wishes.strategy,
         wishes.falls_back,
         wishes.spill,
+        prices=_prices(prices),
+        prices_as=clouds.prices_as,
     )
     known = {name: table.refined(target) for name, target in clouds.targets.items()}
     table = msgspec.structs.replace(table, clouds=known)
@@ -133,6 +140,13 @@ def _roles(file: Path, clouds: Clouds, wishes: Wishes, catalogue: Mapping[str, I
         return roles_of.build(said, weaker, wishes.roles)
     except RolesError as error:
         raise TablesError(f"{file}: {error}") from None
+
+
+def _prices(file: Path) -> Prices:
+    try:
+        return load(file)
+    except PricesError as error:
+        raise TablesError(str(error)) from None
 
 
 def _read(file: Path, form: type[Form]) -> Form | None:

@@ -29,6 +29,9 @@ from golek_worker.settings import adapters, made
 from golek_worker.settings.adapters import AdapterFile
 from golek_worker.settings.service import Service
 
+ENGINE_SLOTS: Final = 256
+ROUTER_SLOTS: Final = 1024
+"""Of a router, whose jobs wait for others."""
 ModelRole = Literal["primary", "fast", "coder", "thinker", "longctx"]
 
 
@@ -65,8 +68,8 @@ class Settings(Http, frozen=True, kw_only=True):
     """With MODEL_FORMAT=harmony: up to when the model is told to know things."""
     subject: str = ""
     """Request subject, instead of `<kind>.request.<MODEL_NAME>`; the kind is inference, embedding or rerank."""
-    worker_concurrency: Annotated[int, Meta(ge=1, le=256)] = 4
-    """Slots: sequences decoded together by one replica."""
+    worker_concurrency: Annotated[int, Meta(ge=1, le=1024)] = 4
+    """Slots: sequences decoded together by one replica, at most 256; a router's jobs at once, 1024 unless given."""
     http_addr: str = ""
     """Address of the worker's HTTP interface; without a host 127.0.0.1. Empty: this worker serves no HTTP."""
     golek_session_store: str = "kv"
@@ -113,6 +116,8 @@ class Settings(Http, frozen=True, kw_only=True):
     """Later tokens of a stream are gathered for at most this long; 0 sends each alone."""
     engine_step_min_ms: Annotated[float, Meta(ge=0)] = 0.0
     """Stretches each decode step, for demos and tests."""
+    echo_cache_tokens: Annotated[int, Meta(ge=0)] = 0
+    """Tokens of prompts that the echo engine keeps, as a model's KV cache would; 0 is none. For demos and tests."""
     stall_s: Annotated[float, Meta(ge=2)] = 10.0
     """An engine without progress for this long counts as stalled; for twice as long it is restarted."""
     drain_s: Seconds = 30.0
@@ -285,6 +290,8 @@ def read(file: Path, environment: Mapping[str, str] = os.environ) -> tuple[Setti
     convert(found, Planned, mistakes, quiet=str(file))
     if "model_name" not in converted:
         return None, [*mistakes, "MODEL_NAME: missing; the name clients ask for, e.g. MODEL_NAME=golek-tiny"]
+    if converted.get("engine") == "router":
+        converted.setdefault("worker_concurrency", ROUTER_SLOTS)
     loaded = _in_place(Settings(**converted))
     mistakes += _strategy_mistakes(loaded, converted.get("inference_priority_enabled"))
     return loaded, mistakes + _contradictions(loaded)
@@ -436,6 +443,10 @@ def _contradictions(settings: Settings) -> list[str]:
         mistakes.append(
             f"MODEL_NAME={settings.model_name}: at most {subjects.MODEL_NAME_LIMIT} of A-Z a-z 0-9 _ - . : / @ +, "
             "no empty part between dots"
+        )
+    if settings.engine != "router" and settings.worker_concurrency > ENGINE_SLOTS:
+        mistakes.append(
+            f"WORKER_CONCURRENCY={settings.worker_concurrency}: at most {ENGINE_SLOTS} with ENGINE={settings.engine}"
         )
     families = tuple(subjects.request("", kind) for kind in subjects.SERVED)
     if settings.subject and not (settings.subject.startswith(families) and subjects.is_plain(settings.subject)):

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from golek_wire.keys import dollars, micros
 from golek_worker.store.requests import recent_events, recent_requests
 
 TEXT_WIDTH = 60
@@ -23,10 +24,17 @@ def event_lines(log: Path, limit: int, worker_id: str | None = None) -> list[str
 
 def _request(row: dict[str, Any]) -> list[str]:
     tokens = f"{row['tokens_in']}+{row['tokens_out']} tokens"
-    head = f"{_time(row)}  {row['worker_id']}  {row['status']}  {row['dur_ms']:.0f} ms  {tokens}  {row['req_id']}"
+    took = f"{row['dur_ms']:.0f} ms  {tokens}{_route(row)}"
+    head = f"{_time(row)}  {row['worker_id']}  {row['status']}  {took}  {row['req_id']}"
     asked = row["raw_input"] if row["raw_input"] is not None else row["input_sha256"]
     answered = row["error"] or row["output"]
     return [head.rstrip(), f"    {_short(asked)} -> {_short(answered)}"]
+
+
+def _route(row: dict[str, Any]) -> str:
+    """Who answered, and what that cost, where the log says it: an older one has no such columns."""
+    target, cost = row.get("target"), row.get("cost_usd")
+    return (f"  by {target}" if target else "") + ("" if cost is None else f"  {dollars(micros(cost))}")
 
 
 def _time(row: dict[str, Any]) -> str:

@@ -61,6 +61,16 @@ class RequestRow(Struct, frozen=True, kw_only=True):
     """From the first token to the last."""
     trace_id: str | None = None
     """The trace that it belongs to; None without one."""
+    asked: str | None = None
+    """The model that was asked for; None where it is the log's own."""
+    target: str | None = None
+    """Who answered; None where no router chose."""
+    cost_usd: float | None = None
+    """What clouds took for it; None where nothing had a price."""
+    cache: str | None = None
+    """`hit`, `miss` or `bypass`; None where no cache was asked for."""
+    parent: str | None = None
+    """The job that it was a step of."""
 
 
 def audited(row: RequestRow, audit: AuditBody) -> RequestRow:

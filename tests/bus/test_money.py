@@ -117,7 +117,7 @@ async def test_a_call_that_costs_less_leaves_the_rest(router: Callable[..., Any]
     first = await one.purse(budget).reserve(MINI)
     with pytest.raises(RateLimitedError):
         await one.purse(budget).reserve(MINI)
-    first.failed()
+    first.broke_off(0)
     await one.charging.close()
     second = await one.purse(budget).reserve(MINI)
     assert second.paid(1, 2500) == pytest.approx(0.00500025)

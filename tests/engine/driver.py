@@ -144,8 +144,8 @@ def running(config: EngineConfig) -> Iterator[Child]:
         child.close()
 
 
-def echo(slots: int = 4, step_min_ms: float = 0.0, ctx_size: int = 0) -> EngineConfig:
-    return EngineConfig("echo", "", slots, ctx_size, 0, step_min_ms=step_min_ms)
+def echo(slots: int = 4, step_min_ms: float = 0.0, ctx_size: int = 0, cache_tokens: int = 0) -> EngineConfig:
+    return EngineConfig("echo", "", slots, ctx_size, 0, step_min_ms=step_min_ms, cache_tokens=cache_tokens)
 
 
 def counting(job_id: str, tokens: int, stream: bool = True) -> Submit:

@@ -282,3 +282,20 @@ def test_harmony_is_the_final_channel_of_the_prompt(
     assert "".join(text for _, text in child.streamed("j")) == (end.text if stream else "")
     child.send(Submit("k", prompt, Params(), 1, stream, Output("special")))
     assert child.until_a(Finished).text == prompt
+
+
+def test_echo_tells_what_a_cache_would_have() -> None:
+    """With room for it, a prompt's beginning is there the second time, and so is what was answered; the rest takes its
+    steps to read.
+    """
+    prompt = "".join(f"w{number} " for number in range(320))
+    with running(echo(step_min_ms=10.0, cache_tokens=4096)) as child:
+        told = []
+        for text in (prompt, prompt + "and so on"):
+            child.send(Submit("j", text, Params(max_tokens=1), 1))
+            began = time.monotonic()
+            ended = child.until_a(Finished)
+            told.append((ended.tokens_in, ended.tokens_cached, ended.text))
+            if text == prompt:
+                assert time.monotonic() - began >= 0.05  # five steps to read it, and one to write
+    assert told == [(320, 0, "w0 "), (323, 320, "w0 ")]

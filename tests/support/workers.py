@@ -63,6 +63,10 @@ class WorkerProcess:
         """The engine's process, when there is one."""
         return psutil.Process(self.pid).children()
 
+    @property
+    def worker_id(self) -> str:
+        return runfile.worker_id(self.deployment, self.replica)
+
     def state(self) -> RunState | None:
         return runfile.read(self.data, self.deployment, self.replica)
 

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from golek_worker.router import prices
+from golek_wire.keys import micros
+from golek_worker.router import prices, tables
 from golek_worker.router.prices import Prices, PricesError
+from golek_worker.router.tables import Clouds, TablesError
 from golek_worker.router.targets import Price, Target
 
 SHIPPED = Path("data/catalog/prices.yaml")
@@ -119,12 +121,28 @@ def test_what_nobody_knows_is_not_free() -> None:
     """A local model is; a cloud without a price has no most that it may cost."""
     own = Prices({"cloud:known": Price(1, 2)})
     local = own.priced(Target("local:m", "local", "m"))
-    known, unknown = (own.priced(Target(f"cloud:{name}", "cloud", name)) for name in ("known", "unknown"))
+    known, unknown = (own.priced(Target(f"cloud:{name}", "cloud", name, priced=False)) for name in ("known", "unknown"))
     assert [one.priced for one in (local, known, unknown)] == [True, True, False]
     assert [prices.most_usd(one, 1_000_000, 1_000_000) for one in (local, known, unknown)] == [0.0, 3.0, None]
+
+
+def test_a_table_has_the_prices_of_its_targets(tmp_path: Path) -> None:
+    """Clouds and models of the fleet alike; the file is read with the others, and its mistakes stop them."""
+    file = tmp_path / "prices.yaml"
+    file.write_text("prices: {'local:m': {in: 1}}")
+    clouds = Clouds({"our:x": Target("our:x", "our", "x", priced=False)}, prices_as={"our:x": "openai/gpt-5"})
+    table = tables.build(tmp_path / "no", tmp_path / "no", clouds, prices=file)
+    assert table.clouds["our:x"].price == Prices().of("openai", "gpt-5")
+    assert table.clouds["our:x"].priced
+    assert table.refined(Target("local:m", "local", "m")).price == Price(1, 0)
+    other = Target("local:other", "local", "other")
+    assert table.refined(other) is other
+    file.write_text("prices: {'local:m': {out: 1}}")
+    with pytest.raises(TablesError, match="local:m"):
+        tables.build(tmp_path / "no", tmp_path / "no", clouds, prices=file)
 
 
 @pytest.mark.parametrize(("usd", "whole"), [(0.0, 0), (0.3, 300_000), (0.1 + 0.2, 300_000), (1e-12, 0), (2.5e-7, 1)])
 def test_money_is_counted_in_whole_millionths(usd: float, whole: int) -> None:
     """The last one begun counts; what floating point adds does not."""
-    assert prices.micros(usd) == whole
+    assert micros(usd) == whole

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from golek_monitor.logs import story
+from golek_monitor.logs import story, trace
 from golek_monitor.logs.asking import Query, Window, moment, parse
 from golek_monitor.logs.explorer import Explorer
 from golek_monitor.logs.files import logs
@@ -23,6 +23,7 @@ from golek_program.logs import reading
 from golek_wire.errors import BadRequestError
 from golek_wire.logs import LoggedRequest
 from golek_worker.gateway.access import Line
+from golek_worker.store.sql import migrations
 from golek_worker.store.writer import LogWriter
 from tests.support import request_logs
 from tests.support.request_logs import row
@@ -327,9 +328,10 @@ async def test_a_summary_counts_what_ended_in_its_window(data: Path, explorer: E
 # -- files that are not as they should be ----------------------------------------------------------------------------
 
 
-async def test_a_log_of_the_first_version_is_read(data: Path, explorer: Explorer) -> None:
+@pytest.mark.parametrize("version", range(1, max(migrations()) + 1))
+async def test_a_log_of_an_older_version_is_read(data: Path, explorer: Explorer, version: int) -> None:
     """What it does not know is absent."""
-    old = request_logs.of_version(log(data), 1)
+    old = request_logs.of_version(log(data), version)
     old.execute(
         "INSERT INTO requests (ts, req_id, job_id, worker_id, kind, principal, status, tokens_in, tokens_out, dur_ms,"
         " attempt, stream) VALUES (?, 'old', 'j', 'w', 'inference', 'anonymous', 'ok', 1, 2, 3.0, 1, 1)",
@@ -339,7 +341,22 @@ async def test_a_log_of_the_first_version_is_read(data: Path, explorer: Explorer
     old.close()
     (one,) = (await explorer.search(Query())).requests
     assert (one.req_id, one.stream, one.adapter, one.tokens_per_s) == ("old", True, None, None)
+    assert (one.target, one.cost_usd) == (None, None)
     assert (await explorer.find("old")).story is not None
+
+
+async def test_what_a_router_did_is_told(data: Path, explorer: Explorer) -> None:
+    """Whom it was asked for, who answered, and what that cost: in the search and in the story."""
+    routed = {"asked": "auto", "target": "openai:gpt-5-mini", "cost_usd": 0.000123, "cache": "miss", "parent": "p"}
+    await request_logs.write(log(data), row(1), row(2, **routed))
+    found = await explorer.search(Query())
+    told = [msgspec.to_builtins(one) for one in found.requests]
+    assert {name: told[0][name] for name in routed} == routed
+    assert not routed.keys() & told[1].keys()
+    whole = (await explorer.find(f"job{2:023d}")).story
+    assert whole is not None
+    for said in ("asked    auto", "target   openai:gpt-5-mini", "cost     $0.000123", "cache    miss", "step of  p"):
+        assert said in trace.told(whole)
 
 
 async def test_a_log_of_a_newer_version_is_read_as_far_as_it_is_known(data: Path, explorer: Explorer) -> None:

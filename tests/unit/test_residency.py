@@ -15,7 +15,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.serving, self.unloaded = True, False
-        self.stalled, self.problem = False, None
+        self.stalled, self.problem, self.stays = False, None, ""
 
     def load(self) -> None:
         self.serving, self.unloaded = True, False

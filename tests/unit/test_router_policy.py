@@ -9,7 +9,8 @@ import pytest
 from golek_wire.routing import Decision, Policy
 from golek_wire.subjects import model_token
 from golek_worker.router import refusals, roles
-from golek_worker.router.policy import LIMIT, decide, narrowed
+from golek_worker.router.ordering import LIMIT
+from golek_worker.router.policy import decide, narrowed
 from golek_worker.router.standing import Situation
 from golek_worker.router.table import Entry, Share, Table
 from golek_worker.router.targets import ALL_NEEDS, Ask, Lane, Price, State, Target

@@ -1,16 +1,27 @@
 """A request's purse: what is held before each call of a cloud, what is paid, and what all of it came to."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
 import msgspec
 import pytest
 
 from golek_wire import codec
-from golek_wire.errors import OverLimitError, RateLimitedError
+from golek_wire.errors import (
+    InferenceServiceError,
+    NoWorkersError,
+    OverLimitError,
+    ProviderFailedError,
+    RateLimitedError,
+)
 from golek_wire.keys import Budget
-from golek_wire.replies import EmbeddingReply, EmbeddingUsage, InferenceReply, RerankReply
+from golek_wire.replies import Delta, EmbeddingReply, EmbeddingUsage, InferenceReply, Reply, RerankReply
 from golek_worker import job as jobs
 from golek_worker.charging import Due
 from golek_worker.job import Job
-from golek_worker.router.purse import Purse, used
+from golek_worker.router import fallback
+from golek_worker.router.providers.base import Piece
+from golek_worker.router.purse import UNPAID, Purse, paid_for, used
 from golek_worker.router.targets import Price, Target
 from golek_worker.spending import Spending
 
@@ -56,7 +67,7 @@ async def test_the_most_is_held_and_what_it_took_is_paid() -> None:
     assert spending.cost_usd is None
     assert expense.paid(2, 10) == pytest.approx(0.00022)
     assert expense.paid(2, 10) is None
-    expense.failed()
+    expense.broke_off(0)
     assert account.settled == [220]
     assert spending.cost_usd == 0.00022
 
@@ -65,7 +76,7 @@ async def test_steps_add_up_and_failed_ones_cost_nothing() -> None:
     """Whether they are paid for here or elsewhere; a local one without a price adds nothing."""
     account = Account()
     spending = purse(account)
-    (await spending.reserve(CLOUD)).failed()
+    (await spending.reserve(CLOUD)).broke_off(0)
     assert spending.cost_usd is None
     (await spending.reserve(CLOUD)).paid(1, 1)
     (await spending.reserve(CLOUD)).paid(1, 1)
@@ -97,6 +108,51 @@ async def test_what_nobody_knows_the_price_of_is_not_called_on_a_budget() -> Non
     assert spending.cost_usd is None
     assert (await spending.reserve(CLOUD)).paid(1, 1) == pytest.approx(0.00003)
     assert spending.cost_usd == 0.00003
+
+
+async def test_a_call_is_paid_as_far_as_it_came() -> None:
+    """By the provider's own figures with its answer, by pieces where it was left or broke off, else not at all."""
+
+    async def answer(end: str) -> AsyncGenerator[Piece | Reply]:
+        if end != "at once":
+            yield "one"
+            yield Delta(" two")
+        if end == "whole":
+            yield InferenceReply("", "one two", 3, 4, "stop", 1, 1, tokens_cached=1)
+            return
+        raise ProviderFailedError("gone")
+
+    account = Account()
+    spending = purse(account)
+    heard = [event async for event in paid_for(spending, CLOUD, answer("whole"))]
+    assert heard[:2] == ["one", Delta(" two")]
+    for end in ("half", "at once"):
+        with pytest.raises(ProviderFailedError):
+            [event async for event in paid_for(spending, CLOUD, answer(end))]
+    async with aclosing(paid_for(spending, CLOUD, answer("whole"))) as left:
+        assert await anext(left) == "one"
+    assert account.settled == [3 * 10 + 4 * 20, 2 * 10 + 2 * 20, 0, 2 * 10 + 1 * 20]
+    assert spending.cost_usd == pytest.approx(0.00021)
+
+
+async def test_who_has_no_money_for_a_cloud_does_not_call_it() -> None:
+    """Others may be asked, the same one not again; what is said was never said by the cloud."""
+    asked = []
+
+    async def answer() -> AsyncGenerator[Piece | Reply]:
+        asked.append(1)
+        yield ""
+
+    for target, account in ((CLOUD, Account(left=0)), (UNKNOWN, Account())):
+        with pytest.raises(InferenceServiceError) as refused:
+            [event async for event in paid_for(purse(account), target, answer())]
+        assert refused.value.details[UNPAID] == target.name
+        assert fallback.allows_next(refused.value)
+        after = {"tries": 1, "left_s": 60.0, "has_text": False, "draw": 0.5}
+        assert fallback.after(refused.value, others=True, **after) == "next"  # type: ignore[arg-type]
+        assert fallback.after(refused.value, others=False, **after) == "stop"  # type: ignore[arg-type]
+        assert fallback.last_word([refused.value, NoWorkersError("none")]).code in ("RATE_LIMITED", "NO_WORKERS")
+    assert asked == []
 
 
 def test_a_job_carries_its_keys_budget_in_money() -> None:

@@ -21,6 +21,14 @@ def test_each_end_is_counted_once() -> None:
     assert tally.unanswered == 5
 
 
+def test_money_is_counted() -> None:
+    """What clouds took, to a millionth of a dollar; most requests cost nothing."""
+    tally = Tally()
+    for usd in (None, 0.1, 0.2, 0.0, None):
+        tally.cost(usd)
+    assert tally.told() == Traffic(cost_usd=0.3)
+
+
 def test_refusals_are_told_by_who_asked() -> None:
     """Of each principal and status, the most refused first; who said nothing is anonymous."""
     tally = Tally()

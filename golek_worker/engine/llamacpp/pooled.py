@@ -19,12 +19,12 @@ from golek_wire.errors import ContextBudgetExceededError, InternalError, ModelBu
 from golek_wire.signals import ModelInfo
 from golek_worker.engine.base import (
     AdapterChanged,
+    Computed,
     EngineConfig,
     EngineLoadError,
     Finished,
     Gauges,
     LoadAdapter,
-    Made,
     Piece,
     SequenceEnd,
     SequenceStart,
@@ -75,7 +75,7 @@ class PooledEngine(ABC, Generic[Value]):
         """What is made of a text's row; None when it is of no use."""
 
     @abstractmethod
-    def _made(self, job: "Job[Value]") -> Made:
+    def _made(self, job: "Job[Value]") -> Computed:
         """The end of a job whose texts are all computed."""
 
     @abstractmethod

@@ -10,7 +10,7 @@ from typing import Final
 from golek_wire.errors import BadRequestError, InferenceServiceError
 from golek_wire.replies import Reply
 from golek_wire.requests import InferenceRequest
-from golek_worker.router.providers import anthropic_form, listing, texts
+from golek_worker.router.providers import anthropic_form, growing, listing, texts
 from golek_worker.router.providers.anthropic_answer import Answer
 from golek_worker.router.providers.base import Call, Piece
 from golek_worker.router.providers.listing import Found
@@ -39,9 +39,8 @@ class AnthropicProvider:
             if not isinstance(request, InferenceRequest):
                 raise BadRequestError(f"{self.name} writes texts alone")
             begun = request.resume.text if request.resume is not None else ""
-            if not self._quirks.repeats:  # blanks at its end are not sent, for the API refuses them
-                begun = begun[len(begun.rstrip()) :]
-            answer = Answer(self.name, call.job_id, self._key, begun)
+            known = growing.known(begun, repeats=self._quirks.repeats)
+            answer = Answer(self.name, call.job_id, self._key, known)
             body = anthropic_form.message(call, request)
             async with aclosing(texts.written(self._transport, "/messages", body, answer, call, request)) as pieces:
                 async for piece in pieces:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from golek_wire.anthropic import reply as blocks
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import InferenceRequest, Message, Params
-from golek_worker.router.providers import openai_form
+from golek_worker.router.providers import growing, openai_form
 from golek_worker.router.providers.base import Call
 from golek_worker.router.providers.quirks import OPENAI_HINTS, PLAIN
 
@@ -29,7 +29,7 @@ def message(call: Call, request: InferenceRequest) -> Json:
     turns = request.messages if request.messages is not None else [Message("user", request.input)]
     system = "\n\n".join(turn.content or "" for turn in turns if turn.role in ("system", "developer"))
     said = conversation([turn for turn in turns if turn.role not in ("system", "developer")])
-    if request.resume is not None and (begun := request.resume.text.rstrip()):
+    if request.resume is not None and (begun := growing.sent(request.resume.text)):
         said.append({"role": "assistant", "content": [{"type": "text", "text": begun}]})
     body: Json = {name: value for name, value in (request.extra or {}).items() if name not in OPENAI_HINTS}
     body |= {"model": call.model, "messages": said, "stream": True}

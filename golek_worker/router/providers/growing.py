@@ -140,6 +140,18 @@ class Growing:
         return Delta(tool_calls=[call], index=self.index)
 
 
+def sent(text: str) -> str:
+    """What a server gets of a text that it shall go on with: blanks at its end make it write others than it would, and
+    Anthropic refuses them.
+    """
+    return text.rstrip()
+
+
+def known(text: str, *, repeats: bool) -> str:
+    """What it may then say that the caller has already; a server that `repeats` says all of it again."""
+    return text if repeats else text[len(sent(text)) :]
+
+
 def reply(
     texts: Sequence[Growing], usage: Usage, *, req_id: str, model: str, ms: int, ttft_ms: int, seed: int, before: str
 ) -> InferenceReply:

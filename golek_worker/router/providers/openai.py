@@ -13,7 +13,7 @@ from golek_wire import codec
 from golek_wire.errors import BadRequestError, InferenceServiceError
 from golek_wire.replies import EmbeddingReply, Reply
 from golek_wire.requests import EmbeddingRequest, InferenceRequest
-from golek_worker.router.providers import listing, openai_answer, openai_form, texts
+from golek_worker.router.providers import growing, listing, openai_answer, openai_form, texts
 from golek_worker.router.providers.base import Call, Piece
 from golek_worker.router.providers.listing import Found
 from golek_worker.router.providers.openai_answer import Answer
@@ -60,8 +60,9 @@ class OpenAIProvider:
 
     def _text(self, call: Call, request: InferenceRequest) -> AsyncGenerator[Piece | Reply, None]:
         quirks = self._of_models.get(call.model, self._quirks)
-        begun = request.resume.text if request.resume is not None and quirks.repeats else ""
-        answer = Answer(self.name, call.job_id, request.params.n, self._key, begun)
+        begun = request.resume.text if request.resume is not None else ""
+        known = growing.known(begun, repeats=quirks.repeats)
+        answer = Answer(self.name, call.job_id, request.params.n, self._key, known)
         body = openai_form.chat(call, request, quirks)
         return texts.written(self._transport, "/chat/completions", body, answer, call, request)
 

@@ -10,6 +10,7 @@ import msgspec
 
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import EmbeddingRequest, InferenceRequest, Message, Params
+from golek_worker.router.providers import growing
 from golek_worker.router.providers.base import Call
 from golek_worker.router.providers.quirks import OPENAI_HINTS, Quirks
 
@@ -73,8 +74,8 @@ def messages(request: InferenceRequest, quirks: Quirks) -> list[Json]:
     turns = request.messages if request.messages is not None else [Message("user", request.input)]
     names: dict[str, str] = {}
     said = [_message(turn, quirks, names) for turn in turns]
-    if request.resume is not None:
-        said.append({"role": "assistant", "content": request.resume.text})
+    if request.resume is not None and (begun := growing.sent(request.resume.text)):
+        said.append({"role": "assistant", "content": begun})
     return said
 
 

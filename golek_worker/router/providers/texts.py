@@ -12,6 +12,7 @@ from golek_wire.requests import InferenceRequest
 from golek_worker.router.providers import growing
 from golek_worker.router.providers.base import Call, Piece
 from golek_worker.router.providers.growing import Growing, Usage
+from golek_worker.router.providers.sse import Splitter
 from golek_worker.router.providers.transport import Answering, Transport, elapsed_ms
 
 
@@ -52,7 +53,7 @@ async def written(
 async def _pieces(answer: Read, answering: Answering) -> AsyncGenerator[Piece, None]:
     """The pieces of the answer until it ends. Raises where its end is missing."""
     if not answering.is_stream:
-        for piece in answer.whole(await answering.whole()):
+        for piece in _whole(answer, await answering.whole()):
             yield piece
     else:
         async with aclosing(answering.events()) as events:
@@ -64,3 +65,12 @@ async def _pieces(answer: Read, answering: Answering) -> AsyncGenerator[Piece, N
                     break
     for piece in answer.close():
         yield piece
+
+
+def _whole(answer: Read, body: bytes) -> list[Piece]:
+    """What a body says that is called JSON: some servers call their streams so."""
+    if not body.lstrip().startswith((b"data:", b"event:", b":")):
+        return answer.whole(body)
+    splitter = Splitter()
+    events = [*splitter.feed(body), *splitter.end()]
+    return [piece for event in events for piece in answer.chunk(event.data)]

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
@@ -24,6 +24,8 @@ BODY_LIMIT: Final = 64 * 1024 * 1024
 """Bytes of one answer, streamed or whole."""
 ERROR_LIMIT: Final = 64 * 1024
 """Bytes that are read of a refusal."""
+STALE_LIMIT: Final = 3
+"""Connections that were kept and are gone, which a request may find."""
 LINGER_S: Final = 0.05
 """How long the end of a stream is waited for behind its last event, so that its connection can be used again."""
 
@@ -91,13 +93,35 @@ class Transport:
     async def _response(
         self, method: str, path: str, body: bytes | None, until: float, headers: Mapping[str, str]
     ) -> "ClientResponse":
+        """A connection that was kept may be gone already: a request that found one so is asked again."""
+        import aiohttp
+
+        for _ in range(STALE_LIMIT):
+            was_kept: list[bool] = []
+            try:
+                return await self._once(method, path, body, until, headers, was_kept)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                if not was_kept or isinstance(error, aiohttp.ClientConnectorError):
+                    raise
+        raise broken(self.server.name, f"broke off {STALE_LIMIT} connections that were kept")
+
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        until: float,
+        headers: Mapping[str, str],
+        was_kept: list[bool],
+    ) -> "ClientResponse":
+        """`was_kept` gets an element where the connection had been used before."""
         server = self.server
         patience = _patience(server, server.first_byte_s + server.connect_s, until)
         try:
             async with asyncio.timeout(patience):
                 return await self._opened().request(
                     method, server.base_url + path, data=body, headers={**self._headers, **headers},
-                    allow_redirects=False,
+                    allow_redirects=False, trace_request_ctx=was_kept,
                 )  # fmt: skip
         except TimeoutError:
             raise _late(server, until, f"did not begin to answer in {patience:.3g} s") from None
@@ -119,10 +143,13 @@ class Transport:
         if self._session is None:
             import aiohttp
 
+            traced = aiohttp.TraceConfig()
+            traced.on_connection_reuseconn.append(_kept)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.server.connect_s),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                trace_configs=[traced],
                 headers={"accept-encoding": "identity", "user-agent": "golek"},
                 auto_decompress=False,
                 read_bufsize=2**20,
@@ -190,6 +217,11 @@ class Answering:
         if self._size > BODY_LIMIT:
             raise broken(self._server.name, f"sent more than {BODY_LIMIT} bytes for one answer")
         return piece
+
+
+async def _kept(_session: object, context: Any, _params: object) -> None:
+    """Tell the request that its connection had been used before."""
+    context.trace_request_ctx.append(True)
 
 
 def elapsed_ms(since: float) -> int:

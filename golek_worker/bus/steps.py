@@ -1,0 +1,264 @@
+"""How does a router have a local worker answer?
+
+A *step* is a job that a router stores straight in the model's stream, as an ingress would: with the principal, the seed
+and the remaining time of the job that it is a part of, its parent. Its answer comes to an inbox of the router's. A step
+that is left before its end is cancelled.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from golek_client.assembly import TextAssembly
+from golek_client.bus_client import BusClient, Delivery
+from golek_client.connection import publish
+from golek_client.inbox import Inbox, ReplyMux
+from golek_client.pieces import pieces_of
+from golek_client.reading import Answer, Piece, error_in, nobody_heard
+from golek_client.transport import Received
+from golek_wire import headers as h
+from golek_wire import subjects
+from golek_wire.errors import (
+    BusUnavailableError,
+    DeadlineExceededError,
+    InferenceServiceError,
+    NoWorkersError,
+    QueueFullError,
+)
+from golek_wire.jetstream import PubAck
+from golek_wire.replies import Delta, EmbeddingReply, InferenceReply, Reply, RerankReply
+from golek_wire.subjects import ANY_LANE, Kind
+from golek_worker.bus.jetstream import MESSAGES_EXCEEDED, is_passing
+from golek_worker.job import Job, to_headers
+
+PATIENCE_S: Final = 10.0
+"""JetStream may be silent for so long (an election took 4.5 s)."""
+NOBODY_S: Final = 1.0
+"""A stream that is not there for so long is not between two leaders."""
+RESEND_S: Final = (0.25, 0.5, 1.0, 2.0)
+FULL_RETRY_MS: Final = 1000
+LOOK_S: Final = 0.25
+"""While nothing comes: it is looked this often whether somebody still may answer."""
+
+_FORMS: Final[dict[Kind, type[InferenceReply] | type[EmbeddingReply] | type[RerankReply]]] = {
+    "inference": InferenceReply,
+    "embedding": EmbeddingReply,
+    "rerank": RerankReply,
+}
+_decode_ack = msgspec.json.Decoder(PubAck).decode
+
+
+class Started(Struct, frozen=True):
+    """A worker said that it runs the step."""
+
+
+class Wanted(Struct, frozen=True):
+    """What a step is to answer."""
+
+    model: str
+    kind: Kind
+    parent: Job
+    payload: bytes
+    """Empty where the parent's lies in the object store, and is what is asked."""
+    seconds: float
+    """Until the answer is of no use."""
+    streamed: bool = False
+    """Whether pieces are wanted."""
+    lane: str = ANY_LANE
+    before: str = ""
+    """The text that the answer goes on from: pieces begin behind it."""
+    lost: Callable[[], str] = lambda: ""
+    """Why nobody will answer it in time; empty while somebody may."""
+
+
+class Steps:
+    """The steps of one router: one subscription for all their answers."""
+
+    def __init__(self, client: BusClient) -> None:
+        self._client = client
+        self._mux = _Mux()
+
+    @classmethod
+    async def open(cls, client: BusClient) -> "Steps":
+        """Subscribe; before that no answer arrives."""
+        steps = cls(client)
+        await steps._mux.listen(client)
+        return steps
+
+    def begin(self, wanted: Wanted) -> "Step":
+        """A step that is stored once it is read."""
+        return Step(self._client, self._mux, wanted)
+
+    def reconnected(self) -> None:
+        """Let all who wait look again."""
+        self._mux.back()
+
+
+class _Mux(ReplyMux):
+    """Whose messages come straight from the reader."""
+
+    async def listen(self, client: BusClient) -> None:
+        async def deliver(message: Delivery) -> None:
+            await self._deliver(message)
+
+        await client.subscribe_direct(f"{self._prefix}*", deliver)
+
+
+class Step:
+    """One step."""
+
+    def __init__(self, client: BusClient, mux: ReplyMux, wanted: Wanted) -> None:
+        self._client = client
+        self._mux = mux
+        self._wanted = wanted
+        self._inbox = mux.open()
+        self._ended = False
+        self.seq = 0
+        """Of the job in its stream; 0 before it is stored."""
+        self.worker = ""
+        """The replica that answers, once it has said so."""
+        self.started = False
+        """Whether it runs: a worker said so, or said something of the answer."""
+        self.said_started = False
+        """Whether a worker said that it runs, as those of older releases do not."""
+        self.job = self._job()
+
+    def _job(self) -> Job:
+        wanted, parent, inbox = self._wanted, self._wanted.parent, self._inbox.subject
+        return Job(
+            job_id=subjects.job_id(inbox),
+            req_id=parent.req_id,
+            reply=inbox,
+            stream=wanted.streamed,
+            principal=parent.principal,
+            seed=parent.seed,
+            budget_ms=max(1, round(wanted.seconds * 1000)),
+            msg_id=inbox,
+            trace=parent.trace,
+            priority=parent.priority,
+            parts=True,
+            body="" if wanted.payload else parent.body,
+            parent=parent.job_id,
+            hops=parent.hops,
+        )
+
+    async def answer(self, priority: str = "normal") -> AsyncGenerator[Started | str | Delta | Reply]:
+        """Word that it runs, pieces where they are wanted, then the reply. `priority` is the class of jobs that it
+        belongs to.
+
+        Ending the iteration early cancels the step. Raises what the worker answers; QueueFullError and NoWorkersError
+        where it is not stored; BusUnavailableError, DeadlineExceededError and StreamInterruptedError.
+        """
+        until = asyncio.get_running_loop().time() + self._wanted.seconds
+        try:
+            await self._store(until, priority)
+            async with aclosing(self._read(until)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self._mux.forget(self._inbox.subject)
+            if self.seq and not self._ended:
+                await self._cancel()
+
+    # -- storing -----------------------------------------------------------------------------------------------
+
+    async def _store(self, until: float, priority: str) -> None:
+        """Publish the job until JetStream says that it is stored; copies are dropped by their id."""
+        wanted, clock = self._wanted, asyncio.get_running_loop().time
+        subject = subjects.job(subjects.model_token(wanted.model), wanted.kind, priority, wanted.lane)
+        began, patience, headers = clock(), min(until, clock() + PATIENCE_S), to_headers(self.job)
+        sends, nobody = 0, False
+        with self._mux.open() as acks:
+            while clock() < (min(patience, began + NOBODY_S) if nobody else patience):
+                await publish(self._client, subject, wanted.payload, headers, acks.subject)
+                due = min(patience, clock() + RESEND_S[min(sends, len(RESEND_S) - 1)])
+                sends += 1
+                nobody = await self._stored(acks, due)
+                if self.seq:
+                    if wanted.lane != ANY_LANE:  # of which the server tells nobody
+                        told = subjects.stored(subjects.model_token(wanted.model), wanted.kind, priority, wanted.lane)
+                        await publish(self._client, told, b"")
+                    return
+                await asyncio.sleep(max(0.0, due - clock()))
+        if nobody:
+            raise NoWorkersError(f"No worker of {wanted.model} has made its queue", model=wanted.model)
+        raise BusUnavailableError(f"JetStream was silent for {clock() - began:.0f} s", may_run=True)
+
+    async def _stored(self, acks: Inbox, due: float) -> bool:
+        """Wait for JetStream's word until `due`; whether the server says that there is no such stream.
+
+        Raises QueueFullError, and BusUnavailableError for another refusal.
+        """
+        while (message := await acks.get(due)) is not None:
+            if nobody_heard(message, message.headers or {}):
+                return True
+            ack = _decode_ack(message.data)
+            if ack.error is None:
+                self.seq = ack.seq
+                return False
+            if ack.error.err_code == MESSAGES_EXCEEDED:
+                raise QueueFullError(
+                    f"The queue of {self._wanted.model} is full", model=self._wanted.model, retry_after_ms=FULL_RETRY_MS
+                )
+            if is_passing(ack.error):
+                return False
+            raise BusUnavailableError(f"JetStream refused the step: {ack.error.description}", may_run=False)
+        return False
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    async def _read(self, until: float) -> AsyncGenerator[Started | str | Delta | Reply]:
+        wanted, clock = self._wanted, asyncio.get_running_loop().time
+        answer: Answer[Reply] = Answer(_FORMS[wanted.kind])
+        assembly = TextAssembly(wanted.before)
+        while True:
+            message = await self._inbox.get(min(until, clock() + LOOK_S))
+            if message is None:
+                if why := wanted.lost():
+                    raise NoWorkersError(f"No worker of {wanted.model} answers: {why}", model=wanted.model)
+                if clock() < until:
+                    continue
+                seconds = f"{wanted.seconds:g} s"
+                raise DeadlineExceededError(f"no answer from {wanted.model} within {seconds}", model=wanted.model)
+            had_started = self.started
+            event = self._said(message, answer)
+            if self.started and not had_started:
+                yield Started()
+            if event is None:
+                continue
+            if isinstance(event, Piece) or (wanted.streamed and isinstance(event, InferenceReply)):
+                for piece in pieces_of(event, assembly):
+                    yield piece
+            if not isinstance(event, Piece):
+                yield event
+                return
+
+    def _said(self, message: Received, answer: Answer[Reply]) -> Piece | Reply | None:
+        """What a message means; None when it needs no word to the caller. Raises the error that it tells of."""
+        about = message.headers or {}
+        self.worker = about.get(h.WORKER, self.worker)
+        if h.STATUS in about:
+            self.said_started = self.said_started or about[h.STATUS] == "started"
+            self.started = self.started or self.said_started
+            return None
+        if h.ERROR_CODE in about:
+            self._ended = True
+            raise error_in(message, about)
+        event = answer.said(message, about)
+        self.started = self.started or event is not None
+        self._ended = not (event is None or isinstance(event, Piece))
+        return event
+
+    async def _cancel(self) -> None:
+        """Have it stopped where it runs, and taken out of the queue where it waits; its deadline would do both."""
+        stream = subjects.job_stream(subjects.model_token(self._wanted.model))
+        delete = b'{"seq":%d,"no_erase":true}' % self.seq
+        try:
+            await publish(self._client, subjects.cancel(self.job.job_id), b"")
+            await publish(self._client, f"$JS.API.STREAM.MSG.DELETE.{stream}", delete, reply=self._inbox.subject)
+        except InferenceServiceError:
+            return

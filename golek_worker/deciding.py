@@ -1,0 +1,134 @@
+"""How does a router decide, by what it knows of the fleet just now?
+
+Of what a watch of the fleet hears, of breakers and of the tables a situation is made, which counts for a moment; the
+decision itself is pure. Whoever places requests, runs them or explains how they would be run asks here.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from golek_client.fleet import FleetView, ModelState, Replica
+from golek_wire import subjects
+from golek_wire.errors import InferenceServiceError
+from golek_wire.requests import Request
+from golek_wire.routing import AUTO, Decision, Offer
+from golek_wire.subjects import Kind
+from golek_worker.job import Job
+from golek_worker.router import policy, refusals
+from golek_worker.router.asking import ask_of
+from golek_worker.router.situation import situate
+from golek_worker.router.standing import Situation, Standing
+from golek_worker.router.table import LOCAL_PREFIX, Plan, Table
+from golek_worker.router.targets import Ask, State, Target
+
+FRESH_S: Final = 0.1
+"""A situation counts for so long: workers tell of themselves once a second."""
+_UP: Final = State()
+
+
+class Deciding:
+    """Decisions over a view of the fleet."""
+
+    def __init__(
+        self,
+        view: FleetView,
+        table: Callable[[], Table],
+        breakers: Callable[[], Mapping[str, State]],
+        own: str,
+        clock: Callable[[], float] = time.monotonic,
+        ask_after: Callable[[Iterable[Replica]], None] = lambda _: None,
+    ) -> None:
+        """`breakers` has the targets whose breaker is not closed. `own`, the router's own name, means `auto`.
+        `ask_after` has replicas asked whether they are still there.
+        """
+        self._ask_after = ask_after
+        self._view = view
+        self._table = table
+        self._breakers = breakers
+        self._own = own
+        self._clock = clock
+        self.turn = 0
+        """Grows with every request that is run: whose turn it is among equals."""
+        self._situation = Situation()
+        self._made_of: Table | None = None
+
+    @property
+    def table(self) -> Table:
+        return self._table()
+
+    @property
+    def situation(self) -> Situation:
+        """Everybody, as they were at most FRESH_S ago."""
+        now, table = self._clock(), self._table()
+        if table is not self._made_of or now - self._situation.now_s >= FRESH_S:
+            self._situation = situate(self._view, table, now, datetime.now(UTC), self._breakers())
+            self._made_of = table
+        return self._situation
+
+    def plan(self, name: str) -> Plan | None:
+        """What a name means that somebody asked for; None for one that nobody knows."""
+        return self.table.plan(self.named(name), self.situation.spelled)
+
+    def model(self, name: str) -> ModelState | None:
+        """One of the fleet's own models, with all that is known of it."""
+        return self._view.model(name, self._clock())
+
+    def standing(self, model: str) -> Standing | None:
+        """How one of the fleet's own models is."""
+        return self.situation.standings.get(LOCAL_PREFIX + model)
+
+    def gone(self, model: str) -> str:
+        """Why nobody answers for a model of the fleet just now; empty while somebody does. Its replicas are asked."""
+        standing, known = self.standing(model), self.model(model)
+        if standing is None or known is None:
+            return "nobody knows it any more"
+        self._ask_after(known.replicas)
+        return "" if standing.state.up else standing.state.why or "it takes no requests"
+
+    def served_at(self, subject: str) -> str | None:
+        """The model that takes requests on a subject that has not its name."""
+        kind, _, rest = subject.partition(".")
+        asked = subjects.request(rest.partition(".")[2], kind)
+        models = self._view.models(self._clock())
+        return next((one.name for one in models if one.record is not None and asked in one.record.subjects), None)
+
+    def offers(self) -> list[Offer]:
+        """The names that are served beside those of the fleet's own models."""
+        return self.table.offers()
+
+    def refusal(self, kind: Kind, name: str) -> InferenceServiceError | None:
+        """What to tell who asks for `name`, whatever the request; None where somebody may answer."""
+        return refusals.of(policy.decide(Ask(self.named(name), kind), self.table, self.situation))
+
+    def ask(self, job: Job, kind: Kind, model: str, request: Request, left_s: float) -> Ask:
+        """What of a job decides on its route."""
+        turn, self.turn = self.turn, self.turn + 1
+        return ask_of(
+            request,
+            self.named(model),
+            kind,
+            job_id=job.job_id,
+            turn=turn,
+            deadline_s=left_s,
+            allowed=job.allowed_models,
+            hops=job.hops,
+        )
+
+    def decide(self, ask: Ask) -> Decision:
+        """Who answers."""
+        return policy.decide(ask, self.table, self.situation)
+
+    def target(self, name: str) -> Target | None:
+        """A target by its name; None for one that nobody knows."""
+        return self.situation.targets.get(name) or self.table.clouds.get(name)
+
+    def state(self, name: str) -> State:
+        """How it is."""
+        found = self.situation.standings.get(name)
+        return found.state if found is not None else _UP
+
+    def named(self, name: str) -> str:
+        """The name that counts: the router's own means `auto`."""
+        return AUTO if name == self._own else name

@@ -1,0 +1,296 @@
+"""Whither with a request that a router took?
+
+Into the stream of the model that it names, as that model's own workers would put it there; into the router's own, where
+the name stands for several, or the model is in trouble and others may answer for it; or back to its caller, at once,
+where nobody can. Decided of what is in memory.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+import structlog
+
+from golek_client import discovery
+from golek_client.bus_client import BusClient, Delivery
+from golek_client.discovery import another_kind
+from golek_client.fleet import ModelState
+from golek_wire import codec, subjects
+from golek_wire.errors import (
+    STATUS,
+    BusUnavailableError,
+    InferenceServiceError,
+    InternalError,
+    ModelLoadingError,
+    ModelNotFoundError,
+    NoWorkersError,
+)
+from golek_wire.signals import ModelRecord
+from golek_wire.subjects import Kind
+from golek_worker.bus.identity import Callers
+from golek_worker.bus.ingress import Ingress
+from golek_worker.bus.jetstream import BUS_ERRORS
+from golek_worker.bus.queues import Forms
+from golek_worker.bus.replies import send_error
+from golek_worker.router.standing import Standing
+from golek_worker.router.table import Plan
+from golek_worker.traffic import Tally
+
+log = structlog.get_logger("placing")
+
+IDLE_S: Final = 5.0
+"""A door that has had nothing to look after for so long is left alone until the next request."""
+WAITING_LIMIT: Final = 4096
+"""Requests that may wait for doors to be made."""
+DOORS_LIMIT: Final = 4096
+LOOKS_LIMIT: Final = 256
+"""Records looked up at once; what is beyond that is not known."""
+LOOK_S: Final = 1.0
+LOADING_RETRY_MS: Final = 1000
+
+
+Way = tuple[Kind, str, bool]
+"""Kind, model, and whether the router's own stream takes it."""
+
+
+class Knows(Protocol):
+    """What names mean, and how the fleet is (deciding.py)."""
+
+    def plan(self, name: str) -> Plan | None: ...
+    def model(self, name: str) -> ModelState | None: ...
+    def standing(self, model: str) -> Standing | None: ...
+    def served_at(self, subject: str) -> str | None: ...
+    def refusal(self, kind: Kind, name: str) -> InferenceServiceError | None: ...
+
+
+class Make(Protocol):
+    """Makes an ingress for a model's own stream, of this form; or, without one, for the router's."""
+
+    def __call__(self, kind: Kind, model: str, capacity: int, strategy: str) -> Ingress: ...
+
+
+class Door:
+    """One ingress, looked after while it has something to do."""
+
+    def __init__(self, ingress: Ingress) -> None:
+        self.ingress = ingress
+        self._task: asyncio.Task[Any] | None = None
+        self._used_at = 0.0
+
+    async def take(self, message: Delivery) -> None:
+        self._used_at = time.monotonic()
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self.ingress.run())
+        await self.ingress.take(message)
+
+    def rest(self, now: float) -> None:
+        """Stop looking after what is not there. Raises what looking after it ended in."""
+        if self._task is None:
+            return
+        if self._task.done():
+            self._task.result()
+        if self.ingress.is_idle and now - self._used_at > IDLE_S:
+            self._task.cancel()
+            self._task = None
+
+    async def close(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+class Placing:
+    """All requests of the fleet, as far as the server gives them to this router."""
+
+    def __init__(
+        self,
+        client: BusClient,
+        callers: Callers,
+        knows: Knows,
+        forms: Forms,
+        through: Make,
+        own: Callable[[Kind, str], Ingress],
+        find: Callable[[str], Awaitable[ModelRecord | None]],
+        tally: Tally,
+    ) -> None:
+        """`through` makes the ingress of a model's own stream, `own` that of the router's, for one kind and name;
+        `find` looks up a model's record.
+        """
+        self._find = find
+        self._looking: set[asyncio.Task[None]] = set()
+        self._client = client
+        self._callers = callers
+        self._knows = knows
+        self._forms = forms
+        self._through = through
+        self._own = own
+        self._tally = tally
+        self._doors: dict[Way, Door] = {}
+        self._making: dict[Way, asyncio.Task[None]] = {}
+        self._waiting: dict[Way, list[Delivery]] = {}
+        self._subscriptions: list[Any] = []
+
+    @property
+    def unanswered(self) -> int:
+        """Requests that were stored here and of which no answer is known."""
+        return sum(door.ingress.unanswered for door in self._doors.values())
+
+    async def start(self) -> None:
+        """Subscribe all requests, in the group of those who serve one model."""
+        for kind in subjects.SERVED:
+            for subject in (subjects.request(">", kind), subjects.submit(">", kind)):
+                taking = await self._client.subscribe_direct(subject, self._on_request, subjects.QUEUE_GROUP)
+                self._subscriptions.append(taking)
+
+    async def run(self) -> None:
+        """Let doors rest that have nothing to do, for as long as the worker lives."""
+        while True:
+            await asyncio.sleep(1.0)
+            for door in list(self._doors.values()):
+                door.rest(time.monotonic())
+
+    async def stop(self) -> None:
+        """Take no more requests; those already received are still stored."""
+        taken, self._subscriptions = self._subscriptions, []
+        await asyncio.gather(*(self._client.withdraw(one) for one in taken))
+        await asyncio.gather(*self._making.values(), *self._looking, return_exceptions=True)
+        await asyncio.gather(*(door.ingress.stop() for door in self._doors.values()))
+
+    async def leave(self) -> None:
+        """Tell those who still wait here to ask again: this worker ends."""
+        await asyncio.gather(*(door.ingress.leave() for door in self._doors.values()))
+        await asyncio.gather(*(door.close() for door in self._doors.values()))
+
+    def cancel(self, job_id: str) -> None:
+        """As `Ingress.cancel`, of all."""
+        for door in self._doors.values():
+            door.ingress.cancel(job_id)
+
+    async def _on_request(self, message: Delivery) -> None:
+        """Find the door of one request, and bring it there."""
+        kind, name = _read(message.subject)
+        try:
+            way = self._place(kind, name, message.subject)
+        except ModelNotFoundError as error:
+            self._look_up(message, kind, name, error)
+        except InferenceServiceError as error:
+            await self._refuse(message, error)
+        else:
+            await self._bring(message, way)
+
+    async def _bring(self, message: Delivery, way: Way) -> None:
+        """Give a request to a door, or have it wait until there is one."""
+        door = self._doors.get(way)
+        if door is not None:
+            await door.take(message)
+            return
+        waiting = self._waiting.setdefault(way, [])
+        if len(waiting) >= WAITING_LIMIT or len(self._doors) >= DOORS_LIMIT:
+            await self._refuse(message, BusUnavailableError("too many requests wait for their queues", may_run=False))
+            return
+        waiting.append(message)
+        if way not in self._making:
+            task = self._making[way] = asyncio.get_running_loop().create_task(self._make(way))
+            task.add_done_callback(lambda _: self._making.pop(way, None))
+
+    def _place(self, kind: Kind, name: str, subject: str) -> Way:
+        """Kind, model, and whether the router's own stream takes it. Raises the error for who cannot be placed.
+
+        1. A name that nobody knows, unless a model takes requests at that subject. 2. One that stands for several.
+        3. A model of another kind. 4. One for which others are asked first or, in trouble, may be asked. 5. One that
+        takes requests, or is expected back. 6. One that is gone.
+        """
+        plan = self._knows.plan(name)
+        if plan is None:
+            if (at := self._knows.served_at(subject)) is not None:
+                return kind, at, False
+            raise self._knows.refusal(kind, name) or ModelNotFoundError(f"No model {name!r} is known")  # 1
+        if plan.sort != "model":
+            return kind, name, True  # 2
+        model, standing = self._knows.model(plan.name), self._knows.standing(plan.name)
+        record = model.record if model is not None else None
+        if record is not None and record.kinds and kind not in record.kinds:
+            raise another_kind(record, kind)  # 3
+        may_leave = bool(plan.fallback) and plan.policy != "local_only"
+        if may_leave and (plan.policy == "cloud_first" or standing is None or standing.trouble or standing.crowded):
+            return kind, plan.name, True  # 4
+        if standing is None or standing.trouble:
+            raise self._knows.refusal(kind, name) or NoWorkersError(f"No worker serves {plan.name}", model=plan.name)
+        return kind, plan.name, False  # 5
+
+    def _look_up(self, message: Delivery, kind: Kind, name: str, error: ModelNotFoundError) -> None:
+        """A model may have begun to take requests a moment before it was heard of: its record says so."""
+        if len(self._looking) >= LOOKS_LIMIT:
+            looking = self._refuse(message, error)
+        else:
+            looking = self._looked_up(message, kind, name, error)
+        task = asyncio.get_running_loop().create_task(looking)
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+
+    async def _looked_up(self, message: Delivery, kind: Kind, name: str, error: InferenceServiceError) -> None:
+        record = None
+        with contextlib.suppress(InferenceServiceError, TimeoutError):
+            async with asyncio.timeout(LOOK_S):
+                record = await self._find(name)
+        if record is None or not (set(subjects.spellings(record.name)) & {name}):
+            await self._refuse(message, error)
+        elif (left := discovery.gone(record, datetime.now(UTC))) is not None:
+            await self._refuse(message, left)
+        elif record.kinds and kind not in record.kinds:
+            await self._refuse(message, another_kind(record, kind))
+        else:
+            await self._bring(message, (kind, record.name, False))
+
+    async def _make(self, key: Way) -> None:
+        """Make a door, and bring there what waits for it."""
+        kind, name, is_own = key
+        error: InferenceServiceError | None = None
+        try:
+            ingress = self._own(kind, name) if is_own else await self._of(kind, name)
+            await ingress.open()
+        except InferenceServiceError as failed:
+            error = failed
+        except BUS_ERRORS as failed:
+            error = BusUnavailableError(f"the queue of {name} could not be looked up: {failed}", may_run=False)
+        except Exception:
+            log.exception("door.failed", model=name)
+            error = InternalError("The router could not make a way to this model; its log says why")
+        else:
+            self._doors[key] = Door(ingress)
+        for message in self._waiting.pop(key, []):
+            if error is not None:
+                await self._refuse(message, error)
+            else:
+                await self._doors[key].take(message)
+
+    async def _of(self, kind: Kind, model: str) -> Ingress:
+        """The ingress of a model's own stream. Raises ModelLoadingError before its worker made that."""
+        form = await self._forms.find(subjects.model_token(model))
+        if form is None:
+            raise ModelLoadingError(
+                f"{model} has no queue yet: its worker makes it once it has the model's file",
+                model=model,
+                retry_after_ms=LOADING_RETRY_MS,
+            )
+        return self._through(kind, model, form.capacity, form.strategy)
+
+    async def _refuse(self, message: Delivery, error: InferenceServiceError) -> None:
+        if message.reply and not self._callers.may_answer(message.reply):
+            log.warning("request.refused", reason="reply subject is not an inbox", reply=message.reply[:64])
+            return
+        self._tally.refuse(STATUS[error.code].nats)
+        req_id, stream = codec.label_of(message.data)
+        stream = stream and message.subject.startswith(subjects.request(""))
+        await send_error(self._client, message.reply, req_id, error, stream=stream)
+
+
+def _read(subject: str) -> tuple[Kind, str]:
+    """Kind and name of a request's or a submit's subject."""
+    family, _, rest = subject.partition(".")
+    kind = next(kind for kind in subjects.SERVED if kind == family)
+    return kind, rest.partition(".")[2]

@@ -1,0 +1,1 @@
+"""The router with the clouds beside it."""
