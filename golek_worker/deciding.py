@@ -5,11 +5,11 @@ decision itself is pure. Whoever places requests, runs them or explains how they
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from golek_client.fleet import FleetView, ModelState
+from golek_client.fleet import FleetView, ModelState, Replica
 from golek_wire import subjects
 from golek_wire.errors import InferenceServiceError
 from golek_wire.requests import Request
@@ -38,8 +38,12 @@ class Deciding:
         breakers: Callable[[], Mapping[str, State]],
         own: str,
         clock: Callable[[], float] = time.monotonic,
+        ask_after: Callable[[Iterable[Replica]], None] = lambda _: None,
     ) -> None:
-        """`breakers` has the targets whose breaker is not closed. `own`, the router's own name, means `auto`."""
+        """`breakers` has the targets whose breaker is not closed. `own`, the router's own name, means `auto`.
+        `ask_after` has replicas asked whether they are still there.
+        """
+        self._ask_after = ask_after
         self._view = view
         self._table = table
         self._breakers = breakers
@@ -76,10 +80,11 @@ class Deciding:
         return self.situation.standings.get(LOCAL_PREFIX + model)
 
     def gone(self, model: str) -> str:
-        """Why nobody answers for a model of the fleet just now; empty while somebody does."""
-        standing = self.standing(model)
-        if standing is None:
+        """Why nobody answers for a model of the fleet just now; empty while somebody does. Its replicas are asked."""
+        standing, known = self.standing(model), self.model(model)
+        if standing is None or known is None:
             return "nobody knows it any more"
+        self._ask_after(known.replicas)
         return "" if standing.state.up else standing.state.why or "it takes no requests"
 
     def served_at(self, subject: str) -> str | None:

@@ -21,6 +21,7 @@ from golek_wire.requests import Request
 from golek_wire.routing import Offer
 from golek_wire.signals import ModelRecord
 from golek_wire.subjects import Kind
+from golek_worker.bus.asking_after import AskingAfter
 from golek_worker.bus.breakers import SharedBreakers
 from golek_worker.bus.hedging import Hedging
 from golek_worker.bus.ingress import Ingress, Taken
@@ -86,7 +87,10 @@ class Router:
         self.clouds = catalog.opened(catalog.read(_file(chosen.providers_file, catalog.CATALOG)), os.environ)
         self.forms = Forms(ground.client)
         self.table = _table(chosen, self.clouds)
-        self.deciding = Deciding(watch.view, lambda: self.table, self._troubled, chosen.model_name)
+        after = AskingAfter(ground.client, watch.view.missed, time.monotonic)
+        self.deciding = Deciding(
+            watch.view, lambda: self.table, self._troubled, chosen.model_name, ask_after=after.ask
+        )  # fmt: skip
         chain = Chain(self.deciding, self.breakers, me)
         self.executor = RouterExecutor(
             Desk(chosen.model_name, self.deciding, chain, hedging, self.forms, self.clouds.providers, self._purse)
