@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from golek_wire import codec, semconv, subjects
 from golek_wire.errors import InferenceServiceError, InternalError, PayloadTooLargeError, ProviderRefusedError
-from golek_wire.replies import EmbeddingReply, InferenceReply, RerankReply
+from golek_wire.replies import InferenceReply, RerankReply
 from golek_wire.requests import EmbeddingRequest, InferenceRequest, Params, Request, RerankRequest
 from golek_wire.routing import LOCAL, CacheUse, Route
 from golek_wire.subjects import Kind
@@ -115,9 +115,9 @@ class RouterWork:
         self._payload = payload
         self._pieces = 0
         self._route: Route | None = None
+        self._purse = executor.desk.purse(job, request)
         self._key = ""
         """What it has in common with requests whose beginnings lie in one KV cache."""
-        self._cost_usd: float | None = None
         self.cache: CacheUse | None = None
         self.saved = 0
         self.reply_to = request.reply_to
@@ -172,19 +172,20 @@ class RouterWork:
             ask = desk.decides.ask(job, self._kind, self._model, self._request, left_s)
             self._key = ask.affinity
             question = Question(ask, self._request, now + left_s, accepted_at, streamed)
-            purse = desk.purse(job, self._request)
-            async with aclosing(desk.chain.run(question, purse, self._turn)) as events:
+            async with aclosing(desk.chain.run(question, self._purse, self._turn)) as events:
                 async for event in events:
                     if isinstance(event, Routed):
-                        self._route, self._cost_usd = event.route, purse.cost_usd
+                        self._route = event.route
                         run.put(Replied(msgspec.structs.replace(event.reply, route=event.route)))
                         return
                     self._pieces += 1
                     run.put(event)
         except InferenceServiceError as error:
+            if self._purse.cost_usd is not None:
+                error.details["cost_usd"] = self._purse.cost_usd
             run.put(refusal(job.job_id, error))
         except asyncio.CancelledError:
-            run.put(Stopped(job.job_id, 0, self._pieces))
+            run.put(Stopped(job.job_id, 0, self._pieces, self._purse.cost_usd))
         except Exception:
             log.exception("route.failed", job_id=job.job_id)
             run.put(refusal(job.job_id, InternalError("The router failed; its log says how")))
@@ -207,7 +208,7 @@ class RouterWork:
                 model, self._kind, job, b"" if by_reference else payload, turn.seconds, turn.streamed,
                 before=turn.before, lost=lambda: desk.decides.gone(model) if turn.has_others else "",
             ),
-            self._key if turn.candidate.lane else "",
+            self._key if turn.sticks else "",  # by what replicas say just now, not by the candidate's lane
         )  # fmt: skip
         priority = form.priority(job.priority) if form is not None else NORMAL
         async with aclosing(step.answer(priority)) as events:
@@ -233,22 +234,25 @@ class RouterWork:
     def answer(self, end: Made, ms: int) -> Answer:
         if not isinstance(end, Replied):
             raise InternalError("Nobody answered where an answer was told")
-        reply = end.reply
+        reply, cost_usd = end.reply, self._purse.cost_usd
         about: dict[str, Any] = {"req_id": self._job.req_id, "model": self._model, "ms": ms, "duration_ms": ms}
+        target = reply.route.target if reply.route else None
         if self.cache is not None and not isinstance(reply, RerankReply):
             about["cache"] = self.cache
+        is_hit = self.cache == "hit"
         if isinstance(reply, InferenceReply):
-            told = msgspec.structs.replace(reply, seed=self._job.seed, cost_usd=self._cost_usd, **about)
-            saved = reply.tokens_in + reply.tokens_out if self.cache == "hit" else 0
+            told = msgspec.structs.replace(reply, seed=self._job.seed, cost_usd=cost_usd, **about)
             return Answer(
                 codec.encode(told), reply.tokens_in, reply.tokens_out, reply.text, reply.finish_reason,
-                cache=told.cache, saved=saved,
+                target=target, cost_usd=cost_usd, cache=told.cache,
+                saved=reply.tokens_in + reply.tokens_out if is_hit else 0,
             )  # fmt: skip
-        if isinstance(reply, EmbeddingReply) and self._cost_usd is not None:
-            about["cost_usd"] = self._cost_usd
+        about["cost_usd"] = msgspec.UNSET if cost_usd is None else cost_usd
         tokens_in = reply.usage.prompt_tokens
-        saved = tokens_in if self.cache == "hit" else 0
-        return Answer(codec.encode(msgspec.structs.replace(reply, **about)), tokens_in, cache=self.cache, saved=saved)
+        return Answer(
+            codec.encode(msgspec.structs.replace(reply, **about)), tokens_in,
+            target=target, cost_usd=cost_usd, cache=self.cache, saved=tokens_in if is_hit else 0,
+        )  # fmt: skip
 
     def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
         return PayloadTooLargeError(
