@@ -5,19 +5,17 @@ In the files that its settings name, or those that ship; with the clouds that ca
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+
+import msgspec
 
 from golek_worker.registry import entries
 from golek_worker.registry.entries import CatalogError
 from golek_worker.router import tables
-from golek_worker.router.prices import Prices, PricesError, load
 from golek_worker.router.providers import catalog
 from golek_worker.router.reading import Tables
 from golek_worker.router.table import Table
 from golek_worker.router.tables import Clouds, TablesError, Wishes
 from golek_worker.settings import Settings
-
-PRICES: Final = Path("data/catalog/prices.yaml")
 
 
 def open_clouds(chosen: Settings, environ: Mapping[str, str]) -> catalog.Clouds:
@@ -48,16 +46,9 @@ def open_tables(chosen: Settings, clouds: catalog.Clouds) -> Tables:
     ):
         if said and not Path(said).is_file():
             raise TablesError(f"{key}={said}: no such file")
-    priced = Path(chosen.prices_file) if chosen.prices_file else PRICES
+    priced = Path(chosen.prices_file) if chosen.prices_file else tables.PRICES
     files = (routes_file(chosen), roles_file(chosen), priced, entries.CATALOG)
     return Tables(lambda: _read(chosen, clouds, priced), files)
-
-
-def of_clouds(clouds: catalog.Clouds, prices: Prices) -> Clouds:
-    """What tables know of providers: their models, with what they take."""
-    known_as = clouds.prices_as
-    priced = [prices.priced(one, known_as.get(one.name, "")) for one in clouds.targets]
-    return Clouds({one.name: one for one in priced}, dict(clouds.missing), tuple(clouds.problems))
 
 
 def _read(chosen: Settings, clouds: catalog.Clouds, priced: Path) -> Table:
@@ -69,8 +60,9 @@ def _read(chosen: Settings, clouds: catalog.Clouds, priced: Path) -> Table:
     )
     try:
         listed = entries.known(models_file=chosen.models_file)
-        prices = load(priced)
-    except (CatalogError, PricesError) as error:
+    except CatalogError as error:
         raise TablesError(str(error)) from None
+    known = Clouds({one.name: one for one in clouds.targets}, dict(clouds.missing), tuple(clouds.problems))
+    known = msgspec.structs.replace(known, prices_as=clouds.prices_as)
     catalogue = tables.of_catalogue(listed)
-    return tables.build(routes_file(chosen), roles_file(chosen), of_clouds(clouds, prices), wishes, catalogue)
+    return tables.build(routes_file(chosen), roles_file(chosen), known, wishes, catalogue, priced)
