@@ -6,8 +6,8 @@ order of its own, 16 at a time.
 
 `prefix_hit_rate`: tokens of prompts that were found in a replica's cache, by the sum of `tokens_cached` in the replies,
 divided by those that could have been: the tokens at the beginning of each prompt, in whole blocks, that any request
-sent before had as well, or its answer; so one replica with endless room would have 1. Ours is `prefix_affinity`, the peer is
-`least_busy`.
+sent before had as well, or its answer; so one replica with endless room would have 1. Ours is `prefix_affinity`, the
+peer is `least_busy`. What is missing to 1 is mostly conversations whose replica had all of its slots taken.
 
 `frozen_added_max_s`: one replica is stopped (SIGSTOP, the worker and its engine); the longest wait of the 400 requests
 that follow at once, less the median of those before. Ours is `prefix_affinity`, the peer is `least_busy`.
