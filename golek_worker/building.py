@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from golek_client import Golek
 from golek_client.bus_client import BusClient
-from golek_client.watching import Watch
 from golek_wire import subjects
 from golek_wire.errors import InferenceServiceError
 from golek_wire.subjects import Kind
@@ -31,7 +29,6 @@ from golek_worker.bus.objects import Objects
 from golek_worker.bus.orders import Orders
 from golek_worker.bus.queue import OnLanes, Queue
 from golek_worker.bus.results import Results
-from golek_worker.bus.steps import Steps
 from golek_worker.bus.strikes import StrikeBook
 from golek_worker.bus.tokens import TokenLogs
 from golek_worker.charging import Charging
@@ -74,10 +71,7 @@ class Parts(Struct, frozen=True):
     adapters: Adapters
     sessions: Sessions | None
     charging: Charging
-    golek: Golek | None = None
-    """Of a router: how it hears the fleet, as are the next two."""
-    watch: Watch | None = None
-    steps: Steps | None = None
+    router: Router | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -96,7 +90,8 @@ async def build(
     await _ensure_streams(client, chosen, kind)
     results = await Results.open(client, lambda count, why: _tell_lost(ground.event, count, why))
     line = Queue(client, chosen.token, kind, chosen.inference_queue_strategy, chosen.queue_capacity, clock)
-    router = await Router.open(ground) if chosen.engine == "router" else None
+    charging = await Charging.open(client, chosen.token, clock.now, chosen.fleet_budget)
+    router = await Router.open(ground, charging) if chosen.engine == "router" else None
     host: EngineHost
     executor: Executor
     if router is not None:
@@ -112,7 +107,6 @@ async def build(
         await tokens.ensure()
     gatekeeper = Gatekeeper(chosen, kind, ground.callers, client, executor.check)
     bodies = Objects(client, gatekeeper.check_object)
-    charging = await Charging.open(client, chosen.token, clock.now, chosen.fleet_budget)
     ingress: Ingress | Placing
     if router is not None:
         ingress = router.placing(Stand(line, bodies, results, charging, tally, clock))
@@ -174,9 +168,7 @@ async def build(
         offered,
         sessions,
         charging,
-        router.golek if router is not None else None,
-        router.watch if router is not None else None,
-        router.steps if router is not None else None,
+        router,
     )
 
 

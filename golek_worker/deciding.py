@@ -1,110 +1,134 @@
 """How does a router decide, by what it knows of the fleet just now?
 
-What it knows is gathered by a watch of the fleet; the decision itself is pure. Whoever places requests asks what a
-name means, whoever runs them asks for a decision.
+Of what a watch of the fleet hears, of breakers and of the tables a situation is made, which counts for a moment; the
+decision itself is pure. Whoever places requests, runs them or explains how they would be run asks here.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final
 
-from msgspec import Struct
-
-from golek_client import discovery
-from golek_client.fleet import FleetView, ModelState
+from golek_client.fleet import FleetView, ModelState, Replica
 from golek_wire import subjects
-from golek_wire.errors import InferenceServiceError, NoWorkersError
-from golek_wire.requests import InferenceRequest, Request
-from golek_wire.routing import AUTO, LOCAL, Candidate, Decision, Offer
-from golek_wire.signals import ModelRecord
+from golek_wire.errors import InferenceServiceError
+from golek_wire.requests import Request
+from golek_wire.routing import AUTO, Decision, Offer
 from golek_wire.subjects import Kind
 from golek_worker.job import Job
-from golek_worker.router.targets import Ask
+from golek_worker.router import policy, refusals
+from golek_worker.router.asking import ask_of
+from golek_worker.router.situation import situate
+from golek_worker.router.standing import Situation, Standing
+from golek_worker.router.table import LOCAL_PREFIX, Plan, Table
+from golek_worker.router.targets import Ask, State, Target
 
-Sort = Literal["virtual", "model"]
-_PREFIX: Final = f"{LOCAL}:"
-
-
-class Meaning(Struct, frozen=True):
-    """What a name stands for that somebody asked for."""
-
-    model: str
-    """The fleet's own model, or the virtual name."""
-    sort: Sort
-    may_leave: bool = False
-    """Of a model: whether others may answer for it when it is in trouble."""
+FRESH_S: Final = 0.1
+"""A situation counts for so long: workers tell of themselves once a second."""
+_UP: Final = State()
 
 
 class Deciding:
     """Decisions over a view of the fleet."""
 
-    def __init__(self, view: FleetView, own: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """`own` is the router's own name, by which `auto` is asked as well."""
+    def __init__(
+        self,
+        view: FleetView,
+        table: Callable[[], Table],
+        breakers: Callable[[], Mapping[str, State]],
+        own: str,
+        clock: Callable[[], float] = time.monotonic,
+        ask_after: Callable[[Iterable[Replica]], None] = lambda _: None,
+    ) -> None:
+        """`breakers` has the targets whose breaker is not closed. `own`, the router's own name, means `auto`.
+        `ask_after` has replicas asked whether they are still there.
+        """
+        self._ask_after = ask_after
         self._view = view
+        self._table = table
+        self._breakers = breakers
         self._own = own
         self._clock = clock
+        self.turn = 0
+        """Grows with every request that is run: whose turn it is among equals."""
+        self._situation = Situation()
+        self._made_of: Table | None = None
 
-    def meaning(self, name: str) -> Meaning | None:
-        """What `name` stands for; None for one that nobody knows."""
-        plain = name.removeprefix(_PREFIX)
-        if name in (AUTO, self._own):
-            return Meaning(AUTO, "virtual")
-        model = self._model(plain)
-        return None if model is None else Meaning(model.name, "model")
+    @property
+    def table(self) -> Table:
+        return self._table()
+
+    @property
+    def situation(self) -> Situation:
+        """Everybody, as they were at most FRESH_S ago."""
+        now, table = self._clock(), self._table()
+        if table is not self._made_of or now - self._situation.now_s >= FRESH_S:
+            self._situation = situate(self._view, table, now, datetime.now(UTC), self._breakers())
+            self._made_of = table
+        return self._situation
+
+    def plan(self, name: str) -> Plan | None:
+        """What a name means that somebody asked for; None for one that nobody knows."""
+        return self.table.plan(self.named(name), self.situation.spelled)
+
+    def model(self, name: str) -> ModelState | None:
+        """One of the fleet's own models, with all that is known of it."""
+        return self._view.model(name, self._clock())
+
+    def standing(self, model: str) -> Standing | None:
+        """How one of the fleet's own models is."""
+        return self.situation.standings.get(LOCAL_PREFIX + model)
+
+    def gone(self, model: str) -> str:
+        """Why nobody answers for a model of the fleet just now; empty while somebody does. Its replicas are asked."""
+        standing, known = self.standing(model), self.model(model)
+        if standing is None or known is None:
+            return "nobody knows it any more"
+        self._ask_after(known.replicas)
+        return "" if standing.state.up else standing.state.why or "it takes no requests"
+
+    def served_at(self, subject: str) -> str | None:
+        """The model that takes requests on a subject that has not its name."""
+        kind, _, rest = subject.partition(".")
+        asked = subjects.request(rest.partition(".")[2], kind)
+        models = self._view.models(self._clock())
+        return next((one.name for one in models if one.record is not None and asked in one.record.subjects), None)
 
     def offers(self) -> list[Offer]:
         """The names that are served beside those of the fleet's own models."""
-        return [Offer(AUTO, [*subjects.SERVED], "golek")]
+        return self.table.offers()
 
-    def model(self, name: str) -> ModelState | None:
-        """One of the fleet's own models."""
-        return self._view.model(name, self._clock())
-
-    def unknown(self, name: str) -> InferenceServiceError:
-        """The error for a name that nobody knows."""
-        return discovery.unknown(name, self._records(), datetime.now(UTC))
-
-    def gone(self, model: ModelState) -> InferenceServiceError | None:
-        """The error for a model that is not expected back; None where it is."""
-        if model.in_rotation or model.is_coming or model.record is None:
-            return None
-        return discovery.gone(model.record, datetime.now(UTC))
+    def refusal(self, kind: Kind, name: str) -> InferenceServiceError | None:
+        """What to tell who asks for `name`, whatever the request; None where somebody may answer."""
+        return refusals.of(policy.decide(Ask(self.named(name), kind), self.table, self.situation))
 
     def ask(self, job: Job, kind: Kind, model: str, request: Request, left_s: float) -> Ask:
-        """What of a request decides on its route."""
-        task_type = request.task_type or "" if isinstance(request, InferenceRequest) else ""
-        allowed = job.allowed_models
-        return Ask(model=model, kind=kind, task_type=task_type, deadline_s=left_s, allowed=allowed, hops=job.hops)
+        """What of a job decides on its route."""
+        turn, self.turn = self.turn, self.turn + 1
+        return ask_of(
+            request,
+            self.named(model),
+            kind,
+            job_id=job.job_id,
+            turn=turn,
+            deadline_s=left_s,
+            allowed=job.allowed_models,
+            hops=job.hops,
+        )
 
     def decide(self, ask: Ask) -> Decision:
         """Who answers."""
-        found = [one for one in self._view.models(self._clock()) if self._fits(one, ask)]
-        found.sort(key=lambda one: (one.utilization, one.name))
-        candidates = [
-            Candidate(_PREFIX + one.name, one.utilization, f"{one.pending} jobs wait, {one.active} run")
-            for one in found
-            if _PREFIX + one.name not in ask.excluded
-        ]
-        error = None
-        if not candidates:
-            refusal = NoWorkersError(f"No model of the fleet answers {ask.kind} requests just now", model=ask.model)
-            error = {"code": refusal.code, "message": refusal.message, "details": refusal.details}
-        return Decision(ask.model, ask.kind, "least_busy", "never_cloud", candidates, error=error)
+        return policy.decide(ask, self.table, self.situation)
 
-    def _fits(self, one: ModelState, ask: Ask) -> bool:
-        if ask.model not in (AUTO, self._own, one.name) or one.name == self._own or not one.in_rotation:
-            return False
-        kinds = one.record.kinds if one.record is not None else []
-        return ask.kind in kinds and (ask.allowed is None or one.name in ask.allowed)
+    def target(self, name: str) -> Target | None:
+        """A target by its name; None for one that nobody knows."""
+        return self.situation.targets.get(name) or self.table.clouds.get(name)
 
-    def _model(self, name: str) -> ModelState | None:
-        """By its name or its token."""
-        now = self._clock()
-        found = self._view.model(name, now)
-        if found is not None:
-            return found
-        return next((one for one in self._view.models(now) if subjects.model_token(one.name) == name), None)
+    def state(self, name: str) -> State:
+        """How it is."""
+        found = self.situation.standings.get(name)
+        return found.state if found is not None else _UP
 
-    def _records(self) -> list[ModelRecord]:
-        return [one.record for one in self._view.models(self._clock()) if one.record is not None]
+    def named(self, name: str) -> str:
+        """The name that counts: the router's own means `auto`."""
+        return AUTO if name == self._own else name

@@ -85,10 +85,8 @@ class Gatekeeper:
                 hops=said[:HOPS_DIGITS],
                 limit=h.HOPS_LIMIT,
             )
-        named = not key.models or self._model in key.models  # who may ask a name may ask all that it stands for
-        allowed = "" if named else ",".join(key.models)
         asked = f"{self._kind} {self._model}"
-        return msgspec.structs.replace(job, asked=asked, hops=hops, allowed=allowed)
+        return msgspec.structs.replace(job, asked=asked, hops=hops, allowed=",".join(key.models))
 
     def _estimate(self, payload: bytes) -> int:
         """The tokens that an admitted request may cost. It is read a second time, so that nobody else pays for this."""

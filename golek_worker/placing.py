@@ -6,12 +6,15 @@ where nobody can. Decided of what is in memory.
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 import structlog
 
+from golek_client import discovery
 from golek_client.bus_client import BusClient, Delivery
 from golek_client.discovery import another_kind
 from golek_client.fleet import ModelState
@@ -22,14 +25,18 @@ from golek_wire.errors import (
     InferenceServiceError,
     InternalError,
     ModelLoadingError,
+    ModelNotFoundError,
+    NoWorkersError,
 )
+from golek_wire.signals import ModelRecord
 from golek_wire.subjects import Kind
 from golek_worker.bus.identity import Callers
 from golek_worker.bus.ingress import Ingress
 from golek_worker.bus.jetstream import BUS_ERRORS
 from golek_worker.bus.queues import Forms
 from golek_worker.bus.replies import send_error
-from golek_worker.deciding import Meaning
+from golek_worker.router.standing import Standing
+from golek_worker.router.table import Plan
 from golek_worker.traffic import Tally
 
 log = structlog.get_logger("placing")
@@ -39,16 +46,24 @@ IDLE_S: Final = 5.0
 WAITING_LIMIT: Final = 4096
 """Requests that may wait for doors to be made."""
 DOORS_LIMIT: Final = 4096
+LOOKS_LIMIT: Final = 256
+"""Records looked up at once; what is beyond that is not known."""
+LOOK_S: Final = 1.0
 LOADING_RETRY_MS: Final = 1000
+
+
+Way = tuple[Kind, str, bool]
+"""Kind, model, and whether the router's own stream takes it."""
 
 
 class Knows(Protocol):
     """What names mean, and how the fleet is (deciding.py)."""
 
-    def meaning(self, name: str) -> Meaning | None: ...
+    def plan(self, name: str) -> Plan | None: ...
     def model(self, name: str) -> ModelState | None: ...
-    def unknown(self, name: str) -> InferenceServiceError: ...
-    def gone(self, model: ModelState) -> InferenceServiceError | None: ...
+    def standing(self, model: str) -> Standing | None: ...
+    def served_at(self, subject: str) -> str | None: ...
+    def refusal(self, kind: Kind, name: str) -> InferenceServiceError | None: ...
 
 
 class Make(Protocol):
@@ -99,9 +114,14 @@ class Placing:
         forms: Forms,
         through: Make,
         own: Callable[[Kind, str], Ingress],
+        find: Callable[[str], Awaitable[ModelRecord | None]],
         tally: Tally,
     ) -> None:
-        """`through` makes the ingress of a model's own stream, `own` that of the router's, for one kind and name."""
+        """`through` makes the ingress of a model's own stream, `own` that of the router's, for one kind and name;
+        `find` looks up a model's record.
+        """
+        self._find = find
+        self._looking: set[asyncio.Task[None]] = set()
         self._client = client
         self._callers = callers
         self._knows = knows
@@ -109,9 +129,9 @@ class Placing:
         self._through = through
         self._own = own
         self._tally = tally
-        self._doors: dict[tuple[Kind, str, bool], Door] = {}
-        self._making: dict[tuple[Kind, str, bool], asyncio.Task[None]] = {}
-        self._waiting: dict[tuple[Kind, str, bool], list[Delivery]] = {}
+        self._doors: dict[Way, Door] = {}
+        self._making: dict[Way, asyncio.Task[None]] = {}
+        self._waiting: dict[Way, list[Delivery]] = {}
         self._subscriptions: list[Any] = []
 
     @property
@@ -137,7 +157,7 @@ class Placing:
         """Take no more requests; those already received are still stored."""
         taken, self._subscriptions = self._subscriptions, []
         await asyncio.gather(*(self._client.withdraw(one) for one in taken))
-        await asyncio.gather(*self._making.values(), return_exceptions=True)
+        await asyncio.gather(*self._making.values(), *self._looking, return_exceptions=True)
         await asyncio.gather(*(door.ingress.stop() for door in self._doors.values()))
 
     async def leave(self) -> None:
@@ -154,50 +174,79 @@ class Placing:
         """Find the door of one request, and bring it there."""
         kind, name = _read(message.subject)
         try:
-            key = self._place(kind, name)
+            way = self._place(kind, name, message.subject)
+        except ModelNotFoundError as error:
+            self._look_up(message, kind, name, error)
         except InferenceServiceError as error:
             await self._refuse(message, error)
-            return
-        door = self._doors.get(key)
+        else:
+            await self._bring(message, way)
+
+    async def _bring(self, message: Delivery, way: Way) -> None:
+        """Give a request to a door, or have it wait until there is one."""
+        door = self._doors.get(way)
         if door is not None:
             await door.take(message)
             return
-        waiting = self._waiting.setdefault(key, [])
+        waiting = self._waiting.setdefault(way, [])
         if len(waiting) >= WAITING_LIMIT or len(self._doors) >= DOORS_LIMIT:
             await self._refuse(message, BusUnavailableError("too many requests wait for their queues", may_run=False))
             return
         waiting.append(message)
-        if key not in self._making:
-            task = self._making[key] = asyncio.get_running_loop().create_task(self._make(key))
-            task.add_done_callback(lambda _: self._making.pop(key, None))
+        if way not in self._making:
+            task = self._making[way] = asyncio.get_running_loop().create_task(self._make(way))
+            task.add_done_callback(lambda _: self._making.pop(way, None))
 
-    def _place(self, kind: Kind, name: str) -> tuple[Kind, str, bool]:
+    def _place(self, kind: Kind, name: str, subject: str) -> Way:
         """Kind, model, and whether the router's own stream takes it. Raises the error for who cannot be placed.
 
-        1. a name that nobody knows 2. one that stands for several 3. a model of another kind 4. one that takes requests
-        5. one in trouble for which others may answer 6. one that is expected back, or not
+        1. A name that nobody knows, unless a model takes requests at that subject. 2. One that stands for several.
+        3. A model of another kind. 4. One for which others are asked first or, in trouble, may be asked. 5. One that
+        takes requests, or is expected back. 6. One that is gone.
         """
-        meaning = self._knows.meaning(name)
-        if meaning is None:
-            raise self._knows.unknown(name)  # 1
-        if meaning.sort == "virtual":
+        plan = self._knows.plan(name)
+        if plan is None:
+            if (at := self._knows.served_at(subject)) is not None:
+                return kind, at, False
+            raise self._knows.refusal(kind, name) or ModelNotFoundError(f"No model {name!r} is known")  # 1
+        if plan.sort != "model":
             return kind, name, True  # 2
-        model = self._knows.model(meaning.model)
-        if model is None:
-            if meaning.may_leave:
-                return kind, name, True
-            raise self._knows.unknown(name)
-        if model.record is not None and model.record.kinds and kind not in model.record.kinds:
-            raise another_kind(model.record, kind)  # 3
-        if model.in_rotation:
-            return kind, model.name, False  # 4
-        if meaning.may_leave:
-            return kind, model.name, True  # 5
-        if (gone := self._knows.gone(model)) is not None:
-            raise gone
-        return kind, model.name, False  # 6
+        model, standing = self._knows.model(plan.name), self._knows.standing(plan.name)
+        record = model.record if model is not None else None
+        if record is not None and record.kinds and kind not in record.kinds:
+            raise another_kind(record, kind)  # 3
+        may_leave = bool(plan.fallback) and plan.policy != "local_only"
+        if may_leave and (plan.policy == "cloud_first" or standing is None or standing.trouble or standing.crowded):
+            return kind, plan.name, True  # 4
+        if standing is None or standing.trouble:
+            raise self._knows.refusal(kind, name) or NoWorkersError(f"No worker serves {plan.name}", model=plan.name)
+        return kind, plan.name, False  # 5
 
-    async def _make(self, key: tuple[Kind, str, bool]) -> None:
+    def _look_up(self, message: Delivery, kind: Kind, name: str, error: ModelNotFoundError) -> None:
+        """A model may have begun to take requests a moment before it was heard of: its record says so."""
+        if len(self._looking) >= LOOKS_LIMIT:
+            looking = self._refuse(message, error)
+        else:
+            looking = self._looked_up(message, kind, name, error)
+        task = asyncio.get_running_loop().create_task(looking)
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+
+    async def _looked_up(self, message: Delivery, kind: Kind, name: str, error: InferenceServiceError) -> None:
+        record = None
+        with contextlib.suppress(InferenceServiceError, TimeoutError):
+            async with asyncio.timeout(LOOK_S):
+                record = await self._find(name)
+        if record is None or not (set(subjects.spellings(record.name)) & {name}):
+            await self._refuse(message, error)
+        elif (left := discovery.gone(record, datetime.now(UTC))) is not None:
+            await self._refuse(message, left)
+        elif record.kinds and kind not in record.kinds:
+            await self._refuse(message, another_kind(record, kind))
+        else:
+            await self._bring(message, (kind, record.name, False))
+
+    async def _make(self, key: Way) -> None:
         """Make a door, and bring there what waits for it."""
         kind, name, is_own = key
         error: InferenceServiceError | None = None

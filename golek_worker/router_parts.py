@@ -3,30 +3,55 @@
 It hears the fleet, decides by that, has workers and clouds answer, and takes the requests for all models.
 """
 
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
 from msgspec import Struct
 
 from golek_client import Golek
 from golek_client.watching import Watch
+from golek_program.settings import SettingsError
 from golek_wire import subjects
 from golek_wire.requests import Request
 from golek_wire.routing import Offer
+from golek_wire.signals import ModelRecord
 from golek_wire.subjects import Kind
+from golek_worker import naming
+from golek_worker.bus import route_answers as answers
+from golek_worker.bus.asking_after import AskingAfter
+from golek_worker.bus.breakers import SharedBreakers
+from golek_worker.bus.hedging import Hedging
 from golek_worker.bus.ingress import Ingress, Taken
-from golek_worker.bus.jetstream import ServerClock, patiently
+from golek_worker.bus.jetstream import ServerClock, patiently, stored_message
 from golek_worker.bus.objects import Objects
 from golek_worker.bus.queue import Queue
 from golek_worker.bus.queues import Forms
 from golek_worker.bus.results import Results
+from golek_worker.bus.roll_call import Answered, RollCall
 from golek_worker.bus.steps import Steps
 from golek_worker.bus.tokens import TokenLogs
 from golek_worker.charging import Charging
 from golek_worker.deciding import Deciding
+from golek_worker.explaining import Explaining
 from golek_worker.gatekeeper import Gatekeeper
 from golek_worker.ground import Ground
+from golek_worker.job import Job
 from golek_worker.placing import Placing
+from golek_worker.router.affinity import lane
+from golek_worker.router.breakers import Breakers
 from golek_worker.router.chain import Chain
+from golek_worker.router.providers.catalog import ProvidersError
+from golek_worker.router.tables import TablesError
+from golek_worker.router.targets import Lane, State
 from golek_worker.routing import Desk, RouterExecutor
+from golek_worker.spending import Spending
 from golek_worker.traffic import Tally
+
+SWEEP_S: Final = 0.25
 
 
 class Stand(Struct, frozen=True):
@@ -42,30 +67,75 @@ class Stand(Struct, frozen=True):
 
 
 class Router:
-    """One router's parts."""
+    """One router's parts. A side of the worker: `run` is for as long as it lives."""
 
-    def __init__(self, ground: Ground, golek: Golek, watch: Watch, steps: Steps) -> None:
+    def __init__(self, ground: Ground, golek: Golek, watch: Watch, steps: Steps, charging: Charging) -> None:
+        """Raises TablesError and ProvidersError for files that are wrong."""
+        chosen, me = ground.settings, ground.identity.worker_id
         self._ground = ground
-        self.golek = golek
-        self.watch = watch
-        self.steps = steps
-        self._forms = Forms(ground.client)
-        self._deciding = Deciding(watch.view, ground.settings.model_name)
-        chain = Chain(self._deciding.decide, ground.identity.worker_id)
-        self.executor = RouterExecutor(Desk(ground.settings.model_name, self._deciding, chain, steps, self._forms, {}))
+        self._golek = golek
+        self._watch = watch
+        self._steps = steps
+        self._calls = RollCall(ground.client)
+        hedging = Hedging(ground.client, steps, self._calls, _replica)
+        self._charging = charging
+        self.breakers = Breakers(me, time.monotonic)
+        self._shared = SharedBreakers(ground.client, me, time.time, self.breakers.hear)
+        self.breakers.share(self._shared.tell)
+        self.clouds = naming.open_clouds(chosen, os.environ)
+        self.forms = Forms(ground.client)
+        self.tables = naming.open_tables(chosen, self.clouds)
+        after = AskingAfter(ground.client, watch.view.missed, time.monotonic)
+        self.deciding = Deciding(
+            watch.view, lambda: self.tables.table, self._troubled, chosen.model_name, ask_after=after.ask
+        )
+        self.explaining = Explaining(
+            me, self.deciding, self.breakers.described, lambda: self.tables.table.problems,
+            chosen.inference_request_timeout,
+        )  # fmt: skip
+        chain = Chain(self.deciding, self.breakers, me)
+        self.executor = RouterExecutor(
+            Desk(chosen.model_name, self.deciding, chain, hedging, self.forms, self.clouds.providers, self._purse)
+        )
 
     @classmethod
-    async def open(cls, ground: Ground) -> "Router":
-        """Begin to hear the fleet. Raises as the bus does."""
+    async def open(cls, ground: Ground, charging: Charging) -> "Router":
+        """Begin to hear the fleet. Raises as the bus does, and SettingsError for files that are wrong."""
         chosen = ground.settings
         golek = Golek(chosen.nats_url, login=chosen.login, key="", deadline=chosen.inference_request_timeout)
         watch = golek.watch(asks_after=True)
+        try:
+            router = cls(ground, golek, watch, await Steps.open(ground.client), charging)
+        except (TablesError, ProvidersError) as error:
+            raise SettingsError([str(error)]) from None
         await patiently(ground.client, watch.open)
-        return cls(ground, golek, watch, await Steps.open(ground.client))
+        await router._shared.start()
+        await router._calls.start()
+        await answers.serve(ground.client, router.explaining.explain, router.explaining.table)
+        return router
+
+    async def run(self) -> None:
+        """Follow the fleet, and what other routers say."""
+        async with asyncio.TaskGroup() as sides:
+            sides.create_task(self._watch.run())
+            sides.create_task(self._shared.run())
+            sides.create_task(self._calls.run())
+            sides.create_task(self._sweep())
+            sides.create_task(self.tables.watch())
+
+    async def reconnected(self) -> None:
+        """The connection stands again. Raises one of BUS_ERRORS."""
+        self._steps.reconnected()
+        await self._shared.reconnected(self.breakers.notes())
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._golek.close()
+        await self.clouds.close()
 
     def offers(self) -> list[Offer]:
         """The names beside those of the fleet's own models."""
-        return self._deciding.offers()
+        return self.deciding.offers()
 
     def placing(self, stand: Stand) -> Placing:
         """Who takes the requests for all models."""
@@ -73,33 +143,59 @@ class Router:
 
         def own(kind: Kind, name: str) -> Ingress:
             """Into the router's own stream, whatever the kind."""
-            meaning = self._deciding.meaning(name)
-            virtual = meaning is not None and meaning.sort == "virtual"
-            callers = ground.callers.of(None if virtual else name)
             gate = Gatekeeper(
-                ground.settings, kind, callers, ground.client, _able, model=name, chosen_later=True
+                ground.settings, kind, ground.callers.of(name), ground.client, _able, model=name, chosen_later=True
             )  # fmt: skip
-            return self._ingress(stand, kind, name, ground.settings.token, gate, stand.queue, stand.charging)
+            return self._ingress(stand, kind, name, ground.settings.token, gate, stand.queue)
 
         def through(kind: Kind, model: str, capacity: int, strategy: str) -> Ingress:
             """Into the stream of the model, as its own workers would."""
             token = subjects.model_token(model)
             gate = Gatekeeper(ground.settings, kind, ground.callers.of(model), ground.client, _able, model=model)
             queue = Queue(ground.client, token, kind, strategy, capacity, stand.clock)
-            return self._ingress(stand, kind, model, token, gate, queue, stand.charging.of(token))
+            return self._ingress(stand, kind, model, token, gate, queue)
 
-        return Placing(ground.client, ground.callers, self._deciding, self._forms, through, own, stand.tally)
+        return Placing(ground.client, ground.callers, self.deciding, self.forms, through, own, self._find, stand.tally)
 
-    def _ingress(
-        self, stand: Stand, kind: Kind, model: str, token: str, gate: Gatekeeper, queue: Queue, charging: Charging
-    ) -> Ingress:
+    def _ingress(self, stand: Stand, kind: Kind, model: str, token: str, gate: Gatekeeper, queue: Queue) -> Ingress:
         ground = self._ground
         return Ingress(
             ground.client, token, Taken(kind, ()), gate.check, gate.callers, queue, stand.objects, stand.results,
-            charging, ground.look_for_key, tokens=TokenLogs(ground.client, model, kind), tally=stand.tally,
-            reject_when_full=ground.settings.inference_reject_when_full, tracing=ground.tracing,
+            stand.charging.of(token), ground.look_for_key, tokens=TokenLogs(ground.client, model, kind),
+            tally=stand.tally, reject_when_full=ground.settings.inference_reject_when_full, tracing=ground.tracing,
         )  # fmt: skip
+
+    async def _find(self, name: str) -> ModelRecord | None:
+        """A model's record, as the fleet keeps it. Raises as the bus does."""
+        asked = {"last_by_subj": f"$KV.{subjects.MODELS_BUCKET}.{subjects.model_token(name)}"}
+        found = await stored_message(self._ground.client, f"KV_{subjects.MODELS_BUCKET}", asked)
+        return msgspec.json.decode(found.data, type=ModelRecord) if found is not None and found.data else None
+
+    def _purse(self, job: Job, request: Request) -> Spending:
+        return Spending(self._charging, job, request, self._ground.settings.golek_quota_reserve)
+
+    def _troubled(self) -> dict[str, State]:
+        """The targets whose breaker is not closed."""
+        found = {}
+        for target in self.breakers.described():
+            refusal = self.breakers.look(target)
+            found[target] = (
+                State(half_open=True)
+                if refusal is None or refusal.undecided
+                else State(up=False, why=refusal.why, retry_s=refusal.after_s)
+            )
+        return found
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self.breakers.sweep()
 
 
 def _able(_request: Request) -> None:
     """Whoever answers says what it cannot do."""
+
+
+def _replica(key: str, lanes: Sequence[Answered]) -> str:
+    """The replica for a conversation, of those that have a lane."""
+    return lane(key, [Lane(one.worker_id, one.free, one.heard_s) for one in lanes])

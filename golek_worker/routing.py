@@ -17,19 +17,21 @@ from msgspec import Struct
 
 from golek_wire import codec, semconv, subjects
 from golek_wire.errors import InferenceServiceError, InternalError, PayloadTooLargeError, ProviderRefusedError
-from golek_wire.replies import InferenceReply, Reply
+from golek_wire.replies import InferenceReply
 from golek_wire.requests import EmbeddingRequest, InferenceRequest, Params, Request, RerankRequest
-from golek_wire.routing import LOCAL, Decision, Route
-from golek_wire.subjects import ANY_LANE, Kind
+from golek_wire.routing import LOCAL, Route
+from golek_wire.subjects import Kind
+from golek_worker.bus.hedging import Hedging
 from golek_worker.bus.queue import NORMAL
 from golek_worker.bus.queues import Forms
-from golek_worker.bus.steps import Steps, Wanted
+from golek_worker.bus.steps import Started, Wanted
 from golek_worker.engine.base import Made, Replied, Stopped, refusal
 from golek_worker.engine.host import Run
 from golek_worker.executor import Answer
 from golek_worker.job import Job
-from golek_worker.router.chain import Chain, Question, Routed, Turn
-from golek_worker.router.providers.base import Call, Piece, Provider
+from golek_worker.router.chain import Begun, Chain, Question, Routed, Turn, Word
+from golek_worker.router.providers.base import Call, Provider
+from golek_worker.router.purse import Purse
 from golek_worker.router.targets import Ask
 
 log = structlog.get_logger("router")
@@ -46,7 +48,10 @@ class Decides(Protocol):
     """Who may answer (deciding.py)."""
 
     def ask(self, job: Job, kind: Kind, model: str, request: Request, left_s: float) -> Ask: ...
-    def decide(self, ask: Ask) -> Decision: ...
+
+    def gone(self, model: str) -> str:
+        """Why nobody answers for a model of the fleet just now; empty while somebody does."""
+        ...
 
 
 class Desk(Struct, frozen=True):
@@ -56,10 +61,12 @@ class Desk(Struct, frozen=True):
     """The router's own name, for jobs that say nothing of another."""
     decides: Decides
     chain: Chain
-    steps: Steps
+    steps: Hedging
     forms: Forms
     clouds: Mapping[str, Provider]
     """By name."""
+    purse: Callable[[Job, Request], Purse]
+    """Who pays for a job's calls of clouds."""
 
 
 class RouterExecutor:
@@ -108,6 +115,9 @@ class RouterWork:
         self._payload = payload
         self._pieces = 0
         self._route: Route | None = None
+        self._purse = executor.desk.purse(job, request)
+        self._key = ""
+        """What it has in common with requests whose beginnings lie in one KV cache."""
         self.reply_to = request.reply_to
         self.adapter = request.adapter or None if isinstance(request, InferenceRequest) else None
 
@@ -154,8 +164,9 @@ class RouterWork:
         accepted_at = now - max(0.0, job.budget_ms / 1000 - left_s)
         try:
             ask = desk.decides.ask(job, self._kind, self._model, self._request, left_s)
+            self._key = ask.affinity
             question = Question(ask, self._request, now + left_s, accepted_at, streamed)
-            async with aclosing(desk.chain.run(question, self._turn)) as events:
+            async with aclosing(desk.chain.run(question, self._purse, self._turn)) as events:
                 async for event in events:
                     if isinstance(event, Routed):
                         self._route = event.route
@@ -164,14 +175,16 @@ class RouterWork:
                     self._pieces += 1
                     run.put(event)
         except InferenceServiceError as error:
+            if self._purse.cost_usd is not None:
+                error.details["cost_usd"] = self._purse.cost_usd
             run.put(refusal(job.job_id, error))
         except asyncio.CancelledError:
-            run.put(Stopped(job.job_id, 0, self._pieces))
+            run.put(Stopped(job.job_id, 0, self._pieces, self._purse.cost_usd))
         except Exception:
             log.exception("route.failed", job_id=job.job_id)
             run.put(refusal(job.job_id, InternalError("The router failed; its log says how")))
 
-    async def _turn(self, turn: Turn) -> AsyncGenerator[Piece | Reply]:
+    async def _turn(self, turn: Turn) -> AsyncGenerator[Word]:
         """Ask one target."""
         provider, _, model = turn.candidate.target.partition(":")
         asked = self._step if provider == LOCAL else self._call
@@ -179,7 +192,7 @@ class RouterWork:
             async for event in events:
                 yield event
 
-    async def _step(self, turn: Turn, _provider: str, model: str) -> AsyncGenerator[Piece | Reply]:
+    async def _step(self, turn: Turn, _provider: str, model: str) -> AsyncGenerator[Word]:
         job, desk = self._job, self._executor.desk
         payload = self._payload if turn.request is self._request else codec.encode(turn.request)
         by_reference = bool(job.body) and turn.request is self._request
@@ -187,22 +200,23 @@ class RouterWork:
         step = desk.steps.begin(
             Wanted(
                 model, self._kind, job, b"" if by_reference else payload, turn.seconds, turn.streamed,
-                turn.candidate.lane or ANY_LANE, turn.before,
-            )
+                before=turn.before, lost=lambda: desk.decides.gone(model) if turn.has_others else "",
+            ),
+            self._key if turn.sticks else "",  # by what replicas say just now, not by the candidate's lane
         )  # fmt: skip
         priority = form.priority(job.priority) if form is not None else NORMAL
         async with aclosing(step.answer(priority)) as events:
             async for event in events:
                 turn.worker = step.worker
-                yield event
+                yield Begun() if isinstance(event, Started) else event
         turn.worker = step.worker
 
-    async def _call(self, turn: Turn, provider: str, model: str) -> AsyncGenerator[Piece | Reply]:
+    async def _call(self, turn: Turn, provider: str, model: str) -> AsyncGenerator[Word]:
         job = self._job
         cloud = self._executor.desk.clouds.get(provider)
         if cloud is None:
             raise ProviderRefusedError(f"{provider}: no such provider is set up here", provider=provider)
-        call = Call(model, turn.request, job.job_id, turn.seconds, job.hops, turn.streamed)
+        call = Call(model, turn.request, job.job_id, turn.seconds, job.hops, streamed=True)  # so that it shows it lives
         events = cloud.answer(call)
         try:
             async for event in events:
@@ -214,14 +228,19 @@ class RouterWork:
     def answer(self, end: Made, ms: int) -> Answer:
         if not isinstance(end, Replied):
             raise InternalError("Nobody answered where an answer was told")
-        reply = end.reply
-        route = self._route if self._route is not None else msgspec.UNSET
-        about = {"req_id": self._job.req_id, "model": self._model, "ms": ms, "duration_ms": ms, "route": route}
+        reply, cost_usd = end.reply, self._purse.cost_usd
+        about = {"req_id": self._job.req_id, "model": self._model, "ms": ms, "duration_ms": ms}
+        about["route"] = self._route if self._route is not None else msgspec.UNSET
+        target = self._route.target if self._route is not None else None
         if isinstance(reply, InferenceReply):
-            told = msgspec.structs.replace(reply, seed=self._job.seed, **about)
-            return Answer(codec.encode(told), reply.tokens_in, reply.tokens_out, reply.text, reply.finish_reason)
-        tokens_in = reply.usage.prompt_tokens
-        return Answer(codec.encode(msgspec.structs.replace(reply, **about)), tokens_in)
+            told = msgspec.structs.replace(reply, seed=self._job.seed, cost_usd=cost_usd, **about)
+            return Answer(
+                codec.encode(told), reply.tokens_in, reply.tokens_out, reply.text, reply.finish_reason,
+                target=target, cost_usd=cost_usd, cache=reply.cache,
+            )  # fmt: skip
+        about["cost_usd"] = msgspec.UNSET if cost_usd is None else cost_usd
+        body = codec.encode(msgspec.structs.replace(reply, **about))
+        return Answer(body, reply.usage.prompt_tokens, target=target, cost_usd=cost_usd)
 
     def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
         return PayloadTooLargeError(

@@ -204,8 +204,8 @@ class Worker:
         if parts.sessions is not None:
             stack.push_async_callback(parts.sessions.close)
             await parts.sessions.serve(self._client, self._callers, self._look_for_key)
-        if parts.golek is not None:
-            stack.push_async_callback(parts.golek.close)
+        if parts.router is not None:
+            stack.push_async_callback(parts.router.close)
         stack.push_async_callback(parts.charging.close)
         stack.push_async_callback(parts.host.close)
         return parts
@@ -260,8 +260,8 @@ class Worker:
         sides.append(self._grammars.run())
         if self._keys is not None:
             sides.append(self._keys.run())
-        if parts.watch is not None:
-            sides.append(parts.watch.run())
+        if parts.router is not None:
+            sides.append(parts.router.run())
         if self._http is not None:
             sides.append(self._http.ended())
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(side) for side in sides]
@@ -342,8 +342,8 @@ class Worker:
             self._parts.keeper.doubt()
             self._parts.serving.reconnected()
             await _best_effort(self._parts.consumer.reconnected())
-            if self._parts.steps is not None:
-                self._parts.steps.reconnected()
+            if self._parts.router is not None:
+                await _best_effort(self._parts.router.reconnected())
         self._heart.beat_now()
         if self._parts is not None:
             if self._parts.kind == "inference":

@@ -61,8 +61,8 @@ class Callers(Protocol):
     def key(self, headers: Headers) -> Key:
         """Who sent these headers, and what it may do. Raises UnauthorizedError, ForbiddenError."""
 
-    def of(self, model: str | None) -> Self:
-        """The same callers, as they ask another model; None for a name behind which there are several."""
+    def of(self, model: str) -> Self:
+        """The same callers, as they ask another model."""
 
     def principal(self, headers: Headers) -> str:
         """Who sent these headers. Raises as `key` does."""
@@ -104,8 +104,7 @@ class Open:
     """Whether a fleet without keys serves everybody."""
 
     def __init__(self, model: str = "", book: Book | None = None) -> None:
-        self._names: set[str] | None = set(subjects.spellings(model))
-        """The model that is asked; None where it is still to be chosen."""
+        self._names = set(subjects.spellings(model))
         self._book = book
         self._told = False
 
@@ -116,9 +115,9 @@ class Open:
         said = _bearer(headers) if h.AUTHORIZATION in headers and self._book is not None else ""
         return self._for_model(self._known(said)) if said else ANYBODY
 
-    def of(self, model: str | None) -> Self:
+    def of(self, model: str) -> Self:
         other = copy.copy(self)
-        other._names = None if model is None else set(subjects.spellings(model))
+        other._names = set(subjects.spellings(model))
         return other
 
     def principal(self, headers: Headers) -> str:
@@ -167,7 +166,7 @@ class Open:
 
     def _for_model(self, key: Key) -> Key:
         """`key`. Raises ForbiddenError where it is not for this model."""
-        if key.models and self._names is not None and self._names.isdisjoint(key.models):
+        if key.models and self._names.isdisjoint(key.models):
             raise ForbiddenError(
                 f"The key {key.key_id} is for {', '.join(key.models)}", key_id=key.key_id, models=key.models
             )

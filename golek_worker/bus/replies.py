@@ -13,7 +13,7 @@ from golek_client.connection import flush, publish
 from golek_wire import codec, parts, subjects
 from golek_wire import headers as h
 from golek_wire.errors import STATUS, InferenceServiceError, PayloadTooLargeError, to_reply
-from golek_wire.replies import Accepted, Allowances, Chunk, Delta
+from golek_wire.replies import Accepted, Allowances, Chunk, Delta, Started
 from golek_worker.bus import pieces
 from golek_worker.job import Job
 
@@ -38,6 +38,12 @@ async def send_accepted(client: Client, job: Job, seq: int, allowances: Allowanc
     about = {h.STATUS: "accepted", h.JOB: job.job_id}
     body = codec.encode(Accepted(job.req_id, job.job_id, seq, job.principal, allowances))
     await publish(client, job.reply, body, about)
+
+
+async def send_started(client: Client, job: Job, worker: str) -> None:
+    """Tell the router that its step runs, and where: who does not say so in time is given up."""
+    about = {h.STATUS: "started", h.WORKER: worker}
+    await publish(client, job.reply, codec.encode(Started(job.req_id, job.job_id)), about)
 
 
 async def send_error(

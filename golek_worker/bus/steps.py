@@ -6,7 +6,7 @@ that is left before its end is cancelled.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final
 
@@ -41,6 +41,8 @@ NOBODY_S: Final = 1.0
 """A stream that is not there for so long is not between two leaders."""
 RESEND_S: Final = (0.25, 0.5, 1.0, 2.0)
 FULL_RETRY_MS: Final = 1000
+LOOK_S: Final = 0.25
+"""While nothing comes: it is looked this often whether somebody still may answer."""
 
 _FORMS: Final[dict[Kind, type[InferenceReply] | type[EmbeddingReply] | type[RerankReply]]] = {
     "inference": InferenceReply,
@@ -48,6 +50,10 @@ _FORMS: Final[dict[Kind, type[InferenceReply] | type[EmbeddingReply] | type[Rera
     "rerank": RerankReply,
 }
 _decode_ack = msgspec.json.Decoder(PubAck).decode
+
+
+class Started(Struct, frozen=True):
+    """A worker said that it runs the step."""
 
 
 class Wanted(Struct, frozen=True):
@@ -65,6 +71,8 @@ class Wanted(Struct, frozen=True):
     lane: str = ANY_LANE
     before: str = ""
     """The text that the answer goes on from: pieces begin behind it."""
+    lost: Callable[[], str] = lambda: ""
+    """Why nobody will answer it in time; empty while somebody may."""
 
 
 class Steps:
@@ -114,7 +122,9 @@ class Step:
         self.worker = ""
         """The replica that answers, once it has said so."""
         self.started = False
-        """Whether a worker said that it runs."""
+        """Whether it runs: a worker said so, or said something of the answer."""
+        self.said_started = False
+        """Whether a worker said that it runs, as those of older releases do not."""
         self.job = self._job()
 
     def _job(self) -> Job:
@@ -136,8 +146,9 @@ class Step:
             hops=parent.hops,
         )
 
-    async def answer(self, priority: str = "normal") -> AsyncGenerator[str | Delta | Reply]:
-        """Pieces where they are wanted, then the reply. `priority` is the class of jobs that it is stored in.
+    async def answer(self, priority: str = "normal") -> AsyncGenerator[Started | str | Delta | Reply]:
+        """Word that it runs, pieces where they are wanted, then the reply. `priority` is the class of jobs that it
+        belongs to.
 
         Ending the iteration early cancels the step. Raises what the worker answers; QueueFullError and NoWorkersError
         where it is not stored; BusUnavailableError, DeadlineExceededError and StreamInterruptedError.
@@ -168,6 +179,9 @@ class Step:
                 sends += 1
                 nobody = await self._stored(acks, due)
                 if self.seq:
+                    if wanted.lane != ANY_LANE:  # of which the server tells nobody
+                        told = subjects.stored(subjects.model_token(wanted.model), wanted.kind, priority, wanted.lane)
+                        await publish(self._client, told, b"")
                     return
                 await asyncio.sleep(max(0.0, due - clock()))
         if nobody:
@@ -197,18 +211,23 @@ class Step:
 
     # -- reading -----------------------------------------------------------------------------------------------
 
-    async def _read(self, until: float) -> AsyncGenerator[str | Delta | Reply]:
+    async def _read(self, until: float) -> AsyncGenerator[Started | str | Delta | Reply]:
         wanted, clock = self._wanted, asyncio.get_running_loop().time
         answer: Answer[Reply] = Answer(_FORMS[wanted.kind])
         assembly = TextAssembly(wanted.before)
         while True:
-            message = await self._inbox.get(until)
+            message = await self._inbox.get(min(until, clock() + LOOK_S))
             if message is None:
+                if why := wanted.lost():
+                    raise NoWorkersError(f"No worker of {wanted.model} answers: {why}", model=wanted.model)
                 if clock() < until:
                     continue
                 seconds = f"{wanted.seconds:g} s"
                 raise DeadlineExceededError(f"no answer from {wanted.model} within {seconds}", model=wanted.model)
+            had_started = self.started
             event = self._said(message, answer)
+            if self.started and not had_started:
+                yield Started()
             if event is None:
                 continue
             if isinstance(event, Piece) or (wanted.streamed and isinstance(event, InferenceReply)):
@@ -223,7 +242,8 @@ class Step:
         about = message.headers or {}
         self.worker = about.get(h.WORKER, self.worker)
         if h.STATUS in about:
-            self.started = self.started or about[h.STATUS] == "started"
+            self.said_started = self.said_started or about[h.STATUS] == "started"
+            self.started = self.started or self.said_started
             return None
         if h.ERROR_CODE in about:
             self._ended = True

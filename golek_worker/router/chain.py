@@ -5,35 +5,41 @@ just now and what an error means are passed in. What was handed out is never tak
 a text, or the chain ends.
 """
 
+import asyncio
+import random
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 from msgspec import Struct
 
 from golek_wire.errors import (
-    ContextBudgetExceededError,
     DeadlineExceededError,
     InferenceServiceError,
     InternalError,
-    JobCancelledError,
-    ModelNotFoundError,
-    ProviderRefusedError,
-    RetriableError,
     StreamInterruptedError,
-    from_body,
 )
 from golek_wire.replies import Delta, InferenceReply, Reply
 from golek_wire.requests import InferenceRequest, Request, Resume
 from golek_wire.routing import Candidate, Decision, Route, Tried
+from golek_worker.router import fallback, refusals
+from golek_worker.router.breakers import Breakers
+from golek_worker.router.guard import guarded
 from golek_worker.router.providers.base import Piece
-from golek_worker.router.targets import Ask
+from golek_worker.router.purse import Expense, Purse, used
+from golek_worker.router.targets import Ask, State, Target
 
-SKIPPED = "skipped"
-ANSWERED = "answered"
+SKIPPED: Final = "skipped"
+ANSWERED: Final = "answered"
+VERDICT_S: Final = 1.0
+"""So long a request waits for the verdicts of others that are under way at a target, where it could go elsewhere."""
+
+
+class Begun(Struct, frozen=True):
+    """A target took the request: it lives, though it has written nothing yet."""
 
 
 class Question(Struct, frozen=True):
@@ -61,6 +67,10 @@ class Turn(Struct):
     """The text that was handed out already, with that which the request itself goes on from."""
     worker: str = ""
     """Who answers, as far as whoever asks has learnt it."""
+    has_others: bool = False
+    """Whether somebody else may be asked, should nobody be there any more who could answer."""
+    sticks: bool = False
+    """Whether the replica counts: the beginning of the request may lie in its KV cache."""
 
 
 class Routed(Struct, frozen=True):
@@ -70,104 +80,143 @@ class Routed(Struct, frozen=True):
     route: Route
 
 
-class Gates(Protocol):
-    """May a target be asked just now? (breaker.py)"""
+Word = Begun | Piece | Reply
+Asks = Callable[[Turn], AsyncGenerator[Word]]
+"""Asks one target. Pieces of a turn that is not streamed are taken as a sign of life alone."""
 
-    def closed(self, target: str) -> str:
-        """Why it is passed over; empty when it may be asked."""
+
+class Fleet(Protocol):
+    """Who may answer, and how everybody is (deciding.py)."""
+
+    def decide(self, ask: Ask) -> Decision: ...
+
+    def target(self, name: str) -> Target | None:
+        """A target by its name; None for one that has left."""
         ...
 
-    def ended(self, target: str, error: InferenceServiceError | None) -> None:
-        """A turn that was begun is over, with an answer or an error."""
+    def state(self, name: str) -> State:
+        """How it is."""
         ...
-
-
-class Open:
-    """Gates that are never closed."""
-
-    def closed(self, target: str) -> str:  # noqa: ARG002
-        return ""
-
-    def ended(self, target: str, error: InferenceServiceError | None) -> None:
-        """Nothing is counted."""
-
-
-def goes_on(error: InferenceServiceError) -> bool:
-    """Whether another target may fare better than the one that said this."""
-    if isinstance(error, JobCancelledError | DeadlineExceededError):
-        return False
-    return isinstance(error, RetriableError | ProviderRefusedError | ModelNotFoundError | ContextBudgetExceededError)
 
 
 class Chain:
     """The targets of requests, asked in order."""
 
-    def __init__(
-        self,
-        decide: Callable[[Ask], Decision],
-        router: str,
-        gates: Gates | None = None,
-        may_go_on: Callable[[InferenceServiceError], bool] = goes_on,
-    ) -> None:
+    def __init__(self, fleet: Fleet, breakers: Breakers, router: str) -> None:
         """`router` is who chooses, by its worker id."""
-        self._decide = decide
+        self._fleet = fleet
+        self._breakers = breakers
         self._router = router
-        self._gates = gates if gates is not None else Open()
-        self._may_go_on = may_go_on
 
-    async def run(
-        self, question: Question, ask: Callable[[Turn], AsyncGenerator[Piece | Reply]]
-    ) -> AsyncGenerator[Piece | Routed]:
+    async def run(self, question: Question, purse: Purse, ask: Asks) -> AsyncGenerator[Piece | Routed]:
         """Pieces where they are wanted, then the reply with its route.
 
-        Ending the iteration early ends the turn. Raises what the last target that was asked said, with the `route`
-        among its details; StreamInterruptedError where nobody can go on behind what was handed out.
+        Ending the iteration early ends the turn. Raises what the targets that were asked said, with the `route` among
+        its details; StreamInterruptedError where nobody can go on behind what was handed out.
         """
-        decision = self._decide(question.ask)
-        told, tried = _Told(question.request), list[Tried]()
-        error = refused(decision)
-        waiting = deque(decision.candidates)
-        while waiting:
-            candidate = waiting.popleft()
-            if why := self._gates.closed(candidate.target):
-                tried.append(Tried(candidate.target, SKIPPED, reason=why))
-                continue
+        decision = self._fleet.decide(question.ask)
+        way = _Way(question, decision)
+        while (candidate := way.next()) is not None:
             began = time.monotonic()
-            if began >= question.until:
-                break
-            turn = told.turn(candidate, question.until - began, streamed=question.streamed)
+            turn = way.told.turn(candidate, question.until - began, streamed=question.streamed)
+            turn.has_others = way.has_others
+            turn.sticks = way.decision.strategy == "prefix_affinity"
             try:
-                async with aclosing(_heard(ask(turn), told, candidate.target)) as events:
-                    async for event in events:
-                        if isinstance(event, str | Delta):
-                            yield event
+                expense = await self._paid_for(candidate, purse)
+            except InferenceServiceError as refused:  # another target may cost nothing
+                way.passed_over(turn, refused, refused.message)
+                continue
+            try:
+                async with aclosing(self._asked(turn, way, expense, ask)) as words:
+                    async for word in words:
+                        if isinstance(word, str | Delta):
+                            yield word
                             continue
-                        self._gates.ended(candidate.target, None)
-                        tried.append(_tried(turn, ANSWERED, began))
-                        yield Routed(told.whole(event), self._route(question, decision, turn, tried, event))
+                        way.tried.append(_tried(turn, ANSWERED, began))
+                        yield Routed(way.told.whole(word), self._route(way, turn, word))
                         return
             except InferenceServiceError as failed:
-                error = failed
-                self._gates.ended(candidate.target, failed)
-                tried.append(_tried(turn, failed.code, began, failed.message))
-                if not self._may_go_on(failed):
-                    break
-                if told.began:
-                    waiting = deque() if told.obstacle else deque(self._behind(question.ask, tried))
-                    error = told.interrupted(failed) if not waiting else failed
-        error = error or DeadlineExceededError("No target was left to ask in time")
-        error.details.setdefault("route", self._told_route(decision, tried))
-        raise error
+                await self._after(way, turn, failed, began)
+        raise self._last_word(way)
 
-    def _behind(self, ask: Ask, tried: list[Tried]) -> list[Candidate]:
+    async def _paid_for(self, candidate: Candidate, purse: Purse) -> Expense | None:
+        """What a turn may cost is held. Raises as `Purse.reserve` does."""
+        target = self._fleet.target(candidate.target)
+        return None if target is None else await purse.reserve(target)
+
+    async def _asked(
+        self, turn: Turn, way: "_Way", expense: Expense | None, ask: Asks
+    ) -> AsyncGenerator[Piece | Reply]:
+        """What one target says, as it is handed out; its breaker hears of it. Raises what it fails with."""
+        name, others = turn.candidate.target, way.has_others
+        state = self._fleet.state(name)
+        begin_s = fallback.begin_within_s(usual_s=state.ttft_s, left_s=turn.seconds, others=others, wait_s=state.wait_s)
+        patience_s = min(VERDICT_S, turn.seconds) if others else turn.seconds
+        words = guarded(
+            self._breakers, name, _whole(ask(turn), name), begin_s=begin_s, patience_s=patience_s, stays=not others
+        )  # fmt: skip
+        written = 0
+        try:
+            async with aclosing(words):
+                async for word in words:
+                    if isinstance(word, Begun):
+                        continue
+                    if isinstance(word, str | Delta):
+                        written += 1
+                        if turn.streamed and (piece := way.told.add(word)) is not None:
+                            yield piece
+                        continue
+                    if expense is not None:
+                        expense.paid(*used(word))
+                    yield word
+        finally:
+            if expense is not None:
+                expense.broke_off(written)  # what was paid stays as it is
+
+    async def _after(self, way: "_Way", turn: Turn, failed: InferenceServiceError, began: float) -> None:
+        """Who is asked next, and when."""
+        if failed.details.get("passed_over"):
+            way.passed_over(turn, failed, failed.message)
+            return
+        way.tried.append(_tried(turn, failed.code, began, failed.message))
+        way.errors.append(failed)
+        verdict = fallback.after(
+            failed, tries=way.tries, left_s=way.left_s, others=way.has_others, has_text=way.told.began,
+            draw=random.random(),
+        )  # fmt: skip
+        if isinstance(verdict, fallback.Again):
+            await asyncio.sleep(verdict.after_s)
+            way.again(turn.candidate)
+        elif verdict == "stop":
+            way.stop()
+        elif way.told.began and not way.told.obstacle:
+            way.go_on(self._behind(way))
+        elif way.told.began:
+            way.stop()
+        if way.told.began and not way.has_others and fallback.allows_next(failed):
+            way.errors[:] = [way.told.interrupted(failed)]
+
+    def _behind(self, way: "_Way") -> list[Candidate]:
         """Who can go on behind a text, of those that were not tried."""
-        excluded = ask.excluded | {one.target for one in tried}
-        return self._decide(msgspec.structs.replace(ask, excluded=excluded, has_text=True)).candidates
+        ask = way.question.ask
+        excluded = ask.excluded | {one.target for one in way.tried}
+        return self._fleet.decide(msgspec.structs.replace(ask, excluded=excluded, has_text=True)).candidates
 
-    def _route(self, question: Question, decision: Decision, turn: Turn, tried: list[Tried], reply: Reply) -> Route:
-        candidate = turn.candidate
+    def _last_word(self, way: "_Way") -> InferenceServiceError:
+        """What the caller hears where nobody answered."""
+        error = refusals.of(way.decision)
+        if error is None and way.errors:
+            error = fallback.last_word(way.errors)
+        error = error or DeadlineExceededError("No target was left to be asked in time")
+        decision = way.decision
+        route = Route("", decision.strategy, decision.policy, chain=way.tried, router=self._router)
+        error.details.setdefault("route", msgspec.to_builtins(route))
+        return error
+
+    def _route(self, way: "_Way", turn: Turn, reply: Reply) -> Route:
+        candidate, decision = turn.candidate, way.decision
         provider, _, model = candidate.target.partition(":")
-        elapsed_ms = (time.monotonic() - question.accepted_at) * 1000
+        elapsed_ms = (time.monotonic() - way.question.accepted_at) * 1000
         return Route(
             target=candidate.target,
             strategy=decision.strategy,
@@ -176,16 +225,60 @@ class Chain:
             model=model,
             provider=provider,
             worker=turn.worker,
-            chain=tried,
+            chain=way.tried,
             task_type=decision.task_type,
             role=decision.role,
             queue_ms=round(max(0.0, elapsed_ms - reply.ms), 1),
             router=self._router,
         )
 
-    def _told_route(self, decision: Decision, tried: list[Tried]) -> Route:
-        """Of a request that nobody answered."""
-        return Route("", decision.strategy, decision.policy, chain=tried, router=self._router)
+
+class _Way:
+    """How far one request has come among its candidates."""
+
+    def __init__(self, question: Question, decision: Decision) -> None:
+        self.question = question
+        self.decision = decision
+        self.told = _Told(question.request)
+        self.tried: list[Tried] = []
+        self.errors: list[InferenceServiceError] = []
+        self.tries = 0
+        """Of the target whose turn it is."""
+        self._waiting = deque(decision.candidates)
+        self._again: Candidate | None = None
+
+    @property
+    def left_s(self) -> float:
+        return self.question.until - time.monotonic()
+
+    @property
+    def has_others(self) -> bool:
+        return bool(self._waiting)
+
+    def next(self) -> Candidate | None:
+        """Whose turn it is; None when nobody is left, or no time."""
+        again, self._again = self._again, None
+        if self.left_s <= 0:
+            return None
+        if again is not None:
+            self.tries += 1
+            return again
+        self.tries = 1
+        return self._waiting.popleft() if self._waiting else None
+
+    def again(self, candidate: Candidate) -> None:
+        self._again = candidate
+
+    def go_on(self, candidates: list[Candidate]) -> None:
+        self._waiting = deque(candidates)
+
+    def stop(self) -> None:
+        self._waiting.clear()
+
+    def passed_over(self, turn: Turn, error: InferenceServiceError, why: str) -> None:
+        """A target was not asked."""
+        self.tried.append(Tried(turn.candidate.target, SKIPPED, reason=why))
+        self.errors.append(error)
 
 
 class _Told:
@@ -264,24 +357,14 @@ class _Told:
         )
 
 
-async def _heard(events: AsyncGenerator[Piece | Reply], told: _Told, target: str) -> AsyncGenerator[Piece | Reply]:
-    """What a target says, as it is handed out. Raises InternalError when it ends without an answer."""
-    async with aclosing(events):
-        async for event in events:
-            if not isinstance(event, str | Delta):
-                yield event
+async def _whole(words: AsyncGenerator[Word], target: str) -> AsyncGenerator[Word]:
+    """What a target says until its reply. Raises InternalError when it ends without one."""
+    async with aclosing(words):
+        async for word in words:
+            yield word
+            if not isinstance(word, str | Delta | Begun):
                 return
-            if (piece := told.add(event)) is not None:
-                yield piece
     raise InternalError(f"{target} ended without an answer")
-
-
-def refused(decision: Decision) -> InferenceServiceError | None:
-    """The error of a decision without candidates; None where there are some."""
-    if decision.error is None:
-        return None
-    about = decision.error
-    return from_body(about["code"], about["message"], dict(about.get("details") or {}))
 
 
 def _is_structured(request: InferenceRequest) -> bool:

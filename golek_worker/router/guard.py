@@ -7,7 +7,7 @@ breaker opens or the target takes too long.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TypeVar
 
 from golek_wire.errors import InferenceServiceError, ProviderFailedError
@@ -25,7 +25,7 @@ async def guarded(
     begin_s: float,
     patience_s: float = 0.0,
     stays: bool = False,
-) -> AsyncIterator[Word]:
+) -> AsyncGenerator[Word]:
     """What `answer` gives, which asks `target` when it is first asked for something.
 
     Without a word after `begin_s`, and when the breaker opens before there is one, it is ended. `patience_s` is how

@@ -9,7 +9,21 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from golek_wire import adapters, breakers, codec, errors, hosts, keys, lanes, logs, replies, requests, sessions, signals
+from golek_wire import (
+    adapters,
+    breakers,
+    codec,
+    errors,
+    hosts,
+    keys,
+    lanes,
+    logs,
+    replies,
+    requests,
+    routing,
+    sessions,
+    signals,
+)
 from tests.contract.messages import MESSAGES
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -22,7 +36,7 @@ def pretty(message: object) -> str:
 
 def structs() -> set[type[msgspec.Struct]]:
     """Every struct that is a message by itself."""
-    modules = (adapters, breakers, hosts, keys, lanes, logs, requests, replies, errors, sessions, signals)
+    modules = (adapters, breakers, hosts, keys, lanes, logs, requests, replies, errors, sessions, signals, routing)
     found = {kind for module in modules for kind in vars(module).values() if _is_struct(kind, module.__name__)}
     # Parts of other messages.
     return found - {
@@ -31,6 +45,8 @@ def structs() -> set[type[msgspec.Struct]]:
         replies.Choice, replies.Delta, replies.FunctionCall, replies.TokenLogprob, replies.ToolCall,
         replies.ToolCallDelta, replies.TopLogprob, signals.ModelInfo, signals.Refusals, errors.ErrorBody,
         adapters.AdapterFile, keys.Budget, replies.Allowance, replies.Allowances, replies.SessionUse, sessions.Turn,
+        routing.CacheWish, routing.RouteWish, routing.Tried, routing.Route, routing.Candidate, routing.Rejected,
+        routing.Offer,
     }  # fmt: skip
 
 

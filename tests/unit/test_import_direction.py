@@ -18,6 +18,7 @@ COMMAND_LINE = (
     "cli_letters",
     "cli_operate",
     "cli_results",
+    "cli_route",
     "cli_sessions",
     "terminal",
     "terminal_bus",

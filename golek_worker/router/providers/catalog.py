@@ -97,6 +97,8 @@ class Clouds:
         """Of `providers`."""
         self.problems: list[str] = []
         """What cannot be used, and why."""
+        self.missing: dict[str, str] = {}
+        """Providers that are written down and cannot be asked, each with the reason in a sentence."""
         self._found: dict[str, list[Target]] = {}
 
     @property
@@ -168,10 +170,12 @@ def opened(entries: Mapping[str, Entry], environ: Mapping[str, str]) -> Clouds:
         key = environ.get(entry.key_env, "").strip() if entry.key_env else ""
         url = (environ.get(entry.base_url_env, "") if entry.base_url_env else "") or entry.base_url
         if entry.enabled is False or (not entry.key_env and not entry.enabled):
+            clouds.missing[name] = f"{name}: it is not enabled, so it is not asked"
             continue
         problem = _problem(name, entry, key, url)
         if problem:
             clouds.problems.append(problem)
+            clouds.missing[name] = problem
             continue
         clouds.entries[name] = entry
         clouds.providers[name] = _provider(name, entry, key, url)
