@@ -1,0 +1,100 @@
+"""A router that keeps conversations together, with replicas that say what they had of a prompt already."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from golek_client import Golek
+from golek_wire.replies import InferenceReply
+from tests.support.workers import WorkerProcess
+
+ROUTES = "routes: {together: {strategy: prefix_affinity, targets: [local:echo]}, apart: {targets: [local:echo]}}"
+REPLICAS = 3
+SYSTEM = " ".join(f"rule-{number}" for number in range(64))
+
+
+@pytest.fixture
+def fleet(nats_server: str, tmp_path: Path) -> Iterator[list[WorkerProcess]]:
+    """Three echo workers with room for prompts, and a router."""
+    routes = tmp_path / "routes.yaml"
+    routes.write_text(ROUTES)
+    replicas = [
+        WorkerProcess(nats_server, tmp_path / "echo", replica=number + 1, ECHO_CACHE_TOKENS=32768)
+        for number in range(REPLICAS)
+    ]
+    router = WorkerProcess(nats_server, tmp_path / "router", "router", ROUTES_FILE=str(routes))
+    for process in (*replicas, router):
+        process.start(wait=False)
+    try:
+        for process in (*replicas, router):
+            process.wait_for("online")
+        yield replicas
+    finally:
+        for process in (router, *replicas):
+            process.end()
+
+
+class Conversation:
+    """Turns of one conversation."""
+
+    def __init__(self, golek: Golek, name: str) -> None:
+        self._golek = golek
+        self._name = name
+        self._said = [{"role": "system", "content": SYSTEM}]
+
+    async def turn(self) -> InferenceReply:
+        text = " ".join(f"{self._name}-{len(self._said)}-{number}" for number in range(32))
+        self._said.append({"role": "user", "content": text})
+        reply = await self._golek.chat("together", self._said, max_tokens=8)
+        self._said.append({"role": "assistant", "content": reply.text})
+        return reply
+
+
+def who(reply: InferenceReply) -> str:
+    assert reply.route is not None
+    return reply.route.worker
+
+
+@pytest.mark.usefixtures("fleet")
+async def test_a_conversation_stays_where_its_beginning_is(golek: Golek) -> None:
+    """Each of nine has one replica, which has what was said before in its cache; all replicas have some of them."""
+    await Conversation(golek, "first").turn()  # from now on the router knows who has a lane
+    conversations = [Conversation(golek, f"c{number}") for number in range(9)]
+    homes = [who(await conversation.turn()) for conversation in conversations]
+    assert len(set(homes)) == REPLICAS
+    for turn in range(1, 4):
+        for conversation, home in zip(conversations, homes, strict=True):
+            reply = await conversation.turn()
+            assert who(reply) == home
+            assert reply.tokens_cached >= reply.tokens_in - 64 >= 32 * turn
+
+
+async def test_with_a_frozen_replica_nobody_waits_for_long(golek: Golek, fleet: list[WorkerProcess]) -> None:
+    """Its conversations go on at another one, and so do requests that any replica may take; nobody fails."""
+    conversations = [Conversation(golek, f"c{number}") for number in range(12)]
+    for conversation in conversations:
+        await conversation.turn()
+    homes = [who(await conversation.turn()) for conversation in conversations]
+    await asyncio.gather(*(golek.ask("apart", "a") for _ in range(12)))
+    frozen = next(replica for replica in fleet if replica.worker_id in homes)
+    family = [psutil.Process(frozen.pid), *frozen.children]
+    for process in family:
+        process.send_signal(signal.SIGSTOP)
+
+    async def timed(conversation: Conversation | None) -> tuple[str, float]:
+        began = time.monotonic()
+        reply = await (conversation.turn() if conversation is not None else golek.ask("apart", "a"))
+        return who(reply), time.monotonic() - began
+
+    try:
+        answers = await asyncio.gather(*(timed(conversation) for conversation in conversations + [None] * 12))
+    finally:
+        for process in family:
+            process.send_signal(signal.SIGCONT)
+    assert frozen.worker_id not in {worker for worker, _ in answers}
+    assert max(took for _, took in answers) < 2.0  # half a second, on a machine that does nothing else
