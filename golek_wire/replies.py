@@ -316,7 +316,8 @@ class RerankReply(Struct, frozen=True):
     ms: int = 0
     object: Literal["list"] = "list"
     route: Route | UnsetType = UNSET
-    """As in `InferenceReply`."""
+    """As in `InferenceReply`, as is the next."""
+    cost_usd: float | UnsetType = UNSET
 
 
 Reply = InferenceReply | EmbeddingReply | RerankReply

@@ -106,6 +106,8 @@ class Attempt:
         """When the last token was written, or the attempt ended without one."""
         self.tokens_in = 0
         self.tokens_out = 0
+        self.cost_usd: float | None = None
+        """What clouds took; None where nothing had a price."""
         self.pieces = 0
         """Of text that were written so far, about one for each token; 0 again once `tokens_out` was counted."""
         self.bounced = False
@@ -325,14 +327,16 @@ class Attempt:
             case Finished() | Embedded() | Ranked() | Replied():
                 answer = work.answer(end, round((time.monotonic() - self.lease.leased_at) * 1000))
                 self.tokens_in, self.tokens_out = answer.tokens_in, answer.tokens_out
+                self.cost_usd = answer.cost_usd
                 limit = largest_final(self._tools.client.max_payload, self.job)
                 if len(answer.body) > limit:
                     raise work.too_large(len(answer.body), limit)
                 return answer
             case Stopped():
-                self.tokens_in, self.tokens_out = end.tokens_in, end.tokens_out
+                self.tokens_in, self.tokens_out, self.cost_usd = end.tokens_in, end.tokens_out, end.cost_usd
                 raise self._stop_cause or InternalError("The engine stopped the request without being asked")
             case Refused():
+                self.cost_usd = end.details.get("cost_usd")
                 raise from_body(end.code, end.message, end.details)
             case EngineDied():
                 if self._stop_cause is not None:

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from golek_wire import codec, semconv, subjects
 from golek_wire.errors import InferenceServiceError, InternalError, PayloadTooLargeError, ProviderRefusedError
-from golek_wire.replies import EmbeddingReply, InferenceReply
+from golek_wire.replies import InferenceReply
 from golek_wire.requests import EmbeddingRequest, InferenceRequest, Params, Request, RerankRequest
 from golek_wire.routing import LOCAL, Route
 from golek_wire.subjects import Kind
@@ -115,9 +115,9 @@ class RouterWork:
         self._payload = payload
         self._pieces = 0
         self._route: Route | None = None
+        self._purse = executor.desk.purse(job, request)
         self._key = ""
         """What it has in common with requests whose beginnings lie in one KV cache."""
-        self._cost_usd: float | None = None
         self.reply_to = request.reply_to
         self.adapter = request.adapter or None if isinstance(request, InferenceRequest) else None
 
@@ -166,19 +166,20 @@ class RouterWork:
             ask = desk.decides.ask(job, self._kind, self._model, self._request, left_s)
             self._key = ask.affinity
             question = Question(ask, self._request, now + left_s, accepted_at, streamed)
-            purse = desk.purse(job, self._request)
-            async with aclosing(desk.chain.run(question, purse, self._turn)) as events:
+            async with aclosing(desk.chain.run(question, self._purse, self._turn)) as events:
                 async for event in events:
                     if isinstance(event, Routed):
-                        self._route, self._cost_usd = event.route, purse.cost_usd
+                        self._route = event.route
                         run.put(Replied(event.reply))
                         return
                     self._pieces += 1
                     run.put(event)
         except InferenceServiceError as error:
+            if self._purse.cost_usd is not None:
+                error.details["cost_usd"] = self._purse.cost_usd
             run.put(refusal(job.job_id, error))
         except asyncio.CancelledError:
-            run.put(Stopped(job.job_id, 0, self._pieces))
+            run.put(Stopped(job.job_id, 0, self._pieces, self._purse.cost_usd))
         except Exception:
             log.exception("route.failed", job_id=job.job_id)
             run.put(refusal(job.job_id, InternalError("The router failed; its log says how")))
@@ -227,15 +228,19 @@ class RouterWork:
     def answer(self, end: Made, ms: int) -> Answer:
         if not isinstance(end, Replied):
             raise InternalError("Nobody answered where an answer was told")
-        reply = end.reply
-        route = self._route if self._route is not None else msgspec.UNSET
-        about = {"req_id": self._job.req_id, "model": self._model, "ms": ms, "duration_ms": ms, "route": route}
+        reply, cost_usd = end.reply, self._purse.cost_usd
+        about = {"req_id": self._job.req_id, "model": self._model, "ms": ms, "duration_ms": ms}
+        about["route"] = self._route if self._route is not None else msgspec.UNSET
+        target = self._route.target if self._route is not None else None
         if isinstance(reply, InferenceReply):
-            told = msgspec.structs.replace(reply, seed=self._job.seed, cost_usd=self._cost_usd, **about)
-            return Answer(codec.encode(told), reply.tokens_in, reply.tokens_out, reply.text, reply.finish_reason)
-        if isinstance(reply, EmbeddingReply) and self._cost_usd is not None:
-            about["cost_usd"] = self._cost_usd
-        return Answer(codec.encode(msgspec.structs.replace(reply, **about)), reply.usage.prompt_tokens)
+            told = msgspec.structs.replace(reply, seed=self._job.seed, cost_usd=cost_usd, **about)
+            return Answer(
+                codec.encode(told), reply.tokens_in, reply.tokens_out, reply.text, reply.finish_reason,
+                target=target, cost_usd=cost_usd, cache=reply.cache,
+            )  # fmt: skip
+        about["cost_usd"] = msgspec.UNSET if cost_usd is None else cost_usd
+        body = codec.encode(msgspec.structs.replace(reply, **about))
+        return Answer(body, reply.usage.prompt_tokens, target=target, cost_usd=cost_usd)
 
     def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
         return PayloadTooLargeError(

@@ -193,7 +193,7 @@ class Serving:
                 self._count(attempt, outcome)
                 self._record(_row(attempt, outcome, attempt.job.asked_kind or self._tools.executor.kind))
             if attempt.job.hold:
-                self._settle(attempt.job, attempt.tokens_in + attempt.tokens_out, micros(_cost(outcome) or 0.0))
+                self._settle(attempt.job, attempt.tokens_in + attempt.tokens_out, micros(attempt.cost_usd or 0.0))
             confirm_at = self._acks.count()
             await (lease.ack(confirm_at) if isinstance(outcome, Answer) else lease.term(confirm_at))
             done = outcome
@@ -308,7 +308,7 @@ class Serving:
         ran_s = attempt.ended_at - attempt.lease.leased_at
         self.busy_ns += int(ran_s * 1e9)
         self.tally.tokens(attempt.tokens_in, attempt.tokens_out)
-        self.tally.cost(_cost(outcome))
+        self.tally.cost(attempt.cost_usd)
         attempt.pieces = 0
         if isinstance(outcome, Answer):
             self.tally.answer(ran_s * 1000)
@@ -356,12 +356,6 @@ class Serving:
             attempt.inbox_bounced(OUTAGE_PATIENCE_S if is_careful else GONE_AFTER_S)
 
 
-def _cost(outcome: Outcome) -> float | None:
-    """What clouds took, also for a request that ended in an error."""
-    said = outcome.cost_usd if isinstance(outcome, Answer) else outcome.details.get("cost_usd")
-    return float(said) if isinstance(said, int | float) else None
-
-
 def _target(outcome: Outcome) -> str | None:
     """Who answered, or was asked last, where a router chose."""
     if isinstance(outcome, Answer):
@@ -407,7 +401,9 @@ def _row(attempt: Attempt, outcome: Outcome, kind: Kind) -> RequestRow:
         prefill_ms=None if measured is None else measured.prefill_ms,
         decode_ms=None if measured is None else measured.decode_ms,
         trace_id=(trace_id(job.trace) or None) if job.trace else None,
+        asked=job.asked_model or None,
         target=_target(outcome),
-        cost_usd=_cost(outcome),
+        cost_usd=attempt.cost_usd,
         cache=answer.cache if answer is not None else None,
+        parent=job.parent or None,
     )

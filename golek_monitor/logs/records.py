@@ -102,6 +102,8 @@ class HttpVisit(Struct, frozen=True, kw_only=True):
     request_id: str = ""
     job_id: str = ""
     worker: str = ""
+    cost_usd: float | None = None
+    """What clouds took."""
 
 
 class Story(Struct, frozen=True, omit_defaults=True, kw_only=True):

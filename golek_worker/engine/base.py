@@ -289,12 +289,14 @@ class Ranked(Struct, frozen=True, tag="ranked"):
     tokens_in: int
 
 
-class Stopped(Struct, frozen=True, tag="stopped"):
+class Stopped(Struct, frozen=True, omit_defaults=True, tag="stopped"):
     """A sequence ended by `Cancel`."""
 
     job_id: str
     tokens_in: int
     tokens_out: int
+    cost_usd: float | None = None
+    """What clouds took for it until then, where others wrote it. Made in the worker."""
 
 
 class Refused(Struct, frozen=True, tag="refused"):

@@ -98,6 +98,11 @@ class Call(Struct):
             self.visit.tokens_out += reply.tokens_out
         elif isinstance(reply, EmbeddingReply | RerankReply):
             self.visit.tokens_in += reply.usage.prompt_tokens
+        else:
+            return
+        self.visit.provider = reply.route.provider if reply.route else ""
+        if isinstance(reply.cost_usd, int | float):
+            self.visit.cost_usd = round((self.visit.cost_usd or 0.0) + reply.cost_usd, 9)
 
     def _key(self, part: str) -> str | None:
         return f"{self.key} {part}" if self.key is not None and part else self.key

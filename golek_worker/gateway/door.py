@@ -91,6 +91,10 @@ class Visit(Struct):
     """Of the error it ended in."""
     tokens_in: int = 0
     tokens_out: int = 0
+    cost_usd: float | None = None
+    """What clouds took; None where nothing had a price."""
+    provider: str = ""
+    """Who answered, where a router chose: `local`, or a cloud."""
     bytes_out: int = 0
     streamed: bool = False
     first_at: float = 0.0
