@@ -13,6 +13,7 @@ from golek_client import Golek
 from golek_wire.replies import InferenceReply
 from tests.support.workers import WorkerProcess
 
+MODEL = Path("data/models/golek-tiny/model.gguf").absolute()
 ROUTES = "routes: {together: {strategy: prefix_affinity, targets: [local:echo]}, apart: {targets: [local:echo]}}"
 REPLICAS = 3
 SYSTEM = " ".join(f"rule-{number}" for number in range(64))
@@ -42,13 +43,15 @@ def fleet(nats_server: str, tmp_path: Path) -> Iterator[list[WorkerProcess]]:
 class Conversation:
     """Turns of one conversation."""
 
-    def __init__(self, golek: Golek, name: str) -> None:
+    def __init__(self, golek: Golek, name: str, system: str = SYSTEM) -> None:
         self._golek = golek
         self._name = name
-        self._said = [{"role": "system", "content": SYSTEM}]
+        self._said = [{"role": "system", "content": system}]
 
     async def turn(self) -> InferenceReply:
-        text = " ".join(f"{self._name}-{len(self._said)}-{number}" for number in range(32))
+        return await self.say(" ".join(f"{self._name}-{len(self._said)}-{number}" for number in range(32)))
+
+    async def say(self, text: str) -> InferenceReply:
         self._said.append({"role": "user", "content": text})
         reply = await self._golek.chat("together", self._said, max_tokens=8)
         self._said.append({"role": "assistant", "content": reply.text})
@@ -98,3 +101,28 @@ async def test_with_a_frozen_replica_nobody_waits_for_long(golek: Golek, fleet: 
             process.send_signal(signal.SIGCONT)
     assert frozen.worker_id not in {worker for worker, _ in answers}
     assert max(took for _, took in answers) < 2.0  # half a second, on a machine that does nothing else
+
+
+async def test_what_llamacpp_keeps_is_found_again(nats_server: str, tmp_path: Path, golek: Golek) -> None:
+    """Two replicas of a real model: each of four conversations finds its last turn in the KV cache of its replica, which
+    is more than the beginning that all of them share.
+    """
+    routes = tmp_path / "routes.yaml"
+    routes.write_text(ROUTES.replace("local:echo", "local:golek-tiny"))
+    settings = {"MODEL_PATH": MODEL}
+    data = tmp_path / "tiny"
+    with (
+        WorkerProcess(nats_server, data, "golek-tiny", 1, **settings),
+        WorkerProcess(nats_server, data, "golek-tiny", 2, **settings),
+        WorkerProcess(nats_server, tmp_path / "router", "router", ROUTES_FILE=str(routes)),
+    ):
+        await Conversation(golek, "first", "Be brief.").say("Hello")
+        conversations = [Conversation(golek, f"c{number}", "Be brief.") for number in range(4)]
+        last = [await conversation.say(f"Tell me about number {n}") for n, conversation in enumerate(conversations)]
+        for turn in range(3):
+            for number, conversation in enumerate(conversations):
+                reply = await conversation.say(f"And {turn}?")
+                assert who(reply) == who(last[number])
+                # The first turn is too short to be worth a slot of its own: the next conversation may take its place.
+                assert turn == 0 or reply.tokens_cached >= last[number].tokens_in
+                last[number] = reply
