@@ -10,7 +10,9 @@ import psutil
 import pytest
 
 from golek_client import Golek
+from golek_wire import subjects
 from golek_wire.replies import InferenceReply
+from tests.support import raw
 from tests.support.workers import WorkerProcess
 
 MODEL = Path("data/models/golek-tiny/model.gguf").absolute()
@@ -58,15 +60,25 @@ class Conversation:
         return reply
 
 
+async def known(url: str, golek: Golek, token: str = "echo") -> None:
+    """Wait until the router knows who has a lane: it asks from the first conversation on, here three times."""
+    async with raw.connected(url) as client:
+        calls = await client.subscribe(subjects.lanes_called(token))
+        await client.flush()
+        await Conversation(golek, "first").turn()
+        for _ in range(3):
+            await calls.next_msg(5)
+
+
 def who(reply: InferenceReply) -> str:
     assert reply.route is not None
     return reply.route.worker
 
 
 @pytest.mark.usefixtures("fleet")
-async def test_a_conversation_stays_where_its_beginning_is(golek: Golek) -> None:
+async def test_a_conversation_stays_where_its_beginning_is(nats_server: str, golek: Golek) -> None:
     """Each of nine has one replica, which has what was said before in its cache; all replicas have some of them."""
-    await Conversation(golek, "first").turn()  # from now on the router knows who has a lane
+    await known(nats_server, golek)
     conversations = [Conversation(golek, f"c{number}") for number in range(9)]
     homes = [who(await conversation.turn()) for conversation in conversations]
     assert len(set(homes)) == REPLICAS
@@ -77,11 +89,12 @@ async def test_a_conversation_stays_where_its_beginning_is(golek: Golek) -> None
             assert reply.tokens_cached >= reply.tokens_in - 64 >= 32 * turn
 
 
-async def test_with_a_frozen_replica_nobody_waits_for_long(golek: Golek, fleet: list[WorkerProcess]) -> None:
+async def test_with_a_frozen_replica_nobody_waits_for_long(
+    nats_server: str, golek: Golek, fleet: list[WorkerProcess]
+) -> None:
     """Its conversations go on at another one, and so do requests that any replica may take; nobody fails."""
     conversations = [Conversation(golek, f"c{number}") for number in range(12)]
-    for conversation in conversations:
-        await conversation.turn()
+    await known(nats_server, golek)
     homes = [who(await conversation.turn()) for conversation in conversations]
     await asyncio.gather(*(golek.ask("apart", "a") for _ in range(12)))
     frozen = next(replica for replica in fleet if replica.worker_id in homes)
@@ -104,7 +117,7 @@ async def test_with_a_frozen_replica_nobody_waits_for_long(golek: Golek, fleet: 
 
 
 async def test_what_llamacpp_keeps_is_found_again(nats_server: str, tmp_path: Path, golek: Golek) -> None:
-    """Two replicas of a real model: each of four conversations finds its last turn in the KV cache of its replica, which
+    """Two replicas of a real model: each of four conversations finds its last turn in the KV cache of its replica; that
     is more than the beginning that all of them share.
     """
     routes = tmp_path / "routes.yaml"
@@ -116,7 +129,7 @@ async def test_what_llamacpp_keeps_is_found_again(nats_server: str, tmp_path: Pa
         WorkerProcess(nats_server, data, "golek-tiny", 2, **settings),
         WorkerProcess(nats_server, tmp_path / "router", "router", ROUTES_FILE=str(routes)),
     ):
-        await Conversation(golek, "first", "Be brief.").say("Hello")
+        await known(nats_server, golek, "golek-tiny")
         conversations = [Conversation(golek, f"c{number}", "Be brief.") for number in range(4)]
         last = [await conversation.say(f"Tell me about number {n}") for n, conversation in enumerate(conversations)]
         for turn in range(3):
