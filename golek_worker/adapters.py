@@ -6,6 +6,8 @@ take it. See docs/decisions/0024.
 """
 
 import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -67,13 +69,16 @@ class Adapters:
         worker_id: str,
         host: EngineHost,
         kept: AdapterBucket,
+        changed: Callable[[], Awaitable[object]],
     ) -> None:
+        """`changed` is called when an adapter came or went by order: what was answered with it counts no more."""
         self._client = client
         self._orders = orders
         self._settings = chosen
         self._worker_id = worker_id
         self._host = host
         self._kept = kept
+        self._changed = changed
         self._in_file = {one.name for one in chosen.adapter_files}
         self._change = asyncio.Lock()
 
@@ -112,8 +117,12 @@ class Adapters:
             return None
         async with self._change:
             if verb == "load":
-                return await self._load(AdapterFile(order.name, order.path, order.scale))
-            return await self._unload(order.name)
+                problem = await self._load(AdapterFile(order.name, order.path, order.scale))
+            else:
+                problem = await self._unload(order.name)
+            with contextlib.suppress(*BUS_ERRORS):  # its file and scale are in the keys of answers as well
+                await self._changed()
+            return problem
 
     async def _load(self, adapter: AdapterFile) -> str | None:
         if self._settings.engine == "echo":

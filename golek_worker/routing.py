@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
@@ -17,9 +17,9 @@ from msgspec import Struct
 
 from golek_wire import codec, semconv, subjects
 from golek_wire.errors import InferenceServiceError, InternalError, PayloadTooLargeError, ProviderRefusedError
-from golek_wire.replies import InferenceReply
+from golek_wire.replies import InferenceReply, RerankReply
 from golek_wire.requests import EmbeddingRequest, InferenceRequest, Params, Request, RerankRequest
-from golek_wire.routing import LOCAL, Route
+from golek_wire.routing import LOCAL, CacheUse, Route
 from golek_wire.subjects import Kind
 from golek_worker.bus.hedging import Hedging
 from golek_worker.bus.queue import NORMAL
@@ -118,8 +118,14 @@ class RouterWork:
         self._purse = executor.desk.purse(job, request)
         self._key = ""
         """What it has in common with requests whose beginnings lie in one KV cache."""
+        self.cache: CacheUse | None = None
+        self.saved = 0
         self.reply_to = request.reply_to
         self.adapter = request.adapter or None if isinstance(request, InferenceRequest) else None
+
+    @property
+    def request(self) -> Request:
+        return self._request
 
     @property
     def raw_input(self) -> str:
@@ -170,7 +176,7 @@ class RouterWork:
                 async for event in events:
                     if isinstance(event, Routed):
                         self._route = event.route
-                        run.put(Replied(event.reply))
+                        run.put(Replied(msgspec.structs.replace(event.reply, route=event.route)))
                         return
                     self._pieces += 1
                     run.put(event)
@@ -229,18 +235,24 @@ class RouterWork:
         if not isinstance(end, Replied):
             raise InternalError("Nobody answered where an answer was told")
         reply, cost_usd = end.reply, self._purse.cost_usd
-        about = {"req_id": self._job.req_id, "model": self._model, "ms": ms, "duration_ms": ms}
-        about["route"] = self._route if self._route is not None else msgspec.UNSET
-        target = self._route.target if self._route is not None else None
+        about: dict[str, Any] = {"req_id": self._job.req_id, "model": self._model, "ms": ms, "duration_ms": ms}
+        target = reply.route.target if reply.route else None
+        if self.cache is not None and not isinstance(reply, RerankReply):
+            about["cache"] = self.cache
+        is_hit = self.cache == "hit"
         if isinstance(reply, InferenceReply):
             told = msgspec.structs.replace(reply, seed=self._job.seed, cost_usd=cost_usd, **about)
             return Answer(
                 codec.encode(told), reply.tokens_in, reply.tokens_out, reply.text, reply.finish_reason,
-                target=target, cost_usd=cost_usd, cache=reply.cache,
+                target=target, cost_usd=cost_usd, cache=told.cache,
+                saved=reply.tokens_in + reply.tokens_out if is_hit else 0,
             )  # fmt: skip
         about["cost_usd"] = msgspec.UNSET if cost_usd is None else cost_usd
-        body = codec.encode(msgspec.structs.replace(reply, **about))
-        return Answer(body, reply.usage.prompt_tokens, target=target, cost_usd=cost_usd)
+        tokens_in = reply.usage.prompt_tokens
+        return Answer(
+            codec.encode(msgspec.structs.replace(reply, **about)), tokens_in,
+            target=target, cost_usd=cost_usd, cache=self.cache, saved=tokens_in if is_hit else 0,
+        )  # fmt: skip
 
     def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
         return PayloadTooLargeError(

@@ -207,6 +207,7 @@ class Worker:
         if parts.router is not None:
             stack.push_async_callback(parts.router.close)
         stack.push_async_callback(parts.charging.close)
+        stack.push_async_callback(parts.answers.close)
         stack.push_async_callback(parts.host.close)
         return parts
 
@@ -236,7 +237,9 @@ class Worker:
             self._client, parts.status.micro_identity(), parts.status.micro_metadata,
             explain.differing(self._settings), parts.status.micro_counts,
         )  # fmt: skip
-        self._orders = ModelOrders(parts.orders, parts.residency, parts.status, self._stop.set)
+        self._orders = ModelOrders(
+            parts.orders, parts.residency, parts.status, self._stop.set, parts.caching.invalidate
+        )
         await self._orders.start()
         await LogAnswers(
             parts.orders, self._settings.model_name, self._identity.worker_id, self._settings.log_file
