@@ -4,6 +4,8 @@
 without a task type, a context and needs. The fleet is heard of all the time: each 100 ms everybody's state is made anew
 of what workers said, and the decision that comes first then works out what all need of it. `situation_p50_ms` is that
 making. The collector of garbage runs as in a worker.
+
+`prefix_hit_rate`, `frozen_added_max_s`: see router_lanes.py.
 """
 
 import random
@@ -11,6 +13,7 @@ import time
 from datetime import UTC, datetime
 
 import msgspec
+from router_lanes import lanes
 from support import figure, median, note
 
 from golek_client.fleet import FleetView
@@ -111,6 +114,7 @@ def decisions() -> None:
 
 def main() -> None:
     decisions()
+    lanes()
 
 
 if __name__ == "__main__":

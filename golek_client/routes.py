@@ -82,7 +82,8 @@ class Routes:
             raise DeadlineExceededError(f"no router answered on {subject} within {self.deadline:g} s")
         if headers.NATS_STATUS in (answer.headers or {}):
             raise NoWorkersError("no router runs on this bus; `make start WORKER=router` starts one")
+        is_error = headers.ERROR in (answer.headers or {})  # a decision has a field `error` as well
         try:
-            return codec.decode_final(answer.data, kind)
+            return codec.decode_final(answer.data, kind) if is_error else codec.decode(answer.data, kind)
         except UNREADABLE as error:
             raise InternalError(f"the answer on {subject} is not a router's: {error}") from None

@@ -7,7 +7,6 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -21,6 +20,8 @@ from golek_wire.requests import Request
 from golek_wire.routing import Offer
 from golek_wire.signals import ModelRecord
 from golek_wire.subjects import Kind
+from golek_worker import naming
+from golek_worker.bus import route_answers as answers
 from golek_worker.bus.asking_after import AskingAfter
 from golek_worker.bus.breakers import SharedBreakers
 from golek_worker.bus.hedging import Hedging
@@ -35,20 +36,18 @@ from golek_worker.bus.steps import Steps
 from golek_worker.bus.tokens import TokenLogs
 from golek_worker.charging import Charging
 from golek_worker.deciding import Deciding
+from golek_worker.explaining import Explaining
 from golek_worker.gatekeeper import Gatekeeper
 from golek_worker.ground import Ground
 from golek_worker.job import Job
 from golek_worker.placing import Placing
-from golek_worker.registry import entries
-from golek_worker.router import tables
 from golek_worker.router.affinity import lane
 from golek_worker.router.breakers import Breakers
 from golek_worker.router.chain import Chain
-from golek_worker.router.providers import catalog
-from golek_worker.router.table import Table
+from golek_worker.router.providers.catalog import ProvidersError
+from golek_worker.router.tables import TablesError
 from golek_worker.router.targets import Lane, State
 from golek_worker.routing import Desk, RouterExecutor
-from golek_worker.settings import Settings
 from golek_worker.spending import Spending
 from golek_worker.traffic import Tally
 
@@ -83,12 +82,16 @@ class Router:
         self.breakers = Breakers(me, time.monotonic)
         self._shared = SharedBreakers(ground.client, me, time.time, self.breakers.hear)
         self.breakers.share(self._shared.tell)
-        self.clouds = catalog.opened(catalog.read(_file(chosen.providers_file, catalog.CATALOG)), os.environ)
+        self.clouds = naming.open_clouds(chosen, os.environ)
         self.forms = Forms(ground.client)
-        self.table = _table(chosen, self.clouds)
+        self.tables = naming.open_tables(chosen, self.clouds)
         after = AskingAfter(ground.client, watch.view.missed, time.monotonic)
         self.deciding = Deciding(
-            watch.view, lambda: self.table, self._troubled, chosen.model_name, ask_after=after.ask
+            watch.view, lambda: self.tables.table, self._troubled, chosen.model_name, ask_after=after.ask
+        )
+        self.explaining = Explaining(
+            me, self.deciding, self.breakers.described, lambda: self.tables.table.problems,
+            chosen.inference_request_timeout,
         )  # fmt: skip
         chain = Chain(self.deciding, self.breakers, me)
         self.executor = RouterExecutor(
@@ -103,11 +106,12 @@ class Router:
         watch = golek.watch(asks_after=True)
         try:
             router = cls(ground, golek, watch, await Steps.open(ground.client), charging)
-        except (tables.TablesError, catalog.ProvidersError, entries.CatalogError) as error:
+        except (TablesError, ProvidersError) as error:
             raise SettingsError([str(error)]) from None
         await patiently(ground.client, watch.open)
         await router._shared.start()
         await router._calls.start()
+        await answers.serve(ground.client, router.explaining.explain, router.explaining.table)
         return router
 
     async def run(self) -> None:
@@ -117,6 +121,7 @@ class Router:
             sides.create_task(self._shared.run())
             sides.create_task(self._calls.run())
             sides.create_task(self._sweep())
+            sides.create_task(self.tables.watch())
 
     async def reconnected(self) -> None:
         """The connection stands again. Raises one of BUS_ERRORS."""
@@ -185,29 +190,6 @@ class Router:
         while True:
             await asyncio.sleep(SWEEP_S)
             self.breakers.sweep()
-
-
-def _table(chosen: Settings, clouds: catalog.Clouds) -> Table:
-    """The names, policies, clouds and prices of this router. Raises TablesError."""
-    targets = {one.name: one for one in clouds.targets}
-    missing = {problem.partition(":")[0]: problem for problem in clouds.problems}
-    missing = {name: why for name, why in missing.items() if name not in clouds.providers}
-    said = tables.Clouds(targets, missing, prices_as=clouds.prices_as)
-    wishes = tables.Wishes(
-        chosen.inference_auto_route_strategy,
-        chosen.inference_auto_route_fallback,
-        chosen.router_spill,
-        chosen.inference_model_roles,
-    )
-    catalogue = tables.of_catalogue(entries.known())
-    return tables.build(
-        _file(chosen.routes_file, tables.ROUTES), _file(chosen.roles_file, tables.ROLES), said, wishes, catalogue,
-        _file(chosen.prices_file, tables.PRICES),
-    )  # fmt: skip
-
-
-def _file(said: str, usual: Path) -> Path:
-    return Path(said) if said else usual
 
 
 def _able(_request: Request) -> None:
