@@ -5,7 +5,7 @@ without a task type, a context and needs. The fleet is heard of all the time: ea
 of what workers said, and the decision that comes first then works out what all need of it. `situation_p50_ms` is that
 making. The collector of garbage runs as in a worker.
 
-`prefix_hit_rate`, `frozen_added_max_s`: see router_lanes.py.
+`prefix_hit_rate`, `frozen_added_max_s`: see router_lanes.py. `reserve_p50_ms`: see router_money.py.
 """
 
 import random
@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 import msgspec
 from router_lanes import lanes
+from router_money import money
 from support import figure, median, note
 
 from golek_client.fleet import FleetView
@@ -114,6 +115,7 @@ def decisions() -> None:
 
 def main() -> None:
     decisions()
+    money()
     lanes()
 
 
