@@ -122,7 +122,7 @@ async def test_a_row_comes_back_as_it_was_written(log: LogWriter, path: Path) ->
 
 async def test_the_manuals_queries_run(log: LogWriter, path: Path) -> None:
     """The sqlite3 lines that users know run unchanged and find the rows."""
-    log.record(a_row())
+    log.record(a_row(target="openai:gpt-5-mini", cost_usd=0.1))
     log.event("info", "startup", "hello")
     await log.flush()
     with open_for_reading(path) as connection:
