@@ -1,13 +1,13 @@
 """What does it gain that a router sends a conversation where its beginning is, and what does a frozen replica cost?
 
 Eight echo replicas whose simulated KV caches (ECHO_CACHE_TOKENS) hold as much as four slots of 8,192 tokens would, and
-a router. 200 conversations with one system prompt of 300 words have ten turns each, in ten rounds, each round in an order
-of its own, 16 at a time.
+a router. 200 conversations with one system prompt of 300 words have ten turns each, in ten rounds, each round in an
+order of its own, 16 at a time.
 
 `prefix_hit_rate`: tokens of prompts that were found in a replica's cache, by the sum of `tokens_cached` in the replies,
-divided by those that could have been: the tokens at the beginning of each prompt, in whole blocks, that any request sent
-before had as well, or its answer; so one replica with endless room would have 1. Ours is `prefix_affinity`, the peer is
-`least_busy`.
+divided by those that could have been: the tokens at the beginning of each prompt, in whole blocks, that any request
+sent before had as well, or its answer; so one replica with endless room would have 1. Ours is `prefix_affinity`, the
+peer is `least_busy`. What is missing to 1 is mostly conversations whose replica had all of its slots taken.
 
 `frozen_added_max_s`: one replica is stopped (SIGSTOP, the worker and its engine); the longest wait of the 400 requests
 that follow at once, less the median of those before. Ours is `prefix_affinity`, the peer is `least_busy`.

@@ -21,9 +21,10 @@ MOST_KEEPING: Final = 64
 class Alike:
     """Finds what was kept for a question that means the same. Nothing here raises."""
 
-    def __init__(self, chosen: Settings) -> None:
+    def __init__(self, chosen: Settings, golek: Golek | None = None) -> None:
+        """`golek` asks for vectors; one of its own without it. It is closed here."""
         self._model = chosen.golek_semantic_model
-        self._golek = Golek(chosen.nats_url, login=chosen.login, deadline=KEEP_S)
+        self._golek = golek or Golek(chosen.nats_url, login=chosen.login, deadline=KEEP_S)
         self._keeping: set[asyncio.Task[None]] = set()
         self.cache = SemanticCache(
             self._embed, threshold=chosen.golek_semantic_threshold, max_bytes=chosen.golek_cache_mb * 2**20
@@ -46,6 +47,11 @@ class Alike:
     def invalidate_by_model(self, model: str) -> int:
         """Forget all answers of a model; how many."""
         return self.cache.invalidate_by_model(model)
+
+    @property
+    def keeping(self) -> int:
+        """Answers that wait for their vectors."""
+        return len(self._keeping)
 
     async def close(self) -> None:
         """Keep nothing more, and hang up."""

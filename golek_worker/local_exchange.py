@@ -21,7 +21,7 @@ from golek_wire.errors import (
 )
 from golek_wire.replies import Chunk, Delta
 from golek_wire.subjects import Kind
-from golek_worker.engine.base import Embedded, Finished, Ranked, Refused, Stopped
+from golek_worker.engine.base import Embedded, Finished, Made, Ranked, Refused, Replied, Stopped
 from golek_worker.engine.host import EngineDied, Run
 from golek_worker.executor import Work
 from golek_worker.local_model import PLACE, LocalModel
@@ -91,7 +91,7 @@ class LocalExchange(Generic[Reply]):
                         Chunk(self._job.req_id, event.text, self._seq, event.reasoning_content, event.tool_calls,
                               event.logprobs, event.index)
                     )  # fmt: skip
-                case Finished() | Embedded() | Ranked():
+                case Finished() | Embedded() | Ranked() | Replied():
                     return self._answered(event)
                 case Refused():
                     self._is_over = True
@@ -134,7 +134,7 @@ class LocalExchange(Generic[Reply]):
         self._seq += 1
         return Piece(self._attempt, chunk)
 
-    def _answered(self, end: Finished | Embedded | Ranked) -> Reply:
+    def _answered(self, end: Made) -> Reply:
         self._is_over = True
         if self._work is None:
             raise InternalError("an answer came before the request was read")
