@@ -174,7 +174,8 @@ async def test_what_fails_costs_nothing_and_what_breaks_off_costs_what_came(
     nats_server: str, tmp_path: Path, cloud: Cloud
 ) -> None:
     """Nothing stays held, also where the caller leaves."""
-    with fleet(nats_server, tmp_path / "data", cloud, "budget=5usd/day"):
+    data = tmp_path / "data"
+    with fleet(nats_server, data, cloud, "budget=5usd/day"):
         async with Golek(nats_server, key=KEY, deadline=20) as golek:
             cloud.then("401")
             assert await outcome(golek, "thrifty") == "local:echo"
@@ -185,6 +186,8 @@ async def test_what_fails_costs_nothing_and_what_breaks_off_costs_what_came(
                     break
             spent = await until(10, lambda: settled(nats_server), lambda found: found.micros > 0)
             assert 3 <= spent.micros < COST
+        rows = await until(5, lambda: logged(data), lambda found: len(found) == 2)
+        assert rows[1][2] == pytest.approx(spent.micros / 1e6, abs=1e-6)
 
 
 async def test_the_fleets_own_budget_is_asked_before_a_call(nats_server: str, tmp_path: Path, cloud: Cloud) -> None:
