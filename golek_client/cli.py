@@ -1,7 +1,7 @@
 """What can a person do with a fleet from a terminal?
 
 The commands of the client: `chat`, `embed`, `rerank`, `submit`, `result`, `cancel`, `models`, `health`, `load`,
-`unload`, `drain`, `dlq`, `grammar`, `session`, `adapter`, and `req` and `sub` as in the `nats` CLI.
+`unload`, `drain`, `dlq`, `grammar`, `route`, `session`, `adapter`, and `req` and `sub` as in the `nats` CLI.
 `golek` mounts `app` beside the worker's own. Needs the extra `cli`; what a command needs beyond typer is imported when
 it runs.
 """
@@ -13,9 +13,10 @@ from typing import Annotated, cast
 
 import typer
 
-from golek_client import cli_adapters, cli_operate, cli_results, terminal
+from golek_client import cli_adapters, cli_cache, cli_operate, cli_results, terminal
 from golek_client.cli_grammars import grammar
 from golek_client.cli_letters import dlq
+from golek_client.cli_route import route
 from golek_client.cli_sessions import session
 from golek_client.terminal import Server
 from golek_client.transport import DEFAULT_URL
@@ -31,6 +32,7 @@ EXAMPLES = """Talk to a Golek inference fleet.
   golek submit golek-tiny "Tell a story"   leave it; then golek result, cancel
   golek health golek-tiny
   golek grammar list                       what answers can be made to follow
+  golek route explain auto                 who would answer, and why
   golek unload golek-tiny                  free its memory; a request loads it
   golek req inference.request.golek-tiny '{"input": "hi"}' --timeout=30s
   golek sub 'monitoring.inference.*'       load reports as they come
@@ -43,7 +45,9 @@ app = typer.Typer(
 )
 app.add_typer(dlq, name="dlq")
 app.add_typer(cli_adapters.adapter, name="adapter")
+app.add_typer(cli_cache.cache, name="cache")
 app.add_typer(grammar, name="grammar")
+app.add_typer(route, name="route")
 app.add_typer(session, name="session")
 models = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
 app.add_typer(models, name="models")
@@ -261,6 +265,9 @@ def of_the_fleet(context: typer.Context, server: Server = DEFAULT_URL) -> None:
                 m.deployment,
             ]
             for m in known
+        ] + [
+            [one.name, "offered", ",".join(one.kinds), str(one.context_size or ""), "", one.owned_by]
+            for one in discovery.offers(known, now)
         ]
 
     rows = terminal.run(read())

@@ -26,6 +26,7 @@ from golek_client.options import Messages, Options, build
 from golek_client.passing import Passing
 from golek_client.ranking import RerankOptions
 from golek_client.reopening import Reopened
+from golek_client.routes import Routes
 from golek_client.sessions import Conversations
 from golek_client.stream import OnQueued, Stream
 from golek_client.submitting import SUBMIT_DEADLINE_S, SubmitOptions, checked_key, submission
@@ -46,7 +47,7 @@ log = logging.getLogger("golek.client")
 DEFAULT_DEADLINE_S = 120.0
 
 
-class Golek(Passing, Operating, GrammarStore, Conversations):
+class Golek(Passing, Operating, GrammarStore, Conversations, Routes):
     """A client of one fleet. Share one: calls run side by side over a single connection and subscription.
 
     `async with Golek() as golek:` connects at once and hangs up at the end. Without it the first call connects, and

@@ -21,6 +21,7 @@ from golek_wire.errors import (
     ModelNotFoundError,
     NoWorkersError,
 )
+from golek_wire.routing import Offer
 from golek_wire.signals import TAKES_REQUESTS, Health, ModelRecord
 from golek_wire.subjects import Kind
 
@@ -155,6 +156,14 @@ def another_kind(record: ModelRecord, asked: Kind) -> BadRequestError:
     """What to tell a caller who asks a model for what it does not do."""
     where = " or ".join(f"{kind}.request.{record.name}" for kind in record.kinds)
     return BadRequestError(f"{record.name} is no model for {asked}{ASK_IT}{where}", param="model", kinds=record.kinds)
+
+
+def offers(known: Iterable[ModelRecord], now: datetime) -> list[Offer]:
+    """The names that routers serve now beside the fleet's own models, each once; a model of that name comes first."""
+    known = list(known)
+    models = {one.name for one in known if not one.offers}
+    found = {offer.name: offer for one in known if _is_served(one, now) for offer in one.offers}
+    return [found[name] for name in sorted(found) if name not in models]
 
 
 def unknown(model: str, known: list[ModelRecord], now: datetime) -> ModelNotFoundError:

@@ -33,6 +33,7 @@ INTER_TOKEN_SECONDS: Final = Metric(
     "golek_inter_token_seconds", "histogram", "Between two tokens of a stream, on average over it.", ("model",), _GAPS
 )
 TOKENS: Final = Metric("golek_tokens", "counter", "Tokens read (`in`) and written (`out`).", ("model", "direction"))
+COST_USD: Final = Metric("golek_cost_usd", "counter", "Dollars that clouds took.", ("model", "provider"))
 OPEN_STREAMS: Final = Metric("golek_open_streams", "gauge", "Streams that are being sent.")
 OPEN_REQUESTS: Final = Metric("golek_open_requests", "gauge", "Requests that are being answered.")
 RSS_BYTES: Final = Metric("golek_process_resident_memory_bytes", "gauge", "Memory of this process.")
@@ -102,6 +103,12 @@ MODEL_REFUSED_PER_SECOND: Final = Metric(
 )
 MODEL_TOKENS_PER_SECOND: Final = Metric(
     "golek_model_tokens_per_second", "gauge", "Tokens that a model writes, over the last ten seconds.", ("model",)
+)
+MODEL_COST_USD_PER_HOUR: Final = Metric(
+    "golek_model_cost_usd_per_hour",
+    "gauge",
+    "Dollars that clouds take for what is asked of a model, as over the last ten seconds; of routers.",
+    ("model",),
 )
 MODEL_RESPONSE_SECONDS: Final = Metric(
     "golek_model_response_seconds",

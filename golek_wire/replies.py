@@ -227,6 +227,14 @@ class Opened(Struct, frozen=True, omit_defaults=True):
     """The request's own."""
 
 
+class Started(Struct, frozen=True):
+    """A step of a router runs. Headers: `Golek-Status: started`, `Golek-Worker`."""
+
+    req_id: str
+    job_id: str
+    status: Literal["started"] = "started"
+
+
 class Queued(Struct, frozen=True, omit_defaults=True):
     """A stream waits for its turn. Headers: `Golek-Status: queued`."""
 
@@ -308,7 +316,8 @@ class RerankReply(Struct, frozen=True):
     ms: int = 0
     object: Literal["list"] = "list"
     route: Route | UnsetType = UNSET
-    """As in `InferenceReply`."""
+    """As in `InferenceReply`, as is the next."""
+    cost_usd: float | UnsetType = UNSET
 
 
 Reply = InferenceReply | EmbeddingReply | RerankReply

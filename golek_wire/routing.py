@@ -134,6 +134,8 @@ class RouteQuestion(Struct, frozen=True, omit_defaults=True):
     """As it would be sent on `<kind>.request.<model>`."""
     draw: Annotated[float, Meta(ge=0, lt=1)] | None = None
     """The number that weighted targets are drawn with, which a job has from its id; without it one at random."""
+    allowed: list[str] | None = None
+    """The models that the caller's key is for; all without it."""
 
 
 class Offer(Struct, frozen=True, omit_defaults=True):

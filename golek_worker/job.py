@@ -72,6 +72,8 @@ class Job(Struct, frozen=True):
     """What its key may spend in clouds, as `Golek-Money` says it; empty where that is not limited."""
     taken: bool = False
     """Whether a router took it out of the queue of the model that was asked. Not carried."""
+    cache: str = ""
+    """What its key says of caches; empty for nothing."""
     charge: Charge | None = None
     """What has to be reserved before it is stored. Not carried: the ledger holds it then."""
 
@@ -156,6 +158,8 @@ def _add_seldom(headers: dict[str, str], job: Job) -> None:
         headers[h.ALLOWED] = job.allowed
     if job.money:
         headers[h.MONEY] = job.money
+    if job.cache:
+        headers[h.CACHE] = job.cache
 
 
 def from_headers(headers: Mapping[str, str]) -> Job:
@@ -181,6 +185,7 @@ def from_headers(headers: Mapping[str, str]) -> Job:
         hops=int(headers.get(h.HOPS, "0")),
         allowed=headers.get(h.ALLOWED, ""),
         money=headers.get(h.MONEY, ""),
+        cache=headers.get(h.CACHE, ""),
     )
 
 

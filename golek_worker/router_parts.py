@@ -4,11 +4,11 @@ It hears the fleet, decides by that, has workers and clouds answer, and takes th
 """
 
 import asyncio
+import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -23,8 +23,11 @@ from golek_wire.requests import Request
 from golek_wire.routing import Offer
 from golek_wire.signals import ModelRecord
 from golek_wire.subjects import Kind
+from golek_worker import naming
+from golek_worker.bus import route_answers as answers
 from golek_worker.bus.asking_after import AskingAfter
 from golek_worker.bus.breakers import SharedBreakers
+from golek_worker.bus.hedging import Hedging
 from golek_worker.bus.ingress import Ingress, Taken
 from golek_worker.bus.jetstream import ServerClock, patiently, stored_message
 from golek_worker.bus.lease import Lease
@@ -32,30 +35,29 @@ from golek_worker.bus.objects import Objects
 from golek_worker.bus.queue import Queue
 from golek_worker.bus.queues import Forms
 from golek_worker.bus.results import Results
+from golek_worker.bus.roll_call import Answered, RollCall
 from golek_worker.bus.steps import Steps
 from golek_worker.bus.tokens import TokenLogs
 from golek_worker.charging import Charging
 from golek_worker.deciding import Deciding
+from golek_worker.explaining import Explaining
 from golek_worker.gatekeeper import Gatekeeper
 from golek_worker.ground import Ground
 from golek_worker.handover import Handover
 from golek_worker.job import Job
 from golek_worker.placing import Placing
-from golek_worker.registry import entries
 from golek_worker.rescue import Rescue
-from golek_worker.router import prices, tables
+from golek_worker.router.affinity import lane
 from golek_worker.router.breakers import Breakers
 from golek_worker.router.chain import Chain
-from golek_worker.router.providers import catalog
-from golek_worker.router.table import Table
-from golek_worker.router.targets import State
+from golek_worker.router.providers.catalog import ProvidersError
+from golek_worker.router.tables import TablesError
+from golek_worker.router.targets import Lane, State
 from golek_worker.routing import Desk, RouterExecutor
-from golek_worker.settings import Settings
 from golek_worker.spending import Spending
 from golek_worker.traffic import Tally
 
 SWEEP_S: Final = 0.25
-PRICES: Final = Path("data/catalog/prices.yaml")
 
 
 class Stand(Struct, frozen=True):
@@ -74,28 +76,35 @@ class Router:
     """One router's parts. A side of the worker: `run` is for as long as it lives."""
 
     def __init__(self, ground: Ground, golek: Golek, watch: Watch, steps: Steps, charging: Charging) -> None:
-        """Raises TablesError, ProvidersError and PricesError for files that are wrong."""
+        """Raises TablesError and ProvidersError for files that are wrong."""
         chosen, me = ground.settings, ground.identity.worker_id
         self._ground = ground
         self._golek = golek
         self._watch = watch
         self._steps = steps
+        self._digest, self._digest_until = "", 0.0
+        self._calls = RollCall(ground.client)
+        hedging = Hedging(ground.client, steps, self._calls, _replica)
         self._charging = charging
         self.breakers = Breakers(me, time.monotonic)
         self._shared = SharedBreakers(ground.client, me, time.time, self.breakers.hear)
         self.breakers.share(self._shared.tell)
-        self.clouds = catalog.opened(catalog.read(_file(chosen.providers_file, catalog.CATALOG)), os.environ)
+        self.clouds = naming.open_clouds(chosen, os.environ)
         self.forms = Forms(ground.client)
         self._offer = Help(me, chosen.model_name, chosen.queue_capacity, chosen.inference_queue_strategy)
         self._rescue: Rescue | None = None
-        self.table = _table(chosen, self.clouds)
+        self.tables = naming.open_tables(chosen, self.clouds)
         after = AskingAfter(ground.client, watch.view.missed, time.monotonic)
         self.deciding = Deciding(
-            watch.view, lambda: self.table, self._troubled, chosen.model_name, ask_after=after.ask
+            watch.view, lambda: self.tables.table, self._troubled, chosen.model_name, ask_after=after.ask
+        )
+        self.explaining = Explaining(
+            me, self.deciding, self.breakers.described, lambda: self.tables.table.problems,
+            chosen.inference_request_timeout,
         )  # fmt: skip
         chain = Chain(self.deciding, self.breakers, me)
         self.executor = RouterExecutor(
-            Desk(chosen.model_name, self.deciding, chain, steps, self.forms, self.clouds.providers, self._purse)
+            Desk(chosen.model_name, self.deciding, chain, hedging, self.forms, self.clouds.providers, self._purse)
         )
 
     @classmethod
@@ -106,10 +115,12 @@ class Router:
         watch = golek.watch(asks_after=True)
         try:
             router = cls(ground, golek, watch, await Steps.open(ground.client), charging)
-        except (tables.TablesError, catalog.ProvidersError, prices.PricesError, entries.CatalogError) as error:
+        except (TablesError, ProvidersError) as error:
             raise SettingsError([str(error)]) from None
         await patiently(ground.client, watch.open)
         await router._shared.start()
+        await router._calls.start()
+        await answers.serve(ground.client, router.explaining.explain, router.explaining.table)
         return router
 
     async def run(self) -> None:
@@ -117,7 +128,10 @@ class Router:
         async with asyncio.TaskGroup() as sides:
             sides.create_task(self._watch.run())
             sides.create_task(self._shared.run())
+            sides.create_task(self._calls.run())
             sides.create_task(self._sweep())
+            sides.create_task(self.tables.watch())
+            sides.create_task(self.clouds.watch(self.tables.again))
             if self._rescue is not None:
                 sides.create_task(self._rescue.run())
 
@@ -137,6 +151,16 @@ class Router:
         """Hang up."""
         await self._golek.close()
         await self.clouds.close()
+
+    def digest(self) -> str:
+        """What answers depend on beside requests: the tables, and which files the fleet's models have just now."""
+        now = time.monotonic()
+        if now >= self._digest_until:
+            found = [one.record for one in self._watch.view.models(now) if one.record is not None]
+            files = sorted(f"{record.name}={record.digest}" for record in found)
+            self._digest = hashlib.sha256(repr((self.tables.table, files)).encode()).hexdigest()
+            self._digest_until = now + SWEEP_S
+        return self._digest
 
     def offers(self) -> list[Offer]:
         """The names beside those of the fleet's own models."""
@@ -213,27 +237,10 @@ class Router:
             self.breakers.sweep()
 
 
-def _table(chosen: Settings, clouds: catalog.Clouds) -> Table:
-    """The names, policies and clouds of this router. Raises TablesError, PricesError."""
-    known = prices.load(_file(chosen.prices_file, PRICES))
-    targets = {one.name: known.priced(one, clouds.prices_as.get(one.name, "")) for one in clouds.targets}
-    missing = {problem.partition(":")[0]: problem for problem in clouds.problems}
-    said = tables.Clouds(targets, {name: why for name, why in missing.items() if name not in clouds.providers})
-    wishes = tables.Wishes(
-        chosen.inference_auto_route_strategy,
-        chosen.inference_auto_route_fallback,
-        chosen.router_spill,
-        chosen.inference_model_roles,
-    )
-    catalogue = tables.of_catalogue(entries.known())
-    return tables.build(
-        _file(chosen.routes_file, tables.ROUTES), _file(chosen.roles_file, tables.ROLES), said, wishes, catalogue
-    )
-
-
-def _file(said: str, usual: Path) -> Path:
-    return Path(said) if said else usual
-
-
 def _able(_request: Request) -> None:
     """Whoever answers says what it cannot do."""
+
+
+def _replica(key: str, lanes: Sequence[Answered]) -> str:
+    """The replica for a conversation, of those that have a lane."""
+    return lane(key, [Lane(one.worker_id, one.free, one.heard_s) for one in lanes])

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
@@ -23,13 +23,15 @@ from golek_wire.errors import (
     ProviderRefusedError,
     RetriableError,
 )
-from golek_wire.replies import EmbeddingReply, InferenceReply
+from golek_wire.replies import InferenceReply, RerankReply
 from golek_wire.requests import EmbeddingRequest, InferenceRequest, Params, Request, RerankRequest
-from golek_wire.routing import LOCAL, Route
-from golek_wire.subjects import ANY_LANE, Kind
+from golek_wire.routing import LOCAL, CacheUse, Route
+from golek_wire.subjects import Kind
+from golek_worker.bus.hedging import Hedging
+from golek_worker.bus.jetstream import JetStreamError
 from golek_worker.bus.queue import NORMAL
-from golek_worker.bus.queues import Forms
-from golek_worker.bus.steps import Started, Steps, Wanted
+from golek_worker.bus.queues import Form, Forms
+from golek_worker.bus.steps import NOBODY_S, Started, Wanted
 from golek_worker.engine.base import Made, Replied, Stopped, refusal
 from golek_worker.engine.host import EngineDied, Run
 from golek_worker.executor import Answer
@@ -38,6 +40,7 @@ from golek_worker.router.chain import Begun, Chain, Question, Routed, Turn, Word
 from golek_worker.router.providers.base import Call, Provider
 from golek_worker.router.purse import Purse
 from golek_worker.router.targets import Ask
+from golek_worker.sessions.conversation import Conversation
 
 log = structlog.get_logger("router")
 
@@ -58,6 +61,14 @@ class Decides(Protocol):
         """Why nobody answers for a model of the fleet just now; empty while somebody does."""
         ...
 
+    def is_expected(self, model: str) -> bool:
+        """Whether a model of the fleet that nobody answers for is on its way, or was there a short while ago."""
+        ...
+
+    def capabilities(self) -> list[str]:
+        """What the models of the fleet can do together."""
+        ...
+
 
 class Desk(Struct, frozen=True):
     """What a router asks with."""
@@ -66,7 +77,7 @@ class Desk(Struct, frozen=True):
     """The router's own name, for jobs that say nothing of another."""
     decides: Decides
     chain: Chain
-    steps: Steps
+    steps: Hedging
     forms: Forms
     clouds: Mapping[str, Provider]
     """By name."""
@@ -86,7 +97,7 @@ class RouterExecutor:
 
     @property
     def capabilities(self) -> list[str]:
-        return []
+        return self.desk.decides.capabilities()
 
     def check(self, request: Request) -> None:
         """Whoever is asked says what it cannot do."""
@@ -109,7 +120,6 @@ class RouterWork:
     """One request that others answer."""
 
     prompt = None
-    conversation = None
 
     def __init__(self, executor: RouterExecutor, job: Job, kind: Kind, request: Request, payload: bytes) -> None:
         self._executor = executor
@@ -118,11 +128,22 @@ class RouterWork:
         self._model = job.asked_model or executor.desk.model
         self._request = request
         self._payload = payload
+        self.conversation: Conversation | None = None
+        if isinstance(request, InferenceRequest) and request.session_id is not None:
+            self.conversation = Conversation(request, 0)
         self._pieces = 0
         self._route: Route | None = None
-        self._cost_usd: float | None = None
+        self._purse = executor.desk.purse(job, request)
+        self._key = ""
+        """What it has in common with requests whose beginnings lie in one KV cache."""
+        self.cache: CacheUse | None = None
+        self.saved = 0
         self.reply_to = request.reply_to
         self.adapter = request.adapter or None if isinstance(request, InferenceRequest) else None
+
+    @property
+    def request(self) -> Request:
+        return self._request
 
     @property
     def raw_input(self) -> str:
@@ -166,24 +187,27 @@ class RouterWork:
         left_s = min(until - now, job.budget_ms / 1000)
         accepted_at = now - max(0.0, job.budget_ms / 1000 - left_s)
         try:
-            ask = desk.decides.ask(job, self._kind, self._model, self._request, left_s)
-            question = Question(ask, self._request, now + left_s, accepted_at, streamed)
-            purse = desk.purse(job, self._request)
-            async with aclosing(desk.chain.run(question, purse, self._turn)) as events:
+            whole = self._request if self.conversation is None else self.conversation.request
+            ask = desk.decides.ask(job, self._kind, self._model, whole, left_s)
+            self._key = ask.affinity
+            question = Question(ask, _alone(whole), now + left_s, accepted_at, streamed)
+            async with aclosing(desk.chain.run(question, self._purse, self._turn)) as events:
                 async for event in events:
                     if isinstance(event, Routed):
-                        self._route, self._cost_usd = event.route, purse.cost_usd
-                        run.put(Replied(event.reply))
+                        self._route = event.route
+                        run.put(Replied(msgspec.structs.replace(event.reply, route=event.route)))
                         return
                     self._pieces += 1
                     run.put(event)
         except InferenceServiceError as error:
+            if self._purse.cost_usd is not None:
+                error.details["cost_usd"] = self._purse.cost_usd
             if job.taken and isinstance(error, RetriableError) and not self._pieces:
                 run.put(EngineDied(ran=False))  # it goes back to its queue: whoever is well first answers it
             else:
                 run.put(refusal(job.job_id, error))
         except asyncio.CancelledError:
-            run.put(Stopped(job.job_id, 0, self._pieces))
+            run.put(Stopped(job.job_id, 0, self._pieces, self._purse.cost_usd))
         except Exception:
             log.exception("route.failed", job_id=job.job_id)
             run.put(refusal(job.job_id, InternalError("The router failed; its log says how")))
@@ -198,15 +222,18 @@ class RouterWork:
 
     async def _step(self, turn: Turn, _provider: str, model: str) -> AsyncGenerator[Word]:
         job, desk = self._job, self._executor.desk
-        payload = self._payload if turn.request is self._request else codec.encode(turn.request)
-        by_reference = bool(job.body) and turn.request is self._request
-        form = await desk.forms.find(subjects.model_token(model))
+        as_it_came = turn.request is self._request
+        payload = self._payload if as_it_came else codec.encode(turn.request)
+        by_reference = bool(job.body) and as_it_came
+        form = await _form(desk.forms, model)
+        patience_s = turn.seconds if not turn.has_others and desk.decides.is_expected(model) else NOBODY_S
         step = desk.steps.begin(
             Wanted(
                 model, self._kind, job, b"" if by_reference else payload, turn.seconds, turn.streamed,
-                turn.candidate.lane or ANY_LANE, turn.before,
-                lambda: desk.decides.gone(model) if turn.has_others else "",
-            )
+                before=turn.before, patience_s=patience_s,
+                lost=lambda: desk.decides.gone(model) if turn.has_others else "",
+            ),
+            self._key if turn.sticks else "",  # by what replicas say just now, not by the candidate's lane
         )  # fmt: skip
         priority = form.priority(job.priority) if form is not None else NORMAL
         async with aclosing(step.answer(priority)) as events:
@@ -232,15 +259,28 @@ class RouterWork:
     def answer(self, end: Made, ms: int) -> Answer:
         if not isinstance(end, Replied):
             raise InternalError("Nobody answered where an answer was told")
-        reply = end.reply
-        route = self._route if self._route is not None else msgspec.UNSET
-        about = {"req_id": self._job.req_id, "model": self._model, "ms": ms, "duration_ms": ms, "route": route}
+        reply, cost_usd = end.reply, self._purse.cost_usd
+        about: dict[str, Any] = {"req_id": self._job.req_id, "model": self._model, "ms": ms, "duration_ms": ms}
+        target = reply.route.target if reply.route else None
+        if self.cache is not None and not isinstance(reply, RerankReply):
+            about["cache"] = self.cache
+        is_hit = self.cache == "hit"
         if isinstance(reply, InferenceReply):
-            told = msgspec.structs.replace(reply, seed=self._job.seed, cost_usd=self._cost_usd, **about)
-            return Answer(codec.encode(told), reply.tokens_in, reply.tokens_out, reply.text, reply.finish_reason)
-        if isinstance(reply, EmbeddingReply) and self._cost_usd is not None:
-            about["cost_usd"] = self._cost_usd
-        return Answer(codec.encode(msgspec.structs.replace(reply, **about)), reply.usage.prompt_tokens)
+            told = msgspec.structs.replace(reply, seed=self._job.seed, cost_usd=cost_usd, **about)
+            if self.conversation is not None:
+                told = msgspec.structs.replace(told, session=self.conversation.use)
+                self.conversation.answered(self._job.job_id, told)
+            return Answer(
+                codec.encode(told), reply.tokens_in, reply.tokens_out, reply.text, reply.finish_reason,
+                target=target, cost_usd=cost_usd, cache=told.cache,
+                saved=reply.tokens_in + reply.tokens_out if is_hit else 0,
+            )  # fmt: skip
+        about["cost_usd"] = msgspec.UNSET if cost_usd is None else cost_usd
+        tokens_in = reply.usage.prompt_tokens
+        return Answer(
+            codec.encode(msgspec.structs.replace(reply, **about)), tokens_in,
+            target=target, cost_usd=cost_usd, cache=self.cache, saved=tokens_in if is_hit else 0,
+        )  # fmt: skip
 
     def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
         return PayloadTooLargeError(
@@ -248,3 +288,18 @@ class RouterWork:
             size=size,
             limit=limit,
         )
+
+
+def _alone(request: Request) -> Request:
+    """The request as targets read it: what was said before is part of it, so that they look up no session."""
+    if isinstance(request, InferenceRequest) and request.session_id is not None:
+        return msgspec.structs.replace(request, session_id=None)
+    return request
+
+
+async def _form(forms: Forms, model: str) -> Form | None:
+    """How the model's queue is made; None where there is none, or that cannot be said."""
+    try:
+        return await forms.find(subjects.model_token(model))
+    except JetStreamError:
+        return None

@@ -137,11 +137,11 @@ class Serving:
         await self._give_back(lease, INSIST_S)
         await self._release(lease, again=True)
 
-    async def _release(self, lease: Lease, *, again: bool) -> None:
-        """Its slot is free."""
+    async def _release(self, lease: Lease, *, again: bool, has_slot: bool = True) -> None:
+        """Its slot is free; a job that was taken out of another queue has none here."""
         if lease.on_end is not None:
             lease.on_end(again)
-        else:
+        elif has_slot:
             await self._released()
 
     def cancel(self, job_id: str) -> bool:
@@ -157,6 +157,34 @@ class Serving:
             if step.job.parent == job_id:
                 step.stop(JobCancelledError())
         return attempt is not None
+
+    # -- slots, for those that share a run (sharing.Desk) ---------------------------------------------------------
+
+    def stored_at(self, job_id: str) -> float:
+        """When the job was stored, by the monotonic clock."""
+        attempt = self._attempts.get(job_id)
+        return attempt.lease.leased_at - attempt.lease.waited_s if attempt is not None else time.monotonic()
+
+    def free_slot(self, job_id: str) -> None:
+        """The job only reads: another one may have its slot."""
+        attempt = self._attempts.get(job_id)
+        if attempt is not None and attempt.has_slot and attempt.lease.on_end is None:
+            attempt.has_slot = False
+            self._own(self._released())
+
+    def pass_slot(self, job_id: str, to: str) -> None:
+        """The first job's slot is from now on the second one's."""
+        giver, taker = self._attempts.get(job_id), self._attempts.get(to)
+        if (
+            giver is not None
+            and taker is not None
+            and giver.has_slot
+            and not taker.has_slot
+            and giver.lease.on_end is None
+        ):
+            giver.has_slot, taker.has_slot = False, True
+
+    # -- ending --------------------------------------------------------------------------------------------------
 
     async def finish(self, patience_s: float) -> int:
         """Wait for what runs; how many jobs still run after `patience_s`."""
@@ -200,7 +228,7 @@ class Serving:
                 self._count(attempt, outcome)
                 self._record(_row(attempt, outcome, attempt.job.asked_kind or self._tools.executor.kind))
             if attempt.job.hold:
-                self._settle(attempt.job, attempt.tokens_in + attempt.tokens_out, micros(_cost(outcome) or 0.0))
+                self._settle(attempt.job, attempt.computed, micros(attempt.cost_usd or 0.0))
             confirm_at = self._acks.count()
             await (lease.ack(confirm_at) if isinstance(outcome, Answer) else lease.term(confirm_at))
             done = outcome
@@ -223,7 +251,7 @@ class Serving:
             self._tasks.pop(lease.job.job_id, None)
             self.last_activity = time.time()
             await self._acks.caught_up()
-            await self._release(lease, again=done is None)
+            await self._release(lease, again=done is None, has_slot=attempt.has_slot)
         return done
 
     async def _answer(self, attempt: Attempt, outcome: Outcome, trace: "JobTrace | None") -> bool:
@@ -314,8 +342,10 @@ class Serving:
     def _count(self, attempt: Attempt, outcome: Outcome) -> None:
         ran_s = attempt.ended_at - attempt.lease.leased_at
         self.busy_ns += int(ran_s * 1e9)
-        self.tally.tokens(attempt.tokens_in, attempt.tokens_out)
-        self.tally.cost(_cost(outcome))
+        self.tally.tokens(*_computed(attempt))
+        if attempt.work is not None and attempt.work.cache is not None:
+            self.tally.cached(attempt.work.cache)
+        self.tally.cost(attempt.cost_usd)
         attempt.pieces = 0
         if isinstance(outcome, Answer):
             self.tally.answer(ran_s * 1000)
@@ -363,10 +393,11 @@ class Serving:
             attempt.inbox_bounced(OUTAGE_PATIENCE_S if is_careful else GONE_AFTER_S)
 
 
-def _cost(outcome: Outcome) -> float | None:
-    """What clouds took, also for a request that ended in an error."""
-    said = outcome.cost_usd if isinstance(outcome, Answer) else outcome.details.get("cost_usd")
-    return float(said) if isinstance(said, int | float) else None
+def _computed(attempt: Attempt) -> tuple[int, int]:
+    """The tokens that were read and written for it; a part of a list that was kept counts with what is read."""
+    if attempt.saved >= attempt.tokens_in + attempt.tokens_out:
+        return 0, 0
+    return max(0, attempt.tokens_in - attempt.saved), attempt.tokens_out
 
 
 def _target(outcome: Outcome) -> str | None:
@@ -414,7 +445,9 @@ def _row(attempt: Attempt, outcome: Outcome, kind: Kind) -> RequestRow:
         prefill_ms=None if measured is None else measured.prefill_ms,
         decode_ms=None if measured is None else measured.decode_ms,
         trace_id=(trace_id(job.trace) or None) if job.trace else None,
+        asked=job.asked_model or None,
         target=_target(outcome),
-        cost_usd=_cost(outcome),
+        cost_usd=attempt.cost_usd,
         cache=answer.cache if answer is not None else None,
+        parent=job.parent or None,
     )

@@ -102,6 +102,8 @@ class HttpVisit(Struct, frozen=True, kw_only=True):
     request_id: str = ""
     job_id: str = ""
     worker: str = ""
+    cost_usd: float | None = None
+    """What clouds took."""
 
 
 class Story(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -114,6 +116,8 @@ class Story(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Of the last attempt."""
     attempts: list[Attempt]
     """Oldest first."""
+    steps: list[LoggedRequest] = field(default_factory=list[LoggedRequest])
+    """Jobs of this machine's models that a router asked for it, in the order in which they ended."""
     events: list[WorkerEvent] = field(default_factory=list[WorkerEvent])
     """Of its model's workers on that machine, from just before to just after; oldest first."""
     visits: list[HttpVisit] = field(default_factory=list[HttpVisit])

@@ -13,7 +13,7 @@ from golek_client.connection import flush, publish
 from golek_wire import codec, parts, subjects
 from golek_wire import headers as h
 from golek_wire.errors import STATUS, InferenceServiceError, PayloadTooLargeError, to_reply
-from golek_wire.replies import Accepted, Allowances, Chunk, Delta
+from golek_wire.replies import Accepted, Allowances, Chunk, Delta, Started
 from golek_worker.bus import pieces
 from golek_worker.job import Job
 
@@ -41,8 +41,9 @@ async def send_accepted(client: Client, job: Job, seq: int, allowances: Allowanc
 
 
 async def send_started(client: Client, job: Job, worker: str) -> None:
-    """Tell a router that its step runs now, before there is anything to read of it."""
-    await publish(client, job.reply, b"{}", {h.STATUS: "started", h.WORKER: worker})
+    """Tell the router that its step runs, and where: who does not say so in time is given up."""
+    about = {h.STATUS: "started", h.WORKER: worker}
+    await publish(client, job.reply, codec.encode(Started(job.req_id, job.job_id)), about)
 
 
 async def send_error(
@@ -117,6 +118,10 @@ class ReplyStream:
         self._most_characters = max(1, self._room // 6)
         self.flush_at: float | None = None
         """Monotonic time by which held text must be sent; None when nothing is held."""
+
+    def mark(self, name: str, value: str) -> None:
+        """Let the next chunk say this as well."""
+        self._headers = self._headers | {name: value}
 
     async def write(self, piece: str | Delta) -> None:
         """Send `piece`, now or gathered with what follows."""

@@ -5,6 +5,7 @@ it.
 """
 
 import asyncio
+import contextlib
 import time
 
 import structlog
@@ -47,7 +48,10 @@ class RollCall:
         self._heard: dict[str, dict[str, tuple[float, LaneReport]]] = {}
         self._avoided: dict[tuple[str, str], float] = {}
         """Replicas that took a job and did not begin it, and when that was seen."""
+        self._running: dict[tuple[str, str], list[float]] = {}
+        """When this router gave a replica each of the jobs that it has just now."""
         self._asked = asyncio.Event()
+        self._answered = asyncio.Event()
         self._inbox = ""
 
     async def start(self) -> None:
@@ -65,10 +69,32 @@ class RollCall:
             self._asked.set()
         self._used[token] = now
         return [
-            Answered(report.worker_id, report.lane, report.free, report.slots, now - at)
+            Answered(report.worker_id, report.lane, self._free(token, at, report), report.slots, now - at)
             for at, report in self._heard.get(token, {}).values()
             if now - at < SILENT_S and self._avoided.get((token, report.worker_id), 0.0) < at
         ]
+
+    def _free(self, token: str, at: float, report: LaneReport) -> int:
+        """Slots that are free by what the replica said, less the jobs that it was given since."""
+        given = self._running.get((token, report.worker_id), [])
+        return max(0, min(report.free - sum(when > at for when in given), report.slots - len(given)))
+
+    def count(self, token: str, worker_id: str, change: int) -> None:
+        """This router gave a job to that replica (1), or has its answer (-1)."""
+        given = self._running.setdefault((token, worker_id), [])
+        if change > 0:
+            given.append(time.monotonic())
+        elif given:
+            given.pop(0)
+        if not given:
+            del self._running[token, worker_id]
+
+    async def answered(self, patience_s: float) -> None:
+        """Wait for the next answer of anybody, at most so long."""
+        self._answered.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, patience_s)):
+                await self._answered.wait()
 
     def avoid(self, token: str, worker_id: str) -> None:
         """This replica took a job and did not begin it: it has no lane until it is heard again."""
@@ -87,11 +113,9 @@ class RollCall:
                     await publish(self._client, subjects.lanes_called(token), b"", reply=f"{self._inbox}.{token}")
                 except BUS_ERRORS as error:
                     log.debug("lanes.unasked", problem=str(error) or type(error).__name__)
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CALL_S if self._used else None):
                     await self._asked.wait()
-            except TimeoutError:
-                pass
 
     def _forget(self, token: str) -> None:
         del self._used[token]
@@ -107,3 +131,4 @@ class RollCall:
         except InferenceServiceError:
             return  # nobody of ours, or nobody at all (no responders)
         self._heard.setdefault(token, {})[report.worker_id] = (time.monotonic(), report)
+        self._answered.set()

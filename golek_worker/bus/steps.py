@@ -71,6 +71,8 @@ class Wanted(Struct, frozen=True):
     lane: str = ANY_LANE
     before: str = ""
     """The text that the answer goes on from: pieces begin behind it."""
+    patience_s: float = NOBODY_S
+    """So long the model's worker may take to make its queue."""
     lost: Callable[[], str] = lambda: ""
     """Why nobody will answer it in time; empty while somebody may."""
 
@@ -122,7 +124,9 @@ class Step:
         self.worker = ""
         """The replica that answers, once it has said so."""
         self.started = False
-        """Whether a worker said that it runs."""
+        """Whether it runs: a worker said so, or said something of the answer."""
+        self.said_started = False
+        """Whether a worker said that it runs, as those of older releases do not."""
         self.job = self._job()
 
     def _job(self) -> Job:
@@ -171,12 +175,15 @@ class Step:
         began, patience, headers = clock(), min(until, clock() + PATIENCE_S), to_headers(self.job)
         sends, nobody = 0, False
         with self._mux.open() as acks:
-            while clock() < (min(patience, began + NOBODY_S) if nobody else patience):
+            while clock() < (min(until, began + wanted.patience_s) if nobody else patience):
                 await publish(self._client, subject, wanted.payload, headers, acks.subject)
-                due = min(patience, clock() + RESEND_S[min(sends, len(RESEND_S) - 1)])
+                due = min(until, clock() + RESEND_S[min(sends, len(RESEND_S) - 1)])
                 sends += 1
                 nobody = await self._stored(acks, due)
                 if self.seq:
+                    if wanted.lane != ANY_LANE:  # of which the server tells nobody
+                        told = subjects.stored(subjects.model_token(wanted.model), wanted.kind, priority, wanted.lane)
+                        await publish(self._client, told, b"")
                     return
                 await asyncio.sleep(max(0.0, due - clock()))
         if nobody:
@@ -237,7 +244,8 @@ class Step:
         about = message.headers or {}
         self.worker = about.get(h.WORKER, self.worker)
         if h.STATUS in about:
-            self.started = self.started or about[h.STATUS] == "started"
+            self.said_started = self.said_started or about[h.STATUS] == "started"
+            self.started = self.started or self.said_started
             return None
         if h.ERROR_CODE in about:
             self._ended = True

@@ -278,6 +278,8 @@ class Embedded(Struct, frozen=True, tag="embedded"):
     vectors: list[list[float]]
     """Unit vectors, all of the same width; numbers rounded to 8 decimals."""
     tokens_in: int
+    tokens: list[int] = field(default_factory=list[int])
+    """Of them: those of each input; empty where the engine does not count them apart."""
 
 
 class Ranked(Struct, frozen=True, tag="ranked"):
@@ -289,12 +291,14 @@ class Ranked(Struct, frozen=True, tag="ranked"):
     tokens_in: int
 
 
-class Stopped(Struct, frozen=True, tag="stopped"):
+class Stopped(Struct, frozen=True, omit_defaults=True, tag="stopped"):
     """A sequence ended by `Cancel`."""
 
     job_id: str
     tokens_in: int
     tokens_out: int
+    cost_usd: float | None = None
+    """What clouds took for it until then, where others wrote it. Made in the worker."""
 
 
 class Refused(Struct, frozen=True, tag="refused"):

@@ -61,6 +61,8 @@ class Line(Struct, frozen=True):
     worker: str = ""
     peer: str = ""
     """The address that the connection came from."""
+    cost_usd: float | None = None
+    """What clouds took; null where nothing had a price."""
 
 
 class AccessLog:
@@ -166,5 +168,6 @@ def _line(visit: Visit, at: float, ended: float) -> bytes:
         visit.code,
         visit.worker,
         visit.peer,
+        visit.cost_usd,
     )
     return msgspec.json.encode(told) + b"\n"

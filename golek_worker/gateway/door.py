@@ -85,12 +85,18 @@ class Visit(Struct):
     job_id: str = ""
     worker: str = ""
     allowances: Allowances | None = None
+    cache: str = ""
+    """What part a cache had in the answer; empty where nobody asked for one."""
     status: int = 0
     """0 until the response begins; 499 where the client left before that."""
     code: str = ""
     """Of the error it ended in."""
     tokens_in: int = 0
     tokens_out: int = 0
+    cost_usd: float | None = None
+    """What clouds took; None where nothing had a price."""
+    provider: str = ""
+    """Who answered, where a router chose: `local`, or a cloud."""
     bytes_out: int = 0
     streamed: bool = False
     first_at: float = 0.0

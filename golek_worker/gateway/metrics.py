@@ -51,6 +51,7 @@ class Meters:
         self._requests = _Family(self._counter(names.REQUESTS).labels)
         self._errors = _Family(self._counter(names.ERRORS).labels)
         self._tokens = _Family(self._counter(names.TOKENS).labels)
+        self._cost = _Family(self._counter(names.COST_USD).labels)
         self._seconds = _Family(self._histogram(names.REQUEST_SECONDS).labels)
         self._ttft = _Family(self._histogram(names.TTFT_SECONDS).labels)
         self._gaps = _Family(self._histogram(names.INTER_TOKEN_SECONDS).labels)
@@ -88,6 +89,8 @@ class Meters:
             self._tokens.of(model, "in").inc(visit.tokens_in)
         if visit.tokens_out:
             self._tokens.of(model, "out").inc(visit.tokens_out)
+        if visit.cost_usd:
+            self._cost.of(model, visit.provider).inc(visit.cost_usd)
         if visit.streamed and visit.first_at:
             self._ttft.of(model).observe(visit.first_at - visit.started)
             if visit.tokens_out > 1:
@@ -109,6 +112,7 @@ class Meters:
         else:  # 4
             tally.answer((time.perf_counter() - visit.started) * 1000)
         tally.tokens(visit.tokens_in, visit.tokens_out)
+        tally.cost(visit.cost_usd)
 
     def written(self) -> bytes:
         """All metrics, in Prometheus' text form."""

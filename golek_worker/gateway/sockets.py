@@ -311,6 +311,7 @@ class Sockets:
             reply = stream.reply
             visit.worker, visit.allowances = stream.worker, stream.allowances
             visit.tokens_in, visit.tokens_out = reply.tokens_in, reply.tokens_out
+            visit.cost_usd, visit.provider = reply.cost_usd, reply.route.provider if reply.route else ""
             end = prompts.complete(reply, asked, model, visit.request_id, visit.job_id, visit.worker)
             await self._emit("inference_complete", msgspec.to_builtins(end), sid, where)
 

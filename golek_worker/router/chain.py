@@ -34,6 +34,8 @@ from golek_worker.router.targets import Ask, State, Target
 
 SKIPPED: Final = "skipped"
 ANSWERED: Final = "answered"
+MARGIN_S: Final = 0.01
+"""A pause that a target asked for is over then by its breaker's clock as well."""
 VERDICT_S: Final = 1.0
 """So long a request waits for the verdicts of others that are under way at a target, where it could go elsewhere."""
 
@@ -69,6 +71,8 @@ class Turn(Struct):
     """Who answers, as far as whoever asks has learnt it."""
     has_others: bool = False
     """Whether somebody else may be asked, should nobody be there any more who could answer."""
+    sticks: bool = False
+    """Whether the replica counts: the beginning of the request may lie in its KV cache."""
 
 
 class Routed(Struct, frozen=True):
@@ -118,6 +122,7 @@ class Chain:
             began = time.monotonic()
             turn = way.told.turn(candidate, question.until - began, streamed=question.streamed)
             turn.has_others = way.has_others
+            turn.sticks = way.decision.strategy == "prefix_affinity"
             try:
                 expense = await self._paid_for(candidate, purse)
             except InferenceServiceError as refused:  # another target may cost nothing
@@ -182,7 +187,7 @@ class Chain:
             draw=random.random(),
         )  # fmt: skip
         if isinstance(verdict, fallback.Again):
-            await asyncio.sleep(verdict.after_s)
+            await asyncio.sleep(verdict.after_s + MARGIN_S)
             way.again(turn.candidate)
         elif verdict == "stop":
             way.stop()

@@ -106,7 +106,7 @@ def after(
     if not allows_next(error):
         return "stop"
     onwards: Next = "next" if others else "stop"
-    if has_text or error.code not in SAME_AGAIN or tries > RETRIES or UNPAID in error.details:
+    if has_text or error.code not in SAME_AGAIN or tries > RETRIES:
         return onwards
     if error.code == "RATE_LIMITED":
         wait_s = pause_s(error)

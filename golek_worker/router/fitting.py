@@ -44,6 +44,8 @@ def unfit(one: Standing, ask: Ask, allowed: frozenset[str] | None) -> Unfit:
 
 def cost_usd(target: Target, ask: Ask) -> float | None:
     """The most that a target may take for it; None where nobody knows, 0 where it takes nothing."""
+    if target.price is None:  # most of a fleet, and many are asked about
+        return 0.0 if target.priced else None
     out = TOKENS_OUT if ask.max_tokens is None else ask.max_tokens
     return most_usd(target, ask.tokens_in, out * ask.choices)
 

@@ -5,11 +5,9 @@ request that makes several calls, one after the other or at once, has one purse 
 their sum.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final, Protocol
 
-from golek_wire.replies import Delta, EmbeddingReply, InferenceReply, Reply
-from golek_worker.router.providers.base import Piece
+from golek_wire.replies import EmbeddingReply, InferenceReply, Reply
 from golek_worker.router.targets import Target
 
 UNPAID: Final = "unpaid"
@@ -42,25 +40,6 @@ class Purse(Protocol):
 
     def add(self, cost_usd: float | None) -> None:
         """A step cost so much that was paid for elsewhere, as its own answer says."""
-
-
-async def paid_for(purse: Purse, target: Target, answer: AsyncIterator[Piece | Reply]) -> AsyncGenerator[Piece | Reply]:
-    """What `answer` gives, which calls `target` when it is first asked for something: by then what it may cost is
-    held, and at its end what it cost is paid. Raises as `Purse.reserve` does, and `answer`.
-    """
-    expense = await purse.reserve(target)
-    pieces = 0
-    try:
-        async for event in answer:
-            if isinstance(event, str | Delta):
-                pieces += 1
-            else:
-                expense.paid(*used(event))
-            yield event
-    finally:
-        expense.broke_off(pieces)
-        if isinstance(answer, AsyncGenerator):  # left early, it hangs up now and not at its collection
-            await answer.aclose()
 
 
 def used(reply: Reply) -> tuple[int, int, int]:

@@ -56,12 +56,16 @@ class Tables:
         self._tell()
         return True
 
-    async def watch(self, changed: Callable[[], None]) -> None:
-        """Look at the files for as long as the router lives; `changed` is told of another table."""
+    async def again(self) -> None:
+        """Read the files though none changed: what is served depends on something else, too, that did."""
+        self._version = ()
+        await asyncio.to_thread(self.refresh)
+
+    async def watch(self) -> None:
+        """Look at the files for as long as the router lives."""
         while True:
             await asyncio.sleep(LOOK_S)
-            if await asyncio.to_thread(self.refresh):
-                changed()
+            await asyncio.to_thread(self.refresh)
 
     def _look(self) -> Version:
         return tuple(_version(file) for file in self._files)

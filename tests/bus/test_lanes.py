@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nats.aio.client import Client
 
+from golek_client import Golek
 from golek_wire import subjects
 from tests.support import lanes, raw
 from tests.support.broker import NatsServer
@@ -95,6 +96,44 @@ async def test_a_job_for_a_replica_that_is_gone_is_taken_by_another(nats_server:
             assert [(reply["text"], worker) for reply, worker in answers] == [
                 (f"a {n}", two.worker_id) for n in range(6)
             ]
+
+
+async def test_a_job_that_ran_at_a_replica_that_is_gone_runs_at_another(nats_server: str, tmp_path: Path) -> None:
+    """Killed while it runs what came on its lane: once the lease has ended another replica runs it, as its second
+    attempt.
+    """
+    one, two = replicas(nats_server, tmp_path / "data", 2, **PACED)
+    with one, two:
+        async with raw.connected(nats_server) as client:
+            reports = await lanes.called(client, 2)
+            mine = next(report for report in reports if report.worker_id == one.worker_id)
+            text = {"input": "a", "stream": True, "params": {"max_tokens": 60, "ignore_eos": True}}
+            running = await lanes.put(client, mine.lane, text)
+            first = await running.next_msg(5)
+            assert first.headers is not None
+            assert first.headers["Golek-Worker"] == one.worker_id
+            one.kill()
+            while not (message := await running.next_msg(12)).headers or "Golek-Final" not in message.headers:
+                continue
+            assert message.headers["Golek-Worker"] == two.worker_id
+
+
+async def test_a_replica_that_leaves_leaves_its_lane(nats_server: str, tmp_path: Path) -> None:
+    """While it finishes what it runs it takes nothing more, and answers nobody who asks for lanes."""
+    one, two = replicas(nats_server, tmp_path / "data", 2, **PACED)
+    with one, two:
+        async with raw.connected(nats_server) as client:
+            reports = await lanes.called(client, 2)
+            mine = next(report for report in reports if report.worker_id == one.worker_id)
+            running = await lanes.put(client, mine.lane, LONG)
+            await asyncio.to_thread(one.wait_for, "online")
+            while not (await lanes.called(client, 2))[0].free < mine.slots:
+                continue
+            one.signal(signal.SIGTERM)
+            await asyncio.to_thread(one.wait_for, "draining")
+            _, worker = await lanes.answer(await lanes.put(client, mine.lane, {"input": "b"}), 8.0)
+            assert worker == two.worker_id
+            assert (await lanes.answer(running))[1] == one.worker_id
 
 
 async def test_a_job_for_a_replica_that_is_full_is_taken_by_another(nats_server: str, tmp_path: Path) -> None:
@@ -193,12 +232,15 @@ async def test_lanes_survive_the_broker(broker: NatsServer, tmp_path: Path) -> N
 
 
 async def test_jobs_on_lanes_are_counted_in_the_queue(nats_server: str, tmp_path: Path) -> None:
-    """A load report's `pending_messages` is all that waits, wherever it lies."""
+    """A load report's `pending_messages` is all that waits, wherever it lies; so is what `golek queue` shows."""
     with WorkerProcess(nats_server, tmp_path / "data", WORKER_CONCURRENCY=1, **PACED):
         async with raw.connected(nats_server) as client:
             (report,) = await lanes.called(client, 1)
             running = await lanes.put(client, report.lane, LONG)
             waiting = [await lanes.put(client, report.lane, {"input": "b"}) for _ in range(3)]
+            async with Golek(nats_server) as golek:
+                seen = await golek.queue("echo")
+                assert (seen.running, seen.waiting, len(seen.jobs)) == (1, 3, 4)
             reports = await raw.collect(client, subjects.load_report("echo"), 3)
             assert 3 in [told["pending_messages"] for told in reports]
             await lanes.answered([running, *waiting])

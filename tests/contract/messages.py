@@ -5,6 +5,7 @@ from typing import Any
 from golek_wire import (
     adapters,
     breakers,
+    caches,
     errors,
     helping,
     hosts,
@@ -13,6 +14,7 @@ from golek_wire import (
     logs,
     replies,
     requests,
+    routing,
     sessions,
     signals,
 )
@@ -65,6 +67,31 @@ TRAFFIC = signals.Traffic(
 
 MESSAGES: dict[str, Any] = {
     "help": helping.Help(router="router-lab-1", model="router", capacity=2000, strategy="fifo"),
+    "route-question": routing.RouteQuestion(
+        model="auto",
+        request={"input": "Sort a list", "task_type": "code"},
+        draw=0.25,
+        allowed=["auto", "qwen3-4b"],
+    ),
+    "route-decision": routing.Decision(
+        model="auto",
+        kind="inference",
+        strategy="least_busy",
+        policy="local_first",
+        candidates=[
+            routing.Candidate("local:qwen3-4b", 0.0, "local:qwen3-4b: coder; 2 of 4 slots are free", "lab-1", 0.0),
+            routing.Candidate("openai:gpt-5", 0.0, "openai:gpt-5: up", cost_usd=0.0104),
+        ],
+        rejected=[routing.Rejected("local:phi-4", "local:phi-4: the last one was seen 120 s ago")],
+        task_type="code",
+        role="coder",
+    ),
+    "route-table": routing.RouteTable(
+        router="lab-2",
+        offers=[routing.Offer("smart", ["inference"], "golek", 8192, ["tools"], ["coder"], ["local:qwen3-4b"])],
+        breakers={"openai:gpt-5": "open until 12:00:05: 5 failures in a row"},
+        problems=["gemini: GEMINI_API_KEY is not set, so it is not asked"],
+    ),
     "breaker-note": breakers.BreakerNote(
         target="openai:gpt-5.2",
         router="router-lab-1",
@@ -278,6 +305,7 @@ MESSAGES: dict[str, Any] = {
     ),
     "receipt": replies.Receipt(req_id="r1", job_id=JOB_ID, seq=4711, position=3),
     "opened": replies.Opened(JOB_ID, "qwen3-4b", 1767323045, 120_000, principal="ann", metadata={"surface": "chat"}),
+    "started": replies.Started(req_id="r1", job_id=JOB_ID),
     "queued": replies.Queued(req_id="r1", status="queued", position=3, eta_s=1.5),
     "queued-loading": replies.Queued(req_id="r1", status="queued", position=1, loading=0.43),
     "error-retriable": errors.to_reply(
@@ -391,6 +419,7 @@ MESSAGES: dict[str, Any] = {
         moments=[1_767_323_045.6781],
         events=[logs.LogEvent(1_767_323_044.5, "qwen3-4b-host-2", "error", "engine.down", "the engine was killed")],
     ),
+    "cache-report": caches.CacheReport("qwen3-4b", "qwen3-4b-host-1", 120, 96_000, 67_108_864, 310, 120, 7),
     "adapter-report": adapters.AdapterReport(
         "qwen3-4b",
         "qwen3-4b-host-1",

@@ -21,6 +21,7 @@ from golek_wire import (
     logs,
     replies,
     requests,
+    routing,
     sessions,
     signals,
 )
@@ -36,7 +37,21 @@ def pretty(message: object) -> str:
 
 def structs() -> set[type[msgspec.Struct]]:
     """Every struct that is a message by itself."""
-    modules = (adapters, breakers, helping, hosts, keys, lanes, logs, requests, replies, errors, sessions, signals)
+    modules = (
+        adapters,
+        breakers,
+        helping,
+        hosts,
+        keys,
+        lanes,
+        logs,
+        requests,
+        replies,
+        errors,
+        sessions,
+        signals,
+        routing,
+    )
     found = {kind for module in modules for kind in vars(module).values() if _is_struct(kind, module.__name__)}
     # Parts of other messages.
     return found - {
@@ -45,6 +60,8 @@ def structs() -> set[type[msgspec.Struct]]:
         replies.Choice, replies.Delta, replies.FunctionCall, replies.TokenLogprob, replies.ToolCall,
         replies.ToolCallDelta, replies.TopLogprob, signals.ModelInfo, signals.Refusals, errors.ErrorBody,
         adapters.AdapterFile, keys.Budget, replies.Allowance, replies.Allowances, replies.SessionUse, sessions.Turn,
+        routing.CacheWish, routing.RouteWish, routing.Tried, routing.Route, routing.Candidate, routing.Rejected,
+        routing.Offer,
     }  # fmt: skip
 
 

@@ -52,15 +52,17 @@ REFUSALS: Final[dict[str, tuple[int, Json, dict[str, str]]]] = {
 """Faults that are an answer with a status: its status, the error's object, and headers."""
 FAULTS: Final = (
     *REFUSALS, "429-date", "html", "detail", "error-text", "gemini-429", "gemini-key", "redirect",
-    "whole", "mistyped", "hang", "hang-midway", "cut-before", "cut", "no-end", "malformed", "error-event", "huge-line",
-    "gzip", "slow",
+    "whole", "mistyped", "hang", "hang-midway", "cut-before", "cut", "no-end", "malformed", "error-event", "error-bare",
+    "error-data", "huge-line",
+    "gzip", "slow", "stale",
 )  # fmt: skip
 """`whole` is a completion where a stream was asked for, `mistyped` a stream that is said to be JSON. `hang` says
-nothing at all, `cut` breaks off in the middle of a stream, `no-end` ends there in good order."""
+nothing at all, `stale` hangs up on connections that had been used before, `cut` breaks off in the middle of a stream,
+`no-end` ends there in good order."""
 
 
 class Asked:
-    """A request that came."""
+    """A request that came; of its headers `x-peer` is added here, the connection's other end."""
 
     def __init__(self, path: str, headers: dict[str, str], body: Json) -> None:
         self.path = path
@@ -85,6 +87,7 @@ class Cloud:
         self._next: deque[str | None] = deque()
         self._closing = asyncio.Event()
         self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else each answer waits 40 ms for an ACK
         routes = [
             Route("/v1/chat/completions", self._chat, methods=["POST"]),
             Route("/v1/embeddings", self._embeddings, methods=["POST"]),
@@ -95,8 +98,6 @@ class Cloud:
             Starlette(routes=routes), log_level="critical", lifespan="off", timeout_graceful_shutdown=1
         )
         self._server = uvicorn.Server(config)
-        self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-        self._serving: asyncio.Task[None] | None = None
 
     @property
     def base_url(self) -> str:
@@ -107,16 +108,22 @@ class Cloud:
         self._next.extend(faults)
 
     async def __aenter__(self) -> Self:
-        self._serving = asyncio.create_task(self._server.serve([self._socket]))
-        while not self._server.started:
-            await asyncio.sleep(0.005)
+        """Uvicorn without its own loop, which would look ten times a second whether it shall end."""
+        config = self._server.config
+        config.load()
+        self._server.lifespan = config.lifespan_class(config)
+        await self._server.startup([self._socket])
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._closing.set()
-        self._server.should_exit = True
-        if self._serving is not None:
-            await self._serving
+        for listening in self._server.servers:
+            listening.close()
+        state = self._server.server_state
+        while state.connections or state.tasks:
+            for connection in list(state.connections):
+                connection.transport.abort()  # type: ignore[union-attr]
+            await asyncio.sleep(0.001)
         self._socket.close()
 
     # -- the routes ------------------------------------------------------------------------------------------------
@@ -157,7 +164,7 @@ class Cloud:
         return JSONResponse({"object": "list", "model": body["model"], "data": data[::-1], "usage": usage})
 
     async def _models(self, request: Request) -> Response:
-        self.asked.append(Asked(request.url.path, dict(request.headers), {}))
+        self.asked.append(Asked(request.url.path, {**request.headers, "x-peer": str(request.client)}, {}))
         names = [("models/gemini-x", None)] if self.gemini else [("large", 131072), ("text-embed-small", None)]
         data = [
             {"id": name, "object": "model", "created": 1, "owned_by": "test"} | ({"context_length": n} if n else {})
@@ -170,15 +177,17 @@ class Cloud:
     async def _taken(self, request: Request) -> tuple[Json, str | None, Response | None]:
         """The body, the fault that this request meets, and the answer that the fault is, where it is one."""
         body = json.loads(await request.body())
-        self.asked.append(Asked(request.url.path, dict(request.headers), body))
+        peer = {"x-peer": str(request.client)}
+        self.asked.append(Asked(request.url.path, {**request.headers, **peer}, body))
+        peers = [one.headers["x-peer"] for one in self.asked]
         fault = self._next.popleft() if self._next else self.always
         given = request.headers.get("authorization", "").removeprefix("Bearer ") or request.headers.get("x-api-key")
         if given != KEY:
             fault = "401"
         if fault == "hang":
             await self._hang(request)
-        if fault == "cut-before":
-            raise ConnectionAbortedError
+        if fault == "cut-before" or (fault == "stale" and peers.count(str(request.client)) > 1):
+            self._drop(request)
         return body, fault, self._refusal(fault)
 
     def _refusal(self, fault: str | None) -> Response | None:
@@ -243,6 +252,16 @@ class Cloud:
             case "error-event":
                 error = {"type": "overloaded_error", "message": "Overloaded"}
                 yield b'event: error\ndata: {"type":"error","error":%b}\n\n' % _json(error)
+            case "error-bare":
+                yield b'event: error\ndata: {"code":500,"type":"server_error","message":"as llama-server says it"}\n\n'
+            case "error-data":
+                yield b'data: {"error":{"code":429,"message":"as OpenAI says it"}}\n\n'
+
+    def _drop(self, request: Request) -> None:
+        """Hang up without a word."""
+        for connection in list(self._server.server_state.connections):
+            if getattr(connection, "client", None) == tuple(request.client or ()):
+                connection.transport.abort()  # type: ignore[union-attr]
 
     async def _hang(self, request: Request) -> None:
         """Say nothing until the caller has left."""

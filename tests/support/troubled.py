@@ -49,12 +49,22 @@ class Told(Struct):
 class Troubled:
     """The fleet; the cloud answers for `echo` where `cloud` says so."""
 
-    def __init__(self, url: str, folder: Path, fault: Fault = "none", *, cloud: bool = True, routers: int = 1) -> None:
+    def __init__(
+        self,
+        url: str,
+        folder: Path,
+        fault: Fault = "none",
+        *,
+        cloud: bool = True,
+        policy: str = "local_first",
+        routers: int = 1,
+    ) -> None:
         self.url = url
         self.cloud = Cloud()
         self._fault = fault
         self._folder = folder
         self._allowed = cloud
+        self._policy = policy
         self._routers = routers
         self._stack = AsyncExitStack()
         self.worker = WorkerProcess(url, folder / "echo", **USUAL | SETTINGS.get(fault, {}))
@@ -69,7 +79,7 @@ class Troubled:
             "    models:\n      - {id: large, context_size: 131072}\n"
         )
         routes = self._folder / "routes.yaml"
-        policy = "policy: local_first, fallback: ['standin:large']" if self._allowed else "policy: local_only"
+        policy = f"policy: {self._policy}, fallback: ['standin:large']" if self._allowed else "policy: local_only"
         routes.write_text(f"defaults: {{policy: never_cloud}}\nroutes: {{}}\nmodels:\n  echo: {{{policy}}}\n")
         settings = {"ROUTES_FILE": routes, "PROVIDERS_FILE": providers, "STANDIN_KEY": KEY}
         for number in range(1, self._routers + 1):

@@ -26,7 +26,19 @@ async def test_a_line_tells_who_asked_what_and_how_it_ended(tmp_path: Path) -> N
     """By the key's id; a long path is cut."""
     log = AccessLog(tmp_path / "logs")
     caller = Caller("ann", FakeFleet().client())
-    log.told(visit(1, caller=caller, model="tiny", job_id="j", status=200, tokens_in=3, tokens_out=4, bytes_out=99))
+    log.told(
+        visit(
+            1,
+            caller=caller,
+            model="tiny",
+            job_id="j",
+            status=200,
+            tokens_in=3,
+            tokens_out=4,
+            bytes_out=99,
+            cost_usd=0.5,
+        )
+    )
     log.told(Visit("req_2", "GET", "/" + 1000 * "x", status=404, code="NOT_FOUND", peer="127.0.0.1"))
     await log.close()
     first, second = lines(log.path)
@@ -35,7 +47,7 @@ async def test_a_line_tells_who_asked_what_and_how_it_ended(tmp_path: Path) -> N
     assert first == {
         "key_id": "ann", "method": "POST", "path": "/v1/chat/completions", "status": 200, "model": "tiny",
         "job_id": "j", "tokens_in": 3, "tokens_out": 4, "bytes": 99, "request_id": "req_1", "code": "", "worker": "",
-        "peer": "",
+        "peer": "", "cost_usd": 0.5,
     }  # fmt: skip
     assert (second["code"], second["peer"], len(second["path"]), second["key_id"]) == (
         "NOT_FOUND",

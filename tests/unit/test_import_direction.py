@@ -14,10 +14,12 @@ LEAVES = (
 COMMAND_LINE = (
     "cli",
     "cli_adapters",
+    "cli_cache",
     "cli_grammars",
     "cli_letters",
     "cli_operate",
     "cli_results",
+    "cli_route",
     "cli_sessions",
     "terminal",
     "terminal_bus",

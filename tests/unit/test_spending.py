@@ -1,8 +1,5 @@
 """A request's purse: what is held before each call of a cloud, what is paid, and what all of it came to."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-
 import msgspec
 import pytest
 
@@ -11,17 +8,15 @@ from golek_wire.errors import (
     InferenceServiceError,
     NoWorkersError,
     OverLimitError,
-    ProviderFailedError,
     RateLimitedError,
 )
 from golek_wire.keys import Budget
-from golek_wire.replies import Delta, EmbeddingReply, EmbeddingUsage, InferenceReply, Reply, RerankReply
+from golek_wire.replies import EmbeddingReply, EmbeddingUsage, InferenceReply, RerankReply
 from golek_worker import job as jobs
 from golek_worker.charging import Due
 from golek_worker.job import Job
 from golek_worker.router import fallback
-from golek_worker.router.providers.base import Piece
-from golek_worker.router.purse import UNPAID, Purse, paid_for, used
+from golek_worker.router.purse import UNPAID, Purse, used
 from golek_worker.router.targets import Price, Target
 from golek_worker.spending import Spending
 
@@ -72,6 +67,11 @@ async def test_the_most_is_held_and_what_it_took_is_paid() -> None:
     assert spending.cost_usd == 0.00022
 
 
+async def test_a_server_that_counts_no_tokens_is_paid_by_our_count() -> None:
+    """It read the request all the same."""
+    assert (await purse(Account()).reserve(CLOUD)).paid(0, 10) == pytest.approx(0.00022)
+
+
 async def test_steps_add_up_and_failed_ones_cost_nothing() -> None:
     """Whether they are paid for here or elsewhere; a local one without a price adds nothing."""
     account = Account()
@@ -111,48 +111,27 @@ async def test_what_nobody_knows_the_price_of_is_not_called_on_a_budget() -> Non
 
 
 async def test_a_call_is_paid_as_far_as_it_came() -> None:
-    """By the provider's own figures with its answer, by pieces where it was left or broke off, else not at all."""
-
-    async def answer(end: str) -> AsyncGenerator[Piece | Reply]:
-        if end != "at once":
-            yield "one"
-            yield Delta(" two")
-        if end == "whole":
-            yield InferenceReply("", "one two", 3, 4, "stop", 1, 1, tokens_cached=1)
-            return
-        raise ProviderFailedError("gone")
-
+    """One that broke off by what was written until then, and before its first word not at all."""
     account = Account()
     spending = purse(account)
-    heard = [event async for event in paid_for(spending, CLOUD, answer("whole"))]
-    assert heard[:2] == ["one", Delta(" two")]
-    for end in ("half", "at once"):
-        with pytest.raises(ProviderFailedError):
-            [event async for event in paid_for(spending, CLOUD, answer(end))]
-    async with aclosing(paid_for(spending, CLOUD, answer("whole"))) as left:
-        assert await anext(left) == "one"
-    assert account.settled == [3 * 10 + 4 * 20, 2 * 10 + 2 * 20, 0, 2 * 10 + 1 * 20]
-    assert spending.cost_usd == pytest.approx(0.00021)
+    for written in (5, 0):
+        (await spending.reserve(CLOUD)).broke_off(written)
+    assert account.settled == [2 * 10 + 5 * 20, 0]
+    assert spending.cost_usd == pytest.approx(0.00012)
+    unlimited = purse(Account(limited=False))
+    (await unlimited.reserve(CLOUD)).broke_off(1)
+    assert unlimited.cost_usd == 0.00004
 
 
-async def test_who_has_no_money_for_a_cloud_does_not_call_it() -> None:
-    """Others may be asked, the same one not again; what is said was never said by the cloud."""
-    asked = []
-
-    async def answer() -> AsyncGenerator[Piece | Reply]:
-        asked.append(1)
-        yield ""
-
+async def test_who_has_no_money_for_a_cloud_may_ask_others() -> None:
+    """What is said was never said by the cloud: `OVER_LIMIT` ends no request here."""
     for target, account in ((CLOUD, Account(left=0)), (UNKNOWN, Account())):
         with pytest.raises(InferenceServiceError) as refused:
-            [event async for event in paid_for(purse(account), target, answer())]
+            await purse(account).reserve(target)
         assert refused.value.details[UNPAID] == target.name
         assert fallback.allows_next(refused.value)
-        after = {"tries": 1, "left_s": 60.0, "has_text": False, "draw": 0.5}
-        assert fallback.after(refused.value, others=True, **after) == "next"  # type: ignore[arg-type]
-        assert fallback.after(refused.value, others=False, **after) == "stop"  # type: ignore[arg-type]
-        assert fallback.last_word([refused.value, NoWorkersError("none")]).code in ("RATE_LIMITED", "NO_WORKERS")
-    assert asked == []
+    assert not fallback.allows_next(OverLimitError("the target says so itself"))
+    assert fallback.last_word([refused.value, NoWorkersError("nobody else is there")]).code == "NO_WORKERS"
 
 
 def test_a_job_carries_its_keys_budget_in_money() -> None:

@@ -1,0 +1,203 @@
+"""What if the replica that was given a step does not begin it?
+
+A replica says `started` as soon as a step runs. One that was given a step and has not said so within PATIENCE_S is
+frozen, or cut off: the step is taken back, by deleting it from the stream, and another one is stored for another
+replica. A delete that finds nothing means that the step has ended, and its answer is on its way. The new step has an
+inbox of its own, so whatever the old one's replica says later goes nowhere.
+
+On a lane, which a replica serves while it has a slot, waiting is enough. Where all replicas pull, a step may wait for
+its turn: the server is asked whether it was handed out, and some replica must say that it has a slot, or all are slow.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import Final
+
+import msgspec
+import structlog
+
+from golek_client.bus_client import BusClient
+from golek_wire import subjects
+from golek_wire.jetstream import MESSAGE_GONE
+from golek_wire.replies import Delta, Reply
+from golek_wire.subjects import ANY_LANE
+from golek_worker.bus.jetstream import BUS_ERRORS, JetStreamError, api
+from golek_worker.bus.roll_call import Answered, RollCall
+from golek_worker.bus.steps import Started, Step, Steps, Wanted
+
+log = structlog.get_logger("hedging")
+
+PATIENCE_S: Final = 0.4
+"""So long a step may take from the stream to a replica's word that it runs: usually milliseconds."""
+TRIES: Final = 4
+"""Places that a step may have; at the last one it stays."""
+ANSWERS_S: Final = 0.25
+"""For so long is waited for the replicas of a model that was never asked for its lanes."""
+SEEN_S: Final = 0.25
+"""So old what the server said of a consumer may be."""
+
+Choose = Callable[[str, Sequence[Answered]], str]
+"""The replica for a key, by its worker id; empty where none has a free slot."""
+
+
+class Hedging:
+    """The steps of one router, each where it is begun."""
+
+    def __init__(self, client: BusClient, steps: Steps, calls: RollCall, choose: Choose) -> None:
+        self._client = client
+        self._steps = steps
+        self._calls = calls
+        self._choose = choose
+        self._delivered = _Delivered(client)
+        self._says_started: set[str] = set()
+        """Models whose workers are known to say when a step runs: those of older releases do not."""
+
+    def begin(self, wanted: Wanted, key: str = "") -> "HedgedStep":
+        """A step that is stored once it is read. With a `key` it goes to the replica for that, if one is free."""
+        return HedgedStep(self, wanted, key)
+
+    # -- places ------------------------------------------------------------------------------------------------
+
+    def place(self, token: str, key: str, tried: set[str]) -> Answered | None:
+        """The replica for a key, but for those that were tried; None where the step is everybody's."""
+        lanes = [one for one in self._calls.lanes(token) if one.worker_id not in tried]
+        chosen = self._choose(key, lanes)
+        return next((one for one in lanes if one.worker_id == chosen), None)
+
+    async def other_place(self, token: str, key: str, tried: set[str]) -> Answered | None:
+        """The same for a step that was taken back: a replica that speaks, since one that pulls may be frozen."""
+        until = time.monotonic() + ANSWERS_S
+        while (found := self.place(token, key, tried)) is None and time.monotonic() < until:
+            await self._calls.answered(until - time.monotonic())
+        return found
+
+    def take(self, wanted: Wanted, place: Answered | None, seconds: float) -> Step:
+        lane = place.lane if place is not None else ANY_LANE
+        return self._steps.begin(msgspec.structs.replace(wanted, lane=lane, seconds=seconds))
+
+    def count(self, token: str, place: Answered | None, change: int) -> None:
+        if place is not None:
+            self._calls.count(token, place.worker_id, change)
+
+    # -- taking back -------------------------------------------------------------------------------------------
+
+    async def is_taken_back(self, step: Step, wanted: Wanted, priority: str, place: Answered | None) -> bool:
+        """Take a step back that was not begun in time. False where it may be on its way, or has ended."""
+        token = subjects.model_token(wanted.model)
+        if place is None and token not in self._says_started:
+            return False
+        try:
+            if place is None:
+                consumer = subjects.consumer(token, wanted.kind, priority)
+                if step.seq > await self._delivered.newest(token, consumer):
+                    return False
+                if await self.other_place(token, step.job.job_id, set()) is None:
+                    return False
+            if step.started:
+                return False
+            await api(
+                self._client, f"STREAM.MSG.DELETE.{subjects.job_stream(token)}", {"seq": step.seq, "no_erase": True}
+            )
+        except JetStreamError as error:
+            if error.code not in MESSAGE_GONE:
+                log.debug("step.kept", problem=str(error))
+            return False
+        except BUS_ERRORS as error:
+            log.debug("step.kept", problem=str(error) or type(error).__name__)
+            return False
+        log.info("step.taken_back", model=wanted.model, job_id=step.job.job_id, worker=place and place.worker_id)
+        if place is not None:
+            self._calls.avoid(token, place.worker_id)
+        return True
+
+    def began(self, token: str, step: Step) -> None:
+        """A step came to an end, or to its first piece."""
+        if step.said_started:
+            self._says_started.add(token)
+
+
+class HedgedStep:
+    """One step, at one place after the other until it is begun."""
+
+    def __init__(self, hedging: Hedging, wanted: Wanted, key: str) -> None:
+        self._hedging = hedging
+        self._wanted = wanted
+        self._key = key
+        self._token = subjects.model_token(wanted.model)
+        self._step: Step | None = None
+
+    @property
+    def worker(self) -> str:
+        """The replica that answers, once it has said so."""
+        return self._step.worker if self._step is not None else ""
+
+    async def answer(self, priority: str = "normal") -> AsyncGenerator[Started | str | Delta | Reply]:
+        """As `Step.answer`, whose errors it raises."""
+        hedging, tried = self._hedging, set[str]()
+        until = asyncio.get_running_loop().time() + self._wanted.seconds
+        place = hedging.place(self._token, self._key, tried) if self._key else None
+        for left in reversed(range(TRIES)):
+            seconds = until - asyncio.get_running_loop().time()
+            step = self._step = hedging.take(self._wanted, place, max(0.0, seconds))
+            hedging.count(self._token, place, 1)
+            try:
+                async with aclosing(step.answer(priority)) as events:
+                    first = await self._first(step, events, priority, place, may_move=left > 0)
+                    if first is not None:
+                        yield first
+                        async for event in events:
+                            yield event
+                        return
+            finally:
+                hedging.count(self._token, place, -1)
+            tried.update(() if place is None else (place.worker_id,))
+            place = await hedging.other_place(self._token, self._key or step.job.parent, tried)
+
+    async def _first(
+        self,
+        step: Step,
+        events: AsyncGenerator[Started | str | Delta | Reply],
+        priority: str,
+        place: Answered | None,
+        *,
+        may_move: bool,
+    ) -> Started | str | Delta | Reply | None:
+        """The first event of a step; None when it was taken back."""
+        coming = asyncio.ensure_future(anext(events))
+        try:
+            while may_move and not coming.done() and not step.started:
+                await asyncio.wait((coming,), timeout=PATIENCE_S)
+                if coming.done() or step.started or not step.seq:
+                    continue
+                if await self._hedging.is_taken_back(step, self._wanted, priority, place):
+                    return None
+            event = await coming
+            self._hedging.began(self._token, step)
+            return event
+        finally:
+            coming.cancel()
+            await asyncio.wait((coming,))
+            if not coming.cancelled():
+                coming.exception()  # it was raised above, or nobody waits for it any more
+
+
+class _Delivered:
+    """Up to where consumers handed out jobs: one question at a time and consumer, however many wait for the answer."""
+
+    def __init__(self, client: BusClient) -> None:
+        self._client = client
+        self._seen: dict[str, tuple[float, asyncio.Task[int]]] = {}
+
+    async def newest(self, token: str, consumer: str) -> int:
+        """The newest sequence that was handed out. Raises as `api` does."""
+        asked_at, asking = self._seen.get(consumer, (0.0, None))
+        if asking is None or (asking.done() and time.monotonic() - asked_at > SEEN_S):
+            asking = asyncio.ensure_future(self._ask(token, consumer))
+            self._seen[consumer] = (time.monotonic(), asking)
+        return await asyncio.shield(asking)
+
+    async def _ask(self, token: str, consumer: str) -> int:
+        info = await api(self._client, f"CONSUMER.INFO.{subjects.job_stream(token)}.{consumer}")
+        return int(info["delivered"]["stream_seq"])

@@ -1,0 +1,68 @@
+"""Where does a router find the names that it serves?
+
+In the files that its settings name, or those that ship; with the clouds that can be asked and what these take.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from golek_worker.registry import entries
+from golek_worker.registry.entries import CatalogError
+from golek_worker.router import tables
+from golek_worker.router.providers import catalog
+from golek_worker.router.reading import Tables
+from golek_worker.router.table import Table
+from golek_worker.router.tables import Clouds, TablesError, Wishes
+from golek_worker.settings import Settings
+
+
+def open_clouds(chosen: Settings, environ: Mapping[str, str]) -> catalog.Clouds:
+    """The providers that can be asked. Raises ProvidersError."""
+    file = Path(chosen.providers_file) if chosen.providers_file else catalog.CATALOG
+    return catalog.opened(catalog.read(file), environ)
+
+
+def routes_file(chosen: Settings) -> Path:
+    """Where names, aliases and policies stand."""
+    return Path(chosen.routes_file) if chosen.routes_file else tables.ROUTES
+
+
+def roles_file(chosen: Settings) -> Path:
+    """What task types stand for."""
+    return Path(chosen.roles_file) if chosen.roles_file else tables.ROLES
+
+
+def open_tables(chosen: Settings, clouds: catalog.Clouds) -> Tables:
+    """The names of a router with these clouds. Raises TablesError naming file and key; a file that a
+    setting names must be there.
+    """
+    for key, said in (
+        ("ROUTES_FILE", chosen.routes_file),
+        ("ROLES_FILE", chosen.roles_file),
+        ("PROVIDERS_FILE", chosen.providers_file),
+        ("PRICES_FILE", chosen.prices_file),
+    ):
+        if said and not Path(said).is_file():
+            raise TablesError(f"{key}={said}: no such file")
+    priced = Path(chosen.prices_file) if chosen.prices_file else tables.PRICES
+    files = (routes_file(chosen), roles_file(chosen), priced, entries.CATALOG)
+    return Tables(lambda: _read(chosen, clouds, priced), files)
+
+
+def _read(chosen: Settings, clouds: catalog.Clouds, priced: Path) -> Table:
+    wishes = Wishes(
+        chosen.inference_auto_route_strategy,
+        chosen.inference_auto_route_fallback,
+        chosen.router_spill,
+        {model: list(roles) for model, roles in chosen.inference_model_roles.items()},
+    )
+    try:
+        listed = entries.known(models_file=chosen.models_file)
+    except CatalogError as error:
+        raise TablesError(str(error)) from None
+    known = Clouds({one.name: one for one in clouds.targets}, dict(clouds.missing), tuple(clouds.problems))
+    known = msgspec.structs.replace(known, prices_as=clouds.prices_as)
+    catalogue = tables.of_catalogue(listed)
+    return tables.build(routes_file(chosen), roles_file(chosen), known, wishes, catalogue, priced)

@@ -1,0 +1,136 @@
+"""Steps of a router: at the replica that knows how they begin, and never behind one that does not begin them."""
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from golek_client.connection import close, connect
+from golek_wire import subjects
+from golek_wire.replies import InferenceReply
+from golek_worker.bus.hedging import Hedging
+from golek_worker.bus.roll_call import Answered, RollCall
+from golek_worker.bus.steps import Steps, Wanted
+from golek_worker.job import Job
+from tests.support import raw
+from tests.support.workers import WorkerProcess
+
+
+class Asker:
+    """What a router asks with."""
+
+    def __init__(self, hedging: Hedging, calls: RollCall) -> None:
+        self.hedging = hedging
+        self.calls = calls
+        self._count = 0
+
+    async def ask(self, text: str = "a b c", key: str = "", **fields: Any) -> tuple[InferenceReply, str, float]:
+        """The reply, who wrote it, and how long that took."""
+        self._count += 1
+        parent = Job(
+            job_id=subjects.job_id(f"parent {self._count}"), req_id="r", reply="", stream=False, principal="anonymous",
+            seed=1, budget_ms=20_000, msg_id="m", trace={},
+        )  # fmt: skip
+        payload = json.dumps({"input": text, **fields}).encode()
+        step = self.hedging.begin(Wanted("echo", "inference", parent, payload, 20.0), key)
+        began = time.monotonic()
+        reply = [event async for event in step.answer()][-1]
+        assert isinstance(reply, InferenceReply)
+        return reply, step.worker, time.monotonic() - began
+
+    async def heard(self, count: int) -> list[Answered]:
+        """Wait until so many replicas have answered."""
+        async with asyncio.timeout(10):
+            while len(found := self.calls.lanes("echo")) < count:
+                await self.calls.answered(1)
+        return found
+
+
+def named(key: str, lanes: Sequence[Answered]) -> str:
+    """The replica whose id is the key, else any that is free."""
+    able = sorted(one.worker_id for one in lanes if one.free > 0)
+    return key if key in able else next(iter(able), "")
+
+
+@asynccontextmanager
+async def asker(url: str) -> AsyncIterator[Asker]:
+    client = await connect(url, "router")
+    calls = RollCall(client)
+    await calls.start()
+    asking = asyncio.create_task(calls.run())
+    try:
+        yield Asker(Hedging(client, await Steps.open(client), calls, named), calls)
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await close(client)
+
+
+def two(url: str, data: Path, **settings: object) -> list[WorkerProcess]:
+    return [WorkerProcess(url, data, replica=number, **settings) for number in (1, 2)]
+
+
+async def test_a_step_goes_to_the_replica_for_its_key(nats_server: str, tmp_path: Path) -> None:
+    """And to another one where that has no free slot, by what this router gave it since it was heard."""
+    first, second = two(nats_server, tmp_path / "data", WORKER_CONCURRENCY=1, ENGINE_STEP_MIN_MS=20)
+    with first, second:
+        async with asker(nats_server) as router:
+            await router.heard(2)
+            for worker in (first, second) * 3:
+                _, who, _ = await router.ask(key=worker.worker_id)
+                assert who == worker.worker_id
+            both = await asyncio.gather(*(router.ask("a " * 20, key=first.worker_id) for _ in range(2)))
+            assert {who for _, who, _ in both} == {first.worker_id, second.worker_id}
+
+
+async def test_a_frozen_replica_does_not_keep_a_step(nats_server: str, tmp_path: Path) -> None:
+    """It was heard a moment ago and has all slots free: the step is answered by another one within a second, and the
+    frozen one is asked for nothing more until it is heard again.
+    """
+    first, second = two(nats_server, tmp_path / "data")
+    with first, second:
+        async with asker(nats_server) as router:
+            await router.heard(2)
+            await router.ask(key=first.worker_id)
+            first.signal(signal.SIGSTOP)
+            _, who, took = await router.ask(key=first.worker_id)
+            assert who == second.worker_id
+            assert took < 1.0
+            _, who, took = await router.ask(key=first.worker_id)
+            assert who == second.worker_id
+            assert took < 0.3
+            first.signal(signal.SIGCONT)
+            await router.heard(2)
+            _, who, _ = await router.ask(key=first.worker_id)
+            assert who == first.worker_id
+
+
+async def test_a_frozen_replica_does_not_keep_everybodys_steps(nats_server: str, tmp_path: Path) -> None:
+    """It has pulls at the server, which gives it jobs as long as these last: each is given to a replica that speaks."""
+    first, second = two(nats_server, tmp_path / "data")
+    with first, second:
+        async with asker(nats_server) as router:
+            for _ in range(4):
+                await router.ask()
+            first.signal(signal.SIGSTOP)
+            answers = await asyncio.gather(*(router.ask(f"number {n}") for n in range(8)))
+            assert [reply.text for reply, _, _ in answers] == [f"number {n}" for n in range(8)]
+            assert {who for _, who, _ in answers} == {second.worker_id}
+            assert max(took for _, _, took in answers) < 1.3
+
+
+async def test_a_step_that_waits_its_turn_is_left_where_it_is(nats_server: str, tmp_path: Path) -> None:
+    """Both replicas are busy for longer than a step may take to begin: each step is stored once."""
+    first, second = two(nats_server, tmp_path / "data", WORKER_CONCURRENCY=1, ENGINE_STEP_MIN_MS=20)
+    with first, second:
+        async with asker(nats_server) as router:
+            await router.ask()
+            answers = await asyncio.gather(*(router.ask("a " * 50) for _ in range(6)))
+            assert max(took for _, _, took in answers) > 2.0
+        async with raw.connected(nats_server) as client:
+            info = json.loads((await client.request(f"$JS.API.STREAM.INFO.{subjects.job_stream('echo')}", b"")).data)
+            assert info["state"]["last_seq"] == 7
