@@ -6,7 +6,8 @@ replica. A delete that finds nothing means that the step has ended, and its answ
 inbox of its own, so whatever the old one's replica says later goes nowhere.
 
 On a lane, which a replica serves while it has a slot, waiting is enough. Where all replicas pull, a step may wait for
-its turn: the server is asked whether it was handed out, and some replica must say that it has a slot, or all are slow.
+its turn: the server is asked whether it was handed out, and another replica must say that it has a slot: else all are
+slow.
 """
 
 import asyncio
