@@ -233,6 +233,8 @@ def _headers(visit: Visit) -> list[tuple[bytes, bytes]]:
         found.append((b"x-golek-job", visit.job_id.encode()))
     if visit.worker:
         found.append((b"x-golek-worker", visit.worker.encode()))
+    if visit.cache:
+        found.append((b"x-golek-cache", visit.cache.encode()))
     if visit.allowances is not None:
         budget = {visit.allowances.budget_unit: visit.allowances.budget}
         found += _allowed(b"requests", visit.allowances.requests or budget.get("requests"))
