@@ -16,6 +16,7 @@ from golek_wire.errors import InferenceServiceError
 from golek_wire.subjects import Kind
 from golek_worker import adapters, kinds
 from golek_worker.adapters import Adapters
+from golek_worker.alike import Alike
 from golek_worker.attempt import Tools
 from golek_worker.bus import objects, queue, scout, streams
 from golek_worker.bus.acks import Acks
@@ -197,7 +198,8 @@ def _caching(
         writes_prompts=chosen.engine != "router" and executor.kind == "inference",
     )  # fmt: skip
     return Caching(
-        executor, here, memory(chosen), answers, mode=chosen.golek_cache, ttl_s=chosen.cache_ttl_s
+        executor, here, memory(chosen), answers, mode=chosen.golek_cache, ttl_s=chosen.cache_ttl_s,
+        second=Alike(chosen) if executor.kind == "inference" else None,
     )  # fmt: skip
 
 

@@ -109,7 +109,13 @@ class Caching:
         if flight is None:
             return self._open(job, work, asked, key, mode, streamed=watched or job.stream, until=until)
         flight.kept_long = flight.kept_long or mode != "off"
+        flight.is_second_wanted = flight.is_second_wanted or self._wants_second(mode)
         return self.flights.join(flight, job.job_id, work)
+
+    async def close(self) -> None:
+        """Keep nothing more."""
+        if self._second is not None:
+            await self._second.close()
 
     def cancel(self, job_id: str) -> None:
         """The job ends early; a run that nobody else reads is ended, and then the job hears `Stopped`."""
@@ -168,7 +174,7 @@ class Caching:
         """Look it up, where that is wanted, and else run it."""
         use: CacheUse | None = None if mode == "off" else "bypass" if mode == "refresh" else "miss"
         flight = Flight(key, use, streamed=streamed)
-        flight.kept_long = mode != "off"
+        flight.kept_long, flight.is_second_wanted = mode != "off", self._wants_second(mode)
         if mode != "refresh" or self.flights.find(key, job.job_id, streams=False) is None:
             self.flights.open(flight)
         run = self.flights.join(flight, job.job_id, work)
@@ -194,7 +200,7 @@ class Caching:
             if flight.end is event:
                 self.flights.ended(flight)
                 if flight.kept_long and isinstance(event, Made):
-                    self._keep(asked, flight.key, event)
+                    self._keep(asked, flight, event)
 
         try:
             source = work.start(watched=flight.streamed, until=until)
@@ -216,7 +222,7 @@ class Caching:
         """What was kept for a question that means the same."""
         return await self._second.look(asked) if self._second is not None else None
 
-    def _keep(self, asked: Asked, key: CacheKey, end: Made) -> None:
+    def _keep(self, asked: Asked, flight: Flight, end: Made) -> None:
         if isinstance(end, Embedded):
             if len(end.tokens) != len(end.vectors):
                 return
@@ -224,9 +230,12 @@ class Caching:
                 self._store(keys.vector_key(asked, text), encoded_vector(tokens, vector))
         elif is_whole(end):
             value = encoded(end)
-            self._store(key, value)
-            if self._second is not None and len(value) <= responses.LARGEST:
+            self._store(flight.key, value)
+            if self._second is not None and flight.is_second_wanted and len(value) <= responses.LARGEST:
                 self._second.keep(asked, value, self._ttl_s)
+
+    def _wants_second(self, mode: CacheMode) -> bool:
+        return mode == "semantic" or (mode == "refresh" and self._mode == "semantic")
 
     def _store(self, key: CacheKey, value: bytes) -> None:
         if len(value) > responses.LARGEST or self._memory.get(key) == value:

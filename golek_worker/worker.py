@@ -208,6 +208,7 @@ class Worker:
             stack.push_async_callback(parts.router.close)
         stack.push_async_callback(parts.charging.close)
         stack.push_async_callback(parts.answers.close)
+        stack.push_async_callback(parts.caching.close)
         stack.push_async_callback(parts.host.close)
         return parts
 
