@@ -29,13 +29,16 @@ from golek_worker.settings import Settings, shipped
 
 log = structlog.get_logger("adapters")
 
-NOT_HERE = "ENGINE=echo takes no adapters"
+
+def not_here(engine: str) -> str:
+    """Why there are no adapters without llama.cpp."""
+    return f"ENGINE={engine} takes no adapters"
 
 
 def problems(chosen: Settings, model: Path | None) -> list[str]:
     """What is wrong with the files that ADAPTERS names; a sentence each."""
     if model is None:
-        return [f"ADAPTERS={chosen.adapters}: {NOT_HERE}"] if chosen.adapter_files else []
+        return [f"ADAPTERS={chosen.adapters}: {not_here(chosen.engine)}"] if chosen.adapter_files else []
     if not chosen.adapter_files:
         return []
     header = read_header(model)
@@ -125,8 +128,8 @@ class Adapters:
             return problem
 
     async def _load(self, adapter: AdapterFile) -> str | None:
-        if self._settings.engine == "echo":
-            return NOT_HERE
+        if self._settings.engine != "llamacpp":
+            return not_here(self._settings.engine)
         command = self._command(adapter)
         if not self._host.serving and self._host.ready is not None:
             problem = lora_file.problem(Path(command.path), self._host.ready.info.architecture)

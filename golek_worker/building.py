@@ -76,6 +76,7 @@ class Parts(Struct, frozen=True):
     charging: Charging
     caching: Caching
     answers: SharedAnswers
+    alike: Alike | None
     router: Router | None = None
 
     @property
@@ -124,7 +125,8 @@ async def build(
     keeper = LeaseKeeper(lambda: host.is_alive)
     sessions = await _sessions(ground, kind)
     answers = SharedAnswers(client)
-    caching = _caching(ground, executor, host, answers, router.digest if router is not None else lambda: digest)
+    alike = Alike(chosen) if kind == "inference" else None
+    caching = _caching(ground, executor, host, answers, alike, router.digest if router is not None else lambda: digest)
     tools = Tools(
         client=client,
         executor=executor,
@@ -179,12 +181,18 @@ async def build(
         charging,
         caching,
         answers,
+        alike,
         router,
     )
 
 
 def _caching(
-    ground: Ground, executor: Executor, host: EngineHost, answers: SharedAnswers, digest: Callable[[], str]
+    ground: Ground,
+    executor: Executor,
+    host: EngineHost,
+    answers: SharedAnswers,
+    alike: Alike | None,
+    digest: Callable[[], str],
 ) -> Caching:
     """What is kept of this model's answers. A router's `digest` changes with what it hears."""
     chosen = ground.settings
@@ -198,8 +206,7 @@ def _caching(
         writes_prompts=chosen.engine != "router" and executor.kind == "inference",
     )  # fmt: skip
     return Caching(
-        executor, here, memory(chosen), answers, mode=chosen.golek_cache, ttl_s=chosen.cache_ttl_s,
-        second=Alike(chosen) if executor.kind == "inference" else None,
+        executor, here, memory(chosen), answers, mode=chosen.golek_cache, ttl_s=chosen.cache_ttl_s, second=alike
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from golek_wire.requests import EmbeddingRequest, InferenceRequest, Request, Rer
 from golek_wire.routing import CacheMode, CacheUse
 from golek_wire.subjects import Kind
 from golek_worker.cache import keys, responses
-from golek_worker.cache.base import Asked, Cache, CacheKey, Second, SharedCache
+from golek_worker.cache.base import Asked, CacheKey, Second, SharedCache
 from golek_worker.cache.memory import MemoryCache
 from golek_worker.ends import Known, decoded, decoded_vector, encoded, encoded_vector, is_whole, merged
 from golek_worker.engine.base import Embedded, Made, Stopped, refusal
@@ -76,7 +76,7 @@ class Caching:
         self,
         executor: Executor,
         here: Circumstances,
-        memory: Cache,
+        memory: MemoryCache,
         shared: SharedCache | None,
         *,
         mode: CacheMode,
@@ -86,7 +86,6 @@ class Caching:
         """`mode` is what the model's deployment says, for requests and keys that say nothing."""
         self._executor = executor
         self._here = here
-        self._memory = memory
         self._shared = shared
         self._second = second
         self._mode = mode
@@ -109,13 +108,8 @@ class Caching:
         if flight is None:
             return self._open(job, work, asked, key, mode, streamed=watched or job.stream, until=until)
         flight.kept_long = flight.kept_long or mode != "off"
-        flight.is_second_wanted = flight.is_second_wanted or self._wants_second(mode)
+        flight.kept_alike = flight.kept_alike or mode == "semantic"
         return self.flights.join(flight, job.job_id, work)
-
-    async def close(self) -> None:
-        """Keep nothing more."""
-        if self._second is not None:
-            await self._second.close()
 
     def cancel(self, job_id: str) -> None:
         """The job ends early; a run that nobody else reads is ended, and then the job hears `Stopped`."""
@@ -132,20 +126,23 @@ class Caching:
             self.flights.ended(flight)
 
     async def invalidate(self) -> int:
-        """Forget the answers of this model, in memory and where replicas share; how many were in memory."""
-        model = self._here.model
+        """Forget the answers of this model, in memory and where replicas share; how many were in memory. Raises
+        BUS_ERRORS when the latter cannot be told to forget.
+        """
+        return await self._forget(self._here.model)
+
+    async def clear(self) -> int:
+        """Forget all that is kept here: a router's answers are of many models. Otherwise as `invalidate`."""
+        return sum([await self._forget(model) for model in {self._here.model, *self.memory.models()}])
+
+    async def _forget(self, model: str) -> int:
         self.flights.forget(model)
-        count = self._memory.invalidate_by_model(model)
+        count = self.memory.invalidate_by_model(model)
         if self._second is not None:
             self._second.invalidate_by_model(model)
         if self._shared is not None:
             await self._shared.invalidate_by_model(model)
         return count
-
-    def forget(self) -> None:
-        """Something changed that answers depend on: what is in memory here counts no more."""
-        self.flights.forget(self._here.model)
-        self._memory.invalidate_by_model(self._here.model)
 
     # -- beginning ---------------------------------------------------------------------------------------------
 
@@ -174,7 +171,7 @@ class Caching:
         """Look it up, where that is wanted, and else run it."""
         use: CacheUse | None = None if mode == "off" else "bypass" if mode == "refresh" else "miss"
         flight = Flight(key, use, streamed=streamed)
-        flight.kept_long, flight.is_second_wanted = mode != "off", self._wants_second(mode)
+        flight.kept_long, flight.kept_alike = mode != "off", mode == "semantic"
         if mode != "refresh" or self.flights.find(key, job.job_id, streams=False) is None:
             self.flights.open(flight)
         run = self.flights.join(flight, job.job_id, work)
@@ -215,7 +212,7 @@ class Caching:
         """What replicas share; it is then in memory as well."""
         value = await self._shared.get(key.model, key.digest) if self._shared is not None else None
         if value is not None:
-            self._memory.store(key, value, self._ttl_s)
+            self.memory.store(key, value, self._ttl_s)
         return value
 
     async def look_again(self, asked: Asked) -> bytes | None:
@@ -231,16 +228,13 @@ class Caching:
         elif is_whole(end):
             value = encoded(end)
             self._store(flight.key, value)
-            if self._second is not None and flight.is_second_wanted and len(value) <= responses.LARGEST:
+            if flight.kept_alike and self._second is not None and len(value) <= responses.LARGEST:
                 self._second.keep(asked, value, self._ttl_s)
 
-    def _wants_second(self, mode: CacheMode) -> bool:
-        return mode == "semantic" or (mode == "refresh" and self._mode == "semantic")
-
     def _store(self, key: CacheKey, value: bytes) -> None:
-        if len(value) > responses.LARGEST or self._memory.get(key) == value:
+        if len(value) > responses.LARGEST or self.memory.get(key) == value:
             return
-        self._memory.store(key, value, self._ttl_s)
+        self.memory.store(key, value, self._ttl_s)
         if self._shared is not None:
             self._shared.store(key.model, key.digest, value, self._ttl_s)
 

@@ -24,7 +24,6 @@ from golek_wire.errors import (
     BusUnavailableError,
     InferenceServiceError,
     InternalError,
-    ModelLoadingError,
     ModelNotFoundError,
     NoWorkersError,
 )
@@ -49,7 +48,6 @@ DOORS_LIMIT: Final = 4096
 LOOKS_LIMIT: Final = 256
 """Records looked up at once; what is beyond that is not known."""
 LOOK_S: Final = 1.0
-LOADING_RETRY_MS: Final = 1000
 
 
 Way = tuple[Kind, str, bool]
@@ -252,6 +250,10 @@ class Placing:
         error: InferenceServiceError | None = None
         try:
             ingress = self._own(kind, name) if is_own else await self._of(kind, name)
+            if ingress is None:  # its worker has not made its queue yet: the router's own keeps what comes
+                for message in self._waiting.pop(key, []):
+                    await self._bring(message, (kind, name, True))
+                return
             await ingress.open()
         except InferenceServiceError as failed:
             error = failed
@@ -268,16 +270,10 @@ class Placing:
             else:
                 await self._doors[key].take(message)
 
-    async def _of(self, kind: Kind, model: str) -> Ingress:
-        """The ingress of a model's own stream. Raises ModelLoadingError before its worker made that."""
+    async def _of(self, kind: Kind, model: str) -> Ingress | None:
+        """The ingress of a model's own stream; None where there is none."""
         form = await self._forms.find(subjects.model_token(model))
-        if form is None:
-            raise ModelLoadingError(
-                f"{model} has no queue yet: its worker makes it once it has the model's file",
-                model=model,
-                retry_after_ms=LOADING_RETRY_MS,
-            )
-        return self._through(kind, model, form.capacity, form.strategy)
+        return None if form is None else self._through(kind, model, form.capacity, form.strategy)
 
     async def _refuse(self, message: Delivery, error: InferenceServiceError) -> None:
         if message.reply and not self._callers.may_answer(message.reply):

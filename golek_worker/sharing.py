@@ -67,8 +67,8 @@ class Flight:
         """Whether it has begun; before that it is looked up."""
         self.kept_long = False
         """Whether somebody wants its result to be kept."""
-        self.is_second_wanted = False
-        """Whether somebody wants it to be found for questions in other words, too."""
+        self.kept_alike = False
+        """Whether it is to be found by questions that mean the same, too."""
         self._handed = False
         """Whether the one that began it has left."""
         self._use = use

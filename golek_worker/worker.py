@@ -38,6 +38,7 @@ from golek_worker.bus.grammars import GrammarBook
 from golek_worker.bus.jetstream import BUS_ERRORS, patiently
 from golek_worker.bus.keys import KeyBook
 from golek_worker.bus.registry import Registry
+from golek_worker.cache_orders import CacheOrders
 from golek_worker.engine.base import Ready
 from golek_worker.front import FRONT_ERRORS, Front, open_front
 from golek_worker.gguf import GGUFError
@@ -208,7 +209,8 @@ class Worker:
             stack.push_async_callback(parts.router.close)
         stack.push_async_callback(parts.charging.close)
         stack.push_async_callback(parts.answers.close)
-        stack.push_async_callback(parts.caching.close)
+        if parts.alike is not None:
+            stack.push_async_callback(parts.alike.close)
         stack.push_async_callback(parts.host.close)
         return parts
 
@@ -242,6 +244,9 @@ class Worker:
             parts.orders, parts.residency, parts.status, self._stop.set, parts.caching.invalidate
         )
         await self._orders.start()
+        await CacheOrders(
+            parts.orders, self._settings.model_name, self._identity.worker_id, parts.caching, parts.serving.tally
+        ).start()
         await LogAnswers(
             parts.orders, self._settings.model_name, self._identity.worker_id, self._settings.log_file
         ).start()

@@ -5,8 +5,8 @@ frozen, or cut off: the step is taken back, by deleting it from the stream, and 
 replica. A delete that finds nothing means that the step has ended, and its answer is on its way. The new step has an
 inbox of its own, so whatever the old one's replica says later goes nowhere.
 
-On a lane, which a replica serves while it has a slot, waiting is enough; where all replicas pull, a step may wait for
-its turn, so the server is asked whether it was handed out.
+On a lane, which a replica serves while it has a slot, waiting is enough. Where all replicas pull, a step may wait for
+its turn: the server is asked whether it was handed out, and some replica must say that it has a slot, or all are slow.
 """
 
 import asyncio
@@ -92,6 +92,8 @@ class Hedging:
             if place is None:
                 consumer = subjects.consumer(token, wanted.kind, priority)
                 if step.seq > await self._delivered.newest(token, consumer):
+                    return False
+                if await self.other_place(token, step.job.job_id, set()) is None:
                     return False
             if step.started:
                 return False

@@ -92,10 +92,6 @@ class Second(Protocol):
         """Have the value found for alike questions, soon."""
         ...
 
-    async def close(self) -> None:
-        """Keep nothing more, and hang up."""
-        ...
-
     def invalidate_by_model(self, model: str) -> int:
         """Forget all answers of a model; how many."""
         ...

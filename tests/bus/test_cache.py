@@ -8,8 +8,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import nats.aio.client
 import pytest
+from typer.testing import CliRunner
 
 from golek_client import Golek
 from golek_client.connection import connect
@@ -17,8 +19,10 @@ from golek_wire import subjects
 from golek_worker.admission.quota import Ledger
 from golek_worker.bus.answers import LOOK_S, SharedAnswers
 from golek_worker.bus.quota import stored_records
+from golek_worker.commands import app
 from tests.support import minilm, raw
 from tests.support.broker import NatsServer
+from tests.support.ports import free_port
 from tests.support.workers import WorkerProcess
 
 REQUEST = "inference.request.echo"
@@ -271,6 +275,77 @@ async def test_equal_lists_are_one_run(counted: Counted, nats_server: str) -> No
             replies = await asyncio.gather(*(golek.embed("minilm", texts) for _ in range(8)))
     assert counted.runs == [40]
     assert all(reply.vectors == replies[0].vectors for reply in replies)
+
+
+async def test_operators_see_and_clear_what_is_kept(counted: Counted, nats_server: str) -> None:
+    """Each replica tells what it has and how often that helped; cleared, the same question runs again."""
+    with counted.worker(GOLEK_CACHE="exact"):
+        async with Golek(nats_server, deadline=5) as golek:
+            for text in ("a", "b", "a", "a"):
+                await golek.ask("echo", text, temperature=0)
+            (told,) = await golek.cache_stats("echo")
+            assert (told.entries, told.hits, told.misses, told.limit) == (2, 2, 2, 64 * 2**20)
+            assert 0 < told.bytes < 10_000
+            (cleared,) = await golek.clear_cache("echo")
+            assert (cleared.entries, cleared.forgotten, cleared.problem) == (0, 2, None)
+            assert (await golek.ask("echo", "a", temperature=0)).cache == "miss"
+        shown = await asyncio.to_thread(CliRunner().invoke, app, ["cache", "clear", "echo", "--server", nats_server])
+        assert shown.exit_code == 0, shown.output
+        assert shown.stdout.splitlines()[-1].split()[-1] == "1"
+    assert len(counted.runs) == 3
+
+
+async def test_over_http_a_header_tells(counted: Counted) -> None:
+    """`x-golek-cache` stands beside whole answers, streams and vectors' lists alike."""
+    port = free_port()
+    body: dict[str, Any] = {"model": "echo", "messages": [{"role": "user", "content": "hi"}], "temperature": 0}
+    with counted.worker(HTTP_ADDR=f":{port}", GOLEK_CACHE="exact"):
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+
+            async def told(**more: object) -> str:
+                async with http.post("/v1/chat/completions", json=body | more) as response:
+                    assert response.status == 200, await response.text()
+                    await response.read()
+                    return response.headers.get("x-golek-cache", "")
+
+            assert [await told(), await told(), await told(stream=True)] == ["miss", "hit", "hit"]
+            assert await told(cache={"mode": "refresh"}) == "bypass"
+            assert await told(user="u1", stream=True) == "bypass"
+            assert await told(cache={"mode": "off"}) == ""
+
+
+async def test_a_router_keeps_and_shares(counted: Counted, nats_server: str, tmp_path: Path) -> None:
+    """Who asks for `auto` at the same time shares one step; what is kept needs none, and tells its route."""
+    routes = tmp_path / "routes.yaml"
+    routes.write_text("")
+    with counted.slow(), WorkerProcess(nats_server, tmp_path / "router", "router", ROUTES_FILE=routes):
+        async with raw.connected(nats_server) as client:
+            asked = [await raw.stream(client, "inference.request.auto", EXACT | {"req_id": f"r{n}"}) for n in range(8)]
+            await whole(asked)
+            assert counted.runs == [1]
+            assert sorted(stream.final["cache"] for stream in asked) == ["hit"] * 7 + ["miss"]
+            later, _ = await raw.ask(client, "inference.request.auto", EXACT)
+            assert (later["cache"], later["text"], counted.runs) == ("hit", TEXT, [1])
+            assert later["route"]["target"] == "local:echo"
+
+
+async def test_questions_that_mean_the_same_share_an_answer(counted: Counted, nats_server: str) -> None:
+    """With an embedding model in the fleet `semantic` looks twice; another question gets its own."""
+    vectors = {"MODEL_NAME": "all-minilm-l6-v2", "MODEL_PATH": minilm.model_file(), "MODEL_THREADS": 1}
+    wish: dict[str, Any] = {"temperature": 0, "cache": {"mode": "semantic"}}
+    with counted.worker("golek-tiny", **vectors), counted.worker(INFERENCE_REQUEST_TIMEOUT=20):
+        async with Golek(nats_server, deadline=20) as golek:
+            question = "What is the capital of France?"
+            await golek.ask("echo", question, **wish)
+            for blanks in range(2, 100):  # each wording is another request; the first ones may come before the vector
+                found = await golek.ask("echo", question.replace(" ", " " * blanks, 1), **wish)
+                if found.cache == "hit":
+                    break
+                await asyncio.sleep(0.02)
+            assert (found.cache, " ".join(found.text.split())) == ("hit", question)
+            assert found.text != question.replace(" ", " " * blanks, 1)
+            other = await golek.ask("echo", "What is the capital of Italy?", **wish)
+            assert (other.cache, other.text) == ("miss", "What is the capital of Italy?")
 
 
 async def test_a_silent_broker_costs_a_look_a_moment(broker: NatsServer) -> None:
