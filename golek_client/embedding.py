@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, TypedDict, cast
 
 import msgspec
+from msgspec import UNSET
 
 from golek_wire import codec
 from golek_wire.errors import BadRequestError, InternalError, PayloadTooLargeError, from_body
@@ -145,7 +146,11 @@ def joined(replies: list[EmbeddingReply], *, floats: bool) -> EmbeddingReply:
     total = sum(reply.usage.total_tokens for reply in replies)
     ms = sum(reply.ms for reply in replies)
     data = [Embedding(vector, index) for index, vector in enumerate(shown)]
-    return EmbeddingReply(data, replies[0].model, EmbeddingUsage(prompt, total), replies[0].req_id, ms, ms)
+    first, costs = replies[0], [reply.cost_usd for reply in replies if reply.cost_usd is not UNSET]
+    return EmbeddingReply(
+        data, first.model, EmbeddingUsage(prompt, total), first.req_id, ms, ms,
+        route=first.route, cost_usd=sum(costs) if costs else UNSET, cache=first.cache,
+    )  # fmt: skip
 
 
 def _counted_on(error: BadRequestError, start: int) -> BadRequestError:
