@@ -4,6 +4,9 @@
 without a task type, a context and needs. The fleet is heard of all the time: each 100 ms everybody's state is made anew
 of what workers said, and the decision that comes first then works out what all need of it. `situation_p50_ms` is that
 making. The collector of garbage runs as in a worker.
+
+`prefix_hit_rate`, `frozen_added_max_s`: see router_lanes.py. `added_p50`, `typo_*`, `gone_*`:
+see router_way.py.
 """
 
 import random
@@ -11,6 +14,8 @@ import time
 from datetime import UTC, datetime
 
 import msgspec
+from router_lanes import lanes
+from router_way import way
 from support import figure, median, note
 
 from golek_client.fleet import FleetView
@@ -111,6 +116,8 @@ def decisions() -> None:
 
 def main() -> None:
     decisions()
+    lanes()
+    way()
 
 
 if __name__ == "__main__":

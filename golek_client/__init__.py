@@ -60,6 +60,7 @@ from golek_wire.requests import Message, Resume
 from golek_wire.signals import DeadLetter, Health, ModelRecord
 
 if TYPE_CHECKING:
+    from golek_client.asking import Asking
     from golek_client.client import Golek
     from golek_client.reopening import Reopened
     from golek_client.stream import Stream
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdapterNotFoundError",
+    "Asking",
     "BadRequestError",
     "BusUnavailableError",
     "CompressionFailedError",
@@ -127,7 +129,7 @@ logging.getLogger("golek").addHandler(logging.NullHandler())
 def __getattr__(name: str) -> object:
     """`Golek`, `Stream` and `Reopened` on first use: they need nats-py, whose 100 ms `golek --help` need not pay.
 
-    So with `LogQuery`, which few programs ask.
+    So with `LogQuery` and `Asking`, which few programs name.
     """
     if name == "Golek":
         from golek_client.client import Golek
@@ -141,6 +143,10 @@ def __getattr__(name: str) -> object:
         from golek_client.reopening import Reopened
 
         return Reopened
+    if name == "Asking":
+        from golek_client.asking import Asking
+
+        return Asking
     if name == "LogQuery":
         from golek_wire.logs import LogQuery
 

@@ -14,20 +14,45 @@ Of a model that thinks or calls tools, `pieces` gives all that it writes:
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import msgspec
 
 from golek_client.assembly import TextAssembly
-from golek_client.exchange import Exchange
 from golek_client.kept import is_resumable
 from golek_client.leaving import PATIENCE_S
 from golek_client.pieces import Outcome, Pieces, pieces_of
+from golek_client.reading import Piece
 from golek_client.resuming import Resuming, asked_again, begun_with, texts_of
 from golek_wire.errors import InferenceServiceError
 from golek_wire.replies import Allowances, Delta, InferenceReply, Queued
 
-Opening = Callable[[bytes, float], Awaitable[Exchange[InferenceReply]]]
+
+class Read(Protocol):
+    """What a stream reads: one request, from entering until its reply, as `Exchange` has it."""
+
+    @property
+    def job_id(self) -> str: ...
+    @property
+    def worker(self) -> str: ...
+    @property
+    def principal(self) -> str | None: ...
+    @property
+    def allowances(self) -> Allowances | None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    async def next(self) -> Piece | Queued | InferenceReply:
+        """What comes next, the reply last. Raises InferenceServiceError."""
+        ...
+
+    async def leave(self, patience_s: float, stop: Callable[[], Awaitable[None]], /) -> bool:
+        """Have `stop` end the reading, and the job with it where nobody else may want it; whether it was cancelled."""
+        ...
+
+
+Opening = Callable[[bytes, float], Awaitable[Read]]
 """Connects where needed and gives an exchange that has not begun, for a request's bytes and its deadline on the loop's
 clock."""
 OnQueued = Callable[[int, float | None], object]
@@ -43,7 +68,7 @@ class _Outcome(Outcome):
         super().__init__()
         self._on_queued = on_queued
         self.job_id: str | None = None
-        self.exchange: Exchange[InferenceReply] | None = None
+        self.exchange: Read | None = None
         """The newest one."""
         self.begun = False
         """Whether the job was seen to run."""
@@ -204,9 +229,7 @@ async def _deltas(
         outcome.reply = msgspec.structs.replace(outcome.reply, reasoning_content=thoughts)
 
 
-async def _next_pieces(
-    exchange: Exchange[InferenceReply], assembly: TextAssembly, outcome: _Outcome
-) -> Sequence[str | Delta]:
+async def _next_pieces(exchange: Read, assembly: TextAssembly, outcome: _Outcome) -> Sequence[str | Delta]:
     """What the next message adds, often nothing; the reply and the place in the queue go to `outcome`."""
     event = await exchange.next()
     if isinstance(event, Queued):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from golek_wire import drawing, misplaced, problems
+from golek_wire import drawing, images, misplaced, problems
 from golek_wire.errors import BadRequestError, ErrorReply, from_reply
 from golek_wire.requests import METADATA_LIMIT, REQ_ID_LIMIT, EmbeddingRequest, InferenceRequest, RerankRequest
 
@@ -169,7 +169,9 @@ def _check_label(req_id: str) -> None:
 
 def _check_turns(request: InferenceRequest) -> None:
     for number, message in enumerate(request.messages or ()):
-        if message.content is None and message.role != "assistant":
+        if message.parts is not None:
+            images.check(message.parts, f"messages[{number}].parts")
+        elif message.content is None and message.role != "assistant":
             raise BadRequestError(f"messages[{number}].content: is missing", param=f"messages[{number}].content")
 
 

@@ -122,6 +122,7 @@ class Router:
             sides.create_task(self._calls.run())
             sides.create_task(self._sweep())
             sides.create_task(self.tables.watch())
+            sides.create_task(self.clouds.watch(self.tables.again))
 
     async def reconnected(self) -> None:
         """The connection stands again. Raises one of BUS_ERRORS."""

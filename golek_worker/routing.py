@@ -202,7 +202,7 @@ class RouterWork:
                 model, self._kind, job, b"" if by_reference else payload, turn.seconds, turn.streamed,
                 before=turn.before, lost=lambda: desk.decides.gone(model) if turn.has_others else "",
             ),
-            self._key if turn.candidate.lane else "",
+            self._key if turn.sticks else "",  # by what replicas say just now, not by the candidate's lane
         )  # fmt: skip
         priority = form.priority(job.priority) if form is not None else NORMAL
         async with aclosing(step.answer(priority)) as events:

@@ -26,6 +26,7 @@ from golek_worker.prompt.base import Format, Prompt
 from golek_worker.prompt.build import build, check, choose
 from golek_worker.prompt.guard import Guard
 from golek_worker.prompt.style import Way
+from golek_worker.prompt.wishes import check_parts
 from golek_worker.sessions.conversation import Conversation
 from golek_worker.settings import Settings
 from golek_worker.structure import Stored, constraint
@@ -63,6 +64,7 @@ class TextExecutor:
     def check(self, request: Request) -> None:
         if not isinstance(request, InferenceRequest):
             return
+        check_parts(request)
         check_structure(request, self.stored)
         ready = self.host.ready
         if ready is not None:

@@ -1,7 +1,7 @@
 """What does a request to Anthropic's Messages API ask of a model?
 
 `read` names what is wrong in the body of `POST /v1/messages`; `to_wire` makes it the request that a fleet knows. Tools
-that Anthropic runs itself, images and documents are refused by name; hints without an effect here (`cache_control`,
+that Anthropic runs itself, and documents, are refused by name; hints without an effect here (`cache_control`,
 `service_tier`, `container`) are tolerated, for the cache needs none.
 
 `thinking` of the type `enabled` becomes an effort by its budget, which a model that does not think refuses; `adaptive`

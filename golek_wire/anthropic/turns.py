@@ -1,7 +1,7 @@
 """What turns do the messages of Anthropic's API make?
 
-A user's message may hold results of tools, which are turns of their own for a model; an assistant's holds thoughts,
-text and calls, which are one. Blocks that no model here can read are refused by name.
+A user's message may hold images, and results of tools, which are turns of their own for a model; an assistant's holds
+thoughts, text and calls, which are one. Blocks that no model can read are refused by name.
 """
 
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ from typing import Any, Final, Literal
 
 from msgspec import Raw, Struct
 
-from golek_wire import elements
+from golek_wire import elements, images
 from golek_wire.codec import encode
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import Message
 
 _WHY: Final = {
-    "image": "no model of this fleet reads images through this API",
+    "image": "an image stands in a user's turn or in a tool's result",
     "document": "documents are not read here; send their text",
     "search_result": "is not known; send its text",
 }
@@ -31,6 +31,17 @@ class Turn(Struct, frozen=True):
 
 class _Text(Struct, frozen=True):
     text: str
+
+
+class _Source(Struct, frozen=True):
+    type: str
+    media_type: str = ""
+    data: str = ""
+    url: str = ""
+
+
+class _Image(Struct, frozen=True):
+    source: _Source
 
 
 class _Thinking(Struct, frozen=True):
@@ -81,24 +92,50 @@ def joined(content: str | Sequence[Raw], place: str) -> str:
 
 
 def _user(blocks: Sequence[Raw], place: str) -> list[Message]:
-    """Results are turns of their own, in their places; texts beside each other are one."""
+    """Results are turns of their own, in their places; texts and images beside each other are one."""
     messages: list[Message] = []
-    texts: list[str] = []
+    parts: list[dict[str, Any]] = []
     for number, raw in enumerate(blocks):
         at = f"{place}[{number}]"
         if elements.type_of(raw, at) != "tool_result":
-            texts.append(_text(raw, at))
+            parts.append(_part(raw, at))
             continue
-        if texts:
-            messages.append(Message("user", "\n".join(texts)))
-            texts = []
+        if parts:
+            messages.append(_said(parts))
+            parts = []
         result = elements.read(raw, _ToolResult, at)
-        text = joined(result.content, f"{at}.content")
+        text, shown = _contents(result.content, f"{at}.content")
         said = f"Error: {text}" if result.is_error and not text.lower().startswith("error") else text
-        messages.append(Message("tool", said, tool_call_id=result.tool_use_id))
-    if texts or not messages:
-        messages.append(Message("user", "\n".join(texts)))
+        messages.append(Message("tool", said, tool_call_id=result.tool_use_id, parts=shown))
+    if parts or not messages:
+        messages.append(_said(parts))
     return messages
+
+
+def _said(parts: Sequence[dict[str, Any]]) -> Message:
+    text, shown = images.content(parts)
+    return Message("user", text, parts=shown)
+
+
+def _contents(content: str | Sequence[Raw], place: str) -> tuple[str, list[dict[str, Any]] | None]:
+    if isinstance(content, str):
+        return content, None
+    return images.content([_part(raw, f"{place}[{number}]") for number, raw in enumerate(content)])
+
+
+def _part(raw: Raw, place: str) -> dict[str, Any]:
+    """A text, or an image as the bus has it."""
+    if elements.type_of(raw, place) != "image":
+        return images.text(_text(raw, place))
+    source = elements.read(raw, _Image, place).source
+    if source.type == "url":
+        return images.part(source.url, f"{place}.source.url")
+    if source.type != "base64" or not source.data:
+        raise BadRequestError(
+            f"{place}.source.type: {source.type[:32]!r} is none of `base64`, with `data`, and `url`",
+            param=f"{place}.source.type",
+        )
+    return images.part(f"data:{source.media_type};base64,{source.data}", f"{place}.source.media_type")
 
 
 def _assistant(blocks: Sequence[Raw], place: str) -> Message:

@@ -1,16 +1,17 @@
 """How does a chat completion of OpenAI's API become a request on the bus?
 
-Fields that mean nothing here (`store`, `service_tier`, and whatever a later API has) are tolerated. Absent sampling
+Fields that mean nothing here (`store`, `service_tier`, and whatever a later API has) are tolerated, and told to a cloud
+where one answers. Absent sampling
 values take the model's defaults, not OpenAI's: `temperature` is 0.8 and `max_tokens` has no limit, as for all other
 callers.
 """
 
 from typing import Annotated, Any, Final, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from golek_wire import codec
-from golek_wire.openai import sampling, tools
+from golek_wire.openai import sampling, tools, unknown
 from golek_wire.openai.turns import ChatMessage, conversation
 from golek_wire.requests import InferenceRequest, Priority, ResponseFormat, SessionId, TaskType, User
 from golek_wire.routing import CacheWish, RouteWish
@@ -93,6 +94,8 @@ class ChatRequest(Asked, frozen=True, kw_only=True, omit_defaults=True):
     function_call: Literal["auto", "none"] | dict[str, Any] | None = None
     response_format: ResponseFormat | None = None
     reasoning_effort: Effort | None = None
+    extra: dict[str, Any] | None = None
+    """Fields for a cloud, passed on as they are; so are those of the body that are not known here."""
 
 
 _decoder = sampling.reader(ChatRequest)
@@ -102,7 +105,9 @@ BODY: Any = _decoder.type
 
 def read(payload: bytes) -> ChatRequest:
     """The request in `payload`. Raises BadRequestError naming the field that is wrong."""
-    return codec.decode_by(payload, _decoder, '{"messages": [{"role": "user", "content": "What is NATS?"}]}')
+    request = codec.decode_by(payload, _decoder, '{"messages": [{"role": "user", "content": "What is NATS?"}]}')
+    more = unknown.fields(payload, BODY)
+    return request if more is None else structs.replace(request, extra={**more, **(request.extra or {})})
 
 
 def to_wire(request: ChatRequest, deadline_ms: int) -> InferenceRequest:
@@ -130,6 +135,7 @@ def to_wire(request: ChatRequest, deadline_ms: int) -> InferenceRequest:
         user=request.user,
         cache=request.cache,
         route=request.route,
+        extra=request.extra,
     )
 
 

@@ -9,14 +9,13 @@ from typing import Any, Literal
 
 from msgspec import Raw, Struct
 
-from golek_wire import elements
+from golek_wire import elements, images
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import Message
 
 _TEXTS = ("input_text", "output_text", "text", "refusal", "reasoning_text", "summary_text")
 _KNOWN = "message, reasoning, function_call and function_call_output"
 _FILES = {
-    "input_image": "no model of this fleet reads images through this API",
     "input_file": "files are not kept here; send their text",
     "input_audio": "no model of this fleet hears",
 }
@@ -30,6 +29,8 @@ class _MessageItem(Struct, frozen=True):
 class _Part(Struct, frozen=True):
     text: str | None = None
     refusal: str | None = None
+    image_url: str | None = None
+    detail: str | None = None
 
 
 class _ReasoningItem(Struct, frozen=True):
@@ -80,8 +81,8 @@ class _Turns:
             case "function_call_output":
                 self.end()
                 result = elements.read(raw, _OutputItem, place)
-                text = joined(result.output, f"{place}.output")
-                self.messages.append(Message("tool", text, tool_call_id=result.call_id))
+                text, parts = contents(result.output, f"{place}.output")
+                self.messages.append(Message("tool", text, tool_call_id=result.call_id, parts=parts))
             case other:
                 raise _unknown(other, place)
 
@@ -96,14 +97,28 @@ class _Turns:
         self._thoughts, self._text, self._calls = None, None, []
 
     def _say(self, item: _MessageItem, place: str) -> None:
-        text = joined(item.content, f"{place}.content")
+        text, parts = contents(item.content, f"{place}.content")
         if item.role != "assistant":
             self.end()
-            self.messages.append(Message(item.role, text))
+            self.messages.append(Message(item.role, text, parts=parts))
             return
         if self._text is not None or self._calls:
             self.end()
         self._text = text
+
+
+def contents(content: str | Sequence[Raw], place: str) -> tuple[str, list[dict[str, Any]] | None]:
+    """A content's text, and its parts where one is an image. Raises BadRequestError for a part that is neither."""
+    if isinstance(content, str):
+        return content, None
+    return images.content([_part(raw, f"{place}[{number}]") for number, raw in enumerate(content)])
+
+
+def _part(raw: Raw, place: str) -> dict[str, Any]:
+    if elements.type_of(raw, place) != "input_image":
+        return images.text(_text(raw, place))
+    part = elements.read(raw, _Part, place)
+    return images.part(part.image_url, f"{place}.image_url", part.detail)
 
 
 def joined(content: str | Sequence[Raw], place: str) -> str:

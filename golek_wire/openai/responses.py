@@ -1,7 +1,7 @@
 """What does a request to OpenAI's Responses API ask of a model?
 
 `read` names what is wrong in the body of `POST /v1/responses`; `to_wire` makes it the request that a fleet knows. What
-the API has and a fleet cannot do (tools that OpenAI runs itself, files, images, background jobs) is refused by name;
+the API has and a fleet cannot do (tools that OpenAI runs itself, files, background jobs) is refused by name;
 hints without an effect here (`truncation`, `verbosity`, `service_tier`, cache keys) are tolerated.
 """
 

@@ -43,8 +43,11 @@ def obstacle(question: str) -> str:
 
 
 def difference(one: Sense, other: Sense) -> str:
-    """In what two questions differ, so that they get two answers; empty where they ask the same."""
-    if one.sentences == other.sentences and one.tense == other.tense and one.asks == other.asks:
+    """In what two questions differ, so that they get two answers; empty where they ask the same.
+
+    Where no word is left that counts, as of "What is it?", nothing can be told.
+    """
+    if one.bag and one.sentences == other.sentences and one.tense == other.tense and one.asks == other.asks:
         return ""
     aspects = (
         ("numbers", one.numbers != other.numbers),
@@ -54,4 +57,4 @@ def difference(one: Sense, other: Sense) -> str:
         ("what is asked for", one.asks != other.asks),
         ("words", one.bag != other.bag),
     )
-    return next((name for name, differs in aspects if differs), "order")
+    return next((name for name, differs in aspects if differs), "order" if one.bag else "words")

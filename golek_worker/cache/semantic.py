@@ -73,8 +73,8 @@ def question(asked: Asked) -> Question | str:
     rest, text = found
     if why := guards.obstacle(text):
         return why
-    prompt = asked.prompt.replace(text, "\0", 1)  # what a template says beside it, such as the date
-    return Question(key(structs.replace(asked, request=rest, prompt=prompt)), text)
+    before, _, after = asked.prompt.rpartition(text.strip())  # what a template says beside it, such as the date
+    return Question(key(structs.replace(asked, request=rest, prompt=f"{before}\0{after}")), text)
 
 
 def _without_question(request: InferenceRequest) -> tuple[InferenceRequest, str] | None:

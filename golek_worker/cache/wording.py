@@ -16,6 +16,7 @@ from golek_worker.cache import words
 _QUOTED: Final = re.compile(r"```.*?```|`[^`]+`|\"[^\"]+\"|“[^”]+”|«[^»]+»|(?<!\w)'[^'\n]+'(?!\w)", re.DOTALL)
 _SENTENCE: Final = re.compile(r"(?<=\w\w[.!?])\s+|(?<=[^\w\s][.!?])\s+|(?<=[!?])\s+|\n+")
 _NUMBER: Final = re.compile(r"([$€£]?)([-+]?\d[\d,]*(?:\.\d+)?)(%|[A-Za-z]{1,4})?")
+_THOUSANDS: Final = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _ORDINAL: Final = re.compile(r"\d+(?:st|nd|rd|th)", re.IGNORECASE)
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*'?")
 _INITIALS: Final = re.compile(r"(?:[A-Za-z]\.)+[A-Za-z]?")
@@ -83,14 +84,14 @@ def _spaced(sentence: str) -> str:
     """The sentence in lower case, words and commas apart by one space; literals are as they were."""
     listed: list[str] = []
     for raw in sentence.split():
-        listed += _tokens(raw, after_number=bool(listed) and listed[-1][-1:].isdigit())
+        listed += _tokens(raw, is_first=not listed, after_number=bool(listed) and listed[-1][-1:].isdigit())
     text = " ".join(listed)
     for pattern, by in words.CONTRACTIONS:
         text = pattern.sub(by, text)
     return text
 
 
-def _tokens(raw: str, *, after_number: bool) -> list[str]:
+def _tokens(raw: str, *, is_first: bool, after_number: bool) -> list[str]:
     """What a piece of text between two spaces says."""
     if raw.startswith(_LITERAL):
         return [raw]
@@ -103,7 +104,8 @@ def _tokens(raw: str, *, after_number: bool) -> list[str]:
         return ends
     if _WORD.fullmatch(core):
         is_unit = after_number and len(core) <= _UNIT and not core.islower()
-        return [core if is_unit else core.replace("-", "").lower(), *ends]
+        is_name = core == "A" and not is_first
+        return [core if is_unit or is_name else _lower(core), *ends]
     if _ORDINAL.fullmatch(core) or _INITIALS.fullmatch(core):
         return [core.replace(".", "").lower(), *ends]
     number = _NUMBER.fullmatch(core)
@@ -114,10 +116,15 @@ def _tokens(raw: str, *, after_number: bool) -> list[str]:
     return [*filter(None, said), *ends]
 
 
+def _lower(word: str) -> str:
+    """In lower case, an e-mail as email; other hyphens count: to re-sign is not to resign."""
+    lower = word.lower()
+    return lower.replace("-", "", 1) if lower.startswith("e-") else lower
+
+
 def _value(number: str) -> str:
-    """A number as it is always written: without thousands' commas, plus and zeros at the end."""
-    text = number.replace(",", "").removeprefix("+")
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    """A number without thousands' commas. Zeros at the end count: version 3.10 is not 3.1."""
+    return number.replace(",", "") if _THOUSANDS.fullmatch(number) else number
 
 
 def _framed(sentence: str) -> str:
@@ -150,13 +157,26 @@ def _in_order(listed: list[str]) -> list[str]:
 
 def _counted(listed: list[str], keep: Collection[str]) -> list[str]:
     """The words that count, each as all its spellings are; of those that do not, `keep`."""
-    kept = [word for word in listed if word in keep or word not in _SILENT]
+    kept = [
+        word
+        for place, word in enumerate(listed)
+        if word in keep or not (word in _SILENT or (word in words.HELPING and _helps(listed, place)))
+    ]
     listed = [word if word.startswith(_LITERAL) or not word.islower() else words.plain(word) for word in kept]
     return listed[1:] if listed[:1] == [","] else listed
 
 
+def _helps(listed: list[str], place: int) -> bool:
+    """Whether the `do` at this place only helps to ask."""
+    return place == 0 or listed[place - 1] in words.ASKING or listed[place - 1] == ","
+
+
 def _paired(listed: list[str]) -> list[str]:
-    """The words around each `and` or `or` in the order of the alphabet, where nothing follows that belongs to one."""
+    """The words around each `and` or `or` in the order of the alphabet, where nothing follows that belongs to one,
+    and nothing speaks of their order.
+    """
+    if words.ORDERED.intersection(listed):
+        return listed
     listed = listed.copy()
     for place in range(1, len(listed) - 1):
         ends = place + 2 == len(listed) or listed[place + 2] in words.JOINTS or listed[place + 2] == ","

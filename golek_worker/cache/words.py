@@ -12,10 +12,10 @@ def _listed(text: str) -> list[str]:
     return text.split()
 
 
-SILENT: Final = frozenset(
-    _listed("a an the is are am be do does i you it there that please exactly actually really basically kindly")
-)
-"""Counted as nothing. Who asks is generic here: what is of one person is not kept at all (`guards.obstacle`)."""
+SILENT: Final = frozenset(_listed("a an the is are it there that please exactly actually really basically kindly"))
+"""Counted as nothing, in lower case; an `A` inside of a sentence is a name, as in vitamin A."""
+HELPING: Final = frozenset({"do", "does"})
+"""Counted as nothing at the beginning and behind who, what or how; bees *do* things."""
 ASKING: Final = {"who": "who", "whom": "who", "whose": "whose", "where": "where", "when": "when", "why": "why",
                  "how": "how", "what": "", "which": ""}  # fmt: skip
 """What is asked for; `what` is what a noun alone asks."""
@@ -36,6 +36,10 @@ JOINTS: Final = frozenset(
 """What begins with one of these may stand before the question, with a comma, or after it."""
 PAIRED: Final = frozenset({"and", "or"})
 """The words at both sides may change places."""
+ORDERED: Final = frozenset(
+    _listed("ratio quotient difference divide divided subtract minus respectively order then first last before after")
+)
+"""But not where one of these is said."""
 NEGATIONS: Final = frozenset(
     _listed("not no never none without nobody nothing nowhere neither nor non lack except unless hardly")
 )
@@ -60,6 +64,15 @@ _PLAIN: Final = _NUMBERS | {word: group.split()[0] for group in _SAME for word i
 _SPELLINGS: Final = {"grey": "gray", "aluminium": "aluminum", "defence": "defense", "licence": "license",
                      "practise": "practice", "sceptic": "skeptic", "sulphur": "sulfur", "jewellery": "jewelry",
                      "maths": "math", "artefact": "artifact"}  # fmt: skip
+_PLURALS: Final = frozenset(
+    _listed(
+        "airs arms ashes brains contents customs damages effects ethics forces glasses goods grounds guts irons "
+        "letters lights looks manners mathematics means minutes news odds pains papers physics politics "
+        "premises quarters savings scales series shorts species spectacles spirits statistics stocks thanks tropics "
+        "waters woods"
+    )
+)
+"""Words that their s makes another word."""
 _RULES: Final = (
     (re.compile(r"^(\w{3,})our(|ed|ing|ite|ful|able|hood)$"), r"\1or\2"),
     (re.compile(r"^(\w{3,})([iy])z(e|ed|er|ing|ation)$"), r"\1\2s\3"),
@@ -125,8 +138,8 @@ def plain(word: str) -> str:
 
 
 def singular(word: str) -> str:
-    """Without the s of plurals and verbs."""
-    if len(word) <= 3 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
+    """Without the s of plurals and verbs; glasses are not more than one glass."""
+    if word in _PLURALS or len(word) <= 3 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
         return word
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"

@@ -35,6 +35,7 @@ def build(request: InferenceRequest, form: Format, guard: Guard = _NO_NAMES) -> 
     if request.raw:
         wishes.check_raw(request)
         return Prompt(request.input or "", form.raw_output)
+    wishes.check_parts(request)
     _check_turns(request, form)
     sewn, seam = guard.sewn(request)
     prompt = form.prompt(sewn)

@@ -69,6 +69,8 @@ class Turn(Struct):
     """Who answers, as far as whoever asks has learnt it."""
     has_others: bool = False
     """Whether somebody else may be asked, should nobody be there any more who could answer."""
+    sticks: bool = False
+    """Whether the replica counts: the beginning of the request may lie in its KV cache."""
 
 
 class Routed(Struct, frozen=True):
@@ -118,6 +120,7 @@ class Chain:
             began = time.monotonic()
             turn = way.told.turn(candidate, question.until - began, streamed=question.streamed)
             turn.has_others = way.has_others
+            turn.sticks = way.decision.strategy == "prefix_affinity"
             try:
                 expense = await self._paid_for(candidate, purse)
             except InferenceServiceError as refused:  # another target may cost nothing

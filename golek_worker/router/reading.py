@@ -56,6 +56,11 @@ class Tables:
         self._tell()
         return True
 
+    async def again(self) -> None:
+        """Read the files though none changed: what is served depends on something else, too, that did."""
+        self._version = ()
+        await asyncio.to_thread(self.refresh)
+
     async def watch(self) -> None:
         """Look at the files for as long as the router lives."""
         while True:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nats.aio.client import Client
 
+from golek_client import Golek
 from golek_wire import subjects
 from tests.support import lanes, raw
 from tests.support.broker import NatsServer
@@ -193,12 +194,15 @@ async def test_lanes_survive_the_broker(broker: NatsServer, tmp_path: Path) -> N
 
 
 async def test_jobs_on_lanes_are_counted_in_the_queue(nats_server: str, tmp_path: Path) -> None:
-    """A load report's `pending_messages` is all that waits, wherever it lies."""
+    """A load report's `pending_messages` is all that waits, wherever it lies; so is what `golek queue` shows."""
     with WorkerProcess(nats_server, tmp_path / "data", WORKER_CONCURRENCY=1, **PACED):
         async with raw.connected(nats_server) as client:
             (report,) = await lanes.called(client, 1)
             running = await lanes.put(client, report.lane, LONG)
             waiting = [await lanes.put(client, report.lane, {"input": "b"}) for _ in range(3)]
+            async with Golek(nats_server) as golek:
+                seen = await golek.queue("echo")
+                assert (seen.running, seen.waiting, len(seen.jobs)) == (1, 3, 4)
             reports = await raw.collect(client, subjects.load_report("echo"), 3)
             assert 3 in [told["pending_messages"] for told in reports]
             await lanes.answered([running, *waiting])

@@ -1,39 +1,94 @@
 """A router takes the requests for all models, and has others answer."""
 
+import asyncio
+import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from golek_client import Golek, ModelNotFoundError
+from golek_client import (
+    BadRequestError,
+    ForbiddenError,
+    Golek,
+    InferenceServiceError,
+    ModelNotFoundError,
+    NoWorkersError,
+    RouteLoopError,
+)
+from golek_wire import headers as h
+from golek_wire import subjects
+from golek_wire.replies import InferenceReply
+from tests.support import clouds, raw
+from tests.support.clouds import Cloud
 from tests.support.workers import WorkerProcess
+
+TWO = {"ENGINE": "echo", "MODEL_NAME": "second", "WORKER_CONCURRENCY": 8}
+"""Another model, of another deployment."""
+WORDS = " ".join(f"w{i}" for i in range(120))
+
+
+def router(url: str, data: Path, routes: str = "", **settings: object) -> WorkerProcess:
+    """A router with these routes."""
+    data.mkdir(parents=True, exist_ok=True)
+    file = data / "routes.yaml"
+    file.write_text(routes)
+    return WorkerProcess(url, data, "router", ROUTES_FILE=file, **settings)
+
+
+def providers(data: Path, cloud: Cloud) -> dict[str, object]:
+    """Settings of a router that knows one cloud."""
+    data.mkdir(parents=True, exist_ok=True)
+    file = data / "providers.yaml"
+    file.write_text(
+        f"providers:\n  cloud: {{dialect: openai, base_url: '{cloud.base_url}', key_env: CLOUD_KEY, prefills: true,\n"
+        "    models: [{id: big, context_size: 100000}]}\n"
+    )
+    return {"PROVIDERS_FILE": file, "CLOUD_KEY": clouds.KEY}
 
 
 @pytest.fixture
 def fleet(nats_server: str, tmp_path: Path) -> Iterator[str]:
     """An echo worker and a router."""
-    with WorkerProcess(nats_server, tmp_path / "echo"), WorkerProcess(nats_server, tmp_path / "router", "router"):
+    with WorkerProcess(nats_server, tmp_path / "echo"), router(nats_server, tmp_path / "router"):
         yield nats_server
+
+
+async def until_idle(golek: Golek, model: str) -> None:
+    """Wait until nothing runs at the model's worker."""
+    async with asyncio.timeout(5):
+        while (await golek.health(model)).active:
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.usefixtures("fleet")
 async def test_auto_is_answered_by_a_worker_of_the_fleet(golek: Golek) -> None:
-    """Who asks for `auto` gets a worker's answer, and is told whose."""
-    reply = await golek.ask("auto", "one two three")
-    assert reply.text == "one two three"
-    assert reply.route is not None
-    assert reply.route.target == "local:echo"
-    assert reply.route.worker
-    assert [tried.outcome for tried in reply.route.chain] == ["answered"]
+    """Who asks for `auto`, or for the router itself, gets a worker's answer, and is told whose and why."""
+    for name in ("auto", "router"):
+        reply = await golek.ask(name, "one two three", req_id="r1", seed=7)
+        assert (reply.text, reply.req_id, reply.seed, reply.model) == ("one two three", "r1", 7, name)
+        route = reply.route
+        assert route is not None
+        assert (route.target, route.model, route.provider) == ("local:echo", "echo", "local")
+        assert route.worker.startswith("echo-")
+        assert route.router.startswith("router-")
+        assert route.reason
+        assert [tried.outcome for tried in route.chain] == ["answered"]
 
 
 @pytest.mark.usefixtures("fleet")
 async def test_auto_is_streamed(golek: Golek) -> None:
-    """The pieces of a stream through a router are its text."""
+    """The pieces of a stream through a router are its text; so are those of several texts, each by its index."""
     async with golek.stream("auto", "one two three") as stream:
         pieces = [piece async for piece in stream]
     assert "".join(pieces) == stream.reply.text == "one two three"
     assert stream.reply.route is not None
+    several = golek.stream("auto", "one two", n=2)
+    texts = ["", ""]
+    async for piece in several.pieces():
+        texts[piece.index] += piece.text
+    assert texts == [choice.text for choice in several.reply.all_choices] == ["one two", "one two"]
 
 
 @pytest.mark.usefixtures("fleet")
@@ -42,11 +97,214 @@ async def test_a_models_own_requests_pass_through(golek: Golek) -> None:
     replies = [await golek.ask("echo", f"number {i}") for i in range(40)]
     assert [reply.text for reply in replies] == [f"number {i}" for i in range(40)]
     assert all(reply.route is None and reply.model == "echo" for reply in replies)
+    receipts = [await golek.submit("echo", f"later {i}") for i in range(20)]
+    results = [await golek.wait(receipt, 10) for receipt in receipts]
+    assert [result.text for result in results if isinstance(result, InferenceReply)] == [
+        f"later {i}" for i in range(20)
+    ]
 
 
 @pytest.mark.usefixtures("fleet")
-async def test_a_typo_is_told_at_once(golek: Golek) -> None:
-    """A name that nobody knows is a 404 with what may have been meant, from the router."""
-    with pytest.raises(ModelNotFoundError) as told:
-        await golek.ask("ecco", "hello")
-    assert told.value.details["did_you_mean"] == "echo"
+async def test_a_job_is_left_for_auto(golek: Golek) -> None:
+    """A job that is submitted for `auto` has a receipt, and later its result."""
+    receipt = await golek.submit("auto", "later")
+    result = await golek.wait(receipt, 10)
+    assert isinstance(result, InferenceReply)
+    assert result.text == "later"
+    assert result.route is not None
+
+
+@pytest.mark.usefixtures("fleet")
+async def test_a_repeat_with_one_key_is_one_answer(golek: Golek) -> None:
+    """Two requests for `auto` with one idempotency key have one answer, seed included."""
+    first = await golek.ask("auto", "once", idempotency_key="k")
+    again = await golek.ask("auto", "once", idempotency_key="k")
+    assert first.seed == again.seed
+
+
+async def test_a_typo_is_told_at_once(fleet: str, golek: Golek) -> None:
+    """While a plain program listens to heartbeats, each name that nobody knows is a 404 with what was meant."""
+    async with raw.connected(fleet) as other:
+        await other.subscribe("models.*.heartbeat")
+        for name in ("ecco", "autoo"):
+            for _ in range(100):
+                with pytest.raises(ModelNotFoundError) as told:
+                    await golek.ask(name, "hello")
+                assert told.value.details["did_you_mean"] == {"ecco": "echo", "autoo": "auto"}[name]
+        assert {"echo", "auto"} <= set(told.value.details["available"])
+
+
+@pytest.mark.usefixtures("fleet")
+async def test_another_kind_is_told_where_to_ask(golek: Golek) -> None:
+    """Vectors are asked of a model that writes text: 400 naming where it is asked, and of `auto` why nobody can."""
+    for _ in range(10):
+        with pytest.raises(BadRequestError, match=r"inference\.request\.echo"):
+            await golek.embed("echo", "hello")
+    with pytest.raises(NoWorkersError, match="no model for embedding"):
+        await golek.embed("auto", "hello")
+
+
+async def test_who_came_through_too_many_routers_is_refused(fleet: str) -> None:
+    """A request that says it came through as many routers as may pass it on is a loop."""
+    async with raw.connected(fleet) as client:
+        for hops in (str(h.HOPS_LIMIT), "99999999", "x"):
+            told, _ = await raw.ask(client, "inference.request.auto", {"input": "hi"}, **{h.HOPS: hops})
+            assert told["error"]["code"] == RouteLoopError.code
+        told, _ = await raw.ask(client, "inference.request.auto", {"input": "hi"}, **{h.HOPS: "1"})
+        assert told["text"] == "hi"
+
+
+async def test_a_cancel_ends_the_step(nats_server: str, golek: Golek, tmp_path: Path) -> None:
+    """Whoever leaves a stream through a router, or stops waiting, leaves no work behind."""
+    with (
+        WorkerProcess(nats_server, tmp_path / "echo", ENGINE_STEP_MIN_MS=20, WORKER_CONCURRENCY=1),
+        router(nats_server, tmp_path / "router"),
+    ):
+        async with golek.stream("auto", " ".join(["word"] * 3000)) as stream:
+            async for _ in stream:
+                break
+        await until_idle(golek, "echo")
+        running = golek.stream("auto", " ".join(["word"] * 3000))
+        await anext(aiter(running))
+        waits = asyncio.create_task(golek.ask("auto", "behind"))
+        async with raw.connected(nats_server) as client:
+            info = f"$JS.API.STREAM.INFO.{subjects.job_stream('echo')}"
+            async with asyncio.timeout(5):
+                while json.loads((await client.request(info)).data)["state"]["messages"] < 2:
+                    await asyncio.sleep(0.02)
+                waits.cancel()
+                while json.loads((await client.request(info)).data)["state"]["messages"] > 1:
+                    await asyncio.sleep(0.02)
+        await running.aclose()
+        await until_idle(golek, "echo")
+
+
+async def test_a_stream_goes_on_elsewhere(nats_server: str, golek: Golek, tmp_path: Path) -> None:
+    """The worker of a stream is killed: another model goes on behind the text, and the route tells of both."""
+    routes = "routes: {both: {targets: [local:echo, local:second], strategy: in_order}}"
+    with (
+        WorkerProcess(nats_server, tmp_path / "echo", ENGINE_STEP_MIN_MS=20) as first,
+        WorkerProcess(nats_server, tmp_path / "second", "golek-tiny", **TWO),
+        router(nats_server, tmp_path / "router", routes),
+    ):
+        text = ""
+        async with golek.stream("both", WORDS) as stream:
+            async for piece in stream:
+                if text.count(" ") < 5 <= (text + piece).count(" "):
+                    first.signal(signal.SIGKILL)
+                text += piece
+        assert text == stream.reply.text == WORDS
+        assert stream.reply.route is not None
+        outcomes = [(tried.target, tried.outcome) for tried in stream.reply.route.chain]
+        assert outcomes == [("local:echo", "NO_WORKERS"), ("local:second", "answered")]
+
+
+async def test_a_model_that_is_gone_has_its_fallback(nats_server: str, golek: Golek, tmp_path: Path) -> None:
+    """A worker stopped for good: its model is 503 at once, or another model's answer where its policy says so."""
+    routes = "models: {echo: {policy: never_cloud, fallback: [local:second]}}"
+    with WorkerProcess(nats_server, tmp_path / "second", "golek-tiny", **TWO):
+        with router(nats_server, tmp_path / "router", routes):
+            with WorkerProcess(nats_server, tmp_path / "echo"):
+                async with asyncio.timeout(5):
+                    while (await golek.ask("echo", "hi")).route is not None:  # the router hears of it in a moment
+                        await asyncio.sleep(0.02)
+            reply = await golek.ask("echo", "hi")
+            assert reply.text == "hi"
+            assert reply.model == "echo"
+            assert reply.route is not None
+            assert reply.route.target == "local:second"
+        with router(nats_server, tmp_path / "plain"):
+            async with asyncio.timeout(20):
+                while True:
+                    try:
+                        await golek.ask("echo", "hi", deadline=1)
+                    except NoWorkersError:
+                        break
+                    except InferenceServiceError:  # its workers left a moment ago
+                        continue
+            for _ in range(50):
+                with pytest.raises(NoWorkersError):
+                    await golek.ask("echo", "hi", deadline=0.5)
+
+
+async def test_a_cloud_answers_where_nobody_else_does(nats_server: str, golek: Golek, tmp_path: Path) -> None:
+    """A cloud's own name, and a local model whose fallback it is: unary, streamed, with its name in the route."""
+    routes = "models: {echo: {policy: local_first, fallback: ['cloud:big']}}"
+    async with Cloud() as cloud:
+        with router(nats_server, tmp_path / "router", routes, **providers(tmp_path, cloud)):
+            for name in ("cloud:big", "cloud/big", "echo"):
+                reply = await golek.ask(name, "hi")
+                assert reply.text == clouds.TEXT
+                assert reply.route is not None
+                assert (reply.route.target, reply.route.provider) == ("cloud:big", "cloud")
+            async with golek.stream("cloud:big", "hi") as stream:
+                assert "".join([piece async for piece in stream]) == clouds.TEXT
+            cloud.then("429-ms", None)
+            assert (await golek.ask("cloud:big", "hi")).text == clouds.TEXT
+            cloud.then("401")
+            with pytest.raises(Exception, match="cloud") as told:
+                await golek.ask("cloud:big", "hi")
+            assert "route" in vars(told.value)["details"]
+            assert clouds.KEY not in str(told.value)
+
+
+async def test_a_key_is_for_the_names_it_says(nats_server: str, tmp_path: Path) -> None:
+    """A key for a model does not open `auto`; one for both is answered by that model alone."""
+    data = tmp_path / "router"
+    data.mkdir()
+    ann, bob, eve = ("ann-key-0123456789abcdef", "bob-key-0123456789abcdef", "eve-key-0123456789abcdef")
+    (data / "api_keys.txt").write_text(
+        f"ann:{ann} models=second,auto\nbob:{bob} models=echo\neve:{eve} models=nothing,auto\n"
+    )
+    keys = {"GOLEK_NATS_IDENTITY": "keys"}
+    with (
+        router(nats_server, data, **keys),
+        WorkerProcess(nats_server, tmp_path / "echo", **keys),
+        WorkerProcess(nats_server, tmp_path / "second", "golek-tiny", **TWO, **keys),
+    ):
+        async with Golek(nats_server, key=ann, deadline=10) as golek:
+            for _ in range(10):
+                reply = await golek.ask("auto", "hi")
+                assert reply.route is not None
+                assert reply.route.target == "local:second"
+            with pytest.raises(ForbiddenError):
+                await golek.ask("echo", "hi")
+        async with Golek(nats_server, key=bob, deadline=10) as golek:
+            for _ in range(10):
+                assert (await golek.ask("echo", "hi")).text == "hi"
+                with pytest.raises(ForbiddenError):
+                    await golek.ask("auto", "hi")
+        async with Golek(nats_server, key=eve, deadline=10) as golek:
+            with pytest.raises(ForbiddenError):
+                await golek.ask("auto", "hi")
+
+
+async def test_several_routers_are_one(nats_server: str, golek: Golek, tmp_path: Path) -> None:
+    """Three routers share the work; while one is killed and another one stopped, each request is answered."""
+    with (
+        WorkerProcess(nats_server, tmp_path / "echo", ENGINE_STEP_MIN_MS=5),
+        WorkerProcess(nats_server, tmp_path / "r", "router"),
+        WorkerProcess(nats_server, tmp_path / "r", "router", 2) as second,
+        WorkerProcess(nats_server, tmp_path / "r", "router", 3) as third,
+    ):
+        async with asyncio.TaskGroup() as tasks:
+            asked = [tasks.create_task(golek.ask("auto", f"n {i}", deadline=30)) for i in range(200)]
+            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            second.kill()
+            third.signal(signal.SIGTERM)
+            asked += [tasks.create_task(golek.ask("auto", f"n {i}", deadline=30)) for i in range(200, 300)]
+        replies = [task.result() for task in asked]
+        assert [reply.text for reply in replies] == [f"n {i}" for i in range(300)]
+        assert len({reply.route.router for reply in replies if reply.route is not None}) > 1
+
+
+async def test_queues_by_priority_get_their_steps(nats_server: str, golek: Golek, tmp_path: Path) -> None:
+    """A model that queues by priority is asked in its own way, through the router and straight."""
+    with (
+        WorkerProcess(nats_server, tmp_path / "echo", INFERENCE_QUEUE_STRATEGY="priority"),
+        router(nats_server, tmp_path / "router"),
+    ):
+        for priority in (1, 2, 3):
+            assert (await golek.ask("auto", "hi", priority=priority)).text == "hi"
+            for _ in range(6):
+                assert (await golek.ask("echo", "hi", priority=priority)).text == "hi"

@@ -17,6 +17,7 @@ from tests.support.workers import WorkerProcess
 MODEL = "golek-tiny"
 GREEDY: dict[str, Any] = {"extra_body": {"temperature": 0}}
 """This client knows no `temperature` any more; older ones do."""
+IMAGE = {"type": "image", "source": {"type": "url", "url": "https://example.com/cat.png"}}
 ASK: list[Any] = [{"role": "user", "content": "What is a lease?"}]
 WEATHER: Any = {
     "name": "get_weather",
@@ -205,7 +206,7 @@ def test_models_are_listed_in_anthropics_form(client: Anthropic) -> None:
     [
         ({"max_tokens": -1}, "max_tokens"),
         ({"messages": []}, "messages"),
-        ({"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}, "messages[0].content[0].type"),
+        ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content"),
         ({"messages": [*ASK, {"role": "assistant", "content": "It is"}]}, "messages[1].role"),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
         ({"tool_choice": {"type": "any"}}, "tool_choice"),

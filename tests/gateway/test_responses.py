@@ -16,6 +16,7 @@ from tests.support.fronts import Fleet
 
 MODEL = "golek-tiny"
 ASK = "What is a lease?"
+IMAGE = {"type": "input_image", "image_url": "https://example.com/cat.png"}
 WEATHER: Any = {
     "type": "function",
     "name": "get_weather",
@@ -194,7 +195,8 @@ def test_what_is_not_stored_cannot_be_gone_on_from(client: OpenAI) -> None:
     ("wrong", "param"),
     [
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
-        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0].type"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0].image_url"),
+        ({"input": [{"role": "user", "content": [IMAGE]}]}, "input[0].content"),
         ({"reasoning": {"effort": "high"}}, "reasoning.effort"),
         ({"text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "x"}}}}, "text.format.schema"),
         ({"max_output_tokens": -1}, "max_output_tokens"),

@@ -137,7 +137,11 @@ def test_some_of_the_tools_may_be_allowed() -> None:
         ({"input": [{"role": "boss", "content": "x"}]}, "input[0].role", "boss"),
         ({"input": [{"role": "user"}]}, "input[0].content", "is missing"),
         ({"input": [{"role": "user", "content": [{"type": "input_text"}]}]}, "input[0].content[0].text", "missing"),
-        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0].type", "images"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_image"}]}]},
+            "input[0].content[0].image_url",
+            "no address",
+        ),
         ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].type", "previous_response_id"),
         ({"input": [{"type": "web_search_call"}]}, "input[0].type", "web_search_call"),
         ({"input": "x", "tools": [{"type": "web_search"}]}, "tools[0].type", "web_search"),

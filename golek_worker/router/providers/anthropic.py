@@ -41,7 +41,7 @@ class AnthropicProvider:
             begun = request.resume.text if request.resume is not None else ""
             known = growing.known(begun, repeats=self._quirks.repeats)
             answer = Answer(self.name, call.job_id, self._key, known)
-            body = anthropic_form.message(call, request)
+            body = anthropic_form.message(call, request, self._quirks)
             async with aclosing(texts.written(self._transport, "/messages", body, answer, call, request)) as pieces:
                 async for piece in pieces:
                     yield piece

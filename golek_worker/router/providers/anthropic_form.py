@@ -10,7 +10,7 @@ from golek_wire.errors import BadRequestError
 from golek_wire.requests import InferenceRequest, Message, Params
 from golek_worker.router.providers import growing, openai_form
 from golek_worker.router.providers.base import Call
-from golek_worker.router.providers.quirks import OPENAI_HINTS, PLAIN
+from golek_worker.router.providers.quirks import OPENAI_HINTS, PLAIN, Quirks
 
 Json = dict[str, Any]
 MAX_TOKENS: Final = 8192
@@ -23,9 +23,9 @@ _DEFAULTS: Final = Params()
 _CHOICES: Final = {"auto": "auto", "none": "none", "required": "any"}
 
 
-def message(call: Call, request: InferenceRequest) -> Json:
+def message(call: Call, request: InferenceRequest, quirks: Quirks = PLAIN) -> Json:
     """The body of POST /messages. Raises BadRequestError naming what the API cannot do."""
-    check(request)
+    check(request, quirks)
     turns = request.messages if request.messages is not None else [Message("user", request.input)]
     system = "\n\n".join(turn.content or "" for turn in turns if turn.role in ("system", "developer"))
     said = conversation([turn for turn in turns if turn.role not in ("system", "developer")])
@@ -40,12 +40,15 @@ def message(call: Call, request: InferenceRequest) -> Json:
         schema = request.response_format.json_schema.schema
         body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
     body |= _drawn(request, thinks=bool(body.get("thinking")))
+    body |= openai_form.own(request, quirks)
+    if quirks.speaks_golek:
+        body["deadline_ms"] = max(1, round(call.seconds * 1000))
     return body
 
 
-def check(request: InferenceRequest) -> None:
+def check(request: InferenceRequest, quirks: Quirks = PLAIN) -> None:
     """Raises BadRequestError for what the API cannot do, and would leave out or refuse."""
-    openai_form.check(request, PLAIN)
+    openai_form.check(request, quirks)
     if request.params.n > 1:
         raise BadRequestError("params.n: the model's server writes one text for a request", param="params.n")
     if request.params.logprobs:

@@ -4,7 +4,8 @@
 provider that cannot be used is a problem that is told; a file that cannot be read is an error.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
@@ -21,6 +22,10 @@ from golek_worker.router.providers.transport import Server
 from golek_worker.router.targets import Need, Target
 
 CATALOG: Final = Path("data/catalog/providers.yaml")
+LATER_S: Final = 60.0
+"""Between two questions for what a server has …"""
+SOON_S: Final = 10.0
+"""… and while one did not answer."""
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
@@ -95,11 +100,18 @@ class Clouds:
         self.providers: dict[str, AnyProvider] = {}
         self.entries: dict[str, Entry] = {}
         """Of `providers`."""
-        self.problems: list[str] = []
-        """What cannot be used, and why."""
+        self.refused: list[str] = []
+        """What of the file cannot be used, and why."""
         self.missing: dict[str, str] = {}
         """Providers that are written down and cannot be asked, each with the reason in a sentence."""
         self._found: dict[str, list[Target]] = {}
+        self._unheard: dict[str, str] = {}
+        """Servers that did not say what they have."""
+
+    @property
+    def problems(self) -> list[str]:
+        """What cannot be used just now, and why."""
+        return [*self.refused, *self._unheard.values()]
 
     @property
     def targets(self) -> list[Target]:
@@ -120,24 +132,34 @@ class Clouds:
             if one.prices_as
         }
 
-    async def discover(self) -> list[str]:
-        """Ask those servers for their models that are to be asked. Gives what did not work, in sentences."""
-        problems: list[str] = []
-        for name, entry in self.entries.items():
-            if not entry.discover:
-                continue
-            known = {one.id for one in entry.models}
-            try:
-                found = await self.providers[name].models()
-            except InferenceServiceError as error:
-                problems.append(f"{name}: its models are not known: {error.message}")
-                continue
-            self._found[name] = [
-                _target(name, entry, Offered(one.id, kinds_of(one.id), one.context_size))
-                for one in found
-                if one.id not in known
-            ]
-        return problems
+    async def watch(self, tell: Callable[[], Awaitable[object]]) -> None:
+        """Ask servers again and again what they have; `tell` is called when that is something else than before."""
+        while any(entry.discover for entry in self.entries.values()):
+            if await self.discover():
+                await tell()
+            await asyncio.sleep(SOON_S if self._unheard else LATER_S)
+
+    async def discover(self) -> bool:
+        """Ask those servers that are to be asked what they have; True where something is new.
+
+        What a server had that says nothing now still counts: whether it answers is found when it is asked.
+        """
+        before = dict(self._found), dict(self._unheard)
+        asked = [name for name, entry in self.entries.items() if entry.discover]
+        await asyncio.gather(*(self._ask(name) for name in asked))
+        return before != (self._found, self._unheard)
+
+    async def _ask(self, name: str) -> None:
+        entry = self.entries[name]
+        known = {one.id for one in entry.models}
+        try:
+            found = await self.providers[name].models()
+        except InferenceServiceError as error:
+            self._unheard[name] = f"{name}: its models are not known: {error.message}"
+            return
+        self._unheard.pop(name, None)
+        offered = [Offered(one.id, kinds_of(one.id), one.context_size) for one in found if one.id not in known]
+        self._found[name] = [_target(name, entry, one) for one in offered]
 
     async def close(self) -> None:
         """Hang up everywhere."""
@@ -174,13 +196,13 @@ def opened(entries: Mapping[str, Entry], environ: Mapping[str, str]) -> Clouds:
             continue
         problem = _problem(name, entry, key, url)
         if problem:
-            clouds.problems.append(problem)
+            clouds.refused.append(problem)
             clouds.missing[name] = problem
             continue
         clouds.entries[name] = entry
         clouds.providers[name] = _provider(name, entry, key, url)
         if key and urlsplit(url).scheme == "http" and urlsplit(url).hostname not in LOOPBACK:
-            clouds.problems.append(f"{name}: its key goes over the network as plain text; use https in its base_url")
+            clouds.refused.append(f"{name}: its key goes over the network as plain text; use https in its base_url")
     return clouds
 
 

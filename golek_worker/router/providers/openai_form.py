@@ -99,17 +99,23 @@ def _message(turn: Message, quirks: Quirks, names: dict[str, str]) -> Json:
 def _drawn(request: InferenceRequest, quirks: Quirks) -> Json:
     """How the text is drawn: what differs from the bus's own defaults, for nobody asked for those."""
     params = request.params
-    names = [*DRAWN, *sorted(quirks.fields)]
-    body = {name: value for name in names if (value := getattr(params, name)) != getattr(_DEFAULTS, name)}
-    for name, there in quirks.renamed.items():
-        if (value := getattr(params, name)) != getattr(_DEFAULTS, name):
-            body[there] = value
+    body = {name: value for name in DRAWN if (value := getattr(params, name)) != getattr(_DEFAULTS, name)}
+    body |= own(request, quirks)
     if request.seed is not None:
         body["seed"] = request.seed
     if params.max_tokens is not None:
         written = request.resume.tokens_out if request.resume is not None else 0
         body[quirks.takes_most_as] = max(1, params.max_tokens - written)
     return body
+
+
+def own(request: InferenceRequest, quirks: Quirks) -> Json:
+    """Fields of ours that the server reads, under its names."""
+    names = {name: name for name in sorted(quirks.fields)} | quirks.renamed
+    params = request.params
+    return {
+        there: value for name, there in names.items() if (value := getattr(params, name)) != getattr(_DEFAULTS, name)
+    }
 
 
 def _form(request: InferenceRequest) -> Json:

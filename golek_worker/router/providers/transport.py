@@ -49,6 +49,8 @@ class Transport:
 
     def __init__(self, server: Server, headers: Mapping[str, str], key: str = "") -> None:
         """`headers` go with each request; `key` is what must not be repeated in an error."""
+        import aiohttp  # noqa: F401 - a tenth of a second, which the first request shall not wait for
+
         self.server = server
         self._headers = dict(headers)
         self._key = key

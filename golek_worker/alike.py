@@ -1,0 +1,64 @@
+"""Who says which questions are alike, and when is that asked?
+
+The second look of `caching`, for GOLEK_CACHE=semantic and requests that want it. Vectors come from the fleet's model
+GOLEK_SEMANTIC_MODEL, over a connection that is opened when the first one is needed; in a locked fleet with the worker's
+login, and GOLEK_API_KEY where keys are asked for.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from golek_client import Golek
+from golek_worker.cache.base import Asked
+from golek_worker.cache.semantic import KEEP_S, Question, SemanticCache, question
+from golek_worker.settings import Settings
+
+MOST_KEEPING: Final = 64
+"""Answers that wait for their vectors; more are not kept."""
+
+
+class Alike:
+    """Finds what was kept for a question that means the same. Nothing here raises."""
+
+    def __init__(self, chosen: Settings, golek: Golek | None = None) -> None:
+        """`golek` asks for vectors; one of its own without it. It is closed here."""
+        self._model = chosen.golek_semantic_model
+        self._golek = golek or Golek(chosen.nats_url, login=chosen.login, deadline=KEEP_S)
+        self._keeping: set[asyncio.Task[None]] = set()
+        self.cache = SemanticCache(
+            self._embed, threshold=chosen.golek_semantic_threshold, max_bytes=chosen.golek_cache_mb * 2**20
+        )
+
+    async def look(self, asked: Asked) -> bytes | None:
+        """The value that was kept for an alike question; None where there is none, or it cannot be told in time."""
+        found = question(asked)
+        return await self.cache.get(found) if isinstance(found, Question) else None
+
+    def keep(self, asked: Asked, value: bytes, ttl_s: float) -> None:
+        """Have the value found for alike questions, soon."""
+        found = question(asked)
+        if isinstance(found, str) or len(self._keeping) >= MOST_KEEPING:
+            return
+        task = asyncio.get_running_loop().create_task(self.cache.store(found, value, ttl_s))
+        self._keeping.add(task)
+        task.add_done_callback(self._keeping.discard)
+
+    def invalidate_by_model(self, model: str) -> int:
+        """Forget all answers of a model; how many."""
+        return self.cache.invalidate_by_model(model)
+
+    @property
+    def keeping(self) -> int:
+        """Answers that wait for their vectors."""
+        return len(self._keeping)
+
+    async def close(self) -> None:
+        """Keep nothing more, and hang up."""
+        for task in self._keeping:
+            task.cancel()
+        await asyncio.gather(*self._keeping, return_exceptions=True)
+        await self._golek.close()
+
+    async def _embed(self, text: str) -> Sequence[float]:
+        return (await self._golek.embed(self._model, text)).vectors[0]
