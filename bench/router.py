@@ -5,8 +5,8 @@ without a task type, a context and needs. The fleet is heard of all the time: ea
 of what workers said, and the decision that comes first then works out what all need of it. `situation_p50_ms` is that
 making. The collector of garbage runs as in a worker.
 
-`prefix_hit_rate`, `frozen_added_max_s`: see router_lanes.py. `added_p50`, `typo_*`, `gone_*`:
-see router_way.py.
+`prefix_hit_rate`, `frozen_added_max_s`: see router_lanes.py. `added_p50`, `typo_*`, `gone_*`: see router_way.py.
+`reserve_p50_ms`: see router_money.py.
 """
 
 import random
@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 import msgspec
 from router_lanes import lanes
+from router_money import money
 from router_way import way
 from support import figure, median, note
 
@@ -116,6 +117,7 @@ def decisions() -> None:
 
 def main() -> None:
     decisions()
+    money()
     lanes()
     way()
 

@@ -169,8 +169,8 @@ def main() -> None:
         stack.enter_context(WorkerProcess(url, data / "embedder", NAME, **given))
         gateway = stack.enter_context(GatewayProcess(url, data))
         theirs = {
-            "chat": _llama_server(stack, data, model, "--jinja", "--ctx-size", "8192", "--parallel", "4"),
-            "embeddings": _llama_server(stack, data, embedder, "--embeddings", "--pooling", "mean"),
+            "chat": llama_server(stack, data, model, "--jinja", "--ctx-size", "8192", "--parallel", "4"),
+            "embeddings": llama_server(stack, data, embedder, "--embeddings", "--pooling", "mean"),
         }
         for request in requests:
             kind = "embeddings" if "embeddings" in request["path"] else "chat"
@@ -200,7 +200,7 @@ def _with_template(folder: Path) -> Path:
     return made
 
 
-def _llama_server(stack: ExitStack, data: Path, model: Path, *options: str) -> int:
+def llama_server(stack: ExitStack, data: Path, model: Path, *options: str) -> int:
     """A llama-server with `model`, ready; its port."""
     port = free_port()
     command = [

@@ -13,7 +13,7 @@ from typing import Annotated, cast
 
 import typer
 
-from golek_client import cli_adapters, cli_operate, cli_results, terminal
+from golek_client import cli_adapters, cli_cache, cli_operate, cli_results, terminal
 from golek_client.cli_grammars import grammar
 from golek_client.cli_letters import dlq
 from golek_client.cli_route import route
@@ -45,6 +45,7 @@ app = typer.Typer(
 )
 app.add_typer(dlq, name="dlq")
 app.add_typer(cli_adapters.adapter, name="adapter")
+app.add_typer(cli_cache.cache, name="cache")
 app.add_typer(grammar, name="grammar")
 app.add_typer(route, name="route")
 app.add_typer(session, name="session")

@@ -58,6 +58,8 @@ class Exchange(Generic[Reply]):
         self._key = key
         self.worker = ""
         """The replica that answers, once it has said so."""
+        self.cache = ""
+        """What part a cache had in a stream, once that is said."""
         self._span = line.tracer.begin(target.kind, target.model, payload) if line.tracer is not None else None
         self._final: object = None
         self._headers = self._request_headers()
@@ -209,6 +211,8 @@ class Exchange(Generic[Reply]):
         self._next_send = self._deserted = None
         if headers.WORKER in about:
             self.worker = about[headers.WORKER]
+        if headers.CACHE in about:
+            self.cache = about[headers.CACHE]
         if headers.ERROR_CODE in about:  # 2
             await self._end_in(reading.error_in(message, about))
             return None

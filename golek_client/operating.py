@@ -17,9 +17,10 @@ from golek_wire.adapters import AdapterOrder, AdapterReport
 from golek_wire.errors import ModelNotFoundError, NoWorkersError
 from golek_wire.hosts import HostReport, StartOrder
 from golek_wire.signals import Order, Residence
-from golek_wire.subjects import AdapterVerb, Verb
+from golek_wire.subjects import AdapterVerb, CacheVerb, Verb
 
 if TYPE_CHECKING:
+    from golek_wire.caches import CacheReport
     from golek_wire.logs import LogQuery, LogReport
 
 LOAD_S: Final = 900.0
@@ -54,6 +55,16 @@ class Operating:
     async def unload_adapter(self, model: str, name: str, *, timeout: float = 60.0) -> list[AdapterReport]:
         """Take a LoRA adapter from all replicas of `model`; requests that run with it go on. As `load_adapter`."""
         return await self._order_adapters(model, "unload", AdapterOrder(name), timeout)
+
+    async def cache_stats(self, model: str, *, timeout: float = 2.0) -> "list[CacheReport]":
+        """What each replica of `model` keeps of answers, by worker id. Raises as `adapters` does."""
+        return await self._order_cache(model, "stats", timeout)
+
+    async def clear_cache(self, model: str, *, timeout: float = 10.0) -> "list[CacheReport]":
+        """Have all replicas of `model` forget the answers that are kept, those that they share as well. Each answers
+        for itself: its `problem` says why it could not. Raises as `adapters` does.
+        """
+        return await self._order_cache(model, "clear", timeout)
 
     async def load(
         self, model: str, *, worker_id: str = "", timeout: float = LOAD_S, on_status: OnStatus[Residence] | None = None
@@ -131,6 +142,11 @@ class Operating:
         return await ordering.order(
             line, model, subject, StartOrder(model), Residence, until, seconds, on_status=on_status
         )
+
+    async def _order_cache(self, model: str, verb: CacheVerb, timeout: float) -> "list[CacheReport]":
+        from golek_wire.caches import CacheOrder, CacheReport  # few programs ask this, and all would pay for it
+
+        return await self._give(model, subjects.caches(model, verb), CacheOrder(), CacheReport, timeout)
 
     async def _order_adapters(
         self, model: str, verb: AdapterVerb, told: AdapterOrder, timeout: float

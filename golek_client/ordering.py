@@ -19,6 +19,7 @@ from golek_wire.errors import DeadlineExceededError, NoWorkersError
 from golek_wire.signals import Residence
 
 if TYPE_CHECKING:
+    from golek_wire.caches import CacheReport
     from golek_wire.logs import LogReport
 
 GATHER_S: Final = 0.5
@@ -26,7 +27,7 @@ GATHER_S: Final = 0.5
 SILENT_S: Final = 10.0
 """A replica that said so says every second how it goes; after this time without a word it is not waited for."""
 
-Report = TypeVar("Report", Residence, AdapterReport, "LogReport")
+Report = TypeVar("Report", Residence, AdapterReport, "LogReport", "CacheReport")
 OnStatus = Callable[[Report], object]
 """Called with what a replica says while it does what was ordered."""
 

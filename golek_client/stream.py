@@ -36,6 +36,8 @@ class Read(Protocol):
     @property
     def worker(self) -> str: ...
     @property
+    def cache(self) -> str: ...
+    @property
     def principal(self) -> str | None: ...
     @property
     def allowances(self) -> Allowances | None: ...
@@ -146,6 +148,13 @@ class Stream(Pieces):
     def worker(self) -> str:
         """The replica that answers; empty until it has said so."""
         return self._outcome.exchange.worker if self._outcome.exchange is not None else ""
+
+    @property
+    def cache(self) -> str:
+        """What part a cache had in the answer: `hit`, `miss` or `bypass`; empty until that is said, and where nobody
+        asked for one.
+        """
+        return self._outcome.exchange.cache if self._outcome.exchange is not None else ""
 
     @property
     def principal(self) -> str | None:

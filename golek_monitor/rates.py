@@ -39,6 +39,7 @@ class Rate(Struct, frozen=True):
     answered: float = 0.0
     answered_ms: float = 0.0
     tokens: float = 0.0
+    cost_usd: float = 0.0
 
     @property
     def response_ms(self) -> float | None:
@@ -47,8 +48,8 @@ class Rate(Struct, frozen=True):
 
 
 Counts = tuple[float, ...]
-"""`Rate`'s six, as they were counted."""
-_NOTHING: Final[Counts] = (0.0,) * 6
+"""`Rate`'s seven, as they were counted."""
+_NOTHING: Final[Counts] = (0.0,) * 7
 
 
 class _Process:
@@ -162,6 +163,7 @@ def joined(rates: Sequence[Rate]) -> Rate | None:
         sum(rate.answered for rate in rates),
         sum(rate.answered_ms for rate in rates),
         sum(rate.tokens for rate in rates),
+        sum(rate.cost_usd for rate in rates),
     )
 
 
@@ -191,7 +193,7 @@ def _fell(before: Traffic, now: Traffic) -> bool:
 def _counts(traffic: Traffic) -> Counts:
     return (
         float(traffic.requests), float(traffic.errors), float(traffic.refused), float(traffic.answered),
-        traffic.answered_ms, float(traffic.tokens_out),
+        traffic.answered_ms, float(traffic.tokens_out), traffic.cost_usd,
     )  # fmt: skip
 
 

@@ -75,6 +75,8 @@ class Service(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Requests that failed in the fleet, with a status from 500 on."""
     refused_per_s: float | None = None
     """Requests that were refused before they were queued, with a status below 500: for a full queue, limits, a key."""
+    cost_usd_per_hour: float | None = None
+    """What clouds take, of a router; absent where they take nothing just now."""
     response_ms: float | None = None
     """From the lease to the last token, on average over the last ten seconds."""
     ttft_ms: float | None = None

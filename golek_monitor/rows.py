@@ -15,6 +15,7 @@ from golek_monitor.records import BackpressureStatus, GatewayRow, QueueMetrics, 
 from golek_wire.moments import stamp
 from golek_wire.signals import GatewayReport, Health, ModelInfo
 
+HOUR_S: Final = 3600
 GATEWAY_SILENT_S: Final = 25.0
 """Two of its reports and a bit."""
 
@@ -117,6 +118,7 @@ def service(
         tokens_per_s=_tokens(rows, rate),
         errors_per_s=round(rate.errors, 2) if rate else None,
         refused_per_s=round(rate.refused, 2) if rate else None,
+        cost_usd_per_hour=round(rate.cost_usd * HOUR_S, 6) or None if rate else None,
         response_ms=rate.response_ms if rate else None,
         ttft_ms=round(statistics.median_low(ttfts), 1) if ttfts else None,
         ping_ms=min(pings, default=None),

@@ -59,6 +59,8 @@ ALLOWED: Final = "Golek-Allowed"
 MONEY: Final = "Golek-Money"
 """Job of a key with a budget in money: `<millionths of a dollar>/<window>`."""
 HOPS_LIMIT: Final = 4
+CACHE: Final = "Golek-Cache"
+"""Job: what its key says of caches; absent for nothing. First chunk of a stream: what part a cache had in it."""
 
 MSG_ID: Final = "Nats-Msg-Id"
 TTL: Final = "Nats-TTL"

@@ -86,6 +86,8 @@ class Key(Struct, frozen=True, omit_defaults=True):
     budget: Budget | None = None
     expires: str | None = None
     """RFC 3339; from then on nobody knows the key."""
+    cache: Literal["off", "exact", "semantic"] | None = None
+    """Whether its answers are kept, where a request does not say; None leaves it to the model."""
 
     @property
     def has_limits(self) -> bool:

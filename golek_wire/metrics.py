@@ -104,6 +104,12 @@ MODEL_REFUSED_PER_SECOND: Final = Metric(
 MODEL_TOKENS_PER_SECOND: Final = Metric(
     "golek_model_tokens_per_second", "gauge", "Tokens that a model writes, over the last ten seconds.", ("model",)
 )
+MODEL_COST_USD_PER_HOUR: Final = Metric(
+    "golek_model_cost_usd_per_hour",
+    "gauge",
+    "Dollars that clouds take for what is asked of a model, as over the last ten seconds; of routers.",
+    ("model",),
+)
 MODEL_RESPONSE_SECONDS: Final = Metric(
     "golek_model_response_seconds",
     "gauge",

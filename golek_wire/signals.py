@@ -107,6 +107,10 @@ class Traffic(Struct, frozen=True, omit_defaults=True):
     """What clouds took."""
     refusals: list[Refusals] = field(default_factory=list[Refusals])
     """Those with a status of 401, 403 or 429, by who asked: the 32 that were refused most often."""
+    cache_hits: int = 0
+    """Answered from a cache, or by the run of an equal request."""
+    cache_misses: int = 0
+    """Looked up in a cache, and not there."""
 
 
 class Health(Struct, frozen=True):

@@ -21,6 +21,8 @@ Verb = Literal["load", "unload", "drain"]
 VERBS: Final[tuple[Verb, ...]] = ("load", "unload", "drain")
 AdapterVerb = Literal["load", "unload", "list"]
 ADAPTER_VERBS: Final[tuple[AdapterVerb, ...]] = ("load", "unload", "list")
+CacheVerb = Literal["stats", "clear"]
+CACHE_VERBS: Final[tuple[CacheVerb, ...]] = ("stats", "clear")
 ANY_LANE: Final = "any"
 PRIORITIES: Final = {3: "high", 2: "normal", 1: "low"}
 """A request's `priority`, and how it is called in subjects; the most urgent first."""
@@ -172,6 +174,11 @@ def log(name: str) -> str:
 def adapters(name: str, verb: AdapterVerb) -> str:
     """Where every replica of a model is told to load or unload a LoRA adapter, or asked which it has (core NATS)."""
     return f"models.{name}.adapters.{verb}"
+
+
+def caches(name: str, verb: CacheVerb) -> str:
+    """Where every replica of a model is asked what it keeps of answers, or told to forget it (core NATS)."""
+    return f"models.{name}.cache.{verb}"
 
 
 def grammars(verb: str) -> str:

@@ -6,6 +6,8 @@ take it. See docs/decisions/0024.
 """
 
 import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -27,13 +29,16 @@ from golek_worker.settings import Settings, shipped
 
 log = structlog.get_logger("adapters")
 
-NOT_HERE = "ENGINE=echo takes no adapters"
+
+def not_here(engine: str) -> str:
+    """Why there are no adapters without llama.cpp."""
+    return f"ENGINE={engine} takes no adapters"
 
 
 def problems(chosen: Settings, model: Path | None) -> list[str]:
     """What is wrong with the files that ADAPTERS names; a sentence each."""
     if model is None:
-        return [f"ADAPTERS={chosen.adapters}: {NOT_HERE}"] if chosen.adapter_files else []
+        return [f"ADAPTERS={chosen.adapters}: {not_here(chosen.engine)}"] if chosen.adapter_files else []
     if not chosen.adapter_files:
         return []
     header = read_header(model)
@@ -67,13 +72,16 @@ class Adapters:
         worker_id: str,
         host: EngineHost,
         kept: AdapterBucket,
+        changed: Callable[[], Awaitable[object]],
     ) -> None:
+        """`changed` is called when an adapter came or went by order: what was answered with it counts no more."""
         self._client = client
         self._orders = orders
         self._settings = chosen
         self._worker_id = worker_id
         self._host = host
         self._kept = kept
+        self._changed = changed
         self._in_file = {one.name for one in chosen.adapter_files}
         self._change = asyncio.Lock()
 
@@ -112,12 +120,16 @@ class Adapters:
             return None
         async with self._change:
             if verb == "load":
-                return await self._load(AdapterFile(order.name, order.path, order.scale))
-            return await self._unload(order.name)
+                problem = await self._load(AdapterFile(order.name, order.path, order.scale))
+            else:
+                problem = await self._unload(order.name)
+            with contextlib.suppress(*BUS_ERRORS):  # its file and scale are in the keys of answers as well
+                await self._changed()
+            return problem
 
     async def _load(self, adapter: AdapterFile) -> str | None:
-        if self._settings.engine == "echo":
-            return NOT_HERE
+        if self._settings.engine != "llamacpp":
+            return not_here(self._settings.engine)
         command = self._command(adapter)
         if not self._host.serving and self._host.ready is not None:
             problem = lora_file.problem(Path(command.path), self._host.ready.info.architecture)

@@ -14,6 +14,7 @@ import structlog
 from msgspec import Struct
 
 from golek_client.bus_client import BusClient
+from golek_wire import headers as h
 from golek_wire.errors import (
     BusUnavailableError,
     ContextBudgetExceededError,
@@ -29,6 +30,7 @@ from golek_worker.bus.objects import Objects
 from golek_worker.bus.replies import ReplyStream, largest_final, send_started
 from golek_worker.bus.strikes import Strikes
 from golek_worker.bus.tokens import TokenLogs
+from golek_worker.caching import Caching
 from golek_worker.engine.base import Embedded, Finished, Ranked, Refused, Replied, Stopped
 from golek_worker.engine.host import EngineDied, Run, RunEnd
 from golek_worker.executor import Answer, Executor, Work
@@ -76,6 +78,8 @@ class Tools(Struct, frozen=True):
 
     client: BusClient
     executor: Executor
+    caching: Caching
+    """Begins and ends the runs of jobs."""
     strikes: StrikeBook
     room: Room
     objects: Objects
@@ -106,6 +110,10 @@ class Attempt:
         """When the last token was written, or the attempt ended without one."""
         self.tokens_in = 0
         self.tokens_out = 0
+        self.saved = 0
+        """Of these: those that were kept, and not computed for this job."""
+        self.has_slot = True
+        """Whether it holds one of the worker's slots; a job that only reads another one's run holds none."""
         self.cost_usd: float | None = None
         """What clouds took; None where nothing had a price."""
         self.pieces = 0
@@ -121,6 +129,11 @@ class Attempt:
         self._gone_since = 0.0
         self._bounces = 0
         self._probes_before = 0
+
+    @property
+    def computed(self) -> int:
+        """Tokens that count against the limits of its key."""
+        return max(0, self.tokens_in + self.tokens_out - self.saved)
 
     @property
     def probe(self) -> str:
@@ -149,7 +162,7 @@ class Attempt:
         self._stopped.set_result(None)
         if self._run is not None:
             # A hung engine says nothing. Going on without it is safe: it reads the cancel before any later command.
-            self._tools.executor.cancel(self.job.job_id)
+            self._tools.caching.cancel(self.job.job_id)
             silent = Stopped(self.job.job_id, 0, 0)
             asyncio.get_running_loop().call_later(STOP_PATIENCE_S, self._run.put, silent)
 
@@ -269,7 +282,7 @@ class Attempt:
         """Start the run and pass its text on until it ends."""
         job, tools = self.job, self._tools
         on_trial = self._manner == "trial"
-        self._run = run = work.start(watched=on_trial, until=self.lease.deadline)
+        self._run = run = tools.caching.start(job, work, watched=on_trial, until=self.lease.deadline)
         if on_trial:
             asyncio.get_running_loop().call_later(TRIAL_S, self._acquit)
         if job.stream and job.reply:
@@ -281,12 +294,12 @@ class Attempt:
                 tools.worker_id,
             )  # fmt: skip
         try:
-            return await self._pass_on(run, self._stream)
+            return await self._pass_on(work, run, self._stream)
         except BaseException:
-            tools.executor.cancel(job.job_id)  # nobody hears this run any more
+            tools.caching.cancel(job.job_id)  # nobody hears this run any more
             raise
 
-    async def _pass_on(self, run: Run, stream: ReplyStream | None) -> RunEnd:
+    async def _pass_on(self, work: Work, run: Run, stream: ReplyStream | None) -> RunEnd:
         """Send text as it comes; how the run ended."""
         while True:
             event = await run.next(stream.flush_at if stream is not None else None)
@@ -297,6 +310,8 @@ class Attempt:
                 if self.first_text_at is None:
                     self.first_text_at = time.monotonic()
                     self._acquit()
+                    if stream is not None and work.cache is not None:
+                        stream.mark(h.CACHE, work.cache)
                 if stream is not None:
                     await stream.write(event)
                 continue
@@ -326,7 +341,7 @@ class Attempt:
         match end:
             case Finished() | Embedded() | Ranked() | Replied():
                 answer = work.answer(end, round((time.monotonic() - self.lease.leased_at) * 1000))
-                self.tokens_in, self.tokens_out = answer.tokens_in, answer.tokens_out
+                self.tokens_in, self.tokens_out, self.saved = answer.tokens_in, answer.tokens_out, answer.saved
                 self.cost_usd = answer.cost_usd
                 limit = largest_final(self._tools.client.max_payload, self.job)
                 if len(answer.body) > limit:

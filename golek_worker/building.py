@@ -16,10 +16,12 @@ from golek_wire.errors import InferenceServiceError
 from golek_wire.subjects import Kind
 from golek_worker import adapters, kinds
 from golek_worker.adapters import Adapters
+from golek_worker.alike import Alike
 from golek_worker.attempt import Tools
 from golek_worker.bus import objects, queue, scout, streams
 from golek_worker.bus.acks import Acks
 from golek_worker.bus.adapters import AdapterBucket
+from golek_worker.bus.answers import SharedAnswers
 from golek_worker.bus.dead_letters import DeadLetters, Sender
 from golek_worker.bus.ingress import Ingress
 from golek_worker.bus.jetstream import ServerClock
@@ -31,6 +33,7 @@ from golek_worker.bus.queue import OnLanes, Queue
 from golek_worker.bus.results import Results
 from golek_worker.bus.strikes import StrikeBook
 from golek_worker.bus.tokens import TokenLogs
+from golek_worker.caching import Caching, Circumstances, deployment, memory
 from golek_worker.charging import Charging
 from golek_worker.engine.childless import Childless
 from golek_worker.engine.host import EngineHost
@@ -45,7 +48,7 @@ from golek_worker.room import Room
 from golek_worker.router_parts import Router, Stand
 from golek_worker.serving import Serving
 from golek_worker.settings import Settings
-from golek_worker.status import Status
+from golek_worker.status import VERSION, Status
 from golek_worker.store.requests import RequestRow, audited
 from golek_worker.traffic import Tally
 
@@ -71,6 +74,9 @@ class Parts(Struct, frozen=True):
     adapters: Adapters
     sessions: Sessions | None
     charging: Charging
+    caching: Caching
+    answers: SharedAnswers
+    alike: Alike | None
     router: Router | None = None
 
     @property
@@ -118,9 +124,13 @@ async def build(
         )  # fmt: skip
     keeper = LeaseKeeper(lambda: host.is_alive)
     sessions = await _sessions(ground, kind)
+    answers = SharedAnswers(client)
+    alike = Alike(chosen) if kind == "inference" else None
+    caching = _caching(ground, executor, host, answers, alike, router.digest if router is not None else lambda: digest)
     tools = Tools(
         client=client,
         executor=executor,
+        caching=caching,
         strikes=await StrikeBook.open(client),
         room=Room(),
         objects=bodies,
@@ -142,6 +152,7 @@ async def build(
         client, tools, keeper, acks, results,
         tally=tally, settle=charging.settle, record=_recorder(ground), released=released, traces=_traces(ground),
     )  # fmt: skip
+    caching.flights.desk = serving
     consumer = _consumer(ground, kind, line, serving, clock)
     status = Status(
         ground.identity, chosen, kind, host, serving, results, digest,
@@ -151,7 +162,7 @@ async def build(
     residency = _residency(ground, kind, line, ingress, host, serving, consumer)
     kept = await AdapterBucket.open(client, chosen.token)
     orders = Orders(client, ground.callers, lambda: status.state)
-    offered = Adapters(client, orders, chosen, ground.identity.worker_id, host, kept)
+    offered = Adapters(client, orders, chosen, ground.identity.worker_id, host, kept, caching.invalidate)
     return Parts(
         kind,
         line,
@@ -168,8 +179,35 @@ async def build(
         offered,
         sessions,
         charging,
+        caching,
+        answers,
+        alike,
         router,
     )
+
+
+def _caching(
+    ground: Ground,
+    executor: Executor,
+    host: EngineHost,
+    answers: SharedAnswers,
+    alike: Alike | None,
+    digest: Callable[[], str],
+) -> Caching:
+    """What is kept of this model's answers. A router's `digest` changes with what it hears."""
+    chosen = ground.settings
+
+    def adapter(name: str) -> str:
+        command = host.adapters.wanted.get(name)
+        return f"{name} {command.path} {command.scale}" if command is not None else name
+
+    here = Circumstances(
+        chosen.model_name, lambda: deployment(digest(), chosen, VERSION), adapter, ground.grammars.text,
+        writes_prompts=chosen.engine != "router" and executor.kind == "inference",
+    )  # fmt: skip
+    return Caching(
+        executor, here, memory(chosen), answers, mode=chosen.golek_cache, ttl_s=chosen.cache_ttl_s, second=alike
+    )  # fmt: skip
 
 
 async def _ensure_streams(client: BusClient, chosen: Settings, kind: Kind) -> None:

@@ -15,6 +15,7 @@ from golek_wire.errors import InferenceServiceError
 from golek_wire.requests import Request
 from golek_wire.routing import AUTO, Decision, Offer
 from golek_wire.subjects import Kind
+from golek_worker.executor import CAPABILITIES
 from golek_worker.job import Job
 from golek_worker.router import policy, refusals
 from golek_worker.router.asking import ask_of
@@ -86,6 +87,17 @@ class Deciding:
             return "nobody knows it any more"
         self._ask_after(known.replicas)
         return "" if standing.state.up else standing.state.why or "it takes no requests"
+
+    def is_expected(self, model: str) -> bool:
+        """Whether a model of the fleet that nobody answers for is on its way, or was there a short while ago."""
+        standing = self.standing(model)
+        return standing is not None and (standing.state.up or standing.state.expected)
+
+    def capabilities(self) -> list[str]:
+        """What the models of the fleet that take requests can do together."""
+        records = (one.record for one in self._view.models(self._clock()) if one.in_rotation and one.name != self._own)
+        found = {name for record in records if record is not None for name in record.capabilities}
+        return [name for name in CAPABILITIES if name in found]
 
     def served_at(self, subject: str) -> str | None:
         """The model that takes requests on a subject that has not its name."""

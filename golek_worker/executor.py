@@ -41,7 +41,9 @@ class Answer(Struct, frozen=True):
     cost_usd: float | None = None
     """What clouds took for it, for all its steps; None where nothing had a price. An error has it among its details."""
     cache: CacheUse | None = None
-    """Where a cache was asked for."""
+    """What part a cache had in it; None where nobody asked for one."""
+    saved: int = 0
+    """Of its tokens: those that were kept, and not computed for it. They cost its key nothing."""
 
     def ttft_ms(self, ms: float) -> float | None:
         """From the lease to the first token of an answer that took `ms` from the lease; None where it is not known."""
@@ -50,6 +52,16 @@ class Answer(Struct, frozen=True):
 
 class Work(Protocol):
     """What one job asks, and how it is answered."""
+
+    cache: CacheUse | None
+    """What part a cache had in it, for the reply; None where nobody asked for one."""
+    saved: int
+    """Of its tokens: those that were kept, and not computed for it."""
+
+    @property
+    def request(self) -> Request:
+        """What its payload says."""
+        ...
 
     @property
     def raw_input(self) -> str:

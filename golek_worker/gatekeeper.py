@@ -70,6 +70,8 @@ class Gatekeeper:
             job = self._for_router(job, key, headers)
         if key.has_limits:
             job = msgspec.structs.replace(job, charge=Charge(key, self._estimate(payload)), money=money(key.budget))
+        if key.cache is not None:
+            job = msgspec.structs.replace(job, cache=key.cache)
         if not headers and reply and not submitted:
             return job
         return callers.owned(retained(job, payload, headers, self._kind, self._model, submitted=submitted))

@@ -70,6 +70,8 @@ class Job(Struct, frozen=True):
     """In a router's stream: the models that its key is for, with commas; empty for all."""
     money: str = ""
     """What its key may spend in clouds, as `Golek-Money` says it; empty where that is not limited."""
+    cache: str = ""
+    """What its key says of caches; empty for nothing."""
     charge: Charge | None = None
     """What has to be reserved before it is stored. Not carried: the ledger holds it then."""
 
@@ -154,6 +156,8 @@ def _add_seldom(headers: dict[str, str], job: Job) -> None:
         headers[h.ALLOWED] = job.allowed
     if job.money:
         headers[h.MONEY] = job.money
+    if job.cache:
+        headers[h.CACHE] = job.cache
 
 
 def from_headers(headers: Mapping[str, str]) -> Job:
@@ -179,6 +183,7 @@ def from_headers(headers: Mapping[str, str]) -> Job:
         hops=int(headers.get(h.HOPS, "0")),
         allowed=headers.get(h.ALLOWED, ""),
         money=headers.get(h.MONEY, ""),
+        cache=headers.get(h.CACHE, ""),
     )
 
 

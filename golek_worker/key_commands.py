@@ -181,12 +181,18 @@ def _cells(one: "Usage") -> list[str]:
         one.key_id,
         one.window,
         f"{one.requests} requests, {one.tokens} tokens{_money(one.micros)}",
-        f"{one.in_flight} ({one.reserved} tokens{_money(one.reserved_micros)})" if one.in_flight else "-",
+        _in_flight(one),
         _left(budget, in_money=left is not None and left.budget_unit == "usd"),
         _resets(one),
         _left(left.requests if left is not None else None),
         _left(left.tokens if left is not None else None),
     ]
+
+
+def _in_flight(one: "Usage") -> str:
+    if not one.in_flight and not one.reserved_micros:
+        return "-"
+    return f"{one.in_flight} ({one.reserved} tokens{_money(one.reserved_micros)})"
 
 
 def _money(micros: int) -> str:

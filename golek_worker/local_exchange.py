@@ -36,6 +36,7 @@ class LocalExchange(Generic[Reply]):
     """One request and its reply. A context manager: leaving it before the reply ends the job."""
 
     worker = PLACE
+    cache = ""
     principal = None
     allowances = None
 

@@ -176,6 +176,8 @@ class LocalModel:
 
     @property
     def state(self) -> WorkerStatus:
+        if self._is_closed:
+            return "offline"
         if self.host.stalled:
             return "stalled"
         if self.host.serving:

@@ -6,7 +6,7 @@ order names, or each of them. See bus/orders.py, docs/decisions/0025.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -25,12 +25,20 @@ GOODBYE_S = 2.0
 class ModelOrders:
     """Orders to load, unload and drain."""
 
-    def __init__(self, orders: Orders, residency: Residency, status: Status, drain: Callable[[], None]) -> None:
-        """`drain` lets the worker end as SIGTERM does."""
+    def __init__(
+        self,
+        orders: Orders,
+        residency: Residency,
+        status: Status,
+        drain: Callable[[], None],
+        unloaded: Callable[[], Awaitable[object]],
+    ) -> None:
+        """`drain` lets the worker end as SIGTERM does; `unloaded` is called when the model was unloaded by order."""
         self._orders = orders
         self._residency = residency
         self._status = status
         self._drain = drain
+        self._unloaded = unloaded
         self._drained = asyncio.Event()
 
     async def start(self) -> None:
@@ -61,7 +69,10 @@ class ModelOrders:
             case "load":
                 return await self._residency.load()
             case "unload":
-                return await self._residency.unload(force=order.force)
+                problem = await self._residency.unload(force=order.force)
+                if problem is None:
+                    await self._unloaded()
+                return problem
             case _:
                 self._drain()
                 await self._drained.wait()

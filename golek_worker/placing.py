@@ -24,7 +24,6 @@ from golek_wire.errors import (
     BusUnavailableError,
     InferenceServiceError,
     InternalError,
-    ModelLoadingError,
     ModelNotFoundError,
     NoWorkersError,
 )
@@ -43,13 +42,13 @@ log = structlog.get_logger("placing")
 
 IDLE_S: Final = 5.0
 """A door that has had nothing to look after for so long is left alone until the next request."""
+QUEUE_S: Final = 1.0
 WAITING_LIMIT: Final = 4096
 """Requests that may wait for doors to be made."""
 DOORS_LIMIT: Final = 4096
 LOOKS_LIMIT: Final = 256
 """Records looked up at once; what is beyond that is not known."""
 LOOK_S: Final = 1.0
-LOADING_RETRY_MS: Final = 1000
 
 
 Way = tuple[Kind, str, bool]
@@ -83,8 +82,17 @@ class Door:
     async def take(self, message: Delivery) -> None:
         self._used_at = time.monotonic()
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self.ingress.run())
+            self._task = asyncio.get_running_loop().create_task(self._look_after())
         await self.ingress.take(message)
+
+    async def _look_after(self) -> None:
+        await asyncio.gather(self.ingress.run(), self._look())
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(QUEUE_S)
+            with contextlib.suppress(*BUS_ERRORS):  # the next look follows
+                await self.ingress.look()
 
     def rest(self, now: float) -> None:
         """Stop looking after what is not there. Raises what looking after it ended in."""
@@ -252,7 +260,12 @@ class Placing:
         error: InferenceServiceError | None = None
         try:
             ingress = self._own(kind, name) if is_own else await self._of(kind, name)
+            if ingress is None:  # its worker has not made its queue yet: the router's own keeps what comes
+                for message in self._waiting.pop(key, []):
+                    await self._bring(message, (kind, name, True))
+                return
             await ingress.open()
+            await ingress.look()
         except InferenceServiceError as failed:
             error = failed
         except BUS_ERRORS as failed:
@@ -268,16 +281,10 @@ class Placing:
             else:
                 await self._doors[key].take(message)
 
-    async def _of(self, kind: Kind, model: str) -> Ingress:
-        """The ingress of a model's own stream. Raises ModelLoadingError before its worker made that."""
+    async def _of(self, kind: Kind, model: str) -> Ingress | None:
+        """The ingress of a model's own stream; None where there is none."""
         form = await self._forms.find(subjects.model_token(model))
-        if form is None:
-            raise ModelLoadingError(
-                f"{model} has no queue yet: its worker makes it once it has the model's file",
-                model=model,
-                retry_after_ms=LOADING_RETRY_MS,
-            )
-        return self._through(kind, model, form.capacity, form.strategy)
+        return None if form is None else self._through(kind, model, form.capacity, form.strategy)
 
     async def _refuse(self, message: Delivery, error: InferenceServiceError) -> None:
         if message.reply and not self._callers.may_answer(message.reply):

@@ -9,6 +9,7 @@ from golek_wire import codec, semconv
 from golek_wire.errors import InternalError, PayloadTooLargeError
 from golek_wire.replies import EmbeddingUsage, Ranking, RerankReply
 from golek_wire.requests import Document, Request, RerankRequest
+from golek_wire.routing import CacheUse
 from golek_wire.subjects import Kind
 from golek_worker.engine.base import Made, Rank, Ranked
 from golek_worker.engine.host import EngineHost, Run
@@ -53,7 +54,13 @@ class RankWork:
         self._executor = executor
         self._job = job
         self._request = request
+        self.cache: CacheUse | None = None
+        self.saved = 0
         self.reply_to = request.reply_to
+
+    @property
+    def request(self) -> RerankRequest:
+        return self._request
 
     @property
     def raw_input(self) -> str:
@@ -79,7 +86,8 @@ class RankWork:
         ]
         usage = EmbeddingUsage(end.tokens_in, end.tokens_in)
         reply = RerankReply(results, self._executor.model, usage, request.req_id, ms, ms)
-        return Answer(codec.encode(reply), end.tokens_in)
+        saved = end.tokens_in if self.cache == "hit" else 0
+        return Answer(codec.encode(reply), end.tokens_in, cache=self.cache, saved=saved)
 
     def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
         return PayloadTooLargeError(

@@ -4,6 +4,7 @@ It hears the fleet, decides by that, has workers and clouds answer, and takes th
 """
 
 import asyncio
+import hashlib
 import os
 import time
 from collections.abc import Sequence
@@ -76,6 +77,7 @@ class Router:
         self._golek = golek
         self._watch = watch
         self._steps = steps
+        self._digest, self._digest_until = "", 0.0
         self._calls = RollCall(ground.client)
         hedging = Hedging(ground.client, steps, self._calls, _replica)
         self._charging = charging
@@ -133,6 +135,16 @@ class Router:
         """Hang up."""
         await self._golek.close()
         await self.clouds.close()
+
+    def digest(self) -> str:
+        """What answers depend on beside requests: the tables, and which files the fleet's models have just now."""
+        now = time.monotonic()
+        if now >= self._digest_until:
+            found = [one.record for one in self._watch.view.models(now) if one.record is not None]
+            files = sorted(f"{record.name}={record.digest}" for record in found)
+            self._digest = hashlib.sha256(repr((self.tables.table, files)).encode()).hexdigest()
+            self._digest_until = now + SWEEP_S
+        return self._digest
 
     def offers(self) -> list[Offer]:
         """The names beside those of the fleet's own models."""

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
@@ -17,14 +17,15 @@ from msgspec import Struct
 
 from golek_wire import codec, semconv, subjects
 from golek_wire.errors import InferenceServiceError, InternalError, PayloadTooLargeError, ProviderRefusedError
-from golek_wire.replies import InferenceReply
+from golek_wire.replies import InferenceReply, RerankReply
 from golek_wire.requests import EmbeddingRequest, InferenceRequest, Params, Request, RerankRequest
-from golek_wire.routing import LOCAL, Route
+from golek_wire.routing import LOCAL, CacheUse, Route
 from golek_wire.subjects import Kind
 from golek_worker.bus.hedging import Hedging
+from golek_worker.bus.jetstream import JetStreamError
 from golek_worker.bus.queue import NORMAL
-from golek_worker.bus.queues import Forms
-from golek_worker.bus.steps import Started, Wanted
+from golek_worker.bus.queues import Form, Forms
+from golek_worker.bus.steps import NOBODY_S, Started, Wanted
 from golek_worker.engine.base import Made, Replied, Stopped, refusal
 from golek_worker.engine.host import Run
 from golek_worker.executor import Answer
@@ -33,6 +34,7 @@ from golek_worker.router.chain import Begun, Chain, Question, Routed, Turn, Word
 from golek_worker.router.providers.base import Call, Provider
 from golek_worker.router.purse import Purse
 from golek_worker.router.targets import Ask
+from golek_worker.sessions.conversation import Conversation
 
 log = structlog.get_logger("router")
 
@@ -51,6 +53,14 @@ class Decides(Protocol):
 
     def gone(self, model: str) -> str:
         """Why nobody answers for a model of the fleet just now; empty while somebody does."""
+        ...
+
+    def is_expected(self, model: str) -> bool:
+        """Whether a model of the fleet that nobody answers for is on its way, or was there a short while ago."""
+        ...
+
+    def capabilities(self) -> list[str]:
+        """What the models of the fleet can do together."""
         ...
 
 
@@ -81,7 +91,7 @@ class RouterExecutor:
 
     @property
     def capabilities(self) -> list[str]:
-        return []
+        return self.desk.decides.capabilities()
 
     def check(self, request: Request) -> None:
         """Whoever is asked says what it cannot do."""
@@ -104,7 +114,6 @@ class RouterWork:
     """One request that others answer."""
 
     prompt = None
-    conversation = None
 
     def __init__(self, executor: RouterExecutor, job: Job, kind: Kind, request: Request, payload: bytes) -> None:
         self._executor = executor
@@ -113,13 +122,22 @@ class RouterWork:
         self._model = job.asked_model or executor.desk.model
         self._request = request
         self._payload = payload
+        self.conversation: Conversation | None = None
+        if isinstance(request, InferenceRequest) and request.session_id is not None:
+            self.conversation = Conversation(request, 0)
         self._pieces = 0
         self._route: Route | None = None
         self._purse = executor.desk.purse(job, request)
         self._key = ""
         """What it has in common with requests whose beginnings lie in one KV cache."""
+        self.cache: CacheUse | None = None
+        self.saved = 0
         self.reply_to = request.reply_to
         self.adapter = request.adapter or None if isinstance(request, InferenceRequest) else None
+
+    @property
+    def request(self) -> Request:
+        return self._request
 
     @property
     def raw_input(self) -> str:
@@ -163,14 +181,15 @@ class RouterWork:
         left_s = min(until - now, job.budget_ms / 1000)
         accepted_at = now - max(0.0, job.budget_ms / 1000 - left_s)
         try:
-            ask = desk.decides.ask(job, self._kind, self._model, self._request, left_s)
+            whole = self._request if self.conversation is None else self.conversation.request
+            ask = desk.decides.ask(job, self._kind, self._model, whole, left_s)
             self._key = ask.affinity
-            question = Question(ask, self._request, now + left_s, accepted_at, streamed)
+            question = Question(ask, _alone(whole), now + left_s, accepted_at, streamed)
             async with aclosing(desk.chain.run(question, self._purse, self._turn)) as events:
                 async for event in events:
                     if isinstance(event, Routed):
                         self._route = event.route
-                        run.put(Replied(event.reply))
+                        run.put(Replied(msgspec.structs.replace(event.reply, route=event.route)))
                         return
                     self._pieces += 1
                     run.put(event)
@@ -194,13 +213,16 @@ class RouterWork:
 
     async def _step(self, turn: Turn, _provider: str, model: str) -> AsyncGenerator[Word]:
         job, desk = self._job, self._executor.desk
-        payload = self._payload if turn.request is self._request else codec.encode(turn.request)
-        by_reference = bool(job.body) and turn.request is self._request
-        form = await desk.forms.find(subjects.model_token(model))
+        as_it_came = turn.request is self._request
+        payload = self._payload if as_it_came else codec.encode(turn.request)
+        by_reference = bool(job.body) and as_it_came
+        form = await _form(desk.forms, model)
+        patience_s = turn.seconds if not turn.has_others and desk.decides.is_expected(model) else NOBODY_S
         step = desk.steps.begin(
             Wanted(
                 model, self._kind, job, b"" if by_reference else payload, turn.seconds, turn.streamed,
-                before=turn.before, lost=lambda: desk.decides.gone(model) if turn.has_others else "",
+                before=turn.before, patience_s=patience_s,
+                lost=lambda: desk.decides.gone(model) if turn.has_others else "",
             ),
             self._key if turn.sticks else "",  # by what replicas say just now, not by the candidate's lane
         )  # fmt: skip
@@ -229,18 +251,27 @@ class RouterWork:
         if not isinstance(end, Replied):
             raise InternalError("Nobody answered where an answer was told")
         reply, cost_usd = end.reply, self._purse.cost_usd
-        about = {"req_id": self._job.req_id, "model": self._model, "ms": ms, "duration_ms": ms}
-        about["route"] = self._route if self._route is not None else msgspec.UNSET
-        target = self._route.target if self._route is not None else None
+        about: dict[str, Any] = {"req_id": self._job.req_id, "model": self._model, "ms": ms, "duration_ms": ms}
+        target = reply.route.target if reply.route else None
+        if self.cache is not None and not isinstance(reply, RerankReply):
+            about["cache"] = self.cache
+        is_hit = self.cache == "hit"
         if isinstance(reply, InferenceReply):
             told = msgspec.structs.replace(reply, seed=self._job.seed, cost_usd=cost_usd, **about)
+            if self.conversation is not None:
+                told = msgspec.structs.replace(told, session=self.conversation.use)
+                self.conversation.answered(self._job.job_id, told)
             return Answer(
                 codec.encode(told), reply.tokens_in, reply.tokens_out, reply.text, reply.finish_reason,
-                target=target, cost_usd=cost_usd, cache=reply.cache,
+                target=target, cost_usd=cost_usd, cache=told.cache,
+                saved=reply.tokens_in + reply.tokens_out if is_hit else 0,
             )  # fmt: skip
         about["cost_usd"] = msgspec.UNSET if cost_usd is None else cost_usd
-        body = codec.encode(msgspec.structs.replace(reply, **about))
-        return Answer(body, reply.usage.prompt_tokens, target=target, cost_usd=cost_usd)
+        tokens_in = reply.usage.prompt_tokens
+        return Answer(
+            codec.encode(msgspec.structs.replace(reply, **about)), tokens_in,
+            target=target, cost_usd=cost_usd, cache=self.cache, saved=tokens_in if is_hit else 0,
+        )  # fmt: skip
 
     def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
         return PayloadTooLargeError(
@@ -248,3 +279,18 @@ class RouterWork:
             size=size,
             limit=limit,
         )
+
+
+def _alone(request: Request) -> Request:
+    """The request as targets read it: what was said before is part of it, so that they look up no session."""
+    if isinstance(request, InferenceRequest) and request.session_id is not None:
+        return msgspec.structs.replace(request, session_id=None)
+    return request
+
+
+async def _form(forms: Forms, model: str) -> Form | None:
+    """How the model's queue is made; None where there is none, or that cannot be said."""
+    try:
+        return await forms.find(subjects.model_token(model))
+    except JetStreamError:
+        return None

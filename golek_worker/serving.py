@@ -151,6 +151,28 @@ class Serving:
                 step.stop(JobCancelledError())
         return attempt is not None
 
+    # -- slots, for those that share a run (sharing.Desk) ---------------------------------------------------------
+
+    def stored_at(self, job_id: str) -> float:
+        """When the job was stored, by the monotonic clock."""
+        attempt = self._attempts.get(job_id)
+        return attempt.lease.leased_at - attempt.lease.waited_s if attempt is not None else time.monotonic()
+
+    def free_slot(self, job_id: str) -> None:
+        """The job only reads: another one may have its slot."""
+        attempt = self._attempts.get(job_id)
+        if attempt is not None and attempt.has_slot:
+            attempt.has_slot = False
+            self._own(self._released())
+
+    def pass_slot(self, job_id: str, to: str) -> None:
+        """The first job's slot is from now on the second one's."""
+        giver, taker = self._attempts.get(job_id), self._attempts.get(to)
+        if giver is not None and taker is not None and giver.has_slot and not taker.has_slot:
+            giver.has_slot, taker.has_slot = False, True
+
+    # -- ending --------------------------------------------------------------------------------------------------
+
     async def finish(self, patience_s: float) -> int:
         """Wait for what runs; how many jobs still run after `patience_s`."""
         if self._tasks:
@@ -193,7 +215,7 @@ class Serving:
                 self._count(attempt, outcome)
                 self._record(_row(attempt, outcome, attempt.job.asked_kind or self._tools.executor.kind))
             if attempt.job.hold:
-                self._settle(attempt.job, attempt.tokens_in + attempt.tokens_out, micros(attempt.cost_usd or 0.0))
+                self._settle(attempt.job, attempt.computed, micros(attempt.cost_usd or 0.0))
             confirm_at = self._acks.count()
             await (lease.ack(confirm_at) if isinstance(outcome, Answer) else lease.term(confirm_at))
             done = outcome
@@ -216,7 +238,8 @@ class Serving:
             self._tasks.pop(lease.job.job_id, None)
             self.last_activity = time.time()
             await self._acks.caught_up()
-            await self._released()
+            if attempt.has_slot:
+                await self._released()
         return done
 
     async def _answer(self, attempt: Attempt, outcome: Outcome, trace: "JobTrace | None") -> bool:
@@ -307,7 +330,9 @@ class Serving:
     def _count(self, attempt: Attempt, outcome: Outcome) -> None:
         ran_s = attempt.ended_at - attempt.lease.leased_at
         self.busy_ns += int(ran_s * 1e9)
-        self.tally.tokens(attempt.tokens_in, attempt.tokens_out)
+        self.tally.tokens(*_computed(attempt))
+        if attempt.work is not None and attempt.work.cache is not None:
+            self.tally.cached(attempt.work.cache)
         self.tally.cost(attempt.cost_usd)
         attempt.pieces = 0
         if isinstance(outcome, Answer):
@@ -354,6 +379,13 @@ class Serving:
         if attempt is not None and (message.headers or {}).get(h.NATS_STATUS) == h.NO_RESPONDERS:
             is_careful = time.monotonic() < self._careful_until
             attempt.inbox_bounced(OUTAGE_PATIENCE_S if is_careful else GONE_AFTER_S)
+
+
+def _computed(attempt: Attempt) -> tuple[int, int]:
+    """The tokens that were read and written for it; a part of a list that was kept counts with what is read."""
+    if attempt.saved >= attempt.tokens_in + attempt.tokens_out:
+        return 0, 0
+    return max(0, attempt.tokens_in - attempt.saved), attempt.tokens_out
 
 
 def _target(outcome: Outcome) -> str | None:

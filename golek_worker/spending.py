@@ -84,12 +84,14 @@ class Call:
         self._due: Due | None = due
 
     def paid(self, tokens_in: int, tokens_out: int, tokens_cached: int = 0) -> float | None:
-        """It was answered: what it cost; None where it has no price."""
+        """It was answered: what it cost; None where it has no price. A server that counts nothing has read something
+        nevertheless: then it is our own count.
+        """
         due, self._due = self._due, None
         price = self._target.price
         if due is None or price is None:
             return None
-        cost_usd = price.cost_usd(tokens_in, tokens_out, tokens_cached)
+        cost_usd = price.cost_usd(tokens_in or self._spending.tokens_in, tokens_out, tokens_cached)
         self._spending.add(cost_usd)
         self._spending.pay(due, cost_usd)
         return cost_usd

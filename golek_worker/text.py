@@ -14,6 +14,7 @@ from golek_wire.drawing import check_tokens
 from golek_wire.errors import InternalError, PayloadTooLargeError
 from golek_wire.replies import InferenceReply
 from golek_wire.requests import STOP_LIMIT, InferenceRequest, Params, Request
+from golek_wire.routing import CacheUse
 from golek_wire.subjects import Kind
 from golek_worker import choices
 from golek_worker.engine.base import Constraint, Finished, Made, Ready, Submit
@@ -96,6 +97,8 @@ class TextWork:
         self._executor = executor
         self._job = job
         self._request = request
+        self.cache: CacheUse | None = None
+        self.saved = 0
         self._prompt: Prompt | None = None
         self._constraint: Constraint | None = None
         self.reply_to = request.reply_to
@@ -104,6 +107,10 @@ class TextWork:
         if request.session_id is not None:
             ready = executor.host.ready
             self.conversation = Conversation(request, ready.ctx_size if ready is not None else 0)
+
+    @property
+    def request(self) -> InferenceRequest:
+        return self._request
 
     @property
     def raw_input(self) -> str:
@@ -161,12 +168,24 @@ class TextWork:
             max(0, ms - round(end.decode_ms)) if measured is not None else 0,
             self.conversation.use if self.conversation is not None else None,
             end.stopped_by if end.stopped_by in self._request.params.stops else None,
+            cache=self.cache,
         )  # fmt: skip
         if self.conversation is not None:
             self.conversation.answered(self._job.job_id, reply)
         body = codec.encode(reply)
         itl_ms = self._itl_ms(end) if measured is not None else None
-        return Answer(body, end.tokens_in, end.tokens_out, end.text, end.finish_reason, measured, itl_ms)
+        saved = end.tokens_in + end.tokens_out if self.cache == "hit" else 0
+        return Answer(
+            body,
+            end.tokens_in,
+            end.tokens_out,
+            end.text,
+            end.finish_reason,
+            measured,
+            itl_ms,
+            cache=self.cache,
+            saved=saved,
+        )
 
     def _itl_ms(self, end: Finished) -> float | None:
         """Between two tokens of one text that was written here as a whole."""

@@ -5,6 +5,7 @@ Counters since the process began, of a worker and of a gateway alike; who reads 
 
 from typing import Final
 
+from golek_wire.routing import CacheUse
 from golek_wire.signals import Refusals, Traffic
 from golek_wire.subjects import ANONYMOUS
 
@@ -31,6 +32,8 @@ class Tally:
         self.refused = 0
         self.tokens_in = 0
         self.tokens_out = 0
+        self.cache_hits = 0
+        self.cache_misses = 0
         self.cost_usd = 0.0
         self._told_out = 0
         self._refusals: dict[tuple[str, int], int] = {}
@@ -72,6 +75,11 @@ class Tally:
         self.tokens_in += read
         self.tokens_out += written
 
+    def cached(self, use: CacheUse) -> None:
+        """A job ended in which a cache had this part."""
+        self.cache_hits += use == "hit"
+        self.cache_misses += use == "miss"
+
     def cost(self, usd: float | None) -> None:
         """Clouds took so much for a request."""
         self.cost_usd += usd or 0.0
@@ -89,6 +97,8 @@ class Tally:
             answered=self.answered,
             tokens_in=self.tokens_in,
             tokens_out=self._told_out,
+            cache_hits=self.cache_hits,
+            cache_misses=self.cache_misses,
             cost_usd=round(self.cost_usd, 6),
             refusals=[Refusals(*key, count) for key, count in self._most_refused(TOLD)],
         )

@@ -6,10 +6,13 @@ into OpenAI's list. A list that cannot fit into one message is refused before an
 
 import math
 
+import msgspec
+
 from golek_wire import codec, parts, semconv
 from golek_wire.errors import BadRequestError, InternalError, PayloadTooLargeError
 from golek_wire.replies import Embedding, EmbeddingReply, EmbeddingUsage
 from golek_wire.requests import EmbeddingRequest, EncodingFormat, Request
+from golek_wire.routing import CacheUse
 from golek_wire.subjects import Kind
 from golek_wire.vectors import packed
 from golek_worker.engine.base import Embed, Embedded, Made, Ready
@@ -78,7 +81,15 @@ class VectorWork:
         self._job = job
         self._request = request
         self._width = 0
+        self.cache: CacheUse | None = None
+        self.saved = 0
+        self.missing: list[str] | None = None
+        """The texts that are to be computed, the others being known; None for all."""
         self.reply_to = request.reply_to
+
+    @property
+    def request(self) -> EmbeddingRequest:
+        return self._request
 
     @property
     def raw_input(self) -> str:
@@ -100,7 +111,12 @@ class VectorWork:
         largest = parts.WHOLE_LIMIT if self._job.parts else self._executor.largest_reply
         if least > largest:
             raise self.too_large(least, largest)
-        return self._executor.host.submit(Embed(self._job.job_id, request.inputs))
+        wanted = request.inputs if self.missing is None else self.missing
+        if not wanted:
+            run = Run()
+            run.put(Embedded(self._job.job_id, [], 0))
+            return run
+        return self._executor.host.submit(Embed(self._job.job_id, wanted))
 
     def answer(self, end: Made, ms: int) -> Answer:
         if not isinstance(end, Embedded):
@@ -109,16 +125,22 @@ class VectorWork:
         data = [Embedding(self._shown(vector), index) for index, vector in enumerate(end.vectors)]
         usage = EmbeddingUsage(end.tokens_in, end.tokens_in)
         reply = EmbeddingReply(data, self._executor.model, usage, request.req_id, ms, ms)
-        return Answer(codec.encode(reply), end.tokens_in)
+        saved = self.saved
+        if self.cache is not None:
+            reply = msgspec.structs.replace(reply, cache=self.cache)
+            saved = end.tokens_in if self.cache == "hit" else saved
+        return Answer(codec.encode(reply), end.tokens_in, cache=self.cache, saved=saved)
 
     def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
         """Its detail `fits` says how many texts of this request's form surely fit."""
         texts, encoding = len(self._request.inputs), self._request.encoding_format
+        ready = self._executor.host.ready
+        width = self._width or (self._executor.width(self._request, ready) if ready is not None else 0)
         envelope = EmbeddingReply(
             [], self._executor.model, EmbeddingUsage(LARGEST, LARGEST), self._request.req_id, LARGEST, LARGEST
         )
         room = limit - len(codec.encode(envelope))
-        fits = max(0, room // _item_size(self._width, encoding, MOST_PER_NUMBER, LARGEST))
+        fits = max(0, room // _item_size(width, encoding, MOST_PER_NUMBER, LARGEST))
         hint = "" if encoding == "base64" else ', or with "encoding_format": "base64" twice as many'
         return PayloadTooLargeError(
             f"The vectors of {texts} texts need {size} bytes or more; at most {limit} fit through this server. "

@@ -38,6 +38,7 @@ from golek_worker.bus.grammars import GrammarBook
 from golek_worker.bus.jetstream import BUS_ERRORS, patiently
 from golek_worker.bus.keys import KeyBook
 from golek_worker.bus.registry import Registry
+from golek_worker.cache_orders import CacheOrders
 from golek_worker.engine.base import Ready
 from golek_worker.front import FRONT_ERRORS, Front, open_front
 from golek_worker.gguf import GGUFError
@@ -207,6 +208,9 @@ class Worker:
         if parts.router is not None:
             stack.push_async_callback(parts.router.close)
         stack.push_async_callback(parts.charging.close)
+        stack.push_async_callback(parts.answers.close)
+        if parts.alike is not None:
+            stack.push_async_callback(parts.alike.close)
         stack.push_async_callback(parts.host.close)
         return parts
 
@@ -236,8 +240,13 @@ class Worker:
             self._client, parts.status.micro_identity(), parts.status.micro_metadata,
             explain.differing(self._settings), parts.status.micro_counts,
         )  # fmt: skip
-        self._orders = ModelOrders(parts.orders, parts.residency, parts.status, self._stop.set)
+        self._orders = ModelOrders(
+            parts.orders, parts.residency, parts.status, self._stop.set, parts.caching.invalidate
+        )
         await self._orders.start()
+        await CacheOrders(
+            parts.orders, self._settings.model_name, self._identity.worker_id, parts.caching, parts.serving.tally
+        ).start()
         await LogAnswers(
             parts.orders, self._settings.model_name, self._identity.worker_id, self._settings.log_file
         ).start()

@@ -5,6 +5,7 @@ remembered. Those of other machines are asked for over the bus.
 """
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Callable, Collection
@@ -189,11 +190,22 @@ class Explorer:
             model_name=first.model_name,
             status=last.status,
             attempts=[story.attempt(row, self._texts(row, paths)) for row in reversed(found.rows)],
+            steps=[row.request for row in self._steps(found.rows)],
             events=[_told(event, begun) for event in sorted(events, key=lambda event: event.ts)],
             visits=access.visits(self.data, {first.job_id}),
             problems=[log for log in found.logs if log.problem],
             machine=self.machine,
         )
+
+    def _steps(self, found: list[Row]) -> list[Row]:
+        """Of a job that a router had answered; the others have none."""
+        if all(row.request.target is None for row in found):
+            return []
+        deadline, steps = _deadline(), list[Row]()
+        for log in self._logs():
+            with contextlib.suppress(LogProblemError):  # that it cannot be read is told where it was searched
+                steps += rows.steps(log.path, log.model, log.name, found, deadline)
+        return sorted(steps, key=_place)
 
     def _texts(self, row: Row, paths: dict[str, Path]) -> Texts | None:
         if not self._show_prompts or row.request.log not in paths:

@@ -116,6 +116,8 @@ class Story(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Of the last attempt."""
     attempts: list[Attempt]
     """Oldest first."""
+    steps: list[LoggedRequest] = field(default_factory=list[LoggedRequest])
+    """Jobs of this machine's models that a router asked for it, in the order in which they ended."""
     events: list[WorkerEvent] = field(default_factory=list[WorkerEvent])
     """Of its model's workers on that machine, from just before to just after; oldest first."""
     visits: list[HttpVisit] = field(default_factory=list[HttpVisit])

@@ -96,6 +96,8 @@ def told(story: Story) -> list[str]:
     longest = max(attempt.total_ms for attempt in story.attempts)
     for attempt in story.attempts:
         written += ["", *_attempt(attempt, longest)]
+    if story.steps:
+        written += ["", "its steps:", *map(_step, story.steps)]
     if story.events:
         written += ["", "meanwhile, of its model's workers there:", *map(_event, story.events)]
     if story.visits:
@@ -114,6 +116,11 @@ def _routed(request: LoggedRequest) -> list[str]:
         "cost": "" if request.cost_usd is None else shown_usd(request.cost_usd),
     }
     return [f"{name:<9}{value}" for name, value in said.items() if value]
+
+
+def _step(step: LoggedRequest) -> str:
+    cost = f"  {shown_usd(step.cost_usd)}" if step.cost_usd is not None else ""
+    return f"  {step.job_id}  {step.model_name}  {plain(step.status)}  {shown_ms(step.dur_ms)}{cost}"
 
 
 def _attempt(attempt: Attempt, longest_ms: float) -> list[str]:

@@ -138,6 +138,7 @@ _OF_SERVICES: Final[tuple[Figure, ...]] = (
     (names.MODEL_ERRORS_PER_SECOND, "errors_per_s", ""),
     (names.MODEL_REFUSED_PER_SECOND, "refused_per_s", ""),
     (names.MODEL_TOKENS_PER_SECOND, "tokens_per_s", ""),
+    (names.MODEL_COST_USD_PER_HOUR, "cost_usd_per_hour", ""),
     (names.MODEL_RESPONSE_SECONDS, "response_ms", "ms"),
     (names.MODEL_TTFT_SECONDS, "ttft_ms", "ms"),
     (names.DEAD_LETTERS, "dead_letters", ""),

@@ -12,6 +12,7 @@ from golek_wire.logs import LogEvent, LoggedRequest, LogQuery
 AROUND_S: Final = 5.0
 """What happened to a worker so long before a request and after it is told with it."""
 MOST_EVENTS: Final = 200
+MOST_STEPS: Final = 200
 SHORTEST_BEGIN: Final = 4
 """Fewer characters of an id are no beginning of one."""
 _FIRST: Final = -1e18
@@ -67,6 +68,17 @@ def events(path: Path, rows: list[Row], until: float) -> list[LogEvent]:
     with reading.opened(path, until) as connection:
         found = reading.ask(connection, "events", span)
     return [LogEvent(one["ts"], one["worker_id"], one["level"], one["code"], one["msg"]) for one in found]
+
+
+def steps(path: Path, model: str, name: str, found: list[Row], until: float) -> list[Row]:
+    """The steps of the job whose rows were `found`, oldest first. Raises as `search` does."""
+    about = {
+        "id": found[0].request.job_id, "since": min(row.accepted_at for row in found) - AROUND_S,
+        "until": max(row.ts for row in found) + AROUND_S, "limit": MOST_STEPS,
+    }  # fmt: skip
+    with reading.opened(path, until) as connection:
+        read = reading.ask(connection, "steps", about)
+    return [Row(one["ts"], _logged(model, name, dict(one))) for one in read]
 
 
 def stamp(epoch_s: float) -> str:

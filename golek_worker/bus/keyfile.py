@@ -159,12 +159,19 @@ def _moment(name: str, value: str) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
+def _cache(name: str, value: str) -> str:
+    if value not in ("off", "exact", "semantic"):
+        raise ValueError(f"{name}={value[:32]}: off, exact or semantic; without it the model's GOLEK_CACHE counts")
+    return value
+
+
 FIELDS: Final[dict[str, Callable[[str, str], Any]]] = {
     "models": _models,
     "rpm": _count,
     "tpm": _count,
     "concurrent": _count,
     "budget": _budget,
+    "cache": _cache,
     "expires": _moment,
 }
 """The fields of a line, and how each is read."""

@@ -5,9 +5,9 @@ of this happens before a router asks who has a lane: until then a worker pulls a
 sweeps (priorities.py), over its own lane and what is for everybody, in turns; so it never has more jobs than slots. Why
 not a credit at each: docs/decisions/0055.
 
-A lane is a preference, never a trap. Once a second each replica looks at all lanes of its model. A job that was there a
-second ago as well belongs to a replica that is full, gone, frozen or draining: whoever has a slot takes it, with a pull
-that gives way to its owner's.
+A lane is a preference, never a trap. Once a second each replica looks at all lanes of its model. Where there were jobs
+a second ago as well, their replica may be full, gone, frozen or draining: whoever has a slot takes what waits there,
+with a pull that gives way to the owner's.
 """
 
 import asyncio
@@ -46,6 +46,7 @@ class Seen(Struct, frozen=True):
     name: str
     pending: int
     unacked: int
+    """Given to a replica, and not ended: they run, or wait for their next attempt, which is told by asking for one."""
 
 
 class Pulls(Protocol):
@@ -99,7 +100,7 @@ class LanedConsumer:
         self._asking: set[str] = set()
         """Inboxes of routers that asked before there was a lane."""
         self._waited: frozenset[str] = frozenset()
-        """Consumers of lanes on which jobs waited at the last look."""
+        """Consumers of lanes that had jobs at the last look."""
 
     @property
     def free(self) -> int:
@@ -251,7 +252,7 @@ class LanedConsumer:
                 continue
             on_lanes = OnLanes(sum(lane.pending for lane in listed), sum(lane.unacked for lane in listed))
             self._tell(on_lanes)
-            waiting = frozenset(lane.name for lane in listed if lane.pending)
+            waiting = frozenset(lane.name for lane in listed if lane.pending or lane.unacked)
             left, self._waited = waiting & self._waited, waiting
             own = {subjects.consumer(self._token, self._kind, name, self._lane) for name in self._classes}
             if sweeping.free > 0 and left - own:

@@ -119,6 +119,10 @@ class ReplyStream:
         self.flush_at: float | None = None
         """Monotonic time by which held text must be sent; None when nothing is held."""
 
+    def mark(self, name: str, value: str) -> None:
+        """Let the next chunk say this as well."""
+        self._headers = self._headers | {name: value}
+
     async def write(self, piece: str | Delta) -> None:
         """Send `piece`, now or gathered with what follows."""
         if self._gather_s == 0:

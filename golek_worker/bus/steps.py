@@ -71,6 +71,8 @@ class Wanted(Struct, frozen=True):
     lane: str = ANY_LANE
     before: str = ""
     """The text that the answer goes on from: pieces begin behind it."""
+    patience_s: float = NOBODY_S
+    """So long the model's worker may take to make its queue."""
     lost: Callable[[], str] = lambda: ""
     """Why nobody will answer it in time; empty while somebody may."""
 
@@ -173,9 +175,9 @@ class Step:
         began, patience, headers = clock(), min(until, clock() + PATIENCE_S), to_headers(self.job)
         sends, nobody = 0, False
         with self._mux.open() as acks:
-            while clock() < (min(patience, began + NOBODY_S) if nobody else patience):
+            while clock() < (min(until, began + wanted.patience_s) if nobody else patience):
                 await publish(self._client, subject, wanted.payload, headers, acks.subject)
-                due = min(patience, clock() + RESEND_S[min(sends, len(RESEND_S) - 1)])
+                due = min(until, clock() + RESEND_S[min(sends, len(RESEND_S) - 1)])
                 sends += 1
                 nobody = await self._stored(acks, due)
                 if self.seq:

@@ -79,3 +79,19 @@ class SharedCache(Protocol):
     async def invalidate_by_model(self, model: str) -> None:
         """Forget all answers of a model. Raises what the bus raises."""
         ...
+
+
+class Second(Protocol):
+    """Looks once more where the exact look found nothing: questions that mean the same. It never fails."""
+
+    async def look(self, asked: Asked) -> bytes | None:
+        """The value that was kept for an alike question; None where there is none, or it cannot be told in time."""
+        ...
+
+    def keep(self, asked: Asked, value: bytes, ttl_s: float) -> None:
+        """Have the value found for alike questions, soon."""
+        ...
+
+    def invalidate_by_model(self, model: str) -> int:
+        """Forget all answers of a model; how many."""
+        ...

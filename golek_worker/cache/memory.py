@@ -36,7 +36,8 @@ class MemoryCache:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`is_short` tells whether the machine has too little memory left."""
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
+        """What they may take together."""
         self._is_short = is_short
         self._clock = clock
         self._looked_at = float("-inf")
@@ -62,11 +63,11 @@ class MemoryCache:
         if self._under_pressure():
             self._shrink(self.held_bytes // 2)
             return
-        if len(value) + OVERHEAD > self._max_bytes // 8:
+        if len(value) + OVERHEAD > self.max_bytes // 8:
             return
         self._kept[key] = _Kept(value, self._clock() + ttl_s)
         self.held_bytes += len(value) + OVERHEAD
-        self._shrink(self._max_bytes)
+        self._shrink(self.max_bytes)
 
     def invalidate_by_model(self, model: str) -> int:
         gone = [key for key in self._kept if key.model == model]
@@ -82,6 +83,10 @@ class MemoryCache:
 
     def size(self) -> int:
         return len(self._kept)
+
+    def models(self) -> set[str]:
+        """Of which models there are answers."""
+        return {key.model for key in self._kept}
 
     def _under_pressure(self) -> bool:
         now = self._clock()

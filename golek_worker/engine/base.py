@@ -278,6 +278,8 @@ class Embedded(Struct, frozen=True, tag="embedded"):
     vectors: list[list[float]]
     """Unit vectors, all of the same width; numbers rounded to 8 decimals."""
     tokens_in: int
+    tokens: list[int] = field(default_factory=list[int])
+    """Of them: those of each input; empty where the engine does not count them apart."""
 
 
 class Ranked(Struct, frozen=True, tag="ranked"):

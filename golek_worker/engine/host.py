@@ -82,11 +82,21 @@ class Run:
     def __init__(self) -> None:
         self._events: deque[RunEvent] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        self._listener: Callable[[RunEvent], None] | None = None
 
     def put(self, event: RunEvent) -> None:
+        if self._listener is not None:
+            self._listener(event)
+            return
         self._events.append(event)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def redirect(self, listener: Callable[[RunEvent], None]) -> None:
+        """From now on `listener` gets the events, those that lie here first, and nobody else."""
+        self._listener = listener
+        while self._events:
+            listener(self._events.popleft())
 
     async def next(self, until: float | None = None) -> RunEvent | None:
         """The next event; None when the monotonic time `until` comes first."""

@@ -242,6 +242,8 @@ def _headers(visit: Visit) -> list[tuple[bytes, bytes]]:
         found += [(name.encode(), value.encode()) for name, value in routed.headers(visit.routed)]
     if visit.cost_usd is not None:
         found.append((routed.COST_USD.encode(), b"%.9g" % visit.cost_usd))
+    if visit.cache:
+        found.append((b"x-golek-cache", visit.cache.encode()))
     if visit.allowances is not None:
         budget = {visit.allowances.budget_unit: visit.allowances.budget}
         found += _allowed(b"requests", visit.allowances.requests or budget.get("requests"))

@@ -120,6 +120,7 @@ class Call(Struct):
         self.visit.job_id = self.visit.job_id or exchange.job_id
         self.visit.worker = exchange.worker or self.visit.worker
         self.visit.allowances = exchange.allowances or self.visit.allowances
+        self.visit.cache = exchange.cache or self.visit.cache
 
     def cost(self, reply: Any) -> None:
         """Count what an answer cost, and remember how it came about."""
@@ -131,6 +132,8 @@ class Call(Struct):
             self.visit.tokens_in += reply.usage.prompt_tokens
         else:
             return
+        if not isinstance(reply, RerankReply) and reply.cache:
+            self.visit.cache = reply.cache
         self.visit.provider = reply.route.provider if reply.route else ""
         if isinstance(reply.cost_usd, int | float):
             self.visit.cost_usd = round((self.visit.cost_usd or 0.0) + reply.cost_usd, 9)

@@ -86,6 +86,8 @@ class Visit(Struct):
     job_id: str = ""
     worker: str = ""
     allowances: Allowances | None = None
+    cache: str = ""
+    """What part a cache had in the answer; empty where nobody asked for one."""
     status: int = 0
     """0 until the response begins; 499 where the client left before that."""
     code: str = ""

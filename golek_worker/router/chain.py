@@ -34,6 +34,8 @@ from golek_worker.router.targets import Ask, State, Target
 
 SKIPPED: Final = "skipped"
 ANSWERED: Final = "answered"
+MARGIN_S: Final = 0.01
+"""A pause that a target asked for is over then by its breaker's clock as well."""
 VERDICT_S: Final = 1.0
 """So long a request waits for the verdicts of others that are under way at a target, where it could go elsewhere."""
 
@@ -185,7 +187,7 @@ class Chain:
             draw=random.random(),
         )  # fmt: skip
         if isinstance(verdict, fallback.Again):
-            await asyncio.sleep(verdict.after_s)
+            await asyncio.sleep(verdict.after_s + MARGIN_S)
             way.again(turn.candidate)
         elif verdict == "stop":
             way.stop()

@@ -231,6 +231,11 @@ class Settings(Http, frozen=True, kw_only=True):
         return _seconds(self.golek_session_ttl)
 
     @property
+    def cache_ttl_s(self) -> float:
+        """GOLEK_CACHE_TTL in seconds."""
+        return _seconds(self.golek_cache_ttl)
+
+    @property
     def guessed_kind(self) -> subjects.Kind:
         """What SUBJECT says of the model, while there is no file to ask."""
         starts = (kind for kind in subjects.SERVED if self.subject.startswith(subjects.request("", kind)))
@@ -456,6 +461,7 @@ def _contradictions(settings: Settings) -> list[str]:
     except ValueError:
         mistakes.append(f"MODEL_TTL={settings.model_ttl}: seconds, or a duration such as 90s, 10m or 1h30m; 0 is never")
     mistakes += _wrong_store(settings)
+    mistakes += _not_lasting("GOLEK_CACHE_TTL", settings.golek_cache_ttl)
     mistakes += wrong_url(settings.nats_url)
     if (problem := settings.login.problem()) is not None:
         mistakes.append(problem)
@@ -473,13 +479,16 @@ def _wrong_store(settings: Settings) -> list[str]:
     store, ttl = settings.golek_session_store, settings.golek_session_ttl
     if store not in ("kv", "memory") and not store.startswith(("redis://", "rediss://", "unix://")):
         mistakes.append(f"GOLEK_SESSION_STORE={hidden(store)}: kv, memory, or a URL such as redis://127.0.0.1:6379/0")
+    return mistakes + _not_lasting("GOLEK_SESSION_TTL", ttl)
+
+
+def _not_lasting(key: str, ttl: str) -> list[str]:
+    """What is wrong with how long something is kept."""
     try:
         lasts = _seconds(ttl) > 0
     except ValueError:
         lasts = False
-    if not lasts:
-        mistakes.append(f"GOLEK_SESSION_TTL={ttl}: seconds above 0, or a duration such as 90s, 10m or 24h")
-    return mistakes
+    return [] if lasts else [f"{key}={ttl}: seconds above 0, or a duration such as 90s, 10m or 24h"]
 
 
 def _wrong_budget(settings: Settings) -> list[str]:

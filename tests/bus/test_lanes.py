@@ -98,6 +98,44 @@ async def test_a_job_for_a_replica_that_is_gone_is_taken_by_another(nats_server:
             ]
 
 
+async def test_a_job_that_ran_at_a_replica_that_is_gone_runs_at_another(nats_server: str, tmp_path: Path) -> None:
+    """Killed while it runs what came on its lane: once the lease has ended another replica runs it, as its second
+    attempt.
+    """
+    one, two = replicas(nats_server, tmp_path / "data", 2, **PACED)
+    with one, two:
+        async with raw.connected(nats_server) as client:
+            reports = await lanes.called(client, 2)
+            mine = next(report for report in reports if report.worker_id == one.worker_id)
+            text = {"input": "a", "stream": True, "params": {"max_tokens": 60, "ignore_eos": True}}
+            running = await lanes.put(client, mine.lane, text)
+            first = await running.next_msg(5)
+            assert first.headers is not None
+            assert first.headers["Golek-Worker"] == one.worker_id
+            one.kill()
+            while not (message := await running.next_msg(12)).headers or "Golek-Final" not in message.headers:
+                continue
+            assert message.headers["Golek-Worker"] == two.worker_id
+
+
+async def test_a_replica_that_leaves_leaves_its_lane(nats_server: str, tmp_path: Path) -> None:
+    """While it finishes what it runs it takes nothing more, and answers nobody who asks for lanes."""
+    one, two = replicas(nats_server, tmp_path / "data", 2, **PACED)
+    with one, two:
+        async with raw.connected(nats_server) as client:
+            reports = await lanes.called(client, 2)
+            mine = next(report for report in reports if report.worker_id == one.worker_id)
+            running = await lanes.put(client, mine.lane, LONG)
+            await asyncio.to_thread(one.wait_for, "online")
+            while not (await lanes.called(client, 2))[0].free < mine.slots:
+                continue
+            one.signal(signal.SIGTERM)
+            await asyncio.to_thread(one.wait_for, "draining")
+            _, worker = await lanes.answer(await lanes.put(client, mine.lane, {"input": "b"}), 8.0)
+            assert worker == two.worker_id
+            assert (await lanes.answer(running))[1] == one.worker_id
+
+
 async def test_a_job_for_a_replica_that_is_full_is_taken_by_another(nats_server: str, tmp_path: Path) -> None:
     """Its one slot is taken for three seconds; what lies on its lane does not wait for that."""
     one, two = replicas(nats_server, tmp_path / "data", 2, WORKER_CONCURRENCY=1, **PACED)

@@ -17,9 +17,10 @@ from golek_client import (
     NoWorkersError,
     RouteLoopError,
 )
+from golek_wire import codec, moments, subjects
 from golek_wire import headers as h
-from golek_wire import subjects
 from golek_wire.replies import InferenceReply
+from golek_wire.signals import Health, ModelInfo, ModelRecord
 from tests.support import clouds, raw
 from tests.support.clouds import Cloud
 from tests.support.workers import WorkerProcess
@@ -308,3 +309,69 @@ async def test_queues_by_priority_get_their_steps(nats_server: str, golek: Golek
             assert (await golek.ask("auto", "hi", priority=priority)).text == "hi"
             for _ in range(6):
                 assert (await golek.ask("echo", "hi", priority=priority)).text == "hi"
+
+
+async def test_a_conversation_goes_on_wherever_it_is_answered(nats_server: str, golek: Golek, tmp_path: Path) -> None:
+    """A session is one conversation, whether a cloud or a model of the fleet answers, through a router or straight."""
+    async with Cloud() as cloud:
+        with (
+            WorkerProcess(nats_server, tmp_path / "echo"),
+            router(nats_server, tmp_path / "router", **providers(tmp_path, cloud)),
+        ):
+            first = await golek.ask("echo", "alpha", session_id="s")
+            second = await golek.ask("cloud:big", "beta", session_id="s")
+            third = await golek.ask("auto", "gamma", session_id="s")
+        turns = [reply.session.turns for reply in (first, second, third) if reply.session is not None]
+        assert turns == [0, 1, 2]
+        said = [message["content"] for message in cloud.asked[-1].body["messages"]]
+        assert said == ["alpha", first.text, "beta"]
+
+
+async def test_requests_wait_for_a_model_that_starts(nats_server: str, golek: Golek, tmp_path: Path) -> None:
+    """A model that is on its way and has no queue yet: what comes meanwhile is answered once it is there."""
+    with router(nats_server, tmp_path / "router"):
+        async with raw.connected(nats_server) as client:
+            record = ModelRecord("late", [], "starting", "late", moments.stamp(), worker_id="late-1")
+            bucket = await client.jetstream().key_value(subjects.MODELS_BUCKET)
+            await bucket.put("late", codec.encode(record))
+            health = Health("late", "starting", "", [], "", "", "", ModelInfo(), "late-1")
+            await client.publish(subjects.heartbeat("late"), codec.encode(health))
+            await client.flush()
+        waiting = [asyncio.create_task(golek.ask("late", f"n {i}", deadline=30)) for i in range(5)]
+        await asyncio.wait(waiting, timeout=1.5)
+        assert not any(task.done() for task in waiting)
+        with WorkerProcess(nats_server, tmp_path / "late", MODEL_NAME="late"):
+            assert [(await task).text for task in waiting] == [f"n {i}" for i in range(5)]
+
+
+async def test_a_body_that_no_message_carries_is_routed(nats_server: str, golek: Golek, tmp_path: Path) -> None:
+    """A prompt of several MiB goes through the router to a worker, and is there for it to read."""
+    with (
+        WorkerProcess(nats_server, tmp_path / "echo", CTX_SIZE=2_000_000),
+        router(nats_server, tmp_path / "router"),
+    ):
+        for name in ("auto", "echo", "auto", "echo"):
+            reply = await golek.ask(name, "word " * 600_000, max_tokens=3)
+            assert reply.text.split() == ["word"] * 3
+            assert (reply.route is None) == (name == "echo")
+
+
+async def test_what_waits_in_a_models_queue_is_looked_after(nats_server: str, golek: Golek, tmp_path: Path) -> None:
+    """Of requests that a router put into a model's queue streams are told their place, and each comes to an end."""
+    with (
+        WorkerProcess(nats_server, tmp_path / "echo", ENGINE_STEP_MIN_MS=50, WORKER_CONCURRENCY=1),
+        router(nats_server, tmp_path / "router"),
+    ):
+        places: list[int] = []
+
+        async def read(number: int) -> str:
+            return await golek.stream(
+                "echo", f"a b c d {number}", on_queued=lambda place, _: places.append(place)
+            ).text()
+
+        texts = await asyncio.gather(*(read(i) for i in range(12)))
+        assert texts == [f"a b c d {i}" for i in range(12)]
+        assert places
+        with pytest.raises(InferenceServiceError):
+            await asyncio.gather(*(golek.ask("echo", WORDS, deadline=2) for _ in range(9)))
+        assert (await golek.health("router")).status == "online"

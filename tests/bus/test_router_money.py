@@ -9,15 +9,21 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from golek_client import Golek, InferenceServiceError
 from golek_client.connection import connect
+from golek_monitor.logs.asking import Query
+from golek_monitor.logs.explorer import Explorer
+from golek_wire.logs import LoggedRequest
 from golek_worker.admission.quota import Ledger, Spent
 from golek_worker.bus.quota import stored_records
 from tests.bus.test_quota import keys, until
+from tests.support import raw
 from tests.support.clouds import KEY as CLOUD_KEY
 from tests.support.clouds import Cloud
+from tests.support.fronts import GatewayProcess
 from tests.support.workers import WorkerProcess
 
 KEY = "a-key-with-money-0123456789abcdef"
@@ -112,11 +118,48 @@ async def test_a_reply_says_what_it_cost(nats_server: str, tmp_path: Path, cloud
             assert (await settled(nats_server)).micros == COST
         rows = await until(5, lambda: logged(data), lambda found: len(found) == 2)
         assert rows == [(MODEL, MODEL, pytest.approx(0.000036075)), ("auto", "local:echo", None)]
+        whole = (await Explorer(data).search(Query(model="router", limit=1))).requests[0].job_id
+        (step,) = await until(5, lambda: steps(data, whole), lambda found: len(found) == 1)
+        assert (step.model_name, step.parent, step.cost_usd) == ("echo", whole, None)
         (one,) = json.loads(await keys(nats_server, "usage", "ann", "--json"))
         assert (one["micros"], one["reserved_micros"]) == (COST, 0)
         assert one["allowances"]["budget"]["remaining"] == 5_000_000 - COST
         assert "$4.999963/$5" in await keys(nats_server, "usage")
         assert "5usd/day" in await keys(nats_server, "list", "--data", str(data))
+
+
+async def steps(data: Path, job_id: str) -> list[LoggedRequest]:
+    """Of a job, as `golek trace` tells them."""
+    told = (await Explorer(data).find(job_id)).story
+    return [] if told is None else told.steps
+
+
+async def test_http_tells_of_money(nats_server: str, tmp_path: Path, cloud: Cloud) -> None:
+    """What is left of a budget in dollars, in headers; what it cost, in the access log, the metrics and the report."""
+    data = tmp_path / "data"
+    with fleet(nats_server, data, cloud, "budget=5usd/day"), GatewayProcess(nats_server, data) as gateway:
+        async with raw.connected(nats_server) as client:
+            reports = await client.subscribe("monitoring.inference.router")
+            body = {"model": MODEL, "messages": [{"role": "user", "content": TEXT}], "max_tokens": 17}
+            async with httpx2.AsyncClient(base_url=gateway.url, headers={"authorization": f"Bearer {KEY}"}) as http:
+                for stream in (False, True):
+                    answer = await http.post("/v1/chat/completions", json=body | {"stream": stream})
+                    assert answer.status_code == 200, answer.text
+                left = float(answer.headers["x-golek-budget-remaining-usd"])
+                assert 5 - 2 * COST / 1e6 <= left <= 5
+                assert answer.headers["x-golek-budget-limit-usd"] == "5.000000"
+                figures = (await http.get("/metrics")).text
+            (line,) = [one for one in figures.splitlines() if one.startswith("golek_cost_usd_total{")]
+            assert f'model="{MODEL}",provider="openai"' in line
+            assert float(line.rpartition(" ")[2]) == pytest.approx(2 * 0.000036075)
+
+            async def told() -> float:
+                report = json.loads((await reports.next_msg(5)).data)
+                return float(report["traffic"].get("cost_usd", 0))
+
+            await until(10, told, lambda cost: cost == pytest.approx(2 * 0.000036075, abs=1e-6))
+            visits = [json.loads(one) for one in (data / "logs" / "api_access.log").read_text().splitlines()]
+            assert [one["cost_usd"] for one in visits if one["method"] == "POST"] == [pytest.approx(0.000036075)] * 2
 
 
 async def logged(data: Path) -> list[tuple[str, str, float]]:
@@ -143,7 +186,8 @@ async def test_what_fails_costs_nothing_and_what_breaks_off_costs_what_came(
     nats_server: str, tmp_path: Path, cloud: Cloud
 ) -> None:
     """Nothing stays held, also where the caller leaves."""
-    with fleet(nats_server, tmp_path / "data", cloud, "budget=5usd/day"):
+    data = tmp_path / "data"
+    with fleet(nats_server, data, cloud, "budget=5usd/day"):
         async with Golek(nats_server, key=KEY, deadline=20) as golek:
             cloud.then("401")
             assert await outcome(golek, "thrifty") == "local:echo"
@@ -154,6 +198,8 @@ async def test_what_fails_costs_nothing_and_what_breaks_off_costs_what_came(
                     break
             spent = await until(10, lambda: settled(nats_server), lambda found: found.micros > 0)
             assert 3 <= spent.micros < COST
+        rows = await until(5, lambda: logged(data), lambda found: len(found) == 2)
+        assert rows[1][2] == pytest.approx(spent.micros / 1e6, abs=1e-6)
 
 
 async def test_the_fleets_own_budget_is_asked_before_a_call(nats_server: str, tmp_path: Path, cloud: Cloud) -> None:

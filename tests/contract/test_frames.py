@@ -58,7 +58,7 @@ FRAMES: dict[str, Any] = {
     "tokens": base.Tokens(13, [("job1", "Hel"), ("job2", "lo 🌍"), ("job3", Delta(reasoning_content="Hm"))]),
     "finished": base.Finished("job1", "Hello", "stop", 3, 2),
     "ranked": base.Ranked("job4", [3.25, -7.5], 14),
-    "embedded": base.Embedded("job3", [[0.6, -0.8], [1.0, 0.0]], 5),
+    "embedded": base.Embedded("job3", [[0.6, -0.8], [1.0, 0.0]], 5, [2, 3]),
     "stopped": base.Stopped("job1", 3, 1),
     "refused": base.refusal("job1", ContextBudgetExceededError(600, 512)),
     "load-failed": base.LoadFailed("model.gguf: no such file"),

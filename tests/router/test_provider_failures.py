@@ -61,6 +61,8 @@ REFUSED = [
     ("no-end", ProviderFailedError, 1000),
     ("malformed", ProviderFailedError, 1000),
     ("error-event", ProviderFailedError, 1000),
+    ("error-bare", ProviderFailedError, 1000),
+    ("error-data", RateLimitedError, 1000),
     ("huge-line", ProviderFailedError, 1000),
 ]
 """By fault: the error, and when it says to come back."""

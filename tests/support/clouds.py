@@ -52,7 +52,8 @@ REFUSALS: Final[dict[str, tuple[int, Json, dict[str, str]]]] = {
 """Faults that are an answer with a status: its status, the error's object, and headers."""
 FAULTS: Final = (
     *REFUSALS, "429-date", "html", "detail", "error-text", "gemini-429", "gemini-key", "redirect",
-    "whole", "mistyped", "hang", "hang-midway", "cut-before", "cut", "no-end", "malformed", "error-event", "huge-line",
+    "whole", "mistyped", "hang", "hang-midway", "cut-before", "cut", "no-end", "malformed", "error-event", "error-bare",
+    "error-data", "huge-line",
     "gzip", "slow", "stale",
 )  # fmt: skip
 """`whole` is a completion where a stream was asked for, `mistyped` a stream that is said to be JSON. `hang` says
@@ -251,6 +252,10 @@ class Cloud:
             case "error-event":
                 error = {"type": "overloaded_error", "message": "Overloaded"}
                 yield b'event: error\ndata: {"type":"error","error":%b}\n\n' % _json(error)
+            case "error-bare":
+                yield b'event: error\ndata: {"code":500,"type":"server_error","message":"as llama-server says it"}\n\n'
+            case "error-data":
+                yield b'data: {"error":{"code":429,"message":"as OpenAI says it"}}\n\n'
 
     def _drop(self, request: Request) -> None:
         """Hang up without a word."""

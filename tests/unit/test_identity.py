@@ -139,7 +139,8 @@ def test_a_cancel_means_jobs_of_who_sent_it() -> None:
     assert computed == subjects.job_id(inbox)
     assert job.job_id == job.msg_id == mode.cancelled(computed, alice) == mode.cancelled(job.job_id, alice)
     assert job.job_id not in (mode.cancelled(computed, bob), mode.cancelled(job.job_id, bob))
-    assert mode.cancelled(job.job_id, {}) == ""
+    assert mode.cancelled(job.job_id, {"Nats-Request-Info": "{}"}) == ""
+    assert mode.cancelled(job.job_id, {}) == job.job_id, "whom the server does not name is of the fleet itself"
     assert Open().cancelled("x", None) == "x"
     assert Open().owned(job) is job
     assert mode.request_name(alice) == Open().request_name({"Nats-Msg-Id": inbox}) == ""

@@ -14,6 +14,7 @@ LEAVES = (
 COMMAND_LINE = (
     "cli",
     "cli_adapters",
+    "cli_cache",
     "cli_grammars",
     "cli_letters",
     "cli_operate",

@@ -73,6 +73,19 @@ def test_who_is_silent_has_no_rates() -> None:
     assert rates.counted("w", "a", counted(10), 100.0) is None
 
 
+def test_money_has_a_rate() -> None:
+    """As what is counted of it grows; a model that takes none just now has none to tell."""
+    rates = Rates()
+    for second in range(11):
+        rates.counted("router", "a", Traffic(requests=second, cost_usd=second * 0.002), float(second))
+    rate = rates.of("router", 10.0)
+    assert rate is not None
+    assert rate.cost_usd == pytest.approx(0.002)
+    both = joined([rate, Rate()])
+    assert both is not None
+    assert both.cost_usd == rate.cost_usd
+
+
 def test_rates_of_several_are_summed_and_their_answers_weighed() -> None:
     """Two replicas are as fast as their answers are on average, not as their averages are."""
     both = joined([Rate(requests=1, answered=1, answered_ms=100), Rate(requests=3, answered=3, answered_ms=900)])

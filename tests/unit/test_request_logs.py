@@ -359,6 +359,26 @@ async def test_what_a_router_did_is_told(data: Path, explorer: Explorer) -> None
         assert said in trace.told(whole)
 
 
+async def test_a_story_has_its_steps(data: Path, explorer: Explorer) -> None:
+    """Those that a router had answered by models of this machine, with what each cost; other jobs have none."""
+    whole = f"job{1:023d}"
+    await request_logs.write(log(data, "router"), row(1, target="local:golek-tiny", cost_usd=0.003))
+    await request_logs.write(
+        log(data),
+        row(2, parent=whole, cost_usd=0.001),
+        row(0, parent=whole, status="ENGINE_FAILED"),
+        row(3, parent="x"),
+    )
+    request_logs.of_version(log(data, "old"), 1).close()
+    found = (await explorer.find(whole)).story
+    assert found is not None
+    assert [one.job_id for one in found.steps] == [f"job{0:023d}", f"job{2:023d}"]
+    assert f"  job{2:023d}  golek-tiny  ok  100 ms  $0.001" in trace.told(found)
+    other = (await explorer.find(f"job{2:023d}")).story
+    assert other is not None
+    assert other.steps == []
+
+
 async def test_a_log_of_a_newer_version_is_read_as_far_as_it_is_known(data: Path, explorer: Explorer) -> None:
     """A monitor is not the last thing to be updated."""
     await request_logs.write(log(data), row())

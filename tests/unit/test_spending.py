@@ -67,6 +67,11 @@ async def test_the_most_is_held_and_what_it_took_is_paid() -> None:
     assert spending.cost_usd == 0.00022
 
 
+async def test_a_server_that_counts_no_tokens_is_paid_by_our_count() -> None:
+    """It read the request all the same."""
+    assert (await purse(Account()).reserve(CLOUD)).paid(0, 10) == pytest.approx(0.00022)
+
+
 async def test_steps_add_up_and_failed_ones_cost_nothing() -> None:
     """Whether they are paid for here or elsewhere; a local one without a price adds nothing."""
     account = Account()

@@ -23,6 +23,7 @@ PUBLISHED_QUERIES = [
     "SELECT worker_id, COUNT(*) as request_count, AVG(dur_ms) as avg_latency FROM requests GROUP BY worker_id",
     "SELECT datetime(ts, 'unixepoch') as time, dur_ms, tokens_out FROM requests ORDER BY ts DESC LIMIT 20",
     "SELECT datetime(ts, 'unixepoch') as time, level, code, msg FROM events ORDER BY ts DESC LIMIT 10",
+    "SELECT principal, target, COUNT(*), SUM(cost_usd) FROM requests WHERE cost_usd > 0 GROUP BY 1, 2",
 ]
 
 
@@ -121,7 +122,7 @@ async def test_a_row_comes_back_as_it_was_written(log: LogWriter, path: Path) ->
 
 async def test_the_manuals_queries_run(log: LogWriter, path: Path) -> None:
     """The sqlite3 lines that users know run unchanged and find the rows."""
-    log.record(a_row())
+    log.record(a_row(target="openai:gpt-5-mini", cost_usd=0.1))
     log.event("info", "startup", "hello")
     await log.flush()
     with open_for_reading(path) as connection:
@@ -430,6 +431,7 @@ async def test_logs_are_printed_oldest_first(log: LogWriter, path: Path) -> None
     """`make logs` ends with the newest row, each with its question and answer in one line."""
     log.record(a_row(1))
     log.record(a_row(2, raw_input="word " * 50, output=None, status="CANCELLED", error="The request was cancelled."))
+    log.record(a_row(3, target="openai:gpt-5-mini", cost_usd=0.000034075))
     log.event("info", "model.loaded", "in 3 s")
     await log.flush()
     lines = request_lines(path, 5)
@@ -437,4 +439,5 @@ async def test_logs_are_printed_oldest_first(log: LogWriter, path: Path) -> None
     assert lines[1] == '    a "quoted" line -> ja, grüße 🙂'
     assert "CANCELLED" in lines[2]
     assert lines[3].endswith("… -> The request was cancelled.")
+    assert "  3+4 tokens  by openai:gpt-5-mini  $0.000035  r3" in lines[4]
     assert event_lines(path, 5)[0].endswith("w-1  info     model.loaded  in 3 s")

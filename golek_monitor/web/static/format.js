@@ -15,6 +15,13 @@ function trimmed(value, digits) {
   return value.toFixed(digits).replace(/\.0+$/, "");
 }
 
+/** Dollars, to a millionth: `$0.000125`, `$1.50`; nothing where nothing is known. */
+export function money(usd) {
+  if (usd === null || usd === undefined) return "";
+  const [whole, rest] = usd.toFixed(6).split(".");
+  return `$${whole}.${rest.slice(0, 2)}${rest.slice(2).replace(/0+$/, "")}`;
+}
+
 /** Milliseconds: `85 ms`, `1.24 s`, `2 min 5 s`. */
 export function duration(ms) {
   if (ms === null || ms === undefined) return NONE;

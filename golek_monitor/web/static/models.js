@@ -2,7 +2,7 @@
 
 import { charts } from "./charts.js";
 import { el, keep, of, say } from "./dom.js";
-import { age, ago, bytes, clock, count, duration, figure, moment, NONE } from "./format.js";
+import { age, ago, bytes, clock, count, duration, figure, moment, money, NONE } from "./format.js";
 import { orders } from "./orders.js";
 import { route, routes, to } from "./route.js";
 import { badge } from "./status.js";
@@ -136,6 +136,7 @@ function facts(into, one) {
     ["Vocabulary", info.vocab_size ? count(info.vocab_size, "token") : ""], ["File", info.size_bytes ? bytes(info.size_bytes) : ""], ["Modalities", (info.modalities ?? []).join(", ")],
     ["Engines", (one.engines ?? []).join(", ")], ["Adapters", (one.adapters ?? []).join(", ")], ["Ping", one.ping_ms === undefined ? "" : duration(one.ping_ms)],
     ["Errors", one.errors_per_s === undefined ? "" : `${figure(one.errors_per_s)}/s`], ["Refused", one.refused_per_s ? `${figure(one.refused_per_s)}/s` : ""], ["Dead letters", one.dead_letters ? figure(one.dead_letters) : ""],
+    ["Clouds take", one.cost_usd_per_hour ? `${money(one.cost_usd_per_hour)} in an hour` : ""],
     ["First seen", moment(one.first_seen)], ["Known for", age(one.uptime_seconds)], ["Last seen", one.last_seen ? `${clock(one.last_seen)}, ${ago(since(one.last_seen))}` : ""],
   ].filter(([, value]) => value);
   keep(into, all, ([label]) => label, ([label]) => el("div", {}, el("dt", {}, label), el("dd")), (node, [, value]) => say(node.lastChild, value));

@@ -2,7 +2,7 @@
 
 import { get, named, Refused } from "./ask.js";
 import { el } from "./dom.js";
-import { clock, duration, figure, moment, share } from "./format.js";
+import { clock, duration, figure, moment, money, share } from "./format.js";
 import { ended, table } from "./requests.js";
 import { to } from "./route.js";
 
@@ -63,7 +63,7 @@ function attempted(attempt, at, all) {
     ["Worker", one.worker_id], ["Accepted", moment(attempt.accepted)], ["Ended", moment(one.timestamp)], ["Who asked", one.principal], ["Kind", one.kind + (one.stream ? ", streamed" : "")],
     ["Tokens in", one.tokens_in === undefined ? "" : figure(one.tokens_in) + (one.tokens_cached ? `, ${share(one.tokens_cached / one.tokens_in)} of them cached` : "")],
     ["Tokens out", one.tokens_out === undefined ? "" : figure(one.tokens_out)], ["Tokens/s", one.tokens_per_s === undefined ? "" : figure(one.tokens_per_s)],
-    ["First token", one.ttft_ms === undefined ? "" : `${duration(one.ttft_ms)} after the lease`], ["Ended by", one.finish_reason], ["Adapter", one.adapter], ["Seed", one.seed === undefined ? "" : String(one.seed)], ["Log", one.log],
+    ["First token", one.ttft_ms === undefined ? "" : `${duration(one.ttft_ms)} after the lease`], ["Asked", one.asked], ["Answered by", one.target], ["Cost", money(one.cost_usd)], ["Cache", one.cache], ["Step of", one.parent], ["Ended by", one.finish_reason], ["Adapter", one.adapter], ["Seed", one.seed === undefined ? "" : String(one.seed)], ["Log", one.log],
   ].filter(([, value]) => value);
   return el(
     "article.panel", { "aria-label": `Attempt ${at + 1}` }, all > 1 ? el("h3", {}, `Attempt ${at + 1} of ${all}`) : null, one.error ? el("p.problem", {}, one.error) : null,

@@ -38,6 +38,10 @@ SELECT * FROM told WHERE id IN (
     ORDER BY ts DESC, id DESC LIMIT :limit
 ) ORDER BY ts DESC, id DESC;
 
+-- name: steps
+-- The rows of jobs that were steps of this one, within the time in which it ran; the newest last.
+SELECT * FROM told WHERE ts >= :since AND ts <= :until AND parent = :id ORDER BY ts, id LIMIT :limit;
+
 -- name: texts
 SELECT raw_input, formatted_input, output FROM rows WHERE id = :id;
 

@@ -54,7 +54,8 @@ class LlamaCppEmbedder(PooledEngine[Vector]):
         return unit_vector(row)
 
     def _made(self, job: Job[Vector]) -> Embedded:
-        return Embedded(job.job_id, [vector.tolist() for vector in job.values], job.tokens_in)
+        vectors = [vector.tolist() for vector in job.values]
+        return Embedded(job.job_id, vectors, job.tokens_in, [len(text) for text in job.texts])
 
     def _name(self, i: int) -> str:
         return f"input[{i}]"

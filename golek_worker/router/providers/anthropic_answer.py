@@ -42,11 +42,11 @@ class Answer:
     def chunk(self, data: bytes) -> list[Piece]:
         """What the data of an event adds. Raises the error that it tells of, and ProviderFailedError for no JSON."""
         told = decoded(self._provider, data)
+        if told.get("type") == "error" or told.get("error"):
+            raise failures.of_event(self._provider, told.get("error"), self._key)
         index = told.get("index")
         number = index if isinstance(index, int) else None
         match told.get("type"):
-            case "error":
-                raise failures.of_event(self._provider, told.get("error"), self._key)
             case "message_start":
                 self._count(_object(told, "message").get("usage"))
             case "content_block_start":

@@ -85,6 +85,11 @@ def of_event(provider: str, error: Any, key: str = "") -> InferenceServiceError:
     return _error(provider, status or 500, told, _delay_ms(told), key)
 
 
+def of_data(provider: str, data: bytes, key: str = "") -> InferenceServiceError:
+    """The same of the whole data of such an event, in whichever wrapping."""
+    return of_event(provider, _told(data), key)
+
+
 def broken(provider: str, how: str) -> ProviderFailedError:
     """The error of a server that did not keep to its protocol, or went away."""
     return ProviderFailedError(f"{provider} {how}", provider=provider)

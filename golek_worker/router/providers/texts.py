@@ -58,6 +58,8 @@ async def _pieces(answer: Read, answering: Answering) -> AsyncGenerator[Piece, N
     else:
         async with aclosing(answering.events()) as events:
             async for event in events:
+                if event.name == "error":
+                    raise answering.failure(event.data)
                 for piece in answer.chunk(event.data):
                     yield piece
                 if answer.is_done:

@@ -76,7 +76,7 @@ class Transport:
                 encoding = response.headers.get("content-encoding", "identity").lower()
                 if encoding not in ("identity", ""):
                     raise broken(name, f"answers in the encoding {encoding[:32]}, which it was not offered")
-                yield Answering(self.server, response, until)
+                yield Answering(self.server, response, until, self._key)
             finally:
                 response.close() if not response.content.at_eof() else response.release()
         except aiohttp.ClientConnectorError as error:
@@ -165,8 +165,9 @@ class Transport:
 class Answering:
     """An answer that is being read."""
 
-    def __init__(self, server: Server, response: "ClientResponse", until: float) -> None:
+    def __init__(self, server: Server, response: "ClientResponse", until: float, key: str = "") -> None:
         self._server = server
+        self._key = key
         self._response = response
         self._until = until
         self._size = 0
@@ -196,6 +197,10 @@ class Answering:
                 yield event
         except EventTooLargeError as error:
             raise broken(self._server.name, f"sent no events: {error}") from None
+
+    def failure(self, data: bytes) -> InferenceServiceError:
+        """The error that an event called `error` tells of, which some servers do not wrap."""
+        return failures.of_data(self._server.name, data, self._key)
 
     async def ended(self) -> None:
         """The last event was read: wait a moment for the end, so that the connection can be used again."""

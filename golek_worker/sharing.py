@@ -1,0 +1,254 @@
+"""How do equal requests share one run?
+
+A `Flight` is a run of the engine, and all the jobs that read it. The first of them leads: its slot is the run's, its
+key is charged, and a crash of the engine is its fault alone. Who comes later is given what was written so far, then
+reads on with the others, and takes no slot. A leader that leaves hands all that to the next one; when the last one
+leaves, the run is cancelled. A run that has ended stays for a moment, for jobs that were stored before it did.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from golek_wire.errors import STATUS
+from golek_wire.replies import Delta
+from golek_wire.routing import CacheUse
+from golek_worker.cache.base import CacheKey
+from golek_worker.ends import pieces, unmeasured, weight
+from golek_worker.engine.base import Made, Piece, Refused, Stopped
+from golek_worker.engine.host import EngineDied, Run, RunEnd, RunEvent
+from golek_worker.executor import Work
+
+KEPT_S: Final = 5.0
+"""So long a run stays after its end …"""
+KEPT_RUNS: Final = 64
+"""… unless there are more: then those that ended first go."""
+KEPT_WEIGHT: Final = 64 * 1024
+"""Characters or numbers of a result; larger ones do not stay."""
+AT_ONCE_S: Final = 0.002
+"""A job that was stored so shortly before the end came after it, for all that clocks can tell."""
+FREE_LIMIT: Final = 256
+"""So many jobs may be served beyond the worker's slots because they only read; more keep their slots."""
+OF_THE_REQUEST: Final = (400, 413)
+"""Refusals of these statuses are the request's fault: equal ones are refused the same."""
+
+
+class Desk(Protocol):
+    """Who gives jobs their slots."""
+
+    def stored_at(self, job_id: str) -> float:
+        """When the job was stored, by the monotonic clock."""
+        ...
+
+    def free_slot(self, job_id: str) -> None:
+        """The job only reads: another one may have its slot."""
+        ...
+
+    def pass_slot(self, job_id: str, to: str) -> None:
+        """The first job's slot is from now on the second one's."""
+        ...
+
+
+class Flight:
+    """One run, and all who read it."""
+
+    def __init__(self, key: CacheKey, use: CacheUse | None, *, streamed: bool) -> None:
+        """`use` is what its leader is told of the cache. Of a run that is not `streamed` nothing is heard before its
+        end.
+        """
+        self.key = key
+        self.streamed = streamed
+        self.end: RunEnd | None = None
+        self.ended_at = 0.0
+        self.origin = ""
+        """The job under whose id the engine runs it."""
+        self.runs = False
+        """Whether it has begun; before that it is looked up."""
+        self.kept_long = False
+        """Whether somebody wants its result to be kept."""
+        self.kept_alike = False
+        """Whether it is to be found by questions that mean the same, too."""
+        self._handed = False
+        """Whether the one that began it has left."""
+        self._use = use
+        self._readers: dict[str, tuple[Run, Work]] = {}
+        """By job, in the order in which they came; the first one leads."""
+        self._written: list[Piece] = []
+
+    def __len__(self) -> int:
+        return len(self._readers)
+
+    @property
+    def leader(self) -> tuple[str, Work]:
+        """The job that leads, and what it asks. To be asked only while there is one."""
+        job_id, (_, work) = next(iter(self._readers.items()))
+        return job_id, work
+
+    def join(self, job_id: str, work: Work) -> Run:
+        """Read it from its beginning."""
+        run = Run()
+        if self.end is not None:
+            fly(run, self.end)
+            work.cache = "hit"
+            return run
+        for piece in self._written:
+            run.put(piece)
+        work.cache = "hit" if self._readers else self._use
+        self._readers[job_id] = (run, work)
+        return run
+
+    def leave(self, job_id: str) -> str | None:
+        """A job reads no further; who leads now in its place, None where it did not lead.
+
+        To be asked only while there are others.
+        """
+        leads = next(iter(self._readers)) == job_id
+        run, _ = self._readers.pop(job_id)
+        run.put(Stopped(job_id, 0, 0))
+        if not leads:
+            return None
+        self._handed = self.runs
+        heir, work = self.leader
+        work.cache = self._use
+        return heir
+
+    def take(self, event: RunEvent) -> None:
+        """Something happened in the run. Nothing does after its end."""
+        if self.end is not None:
+            return
+        if isinstance(event, str | Delta):
+            self._written.append(event)
+            for run, _ in self._readers.values():
+                run.put(event)
+            return
+        self.end, self.ended_at = event, time.monotonic()
+        for place, (run, _) in enumerate(self._readers.values()):
+            is_told = place == 0 and not (self._handed and isinstance(event, Stopped | Refused))
+            run.put(event if is_told else _for_others(event))
+        self._readers.clear()
+        self._written.clear()
+
+    def found(self) -> None:
+        """All of it was kept."""
+        self._use = "hit"
+        for _, work in self._readers.values():
+            work.cache = "hit"
+
+    def hit(self, end: Made) -> None:
+        """It was kept: nothing has to run."""
+        self.found()
+        for run, _ in self._readers.values():
+            for piece in pieces(end):
+                run.put(piece)
+        self.take(unmeasured(end))
+
+
+class Flights:
+    """The runs that may be shared."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._flights: OrderedDict[CacheKey, Flight] = OrderedDict()
+        """The newest one of each key, the one that was begun or ended last at the end."""
+        self._by_job: dict[str, Flight] = {}
+        self._free: set[str] = set()
+        self.desk: Desk | None = None
+        """None until somebody gives slots."""
+
+    def find(self, key: CacheKey, job_id: str, *, streams: bool) -> Flight | None:
+        """One that the job may read; a job that `streams` needs one that does."""
+        flight = self._flights.get(key)
+        if flight is None:
+            return None
+        if flight.end is None and flight.origin == job_id:
+            return flight  # the job runs again while others read what it began: an id is in the engine once
+        if flight.end is None:
+            return flight if flight.streamed or not streams else None
+        if self._clock() - flight.ended_at > KEPT_S or self.desk is None:
+            return None
+        return flight if self.desk.stored_at(job_id) < flight.ended_at - AT_ONCE_S else None
+
+    def open(self, flight: Flight) -> None:
+        """Let it be found, in place of an older one of its key."""
+        self._flights[flight.key] = flight
+        self._flights.move_to_end(flight.key)
+
+    def join(self, flight: Flight, job_id: str, work: Work) -> Run:
+        """Have a job read it; who follows gives its slot away."""
+        run = flight.join(job_id, work)
+        if flight.end is None:
+            self._by_job[job_id] = flight
+            if len(flight) > 1 and self.desk is not None and len(self._free) < FREE_LIMIT:
+                self._free.add(job_id)
+                self.desk.free_slot(job_id)
+        return run
+
+    def leave(self, job_id: str) -> Flight | None:
+        """The job ends early. The run that nobody else reads, and is to be cancelled; None where others go on."""
+        flight = self._by_job.get(job_id)
+        if flight is None or flight.end is not None:
+            return None
+        if len(flight) == 1:
+            self._close(flight)
+            return flight
+        heir = flight.leave(job_id)
+        del self._by_job[job_id]
+        if heir is not None and heir in self._free and self.desk is not None:
+            self._free.discard(heir)
+            self.desk.pass_slot(job_id, heir)
+        self._free.discard(job_id)
+        return None
+
+    def has(self, job_id: str) -> bool:
+        """Whether the job reads one."""
+        return job_id in self._by_job
+
+    def ended(self, flight: Flight) -> None:
+        """Keep its end for a moment, where it may help others."""
+        gone = [job_id for job_id, one in self._by_job.items() if one is flight]
+        for job_id in gone:
+            del self._by_job[job_id]
+            self._free.discard(job_id)
+        is_lasting = isinstance(flight.end, Made) and weight(flight.end) <= KEPT_WEIGHT
+        if not is_lasting:
+            self._close(flight)
+        elif self._flights.get(flight.key) is flight:
+            self._flights.move_to_end(flight.key)
+        self._tidy()
+
+    def forget(self, model: str) -> None:
+        """What ran under other circumstances is found no more."""
+        for key in [key for key in self._flights if key.model == model]:
+            del self._flights[key]
+
+    def _close(self, flight: Flight) -> None:
+        if self._flights.get(flight.key) is flight:
+            del self._flights[flight.key]
+
+    def _tidy(self) -> None:
+        """Drop what ended long ago, and the first of too many."""
+        over = [flight for flight in self._flights.values() if flight.end is not None]
+        too_many = max(0, len(over) - KEPT_RUNS)
+        for place, flight in enumerate(over):
+            if place < too_many or self._clock() - flight.ended_at > KEPT_S:
+                self._close(flight)
+
+
+def fly(run: Run, end: RunEnd) -> None:
+    """A run that is over, as its readers hear it."""
+    if isinstance(end, Made):
+        for piece in pieces(end):
+            run.put(piece)
+    run.put(_for_others(end))
+
+
+def _for_others(end: RunEnd) -> RunEnd:
+    """What those hear that did not lead. What may have been the leader's affair lets them run anew."""
+    match end:
+        case EngineDied() | Stopped():
+            return EngineDied(ran=False)
+        case Refused():
+            return end if STATUS[end.code].nats in OF_THE_REQUEST else EngineDied(ran=False)
+        case _:
+            return unmeasured(end)
