@@ -327,6 +327,17 @@ async def test_a_router_keeps_and_shares(counted: Counted, nats_server: str, tmp
             later, _ = await raw.ask(client, "inference.request.auto", EXACT)
             assert (later["cache"], later["text"], counted.runs) == ("hit", TEXT, [1])
             assert later["route"]["target"] == "local:echo"
+            asked = [
+                await raw.stream(client, "inference.request.auto", GREEDY | {"seed": 1, "req_id": f"r{n}"})
+                for n in range(4)
+            ]
+            for stream in asked:
+                await stream.next()
+            gone = asked.pop(0)
+            await client.publish(f"inference.cancel.{subjects.job_id(gone.inbox)}", b"")
+            await gone.rest()
+            assert gone.final["error"]["code"] == "CANCELLED"
+            await whole(asked)
 
 
 async def test_questions_that_mean_the_same_share_an_answer(counted: Counted, nats_server: str) -> None:
