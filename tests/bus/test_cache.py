@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import nats.aio.client
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -369,6 +370,9 @@ async def test_a_silent_broker_costs_a_look_a_moment(broker: NatsServer) -> None
             while await answers.get("m", "d") != b"value":
                 await asyncio.sleep(0.02)
         os.kill(broker.pid, signal.SIGSTOP)
+        async with asyncio.timeout(5):
+            while psutil.Process(broker.pid).status() != psutil.STATUS_STOPPED:
+                await asyncio.sleep(0.001)
         try:
             began = time.monotonic()
             assert await answers.get("m", "d") is None
