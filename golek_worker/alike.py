@@ -58,6 +58,7 @@ class Alike:
         for task in self._keeping:
             task.cancel()
         await asyncio.gather(*self._keeping, return_exceptions=True)
+        await self.cache.close()
         await self._golek.close()
 
     async def _embed(self, text: str) -> Sequence[float]:

@@ -42,6 +42,7 @@ log = structlog.get_logger("placing")
 
 IDLE_S: Final = 5.0
 """A door that has had nothing to look after for so long is left alone until the next request."""
+QUEUE_S: Final = 1.0
 WAITING_LIMIT: Final = 4096
 """Requests that may wait for doors to be made."""
 DOORS_LIMIT: Final = 4096
@@ -81,8 +82,17 @@ class Door:
     async def take(self, message: Delivery) -> None:
         self._used_at = time.monotonic()
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self.ingress.run())
+            self._task = asyncio.get_running_loop().create_task(self._look_after())
         await self.ingress.take(message)
+
+    async def _look_after(self) -> None:
+        await asyncio.gather(self.ingress.run(), self._look())
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(QUEUE_S)
+            with contextlib.suppress(*BUS_ERRORS):  # the next look follows
+                await self.ingress.look()
 
     def rest(self, now: float) -> None:
         """Stop looking after what is not there. Raises what looking after it ended in."""
@@ -255,6 +265,7 @@ class Placing:
                     await self._bring(message, (kind, name, True))
                 return
             await ingress.open()
+            await ingress.look()
         except InferenceServiceError as failed:
             error = failed
         except BUS_ERRORS as failed:

@@ -6,7 +6,8 @@ replica. A delete that finds nothing means that the step has ended, and its answ
 inbox of its own, so whatever the old one's replica says later goes nowhere.
 
 On a lane, which a replica serves while it has a slot, waiting is enough. Where all replicas pull, a step may wait for
-its turn: the server is asked whether it was handed out, and some replica must say that it has a slot, or all are slow.
+its turn: the server is asked whether it was handed out, and another replica must say that it has a slot: else all are
+slow.
 """
 
 import asyncio
@@ -86,31 +87,31 @@ class Hedging:
     async def is_taken_back(self, step: Step, wanted: Wanted, priority: str, place: Answered | None) -> bool:
         """Take a step back that was not begun in time. False where it may be on its way, or has ended."""
         token = subjects.model_token(wanted.model)
-        if place is None and token not in self._says_started:
-            return False
+        delete = {"seq": step.seq, "no_erase": True}
         try:
-            if place is None:
-                consumer = subjects.consumer(token, wanted.kind, priority)
-                if step.seq > await self._delivered.newest(token, consumer):
-                    return False
-                if await self.other_place(token, step.job.job_id, set()) is None:
-                    return False
-            if step.started:
+            if not await self._is_stuck(token, step, wanted, priority, place):
                 return False
-            await api(
-                self._client, f"STREAM.MSG.DELETE.{subjects.job_stream(token)}", {"seq": step.seq, "no_erase": True}
-            )
-        except JetStreamError as error:
-            if error.code not in MESSAGE_GONE:
-                log.debug("step.kept", problem=str(error))
-            return False
+            await api(self._client, f"STREAM.MSG.DELETE.{subjects.job_stream(token)}", delete)
         except BUS_ERRORS as error:
-            log.debug("step.kept", problem=str(error) or type(error).__name__)
+            if not (isinstance(error, JetStreamError) and error.code in MESSAGE_GONE):
+                log.debug("step.kept", problem=str(error) or type(error).__name__)
             return False
         log.info("step.taken_back", model=wanted.model, job_id=step.job.job_id, worker=place and place.worker_id)
         if place is not None:
             self._calls.avoid(token, place.worker_id)
         return True
+
+    async def _is_stuck(self, token: str, step: Step, wanted: Wanted, priority: str, place: Answered | None) -> bool:
+        """Whether somebody has the step, or should, who does not begin it. Raises as `api` does."""
+        if place is None:
+            if token not in self._says_started:
+                return False
+            consumer = subjects.consumer(token, wanted.kind, priority)
+            if step.seq > await self._delivered.newest(token, consumer):
+                return False
+            if await self.other_place(token, step.job.job_id, set()) is None:
+                return False
+        return not step.started
 
     def began(self, token: str, step: Step) -> None:
         """A step came to an end, or to its first piece."""

@@ -100,6 +100,7 @@ class Ingress:
         self._taken = taken
         self._check = check
         self._may_answer = callers.may_answer
+        self._queue = queue
         self._objects = objects
         self._tokens = tokens
         self._subscriptions: list[Subscription] = []
@@ -135,6 +136,10 @@ class Ingress:
     async def open(self) -> None:
         """Be ready for requests that `take` brings; none are subscribed."""
         await self._storing.start()
+
+    async def look(self) -> None:
+        """See how far the queue is: where no worker looks at it, whoever brings requests does. Raises as `api` does."""
+        await self._queue.look()
 
     async def take(self, message: Delivery) -> None:
         """Take a request that somebody else received."""

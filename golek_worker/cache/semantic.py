@@ -4,8 +4,8 @@ The second look, after the exact one has missed: the vector of the question is c
 cosine of GOLEK_SEMANTIC_THRESHOLD or more), and of what is alike the first one counts that `guards` let pass. Only the
 last turn of the user is compared; all else, model, adapter, caller, turns before, parameters, must be equal.
 
-The vector comes from an embedding model of the fleet. Where that does not answer in time there is no look, and for some
-seconds nobody waits for it again.
+The vector comes from an embedding model of the fleet. Where that does not answer in time there is no look: while one
+vector is late nobody waits for another, and after an error nobody does for some seconds.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ LOOK_S: Final = 0.25
 KEEP_S: Final = 5.0
 """What is kept can wait longer: nobody waits for that."""
 PAUSE_S: Final = 5.0
-"""After an embedding model did not answer nobody asks it for so long."""
+"""After there was no vector nobody asks for one for so long."""
 COMPARED: Final = 16
 """Of the questions that are alike so many are read, the nearest ones first."""
 REMEMBERED: Final = 1024
@@ -146,6 +146,9 @@ class SemanticCache:
         self._shelves: dict[CacheKey, _Shelf] = {}
         self._kept: OrderedDict[int, _Entry] = OrderedDict()
         self._vectors: OrderedDict[Question, Vector] = OrderedDict()
+        self._asking: dict[Question, asyncio.Task[Vector | None]] = {}
+        self._late: set[asyncio.Task[Vector | None]] = set()
+        """Vectors that a look waited for in vain and that are still on their way: meanwhile nobody else waits."""
         self._paused_until = float("-inf")
         self.held_bytes = 0
         """What all entries take."""
@@ -154,7 +157,7 @@ class SemanticCache:
 
     async def get(self, asked: Question) -> bytes | None:
         """The answer that is kept for a question that asks the same; None where there is none."""
-        if asked.scope not in self._shelves:
+        if asked.scope not in self._shelves or self._late:
             return None
         vector = await self._vector(asked, LOOK_S)
         shelf = self._shelves.get(asked.scope)  # which may have gone meanwhile
@@ -207,6 +210,13 @@ class SemanticCache:
         self.held_bytes = 0
         return count
 
+    async def close(self) -> None:
+        """Wait for no vector any more."""
+        asking = list(self._asking.values())
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
     def size(self) -> int:
         """How many answers are kept."""
         return len(self._kept)
@@ -225,14 +235,25 @@ class SemanticCache:
         return None
 
     async def _vector(self, asked: Question, patience_s: float) -> Vector | None:
-        """The unit vector of its text; None where it does not come in time."""
+        """The unit vector of its text; None where it does not come in time. One that comes late is remembered."""
         if (known := self._vectors.get(asked)) is not None:
             self._vectors.move_to_end(asked)
             return known
-        if self._clock() < self._paused_until:
-            return None
+        asking = self._asking.get(asked)
+        if asking is None:
+            if self._clock() < self._paused_until:
+                return None
+            asking = self._asking[asked] = asyncio.create_task(self._ask(asked))
+            asking.add_done_callback(lambda _: self._asking.pop(asked, None))
+        if (await asyncio.wait((asking,), timeout=patience_s))[0]:
+            return None if asking.cancelled() else asking.result()
+        self._late.add(asking)
+        asking.add_done_callback(self._late.discard)
+        return None
+
+    async def _ask(self, asked: Question) -> Vector | None:
         try:
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(KEEP_S):
                 vector = _unit(await self._embed(asked.text))
         except (InferenceServiceError, TimeoutError, ValueError):
             self._paused_until = self._clock() + PAUSE_S

@@ -354,3 +354,24 @@ async def test_a_body_that_no_message_carries_is_routed(nats_server: str, golek:
             reply = await golek.ask(name, "word " * 600_000, max_tokens=3)
             assert reply.text.split() == ["word"] * 3
             assert (reply.route is None) == (name == "echo")
+
+
+async def test_what_waits_in_a_models_queue_is_looked_after(nats_server: str, golek: Golek, tmp_path: Path) -> None:
+    """Of requests that a router put into a model's queue streams are told their place, and each comes to an end."""
+    with (
+        WorkerProcess(nats_server, tmp_path / "echo", ENGINE_STEP_MIN_MS=50, WORKER_CONCURRENCY=1),
+        router(nats_server, tmp_path / "router"),
+    ):
+        places: list[int] = []
+
+        async def read(number: int) -> str:
+            return await golek.stream(
+                "echo", f"a b c d {number}", on_queued=lambda place, _: places.append(place)
+            ).text()
+
+        texts = await asyncio.gather(*(read(i) for i in range(12)))
+        assert texts == [f"a b c d {i}" for i in range(12)]
+        assert places
+        with pytest.raises(InferenceServiceError):
+            await asyncio.gather(*(golek.ask("echo", WORDS, deadline=2) for _ in range(9)))
+        assert (await golek.health("router")).status == "online"

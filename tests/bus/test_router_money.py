@@ -14,6 +14,9 @@ import pytest
 
 from golek_client import Golek, InferenceServiceError
 from golek_client.connection import connect
+from golek_monitor.logs.asking import Query
+from golek_monitor.logs.explorer import Explorer
+from golek_wire.logs import LoggedRequest
 from golek_worker.admission.quota import Ledger, Spent
 from golek_worker.bus.quota import stored_records
 from tests.bus.test_quota import keys, until
@@ -115,11 +118,20 @@ async def test_a_reply_says_what_it_cost(nats_server: str, tmp_path: Path, cloud
             assert (await settled(nats_server)).micros == COST
         rows = await until(5, lambda: logged(data), lambda found: len(found) == 2)
         assert rows == [(MODEL, MODEL, pytest.approx(0.000036075)), ("auto", "local:echo", None)]
+        whole = (await Explorer(data).search(Query(model="router", limit=1))).requests[0].job_id
+        (step,) = await until(5, lambda: steps(data, whole), lambda found: len(found) == 1)
+        assert (step.model_name, step.parent, step.cost_usd) == ("echo", whole, None)
         (one,) = json.loads(await keys(nats_server, "usage", "ann", "--json"))
         assert (one["micros"], one["reserved_micros"]) == (COST, 0)
         assert one["allowances"]["budget"]["remaining"] == 5_000_000 - COST
         assert "$4.999963/$5" in await keys(nats_server, "usage")
         assert "5usd/day" in await keys(nats_server, "list", "--data", str(data))
+
+
+async def steps(data: Path, job_id: str) -> list[LoggedRequest]:
+    """Of a job, as `golek trace` tells them."""
+    told = (await Explorer(data).find(job_id)).story
+    return [] if told is None else told.steps
 
 
 async def test_http_tells_of_money(nats_server: str, tmp_path: Path, cloud: Cloud) -> None:

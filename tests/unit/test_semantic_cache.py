@@ -24,14 +24,14 @@ class Embedder:
     def __init__(self) -> None:
         self.asked = 0
         self.error: Exception | None = None
-        self.hangs = False
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
 
     async def __call__(self, text: str) -> Sequence[float]:
         self.asked += 1
         if self.error is not None:
             raise self.error
-        if self.hangs:
-            await asyncio.Event().wait()
+        await self.goes_on.wait()
         return VECTORS[text]
 
 
@@ -137,15 +137,32 @@ async def test_without_an_embedding_model_there_is_no_look_and_no_error() -> Non
 
 
 async def test_a_look_waits_for_its_vector_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that hangs delays one request by that bound, and the next ones not at all."""
+    """One that is slow delays one request by that bound, and the next ones not at all until the vector is there."""
     monkeypatch.setattr("golek_worker.cache.semantic.LOOK_S", 0.02)
     embedder = Embedder()
     kept = cache(embedder)
     await kept.store(BOIL, b"ten minutes", 60)
-    embedder.hangs = True
+    embedder.goes_on.clear()
     assert await kept.get(CAN_BOIL) is None
-    assert await kept.get(CAN_BOIL) is None
+    assert await kept.get(FRY) is None
     assert embedder.asked == 2
+    embedder.goes_on.set()
+    while await kept.get(CAN_BOIL) != b"ten minutes":
+        await asyncio.sleep(0)
+    assert embedder.asked == 2
+
+
+async def test_close_waits_for_no_vector() -> None:
+    """Not for one that is on its way, and whoever waits for it gets none."""
+    embedder = Embedder()
+    kept = cache(embedder)
+    embedder.goes_on.clear()
+    keeping = asyncio.create_task(kept.store(BOIL, b"ten minutes", 60))
+    while not embedder.asked:
+        await asyncio.sleep(0)
+    await kept.close()
+    await keeping
+    assert kept.size() == 0
 
 
 async def test_nothing_is_asked_where_nothing_is_kept() -> None:
