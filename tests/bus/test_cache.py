@@ -313,6 +313,11 @@ async def test_over_http_a_header_tells(counted: Counted) -> None:
             assert await told(cache={"mode": "refresh"}) == "bypass"
             assert await told(user="u1", stream=True) == "bypass"
             assert await told(cache={"mode": "off"}) == ""
+            async with http.get("/metrics") as response:
+                figures = await response.text()
+            assert 'golek_cached_requests_total{model="echo",cache="hit"} 2.0' in figures.replace(
+                'cache="hit",model="echo"', 'model="echo",cache="hit"'
+            )
 
 
 async def test_a_router_keeps_and_shares(counted: Counted, nats_server: str, tmp_path: Path) -> None:
