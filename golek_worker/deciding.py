@@ -19,7 +19,7 @@ from golek_worker.executor import CAPABILITIES
 from golek_worker.job import Job
 from golek_worker.router import policy, refusals
 from golek_worker.router.asking import ask_of
-from golek_worker.router.situation import situate
+from golek_worker.router.situation import is_router, situate
 from golek_worker.router.standing import Situation, Standing
 from golek_worker.router.table import LOCAL_PREFIX, Plan, Table
 from golek_worker.router.targets import Ask, State, Target
@@ -88,6 +88,24 @@ class Deciding:
         self._ask_after(known.replicas)
         return "" if standing.state.up else standing.state.why or "it takes no requests"
 
+    def helped(self) -> list[ModelState]:
+        """The fleet's own models for which others may answer."""
+        return [one for one in self._view.models(self._clock()) if self.may_leave(one.name)]
+
+    def may_leave(self, model: str) -> bool:
+        """Whether its jobs may be answered by others."""
+        plan = self.plan(model)
+        return plan is not None and plan.sort == "model" and bool(plan.fallback) and plan.policy != "local_only"
+
+    def may_answer(self, kind: Kind, model: str) -> bool:
+        """Whether anybody else could answer a request for this model just now."""
+        return bool(self.decide(Ask(model, kind, excluded=frozenset((LOCAL_PREFIX + model,)))).candidates)
+
+    def routers(self) -> list[str]:
+        """All routers that are there."""
+        routers = [one for one in self._view.models(self._clock()) if is_router(one)]
+        return [replica.worker_id for one in routers for replica in one.replicas if replica.in_rotation]
+
     def is_expected(self, model: str) -> bool:
         """Whether a model of the fleet that nobody answers for is on its way, or was there a short while ago."""
         standing = self.standing(model)
@@ -126,6 +144,7 @@ class Deciding:
             deadline_s=left_s,
             allowed=job.allowed_models,
             hops=job.hops,
+            excluded=(LOCAL_PREFIX + job.asked_model,) if job.taken else (),
         )
 
     def decide(self, ask: Ask) -> Decision:
