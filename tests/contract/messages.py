@@ -7,6 +7,7 @@ from golek_wire import (
     breakers,
     caches,
     errors,
+    helping,
     hosts,
     keys,
     lanes,
@@ -65,6 +66,7 @@ TRAFFIC = signals.Traffic(
 )
 
 MESSAGES: dict[str, Any] = {
+    "help": helping.Help(router="router-lab-1", model="router", capacity=2000, strategy="fifo"),
     "route-question": routing.RouteQuestion(
         model="auto",
         request={"input": "Sort a list", "task_type": "code"},
