@@ -63,7 +63,11 @@ async def why_nobody(
         if left is None and subject is not None and known.state in TAKES_REQUESTS:
             return await _elsewhere(line, known, subject)
         return left
-    return unknown(model, await records(line), datetime.now(UTC))
+    everybody, now = await records(line), datetime.now(UTC)
+    routers = [one for one in everybody if any(offer.name == model for offer in one.offers)]
+    if routers:
+        return offered(model, routers, now)
+    return unknown(model, everybody, now)
 
 
 async def health(line: Line, model: str, until: float, seconds: float) -> Health:
@@ -150,6 +154,15 @@ def gone(record: ModelRecord, now: datetime) -> NoWorkersError | None:
         state=record.state,
         last_seen=record.last_seen,
     )
+
+
+def offered(model: str, routers: Iterable[ModelRecord], now: datetime) -> NoWorkersError | None:
+    """What to tell a caller when nobody answers for a name that these routers offer; None when one is expected back."""
+    left = [gone(one, now) for one in routers]
+    if None in left:
+        return None
+    told = "; ".join(error.message for error in left if error is not None)
+    return NoWorkersError(f"No router serves {model} at the moment: {told}", model=model)
 
 
 def another_kind(record: ModelRecord, asked: Kind) -> BadRequestError:

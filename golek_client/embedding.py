@@ -147,8 +147,10 @@ def joined(replies: list[EmbeddingReply], *, floats: bool) -> EmbeddingReply:
     ms = sum(reply.ms for reply in replies)
     data = [Embedding(vector, index) for index, vector in enumerate(shown)]
     uses = {reply.cache for reply in replies}
+    first, costs = replies[0], [reply.cost_usd for reply in replies if reply.cost_usd is not UNSET]
     return EmbeddingReply(
-        data, replies[0].model, EmbeddingUsage(prompt, total), replies[0].req_id, ms, ms,
+        data, first.model, EmbeddingUsage(prompt, total), first.req_id, ms, ms,
+        route=first.route, cost_usd=sum(costs) if costs else UNSET,
         cache=next((use for use in ("miss", "bypass", "hit") if use in uses), UNSET),
     )  # fmt: skip
 

@@ -177,6 +177,7 @@ async def open_front(
         admits,
         _keyless(where, chosen),
         tracing=traced,
+        auto=isinstance(chosen, Gateway) and chosen.inference_auto_route_enabled,
     )
     stack.push_async_callback(door.lingering.close)
     with contextlib.suppress(InferenceServiceError):  # else it is opened by `run`

@@ -98,6 +98,11 @@ class Serving:
         return len(self._attempts)
 
     @property
+    def busy(self) -> int:
+        """Jobs that hold a slot: those that only read another one's run hold none."""
+        return sum(attempt.has_slot for attempt in self._attempts.values())
+
+    @property
     def writing(self) -> int:
         """About how many tokens the jobs that run have written so far."""
         return sum(attempt.pieces for attempt in self._attempts.values())

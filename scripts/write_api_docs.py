@@ -36,7 +36,9 @@ for programs, and `/docs` the same in a browser, where each route can be tried. 
 - A key goes as `authorization: Bearer <key>` or as `x-api-key: <key>`. Where the fleet knows no keys, nobody needs one.
 - Fields that nobody knows are ignored; a wrong one is refused with its name in `error.param`.
 - Every answer has `x-request-id` and `openai-processing-ms`; those of a model `x-golek-job`, `x-golek-worker` and,
-  for keys with limits, `x-ratelimit-…`.
+  for keys with limits, `x-ratelimit-…`. Where a router chose who answers, `x-golek-route`, `-strategy`, `-reason` and
+  `-chain`, `x-golek-queue-ms` and `x-golek-cost-usd` say how; a body, or a stream's last event but `[DONE]`, has it as
+  `route` ([router](router.md#explain)).
 - A client that leaves cancels its job.
 - Who sends `anthropic-version`, or asks below `/v1/messages`, gets errors and lists of models in Anthropic's form.
 - `/` is a page to talk to a model, with tools, parameters and the JSON of each request:

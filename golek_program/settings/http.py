@@ -47,6 +47,8 @@ class Gateway(Http, frozen=True, kw_only=True):
     """Address the gateway listens on."""
     inference_port: Port = 8000
     """Port of the fleet's HTTP gateway."""
+    inference_auto_route_enabled: bool = False
+    """Whether a request over HTTP that names no model asks for `auto`, which a router answers."""
     golek_health_port: Annotated[int, Meta(ge=0, le=65535)] = 8001
     """Port where the gateway says that its process lives, and nothing else; 0 for none."""
 

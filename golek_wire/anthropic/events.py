@@ -12,6 +12,7 @@ import msgspec
 from golek_wire.anthropic import reply as form
 from golek_wire.anthropic.reply import Json, Shown, Usage
 from golek_wire.codec import encode
+from golek_wire.openai import routed
 from golek_wire.replies import Delta, FunctionCall, InferenceReply, ToolCallDelta
 
 Kind = Literal["thinking", "text", "tool_use"]
@@ -62,7 +63,8 @@ class MessageEvents:
         why: Json = {"stop_reason": form.stop_reason(reply), "stop_sequence": reply.stopped_by}
         cost = msgspec.structs.asdict(form.usage(reply))
         del cost["service_tier"]
-        return [*self._close(), _event("message_delta", delta=why, usage=cost), _event("message_stop")]
+        told = _event("message_delta", delta=why, usage=cost, **routed.about([reply]))
+        return [*self._close(), told, _event("message_stop")]
 
     def _switch(self, kind: Kind, call: ToolCallDelta | None = None) -> list[bytes]:
         """The events that open a block of this kind, unless it is open."""

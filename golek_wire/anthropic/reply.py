@@ -5,6 +5,8 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Struct
 
+from golek_wire.openai import routed
+from golek_wire.openai.routed import Routed
 from golek_wire.replies import FunctionCall, InferenceReply
 
 Json = dict[str, Any]
@@ -39,7 +41,7 @@ class Usage(Struct, frozen=True):
     service_tier: str = "standard"
 
 
-class Message(Struct, frozen=True):
+class Message(Routed, frozen=True):
     """The answer to POST /v1/messages."""
 
     id: str
@@ -67,7 +69,8 @@ def message(reply: InferenceReply, shown: Shown) -> Message:
     if reply.text:
         content.append(text(reply.text))
     content += [tool_use(call.id, call.function) for call in reply.tool_calls or ()]
-    return Message(shown.id, shown.model, content, stop_reason(reply), reply.stopped_by, usage(reply))
+    why, cost = stop_reason(reply), usage(reply)
+    return Message(shown.id, shown.model, content, why, reply.stopped_by, cost, **routed.about([reply]))
 
 
 def stop_reason(reply: InferenceReply) -> StopReason:

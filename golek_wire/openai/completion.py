@@ -4,6 +4,8 @@ from typing import Final, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
+from golek_wire.openai import routed
+from golek_wire.openai.routed import Routed
 from golek_wire.replies import Choice, FinishReason, FunctionCall, InferenceReply, TokenLogprob, ToolCall
 
 FINGERPRINT: Final = "golek"
@@ -87,7 +89,7 @@ class ChatChoice(Struct, frozen=True):
     logprobs: Logprobs | None = None
 
 
-class ChatCompletion(Struct, frozen=True):
+class ChatCompletion(Routed, frozen=True):
     """The answer to POST /v1/chat/completions."""
 
     id: str
@@ -110,7 +112,7 @@ def completion(reply: InferenceReply, shown: Shown) -> ChatCompletion:
         )
         for choice in reply.all_choices
     ]
-    return ChatCompletion(shown.id, shown.created, shown.model, choices, usage([reply]))
+    return ChatCompletion(shown.id, shown.created, shown.model, choices, usage([reply]), **routed.about([reply]))
 
 
 def usage(replies: list[InferenceReply]) -> Usage:

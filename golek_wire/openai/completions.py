@@ -13,10 +13,11 @@ from msgspec import Meta, Struct
 from golek_wire import codec
 from golek_wire.codec import encode
 from golek_wire.errors import BadRequestError
-from golek_wire.openai import sampling
+from golek_wire.openai import routed, sampling
 from golek_wire.openai.chat import Asked, MaxTokensOrNought
 from golek_wire.openai.completion import FINGERPRINT, Shown, Usage, usage
 from golek_wire.openai.events import DONE, Envelope
+from golek_wire.openai.routed import Routed
 from golek_wire.replies import Choice, Delta, FinishReason, InferenceReply, TokenLogprob
 from golek_wire.requests import TOP_LOGPROBS_LIMIT, InferenceRequest, ResponseFormat
 
@@ -149,7 +150,7 @@ class TextChoice(Struct, frozen=True):
     logprobs: FormerLogprobs | None = None
 
 
-class TextCompletion(Struct, frozen=True):
+class TextCompletion(Routed, frozen=True):
     """The answer to POST /v1/completions with `prompt`."""
 
     id: str
@@ -170,7 +171,7 @@ def completion(replies: list[InferenceReply], shown: Shown) -> TextCompletion:
             index = number * shown.choices + choice.index
             logprobs = None if choice.logprobs is None else former_logprobs(choice.logprobs, 0)
             choices.append(TextChoice(index, before + choice.text, _ended(choice), logprobs))
-    return TextCompletion(shown.id, shown.created, shown.model, choices, usage(replies))
+    return TextCompletion(shown.id, shown.created, shown.model, choices, usage(replies), **routed.about(replies))
 
 
 def former_logprobs(content: list[TokenLogprob], start: int) -> FormerLogprobs:
@@ -220,11 +221,12 @@ class TextEvents:
     def ended(self, reply: InferenceReply, prompt: int = 0) -> list[bytes]:
         """Why the texts of one prompt ended."""
         first = prompt * self._shown.choices
-        return [self._event(first + choice.index, "", None, _ended(choice)) for choice in reply.all_choices]
+        ends = [TextChoice(first + choice.index, "", _ended(choice)) for choice in reply.all_choices]
+        return self._envelope.ends(ends, reply)
 
     def closing(self, replies: list[InferenceReply]) -> list[bytes]:
         """What all of it cost, where that was asked, and the end."""
-        return [*([self._envelope.usage(replies)] if self._shown.include_usage else []), DONE]
+        return [*self._envelope.usage(replies), DONE]
 
     def _logprobs(self, index: int, content: list[TokenLogprob] | None) -> FormerLogprobs | None:
         if not content:
@@ -233,10 +235,8 @@ class TextEvents:
         self._offsets[index] = start + sum(len(token.token) for token in content)
         return former_logprobs(content, start)
 
-    def _event(
-        self, index: int, text: str, logprobs: FormerLogprobs | None = None, why: FinishReason | None = None
-    ) -> bytes:
-        return self._envelope.around(TextChoice(index, text, why, logprobs))
+    def _event(self, index: int, text: str, logprobs: FormerLogprobs | None = None) -> bytes:
+        return self._envelope.around(TextChoice(index, text, None, logprobs))
 
 
 def _ended(choice: Choice) -> FinishReason:

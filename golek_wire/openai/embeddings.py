@@ -7,7 +7,9 @@ from msgspec import Meta, Struct
 
 from golek_wire import codec
 from golek_wire.errors import BadRequestError
+from golek_wire.openai import routed
 from golek_wire.openai.chat import DeadlineMs, Model
+from golek_wire.openai.routed import Routed
 from golek_wire.replies import Embedding, EmbeddingReply, EmbeddingUsage
 from golek_wire.requests import EncodingFormat, Priority, User
 from golek_wire.routing import CacheWish, RouteWish
@@ -31,7 +33,7 @@ class EmbeddingsRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     route: RouteWish | None = None
 
 
-class EmbeddingList(Struct, frozen=True):
+class EmbeddingList(Routed, frozen=True):
     """The answer to POST /v1/embeddings."""
 
     data: list[Embedding]
@@ -76,4 +78,4 @@ def texts(request: EmbeddingsRequest) -> str | list[str]:
 
 def shown(reply: EmbeddingReply, model: str) -> EmbeddingList:
     """The answer; `model` is as the caller named it."""
-    return EmbeddingList(reply.data, model, reply.usage)
+    return EmbeddingList(reply.data, model, reply.usage, **routed.about([reply]))

@@ -5,9 +5,11 @@ writes the same n-th event, so a stream that is read again from another gateway 
 change from event to event is encoded once; a piece of text costs half a microsecond.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from golek_wire.codec import encode
+from golek_wire.openai import routed
 from golek_wire.openai.completion import FINGERPRINT, Shown, reason, usage
 from golek_wire.replies import Delta, InferenceReply, ToolCallDelta
 
@@ -32,7 +34,8 @@ class Envelope:
             "system_fingerprint": FINGERPRINT,
         }
         self.head = b"data: " + encode(start)[:-1] + b',"choices":['
-        self.tail = b'],"usage":null}\n\n' if shown.include_usage else b"]}\n\n"
+        self.tail = b',"usage":null}\n\n' if shown.include_usage else b"}\n\n"
+        self._tells_usage = shown.include_usage
         self.is_numbered = numbered
         self._number = 0
 
@@ -43,13 +46,22 @@ class Envelope:
         number, self._number = self._number, self._number + 1
         return b"id: %d\n%b" % (number, data)
 
-    def around(self, choice: object) -> bytes:
-        """The event of one choice."""
-        return self.numbered(self.head + encode(choice) + self.tail)
+    def around(self, choice: object, members: bytes = b"") -> bytes:
+        """The event of one choice, with `members` behind those that all events have."""
+        return self.numbered(self.head + encode(choice) + b"]" + members + self.tail)
 
-    def usage(self, replies: list[InferenceReply]) -> bytes:
-        """The last event: what all of it cost."""
-        return self.numbered(self.head + b'],"usage":' + encode(usage(replies)) + b"}\n\n")
+    def ends(self, choices: Sequence[object], reply: InferenceReply) -> list[bytes]:
+        """The last events of choices; the last one of them says how the reply came about, where no event follows."""
+        route = b"" if self._tells_usage else routed.members([reply])
+        *others, last = choices
+        return [*map(self.around, others), self.around(last, route)]
+
+    def usage(self, replies: list[InferenceReply]) -> list[bytes]:
+        """The last event, where it was asked for: what all of it cost, and how it came about."""
+        if not self._tells_usage:
+            return []
+        cost, route = encode(usage(replies)), routed.members(replies)
+        return [self.numbered(self.head + b'],"usage":' + cost + route + b"}\n\n")]
 
 
 class ChatEvents:
@@ -60,7 +72,7 @@ class ChatEvents:
         self._shown = shown
         self._envelope = Envelope(shown, "chat.completion.chunk", numbered=numbered)
         self._before = self._envelope.head + b'{"index":0,"delta":{"content":'
-        self._behind = b'},"logprobs":null,"finish_reason":null}' + self._envelope.tail
+        self._behind = b'},"logprobs":null,"finish_reason":null}]' + self._envelope.tail
 
     def opening(self) -> list[bytes]:
         """Who speaks, for each choice."""
@@ -77,11 +89,9 @@ class ChatEvents:
     def closing(self, reply: InferenceReply) -> list[bytes]:
         """Why each choice ended, what it cost where that was asked, and the end."""
         ends = [
-            self._envelope.around(_choice(choice.index, {}, None, reason(choice, former=self._shown.former)))
-            for choice in reply.all_choices
+            _choice(choice.index, {}, None, reason(choice, former=self._shown.former)) for choice in reply.all_choices
         ]
-        cost = [self._envelope.usage([reply])] if self._shown.include_usage else []
-        return [*ends, *cost, DONE]
+        return [*self._envelope.ends(ends, reply), *self._envelope.usage([reply]), DONE]
 
     def _delta(self, piece: Delta) -> dict[str, Any]:
         delta: dict[str, Any] = {}

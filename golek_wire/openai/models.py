@@ -11,6 +11,7 @@ from typing import Final, Literal
 from msgspec import Struct, field
 
 from golek_wire.hosts import Startable
+from golek_wire.routing import Offer
 from golek_wire.signals import ModelRecord, WorkerStatus
 
 Loaded = Literal["loaded", "available", "loading", "stalled", "draining", "offline", "failed"]
@@ -84,6 +85,13 @@ def offered(one: Startable) -> Model:
     """A model that no worker serves and a machine could start."""
     megabytes = one.size_bytes // 2**20
     return Model(one.name, 0, "available", megabytes, one.context_size, one.roles, kinds=[one.kind])
+
+
+def virtual(one: Offer) -> Model:
+    """A name that a router serves."""
+    return Model(
+        one.name, 0, "available", 0, one.context_size, one.roles, one.capabilities, one.kinds, owned_by=one.owned_by
+    )
 
 
 def listed(models: Iterable[Model]) -> ModelList:

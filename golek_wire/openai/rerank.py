@@ -6,7 +6,9 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from golek_wire import codec
+from golek_wire.openai import routed
 from golek_wire.openai.chat import DeadlineMs, Model
+from golek_wire.openai.routed import Routed
 from golek_wire.replies import EmbeddingUsage, Ranking, RerankReply
 from golek_wire.requests import DOCUMENTS_LIMIT, Document, Priority, RerankRequest
 from golek_wire.routing import RouteWish
@@ -40,7 +42,7 @@ class RankedMeta(Struct, frozen=True):
     billed_units: Billed = field(default_factory=Billed)
 
 
-class Ranked(Struct, frozen=True):
+class Ranked(Routed, frozen=True):
     """The answer to POST /v1/rerank."""
 
     id: str
@@ -74,4 +76,4 @@ def to_wire(request: RankRequest, deadline_ms: int) -> RerankRequest:
 
 def shown(reply: RerankReply, job_id: str, model: str) -> Ranked:
     """The answer; `model` is as the caller named it."""
-    return Ranked(f"rerank-{job_id}", model, reply.results, reply.usage)
+    return Ranked(f"rerank-{job_id}", model, reply.results, reply.usage, **routed.about([reply]))

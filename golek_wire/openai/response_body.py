@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from msgspec import Struct, field
 
 from golek_wire.errors import STATUS, InferenceServiceError
+from golek_wire.openai import routed
 from golek_wire.openai.responses import ResponsesRequest
 from golek_wire.replies import InferenceReply, TokenLogprob, ToolCall
 from golek_wire.requests import Params
@@ -136,6 +137,7 @@ def finished(asked: Echo, key: str, model: str, created: int, reply: InferenceRe
         "incomplete_details": {"reason": "max_output_tokens"} if is_cut else None,
         "output": output,
         "usage": usage(reply),
+        **routed.about([reply]),
     }
 
 

@@ -26,7 +26,9 @@ from golek_program.web.errors import HttpError
 from golek_program.web.leaving import GoneError
 from golek_wire.errors import BusUnavailableError, InferenceServiceError, InternalError, NotFoundError
 from golek_wire.keys import MICROS
+from golek_wire.openai import routed
 from golek_wire.replies import Allowance, Allowances
+from golek_wire.routing import Route as Routing
 from golek_worker.gateway import (
     advice,
     chat,
@@ -44,6 +46,7 @@ from golek_worker.gateway import (
     pages,
     rerank,
     responses,
+    routes,
     streams,
     visits,
 )
@@ -86,13 +89,13 @@ def routes_of(meters: Meters) -> list[BaseRoute]:
     """All routes but Socket.IO's."""
     files = (
         health, chat, completions, responses, embeddings, rerank, models, streams, counting, messages, grammars,
-        conversations, inference_sse, pages,
+        conversations, inference_sse, pages, routes,
     )  # fmt: skip
-    routes = [*(route for file in files for route in file.ROUTES), *metrics.routes(meters)]
-    routes.append(openapi.route(routes, is_open, WORK))
-    for route in routes:
+    found = [*(route for file in files for route in file.ROUTES), *metrics.routes(meters)]
+    found.append(openapi.route(found, is_open, WORK))
+    for route in found:
         route.app = _answered_by(route.endpoint)
-    return list(routes)
+    return list(found)
 
 
 def _answered_by(handler: Handler) -> ASGIApp:
@@ -210,6 +213,8 @@ class Entrance:
     ) -> None:
         visit.code = errors.code_of(error)
         with contextlib.suppress(KeyError, msgspec.ValidationError):
+            visit.routed = msgspec.convert(error.details["route"], Routing)
+        with contextlib.suppress(KeyError, msgspec.ValidationError):
             visit.allowances = msgspec.convert(error.details["allowances"], Allowances)
         if not visit.status:  # else the response has begun, and its end is all that can be told
             await advice.over_http(error, self._door.offers)
@@ -233,6 +238,10 @@ def _headers(visit: Visit) -> list[tuple[bytes, bytes]]:
         found.append((b"x-golek-job", visit.job_id.encode()))
     if visit.worker:
         found.append((b"x-golek-worker", visit.worker.encode()))
+    if visit.routed is not None:
+        found += [(name.encode(), value.encode()) for name, value in routed.headers(visit.routed)]
+    if visit.cost_usd is not None:
+        found.append((routed.COST_USD.encode(), b"%.9g" % visit.cost_usd))
     if visit.cache:
         found.append((b"x-golek-cache", visit.cache.encode()))
     if visit.allowances is not None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
@@ -27,6 +27,7 @@ from golek_wire.errors import BadRequestError, InferenceServiceError, ModelNotFo
 from golek_wire.openai import models
 from golek_wire.openai.chat import DEADLINE_LIMIT_MS
 from golek_wire.replies import EmbeddingReply, InferenceReply, RerankReply
+from golek_wire.routing import AUTO, LOCAL, RouteWish
 from golek_wire.subjects import Kind
 from golek_worker.gateway import door
 from golek_worker.gateway.callers import check_model
@@ -35,6 +36,9 @@ log = structlog.get_logger("gateway")
 
 DEADLINE_MS: Final = "x-golek-deadline-ms"
 DEADLINE_S: Final = "x-request-timeout"
+LOCAL_PREFIX: Final = f"{LOCAL}:"
+CLOUDS: Final = ("local_first", "cloud_first")
+"""Policies that may ask a cloud."""
 _CLIENTS_OWN: Final = ("x-stainless-read-timeout", "x-stainless-retry-count")
 """What OpenAI's clients say of themselves: that they will wait so long does not mean that they want to."""
 
@@ -52,6 +56,8 @@ class Call(Struct):
     caller: door.Caller
     scope: Scope
     created: int
+    local: bool = False
+    """Whether the model was named with `local:`: no other may answer."""
 
     @property
     def deadline_ms(self) -> int:
@@ -63,7 +69,7 @@ class Call(Struct):
         To be awaited inside `watched`. Raises what the fleet answers.
         """
         asked = await self.caller.golek.passed(
-            self.model, kind, payload, form, deadline=self.seconds, idempotency_key=self._key(part)
+            self.model, kind, self.narrowed(payload), form, deadline=self.seconds, idempotency_key=self._key(part)
         )
         async with asked as exchange:
             try:
@@ -82,8 +88,32 @@ class Call(Struct):
         """The stream of an answer; `part` as in `reply`."""
         self.visit.streamed = True
         return self.caller.golek.passed_stream(
-            self.model, payload, deadline=self.seconds, idempotency_key=self._key(part), on_queued=on_queued
-        )
+            self.model, self.narrowed(payload), deadline=self.seconds, idempotency_key=self._key(part),
+            on_queued=on_queued,
+        )  # fmt: skip
+
+    def narrowed(self, payload: bytes) -> bytes:
+        """A request as it is sent: with the policy `local_only` where the model was named with `local:`.
+
+        Raises BadRequestError for one that wants something else.
+        """
+        if not self.local:
+            return payload
+        said = codec.decode(payload, dict[str, Any])
+        said["route"] = self.wish(codec.decode(codec.encode(said.get("route") or {}), RouteWish))
+        return codec.encode(said)
+
+    def wish(self, said: RouteWish | None) -> RouteWish | None:
+        """The same of what a request says of its route."""
+        if not self.local:
+            return said
+        said = said or RouteWish()
+        if said.policy in CLOUDS:
+            raise BadRequestError(
+                f"route.policy: {said.policy} asks clouds, and `local:` before a model's name asks none",
+                param="route.policy",
+            )
+        return structs.replace(said, policy="local_only")
 
     def learnt(self, exchange: Exchange[Any] | Stream) -> None:
         """Remember which job this is and who answers."""
@@ -93,7 +123,8 @@ class Call(Struct):
         self.visit.cache = exchange.cache or self.visit.cache
 
     def cost(self, reply: Any) -> None:
-        """Count what an answer cost."""
+        """Count what an answer cost, and remember how it came about."""
+        self.visit.routed = getattr(reply, "route", None) or self.visit.routed
         if isinstance(reply, InferenceReply):
             self.visit.tokens_in += reply.tokens_in
             self.visit.tokens_out += reply.tokens_out
@@ -127,6 +158,7 @@ async def call(request: Request, named: str | None, kind: Kind, deadline_ms: int
         caller,
         request.scope,
         int(time.time()),
+        (named or "").startswith(LOCAL_PREFIX),
     )
 
 
@@ -134,7 +166,7 @@ async def meant(entered: door.Door, caller: door.Caller, named: str | None, kind
     """The model that is asked. Raises BadRequestError, ForbiddenError for one that the key is not for, and at a worker
     ModelNotFoundError for another than its own.
     """
-    model = models.plain(named) if named else entered.served or await _only_one(caller, kind)
+    model = models.plain(named) if named else entered.served or await _unnamed(entered, caller, kind)
     check_model(caller, model)
     if entered.served and model not in subjects.spellings(entered.served):
         raise ModelNotFoundError(
@@ -166,6 +198,16 @@ def in_words_of(names: Mapping[str, str]) -> Iterator[None]:
         raise
 
 
+def deadline_ms(request: Request) -> int:
+    """As `seconds_for`, of a request that says nothing in its body, as the bus has it."""
+    return max(1, round(seconds_for(request, None) * 1000))
+
+
+def check(caller: door.Caller, named: str) -> None:
+    """Raise ForbiddenError for a model that the caller's key is not for."""
+    check_model(caller, models.plain(named))
+
+
 def names_deadline(request: Request) -> bool:
     """Whether a header says how long the caller waits."""
     return DEADLINE_MS in request.headers or DEADLINE_S in request.headers
@@ -185,6 +227,11 @@ def _seconds(name: str, said: str, unit: float) -> float:
         most = DEADLINE_LIMIT_MS / 1000 / unit
         raise BadRequestError(f"{name}: a number above 0 and up to {most:.0f}; got {said[:32]!r}", param=name)
     return seconds
+
+
+async def _unnamed(entered: door.Door, caller: door.Caller, kind: Kind) -> str:
+    """The model of a request that names none. Raises as `_only_one`."""
+    return AUTO if entered.auto else await _only_one(caller, kind)
 
 
 async def _only_one(caller: door.Caller, kind: Kind) -> str:

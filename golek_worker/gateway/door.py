@@ -16,6 +16,7 @@ from golek_client.watching import Watch
 from golek_program.settings.http import Http
 from golek_wire.keys import Key
 from golek_wire.replies import Allowances
+from golek_wire.routing import Route
 from golek_wire.signals import Health
 from golek_worker.gateway.lingering import Lingering
 from golek_worker.gateway.offers import Offers
@@ -93,6 +94,8 @@ class Visit(Struct):
     """Of the error it ended in."""
     tokens_in: int = 0
     tokens_out: int = 0
+    routed: Route | None = None
+    """How the answer came about, or the error; None where no router had to do with it."""
     cost_usd: float | None = None
     """What clouds took; None where nothing had a price."""
     provider: str = ""
@@ -131,6 +134,8 @@ class Door(Struct, frozen=True, dict=True):
     """Makes the spans of requests; None where nobody traces."""
     lingering: Lingering = field(default_factory=Lingering)
     """Streams whose readers left a moment ago."""
+    auto: bool = False
+    """Whether a request that names no model asks for `auto`."""
 
     @functools.cached_property
     def watch(self) -> Watch:

@@ -30,7 +30,7 @@ async def embeddings(request: Request) -> Response:
         metadata=asked.metadata,
         user=asked.user,
         cache=asked.cache,
-        route=asked.route,
+        route=call.wish(asked.route),
     )
     async with watched(request.scope):
         reply = await call.caller.golek.passed_texts(

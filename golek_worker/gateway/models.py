@@ -106,7 +106,8 @@ async def unload(request: Request) -> Response:
 async def _records(request: Request) -> list[ModelRecord]:
     """What the fleet knows of the models that the caller may ask."""
     caller = door.caller(request)
-    return [one for one in await caller.golek.models() if not caller.models or one.name in caller.models]
+    known = await caller.golek.models()
+    return [one for one in known if not caller.models or one.offers or one.name in caller.models]
 
 
 async def _known(request: Request, records: list[ModelRecord]) -> dict[str, form.Model]:
@@ -115,10 +116,15 @@ async def _known(request: Request, records: list[ModelRecord]) -> dict[str, form
     offers = await entered.offers.all() if entered.offers is not None else []
     found = {one.name: form.offered(one) for one in offers}
     for record in records:
+        if record.offers:  # a router is no model; what it offers stands below
+            found.pop(record.name, None)
+            continue
         gone = discovery.gone(record, now) is not None
         if not gone or record.name not in found:
             roles = found[record.name].roles if record.name in found else ()
             found[record.name] = form.shown(record, gone=gone, roles=roles)
+    if not entered.served:
+        found = {one.name: form.virtual(one) for one in discovery.offers(records, now)} | found
     return {name: found[name] for name in sorted(found) if not caller.models or name in caller.models}
 
 

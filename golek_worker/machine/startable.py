@@ -55,6 +55,8 @@ def _readable(envs: Path) -> Iterator[tuple[str, Settings]]:
 
 def _deployments(envs: Path) -> Iterator[Startable]:
     for name, chosen in _readable(envs):
+        if chosen.engine == "router":  # it has no model
+            continue
         runs = _runs(name, chosen)
         if chosen.engine != "llamacpp":
             yield Startable(chosen.model_name, name, chosen.guessed_kind, context_size=chosen.ctx_size, runs=runs)

@@ -133,7 +133,7 @@ class Settings(Http, frozen=True, kw_only=True):
     golek_log_retention_days: Positive = 30
     """Rows older than this are deleted from the log."""
     inference_auto_route_enabled: bool = False
-    """Whether the router gives a request that names no model the same as one that asks for `auto`."""
+    """Whether a request over HTTP that names no model asks for `auto`, which a router answers."""
     inference_auto_route_strategy: Strategy = "least_busy"
     """In which order the router asks targets where its routes do not say."""
     inference_auto_route_fallback: bool = True

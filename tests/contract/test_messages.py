@@ -12,6 +12,7 @@ import pytest
 from golek_wire import (
     adapters,
     breakers,
+    caches,
     codec,
     errors,
     helping,
@@ -40,6 +41,7 @@ def structs() -> set[type[msgspec.Struct]]:
     modules = (
         adapters,
         breakers,
+        caches,
         helping,
         hosts,
         keys,
