@@ -61,15 +61,15 @@ async def direct(fleet: Troubled) -> list[float]:
 async def breaker() -> None:
     """A cloud that hangs, asked by 64 callers at once with the model's worker as the second choice."""
     with tempfile.TemporaryDirectory() as folder, broker(*SHIPPED) as url:
-        async with Troubled(url, Path(folder), policy="cloud_first", routers=2) as fleet:
+        async with Troubled(url, Path(folder), routers=2) as fleet:
             await asyncio.sleep(3)  # until all have heard of each other
             fleet.cloud.always = "hang"
-            told = await fleet.load(REQUESTS)
+            told = await fleet.load(REQUESTS, model="cloudy")
             report(told, "dead")
             fleet.cloud.always = None
             began = time.monotonic()
             async with Golek(fleet.url, deadline=30) as golek:
-                while (await golek.ask("echo", "hello")).text != fleet.cloud.text:
+                while (await golek.ask("cloudy", "hello")).text != fleet.cloud.text:
                     await asyncio.sleep(0.05)
             figure(BENCH, "breaker_back", time.monotonic() - began, None, "s")
 

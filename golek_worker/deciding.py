@@ -14,6 +14,7 @@ from golek_wire import subjects
 from golek_wire.errors import InferenceServiceError
 from golek_wire.requests import Request
 from golek_wire.routing import AUTO, Decision, Offer
+from golek_wire.signals import ModelRecord
 from golek_wire.subjects import Kind
 from golek_worker.executor import CAPABILITIES
 from golek_worker.job import Job
@@ -75,6 +76,11 @@ class Deciding:
     def model(self, name: str) -> ModelState | None:
         """One of the fleet's own models, with all that is known of it."""
         return self._view.model(name, self._clock())
+
+    def learn(self, record: ModelRecord) -> None:
+        """A model's record was looked up."""
+        self._view.learn(record, self._clock())
+        self._made_of = None  # what is made next has it
 
     def standing(self, model: str) -> Standing | None:
         """How one of the fleet's own models is."""

@@ -168,12 +168,13 @@ class Breakers:
 
     async def entered(self, target: str, patience_s: float, *, stays: bool = True) -> Ticket | Refusal:
         """As `enter`, but wait for the verdicts of others, at most `patience_s`, where these may let this one in.
-        Without a verdict by then it goes in.
+        Without a verdict by then it goes in where it `stays`.
         """
         until = self._now() + patience_s
         while True:
-            entered = self.enter(target, stays=stays, has_waited=self._now() >= until)
-            if isinstance(entered, Ticket) or not entered.undecided:
+            is_over = self._now() >= until
+            entered = self.enter(target, stays=stays, has_waited=stays and is_over)
+            if isinstance(entered, Ticket) or not entered.undecided or is_over:
                 return entered
             await self._verdict(target, until - self._now())
 

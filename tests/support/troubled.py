@@ -47,7 +47,7 @@ class Told(Struct):
 
 
 class Troubled:
-    """The fleet; the cloud answers for `echo` where `cloud` says so."""
+    """The fleet; the cloud answers for `echo` where `cloud` says so, and is asked before it under the name `cloudy`."""
 
     def __init__(
         self,
@@ -56,7 +56,6 @@ class Troubled:
         fault: Fault = "none",
         *,
         cloud: bool = True,
-        policy: str = "local_first",
         routers: int = 1,
     ) -> None:
         self.url = url
@@ -64,7 +63,6 @@ class Troubled:
         self._fault = fault
         self._folder = folder
         self._allowed = cloud
-        self._policy = policy
         self._routers = routers
         self._stack = AsyncExitStack()
         self.worker = WorkerProcess(url, folder / "echo", **USUAL | SETTINGS.get(fault, {}))
@@ -79,8 +77,12 @@ class Troubled:
             "    models:\n      - {id: large, context_size: 131072}\n"
         )
         routes = self._folder / "routes.yaml"
-        policy = f"policy: {self._policy}, fallback: ['standin:large']" if self._allowed else "policy: local_only"
-        routes.write_text(f"defaults: {{policy: never_cloud}}\nroutes: {{}}\nmodels:\n  echo: {{{policy}}}\n")
+        policy = "policy: local_first, fallback: ['standin:large']" if self._allowed else "policy: local_only"
+        routes.write_text(
+            "defaults: {policy: never_cloud}\n"
+            "routes:\n  cloudy: {policy: cloud_first, strategy: in_order, targets: ['standin:large', 'local:echo']}\n"
+            f"models:\n  echo: {{{policy}}}\n"
+        )
         settings = {"ROUTES_FILE": routes, "PROVIDERS_FILE": providers, "STANDIN_KEY": KEY}
         for number in range(1, self._routers + 1):
             data = self._folder / f"router-{number}"
@@ -115,7 +117,13 @@ class Troubled:
                 child.resume()
 
     async def load(
-        self, requests: int, *, callers: int = 64, deadline_s: float = 30.0, strike_after: float = 0.2
+        self,
+        requests: int,
+        *,
+        model: str = "echo",
+        callers: int = 64,
+        deadline_s: float = 30.0,
+        strike_after: float = 0.2,
     ) -> Told:
         """So many requests, every second one streamed; the fault begins when a part of them was answered."""
         told, numbers = Told(), iter(range(requests))
@@ -125,21 +133,21 @@ class Troubled:
                 for number in numbers:
                     if number == int(requests * strike_after):
                         self.strike()
-                    await self._ask(golek, told, streamed=number % 2 == 1)
+                    await self._ask(golek, told, model, streamed=number % 2 == 1)
 
             await asyncio.gather(*(caller() for _ in range(callers)))
         return told
 
-    async def _ask(self, golek: Golek, told: Told, *, streamed: bool) -> None:
+    async def _ask(self, golek: Golek, told: Told, model: str, *, streamed: bool) -> None:
         words = "one" if self._fault == "slow" else WORDS
         began, pieces = time.monotonic(), list[str]()
         try:
             if streamed:
-                async with golek.stream("echo", words) as stream:
+                async with golek.stream(model, words) as stream:
                     pieces = [piece async for piece in stream]
                 reply = stream.reply
             else:
-                reply = await golek.ask("echo", words)
+                reply = await golek.ask(model, words)
         except InferenceServiceError as error:
             told.errors[error.code] += 1
             told.last_error = error
