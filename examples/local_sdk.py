@@ -1,8 +1,8 @@
 """A model in this program: no broker, no worker, nothing to start.
 
-    python examples/local_sdk.py                           with golek-tiny, which ships
-    python examples/local_sdk.py qwen3-4b                  after `golek pull qwen3-4b`
-    python examples/local_sdk.py --fleet golek-tiny        the same calls, to the fleet at NATS_URL
+python examples/local_sdk.py                           with golek-tiny, which ships
+python examples/local_sdk.py qwen3-4b                  after `golek pull qwen3-4b`
+python examples/local_sdk.py --fleet golek-tiny        the same calls, to the fleet at NATS_URL
 """
 
 import asyncio

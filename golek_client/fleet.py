@@ -239,6 +239,11 @@ class FleetView:
         named = [record for record in records if is_model_name(record.name)]
         self._records = {record.name: (record, now) for record in named[:KEPT]}
 
+    def learn(self, record: ModelRecord, now: float) -> None:
+        """One record was looked up: it may be newer than what `know` was told last."""
+        if is_model_name(record.name) and (record.name in self._records or len(self._records) < KEPT):
+            self._records[record.name] = record, now
+
     def models(self, now: float, wall: datetime | None = None) -> list[ModelState]:
         """Every model that is served or expected, by name; with those whose workers are gone, as their records say.
 

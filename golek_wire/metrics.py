@@ -33,6 +33,9 @@ INTER_TOKEN_SECONDS: Final = Metric(
     "golek_inter_token_seconds", "histogram", "Between two tokens of a stream, on average over it.", ("model",), _GAPS
 )
 TOKENS: Final = Metric("golek_tokens", "counter", "Tokens read (`in`) and written (`out`).", ("model", "direction"))
+CACHED: Final = Metric(
+    "golek_cached_requests", "counter", "Requests by what part a cache had: hit, miss, bypass.", ("model", "cache")
+)
 COST_USD: Final = Metric("golek_cost_usd", "counter", "Dollars that clouds took.", ("model", "provider"))
 OPEN_STREAMS: Final = Metric("golek_open_streams", "gauge", "Streams that are being sent.")
 OPEN_REQUESTS: Final = Metric("golek_open_requests", "gauge", "Requests that are being answered.")

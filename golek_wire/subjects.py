@@ -235,6 +235,16 @@ def breaker(target: str) -> str:
     return f"$KV.{BREAKERS_BUCKET}.{model_token(target)}"
 
 
+def help_for(token: str) -> str:
+    """Where routers say to a model's workers that they would take what its queue has no room for (core NATS)."""
+    return f"golek.help.{token}"
+
+
+def help_wanted(token: str) -> str:
+    """Where a worker that starts asks whether a router would (core NATS)."""
+    return f"golek.helpers.{token}"
+
+
 def stored_grammar(name: str) -> str:
     """Where the server repeats what it stored of a named grammar (core NATS)."""
     return f"golek.grammar.{name}"

@@ -13,6 +13,7 @@ from msgspec import Struct
 from golek_client.bus_client import BusClient
 from golek_wire import subjects
 from golek_wire.errors import InferenceServiceError
+from golek_wire.helping import Help
 from golek_wire.subjects import Kind
 from golek_worker import adapters, kinds
 from golek_worker.adapters import Adapters
@@ -23,7 +24,8 @@ from golek_worker.bus.acks import Acks
 from golek_worker.bus.adapters import AdapterBucket
 from golek_worker.bus.answers import SharedAnswers
 from golek_worker.bus.dead_letters import DeadLetters, Sender
-from golek_worker.bus.ingress import Ingress
+from golek_worker.bus.helping import Helpers
+from golek_worker.bus.ingress import Ingress, Taken
 from golek_worker.bus.jetstream import ServerClock
 from golek_worker.bus.lanes import LanedConsumer
 from golek_worker.bus.lease import LeaseKeeper
@@ -41,10 +43,11 @@ from golek_worker.engine_config import engine_config
 from golek_worker.executor import Executor
 from golek_worker.gatekeeper import Gatekeeper
 from golek_worker.ground import Event, Ground
+from golek_worker.handover import Handover
 from golek_worker.placing import Placing
 from golek_worker.remembering import Sessions
 from golek_worker.residency import Residency
-from golek_worker.room import Room
+from golek_worker.room import Hall, Room
 from golek_worker.router_parts import Router, Stand
 from golek_worker.serving import Serving
 from golek_worker.settings import Settings
@@ -117,10 +120,23 @@ async def build(
     if router is not None:
         ingress = router.placing(Stand(line, bodies, results, charging, tally, clock))
     else:
+
+        def door(near: Help) -> Ingress:
+            """Into a router's queue, whose jobs are all of one kind."""
+            token = subjects.model_token(near.model)
+            queue = Queue(client, token, "inference", near.strategy, near.capacity, clock)
+            return Ingress(
+                client, token, Taken(kind, ()), gatekeeper.check, ground.callers, queue, bodies, results, charging,
+                ground.look_for_key, tokens=tokens, tally=tally,
+            )  # fmt: skip
+
+        helpers = Helpers(client, chosen.token)
+        handover = Handover(helpers.near, kind, chosen.model_name, door, helpers.start)
         ingress = Ingress(
             client, chosen.token, kinds.taken(chosen, kind), gatekeeper.check, ground.callers, line, bodies, results,
             charging, ground.look_for_key, tokens=tokens, tally=tally,
             reject_when_full=chosen.inference_reject_when_full, loading=lambda: host.loading, tracing=ground.tracing,
+            elsewhere=handover,
         )  # fmt: skip
     keeper = LeaseKeeper(lambda: host.is_alive)
     sessions = await _sessions(ground, kind)
@@ -132,7 +148,7 @@ async def build(
         executor=executor,
         caching=caching,
         strikes=await StrikeBook.open(client),
-        room=Room(),
+        room=Room() if router is None else Hall(),
         objects=bodies,
         tokens=tokens,
         sessions=sessions,
@@ -154,6 +170,8 @@ async def build(
     )  # fmt: skip
     caching.flights.desk = serving
     consumer = _consumer(ground, kind, line, serving, clock)
+    if router is not None:
+        router.help(serving.take, clock)
     status = Status(
         ground.identity, chosen, kind, host, serving, results, digest,
         lambda: executor.capabilities, ground.log, sessions=sessions,

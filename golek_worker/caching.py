@@ -36,6 +36,8 @@ SHARED_TEXTS: Final = 32
 """Of a list at most so many texts are looked up where replicas share; a longer one is computed sooner."""
 LEAST_FREE: Final = 256 * 2**20
 """With less memory left on the machine the cache gives way."""
+LONGEST_PROMPT: Final = 2**20
+"""Characters: a longer one is not hashed, which would hold up all others for milliseconds, and is seldom sent twice."""
 SHAPING: Final = (
     "engine", "model_format", "prompt_template", "harmony_reasoning_level", "harmony_extract_final",
     "harmony_model_identity", "harmony_knowledge_cutoff", "ctx_size",
@@ -102,6 +104,7 @@ class Caching:
             return work.start(watched=watched, until=until)
         asked = self._asked(job, work) if responses.wish(work.request).mode != "off" else None
         if asked is None:
+            work.cache = "bypass" if mode != "off" else None
             return work.start(watched=watched, until=until)
         key = keys.key(asked)
         flight = None if mode == "refresh" else self.flights.find(key, job.job_id, streams=job.stream)
@@ -147,7 +150,10 @@ class Caching:
     # -- beginning ---------------------------------------------------------------------------------------------
 
     def _asked(self, job: Job, work: Work) -> Asked | None:
-        """All that decides on the answer; None while the model is not there. Raises as `Work.start` does."""
+        """All that decides on the answer; None while the model is not there, and for a prompt that is too long.
+
+        Raises as `Work.start` does.
+        """
         here, request = self._here, work.request
         prompt, grammar, adapter = "", "", ""
         if isinstance(request, InferenceRequest):
@@ -155,6 +161,8 @@ class Caching:
                 if work.prompt is None:
                     work.prepare()
                 if work.prompt is None:
+                    return None
+                if len(work.prompt) > LONGEST_PROMPT:
                     return None
                 prompt = work.prompt
             if request.params.grammar is not None and "::=" not in request.params.grammar:

@@ -14,12 +14,13 @@ from golek_wire import subjects
 from golek_wire.errors import InferenceServiceError
 from golek_wire.requests import Request
 from golek_wire.routing import AUTO, Decision, Offer
+from golek_wire.signals import ModelRecord
 from golek_wire.subjects import Kind
 from golek_worker.executor import CAPABILITIES
 from golek_worker.job import Job
 from golek_worker.router import policy, refusals
 from golek_worker.router.asking import ask_of
-from golek_worker.router.situation import situate
+from golek_worker.router.situation import is_router, situate
 from golek_worker.router.standing import Situation, Standing
 from golek_worker.router.table import LOCAL_PREFIX, Plan, Table
 from golek_worker.router.targets import Ask, State, Target
@@ -76,6 +77,11 @@ class Deciding:
         """One of the fleet's own models, with all that is known of it."""
         return self._view.model(name, self._clock())
 
+    def learn(self, record: ModelRecord) -> None:
+        """A model's record was looked up."""
+        self._view.learn(record, self._clock())
+        self._made_of = None  # what is made next has it
+
     def standing(self, model: str) -> Standing | None:
         """How one of the fleet's own models is."""
         return self.situation.standings.get(LOCAL_PREFIX + model)
@@ -87,6 +93,24 @@ class Deciding:
             return "nobody knows it any more"
         self._ask_after(known.replicas)
         return "" if standing.state.up else standing.state.why or "it takes no requests"
+
+    def helped(self) -> list[ModelState]:
+        """The fleet's own models for which others may answer."""
+        return [one for one in self._view.models(self._clock()) if self.may_leave(one.name)]
+
+    def may_leave(self, model: str) -> bool:
+        """Whether its jobs may be answered by others."""
+        plan = self.plan(model)
+        return plan is not None and plan.sort == "model" and bool(plan.fallback) and plan.policy != "local_only"
+
+    def may_answer(self, kind: Kind, model: str) -> bool:
+        """Whether anybody else could answer a request for this model just now."""
+        return bool(self.decide(Ask(model, kind, excluded=frozenset((LOCAL_PREFIX + model,)))).candidates)
+
+    def routers(self) -> list[str]:
+        """All routers that are there."""
+        routers = [one for one in self._view.models(self._clock()) if is_router(one)]
+        return [replica.worker_id for one in routers for replica in one.replicas if replica.in_rotation]
 
     def is_expected(self, model: str) -> bool:
         """Whether a model of the fleet that nobody answers for is on its way, or was there a short while ago."""
@@ -126,6 +150,7 @@ class Deciding:
             deadline_s=left_s,
             allowed=job.allowed_models,
             hops=job.hops,
+            excluded=(LOCAL_PREFIX + job.asked_model,) if job.taken else (),
         )
 
     def decide(self, ask: Ask) -> Decision:

@@ -70,6 +70,8 @@ class Job(Struct, frozen=True):
     """In a router's stream: the models that its key is for, with commas; empty for all."""
     money: str = ""
     """What its key may spend in clouds, as `Golek-Money` says it; empty where that is not limited."""
+    taken: bool = False
+    """Whether a router took it out of the queue of the model that was asked. Not carried."""
     cache: str = ""
     """What its key says of caches; empty for nothing."""
     charge: Charge | None = None

@@ -9,12 +9,10 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 import structlog
 
-from golek_client import discovery
 from golek_client.bus_client import BusClient, Delivery
 from golek_client.discovery import another_kind
 from golek_client.fleet import ModelState
@@ -62,6 +60,7 @@ class Knows(Protocol):
     def model(self, name: str) -> ModelState | None: ...
     def standing(self, model: str) -> Standing | None: ...
     def served_at(self, subject: str) -> str | None: ...
+    def learn(self, record: ModelRecord) -> None: ...
     def refusal(self, kind: Kind, name: str) -> InferenceServiceError | None: ...
 
 
@@ -245,14 +244,16 @@ class Placing:
         with contextlib.suppress(InferenceServiceError, TimeoutError):
             async with asyncio.timeout(LOOK_S):
                 record = await self._find(name)
-        if record is None or not (set(subjects.spellings(record.name)) & {name}):
+        if record is None or name not in subjects.spellings(record.name):
             await self._refuse(message, error)
-        elif (left := discovery.gone(record, datetime.now(UTC))) is not None:
+            return
+        self._knows.learn(record)
+        try:
+            way = self._place(kind, name, message.subject)
+        except InferenceServiceError as left:
             await self._refuse(message, left)
-        elif record.kinds and kind not in record.kinds:
-            await self._refuse(message, another_kind(record, kind))
         else:
-            await self._bring(message, (kind, record.name, False))
+            await self._bring(message, way)
 
     async def _make(self, key: Way) -> None:
         """Make a door, and bring there what waits for it."""

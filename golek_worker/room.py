@@ -63,3 +63,16 @@ class Room:
         self._inside += 1
         if manner != "together":
             self.accused = guest
+
+
+class Hall(Room):
+    """Everybody is in: where no engine can die, as at a router, nobody waits for suspects."""
+
+    def enter(self, guest: object, manner: Manner) -> None:
+        """Enter now."""
+
+    def acquit(self, guest: object) -> None:
+        """Nobody is accused."""
+
+    def leave(self, guest: object) -> None:
+        """Nobody waits."""

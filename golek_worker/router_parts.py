@@ -7,7 +7,8 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -17,6 +18,7 @@ from golek_client import Golek
 from golek_client.watching import Watch
 from golek_program.settings import SettingsError
 from golek_wire import subjects
+from golek_wire.helping import Help
 from golek_wire.requests import Request
 from golek_wire.routing import Offer
 from golek_wire.signals import ModelRecord
@@ -28,6 +30,7 @@ from golek_worker.bus.breakers import SharedBreakers
 from golek_worker.bus.hedging import Hedging
 from golek_worker.bus.ingress import Ingress, Taken
 from golek_worker.bus.jetstream import ServerClock, patiently, stored_message
+from golek_worker.bus.lease import Lease
 from golek_worker.bus.objects import Objects
 from golek_worker.bus.queue import Queue
 from golek_worker.bus.queues import Forms
@@ -40,8 +43,10 @@ from golek_worker.deciding import Deciding
 from golek_worker.explaining import Explaining
 from golek_worker.gatekeeper import Gatekeeper
 from golek_worker.ground import Ground
+from golek_worker.handover import Handover
 from golek_worker.job import Job
 from golek_worker.placing import Placing
+from golek_worker.rescue import Rescue
 from golek_worker.router.affinity import lane
 from golek_worker.router.breakers import Breakers
 from golek_worker.router.chain import Chain
@@ -86,6 +91,8 @@ class Router:
         self.breakers.share(self._shared.tell)
         self.clouds = naming.open_clouds(chosen, os.environ)
         self.forms = Forms(ground.client)
+        self._offer = Help(me, chosen.model_name, chosen.queue_capacity, chosen.inference_queue_strategy)
+        self._rescue: Rescue | None = None
         self.tables = naming.open_tables(chosen, self.clouds)
         after = AskingAfter(ground.client, watch.view.missed, time.monotonic)
         self.deciding = Deciding(
@@ -125,6 +132,15 @@ class Router:
             sides.create_task(self._sweep())
             sides.create_task(self.tables.watch())
             sides.create_task(self.clouds.watch(self.tables.again))
+            if self._rescue is not None:
+                sides.create_task(self._rescue.run())
+
+    def help(self, serve: Callable[[Lease], None], clock: ServerClock) -> None:
+        """While it runs serve jobs of other models' queues, too, where these are in trouble."""
+        self._rescue = Rescue(
+            self._ground.client, clock, self._offer, self.deciding, self.forms.find, serve,
+            self._ground.settings.router_spill,
+        )  # fmt: skip
 
     async def reconnected(self) -> None:
         """The connection stands again. Raises one of BUS_ERRORS."""
@@ -166,17 +182,32 @@ class Router:
             token = subjects.model_token(model)
             gate = Gatekeeper(ground.settings, kind, ground.callers.of(model), ground.client, _able, model=model)
             queue = Queue(ground.client, token, kind, strategy, capacity, stand.clock)
-            return self._ingress(stand, kind, model, token, gate, queue)
+            spare = Handover(partial(self._near, model), kind, model, lambda _: own(kind, model))
+            return self._ingress(stand, kind, model, token, gate, queue, spare)
 
         return Placing(ground.client, ground.callers, self.deciding, self.forms, through, own, self._find, stand.tally)
 
-    def _ingress(self, stand: Stand, kind: Kind, model: str, token: str, gate: Gatekeeper, queue: Queue) -> Ingress:
+    def _ingress(
+        self,
+        stand: Stand,
+        kind: Kind,
+        model: str,
+        token: str,
+        gate: Gatekeeper,
+        queue: Queue,
+        elsewhere: Handover | None = None,
+    ) -> Ingress:
         ground = self._ground
         return Ingress(
             ground.client, token, Taken(kind, ()), gate.check, gate.callers, queue, stand.objects, stand.results,
             stand.charging.of(token), ground.look_for_key, tokens=TokenLogs(ground.client, model, kind),
             tally=stand.tally, reject_when_full=ground.settings.inference_reject_when_full, tracing=ground.tracing,
+            elsewhere=elsewhere,
         )  # fmt: skip
+
+    def _near(self, model: str) -> Help | None:
+        """Its own help, for a model that may have some."""
+        return self._offer if self.deciding.may_leave(model) else None
 
     async def _find(self, name: str) -> ModelRecord | None:
         """A model's record, as the fleet keeps it. Raises as the bus does."""
@@ -202,6 +233,7 @@ class Router:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
+            self.breakers.know_routers(self.deciding.routers())
             self.breakers.sweep()
 
 

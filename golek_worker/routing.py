@@ -16,7 +16,13 @@ import structlog
 from msgspec import Struct
 
 from golek_wire import codec, semconv, subjects
-from golek_wire.errors import InferenceServiceError, InternalError, PayloadTooLargeError, ProviderRefusedError
+from golek_wire.errors import (
+    InferenceServiceError,
+    InternalError,
+    PayloadTooLargeError,
+    ProviderRefusedError,
+    RetriableError,
+)
 from golek_wire.replies import InferenceReply, RerankReply
 from golek_wire.requests import EmbeddingRequest, InferenceRequest, Params, Request, RerankRequest
 from golek_wire.routing import LOCAL, CacheUse, Route
@@ -27,7 +33,7 @@ from golek_worker.bus.queue import NORMAL
 from golek_worker.bus.queues import Form, Forms
 from golek_worker.bus.steps import NOBODY_S, Started, Wanted
 from golek_worker.engine.base import Made, Replied, Stopped, refusal
-from golek_worker.engine.host import Run
+from golek_worker.engine.host import EngineDied, Run
 from golek_worker.executor import Answer
 from golek_worker.job import Job
 from golek_worker.router.chain import Begun, Chain, Question, Routed, Turn, Word
@@ -196,7 +202,10 @@ class RouterWork:
         except InferenceServiceError as error:
             if self._purse.cost_usd is not None:
                 error.details["cost_usd"] = self._purse.cost_usd
-            run.put(refusal(job.job_id, error))
+            if job.taken and isinstance(error, RetriableError) and not self._pieces:
+                run.put(EngineDied(ran=False))  # it goes back to its queue: whoever is well first answers it
+            else:
+                run.put(refusal(job.job_id, error))
         except asyncio.CancelledError:
             run.put(Stopped(job.job_id, 0, self._pieces, self._purse.cost_usd))
         except Exception:

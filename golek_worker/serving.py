@@ -98,6 +98,11 @@ class Serving:
         return len(self._attempts)
 
     @property
+    def busy(self) -> int:
+        """Jobs that hold a slot: those that only read another one's run hold none."""
+        return sum(attempt.has_slot for attempt in self._attempts.values())
+
+    @property
     def writing(self) -> int:
         """About how many tokens the jobs that run have written so far."""
         return sum(attempt.pieces for attempt in self._attempts.values())
@@ -122,7 +127,7 @@ class Serving:
         elif running is not None:
             # This process slept past the lease's end (a frozen host); nobody else took the job meanwhile.
             running.lease.adopt(lease)
-            self._own(self._released())
+            self._own(self._release(lease, again=False))
         else:
             attempt = self._attempts[lease.job.job_id] = Attempt(lease, self._tools)
             serve = self._serve if self._traces is None else self._serve_traced
@@ -135,7 +140,14 @@ class Serving:
 
     async def _postpone(self, lease: Lease) -> None:
         await self._give_back(lease, INSIST_S)
-        await self._released()
+        await self._release(lease, again=True)
+
+    async def _release(self, lease: Lease, *, again: bool, has_slot: bool = True) -> None:
+        """Its slot is free; a job that was taken out of another queue has none here."""
+        if lease.on_end is not None:
+            lease.on_end(again)
+        elif has_slot:
+            await self._released()
 
     def cancel(self, job_id: str) -> bool:
         """Never start the job later; stop it if it runs here, and say so."""
@@ -161,14 +173,20 @@ class Serving:
     def free_slot(self, job_id: str) -> None:
         """The job only reads: another one may have its slot."""
         attempt = self._attempts.get(job_id)
-        if attempt is not None and attempt.has_slot:
+        if attempt is not None and attempt.has_slot and attempt.lease.on_end is None:
             attempt.has_slot = False
             self._own(self._released())
 
     def pass_slot(self, job_id: str, to: str) -> None:
         """The first job's slot is from now on the second one's."""
         giver, taker = self._attempts.get(job_id), self._attempts.get(to)
-        if giver is not None and taker is not None and giver.has_slot and not taker.has_slot:
+        if (
+            giver is not None
+            and taker is not None
+            and giver.has_slot
+            and not taker.has_slot
+            and giver.lease.on_end is None
+        ):
             giver.has_slot, taker.has_slot = False, True
 
     # -- ending --------------------------------------------------------------------------------------------------
@@ -238,8 +256,7 @@ class Serving:
             self._tasks.pop(lease.job.job_id, None)
             self.last_activity = time.time()
             await self._acks.caught_up()
-            if attempt.has_slot:
-                await self._released()
+            await self._release(lease, again=done is None, has_slot=attempt.has_slot)
         return done
 
     async def _answer(self, attempt: Attempt, outcome: Outcome, trace: "JobTrace | None") -> bool:

@@ -132,7 +132,7 @@ class Status:
             adapters=self._host.adapters.loaded,
             adapter_problems=self._host.adapters.problems,
             slots=self._settings.worker_concurrency,
-            active=self._serving.active,
+            active=self._serving.busy,
             last_token_age_ms=self._progress_age_ms(),
             monitor_subject=subjects.load_report(self._settings.token),
             problem=self._host.problem,
@@ -173,7 +173,7 @@ class Status:
 
     def load_report(self, pending: int, wait_s: float | None = None) -> LoadReport:
         """This replica's part and the model's queue, whose next job has waited for `wait_s`."""
-        active, capacity = self._serving.active, self._settings.queue_capacity
+        active, capacity = self._serving.busy, self._settings.queue_capacity
         return LoadReport(
             model_name=self._settings.model_name,
             pending_messages=pending,

@@ -35,11 +35,12 @@ from golek_worker.bus.identity import Callers
 from golek_worker.bus.intake import Intake
 from golek_worker.bus.jetstream import JetStreamError
 from golek_worker.bus.objects import Objects
+from golek_worker.bus.overflow import Unstored
 from golek_worker.bus.queue import Queue
 from golek_worker.bus.receipts import Receipts
 from golek_worker.bus.replies import send_error
 from golek_worker.bus.results import Results
-from golek_worker.bus.storing import Charges, Storing
+from golek_worker.bus.storing import Charges, Elsewhere, Storing
 from golek_worker.bus.strangers import Strangers
 from golek_worker.bus.tokens import TokenLogs
 from golek_worker.job import Job, trace_of
@@ -90,9 +91,10 @@ class Ingress:
         reject_when_full: bool = True,
         loading: Callable[[], float | None] = lambda: None,
         tracing: "Tracing | None" = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """`look` asks the fleet for a key by its digest; `callers` knows it then, if it is one. `tally` counts the
-        requests that no worker runs.
+        requests that no worker runs; `elsewhere` may store those for which the queue has no room.
         """
         self._client = client
         self._callers = callers
@@ -113,8 +115,10 @@ class Ingress:
         )  # fmt: skip
         self.receipts = Receipts(client, queue)
         self._storing = Storing(
-            client, queue, self._accepted, self.receipts, self._answer, charges, reject_when_full=reject_when_full
-        )
+            client, queue, self._accepted, self.receipts, self._answer, charges,
+            reject_when_full=reject_when_full, elsewhere=elsewhere,
+        )  # fmt: skip
+        self._elsewhere = elsewhere
         self._tracing, self._stream = tracing, stream
         self._repeats = Repeats(client, stream, results, self.receipts, self._storing.put, self._answer, objects.forget)
         self._tally = tally
@@ -150,10 +154,19 @@ class Ingress:
         """Whether nothing is left to look after."""
         return not len(self._accepted) and self._storing.is_idle
 
+    async def adopt(self, request: Unstored) -> None:
+        """Store a job that another ingress took and has no room for; it is looked after here from then on. Raises as a
+        request is refused.
+        """
+        await self._storing.adopt(request)
+
     async def run(self) -> None:
         """Look after what was published and what was stored, for as long as the worker lives."""
         # Apart, because each may wait for JetStream's answer.
-        await asyncio.gather(_repeat(self._storing.sweep), _repeat(self._accepted.sweep), self.receipts.run())
+        sides = [_repeat(self._storing.sweep), _repeat(self._accepted.sweep), self.receipts.run()]
+        if self._elsewhere is not None:
+            sides.append(self._elsewhere.run())
+        await asyncio.gather(*sides)
 
     async def stop(self) -> None:
         """Take no more requests; those already received are still stored."""
@@ -166,11 +179,15 @@ class Ingress:
         """Tell those who still wait here to ask again: this worker ends."""
         await self._repeats.close()
         await self._storing.leave()
+        if self._elsewhere is not None:
+            await self._elsewhere.leave()
 
     def cancel(self, job_id: str) -> None:
         """End the job soon and answer it 499, if no worker has been given it yet."""
         if not self._accepted.cancel(job_id):
             self._storing.cancel(job_id)
+        if self._elsewhere is not None:
+            self._elsewhere.cancel(job_id)
 
     async def _on_request(self, message: Delivery) -> None:
         """Check one request and publish it as a job."""

@@ -155,6 +155,13 @@ class StoredMessage(Struct, frozen=True):
     data: bytes
     headers: dict[str, str]
     subject: str
+    time: str = ""
+    """When it was stored, by the broker's clock (RFC 3339)."""
+
+    @property
+    def stored_at(self) -> float:
+        """That, in epoch seconds."""
+        return _epoch_s(self.time)
 
 
 async def stored_message(client: BusClient, stream: str, query: dict[str, Any]) -> StoredMessage | None:
@@ -184,7 +191,7 @@ async def _get(client: BusClient, stream: str, query: dict[str, Any]) -> StoredM
             return None
         raise
     data, headers = base64.b64decode(found.get("data", "")), _headers_in(found.get("hdrs", ""))
-    return StoredMessage(found["seq"], data, headers, found["subject"])
+    return StoredMessage(found["seq"], data, headers, found["subject"], found.get("time", ""))
 
 
 def _headers_in(encoded: str) -> dict[str, str]:

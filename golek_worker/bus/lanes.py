@@ -11,8 +11,9 @@ with a pull that gives way to the owner's.
 """
 
 import asyncio
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -33,6 +34,8 @@ log = structlog.get_logger("lanes")
 
 LOOK_S = 1.0
 """Between two looks at all lanes: what lay there at both is left behind."""
+LANES_LOOKED_AT = 16
+"""Where there are more lanes, each replica looks more seldom."""
 UNUSED_S = 60.0
 """No router asked for so long, and nothing lies on lanes: nobody looks any more."""
 MOST_ASKING = 64
@@ -238,11 +241,11 @@ class LanedConsumer:
             await publish(self._client, inbox, codec.encode(report))
 
     async def _look_after(self, sweeping: PriorityConsumer) -> None:
-        """Once a second find what was left, for as long as lanes are used or something lies there."""
+        """Find what was left, for as long as lanes are used or something lies there."""
         self._called_at = self._called_at or time.monotonic()
-        on_lanes = OnLanes()
+        on_lanes, pause_s = OnLanes(), LOOK_S
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(pause_s)
             if time.monotonic() - self._called_at > UNUSED_S and on_lanes == OnLanes():
                 continue
             try:
@@ -252,11 +255,17 @@ class LanedConsumer:
                 continue
             on_lanes = OnLanes(sum(lane.pending for lane in listed), sum(lane.unacked for lane in listed))
             self._tell(on_lanes)
-            waiting = frozenset(lane.name for lane in listed if lane.pending or lane.unacked)
-            left, self._waited = waiting & self._waited, waiting
-            own = {subjects.consumer(self._token, self._kind, name, self._lane) for name in self._classes}
-            if sweeping.free > 0 and left - own:
-                sweeping.visit([Source(name, priority=LEFT_PRIORITY) for name in sorted(left - own)])
+            pause_s = pause(len(listed), follows=self._visit(sweeping, listed))
+
+    def _visit(self, sweeping: PriorityConsumer, listed: Sequence[Seen]) -> bool:
+        """Ask others' lanes that had jobs at the last look, too; whether a second look must follow this one."""
+        own = {subjects.consumer(self._token, self._kind, name, self._lane) for name in self._classes}
+        there = frozenset(lane.name for lane in listed if lane.pending or lane.unacked) - own
+        left, first = there & self._waited, not self._waited
+        self._waited = there if first or len(listed) <= LANES_LOOKED_AT else frozenset()
+        if sweeping.free > 0 and left:
+            sweeping.visit([Source(name, priority=LEFT_PRIORITY) for name in sorted(left)])
+        return first and bool(there)
 
     async def _lanes(self) -> list[Seen]:
         """All lanes of this model and kind. Raises as `api` does."""
@@ -272,6 +281,13 @@ class LanedConsumer:
             for one in found
             if one["name"] not in everybody and one["config"].get("filter_subject", "").startswith(f"{self._kind}.")
         ]
+
+
+def pause(lanes: int, *, follows: bool) -> float:
+    """Seconds until the next look. Of many replicas each looks seldom, so that together they ask the server no more
+    often than LANES_LOOKED_AT of them would; the second of two looks follows the first after LOOK_S.
+    """
+    return LOOK_S if follows else LOOK_S * max(1.0, lanes / LANES_LOOKED_AT * random.uniform(0.5, 1.5))
 
 
 async def _patiently(step: Callable[[], Any]) -> None:

@@ -51,6 +51,8 @@ class Lease:
         self.doubtful = False
         """True when the server may have given the job to another replica meanwhile."""
         self.job: Job = from_headers(message.headers or {})
+        self.on_end: Callable[[bool], None] | None = None
+        """Told when it has ended, and whether the job runs again, by whom has no consumer to be told."""
         self.waited_s = max(0.0, server_time - self.stored_at)
         self.queue_ms = round(self.waited_s * 1000)
         self.deadline = self.leased_at + self.job.budget_ms / 1000 - self.waited_s

@@ -54,6 +54,8 @@ class Unstored(Struct):
     """What its caller's key may still spend, where it has limits."""
     reserved: bool = False
     """Whether its hold was made for this copy of the request."""
+    full: InferenceServiceError | None = None
+    """Of a job for which another queue had no room: what its caller hears when there is none here either."""
     kept: bool = False
     """Whether it waited in the overflow, where it keeps its place until it is stored."""
     sends: int = 0

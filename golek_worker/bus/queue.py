@@ -154,6 +154,8 @@ class QueueView:
         Sequences count the jobs of all classes, and those that were deleted; so the share of this class in them is
         taken from what waits. Without classes and deletions the answer is exact.
         """
+        if not self.seen:
+            return 0
         own = self.seen[place]
         if seq <= own.delivered or not own.pending:
             return 0
@@ -227,11 +229,11 @@ class Queue:
 
     def is_delivered(self, seq: int, priority: int) -> bool:
         """Whether a worker had been given the job when the queue was last looked at."""
-        return seq <= self.view.seen[self.place(priority)].delivered
+        return bool(self.view.seen) and seq <= self.view.seen[self.place(priority)].delivered
 
     def is_done(self, seq: int, priority: int) -> bool:
         """Whether the job is known to have ended; one that waits keeps only its own class from being known."""
-        return seq <= self.view.seen[self.place(priority)].done
+        return bool(self.view.seen) and seq <= self.view.seen[self.place(priority)].done
 
     def full(self, accepted: int) -> QueueFullError:
         """The refusal of a request that finds no place, at an ingress that has `accepted` of those in the queue."""

@@ -8,6 +8,7 @@ whether the job then waits in the overflow is a setting. What a key with limits 
 import asyncio
 import itertools
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -63,6 +64,24 @@ class Charges(Protocol):
         """A hold was made for a copy of the job that is stored as `seq`."""
 
 
+class Elsewhere(Protocol):
+    """Where jobs may go for which a queue has no room (handover.py)."""
+
+    async def adopt(self, request: Unstored, full: Callable[[], QueueFullError]) -> bool:
+        """Store it there, where that is possible; else nothing is done. `full` is what its caller hears when there is
+        no room either.
+        """
+
+    def cancel(self, job_id: str) -> None:
+        """As `Ingress.cancel`, of the jobs that were stored there."""
+
+    async def leave(self) -> None:
+        """As `Ingress.leave`."""
+
+    async def run(self) -> None:
+        """Look after them, for as long as the worker lives."""
+
+
 class Storing:
     """The jobs of one ingress that are not in the stream yet."""
 
@@ -76,8 +95,12 @@ class Storing:
         charges: Charges,
         *,
         reject_when_full: bool,
+        elsewhere: "Elsewhere | None" = None,
     ) -> None:
-        """`accepted` looks after what is stored; `answer` tells an inbox what a job ended in."""
+        """`accepted` looks after what is stored; `answer` tells an inbox what a job ended in; `elsewhere` may store
+        what the queue has no room for.
+        """
+        self._elsewhere = elsewhere
         self._charges = charges
         self._charging: dict[asyncio.Task[None], Unstored] = {}
         self._client = client
@@ -131,6 +154,12 @@ class Storing:
             self._charge_first(request, job.charge)
         else:
             await self._go(request)
+
+    async def adopt(self, request: Unstored) -> None:
+        """Store a job for which another queue had no room. Raises as `store` does."""
+        if len(self._unacked) >= UNACKED_LIMIT:
+            raise request.full or self._full()
+        await self._send(request)
 
     async def _go(self, request: Unstored) -> None:
         if self._overflow:  # others wait for a place: this one stands behind them
@@ -258,6 +287,10 @@ class Storing:
         if error.err_code != MESSAGES_EXCEEDED:
             refused = f"JetStream refused the request: {error.description}"
             await self._give_up(request, BusUnavailableError(refused, may_run=False))
+        elif request.full is not None:
+            await self._give_up(request, request.full)
+        elif self._elsewhere is not None and not request.kept and await self._elsewhere.adopt(request, self._full):
+            return
         elif self._overflow is None:
             await self._give_up(request, self._full())
         elif request.kept:

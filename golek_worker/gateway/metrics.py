@@ -52,6 +52,7 @@ class Meters:
         self._errors = _Family(self._counter(names.ERRORS).labels)
         self._tokens = _Family(self._counter(names.TOKENS).labels)
         self._cost = _Family(self._counter(names.COST_USD).labels)
+        self._cached = _Family(self._counter(names.CACHED).labels)
         self._seconds = _Family(self._histogram(names.REQUEST_SECONDS).labels)
         self._ttft = _Family(self._histogram(names.TTFT_SECONDS).labels)
         self._gaps = _Family(self._histogram(names.INTER_TOKEN_SECONDS).labels)
@@ -91,6 +92,8 @@ class Meters:
             self._tokens.of(model, "out").inc(visit.tokens_out)
         if visit.cost_usd:
             self._cost.of(model, visit.provider).inc(visit.cost_usd)
+        if visit.cache:
+            self._cached.of(model, visit.cache).inc()
         if visit.streamed and visit.first_at:
             self._ttft.of(model).observe(visit.first_at - visit.started)
             if visit.tokens_out > 1:

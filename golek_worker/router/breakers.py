@@ -16,6 +16,7 @@ from msgspec import Struct
 from golek_wire.breakers import BreakerNote, BreakerState
 from golek_worker.router import breaker as rules_of
 from golek_worker.router.breaker import RULES, Breaker, Rules
+from golek_worker.router.targets import State
 
 SILENCE_S: Final = 2.0
 """Nothing was heard of a target for so long, or …"""
@@ -36,6 +37,8 @@ class Refusal(Struct, frozen=True):
     why: str
     after_s: float = 0.0
     """When it may be asked, as far as that is known."""
+    limited: bool = False
+    """It asked for a pause itself, and is well."""
     undecided: bool = False
     """Requests are under way whose verdict may let others in."""
 
@@ -129,6 +132,20 @@ class Breakers:
         lot = self._lots.get(target)
         return "closed" if lot is None else lot.breaker.state_at(self._now())
 
+    def usual_s(self, target: str) -> float:
+        """What it usually takes to its first word; 0 where that is not known."""
+        lot = self._lots.get(target)
+        return 0.0 if lot is None else lot.usual_s
+
+    def states(self) -> dict[str, State]:
+        """Of all whose breaker is not closed: whether they take requests, and why not."""
+        now = self._now()
+        return {
+            target: _state(lot.breaker, now)
+            for target, lot in self._lots.items()
+            if lot.breaker.state_at(now) != "closed"
+        }
+
     def look(self, target: str) -> Refusal | None:
         """Why a request would not be let in now; None where it would."""
         lot = self._lots.get(target)
@@ -151,12 +168,13 @@ class Breakers:
 
     async def entered(self, target: str, patience_s: float, *, stays: bool = True) -> Ticket | Refusal:
         """As `enter`, but wait for the verdicts of others, at most `patience_s`, where these may let this one in.
-        Without a verdict by then it goes in.
+        Without a verdict by then it goes in where it `stays`.
         """
         until = self._now() + patience_s
         while True:
-            entered = self.enter(target, stays=stays, has_waited=self._now() >= until)
-            if isinstance(entered, Ticket) or not entered.undecided:
+            is_over = self._now() >= until
+            entered = self.enter(target, stays=stays, has_waited=stays and is_over)
+            if isinstance(entered, Ticket) or not entered.undecided or is_over:
                 return entered
             await self._verdict(target, until - self._now())
 
@@ -172,14 +190,16 @@ class Breakers:
     def _refusal(self, lot: _Lot, now: float) -> Refusal | None:
         breaker = lot.breaker
         match breaker.state_at(now):
-            case "open" | "limited":
-                return Refusal(breaker.why, breaker.left_s(now))
+            case "open" | "limited" as state:
+                return Refusal(breaker.why, breaker.left_s(now), limited=state == "limited")
             case "half_open":
                 if breaker.is_probed(now):
                     return Refusal(f"a request finds out whether it is back: {breaker.why}", undecided=True)
             case "closed":
                 if not breaker.is_proven(now, self._rules) and len(lot.silent) >= self._room(breaker):
-                    return Refusal("it has not answered lately, and requests that find out are under way", 0.0, True)
+                    return Refusal(
+                        "it has not answered lately, and requests that find out are under way", undecided=True
+                    )
         return None
 
     def _room(self, breaker: Breaker) -> int:
@@ -311,6 +331,12 @@ def _wake(lot: _Lot) -> None:
     for verdict in lot.waiting:
         if not verdict.done():
             verdict.set_result(None)
+
+
+def _state(breaker: Breaker, now: float) -> State:
+    if breaker.state_at(now) == "half_open" and not breaker.is_probed(now):
+        return State(half_open=True)
+    return State(up=False, why=_words(breaker, now), retry_s=breaker.left_s(now))
 
 
 def _words(breaker: Breaker, now: float) -> str:

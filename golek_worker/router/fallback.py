@@ -52,8 +52,7 @@ BEGIN: Final = 4.0
 """So many times what it usually takes."""
 BEGIN_LEFT: Final = 0.5
 """But at most this part of the time that is left: the next one needs some, too."""
-START_S: Final = 2.0
-"""A job for a local target that has a free slot is taken within this time."""
+VERDICT_S: Final = 10.0
 
 
 class Again(Struct, frozen=True):
@@ -131,10 +130,9 @@ def begin_within_s(*, usual_s: float, left_s: float, others: bool, wait_s: float
     return min(max(BEGIN_S, BEGIN * usual_s) + wait_s, BEGIN_LEFT * left_s)
 
 
-def start_within_s(*, free: int, wait_s: float, left_s: float) -> float:
-    """How long a local target may take to start a job before another target is asked beside it."""
-    expected_s = START_S if free > 0 else START_S + 2 * wait_s
-    return min(expected_s, BEGIN_LEFT * left_s)
+def verdict_within_s(left_s: float) -> float:
+    """How long a request with no other target waits for the verdict of others at one that has to prove itself."""
+    return min(VERDICT_S, BEGIN_LEFT * left_s)
 
 
 def last_word(errors: Sequence[InferenceServiceError]) -> InferenceServiceError:

@@ -10,7 +10,8 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TypeVar
 
-from golek_wire.errors import InferenceServiceError, ProviderFailedError
+from golek_wire.errors import InferenceServiceError, ModelBusyError, ProviderFailedError
+from golek_wire.routing import LOCAL
 from golek_worker.router import fallback
 from golek_worker.router.breakers import Breakers, Refusal, Ticket
 
@@ -30,8 +31,8 @@ async def guarded(
 
     Without a word after `begin_s`, and when the breaker opens before there is one, it is ended. `patience_s` is how
     long the verdicts of requests that are under way may be waited for; who `stays` has no other target.
-    Raises what `answer` raises, and ProviderFailedError, with `passed_over` in its details where the target was not
-    asked at all.
+    Raises what `answer` raises, ModelBusyError or ProviderFailedError where it is ended, and the latter, with
+    `passed_over` in its details, where the target was not asked at all.
     """
     entered = await breakers.entered(target, patience_s, stays=stays) if patience_s else breakers.enter(target)
     if isinstance(entered, Refusal):
@@ -60,7 +61,11 @@ def passed_over(target: str, refusal: Refusal) -> ProviderFailedError:
     """A target that was not asked."""
     after_ms = max(1, round(1000 * refusal.after_s))
     return ProviderFailedError(
-        f"{target} is not asked now: {refusal.why}", retry_after_ms=after_ms, target=target, passed_over=True
+        f"{target} is not asked now: {refusal.why}",
+        retry_after_ms=after_ms,
+        target=target,
+        passed_over=True,
+        limited=refusal.limited,
     )
 
 
@@ -83,7 +88,13 @@ async def _first(ticket: Ticket, answer: AsyncIterator[Word], begin_s: float) ->
         raise ProviderFailedError(
             f"{ticket.target} was left after {waited} without a word: {ticket.moved.result()}", target=ticket.target
         )
-    raise ProviderFailedError(f"{ticket.target} did not begin within {waited}", target=ticket.target)
+    raise too_slow(ticket.target, waited)
+
+
+def too_slow(target: str, waited: str) -> InferenceServiceError:
+    """A target that did not begin in time: of a model of the fleet that says that it is busy, not that it fails."""
+    kind = ModelBusyError if target.startswith(f"{LOCAL}:") else ProviderFailedError
+    return kind(f"{target} did not begin within {waited}", target=target)
 
 
 def _tell(ticket: Ticket, error: InferenceServiceError, since: float) -> None:

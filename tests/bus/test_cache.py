@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import nats.aio.client
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -312,6 +313,11 @@ async def test_over_http_a_header_tells(counted: Counted) -> None:
             assert await told(cache={"mode": "refresh"}) == "bypass"
             assert await told(user="u1", stream=True) == "bypass"
             assert await told(cache={"mode": "off"}) == ""
+            async with http.get("/metrics") as response:
+                figures = await response.text()
+            assert 'golek_cached_requests_total{model="echo",cache="hit"} 2.0' in figures.replace(
+                'cache="hit",model="echo"', 'model="echo",cache="hit"'
+            )
 
 
 async def test_a_router_keeps_and_shares(counted: Counted, nats_server: str, tmp_path: Path) -> None:
@@ -369,6 +375,9 @@ async def test_a_silent_broker_costs_a_look_a_moment(broker: NatsServer) -> None
             while await answers.get("m", "d") != b"value":
                 await asyncio.sleep(0.02)
         os.kill(broker.pid, signal.SIGSTOP)
+        async with asyncio.timeout(5):
+            while psutil.Process(broker.pid).status() != psutil.STATUS_STOPPED:
+                await asyncio.sleep(0.001)
         try:
             began = time.monotonic()
             assert await answers.get("m", "d") is None

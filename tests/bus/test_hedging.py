@@ -70,6 +70,13 @@ async def asker(url: str) -> AsyncIterator[Asker]:
         await close(client)
 
 
+async def stored(url: str) -> int:
+    """How many jobs were stored so far."""
+    async with raw.connected(url) as client:
+        info = json.loads((await client.request(f"$JS.API.STREAM.INFO.{subjects.job_stream('echo')}", b"")).data)
+        return int(info["state"]["last_seq"])
+
+
 def two(url: str, data: Path, **settings: object) -> list[WorkerProcess]:
     return [WorkerProcess(url, data, replica=number, **settings) for number in (1, 2)]
 
@@ -88,7 +95,7 @@ async def test_a_step_goes_to_the_replica_for_its_key(nats_server: str, tmp_path
 
 
 async def test_a_frozen_replica_does_not_keep_a_step(nats_server: str, tmp_path: Path) -> None:
-    """It was heard a moment ago and has all slots free: the step is answered by another one within a second, and the
+    """It was heard a moment ago and has all slots free: the step is answered by another one soon, and the
     frozen one is asked for nothing more until it is heard again.
     """
     first, second = two(nats_server, tmp_path / "data")
@@ -99,10 +106,11 @@ async def test_a_frozen_replica_does_not_keep_a_step(nats_server: str, tmp_path:
             first.signal(signal.SIGSTOP)
             _, who, took = await router.ask(key=first.worker_id)
             assert who == second.worker_id
-            assert took < 1.0
-            _, who, took = await router.ask(key=first.worker_id)
+            assert took < 3.0  # half a second, on a machine that does nothing else; a lease ends after six
+            before = await stored(nats_server)
+            _, who, _ = await router.ask(key=first.worker_id)
             assert who == second.worker_id
-            assert took < 0.3
+            assert await stored(nats_server) == before + 1
             first.signal(signal.SIGCONT)
             await router.heard(2)
             _, who, _ = await router.ask(key=first.worker_id)
@@ -120,7 +128,7 @@ async def test_a_frozen_replica_does_not_keep_everybodys_steps(nats_server: str,
             answers = await asyncio.gather(*(router.ask(f"number {n}") for n in range(8)))
             assert [reply.text for reply, _, _ in answers] == [f"number {n}" for n in range(8)]
             assert {who for _, who, _ in answers} == {second.worker_id}
-            assert max(took for _, _, took in answers) < 1.3
+            assert max(took for _, _, took in answers) < 4.0
 
 
 async def test_a_step_that_waits_its_turn_is_left_where_it_is(nats_server: str, tmp_path: Path) -> None:
@@ -131,6 +139,4 @@ async def test_a_step_that_waits_its_turn_is_left_where_it_is(nats_server: str, 
             await router.ask()
             answers = await asyncio.gather(*(router.ask("a " * 50) for _ in range(6)))
             assert max(took for _, _, took in answers) > 2.0
-        async with raw.connected(nats_server) as client:
-            info = json.loads((await client.request(f"$JS.API.STREAM.INFO.{subjects.job_stream('echo')}", b"")).data)
-            assert info["state"]["last_seq"] == 7
+        assert await stored(nats_server) == 7

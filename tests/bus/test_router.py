@@ -21,7 +21,7 @@ from golek_wire import codec, moments, subjects
 from golek_wire import headers as h
 from golek_wire.replies import InferenceReply
 from golek_wire.signals import Health, ModelInfo, ModelRecord
-from tests.support import clouds, raw
+from tests.support import clouds, minilm, raw, reranker
 from tests.support.clouds import Cloud
 from tests.support.workers import WorkerProcess
 
@@ -339,7 +339,7 @@ async def test_requests_wait_for_a_model_that_starts(nats_server: str, golek: Go
             await client.flush()
         waiting = [asyncio.create_task(golek.ask("late", f"n {i}", deadline=30)) for i in range(5)]
         await asyncio.wait(waiting, timeout=1.5)
-        assert not any(task.done() for task in waiting)
+        assert not any(task.done() for task in waiting), [task.exception() for task in waiting if task.done()]
         with WorkerProcess(nats_server, tmp_path / "late", MODEL_NAME="late"):
             assert [(await task).text for task in waiting] == [f"n {i}" for i in range(5)]
 
@@ -375,3 +375,28 @@ async def test_what_waits_in_a_models_queue_is_looked_after(nats_server: str, go
         with pytest.raises(InferenceServiceError):
             await asyncio.gather(*(golek.ask("echo", WORDS, deadline=2) for _ in range(9)))
         assert (await golek.health("router")).status == "online"
+
+
+async def test_vectors_and_scores_are_routed(nats_server: str, golek: Golek, tmp_path: Path) -> None:
+    """`auto` is answered by a model of the kind that is asked for; each model still answers to its own name."""
+    with (
+        WorkerProcess(nats_server, tmp_path / "echo"),
+        WorkerProcess(
+            nats_server, tmp_path / "v", "golek-tiny", 1, MODEL_NAME="vectors", MODEL_PATH=minilm.model_file()
+        ),
+        WorkerProcess(
+            nats_server, tmp_path / "s", "golek-tiny", 2, MODEL_NAME="judge", MODEL_PATH=reranker.model_file()
+        ),
+        router(nats_server, tmp_path / "router"),
+    ):
+        straight, routed = await golek.embed("vectors", "a lease"), await golek.embed("auto", "a lease")
+        assert routed.vectors == straight.vectors
+        assert routed.route
+        assert routed.route.target == "local:vectors"
+        ranked = await golek.rerank("auto", "river of the king", ["the river is long", "snow"])
+        assert {one.index for one in ranked.results} == {0, 1}
+        assert ranked.route
+        assert ranked.route.target == "local:judge"
+        assert (await golek.ask("auto", "hi")).text == "hi"
+        for _ in range(5):
+            assert (await golek.embed("vectors", "a lease")).vectors == straight.vectors

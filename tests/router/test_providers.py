@@ -181,7 +181,7 @@ async def test_all_that_the_dialect_knows_is_said(openai: OpenAIProvider, cloud:
         max_tokens=50, temperature=0.5, top_p=0.9, stop=["END"], n=2, logprobs=True, top_logprobs=2,
         frequency_penalty=0.5, presence_penalty=0.25, logit_bias={"7": -100}, top_k=7, min_p=0.2, mirostat=2,
     )  # fmt: skip
-    extra = {"verbosity": "low", "temperature": 2.0, "model": "other"}
+    extra = {"verbosity": "low", "temperature": 2.0, "model": "other", "n": 9, "max_tokens": 10_000}
     answered = await ask(openai, text(params=params, seed=5, reasoning_effort="low", extra=extra))
     assert [choice.text for choice in answered.reply.all_choices] == [TEXT, TEXT]
     logprobs = answered.reply.logprobs
@@ -242,6 +242,14 @@ async def test_a_server_may_repeat_what_was_begun(cloud: Cloud) -> None:
     assert begun + answered.text == answered.reply.text
     assert cloud.asked[-1].body["continue_final_message"] is True
     await provider.close()
+
+
+@pytest.mark.parametrize("any_cloud", ["openai", "anthropic"], indirect=True)
+async def test_what_was_begun_counts_against_the_limit(any_cloud: Cloudy, cloud: Cloud) -> None:
+    """Also where nobody counted its tokens: then at four bytes each."""
+    await ask(any_cloud, text(resume=Resume("x" * 40), params=greedy(max_tokens=60)))
+    asked = cloud.asked[-1].body
+    assert asked.get("max_completion_tokens", asked.get("max_tokens")) == 50
 
 
 @pytest.mark.parametrize("defect", sorted({*DEFECTS, "whole", "mistyped"} - {"finish-error"}))

@@ -93,6 +93,7 @@ async def test_who_waited_long_enough_goes_in(clock: Clock, breakers: Breakers) 
     for _ in range(5):
         entered(breakers)
     assert isinstance(await breakers.entered("t", 0.0), Ticket)
+    assert isinstance(await breakers.entered("t", 0.0, stays=False), Refusal)
 
 
 async def test_when_it_opens_those_without_a_word_move_on(clock: Clock, breakers: Breakers) -> None:

@@ -31,7 +31,8 @@ def message(call: Call, request: InferenceRequest, quirks: Quirks = PLAIN) -> Js
     said = conversation([turn for turn in turns if turn.role not in ("system", "developer")])
     if request.resume is not None and (begun := growing.sent(request.resume.text)):
         said.append({"role": "assistant", "content": [{"type": "text", "text": begun}]})
-    body: Json = {name: value for name, value in (request.extra or {}).items() if name not in OPENAI_HINTS}
+    body: Json = dict(request.extra or {})
+    body = {name: value for name, value in body.items() if name not in OPENAI_HINTS | openai_form.OURS}
     body |= {"model": call.model, "messages": said, "stream": True}
     if system:
         body["system"] = system
@@ -136,8 +137,7 @@ def _tools(request: InferenceRequest) -> Json:
 def _drawn(request: InferenceRequest, *, thinks: bool) -> Json:
     """How the text is drawn. With thoughts the API wants its own temperature; else one of `temperature`, `top_p`."""
     params = request.params
-    written = request.resume.tokens_out if request.resume is not None else 0
-    most = MAX_TOKENS if params.max_tokens is None else max(1, params.max_tokens - written)
+    most = growing.room(params, request.resume, MAX_TOKENS) or MAX_TOKENS
     body: Json = {"max_tokens": most}
     if params.stops:
         body["stop_sequences"] = params.stops

@@ -114,7 +114,9 @@ def _error(provider: str, status: int, told: dict[str, Any], retry_ms: int | Non
     about: dict[str, Any] = {"provider": provider, "status": status}
     codes = {str(told.get(name)) for name in ("code", "type")}
     if status in (401, 402, 403) or codes & {"insufficient_quota", "invalid_api_key"} or _is_key_refused(told):
-        why = "has no credit left for" if status == 402 or "insufficient_quota" in codes else "does not accept"
+        if "insufficient_quota" in codes:
+            about["status"] = status = 402  # OpenAI says 429, but waiting helps nobody
+        why = "has no credit left for" if status == 402 else "does not accept"
         return ProviderRefusedError(f"{provider} {why} the key that it is asked with (status {status})", **about)
     words = _words(told, key)
     if 400 <= status < 500 and status not in _PASSING:

@@ -19,6 +19,7 @@ from golek_wire.replies import (
     ToolCallDelta,
     TopLogprob,
 )
+from golek_wire.requests import Params, Resume
 from golek_worker.router.providers.base import Piece
 
 BYTES_PER_TOKEN: Final = 4
@@ -145,6 +146,14 @@ def sent(text: str) -> str:
     Anthropic refuses them.
     """
     return text.rstrip()
+
+
+def room(params: Params, resume: Resume | None, usual: int | None = None) -> int | None:
+    """Most tokens to write behind what there is, which counts, too; `usual` where nothing is said."""
+    if params.max_tokens is None:
+        return usual
+    begun = 0 if resume is None else resume.tokens_out or -(-len(resume.text.encode()) // BYTES_PER_TOKEN)
+    return max(1, params.max_tokens - begun)
 
 
 def known(text: str, *, repeats: bool) -> str:

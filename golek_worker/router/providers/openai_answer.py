@@ -89,8 +89,10 @@ class Answer:
         return pieces
 
     def _choice(self, choice: Json, where: str) -> list[Piece]:
-        index = choice.get("index")
-        text = self.texts[index if isinstance(index, int) and 0 <= index < len(self.texts) else 0]
+        index = choice.get("index", 0)
+        if not isinstance(index, int) or not 0 <= index < len(self.texts):
+            return []  # a text that nobody asked for
+        text = self.texts[index]
         said = choice.get(where) or choice.get("message") or choice.get("delta")
         pieces = self._said(text, said, choice.get("logprobs")) if isinstance(said, dict) else []
         reason = choice.get("finish_reason")

@@ -12,7 +12,7 @@ from golek_wire.errors import BadRequestError
 from golek_wire.requests import EmbeddingRequest, InferenceRequest, Message, Params
 from golek_worker.router.providers import growing
 from golek_worker.router.providers.base import Call
-from golek_worker.router.providers.quirks import OPENAI_HINTS, Quirks
+from golek_worker.router.providers.quirks import Quirks
 
 Json = dict[str, Any]
 DRAWN: Final = (
@@ -22,6 +22,10 @@ DRAWN: Final = (
 """Fields of `Params` that OpenAI's API has."""
 FOLLOWED: Final = ("grammar", "regex", "choice")
 """Those that the answer must follow: a server that cannot is not asked."""
+OURS: Final = frozenset(
+    ("model", "messages", "stream", "stream_options", "n", "best_of", "max_tokens", "max_completion_tokens")
+)
+"""Fields that nobody says to a provider past us: how many answers there are, of which length, is paid for."""
 _DEFAULTS: Final = Params()
 
 
@@ -103,9 +107,7 @@ def _drawn(request: InferenceRequest, quirks: Quirks) -> Json:
     body |= own(request, quirks)
     if request.seed is not None:
         body["seed"] = request.seed
-    if params.max_tokens is not None:
-        written = request.resume.tokens_out if request.resume is not None else 0
-        body[quirks.takes_most_as] = max(1, params.max_tokens - written)
+    body[quirks.takes_most_as] = growing.room(params, request.resume)
     return body
 
 
@@ -127,10 +129,8 @@ def _form(request: InferenceRequest) -> Json:
 
 
 def _extra(request: InferenceRequest, quirks: Quirks) -> Json:
-    """What the caller says to the provider itself; fleets are spoken to in their own words."""
-    extra = request.extra or {}
-    lacks = quirks.lacks if quirks.lacks & OPENAI_HINTS else frozenset[str]()
-    return {name: value for name, value in extra.items() if name not in lacks}
+    """What the caller says to the provider itself."""
+    return {name: value for name, value in (request.extra or {}).items() if name not in OURS | quirks.lacks}
 
 
 def _refused(param: str, why: str) -> BadRequestError:
