@@ -36,8 +36,8 @@ SKIPPED: Final = "skipped"
 ANSWERED: Final = "answered"
 MARGIN_S: Final = 0.01
 """A pause that a target asked for is over then by its breaker's clock as well."""
-VERDICT_S: Final = 1.0
-"""So long a request waits for the verdicts of others that are under way at a target, where it could go elsewhere."""
+VERDICT_S: Final = 0.1
+"""So long requests that could go elsewhere wait for the first verdict at a target that has to prove itself."""
 
 
 class Begun(Struct, frozen=True):
@@ -153,7 +153,7 @@ class Chain:
         name, others = turn.candidate.target, way.has_others
         state = self._fleet.state(name)
         begin_s = fallback.begin_within_s(usual_s=state.ttft_s, left_s=turn.seconds, others=others, wait_s=state.wait_s)
-        patience_s = min(VERDICT_S, turn.seconds) if others else turn.seconds
+        patience_s = VERDICT_S if others else fallback.verdict_within_s(turn.seconds)
         words = guarded(
             self._breakers, name, _whole(ask(turn), name), begin_s=begin_s, patience_s=patience_s, stays=not others
         )  # fmt: skip
