@@ -17,7 +17,7 @@ import msgspec
 from router_lanes import lanes
 from router_money import money
 from router_way import way
-from support import figure, median, note
+from support import ROOT, figure, median, note
 
 from golek_client.fleet import FleetView
 from golek_program.garbage import settle_garbage
@@ -68,7 +68,7 @@ def a_table(rng: random.Random) -> Table:
     """50 models of clouds, and roles for a third of all."""
     import yaml
 
-    said = msgspec.convert(yaml.safe_load(ROLES.read_text("utf-8")), RolesFile)
+    said = msgspec.convert(yaml.safe_load((ROOT / ROLES).read_text("utf-8")), RolesFile)
     some = {f"model-{number:04}": [rng.choice([*said.roles])] for number in range(0, TARGETS, 3)}
     clouds = [
         Target(f"cloud:m{number}", "cloud", f"m{number}", context_size=200_000, price=Price(rng.random(), rng.random()))

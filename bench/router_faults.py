@@ -38,13 +38,13 @@ async def fault(name: Fault, *, cloud: bool) -> None:
     for line in told.broken[:5]:
         note(line)
     failed = sum(told.errors.values()) + len(told.broken)
-    figure(BENCH, f"{kind}_failed", failed, None, f"of {REQUESTS} {dict(told.errors) or ''}".strip())
+    figure(BENCH, f"{kind}_failed", failed, None, f"of {REQUESTS} {dict(told.errors) or ''}".strip(), 1)
     if cloud:
         others = told.by("standin:large")
-        figure(BENCH, f"{kind}_by_cloud", len(others), None, "requests")
+        figure(BENCH, f"{kind}_by_cloud", len(others), None, "requests", 1)
         for share in (0.5, 0.99, 1.0) if others else ():
             added_s = others[min(int(len(others) * share), len(others) - 1)] - median(usual)
-            figure(BENCH, f"{kind}_added_p{share * 100:.0f}", added_s, None, "s")
+            figure(BENCH, f"{kind}_added_p{share * 100:.0f}", added_s, None, "s", 1)
 
 
 async def direct(fleet: Troubled) -> list[float]:
@@ -71,14 +71,14 @@ async def breaker() -> None:
             async with Golek(fleet.url, deadline=30) as golek:
                 while (await golek.ask("cloudy", "hello")).text != fleet.cloud.text:
                     await asyncio.sleep(0.05)
-            figure(BENCH, "breaker_back", time.monotonic() - began, None, "s")
+            figure(BENCH, "breaker_back", time.monotonic() - began, None, "s", 1)
 
 
 def report(told: Told, name: str) -> None:
     seconds = sorted(took for took, _ in told.seconds)
-    figure(BENCH, f"breaker_{name}_slow", sum(took > SLOW_S for took in seconds), None, f"of {REQUESTS}")
-    figure(BENCH, f"breaker_{name}_failed", sum(told.errors.values()), None, f"of {REQUESTS}")
-    figure(BENCH, f"breaker_{name}_p50", median(seconds), None, "s")
+    figure(BENCH, f"breaker_{name}_slow", sum(took > SLOW_S for took in seconds), None, f"of {REQUESTS}", 1)
+    figure(BENCH, f"breaker_{name}_failed", sum(told.errors.values()), None, f"of {REQUESTS}", 1)
+    figure(BENCH, f"breaker_{name}_p50", median(seconds), None, "s", 1)
 
 
 async def main() -> None:

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from golek_wire.errors import STATUS
+from golek_wire.errors import DeadlineExceededError, JobCancelledError
 from golek_wire.replies import Delta
 from golek_wire.routing import CacheUse
 from golek_worker.cache.base import CacheKey
@@ -30,8 +30,8 @@ AT_ONCE_S: Final = 0.002
 """A job that was stored so shortly before the end came after it, for all that clocks can tell."""
 FREE_LIMIT: Final = 256
 """So many jobs may be served beyond the worker's slots because they only read; more keep their slots."""
-OF_THE_REQUEST: Final = (400, 413)
-"""Refusals of these statuses are the request's fault: equal ones are refused the same."""
+ITS_OWN: Final = (DeadlineExceededError.code, JobCancelledError.code)
+"""Errors that are of one job alone. All others are those of equal requests, too: they would only meet them again."""
 
 
 class Desk(Protocol):
@@ -249,6 +249,6 @@ def _for_others(end: RunEnd) -> RunEnd:
         case EngineDied() | Stopped():
             return EngineDied(ran=False)
         case Refused():
-            return end if STATUS[end.code].nats in OF_THE_REQUEST else EngineDied(ran=False)
+            return EngineDied(ran=False) if end.code in ITS_OWN else end
         case _:
             return unmeasured(end)

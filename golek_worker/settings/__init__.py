@@ -32,7 +32,6 @@ from golek_worker.settings.service import Service
 ENGINE_SLOTS: Final = 256
 ROUTER_SLOTS: Final = 1024
 """Of a router, whose jobs wait for others."""
-ModelRole = Literal["primary", "fast", "coder", "thinker", "longctx"]
 
 
 class Settings(Http, frozen=True, kw_only=True):
@@ -138,7 +137,7 @@ class Settings(Http, frozen=True, kw_only=True):
     """In which order the router asks targets where its routes do not say."""
     inference_auto_route_fallback: bool = True
     """Whether it may ask another target when the first one cannot answer."""
-    inference_model_roles: dict[str, list[ModelRole]] = msgspec.field(default_factory=dict[str, list[ModelRole]])
+    inference_model_roles: dict[str, list[str]] = msgspec.field(default_factory=dict[str, list[str]])
     """Which model takes which roles, as JSON; it wins over ROLES_FILE."""
     routes_file: str = ""
     """The router's names, aliases and policies; default `data/catalog/routes.yaml`."""

@@ -118,3 +118,21 @@ async def test_without_anybody_else_the_error_is_the_clouds(url: str, tmp_path: 
             assert codes[0] == "PROVIDER_FAILED"
             assert codes[-1] == "NO_WORKERS"
             assert len(fleet.cloud.asked) == 5
+
+
+async def test_a_stream_that_lost_its_worker_goes_on_elsewhere(url: str, tmp_path: Path) -> None:
+    """What was handed out stays, and the cloud writes behind it."""
+    words = "one two three four " * 100
+    async with Troubled(url, tmp_path, "killed") as fleet, Golek(url, deadline=30) as golek:
+        pieces = list[str]()
+        async with golek.stream("echo", words) as stream:
+            async for piece in stream:
+                if not pieces:
+                    fleet.strike()
+                pieces.append(piece)
+    text = "".join(pieces)
+    begun = text.removesuffix(fleet.cloud.text)
+    assert text != begun
+    assert begun
+    assert words.startswith(begun)
+    assert stream.reply.text == text
