@@ -29,7 +29,7 @@ from golek_worker.router import fallback, refusals
 from golek_worker.router.breakers import Breakers
 from golek_worker.router.guard import guarded
 from golek_worker.router.providers.base import Piece
-from golek_worker.router.purse import Expense, Purse, used
+from golek_worker.router.purse import Expense, Purse, used, was_kept
 from golek_worker.router.targets import Ask, State, Target
 
 SKIPPED: Final = "skipped"
@@ -124,7 +124,7 @@ class Chain:
             turn.has_others = way.has_others
             turn.sticks = way.decision.strategy == "prefix_affinity"
             try:
-                expense = await self._paid_for(candidate, purse)
+                expense = await self._paid_for(turn, purse)
             except InferenceServiceError as refused:  # another target may cost nothing
                 way.passed_over(turn, refused, refused.message)
                 continue
@@ -141,10 +141,10 @@ class Chain:
                 await self._after(way, turn, failed, began)
         raise self._last_word(way)
 
-    async def _paid_for(self, candidate: Candidate, purse: Purse) -> Expense | None:
+    async def _paid_for(self, turn: Turn, purse: Purse) -> Expense | None:
         """What a turn may cost is held. Raises as `Purse.reserve` does."""
-        target = self._fleet.target(candidate.target)
-        return None if target is None else await purse.reserve(target)
+        target = self._fleet.target(turn.candidate.target)
+        return None if target is None else await purse.reserve(target, turn.request)
 
     async def _asked(
         self, turn: Turn, way: "_Way", expense: Expense | None, ask: Asks
@@ -168,8 +168,9 @@ class Chain:
                         if turn.streamed and (piece := way.told.add(word)) is not None:
                             yield piece
                         continue
-                    if expense is not None:
+                    if expense is not None and not was_kept(word):
                         expense.paid(*used(word))
+                    written = 0  # it is paid, or costs nothing
                     yield word
         finally:
             if expense is not None:

@@ -17,13 +17,13 @@ from golek_wire.errors import (
     StreamInterruptedError,
 )
 from golek_wire.replies import Delta, InferenceReply, ToolCallDelta
-from golek_wire.requests import InferenceRequest, Params, ResponseFormat, Resume
+from golek_wire.requests import InferenceRequest, Params, Request, ResponseFormat, Resume
 from golek_wire.routing import Candidate, Decision
 from golek_worker.router.breakers import Breakers
 from golek_worker.router.chain import Begun, Chain, Question, Routed, Turn, Word
 from golek_worker.router.targets import Ask, State, Target
 
-Said = Sequence[str | Delta | InferenceServiceError | Begun | None]
+Said = Sequence[str | Delta | InferenceServiceError | Begun | InferenceReply | None]
 """What a target says; None is its reply, made of its pieces."""
 
 
@@ -56,13 +56,10 @@ class Purse:
         self.paid: list[str] = []
         self.broken: list[tuple[str, int]] = []
 
-    async def reserve(self, target: Target) -> Expense:
+    async def reserve(self, target: Target, _request: Request) -> Expense:
         if target.name in self._too_dear:
             raise OverLimitError(f"no money for {target.name}")
         return Expense(self, target.name)
-
-    def add(self, cost_usd: float | None) -> None:
-        """Nothing costs anything here."""
 
 
 class Stage:
@@ -95,8 +92,8 @@ class Stage:
             for said in self._says[name]:
                 if isinstance(said, InferenceServiceError):
                     raise said
-                if said is None:
-                    yield InferenceReply("", written, 1, 1, "stop", 0, 0)
+                if said is None or isinstance(said, InferenceReply):
+                    yield said or InferenceReply("", written, 1, 1, "stop", 0, 0)
                     return
                 written += said if isinstance(said, str) else said.text if isinstance(said, Delta) else ""
                 yield said
@@ -236,6 +233,13 @@ async def test_a_call_that_breaks_off_is_told_to_the_purse() -> None:
     await stage.run(purse=purse)
     assert purse.broken[:2] == [("a", 1), ("b", 0)]
     assert purse.paid == ["c"]
+
+
+async def test_what_a_target_had_kept_costs_nothing() -> None:
+    """Nothing was computed for it, though its text came in pieces."""
+    stage, purse = Stage(a=["one ", InferenceReply("", "one ", 1, 1, "stop", 0, 0, cache="hit")]), Purse()
+    await stage.run(purse=purse)
+    assert (purse.paid, purse.broken) == ([], [("a", 0)])
 
 
 async def test_leaving_early_ends_the_turn() -> None:
