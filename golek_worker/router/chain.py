@@ -196,7 +196,7 @@ class Chain:
             way.go_on(self._behind(way))
         elif way.told.began:
             way.stop()
-        if way.told.began and not way.has_others and fallback.allows_next(failed):
+        if way.told.began and not way.has_others and (fallback.allows_next(failed) or fallback.is_doubtful(failed)):
             way.errors[:] = [way.told.interrupted(failed)]
 
     def _behind(self, way: "_Way") -> list[Candidate]:

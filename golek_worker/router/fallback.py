@@ -92,6 +92,13 @@ def allows_next(error: InferenceServiceError) -> bool:
     return error.code not in ENDS
 
 
+def is_doubtful(error: InferenceServiceError) -> bool:
+    """Whether the error says that the request is wrong. Behind a text that another target wrote it is not: only this
+    one cannot go on there.
+    """
+    return error.code in CALLERS
+
+
 def after(
     error: InferenceServiceError, *, tries: int, left_s: float, others: bool, has_text: bool, draw: float
 ) -> Again | Next:
@@ -103,7 +110,7 @@ def after(
     4. A passing failure: again after a pause that grows, at random, as long as there are tries and time.
     5. Else the next one.
     """
-    if not allows_next(error):
+    if not allows_next(error) and not (has_text and is_doubtful(error)):
         return "stop"
     onwards: Next = "next" if others else "stop"
     if has_text or error.code not in SAME_AGAIN or tries > RETRIES:

@@ -267,3 +267,17 @@ async def test_a_dead_target_is_passed_over() -> None:
         _, routed = await stage.run()
     assert outcomes(routed) == [("a", "skipped"), ("b", "answered")]
     assert routed.route.chain[0].reason
+
+
+async def test_a_target_that_cannot_go_on_is_no_fault_of_the_request() -> None:
+    """Behind a text, a target that finds the request wrong is passed by; where it was the last one the stream is
+    interrupted, and the caller, who did nothing wrong, is told what there is.
+    """
+    lost = ProviderFailedError("gone")
+    stage = Stage(a=["x ", lost], b=[BadRequestError("resume.text")], c=["y", None])
+    pieces, end = await stage.run()
+    assert pieces == ["x ", "y"]
+    assert outcomes(end) == [("a", "PROVIDER_FAILED"), ("b", "BAD_REQUEST"), ("c", "answered")]
+    with pytest.raises(StreamInterruptedError) as told:
+        await Stage(a=["x ", lost], b=[BadRequestError("resume.text")]).run()
+    assert told.value.details["text_so_far"] == "x "
