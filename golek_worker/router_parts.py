@@ -52,7 +52,7 @@ from golek_worker.router.breakers import Breakers
 from golek_worker.router.chain import Chain
 from golek_worker.router.providers.catalog import ProvidersError
 from golek_worker.router.tables import TablesError
-from golek_worker.router.targets import Lane, State
+from golek_worker.router.targets import Lane
 from golek_worker.routing import Desk, RouterExecutor
 from golek_worker.spending import Spending
 from golek_worker.traffic import Tally
@@ -96,7 +96,7 @@ class Router:
         self.tables = naming.open_tables(chosen, self.clouds)
         after = AskingAfter(ground.client, watch.view.missed, time.monotonic)
         self.deciding = Deciding(
-            watch.view, lambda: self.tables.table, self._troubled, chosen.model_name, ask_after=after.ask
+            watch.view, lambda: self.tables.table, self.breakers.states, chosen.model_name, ask_after=after.ask
         )
         self.explaining = Explaining(
             me, self.deciding, self.breakers.described, lambda: self.tables.table.problems,
@@ -217,18 +217,6 @@ class Router:
 
     def _purse(self, job: Job, request: Request) -> Spending:
         return Spending(self._charging, job, request, self._ground.settings.golek_quota_reserve)
-
-    def _troubled(self) -> dict[str, State]:
-        """The targets whose breaker is not closed."""
-        found = {}
-        for target in self.breakers.described():
-            refusal = self.breakers.look(target)
-            found[target] = (
-                State(half_open=True)
-                if refusal is None or refusal.undecided
-                else State(up=False, why=refusal.why, retry_s=refusal.after_s)
-            )
-        return found
 
     async def _sweep(self) -> None:
         while True:

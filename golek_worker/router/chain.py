@@ -152,7 +152,8 @@ class Chain:
         """What one target says, as it is handed out; its breaker hears of it. Raises what it fails with."""
         name, others = turn.candidate.target, way.has_others
         state = self._fleet.state(name)
-        begin_s = fallback.begin_within_s(usual_s=state.ttft_s, left_s=turn.seconds, others=others, wait_s=state.wait_s)
+        usual_s = state.ttft_s or self._breakers.usual_s(name)
+        begin_s = fallback.begin_within_s(usual_s=usual_s, left_s=turn.seconds, others=others, wait_s=state.wait_s)
         patience_s = min(VERDICT_S, turn.seconds) if others else turn.seconds
         words = guarded(
             self._breakers, name, _whole(ask(turn), name), begin_s=begin_s, patience_s=patience_s, stays=not others
@@ -195,8 +196,6 @@ class Chain:
             way.go_on(self._behind(way))
         elif way.told.began:
             way.stop()
-        if way.told.began and not way.has_others and fallback.allows_next(failed):
-            way.errors[:] = [way.told.interrupted(failed)]
 
     def _behind(self, way: "_Way") -> list[Candidate]:
         """Who can go on behind a text, of those that were not tried."""
@@ -210,6 +209,8 @@ class Chain:
         if error is None and way.errors:
             error = fallback.last_word(way.errors)
         error = error or DeadlineExceededError("No target was left to be asked in time")
+        if way.told.began and fallback.allows_next(error):
+            error = way.told.interrupted(error)
         decision = way.decision
         route = Route("", decision.strategy, decision.policy, chain=way.tried, router=self._router)
         error.details.setdefault("route", msgspec.to_builtins(route))
