@@ -172,9 +172,9 @@ class Router:
 
         def own(kind: Kind, name: str) -> Ingress:
             """Into the router's own stream, whatever the kind."""
-            gate = Gatekeeper(
-                ground.settings, kind, ground.callers.of(name), ground.client, _able, model=name, chosen_later=True
-            )  # fmt: skip
+            plan = self.deciding.plan(name)
+            callers = ground.callers.of(name, name if plan is None else plan.name)
+            gate = Gatekeeper(ground.settings, kind, callers, ground.client, _able, model=name, chosen_later=True)
             return self._ingress(stand, kind, name, ground.settings.token, gate, stand.queue)
 
         def through(kind: Kind, model: str, capacity: int, strategy: str) -> Ingress:
