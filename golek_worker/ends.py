@@ -1,6 +1,6 @@
 """How is the end of a run kept, and told again to somebody who did not begin it?
 
-As bytes for caches; as the pieces that a stream hears; without the times that it took when it was made.
+As bytes for caches; as the pieces that a stream hears; without what it took when it was made.
 """
 
 from typing import Final
@@ -34,13 +34,16 @@ _REPLIES: Final[dict[Kind, msgspec.msgpack.Decoder[Reply]]] = {
 }
 _OWN, _OF_OTHERS = b"o", b"r"
 """The first byte of a kept end: an engine's of this worker, or the reply of whom a router asked."""
+AGAIN: Final = "it was answered before, or for an equal request"
+"""The reason in the route of an answer for which nobody was asked."""
 
 
 def encoded(end: Made) -> bytes:
     """As caches keep it."""
+    end = unmeasured(end)
     if isinstance(end, Replied):
         return _OF_OTHERS + _encode(end.reply)
-    return _OWN + _encode(msgspec.structs.replace(unmeasured(end), job_id=""))
+    return _OWN + _encode(msgspec.structs.replace(end, job_id=""))
 
 
 def decoded(value: bytes, kind: Kind) -> Made:
@@ -91,10 +94,21 @@ def pieces(end: Made) -> list[Piece]:
 
 
 def unmeasured(end: Made) -> Made:
-    """The answer without the times that it took when it was made."""
+    """The answer without the time and the money that it took when it was made."""
     if isinstance(end, Finished):
         return msgspec.structs.replace(end, waited_ms=0.0, prefill_ms=0.0, decode_ms=0.0)
+    if isinstance(end, Replied):
+        reply, route = priced(end.reply, None), end.reply.route
+        if route:
+            route = msgspec.structs.replace(route, reason=AGAIN, chain=[], queue_ms=0.0)
+        return Replied(msgspec.structs.replace(reply, route=route))
     return end
+
+
+def priced(reply: Reply, cost_usd: float | None) -> Reply:
+    """The reply with what it cost; None where nothing had a price."""
+    absent = None if isinstance(reply, InferenceReply) else msgspec.UNSET
+    return msgspec.structs.replace(reply, cost_usd=absent if cost_usd is None else cost_usd)
 
 
 def weight(end: Made) -> int:

@@ -66,15 +66,15 @@ def create(
 ) -> None:
     """Make a key and print it, this once: only its SHA-256 is written down.
 
-      \b
-        golek keys create ann --rpm 60
-        golek keys create shop --models qwen3-4b,nomic-embed-v1.5 --tpm 100000 --concurrent 4
-        golek keys create trial --budget 20req/total --expires 2026-12-31
-    golek keys create cloud --budget 5usd/day
-        export GOLEK_API_KEY=$(golek keys create me)
+    \b
+      golek keys create ann --rpm 60
+      golek keys create shop --models qwen3-4b,nomic-embed-v1.5 --tpm 100000 --concurrent 4
+      golek keys create trial --budget 20req/total --expires 2026-12-31
+      golek keys create cloud --budget 5usd/day
+      export GOLEK_API_KEY=$(golek keys create me)
 
-      A second key of the same KEY_ID is handed out before the first one goes; the two share what they use. Limits that
-      are not given do not limit.
+    A second key of the same KEY_ID is handed out before the first one goes; the two share what they use. Limits that
+    are not given do not limit.
     """
     from golek_worker.machine import keyring
 

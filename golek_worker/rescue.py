@@ -23,6 +23,7 @@ from golek_wire import headers as h
 from golek_wire import subjects
 from golek_wire.errors import BusUnavailableError
 from golek_wire.helping import HELP_EVERY_S, Help
+from golek_wire.signals import ModelRecord
 from golek_wire.subjects import Kind
 from golek_worker.bus.helping import hear_wishes, offer_help
 from golek_worker.bus.jetstream import BUS_ERRORS, ServerClock, stored_message
@@ -40,6 +41,8 @@ IDLE_LOOK_S: Final = 1.0
 """A model that says that nothing waits is looked at this often …"""
 IDLE_LOOKS: Final = 64
 """… and at most so many of these at once."""
+REMEMBERED_S: Final = 120.0
+"""Jobs have ended, or are past their usual deadline, after this time."""
 TAKEN_LIMIT: Final = 1024
 """Jobs of other queues that are served at once."""
 AT_ONCE: Final = 64
@@ -112,6 +115,8 @@ class Rescue:
         self._taker = Taker(client, clock)
         self._patients: dict[tuple[str, Kind], _Patient] = {}
         self._looked_at: dict[str, float] = {}
+        self._seen: dict[str, tuple[float, ModelRecord | None]] = {}
+        """When each model was last known, and its record."""
 
     @property
     def taken(self) -> int:
@@ -124,7 +129,7 @@ class Rescue:
         offered_at, offered = -math.inf, set[str]()
         while True:
             try:
-                helped = [model for model in self._knows.helped() if model.name != self._offer.model]
+                helped = self._helped()
                 tokens = {subjects.model_token(model.name) for model in helped}
                 if time.monotonic() - offered_at >= HELP_EVERY_S or tokens - offered:
                     await offer_help(self._client, tokens, self._offer)
@@ -133,6 +138,16 @@ class Rescue:
             except BUS_ERRORS as error:
                 log.debug("rescue.failed", problem=str(error) or type(error).__name__)
             await asyncio.sleep(LOOK_S)
+
+    def _helped(self) -> list[ModelState]:
+        """The models that may need help; one of which nothing is heard any more is without workers for a while."""
+        now = time.monotonic()
+        models = {model.name: model for model in self._knows.helped() if model.name != self._offer.model}
+        for name, model in models.items():
+            self._seen[name] = now, model.record
+        self._seen = {name: seen for name, seen in self._seen.items() if now - seen[0] < REMEMBERED_S}
+        gone = [ModelState(name, record, []) for name, (_, record) in self._seen.items() if name not in models]
+        return [*models.values(), *gone]
 
     async def _answer_wish(self, token: str) -> None:
         if self._knows.may_leave(token):

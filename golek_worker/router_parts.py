@@ -215,8 +215,8 @@ class Router:
         found = await stored_message(self._ground.client, f"KV_{subjects.MODELS_BUCKET}", asked)
         return msgspec.json.decode(found.data, type=ModelRecord) if found is not None and found.data else None
 
-    def _purse(self, job: Job, request: Request) -> Spending:
-        return Spending(self._charging, job, request, self._ground.settings.golek_quota_reserve)
+    def _purse(self, job: Job) -> Spending:
+        return Spending(self._charging, job, self._ground.settings.golek_quota_reserve)
 
     async def _sweep(self) -> None:
         while True:

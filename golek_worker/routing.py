@@ -25,20 +25,21 @@ from golek_wire.errors import (
 )
 from golek_wire.replies import InferenceReply, RerankReply
 from golek_wire.requests import EmbeddingRequest, InferenceRequest, Params, Request, RerankRequest
-from golek_wire.routing import LOCAL, CacheUse, Route
+from golek_wire.routing import LOCAL, CacheUse
 from golek_wire.subjects import Kind
 from golek_worker.bus.hedging import Hedging
 from golek_worker.bus.jetstream import JetStreamError
 from golek_worker.bus.queue import NORMAL
 from golek_worker.bus.queues import Form, Forms
 from golek_worker.bus.steps import NOBODY_S, Started, Wanted
+from golek_worker.ends import priced
 from golek_worker.engine.base import Made, Replied, Stopped, refusal
 from golek_worker.engine.host import EngineDied, Run
 from golek_worker.executor import Answer
 from golek_worker.job import Job
 from golek_worker.router.chain import Begun, Chain, Question, Routed, Turn, Word
 from golek_worker.router.providers.base import Call, Provider
-from golek_worker.router.purse import Purse
+from golek_worker.router.purse import Purse, was_kept
 from golek_worker.router.targets import Ask
 from golek_worker.sessions.conversation import Conversation
 
@@ -81,7 +82,7 @@ class Desk(Struct, frozen=True):
     forms: Forms
     clouds: Mapping[str, Provider]
     """By name."""
-    purse: Callable[[Job, Request], Purse]
+    purse: Callable[[Job], Purse]
     """Who pays for a job's calls of clouds."""
 
 
@@ -132,8 +133,7 @@ class RouterWork:
         if isinstance(request, InferenceRequest) and request.session_id is not None:
             self.conversation = Conversation(request, 0)
         self._pieces = 0
-        self._route: Route | None = None
-        self._purse = executor.desk.purse(job, request)
+        self._purse = executor.desk.purse(job)
         self._key = ""
         """What it has in common with requests whose beginnings lie in one KV cache."""
         self.cache: CacheUse | None = None
@@ -194,8 +194,8 @@ class RouterWork:
             async with aclosing(desk.chain.run(question, self._purse, self._turn)) as events:
                 async for event in events:
                     if isinstance(event, Routed):
-                        self._route = event.route
-                        run.put(Replied(msgspec.structs.replace(event.reply, route=event.route)))
+                        reply = msgspec.structs.replace(event.reply, route=event.route)
+                        run.put(Replied(priced(reply, self._purse.cost_usd)))
                         return
                     self._pieces += 1
                     run.put(event)
@@ -259,14 +259,16 @@ class RouterWork:
     def answer(self, end: Made, ms: int) -> Answer:
         if not isinstance(end, Replied):
             raise InternalError("Nobody answered where an answer was told")
-        reply, cost_usd = end.reply, self._purse.cost_usd
+        reply = end.reply
         about: dict[str, Any] = {"req_id": self._job.req_id, "model": self._model, "ms": ms, "duration_ms": ms}
         target = reply.route.target if reply.route else None
-        if self.cache is not None and not isinstance(reply, RerankReply):
-            about["cache"] = self.cache
-        is_hit = self.cache == "hit"
+        cost_usd = reply.cost_usd if isinstance(reply.cost_usd, float) else None
+        is_hit = self.cache == "hit" or was_kept(reply)
+        cache = "hit" if is_hit else self.cache
+        if cache is not None and not isinstance(reply, RerankReply):
+            about["cache"] = cache
         if isinstance(reply, InferenceReply):
-            told = msgspec.structs.replace(reply, seed=self._job.seed, cost_usd=cost_usd, **about)
+            told = msgspec.structs.replace(reply, seed=self._job.seed, **about)
             if self.conversation is not None:
                 told = msgspec.structs.replace(told, session=self.conversation.use)
                 self.conversation.answered(self._job.job_id, told)
@@ -275,11 +277,10 @@ class RouterWork:
                 target=target, cost_usd=cost_usd, cache=told.cache,
                 saved=reply.tokens_in + reply.tokens_out if is_hit else 0,
             )  # fmt: skip
-        about["cost_usd"] = msgspec.UNSET if cost_usd is None else cost_usd
         tokens_in = reply.usage.prompt_tokens
         return Answer(
             codec.encode(msgspec.structs.replace(reply, **about)), tokens_in,
-            target=target, cost_usd=cost_usd, cache=self.cache, saved=tokens_in if is_hit else 0,
+            target=target, cost_usd=cost_usd, cache=cache, saved=tokens_in if is_hit else 0,
         )  # fmt: skip
 
     def too_large(self, size: int, limit: int) -> PayloadTooLargeError:

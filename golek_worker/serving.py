@@ -16,9 +16,8 @@ import structlog
 
 from golek_client.bus_client import BusClient, Delivery
 from golek_client.connection import flush
-from golek_wire import codec
 from golek_wire import headers as h
-from golek_wire.errors import STATUS, BusUnavailableError, InferenceServiceError, JobCancelledError, to_reply
+from golek_wire.errors import STATUS, BusUnavailableError, InferenceServiceError, JobCancelledError
 from golek_wire.keys import micros
 from golek_wire.semconv import REPLY, STORE_RESULT
 from golek_wire.subjects import Kind
@@ -27,7 +26,7 @@ from golek_worker.attempt import GONE_AFTER_S, Attempt, Outcome, Requeue, Tools
 from golek_worker.bus.acks import Acks
 from golek_worker.bus.jetstream import JetStreamError
 from golek_worker.bus.lease import Lease, LeaseKeeper
-from golek_worker.bus.replies import error_headers, error_message, final_messages, send_error, send_final
+from golek_worker.bus.replies import error_body, error_headers, error_message, final_messages, send_error, send_final
 from golek_worker.bus.results import Results
 from golek_worker.executor import Answer
 from golek_worker.figures import Figures
@@ -306,7 +305,7 @@ class Serving:
         """
         job, work = attempt.job, attempt.work
         if isinstance(outcome, InferenceServiceError):
-            body, about = codec.encode(to_reply(outcome, job.req_id)), error_headers(outcome)
+            body, about = error_body(job.req_id, outcome, self._client.max_payload), error_headers(outcome)
         else:
             body, about = outcome.body, {}
         if job.reply or (work is not None and work.reply_to):
@@ -341,7 +340,7 @@ class Serving:
             attempts = attempt.lease.num_delivered
             final = list(final_messages(self._client.max_payload, job, outcome.body, attempts, worker))
         else:
-            final = [error_message(job.req_id, outcome, stream=True, worker=worker)]
+            final = [error_message(job.req_id, outcome, stream=True, worker=worker, limit=self._client.max_payload)]
         await self._tools.tokens.end(job, final)
 
     def _count(self, attempt: Attempt, outcome: Outcome) -> None:

@@ -30,13 +30,11 @@ class Money(Protocol):
 class Spending:
     """The purse of one job."""
 
-    def __init__(self, money: Money, job: Job, request: Request, reserve_tokens: int) -> None:
+    def __init__(self, money: Money, job: Job, reserve_tokens: int) -> None:
         """`reserve_tokens` are held for an answer of a request that does not say how long it may be."""
         self._money = money
         self._job = job
-        self.tokens_in = quota.read(request)
-        """About as many as are read."""
-        self._written = quota.written(request, reserve_tokens)
+        self._reserve_tokens = reserve_tokens
         self._cost_usd: float | None = None
 
     @property
@@ -44,13 +42,14 @@ class Spending:
         """What all calls cost so far; None while nothing had a price."""
         return None if self._cost_usd is None else round(self._cost_usd, 9)
 
-    async def reserve(self, target: Target) -> "Call":
-        """Hold what a call may cost. Raises as `Charging.reserve_money`, OverLimitError for a target without a price
-        whose cost somebody counts.
+    async def reserve(self, target: Target, request: Request) -> "Call":
+        """Hold what it may cost to ask this. Raises as `Charging.reserve_money`, OverLimitError for a target without a
+        price whose cost somebody counts.
         """
-        most = most_usd(target, self.tokens_in, self._written)
+        tokens_in = quota.read(request)
+        most = most_usd(target, tokens_in, quota.written(request, self._reserve_tokens))
         if not self._money.is_limited(self._job) or most == 0:
-            return Call(self, target, _NOTHING)
+            return Call(self, target, tokens_in, _NOTHING)
         if most is None:
             raise OverLimitError(
                 f"{target.name}: nobody knows what it takes, which a budget in money needs; PRICES_FILE says it",
@@ -62,25 +61,24 @@ class Spending:
         except InferenceServiceError as error:
             error.details[UNPAID] = target.name
             raise
-        return Call(self, target, due)
+        return Call(self, target, tokens_in, due)
 
-    def add(self, cost_usd: float | None) -> None:
-        """A step cost so much that was paid for elsewhere."""
+    def pay(self, due: Due, cost_usd: float | None) -> None:
+        """A call of this job cost so much, None if it came to nothing; what was held for it is free."""
         if cost_usd is not None:
             self._cost_usd = (self._cost_usd or 0.0) + cost_usd
-
-    def pay(self, due: Due, cost_usd: float) -> None:
-        """A call of this job cost so much; what was held for it is free."""
         if due.accounts:
-            self._money.settle_money(due, micros(cost_usd))
+            self._money.settle_money(due, micros(cost_usd or 0.0))
 
 
 class Call:
     """One call of a cloud, and what is held for it."""
 
-    def __init__(self, spending: Spending, target: Target, due: Due) -> None:
+    def __init__(self, spending: Spending, target: Target, tokens_in: int, due: Due) -> None:
+        """`tokens_in`: about as many as are read."""
         self._spending = spending
         self._target = target
+        self._tokens_in = tokens_in
         self._due: Due | None = due
 
     def paid(self, tokens_in: int, tokens_out: int, tokens_cached: int = 0) -> float | None:
@@ -91,15 +89,14 @@ class Call:
         price = self._target.price
         if due is None or price is None:
             return None
-        cost_usd = price.cost_usd(tokens_in or self._spending.tokens_in, tokens_out, tokens_cached)
-        self._spending.add(cost_usd)
+        cost_usd = price.cost_usd(tokens_in or self._tokens_in, tokens_out, tokens_cached)
         self._spending.pay(due, cost_usd)
         return cost_usd
 
     def broke_off(self, tokens_out: int) -> None:
         """It ended without an answer, behind so many tokens: what was read was read; behind none it costs nothing."""
         if tokens_out:
-            self.paid(self._spending.tokens_in, tokens_out)
+            self.paid(self._tokens_in, tokens_out)
         due, self._due = self._due, None
         if due is not None:
-            self._spending.pay(due, 0.0)
+            self._spending.pay(due, None)

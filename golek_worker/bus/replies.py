@@ -7,6 +7,7 @@ size.
 import time
 from collections.abc import Iterator
 
+import msgspec
 from nats.aio.client import Client
 
 from golek_client.connection import flush, publish
@@ -61,7 +62,7 @@ async def send_error(
 
     `worker` is who had the job, where one had.
     """
-    body, headers = error_message(req_id, error, stream=stream, worker=worker)
+    body, headers = error_message(req_id, error, stream=stream, worker=worker, limit=client.max_payload)
     if inbox:
         await publish(client, inbox, body, headers, probe)
         if stream or inbox.startswith(_MAPPED):
@@ -71,15 +72,33 @@ async def send_error(
 
 
 def error_message(
-    req_id: str, error: InferenceServiceError, *, stream: bool, worker: str = ""
+    req_id: str, error: InferenceServiceError, *, stream: bool, worker: str = "", limit: int
 ) -> tuple[bytes, dict[str, str]]:
-    """Body and headers of `send_error`."""
+    """Body and headers of `send_error`, which a server takes whose messages have `limit` bytes at most."""
     about = error_headers(error)
     if worker:
         about[h.WORKER] = worker
     if stream:
         about[h.FINAL] = "1"
-    return codec.encode(to_reply(error, req_id)), about
+    return error_body(req_id, error, limit), about
+
+
+def error_body(req_id: str, error: InferenceServiceError, limit: int) -> bytes:
+    """The error as it travels. Details that do not fit are left out, the largest ones first, such as a long text that
+    was handed out before: `left_out` names them.
+    """
+    reply = to_reply(error, req_id)
+    body = codec.encode(reply)
+    if len(body) <= (room := limit - h.REQUEST_RESERVE):
+        return body
+    details, left_out = dict(reply.error.details), list[str]()
+    while len(body) > room and details:
+        largest = max(details, key=lambda name: len(codec.encode(details[name])))
+        del details[largest]
+        left_out.append(largest)
+        told = msgspec.structs.replace(reply.error, details={**details, "left_out": left_out})
+        body = codec.encode(msgspec.structs.replace(reply, error=told))
+    return body
 
 
 def error_headers(error: InferenceServiceError) -> dict[str, str]:

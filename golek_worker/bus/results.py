@@ -21,10 +21,10 @@ from golek_client.bus_client import BusClient, Delivery
 from golek_client.connection import publish
 from golek_wire import codec, parts, subjects
 from golek_wire import headers as h
-from golek_wire.errors import BusUnavailableError, InferenceServiceError, to_reply
+from golek_wire.errors import BusUnavailableError, InferenceServiceError
 from golek_wire.jetstream import PubAck
 from golek_worker.bus.jetstream import WRONG_LAST_SEQUENCE, JetStreamError, patiently, store, stored_message
-from golek_worker.bus.replies import error_headers
+from golek_worker.bus.replies import error_body, error_headers
 from golek_worker.bus.streams import DAY_S, NoStorageError, ensure_stream, results_config
 from golek_worker.job import Job
 from golek_worker.losses import Losses
@@ -153,7 +153,7 @@ class Results:
 
     async def keep_error(self, job: Job, error: InferenceServiceError) -> None:
         """Write the error that ends `job`: surely where nobody waits for it at an inbox. Failures are counted."""
-        body, about = codec.encode(to_reply(error, job.req_id)), error_headers(error)
+        body, about = error_body(job.req_id, error, self._client.max_payload), error_headers(error)
         if job.reply:
             await self.keep(job, body, about)
             return

@@ -71,7 +71,7 @@ class TokenLogs:
 
     async def refuse(self, job: Job, error: InferenceServiceError) -> None:
         """End the log of a job that no worker ran."""
-        body, about = error_message(job.req_id, error, stream=True)
+        body, about = error_message(job.req_id, error, stream=True, limit=self._client.max_payload)
         await publish(self._client, subjects.tokens(job.job_id), body, about)
 
     async def end(self, job: Job, final: Iterable[tuple[bytes, dict[str, str]]]) -> None:

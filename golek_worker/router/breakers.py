@@ -1,7 +1,8 @@
 """Which targets may be asked just now, and which requests at them shall go elsewhere?
 
 Whoever asks a target enters first and holds a ticket until its verdict. Of a target that has not answered lately only
-as many requests may wait for a first word as failures would open its breaker: should it be dead, no more are lost.
+as many requests may wait for a first word as failures would open its breaker: should it be dead, no more are lost. Of
+models of the fleet that is not asked: they have queues.
 When a breaker opens, or nothing is heard of a target for too long, those that wait there are told to move on.
 """
 
@@ -14,6 +15,7 @@ from typing import Final
 from msgspec import Struct
 
 from golek_wire.breakers import BreakerNote, BreakerState
+from golek_wire.routing import LOCAL
 from golek_worker.router import breaker as rules_of
 from golek_worker.router.breaker import RULES, Breaker, Rules
 from golek_worker.router.targets import State
@@ -141,7 +143,7 @@ class Breakers:
         """Of all whose breaker is not closed: whether they take requests, at once or behind a probe, and why not."""
         now = self._now()
         return {
-            target: _state(self._refusal(lot, now))
+            target: _state(self._refusal(lot, now, is_local=_is_local(target)))
             for target, lot in self._lots.items()
             if lot.breaker.state_at(now) != "closed"
         }
@@ -151,7 +153,7 @@ class Breakers:
         on while there is hope. Who `has_waited` for a verdict goes in without one.
         """
         lot, now = self._lots.setdefault(target, _Lot()), self._now()
-        refusal = self._refusal(lot, now)
+        refusal = self._refusal(lot, now, is_local=_is_local(target))
         if refusal is not None and not (has_waited and refusal.undecided):
             return refusal
         is_probe = lot.breaker.state_at(now) == "half_open"
@@ -163,15 +165,22 @@ class Breakers:
 
     async def entered(self, target: str, patience_s: float, *, stays: bool = True) -> Ticket | Refusal:
         """As `enter`, but wait for the verdicts of others, at most `patience_s`, where these may let this one in.
-        Without a verdict by then it goes in where it `stays`.
+        Without a verdict by then it goes in where it `stays`; else it waits no longer than until the oldest of
+        these has waited for so long.
         """
         until = self._now() + patience_s
         while True:
-            is_over = self._now() >= until
+            is_over = self._now() >= (until if stays else min(until, self._oldest(target) + patience_s))
             entered = self.enter(target, stays=stays, has_waited=stays and is_over)
             if isinstance(entered, Ticket) or not entered.undecided or is_over:
                 return entered
             await self._verdict(target, until - self._now())
+
+    def _oldest(self, target: str) -> float:
+        """When the request was sent that waits there for the longest time without a word."""
+        lot = self._lots.get(target)
+        oldest = next(iter(lot.silent), None) if lot is not None else None
+        return math.inf if oldest is None else oldest.at
 
     async def _verdict(self, target: str, patience_s: float) -> None:
         lot = self._lots[target]
@@ -182,7 +191,7 @@ class Breakers:
         finally:
             lot.waiting.discard(verdict)
 
-    def _refusal(self, lot: _Lot, now: float) -> Refusal | None:
+    def _refusal(self, lot: _Lot, now: float, *, is_local: bool) -> Refusal | None:
         breaker = lot.breaker
         match breaker.state_at(now):
             case "open" | "limited" as state:
@@ -190,7 +199,7 @@ class Breakers:
             case "half_open":
                 if breaker.is_probed(now):
                     return Refusal(f"a request finds out whether it is back: {breaker.why}", undecided=True)
-            case "closed":
+            case "closed" if not is_local:
                 if not breaker.is_proven(now, self._rules) and len(lot.silent) >= self._room(breaker):
                     return Refusal(
                         "it has not answered lately, and requests that find out are under way", undecided=True
@@ -243,8 +252,8 @@ class Breakers:
     def sweep(self) -> None:
         """To be called a few times a second: requests at targets of which nothing is heard move on."""
         now = self._now()
-        for lot in self._lots.values():
-            if not lot.silent:
+        for target, lot in self._lots.items():
+            if not lot.silent or _is_local(target):
                 continue
             since = max(lot.heard_at, next(iter(lot.silent)).at)
             if now - since < max(SILENCE_S, SILENCE * lot.usual_s) or len(lot.silent) < self._rules.failures:
@@ -306,6 +315,11 @@ class Breakers:
             target=target, router=self._router, state=breaker.state, failures=breaker.failures,
             opened=breaker.opened, why=breaker.why, proven=proven,
         )  # fmt: skip
+
+
+def _is_local(target: str) -> bool:
+    """Silence of a model of the fleet may be its queue; who watches the fleet knows whether it is there."""
+    return target.startswith(f"{LOCAL}:")
 
 
 def _move(ticket: Ticket, why: str) -> None:

@@ -20,6 +20,7 @@ from golek_wire.errors import (
     DeadlineExceededError,
     InferenceServiceError,
     InternalError,
+    NoWorkersError,
     StreamInterruptedError,
 )
 from golek_wire.replies import Delta, InferenceReply, Reply
@@ -29,15 +30,15 @@ from golek_worker.router import fallback, refusals
 from golek_worker.router.breakers import Breakers
 from golek_worker.router.guard import guarded
 from golek_worker.router.providers.base import Piece
-from golek_worker.router.purse import Expense, Purse, used
+from golek_worker.router.purse import Expense, Purse, used, was_kept
 from golek_worker.router.targets import Ask, State, Target
 
 SKIPPED: Final = "skipped"
 ANSWERED: Final = "answered"
 MARGIN_S: Final = 0.01
 """A pause that a target asked for is over then by its breaker's clock as well."""
-VERDICT_S: Final = 1.0
-"""So long a request waits for the verdicts of others that are under way at a target, where it could go elsewhere."""
+VERDICT_S: Final = 0.1
+"""So long requests that could go elsewhere wait for the first verdict at a target that has to prove itself."""
 
 
 class Begun(Struct, frozen=True):
@@ -124,7 +125,7 @@ class Chain:
             turn.has_others = way.has_others
             turn.sticks = way.decision.strategy == "prefix_affinity"
             try:
-                expense = await self._paid_for(candidate, purse)
+                expense = await self._paid_for(turn, purse)
             except InferenceServiceError as refused:  # another target may cost nothing
                 way.passed_over(turn, refused, refused.message)
                 continue
@@ -141,20 +142,21 @@ class Chain:
                 await self._after(way, turn, failed, began)
         raise self._last_word(way)
 
-    async def _paid_for(self, candidate: Candidate, purse: Purse) -> Expense | None:
-        """What a turn may cost is held. Raises as `Purse.reserve` does."""
-        target = self._fleet.target(candidate.target)
-        return None if target is None else await purse.reserve(target)
+    async def _paid_for(self, turn: Turn, purse: Purse) -> Expense:
+        """What a turn may cost is held. Raises as `Purse.reserve` does, and for a target that has left meanwhile."""
+        name = turn.candidate.target
+        target = self._fleet.target(name)
+        if target is None:
+            raise NoWorkersError(f"{name} is not there any more", model=name)
+        return await purse.reserve(target, turn.request)
 
-    async def _asked(
-        self, turn: Turn, way: "_Way", expense: Expense | None, ask: Asks
-    ) -> AsyncGenerator[Piece | Reply]:
+    async def _asked(self, turn: Turn, way: "_Way", expense: Expense, ask: Asks) -> AsyncGenerator[Piece | Reply]:
         """What one target says, as it is handed out; its breaker hears of it. Raises what it fails with."""
         name, others = turn.candidate.target, way.has_others
         state = self._fleet.state(name)
-        usual_s = state.ttft_s or self._breakers.usual_s(name)
+        usual_s = state.ttft_s if state.slots else self._breakers.usual_s(name)  # clouds tell of no slots
         begin_s = fallback.begin_within_s(usual_s=usual_s, left_s=turn.seconds, others=others, wait_s=state.wait_s)
-        patience_s = min(VERDICT_S, turn.seconds) if others else turn.seconds
+        patience_s = VERDICT_S if others else fallback.verdict_within_s(turn.seconds)
         words = guarded(
             self._breakers, name, _whole(ask(turn), name), begin_s=begin_s, patience_s=patience_s, stays=not others
         )  # fmt: skip
@@ -169,12 +171,12 @@ class Chain:
                         if turn.streamed and (piece := way.told.add(word)) is not None:
                             yield piece
                         continue
-                    if expense is not None:
+                    if not was_kept(word):
                         expense.paid(*used(word))
+                    written = 0  # it is paid, or costs nothing
                     yield word
         finally:
-            if expense is not None:
-                expense.broke_off(written)  # what was paid stays as it is
+            expense.broke_off(written)  # what was paid stays as it is
 
     async def _after(self, way: "_Way", turn: Turn, failed: InferenceServiceError, began: float) -> None:
         """Who is asked next, and when."""
@@ -209,7 +211,7 @@ class Chain:
         if error is None and way.errors:
             error = fallback.last_word(way.errors)
         error = error or DeadlineExceededError("No target was left to be asked in time")
-        if way.told.began and fallback.allows_next(error):
+        if way.told.began and (fallback.allows_next(error) or fallback.is_doubtful(error)):
             error = way.told.interrupted(error)
         decision = way.decision
         route = Route("", decision.strategy, decision.policy, chain=way.tried, router=self._router)

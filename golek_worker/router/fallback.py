@@ -53,6 +53,7 @@ BEGIN: Final = 4.0
 """So many times what it usually takes."""
 BEGIN_LEFT: Final = 0.5
 """But at most this part of the time that is left: the next one needs some, too."""
+VERDICT_S: Final = 10.0
 
 
 class Again(Struct, frozen=True):
@@ -90,6 +91,13 @@ def allows_next(error: InferenceServiceError) -> bool:
     return error.code not in ENDS
 
 
+def is_doubtful(error: InferenceServiceError) -> bool:
+    """Whether the error says that the request is wrong. Behind a text that another target wrote it is not: only this
+    one cannot go on there.
+    """
+    return error.code in CALLERS
+
+
 def after(
     error: InferenceServiceError, *, tries: int, left_s: float, others: bool, has_text: bool, draw: float
 ) -> Again | Next:
@@ -101,7 +109,7 @@ def after(
     4. A passing failure: again after a pause that grows, at random, as long as there are tries and time.
     5. Else the next one.
     """
-    if not allows_next(error):
+    if not allows_next(error) and not (has_text and is_doubtful(error)):
         return "stop"
     onwards: Next = "next" if others else "stop"
     if has_text or error.code not in SAME_AGAIN or tries > RETRIES:
@@ -126,6 +134,11 @@ def begin_within_s(*, usual_s: float, left_s: float, others: bool, wait_s: float
     if not others:
         return left_s
     return min(max(BEGIN_S, BEGIN * usual_s) + wait_s, BEGIN_LEFT * left_s)
+
+
+def verdict_within_s(left_s: float) -> float:
+    """How long a request with no other target waits for the verdict of others at one that has to prove itself."""
+    return min(VERDICT_S, BEGIN_LEFT * left_s)
 
 
 def last_word(errors: Sequence[InferenceServiceError]) -> InferenceServiceError:

@@ -7,7 +7,8 @@ their sum.
 
 from typing import Final, Protocol
 
-from golek_wire.replies import EmbeddingReply, InferenceReply, Reply
+from golek_wire.replies import EmbeddingReply, InferenceReply, Reply, RerankReply
+from golek_wire.requests import Request
 from golek_worker.router.targets import Target
 
 UNPAID: Final = "unpaid"
@@ -31,15 +32,18 @@ class Purse(Protocol):
     def cost_usd(self) -> float | None:
         """What all calls cost so far; None while nothing had a price."""
 
-    async def reserve(self, target: Target) -> Expense:
-        """Hold what a call of `target` may cost; at once, where it costs nothing or nobody counts.
+    async def reserve(self, target: Target, request: Request) -> Expense:
+        """Hold what it may cost to ask `target` this, which may be more than the caller sent: what was said before, and
+        a text that goes on. At once, where it costs nothing or nobody counts.
 
         Raises RateLimitedError, OverLimitError, BusUnavailableError, with UNPAID among their details: then `target`
         must not be called.
         """
 
-    def add(self, cost_usd: float | None) -> None:
-        """A step cost so much that was paid for elsewhere, as its own answer says."""
+
+def was_kept(reply: Reply) -> bool:
+    """Whether it comes from a cache of who was asked: then nothing was computed for it."""
+    return not isinstance(reply, RerankReply) and reply.cache == "hit"
 
 
 def used(reply: Reply) -> tuple[int, int, int]:

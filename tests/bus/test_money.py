@@ -41,12 +41,12 @@ class Router:
     def purse(self, budget: str = "", job_id: str = "job", principal: str = "ann") -> Spending:
         limit = money(parse_budget(budget)) if budget else ""
         job = Job(job_id, "", "", False, principal, 0, 10_000, job_id, {}, money=limit)
-        return Spending(self.charging, job, REQUEST, 1024)
+        return Spending(self.charging, job, 1024)
 
     async def call(self, budget: str, number: int) -> str:
         """`ok` for a cloud that was called and took all that was held, or the error's code and limit."""
         try:
-            expense = await self.purse(budget, f"job-{number}").reserve(MINI)
+            expense = await self.purse(budget, f"job-{number}").reserve(MINI, REQUEST)
         except InferenceServiceError as error:
             return f"{error.code}:{error.details['limit']}"
         await asyncio.sleep(0.01)
@@ -107,23 +107,23 @@ async def test_the_fleets_own_budget_holds_for_all_keys(router: Callable[..., An
     with pytest.raises(
         RateLimitedError, match=r"This fleet \(ROUTER_BUDGET\) has a budget of \$0.20002, and less of it"
     ):
-        await routers[0].purse().reserve(MINI)
+        await routers[0].purse().reserve(MINI, REQUEST)
 
 
 async def test_a_call_that_costs_less_leaves_the_rest(router: Callable[..., Any]) -> None:
     """What is left is for others; a call that failed costs nothing; one that alone is too dear is told so."""
     one = await router()
     budget = f"{MOST / 1e6:.6f}usd/total"
-    first = await one.purse(budget).reserve(MINI)
+    first = await one.purse(budget).reserve(MINI, REQUEST)
     with pytest.raises(RateLimitedError):
-        await one.purse(budget).reserve(MINI)
+        await one.purse(budget).reserve(MINI, REQUEST)
     first.broke_off(0)
     await one.charging.close()
-    second = await one.purse(budget).reserve(MINI)
+    second = await one.purse(budget).reserve(MINI, REQUEST)
     assert second.paid(1, 2500) == pytest.approx(0.00500025)
     await one.charging.close()
     with pytest.raises(OverLimitError, match=r"a budget of \$0.01, and less of it is left than the \$0.010001"):
-        await one.purse("0.01usd/total").reserve(MINI)
+        await one.purse("0.01usd/total").reserve(MINI, REQUEST)
     assert (await accounts(one))["ann.total"].spent == Spent(micros=5001)
 
 
@@ -131,12 +131,12 @@ async def test_what_a_killed_router_held_is_free_again(router: Callable[..., Any
     """With the request's deadline and the time of grace, as of every hold: another router spends it."""
     killed, other = await router(), await router()
     budget = f"{MOST / 1e6:.6f}usd/total"
-    await killed.purse(budget).reserve(MINI)
+    await killed.purse(budget).reserve(MINI, REQUEST)
     other.now = NOON + 10 + quota.GRACE_S - 0.1
     with pytest.raises(RateLimitedError):
-        await other.purse(budget, "other").reserve(MINI)
+        await other.purse(budget, "other").reserve(MINI, REQUEST)
     other.now += 0.1
-    (await other.purse(budget, "other").reserve(MINI)).paid(1, 5000)
+    (await other.purse(budget, "other").reserve(MINI, REQUEST)).paid(1, 5000)
     assert (await accounts(other))["ann.total"].spent == Spent(micros=MOST)
 
 
@@ -156,7 +156,7 @@ async def test_a_write_whose_answer_is_lost_is_not_paid_twice(
         return answer
 
     monkeypatch.setattr(one.client, "request", deaf)
-    (await one.purse("5usd/total").reserve(MINI)).paid(1, 5000)
+    (await one.purse("5usd/total").reserve(MINI, REQUEST)).paid(1, 5000)
     found = (await accounts(one))["ann.total"]
     assert (found.spent, found.bills) == (Spent(micros=MOST), {})
     assert len(writes) >= 2
@@ -166,9 +166,9 @@ async def test_midnight_between_call_and_bill(router: Callable[..., Any]) -> Non
     """It is paid in the day in which it was made, and held in both until then."""
     one = await router()
     one.now = NOON + 12 * 3600 - 1
-    expense = await one.purse("5usd/day").reserve(MINI)
+    expense = await one.purse("5usd/day").reserve(MINI, REQUEST)
     one.now += 2
-    (await one.purse("5usd/day", "next").reserve(MINI)).paid(1, 5000)
+    (await one.purse("5usd/day", "next").reserve(MINI, REQUEST)).paid(1, 5000)
     expense.paid(1, 1000)
     found = await accounts(one)
     assert {day: (account.spent.micros, account.bills) for day, account in found.items()} == {
@@ -183,8 +183,8 @@ async def test_without_the_ledger_no_cloud_is_called(router: Callable[..., Any])
     await one.client.jetstream().delete_key_value("GOLEK_QUOTA")
     job = Job("late", "", "", False, "ann", 0, 300, "late", {}, money="5000000/day")
     with pytest.raises(BusUnavailableError, match="could not be written"):
-        await Spending(one.charging, job, REQUEST, 1024).reserve(MINI)
-    await one.purse().reserve(MINI)
+        await Spending(one.charging, job, 1024).reserve(MINI, REQUEST)
+    await one.purse().reserve(MINI, REQUEST)
 
 
 async def test_money_of_keys_without_a_budget_in_money_is_counted_too(router: Callable[..., Any]) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -16,6 +17,7 @@ from golek_client import Golek, InferenceServiceError
 from golek_client.connection import connect
 from golek_monitor.logs.asking import Query
 from golek_monitor.logs.explorer import Explorer
+from golek_wire.keys import micros
 from golek_wire.logs import LoggedRequest
 from golek_worker.admission.quota import Ledger, Spent
 from golek_worker.bus.quota import stored_records
@@ -200,6 +202,40 @@ async def test_what_fails_costs_nothing_and_what_breaks_off_costs_what_came(
             assert 3 <= spent.micros < COST
         rows = await until(5, lambda: logged(data), lambda found: len(found) == 2)
         assert rows[1][2] == pytest.approx(spent.micros / 1e6, abs=1e-6)
+
+
+async def test_a_kept_answer_costs_nothing(nats_server: str, tmp_path: Path, cloud: Cloud) -> None:
+    """Nor does that of an equal request; who takes over from the one that began it has the bill, and says so."""
+    with fleet(nats_server, tmp_path / "data", cloud, "budget=5usd/day"):
+        async with Golek(nats_server, key=KEY, deadline=20) as golek:
+            wish: dict[str, Any] = ASK | {"temperature": 0, "cache": {"mode": "exact"}}
+            first = await golek.ask(MODEL, TEXT, **wish)
+            again = await golek.ask(MODEL, TEXT, **wish)
+            assert (first.cache, first.cost_usd) == ("miss", pytest.approx(0.000036075))
+            assert (again.cache, again.text, again.cost_usd) == ("hit", first.text, None)
+            assert again.route is not None
+            assert (again.route.target, again.route.chain, again.route.queue_ms) == (MODEL, [], 0)
+            cloud.pause_s = 0.05
+            async with golek.stream(MODEL, "other", max_tokens=17, temperature=0) as leader:
+                await anext(leader)
+                heir = golek.stream(MODEL, "other", max_tokens=17, temperature=0)
+                await anext(heir)
+            assert [delta async for delta in heir]
+            assert len(cloud.asked) == 2
+            assert heir.reply.cost_usd is not None
+            assert (await settled(nats_server)).micros == COST + micros(heir.reply.cost_usd)
+
+
+async def test_a_conversation_holds_money_for_all_that_is_read(nats_server: str, tmp_path: Path, cloud: Cloud) -> None:
+    """What was said before is read again: a turn for which its own text would leave enough is refused."""
+    with fleet(nats_server, tmp_path / "data", cloud, "budget=0.005usd/total"):
+        async with Golek(nats_server, key=KEY, deadline=20) as golek:
+            told = await golek.ask("echo", "x" * 60_000, session_id="s", max_tokens=1)
+            assert told.session is not None
+            with pytest.raises(InferenceServiceError, match="budget"):
+                await golek.ask(MODEL, "and now?", session_id="s", max_tokens=17)
+            assert not cloud.asked
+            assert await outcome(golek) == MODEL
 
 
 async def test_the_fleets_own_budget_is_asked_before_a_call(nats_server: str, tmp_path: Path, cloud: Cloud) -> None:

@@ -17,7 +17,7 @@ from golek_wire.errors import (
     StreamInterruptedError,
 )
 from golek_wire.replies import Delta, InferenceReply, ToolCallDelta
-from golek_wire.requests import InferenceRequest, Params, ResponseFormat, Resume
+from golek_wire.requests import InferenceRequest, Params, Request, ResponseFormat, Resume
 from golek_wire.routing import Candidate, Decision
 from golek_worker.router.breaker import RULES
 from golek_worker.router.breakers import Breakers, Ticket
@@ -25,7 +25,7 @@ from golek_worker.router.chain import Begun, Chain, Question, Routed, Turn, Word
 from golek_worker.router.purse import UNPAID
 from golek_worker.router.targets import Ask, State, Target
 
-Said = Sequence[str | Delta | InferenceServiceError | Begun | None]
+Said = Sequence[str | Delta | InferenceServiceError | Begun | InferenceReply | None]
 """What a target says; None is its reply, made of its pieces."""
 
 
@@ -58,13 +58,10 @@ class Purse:
         self.paid: list[str] = []
         self.broken: list[tuple[str, int]] = []
 
-    async def reserve(self, target: Target) -> Expense:
+    async def reserve(self, target: Target, _request: Request) -> Expense:
         if target.name in self._too_dear:
             raise OverLimitError(f"no money for {target.name}", **{UNPAID: target.name})
         return Expense(self, target.name)
-
-    def add(self, cost_usd: float | None) -> None:
-        """Nothing costs anything here."""
 
 
 class Stage:
@@ -97,8 +94,8 @@ class Stage:
             for said in self._says[name]:
                 if isinstance(said, InferenceServiceError):
                     raise said
-                if said is None:
-                    yield InferenceReply("", written, 1, 1, "stop", 0, 0)
+                if said is None or isinstance(said, InferenceReply):
+                    yield said or InferenceReply("", written, 1, 1, "stop", 0, 0)
                     return
                 written += said if isinstance(said, str) else said.text if isinstance(said, Delta) else ""
                 yield said
@@ -253,6 +250,13 @@ async def test_a_call_that_breaks_off_is_told_to_the_purse() -> None:
     assert purse.paid == ["c"]
 
 
+async def test_what_a_target_had_kept_costs_nothing() -> None:
+    """Nothing was computed for it, though its text came in pieces."""
+    stage, purse = Stage(a=["one ", InferenceReply("", "one ", 1, 1, "stop", 0, 0, cache="hit")]), Purse()
+    await stage.run(purse=purse)
+    assert (purse.paid, purse.broken) == ([], [("a", 0)])
+
+
 async def test_leaving_early_ends_the_turn() -> None:
     """Whoever stops reading hangs up at the target, at once."""
     stage, now = Stage(a=["one ", "two "]), time.monotonic()
@@ -278,3 +282,17 @@ async def test_a_dead_target_is_passed_over() -> None:
         _, routed = await stage.run()
     assert outcomes(routed) == [("a", "skipped"), ("b", "answered")]
     assert routed.route.chain[0].reason
+
+
+async def test_a_target_that_cannot_go_on_is_no_fault_of_the_request() -> None:
+    """Behind a text, a target that finds the request wrong is passed by; where it was the last one the stream is
+    interrupted, and the caller, who did nothing wrong, is told what there is.
+    """
+    lost = ProviderFailedError("gone")
+    stage = Stage(a=["x ", lost], b=[BadRequestError("resume.text")], c=["y", None])
+    pieces, end = await stage.run()
+    assert pieces == ["x ", "y"]
+    assert outcomes(end) == [("a", "PROVIDER_FAILED"), ("b", "BAD_REQUEST"), ("c", "answered")]
+    with pytest.raises(StreamInterruptedError) as told:
+        await Stage(a=["x ", lost], b=[BadRequestError("resume.text")]).run()
+    assert told.value.details["text_so_far"] == "x "

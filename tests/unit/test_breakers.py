@@ -96,6 +96,26 @@ async def test_who_waited_long_enough_goes_in(clock: Clock, breakers: Breakers) 
     assert isinstance(await breakers.entered("t", 0.0, stays=False), Refusal)
 
 
+async def test_who_may_go_elsewhere_does_so_soon(clock: Clock, breakers: Breakers) -> None:
+    """Requests wait together for the first verdict, not each on its own."""
+    for _ in range(5):
+        entered(breakers)
+    waiting = asyncio.create_task(breakers.entered("t", 0.1, stays=False))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    clock.now += 0.1
+    assert isinstance(await waiting, Refusal)
+    assert isinstance(await breakers.entered("t", 0.1, stays=False), Refusal)
+
+
+async def test_models_of_the_fleet_have_queues(clock: Clock, breakers: Breakers) -> None:
+    """Any number of requests may wait for them without a word."""
+    tickets = [entered(breakers, "local:echo") for _ in range(64)]
+    clock.now += 60
+    breakers.sweep()
+    assert not any(ticket.moved.done() for ticket in tickets)
+
+
 async def test_when_it_opens_those_without_a_word_move_on(clock: Clock, breakers: Breakers) -> None:
     """Those whose text has begun stay."""
     entered(breakers).began()

@@ -50,14 +50,14 @@ class Account:
 
 
 def purse(account: Account) -> Purse:
-    return Spending(account, JOB, REQUEST, 1024)
+    return Spending(account, JOB, 1024)
 
 
 async def test_the_most_is_held_and_what_it_took_is_paid() -> None:
     """Two tokens read and 100 written at most: by the target's price, in millionths of a dollar."""
     account = Account()
     spending = purse(account)
-    expense = await spending.reserve(CLOUD)
+    expense = await spending.reserve(CLOUD, REQUEST)
     assert account.held == [2 * 10 + 100 * 20]
     assert spending.cost_usd is None
     assert expense.paid(2, 10) == pytest.approx(0.00022)
@@ -69,44 +69,57 @@ async def test_the_most_is_held_and_what_it_took_is_paid() -> None:
 
 async def test_a_server_that_counts_no_tokens_is_paid_by_our_count() -> None:
     """It read the request all the same."""
-    assert (await purse(Account()).reserve(CLOUD)).paid(0, 10) == pytest.approx(0.00022)
+    assert (await purse(Account()).reserve(CLOUD, REQUEST)).paid(0, 10) == pytest.approx(0.00022)
 
 
 async def test_steps_add_up_and_failed_ones_cost_nothing() -> None:
-    """Whether they are paid for here or elsewhere; a local one without a price adds nothing."""
+    """A local one without a price adds nothing either."""
     account = Account()
     spending = purse(account)
-    (await spending.reserve(CLOUD)).broke_off(0)
+    (await spending.reserve(CLOUD, REQUEST)).broke_off(0)
     assert spending.cost_usd is None
-    (await spending.reserve(CLOUD)).paid(1, 1)
-    (await spending.reserve(CLOUD)).paid(1, 1)
-    assert (await spending.reserve(LOCAL)).paid(1000, 1000) is None
-    spending.add(0.5)
-    spending.add(None)
+    (await spending.reserve(CLOUD, REQUEST)).paid(1, 1)
+    (await spending.reserve(CLOUD, REQUEST)).paid(1, 1)
+    assert (await spending.reserve(LOCAL, REQUEST)).paid(1000, 1000) is None
     assert account.settled == [0, 30, 30]
-    assert spending.cost_usd == 0.50006
+    assert spending.cost_usd == 0.00006
+
+
+async def test_what_is_held_is_for_what_is_asked() -> None:
+    """A conversation that went before, and a text that goes on, are read again: the later call holds for them."""
+    account = Account()
+    spending = purse(account)
+    await spending.reserve(CLOUD, REQUEST)
+    whole = codec.decode_request(
+        b'{"messages": [{"role": "user", "content": "12345678"}, {"role": "assistant", "content": "12345678"},'
+        b' {"role": "user", "content": "12345678"}], "params": {"max_tokens": 100}, "resume": {"text": "12345678"}}'
+    )
+    expense = await spending.reserve(CLOUD, whole)
+    assert account.held == [2 * 10 + 100 * 20, 8 * 10 + 100 * 20]
+    expense.broke_off(1)
+    assert account.settled == [8 * 10 + 20]
 
 
 async def test_a_local_target_is_never_refused() -> None:
     """It costs nothing, so that nothing is asked of the ledger; one with a price is as a cloud is."""
     account = Account(left=0)
-    await purse(account).reserve(LOCAL)
+    await purse(account).reserve(LOCAL, REQUEST)
     with pytest.raises(RateLimitedError):
-        await purse(account).reserve(CLOUD)
+        await purse(account).reserve(CLOUD, REQUEST)
     with pytest.raises(RateLimitedError):
-        await purse(account).reserve(msgspec.structs.replace(LOCAL, price=Price(1, 1)))
+        await purse(account).reserve(msgspec.structs.replace(LOCAL, price=Price(1, 1)), REQUEST)
     assert account.held == account.settled == []
 
 
 async def test_what_nobody_knows_the_price_of_is_not_called_on_a_budget() -> None:
     """And where nobody counts, it is, and its answer says nothing of cost."""
     with pytest.raises(OverLimitError, match="cloud:new: nobody knows what it takes") as refused:
-        await purse(Account()).reserve(UNKNOWN)
+        await purse(Account()).reserve(UNKNOWN, REQUEST)
     assert refused.value.details["limit"] == "budget"
     spending = purse(Account(limited=False))
-    assert (await spending.reserve(UNKNOWN)).paid(5, 5) is None
+    assert (await spending.reserve(UNKNOWN, REQUEST)).paid(5, 5) is None
     assert spending.cost_usd is None
-    assert (await spending.reserve(CLOUD)).paid(1, 1) == pytest.approx(0.00003)
+    assert (await spending.reserve(CLOUD, REQUEST)).paid(1, 1) == pytest.approx(0.00003)
     assert spending.cost_usd == 0.00003
 
 
@@ -115,11 +128,11 @@ async def test_a_call_is_paid_as_far_as_it_came() -> None:
     account = Account()
     spending = purse(account)
     for written in (5, 0):
-        (await spending.reserve(CLOUD)).broke_off(written)
+        (await spending.reserve(CLOUD, REQUEST)).broke_off(written)
     assert account.settled == [2 * 10 + 5 * 20, 0]
     assert spending.cost_usd == pytest.approx(0.00012)
     unlimited = purse(Account(limited=False))
-    (await unlimited.reserve(CLOUD)).broke_off(1)
+    (await unlimited.reserve(CLOUD, REQUEST)).broke_off(1)
     assert unlimited.cost_usd == 0.00004
 
 
@@ -127,7 +140,7 @@ async def test_who_has_no_money_for_a_cloud_may_ask_others() -> None:
     """What is said was never said by the cloud: `OVER_LIMIT` ends no request here."""
     for target, account in ((CLOUD, Account(left=0)), (UNKNOWN, Account())):
         with pytest.raises(InferenceServiceError) as refused:
-            await purse(account).reserve(target)
+            await purse(account).reserve(target, REQUEST)
         assert refused.value.details[UNPAID] == target.name
         assert fallback.allows_next(refused.value)
     assert not fallback.allows_next(OverLimitError("the target says so itself"))

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from golek_wire.codec import encode
 from golek_wire.replies import FinishReason
-from golek_worker.router.providers import failures
+from golek_worker.router.providers import failures, growing
 from golek_worker.router.providers.base import Piece
 from golek_worker.router.providers.failures import broken
 from golek_worker.router.providers.growing import Growing, Usage
@@ -80,6 +80,8 @@ class Answer:
         text = self.texts[0]
         if not self.is_done and text.finish is None:
             raise broken(self._provider, "broke off before the end of its answer")
+        if text.is_blank:
+            raise broken(self._provider, "ended its answer without having said anything")
         return text.close()
 
     def _block(self, block: Json, number: int | None, *, begins: bool) -> list[Piece]:
@@ -110,8 +112,8 @@ class Answer:
     def _count(self, told: Any) -> None:
         """Tokens so far: later figures win, those that are not told stay."""
         for name, value in told.items() if isinstance(told, dict) else ():
-            if isinstance(value, int) and not isinstance(value, bool):
-                self._counts[name] = value
+            if counted := growing.believed(value):
+                self._counts[name] = counted
 
     def _finish(self, told: Json) -> None:
         reason = told.get("stop_reason")

@@ -25,6 +25,7 @@ from golek_wire.errors import (
 
 WORDS_LIMIT: Final = 500
 """Characters of a server's own words."""
+PARAM_LIMIT: Final = 100
 LONGEST_MS: Final = 24 * 3600 * 1000
 """No server is believed that it is away for longer."""
 BY_WORD: Final = {
@@ -49,6 +50,7 @@ BY_WORD: Final = {
     "PERMISSION_DENIED": 403,
 }
 """Statuses of errors that come in the middle of a stream, by type, code or status in words."""
+HIDDEN: Final = "…"
 _KEYS: Final = re.compile(r"(?:sk|pk|rk|gsk|xai|key)-[\w*.\-]{6,}|AIza[\w*\-]{10,}|Bearer\s+\S+", re.ASCII)
 _PASSING: Final = (408, 409, 425, 429)
 """Statuses below 500 that are no fault of the request."""
@@ -95,6 +97,15 @@ def broken(provider: str, how: str) -> ProviderFailedError:
     return ProviderFailedError(f"{provider} {how}", provider=provider)
 
 
+def hide(key: str, error: InferenceServiceError) -> None:
+    """Leave the key out, wherever a server put it into what is told of an error."""
+    if key and key in repr((error.message, error.details)):
+        error.message = error.message.replace(key, HIDDEN)
+        error.args = (error.message,)
+        for name, value in error.details.items():
+            error.details[name] = value.replace(key, HIDDEN) if isinstance(value, str) else value
+
+
 def retry_after_ms(headers: Mapping[str, str], now_s: float | None = None) -> int | None:
     """What `retry-after-ms` or `retry-after` say, the latter in seconds or as a date; None where they say nothing."""
     if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
@@ -133,7 +144,7 @@ def _wrong(provider: str, status: int, told: dict[str, Any], codes: set[str], wo
     if status != 404 and (codes & _CONTEXT_CODES or _CONTEXT_WORDS.search(words)):
         return ContextBudgetExceededError(*_sizes(told, words), message, **about)
     if isinstance(told.get("param"), str):
-        about["param"] = told["param"]
+        about["param"] = told["param"][:PARAM_LIMIT]
     kind = {404: ModelNotFoundError, 413: PayloadTooLargeError}.get(status, BadRequestError)
     return kind(message, **about)
 
@@ -162,8 +173,8 @@ def _words(told: dict[str, Any], key: str) -> str:
     said = told.get("message")
     text = " ".join(str(said).split()) if said else "gives no reason"
     if key:
-        text = text.replace(key, "…")
-    return _KEYS.sub("…", text)[:WORDS_LIMIT]
+        text = text.replace(key, HIDDEN)
+    return _KEYS.sub(HIDDEN, text)[:WORDS_LIMIT]
 
 
 def _is_key_refused(told: dict[str, Any]) -> bool:

@@ -23,6 +23,8 @@ from golek_wire.requests import Params, Resume
 from golek_worker.router.providers.base import Piece
 
 BYTES_PER_TOKEN: Final = 4
+COUNT_LIMIT: Final = 100_000_000
+"""No server is believed that it read or wrote more tokens for one request."""
 """How tokens are estimated of a server that does not count them."""
 
 
@@ -113,6 +115,11 @@ class Growing:
         return Choice(self.index, text, finish, tokens_out, thoughts or None, calls or None, self._logprobs or None)
 
     @property
+    def is_blank(self) -> bool:
+        """Whether nothing was said of it, not even that it ends."""
+        return self.finish is None and not (self._words or self._thoughts or self._calls)
+
+    @property
     def size(self) -> int:
         """Bytes written, near enough."""
         said = [*self._words, *self._thoughts, *(call.arguments for call in self._calls)]
@@ -139,6 +146,12 @@ class Growing:
 
     def _piece(self, call: ToolCallDelta) -> Delta:
         return Delta(tool_calls=[call], index=self.index)
+
+
+def believed(count: Any) -> int:
+    """Tokens, as a server counts them: 0 for what is no number of tokens."""
+    is_count = isinstance(count, int) and not isinstance(count, bool)
+    return count if is_count and 0 <= count <= COUNT_LIMIT else 0
 
 
 def sent(text: str) -> str:

@@ -73,6 +73,8 @@ class Answer:
         """What is still to be said once all was read. Raises ProviderFailedError where the end is missing."""
         if not self.is_whole:
             raise broken(self._provider, "broke off before the end of its answer")
+        if all(text.is_blank for text in self.texts):
+            raise broken(self._provider, "ended its answer without having said anything")
         return [piece for text in self.texts for piece in text.close()]
 
     def _read(self, data: bytes, where: str) -> list[Piece]:
@@ -216,5 +218,4 @@ def _arguments(told: Any) -> str:
 
 
 def _count(told: Json, name: str) -> int:
-    value = told.get(name)
-    return value if isinstance(value, int) and value > 0 else 0
+    return growing.believed(told.get(name))

@@ -79,6 +79,9 @@ class Transport:
                 yield Answering(self.server, response, until, self._key)
             finally:
                 response.close() if not response.content.at_eof() else response.release()
+        except InferenceServiceError as error:
+            failures.hide(self._key, error)
+            raise
         except aiohttp.ClientConnectorError as error:
             raise broken(name, f"cannot be reached: {error.strerror or type(error).__name__}") from None
         except aiohttp.InvalidURL:
