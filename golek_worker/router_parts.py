@@ -53,7 +53,7 @@ from golek_worker.router.breakers import Breakers
 from golek_worker.router.chain import Chain
 from golek_worker.router.providers.catalog import ProvidersError
 from golek_worker.router.tables import TablesError
-from golek_worker.router.targets import Lane, State
+from golek_worker.router.targets import Lane
 from golek_worker.routing import Desk, RouterExecutor
 from golek_worker.spending import Spending
 from golek_worker.traffic import Tally
@@ -98,7 +98,7 @@ class Router:
         self.tables = naming.open_tables(chosen, self.clouds)
         after = AskingAfter(ground.client, watch.view.missed, time.monotonic)
         self.deciding = Deciding(
-            watch.view, lambda: self.tables.table, self._troubled, chosen.model_name, ask_after=after.ask
+            watch.view, lambda: self.tables.table, self.breakers.states, chosen.model_name, ask_after=after.ask
         )
         self.explaining = Explaining(
             me, self.deciding, self.breakers.described, lambda: self.tables.table.problems,
@@ -174,9 +174,9 @@ class Router:
 
         def own(kind: Kind, name: str) -> Ingress:
             """Into the router's own stream, whatever the kind."""
-            gate = Gatekeeper(
-                ground.settings, kind, ground.callers.of(name), ground.client, _able, model=name, chosen_later=True
-            )  # fmt: skip
+            plan = self.deciding.plan(name)
+            callers = ground.callers.of(name, name if plan is None else plan.name)
+            gate = Gatekeeper(ground.settings, kind, callers, ground.client, _able, model=name, chosen_later=True)
             return self._ingress(stand, kind, name, ground.settings.token, gate, stand.queue)
 
         def through(kind: Kind, model: str, capacity: int, strategy: str) -> Ingress:
@@ -219,18 +219,6 @@ class Router:
 
     def _purse(self, job: Job) -> Spending:
         return Spending(self._charging, job, self._ground.settings.golek_quota_reserve)
-
-    def _troubled(self) -> dict[str, State]:
-        """The targets whose breaker is not closed."""
-        found = {}
-        for target in self.breakers.described():
-            refusal = self.breakers.look(target)
-            found[target] = (
-                State(half_open=True)
-                if refusal is None or refusal.undecided
-                else State(up=False, why=refusal.why, retry_s=refusal.after_s)
-            )
-        return found
 
     async def _sweep(self) -> None:
         while True:
