@@ -267,7 +267,7 @@ class OrchestrationFailedError(NonRetriableError):
 
 
 class ProviderRefusedError(NonRetriableError):
-    """A cloud does not accept the fleet's key, or what was asked of it."""
+    """A cloud does not accept the fleet's key, or its address is wrong: it will refuse the next request as well."""
 
     code = "PROVIDER_REFUSED"
 

@@ -59,6 +59,7 @@ class Knows(Protocol):
     def plan(self, name: str) -> Plan | None: ...
     def model(self, name: str) -> ModelState | None: ...
     def standing(self, model: str) -> Standing | None: ...
+    def may_leave(self, model: str) -> bool: ...
     def served_at(self, subject: str) -> str | None: ...
     def learn(self, record: ModelRecord) -> None: ...
     def refusal(self, kind: Kind, name: str) -> InferenceServiceError | None: ...
@@ -208,8 +209,9 @@ class Placing:
         """Kind, model, and whether the router's own stream takes it. Raises the error for who cannot be placed.
 
         1. A name that nobody knows, unless a model takes requests at that subject. 2. One that stands for several.
-        3. A model of another kind. 4. One for which others are asked first or, in trouble, may be asked. 5. One that
-        takes requests, or is expected back. 6. One that is gone.
+        3. A model of another kind. 4. One for which others may answer: they are asked first, or it is in trouble; or
+        the request is for it alone, and others would answer what waits in its own stream. 5. One that takes requests,
+        or is expected back. 6. One that is gone.
         """
         plan = self._knows.plan(name)
         if plan is None:
@@ -222,10 +224,12 @@ class Placing:
         record = model.record if model is not None else None
         if record is not None and record.kinds and kind not in record.kinds:
             raise another_kind(record, kind)  # 3
-        may_leave = bool(plan.fallback) and plan.policy != "local_only"
-        if may_leave and (plan.policy == "cloud_first" or standing is None or standing.trouble or standing.crowded):
-            return kind, plan.name, True  # 4
-        if standing is None or standing.trouble:
+        if self._knows.may_leave(plan.name):  # 4
+            if plan.policy == "local_only":
+                return kind, name, True
+            if plan.policy == "cloud_first" or standing is None or standing.trouble or standing.crowded:
+                return kind, plan.name, True
+        if standing is None or standing.trouble:  # 6
             raise self._knows.refusal(kind, name) or NoWorkersError(f"No worker serves {plan.name}", model=plan.name)
         return kind, plan.name, False  # 5
 

@@ -2,8 +2,9 @@
 
 A router looks at the models for which others may answer. Of one without workers it takes all jobs, of one with a queue
 that is too long, or where jobs run out of time, those that are too many; it stops as soon as the model is well. What it
-takes it serves like its own jobs, by other targets than the model. To the workers of these models it says meanwhile
-that its own queue takes what theirs has no room for.
+takes it serves like its own jobs, by other targets than the model. Steps are left to the routers that wait for them:
+whose they are part of may be kept from those who could answer for the model, and has a budget that a step does not
+know. To the workers of these models it says meanwhile that its own queue takes what theirs has no room for.
 """
 
 import asyncio
@@ -47,7 +48,7 @@ TAKEN_LIMIT: Final = 1024
 AT_ONCE: Final = 64
 """In one pull: another router, or a worker that comes back, shall find some, too."""
 PAUSE_S: Final = 1.0
-"""After a job had to be given back its model is left alone for so long."""
+"""After a job had to be given back its model is left alone for so long; a step is not taken again sooner."""
 
 
 class Knows(Protocol):
@@ -182,14 +183,20 @@ class Rescue:
             patient.is_helped = bool(count)
             log.info("rescue.begins" if count else "rescue.ends", model=model.name, kind=kind, state=model.status)
         # Those of a worker that is gone are in no count: they are there when a pull finds them.
-        while count > 0 and (room := min(AT_ONCE, count, TAKEN_LIMIT - self.taken)) > 0:
-            taken = await self._taker.take(
-                subjects.model_token(model.name), kind, queue.classes, room,
-                lambda lease: self._serve(patient, lease, kind, model.name),
-            )  # fmt: skip
+        steps = list[Lease]()
+
+        def serve(lease: Lease) -> None:
+            if lease.job.parent:
+                steps.append(lease)
+            else:
+                self._serve(patient, lease, kind, model.name)
+
+        taken = room = 0
+        while taken == room and count > 0 and (room := min(AT_ONCE, count, TAKEN_LIMIT - self.taken)) > 0:
+            taken = await self._taker.take(subjects.model_token(model.name), kind, queue.classes, room, serve)
             count -= taken
-            if taken < room:
-                return
+        for lease in steps:  # not before the others were found behind them
+            await lease.nak(PAUSE_S)
 
     def _serve(self, patient: _Patient, lease: Lease, kind: Kind, model: str) -> None:
         """Have others answer, as if the job had been stored in the router's own queue."""

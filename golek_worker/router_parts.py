@@ -32,6 +32,7 @@ from golek_worker.bus.ingress import Ingress, Taken
 from golek_worker.bus.jetstream import ServerClock, patiently, stored_message
 from golek_worker.bus.lease import Lease
 from golek_worker.bus.objects import Objects
+from golek_worker.bus.pulse import Pulse
 from golek_worker.bus.queue import Queue
 from golek_worker.bus.queues import Forms
 from golek_worker.bus.results import Results
@@ -52,7 +53,7 @@ from golek_worker.router.breakers import Breakers
 from golek_worker.router.chain import Chain
 from golek_worker.router.providers.catalog import ProvidersError
 from golek_worker.router.tables import TablesError
-from golek_worker.router.targets import Lane, State
+from golek_worker.router.targets import Lane
 from golek_worker.routing import Desk, RouterExecutor
 from golek_worker.spending import Spending
 from golek_worker.traffic import Tally
@@ -84,7 +85,8 @@ class Router:
         self._steps = steps
         self._digest, self._digest_until = "", 0.0
         self._calls = RollCall(ground.client)
-        hedging = Hedging(ground.client, steps, self._calls, _replica)
+        pulse = Pulse(ground.client, lambda worker: _incarnation(watch, worker))
+        hedging = Hedging(ground.client, steps, self._calls, pulse, _replica)
         self._charging = charging
         self.breakers = Breakers(me, time.monotonic)
         self._shared = SharedBreakers(ground.client, me, time.time, self.breakers.hear)
@@ -96,7 +98,7 @@ class Router:
         self.tables = naming.open_tables(chosen, self.clouds)
         after = AskingAfter(ground.client, watch.view.missed, time.monotonic)
         self.deciding = Deciding(
-            watch.view, lambda: self.tables.table, self._troubled, chosen.model_name, ask_after=after.ask
+            watch.view, lambda: self.tables.table, self.breakers.states, chosen.model_name, ask_after=after.ask
         )
         self.explaining = Explaining(
             me, self.deciding, self.breakers.described, lambda: self.tables.table.problems,
@@ -172,9 +174,9 @@ class Router:
 
         def own(kind: Kind, name: str) -> Ingress:
             """Into the router's own stream, whatever the kind."""
-            gate = Gatekeeper(
-                ground.settings, kind, ground.callers.of(name), ground.client, _able, model=name, chosen_later=True
-            )  # fmt: skip
+            plan = self.deciding.plan(name)
+            callers = ground.callers.of(name, name if plan is None else plan.name)
+            gate = Gatekeeper(ground.settings, kind, callers, ground.client, _able, model=name, chosen_later=True)
             return self._ingress(stand, kind, name, ground.settings.token, gate, stand.queue)
 
         def through(kind: Kind, model: str, capacity: int, strategy: str) -> Ingress:
@@ -218,18 +220,6 @@ class Router:
     def _purse(self, job: Job) -> Spending:
         return Spending(self._charging, job, self._ground.settings.golek_quota_reserve)
 
-    def _troubled(self) -> dict[str, State]:
-        """The targets whose breaker is not closed."""
-        found = {}
-        for target in self.breakers.described():
-            refusal = self.breakers.look(target)
-            found[target] = (
-                State(half_open=True)
-                if refusal is None or refusal.undecided
-                else State(up=False, why=refusal.why, retry_s=refusal.after_s)
-            )
-        return found
-
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
@@ -244,3 +234,9 @@ def _able(_request: Request) -> None:
 def _replica(key: str, lanes: Sequence[Answered]) -> str:
     """The replica for a conversation, of those that have a lane."""
     return lane(key, [Lane(one.worker_id, one.free, one.heard_s) for one in lanes])
+
+
+def _incarnation(watch: Watch, worker_id: str) -> str:
+    """Where a replica is asked whether it lives; empty for one that was never heard."""
+    found = watch.view.replica(worker_id)
+    return found.incarnation if found is not None else ""

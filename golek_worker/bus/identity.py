@@ -61,8 +61,8 @@ class Callers(Protocol):
     def key(self, headers: Headers) -> Key:
         """Who sent these headers, and what it may do. Raises UnauthorizedError, ForbiddenError."""
 
-    def of(self, model: str) -> Self:
-        """The same callers, as they ask another model."""
+    def of(self, *names: str) -> Self:
+        """The same callers, as they ask another model, which has these names."""
 
     def principal(self, headers: Headers) -> str:
         """Who sent these headers. Raises as `key` does."""
@@ -115,9 +115,9 @@ class Open:
         said = _bearer(headers) if h.AUTHORIZATION in headers and self._book is not None else ""
         return self._for_model(self._known(said)) if said else ANYBODY
 
-    def of(self, model: str) -> Self:
+    def of(self, *names: str) -> Self:
         other = copy.copy(self)
-        other._names = set(subjects.spellings(model))
+        other._names = {spelled for name in names for spelled in subjects.spellings(name)}
         return other
 
     def principal(self, headers: Headers) -> str:

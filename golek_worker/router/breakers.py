@@ -140,18 +140,13 @@ class Breakers:
         return 0.0 if lot is None else lot.usual_s
 
     def states(self) -> dict[str, State]:
-        """Of all whose breaker is not closed: whether they take requests, and why not."""
+        """Of all whose breaker is not closed: whether they take requests, at once or behind a probe, and why not."""
         now = self._now()
         return {
-            target: _state(lot.breaker, now)
+            target: _state(self._refusal(lot, now, is_local=_is_local(target)))
             for target, lot in self._lots.items()
             if lot.breaker.state_at(now) != "closed"
         }
-
-    def look(self, target: str) -> Refusal | None:
-        """Why a request would not be let in now; None where it would."""
-        lot = self._lots.get(target)
-        return None if lot is None else self._refusal(lot, self._now(), is_local=_is_local(target))
 
     def enter(self, target: str, *, stays: bool = False, has_waited: bool = False) -> Ticket | Refusal:
         """A ticket, unless the target is not to be asked. Who `stays` has nowhere else to go, and is not told to move
@@ -296,15 +291,6 @@ class Breakers:
             if lot.breaker.state_at(now) != "closed"
         }
 
-    def waiting_for_probe(self) -> list[str]:
-        """Targets whose cooldown is over, and where no request finds out whether they are back."""
-        now = self._now()
-        return [
-            target
-            for target, lot in self._lots.items()
-            if lot.breaker.state_at(now) == "half_open" and not lot.breaker.is_probed(now)
-        ]
-
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _change(self, target: str, lot: _Lot, breaker: Breaker) -> None:
@@ -347,10 +333,10 @@ def _wake(lot: _Lot) -> None:
             verdict.set_result(None)
 
 
-def _state(breaker: Breaker, now: float) -> State:
-    if breaker.state_at(now) == "half_open" and not breaker.is_probed(now):
+def _state(refusal: Refusal | None) -> State:
+    if refusal is None or refusal.undecided:
         return State(half_open=True)
-    return State(up=False, why=_words(breaker, now), retry_s=breaker.left_s(now))
+    return State(up=False, why=refusal.why, retry_s=refusal.after_s)
 
 
 def _words(breaker: Breaker, now: float) -> str:

@@ -20,6 +20,7 @@ from golek_wire.errors import (
     DeadlineExceededError,
     InferenceServiceError,
     InternalError,
+    NoWorkersError,
     StreamInterruptedError,
 )
 from golek_wire.replies import Delta, InferenceReply, Reply
@@ -141,18 +142,20 @@ class Chain:
                 await self._after(way, turn, failed, began)
         raise self._last_word(way)
 
-    async def _paid_for(self, turn: Turn, purse: Purse) -> Expense | None:
-        """What a turn may cost is held. Raises as `Purse.reserve` does."""
-        target = self._fleet.target(turn.candidate.target)
-        return None if target is None else await purse.reserve(target, turn.request)
+    async def _paid_for(self, turn: Turn, purse: Purse) -> Expense:
+        """What a turn may cost is held. Raises as `Purse.reserve` does, and for a target that has left meanwhile."""
+        name = turn.candidate.target
+        target = self._fleet.target(name)
+        if target is None:
+            raise NoWorkersError(f"{name} is not there any more", model=name)
+        return await purse.reserve(target, turn.request)
 
-    async def _asked(
-        self, turn: Turn, way: "_Way", expense: Expense | None, ask: Asks
-    ) -> AsyncGenerator[Piece | Reply]:
+    async def _asked(self, turn: Turn, way: "_Way", expense: Expense, ask: Asks) -> AsyncGenerator[Piece | Reply]:
         """What one target says, as it is handed out; its breaker hears of it. Raises what it fails with."""
         name, others = turn.candidate.target, way.has_others
         state = self._fleet.state(name)
-        begin_s = fallback.begin_within_s(usual_s=state.ttft_s, left_s=turn.seconds, others=others, wait_s=state.wait_s)
+        usual_s = state.ttft_s if state.slots else self._breakers.usual_s(name)  # clouds tell of no slots
+        begin_s = fallback.begin_within_s(usual_s=usual_s, left_s=turn.seconds, others=others, wait_s=state.wait_s)
         patience_s = VERDICT_S if others else fallback.verdict_within_s(turn.seconds)
         words = guarded(
             self._breakers, name, _whole(ask(turn), name), begin_s=begin_s, patience_s=patience_s, stays=not others
@@ -168,13 +171,12 @@ class Chain:
                         if turn.streamed and (piece := way.told.add(word)) is not None:
                             yield piece
                         continue
-                    if expense is not None and not was_kept(word):
+                    if not was_kept(word):
                         expense.paid(*used(word))
                     written = 0  # it is paid, or costs nothing
                     yield word
         finally:
-            if expense is not None:
-                expense.broke_off(written)  # what was paid stays as it is
+            expense.broke_off(written)  # what was paid stays as it is
 
     async def _after(self, way: "_Way", turn: Turn, failed: InferenceServiceError, began: float) -> None:
         """Who is asked next, and when."""
@@ -196,8 +198,6 @@ class Chain:
             way.go_on(self._behind(way))
         elif way.told.began:
             way.stop()
-        if way.told.began and not way.has_others and (fallback.allows_next(failed) or fallback.is_doubtful(failed)):
-            way.errors[:] = [way.told.interrupted(failed)]
 
     def _behind(self, way: "_Way") -> list[Candidate]:
         """Who can go on behind a text, of those that were not tried."""
@@ -211,6 +211,8 @@ class Chain:
         if error is None and way.errors:
             error = fallback.last_word(way.errors)
         error = error or DeadlineExceededError("No target was left to be asked in time")
+        if way.told.began and (fallback.allows_next(error) or fallback.is_doubtful(error)):
+            error = way.told.interrupted(error)
         decision = way.decision
         route = Route("", decision.strategy, decision.policy, chain=way.tried, router=self._router)
         error.details.setdefault("route", msgspec.to_builtins(route))

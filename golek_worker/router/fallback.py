@@ -14,16 +14,17 @@ from golek_worker.router.purse import UNPAID
 Fault = Literal["failure", "limit", "none", "unknown"]
 """For the target's breaker: it failed, it asked for a pause, it is well, or nobody knows."""
 
-ITS_FAULT: Final = frozenset(("PROVIDER_FAILED", "ENGINE_FAILED", "STREAM_INTERRUPTED", "INTERNAL"))
-"""Errors that are a target's failures. A timeout is said as one of these by whoever measured it."""
+ITS_FAULT: Final = frozenset((
+    "PROVIDER_FAILED", "PROVIDER_REFUSED", "ENGINE_FAILED", "STREAM_INTERRUPTED", "INTERNAL",
+))  # fmt: skip
+"""Errors that are a target's failures: who refuses the key or the address refuses the next request, too. A timeout is
+said as one of these by whoever measured it."""
 UNKNOWN: Final = frozenset((
     "CANCELLED", "QUEUE_FULL", "MODEL_BUSY", "MODEL_LOADING", "NO_WORKERS", "BUS_UNAVAILABLE", "TEMPORARY_RESOURCE",
 ))  # fmt: skip
 """These say nothing of whether a target answers those that it takes."""
 SLOW_S: Final = 5.0
 """Who gave no word for so long until the deadline failed; before, the deadline was short."""
-KEY_STATUS: Final = frozenset((401, 402, 403, 404))
-"""What a provider says, as HTTP status, when the next request will be refused, too: key, account, model."""
 ENDS: Final = frozenset((
     "CANCELLED", "DEADLINE_EXCEEDED", "OVER_LIMIT", "ROUTE_LOOP", "IDEMPOTENCY_MISMATCH", "CONFLICT", "UNAUTHORIZED",
     "FORBIDDEN", "POISON_JOB", "COMPRESSION_FAILED", "HANDOFF_STATE_INVALID", "ORCHESTRATION_FAILED",
@@ -73,8 +74,6 @@ def fault(error: InferenceServiceError, silent_s: float = 0.0) -> Fault:
         return "unknown"
     if error.code == "RATE_LIMITED":
         return "limit"
-    if error.code == "PROVIDER_REFUSED":
-        return "failure" if error.details.get("status") in KEY_STATUS else "none"
     return "failure" if error.code in ITS_FAULT else "none"
 
 

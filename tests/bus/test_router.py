@@ -11,6 +11,7 @@ import pytest
 
 from golek_client import (
     BadRequestError,
+    DeadlineExceededError,
     ForbiddenError,
     Golek,
     InferenceServiceError,
@@ -249,6 +250,36 @@ async def test_a_cloud_answers_where_nobody_else_does(nats_server: str, golek: G
                 await golek.ask("cloud:big", "hi")
             assert "route" in vars(told.value)["details"]
             assert clouds.KEY not in str(told.value)
+
+
+async def test_what_is_kept_from_clouds_stays_so(nats_server: str, golek: Golek, tmp_path: Path) -> None:
+    """`local:`, and names whose policy is never_cloud: not even while they wait in the queue of a model that died, and
+    for which a cloud may answer when it is asked by its own name.
+    """
+    routes = "routes: {ours: {targets: ['local:echo']}}\nmodels: {echo: {policy: local_first, fallback: ['cloud:big']}}"
+    slow = {"ENGINE_STEP_MIN_MS": 50, "WORKER_CONCURRENCY": 1}
+    names = ["local:echo", "ours", "auto"]
+    async with Cloud() as cloud:
+        with (
+            WorkerProcess(nats_server, tmp_path / "echo", **slow) as worker,
+            router(nats_server, tmp_path / "router", routes, **providers(tmp_path, cloud)),
+        ):
+            assert (await golek.ask("local:echo", "hi")).text == "hi"
+            asked = [asyncio.create_task(golek.ask(name, WORDS, deadline=12)) for name in names for _ in range(3)]
+            async with raw.connected(nats_server) as client:
+                info = f"$JS.API.STREAM.INFO.{subjects.job_stream('echo')}"
+                async with asyncio.timeout(5):
+                    while json.loads((await client.request(info)).data)["state"]["messages"] < len(asked):
+                        await asyncio.sleep(0.02)
+            worker.signal(signal.SIGKILL)
+            async with asyncio.timeout(20):
+                while (await golek.ask("echo", "hi")).text != clouds.TEXT:
+                    await asyncio.sleep(0.02)
+            helped = len(cloud.asked)
+            assert {type(one) for one in await asyncio.gather(*asked, return_exceptions=True)} <= {
+                DeadlineExceededError, NoWorkersError,
+            }  # fmt: skip
+            assert len(cloud.asked) == helped
 
 
 async def test_a_key_is_for_the_names_it_says(nats_server: str, tmp_path: Path) -> None:

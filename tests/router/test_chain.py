@@ -19,8 +19,10 @@ from golek_wire.errors import (
 from golek_wire.replies import Delta, InferenceReply, ToolCallDelta
 from golek_wire.requests import InferenceRequest, Params, Request, ResponseFormat, Resume
 from golek_wire.routing import Candidate, Decision
-from golek_worker.router.breakers import Breakers
+from golek_worker.router.breaker import RULES
+from golek_worker.router.breakers import Breakers, Ticket
 from golek_worker.router.chain import Begun, Chain, Question, Routed, Turn, Word
+from golek_worker.router.purse import UNPAID
 from golek_worker.router.targets import Ask, State, Target
 
 Said = Sequence[str | Delta | InferenceServiceError | Begun | InferenceReply | None]
@@ -58,7 +60,7 @@ class Purse:
 
     async def reserve(self, target: Target, _request: Request) -> Expense:
         if target.name in self._too_dear:
-            raise OverLimitError(f"no money for {target.name}")
+            raise OverLimitError(f"no money for {target.name}", **{UNPAID: target.name})
         return Expense(self, target.name)
 
 
@@ -198,6 +200,19 @@ async def test_nobody_who_goes_on_is_told() -> None:
     with pytest.raises(StreamInterruptedError) as told:
         await stage.run()
     assert told.value.details["text_so_far"] == "one "
+
+
+async def test_nobody_who_could_be_paid_or_asked_is_told() -> None:
+    """A stream is interrupted, too, where those who could go on are passed over: for want of money, or by a breaker."""
+    stage, purse = Stage(a=["one ", gone()], b=["never"], c=["never"]), Purse("b")
+    for _ in range(RULES.failures):
+        ticket = stage.breakers.enter("c")
+        assert isinstance(ticket, Ticket)
+        ticket.failed("dead")
+    with pytest.raises(StreamInterruptedError) as told:
+        await stage.run(purse=purse)
+    assert told.value.details["text_so_far"] == "one "
+    assert [tried["outcome"] for tried in told.value.details["route"]["chain"]] == ["NO_WORKERS", "skipped", "skipped"]
 
 
 async def test_a_whole_answer_begins_anew_elsewhere() -> None:

@@ -28,7 +28,7 @@ FAILED = ProviderFailedError("502", provider="openai")
 PAUSE = RateLimitedError("429", retry_after_ms=800, provider="openai")
 LONG_PAUSE = RateLimitedError("429", retry_after_ms=20_000, provider="openai")
 KEY = ProviderRefusedError("401", provider="openai", status=401)
-CONTENT = ProviderRefusedError("its rules", provider="openai", status=400)
+ADDRESS = ProviderRefusedError("sends its callers elsewhere", provider="openai", status=301)
 CONTEXT = ContextBudgetExceededError(9000, 8192)
 CALLER = BadRequestError("params.max_tokens: must be at least 1")
 ITS_OWN_RULE = BadRequestError("messages: at most 100", provider="openai")
@@ -37,7 +37,7 @@ ITS_OWN_RULE = BadRequestError("messages: at most 100", provider="openai")
 @pytest.mark.parametrize(
     ("error", "allowed"),
     [
-        (FAILED, True), (PAUSE, True), (KEY, True), (CONTENT, True), (CONTEXT, True), (ITS_OWN_RULE, True),
+        (FAILED, True), (PAUSE, True), (KEY, True), (ADDRESS, True), (CONTEXT, True), (ITS_OWN_RULE, True),
         (QueueFullError(), True), (NoWorkersError(), True), (ModelLoadingError(), True), (EngineFailedError(), True),
         (StreamInterruptedError(), True),
         (CALLER, False), (JobCancelledError(), False), (DeadlineExceededError(), False), (OverLimitError(), False),
@@ -54,8 +54,9 @@ def test_who_may_be_asked_after_an_error(error: InferenceServiceError, allowed: 
     ("error", "silent_s", "fault"),
     [
         (FAILED, 0.0, "failure"), (EngineFailedError(), 0.0, "failure"), (KEY, 0.0, "failure"),
+        (ADDRESS, 0.0, "failure"),
         (PAUSE, 0.0, "limit"),
-        (CONTENT, 0.0, "none"), (CALLER, 0.0, "none"), (CONTEXT, 0.0, "none"),
+        (CALLER, 0.0, "none"), (CONTEXT, 0.0, "none"),
         (QueueFullError(), 0.0, "unknown"), (JobCancelledError(), 60.0, "unknown"),
         (DeadlineExceededError(), 0.3, "unknown"), (DeadlineExceededError(), 12.0, "failure"),
     ],

@@ -12,6 +12,7 @@ from golek_client.fleet import FleetView
 from golek_wire import codec
 from golek_wire.errors import InferenceServiceError, ModelNotFoundError
 from golek_wire.replies import Reply
+from golek_wire.requests import Request
 from golek_wire.routing import RouteQuestion
 from golek_wire.signals import EngineStats, Health, LoadReport, ModelInfo, ModelRecord
 from golek_worker.deciding import Deciding
@@ -172,7 +173,7 @@ class Unlimited:
 
     cost_usd = None
 
-    async def reserve(self, target: Target) -> "Unlimited":
+    async def reserve(self, target: Target, request: Request) -> "Unlimited":
         return self
 
     def paid(self, tokens_in: int, tokens_out: int, tokens_cached: int = 0) -> float | None:
