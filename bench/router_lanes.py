@@ -11,6 +11,10 @@ peer is `least_busy`. What is missing to 1 is mostly conversations whose replica
 
 `frozen_added_max_s`: one replica is stopped (SIGSTOP, the worker and its engine); the longest wait of the 400 requests
 that follow at once, less the median of those before. Ours is `prefix_affinity`, the peer is `least_busy`.
+
+`frozen_running_added_max_s`: the same for the requests that were on their way when the replica stopped, and those after
+them: it is stopped in the middle of a round, in a fleet that takes 10 ms for a token, so that some run there. What was
+computed there is lost and computed again; that is part of the figure.
 """
 
 import asyncio
@@ -39,6 +43,8 @@ CALLERS = 16
 SYSTEM_WORDS, USER_WORDS, ANSWER_WORDS = 300, 40, 20
 SLOTS, CTX_SIZE = 4, 8192
 FROZEN_REQUESTS = 400
+FROZEN_TIMES = 5
+TOKEN_MS = 10
 ROUTES = """
 routes:
   together: {strategy: prefix_affinity, targets: [local:echo]}
@@ -101,30 +107,54 @@ async def hit_rate(golek: Golek, model: str) -> float:
     return conversations.cached / conversations.could
 
 
+@contextmanager
+def frozen(replica: WorkerProcess) -> Iterator[None]:
+    """The worker and its engine stand still."""
+    family = [psutil.Process(replica.pid), *psutil.Process(replica.pid).children(recursive=True)]
+    for process in family:
+        process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in reversed(family):
+            process.send_signal(signal.SIGCONT)
+
+
 async def frozen_added_s(golek: Golek, model: str, replica: WorkerProcess) -> float:
     """The longest wait with one replica frozen, less the median without."""
     conversations = Conversations(f"{model}-frozen", CONVERSATIONS)
     for _ in range(2):
         await conversations.round(golek, model)
     before, conversations.took = conversations.took, []
-    family = [psutil.Process(replica.pid), *psutil.Process(replica.pid).children(recursive=True)]
-    for process in family:
-        process.send_signal(signal.SIGSTOP)
-    try:
+    with frozen(replica):
         for _ in range(FROZEN_REQUESTS // CONVERSATIONS):
             await conversations.round(golek, model)
-    finally:
-        for process in reversed(family):
-            process.send_signal(signal.SIGCONT)
-    after = sorted(conversations.took)
-    slow = [f"{took:.2f}" for took in after[-5:]]
+    return await _added(model, before, conversations.took)
+
+
+async def frozen_running_added_s(golek: Golek, model: str, replica: WorkerProcess) -> float:
+    """The longest wait of those that were on their way when a replica froze, less the median without."""
+    conversations = Conversations(f"{model}-running", CONVERSATIONS)
+    await conversations.round(golek, model)
+    before, conversations.took = conversations.took, []
+    going = asyncio.create_task(conversations.round(golek, model))
+    while len(conversations.took) < CONVERSATIONS // 3:
+        await asyncio.sleep(0.01)
+    with frozen(replica):
+        await going
+    return await _added(model, before, conversations.took)
+
+
+async def _added(model: str, before: list[float], took: list[float]) -> float:
+    after = sorted(took)
+    slow = [f"{one:.2f}" for one in after[-5:]]
     note(f"{model}: before {median(before):.3f} s, at most {max(before):.3f} s; frozen at most {', '.join(slow)} s")
     await asyncio.sleep(8)  # until what it held is with others, and it is back
     return after[-1] - median(before)
 
 
 @contextmanager
-def fleet(url: str) -> Iterator[list[WorkerProcess]]:
+def fleet(url: str, **settings: object) -> Iterator[list[WorkerProcess]]:
     """The replicas, and a router in front of them."""
     with tempfile.TemporaryDirectory(prefix="golek-bench-") as folder, ExitStack() as stack:
         data = Path(folder)
@@ -135,6 +165,7 @@ def fleet(url: str) -> Iterator[list[WorkerProcess]]:
             "WORKER_CONCURRENCY": SLOTS,
             "CTX_SIZE": CTX_SIZE,
             "ECHO_CACHE_TOKENS": SLOTS * CTX_SIZE,
+            **settings,
         }
         replicas = [
             stack.enter_context(WorkerProcess(url, data / "echo", replica=number + 1, **settings))
@@ -153,10 +184,21 @@ async def measure(url: str, replicas: list[WorkerProcess]) -> None:
         figure(BENCH, "frozen_added_max_s", added["together"], added["apart"], "s", FROZEN_REQUESTS)
 
 
+async def measure_running(url: str, replicas: list[WorkerProcess]) -> None:
+    async with Golek(url, deadline=60) as golek:
+        added: dict[str, list[float]] = {"together": [], "apart": []}
+        for replica in replicas[:FROZEN_TIMES]:
+            for model, found in added.items():
+                found.append(await frozen_running_added_s(golek, model, replica))
+        figure(BENCH, "frozen_running_added_max_s", max(added["together"]), max(added["apart"]), "s", FROZEN_TIMES)
+
+
 def lanes() -> None:
-    """Print both figures."""
+    """Print the figures."""
     with broker() as url, fleet(url) as replicas:
         uvloop.run(measure(url, replicas))
+    with broker() as url, fleet(url, ENGINE_STEP_MIN_MS=TOKEN_MS) as replicas:
+        uvloop.run(measure_running(url, replicas))
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ class CacheReport(Struct, frozen=True, omit_defaults=True):
     model_name: str
     worker_id: str
     entries: int = 0
-    """Answers and vectors in its memory."""
+    """Answers and vectors in its memory; one that is found by questions in other words as well counts twice."""
     bytes: int = 0
     limit: int = 0
-    """Bytes that they may take: GOLEK_CACHE_MB."""
+    """Bytes that they may take: GOLEK_CACHE_MB, and as many again where questions in other words are kept."""
     hits: int = 0
     """Since the worker began: answered from a cache, or by the run of an equal request."""
     misses: int = 0

@@ -12,6 +12,7 @@ from typing import Final
 from golek_client import Golek
 from golek_worker.cache.base import Asked
 from golek_worker.cache.semantic import KEEP_S, Question, SemanticCache, question
+from golek_worker.free_memory import memory_is_short
 from golek_worker.settings import Settings
 
 MOST_KEEPING: Final = 64
@@ -27,8 +28,9 @@ class Alike:
         self._golek = golek or Golek(chosen.nats_url, login=chosen.login, deadline=KEEP_S)
         self._keeping: set[asyncio.Task[None]] = set()
         self.cache = SemanticCache(
-            self._embed, threshold=chosen.golek_semantic_threshold, max_bytes=chosen.golek_cache_mb * 2**20
-        )
+            self._embed, threshold=chosen.golek_semantic_threshold, max_bytes=chosen.golek_cache_mb * 2**20,
+            is_short=memory_is_short,
+        )  # fmt: skip
 
     async def look(self, asked: Asked) -> bytes | None:
         """The value that was kept for an alike question; None where there is none, or it cannot be told in time."""
@@ -43,10 +45,6 @@ class Alike:
         task = asyncio.get_running_loop().create_task(self.cache.store(found, value, ttl_s))
         self._keeping.add(task)
         task.add_done_callback(self._keeping.discard)
-
-    def invalidate_by_model(self, model: str) -> int:
-        """Forget all answers of a model; how many."""
-        return self.cache.invalidate_by_model(model)
 
     @property
     def keeping(self) -> int:

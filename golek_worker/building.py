@@ -215,13 +215,13 @@ def _caching(
     """What is kept of this model's answers. A router's `digest` changes with what it hears."""
     chosen = ground.settings
 
-    def adapter(name: str) -> str:
+    def adapter(name: str) -> str | None:
         command = host.adapters.wanted.get(name)
-        return f"{name} {command.path} {command.scale}" if command is not None else name
+        return f"{name} {command.path} {command.scale}" if command is not None else None
 
     here = Circumstances(
         chosen.model_name, lambda: deployment(digest(), chosen, VERSION), adapter, ground.grammars.text,
-        writes_prompts=chosen.engine != "router" and executor.kind == "inference",
+        writes_prompts=chosen.engine != "router" and executor.kind == "inference", of_many=chosen.engine == "router",
     )  # fmt: skip
     return Caching(
         executor, here, memory(chosen), answers, mode=chosen.golek_cache, ttl_s=chosen.cache_ttl_s, second=alike

@@ -48,13 +48,13 @@ class CacheOrders:
         return Task(obey, lambda problem: self._report(forgotten, problem))
 
     def _report(self, forgotten: int, problem: str | None) -> CacheReport:
-        kept = self._caching.memory
+        held = [one for one in self._caching.held if one is self._caching.memory or one.size()]
         return CacheReport(
             self._model,
             self._worker_id,
-            kept.size(),
-            kept.held_bytes,
-            kept.max_bytes,
+            sum(one.size() for one in held),
+            sum(one.held_bytes for one in held),
+            sum(one.max_bytes for one in held),
             self._counts.cache_hits,
             self._counts.cache_misses,
             forgotten,

@@ -18,13 +18,13 @@ from golek_wire.requests import EmbeddingRequest, InferenceRequest, Request, Rer
 from golek_wire.routing import CacheMode, CacheUse
 from golek_wire.subjects import Kind
 from golek_worker.cache import keys, responses
-from golek_worker.cache.base import Asked, CacheKey, Second, SharedCache
+from golek_worker.cache.base import Asked, CacheKey, Held, Second, SharedCache
 from golek_worker.cache.memory import MemoryCache
 from golek_worker.ends import Known, decoded, decoded_vector, encoded, encoded_vector, is_whole, merged
 from golek_worker.engine.base import Embedded, Made, Stopped, refusal
 from golek_worker.engine.host import Run, RunEvent
 from golek_worker.executor import Executor, Work
-from golek_worker.free_memory import free_bytes
+from golek_worker.free_memory import memory_is_short
 from golek_worker.job import Job
 from golek_worker.settings import Settings
 from golek_worker.sharing import Flight, Flights
@@ -34,8 +34,6 @@ log = structlog.get_logger("cache")
 
 SHARED_TEXTS: Final = 32
 """Of a list at most so many texts are looked up where replicas share; a longer one is computed sooner."""
-LEAST_FREE: Final = 256 * 2**20
-"""With less memory left on the machine the cache gives way."""
 LONGEST_PROMPT: Final = 2**20
 """Characters: a longer one is not hashed, which would hold up all others for milliseconds, and is seldom sent twice."""
 SHAPING: Final = (
@@ -52,12 +50,14 @@ class Circumstances(Struct, frozen=True):
     """What is asked where a job says nothing else."""
     deployment: Callable[[], str]
     """What is loaded, and how it is set up."""
-    adapter: Callable[[str], str]
-    """Which file a LoRA adapter's name stands for."""
+    adapter: Callable[[str], str | None]
+    """Which file a LoRA adapter's name stands for; None where that is not known here."""
     grammar: Callable[[str], str | None]
     """What a stored grammar says."""
     writes_prompts: bool = True
     """Whether what the model reads is known here; a router knows only the request."""
+    of_many: bool = False
+    """Whether it is asked for many models, as a router is."""
 
 
 def deployment(digest: str, chosen: Settings, version: str) -> str:
@@ -68,7 +68,7 @@ def deployment(digest: str, chosen: Settings, version: str) -> str:
 
 def memory(chosen: Settings) -> MemoryCache:
     """The cache of one worker."""
-    return MemoryCache(chosen.golek_cache_mb * 2**20, lambda: free_bytes() < LEAST_FREE)
+    return MemoryCache(chosen.golek_cache_mb * 2**20, memory_is_short)
 
 
 class Caching:
@@ -95,6 +95,8 @@ class Caching:
         self._looking: set[asyncio.Task[None]] = set()
         self.flights = Flights()
         self.memory = memory
+        self.held: list[Held] = [memory] if second is None else [memory, second.cache]
+        """All that is in memory."""
 
     def start(self, job: Job, work: Work, *, watched: bool, until: float) -> Run:
         """The run that ends in the job's answer. Raises as `Work.start` does."""
@@ -132,30 +134,37 @@ class Caching:
         """Forget the answers of this model, in memory and where replicas share; how many were in memory. Raises
         BUS_ERRORS when the latter cannot be told to forget.
         """
-        return await self._forget(self._here.model)
-
-    async def clear(self) -> int:
-        """Forget all that is kept here: a router's answers are of many models. Otherwise as `invalidate`."""
-        return sum([await self._forget(model) for model in {self._here.model, *self.memory.models()}])
-
-    async def _forget(self, model: str) -> int:
+        model = self._here.model
         self.flights.forget(model)
-        count = self.memory.invalidate_by_model(model)
-        if self._second is not None:
-            self._second.invalidate_by_model(model)
+        count = sum(one.invalidate_by_model(model) for one in self.held)
         if self._shared is not None:
             await self._shared.invalidate_by_model(model)
+        return count
+
+    async def clear(self) -> int:
+        """As `invalidate`; who is asked for many models forgets the answers of all."""
+        if not self._here.of_many:
+            return await self.invalidate()
+        self.flights.clear()
+        count = sum(one.clear() for one in self.held)
+        if self._shared is not None:
+            await self._shared.clear()
         return count
 
     # -- beginning ---------------------------------------------------------------------------------------------
 
     def _asked(self, job: Job, work: Work) -> Asked | None:
-        """All that decides on the answer; None while the model is not there, and for a prompt that is too long.
+        """All that decides on the answer; None where that is not known, and for a prompt that is too long.
 
         Raises as `Work.start` does.
         """
         here, request = self._here, work.request
         prompt, grammar, adapter = "", "", ""
+        if isinstance(request, InferenceRequest) and request.adapter:
+            file = here.adapter(request.adapter)
+            if file is None:
+                return None
+            adapter = file
         if isinstance(request, InferenceRequest):
             if here.writes_prompts:
                 if work.prompt is None:
@@ -167,11 +176,9 @@ class Caching:
                 prompt = work.prompt
             if request.params.grammar is not None and "::=" not in request.params.grammar:
                 grammar = here.grammar(request.params.grammar) or ""
-            if request.adapter:
-                adapter = here.adapter(request.adapter)
         model = job.asked_model or here.model
         kind = _kind(request)
-        return Asked(job.principal, kind, model, here.deployment(), request, adapter, prompt, grammar)
+        return Asked(job.principal, kind, model, here.deployment(), request, adapter, prompt, grammar, job.allowed)
 
     def _open(
         self, job: Job, work: Work, asked: Asked, key: CacheKey, mode: CacheMode, *, streamed: bool, until: float

@@ -12,6 +12,8 @@ import psutil
 
 MEMBERSHIP = Path("/proc/self/cgroup")
 GROUPS = Path("/sys/fs/cgroup")
+LEAST_FREE = 256 * 2**20
+"""With less memory left caches give way."""
 _V2 = ("memory.max", "memory.current", ("active_file", "inactive_file"))
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_active_file", "total_inactive_file"))
 """Names of a group's limit and usage, and of the file pages in its `memory.stat`."""
@@ -20,6 +22,11 @@ _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_active_file", "
 def free_bytes(membership: Path = MEMBERSHIP, groups: Path = GROUPS) -> int:
     """Bytes that may be allotted without swapping or being killed."""
     return min([psutil.virtual_memory().available, *_left_in_groups(membership, groups)])
+
+
+def memory_is_short() -> bool:
+    """Whether caches shall give way."""
+    return free_bytes() < LEAST_FREE
 
 
 def _left_in_groups(membership: Path, groups: Path) -> Iterator[int]:

@@ -148,10 +148,12 @@ async def open_front(
     book: KeyBook | None,
     traced: "Tracing | None" = None,
     *,
+    auto: bool = False,
     served: str = "",
     own: Callable[[], Health] | None = None,
 ) -> Front:
     """Serve HTTP on `where` until `stack` closes; of the worker that does, `served` is its model and `own` how it is.
+    Without `served` all models are; then `auto` says whether who names none asks for `auto`.
 
     Raises one of FRONT_ERRORS.
     """
@@ -177,7 +179,7 @@ async def open_front(
         admits,
         _keyless(where, chosen),
         tracing=traced,
-        auto=isinstance(chosen, Gateway) and chosen.inference_auto_route_enabled,
+        auto=auto,
     )
     stack.push_async_callback(door.lingering.close)
     with contextlib.suppress(InferenceServiceError):  # else it is opened by `run`
@@ -242,7 +244,7 @@ class GatewayProcess:
             book = await self._keys(client)
             await self._open_health_port(stack)  # first, so that it is the last to close: what drains is alive
             where = Address(chosen.inference_host, chosen.inference_port)
-            serving = await open_front(stack, where, chosen, book, traced)
+            serving = await open_front(stack, where, chosen, book, traced, auto=chosen.inference_auto_route_enabled)
             settle_garbage(*GARBAGE)
             log.info("gateway.ready", url=chosen.url(serving.where), open_files_limit=raise_file_limit())
             sides = [asyncio.create_task(self._stop.wait()), asyncio.create_task(serving.ended())]

@@ -32,6 +32,7 @@ from golek_worker.bus.ingress import Ingress, Taken
 from golek_worker.bus.jetstream import ServerClock, patiently, stored_message
 from golek_worker.bus.lease import Lease
 from golek_worker.bus.objects import Objects
+from golek_worker.bus.pulse import Pulse
 from golek_worker.bus.queue import Queue
 from golek_worker.bus.queues import Forms
 from golek_worker.bus.results import Results
@@ -84,7 +85,8 @@ class Router:
         self._steps = steps
         self._digest, self._digest_until = "", 0.0
         self._calls = RollCall(ground.client)
-        hedging = Hedging(ground.client, steps, self._calls, _replica)
+        pulse = Pulse(ground.client, lambda worker: _incarnation(watch, worker))
+        hedging = Hedging(ground.client, steps, self._calls, pulse, _replica)
         self._charging = charging
         self.breakers = Breakers(me, time.monotonic)
         self._shared = SharedBreakers(ground.client, me, time.time, self.breakers.hear)
@@ -234,3 +236,9 @@ def _able(_request: Request) -> None:
 def _replica(key: str, lanes: Sequence[Answered]) -> str:
     """The replica for a conversation, of those that have a lane."""
     return lane(key, [Lane(one.worker_id, one.free, one.heard_s) for one in lanes])
+
+
+def _incarnation(watch: Watch, worker_id: str) -> str:
+    """Where a replica is asked whether it lives; empty for one that was never heard."""
+    found = watch.view.replica(worker_id)
+    return found.incarnation if found is not None else ""

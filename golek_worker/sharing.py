@@ -11,6 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, Protocol
 
+import msgspec
+
 from golek_wire.errors import DeadlineExceededError, JobCancelledError
 from golek_wire.replies import Delta
 from golek_wire.routing import CacheUse
@@ -124,7 +126,7 @@ class Flight:
             return
         self.end, self.ended_at = event, time.monotonic()
         for place, (run, _) in enumerate(self._readers.values()):
-            is_told = place == 0 and not (self._handed and isinstance(event, Stopped | Refused))
+            is_told = place == 0 and not (self._handed and _is_of_one(event))
             run.put(event if is_told else _for_others(event))
         self._readers.clear()
         self._written.clear()
@@ -222,6 +224,10 @@ class Flights:
         for key in [key for key in self._flights if key.model == model]:
             del self._flights[key]
 
+    def clear(self) -> None:
+        """As `forget`, of all models."""
+        self._flights.clear()
+
     def _close(self, flight: Flight) -> None:
         if self._flights.get(flight.key) is flight:
             del self._flights[flight.key]
@@ -245,10 +251,13 @@ def fly(run: Run, end: RunEnd) -> None:
 
 def _for_others(end: RunEnd) -> RunEnd:
     """What those hear that did not lead. What may have been the leader's affair lets them run anew."""
-    match end:
-        case EngineDied() | Stopped():
-            return EngineDied(ran=False)
-        case Refused():
-            return EngineDied(ran=False) if end.code in ITS_OWN else end
-        case _:
-            return unmeasured(end)
+    if isinstance(end, EngineDied | Stopped) or _is_of_one(end):
+        return EngineDied(ran=False)
+    if isinstance(end, Refused):  # what it cost is on the leader's bill
+        return msgspec.structs.replace(end, details={k: v for k, v in end.details.items() if k != "cost_usd"})
+    return unmeasured(end)
+
+
+def _is_of_one(end: RunEnd) -> bool:
+    """Whether it is the affair of one job alone that the run ended so."""
+    return isinstance(end, Stopped) or (isinstance(end, Refused) and end.code in ITS_OWN)

@@ -131,7 +131,7 @@ class Worker:
         await self._serve_http(stack)
 
     async def _serve_http(self, stack: AsyncExitStack) -> None:
-        """HTTP for this model, at replica 1 alone: an address can be bound once."""
+        """HTTP for this model, of a router for all, at replica 1 alone: an address can be bound once."""
         self._http: Front | None = None
         chosen, where = self._settings, address(self._settings.http_addr)
         if where is None:
@@ -141,8 +141,9 @@ class Worker:
             return
         try:
             self._http = await open_front(
-                stack, where, chosen, self._keys, self._tracing, served=chosen.model_name, own=self._health
-            )
+                stack, where, chosen, self._keys, self._tracing, auto=chosen.inference_auto_route_enabled,
+                served="" if chosen.engine == "router" else chosen.model_name, own=self._health,
+            )  # fmt: skip
         except TakenError as error:
             who = services.holder(chosen.data, where.port, gateway.KIND, monitor.KIND)
             raise TakenError(f"HTTP_ADDR={chosen.http_addr}: {error}{f', {who}' if who else ''}") from None

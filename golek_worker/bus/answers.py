@@ -73,8 +73,15 @@ class SharedAnswers:
 
     async def invalidate_by_model(self, model: str) -> None:
         """Forget all answers of a model. Raises BUS_ERRORS."""
+        await self._purge({"filter": subjects.cached(model, "*")})
+
+    async def clear(self) -> None:
+        """Forget all, of whichever model. Raises BUS_ERRORS."""
+        await self._purge({})
+
+    async def _purge(self, which: dict[str, Any]) -> None:
         try:
-            await api(self._client, f"STREAM.PURGE.{_STREAM}", {"filter": subjects.cached(model, "*")})
+            await api(self._client, f"STREAM.PURGE.{_STREAM}", which)
         except JetStreamError as error:
             if error.code != STREAM_NOT_FOUND:
                 raise

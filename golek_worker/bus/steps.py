@@ -6,7 +6,7 @@ that is left before its end is cancelled.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -56,6 +56,10 @@ class Started(Struct, frozen=True):
     """A worker said that it runs the step."""
 
 
+class LeftError(Exception):
+    """The step was taken back from a replica that ran it, and says nothing any more."""
+
+
 class Wanted(Struct, frozen=True):
     """What a step is to answer."""
 
@@ -91,9 +95,13 @@ class Steps:
         await steps._mux.listen(client)
         return steps
 
-    def begin(self, wanted: Wanted) -> "Step":
-        """A step that is stored once it is read."""
-        return Step(self._client, self._mux, wanted)
+    def begin(self, wanted: Wanted, assembly: TextAssembly | None = None, attempts: int = 0) -> "Step":
+        """A step that is stored once it is read.
+
+        With the `assembly` of another step it writes that one's answer again: what was handed out is compared with it
+        and swallowed. Its attempts count behind so many of those before.
+        """
+        return Step(self._client, self._mux, wanted, assembly or TextAssembly(wanted.before), attempts)
 
     def reconnected(self) -> None:
         """Let all who wait look again."""
@@ -113,10 +121,12 @@ class _Mux(ReplyMux):
 class Step:
     """One step."""
 
-    def __init__(self, client: BusClient, mux: ReplyMux, wanted: Wanted) -> None:
+    def __init__(self, client: BusClient, mux: ReplyMux, wanted: Wanted, assembly: TextAssembly, attempts: int) -> None:
         self._client = client
         self._mux = mux
         self._wanted = wanted
+        self._assembly = assembly
+        self._attempts = attempts
         self._inbox = mux.open()
         self._ended = False
         self.seq = 0
@@ -127,6 +137,10 @@ class Step:
         """Whether it runs: a worker said so, or said something of the answer."""
         self.said_started = False
         """Whether a worker said that it runs, as those of older releases do not."""
+        self.heard_at = 0.0
+        """When something came of it last, on the loop's clock."""
+        self.is_left: Callable[[], Awaitable[bool]] | None = None
+        """Asked while it runs and nothing comes: whether it was taken back."""
         self.job = self._job()
 
     def _job(self) -> Job:
@@ -154,7 +168,8 @@ class Step:
         belongs to.
 
         Ending the iteration early cancels the step. Raises what the worker answers; QueueFullError and NoWorkersError
-        where it is not stored; BusUnavailableError, DeadlineExceededError and StreamInterruptedError.
+        where it is not stored; BusUnavailableError, DeadlineExceededError and StreamInterruptedError; LeftError once
+        `is_left` says so.
         """
         until = asyncio.get_running_loop().time() + self._wanted.seconds
         try:
@@ -166,6 +181,15 @@ class Step:
             self._mux.forget(self._inbox.subject)
             if self.seq and not self._ended:
                 await self._cancel()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing of it waits to be read."""
+        return self._inbox.is_empty
+
+    def wake(self) -> None:
+        """Look at once whether it is left."""
+        self._inbox.wake()
 
     # -- storing -----------------------------------------------------------------------------------------------
 
@@ -217,32 +241,48 @@ class Step:
     async def _read(self, until: float) -> AsyncGenerator[Started | str | Delta | Reply]:
         wanted, clock = self._wanted, asyncio.get_running_loop().time
         answer: Answer[Reply] = Answer(_FORMS[wanted.kind])
-        assembly = TextAssembly(wanted.before)
         while True:
             message = await self._inbox.get(min(until, clock() + LOOK_S))
             if message is None:
-                if why := wanted.lost():
-                    raise NoWorkersError(f"No worker of {wanted.model} answers: {why}", model=wanted.model)
-                if clock() < until:
-                    continue
-                seconds = f"{wanted.seconds:g} s"
-                raise DeadlineExceededError(f"no answer from {wanted.model} within {seconds}", model=wanted.model)
+                await self._look(until)
+                continue
             had_started = self.started
             event = self._said(message, answer)
             if self.started and not had_started:
                 yield Started()
             if event is None:
                 continue
-            if isinstance(event, Piece) or (wanted.streamed and isinstance(event, InferenceReply)):
-                for piece in pieces_of(event, assembly):
-                    yield piece
+            for piece in self._pieces(event):
+                yield piece
             if not isinstance(event, Piece):
                 yield event
                 return
 
+    async def _look(self, until: float) -> None:
+        """Nothing came for a while. Raises NoWorkersError, DeadlineExceededError or LeftError where nothing will."""
+        wanted = self._wanted
+        if why := wanted.lost():
+            raise NoWorkersError(f"No worker of {wanted.model} answers: {why}", model=wanted.model)
+        if asyncio.get_running_loop().time() >= until:
+            seconds = f"{wanted.seconds:g} s"
+            raise DeadlineExceededError(f"no answer from {wanted.model} within {seconds}", model=wanted.model)
+        if self.started and self.is_left is not None and await self.is_left():
+            raise LeftError
+
+    def _pieces(self, event: Piece | Reply) -> Sequence[str | Delta]:
+        """What of it was not handed out before."""
+        if isinstance(event, Piece):
+            if self._attempts:
+                event = Piece(event.attempt + self._attempts, event.chunk)
+            return pieces_of(event, self._assembly)
+        if self._wanted.streamed and isinstance(event, InferenceReply):
+            return pieces_of(event, self._assembly)
+        return ()
+
     def _said(self, message: Received, answer: Answer[Reply]) -> Piece | Reply | None:
         """What a message means; None when it needs no word to the caller. Raises the error that it tells of."""
         about = message.headers or {}
+        self.heard_at = asyncio.get_running_loop().time()
         self.worker = about.get(h.WORKER, self.worker)
         if h.STATUS in about:
             self.said_started = self.said_started or about[h.STATUS] == "started"

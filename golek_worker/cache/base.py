@@ -39,6 +39,8 @@ class Asked(Struct, frozen=True):
     """What the model reads, where it is known: by it a template counts that has today's date in it."""
     grammar: str = ""
     """What the named grammar of the request says just now; empty for none."""
+    allowed: str = ""
+    """The models that may answer, with commas, where the key of who asks names some: two keys may have one holder."""
 
 
 class Cache(Protocol):
@@ -80,6 +82,10 @@ class SharedCache(Protocol):
         """Forget all answers of a model. Raises what the bus raises."""
         ...
 
+    async def clear(self) -> None:
+        """Forget all, of whichever model. Raises what the bus raises."""
+        ...
+
 
 class Second(Protocol):
     """Looks once more where the exact look found nothing: questions that mean the same. It never fails."""
@@ -92,6 +98,20 @@ class Second(Protocol):
         """Have the value found for alike questions, soon."""
         ...
 
-    def invalidate_by_model(self, model: str) -> int:
-        """Forget all answers of a model; how many."""
+    @property
+    def cache(self) -> "Held":
+        """What it keeps."""
         ...
+
+
+class Held(Protocol):
+    """What a cache in memory holds."""
+
+    max_bytes: int
+    """What all entries may take together."""
+    held_bytes: int
+    """What they take."""
+
+    def size(self) -> int: ...
+    def invalidate_by_model(self, model: str) -> int: ...
+    def clear(self) -> int: ...

@@ -25,7 +25,7 @@ _encode = msgspec.msgpack.Encoder().encode
 def key(asked: Asked) -> CacheKey:
     """Where the whole answer is kept."""
     parts = ("answer", asked.principal, asked.kind, asked.model, asked.deployment, asked.adapter, asked.prompt,
-             asked.grammar, canonical(asked.request))  # fmt: skip
+             asked.grammar, asked.allowed, canonical(asked.request))  # fmt: skip
     return CacheKey(asked.model, _hash(parts))
 
 

@@ -17,12 +17,29 @@ LOOK_S: Final = 1.0
 """So seldom the machine's memory is looked at: it costs some system calls."""
 
 
+class Shortage:
+    """Whether the machine runs out of memory, which is looked at once in LOOK_S."""
+
+    def __init__(self, is_short: Callable[[], bool], clock: Callable[[], float]) -> None:
+        self._is_short = is_short
+        self._clock = clock
+        self._looked_at = float("-inf")
+        self._short = False
+
+    def __call__(self) -> bool:
+        now = self._clock()
+        if now - self._looked_at >= LOOK_S:
+            self._looked_at, self._short = now, self._is_short()
+        return self._short
+
+
 class _Kept(NamedTuple):
     value: bytes
     until: float
 
 
-def _never() -> bool:
+def never() -> bool:
+    """There is always enough."""
     return False
 
 
@@ -32,16 +49,14 @@ class MemoryCache:
     def __init__(
         self,
         max_bytes: int,
-        is_short: Callable[[], bool] = _never,
+        is_short: Callable[[], bool] = never,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`is_short` tells whether the machine has too little memory left."""
         self.max_bytes = max_bytes
         """What they may take together."""
-        self._is_short = is_short
+        self._is_short = Shortage(is_short, clock)
         self._clock = clock
-        self._looked_at = float("-inf")
-        self._short = False
         self._kept: OrderedDict[CacheKey, _Kept] = OrderedDict()
         self.held_bytes = 0
         """What all entries take."""
@@ -60,7 +75,7 @@ class MemoryCache:
         """A value that would take more than an eighth of all is not kept."""
         if key in self._kept:
             self._drop(key)
-        if self._under_pressure():
+        if self._is_short():
             self._shrink(self.held_bytes // 2)
             return
         if len(value) + OVERHEAD > self.max_bytes // 8:
@@ -83,16 +98,6 @@ class MemoryCache:
 
     def size(self) -> int:
         return len(self._kept)
-
-    def models(self) -> set[str]:
-        """Of which models there are answers."""
-        return {key.model for key in self._kept}
-
-    def _under_pressure(self) -> bool:
-        now = self._clock()
-        if now - self._looked_at >= LOOK_S:
-            self._looked_at, self._short = now, self._is_short()
-        return self._short
 
     def _shrink(self, to_bytes: int) -> None:
         while self.held_bytes > to_bytes:

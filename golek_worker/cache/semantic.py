@@ -23,6 +23,7 @@ from golek_wire.requests import InferenceRequest, Message
 from golek_worker.cache import guards, wording
 from golek_worker.cache.base import Asked, CacheKey
 from golek_worker.cache.keys import key
+from golek_worker.cache.memory import Shortage, never
 from golek_worker.cache.responses import obstacle
 from golek_worker.cache.wording import Sense
 
@@ -136,11 +137,15 @@ class SemanticCache:
         threshold: float,
         max_bytes: int,
         most: int = MOST,
+        is_short: Callable[[], bool] = never,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`is_short` tells whether the machine has too little memory left."""
         self._embed = embed
         self._threshold = threshold
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
+        """What all entries may take together."""
+        self._is_short = Shortage(is_short, clock)
         self._most = most
         self._clock = clock
         self._shelves: dict[CacheKey, _Shelf] = {}
@@ -163,17 +168,12 @@ class SemanticCache:
         shelf = self._shelves.get(asked.scope)  # which may have gone meanwhile
         return None if vector is None or shelf is None else self._look(shelf, vector, wording.read(asked.text))
 
-    async def store(
-        self,
-        asked: Question,
-        value: bytes,
-        ttl_s: float,
-        *,
-        is_user_specific: bool = False,
-        is_time_sensitive: bool = False,
-    ) -> None:
-        """Keep an answer for at most `ttl_s` seconds; not what is of one user or one moment."""
-        if is_user_specific or is_time_sensitive or len(value) > self._max_bytes // 8:
+    async def store(self, asked: Question, value: bytes, ttl_s: float) -> None:
+        """Keep an answer for at most `ttl_s` seconds. Where memory runs out half of all go instead."""
+        if self._is_short():
+            self._shrink(self.held_bytes // 2)
+            return
+        if len(value) > self.max_bytes // 8:
             return
         vector = await self._vector(asked, KEEP_S)
         if vector is None:
@@ -191,8 +191,7 @@ class SemanticCache:
         shelf.add(vector, entry)
         self._kept[id(entry)] = entry
         self.held_bytes += self._size(entry)
-        while self._kept and (len(self._kept) > self._most or self.held_bytes > self._max_bytes):
-            self._drop(next(iter(self._kept.values())))
+        self._shrink(self.max_bytes)
 
     def invalidate_by_model(self, model: str) -> int:
         """Forget all answers of a model; how many."""
@@ -262,6 +261,10 @@ class SemanticCache:
         if len(self._vectors) > REMEMBERED:
             self._vectors.popitem(last=False)
         return vector
+
+    def _shrink(self, to_bytes: int) -> None:
+        while self._kept and (len(self._kept) > self._most or self.held_bytes > to_bytes):
+            self._drop(next(iter(self._kept.values())))
 
     def _drop(self, entry: _Entry) -> None:
         if self._kept.pop(id(entry), None) is None:

@@ -333,6 +333,13 @@ async def test_a_router_keeps_and_shares(counted: Counted, nats_server: str, tmp
             later, _ = await raw.ask(client, "inference.request.auto", EXACT)
             assert (later["cache"], later["text"], counted.runs) == ("hit", TEXT, [1])
             assert later["route"]["target"] == "local:echo"
+            await _kept(client, 1)
+            async with Golek(nats_server, deadline=5) as golek:
+                (cleared,) = await golek.clear_cache("router")
+            assert (cleared.entries, cleared.forgotten, cleared.problem) == (0, 1, None)
+            anew, _ = await raw.ask(client, "inference.request.auto", EXACT)
+            assert [tried["outcome"] for tried in anew["route"]["chain"]] == ["answered"], "the worker is asked again"
+            assert (anew["cache"], counted.runs) == ("hit", [1]), "which has kept it, too, and says so"
             asked = [
                 await raw.stream(client, "inference.request.auto", GREEDY | {"seed": 1, "req_id": f"r{n}"})
                 for n in range(4)

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from golek_client import (
@@ -24,6 +25,7 @@ from golek_wire.replies import InferenceReply
 from golek_wire.signals import Health, ModelInfo, ModelRecord
 from tests.support import clouds, minilm, raw, reranker
 from tests.support.clouds import Cloud
+from tests.support.ports import free_port
 from tests.support.workers import WorkerProcess
 
 TWO = {"ENGINE": "echo", "MODEL_NAME": "second", "WORKER_CONCURRENCY": 8}
@@ -309,6 +311,26 @@ async def test_a_key_is_for_the_names_it_says(nats_server: str, tmp_path: Path) 
         async with Golek(nats_server, key=eve, deadline=10) as golek:
             with pytest.raises(ForbiddenError):
                 await golek.ask("auto", "hi")
+
+
+async def test_a_router_serves_the_fleet_over_http(nats_server: str, tmp_path: Path) -> None:
+    """On its HTTP_ADDR all models are asked, and `auto` by who names none where that is set."""
+    port = free_port()
+    settings = {"HTTP_ADDR": port, "INFERENCE_AUTO_ROUTE_ENABLED": True}
+    with (
+        WorkerProcess(nats_server, tmp_path / "echo"),
+        router(nats_server, tmp_path / "router", "routes: {smart: {targets: ['local:echo']}}", **settings),
+    ):
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as http:
+            assert (await http.get("/health/ready")).json()["status"] == "ready"
+            listed = {model["id"] for model in (await http.get("/v1/models")).json()["data"]}
+            assert {"echo", "smart", "auto"} <= listed
+            turns = [{"role": "user", "content": "hello"}]
+            for name, route in (("echo", None), ("smart", "local:echo"), (None, "local:echo")):
+                body = {"messages": turns} | ({"model": name} if name else {})
+                answer = await http.post("/v1/chat/completions", json=body)
+                assert answer.status_code == 200, answer.text
+                assert answer.headers.get("x-golek-route") == route
 
 
 async def test_several_routers_are_one(nats_server: str, golek: Golek, tmp_path: Path) -> None:

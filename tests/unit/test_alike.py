@@ -33,7 +33,7 @@ async def test_a_question_is_found_by_vectors_of_the_fleet() -> None:
         assert await alike.look(question) == b"an answer"
         assert await alike.look(asked("Why is lava hot?", "bob")) is None
         assert [one.model for one in fleet.embedded] == [MODEL]
-        assert alike.invalidate_by_model("tiny") == 1
+        assert alike.cache.invalidate_by_model("tiny") == 1
         assert await alike.look(question) is None
         await alike.close()
 

@@ -64,10 +64,10 @@ def test_requests_that_are_sampled_otherwise_share_nothing(name: str, value: Any
 @pytest.mark.parametrize(
     ("name", "value"),
     [("principal", "bob"), ("model", "tiny2"), ("deployment", "sha256:2"), ("adapter", "a.gguf@0.5"),
-     ("prompt", "<user>Hello"), ("grammar", "root"), ("kind", "embedding")],
+     ("prompt", "<user>Hello"), ("grammar", "root"), ("kind", "embedding"), ("allowed", "tiny,big")],
 )  # fmt: skip
 def test_what_is_not_in_the_request_divides_as_well(name: str, value: str) -> None:
-    """Another tenant, file, adapter or template: another key."""
+    """Another tenant, file, adapter or template, other models that may answer: another key."""
     assert keys.key(asked(**{name: value})) != keys.key(asked())
 
 

@@ -57,12 +57,15 @@ async def test_an_answer_is_given_to_the_same_question_in_other_words() -> None:
     assert await kept.get(Question(CacheKey("tiny", "1"), BOIL.text)) is None
 
 
-@pytest.mark.parametrize("wish", ["is_user_specific", "is_time_sensitive"])
-async def test_what_is_of_one_user_or_one_moment_is_not_kept(wish: str) -> None:
-    """As whoever keeps it says."""
-    kept = cache(Embedder())
-    await kept.store(BOIL, b"ten minutes", 60, **{wish: True})
-    assert kept.size() == 0
+async def test_half_of_it_goes_when_memory_runs_out() -> None:
+    """Nor is anything kept, or a vector asked for it, until there is some again."""
+    short, clock, embedder = [False], Clock(), Embedder()
+    kept = SemanticCache(embedder, threshold=0.95, max_bytes=2**20, is_short=lambda: short[0], clock=clock)
+    await kept.store(BOIL, b"ten minutes or more", 60)
+    await kept.store(FRY, b"four minutes", 60)
+    short[0], clock.now, asked = True, 2.0, embedder.asked
+    await kept.store(Question(CacheKey("tiny", "1"), BOIL.text), b"another", 60)
+    assert (await kept.get(FRY), kept.size(), embedder.asked) == (b"four minutes", 1, asked)
 
 
 async def test_an_answer_is_kept_for_its_time() -> None:

@@ -119,13 +119,15 @@ def test_a_leader_that_leaves_hands_on_slot_and_bill(table: Table) -> None:
         (Stopped("a", 1, 1), EngineDied(ran=False)),
         (Refused("a", "DEADLINE_EXCEEDED", "late"), EngineDied(ran=False)),
         (Refused("a", "CANCELLED", "left"), EngineDied(ran=False)),
-        (Refused("a", "PROVIDER_FAILED", "a cloud"), Refused("a", "PROVIDER_FAILED", "a cloud")),
+        (Refused("a", "PROVIDER_FAILED", "a cloud", {"cost_usd": 0.5}), Refused("a", "PROVIDER_FAILED", "a cloud")),
         (Refused("a", "CONTEXT_BUDGET_EXCEEDED", "long"), Refused("a", "CONTEXT_BUDGET_EXCEEDED", "long")),
     ],
     ids=lambda one: getattr(one, "code", type(one).__name__),
 )
 def test_what_may_be_the_leaders_affair_is_not_the_others(table: Table, end: Any, others: Any) -> None:
-    """They run anew, without a strike; what equal requests would meet again they hear at once. Neither is kept."""
+    """They run anew, without a strike; what equal requests would meet again they hear at once, at no cost. Neither is
+    kept.
+    """
     flight = table.flight()
     first, second = table.join(flight, "a"), table.join(flight, "b")
     table.begun(flight)
