@@ -64,8 +64,8 @@ Cloudy = OpenAIProvider | AnthropicProvider
 Promise = Callable[[Cloudy], Awaitable[object]]
 
 
-def call(request: Request, seconds: float = 60.0, *, streamed: bool = True) -> Call:
-    return Call("golek-tiny", request, "job-0123456789abcdef", seconds, streamed=streamed)
+def call(request: Request, seconds: float = 60.0) -> Call:
+    return Call("golek-tiny", request, "job-0123456789abcdef", seconds)
 
 
 def text(**fields: Any) -> InferenceRequest:
@@ -100,12 +100,6 @@ async def a_text(provider: Cloudy) -> None:
     reply = await said(provider, text())
     assert reply.text.startswith(ANSWER), reply.text
     assert (reply.finish_reason, reply.tokens_in > 0, reply.tokens_out > 10) == ("stop", True, True), reply
-
-
-async def a_whole(provider: Cloudy) -> None:
-    (reply,) = [one async for one in provider.answer(call(text(), streamed=False))]
-    assert isinstance(reply, InferenceReply)
-    assert reply.text.startswith(ANSWER)
 
 
 async def a_limit(provider: Cloudy) -> None:
@@ -215,7 +209,7 @@ async def many_at_once(provider: Cloudy) -> None:
 
 
 BOTH: Final[list[Promise]] = [
-    a_text, a_whole, a_limit, a_result, going_on, unknown_fields, the_context, what_is_wrong, a_deadline,
+    a_text, a_limit, a_result, going_on, unknown_fields, the_context, what_is_wrong, a_deadline,
     leaving, its_models, many_at_once,
 ]  # fmt: skip
 TOOLS: Final[list[Promise]] = [a_call]

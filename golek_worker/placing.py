@@ -202,8 +202,7 @@ class Placing:
             return
         waiting.append(message)
         if way not in self._making:
-            task = self._making[way] = asyncio.get_running_loop().create_task(self._make(way))
-            task.add_done_callback(lambda _: self._making.pop(way, None))
+            self._making[way] = asyncio.get_running_loop().create_task(self._make(way))
 
     def _place(self, kind: Kind, name: str, subject: str) -> Way:
         """Kind, model, and whether the router's own stream takes it. Raises the error for who cannot be placed.
@@ -259,32 +258,40 @@ class Placing:
         else:
             await self._bring(message, way)
 
-    async def _make(self, key: Way) -> None:
-        """Make a door, and bring there what waits for it."""
-        kind, name, is_own = key
-        error: InferenceServiceError | None = None
+    async def _make(self, way: Way) -> None:
+        """Make a door, and bring there what waits for it, also what comes meanwhile."""
+        kind, name, _ = way
+        try:
+            error = await self._open(way)
+            while waiting := self._waiting.pop(way, None):
+                for message in waiting:
+                    if error is not None:
+                        await self._refuse(message, error)
+                    elif way in self._doors:
+                        await self._doors[way].take(message)
+                    else:  # its worker has not made its queue yet: the router's own keeps what comes
+                        await self._bring(message, (kind, name, True))
+        finally:
+            del self._making[way]
+
+    async def _open(self, way: Way) -> InferenceServiceError | None:
+        """Make a door, unless the model has no queue; the error where that fails."""
+        kind, name, is_own = way
         try:
             ingress = self._own(kind, name) if is_own else await self._of(kind, name)
-            if ingress is None:  # its worker has not made its queue yet: the router's own keeps what comes
-                for message in self._waiting.pop(key, []):
-                    await self._bring(message, (kind, name, True))
-                return
+            if ingress is None:
+                return None
             await ingress.open()
             await ingress.look()
         except InferenceServiceError as failed:
-            error = failed
+            return failed
         except BUS_ERRORS as failed:
-            error = BusUnavailableError(f"the queue of {name} could not be looked up: {failed}", may_run=False)
+            return BusUnavailableError(f"the queue of {name} could not be looked up: {failed}", may_run=False)
         except Exception:
             log.exception("door.failed", model=name)
-            error = InternalError("The router could not make a way to this model; its log says why")
-        else:
-            self._doors[key] = Door(ingress)
-        for message in self._waiting.pop(key, []):
-            if error is not None:
-                await self._refuse(message, error)
-            else:
-                await self._doors[key].take(message)
+            return InternalError("The router could not make a way to this model; its log says why")
+        self._doors[way] = Door(ingress)
+        return None
 
     async def _of(self, kind: Kind, model: str) -> Ingress | None:
         """The ingress of a model's own stream; None where there is none."""

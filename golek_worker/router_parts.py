@@ -155,12 +155,14 @@ class Router:
         await self.clouds.close()
 
     def digest(self) -> str:
-        """What answers depend on beside requests: the tables, and which files the fleet's models have just now."""
-        now = time.monotonic()
+        """What answers depend on beside requests: tables, and which files the fleet's models have just now. Equal in
+        all routers that know the same.
+        """
+        now, table = time.monotonic(), self.tables.table
         if now >= self._digest_until:
             found = [one.record for one in self._watch.view.models(now) if one.record is not None]
-            files = sorted(f"{record.name}={record.digest}" for record in found)
-            self._digest = hashlib.sha256(repr((self.tables.table, files)).encode()).hexdigest()
+            files = sorted((record.name, record.digest) for record in found)
+            self._digest = hashlib.sha256(table.fingerprint() + msgspec.json.encode(files)).hexdigest()
             self._digest_until = now + SWEEP_S
         return self._digest
 

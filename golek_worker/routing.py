@@ -25,7 +25,7 @@ from golek_wire.errors import (
 )
 from golek_wire.replies import InferenceReply, RerankReply
 from golek_wire.requests import EmbeddingRequest, InferenceRequest, Params, Request, RerankRequest
-from golek_wire.routing import LOCAL, CacheUse
+from golek_wire.routing import LOCAL, CacheUse, CacheWish
 from golek_wire.subjects import Kind
 from golek_worker.bus.hedging import Hedging
 from golek_worker.bus.jetstream import JetStreamError
@@ -247,7 +247,7 @@ class RouterWork:
         cloud = self._executor.desk.clouds.get(provider)
         if cloud is None:
             raise ProviderRefusedError(f"{provider}: no such provider is set up here", provider=provider)
-        call = Call(model, turn.request, job.job_id, turn.seconds, job.hops, streamed=True)  # so that it shows it lives
+        call = Call(model, turn.request, job.job_id, turn.seconds, job.hops)
         events = cloud.answer(call)
         try:
             async for event in events:
@@ -292,9 +292,12 @@ class RouterWork:
 
 
 def _alone(request: Request) -> Request:
-    """The request as targets read it: what was said before is part of it, so that they look up no session."""
+    """The request as targets read it: what was said before is part of it, so that they look up no session. That it
+    belongs to one keeps its answer from their caches.
+    """
     if isinstance(request, InferenceRequest) and request.session_id is not None:
-        return msgspec.structs.replace(request, session_id=None)
+        cache = msgspec.structs.replace(request.cache or CacheWish(), user_specific=True)
+        return msgspec.structs.replace(request, session_id=None, cache=cache)
     return request
 
 

@@ -160,6 +160,7 @@ class Step:
             body="" if wanted.payload else parent.body,
             parent=parent.job_id,
             hops=parent.hops,
+            cache=parent.cache,
         )
 
     async def answer(self, priority: str = "normal") -> AsyncGenerator[Started | str | Delta | Reply]:

@@ -5,7 +5,6 @@ breaker opens or the target takes too long.
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TypeVar
@@ -80,8 +79,9 @@ async def _first(ticket: Ticket, answer: AsyncIterator[Word], begin_s: float) ->
     finally:
         if not word.done():
             word.cancel()
-            with contextlib.suppress(asyncio.CancelledError, InferenceServiceError, StopAsyncIteration):
-                await word
+            await asyncio.wait((word,))
+            if not word.cancelled():
+                word.exception()  # nobody waits for it any more
     waited = f"{time.monotonic() - since:.1f} s"
     if ticket.moved.done():
         ticket.dropped()

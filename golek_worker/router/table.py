@@ -88,7 +88,12 @@ class Table(Struct, frozen=True):
         plan = self._model(name, fleet) or self._named(name) or (None if alone else self._cloud(name))
         if plan is None or not alone:
             return plan
-        return msgspec.structs.replace(plan, policy="local_only" if plan.sort == "model" else "never_cloud")
+        return msgspec.structs.replace(plan, policy="local_only")
+
+    def fingerprint(self) -> bytes:
+        """What of it decides on who answers: equal for equal tables, in whichever process."""
+        said = (self.names, self.models, self.clouds, self.roles, self.policy, self.strategy, self.falls_back)
+        return msgspec.json.encode(said, order="deterministic")
 
     def offers(self) -> list[Offer]:
         """The names beside those of the fleet's own models."""

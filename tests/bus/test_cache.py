@@ -353,6 +353,33 @@ async def test_a_router_keeps_and_shares(counted: Counted, nats_server: str, tmp
             await whole(asked)
 
 
+async def test_what_a_router_passes_on_is_kept_no_sooner(counted: Counted, nats_server: str, tmp_path: Path) -> None:
+    """The worker that a router asks keeps nothing of a conversation, and nothing for a key that wants no cache."""
+    keys, routes = tmp_path / "keys.txt", tmp_path / "routes.yaml"
+    keys.write_text(f"ann:{ANN} cache=off\nbob:{BOB}\n")
+    keys.chmod(0o600)
+    routes.write_text("")
+    known = {"GOLEK_NATS_IDENTITY": "keys", "GOLEK_KEY_FILE": keys}
+    with (
+        counted.worker(GOLEK_CACHE="exact", **known),
+        WorkerProcess(nats_server, tmp_path / "router", "router", ROUTES_FILE=routes, **known),
+    ):
+        async with raw.connected(nats_server) as client:
+
+            async def runs(key: str, **fields: str) -> int:
+                """Runs that the request takes."""
+                before = len(counted.runs)
+                told, _ = await raw.ask(
+                    client, "inference.request.auto", GREEDY | fields, Authorization=f"Bearer {key}"
+                )
+                assert told["text"] == TEXT
+                return len(counted.runs) - before
+
+            assert [await runs(BOB, session_id=name) for name in ("s1", "s2")] == [1, 1]
+            assert [await runs(ANN) for _ in range(2)] == [1, 1]
+            assert [await runs(BOB) for _ in range(2)] == [1, 0]
+
+
 async def test_questions_that_mean_the_same_share_an_answer(counted: Counted, nats_server: str) -> None:
     """With an embedding model in the fleet `semantic` looks twice; another question gets its own."""
     vectors = {"MODEL_NAME": "all-minilm-l6-v2", "MODEL_PATH": minilm.model_file(), "MODEL_THREADS": 1}

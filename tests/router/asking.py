@@ -69,16 +69,16 @@ def turns(*messages: Message, **fields: Any) -> InferenceRequest:
     return InferenceRequest(messages=list(messages), **fields)
 
 
-def call(request: Request, seconds: float = 10.0, *, streamed: bool = True, model: str = "m") -> Call:
+def call(request: Request, seconds: float = 10.0, *, model: str = "m") -> Call:
     """As the router asks."""
-    return Call(model, request, "job-0123456789abcdef", seconds, streamed=streamed)
+    return Call(model, request, "job-0123456789abcdef", seconds)
 
 
 async def everything(
-    provider: Provider, request: Request, seconds: float = 10.0, *, streamed: bool = True
+    provider: Provider, request: Request, seconds: float = 10.0
 ) -> list[Piece | InferenceReply | EmbeddingReply | RerankReply]:
     """All that a provider gives."""
-    return [one async for one in provider.answer(call(request, seconds, streamed=streamed))]
+    return [one async for one in provider.answer(call(request, seconds))]
 
 
 async def ask(provider: Provider, request: InferenceRequest, seconds: float = 10.0) -> Answered:

@@ -129,16 +129,15 @@ async def test_a_wrong_key_is_not_repeated(cloud: Cloud) -> None:
     await right.close()
 
 
-@pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize(("fault", "seconds"), [("hang", {"first_byte_s": 0.3, "connect_s": 0.1}),
                                                 ("hang-midway", {"silence_s": 0.3})])  # fmt: skip
-async def test_silence_has_an_end(cloud: Cloud, fault: str, seconds: dict[str, float], *, streamed: bool) -> None:
+async def test_silence_has_an_end(cloud: Cloud, fault: str, seconds: dict[str, float]) -> None:
     """Before the first byte and between two: an error that may be asked again, and the connection is gone."""
     provider = OpenAIProvider(server(cloud, "openai", **seconds), KEY)
     cloud.then(fault)
     began = time.monotonic()
     with pytest.raises(ProviderFailedError, match=r"did not begin to answer|said nothing"):
-        await everything(provider, text(), streamed=streamed)
+        await everything(provider, text())
     assert time.monotonic() - began < 2.0
     await asyncio.wait_for(cloud.left.wait(), 5)
     await provider.close()

@@ -6,7 +6,7 @@ from contextlib import aclosing
 import pytest
 
 from golek_wire.errors import BadRequestError
-from golek_wire.replies import Delta, EmbeddingReply, InferenceReply
+from golek_wire.replies import Delta, EmbeddingReply
 from golek_wire.requests import EmbeddingRequest, Message, Params, RerankRequest, ResponseFormat, Resume
 from golek_worker.router.providers import quirks
 from golek_worker.router.providers.anthropic import AnthropicProvider
@@ -34,13 +34,6 @@ async def test_a_text_comes_in_pieces_and_then_as_a_whole(any_cloud: Cloudy) -> 
     reply = answered.reply
     assert (reply.req_id, reply.model, reply.finish_reason) == ("r1", "m", "stop")
     assert (reply.tokens_in, reply.tokens_out, reply.tokens_cached) == (11, 17, 3)
-
-
-async def test_nobody_who_waits_for_the_whole_gets_pieces(any_cloud: Cloudy) -> None:
-    """Without a reader of pieces there is the reply alone."""
-    (reply,) = await everything(any_cloud, text(), streamed=False)
-    assert isinstance(reply, InferenceReply)
-    assert reply.text == TEXT
 
 
 async def test_tools_are_called(any_cloud: Cloudy) -> None:

@@ -1,6 +1,9 @@
 """The router's files: what ships can be read, every mistake is named, and another file counts at once."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,6 +39,22 @@ def test_the_shipped_files_can_be_used() -> None:
     table = tables.build(ROUTES, ROLES, catalogue=tables.of_catalogue(entries.load()))
     assert table.problems == ()
     assert [offer.name for offer in table.offers()] == ["auto"]
+
+
+def test_equal_tables_are_known_as_such_everywhere() -> None:
+    """The fingerprint of the shipped files is the same in every process; that of others is another one."""
+    script = (
+        "from golek_worker.router import tables as t; from golek_worker.router.targets import Target; "
+        "clouds = t.Clouds({'a:b': Target('a:b', 'a', 'b')}); print(t.build(t.ROUTES, t.ROLES, clouds).fingerprint())"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", script], env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True
+        ).stdout
+        for seed in "123"
+    }
+    assert len(told) == 1
+    assert tables.build(ROUTES, ROLES).fingerprint() != tables.build(ROUTES, ROLES, CLOUDS).fingerprint()
 
 
 def test_the_examples_of_the_shipped_file_can_be_used(tmp_path: Path) -> None:

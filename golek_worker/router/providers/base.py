@@ -22,8 +22,6 @@ class Call(Struct, frozen=True):
     seconds: float
     """Until the answer is of no use."""
     hops: int = 0
-    streamed: bool = True
-    """Whether anybody reads pieces."""
 
 
 Piece = str | Delta
@@ -35,7 +33,7 @@ class Provider(Protocol):
     name: str
 
     def answer(self, call: Call) -> AsyncIterator[Piece | Reply]:
-        """Pieces as they come where they are wanted, then the reply, whose figures are the provider's own.
+        """Pieces as they come, then the reply, whose figures are the provider's own.
 
         Of a text that goes on with another one `text` is the whole, the tokens are those of this call alone.
 

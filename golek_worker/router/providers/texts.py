@@ -33,7 +33,7 @@ class Read(Protocol):
 async def written(
     transport: Transport, path: str, body: dict[str, Any], answer: Read, call: Call, request: InferenceRequest
 ) -> AsyncGenerator[Piece | Reply, None]:
-    """Pieces where somebody reads them, then the reply. Raises as `base.Provider.answer` does."""
+    """Pieces, then the reply. Raises as `base.Provider.answer` does."""
     began, ttft_ms = time.perf_counter(), 0
     until = asyncio.get_running_loop().time() + call.seconds
     headers = {"content-type": "application/json", "x-client-request-id": call.job_id}
@@ -41,8 +41,7 @@ async def written(
         async with aclosing(_pieces(answer, answering)) as pieces:
             async for piece in pieces:
                 ttft_ms = ttft_ms or elapsed_ms(began)
-                if call.streamed:
-                    yield piece
+                yield piece
         yield growing.reply(
             answer.texts, answer.usage, req_id=request.req_id, model=call.model, ms=elapsed_ms(began), ttft_ms=ttft_ms,
             seed=request.seed if request.seed is not None else request.params.seed or 0,
