@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from golek_wire.routing import Offer
 from golek_worker.registry import entries
 from golek_worker.registry.entries import CatalogError
 from golek_worker.router import tables
@@ -49,6 +50,17 @@ def open_tables(chosen: Settings, clouds: catalog.Clouds) -> Tables:
     priced = Path(chosen.prices_file) if chosen.prices_file else tables.PRICES
     files = (routes_file(chosen), roles_file(chosen), priced, entries.CATALOG)
     return Tables(lambda: _read(chosen, clouds, priced), files)
+
+
+def first_offers(chosen: Settings, environ: Mapping[str, str]) -> list[Offer]:
+    """What a router will serve beside the fleet's own models, by its files alone; nothing where these are wrong, which
+    its start will say.
+    """
+    try:
+        clouds = open_clouds(chosen, environ)
+        return _read(chosen, clouds, Path(chosen.prices_file) if chosen.prices_file else tables.PRICES).offers()
+    except (TablesError, catalog.ProvidersError):
+        return []
 
 
 def _read(chosen: Settings, clouds: catalog.Clouds, priced: Path) -> Table:

@@ -6,6 +6,7 @@ health, sends heartbeats and keeps its record fresh, all as `starting`; it takes
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from golek_client.connection import publish
 from golek_wire import codec, moments, subjects
 from golek_wire.signals import Health, ModelInfo, ModelRecord, WorkerStatus
 from golek_wire.subjects import Kind
+from golek_worker import naming
 from golek_worker.bus.jetstream import BUS_ERRORS
 from golek_worker.bus.registry import Registry
 from golek_worker.gguf import GGUFError
@@ -68,6 +70,8 @@ class Preparing:
         """Fingerprint of the file, once there is one."""
         self._kind: Kind | None = None if chosen.engine == "llamacpp" else "inference"
         """What the model does, once there is a file to tell."""
+        self._offers = naming.first_offers(chosen, os.environ) if chosen.engine == "router" else []
+        """Names that a router serves: from its first word on who asks for one is not told that nobody knows it."""
 
     async def model_file(self) -> Path | None:
         """The model's file, downloaded when it is missing and a source is known; None for an engine without files.
@@ -145,6 +149,7 @@ class Preparing:
             digest=self.digest,
             worker_id=self._identity.worker_id,
             subjects=self._subjects(),
+            offers=self._offers,
         )
 
     def _subjects(self) -> list[str]:

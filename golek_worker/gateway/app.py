@@ -211,7 +211,7 @@ class Entrance:
     async def _refuse(
         self, error: InferenceServiceError, scope: Scope, receive: Receive, send: Send, visit: Visit
     ) -> None:
-        visit.code = errors.code_of(error)
+        visit.fail(error)
         with contextlib.suppress(KeyError, msgspec.ValidationError):
             visit.routed = msgspec.convert(error.details["route"], Routing)
         with contextlib.suppress(KeyError, msgspec.ValidationError):

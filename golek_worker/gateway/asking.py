@@ -58,7 +58,7 @@ class Call(Struct):
     scope: Scope
     created: int
     local: bool = False
-    """Whether the model was named with `local:`: no other may answer."""
+    """As `is_local`."""
     hops: str = ""
     """Through how many routers of other fleets it came, as these say."""
 
@@ -97,27 +97,12 @@ class Call(Struct):
         )  # fmt: skip
 
     def narrowed(self, payload: bytes) -> bytes:
-        """A request as it is sent: with the policy `local_only` where the model was named with `local:`.
-
-        Raises BadRequestError for one that wants something else.
-        """
-        if not self.local:
-            return payload
-        said = codec.decode(payload, dict[str, Any])
-        said["route"] = self.wish(codec.decode(codec.encode(said.get("route") or {}), RouteWish))
-        return codec.encode(said)
+        """A request as it is sent. Raises as `local_only`."""
+        return local_only(payload) if self.local else payload
 
     def wish(self, said: RouteWish | None) -> RouteWish | None:
-        """The same of what a request says of its route."""
-        if not self.local:
-            return said
-        said = said or RouteWish()
-        if said.policy in CLOUDS:
-            raise BadRequestError(
-                f"route.policy: {said.policy} asks clouds, and `local:` before a model's name asks none",
-                param="route.policy",
-            )
-        return structs.replace(said, policy="local_only")
+        """What a request says of its route, as it is sent. Raises as `local_only`."""
+        return _local_wish(said) if self.local else said
 
     def learnt(self, exchange: Exchange[Any] | Stream) -> None:
         """Remember which job this is and who answers."""
@@ -128,22 +113,48 @@ class Call(Struct):
 
     def cost(self, reply: Any) -> None:
         """Count what an answer cost, and remember how it came about."""
-        self.visit.routed = getattr(reply, "route", None) or self.visit.routed
-        if isinstance(reply, InferenceReply):
-            self.visit.tokens_in += reply.tokens_in
-            self.visit.tokens_out += reply.tokens_out
-        elif isinstance(reply, EmbeddingReply | RerankReply):
-            self.visit.tokens_in += reply.usage.prompt_tokens
-        else:
-            return
-        if not isinstance(reply, RerankReply) and reply.cache:
-            self.visit.cache = reply.cache
-        self.visit.provider = reply.route.provider if reply.route else ""
-        if isinstance(reply.cost_usd, int | float):
-            self.visit.cost_usd = round((self.visit.cost_usd or 0.0) + reply.cost_usd, 9)
+        count(self.visit, reply)
 
     def _key(self, part: str) -> str | None:
         return f"{self.key} {part}" if self.key is not None and part else self.key
+
+
+def is_local(named: str | None) -> bool:
+    """Whether the model was named with `local:`: no other may answer."""
+    return (named or "").startswith(LOCAL_PREFIX)
+
+
+def local_only(payload: bytes) -> bytes:
+    """A request with the policy `local_only`. Raises BadRequestError for one that wants something else."""
+    said = codec.decode(payload, dict[str, Any])
+    said["route"] = _local_wish(codec.decode(codec.encode(said.get("route") or {}), RouteWish))
+    return codec.encode(said)
+
+
+def _local_wish(said: RouteWish | None) -> RouteWish:
+    said = said or RouteWish()
+    if said.policy in CLOUDS:
+        raise BadRequestError(
+            f"route.policy: {said.policy} asks clouds, and `local:` before a model's name asks none",
+            param="route.policy",
+        )
+    return structs.replace(said, policy="local_only")
+
+
+def count(visit: door.Visit, reply: Any) -> None:
+    """Count what an answer cost, and remember how it came about."""
+    visit.routed = getattr(reply, "route", None) or visit.routed
+    if isinstance(reply, InferenceReply):
+        visit.tokens_in += reply.tokens_in
+        visit.tokens_out += reply.tokens_out
+    elif isinstance(reply, EmbeddingReply | RerankReply):
+        visit.tokens_in += reply.usage.prompt_tokens
+    else:
+        return
+    if not isinstance(reply, RerankReply) and reply.cache:
+        visit.cache = reply.cache
+    visit.provider = reply.route.provider if reply.route else ""
+    visit.pay(reply.cost_usd)
 
 
 async def call(request: Request, named: str | None, kind: Kind, deadline_ms: int | None) -> Call:
@@ -162,7 +173,7 @@ async def call(request: Request, named: str | None, kind: Kind, deadline_ms: int
         caller,
         request.scope,
         int(time.time()),
-        (named or "").startswith(LOCAL_PREFIX),
+        is_local(named),
         request.headers.get(HOPS, ""),
     )
 

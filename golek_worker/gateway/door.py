@@ -14,6 +14,8 @@ from starlette.requests import Request
 from golek_client import Golek
 from golek_client.watching import Watch
 from golek_program.settings.http import Http
+from golek_program.web import errors
+from golek_wire.errors import InferenceServiceError
 from golek_wire.keys import Key
 from golek_wire.replies import Allowances
 from golek_wire.routing import Route
@@ -107,6 +109,16 @@ class Visit(Struct):
     speaks_anthropic: bool = False
     """The client speaks Anthropic's API, errors included."""
 
+    def fail(self, error: InferenceServiceError) -> None:
+        """It ended in this, which may have cost something."""
+        self.code = errors.code_of(error)
+        self.pay(error.details.get("cost_usd"))
+
+    def pay(self, cost_usd: object) -> None:
+        """Clouds took so much, where that is a number."""
+        if isinstance(cost_usd, int | float):
+            self.cost_usd = round((self.cost_usd or 0.0) + cost_usd, 9)
+
 
 class Door(Struct, frozen=True, dict=True):
     """What the application is made of."""
@@ -116,7 +128,7 @@ class Door(Struct, frozen=True, dict=True):
     settings: Http
     keys: KeyRing
     served: str = ""
-    """The model of the worker that serves this; empty at the fleet's gateway."""
+    """The model of the worker that serves this; empty at the fleet's gateway, and at a router."""
     told: Callable[[Visit], None] = lambda _: None
     """Called when a request is done with."""
     offers: Offers | None = None

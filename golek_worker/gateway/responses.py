@@ -14,7 +14,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from golek_client.stream import Stream
-from golek_program.web import errors
 from golek_program.web.described import describe
 from golek_wire import codec
 from golek_wire.errors import InferenceServiceError, NotFoundError
@@ -128,7 +127,7 @@ async def _events(stream: Stream, call: Call, shown: Shown) -> Events:
             except InferenceServiceError as error:
                 if opening:
                     raise
-                call.visit.code = errors.code_of(error)
+                call.visit.fail(error)
                 yield b"".join(writer.fail(error))
                 return
             call.learnt(stream)

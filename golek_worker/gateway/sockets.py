@@ -289,7 +289,8 @@ class Sockets:
             except Exception:
                 log.exception("socket.failed", request_id=visit.request_id)
                 failed = InternalError("the prompt could not be answered; the gateway's log says how")
-            visit.status, visit.code = errors.status_of(failed), errors.code_of(failed)
+            visit.status = errors.status_of(failed)
+            visit.fail(failed)
             told = {"request_id": visit.request_id, **self._body(failed)}
             await self._emit("inference_error", told, sid, _name(visit.caller, room) if visit.caller and room else "")
 
@@ -300,6 +301,8 @@ class Sockets:
         visit.model = model
         seconds = asked.deadline_ms / 1000 if asked.deadline_ms else self._door.seconds
         payload = prompts.request(given, round(seconds * 1000))
+        if asking.is_local(asked.model):
+            payload = asking.local_only(payload)
         where = _name(caller, room) if room else ""
         async with caller.golek.passed_stream(model, payload, deadline=seconds) as stream:
             visit.job_id = stream.job_id
@@ -310,8 +313,7 @@ class Sockets:
                     await self._emit("inference_token", msgspec.to_builtins(told), sid, where)
             reply = stream.reply
             visit.worker, visit.allowances = stream.worker, stream.allowances
-            visit.tokens_in, visit.tokens_out = reply.tokens_in, reply.tokens_out
-            visit.cost_usd, visit.provider = reply.cost_usd, reply.route.provider if reply.route else ""
+            asking.count(visit, reply)
             end = prompts.complete(reply, asked, model, visit.request_id, visit.job_id, visit.worker)
             await self._emit("inference_complete", msgspec.to_builtins(end), sid, where)
 

@@ -118,7 +118,7 @@ class EventStream(Response):
     def _end_in(self, error: InferenceServiceError, scope: Scope) -> None:
         """The response has begun well: its last event tells how it ended, and so do access log, metrics and trace."""
         request = Request(scope)
-        door.visit(request).code = errors.code_of(error)
+        door.visit(request).fail(error)
         if self._told is not None:
             self._unsent.append(self._told(error))
             return

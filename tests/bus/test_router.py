@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from nats.aio.msg import Msg
 
 from golek_client import (
     BadRequestError,
@@ -280,6 +281,30 @@ async def test_what_is_kept_from_clouds_stays_so(nats_server: str, golek: Golek,
                 DeadlineExceededError, NoWorkersError,
             }  # fmt: skip
             assert len(cloud.asked) == helped
+
+
+async def test_a_routers_names_are_known_from_its_first_word(nats_server: str, tmp_path: Path) -> None:
+    """Who asks for one of them while it starts waits for it, and is not told that nobody knows that name."""
+    told: list[ModelRecord] = []
+
+    async def keep(message: Msg) -> None:
+        told.append(codec.decode(message.data, ModelRecord))
+
+    with WorkerProcess(nats_server, tmp_path / "echo"):
+        async with raw.connected(nats_server) as client, Golek(nats_server, deadline=20) as golek:
+            await client.subscribe(f"$KV.{subjects.MODELS_BUCKET}.router", cb=keep)
+            await client.flush()
+            starting = router(nats_server, tmp_path / "router")
+            try:
+                starting.start(wait=False)
+                async with asyncio.timeout(20):
+                    while not told:
+                        await asyncio.sleep(0.001)
+                assert told[0].state == "starting"
+                assert (await golek.ask("auto", "a b")).text == "a b"
+                assert all("auto" in [offer.name for offer in record.offers] for record in told)
+            finally:
+                starting.end()
 
 
 async def test_a_key_is_for_the_names_it_says(nats_server: str, tmp_path: Path) -> None:

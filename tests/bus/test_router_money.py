@@ -162,6 +162,11 @@ async def test_http_tells_of_money(nats_server: str, tmp_path: Path, cloud: Clou
             await until(10, told, lambda cost: cost == pytest.approx(2 * 0.000036075, abs=1e-6))
             visits = [json.loads(one) for one in (data / "logs" / "api_access.log").read_text().splitlines()]
             assert [one["cost_usd"] for one in visits if one["method"] == "POST"] == [pytest.approx(0.000036075)] * 2
+            cloud.always = "cut"
+            async with httpx2.AsyncClient(base_url=gateway.url, headers={"authorization": f"Bearer {KEY}"}) as http:
+                broken = await http.post("/v1/chat/completions", json=body)
+                assert broken.status_code == 502, broken.text
+                assert float(broken.headers["x-golek-cost-usd"]) > 0, "what was read and written until then is paid"
 
 
 async def logged(data: Path) -> list[tuple[str, str, float]]:

@@ -138,6 +138,7 @@ async def test_a_conversation_goes_on(fleet: Fleet) -> None:
         ({"prompt": "x", "request_id": "a b"}, 400, "BAD_REQUEST"),
         ({"prompt": "x", "model": "nobody"}, 404, "MODEL_NOT_FOUND"),
         ({"prompt": "x", "model": "golek-tiny", "temperature": -1}, 400, "BAD_REQUEST"),
+        ({"prompt": "x", "model": "local:golek-tiny", "route": {"policy": "cloud_first"}}, 400, "BAD_REQUEST"),
     ],
 )
 async def test_what_is_wrong_is_an_event(fleet: Fleet, said: Any, status: int, code: str) -> None:
