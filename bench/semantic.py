@@ -19,7 +19,8 @@ from support import broker, figure, median, note, worker
 from golek_client import Golek
 from golek_worker.cache import guards, wording
 from golek_worker.cache.base import CacheKey
-from golek_worker.cache.semantic import MOST, Question, SemanticCache, Vector
+from golek_worker.cache.questions import Question
+from golek_worker.cache.semantic import MOST, SemanticCache, Vector
 from tests.support.minilm import model_file
 
 BENCH = "semantic"

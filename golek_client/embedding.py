@@ -150,7 +150,7 @@ def joined(replies: list[EmbeddingReply], *, floats: bool) -> EmbeddingReply:
     first, costs = replies[0], [reply.cost_usd for reply in replies if reply.cost_usd is not UNSET]
     return EmbeddingReply(
         data, first.model, EmbeddingUsage(prompt, total), first.req_id, ms, ms,
-        route=first.route, cost_usd=sum(costs) if costs else UNSET,
+        route=first.route, cost_usd=round(sum(costs), 9) if costs else UNSET,
         cache=next((use for use in ("miss", "bypass", "hit") if use in uses), UNSET),
     )  # fmt: skip
 

@@ -240,7 +240,8 @@ class Exchange(Generic[Reply]):
     def _request_headers(self) -> dict[str, str]:
         key = {headers.IDEMPOTENCY_KEY: self._key} if self._key is not None else {}
         trace = self._span.carried if self._span is not None else tracing.carried.get()
-        about = self._line.request_headers(self._inbox.subject) | key
+        hops = {headers.HOPS: self._target.hops} if self._target.hops else {}
+        about = self._line.request_headers(self._inbox.subject) | key | hops
         return {**about, **trace} if trace is not None else about
 
     @property

@@ -55,15 +55,17 @@ class Passing:
         deadline: float,
         subject: str | None = None,
         idempotency_key: str | None = None,
+        hops: str = "",
     ) -> Exchange[Reply]:
         """An exchange that has not begun, of a request's bytes and the form of its reply.
 
             async with await golek.passed("qwen3-4b", "inference", payload, InferenceReply, deadline=60) as exchange:
                 reply = await exchange.reply()
 
-        Raises as `ask` does. The bytes are not checked here: a worker answers what is wrong with them.
+        `hops`: through how many routers of other fleets it came, as these say. Raises as `ask` does. The bytes are not
+        checked here: a worker answers what is wrong with them.
         """
-        target = Target.of(model, kind, subject)
+        target = Target.of(model, kind, subject, hops)
         check_seconds("deadline", deadline)
         until = asyncio.get_running_loop().time() + deadline
         line = await self._opening.by(until, deadline)
@@ -79,11 +81,12 @@ class Passing:
         subject: str | None = None,
         idempotency_key: str | None = None,
         told: Callable[[Exchange[EmbeddingReply]], object] = lambda _: None,
+        hops: str = "",
     ) -> EmbeddingReply:
         """The vectors of `texts`, as `embed` gives them; `told` is called with each exchange that it took, once that
         has ended.
         """
-        target = Target.of(model, "embedding", subject)
+        target = Target.of(model, "embedding", subject, hops)
         check_seconds("deadline", deadline)
         question = Question(texts, options)
         clock = asyncio.get_running_loop().time
@@ -112,9 +115,10 @@ class Passing:
         subject: str | None = None,
         idempotency_key: str | None = None,
         on_queued: OnQueued | None = None,
+        hops: str = "",
     ) -> Stream:
         """The stream of a request's bytes, which say `"stream": true`. Otherwise as `passed`."""
-        target = Target.of(model, "inference", subject)
+        target = Target.of(model, "inference", subject, hops)
         check_seconds("deadline", deadline)
         return self._stream(target, payload, deadline, on_queued, checked_key(idempotency_key))
 

@@ -15,9 +15,11 @@ class Target(Struct, frozen=True):
     model: str
     kind: Kind
     subject: str
+    hops: str = ""
+    """Through how many routers of other fleets the request came, as they say; empty for none."""
 
     @classmethod
-    def of(cls, model: str, kind: Kind, subject: str | None = None) -> Self:
+    def of(cls, model: str, kind: Kind, subject: str | None = None, hops: str = "") -> Self:
         """`model` on its usual subject, or on the one that its worker has for itself (its setting SUBJECT).
 
         Raises BadRequestError for a name that cannot stand in a subject, and for a subject that cannot be asked.
@@ -29,7 +31,7 @@ class Target(Struct, frozen=True):
                 f"model: {model[:64]!r} is no model name; letters, digits and any of _ : / @ + - . without blanks",
                 param="model",
             )
-        return cls(model, kind, subject or subjects.request(model, kind))
+        return cls(model, kind, subject or subjects.request(model, kind), hops)
 
 
 def _check_subject(subject: str, kind: Kind) -> None:

@@ -37,6 +37,13 @@ def content(parts: Sequence[Json]) -> tuple[str, list[Json] | None]:
     return words, list(parts) if any(one["type"] != "text" for one in parts) else None
 
 
+def is_address(part: Json) -> bool:
+    """Whether this is an image that whoever answers has to fetch."""
+    image = part.get("image_url")
+    url = image.get("url") if isinstance(image, dict) else image
+    return isinstance(url, str) and not url.startswith("data:")
+
+
 def check(parts: Sequence[object], place: str) -> None:
     """Raise BadRequestError for a part that is neither text nor image."""
     if not parts:

@@ -48,7 +48,7 @@ class CacheOrders:
         return Task(obey, lambda problem: self._report(forgotten, problem))
 
     def _report(self, forgotten: int, problem: str | None) -> CacheReport:
-        held = [one for one in self._caching.held if one is self._caching.memory or one.size()]
+        held = self._caching.held
         return CacheReport(
             self._model,
             self._worker_id,

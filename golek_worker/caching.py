@@ -96,8 +96,11 @@ class Caching:
         self._looking: set[asyncio.Task[None]] = set()
         self.flights = Flights()
         self.memory = memory
-        self.held: list[Held] = [memory] if second is None else [memory, second.cache]
+
+    @property
+    def held(self) -> list[Held]:
         """All that is in memory."""
+        return [self.memory, *(self._second.held if self._second is not None else [])]
 
     def start(self, job: Job, work: Work, *, watched: bool, until: float) -> Run:
         """The run that ends in the job's answer. Raises as `Work.start` does."""

@@ -149,7 +149,6 @@ class Deciding:
             turn=turn,
             deadline_s=left_s,
             allowed=job.allowed_models,
-            hops=job.hops,
             excluded=(LOCAL_PREFIX + job.asked_model,) if job.taken else (),
         )
 

@@ -15,21 +15,19 @@ import nats.errors
 import structlog
 
 from golek_client.bus_client import BusClient, Delivery
-from golek_client.connection import flush
 from golek_wire import headers as h
 from golek_wire.errors import STATUS, BusUnavailableError, InferenceServiceError, JobCancelledError
 from golek_wire.keys import micros
 from golek_wire.semconv import REPLY, STORE_RESULT
-from golek_wire.subjects import Kind
-from golek_wire.trace import trace_id
+from golek_worker import recording
 from golek_worker.attempt import GONE_AFTER_S, Attempt, Outcome, Requeue, Tools
 from golek_worker.bus.acks import Acks
 from golek_worker.bus.jetstream import JetStreamError
 from golek_worker.bus.lease import Lease, LeaseKeeper
-from golek_worker.bus.replies import error_body, error_headers, error_message, final_messages, send_error, send_final
 from golek_worker.bus.results import Results
 from golek_worker.executor import Answer
 from golek_worker.figures import Figures
+from golek_worker.finals import INSIST_S, Finals
 from golek_worker.job import Job, deadline_error
 from golek_worker.sessions.conversation import Conversation
 from golek_worker.store.requests import RequestRow
@@ -42,11 +40,8 @@ log = structlog.get_logger("serving")
 
 CANCEL_MEMORY_S = 600.0
 CANCEL_MEMORY_LIMIT = 100_000
-CAREFUL_S = 5.0
-"""For so long after an outage a final message is sent again while nobody listens at the caller's inbox."""
 OUTAGE_PATIENCE_S = 3.0
-"""For so long a caller may be deaf in that time, and its job goes on."""
-INSIST_S = 0.1
+"""For so long a caller may be deaf after an outage, and its job goes on."""
 RETRY_S = 1.0
 """A job that the bus kept from being answered waits so long before it runs again."""
 
@@ -74,7 +69,7 @@ class Serving:
         self._client = client
         self._tools = tools
         self._keeper = keeper
-        self._results = results
+        self._finals = Finals(client, results, tools.tokens, tools.worker_id)
         self._acks = acks
         self._settle = settle
         self._record = record
@@ -84,7 +79,6 @@ class Serving:
         self._tasks: dict[str, asyncio.Task[Outcome | None]] = {}
         self._releases: set[asyncio.Task[None]] = set()
         self._cancelled: OrderedDict[str, float] = OrderedDict()
-        self._careful_until = 0.0
         self.tally = tally
         self.last_error = ""
         self.busy_ns = 0
@@ -113,7 +107,7 @@ class Serving:
 
     def reconnected(self) -> None:
         """The connection stands again; callers may still be on their way back."""
-        self._careful_until = time.monotonic() + CAREFUL_S
+        self._finals.reconnected()
 
     def take(self, lease: Lease) -> None:
         """Serve `lease` in a task of its own."""
@@ -228,9 +222,9 @@ class Serving:
             outcome = await attempt.outcome(cancelled=self._is_cancelled(lease))
             if await self._answer(attempt, outcome, trace):
                 if attempt.job.resumable:
-                    await self._end_log(attempt, outcome)
+                    await self._finals.end_log(attempt, outcome)
                 self._count(attempt, outcome)
-                self._record(_row(attempt, outcome, attempt.job.asked_kind or self._tools.executor.kind))
+                self._record(recording.row(attempt, outcome, attempt.job.asked_kind or self._tools.executor.kind))
             if attempt.job.hold:
                 self._settle(attempt.job, attempt.computed, micros(attempt.cost_usd or 0.0))
             confirm_at = self._acks.count()
@@ -270,27 +264,13 @@ class Serving:
         if trace is not None:
             trace.lap()
         if attempt.job.keep_s:
-            await self._keep(attempt, outcome)
+            await self._finals.keep(attempt, outcome)
             if trace is not None:
                 trace.lap(STORE_RESULT)
-        await self._deliver(attempt, outcome)
+        await self._finals.send(attempt, outcome)
         if trace is not None:
             trace.lap(REPLY)
         return True
-
-    async def _deliver(self, attempt: Attempt, outcome: Outcome) -> None:
-        """Send it, once unless callers may be on their way back."""
-        if time.monotonic() >= self._careful_until:
-            await self._send(attempt, outcome, "")
-            return
-        # After an outage the caller may come back later than we did: send until somebody listens.
-        while True:
-            attempt.bounced = False
-            await self._send(attempt, outcome, attempt.probe)
-            await flush(self._client)
-            if not attempt.bounced or time.monotonic() >= self._careful_until:
-                return
-            await asyncio.sleep(INSIST_S)
 
     async def _remember(self, attempt: Attempt, conversation: Conversation, answer: Answer) -> Answer:
         """Add the turn to its session: before the answer is sent, so that the caller's next request finds it."""
@@ -298,55 +278,11 @@ class Serving:
         left_s = attempt.lease.deadline - time.monotonic()
         return await self._tools.sessions.add(attempt.job, conversation, answer, left_s)
 
-    async def _keep(self, attempt: Attempt, outcome: Outcome) -> None:
-        """Keep the final message for those who ask for it later.
-
-        Raises BusUnavailableError when it is the only answer, cannot be stored, and there is time to run again.
-        """
-        job, work = attempt.job, attempt.work
-        if isinstance(outcome, InferenceServiceError):
-            body, about = error_body(job.req_id, outcome, self._client.max_payload), error_headers(outcome)
-        else:
-            body, about = outcome.body, {}
-        if job.reply or (work is not None and work.reply_to):
-            await self._results.keep(job, body, about)
-            return
-        try:
-            await self._results.keep_surely(job, body, about)
-        except BusUnavailableError as unstored:
-            if time.monotonic() < attempt.lease.deadline:
-                raise
-            self._results.lose(unstored)
-
-    async def _send(self, attempt: Attempt, outcome: Outcome, probe: str) -> None:
-        job, work = attempt.job, attempt.work
-        also_to = work.reply_to if work is not None and not job.parent else None
-        if isinstance(outcome, Answer):
-            delivery = attempt.lease.num_delivered
-            await send_final(
-                self._client, job, outcome.body, delivery,
-                worker=self._tools.worker_id, also_to=also_to, probe=probe,
-            )  # fmt: skip
-        else:
-            await send_error(
-                self._client, job.reply, job.req_id, outcome,
-                stream=job.stream, worker=self._tools.worker_id, also_to=also_to, probe=probe,
-            )  # fmt: skip
-
-    async def _end_log(self, attempt: Attempt, outcome: Outcome) -> None:
-        """The final message, to those who read the stream later."""
-        job, worker = attempt.job, self._tools.worker_id
-        if isinstance(outcome, Answer):
-            attempts = attempt.lease.num_delivered
-            final = list(final_messages(self._client.max_payload, job, outcome.body, attempts, worker))
-        else:
-            final = [error_message(job.req_id, outcome, stream=True, worker=worker, limit=self._client.max_payload)]
-        await self._tools.tokens.end(job, final)
-
     def _count(self, attempt: Attempt, outcome: Outcome) -> None:
         ran_s = attempt.ended_at - attempt.lease.leased_at
         self.busy_ns += int(ran_s * 1e9)
-        self.tally.tokens(*(_computed(attempt) if attempt.saved else (attempt.tokens_in, attempt.tokens_out)))
+        computed = recording.computed(attempt) if attempt.saved else (attempt.tokens_in, attempt.tokens_out)
+        self.tally.tokens(*computed)
         if attempt.work is not None and attempt.work.cache is not None:
             self.tally.cached(attempt.work.cache)
         if attempt.cost_usd is not None:
@@ -394,65 +330,4 @@ class Serving:
         """The server's 503: a message found no interest at its inbox. Anything else there is a caller's own doing."""
         attempt = self._attempts.get(message.subject.rpartition(".")[2])
         if attempt is not None and (message.headers or {}).get(h.NATS_STATUS) == h.NO_RESPONDERS:
-            is_careful = time.monotonic() < self._careful_until
-            attempt.inbox_bounced(OUTAGE_PATIENCE_S if is_careful else GONE_AFTER_S)
-
-
-def _computed(attempt: Attempt) -> tuple[int, int]:
-    """The tokens that were read and written for it; a part of a list that was kept counts with what is read."""
-    if attempt.saved >= attempt.tokens_in + attempt.tokens_out:
-        return 0, 0
-    return max(0, attempt.tokens_in - attempt.saved), attempt.tokens_out
-
-
-def _target(outcome: Outcome) -> str | None:
-    """Who answered, or was asked last, where a router chose."""
-    if isinstance(outcome, Answer):
-        return outcome.target
-    route = outcome.details.get("route")
-    return str(route["target"]) if isinstance(route, dict) and route.get("target") else None
-
-
-def _row(attempt: Attempt, outcome: Outcome, kind: Kind) -> RequestRow:
-    """What the log keeps of an answered job."""
-    lease, job, work, first = attempt.lease, attempt.job, attempt.work, attempt.first_text_at
-    answer = outcome if isinstance(outcome, Answer) else None
-    measured = answer.measured if answer is not None else None
-    dur_ms = (attempt.ended_at - lease.leased_at) * 1000
-    ttft_ms = answer.ttft_ms(dur_ms) if answer is not None else None
-    if first is not None:
-        ttft_ms = (first - lease.leased_at) * 1000
-    error = outcome if isinstance(outcome, InferenceServiceError) else None
-    return RequestRow(
-        ts=time.time(),
-        req_id=job.req_id,
-        job_id=job.job_id,
-        kind=kind,
-        principal=job.principal,
-        status="ok" if error is None else error.code,
-        raw_input=work.raw_input if work is not None else lease.payload.decode(errors="replace"),
-        formatted_input=work.prompt if work is not None else None,
-        output=answer.text if answer is not None else None,
-        tokens_in=attempt.tokens_in,
-        tokens_out=attempt.tokens_out,
-        finish_reason=answer.finish_reason if answer is not None else None,
-        dur_ms=round(dur_ms, 3),
-        ttft_ms=None if ttft_ms is None else round(ttft_ms, 3),
-        queue_ms=lease.queue_ms,
-        attempt=lease.num_delivered,
-        stream=job.stream,
-        seed=job.seed,
-        error=None if error is None else error.message,
-        adapter=work.adapter if work is not None else None,
-        texts=work.texts if work is not None else None,
-        tokens_cached=None if measured is None else measured.tokens_cached,
-        waited_ms=None if measured is None else measured.waited_ms,
-        prefill_ms=None if measured is None else measured.prefill_ms,
-        decode_ms=None if measured is None else measured.decode_ms,
-        trace_id=(trace_id(job.trace) or None) if job.trace else None,
-        asked=job.asked_model or None,
-        target=_target(outcome),
-        cost_usd=attempt.cost_usd,
-        cache=answer.cache if answer is not None else None,
-        parent=job.parent or None,
-    )
+            attempt.inbox_bounced(OUTAGE_PATIENCE_S if self._finals.is_careful else GONE_AFTER_S)

@@ -99,7 +99,7 @@ class Second(Protocol):
         ...
 
     @property
-    def cache(self) -> "Held":
+    def held(self) -> "list[Held]":
         """What it keeps."""
         ...
 

@@ -7,6 +7,7 @@ either. Pure.
 
 from typing import Final, cast
 
+from golek_wire import images
 from golek_wire.requests import InferenceRequest, Request, RerankRequest
 from golek_wire.routing import CacheMode, CacheWish
 from golek_worker.cache.keys import is_greedy, seed
@@ -53,4 +54,6 @@ def _text_obstacle(request: InferenceRequest) -> str:
         return "it goes on with another answer"
     if request.params.max_tokens == 0:
         return "it only counts"
+    if any(images.is_address(part) for turn in request.messages or () for part in turn.parts or ()):
+        return "what lies at an image's address may change"
     return "" if is_greedy(request) or seed(request) is not None else "each answer is another one"

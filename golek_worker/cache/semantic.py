@@ -1,8 +1,7 @@
 """Which kept answer is that of a question asked in other words?
 
 The second look, after the exact one has missed: the vector of the question is compared with those of kept ones (a
-cosine of GOLEK_SEMANTIC_THRESHOLD or more), and of what is alike the first one counts that `guards` let pass. Only the
-last turn of the user is compared; all else, model, adapter, caller, turns before, parameters, must be equal.
+cosine of GOLEK_SEMANTIC_THRESHOLD or more), and of what is alike the first one counts that `guards` let pass.
 
 The vector comes from an embedding model of the fleet. Where that does not answer in time there is no look: while one
 vector is late nobody waits for another, and after an error nobody does for some seconds.
@@ -14,15 +13,13 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from golek_wire.errors import InferenceServiceError
-from golek_wire.requests import InferenceRequest, Message
 from golek_worker.cache import guards, wording
-from golek_worker.cache.base import Asked, CacheKey
-from golek_worker.cache.keys import key
+from golek_worker.cache.base import CacheKey
 from golek_worker.cache.memory import Shortage, never
-from golek_worker.cache.responses import obstacle
+from golek_worker.cache.questions import KEEP_S, Question
 from golek_worker.cache.wording import Sense
 
 if TYPE_CHECKING:  # each worker has this module, and few keep vectors: for the others numpy would be 13 MB for nothing
@@ -35,8 +32,6 @@ MOST: Final = 20_000
 """Kept questions; the least recently used one gives way."""
 LOOK_S: Final = 0.25
 """A request waits at most so long for its vector."""
-KEEP_S: Final = 5.0
-"""What is kept can wait longer: nobody waits for that."""
 PAUSE_S: Final = 5.0
 """After there was no vector nobody asks for one for so long."""
 COMPARED: Final = 16
@@ -47,50 +42,6 @@ OVERHEAD: Final = 1200
 """Bytes of an entry beside its vector and value, about."""
 Embed = Callable[[str], Awaitable[Sequence[float]]]
 """The vector of a text. Raises InferenceServiceError where there is none."""
-
-
-class Question(Struct, frozen=True):
-    """What is looked up."""
-
-    scope: CacheKey
-    """All that must be equal."""
-    text: str
-    """What may be worded otherwise."""
-
-
-def question(asked: Asked) -> Question | str:
-    """What of a request is looked up, or why nothing is, for people.
-
-    Not where the model's own text is continued (`raw`), where tools may be called, whose arguments are of the words,
-    and where an image is part of the turn.
-    """
-    request = asked.request
-    if not isinstance(request, InferenceRequest):
-        return "it asks for no text"
-    if why := obstacle(request):
-        return why
-    if request.raw or request.tools:
-        return "raw prompts, and those with tools, are not compared"
-    found = _without_question(request)
-    if found is None:
-        return "its last turn is not a user's text"
-    rest, text = found
-    if why := guards.obstacle(text):
-        return why
-    before, _, after = asked.prompt.rpartition(text.strip())  # what a template says beside it, such as the date
-    return Question(key(structs.replace(asked, request=rest, prompt=f"{before}\0{after}")), text)
-
-
-def _without_question(request: InferenceRequest) -> tuple[InferenceRequest, str] | None:
-    """The request with an empty question, and the question."""
-    if request.messages is None:
-        text = request.input or ""
-        return (structs.replace(request, input=""), text) if text.strip() else None
-    last = request.messages[-1] if request.messages else Message(role="user")
-    if last.role != "user" or last.parts or not (last.content or "").strip():
-        return None
-    turns = [*request.messages[:-1], structs.replace(last, content="")]
-    return structs.replace(request, messages=turns), last.content or ""
 
 
 class _Entry(Struct):

@@ -24,6 +24,7 @@ from golek_program.web import errors
 from golek_program.web.leaving import watched
 from golek_wire import codec, elements, subjects
 from golek_wire.errors import BadRequestError, InferenceServiceError, ModelNotFoundError
+from golek_wire.headers import HOPS
 from golek_wire.openai import models
 from golek_wire.openai.chat import DEADLINE_LIMIT_MS
 from golek_wire.replies import EmbeddingReply, InferenceReply, RerankReply
@@ -58,6 +59,8 @@ class Call(Struct):
     created: int
     local: bool = False
     """As `is_local`."""
+    hops: str = ""
+    """Through how many routers of other fleets it came, as these say."""
 
     @property
     def deadline_ms(self) -> int:
@@ -69,8 +72,9 @@ class Call(Struct):
         To be awaited inside `watched`. Raises what the fleet answers.
         """
         asked = await self.caller.golek.passed(
-            self.model, kind, self.narrowed(payload), form, deadline=self.seconds, idempotency_key=self._key(part)
-        )
+            self.model, kind, self.narrowed(payload), form, deadline=self.seconds, idempotency_key=self._key(part),
+            hops=self.hops,
+        )  # fmt: skip
         async with asked as exchange:
             try:
                 reply = await exchange.reply()
@@ -89,7 +93,7 @@ class Call(Struct):
         self.visit.streamed = True
         return self.caller.golek.passed_stream(
             self.model, self.narrowed(payload), deadline=self.seconds, idempotency_key=self._key(part),
-            on_queued=on_queued,
+            on_queued=on_queued, hops=self.hops,
         )  # fmt: skip
 
     def narrowed(self, payload: bytes) -> bytes:
@@ -170,6 +174,7 @@ async def call(request: Request, named: str | None, kind: Kind, deadline_ms: int
         request.scope,
         int(time.time()),
         is_local(named),
+        request.headers.get(HOPS, ""),
     )
 
 

@@ -40,6 +40,7 @@ async def embeddings(request: Request) -> Response:
             deadline=call.seconds,
             idempotency_key=call.key,
             told=call.learnt,
+            hops=call.hops,
         )
     call.cost(reply)
     return asking.json(form.shown(reply, asked.model or call.model))

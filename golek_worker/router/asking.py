@@ -31,7 +31,6 @@ def ask_of(
     deadline_s: float = math.inf,
     allowed: Iterable[str] | None = None,
     excluded: Iterable[str] = (),
-    hops: int = 0,
     has_text: bool = False,
 ) -> Ask:
     """What to decide on. `draw` is made of the job's id unless it is given."""
@@ -53,7 +52,6 @@ def ask_of(
         allowed=None if allowed is None else frozenset(allowed),
         max_cost_usd=wish.max_cost_usd if wish is not None else None,
         excluded=frozenset(excluded),
-        hops=hops,
         has_text=has_text,
     )
 

@@ -134,6 +134,5 @@ class Ask(Struct, frozen=True):
     max_cost_usd: float | None = None
     excluded: frozenset[str] = frozenset()
     """Targets that were tried already."""
-    hops: int = 0
     has_text: bool = False
     """Whether a part of the answer was already handed out: only who can go on behind it may be asked."""

@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 
 from golek_worker.cache.base import CacheKey
-from golek_worker.cache.semantic import Question, SemanticCache
+from golek_worker.cache.questions import Question
+from golek_worker.cache.semantic import SemanticCache
 from golek_worker.engine.base import Embed, EngineConfig
 from golek_worker.settings import Settings
 from tests.engine.driver import running

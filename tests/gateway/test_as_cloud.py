@@ -3,10 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 
-from golek_wire.errors import BadRequestError, ContextBudgetExceededError, DeadlineExceededError, ModelNotFoundError
+from golek_client import Golek
+from golek_wire.errors import (
+    BadRequestError,
+    ContextBudgetExceededError,
+    DeadlineExceededError,
+    ModelNotFoundError,
+    RouteLoopError,
+)
 from golek_wire.replies import InferenceReply
 from golek_wire.requests import InferenceRequest, Message, Params
 from golek_worker.router.providers import quirks
@@ -15,7 +23,8 @@ from golek_worker.router.providers.base import Call
 from golek_worker.router.providers.openai import OpenAIProvider
 from golek_worker.router.providers.transport import Server
 from tests.router.asking import IMAGE, SCHEMA, TOOLS, greedy, text
-from tests.support.fronts import Fleet
+from tests.support.fronts import Fleet, GatewayProcess
+from tests.support.workers import WorkerProcess
 
 LEASE = "A lease is a job that a worker has taken but not yet finished, with a deadline."
 Cloudy = OpenAIProvider | AnthropicProvider
@@ -113,3 +122,22 @@ async def test_what_only_a_fleet_can(fleet: Fleet) -> None:
     reply = await said(provider, text(params=Params(choice=["red", "blue"], min_p=0.1)))
     assert reply.text in ("red", "blue")
     await provider.close()
+
+
+async def test_a_circle_of_fleets_has_an_end(nats_server: str, tmp_path: Path) -> None:
+    """Two fleets that name each other pass a request on as often as may be, and its caller is told of the circle."""
+    with GatewayProcess(nats_server, tmp_path / "gateway") as front:
+        (tmp_path / "providers.yaml").write_text(
+            f"providers: {{next: {{dialect: openai, base_url: '{front.url}/v1', enabled: true, quirks: [golek], "
+            "models: [{id: round}]}}"
+        )
+        (tmp_path / "routes.yaml").write_text("routes: {round: {targets: ['next:round'], policy: local_first}}")
+        files = {f"{name.upper()}_FILE": tmp_path / f"{name}.yaml" for name in ("providers", "routes")}
+        with WorkerProcess(nats_server, tmp_path / "router", "router", **files):
+            async with Golek(nats_server, deadline=20) as golek:
+                for _ in range(3):
+                    with pytest.raises(RouteLoopError):
+                        await golek.ask("round", "hi")
+                with pytest.raises(RouteLoopError):
+                    async with golek.stream("round", "hi") as stream:
+                        _ = [piece async for piece in stream]

@@ -1,6 +1,8 @@
 """Where do the vectors come from that say which questions are alike?"""
 
 import asyncio
+import subprocess
+import sys
 
 from golek_client.testing import FakeFleet
 from golek_wire.requests import InferenceRequest, Params
@@ -33,7 +35,7 @@ async def test_a_question_is_found_by_vectors_of_the_fleet() -> None:
         assert await alike.look(question) == b"an answer"
         assert await alike.look(asked("Why is lava hot?", "bob")) is None
         assert [one.model for one in fleet.embedded] == [MODEL]
-        assert alike.cache.invalidate_by_model("tiny") == 1
+        assert [one.invalidate_by_model("tiny") for one in alike.held] == [1]
         assert await alike.look(question) is None
         await alike.close()
 
@@ -43,7 +45,8 @@ async def test_a_fleet_without_an_embedding_model_has_no_second_look() -> None:
     async with FakeFleet({"tiny": "hello"}) as fleet:
         alike = Alike(Settings(model_name="tiny"), fleet.client())
         await kept(alike, asked("Why is lava hot?"), b"an answer")
-        assert (alike.cache.size(), await alike.look(asked("Why is lava hot?"))) == (0, None)
+        assert [one.size() for one in alike.held] == [0]
+        assert await alike.look(asked("Why is lava hot?")) is None
         await alike.close()
 
 
@@ -55,3 +58,10 @@ async def test_what_speaks_of_its_caller_is_not_kept() -> None:
         assert await alike.look(asked("What is my name?")) is None
         assert fleet.embedded == []
         await alike.close()
+
+
+def test_a_worker_that_compares_nothing_imports_no_arrays() -> None:
+    """They take memory and time, of every worker and router."""
+    code = "import sys, golek_worker.worker; print([name for name in ('numpy', 'genai_prices') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"

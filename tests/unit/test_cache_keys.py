@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golek_wire.requests import EmbeddingRequest, InferenceRequest, Params, Request, RerankRequest
+from golek_wire.requests import EmbeddingRequest, InferenceRequest, Message, Params, Request, RerankRequest
 from golek_wire.routing import CacheWish
 from golek_worker.cache import keys, responses
 from golek_worker.cache.base import Asked
@@ -39,6 +39,11 @@ OTHER_FIELDS: Final[dict[str, Any]] = {
 
 def changed(request: InferenceRequest, **fields: Any) -> InferenceRequest:
     return msgspec.convert(msgspec.to_builtins(request) | fields, InferenceRequest)
+
+
+def looks_at(url: str) -> InferenceRequest:
+    parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": url}}]
+    return InferenceRequest(messages=[Message("user", parts=parts)], params=GREEDY)
 
 
 def test_every_field_of_a_request_is_said_to_matter_or_not() -> None:
@@ -127,6 +132,8 @@ def test_a_vector_is_kept_however_it_is_wanted() -> None:
         (changed(HELLO, cache={"mode": "exact", "user_specific": True}), "it is for one user"),
         (changed(HELLO, cache={"mode": "exact", "time_sensitive": True}), "it depends on when it is asked"),
         (InferenceRequest(input="Hello", params=Params(temperature=0, max_tokens=0)), "it only counts"),
+        (looks_at("https://example.com/now.png"), "what lies at an image's address may change"),
+        (looks_at("data:image/png;base64,AAAA"), ""),
         (EmbeddingRequest("a"), ""),
         (EmbeddingRequest("a", user="u"), "it is for one user"),
         (EmbeddingRequest("a", cache=CacheWish(time_sensitive=True)), "it depends on when it is asked"),

@@ -9,7 +9,8 @@ from golek_wire.errors import NoWorkersError
 from golek_wire.requests import InferenceRequest, Message, Params
 from golek_wire.routing import CacheWish
 from golek_worker.cache.base import Asked, CacheKey
-from golek_worker.cache.semantic import PAUSE_S, Question, SemanticCache, question
+from golek_worker.cache.questions import Question, question
+from golek_worker.cache.semantic import PAUSE_S, SemanticCache
 
 SCOPE = CacheKey("tiny", "0")
 BOIL = Question(SCOPE, "How do I boil an egg?")

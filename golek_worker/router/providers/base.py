@@ -5,6 +5,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from golek_wire.headers import HOPS
 from golek_wire.replies import Delta, Reply
 from golek_wire.requests import Request
 
@@ -22,6 +23,12 @@ class Call(Struct, frozen=True):
     seconds: float
     """Until the answer is of no use."""
     hops: int = 0
+    """Through how many routers it came, which another fleet wants to know."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of its request over HTTP."""
+        return {"content-type": "application/json", "x-client-request-id": self.job_id, HOPS: str(self.hops)}
 
 
 Piece = str | Delta

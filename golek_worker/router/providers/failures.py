@@ -21,6 +21,7 @@ from golek_wire.errors import (
     ProviderFailedError,
     ProviderRefusedError,
     RateLimitedError,
+    RouteLoopError,
 )
 
 WORDS_LIMIT: Final = 500
@@ -28,7 +29,10 @@ WORDS_LIMIT: Final = 500
 PARAM_LIMIT: Final = 100
 LONGEST_MS: Final = 24 * 3600 * 1000
 """No server is believed that it is away for longer."""
+LOOP: Final = 508
+"""What another fleet says of a request that goes in a circle: whoever asks again makes it longer."""
 BY_WORD: Final = {
+    "ROUTE_LOOP": LOOP,
     "invalid_request_error": 400,
     "authentication_error": 401,
     "billing_error": 402,
@@ -130,6 +134,8 @@ def _error(provider: str, status: int, told: dict[str, Any], retry_ms: int | Non
         why = "has no credit left for" if status == 402 else "does not accept"
         return ProviderRefusedError(f"{provider} {why} the key that it is asked with (status {status})", **about)
     words = _words(told, key)
+    if status == LOOP:
+        return RouteLoopError(f"{provider}: {words}", **about)
     if 400 <= status < 500 and status not in _PASSING:
         return _wrong(provider, status, told, codes, words)
     retry = {} if retry_ms is None else {"retry_after_ms": retry_ms}

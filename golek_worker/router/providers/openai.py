@@ -70,8 +70,7 @@ class OpenAIProvider:
         began = time.perf_counter()
         until = asyncio.get_running_loop().time() + call.seconds
         body = codec.encode(openai_form.embeddings(call, request))
-        headers = {"content-type": "application/json", "x-client-request-id": call.job_id}
-        async with self._transport.asked("POST", "/embeddings", body, until, headers) as answering:
+        async with self._transport.asked("POST", "/embeddings", body, until, call.headers) as answering:
             told = await answering.whole()
         return openai_answer.vectors(self.name, told, request, call.model, elapsed_ms(began))
 

@@ -36,8 +36,7 @@ async def written(
     """Pieces, then the reply. Raises as `base.Provider.answer` does."""
     began, ttft_ms = time.perf_counter(), 0
     until = asyncio.get_running_loop().time() + call.seconds
-    headers = {"content-type": "application/json", "x-client-request-id": call.job_id}
-    async with transport.asked("POST", path, codec.encode(body), until, headers) as answering:
+    async with transport.asked("POST", path, codec.encode(body), until, call.headers) as answering:
         async with aclosing(_pieces(answer, answering)) as pieces:
             async for piece in pieces:
                 ttft_ms = ttft_ms or elapsed_ms(began)
