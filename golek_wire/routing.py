@@ -96,7 +96,7 @@ class Candidate(Struct, frozen=True, omit_defaults=True):
     """By the strategy; the smaller the earlier."""
     reason: str = ""
     lane: str = ""
-    """The replica that shall run it, by its worker id, where the strategy names one."""
+    """The replica that should run it, by its worker id, where the strategy names one; steps go by who is free then."""
     cost_usd: float | None = None
     """The most that it may cost; None where the price is not known."""
 
@@ -159,6 +159,6 @@ class RouteTable(Struct, frozen=True, omit_defaults=True):
     """Its worker id."""
     offers: list[Offer]
     breakers: dict[str, str] = field(default_factory=dict[str, str])
-    """By target: `open` or `half_open`, with words on until when and why; those that are closed are left out."""
+    """By target: `open`, `limited` or `half_open`, with words on until when and why; the closed ones are left out."""
     problems: list[str] = field(default_factory=list[str])
     """What of its tables it cannot use, such as a provider without its key."""

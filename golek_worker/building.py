@@ -100,7 +100,7 @@ async def build(
     results = await Results.open(client, lambda count, why: _tell_lost(ground.event, count, why))
     line = Queue(client, chosen.token, kind, chosen.inference_queue_strategy, chosen.queue_capacity, clock)
     charging = await Charging.open(client, chosen.token, clock.now, chosen.fleet_budget)
-    router = await Router.open(ground, charging) if chosen.engine == "router" else None
+    router = await Router.open(ground, charging, clock) if chosen.engine == "router" else None
     host: EngineHost
     executor: Executor
     if router is not None:
@@ -118,7 +118,7 @@ async def build(
     bodies = Objects(client, gatekeeper.check_object)
     ingress: Ingress | Placing
     if router is not None:
-        ingress = router.placing(Stand(line, bodies, results, charging, tally, clock))
+        ingress = router.placing(Stand(line, bodies, results, charging, tally))
     else:
 
         def door(near: Help) -> Ingress:
@@ -171,7 +171,7 @@ async def build(
     caching.flights.desk = serving
     consumer = _consumer(ground, kind, line, serving, clock)
     if router is not None:
-        router.help(serving.take, clock)
+        router.help(serving.take)
     status = Status(
         ground.identity, chosen, kind, host, serving, results, digest,
         lambda: executor.capabilities, ground.log, sessions=sessions,

@@ -70,16 +70,18 @@ class Stand(Struct, frozen=True):
     results: Results
     charging: Charging
     tally: Tally
-    clock: ServerClock
 
 
 class Router:
     """One router's parts. A side of the worker: `run` is for as long as it lives."""
 
-    def __init__(self, ground: Ground, golek: Golek, watch: Watch, steps: Steps, charging: Charging) -> None:
+    def __init__(
+        self, ground: Ground, golek: Golek, watch: Watch, steps: Steps, charging: Charging, clock: ServerClock
+    ) -> None:
         """Raises TablesError and ProvidersError for files that are wrong."""
         chosen, me = ground.settings, ground.identity.worker_id
         self._ground = ground
+        self._clock = clock
         self._golek = golek
         self._watch = watch
         self._steps = steps
@@ -89,7 +91,7 @@ class Router:
         hedging = Hedging(ground.client, steps, self._calls, pulse, _replica)
         self._charging = charging
         self.breakers = Breakers(me, time.monotonic)
-        self._shared = SharedBreakers(ground.client, me, time.time, self.breakers.hear)
+        self._shared = SharedBreakers(ground.client, me, clock.now, self.breakers.hear)
         self.breakers.share(self._shared.tell)
         self.clouds = naming.open_clouds(chosen, os.environ)
         self.forms = Forms(ground.client)
@@ -110,13 +112,13 @@ class Router:
         )
 
     @classmethod
-    async def open(cls, ground: Ground, charging: Charging) -> "Router":
+    async def open(cls, ground: Ground, charging: Charging, clock: ServerClock) -> "Router":
         """Begin to hear the fleet. Raises as the bus does, and SettingsError for files that are wrong."""
         chosen = ground.settings
         golek = Golek(chosen.nats_url, login=chosen.login, key="", deadline=chosen.inference_request_timeout)
         watch = golek.watch(asks_after=True)
         try:
-            router = cls(ground, golek, watch, await Steps.open(ground.client), charging)
+            router = cls(ground, golek, watch, await Steps.open(ground.client), charging, clock)
         except (TablesError, ProvidersError) as error:
             raise SettingsError([str(error)]) from None
         await patiently(ground.client, watch.open)
@@ -137,10 +139,10 @@ class Router:
             if self._rescue is not None:
                 sides.create_task(self._rescue.run())
 
-    def help(self, serve: Callable[[Lease], None], clock: ServerClock) -> None:
+    def help(self, serve: Callable[[Lease], None]) -> None:
         """While it runs serve jobs of other models' queues, too, where these are in trouble."""
         self._rescue = Rescue(
-            self._ground.client, clock, self._offer, self.deciding, self.forms.find, serve,
+            self._ground.client, self._clock, self._offer, self.deciding, self.forms.find, serve,
             self._ground.settings.router_spill,
         )  # fmt: skip
 
@@ -185,7 +187,7 @@ class Router:
             """Into the stream of the model, as its own workers would."""
             token = subjects.model_token(model)
             gate = Gatekeeper(ground.settings, kind, ground.callers.of(model), ground.client, _able, model=model)
-            queue = Queue(ground.client, token, kind, strategy, capacity, stand.clock)
+            queue = Queue(ground.client, token, kind, strategy, capacity, self._clock)
             spare = Handover(partial(self._near, model), kind, model, lambda _: own(kind, model))
             return self._ingress(stand, kind, model, token, gate, queue, spare)
 

@@ -28,6 +28,7 @@ from golek_client.assembly import TextAssembly
 from golek_client.bus_client import BusClient
 from golek_client.resuming import asked_again
 from golek_wire import subjects
+from golek_wire.errors import BusUnavailableError
 from golek_wire.jetstream import MESSAGE_GONE
 from golek_wire.replies import Delta, Reply
 from golek_wire.subjects import ANY_LANE
@@ -35,7 +36,7 @@ from golek_worker.bus.jetstream import BUS_ERRORS, JetStreamError, api
 from golek_worker.bus.plain import can_go_on
 from golek_worker.bus.pulse import Pulse
 from golek_worker.bus.roll_call import Answered, RollCall
-from golek_worker.bus.steps import LeftError, Started, Step, Steps, Wanted
+from golek_worker.bus.steps import LeftError, LostError, Started, Step, Steps, Wanted
 
 log = structlog.get_logger("hedging")
 
@@ -189,12 +190,18 @@ class HedgedStep:
                         async for event in events:
                             yield event
                         return
+            except LostError:  # its replica did nothing wrong
+                log.info("step.lost", model=self._wanted.model, job_id=step.job.job_id)
+                self._go_on(until - clock())
+                place = None
+                continue
             except LeftError:
                 self._go_on(until - clock())
             finally:
                 hedging.count(self._token, place, -1)
             tried.update(one for one in (step.worker, place.worker_id if place is not None else "") if one)
             place = await hedging.other_place(self._token, self._key or step.job.parent, tried)
+        raise BusUnavailableError(f"The connection broke {TRIES} times while {self._wanted.model} answered")
 
     def _begin(self, place: Answered | None, seconds: float, *, may_move: bool) -> Step:
         wanted = self._wanted = msgspec.structs.replace(self._wanted, seconds=max(0.0, seconds))

@@ -4,6 +4,7 @@ Who stores jobs for a model that it does not serve asks the server once in a whi
 whether they are queued by priority.
 """
 
+import math
 import time
 from typing import Final
 
@@ -39,18 +40,11 @@ class Forms:
         self._client = client
         self._seen: dict[str, tuple[float, Form | None]] = {}
 
-    def known(self, token: str) -> Form | None:
-        """The form of this model's stream, where that was asked for lately."""
-        at, form = self._seen.get(token, (0.0, None))
-        return form if time.monotonic() - at < BELIEVED_S else None
-
     async def find(self, token: str) -> Form | None:
         """The form of this model's stream; None where there is no stream. Raises as `api` does."""
-        if (form := self.known(token)) is not None:
+        at, form = self._seen.get(token, (-math.inf, None))
+        if time.monotonic() - at < (ABSENT_S if form is None else BELIEVED_S):
             return form
-        at, _ = self._seen.get(token, (0.0, None))
-        if time.monotonic() - at < ABSENT_S:
-            return None
         try:
             config = (await api(self._client, f"STREAM.INFO.{subjects.job_stream(token)}"))["config"]
         except JetStreamError as error:
@@ -61,7 +55,3 @@ class Forms:
             form = Form(config["max_msgs"], (config.get("metadata") or {}).get(STRATEGY, FIFO))
         self._seen[token] = time.monotonic(), form
         return form
-
-    def forget(self, token: str) -> None:
-        """The stream was not as it was believed to be."""
-        self._seen.pop(token, None)

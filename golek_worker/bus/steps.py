@@ -6,6 +6,7 @@ that is left before its end is cancelled.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Final
@@ -32,7 +33,7 @@ from golek_wire.errors import (
 from golek_wire.jetstream import PubAck
 from golek_wire.replies import Delta, EmbeddingReply, InferenceReply, Reply, RerankReply
 from golek_wire.subjects import ANY_LANE, Kind
-from golek_worker.bus.jetstream import MESSAGES_EXCEEDED, is_passing
+from golek_worker.bus.jetstream import BUS_ERRORS, MESSAGES_EXCEEDED, is_passing, stored_message
 from golek_worker.job import Job, to_headers
 
 PATIENCE_S: Final = 10.0
@@ -43,6 +44,10 @@ RESEND_S: Final = (0.25, 0.5, 1.0, 2.0)
 FULL_RETRY_MS: Final = 1000
 LOOK_S: Final = 0.25
 """While nothing comes: it is looked this often whether somebody still may answer."""
+
+SETTLE_S: Final = (0.3, 2.0)
+"""So long after the connection is back it is looked whether the step still waits or runs: a worker answers a moment
+before the job leaves the stream, and what it sends from then on arrives."""
 
 _FORMS: Final[dict[Kind, type[InferenceReply] | type[EmbeddingReply] | type[RerankReply]]] = {
     "inference": InferenceReply,
@@ -58,6 +63,10 @@ class Started(Struct, frozen=True):
 
 class LeftError(Exception):
     """The step was taken back from a replica that ran it, and says nothing any more."""
+
+
+class LostError(LeftError):
+    """The step has ended, and what was said of its end came while the connection was away."""
 
 
 class Wanted(Struct, frozen=True):
@@ -129,6 +138,10 @@ class Step:
         self._attempts = attempts
         self._inbox = mux.open()
         self._ended = False
+        self._returns = mux.returns
+        """Of the connection, when that was seen last."""
+        self._looks: deque[float] = deque()
+        """When to look whether the end was missed."""
         self.seq = 0
         """Of the job in its stream; 0 before it is stored."""
         self.worker = ""
@@ -169,7 +182,7 @@ class Step:
 
         Ending the iteration early cancels the step. Raises what the worker answers; QueueFullError and NoWorkersError
         where it is not stored; BusUnavailableError, DeadlineExceededError and StreamInterruptedError; LeftError once
-        `is_left` says so.
+        `is_left` says so, and LostError.
         """
         until = asyncio.get_running_loop().time() + self._wanted.seconds
         try:
@@ -268,6 +281,26 @@ class Step:
             raise DeadlineExceededError(f"no answer from {wanted.model} within {seconds}", model=wanted.model)
         if self.started and self.is_left is not None and await self.is_left():
             raise LeftError
+        await self._look_for_the_end()
+
+    async def _look_for_the_end(self) -> None:
+        """Where the connection was away: whether the job is still there. Raises LostError."""
+        now = asyncio.get_running_loop().time()
+        if self._returns != self._mux.returns:
+            self._returns = self._mux.returns
+            self._looks = deque(now + pause for pause in SETTLE_S)
+        if not self._looks or now < self._looks[0]:
+            return
+        self._looks.popleft()
+        stream = subjects.job_stream(subjects.model_token(self._wanted.model))
+        try:
+            left = await stored_message(self._client, stream, {"seq": self.seq})
+        except BUS_ERRORS:
+            self._looks.append(now + SETTLE_S[-1])
+            return
+        if left is None and self.is_quiet:
+            self._ended = True
+            raise LostError
 
     def _pieces(self, event: Piece | Reply) -> Sequence[str | Delta]:
         """What of it was not handed out before."""
@@ -290,7 +323,10 @@ class Step:
             return None
         if h.ERROR_CODE in about:
             self._ended = True
-            raise error_in(message, about)
+            error = error_in(message, about)
+            if "caller_gone" in error.details:  # its worker lost sight of us; nobody wanted it to end
+                raise LostError
+            raise error
         event = answer.said(message, about)
         self.started = self.started or event is not None
         self._ended = not (event is None or isinstance(event, Piece))

@@ -30,7 +30,7 @@ Unfit = tuple[Reason, str] | None
 def unfit(one: Standing, ask: Ask, allowed: frozenset[str] | None) -> Unfit:
     """Why a target will not do, and in words; None where it will. `allowed` names models, None is all."""
     target = one.target
-    if allowed is not None and target.name not in allowed and target.model not in allowed:
+    if allowed is not None and target.name not in allowed and not (target.is_local and target.model in allowed):
         return Reason.ALLOWED, f"{target.name}: the caller's key is not for it"
     why = _unable(target, ask)
     if why is None and ask.max_cost_usd is not None:

@@ -13,6 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from golek_wire.routing import Candidate, Strategy
+from golek_wire.subjects import SERVED
 from golek_worker.router.affinity import lane
 from golek_worker.router.fitting import cost_usd
 from golek_worker.router.standing import Standing
@@ -74,7 +75,7 @@ def missing(name: str, providers: Mapping[str, str]) -> Standing:
     """A target that a table names and nobody can ask, because its provider has no key or does not have the model."""
     provider, _, model = name.partition(":")
     why = providers.get(provider) or f"{provider} offers no {model}"
-    target = Target(name, provider, model, frozenset(("inference", "embedding", "rerank")))
+    target = Target(name, provider, model, frozenset(SERVED))
     return Standing(name, target, State(up=False, why=why), 0.0, name, trouble=f"{name}: {why}")
 
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from golek_wire.errors import InferenceServiceError
-from golek_wire.routing import AUTO, Candidate, Decision, Policy, Rejected, Strategy
+from golek_wire.routing import AUTO, LOCAL, Candidate, Decision, Policy, Rejected, Strategy
+from golek_wire.subjects import SERVED
 from golek_worker.router import ordering, refusals
 from golek_worker.router.fitting import Reason, unfit
 from golek_worker.router.ordering import LIMIT
@@ -124,7 +125,7 @@ def _standing(name: str, table: Table, situation: Situation) -> Standing:
     if found is not None:
         return found
     if name.startswith(LOCAL_PREFIX):
-        target = Target(name, "local", name.removeprefix(LOCAL_PREFIX), frozenset(("inference", "embedding", "rerank")))
+        target = Target(name, LOCAL, name.removeprefix(LOCAL_PREFIX), frozenset(SERVED))
         return standing(table.refined(target), None, situation.spill)
     if name in table.clouds:
         return standing(table.clouds[name], None, situation.spill)

@@ -100,8 +100,10 @@ def load(file: Path) -> Prices:
         return Prices()
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise PricesError(f"{file}: {error}") from None
-    said = content.get("prices") if isinstance(content, dict) else None
-    if content is not None and not isinstance(said, dict | None):
+    if content is not None and (not isinstance(content, dict) or content.keys() - {"prices"}):
+        raise PricesError(f"{file}: has to begin with `prices:`, and nothing stands beside it")
+    said = (content or {}).get("prices")
+    if not isinstance(said, dict | None):
         raise PricesError(f"{file}: prices: is {said!r}, not a mapping of targets")
     return Prices({str(name): _entry(file, str(name), entry) for name, entry in (said or {}).items()})
 

@@ -16,7 +16,7 @@ from golek_wire.routing import AUTO, Policy, Strategy
 from golek_worker.router import roles as roles_of
 from golek_worker.router.prices import Prices, PricesError, load
 from golek_worker.router.roles import NO_ROLES, Roles, RolesError, RolesFile
-from golek_worker.router.table import LOCAL_PREFIX, Entry, Share, Table, cloud_name
+from golek_worker.router.table import FLEET_PREFIX, LOCAL_PREFIX, Entry, Share, Table, cloud_name
 from golek_worker.router.targets import CLOUDS, Target
 
 ROUTES: Final = Path("data/catalog/routes.yaml")
@@ -134,6 +134,8 @@ def build(
 def _roles(file: Path, clouds: Clouds, wishes: Wishes, catalogue: Mapping[str, Iterable[str]]) -> Roles:
     said = _read(file, RolesFile)
     if said is None:
+        if wishes.roles:
+            raise TablesError(f"{file}: is not there, and INFERENCE_MODEL_ROLES needs the roles that it names")
         return NO_ROLES
     weaker = {**catalogue, **{name: target.roles for name, target in clouds.targets.items() if target.roles}}
     try:
@@ -167,7 +169,7 @@ def _entry(file: Path, name: str, entry: RouteEntry, routes: Mapping[str, RouteE
     where = f"{file}: routes.{name}"
     if not entry.targets and name != AUTO:
         raise TablesError(f"{where}.targets: at least one, such as local:qwen3-4b")
-    if name.startswith((LOCAL_PREFIX, "inference:")):
+    if name.startswith((LOCAL_PREFIX, FLEET_PREFIX)):
         raise TablesError(f"{where}: {name.partition(':')[0]}: before a name means something of its own")
     shares = _merged(_targets(where, entry, routes, clouds, (name,)))
     fallback = [one for said in entry.fallback for one in _fallback(where, said, routes, clouds, (name,))]
@@ -179,6 +181,8 @@ def _entry(file: Path, name: str, entry: RouteEntry, routes: Mapping[str, RouteE
 
 def _model(file: Path, name: str, entry: ModelEntry, routes: Mapping[str, RouteEntry], clouds: Clouds) -> Entry:
     where = f"{file}: models.{name}"
+    if name.startswith((LOCAL_PREFIX, FLEET_PREFIX)):
+        raise TablesError(f"{where}: models of the fleet stand here by their own names: {name.partition(':')[2]}")
     fallback = [one for said in entry.fallback for one in _fallback(where, said, routes, clouds, ())]
     others = tuple(one for one in dict.fromkeys(fallback) if one not in (name, LOCAL_PREFIX + name))
     return Entry(name, (), others, entry.policy, entry.strategy)

@@ -165,6 +165,20 @@ async def test_single_probes_find_out_whether_it_is_back(clock: Clock, breakers:
     assert breakers.described() == {}
 
 
+async def test_decisions_hear_of_those_that_are_not_closed(clock: Clock, breakers: Breakers) -> None:
+    """One that answers is not told of; an open one takes nothing until its time; then, also behind a probe, it may."""
+    entered(breakers, "well").answered()
+    for _ in range(RULES.failures):
+        entered(breakers).failed("502")
+    (state,) = breakers.states().values()
+    assert (state.up, state.half_open, state.why, state.retry_s) == (False, False, "502", RULES.cooldown_s)
+    clock.now += RULES.cooldown_s
+    for _ in range(2):
+        (state,) = breakers.states().values()
+        assert (state.up, state.half_open) == (True, True)
+        breakers.enter("t")
+
+
 async def test_routers_tell_each_other(clock: Clock) -> None:
     """What one finds out counts at the other: failures, an open breaker, and that it is back."""
     routers = {name: Breakers(name, clock, draw=lambda: 0.5) for name in ("r1", "r2")}

@@ -78,6 +78,7 @@ def test_another_name_finds_the_librarys_price() -> None:
         ("prices: {'a:b': {out: 1}}", "prices: a:b: Object missing required field `in`"),
         ("prices: {'a:b': {in: -1}}", "prices: a:b: Expected `float` >= 0"),
         ("prices: {'a:b': {in: 1, cache: 2}}", "prices: a:b: Object contains unknown field `cache`"),
+        ("price: {'a:b': {in: 1}}", "has to begin with `prices:`"),
         ("prices: [1]", "prices: is [1], not a mapping"),
         ("prices: {", "prices.yaml"),
     ],

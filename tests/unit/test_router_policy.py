@@ -134,6 +134,8 @@ SMART = entry("smart", "local:a", "openai:gpt", fallback=("local:b",), policy="l
          asked(tokens_in=90, max_tokens=20), ["local:b"]),
         ("an unknown context holds all", given(local("a", context_size=100), B), asked(tokens_in=9000), ["local:b"]),
         ("auto chooses among the models of the key", given(A, B), asked(allowed=frozenset(("auto", "b"))), ["local:b"]),
+        ("… and no cloud's model of that name", given(A, local("gpt"), GPT, policy="local_first"),
+         asked(allowed=frozenset(("auto", "gpt"))), ["local:gpt"]),
         ("a key for auto alone may have all", given(A, B), asked(allowed=frozenset(("auto",))), ["local:a", "local:b"]),
         ("a key for an alias may have what it stands for", given(A, B, GPT, names=(SMART,)),
          asked("smart", allowed=frozenset(("smart",))), ["local:a", "openai:gpt", "local:b"]),

@@ -85,6 +85,7 @@ def test_the_examples_of_the_shipped_file_can_be_used(tmp_path: Path) -> None:
         ("routes: {a: {targets: [b]}, b: {targets: [c]}, c: {targets: [a]}}", "in a circle: a -> b -> c -> a"),
         ("routes: {a: {targets: [local:x], fallback: [b]}, b: {targets: [a]}}", "in a circle: a -> b -> a"),
         ("routes: {'local:a': {targets: [local:x]}}", "local: before a name means something of its own"),
+        ("models: {'local:a': {policy: local_only}}", "models of the fleet stand here by their own names: a"),
         ("routes: {a: {targets: [{target: local:x, weight: -1}]}}", "weight"),
         ("routes: [", "while parsing"),
     ],
@@ -190,3 +191,9 @@ def test_another_file_counts_and_a_broken_one_does_not(tmp_path: Path) -> None:
     file.write_text(json.dumps({"routes": {"b": {"targets": ["local:x"]}}}))
     assert held.refresh()
     assert ([*held.table.names], held.table.problems) == (["b"], ())
+
+
+def test_roles_of_models_need_the_file_of_roles(tmp_path: Path) -> None:
+    """INFERENCE_MODEL_ROLES without it would do nothing: it is an error that says so."""
+    with pytest.raises(TablesError, match="INFERENCE_MODEL_ROLES"):
+        tables.build(ROUTES, tmp_path / "none.yaml", wishes=Wishes(roles={"m": ["coder"]}))

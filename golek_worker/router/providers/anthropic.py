@@ -3,7 +3,7 @@
 Anthropic itself, another fleet, llama-server. Texts are asked for as streams, for the reason that openai.py says.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Final
 
@@ -24,11 +24,14 @@ VERSION: Final = "2023-06-01"
 class AnthropicProvider:
     """A server that speaks Anthropic's API."""
 
-    def __init__(self, server: Server, key: str, quirks: Quirks = PLAIN) -> None:
-        """`key` is empty for a server that wants none."""
+    def __init__(
+        self, server: Server, key: str, quirks: Quirks = PLAIN, of_models: Mapping[str, Quirks] | None = None
+    ) -> None:
+        """`key` is empty for a server that wants none; `of_models` are the quirks of those that have others."""
         self.name = server.name
         self._key = key
         self._quirks = quirks
+        self._of_models = dict(of_models or {})
         headers = {"anthropic-version": VERSION} | ({"x-api-key": key} if key else {})
         self._transport = Transport(server, headers, key)
 
@@ -39,9 +42,10 @@ class AnthropicProvider:
             if not isinstance(request, InferenceRequest):
                 raise BadRequestError(f"{self.name} writes texts alone")
             begun = request.resume.text if request.resume is not None else ""
-            known = growing.known(begun, repeats=self._quirks.repeats)
+            quirks = self._of_models.get(call.model, self._quirks)
+            known = growing.known(begun, repeats=quirks.repeats)
             answer = Answer(self.name, call.job_id, self._key, known)
-            body = anthropic_form.message(call, request, self._quirks)
+            body = anthropic_form.message(call, request, quirks)
             async with aclosing(texts.written(self._transport, "/messages", body, answer, call, request)) as pieces:
                 async for piece in pieces:
                     yield piece

@@ -244,9 +244,9 @@ def _problem(name: str, entry: Entry, key: str, url: str) -> str:
 def _provider(name: str, entry: Entry, key: str, url: str) -> AnyProvider:
     server = Server(name, url.rstrip("/"), entry.connect_s, entry.first_byte_s, entry.silence_s)
     own = quirks.of(entry.quirks)
-    if entry.dialect == "anthropic":
-        return AnthropicProvider(server, key, own)
-    return OpenAIProvider(server, key, own, {one.id: own | quirks.of(one.quirks) for one in entry.models if one.quirks})
+    of_models = {one.id: own | quirks.of(one.quirks) for one in entry.models if one.quirks}
+    dialect = AnthropicProvider if entry.dialect == "anthropic" else OpenAIProvider
+    return dialect(server, key, own, of_models)
 
 
 def _target(name: str, entry: Entry, one: Offered) -> Target:
