@@ -115,7 +115,8 @@ class Caching:
             work.cache = "bypass" if mode != "off" else None
             return work.start(watched=watched, until=until)
         key = keys.key(asked)
-        flight = None if mode == "refresh" else self.flights.find(key, job.job_id, streams=job.stream)
+        hops = self._hops(job)
+        flight = None if mode == "refresh" else self.flights.find(key, job.job_id, streams=job.stream, hops=hops)
         if flight is None:
             return self._open(job, work, asked, key, mode, streamed=watched or job.stream, until=until)
         flight.kept_long = flight.kept_long or mode != "off"
@@ -191,9 +192,10 @@ class Caching:
     ) -> Run:
         """Look it up, where that is wanted, and else run it."""
         use: CacheUse | None = None if mode == "off" else "bypass" if mode == "refresh" else "miss"
-        flight = Flight(key, use, streamed=streamed)
+        hops = self._hops(job)
+        flight = Flight(key, use, streamed=streamed, hops=hops)
         flight.kept_long, flight.kept_alike = mode != "off", mode == "semantic"
-        if mode != "refresh" or self.flights.find(key, job.job_id, streams=False) is None:
+        if mode != "refresh" or self.flights.find(key, job.job_id, streams=False, hops=hops) is None:
             self.flights.open(flight)
         run = self.flights.join(flight, job.job_id, work)
         if mode == "off":  # nobody wants it to be looked up
@@ -204,6 +206,12 @@ class Caching:
             return run
         self._own(look.patiently())
         return run
+
+    def _hops(self, job: Job) -> int:
+        """Through how many routers it came, where that decides on what it may share: who asks others may be asked for
+        its own answer by them.
+        """
+        return job.hops if self._here.of_many else 0
 
     def begin(self, flight: Flight, asked: Asked, known: Known, until: float) -> None:
         """Nothing of it is kept but what is `known`: run the rest."""

@@ -35,6 +35,9 @@ FREE_LIMIT: Final = 256
 ITS_OWN: Final = (DeadlineExceededError.code, JobCancelledError.code)
 """Errors that are of one job alone. All others are those of equal requests, too: they would only meet them again."""
 
+_Place = tuple[CacheKey, int]
+"""What is asked for, and through how many routers."""
+
 
 class Desk(Protocol):
     """Who gives jobs their slots."""
@@ -55,11 +58,12 @@ class Desk(Protocol):
 class Flight:
     """One run, and all who read it."""
 
-    def __init__(self, key: CacheKey, use: CacheUse | None, *, streamed: bool) -> None:
+    def __init__(self, key: CacheKey, use: CacheUse | None, *, streamed: bool, hops: int = 0) -> None:
         """`use` is what its leader is told of the cache. Of a run that is not `streamed` nothing is heard before its
-        end.
+        end. Jobs that came through other than `hops` routers do not read it: one of them may be what it waits for.
         """
         self.key = key
+        self.place = key, hops
         self.streamed = streamed
         self.end: RunEnd | None = None
         self.ended_at = 0.0
@@ -154,18 +158,18 @@ class Flights:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._flights: OrderedDict[CacheKey, Flight] = OrderedDict()
-        """The newest one of each key."""
-        self._over: OrderedDict[CacheKey, Flight] = OrderedDict()
+        self._flights: OrderedDict[_Place, Flight] = OrderedDict()
+        """The newest one of each."""
+        self._over: OrderedDict[_Place, Flight] = OrderedDict()
         """Those of them that have ended, the one that ended last at the end."""
         self._by_job: dict[str, Flight] = {}
         self._free: set[str] = set()
         self.desk: Desk | None = None
         """None until somebody gives slots."""
 
-    def find(self, key: CacheKey, job_id: str, *, streams: bool) -> Flight | None:
+    def find(self, key: CacheKey, job_id: str, *, streams: bool, hops: int = 0) -> Flight | None:
         """One that the job may read; a job that `streams` needs one that does."""
-        flight = self._flights.get(key)
+        flight = self._flights.get((key, hops))
         if flight is None:
             return None
         if flight.end is None and flight.origin == job_id:
@@ -178,8 +182,8 @@ class Flights:
 
     def open(self, flight: Flight) -> None:
         """Let it be found, in place of an older one of its key."""
-        self._flights[flight.key] = flight
-        self._over.pop(flight.key, None)
+        self._flights[flight.place] = flight
+        self._over.pop(flight.place, None)
 
     def join(self, flight: Flight, job_id: str, work: Work) -> Run:
         """Have a job read it; who follows gives its slot away."""
@@ -220,15 +224,15 @@ class Flights:
         is_lasting = isinstance(flight.end, Made) and weight(flight.end) <= KEPT_WEIGHT
         if not is_lasting:
             self._close(flight)
-        elif self._flights.get(flight.key) is flight:
-            self._over[flight.key] = flight
+        elif self._flights.get(flight.place) is flight:
+            self._over[flight.place] = flight
         self._tidy()
 
     def forget(self, model: str) -> None:
         """What ran under other circumstances is found no more."""
-        for key in [key for key in self._flights if key.model == model]:
-            del self._flights[key]
-            self._over.pop(key, None)
+        for place in [place for place in self._flights if place[0].model == model]:
+            del self._flights[place]
+            self._over.pop(place, None)
 
     def clear(self) -> None:
         """As `forget`, of all models."""
@@ -236,9 +240,9 @@ class Flights:
         self._over.clear()
 
     def _close(self, flight: Flight) -> None:
-        if self._flights.get(flight.key) is flight:
-            del self._flights[flight.key]
-            self._over.pop(flight.key, None)
+        if self._flights.get(flight.place) is flight:
+            del self._flights[flight.place]
+            self._over.pop(flight.place, None)
 
     def _tidy(self) -> None:
         """Drop what ended long ago, and the first of too many."""
