@@ -341,6 +341,7 @@ MESSAGES: dict[str, Any] = {
         last_token_age_ms=12,
         monitor_subject="monitoring.inference.qwen3-4b",
         engine_stats=STATS,
+        identity="keys",
     ),
     "health-failed": signals.Health(
         model_name="qwen3-4b",
@@ -518,6 +519,7 @@ MESSAGES: dict[str, Any] = {
         subjects=["inference.request.qwen3-4b"],
         capabilities=["text-generation"],
         memory_mb=2381,
+        identity="keys",
     ),
     "lane-report": lanes.LaneReport(
         worker_id="qwen3-4b-host.example-1", lane="qwen3-4b-host_example-1", free=3, slots=8
