@@ -16,6 +16,7 @@ class Counts(Protocol):
 
     cache_hits: int
     cache_misses: int
+    shared: int
 
 
 class CacheOrders:
@@ -58,5 +59,6 @@ class CacheOrders:
             self._counts.cache_hits,
             self._counts.cache_misses,
             forgotten,
+            self._counts.shared,
             problem,
         )

@@ -104,6 +104,7 @@ class Caching:
     def start(self, job: Job, work: Work, *, watched: bool, until: float) -> Run:
         """The run that ends in the job's answer. Raises as `Work.start` does."""
         mode = responses.mode(work.request, job.cache, self._mode)
+        work.asks_cache = mode != "off"
         if responses.obstacle(work.request):
             work.cache = "bypass" if mode != "off" else None
             return work.start(watched=watched, until=until)

@@ -55,6 +55,8 @@ class RankWork:
         self._job = job
         self._request = request
         self.cache: CacheUse | None = None
+        self.asks_cache = False
+        self.shared = False
         self.saved = 0
         self.reply_to = request.reply_to
 
@@ -86,7 +88,7 @@ class RankWork:
         ]
         usage = EmbeddingUsage(end.tokens_in, end.tokens_in)
         reply = RerankReply(results, self._executor.model, usage, request.req_id, ms, ms)
-        saved = end.tokens_in if self.cache == "hit" else 0
+        saved = end.tokens_in if self.cache == "hit" or self.shared else 0
         return Answer(codec.encode(reply), end.tokens_in, cache=self.cache, saved=saved)
 
     def too_large(self, size: int, limit: int) -> PayloadTooLargeError:

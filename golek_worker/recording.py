@@ -2,7 +2,7 @@
 
 import time
 
-from golek_wire.errors import InferenceServiceError
+from golek_wire.errors import STATUS, InferenceServiceError
 from golek_wire.subjects import Kind
 from golek_wire.trace import trace_id
 from golek_worker.attempt import Attempt, Outcome
@@ -53,6 +53,14 @@ def row(attempt: Attempt, outcome: Outcome, kind: Kind) -> RequestRow:
         cache=answer.cache if answer is not None else None,
         parent=job.parent or None,
     )
+
+
+def is_ours(outcome: Outcome) -> bool:
+    """Whether it is an error that its caller can do nothing about: of the fleet, or of a provider."""
+    if isinstance(outcome, Answer):
+        return False
+    status = STATUS[outcome.code].nats
+    return status >= 500 or (status == 429 and bool(outcome.details.get("provider")))
 
 
 def computed(attempt: Attempt) -> tuple[int, int]:

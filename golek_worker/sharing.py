@@ -92,11 +92,14 @@ class Flight:
         run = Run()
         if self.end is not None:
             fly(run, self.end)
-            work.cache = "hit"
+            _follows(work)
             return run
         for piece in self._written:
             run.put(piece)
-        work.cache = "hit" if self._readers else self._use
+        if self._readers:
+            _follows(work)
+        else:
+            work.shared, work.cache = False, self._use
         self._readers[job_id] = (run, work)
         return run
 
@@ -112,7 +115,7 @@ class Flight:
             return None
         self._handed = self.runs
         heir, work = self.leader
-        work.cache = self._use
+        work.shared, work.cache = False, self._use if work.asks_cache else None
         return heir
 
     def take(self, event: RunEvent) -> None:
@@ -135,7 +138,7 @@ class Flight:
         """All of it was kept."""
         self._use = "hit"
         for _, work in self._readers.values():
-            work.cache = "hit"
+            _follows(work)
 
     def hit(self, end: Made) -> None:
         """It was kept: nothing has to run."""
@@ -239,6 +242,11 @@ class Flights:
         for place, flight in enumerate(over):
             if place < too_many or self._clock() - flight.ended_at > KEPT_S:
                 self._close(flight)
+
+
+def _follows(work: Work) -> None:
+    """Nothing is computed for it; of a cache it is told where it asks for one."""
+    work.shared, work.cache = True, "hit" if work.asks_cache else None
 
 
 def fly(run: Run, end: RunEnd) -> None:

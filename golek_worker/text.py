@@ -98,6 +98,8 @@ class TextWork:
         self._job = job
         self._request = request
         self.cache: CacheUse | None = None
+        self.asks_cache = False
+        self.shared = False
         self.saved = 0
         self._prompt: Prompt | None = None
         self._constraint: Constraint | None = None
@@ -174,7 +176,7 @@ class TextWork:
             self.conversation.answered(self._job.job_id, reply)
         body = codec.encode(reply)
         itl_ms = self._itl_ms(end) if measured is not None else None
-        saved = end.tokens_in + end.tokens_out if self.cache == "hit" else 0
+        saved = end.tokens_in + end.tokens_out if self.cache == "hit" or self.shared else 0
         return Answer(
             body,
             end.tokens_in,

@@ -82,6 +82,8 @@ class VectorWork:
         self._request = request
         self._width = 0
         self.cache: CacheUse | None = None
+        self.asks_cache = False
+        self.shared = False
         self.saved = 0
         self.missing: list[str] | None = None
         """The texts that are to be computed, the others being known; None for all."""
@@ -128,7 +130,7 @@ class VectorWork:
         saved = self.saved
         if self.cache is not None:
             reply = msgspec.structs.replace(reply, cache=self.cache)
-            saved = end.tokens_in if self.cache == "hit" else saved
+            saved = end.tokens_in if self.cache == "hit" or self.shared else saved
         return Answer(codec.encode(reply), end.tokens_in, cache=self.cache, saved=saved)
 
     def too_large(self, size: int, limit: int) -> PayloadTooLargeError:

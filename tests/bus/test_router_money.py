@@ -99,7 +99,7 @@ async def test_a_burst_over_two_routers_spends_the_budget_and_no_more(
     nats_server: str, tmp_path: Path, cloud: Cloud
 ) -> None:
     """200 calls at once of a key with money for 20: 20 are made and answered, 180 refused, and nothing stays held."""
-    with fleet(nats_server, tmp_path / "data", cloud, f"budget={20 * COST / 1e6:.6f}usd/total", routers=2):
+    with fleet(nats_server, tmp_path / "data", cloud, f"budget={20 * COST / 1e6:.6f}usd/day", routers=2):
         async with Golek(nats_server, key=KEY, deadline=60) as golek:
             met = Counter(await asyncio.gather(*(outcome(golek) for _ in range(200))))
         assert met == {MODEL: 20, "RATE_LIMITED:budget": 180}
@@ -245,7 +245,7 @@ async def test_a_conversation_holds_money_for_all_that_is_read(nats_server: str,
 
 async def test_the_fleets_own_budget_is_asked_before_a_call(nats_server: str, tmp_path: Path, cloud: Cloud) -> None:
     """ROUTER_BUDGET: also for callers without a key; `golek keys usage` shows its account."""
-    with fleet(nats_server, tmp_path / "data", cloud, "", ROUTER_BUDGET=f"{2 * COST / 1e6:.6f}usd/total"):
+    with fleet(nats_server, tmp_path / "data", cloud, "", ROUTER_BUDGET=f"{2 * COST / 1e6:.6f}usd/day"):
         async with Golek(nats_server, key="", deadline=20) as golek:
             assert [await outcome(golek) for _ in range(3)] == [MODEL, MODEL, "RATE_LIMITED:budget"]
         assert len(cloud.asked) == 2
