@@ -6,6 +6,7 @@ difference.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Protocol
 
 from msgspec import Struct
@@ -65,6 +66,11 @@ class Work(Protocol):
     @property
     def request(self) -> Request:
         """What its payload says."""
+        ...
+
+    @property
+    def costs(self) -> Mapping[str, float]:
+        """What clouds took for it so far, by target."""
         ...
 
     @property

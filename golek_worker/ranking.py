@@ -4,6 +4,7 @@ The engine's child scores each document together with the query; here they are p
 """
 
 import math
+from collections.abc import Mapping
 
 from golek_wire import codec, semconv
 from golek_wire.errors import InternalError, PayloadTooLargeError
@@ -58,6 +59,7 @@ class RankWork:
         self.asks_cache = False
         self.shared = False
         self.saved = 0
+        self.costs: Mapping[str, float] = {}
         self.reply_to = request.reply_to
 
     @property

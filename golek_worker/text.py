@@ -4,7 +4,7 @@ The request becomes a prompt, the engine's child continues it, and its end becom
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -101,6 +101,7 @@ class TextWork:
         self.asks_cache = False
         self.shared = False
         self.saved = 0
+        self.costs: Mapping[str, float] = {}
         self._prompt: Prompt | None = None
         self._constraint: Constraint | None = None
         self.reply_to = request.reply_to

@@ -5,6 +5,7 @@ into OpenAI's list. A list that cannot fit into one message is refused before an
 """
 
 import math
+from collections.abc import Mapping
 
 import msgspec
 
@@ -85,6 +86,7 @@ class VectorWork:
         self.asks_cache = False
         self.shared = False
         self.saved = 0
+        self.costs: Mapping[str, float] = {}
         self.missing: list[str] | None = None
         """The texts that are to be computed, the others being known; None for all."""
         self.reply_to = request.reply_to

@@ -56,6 +56,8 @@ class Question(Struct, frozen=True):
     """When the request was taken, on the same clock."""
     streamed: bool = False
     """Whether anybody reads pieces."""
+    passed_on: bool = False
+    """Whether another router asks: then it waits for no verdict, which may be that of the request it is part of."""
 
 
 class Turn(Struct):
@@ -72,6 +74,8 @@ class Turn(Struct):
     """Who answers, as far as whoever asks has learnt it."""
     has_others: bool = False
     """Whether somebody else may be asked, should nobody be there any more who could answer."""
+    cost_usd: float | None = None
+    """What it took."""
     sticks: bool = False
     """Whether the replica counts: the beginning of the request may lie in its KV cache."""
 
@@ -156,9 +160,11 @@ class Chain:
         state = self._fleet.state(name)
         usual_s = state.ttft_s if state.slots else self._breakers.usual_s(name)  # clouds tell of no slots
         begin_s = fallback.begin_within_s(usual_s=usual_s, left_s=turn.seconds, others=others, wait_s=state.wait_s)
+        stays = not others or way.question.passed_on
         patience_s = VERDICT_S if others else fallback.verdict_within_s(turn.seconds)
         words = guarded(
-            self._breakers, name, _whole(ask(turn), name), begin_s=begin_s, patience_s=patience_s, stays=not others
+            self._breakers, name, _whole(ask(turn), name), begin_s=begin_s, stays=stays,
+            patience_s=0.0 if way.question.passed_on else patience_s,
         )  # fmt: skip
         written = 0
         try:
@@ -172,11 +178,12 @@ class Chain:
                             yield piece
                         continue
                     if not was_kept(word):
-                        expense.paid(*used(word))
+                        turn.cost_usd = expense.paid(*used(word))
                     written = 0  # it is paid, or costs nothing
                     yield word
         finally:
-            expense.broke_off(written)  # what was paid stays as it is
+            if (broken := expense.broke_off(written)) is not None:  # what was paid stays as it is
+                turn.cost_usd = broken
 
     async def _after(self, way: "_Way", turn: Turn, failed: InferenceServiceError, began: float) -> None:
         """Who is asked next, and when."""
@@ -214,7 +221,8 @@ class Chain:
         if way.told.began and (fallback.allows_next(error) or fallback.is_doubtful(error)):
             error = way.told.interrupted(error)
         decision = way.decision
-        route = Route("", decision.strategy, decision.policy, chain=way.tried, router=self._router)
+        last = next((one.target for one in reversed(way.tried) if one.outcome != SKIPPED), "")
+        route = Route(last, decision.strategy, decision.policy, chain=way.tried, router=self._router)
         error.details.setdefault("route", msgspec.to_builtins(route))
         return error
 
@@ -381,4 +389,4 @@ def _is_structured(request: InferenceRequest) -> bool:
 
 def _tried(turn: Turn, outcome: str, began: float, reason: str = "") -> Tried:
     ms = round((time.monotonic() - began) * 1000, 1)
-    return Tried(turn.candidate.target, outcome, ms, reason, turn.worker)
+    return Tried(turn.candidate.target, outcome, ms, reason, turn.worker, turn.cost_usd)

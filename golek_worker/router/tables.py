@@ -284,6 +284,12 @@ def _of_entry(where: str, entry: Entry, table: Table, *, is_model: bool) -> Iter
             yield f"{where}: {name} cannot be asked: {table.missing.get(provider, f'{provider} offers no {model}')}"
     if entry.strategy == "weighted" and entry.targets and not any(share.weight for share in entry.targets):
         yield f"{where}: all weights are 0, so none is drawn"
+    sides = {share.target.startswith(LOCAL_PREFIX) for share in entry.targets if share.weight}
+    if entry.strategy == "weighted" and policy in CLOUDS and len(sides) > 1:
+        yield (
+            f"{where}: weights count among models of the fleet and among clouds, not between them: the policy {policy} "
+            "says which of these are asked first"
+        )
 
 
 def of_catalogue(entries: Mapping[str, Any]) -> dict[str, list[str]]:
