@@ -61,13 +61,15 @@ class Tried(Struct, frozen=True, omit_defaults=True):
     ms: float = 0.0
     reason: str = ""
     worker: str = ""
+    cost_usd: float | None = None
+    """What it took; None where it has no price, or came to nothing."""
 
 
 class Route(Struct, frozen=True, omit_defaults=True):
     """How an answer came about. Part of its metadata, and of an error's details under `route`."""
 
     target: str
-    """Who answered."""
+    """Who answered; of an error, who was asked last."""
     strategy: Strategy
     policy: Policy
     reason: str = ""

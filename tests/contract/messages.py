@@ -421,7 +421,7 @@ MESSAGES: dict[str, Any] = {
         events=[logs.LogEvent(1_767_323_044.5, "qwen3-4b-host-2", "error", "engine.down", "the engine was killed")],
     ),
     "cache-order": caches.CacheOrder(),
-    "cache-report": caches.CacheReport("qwen3-4b", "qwen3-4b-host-1", 120, 96_000, 67_108_864, 310, 120, 7),
+    "cache-report": caches.CacheReport("qwen3-4b", "qwen3-4b-host-1", 120, 96_000, 67_108_864, 310, 120, 7, 12),
     "adapter-report": adapters.AdapterReport(
         "qwen3-4b",
         "qwen3-4b-host-1",
