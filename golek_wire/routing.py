@@ -33,8 +33,8 @@ CacheMode = Literal["auto", "off", "exact", "semantic", "refresh"]
 """`auto`: as model and key have it. `refresh`: not looked up, but kept."""
 
 
-class CacheWish(Struct, frozen=True, omit_defaults=True):
-    """What a request says of caches."""
+class CacheWish(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a request says of caches. A mistyped field is an error: it may be the one that keeps an answer private."""
 
     mode: CacheMode = "auto"
     user_specific: bool = False
@@ -43,8 +43,10 @@ class CacheWish(Struct, frozen=True, omit_defaults=True):
     """The answer depends on when it is asked: it is not kept."""
 
 
-class RouteWish(Struct, frozen=True, omit_defaults=True):
-    """What a request says of its route. It can narrow what its model's policy allows, not widen it."""
+class RouteWish(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a request says of its route. It can narrow what its model's policy allows, not widen it. A mistyped field is
+    an error: it may be the one that keeps the request from clouds.
+    """
 
     policy: Policy | None = None
     strategy: Strategy | None = None
@@ -125,7 +127,7 @@ class Decision(Struct, frozen=True, omit_defaults=True):
     """What the caller gets where there is no candidate: `code`, `message`, `details`."""
 
 
-class RouteQuestion(Struct, frozen=True, omit_defaults=True):
+class RouteQuestion(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """How would this request be routed?"""
 
     model: str

@@ -119,6 +119,12 @@ class Call(Struct):
         return f"{self.key} {part}" if self.key is not None and part else self.key
 
 
+class _Wishes(Struct):
+    """What of a request says how it is routed."""
+
+    route: RouteWish | None = None
+
+
 def is_local(named: str | None) -> bool:
     """Whether the model was named with `local:`: no other may answer."""
     return (named or "").startswith(LOCAL_PREFIX)
@@ -127,7 +133,7 @@ def is_local(named: str | None) -> bool:
 def local_only(payload: bytes) -> bytes:
     """A request with the policy `local_only`. Raises BadRequestError for one that wants something else."""
     said = codec.decode(payload, dict[str, Any])
-    said["route"] = _local_wish(codec.decode(codec.encode(said.get("route") or {}), RouteWish))
+    said["route"] = _local_wish(codec.decode_body(codec.encode({"route": said.get("route")}), _Wishes).route)
     return codec.encode(said)
 
 
