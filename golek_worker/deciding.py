@@ -134,6 +134,11 @@ class Deciding:
         """The names that are served beside those of the fleet's own models."""
         return self.table.offers()
 
+    def problems(self) -> list[str]:
+        """What of the tables cannot be used, or does not do what it says beside the models that the fleet has."""
+        local = [target.model for target in self.situation.targets.values() if target.is_local]
+        return [*self.table.problems, *self.table.beside(local)]
+
     def refusal(self, kind: Kind, name: str) -> InferenceServiceError | None:
         """What to tell who asks for `name`, whatever the request; None where somebody may answer."""
         return refusals.of(policy.decide(Ask(self.named(name), kind), self.table, self.situation))

@@ -103,7 +103,7 @@ class Router:
             watch.view, lambda: self.tables.table, self.breakers.states, chosen.model_name, ask_after=after.ask
         )
         self.explaining = Explaining(
-            me, self.deciding, self.breakers.described, lambda: self.tables.table.problems,
+            me, self.deciding, self.breakers.described, self.deciding.problems,
             chosen.inference_request_timeout,
         )  # fmt: skip
         chain = Chain(self.deciding, self.breakers, me)

@@ -28,6 +28,8 @@ class _Group(Struct, frozen=True):
     weights: dict[str, float] = {}
     role: str = ""
     """That they have in common, where one was asked for."""
+    later: frozenset[str] = frozenset()
+    """Those that the policy asks after the others, where weights draw among all."""
 
 
 class _Sorted(Struct):
@@ -103,8 +105,14 @@ def _groups(
             yield from _one_by_one(place, policy)
         return
     weights = {share.target: share.weight for share in plan.targets}
-    for place in by_place(own, policy):
-        yield _Group(place, strategy, weights)
+    places = by_place(own, policy)
+    if strategy == "weighted":  # a canary may stand on either side of the policy's order
+        later = frozenset(one.name for place in places[1:] for one in place)
+        places = [[one for place in places for one in place]]
+    else:
+        later = frozenset[str]()
+    for place in places:
+        yield _Group(place, strategy, weights, later=later)
     yield from _one_by_one(others, policy)
 
 
@@ -148,7 +156,7 @@ def _sort(group: _Group, ask: Ask, allowed: frozenset[str] | None, found: _Sorte
             fit.append(one)
     for standings, candidates in ((fit, found.candidates), (crowded, found.crowded)):
         if len(candidates) < LIMIT and standings:
-            placed = ordering.ordered(standings, group.strategy, ask, group.weights, group.role)
+            placed = ordering.ordered(standings, group.strategy, ask, group.weights, group.role, group.later)
             candidates += [ordering.candidate(one, group.role, ask, sticks=found.sticks) for one in placed]
 
 

@@ -76,6 +76,7 @@ A, B, C = local("a"), local("b"), local("c")
 GPT, HAIKU = cloud("openai:gpt", price=DEAR), cloud("anthropic:haiku", price=CHEAP)
 FREE = given(A, B, GPT, policy="local_first")
 FALLS = Entry("a", (), ("openai:gpt", "local:b"), "local_first")
+CANARY = entry("n", ("local:a", 48), ("local:b", 47), ("openai:gpt", 5), strategy="weighted", policy="local_first")
 SMART = entry("smart", "local:a", "openai:gpt", fallback=("local:b",), policy="local_first")
 
 
@@ -185,6 +186,15 @@ SMART = entry("smart", "local:a", "openai:gpt", fallback=("local:b",), policy="l
         ("a weight of 0 is never drawn",
          given(A, B, names=(entry("n", ("local:a", 0), ("local:b", 1), strategy="weighted"),)),
          asked("n", draw=0.0), ["local:b", "local:a"]),
+        ("… among all that the policy allows: a cloud may be a canary",
+         given(A, B, GPT, names=(CANARY,)), asked("n", draw=0.96), ["openai:gpt", "local:a", "local:b"]),
+        ("… and the policy says who is asked after it",
+         given(A, B, GPT, names=(CANARY,)), asked("n", draw=0.5), ["local:b", "local:a", "openai:gpt"]),
+        ("… also where clouds come first",
+         given(A, B, GPT, names=(CANARY,)), asked("n", draw=0.96, policy="cloud_first"),
+         ["local:b", "openai:gpt", "local:a"]),
+        ("… but no cloud that it does not allow",
+         given(A, B, GPT, names=(CANARY,)), asked("n", draw=0.99, policy="never_cloud"), ["local:b", "local:a"]),
         ("a target that nobody has heard of is not asked", given(A, names=(entry("n", "local:zz", "local:a"),)),
          asked("n"), ["local:a"]),
     ],
