@@ -277,8 +277,9 @@ def _target(where: str, name: str, routes: Mapping[str, RouteEntry], clouds: Clo
     others = ", ".join(one for one in routes if one != AUTO)
     near = difflib.get_close_matches(name, [*routes, *clouds.targets], n=1)
     meant = near[0] if near else "" if ":" in name else f"{LOCAL_PREFIX}{name}"
+    hint = f"; did you mean {meant}? There is" if meant else ":"
     raise TablesError(
-        f"{where}: {name!r} is no target{f'; did you mean {meant}?' if meant else ':'} There is local:<model>, <provider>:<model> (of providers there is: {known}), or "
+        f"{where}: {name!r} is no target{hint} local:<model>, <provider>:<model> (of providers there is: {known}), or "
         f"another name of this file{f': {others}' if others else ''}"
     )
 
@@ -313,7 +314,7 @@ def _of_entry(where: str, entry: Entry, table: Table, *, is_model: bool) -> Iter
             yield f"{where}: {name} cannot be asked: {table.missing.get(provider, f'{provider} offers no {model}')}"
     first = [share.target for share in entry.targets]
     if policy == "cloud_first" and clouds and first and not any(name in clouds for name in first):
-        yield f"{where}: the policy is {policy}, and all clouds stand in fallback, which is asked last; name one in targets"
+        yield f"{where}: the policy is {policy}, and all clouds stand in fallback, which is asked last"
     if entry.strategy == "weighted" and entry.targets and not any(share.weight for share in entry.targets):
         yield f"{where}: all weights are 0, so none is drawn"
 
