@@ -220,7 +220,7 @@ def _caching(
         return f"{name} {command.path} {command.scale}" if command is not None else None
 
     here = Circumstances(
-        chosen.model_name, lambda: deployment(digest(), chosen, VERSION), adapter, ground.grammars.text,
+        chosen.model_name, deployment(digest, chosen, VERSION), adapter, ground.grammars.text,
         writes_prompts=chosen.engine != "router" and executor.kind == "inference", of_many=chosen.engine == "router",
     )  # fmt: skip
     return Caching(

@@ -60,10 +60,11 @@ class Circumstances(Struct, frozen=True):
     """Whether it is asked for many models, as a router is."""
 
 
-def deployment(digest: str, chosen: Settings, version: str) -> str:
+def deployment(digest: Callable[[], str], chosen: Settings, version: str) -> Callable[[], str]:
     """What is loaded, and how it is set up: the model's fingerprint, the settings that shape answers,
     and Golek's version."""
-    return "\n".join([version, digest, *(str(getattr(chosen, name)) for name in SHAPING)])
+    shape = "\n".join(str(getattr(chosen, name)) for name in SHAPING)
+    return lambda: f"{version}\n{digest()}\n{shape}"
 
 
 def memory(chosen: Settings) -> MemoryCache:
@@ -103,6 +104,8 @@ class Caching:
 
     def start(self, job: Job, work: Work, *, watched: bool, until: float) -> Run:
         """The run that ends in the job's answer. Raises as `Work.start` does."""
+        if self._mode == "off" and not job.cache and responses.is_nobodys(work.request):  # nearly all
+            return work.start(watched=watched, until=until)
         mode = responses.mode(work.request, job.cache, self._mode)
         if responses.obstacle(work.request):
             work.cache = "bypass" if mode != "off" else None
@@ -112,7 +115,8 @@ class Caching:
             work.cache = "bypass" if mode != "off" else None
             return work.start(watched=watched, until=until)
         key = keys.key(asked)
-        flight = None if mode == "refresh" else self.flights.find(key, job.job_id, streams=job.stream)
+        hops = self._hops(job)
+        flight = None if mode == "refresh" else self.flights.find(key, job.job_id, streams=job.stream, hops=hops)
         if flight is None:
             return self._open(job, work, asked, key, mode, streamed=watched or job.stream, until=until)
         flight.kept_long = flight.kept_long or mode != "off"
@@ -188,16 +192,26 @@ class Caching:
     ) -> Run:
         """Look it up, where that is wanted, and else run it."""
         use: CacheUse | None = None if mode == "off" else "bypass" if mode == "refresh" else "miss"
-        flight = Flight(key, use, streamed=streamed)
+        hops = self._hops(job)
+        flight = Flight(key, use, streamed=streamed, hops=hops)
         flight.kept_long, flight.kept_alike = mode != "off", mode == "semantic"
-        if mode != "refresh" or self.flights.find(key, job.job_id, streams=False) is None:
+        if mode != "refresh" or self.flights.find(key, job.job_id, streams=False, hops=hops) is None:
             self.flights.open(flight)
         run = self.flights.join(flight, job.job_id, work)
+        if mode == "off":  # nobody wants it to be looked up
+            self.begin(flight, asked, {}, until)
+            return run
         look = _Look(self, flight, asked, until, mode, by_text=isinstance(work, VectorWork))
         if look.at_once():
             return run
         self._own(look.patiently())
         return run
+
+    def _hops(self, job: Job) -> int:
+        """Through how many routers it came, where that decides on what it may share: who asks others may be asked for
+        its own answer by them.
+        """
+        return job.hops if self._here.of_many else 0
 
     def begin(self, flight: Flight, asked: Asked, known: Known, until: float) -> None:
         """Nothing of it is kept but what is `known`: run the rest."""

@@ -66,8 +66,11 @@ class Gatekeeper:
         else:
             decode = _DECODERS[self._kind]
             job = gate.check_whole(decode, payload, headers, reply, limits, new_inbox, key.key_id, name)
+        hops = _hops(headers)
         if self._chosen_later:
-            job = self._for_router(job, key, headers)
+            job = self._for_router(job, key, hops)
+        elif hops:
+            job = msgspec.structs.replace(job, hops=hops)  # should a router take it from the model's queue
         if key.has_limits:
             job = msgspec.structs.replace(job, charge=Charge(key, self._estimate(payload)), money=money(key.budget))
         if key.cache is not None:
@@ -76,19 +79,12 @@ class Gatekeeper:
             return job
         return callers.owned(retained(job, payload, headers, self._kind, self._model, submitted=submitted))
 
-    def _for_router(self, job: Job, key: Key, headers: dict[str, str] | None) -> Job:
+    def _for_router(self, job: Job, key: Key, hops: int) -> Job:
         """What a router has to know of a request. Raises RouteLoopError."""
-        said = (headers or {}).get(h.HOPS, "0")
-        hops = 1 + (int(said) if said.isdecimal() and len(said) < HOPS_DIGITS else h.HOPS_LIMIT)
-        if hops > h.HOPS_LIMIT:
-            raise RouteLoopError(
-                f"The request came through {said[:HOPS_DIGITS]} routers already, at most {h.HOPS_LIMIT} may pass it "
-                "on: two of them send it to each other",
-                hops=said[:HOPS_DIGITS],
-                limit=h.HOPS_LIMIT,
-            )
+        if hops >= h.HOPS_LIMIT:
+            raise route_loop(hops)
         asked = f"{self._kind} {self._model}"
-        return msgspec.structs.replace(job, asked=asked, hops=hops, allowed=",".join(key.models))
+        return msgspec.structs.replace(job, asked=asked, hops=hops + 1, allowed=",".join(key.models))
 
     def _estimate(self, payload: bytes) -> int:
         """The tokens that an admitted request may cost. It is read a second time, so that nobody else pays for this."""
@@ -113,3 +109,19 @@ class Gatekeeper:
 
     def _seed(self) -> int:
         return self._random.getrandbits(31)
+
+
+def route_loop(hops: int) -> RouteLoopError:
+    """The error of a request that came through so many routers that none may pass it on."""
+    return RouteLoopError(
+        f"The request came through {hops} routers already, at most {h.HOPS_LIMIT} may pass it on: two of them send it "
+        "to each other, or one to itself. Look for names of `routes.yaml` that stand for each other",
+        hops=hops,
+        limit=h.HOPS_LIMIT,
+    )
+
+
+def _hops(headers: dict[str, str] | None) -> int:
+    """Through how many routers the request came, as it says; what is no number counts as too many."""
+    said = (headers or {}).get(h.HOPS, "0")
+    return int(said) if said.isdecimal() and len(said) < HOPS_DIGITS else h.HOPS_LIMIT

@@ -80,6 +80,8 @@ class Job(Struct, frozen=True):
     @property
     def asked_kind(self) -> Kind | None:
         """What was asked for; None where the stream says it."""
+        if not self.asked:
+            return None
         kind = self.asked.partition(" ")[0]
         return next((known for known in SERVED if known == kind), None)
 

@@ -59,6 +59,9 @@ def create(
             help="Tokens, requests, or dollars that clouds take, in an hour, day, month, or total.",
         ),
     ] = None,
+    cache: Annotated[
+        str | None, typer.Option(metavar="MODE", help="Whether its answers are kept: off, exact or semantic.")
+    ] = None,
     expires: Annotated[str | None, typer.Option(metavar="DAY", help="From this day on (UTC) nobody knows it.")] = None,
     file: File = None,
     data: Data = DEFAULT_DATA,
@@ -78,7 +81,10 @@ def create(
     """
     from golek_worker.machine import keyring
 
-    said = {"models": models, "rpm": rpm, "tpm": tpm, "concurrent": concurrent, "budget": budget, "expires": expires}
+    said = {
+        "models": models, "rpm": rpm, "tpm": tpm, "concurrent": concurrent, "budget": budget, "cache": cache,
+        "expires": expires,
+    }  # fmt: skip
     where = _file(file, data)
     with _said_plainly():
         made = keyring.create(where, key_id, [f"{name}={value}" for name, value in said.items() if value is not None])
@@ -233,7 +239,7 @@ def _limits(key: "Key") -> str:
     """What a key may do, as its line says it."""
     said = {
         "models": ",".join(key.models), "rpm": key.rpm, "tpm": key.tpm, "concurrent": key.concurrent,
-        "budget": _budget(key) if key.budget is not None else "", "expires": key.expires,
+        "budget": _budget(key) if key.budget is not None else "", "cache": key.cache, "expires": key.expires,
     }  # fmt: skip
     return " ".join(f"{name}={value}" for name, value in said.items() if value) or "no limits"
 

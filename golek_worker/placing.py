@@ -278,6 +278,8 @@ class Placing:
         """Make a door, unless the model has no queue; the error where that fails."""
         kind, name, is_own = way
         try:
+            if not is_own:
+                await self._check_kind(kind, name)
             ingress = self._own(kind, name) if is_own else await self._of(kind, name)
             if ingress is None:
                 return None
@@ -292,6 +294,20 @@ class Placing:
             return InternalError("The router could not make a way to this model; its log says why")
         self._doors[way] = Door(ingress)
         return None
+
+    async def _check_kind(self, kind: Kind, name: str) -> None:
+        """A model that was heard of a moment ago says in its record what it does. Raises as `_place`, and as the bus
+        does.
+        """
+        model = self._knows.model(name)
+        if model is not None and model.record is not None:
+            return  # `_place` has seen it
+        record = await self._find(name)
+        if record is None:
+            return
+        self._knows.learn(record)
+        if record.kinds and kind not in record.kinds:
+            raise another_kind(record, kind)
 
     async def _of(self, kind: Kind, model: str) -> Ingress | None:
         """The ingress of a model's own stream; None where there is none."""

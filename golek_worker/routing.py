@@ -23,6 +23,7 @@ from golek_wire.errors import (
     ProviderRefusedError,
     RetriableError,
 )
+from golek_wire.headers import HOPS_LIMIT
 from golek_wire.replies import InferenceReply, RerankReply
 from golek_wire.requests import EmbeddingRequest, InferenceRequest, Params, Request, RerankRequest
 from golek_wire.routing import LOCAL, CacheUse, CacheWish
@@ -36,6 +37,7 @@ from golek_worker.ends import priced
 from golek_worker.engine.base import Made, Replied, Stopped, refusal
 from golek_worker.engine.host import EngineDied, Run
 from golek_worker.executor import Answer
+from golek_worker.gatekeeper import route_loop
 from golek_worker.job import Job
 from golek_worker.router.chain import Begun, Chain, Question, Routed, Turn, Word
 from golek_worker.router.providers.base import Call, Provider
@@ -187,10 +189,11 @@ class RouterWork:
         left_s = min(until - now, job.budget_ms / 1000)
         accepted_at = now - max(0.0, job.budget_ms / 1000 - left_s)
         try:
+            _check_hops(job)
             whole = self._request if self.conversation is None else self.conversation.request
             ask = desk.decides.ask(job, self._kind, self._model, whole, left_s)
             self._key = ask.affinity
-            question = Question(ask, _alone(whole), now + left_s, accepted_at, streamed)
+            question = Question(ask, _alone(whole), now + left_s, accepted_at, streamed, passed_on=job.hops > 1)
             async with aclosing(desk.chain.run(question, self._purse, self._turn)) as events:
                 async for event in events:
                     if isinstance(event, Routed):
@@ -289,6 +292,12 @@ class RouterWork:
             size=size,
             limit=limit,
         )
+
+
+def _check_hops(job: Job) -> None:
+    """Raise RouteLoopError for one that was taken from a queue whose own workers would have passed it to nobody."""
+    if job.hops > HOPS_LIMIT:
+        raise route_loop(job.hops - 1)
 
 
 def _alone(request: Request) -> Request:

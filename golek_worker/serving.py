@@ -281,10 +281,12 @@ class Serving:
     def _count(self, attempt: Attempt, outcome: Outcome) -> None:
         ran_s = attempt.ended_at - attempt.lease.leased_at
         self.busy_ns += int(ran_s * 1e9)
-        self.tally.tokens(*recording.computed(attempt))
+        computed = recording.computed(attempt) if attempt.saved else (attempt.tokens_in, attempt.tokens_out)
+        self.tally.tokens(*computed)
         if attempt.work is not None and attempt.work.cache is not None:
             self.tally.cached(attempt.work.cache)
-        self.tally.cost(attempt.cost_usd)
+        if attempt.cost_usd is not None:
+            self.tally.cost(attempt.cost_usd)
         attempt.pieces = 0
         if isinstance(outcome, Answer):
             self.tally.answer(ran_s * 1000)

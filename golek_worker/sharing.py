@@ -35,6 +35,9 @@ FREE_LIMIT: Final = 256
 ITS_OWN: Final = (DeadlineExceededError.code, JobCancelledError.code)
 """Errors that are of one job alone. All others are those of equal requests, too: they would only meet them again."""
 
+_Place = tuple[CacheKey, int]
+"""What is asked for, and through how many routers."""
+
 
 class Desk(Protocol):
     """Who gives jobs their slots."""
@@ -55,11 +58,12 @@ class Desk(Protocol):
 class Flight:
     """One run, and all who read it."""
 
-    def __init__(self, key: CacheKey, use: CacheUse | None, *, streamed: bool) -> None:
+    def __init__(self, key: CacheKey, use: CacheUse | None, *, streamed: bool, hops: int = 0) -> None:
         """`use` is what its leader is told of the cache. Of a run that is not `streamed` nothing is heard before its
-        end.
+        end. Jobs that came through other than `hops` routers do not read it: one of them may be what it waits for.
         """
         self.key = key
+        self.place = key, hops
         self.streamed = streamed
         self.end: RunEnd | None = None
         self.ended_at = 0.0
@@ -74,6 +78,8 @@ class Flight:
         self._handed = False
         """Whether the one that began it has left."""
         self._use = use
+        self.heard: list[str] = []
+        """The jobs that read its end."""
         self._readers: dict[str, tuple[Run, Work]] = {}
         """By job, in the order in which they came; the first one leads."""
         self._written: list[Piece] = []
@@ -128,6 +134,7 @@ class Flight:
         for place, (run, _) in enumerate(self._readers.values()):
             is_told = place == 0 and not (self._handed and _is_of_one(event))
             run.put(event if is_told else _for_others(event))
+        self.heard = list(self._readers)
         self._readers.clear()
         self._written.clear()
 
@@ -151,16 +158,18 @@ class Flights:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._flights: OrderedDict[CacheKey, Flight] = OrderedDict()
-        """The newest one of each key, the one that was begun or ended last at the end."""
+        self._flights: OrderedDict[_Place, Flight] = OrderedDict()
+        """The newest one of each."""
+        self._over: OrderedDict[_Place, Flight] = OrderedDict()
+        """Those of them that have ended, the one that ended last at the end."""
         self._by_job: dict[str, Flight] = {}
         self._free: set[str] = set()
         self.desk: Desk | None = None
         """None until somebody gives slots."""
 
-    def find(self, key: CacheKey, job_id: str, *, streams: bool) -> Flight | None:
+    def find(self, key: CacheKey, job_id: str, *, streams: bool, hops: int = 0) -> Flight | None:
         """One that the job may read; a job that `streams` needs one that does."""
-        flight = self._flights.get(key)
+        flight = self._flights.get((key, hops))
         if flight is None:
             return None
         if flight.end is None and flight.origin == job_id:
@@ -173,8 +182,8 @@ class Flights:
 
     def open(self, flight: Flight) -> None:
         """Let it be found, in place of an older one of its key."""
-        self._flights[flight.key] = flight
-        self._flights.move_to_end(flight.key)
+        self._flights[flight.place] = flight
+        self._over.pop(flight.place, None)
 
     def join(self, flight: Flight, job_id: str, work: Work) -> Run:
         """Have a job read it; who follows gives its slot away."""
@@ -208,37 +217,41 @@ class Flights:
 
     def ended(self, flight: Flight) -> None:
         """Keep its end for a moment, where it may help others."""
-        gone = [job_id for job_id, one in self._by_job.items() if one is flight]
-        for job_id in gone:
-            del self._by_job[job_id]
-            self._free.discard(job_id)
+        for job_id in flight.heard:
+            if self._by_job.get(job_id) is flight:
+                del self._by_job[job_id]
+                self._free.discard(job_id)
         is_lasting = isinstance(flight.end, Made) and weight(flight.end) <= KEPT_WEIGHT
         if not is_lasting:
             self._close(flight)
-        elif self._flights.get(flight.key) is flight:
-            self._flights.move_to_end(flight.key)
+        elif self._flights.get(flight.place) is flight:
+            self._over[flight.place] = flight
         self._tidy()
 
     def forget(self, model: str) -> None:
         """What ran under other circumstances is found no more."""
-        for key in [key for key in self._flights if key.model == model]:
-            del self._flights[key]
+        for place in [place for place in self._flights if place[0].model == model]:
+            del self._flights[place]
+            self._over.pop(place, None)
 
     def clear(self) -> None:
         """As `forget`, of all models."""
         self._flights.clear()
+        self._over.clear()
 
     def _close(self, flight: Flight) -> None:
-        if self._flights.get(flight.key) is flight:
-            del self._flights[flight.key]
+        if self._flights.get(flight.place) is flight:
+            del self._flights[flight.place]
+            self._over.pop(flight.place, None)
 
     def _tidy(self) -> None:
         """Drop what ended long ago, and the first of too many."""
-        over = [flight for flight in self._flights.values() if flight.end is not None]
-        too_many = max(0, len(over) - KEPT_RUNS)
-        for place, flight in enumerate(over):
-            if place < too_many or self._clock() - flight.ended_at > KEPT_S:
-                self._close(flight)
+        while self._over:
+            key, first = next(iter(self._over.items()))
+            if len(self._over) <= KEPT_RUNS and self._clock() - first.ended_at <= KEPT_S:
+                return
+            del self._over[key]
+            self._close(first)
 
 
 def fly(run: Run, end: RunEnd) -> None:

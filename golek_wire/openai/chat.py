@@ -1,9 +1,8 @@
 """How does a chat completion of OpenAI's API become a request on the bus?
 
 Fields that mean nothing here (`store`, `service_tier`, and whatever a later API has) are tolerated, and told to a cloud
-where one answers. Absent sampling
-values take the model's defaults, not OpenAI's: `temperature` is 0.8 and `max_tokens` has no limit, as for all other
-callers.
+where one answers. Absent sampling values take the model's defaults, not OpenAI's: `temperature` is 0.8 and `max_tokens`
+has no limit, as for all other callers.
 """
 
 from typing import Annotated, Any, Final, Literal

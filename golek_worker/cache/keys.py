@@ -4,6 +4,7 @@ A hash of all that decides on it. What stands in the request counts unless it is
 that a field that is added later divides answers and does not mix them. Who asks always counts. Pure.
 """
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import Any, Final
@@ -39,13 +40,18 @@ def canonical(request: Request) -> bytes:
 
     Objects are taken as they were written: in what a template makes of a tool the order of its fields is seen.
     """
-    fields: dict[str, Any] = {
-        name: getattr(request, name) for name in request.__struct_fields__ if name not in UNDECIDING
-    }
+    form = type(request)
+    fields = _plain(form)
     if isinstance(request, InferenceRequest):
-        fields["seed"] = None if is_greedy(request) else seed(request)
-        fields["params"] = msgspec.structs.replace(request.params, seed=None)
-    return _encode((type(request).__name__, fields))
+        params = request.params if request.params.seed is None else msgspec.structs.replace(request.params, seed=None)
+        fields = {**fields, "seed": None if is_greedy(request) else seed(request), "params": params}
+    return _encode((form.__name__, msgspec.structs.replace(request, **fields)))
+
+
+@functools.cache
+def _plain(form: type[Request]) -> dict[str, Any]:
+    """What the fields that decide nothing are taken to be: as if they were left out."""
+    return {one.name: one.default for one in msgspec.structs.fields(form) if one.name in UNDECIDING}
 
 
 def seed(request: InferenceRequest) -> int | None:

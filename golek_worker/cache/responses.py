@@ -24,6 +24,13 @@ def wish(request: Request) -> CacheWish:
     return _NO_WISH if isinstance(request, RerankRequest) or request.cache is None else request.cache
 
 
+def is_nobodys(request: Request) -> bool:
+    """A text of which nothing is said about caches, and that each answer would be another one of: quickly told."""
+    if not isinstance(request, InferenceRequest) or request.cache is not None or request.seed is not None:
+        return False
+    return request.params.temperature != 0 and request.params.seed is None
+
+
 def mode(request: Request, keys: str, models: str) -> CacheMode:
     """What holds for the request, never `auto`: its own wish, else its key's (empty for none), else the model's."""
     asked = wish(request).mode

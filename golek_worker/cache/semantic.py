@@ -11,11 +11,9 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from golek_wire.errors import InferenceServiceError
 from golek_worker.cache import guards, wording
@@ -23,6 +21,12 @@ from golek_worker.cache.base import CacheKey
 from golek_worker.cache.memory import Shortage, never
 from golek_worker.cache.questions import KEEP_S, Question
 from golek_worker.cache.wording import Sense
+
+if TYPE_CHECKING:  # each worker has this module, and few keep vectors: for the others numpy would be 13 MB for nothing
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vector = NDArray[np.float32]
 
 MOST: Final = 20_000
 """Kept questions; the least recently used one gives way."""
@@ -36,7 +40,6 @@ REMEMBERED: Final = 1024
 """Vectors of questions that were asked last: what is kept was looked up shortly before."""
 OVERHEAD: Final = 1200
 """Bytes of an entry beside its vector and value, about."""
-Vector = NDArray[np.float32]
 Embed = Callable[[str], Awaitable[Sequence[float]]]
 """The vector of a text. Raises InferenceServiceError where there is none."""
 
@@ -54,11 +57,15 @@ class _Shelf:
     """The vectors of one scope, in one array; without holes, so that one product compares all."""
 
     def __init__(self, width: int) -> None:
+        import numpy as np
+
         self.vectors: Vector = np.empty((4, width), np.float32)
         self.entries: list[_Entry] = []
 
-    def add(self, vector: Vector, entry: _Entry) -> None:
+    def add(self, vector: "Vector", entry: _Entry) -> None:
         if len(self.entries) == len(self.vectors):
+            import numpy as np
+
             self.vectors = np.concatenate([self.vectors, np.empty_like(self.vectors)])
         entry.row = len(self.entries)
         self.vectors[entry.row] = vector
@@ -70,8 +77,10 @@ class _Shelf:
             self.vectors[entry.row] = self.vectors[last.row]
             self.entries[entry.row], last.row = last, entry.row
 
-    def alike(self, vector: Vector, threshold: float) -> list[tuple[float, _Entry]]:
+    def alike(self, vector: "Vector", threshold: float) -> list[tuple[float, _Entry]]:
         """Those with a cosine of `threshold` or more, the nearest first."""
+        import numpy as np
+
         cosines = self.vectors[: len(self.entries)] @ vector
         rows = np.flatnonzero(cosines >= threshold)
         nearest = rows[np.argsort(-cosines[rows], kind="stable")][:COMPARED]
@@ -171,7 +180,7 @@ class SemanticCache:
         """How many answers are kept."""
         return len(self._kept)
 
-    def _look(self, shelf: _Shelf, vector: Vector, sense: Sense) -> bytes | None:
+    def _look(self, shelf: _Shelf, vector: "Vector", sense: Sense) -> bytes | None:
         if shelf.vectors.shape[1] != len(vector):
             return None
         found = shelf.alike(vector, self._threshold)
@@ -184,7 +193,7 @@ class SemanticCache:
         self.guarded += bool(found)
         return None
 
-    async def _vector(self, asked: Question, patience_s: float) -> Vector | None:
+    async def _vector(self, asked: Question, patience_s: float) -> "Vector | None":
         """The unit vector of its text; None where it does not come in time. One that comes late is remembered."""
         if (known := self._vectors.get(asked)) is not None:
             self._vectors.move_to_end(asked)
@@ -201,7 +210,7 @@ class SemanticCache:
         asking.add_done_callback(self._late.discard)
         return None
 
-    async def _ask(self, asked: Question) -> Vector | None:
+    async def _ask(self, asked: Question) -> "Vector | None":
         try:
             async with asyncio.timeout(KEEP_S):
                 vector = _unit(await self._embed(asked.text))
@@ -230,8 +239,10 @@ class SemanticCache:
         return len(entry.value) + OVERHEAD + int(self._shelves[entry.scope].vectors[0].nbytes)
 
 
-def _unit(numbers: Sequence[float]) -> Vector:
+def _unit(numbers: Sequence[float]) -> "Vector":
     """Raises ValueError for what has no direction."""
+    import numpy as np
+
     vector: Vector = np.asarray(numbers, np.float32)
     norm = float(np.linalg.norm(vector)) if vector.ndim == 1 else 0.0
     if not (norm > 0 and np.isfinite(norm)):

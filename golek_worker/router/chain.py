@@ -56,6 +56,8 @@ class Question(Struct, frozen=True):
     """When the request was taken, on the same clock."""
     streamed: bool = False
     """Whether anybody reads pieces."""
+    passed_on: bool = False
+    """Whether another router asks: then it waits for no verdict, which may be that of the request it is part of."""
 
 
 class Turn(Struct):
@@ -156,9 +158,11 @@ class Chain:
         state = self._fleet.state(name)
         usual_s = state.ttft_s if state.slots else self._breakers.usual_s(name)  # clouds tell of no slots
         begin_s = fallback.begin_within_s(usual_s=usual_s, left_s=turn.seconds, others=others, wait_s=state.wait_s)
+        stays = not others or way.question.passed_on
         patience_s = VERDICT_S if others else fallback.verdict_within_s(turn.seconds)
         words = guarded(
-            self._breakers, name, _whole(ask(turn), name), begin_s=begin_s, patience_s=patience_s, stays=not others
+            self._breakers, name, _whole(ask(turn), name), begin_s=begin_s, stays=stays,
+            patience_s=0.0 if way.question.passed_on else patience_s,
         )  # fmt: skip
         written = 0
         try:

@@ -33,7 +33,7 @@ async def guarded(
     Raises what `answer` raises, ModelBusyError or ProviderFailedError where it is ended, and the latter, with
     `passed_over` in its details, where the target was not asked at all.
     """
-    entered = await breakers.entered(target, patience_s, stays=stays) if patience_s else breakers.enter(target)
+    entered = await breakers.entered(target, patience_s, stays=stays) if patience_s or stays else breakers.enter(target)
     if isinstance(entered, Refusal):
         raise passed_over(target, entered)
     since = time.monotonic()

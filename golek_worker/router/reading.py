@@ -1,7 +1,7 @@
 """When is a router's table read again?
 
 When one of its files changed. A file that cannot be used then leaves everything as it was, and is told as a problem
-until it can.
+until it can; one that is just being written is left alone.
 """
 
 import asyncio
@@ -17,8 +17,10 @@ from golek_worker.router.tables import TablesError
 
 log = structlog.get_logger("router")
 
-LOOK_S: Final = 2.0
+LOOK_S: Final = 1.0
 """Between two looks at the files."""
+QUIET_S: Final = 0.5
+"""A file that changed is read once it has not changed for so long: who saves it may empty it first."""
 Version = tuple[tuple[int, int], ...]
 
 
@@ -29,7 +31,8 @@ class Tables:
         """`read` makes the table of `files`; what it raises is raised: a router does not start with wrong files."""
         self._read = read
         self._files = tuple(files)
-        self._version = self._look()
+        self._version = self._good = self._look()
+        """As they were seen last, and as they were read last."""
         self._table = read()
         self._tell()
 
@@ -45,6 +48,7 @@ class Tables:
             return False
         self._version = version
         try:
+            self._check_emptied(version)
             self._table = self._read()
         except TablesError as error:
             log.warning("tables.refused", problem=str(error))
@@ -52,6 +56,7 @@ class Tables:
             kept = tuple(one for one in self._table.problems if not one.endswith("still counts"))
             self._table = msgspec.structs.replace(self._table, problems=(*kept, said))
             return True
+        self._good = version
         log.info("tables.read", names=len(self._table.names), clouds=len(self._table.clouds))
         self._tell()
         return True
@@ -65,7 +70,19 @@ class Tables:
         """Look at the files for as long as the router lives."""
         while True:
             await asyncio.sleep(LOOK_S)
-            await asyncio.to_thread(self.refresh)
+            seen = await asyncio.to_thread(self._look)
+            while seen != self._version:
+                await asyncio.sleep(QUIET_S)
+                before, seen = seen, await asyncio.to_thread(self._look)
+                if seen == before:
+                    await asyncio.to_thread(self.refresh)
+                    break
+
+    def _check_emptied(self, now: Version) -> None:
+        """Raises TablesError for a file that had something in it and has nothing now: nobody means that."""
+        for file, (_, size), (changed, left) in zip(self._files, self._good, now, strict=True):
+            if size and changed and not left:
+                raise TablesError(f"{file}: is empty")
 
     def _look(self) -> Version:
         return tuple(_version(file) for file in self._files)

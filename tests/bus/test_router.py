@@ -149,6 +149,16 @@ async def test_another_kind_is_told_where_to_ask(golek: Golek) -> None:
         await golek.embed("auto", "hello")
 
 
+async def test_another_kind_of_a_new_model_is_told_so(nats_server: str, golek: Golek, tmp_path: Path) -> None:
+    """Also before the router has heard what kind it is: the first one who asks is told as the later ones are."""
+    with router(nats_server, tmp_path / "router"):
+        for number in range(2):
+            with WorkerProcess(nats_server, tmp_path / f"{number}", MODEL_NAME=f"new{number}"):
+                for _ in range(10):
+                    with pytest.raises(BadRequestError, match=rf"inference\.request\.new{number}"):
+                        await golek.embed(f"new{number}", "hello")
+
+
 async def test_who_came_through_too_many_routers_is_refused(fleet: str) -> None:
     """A request that says it came through as many routers as may pass it on is a loop."""
     async with raw.connected(fleet) as client:

@@ -1,6 +1,7 @@
 """A fleet as another fleet's cloud: the router's providers ask a real gateway, with a real worker behind it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -125,7 +126,9 @@ async def test_what_only_a_fleet_can(fleet: Fleet) -> None:
 
 
 async def test_a_circle_of_fleets_has_an_end(nats_server: str, tmp_path: Path) -> None:
-    """Two fleets that name each other pass a request on as often as may be, and its caller is told of the circle."""
+    """A fleet that names itself passes a request on as often as may be, and its callers are told of the circle within
+    two seconds: also when they are many, and ask for what equal requests would share. No breaker opens by it.
+    """
     with GatewayProcess(nats_server, tmp_path / "gateway") as front:
         (tmp_path / "providers.yaml").write_text(
             f"providers: {{next: {{dialect: openai, base_url: '{front.url}/v1', enabled: true, quirks: [golek], "
@@ -141,3 +144,10 @@ async def test_a_circle_of_fleets_has_an_end(nats_server: str, tmp_path: Path) -
                 with pytest.raises(RouteLoopError):
                     async with golek.stream("round", "hi") as stream:
                         _ = [piece async for piece in stream]
+                since = time.monotonic()
+                for words in ("equal", "{}"):
+                    asked = (golek.ask("round", words.format(i), temperature=0) for i in range(20))
+                    told = await asyncio.gather(*asked, return_exceptions=True)
+                    assert [type(one) for one in told] == [RouteLoopError] * 20
+                assert time.monotonic() - since < 4
+                assert not (await golek.routes()).breakers

@@ -1,5 +1,6 @@
 """The router's files: what ships can be read, every mistake is named, and another file counts at once."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -217,6 +218,47 @@ def test_another_file_counts_and_a_broken_one_does_not(tmp_path: Path) -> None:
     file.write_text(json.dumps({"routes": {"b": {"targets": ["local:x"]}}}))
     assert held.refresh()
     assert ([*held.table.names], held.table.problems) == (["b"], ())
+
+
+def test_a_file_that_was_emptied_does_not_count(tmp_path: Path) -> None:
+    """Who saves a file may empty it first: names do not vanish meanwhile, also when something else is read again."""
+    file = tmp_path / "routes.yaml"
+    file.write_text("routes: {a: {targets: [local:x]}}")
+    held = Tables(lambda: tables.build(file, ROLES, CLOUDS), [file])
+    file.write_text("")
+    assert held.refresh()
+    assert [*held.table.names] == ["a"]
+    assert "is empty; what was read before still counts" in held.table.problems[-1]
+    asyncio.run(held.again())
+    assert [*held.table.names] == ["a"]
+    file.write_text("routes: {}")
+    assert held.refresh()
+    assert ([*held.table.names], held.table.problems) == ([], ())
+
+
+async def test_a_file_is_read_once_it_is_written(tmp_path: Path) -> None:
+    """Whoever writes it bit by bit is waited for: what stands there meanwhile is served by nobody."""
+    file = tmp_path / "routes.yaml"
+    file.write_text("routes: {a: {targets: [local:x]}}")
+    read = list[str]()
+
+    def build() -> Table:
+        read.append(file.read_text())
+        return tables.build(file, ROLES, CLOUDS)
+
+    watching = asyncio.create_task(Tables(build, [file]).watch())
+    try:
+        text = "routes:\n" + "".join(f"  b{i}: {{targets: [local:x]}}\n" for i in range(12))
+        for end in range(1, 13):
+            file.write_text("".join(text.splitlines(keepends=True)[:end]))
+            await asyncio.sleep(0.15)
+        file.write_text(text)
+        async with asyncio.timeout(10):
+            while len(read) == 1:
+                await asyncio.sleep(0.02)
+        assert read[1:] == [text]
+    finally:
+        watching.cancel()
 
 
 def test_roles_of_models_need_the_file_of_roles(tmp_path: Path) -> None:

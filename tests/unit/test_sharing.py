@@ -175,3 +175,13 @@ def test_a_stream_waits_for_no_whole_answer(table: Table) -> None:
     assert table.flights.find(KEY, "b", streams=False) is flight
     assert table.flights.find(KEY, "b", streams=True) is None
     assert table.flights.find(KEY, "a", streams=True) is flight
+
+
+def test_jobs_of_other_hops_do_not_share() -> None:
+    """What a router asks another one for may come back to it: it must not wait for itself."""
+    flights = Flights()
+    flight = Flight(KEY, None, streamed=True, hops=1)
+    flights.open(flight)
+    flights.join(flight, "a", Work())
+    assert flights.find(KEY, "b", streams=True, hops=1) is flight
+    assert flights.find(KEY, "b", streams=True, hops=2) is None
