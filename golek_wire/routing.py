@@ -83,7 +83,7 @@ class Route(Struct, frozen=True, omit_defaults=True):
     """All that were asked, in order; the last one answered."""
     task_type: str = ""
     role: str = ""
-    """What the task type stands for."""
+    """That the target was found by, which may be one instead of that of the task type; empty for none."""
     queue_ms: float = 0.0
     """From acceptance until the target that answered began."""
     router: str = ""
@@ -101,6 +101,8 @@ class Candidate(Struct, frozen=True, omit_defaults=True):
     """The replica that should run it, by its worker id, where the strategy names one; steps go by who is free then."""
     cost_usd: float | None = None
     """The most that it may cost; None where the price is not known."""
+    role: str = ""
+    """That it was found by; empty where it has not the role that was looked for, nor one of those instead of it."""
 
 
 class Rejected(Struct, frozen=True):

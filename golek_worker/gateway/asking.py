@@ -258,16 +258,19 @@ async def _unnamed(entered: door.Door, caller: door.Caller, kind: Kind) -> str:
 
 async def _only_one(caller: door.Caller, kind: Kind) -> str:
     """The model that is meant where none is named. Raises BadRequestError naming those that there are."""
-    now = datetime.now(UTC)
+    now, known = datetime.now(UTC), await caller.golek.models()
     names = [
         record.name
-        for record in await caller.golek.models()
+        for record in known
         if kind in record.kinds
+        and not record.offers
         and discovery.gone(record, now) is None
         and (not caller.models or record.name in caller.models)
     ]
     if len(names) == 1:
         return names[0]
+    if AUTO in [one.name for one in discovery.offers(known, now)] and (not caller.models or AUTO in caller.models):
+        names.append(AUTO)
     raise BadRequestError(f"model: which one is meant? {_choice(names, kind)}", param="model", available=names)
 
 

@@ -66,7 +66,7 @@ def ordered(
     return _first(standings, scores)
 
 
-def candidate(one: Placed, role: str, ask: Ask, *, sticks: bool) -> Candidate:
+def candidate(one: Placed, role: str, ask: Ask, *, sticks: bool, found_by: str = "") -> Candidate:
     """A target in its place, with the reason in words. With `sticks` one of its replicas is named, too."""
     standing = one.standing
     reason = standing.crowded or standing.reason
@@ -75,7 +75,7 @@ def candidate(one: Placed, role: str, ask: Ask, *, sticks: bool) -> Candidate:
         reason = f"{standing.name}: {f'{role}; ' if role else ''}{one.words}{rest}"
     replicas = standing.state.replicas if sticks and ask.affinity else ()
     chosen = lane(ask.affinity, replicas) if replicas else ""
-    return Candidate(standing.name, round(one.score, 6), reason, chosen, cost_usd(standing.target, ask))
+    return Candidate(standing.name, round(one.score, 6), reason, chosen, cost_usd(standing.target, ask), found_by)
 
 
 def missing(name: str, providers: Mapping[str, str]) -> Standing:

@@ -117,6 +117,11 @@ SMART = entry("smart", "local:a", "openai:gpt", fallback=("local:b",), policy="l
         ("those that were tried are left out", given(A, B), asked(excluded=frozenset(("local:a",))), ["local:b"]),
         ("a role's models come first", given(A, local("b", roles=("coder",))), asked(task_type="code"),
          ["local:b", "local:a"]),
+        ("who only repeats what it is told is no model, also before clouds",
+         given(local("a", repeats=True), B, GPT, policy="local_first"), asked(),
+         ["local:b", "openai:gpt", "local:a"]),
+        ("… unless it is named", given(local("a", repeats=True), B), asked("a"), ["local:a"]),
+        ("… or has the role", given(local("a", repeats=True, roles=("primary",)), B), asked(), ["local:a", "local:b"]),
         ("… then those of its fallback",
          given(A, local("b", roles=("primary",)), local("c", roles=("coder",))), asked(task_type="plan"),
          ["local:c", "local:b", "local:a"]),
@@ -210,6 +215,10 @@ def test_who_is_asked(rule: str, over: tuple[Table, Situation], ask: Ask, expect
         ("an unknown name", given(local("qwen3-4b"), GPT), asked("qwen3-4"), "MODEL_NOT_FOUND",
          "did you mean qwen3-4b?"),
         ("… near a cloud's", given(A, GPT), asked("openai:gtp"), "MODEL_NOT_FOUND", "did you mean openai:gpt?"),
+        ("… a cloud's model without its provider", given(A, local("gpt-oss"), GPT), asked("gpt"), "MODEL_NOT_FOUND",
+         "did you mean openai:gpt?"),
+        ("… a mistyped provider", given(A, GPT, HAIKU, missing={"gemini": "no key"}), asked("opnai:gpt"),
+         "MODEL_NOT_FOUND", "no provider 'opnai': there is anthropic, gemini, openai; did you mean openai:gpt?"),
         ("a provider without its key", given(A, missing={"openai": "OPENAI_API_KEY is not set"}), asked("openai:gpt"),
          "NO_WORKERS", "OPENAI_API_KEY is not set"),
         ("more than the policy allows", given(A, GPT), asked("a", policy="cloud_first"), "BAD_REQUEST",
@@ -260,6 +269,16 @@ def test_what_is_said_where_nobody_is_asked(
 def test_a_request_narrows_and_never_widens(policy: Policy, wish: Policy | None, so: Policy | None) -> None:
     """Of each pair what is so, or that it is refused."""
     assert narrowed(policy, wish) == so
+
+
+def test_the_role_that_was_found_is_told() -> None:
+    """Of each candidate, which may be that instead of the role that the task type is for."""
+    over = given(A, local("b", roles=("primary",)), local("c", roles=("coder",)))
+    found = decided(asked(task_type="plan"), over)
+    assert found.role == "thinker"
+    assert [(one.target, one.role) for one in found.candidates] == [
+        ("local:c", "coder"), ("local:b", "primary"), ("local:a", "")
+    ]  # fmt: skip
 
 
 def test_weighted_targets_get_their_shares() -> None:
