@@ -63,13 +63,15 @@ class Tried(Struct, frozen=True, omit_defaults=True):
     ms: float = 0.0
     reason: str = ""
     worker: str = ""
+    cost_usd: float | None = None
+    """What it took; None where it has no price, or came to nothing."""
 
 
 class Route(Struct, frozen=True, omit_defaults=True):
     """How an answer came about. Part of its metadata, and of an error's details under `route`."""
 
     target: str
-    """Who answered."""
+    """Who answered; of an error, who was asked last."""
     strategy: Strategy
     policy: Policy
     reason: str = ""
@@ -165,4 +167,6 @@ class RouteTable(Struct, frozen=True, omit_defaults=True):
     breakers: dict[str, str] = field(default_factory=dict[str, str])
     """By target: `open`, `limited` or `half_open`, with words on until when and why; the closed ones are left out."""
     problems: list[str] = field(default_factory=list[str])
-    """What of its tables it cannot use, such as a provider without its key."""
+    """What of its tables it cannot use, such as an alias whose cloud has no key."""
+    not_set_up: dict[str, str] = field(default_factory=dict[str, str])
+    """Providers that only wait for a key: the variable that is to hold it, by provider."""

@@ -155,12 +155,18 @@ class Charging:
                 principal, window, due.call, lambda ledger: (quota.pay(ledger, due.call, micros, self._now()), None)
             )
 
-    def settle(self, job: Job, tokens: int, micros: int = 0) -> None:
+    def settle(self, job: Job, tokens: int, micros: int = 0, *, answered: bool = True) -> None:
         """Count what the job used, soon; a job without a hold costs nothing. `micros` are those that clouds took for a
-        key that has no budget in money: for one that has, `settle_money` counted them.
+        key that has no budget in money: for one that has, `settle_money` counted them. What was not `answered`, by
+        our fault or a provider's, costs no request of a budget.
         """
         micros = 0 if job.money else micros
-        self._end(job, lambda ledger: (quota.settle(ledger, self._hold(job), tokens, self._now(), micros), None))
+        self._end(
+            job,
+            lambda ledger: (
+                quota.settle(ledger, self._hold(job), tokens, self._now(), micros, answered=answered), None,
+            ),
+        )  # fmt: skip
 
     def release(self, job: Job) -> None:
         """Give back what was reserved for a job that was not stored."""

@@ -150,6 +150,20 @@ class Deciding:
         local = [target.model for target in self.situation.targets.values() if target.is_local]
         return [*self.table.problems, *self.table.beside(local)]
 
+    def means(self, verb: str, name: str, kept: Iterable[str]) -> list[str] | None:
+        """Of which names answers are meant by an order about `name`, of those that are served and `kept`; None where
+        others answer it. A model of the fleet answers for itself, but what `auto` and aliases had from it goes as well.
+        """
+        offered = [offer.name for offer in self.offers()]
+        name = next((one for one in offered if name in subjects.spellings(one)), name)
+        asked = self.plan(name)
+        if asked is None or (asked.sort == "model" and verb == "stats"):
+            return None
+        found = ((one, plan) for one in {name, *offered, *kept} if (plan := self.plan(one)) is not None)
+        if asked.sort == "model":
+            return sorted(one for one, plan in found if plan.sort in ("auto", "alias") or plan.name == asked.name)
+        return sorted(one for one, plan in found if plan.name == asked.name)
+
     def refusal(self, kind: Kind, name: str) -> InferenceServiceError | None:
         """What to tell who asks for `name`, whatever the request; None where somebody may answer."""
         return refusals.of(policy.decide(Ask(self.named(name), kind), self.table, self.situation))

@@ -25,7 +25,7 @@ _EXAMPLES: Final[Mapping[Kind, dict[str, object]]] = {
     "embedding": {"input": "?"},
     "rerank": {"query": "?", "documents": ["?"]},
 }
-"""Asked where the question has no request."""
+"""What is asked where the question does not say: a decision needs no input."""
 DEADLINE_S: Final = 120.0
 
 
@@ -50,6 +50,7 @@ class Explaining:
         breakers: Callable[[], Mapping[str, str]],
         problems: Callable[[], Iterable[str]],
         deadline_s: float = DEADLINE_S,
+        not_set_up: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         """`breakers` has those that are not closed, by target, in words; `deadline_s` is what a request has that does
         not say.
@@ -59,6 +60,7 @@ class Explaining:
         self._breakers = breakers
         self._problems = problems
         self._deadline_s = deadline_s
+        self._not_set_up = not_set_up
 
     def explain(self, payload: bytes) -> Decision:
         """The answer to a `RouteQuestion`. Raises BadRequestError naming what is wrong with it, or with its request."""
@@ -70,7 +72,10 @@ class Explaining:
 
     def request(self, question: RouteQuestion) -> Request:
         """The request that is asked about. Raises as `explain`."""
-        return _READ[question.kind](codec.encode(question.request or _EXAMPLES[question.kind]))
+        said = {**question.request}
+        if "messages" not in said:
+            said = {**_EXAMPLES[question.kind], **said}
+        return _READ[question.kind](codec.encode(said))
 
     def names(self, model: str) -> list[str]:
         """What a key may call this model by."""
@@ -98,4 +103,10 @@ class Explaining:
 
     def table(self) -> RouteTable:
         """What is served, and what of it is in trouble."""
-        return RouteTable(self._router, self._decides.offers(), dict(self._breakers()), list(self._problems()))
+        return RouteTable(
+            self._router,
+            self._decides.offers(),
+            dict(self._breakers()),
+            list(self._problems()),
+            dict(self._not_set_up()),
+        )

@@ -105,7 +105,7 @@ class Router:
         )
         self.explaining = Explaining(
             me, self.deciding, self.breakers.described, self.deciding.problems,
-            chosen.inference_request_timeout,
+            chosen.inference_request_timeout, lambda: self.tables.table.not_set_up,
         )  # fmt: skip
         self.affording = Affording(
             self.explaining, self.deciding.target, ground.callers, ground.look_for_key, self._purse

@@ -37,6 +37,10 @@ class Spending:
         self._job = job
         self._reserve_tokens = reserve_tokens
         self._cost_usd: float | None = None
+        self.costs: dict[str, float] = {}
+        """By target: what its calls cost so far, where they had a price."""
+        self.broken_off = (0, 0)
+        """About how many tokens were read and written for answers that broke off."""
 
     @property
     def cost_usd(self) -> float | None:
@@ -78,9 +82,10 @@ class Spending:
             )
         return micros(most)
 
-    def pay(self, due: Due, cost_usd: float | None) -> None:
-        """A call of this job cost so much, None if it came to nothing; what was held for it is free."""
+    def pay(self, due: Due, target: str, cost_usd: float | None) -> None:
+        """A call of this target cost so much, None if it came to nothing; what was held for it is free."""
         if cost_usd is not None:
+            self.costs[target] = round(self.costs.get(target, 0.0) + cost_usd, 9)
             self._cost_usd = (self._cost_usd or 0.0) + cost_usd
         if due.accounts:
             self._money.settle_money(due, micros(cost_usd or 0.0))
@@ -105,13 +110,17 @@ class Call:
         if due is None or price is None:
             return None
         cost_usd = price.cost_usd(tokens_in or self._tokens_in, tokens_out, tokens_cached)
-        self._spending.pay(due, cost_usd)
+        self._spending.pay(due, self._target.name, cost_usd)
         return cost_usd
 
-    def broke_off(self, tokens_out: int) -> None:
+    def broke_off(self, tokens_out: int) -> float | None:
         """It ended without an answer, behind so many tokens: what was read was read; behind none it costs nothing."""
+        cost_usd = None
         if tokens_out:
-            self.paid(self._tokens_in, tokens_out)
+            read, written = self._spending.broken_off
+            self._spending.broken_off = read + self._tokens_in, written + tokens_out
+            cost_usd = self.paid(self._tokens_in, tokens_out)
         due, self._due = self._due, None
         if due is not None:
-            self._spending.pay(due, None)
+            self._spending.pay(due, self._target.name, None)
+        return cost_usd

@@ -74,6 +74,8 @@ class Turn(Struct):
     """Who answers, as far as whoever asks has learnt it."""
     has_others: bool = False
     """Whether somebody else may be asked, should nobody be there any more who could answer."""
+    cost_usd: float | None = None
+    """What it took."""
     sticks: bool = False
     """Whether the replica counts: the beginning of the request may lie in its KV cache."""
 
@@ -176,11 +178,12 @@ class Chain:
                             yield piece
                         continue
                     if not was_kept(word):
-                        expense.paid(*used(word))
+                        turn.cost_usd = expense.paid(*used(word))
                     written = 0  # it is paid, or costs nothing
                     yield word
         finally:
-            expense.broke_off(written)  # what was paid stays as it is
+            if (broken := expense.broke_off(written)) is not None:  # what was paid stays as it is
+                turn.cost_usd = broken
 
     async def _after(self, way: "_Way", turn: Turn, failed: InferenceServiceError, began: float) -> None:
         """Who is asked next, and when."""
@@ -218,7 +221,8 @@ class Chain:
         if way.told.began and (fallback.allows_next(error) or fallback.is_doubtful(error)):
             error = way.told.interrupted(error)
         decision = way.decision
-        route = Route("", decision.strategy, decision.policy, chain=way.tried, router=self._router)
+        last = next((one.target for one in reversed(way.tried) if one.outcome != SKIPPED), "")
+        route = Route(last, decision.strategy, decision.policy, chain=way.tried, router=self._router)
         error.details.setdefault("route", msgspec.to_builtins(route))
         return error
 
@@ -404,4 +408,4 @@ def _is_structured(request: InferenceRequest) -> bool:
 
 def _tried(turn: Turn, outcome: str, began: float, reason: str = "") -> Tried:
     ms = round((time.monotonic() - began) * 1000, 1)
-    return Tried(turn.candidate.target, outcome, ms, reason, turn.worker)
+    return Tried(turn.candidate.target, outcome, ms, reason, turn.worker, turn.cost_usd)
