@@ -50,11 +50,11 @@ def _show(server: str, timeout: str, order: "Callable[[Golek, float], Awaitable[
     rows = [
         [
             one.worker_id, str(one.entries), f"{one.bytes / 2**20:.1f} of {one.limit / 2**20:.0f}", str(one.hits),
-            str(one.misses), str(one.forgotten),
+            str(one.misses), str(one.shared), str(one.forgotten),
         ]
         for one in reports
     ]  # fmt: skip
-    terminal.table(["worker", "kept", "MiB", "hits", "misses", "forgotten"], rows)
+    terminal.table(["worker", "kept", "MiB", "hits", "misses", "shared", "forgotten"], rows)
     for one in reports:
         if one.problem is not None:
             print(f"{one.worker_id}: {one.problem}", file=sys.stderr)

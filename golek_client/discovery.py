@@ -144,7 +144,7 @@ def gone(record: ModelRecord, now: datetime) -> NoWorkersError | None:
     age = _age_s(record, now)
     if age <= _patience_s(record):
         return None
-    since = f"the last one was seen {age:.0f} s ago" if age != float("inf") else "and none says when it was seen"
+    since = f"last seen {shown(age)} ago" if age != float("inf") else "and none says when it was seen"
     state = f", {record.state}" if record.state in _LEAVING else ""
     if record.state == "failed":
         state = ", which failed to load it; its log says why"
@@ -257,6 +257,9 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _nearest(model: str, names: Sequence[str]) -> str | None:
+    by_model = {name.partition(":")[2].casefold(): name for name in reversed(names) if ":" in name}
+    if model.casefold() in by_model:  # a cloud's, without its provider
+        return by_model[model.casefold()]
     by_folded = {name.casefold(): name for name in names}
     near = difflib.get_close_matches(model.casefold(), by_folded, n=1)
     return by_folded[near[0]] if near else None

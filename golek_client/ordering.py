@@ -72,7 +72,8 @@ async def order(
                 gathering.take(message, clock())
     if not gathering.done:
         which = f"there is no replica {worker_id!r} of {model}" if worker_id else f"no replica of {model} spoke"
-        raise NoWorkersError(f"{which}; `golek health {model}` names one that lives", model=model)
+        why = None if worker_id else await discovery.why_nobody(line, model)
+        raise why or NoWorkersError(f"{which}; `golek health {model}` names one that lives", model=model)
     return [gathering.done[name] for name in sorted(gathering.done)]
 
 

@@ -21,9 +21,12 @@ class CacheReport(Struct, frozen=True, omit_defaults=True):
     limit: int = 0
     """Bytes that they may take: GOLEK_CACHE_MB, and as many again where questions in other words are kept."""
     hits: int = 0
-    """Since the worker began: answered from a cache, or by the run of an equal request."""
+    """Since the worker began, of requests that asked for a cache: answered from it, or by the run of an equal request.
+    """
     misses: int = 0
     forgotten: int = 0
     """By `.clear`: what was in memory; what replicas share is forgotten as well."""
+    shared: int = 0
+    """Since the worker began: answered by the run of an equal request, where nobody asked for a cache."""
     problem: str | None = None
     """Why it is not as it was asked for; None when it is."""

@@ -33,8 +33,8 @@ CacheMode = Literal["auto", "off", "exact", "semantic", "refresh"]
 """`auto`: as model and key have it. `refresh`: not looked up, but kept."""
 
 
-class CacheWish(Struct, frozen=True, omit_defaults=True):
-    """What a request says of caches."""
+class CacheWish(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a request says of caches. A mistyped field is an error: it may be the one that keeps an answer private."""
 
     mode: CacheMode = "auto"
     user_specific: bool = False
@@ -43,8 +43,10 @@ class CacheWish(Struct, frozen=True, omit_defaults=True):
     """The answer depends on when it is asked: it is not kept."""
 
 
-class RouteWish(Struct, frozen=True, omit_defaults=True):
-    """What a request says of its route. It can narrow what its model's policy allows, not widen it."""
+class RouteWish(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a request says of its route. It can narrow what its model's policy allows, not widen it. A mistyped field is
+    an error: it may be the one that keeps the request from clouds.
+    """
 
     policy: Policy | None = None
     strategy: Strategy | None = None
@@ -61,13 +63,15 @@ class Tried(Struct, frozen=True, omit_defaults=True):
     ms: float = 0.0
     reason: str = ""
     worker: str = ""
+    cost_usd: float | None = None
+    """What it took; None where it has no price, or came to nothing."""
 
 
 class Route(Struct, frozen=True, omit_defaults=True):
     """How an answer came about. Part of its metadata, and of an error's details under `route`."""
 
     target: str
-    """Who answered."""
+    """Who answered; of an error, who was asked last."""
     strategy: Strategy
     policy: Policy
     reason: str = ""
@@ -81,7 +85,7 @@ class Route(Struct, frozen=True, omit_defaults=True):
     """All that were asked, in order; the last one answered."""
     task_type: str = ""
     role: str = ""
-    """What the task type stands for."""
+    """That the target was found by, which may be one instead of that of the task type; empty for none."""
     queue_ms: float = 0.0
     """From acceptance until the target that answered began."""
     router: str = ""
@@ -99,6 +103,8 @@ class Candidate(Struct, frozen=True, omit_defaults=True):
     """The replica that should run it, by its worker id, where the strategy names one; steps go by who is free then."""
     cost_usd: float | None = None
     """The most that it may cost; None where the price is not known."""
+    role: str = ""
+    """That it was found by; empty where it has not the role that was looked for, nor one of those instead of it."""
 
 
 class Rejected(Struct, frozen=True):
@@ -125,7 +131,7 @@ class Decision(Struct, frozen=True, omit_defaults=True):
     """What the caller gets where there is no candidate: `code`, `message`, `details`."""
 
 
-class RouteQuestion(Struct, frozen=True, omit_defaults=True):
+class RouteQuestion(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """How would this request be routed?"""
 
     model: str
@@ -161,4 +167,6 @@ class RouteTable(Struct, frozen=True, omit_defaults=True):
     breakers: dict[str, str] = field(default_factory=dict[str, str])
     """By target: `open`, `limited` or `half_open`, with words on until when and why; the closed ones are left out."""
     problems: list[str] = field(default_factory=list[str])
-    """What of its tables it cannot use, such as a provider without its key."""
+    """What of its tables it cannot use, such as an alias whose cloud has no key."""
+    not_set_up: dict[str, str] = field(default_factory=dict[str, str])
+    """Providers that only wait for a key: the variable that is to hold it, by provider."""

@@ -181,6 +181,11 @@ def caches(name: str, verb: CacheVerb) -> str:
     return f"models.{name}.cache.{verb}"
 
 
+def all_caches() -> list[str]:
+    """Where a router hears what is asked of the caches of all names; a name has three dots at most."""
+    return [f"models.{'.'.join(['*'] * tokens)}.cache.{verb}" for tokens in range(1, 5) for verb in CACHE_VERBS]
+
+
 def grammars(verb: str) -> str:
     """Where named grammars are listed, read, stored and removed: `list`, `get`, `put`, `delete`."""
     return f"grammars.{verb}"

@@ -351,6 +351,7 @@ class Attempt:
                 self.tokens_in, self.tokens_out, self.cost_usd = end.tokens_in, end.tokens_out, end.cost_usd
                 raise self._stop_cause or InternalError("The engine stopped the request without being asked")
             case Refused():
+                self.tokens_in, self.tokens_out = end.tokens_in, end.tokens_out
                 self.cost_usd = end.details.get("cost_usd")
                 raise from_body(end.code, end.message, end.details)
             case EngineDied():

@@ -6,7 +6,7 @@ it at the time (`sharing`). Of a list of texts those that are known are not comp
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -107,6 +107,7 @@ class Caching:
         if self._mode == "off" and not job.cache and responses.is_nobodys(work.request):  # nearly all
             return work.start(watched=watched, until=until)
         mode = responses.mode(work.request, job.cache, self._mode)
+        work.asks_cache = mode != "off"
         if responses.obstacle(work.request):
             work.cache = "bypass" if mode != "off" else None
             return work.start(watched=watched, until=until)
@@ -141,11 +142,16 @@ class Caching:
         """Forget the answers of this model, in memory and where replicas share; how many were in memory. Raises
         BUS_ERRORS when the latter cannot be told to forget.
         """
-        model = self._here.model
-        self.flights.forget(model)
-        count = sum(one.invalidate_by_model(model) for one in self.held)
-        if self._shared is not None:
-            await self._shared.invalidate_by_model(model)
+        return await self.forget([self._here.model])
+
+    async def forget(self, models: Iterable[str]) -> int:
+        """As `invalidate`, of what is kept under these names."""
+        count = 0
+        for model in models:
+            self.flights.forget(model)
+            count += sum(one.invalidate_by_model(model) for one in self.held)
+            if self._shared is not None:
+                await self._shared.invalidate_by_model(model)
         return count
 
     async def clear(self) -> int:

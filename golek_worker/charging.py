@@ -7,6 +7,7 @@ Without JetStream's word nothing is let through.
 
 import asyncio
 import copy
+import math
 import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -17,7 +18,7 @@ from msgspec import Struct
 from golek_client.bus_client import BusClient
 from golek_wire import headers as h
 from golek_wire import subjects
-from golek_wire.errors import BusUnavailableError
+from golek_wire.errors import BusUnavailableError, InferenceServiceError
 from golek_wire.keys import Budget, Key
 from golek_wire.replies import Allowances
 from golek_worker.admission import quota
@@ -133,6 +134,19 @@ class Charging:
             due = Due(call, (*due.accounts, account))
         return due
 
+    async def money_refusal(self, job: Job, micros: int) -> InferenceServiceError | None:
+        """What `reserve_money` would raise just now; nothing is held. Raises BusUnavailableError."""
+        for principal, budget, who in self._purses(job):
+            account, key = f"{principal}.{quota.window(budget, self._now())}", Key(principal, budget=budget)
+
+            def look(ledger: Ledger, key: Key = key) -> tuple[Ledger, Reserved | Refused]:
+                return ledger, quota.bill(ledger, key, "", micros, math.inf, self._now())[1]
+
+            outcome = await self._written(account, look, job)
+            if isinstance(outcome, Refused):
+                return outcome.error(principal, who)
+        return None
+
     def settle_money(self, due: Due, micros: int) -> None:
         """Count what the call took, soon; 0 gives back what was held."""
         for account in due.accounts:
@@ -141,12 +155,18 @@ class Charging:
                 principal, window, due.call, lambda ledger: (quota.pay(ledger, due.call, micros, self._now()), None)
             )
 
-    def settle(self, job: Job, tokens: int, micros: int = 0) -> None:
+    def settle(self, job: Job, tokens: int, micros: int = 0, *, answered: bool = True) -> None:
         """Count what the job used, soon; a job without a hold costs nothing. `micros` are those that clouds took for a
-        key that has no budget in money: for one that has, `settle_money` counted them.
+        key that has no budget in money: for one that has, `settle_money` counted them. What was not `answered`, by
+        our fault or a provider's, costs no request of a budget.
         """
         micros = 0 if job.money else micros
-        self._end(job, lambda ledger: (quota.settle(ledger, self._hold(job), tokens, self._now(), micros), None))
+        self._end(
+            job,
+            lambda ledger: (
+                quota.settle(ledger, self._hold(job), tokens, self._now(), micros, answered=answered), None,
+            ),
+        )  # fmt: skip
 
     def release(self, job: Job) -> None:
         """Give back what was reserved for a job that was not stored."""

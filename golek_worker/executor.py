@@ -6,6 +6,7 @@ difference.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Protocol
 
 from msgspec import Struct
@@ -55,12 +56,21 @@ class Work(Protocol):
 
     cache: CacheUse | None
     """What part a cache had in it, for the reply; None where nobody asked for one."""
+    asks_cache: bool
+    """Whether the request, its key or its model asks for a cache; without it no reply says anything of one."""
+    shared: bool
+    """Whether the run of an equal request answers it."""
     saved: int
     """Of its tokens: those that were kept, and not computed for it."""
 
     @property
     def request(self) -> Request:
         """What its payload says."""
+        ...
+
+    @property
+    def costs(self) -> Mapping[str, float]:
+        """What clouds took for it so far, by target."""
         ...
 
     @property

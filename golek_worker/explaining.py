@@ -12,6 +12,7 @@ from golek_wire.requests import Request
 from golek_wire.routing import Decision, Offer, RouteQuestion, RouteTable
 from golek_wire.subjects import Kind
 from golek_worker.router.asking import ask_of
+from golek_worker.router.table import Plan
 from golek_worker.router.targets import Ask
 
 _READ: Final[Mapping[Kind, Callable[[bytes], Request]]] = {
@@ -24,7 +25,7 @@ _EXAMPLES: Final[Mapping[Kind, dict[str, object]]] = {
     "embedding": {"input": "?"},
     "rerank": {"query": "?", "documents": ["?"]},
 }
-"""Asked where the question has no request."""
+"""What is asked where the question does not say: a decision needs no input."""
 DEADLINE_S: Final = 120.0
 
 
@@ -32,6 +33,7 @@ class Decides(Protocol):
     """Who answers (deciding.py)."""
 
     def named(self, model: str) -> str: ...
+    def plan(self, name: str) -> Plan | None: ...
     def decide(self, ask: Ask) -> Decision: ...
     def offers(self) -> list[Offer]: ...
     @property
@@ -48,6 +50,7 @@ class Explaining:
         breakers: Callable[[], Mapping[str, str]],
         problems: Callable[[], Iterable[str]],
         deadline_s: float = DEADLINE_S,
+        not_set_up: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         """`breakers` has those that are not closed, by target, in words; `deadline_s` is what a request has that does
         not say.
@@ -57,16 +60,36 @@ class Explaining:
         self._breakers = breakers
         self._problems = problems
         self._deadline_s = deadline_s
+        self._not_set_up = not_set_up
 
     def explain(self, payload: bytes) -> Decision:
         """The answer to a `RouteQuestion`. Raises BadRequestError naming what is wrong with it, or with its request."""
-        return self._decides.decide(self.ask(codec.decode_body(payload, RouteQuestion)))
+        return self.decide(self.ask(self.question(payload)))
+
+    def question(self, payload: bytes) -> RouteQuestion:
+        """What is asked. Raises BadRequestError."""
+        return codec.decode_body(payload, RouteQuestion)
+
+    def request(self, question: RouteQuestion) -> Request:
+        """The request that is asked about. Raises as `explain`."""
+        said = {**question.request}
+        if "messages" not in said:
+            said = {**_EXAMPLES[question.kind], **said}
+        return _READ[question.kind](codec.encode(said))
+
+    def names(self, model: str) -> list[str]:
+        """What a key may call this model by."""
+        named = self._decides.named(model)
+        plan = self._decides.plan(model)
+        return [named] if plan is None else [named, plan.name]
+
+    def decide(self, ask: Ask) -> Decision:
+        """Who would answer."""
+        return self._decides.decide(ask)
 
     def ask(self, question: RouteQuestion) -> Ask:
         """What a router would decide on. Raises as `explain`."""
-        kind = question.kind
-        said = question.request or _EXAMPLES[kind]
-        request = _READ[kind](codec.encode(said))
+        request, kind = self.request(question), question.kind
         deadline_ms = request.deadline_ms
         return ask_of(
             request,
@@ -80,4 +103,10 @@ class Explaining:
 
     def table(self) -> RouteTable:
         """What is served, and what of it is in trouble."""
-        return RouteTable(self._router, self._decides.offers(), dict(self._breakers()), list(self._problems()))
+        return RouteTable(
+            self._router,
+            self._decides.offers(),
+            dict(self._breakers()),
+            list(self._problems()),
+            dict(self._not_set_up()),
+        )

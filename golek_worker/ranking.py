@@ -4,6 +4,7 @@ The engine's child scores each document together with the query; here they are p
 """
 
 import math
+from collections.abc import Mapping
 
 from golek_wire import codec, semconv
 from golek_wire.errors import InternalError, PayloadTooLargeError
@@ -55,7 +56,10 @@ class RankWork:
         self._job = job
         self._request = request
         self.cache: CacheUse | None = None
+        self.asks_cache = False
+        self.shared = False
         self.saved = 0
+        self.costs: Mapping[str, float] = {}
         self.reply_to = request.reply_to
 
     @property
@@ -86,7 +90,7 @@ class RankWork:
         ]
         usage = EmbeddingUsage(end.tokens_in, end.tokens_in)
         reply = RerankReply(results, self._executor.model, usage, request.req_id, ms, ms)
-        saved = end.tokens_in if self.cache == "hit" else 0
+        saved = end.tokens_in if self.cache == "hit" or self.shared else 0
         return Answer(codec.encode(reply), end.tokens_in, cache=self.cache, saved=saved)
 
     def too_large(self, size: int, limit: int) -> PayloadTooLargeError:

@@ -1,8 +1,9 @@
 """What does the log keep of a job that was answered, and what of it counts?"""
 
+import json
 import time
 
-from golek_wire.errors import InferenceServiceError
+from golek_wire.errors import STATUS, InferenceServiceError
 from golek_wire.subjects import Kind
 from golek_wire.trace import trace_id
 from golek_worker.attempt import Attempt, Outcome
@@ -52,7 +53,16 @@ def row(attempt: Attempt, outcome: Outcome, kind: Kind) -> RequestRow:
         cost_usd=attempt.cost_usd,
         cache=answer.cache if answer is not None else None,
         parent=job.parent or None,
+        costs=_costs(attempt, outcome),
     )
+
+
+def is_ours(outcome: Outcome) -> bool:
+    """Whether it is an error that its caller can do nothing about: of the fleet, or of a provider."""
+    if isinstance(outcome, Answer):
+        return False
+    status = STATUS[outcome.code].nats
+    return status >= 500 or (status == 429 and bool(outcome.details.get("provider")))
 
 
 def computed(attempt: Attempt) -> tuple[int, int]:
@@ -60,6 +70,14 @@ def computed(attempt: Attempt) -> tuple[int, int]:
     if attempt.saved >= attempt.tokens_in + attempt.tokens_out:
         return 0, 0
     return max(0, attempt.tokens_in - attempt.saved), attempt.tokens_out
+
+
+def _costs(attempt: Attempt, outcome: Outcome) -> str | None:
+    """What clouds took, by target, as JSON. Who took over a run from the job that began it has no list of its own."""
+    if attempt.cost_usd is None:
+        return None
+    own = attempt.work.costs if attempt.work is not None else {}
+    return json.dumps(dict(own) or {_target(outcome) or "": attempt.cost_usd})
 
 
 def _target(outcome: Outcome) -> str | None:

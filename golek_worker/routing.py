@@ -139,6 +139,8 @@ class RouterWork:
         self._key = ""
         """What it has in common with requests whose beginnings lie in one KV cache."""
         self.cache: CacheUse | None = None
+        self.asks_cache = False
+        self.shared = False
         self.saved = 0
         self.reply_to = request.reply_to
         self.adapter = request.adapter or None if isinstance(request, InferenceRequest) else None
@@ -146,6 +148,11 @@ class RouterWork:
     @property
     def request(self) -> Request:
         return self._request
+
+    @property
+    def costs(self) -> Mapping[str, float]:
+        """What clouds took for it so far, by target."""
+        return self._purse.costs
 
     @property
     def raw_input(self) -> str:
@@ -208,7 +215,8 @@ class RouterWork:
             if job.taken and isinstance(error, RetriableError) and not self._pieces:
                 run.put(EngineDied(ran=False))  # it goes back to its queue: whoever is well first answers it
             else:
-                run.put(refusal(job.job_id, error))
+                read, written = self._purse.broken_off if self._pieces else (0, 0)
+                run.put(msgspec.structs.replace(refusal(job.job_id, error), tokens_in=read, tokens_out=written))
         except asyncio.CancelledError:
             run.put(Stopped(job.job_id, 0, self._pieces, self._purse.cost_usd))
         except Exception:
@@ -239,10 +247,17 @@ class RouterWork:
             self._key if turn.sticks else "",  # by what replicas say just now, not by the candidate's lane
         )  # fmt: skip
         priority = form.priority(job.priority) if form is not None else NORMAL
-        async with aclosing(step.answer(priority)) as events:
-            async for event in events:
-                turn.worker = step.worker
-                yield Begun() if isinstance(event, Started) else event
+        own = self.cache
+        try:
+            async with aclosing(step.answer(priority)) as events:
+                async for event in events:
+                    turn.worker = step.worker
+                    if step.cache == "hit":
+                        self.cache = "hit"
+                    yield Begun() if isinstance(event, Started) else event
+        except InferenceServiceError:
+            self.cache = own
+            raise
         turn.worker = step.worker
 
     async def _call(self, turn: Turn, provider: str, model: str) -> AsyncGenerator[Word]:
@@ -266,8 +281,9 @@ class RouterWork:
         about: dict[str, Any] = {"req_id": self._job.req_id, "model": self._model, "ms": ms, "duration_ms": ms}
         target = reply.route.target if reply.route else None
         cost_usd = reply.cost_usd if isinstance(reply.cost_usd, float) else None
-        is_hit = self.cache == "hit" or was_kept(reply)
-        cache = "hit" if is_hit else self.cache
+        if was_kept(reply):
+            self.cache = "hit"
+        cache, is_free = self.cache, self.cache == "hit" or self.shared
         if cache is not None and not isinstance(reply, RerankReply):
             about["cache"] = cache
         if isinstance(reply, InferenceReply):
@@ -278,12 +294,12 @@ class RouterWork:
             return Answer(
                 codec.encode(told), reply.tokens_in, reply.tokens_out, reply.text, reply.finish_reason,
                 target=target, cost_usd=cost_usd, cache=told.cache,
-                saved=reply.tokens_in + reply.tokens_out if is_hit else 0,
+                saved=reply.tokens_in + reply.tokens_out if is_free else 0,
             )  # fmt: skip
         tokens_in = reply.usage.prompt_tokens
         return Answer(
             codec.encode(msgspec.structs.replace(reply, **about)), tokens_in,
-            target=target, cost_usd=cost_usd, cache=cache, saved=tokens_in if is_hit else 0,
+            target=target, cost_usd=cost_usd, cache=cache, saved=tokens_in if is_free else 0,
         )  # fmt: skip
 
     def too_large(self, size: int, limit: int) -> PayloadTooLargeError:

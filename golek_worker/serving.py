@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import nats.errors
 import structlog
@@ -46,6 +46,12 @@ RETRY_S = 1.0
 """A job that the bus kept from being answered waits so long before it runs again."""
 
 
+class Settle(Protocol):
+    """Counts what a job used (`Charging.settle`)."""
+
+    def __call__(self, job: Job, tokens: int, micros: int = 0, *, answered: bool = True) -> None: ...
+
+
 class Serving:
     """Serves leases, one task each."""
 
@@ -58,7 +64,7 @@ class Serving:
         results: Results,
         *,
         tally: Tally,
-        settle: Callable[[Job, int, int], None],
+        settle: Settle,
         record: Callable[[RequestRow], None],
         released: Callable[[], Coroutine[Any, Any, None]],
         traces: "Traces | None" = None,
@@ -226,7 +232,8 @@ class Serving:
                 self._count(attempt, outcome)
                 self._record(recording.row(attempt, outcome, attempt.job.asked_kind or self._tools.executor.kind))
             if attempt.job.hold:
-                self._settle(attempt.job, attempt.computed, micros(attempt.cost_usd or 0.0))
+                ours = recording.is_ours(outcome)
+                self._settle(attempt.job, attempt.computed, micros(attempt.cost_usd or 0.0), answered=not ours)
             confirm_at = self._acks.count()
             await (lease.ack(confirm_at) if isinstance(outcome, Answer) else lease.term(confirm_at))
             done = outcome
@@ -285,6 +292,8 @@ class Serving:
         self.tally.tokens(*computed)
         if attempt.work is not None and attempt.work.cache is not None:
             self.tally.cached(attempt.work.cache)
+        elif attempt.work is not None and attempt.work.shared:
+            self.tally.shared += 1
         if attempt.cost_usd is not None:
             self.tally.cost(attempt.cost_usd)
         attempt.pieces = 0

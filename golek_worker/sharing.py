@@ -98,11 +98,14 @@ class Flight:
         run = Run()
         if self.end is not None:
             fly(run, self.end)
-            work.cache = "hit"
+            _follows(work)
             return run
         for piece in self._written:
             run.put(piece)
-        work.cache = "hit" if self._readers else self._use
+        if self._readers:
+            _follows(work)
+        else:
+            work.shared, work.cache = False, self._use
         self._readers[job_id] = (run, work)
         return run
 
@@ -118,7 +121,7 @@ class Flight:
             return None
         self._handed = self.runs
         heir, work = self.leader
-        work.cache = self._use
+        work.shared, work.cache = False, self._use if work.asks_cache else None
         return heir
 
     def take(self, event: RunEvent) -> None:
@@ -142,7 +145,7 @@ class Flight:
         """All of it was kept."""
         self._use = "hit"
         for _, work in self._readers.values():
-            work.cache = "hit"
+            _follows(work)
 
     def hit(self, end: Made) -> None:
         """It was kept: nothing has to run."""
@@ -254,6 +257,11 @@ class Flights:
             self._close(first)
 
 
+def _follows(work: Work) -> None:
+    """Nothing is computed for it; of a cache it is told where it asks for one."""
+    work.shared, work.cache = True, "hit" if work.asks_cache else None
+
+
 def fly(run: Run, end: RunEnd) -> None:
     """A run that is over, as its readers hear it."""
     if isinstance(end, Made):
@@ -267,7 +275,8 @@ def _for_others(end: RunEnd) -> RunEnd:
     if isinstance(end, EngineDied | Stopped) or _is_of_one(end):
         return EngineDied(ran=False)
     if isinstance(end, Refused):  # what it cost is on the leader's bill
-        return msgspec.structs.replace(end, details={k: v for k, v in end.details.items() if k != "cost_usd"})
+        details = {k: v for k, v in end.details.items() if k != "cost_usd"}
+        return msgspec.structs.replace(end, details=details, tokens_in=0, tokens_out=0)
     return unmeasured(end)
 
 

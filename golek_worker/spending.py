@@ -24,6 +24,7 @@ class Money(Protocol):
 
     def is_limited(self, job: Job) -> bool: ...
     async def reserve_money(self, job: Job, micros: int) -> Due: ...
+    async def money_refusal(self, job: Job, micros: int) -> InferenceServiceError | None: ...
     def settle_money(self, due: Due, micros: int) -> None: ...
 
 
@@ -36,6 +37,10 @@ class Spending:
         self._job = job
         self._reserve_tokens = reserve_tokens
         self._cost_usd: float | None = None
+        self.costs: dict[str, float] = {}
+        """By target: what its calls cost so far, where they had a price."""
+        self.broken_off = (0, 0)
+        """About how many tokens were read and written for answers that broke off."""
 
     @property
     def cost_usd(self) -> float | None:
@@ -46,26 +51,41 @@ class Spending:
         """Hold what it may cost to ask this. Raises as `Charging.reserve_money`, OverLimitError for a target without a
         price whose cost somebody counts.
         """
-        tokens_in = quota.read(request)
-        most = most_usd(target, tokens_in, quota.written(request, self._reserve_tokens))
-        if not self._money.is_limited(self._job) or most == 0:
+        tokens_in, most = quota.read(request), self._most(target, request)
+        if not most:
             return Call(self, target, tokens_in, _NOTHING)
+        try:
+            due = await self._money.reserve_money(self._job, most)
+        except InferenceServiceError as error:
+            error.details[UNPAID] = target.name
+            raise
+        return Call(self, target, tokens_in, due)
+
+    async def refusal(self, target: Target, request: Request) -> InferenceServiceError | None:
+        """What `reserve` would raise just now; nothing is held. Raises BusUnavailableError where nobody can say."""
+        try:
+            most = self._most(target, request)
+        except OverLimitError as error:
+            return error
+        return await self._money.money_refusal(self._job, most) if most else None
+
+    def _most(self, target: Target, request: Request) -> int:
+        """What must be held, in millionths of a dollar. Raises OverLimitError for what nobody knows."""
+        most = most_usd(target, quota.read(request), quota.written(request, self._reserve_tokens))
+        if most == 0 or not self._money.is_limited(self._job):
+            return 0
         if most is None:
             raise OverLimitError(
                 f"{target.name}: nobody knows what it takes, which a budget in money needs; PRICES_FILE says it",
                 limit="budget",
                 **{UNPAID: target.name},
             )
-        try:
-            due = await self._money.reserve_money(self._job, micros(most))
-        except InferenceServiceError as error:
-            error.details[UNPAID] = target.name
-            raise
-        return Call(self, target, tokens_in, due)
+        return micros(most)
 
-    def pay(self, due: Due, cost_usd: float | None) -> None:
-        """A call of this job cost so much, None if it came to nothing; what was held for it is free."""
+    def pay(self, due: Due, target: str, cost_usd: float | None) -> None:
+        """A call of this target cost so much, None if it came to nothing; what was held for it is free."""
         if cost_usd is not None:
+            self.costs[target] = round(self.costs.get(target, 0.0) + cost_usd, 9)
             self._cost_usd = (self._cost_usd or 0.0) + cost_usd
         if due.accounts:
             self._money.settle_money(due, micros(cost_usd or 0.0))
@@ -90,13 +110,17 @@ class Call:
         if due is None or price is None:
             return None
         cost_usd = price.cost_usd(tokens_in or self._tokens_in, tokens_out, tokens_cached)
-        self._spending.pay(due, cost_usd)
+        self._spending.pay(due, self._target.name, cost_usd)
         return cost_usd
 
-    def broke_off(self, tokens_out: int) -> None:
+    def broke_off(self, tokens_out: int) -> float | None:
         """It ended without an answer, behind so many tokens: what was read was read; behind none it costs nothing."""
+        cost_usd = None
         if tokens_out:
-            self.paid(self._tokens_in, tokens_out)
+            read, written = self._spending.broken_off
+            self._spending.broken_off = read + self._tokens_in, written + tokens_out
+            cost_usd = self.paid(self._tokens_in, tokens_out)
         due, self._due = self._due, None
         if due is not None:
-            self._spending.pay(due, None)
+            self._spending.pay(due, self._target.name, None)
+        return cost_usd

@@ -4,7 +4,7 @@ The request becomes a prompt, the engine's child continues it, and its end becom
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -98,7 +98,10 @@ class TextWork:
         self._job = job
         self._request = request
         self.cache: CacheUse | None = None
+        self.asks_cache = False
+        self.shared = False
         self.saved = 0
+        self.costs: Mapping[str, float] = {}
         self._prompt: Prompt | None = None
         self._constraint: Constraint | None = None
         self.reply_to = request.reply_to
@@ -174,7 +177,7 @@ class TextWork:
             self.conversation.answered(self._job.job_id, reply)
         body = codec.encode(reply)
         itl_ms = self._itl_ms(end) if measured is not None else None
-        saved = end.tokens_in + end.tokens_out if self.cache == "hit" else 0
+        saved = end.tokens_in + end.tokens_out if self.cache == "hit" or self.shared else 0
         return Answer(
             body,
             end.tokens_in,

@@ -34,6 +34,8 @@ class Tally:
         self.tokens_out = 0
         self.cache_hits = 0
         self.cache_misses = 0
+        self.shared = 0
+        """Jobs that the runs of equal ones answered, where nobody asked for a cache."""
         self.cost_usd = 0.0
         self._told_out = 0
         self._refusals: dict[tuple[str, int], int] = {}

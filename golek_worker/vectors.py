@@ -5,6 +5,7 @@ into OpenAI's list. A list that cannot fit into one message is refused before an
 """
 
 import math
+from collections.abc import Mapping
 
 import msgspec
 
@@ -82,7 +83,10 @@ class VectorWork:
         self._request = request
         self._width = 0
         self.cache: CacheUse | None = None
+        self.asks_cache = False
+        self.shared = False
         self.saved = 0
+        self.costs: Mapping[str, float] = {}
         self.missing: list[str] | None = None
         """The texts that are to be computed, the others being known; None for all."""
         self.reply_to = request.reply_to
@@ -128,7 +132,7 @@ class VectorWork:
         saved = self.saved
         if self.cache is not None:
             reply = msgspec.structs.replace(reply, cache=self.cache)
-            saved = end.tokens_in if self.cache == "hit" else saved
+            saved = end.tokens_in if self.cache == "hit" or self.shared else saved
         return Answer(codec.encode(reply), end.tokens_in, cache=self.cache, saved=saved)
 
     def too_large(self, size: int, limit: int) -> PayloadTooLargeError:

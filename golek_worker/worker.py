@@ -246,8 +246,9 @@ class Worker:
         )
         await self._orders.start()
         await CacheOrders(
-            parts.orders, self._settings.model_name, self._identity.worker_id, parts.caching, parts.serving.tally
-        ).start()
+            parts.orders, self._settings.model_name, self._identity.worker_id, parts.caching, parts.serving.tally,
+            parts.router.deciding.means if parts.router is not None else None,
+        ).start()  # fmt: skip
         await LogAnswers(
             parts.orders, self._settings.model_name, self._identity.worker_id, self._settings.log_file
         ).start()

@@ -120,7 +120,8 @@ def _routed(request: LoggedRequest) -> list[str]:
 
 def _step(step: LoggedRequest) -> str:
     cost = f"  {shown_usd(step.cost_usd)}" if step.cost_usd is not None else ""
-    return f"  {step.job_id}  {step.model_name}  {plain(step.status)}  {shown_ms(step.dur_ms)}{cost}"
+    cache = f"  cache {plain(step.cache)}" if step.cache else ""
+    return f"  {step.job_id}  {step.model_name}  {plain(step.status)}  {shown_ms(step.dur_ms)}{cost}{cache}"
 
 
 def _attempt(attempt: Attempt, longest_ms: float) -> list[str]:

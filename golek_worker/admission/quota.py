@@ -12,13 +12,13 @@ counted in this and the previous one, which fades: what came in it counts by the
 
 import math
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import Struct, field
 
 from golek_wire.errors import OverLimitError, RateLimitedError
-from golek_wire.keys import Budget, Key, Window, dollars
+from golek_wire.keys import MICROS, Budget, Key, Window, dollars
 from golek_wire.replies import Allowance, Allowances
 from golek_wire.requests import EmbeddingRequest, InferenceRequest, Request, RerankRequest
 
@@ -152,28 +152,23 @@ class Refused(Struct, frozen=True):
     """True when it alone asks for more than the limit: it will never pass."""
 
     def error(self, key_id: str, who: str = "") -> RateLimitedError | OverLimitError:
-        """What the caller is told; what is too large by itself is not worth another try. `who` has the limit, if it is
-        not the key's.
+        """What the caller is told; what is too large by itself, or used up for good, is not worth another try.
+        `who` has the limit, if it is not the key's.
         """
         allowed, wanted = str(self.allowed), str(self.wanted)
+        details: dict[str, Any] = {"limit": self.limit, "allowed": self.allowed}
         if self.limit == "budget" and self.allowances.budget_unit == "usd":
             allowed, wanted = dollars(self.allowed), dollars(self.wanted)
+            details = {"limit": self.limit, "allowed_usd": self.allowed / MICROS}
+        details["allowances"] = msgspec.to_builtins(self.allowances)
         text = _REFUSALS[self.limit].format(who=who or f"The key {key_id}", allowed=allowed, wanted=wanted)
         if self.too_large:
             return OverLimitError(
-                f"{text}; this request alone is larger, ask for fewer tokens (max_tokens)",
-                limit=self.limit,
-                allowed=self.allowed,
-                allowances=msgspec.to_builtins(self.allowances),
-                too_large=True,
+                f"{text}; this request alone is larger, ask for fewer tokens (max_tokens)", too_large=True, **details
             )
-        return RateLimitedError(
-            text,
-            retry_after_ms=max(1, math.ceil(self.retry_after_s)) * 1000,
-            limit=self.limit,
-            allowed=self.allowed,
-            allowances=msgspec.to_builtins(self.allowances),
-        )
+        if self.retry_after_s >= NEVER_S:
+            return OverLimitError(f"{text}; it is for good and does not begin anew", **details)
+        return RateLimitedError(text, retry_after_ms=max(1, math.ceil(self.retry_after_s)) * 1000, **details)
 
 
 _REFUSALS: Final[dict[Limit, str]] = {
@@ -205,15 +200,15 @@ def reserve(
     return ledger, Reserved(allowances(ledger, key, now), is_new=True)
 
 
-def settle(ledger: Ledger, job_id: str, tokens: int, now: float, micros: int = 0) -> Ledger:
+def settle(ledger: Ledger, job_id: str, tokens: int, now: float, micros: int = 0, *, answered: bool = True) -> Ledger:
     """What the request used takes its hold's place; without one nothing is counted. `micros` are those of calls that
-    had no bills.
+    had no bills. One that was not `answered`, through no fault of the caller's, is no request of a budget.
     """
     ledger = ledger.seen(now)
     hold = ledger.holds.get(job_id)
     if hold is None:
         return ledger
-    spent = ledger.spent if hold.carried else ledger.spent.plus(1, tokens, micros)
+    spent = ledger.spent if hold.carried else ledger.spent.plus(int(answered), tokens, micros)
     return ledger.ended(job_id, spent, ledger.minutes.plus(hold.minute, 0, tokens - hold.tokens))
 
 
@@ -267,7 +262,7 @@ def allowances(ledger: Ledger, key: Key, now: float) -> Allowances:
     budget = None
     if key.budget is not None:
         used = _spent(ledger, key.budget) + _held(ledger, key.budget)
-        reset_s = window_end(key.budget.window, now) - now if used else 0.0
+        reset_s = window_end(key.budget.window, now) - now
         budget = Allowance(key.budget.amount, max(0, key.budget.amount - used), round(reset_s, 3))
     return Allowances(
         None if key.rpm is None else _rate(key.rpm, came[0], ledger.minutes, "requests", now),

@@ -174,6 +174,11 @@ class HedgedStep:
         """The replica that answers, once it has said so."""
         return self._step.worker if self._step is not None else ""
 
+    @property
+    def cache(self) -> str:
+        """What part a cache of whoever answers had in it, once it has said so."""
+        return self._step.cache if self._step is not None else ""
+
     async def answer(self, priority: str = "normal") -> AsyncGenerator[Started | str | Delta | Reply]:
         """As `Step.answer`, whose errors it raises."""
         hedging, tried, clock = self._hedging, set[str](), asyncio.get_running_loop().time

@@ -57,6 +57,16 @@ class Orders:
         for subject in listed:
             await self._client.subscribe(subject, cb=on_order)
 
+    async def hear_some(self, listed: Sequence[str], reader: Callable[[str], Read | None]) -> None:
+        """Obey what comes on subjects of these patterns where `reader` has something to read it with."""
+
+        async def on_order(message: Msg) -> None:
+            if (read := reader(message.subject)) is not None:
+                self.take(message, read, self._callers)
+
+        for pattern in listed:
+            await self._client.subscribe(pattern, cb=on_order)
+
     def take(self, message: Msg, read: Read, callers: Callers) -> None:
         """Obey one order that somebody else heard, if its sender may give it: in a task, for a load takes minutes."""
         task = asyncio.get_running_loop().create_task(self._take(message, read, callers))

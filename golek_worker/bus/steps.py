@@ -146,6 +146,8 @@ class Step:
         """Of the job in its stream; 0 before it is stored."""
         self.worker = ""
         """The replica that answers, once it has said so."""
+        self.cache = ""
+        """What part a cache of whoever answers had in it, once it has said so."""
         self.started = False
         """Whether it runs: a worker said so, or said something of the answer."""
         self.said_started = False
@@ -317,6 +319,7 @@ class Step:
         about = message.headers or {}
         self.heard_at = asyncio.get_running_loop().time()
         self.worker = about.get(h.WORKER, self.worker)
+        self.cache = about.get(h.CACHE, self.cache)
         if h.STATUS in about:
             self.said_started = self.said_started or about[h.STATUS] == "started"
             self.started = self.started or self.said_started

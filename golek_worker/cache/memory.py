@@ -96,6 +96,11 @@ class MemoryCache:
         self.held_bytes = 0
         return count
 
+    @property
+    def models(self) -> set[str]:
+        """Those of which something is kept."""
+        return {key.model for key in self._kept}
+
     def size(self) -> int:
         return len(self._kept)
 

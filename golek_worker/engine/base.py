@@ -301,13 +301,16 @@ class Stopped(Struct, frozen=True, omit_defaults=True, tag="stopped"):
     """What clouds took for it until then, where others wrote it. Made in the worker."""
 
 
-class Refused(Struct, frozen=True, tag="refused"):
+class Refused(Struct, frozen=True, tag="refused", omit_defaults=True):
     """A sequence that cannot run: the request's fault. `code` is one of golek_wire.errors."""
 
     job_id: str
     code: str
     message: str
     details: dict[str, Any] = field(default_factory=dict[str, Any])
+    tokens_in: int = 0
+    """Read and written for an answer of others that broke off. Made in the worker."""
+    tokens_out: int = 0
 
 
 class AdapterChanged(Struct, frozen=True, tag="adapter_changed"):

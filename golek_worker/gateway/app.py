@@ -241,7 +241,7 @@ def _headers(visit: Visit) -> list[tuple[bytes, bytes]]:
     if visit.routed is not None:
         found += [(name.encode(), value.encode()) for name, value in routed.headers(visit.routed)]
     if visit.cost_usd is not None:
-        found.append((routed.COST_USD.encode(), b"%.9g" % visit.cost_usd))
+        found.append((routed.COST_USD.encode(), _dollars(visit.cost_usd)))
     if visit.cache:
         found.append((b"x-golek-cache", visit.cache.encode()))
     if visit.allowances is not None:
@@ -250,6 +250,11 @@ def _headers(visit: Visit) -> list[tuple[bytes, bytes]]:
         found += _allowed(b"tokens", visit.allowances.tokens or budget.get("tokens"))
         found += _budget(budget.get("usd"))
     return found
+
+
+def _dollars(usd: float) -> bytes:
+    """A plain decimal: small sums have no exponent either."""
+    return (b"%.9f" % usd).rstrip(b"0").rstrip(b".")
 
 
 def _budget(allowance: Allowance | None) -> list[tuple[bytes, bytes]]:

@@ -25,7 +25,7 @@ from golek_wire.errors import (
 )
 from golek_wire.replies import Delta, InferenceReply, Reply
 from golek_wire.requests import InferenceRequest, Request, Resume
-from golek_wire.routing import Candidate, Decision, Route, Tried
+from golek_wire.routing import LOCAL, Candidate, Decision, Route, Tried
 from golek_worker.router import fallback, refusals
 from golek_worker.router.breakers import Breakers
 from golek_worker.router.guard import guarded
@@ -74,6 +74,8 @@ class Turn(Struct):
     """Who answers, as far as whoever asks has learnt it."""
     has_others: bool = False
     """Whether somebody else may be asked, should nobody be there any more who could answer."""
+    cost_usd: float | None = None
+    """What it took."""
     sticks: bool = False
     """Whether the replica counts: the beginning of the request may lie in its KV cache."""
 
@@ -176,11 +178,12 @@ class Chain:
                             yield piece
                         continue
                     if not was_kept(word):
-                        expense.paid(*used(word))
+                        turn.cost_usd = expense.paid(*used(word))
                     written = 0  # it is paid, or costs nothing
                     yield word
         finally:
-            expense.broke_off(written)  # what was paid stays as it is
+            if (broken := expense.broke_off(written)) is not None:  # what was paid stays as it is
+                turn.cost_usd = broken
 
     async def _after(self, way: "_Way", turn: Turn, failed: InferenceServiceError, began: float) -> None:
         """Who is asked next, and when."""
@@ -218,7 +221,8 @@ class Chain:
         if way.told.began and (fallback.allows_next(error) or fallback.is_doubtful(error)):
             error = way.told.interrupted(error)
         decision = way.decision
-        route = Route("", decision.strategy, decision.policy, chain=way.tried, router=self._router)
+        last = next((one.target for one in reversed(way.tried) if one.outcome != SKIPPED), "")
+        route = Route(last, decision.strategy, decision.policy, chain=way.tried, router=self._router)
         error.details.setdefault("route", msgspec.to_builtins(route))
         return error
 
@@ -230,13 +234,13 @@ class Chain:
             target=candidate.target,
             strategy=decision.strategy,
             policy=decision.policy,
-            reason=candidate.reason,
+            reason=_why(candidate, decision),
             model=model,
             provider=provider,
             worker=turn.worker,
             chain=way.tried,
             task_type=decision.task_type,
-            role=decision.role,
+            role=candidate.role,
             queue_ms=round(max(0.0, elapsed_ms - reply.ms), 1),
             router=self._router,
         )
@@ -376,6 +380,25 @@ async def _whole(words: AsyncGenerator[Word], target: str) -> AsyncGenerator[Wor
     raise InternalError(f"{target} ended without an answer")
 
 
+def _why(candidate: Candidate, decision: Decision) -> str:
+    """Why this target, and why none that comes first by name or policy."""
+    if decision.strategy == "weighted" and not candidate.score:
+        return candidate.reason  # it was drawn
+    own, is_local = f"{LOCAL}:{decision.model.removeprefix(f'{LOCAL}:')}", candidate.target.startswith(f"{LOCAL}:")
+    is_first = {"local_first": not is_local, "cloud_first": is_local}.get(decision.policy, False)
+
+    def would_come_first(name: str) -> bool:
+        return name != candidate.target and (name == own or (is_first and name.startswith(f"{LOCAL}:") != is_local))
+
+    at = decision.candidates.index(candidate) if candidate in decision.candidates else 0
+    if any(would_come_first(one.target) for one in decision.candidates[:at]):
+        return candidate.reason  # they were asked
+    passed = [(one.target, one.reason) for one in decision.candidates[at + 1 :]]
+    passed += [(one.target, one.reason) for one in decision.rejected]
+    why = next((reason for target, reason in passed if would_come_first(target)), "")
+    return f"{why}; {candidate.reason}" if why else candidate.reason
+
+
 def _is_structured(request: InferenceRequest) -> bool:
     """Whether its answer follows a form of which a part was handed out."""
     form = request.response_format
@@ -385,4 +408,4 @@ def _is_structured(request: InferenceRequest) -> bool:
 
 def _tried(turn: Turn, outcome: str, began: float, reason: str = "") -> Tried:
     ms = round((time.monotonic() - began) * 1000, 1)
-    return Tried(turn.candidate.target, outcome, ms, reason, turn.worker)
+    return Tried(turn.candidate.target, outcome, ms, reason, turn.worker, turn.cost_usd)

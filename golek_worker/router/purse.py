@@ -5,6 +5,7 @@ request that makes several calls, one after the other or at once, has one purse 
 their sum.
 """
 
+from collections.abc import Mapping
 from typing import Final, Protocol
 
 from golek_wire.replies import EmbeddingReply, InferenceReply, Reply, RerankReply
@@ -21,8 +22,8 @@ class Expense(Protocol):
     def paid(self, tokens_in: int, tokens_out: int, tokens_cached: int = 0) -> float | None:
         """It was answered: what it cost in dollars; None where it has no price."""
 
-    def broke_off(self, tokens_out: int) -> None:
-        """It ended without an answer, behind so many tokens; behind none it costs nothing."""
+    def broke_off(self, tokens_out: int) -> float | None:
+        """It ended without an answer, behind so many tokens: what it cost; behind none nothing."""
 
 
 class Purse(Protocol):
@@ -31,6 +32,14 @@ class Purse(Protocol):
     @property
     def cost_usd(self) -> float | None:
         """What all calls cost so far; None while nothing had a price."""
+
+    @property
+    def costs(self) -> Mapping[str, float]:
+        """By target: what its calls cost so far, where they had a price."""
+
+    @property
+    def broken_off(self) -> tuple[int, int]:
+        """About how many tokens were read and written for answers that broke off."""
 
     async def reserve(self, target: Target, request: Request) -> Expense:
         """Hold what it may cost to ask `target` this, which may be more than the caller sent: what was said before, and

@@ -10,17 +10,17 @@ from golek_wire.errors import (
     ContextBudgetExceededError,
     ForbiddenError,
     InferenceServiceError,
+    ModelNotFoundError,
     NoWorkersError,
+    ProviderRefusedError,
 )
-from golek_wire.routing import Decision, Policy, Rejected
+from golek_wire.routing import LOCAL, Decision, Policy, Rejected
 from golek_worker.router.fitting import Reason, most_tokens
 from golek_worker.router.standing import Situation
-from golek_worker.router.table import Plan, Table
+from golek_worker.router.table import FLEET_PREFIX, Plan, Table
 from golek_worker.router.targets import CLOUDS, Ask
 
 RETRY_MS: Final = 1000
-KEYLESS_RETRY_MS: Final = 60_000
-"""A provider without a key gets one when somebody starts the router anew."""
 SHOWN: Final = 5
 
 
@@ -37,13 +37,21 @@ def of(decision: Decision) -> InferenceServiceError | None:
 
 def unknown(ask: Ask, table: Table, situation: Situation) -> InferenceServiceError:
     """Nobody knows the name: the names that there are."""
-    provider = ask.model.partition(":")[0].partition("/")[0]
-    if provider in table.missing:
-        return NoWorkersError(f"{ask.model}: {table.missing[provider]}", KEYLESS_RETRY_MS, model=ask.model)
+    lost = table.lost(ask.model)
+    if lost is not None:
+        provider = lost.name.partition(":")[0]
+        return ProviderRefusedError(f"{ask.model}: {table.missing[provider]}", provider=provider)
     local = sorted(target.model for target in situation.targets.values() if target.is_local)
     served = sorted(one.target.model for one in situation.least_busy if one.target.is_local and one.state.up)
     offers = [offer.name for offer in table.offers()]
-    return discovery.not_found(ask.model, [*local, *offers], [*served, *offers])
+    error = discovery.not_found(ask.model, [*local, *offers], [*served, *offers])
+    said, colon, _ = ask.model.partition(":")
+    providers = sorted({target.provider for target in table.clouds.values()} | table.missing.keys())
+    if colon and providers and said not in (*providers, LOCAL, FLEET_PREFIX[:-1]):
+        hint = f"; did you mean {near}?" if (near := error.details.get("did_you_mean")) else ""
+        text = f"No model {ask.model!r} is known, and no provider {said!r}: there is {', '.join(providers)}{hint}"
+        return ModelNotFoundError(text, **error.details)
+    return error
 
 
 def forbidden(plan: Plan, ask: Ask) -> ForbiddenError | None:

@@ -4,7 +4,8 @@ A table is a value, made by `tables` of the files. It knows names, policies and 
 just now.
 """
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -75,6 +76,8 @@ class Table(Struct, frozen=True):
     prices: Prices = NO_PRICES
     prices_as: dict[str, str] = field(default_factory=dict[str, str])
     """The names of targets in the library of prices, where they have another there."""
+    not_set_up: dict[str, str] = field(default_factory=dict[str, str])
+    """Providers that only wait for a key, and the variable that is to hold it."""
 
     def plan(self, asked: str, fleet: Mapping[str, str]) -> Plan | None:
         """What a name means; None for one that nobody knows.
@@ -90,6 +93,13 @@ class Table(Struct, frozen=True):
             return plan
         return msgspec.structs.replace(plan, policy="local_only")
 
+    def lost(self, asked: str) -> Plan | None:
+        """What the name of a cloud's model would mean, had its provider a key; None for other names."""
+        name = asked.removeprefix(FLEET_PREFIX)
+        provider = name.partition(":")[0].partition("/")[0]
+        model = name[len(provider) + 1 :]
+        return self._of_cloud(f"{provider}:{model}") if provider in self.missing and model else None
+
     def fingerprint(self) -> bytes:
         """What of it decides on who answers: equal for equal tables, in whichever process."""
         said = (self.names, self.models, self.clouds, self.roles, self.policy, self.strategy, self.falls_back)
@@ -100,6 +110,17 @@ class Table(Struct, frozen=True):
         auto = Offer(AUTO, list(SERVED), "golek")
         aliases = [self._offer(entry) for entry in self.names.values() if entry.name != AUTO]
         return [auto, *aliases, *(_cloud_offer(target) for target in self.clouds.values())]
+
+    def beside(self, fleet: Collection[str]) -> Iterator[str]:
+        """What of the names does not do what it says while the fleet has these models."""
+        for name in self.names:
+            if name in fleet:
+                yield f"routes.{name}: a model of the fleet has this name and answers; give the alias another one"
+        for key, entries in (("routes", self.names), ("models", self.models)):
+            for entry in entries.values():
+                for name in (*(share.target for share in entry.targets), *entry.fallback):
+                    if name.startswith(LOCAL_PREFIX) and name.removeprefix(LOCAL_PREFIX) not in fleet:
+                        yield f"{key}.{entry.name}: {name}: no worker of it was seen yet{_meant(name, fleet)}"
 
     def refined(self, target: Target) -> Target:
         """A target with the roles and the price that the tables say it has."""
@@ -126,8 +147,9 @@ class Table(Struct, frozen=True):
 
     def _cloud(self, name: str) -> Plan | None:
         found = cloud_name(name, self.clouds)
-        if found is None:
-            return None
+        return None if found is None else self._of_cloud(found)
+
+    def _of_cloud(self, found: str) -> Plan:
         said = self.models.get(found) or Entry(found)
         return Plan(
             found,
@@ -154,6 +176,11 @@ class Table(Struct, frozen=True):
         if target in self.clouds:
             return self.clouds[target].roles
         return self.roles.by_model.get(target.removeprefix(LOCAL_PREFIX), ())
+
+
+def _meant(name: str, fleet: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, [LOCAL_PREFIX + one for one in fleet], n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def cloud_name(name: str, clouds: Mapping[str, Target]) -> str | None:

@@ -71,6 +71,8 @@ class RequestRow(Struct, frozen=True, kw_only=True):
     """`hit`, `miss` or `bypass`; None where no cache was asked for."""
     parent: str | None = None
     """The job that it was a step of."""
+    costs: str | None = None
+    """What clouds took for it, by target, as JSON; `cost_usd` is their sum."""
 
 
 def audited(row: RequestRow, audit: AuditBody) -> RequestRow:

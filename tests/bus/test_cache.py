@@ -14,7 +14,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from golek_client import Golek
+from golek_client import Golek, ModelNotFoundError
 from golek_client.connection import connect
 from golek_wire import subjects
 from golek_worker.admission.quota import Ledger
@@ -78,13 +78,16 @@ async def whole(asked: list[raw.Streamed]) -> None:
 
 
 async def test_twenty_equal_streams_are_one_run(counted: Counted, nats_server: str) -> None:
-    """They are leased together though there are four slots; nobody asked for a cache, and one of them computed."""
+    """They are leased together though there are four slots; nobody asked for a cache, and no reply speaks of one."""
     with counted.slow():
         async with raw.connected(nats_server) as client:
             asked = await streams(client, 20, GREEDY)
             await whole(asked)
             assert counted.runs == [1]
-            assert sorted(stream.final.get("cache", "ran") for stream in asked) == ["hit"] * 19 + ["ran"]
+            assert not [stream.final["cache"] for stream in asked if "cache" in stream.final]
+            async with Golek(nats_server) as golek:
+                (told,) = await golek.cache_stats("echo")
+            assert (told.shared, told.hits, told.misses) == (19, 0, 0)
             again, _ = await raw.ask(client, REQUEST, GREEDY)
             assert (again["text"], counted.runs) == (TEXT, [1, 1]), "what ended is over: nobody keeps it unasked"
 
@@ -424,3 +427,41 @@ async def test_a_silent_broker_costs_a_look_a_moment(broker: NatsServer) -> None
         await answers.close()
     finally:
         await client.close()
+
+
+async def test_a_router_answers_for_the_names_it_serves(counted: Counted, nats_server: str, tmp_path: Path) -> None:
+    """What is kept for an alias is counted and forgotten by its name, and goes with that of the model that answered;
+    a name that nobody knows gets the suggestion that it gets without a router.
+    """
+    routes = tmp_path / "routes.yaml"
+    routes.write_text("routes: {smart.v1: {targets: ['local:echo']}}\n")
+    with counted.worker(), WorkerProcess(nats_server, tmp_path / "router", "router", ROUTES_FILE=routes):
+        async with raw.connected(nats_server) as client, Golek(nats_server, deadline=5) as golek:
+            for name in ("smart.v1", "auto"):
+                await raw.ask(client, f"inference.request.{name}", EXACT)
+            (told,) = await golek.cache_stats("smart.v1")
+            assert (told.model_name, told.entries) == ("router", 2)
+            (cleared,) = await golek.clear_cache("smart.v1")
+            assert (cleared.forgotten, cleared.entries) == (1, 1)
+            forgotten = {one.model_name: one.forgotten for one in await golek.clear_cache("echo")}
+            assert forgotten == {"echo": 1, "router": 1}
+            (own,) = await golek.cache_stats("echo")
+            assert (own.model_name, own.entries) == ("echo", 0)
+            with pytest.raises(ModelNotFoundError, match=r"did you mean smart\.v1"):
+                await golek.cache_stats("smart.v2")
+
+
+async def test_what_a_workers_cache_answered_is_a_hit_behind_a_router_too(nats_server: str, tmp_path: Path) -> None:
+    """In the reply, in the first chunk of a stream, and in the router's count; the router itself keeps nothing."""
+    data = tmp_path / "data"
+    with (
+        WorkerProcess(nats_server, data, GOLEK_CACHE="exact"),
+        WorkerProcess(nats_server, data, "router"),
+    ):
+        async with raw.connected(nats_server) as client:
+            first, _ = await raw.ask(client, "inference.request.auto", GREEDY)
+            again, _ = await raw.ask(client, "inference.request.auto", GREEDY)
+            assert (first["cache"], again["cache"], again["text"]) == ("miss", "hit", TEXT)
+            stream = await raw.stream(client, "inference.request.auto", GREEDY)
+            await whole([stream])
+            assert (stream.final["cache"], stream.messages[0].headers["Golek-Cache"]) == ("hit", "hit")

@@ -89,7 +89,7 @@ async def test_a_burst_over_two_routers_spends_the_budget_and_no_more(router: Ca
 
 async def test_the_fleets_own_budget_holds_for_all_keys(router: Callable[..., Any]) -> None:
     """ROUTER_BUDGET: over two routers, for callers with and without budgets of their own, in an account of its own."""
-    limit = f"{20 * MOST / 1e6:.6f}usd/total"
+    limit = f"{20 * MOST / 1e6:.6f}usd/day"
     routers = [await router(limit), await router(limit)]
     met = Counter(
         await asyncio.gather(
@@ -99,7 +99,7 @@ async def test_the_fleets_own_budget_holds_for_all_keys(router: Callable[..., An
     assert met == {"ok": 20, "RATE_LIMITED:budget": 180}
     await accounts(routers[1])
     found = await accounts(routers[0])
-    fleet = found.pop(f"{FLEET}.total")
+    fleet = found.pop(f"{FLEET}.2026-11-21")
     assert (fleet.spent, fleet.bills) == (Spent(micros=20 * MOST), {})
     for own in found.values():  # what the fleet refused is not held for the key either
         assert not own.bills

@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from golek_client import Golek, InferenceServiceError
+from golek_client import Golek, InferenceServiceError, UnauthorizedError
 from golek_client.connection import connect
 from golek_monitor.logs.asking import Query
 from golek_monitor.logs.explorer import Explorer
@@ -99,12 +99,45 @@ async def test_a_burst_over_two_routers_spends_the_budget_and_no_more(
     nats_server: str, tmp_path: Path, cloud: Cloud
 ) -> None:
     """200 calls at once of a key with money for 20: 20 are made and answered, 180 refused, and nothing stays held."""
-    with fleet(nats_server, tmp_path / "data", cloud, f"budget={20 * COST / 1e6:.6f}usd/total", routers=2):
+    with fleet(nats_server, tmp_path / "data", cloud, f"budget={20 * COST / 1e6:.6f}usd/day", routers=2):
         async with Golek(nats_server, key=KEY, deadline=60) as golek:
             met = Counter(await asyncio.gather(*(outcome(golek) for _ in range(200))))
         assert met == {MODEL: 20, "RATE_LIMITED:budget": 180}
         assert len(cloud.asked) == 20
         assert (await settled(nats_server)).micros == 20 * COST
+
+
+@pytest.mark.parametrize(
+    ("line", "settings"), [("budget=0.000030usd/day", {}), ("", {"ROUTER_BUDGET": "0.00003usd/day"})]
+)
+async def test_a_budget_is_explained(
+    nats_server: str, tmp_path: Path, cloud: Cloud, line: str, settings: dict[str, Any]
+) -> None:
+    """A target that the caller's budget, or that of all, does not cover is told among those that are not asked; where
+    there is no other, the error is that of the request. Nothing is held or asked for that.
+    """
+    with fleet(nats_server, tmp_path / "data", cloud, line, **settings):
+        async with Golek(nats_server, key=KEY, deadline=20) as golek:
+            assert await outcome(golek, "thrifty") == "local:echo"
+            found = await golek.explain("thrifty", TEXT, max_tokens=17)
+            assert [one.target for one in found.candidates] == ["local:echo"]
+            (why,) = [one.reason for one in found.rejected if one.target == MODEL]
+            assert "budget of $0.00003" in why
+            alone = await golek.explain(MODEL, TEXT, max_tokens=17)
+            assert alone.error is not None
+            assert await outcome(golek) == f"{alone.error['code']}:{alone.error['details']['limit']}"
+            shorter = await golek.explain(MODEL, TEXT, max_tokens=5)
+            assert [one.target for one in shorter.candidates] == [MODEL]
+        assert cloud.asked == []
+        assert (await account(nats_server)).bills == {}
+
+
+async def test_a_wrong_key_explains_nothing(nats_server: str, tmp_path: Path, cloud: Cloud) -> None:
+    """As it asks nothing."""
+    with fleet(nats_server, tmp_path / "data", cloud, "budget=1usd/day"):
+        async with Golek(nats_server, key="another-key-0123456789abcdef", deadline=20) as golek:
+            with pytest.raises(UnauthorizedError):
+                await golek.explain("thrifty", TEXT)
 
 
 async def test_a_reply_says_what_it_cost(nats_server: str, tmp_path: Path, cloud: Cloud) -> None:
@@ -209,6 +242,29 @@ async def test_what_fails_costs_nothing_and_what_breaks_off_costs_what_came(
         assert rows[1][2] == pytest.approx(spent.micros / 1e6, abs=1e-6)
 
 
+async def test_where_the_money_went_is_not_who_was_asked_last(nats_server: str, tmp_path: Path, cloud: Cloud) -> None:
+    """A cloud that broke off is paid, though another target was asked behind it: the manual's query says so. The row of
+    a stream that nobody finished keeps target, tokens and cost; the client goes on with it by a request of its own.
+    """
+    data = tmp_path / "data"
+    with fleet(nats_server, data, cloud, "budget=5usd/day"):
+        async with Golek(nats_server, key=KEY, deadline=20) as golek:
+            cloud.pause_s = 0.03  # so that text is handed out before it breaks off
+            cloud.then("cut")
+            async with golek.stream("thrifty", TEXT, max_tokens=17) as stream:
+                async for _ in stream:
+                    pass
+        assert stream.reply.route is not None
+        assert [(one.target, one.cost_usd) for one in stream.reply.route.chain] == [(MODEL, stream.reply.cost_usd)]
+        await until(5, lambda: logged(data), lambda found: len(found) == 2)
+        with sqlite3.connect(f"file:{data}/logs/router.sqlite?mode=ro", uri=True) as log:
+            manual = Path("docs/router.md").read_text("utf-8")
+            spent = log.execute(manual.split('sqlite3 data/logs/router.sqlite "', 1)[1].split('"', 1)[0]).fetchall()
+            rows = log.execute("SELECT target, status, tokens_out > 0, cost_usd FROM requests ORDER BY id").fetchall()
+        assert [row[:3] for row in rows] == [("local:echo", "STREAM_INTERRUPTED", True), (MODEL, "ok", True)]
+        assert spent == [("ann", MODEL, 2, pytest.approx(rows[0][3] + rows[1][3]))]
+
+
 async def test_a_kept_answer_costs_nothing(nats_server: str, tmp_path: Path, cloud: Cloud) -> None:
     """Nor does that of an equal request; who takes over from the one that began it has the bill, and says so."""
     with fleet(nats_server, tmp_path / "data", cloud, "budget=5usd/day"):
@@ -245,7 +301,7 @@ async def test_a_conversation_holds_money_for_all_that_is_read(nats_server: str,
 
 async def test_the_fleets_own_budget_is_asked_before_a_call(nats_server: str, tmp_path: Path, cloud: Cloud) -> None:
     """ROUTER_BUDGET: also for callers without a key; `golek keys usage` shows its account."""
-    with fleet(nats_server, tmp_path / "data", cloud, "", ROUTER_BUDGET=f"{2 * COST / 1e6:.6f}usd/total"):
+    with fleet(nats_server, tmp_path / "data", cloud, "", ROUTER_BUDGET=f"{2 * COST / 1e6:.6f}usd/day"):
         async with Golek(nats_server, key="", deadline=20) as golek:
             assert [await outcome(golek) for _ in range(3)] == [MODEL, MODEL, "RATE_LIMITED:budget"]
         assert len(cloud.asked) == 2

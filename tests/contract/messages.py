@@ -90,7 +90,8 @@ MESSAGES: dict[str, Any] = {
         router="lab-2",
         offers=[routing.Offer("smart", ["inference"], "golek", 8192, ["tools"], ["coder"], ["local:qwen3-4b"])],
         breakers={"openai:gpt-5": "open until 12:00:05: 5 failures in a row"},
-        problems=["gemini: GEMINI_API_KEY is not set, so it is not asked"],
+        problems=["ours: its base_url is none of the form https://host/v1, so it is not asked"],
+        not_set_up={"gemini": "GEMINI_API_KEY"},
     ),
     "breaker-note": breakers.BreakerNote(
         target="openai:gpt-5.2",
@@ -421,7 +422,7 @@ MESSAGES: dict[str, Any] = {
         events=[logs.LogEvent(1_767_323_044.5, "qwen3-4b-host-2", "error", "engine.down", "the engine was killed")],
     ),
     "cache-order": caches.CacheOrder(),
-    "cache-report": caches.CacheReport("qwen3-4b", "qwen3-4b-host-1", 120, 96_000, 67_108_864, 310, 120, 7),
+    "cache-report": caches.CacheReport("qwen3-4b", "qwen3-4b-host-1", 120, 96_000, 67_108_864, 310, 120, 7, 12),
     "adapter-report": adapters.AdapterReport(
         "qwen3-4b",
         "qwen3-4b-host-1",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from golek_program.web import errors
 from golek_wire import codec
-from golek_wire.errors import RateLimitedError
+from golek_wire.errors import OverLimitError, RateLimitedError
 from golek_wire.keys import Budget, Key
 from golek_wire.requests import Request
 from golek_worker.admission import quota
@@ -81,7 +81,11 @@ def test_a_budget_is_there_again_when_its_window_is_over(window: quota.Window, r
     """Calendar hours, days and months in UTC."""
     key = Key("k", budget=Budget(10, window=window))
     ledger = quota.settle(reserve(Ledger(), key, "a", 10)[0], "a", 10, NOON)
-    assert refused(ledger, key).error("k").retry_after_ms == reset * 1000
+    error = refused(ledger, key).error("k")
+    if window == "total":
+        assert isinstance(error, OverLimitError), "nothing is worth waiting for"
+    else:
+        assert error.retry_after_ms == reset * 1000
     left = quota.allowances(ledger, key, NOON).budget
     assert left is not None
     assert (left.limit, left.remaining, left.reset_s) == (10, 0, reset)
@@ -375,3 +379,31 @@ def test_the_order_in_which_requests_end_does_not_matter(used: dict[int, int], r
         second = quota.settle(second, str(job), tokens, NOON)
     assert first == second
     assert first.spent == Spent(len(used), sum(used.values()))
+
+
+def test_what_the_fleet_could_not_answer_is_no_request_of_a_budget() -> None:
+    """Three broken engines use up no budget of three requests; the account is as new."""
+    key = Key("k", budget=Budget(3, "requests", "total"))
+    ledger = Ledger()
+    for job in "abc":
+        ledger = quota.settle(reserve(ledger, key, job)[0], job, 0, NOON, answered=False)
+    assert ledger.spent.requests == 0
+    left = quota.allowances(ledger, key, NOON).budget
+    assert left is not None
+    assert left.remaining == 3
+
+
+def test_a_new_keys_budget_has_an_end_too() -> None:
+    """Its first answer says when the window is over, though nothing is used."""
+    left = quota.allowances(Ledger(), Key("k", budget=Budget(3, "requests", "day")), NOON).budget
+    assert left is not None
+    assert left.reset_s == 12 * 3600
+
+
+def test_dollars_are_told_as_dollars() -> None:
+    """What a budget in money allows is not told in millionths, which look like dollars."""
+    key = Key("k", budget=Budget(2_500_000, "usd", "day"))
+    _, outcome = quota.bill(Ledger(), key, "call", 3_000_000, NOON + 60, NOON)
+    assert isinstance(outcome, quota.Refused)
+    details = outcome.error("k").details
+    assert (details["allowed_usd"], "allowed" in details) == (2.5, False)

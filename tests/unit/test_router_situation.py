@@ -8,8 +8,10 @@ import pytest
 from golek_client.fleet import FleetView
 from golek_wire.routing import Offer
 from golek_wire.signals import EngineStats, Health, LoadReport, ModelInfo, ModelRecord, WorkerStatus
+from golek_wire.subjects import SERVED
+from golek_worker.deciding import Deciding
 from golek_worker.router.situation import situate, unlike
-from golek_worker.router.table import Table
+from golek_worker.router.table import Entry, Share, Table
 from golek_worker.router.targets import Lane, State, Target
 
 WALL = datetime(2026, 1, 1, tzinfo=UTC)
@@ -148,3 +150,26 @@ def test_a_router_that_is_laxer_than_another_takes_no_requests_for_names() -> No
     for seen_s, expected in ((5.0, {"auto"}), (500.0, set[str]())):
         fleet = view(records=[record("r", identity="keys", offers=offers, seen_s=seen_s)])
         assert situate(fleet, Table(), NOW, WALL).stricter.keys() == expected
+
+
+@pytest.mark.parametrize(
+    ("rule", "fleet", "repeats"),
+    [
+        ("its record, before it was heard", view(records=[record(digest="echo")]), True),
+        ("a replica", view(msgspec.structs.replace(health(), engine="echo"), records=[record(digest="ab")]), True),
+        ("a replica that is none", view(msgspec.structs.replace(health(), engine="llamacpp")), False),
+        ("nobody said", view(health()), False),
+    ],
+)
+def test_who_only_repeats_is_known(rule: str, fleet: FleetView, repeats: bool) -> None:
+    """By what its replicas say of their engine; until then by its record."""
+    assert situate(fleet, Table(), NOW, WALL).targets["local:m"].repeats is repeats, rule
+
+
+def test_an_alias_offers_the_kinds_that_its_targets_have() -> None:
+    """Once the fleet knows them all; until then those that it may have."""
+    table = Table({"docs": Entry("docs", (Share("local:m"), Share("local:n"))), "m2": Entry("m2", (Share("local:m"),))})
+    fleet = view(records=[record(kinds=["embedding"])])
+    deciding = Deciding(fleet, lambda: table, dict, "router", lambda: NOW)
+    found = {offer.name: offer.kinds for offer in deciding.offers()}
+    assert found == {"auto": [*SERVED], "docs": [*SERVED], "m2": ["embedding"]}

@@ -19,6 +19,8 @@ class Work:
 
     def __init__(self) -> None:
         self.cache: Any = None
+        self.asks_cache = True
+        self.shared = False
         self.request = InferenceRequest(input="x")
 
 

@@ -106,7 +106,7 @@ async def test_a_row_comes_back_as_it_was_written(log: LogWriter, path: Path) ->
     """Every field of RequestRow reaches the column of its name, whatever characters are in it."""
     values = dict(zip(RequestRow.__struct_fields__, range(100, 200), strict=False))
     texts = ("req_id", "job_id", "kind", "principal", "status", "raw_input", "formatted_input", "output", "error")
-    texts += ("input_sha256", "finish_reason", "adapter", "trace_id", "asked", "target", "cache", "parent")
+    texts += ("input_sha256", "finish_reason", "adapter", "trace_id", "asked", "target", "cache", "parent", "costs")
     marked = RequestRow(**{name: f"t{value}" if name in texts else value for name, value in values.items()})  # type: ignore[arg-type]
     log.record(marked)
     log.record(a_row(1))
