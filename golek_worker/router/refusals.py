@@ -104,8 +104,8 @@ def nobody(
             return ForbiddenError(f"{plan.name}: nobody may answer this: {said}", param="model")
         case Reason.POLICY:
             return NoWorkersError(f"Nobody may answer for {plan.name}: {said}", RETRY_MS, model=plan.name)
-        case _ if pause_s is not None:
-            message = f"Nobody can answer for {plan.name} now: {said}"
-            return RateLimitedError(message, max(1, round(1000 * pause_s)), model=plan.name)
         case _:
-            return NoWorkersError(f"Nobody can answer for {plan.name}: {said}", RETRY_MS, model=plan.name)
+            kind, after_ms = (
+                (NoWorkersError, RETRY_MS) if pause_s is None else (RateLimitedError, max(1, round(1000 * pause_s)))
+            )
+            return kind(f"Nobody can answer for {plan.name}: {said}", after_ms, model=plan.name)
