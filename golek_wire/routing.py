@@ -163,4 +163,6 @@ class RouteTable(Struct, frozen=True, omit_defaults=True):
     breakers: dict[str, str] = field(default_factory=dict[str, str])
     """By target: `open`, `limited` or `half_open`, with words on until when and why; the closed ones are left out."""
     problems: list[str] = field(default_factory=list[str])
+    budget: str = ""
+    """ROUTER_BUDGET; empty without one."""
     """What of its tables it cannot use, such as a provider without its key."""

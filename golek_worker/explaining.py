@@ -48,10 +48,12 @@ class Explaining:
         breakers: Callable[[], Mapping[str, str]],
         problems: Callable[[], Iterable[str]],
         deadline_s: float = DEADLINE_S,
+        budget: str = "",
     ) -> None:
         """`breakers` has those that are not closed, by target, in words; `deadline_s` is what a request has that does
-        not say.
+        not say; `budget` is ROUTER_BUDGET.
         """
+        self._budget = budget
         self._router = router
         self._decides = decides
         self._breakers = breakers
@@ -80,4 +82,6 @@ class Explaining:
 
     def table(self) -> RouteTable:
         """What is served, and what of it is in trouble."""
-        return RouteTable(self._router, self._decides.offers(), dict(self._breakers()), list(self._problems()))
+        return RouteTable(
+            self._router, self._decides.offers(), dict(self._breakers()), list(self._problems()), self._budget
+        )

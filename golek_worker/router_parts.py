@@ -104,7 +104,7 @@ class Router:
         )
         self.explaining = Explaining(
             me, self.deciding, self.breakers.described, lambda: self.tables.table.problems,
-            chosen.inference_request_timeout,
+            chosen.inference_request_timeout, chosen.router_budget,
         )  # fmt: skip
         chain = Chain(self.deciding, self.breakers, me)
         self.executor = RouterExecutor(

@@ -17,7 +17,7 @@ from golek_client import Golek, InferenceServiceError
 from golek_client.connection import connect
 from golek_monitor.logs.asking import Query
 from golek_monitor.logs.explorer import Explorer
-from golek_wire.keys import micros
+from golek_wire.keys import dollars, micros
 from golek_wire.logs import LoggedRequest
 from golek_worker.admission.quota import Ledger, Spent
 from golek_worker.bus.quota import stored_records
@@ -273,7 +273,8 @@ async def test_the_fleets_own_budget_is_asked_before_a_call(nats_server: str, tm
             assert [await outcome(golek) for _ in range(3)] == [MODEL, MODEL, "RATE_LIMITED:budget"]
         assert len(cloud.asked) == 2
         assert (await settled(nats_server, "fleet.router")).micros == 2 * COST
-        assert "fleet.router" in await keys(nats_server, "usage")
+        (told,) = [line for line in (await keys(nats_server, "usage")).splitlines() if "fleet.router" in line]
+        assert f"$0/{dollars(2 * COST)}" in told, told
 
 
 @pytest.mark.timeout(90)

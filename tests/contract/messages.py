@@ -91,6 +91,7 @@ MESSAGES: dict[str, Any] = {
         offers=[routing.Offer("smart", ["inference"], "golek", 8192, ["tools"], ["coder"], ["local:qwen3-4b"])],
         breakers={"openai:gpt-5": "open until 12:00:05: 5 failures in a row"},
         problems=["gemini: GEMINI_API_KEY is not set, so it is not asked"],
+        budget="20usd/day",
     ),
     "breaker-note": breakers.BreakerNote(
         target="openai:gpt-5.2",
