@@ -105,7 +105,10 @@ def status(server: Server = DEFAULT_URL, as_json: AsJson = False) -> None:
     """What of it is in trouble: targets that are not asked for a while, and what of the files cannot be used."""
     found = _table(server)
     if as_json:
-        _print({"router": found.router, "breakers": found.breakers, "problems": found.problems})
+        _print({
+            "router": found.router, "breakers": found.breakers, "problems": found.problems,
+            "not_set_up": found.not_set_up,
+        })  # fmt: skip
         return
     print(f"router {found.router}: {len(found.offers)} names beside the fleet's own models")
     if found.breakers:
@@ -114,6 +117,8 @@ def status(server: Server = DEFAULT_URL, as_json: AsJson = False) -> None:
         print("all targets are asked")
     for problem in found.problems:
         print(f"problem: {problem}")
+    if found.not_set_up:
+        print(f"not set up: {', '.join(f'{name} ({key})' for name, key in found.not_set_up.items())}")
 
 
 def _table(server: str) -> "RouteTable":

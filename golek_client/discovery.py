@@ -144,7 +144,7 @@ def gone(record: ModelRecord, now: datetime) -> NoWorkersError | None:
     age = _age_s(record, now)
     if age <= _patience_s(record):
         return None
-    since = f"the last one was seen {age:.0f} s ago" if age != float("inf") else "and none says when it was seen"
+    since = f"last seen {shown(age)} ago" if age != float("inf") else "and none says when it was seen"
     state = f", {record.state}" if record.state in _LEAVING else ""
     if record.state == "failed":
         state = ", which failed to load it; its log says why"

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from golek_client.discovery import ALIVE_S, gone
+from golek_wire import moments
 from golek_wire.signals import TAKES_REQUESTS, EngineStats, Health, Level, LoadReport, ModelRecord, WorkerStatus
 from golek_wire.subjects import is_model_name
 
@@ -313,8 +314,14 @@ class FleetView:
             writer = self._replicas.get(record.worker_id)
             left = left or (writer is not None and writer.presence == "gone")  # nobody takes back what it wrote
             if left or gone(record, wall) is not None:
-                record = msgspec.structs.replace(record, state="offline")
+                record = msgspec.structs.replace(record, state="offline", last_seen=self._last_seen(record, now, wall))
         return ModelState(name, record, alive, queue.pending, queue.capacity, stopped)
+
+    def _last_seen(self, record: ModelRecord, now: float, wall: datetime) -> str:
+        """A worker may have been heard since it renewed its record."""
+        heard = max((one.heard_at for one in self._replicas.values() if one.model == record.name), default=None)
+        said = record.last_seen
+        return said if heard is None else max(said, moments.stamp(wall.timestamp() - now + heard))
 
     def _has_room(self, worker_id: str, model: str) -> bool:
         """Whether a worker is known, or can be: these may be names, and there are not too many yet."""

@@ -163,6 +163,8 @@ class RouteTable(Struct, frozen=True, omit_defaults=True):
     breakers: dict[str, str] = field(default_factory=dict[str, str])
     """By target: `open`, `limited` or `half_open`, with words on until when and why; the closed ones are left out."""
     problems: list[str] = field(default_factory=list[str])
+    """What of its tables it cannot use, such as an alias whose cloud has no key."""
+    not_set_up: dict[str, str] = field(default_factory=dict[str, str])
+    """Providers that only wait for a key: the variable that is to hold it, by provider."""
     budget: str = ""
     """ROUTER_BUDGET; empty without one."""
-    """What of its tables it cannot use, such as a provider without its key."""

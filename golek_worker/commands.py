@@ -82,7 +82,7 @@ def worker_check(name: Name) -> None:
         notes = [*settings.remarks(file), *check.shared_subjects(file)]
         if not wrong:
             loaded = settings.load(file)
-            notes += [*check.device_note(loaded), *check.key_remarks(loaded)]
+            notes += [*check.device_note(loaded), *check.key_remarks(loaded), *check.route_remarks(loaded)]
         typer.echo("".join(f"note: {note}\n" for note in notes), nl=False, err=True)
     if not wrong:
         loaded = settings.load(file)

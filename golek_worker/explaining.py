@@ -24,7 +24,7 @@ _EXAMPLES: Final[Mapping[Kind, dict[str, object]]] = {
     "embedding": {"input": "?"},
     "rerank": {"query": "?", "documents": ["?"]},
 }
-"""Asked where the question has no request."""
+"""What is asked where the question does not say: a decision needs no input."""
 DEADLINE_S: Final = 120.0
 
 
@@ -48,6 +48,7 @@ class Explaining:
         breakers: Callable[[], Mapping[str, str]],
         problems: Callable[[], Iterable[str]],
         deadline_s: float = DEADLINE_S,
+        not_set_up: Callable[[], Mapping[str, str]] = dict,
         budget: str = "",
     ) -> None:
         """`breakers` has those that are not closed, by target, in words; `deadline_s` is what a request has that does
@@ -59,6 +60,7 @@ class Explaining:
         self._breakers = breakers
         self._problems = problems
         self._deadline_s = deadline_s
+        self._not_set_up = not_set_up
 
     def explain(self, payload: bytes) -> Decision:
         """The answer to a `RouteQuestion`. Raises BadRequestError naming what is wrong with it, or with its request."""
@@ -67,7 +69,9 @@ class Explaining:
     def ask(self, question: RouteQuestion) -> Ask:
         """What a router would decide on. Raises as `explain`."""
         kind = question.kind
-        said = question.request or _EXAMPLES[kind]
+        said = {**question.request}
+        if "messages" not in said:
+            said = {**_EXAMPLES[kind], **said}
         request = _READ[kind](codec.encode(said))
         deadline_ms = request.deadline_ms
         return ask_of(
@@ -83,5 +87,10 @@ class Explaining:
     def table(self) -> RouteTable:
         """What is served, and what of it is in trouble."""
         return RouteTable(
-            self._router, self._decides.offers(), dict(self._breakers()), list(self._problems()), self._budget
+            self._router,
+            self._decides.offers(),
+            dict(self._breakers()),
+            list(self._problems()),
+            dict(self._not_set_up()),
+            self._budget,
         )

@@ -6,8 +6,6 @@ In the files that its settings name, or those that ship; with the clouds that ca
 from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
-
 from golek_wire.routing import Offer
 from golek_worker.registry import entries
 from golek_worker.registry.entries import CatalogError
@@ -36,9 +34,13 @@ def roles_file(chosen: Settings) -> Path:
 
 
 def open_tables(chosen: Settings, clouds: catalog.Clouds) -> Tables:
-    """The names of a router with these clouds. Raises TablesError naming file and key; a file that a
-    setting names must be there.
-    """
+    """The names of a router with these clouds, read again when a file changes. Raises as `read_table`."""
+    files = (routes_file(chosen), roles_file(chosen), _prices_file(chosen), entries.CATALOG)
+    return Tables(lambda: read_table(chosen, clouds), files)
+
+
+def read_table(chosen: Settings, clouds: catalog.Clouds) -> Table:
+    """The names as they are now. Raises TablesError naming file and key; a file that a setting names must be there."""
     for key, said in (
         ("ROUTES_FILE", chosen.routes_file),
         ("ROLES_FILE", chosen.roles_file),
@@ -47,9 +49,7 @@ def open_tables(chosen: Settings, clouds: catalog.Clouds) -> Tables:
     ):
         if said and not Path(said).is_file():
             raise TablesError(f"{key}={said}: no such file")
-    priced = Path(chosen.prices_file) if chosen.prices_file else tables.PRICES
-    files = (routes_file(chosen), roles_file(chosen), priced, entries.CATALOG)
-    return Tables(lambda: _read(chosen, clouds, priced), files)
+    return _read(chosen, clouds)
 
 
 def first_offers(chosen: Settings, environ: Mapping[str, str]) -> list[Offer]:
@@ -58,12 +58,16 @@ def first_offers(chosen: Settings, environ: Mapping[str, str]) -> list[Offer]:
     """
     try:
         clouds = open_clouds(chosen, environ)
-        return _read(chosen, clouds, Path(chosen.prices_file) if chosen.prices_file else tables.PRICES).offers()
+        return _read(chosen, clouds).offers()
     except (TablesError, catalog.ProvidersError):
         return []
 
 
-def _read(chosen: Settings, clouds: catalog.Clouds, priced: Path) -> Table:
+def _prices_file(chosen: Settings) -> Path:
+    return Path(chosen.prices_file) if chosen.prices_file else tables.PRICES
+
+
+def _read(chosen: Settings, clouds: catalog.Clouds) -> Table:
     wishes = Wishes(
         chosen.inference_auto_route_strategy,
         chosen.inference_auto_route_fallback,
@@ -74,7 +78,9 @@ def _read(chosen: Settings, clouds: catalog.Clouds, priced: Path) -> Table:
         listed = entries.known(models_file=chosen.models_file)
     except CatalogError as error:
         raise TablesError(str(error)) from None
-    known = Clouds({one.name: one for one in clouds.targets}, dict(clouds.missing), tuple(clouds.problems))
-    known = msgspec.structs.replace(known, prices_as=clouds.prices_as)
+    known = Clouds(
+        {one.name: one for one in clouds.targets}, dict(clouds.missing), dict(clouds.not_set_up),
+        tuple(clouds.problems), clouds.prices_as,
+    )  # fmt: skip
     catalogue = tables.of_catalogue(listed)
-    return tables.build(routes_file(chosen), roles_file(chosen), known, wishes, catalogue, priced)
+    return tables.build(routes_file(chosen), roles_file(chosen), known, wishes, catalogue, _prices_file(chosen))

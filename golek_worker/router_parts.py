@@ -104,7 +104,7 @@ class Router:
         )
         self.explaining = Explaining(
             me, self.deciding, self.breakers.described, lambda: self.tables.table.problems,
-            chosen.inference_request_timeout, chosen.router_budget,
+            chosen.inference_request_timeout, lambda: self.tables.table.not_set_up, chosen.router_budget,
         )  # fmt: skip
         chain = Chain(self.deciding, self.breakers, me)
         self.executor = RouterExecutor(

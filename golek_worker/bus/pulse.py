@@ -21,7 +21,9 @@ PATIENCE_S: Final = (0.35, 0.15)
 DOUBT_S: Final = 0.1
 """Without an answer for so long, who else could take its steps is of interest."""
 AGAIN_S: Final = 0.2
-"""What was found out is believed for so long."""
+"""That a replica is at work is believed for so long."""
+SILENT_S: Final = 1.0
+"""That it is silent, unless it is heard meanwhile: who did not find another place at once need not ask again."""
 _NEVER: Final = math.inf
 
 
@@ -41,7 +43,7 @@ class Pulse:
         """
         now = asyncio.get_running_loop().time()
         question = self._questions.get(worker_id)
-        if question is None or now - question.ended_at >= AGAIN_S:
+        if question is None or not question.counts(now):
             question = self._ask(worker_id, now)
         question.wakes.add(wake)
         return question.is_silent and heard_at < question.asked_at
@@ -55,7 +57,7 @@ class Pulse:
         return question.is_silent or (question.ended_at == _NEVER and now - question.asked_at > DOUBT_S)
 
     def _ask(self, worker_id: str, now: float) -> "_Question":
-        self._questions = {key: one for key, one in self._questions.items() if now - one.ended_at < AGAIN_S}
+        self._questions = {key: one for key, one in self._questions.items() if one.counts(now)}
         question = self._questions[worker_id] = _Question(now)
         question.task = asyncio.get_running_loop().create_task(self._listen(question, self._incarnation(worker_id)))
         return question
@@ -94,3 +96,7 @@ class _Question:
         self.is_silent = False
         self.wakes: set[Callable[[], None]] = set()
         self.task: asyncio.Task[None] | None = None
+
+    def counts(self, now: float) -> bool:
+        """Whether it is not known yet, or what is known is still believed."""
+        return now - self.ended_at < (SILENT_S if self.is_silent else AGAIN_S)

@@ -40,6 +40,8 @@ CONFLICT_S: Final = 0.002
 """Who lost a race waits at most so long times how often it did, at random: another process writes, too."""
 CONFLICTS: Final = 25
 """The pause after a conflict grows no longer than so many times."""
+CANCEL_S: Final = 0.2
+"""So long a cancel may take to be obeyed before it is given again."""
 AT_ONCE: Final = 512
 """Changes in one write."""
 WAITING_LIMIT: Final = 8192
@@ -124,9 +126,10 @@ class Records(Generic[Value]):
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=patience_s)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        while late:  # one cancel may be lost: Python 3.11's wait_for swallows it where an answer comes at that moment
+            for task in late:
+                task.cancel()
+            _, late = await asyncio.wait(late, timeout=CANCEL_S)
 
     async def _run(self, key: str, record: _Record[Value]) -> None:
         """Write until nothing waits any more."""

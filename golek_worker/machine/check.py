@@ -14,7 +14,7 @@ import msgspec
 from golek_client.connection import shown
 from golek_program.settings import names
 from golek_wire.subjects import Kind
-from golek_worker import adapters, settings
+from golek_worker import adapters, naming, settings
 from golek_worker.bus import embedded, keyfile
 from golek_worker.bus.keyfile import KeyFileError
 from golek_worker.engine.llamacpp import memory
@@ -27,6 +27,9 @@ from golek_worker.registry.artifacts import ArtifactError, kind_of
 from golek_worker.registry.catalog import Wanted
 from golek_worker.registry.entries import CatalogError
 from golek_worker.registry.resolve import MissingModelError, resolve
+from golek_worker.router.providers.catalog import ProvidersError
+from golek_worker.router.table import Table
+from golek_worker.router.tables import TablesError
 from golek_worker.settings import Settings
 
 
@@ -87,6 +90,16 @@ def device_note(loaded: Settings) -> list[str]:
     return engine_check.devices(loaded, kind(loaded)).remarks if loaded.engine == "llamacpp" else []
 
 
+def route_remarks(loaded: Settings, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """What of a router's files can be read and does not do what it says, and which clouds wait for a key."""
+    if loaded.engine != "router":
+        return []
+    with contextlib.suppress(TablesError, ProvidersError):  # one of the problems
+        table = _routes(loaded, environment)
+        return [*table.problems, *(f"{name} is not set up: {key} is not set" for name, key in table.not_set_up.items())]
+    return []
+
+
 def shared_subjects(file: Path, environment: Mapping[str, str] = os.environ) -> list[str]:
     """Deployments beside `file` with another model at one of its request subjects, on one broker; a sentence each."""
     loaded, _ = settings.read(file, environment)
@@ -123,6 +136,11 @@ def kind(loaded: Settings) -> Kind:
 
 
 def _engine(loaded: Settings, environment: Mapping[str, str]) -> Iterator[str]:
+    if loaded.engine == "router":
+        try:
+            _routes(loaded, environment)
+        except (TablesError, ProvidersError) as error:
+            yield str(error)
     if loaded.engine != "llamacpp":
         yield from _family(loaded, "inference")
         yield from _prompt_template(loaded, None)
@@ -148,6 +166,11 @@ def _engine(loaded: Settings, environment: Mapping[str, str]) -> Iterator[str]:
         yield f"MODEL_PATH={model}: {error.strerror}"
     except GGUFError as error:
         yield f"MODEL_PATH={error}"
+
+
+def _routes(loaded: Settings, environment: Mapping[str, str]) -> Table:
+    """What a router would serve, as its start reads it. Raises TablesError, ProvidersError."""
+    return naming.read_table(loaded, naming.open_clouds(loaded, environment))
 
 
 def _family(loaded: Settings, model_kind: Kind) -> Iterator[str]:

@@ -55,7 +55,9 @@ def decide(ask: Ask, table: Table, situation: Situation) -> Decision:
     """Who is asked, in which order, and who is not, and why. Without a candidate the decision has the error."""
     plan = table.plan(ask.model, situation.spelled)
     if plan is None:
-        return _refused(ask, table.policy, ask.strategy or table.strategy, refusals.unknown(ask, table, situation))
+        lost = table.lost(ask.model)
+        said = table if lost is None else lost
+        return _refused(ask, said.policy, ask.strategy or said.strategy, refusals.unknown(ask, table, situation))
     strategy = ask.strategy or plan.strategy
     policy = narrowed(plan.policy, ask.policy)
     wrong = refusals.contradiction(plan, policy, ask) or refusals.forbidden(plan, ask)

@@ -90,6 +90,8 @@ class Tables:
     def _tell(self) -> None:
         for problem in self._table.problems:
             log.warning("tables.problem", problem=problem)
+        if self._table.not_set_up:
+            log.info("tables.not_set_up", **self._table.not_set_up)
 
 
 def _version(file: Path) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from golek_wire.errors import (
     ForbiddenError,
     InferenceServiceError,
     NoWorkersError,
+    ProviderRefusedError,
 )
 from golek_wire.routing import Decision, Policy, Rejected
 from golek_worker.router.fitting import Reason, most_tokens
@@ -19,8 +20,6 @@ from golek_worker.router.table import Plan, Table
 from golek_worker.router.targets import CLOUDS, Ask
 
 RETRY_MS: Final = 1000
-KEYLESS_RETRY_MS: Final = 60_000
-"""A provider without a key gets one when somebody starts the router anew."""
 SHOWN: Final = 5
 
 
@@ -37,9 +36,10 @@ def of(decision: Decision) -> InferenceServiceError | None:
 
 def unknown(ask: Ask, table: Table, situation: Situation) -> InferenceServiceError:
     """Nobody knows the name: the names that there are."""
-    provider = ask.model.partition(":")[0].partition("/")[0]
-    if provider in table.missing:
-        return NoWorkersError(f"{ask.model}: {table.missing[provider]}", KEYLESS_RETRY_MS, model=ask.model)
+    lost = table.lost(ask.model)
+    if lost is not None:
+        provider = lost.name.partition(":")[0]
+        return ProviderRefusedError(f"{ask.model}: {table.missing[provider]}", provider=provider)
     local = sorted(target.model for target in situation.targets.values() if target.is_local)
     served = sorted(one.target.model for one in situation.least_busy if one.target.is_local and one.state.up)
     offers = [offer.name for offer in table.offers()]

@@ -75,6 +75,8 @@ class Table(Struct, frozen=True):
     prices: Prices = NO_PRICES
     prices_as: dict[str, str] = field(default_factory=dict[str, str])
     """The names of targets in the library of prices, where they have another there."""
+    not_set_up: dict[str, str] = field(default_factory=dict[str, str])
+    """Providers that only wait for a key, and the variable that is to hold it."""
 
     def plan(self, asked: str, fleet: Mapping[str, str]) -> Plan | None:
         """What a name means; None for one that nobody knows.
@@ -89,6 +91,13 @@ class Table(Struct, frozen=True):
         if plan is None or not alone:
             return plan
         return msgspec.structs.replace(plan, policy="local_only")
+
+    def lost(self, asked: str) -> Plan | None:
+        """What the name of a cloud's model would mean, had its provider a key; None for other names."""
+        name = asked.removeprefix(FLEET_PREFIX)
+        provider = name.partition(":")[0].partition("/")[0]
+        model = name[len(provider) + 1 :]
+        return self._of_cloud(f"{provider}:{model}") if provider in self.missing and model else None
 
     def fingerprint(self) -> bytes:
         """What of it decides on who answers: equal for equal tables, in whichever process."""
@@ -126,8 +135,9 @@ class Table(Struct, frozen=True):
 
     def _cloud(self, name: str) -> Plan | None:
         found = cloud_name(name, self.clouds)
-        if found is None:
-            return None
+        return None if found is None else self._of_cloud(found)
+
+    def _of_cloud(self, found: str) -> Plan:
         said = self.models.get(found) or Entry(found)
         return Plan(
             found,

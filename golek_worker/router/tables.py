@@ -75,6 +75,8 @@ class Clouds(Struct, frozen=True):
     """By name: those that can be asked."""
     missing: dict[str, str] = field(default_factory=dict[str, str])
     """Providers that cannot, and why, in a sentence."""
+    not_set_up: dict[str, str] = field(default_factory=dict[str, str])
+    """Those of them that only wait for a key, and the variable that is to hold it."""
     problems: tuple[str, ...] = ()
     prices_as: dict[str, str] = field(default_factory=dict[str, str])
     """The names of targets in the library of prices, where they have another there."""
@@ -125,6 +127,7 @@ def build(
         wishes.spill,
         prices=_prices(prices),
         prices_as=clouds.prices_as,
+        not_set_up=dict(clouds.not_set_up),
     )
     known = {name: table.refined(target) for name, target in clouds.targets.items()}
     table = msgspec.structs.replace(table, clouds=known)

@@ -76,6 +76,11 @@ async def test_what_is_served_is_told_in_a_terminal(fleet: str) -> None:
     """`golek route` explains, lists and says what is in trouble; `golek models` lists the names, too."""
     status, said = golek_says(fleet, "route", "explain", "smart", "--input", "hello")
     assert (status, "local:echo-b" in said, "not local:gone" in said) == (0, True, True)
+    status, said = golek_says(fleet, "route", "explain", "smart", "--policy", "local_only")
+    assert (status, "local:echo-b" in said) == (0, True)
+    status, said = golek_says(fleet, "route", "explain", "openai:gpt-5")
+    assert (status, said.splitlines()[0]) == (1, "openai:gpt-5: cloud_first, least_busy")
+    assert "OPENAI_API_KEY is not set" in said
     status, said = golek_says(fleet, "route", "explain", "smrt", "--json")
     assert (status, json.loads(said)["error"]["details"]["did_you_mean"]) == (1, "smart")
     status, said = golek_says(fleet, "route", "list", "--json")

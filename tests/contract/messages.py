@@ -90,7 +90,8 @@ MESSAGES: dict[str, Any] = {
         router="lab-2",
         offers=[routing.Offer("smart", ["inference"], "golek", 8192, ["tools"], ["coder"], ["local:qwen3-4b"])],
         breakers={"openai:gpt-5": "open until 12:00:05: 5 failures in a row"},
-        problems=["gemini: GEMINI_API_KEY is not set, so it is not asked"],
+        problems=["ours: its base_url is none of the form https://host/v1, so it is not asked"],
+        not_set_up={"gemini": "GEMINI_API_KEY"},
         budget="20usd/day",
     ),
     "breaker-note": breakers.BreakerNote(

@@ -122,7 +122,7 @@ async def test_without_it_a_killed_gateway_frees_the_slot(slow: Fleet, tmp_path:
 @pytest.mark.parametrize("streamed", [True, False], ids=["stream", "unary"])
 async def test_a_client_that_leaves_frees_the_slot(slow: Fleet, streamed: bool) -> None:
     """At once, and only its own: a neighbour's answer is whole."""
-    asked = QUESTION | {"stream": streamed}
+    asked = QUESTION | {"stream": streamed, "messages": [{"role": "user", "content": "What is a stream?"}]}
     async with asking(slow.gateway) as client, asking(slow.gateway) as other:
         neighbour = asyncio.create_task(other.post("/v1/chat/completions", json=QUESTION | {"stream": False}))
         leaving = asyncio.create_task(client.post("/v1/chat/completions", json=asked))

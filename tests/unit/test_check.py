@@ -212,3 +212,20 @@ async def test_each_wrong_line_of_the_key_file_is_told(tmp_path: Path, url: str)
     open_fleet = settings.load(deployment(tmp_path, **values, GOLEK_KEY_FILE=str(keys)), {})
     (remark,) = check.key_remarks(open_fleet)
     assert "keys.txt:1: nobody knows the field rmp" in remark
+
+
+async def test_what_a_router_would_refuse_is_told(tmp_path: Path, url: str) -> None:
+    """A mistake in its files by file and key; clouds that wait for their keys are only noted."""
+    routes, clouds = tmp_path / "routes.yaml", tmp_path / "providers.yaml"
+    routes.write_text("routes: {smart: {targets: ['mine:big'], policy: local_first}}")
+    clouds.write_text("providers: {mine: {dialect: openai, base_url: 'https://a/v1', key_env: MINE_KEY}}")
+    said = {"MODEL_NAME": "router", "ENGINE": "router", "NATS_URL": url, "GOLEK_DATA": str(tmp_path / "data")}
+    file = deployment(tmp_path, **said, ROUTES_FILE=str(routes), PROVIDERS_FILE=str(clouds))
+    assert await check.problems(file, {}) == []
+    told = check.route_remarks(settings.load(file, {}), {})
+    assert "mine is not set up: MINE_KEY is not set" in told
+    assert any("mine:big cannot be asked: mine: MINE_KEY is not set" in one for one in told)
+    routes.write_text("routes: {smart: {targets: []}}")
+    assert f"{routes}: routes.smart.targets: at least one" in "".join(await check.problems(file, {}))
+    clouds.write_text("providers: {mine: {dialect: morse}}")
+    assert str(clouds) in "".join(await check.problems(file, {}))

@@ -140,6 +140,10 @@ def test_a_record_that_is_older_than_its_replicas_last_words_does_not_count() ->
     view.heartbeat(beat(), 1.0)
     view.heartbeat(beat(status="offline"), 2.0)
     assert only(view, 2.0).status == "offline"
+    now = datetime.now(UTC).replace(microsecond=0)
+    left = view.models(3.0, now)[0].record
+    assert left is not None
+    assert datetime.fromisoformat(left.last_seen) == now - timedelta(seconds=1)  # later than the record knows
     view.know([record()], 3.0)
     assert only(view, 3.0).status == "online"
 

@@ -201,7 +201,7 @@ def test_who_is_asked(rule: str, over: tuple[Table, Situation], ask: Ask, expect
          "did you mean qwen3-4b?"),
         ("… near a cloud's", given(A, GPT), asked("openai:gtp"), "MODEL_NOT_FOUND", "did you mean openai:gpt?"),
         ("a provider without its key", given(A, missing={"openai": "OPENAI_API_KEY is not set"}), asked("openai:gpt"),
-         "NO_WORKERS", "OPENAI_API_KEY is not set"),
+         "PROVIDER_REFUSED", "openai:gpt: OPENAI_API_KEY is not set"),
         ("more than the policy allows", given(A, GPT), asked("a", policy="cloud_first"), "BAD_REQUEST",
          "route.policy: cloud_first is more than a allows, whose policy is local_only"),
         ("… of auto", given(A, GPT), asked(policy="local_first"), "BAD_REQUEST", "whose policy is never_cloud"),
@@ -233,6 +233,13 @@ def test_what_is_said_where_nobody_is_asked(
     assert error is not None, rule
     assert (decision.candidates, error.code) == ([], code), rule
     assert said in error.message, rule
+
+
+def test_a_cloud_without_its_key_has_the_policy_that_it_has_with_one() -> None:
+    """So that explain heads with the same words, whoever has set what."""
+    with_key = decided(asked("openai/gpt"), given(A, GPT))
+    without = decided(asked("openai/gpt"), given(A, missing={"openai": "OPENAI_API_KEY is not set"}))
+    assert (without.policy, without.strategy) == (with_key.policy, with_key.strategy) == ("cloud_first", "least_busy")
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,8 @@ class Clouds:
         """What of the file cannot be used, and why."""
         self.missing: dict[str, str] = {}
         """Providers that are written down and cannot be asked, each with the reason in a sentence."""
+        self.not_set_up: dict[str, str] = {}
+        """Those of them that only wait for a key, each with the variable that is to hold it."""
         self._found: dict[str, list[Target]] = {}
         self._unheard: dict[str, str] = {}
         """Servers that did not say what they have."""
@@ -192,11 +194,14 @@ def opened(entries: Mapping[str, Entry], environ: Mapping[str, str]) -> Clouds:
         key = environ.get(entry.key_env, "").strip() if entry.key_env else ""
         url = (environ.get(entry.base_url_env, "") if entry.base_url_env else "") or entry.base_url
         if entry.enabled is False or (not entry.key_env and not entry.enabled):
-            clouds.missing[name] = f"{name}: it is not enabled, so it is not asked"
+            clouds.missing[name] = f"{name}: it is not enabled; `enabled: true` in the file of providers does"
             continue
         problem = _problem(name, entry, key, url)
         if problem:
-            clouds.refused.append(problem)
+            if entry.key_env and not key and entry.enabled is None:
+                clouds.not_set_up[name] = entry.key_env
+            else:
+                clouds.refused.append(problem)
             clouds.missing[name] = problem
             continue
         clouds.entries[name] = entry
@@ -232,7 +237,7 @@ def _check(file: Path, name: str, entry: Entry) -> None:
 def _problem(name: str, entry: Entry, key: str, url: str) -> str:
     """Why a provider cannot be asked; empty where it can. No key is ever told."""
     if entry.key_env and not key:
-        return f"{name}: {entry.key_env} is not set, so it is not asked"
+        return f"{name}: {entry.key_env} is not set; it belongs in the environment in which the router starts"
     if not (key.isascii() and key.isprintable()) or " " in key:
         return f"{name}: {entry.key_env} has characters that no key has, so it is not asked"
     place = urlsplit(url)
