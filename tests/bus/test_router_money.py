@@ -281,7 +281,7 @@ async def test_the_fleets_own_budget_is_asked_before_a_call(nats_server: str, tm
 async def test_a_kill_leaves_nothing_held(nats_server: str, tmp_path: Path, cloud: Cloud) -> None:
     """What a killed router had held is free again 30 s after the request's deadline, and can be spent."""
     cloud.always = "hang"
-    with fleet(nats_server, tmp_path / "data", cloud, f"budget={3 * COST / 1e6:.6f}usd/total") as (router,):
+    with fleet(nats_server, tmp_path / "data", cloud, f"budget={3 * COST / 1e6:.6f}usd/day") as (router,):
         async with Golek(nats_server, key=KEY, deadline=1.5) as golek:
             calls = [asyncio.create_task(outcome(golek)) for _ in range(3)]
             await until(5, lambda: account(nats_server), lambda found: len(found.bills) == 3)
