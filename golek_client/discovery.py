@@ -257,6 +257,9 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _nearest(model: str, names: Sequence[str]) -> str | None:
+    by_model = {name.partition(":")[2].casefold(): name for name in reversed(names) if ":" in name}
+    if model.casefold() in by_model:  # a cloud's, without its provider
+        return by_model[model.casefold()]
     by_folded = {name.casefold(): name for name in names}
     near = difflib.get_close_matches(model.casefold(), by_folded, n=1)
     return by_folded[near[0]] if near else None

@@ -40,6 +40,7 @@ def decode_request(payload: bytes) -> InferenceRequest:
     if not payload.strip():
         raise BadRequestError('The request is empty; send JSON such as {"input": "What is NATS?"}')
     request = _decoded(payload, _request_decoder)
+    misplaced.check_route(payload)
     _check(request)
     return request
 
@@ -49,6 +50,7 @@ def decode_embedding(payload: bytes) -> EmbeddingRequest:
     if not payload.strip():
         raise BadRequestError('The request is empty; send JSON such as {"input": "What is NATS?"}')
     request = _decoded(payload, _embedding_decoder)
+    misplaced.check_route(payload)
     _check_label(request.req_id)
     check_texts(request.input)
     return request
@@ -59,6 +61,7 @@ def decode_rerank(payload: bytes) -> RerankRequest:
     if not payload.strip():
         raise BadRequestError('The request is empty; send JSON such as {"query": "What is NATS?", "documents": ["…"]}')
     request = _decoded(payload, _rerank_decoder)
+    misplaced.check_route(payload)
     _check_label(request.req_id)
     named = [("query", request.query), *((f"documents[{i}]", text) for i, text in enumerate(request.texts))]
     for param, text in named:
@@ -91,7 +94,9 @@ def decode_by(payload: bytes, decoder: "msgspec.json.Decoder[T]", example: str) 
     """What `decoder` reads in `payload`. Raises BadRequestError; `example` is shown for an empty one."""
     if not payload.strip():
         raise BadRequestError(f"The request is empty; send JSON such as {example}")
-    return _decoded(payload, decoder)
+    read = _decoded(payload, decoder)
+    misplaced.check_route(payload)
+    return read
 
 
 def decode(payload: bytes, kind: type[T]) -> T:

@@ -3,13 +3,30 @@
 Unknown fields are tolerated, but `temperature` beside `params` is a known one in the wrong place. The structs here are
 what a request is read into: each has the other one's fields too, which may be nothing but null there. So the search
 for them is a part of reading (0.1 µs), and what is found is refused as a wrong type is (problems.py).
+
+A `policy` beside `route` is refused as well, in every form of a request: whoever wrote it means to keep the request
+from somebody.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from golek_wire.errors import BadRequestError
 from golek_wire.requests import InferenceRequest, Params
+from golek_wire.routing import RouteWish
+
+_OF_ROUTE: Final = {name: f'"{name}"'.encode() for name in RouteWish.__struct_fields__}
+_top = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def check_route(payload: bytes) -> None:
+    """Raise BadRequestError where a field of `route` stands beside it, in a request that was read."""
+    suspects = [name for name, quoted in _OF_ROUTE.items() if quoted in payload]
+    found = _top.decode(payload) if suspects else {}
+    for name in suspects:
+        if name in found and bytes(found[name]) != b"null":
+            raise BadRequestError(f'{name}: belongs into `route`, as {{"route": {{"{name}": …}}}}', param=name)
 
 
 def _trapped(kind: type[msgspec.Struct], other: type[msgspec.Struct], **read: Any) -> Any:

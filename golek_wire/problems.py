@@ -4,6 +4,7 @@ msgspec names the place and the limit. The value stands in the message, which is
 nothing where nothing is wrong.
 """
 
+import difflib
 import json
 import re
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from golek_wire.errors import BadRequestError
 SHOWN = 60
 """Characters of a value in a message."""
 _at_path = re.compile(r"(.*) - at `\$\.?(.*)`", re.DOTALL)
+_unknown = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _missing = re.compile(r"Object missing required field `(.*)`")
 _steps = re.compile(r"[^.\[\]]+|\[(?:\d+|\.\.\.)\]")
 _KINDS = {str: "str", int: "int", float: "float", bool: "bool", type(None): "null", list: "array", dict: "object"}
@@ -27,6 +29,8 @@ _HINTS = {"priority": "; it is 1 (low), 2 (normal) or 3 (high)"}
 def named(error: msgspec.ValidationError, payload: bytes, kind: Any) -> BadRequestError:
     """msgspec's message with the field in front and the value behind: `params.n: Expected `int` >= 1; got 0`."""
     match = _at_path.fullmatch(str(error))
+    if match is None and (unknown := _unknown.fullmatch(str(error))) is not None:
+        return _nowhere("", unknown[1], _type(kind))
     if match is None and (missing := _missing.fullmatch(str(error))) is not None:
         return BadRequestError(f"{missing[1]}: is missing", param=missing[1])
     if match is None:
@@ -39,6 +43,8 @@ def named(error: msgspec.ValidationError, payload: bytes, kind: Any) -> BadReque
         expected, value, shown = _inside(expected, value, step, problem)
         place += shown
     place = place.removeprefix(".")
+    if (unknown := _unknown.fullmatch(problem)) is not None:
+        return _nowhere(f"{place}.", unknown[1], expected)
     if isinstance(expected, inspect.NoneType):
         problem = f'belongs into `params`, as {{"params": {{"{place}": …}}}}'
         if place.startswith("params."):
@@ -48,6 +54,17 @@ def named(error: msgspec.ValidationError, payload: bytes, kind: Any) -> BadReque
     else:
         problem += _got(problem, value) + _HINTS.get(path, "")
     return BadRequestError(f"{place or 'request'}: {problem}", param=place or None)
+
+
+def _nowhere(place: str, name: str, expected: Any) -> BadRequestError:
+    """A field where only known ones may stand."""
+    known = [
+        field.encode_name for one in _each(expected) if isinstance(one, inspect.StructType) for field in one.fields
+    ]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]}" if near else ""
+    named = f"{place}{name[:SHOWN]}"
+    return BadRequestError(f"{named}: no such field{hint}; there is {', '.join(known)}", param=named)
 
 
 @lru_cache(maxsize=32)

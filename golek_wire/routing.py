@@ -33,8 +33,8 @@ CacheMode = Literal["auto", "off", "exact", "semantic", "refresh"]
 """`auto`: as model and key have it. `refresh`: not looked up, but kept."""
 
 
-class CacheWish(Struct, frozen=True, omit_defaults=True):
-    """What a request says of caches."""
+class CacheWish(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a request says of caches. A mistyped field is an error: it may be the one that keeps an answer private."""
 
     mode: CacheMode = "auto"
     user_specific: bool = False
@@ -43,8 +43,10 @@ class CacheWish(Struct, frozen=True, omit_defaults=True):
     """The answer depends on when it is asked: it is not kept."""
 
 
-class RouteWish(Struct, frozen=True, omit_defaults=True):
-    """What a request says of its route. It can narrow what its model's policy allows, not widen it."""
+class RouteWish(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a request says of its route. It can narrow what its model's policy allows, not widen it. A mistyped field is
+    an error: it may be the one that keeps the request from clouds.
+    """
 
     policy: Policy | None = None
     strategy: Strategy | None = None
@@ -83,7 +85,7 @@ class Route(Struct, frozen=True, omit_defaults=True):
     """All that were asked, in order; the last one answered."""
     task_type: str = ""
     role: str = ""
-    """What the task type stands for."""
+    """That the target was found by, which may be one instead of that of the task type; empty for none."""
     queue_ms: float = 0.0
     """From acceptance until the target that answered began."""
     router: str = ""
@@ -101,6 +103,8 @@ class Candidate(Struct, frozen=True, omit_defaults=True):
     """The replica that should run it, by its worker id, where the strategy names one; steps go by who is free then."""
     cost_usd: float | None = None
     """The most that it may cost; None where the price is not known."""
+    role: str = ""
+    """That it was found by; empty where it has not the role that was looked for, nor one of those instead of it."""
 
 
 class Rejected(Struct, frozen=True):
@@ -127,7 +131,7 @@ class Decision(Struct, frozen=True, omit_defaults=True):
     """What the caller gets where there is no candidate: `code`, `message`, `details`."""
 
 
-class RouteQuestion(Struct, frozen=True, omit_defaults=True):
+class RouteQuestion(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """How would this request be routed?"""
 
     model: str

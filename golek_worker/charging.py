@@ -7,6 +7,7 @@ Without JetStream's word nothing is let through.
 
 import asyncio
 import copy
+import math
 import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -17,7 +18,7 @@ from msgspec import Struct
 from golek_client.bus_client import BusClient
 from golek_wire import headers as h
 from golek_wire import subjects
-from golek_wire.errors import BusUnavailableError
+from golek_wire.errors import BusUnavailableError, InferenceServiceError
 from golek_wire.keys import Budget, Key
 from golek_wire.replies import Allowances
 from golek_worker.admission import quota
@@ -132,6 +133,19 @@ class Charging:
                 raise outcome.error(principal, who)
             due = Due(call, (*due.accounts, account))
         return due
+
+    async def money_refusal(self, job: Job, micros: int) -> InferenceServiceError | None:
+        """What `reserve_money` would raise just now; nothing is held. Raises BusUnavailableError."""
+        for principal, budget, who in self._purses(job):
+            account, key = f"{principal}.{quota.window(budget, self._now())}", Key(principal, budget=budget)
+
+            def look(ledger: Ledger, key: Key = key) -> tuple[Ledger, Reserved | Refused]:
+                return ledger, quota.bill(ledger, key, "", micros, math.inf, self._now())[1]
+
+            outcome = await self._written(account, look, job)
+            if isinstance(outcome, Refused):
+                return outcome.error(principal, who)
+        return None
 
     def settle_money(self, due: Due, micros: int) -> None:
         """Count what the call took, soon; 0 gives back what was held."""

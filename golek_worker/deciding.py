@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
+import msgspec
+
 from golek_client.fleet import FleetView, ModelState, Replica
 from golek_wire import subjects
 from golek_wire.errors import InferenceServiceError
@@ -131,8 +133,22 @@ class Deciding:
         return next((one.name for one in models if one.record is not None and asked in one.record.subjects), None)
 
     def offers(self) -> list[Offer]:
-        """The names that are served beside those of the fleet's own models."""
-        return self.table.offers()
+        """The names that are served beside those of the fleet's own models; of aliases what the fleet shows that their
+        targets can.
+        """
+        return [self._seen(offer) for offer in self.table.offers()]
+
+    def _seen(self, offer: Offer) -> Offer:
+        known = [one for name in offer.targets if (one := self.target(name)) is not None]
+        kinds = {kind for one in known for kind in one.kinds}
+        if not kinds or any(self.target(name) is None for name in offer.targets):
+            return offer  # what is not known may be all that the table says
+        return msgspec.structs.replace(offer, kinds=sorted(kinds, key=subjects.SERVED.index))
+
+    def problems(self) -> list[str]:
+        """What of the tables cannot be used, or does not do what it says beside the models that the fleet has."""
+        local = [target.model for target in self.situation.targets.values() if target.is_local]
+        return [*self.table.problems, *self.table.beside(local)]
 
     def means(self, verb: str, name: str, kept: Iterable[str]) -> list[str] | None:
         """Of which names answers are meant by an order about `name`, of those that are served and `kept`; None where

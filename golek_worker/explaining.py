@@ -12,6 +12,7 @@ from golek_wire.requests import Request
 from golek_wire.routing import Decision, Offer, RouteQuestion, RouteTable
 from golek_wire.subjects import Kind
 from golek_worker.router.asking import ask_of
+from golek_worker.router.table import Plan
 from golek_worker.router.targets import Ask
 
 _READ: Final[Mapping[Kind, Callable[[bytes], Request]]] = {
@@ -32,6 +33,7 @@ class Decides(Protocol):
     """Who answers (deciding.py)."""
 
     def named(self, model: str) -> str: ...
+    def plan(self, name: str) -> Plan | None: ...
     def decide(self, ask: Ask) -> Decision: ...
     def offers(self) -> list[Offer]: ...
     @property
@@ -64,15 +66,32 @@ class Explaining:
 
     def explain(self, payload: bytes) -> Decision:
         """The answer to a `RouteQuestion`. Raises BadRequestError naming what is wrong with it, or with its request."""
-        return self._decides.decide(self.ask(codec.decode_body(payload, RouteQuestion)))
+        return self.decide(self.ask(self.question(payload)))
+
+    def question(self, payload: bytes) -> RouteQuestion:
+        """What is asked. Raises BadRequestError."""
+        return codec.decode_body(payload, RouteQuestion)
+
+    def request(self, question: RouteQuestion) -> Request:
+        """The request that is asked about. Raises as `explain`."""
+        said = {**question.request}
+        if "messages" not in said:
+            said = {**_EXAMPLES[question.kind], **said}
+        return _READ[question.kind](codec.encode(said))
+
+    def names(self, model: str) -> list[str]:
+        """What a key may call this model by."""
+        named = self._decides.named(model)
+        plan = self._decides.plan(model)
+        return [named] if plan is None else [named, plan.name]
+
+    def decide(self, ask: Ask) -> Decision:
+        """Who would answer."""
+        return self._decides.decide(ask)
 
     def ask(self, question: RouteQuestion) -> Ask:
         """What a router would decide on. Raises as `explain`."""
-        kind = question.kind
-        said = {**question.request}
-        if "messages" not in said:
-            said = {**_EXAMPLES[kind], **said}
-        request = _READ[kind](codec.encode(said))
+        request, kind = self.request(question), question.kind
         deadline_ms = request.deadline_ms
         return ask_of(
             request,

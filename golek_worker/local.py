@@ -33,7 +33,7 @@ from golek_wire.replies import EmbeddingReply, InferenceReply, RerankReply
 from golek_wire.signals import Health, ModelRecord
 from golek_wire.subjects import Kind
 from golek_worker.local_exchange import LocalExchange
-from golek_worker.local_model import LocalModel, configured, quiet
+from golek_worker.local_model import LocalModel, check_settings, configured, quiet
 
 ROOM: Final = parts.WHOLE_LIMIT - headers.REQUEST_RESERVE
 """Bytes of texts that are embedded together."""
@@ -63,6 +63,7 @@ class LocalGolek:
         """
         quiet()
         given = {key: str(value) for key, value in settings.items()}
+        check_settings(given)
         if model_path is not None:
             if len(models) > 1:
                 raise BadRequestError("model_path: the file of one model; name one at most", param="model_path")

@@ -5,11 +5,12 @@ queue that outlives the program, other replicas, callers with keys, conversation
 """
 
 import asyncio
+import difflib
 import logging
 import random
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -52,6 +53,15 @@ def quiet() -> None:
             wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
             logger_factory=lambda *_: logging.getLogger("golek.local"),
         )
+
+
+def check_settings(given: Iterable[str]) -> None:
+    """Raise BadRequestError for keys that are no settings: a mistyped one would count for nothing."""
+    for key in given:
+        if key not in settings.KNOWN:
+            near = difflib.get_close_matches(key.upper(), settings.KNOWN, n=1)
+            hint = f"did you mean {near[0]}?" if near else "envs/worker.example.env lists all"
+            raise BadRequestError(f"settings: {key[:64]!r} is no setting; {hint}", param="settings")
 
 
 def configured(name: str, given: Mapping[str, str]) -> Settings:

@@ -24,6 +24,7 @@ from golek_wire.routing import Offer
 from golek_wire.signals import ModelRecord
 from golek_wire.subjects import Kind
 from golek_worker import naming
+from golek_worker.affording import Affording
 from golek_worker.bus import route_answers as answers
 from golek_worker.bus.asking_after import AskingAfter
 from golek_worker.bus.breakers import SharedBreakers
@@ -103,9 +104,12 @@ class Router:
             watch.view, lambda: self.tables.table, self.breakers.states, chosen.model_name, ask_after=after.ask
         )
         self.explaining = Explaining(
-            me, self.deciding, self.breakers.described, lambda: self.tables.table.problems,
+            me, self.deciding, self.breakers.described, self.deciding.problems,
             chosen.inference_request_timeout, lambda: self.tables.table.not_set_up, chosen.router_budget,
         )  # fmt: skip
+        self.affording = Affording(
+            self.explaining, self.deciding.target, ground.callers, ground.look_for_key, self._purse
+        )
         chain = Chain(self.deciding, self.breakers, me)
         self.executor = RouterExecutor(
             Desk(chosen.model_name, self.deciding, chain, hedging, self.forms, self.clouds.providers, self._purse)
@@ -124,7 +128,7 @@ class Router:
         await patiently(ground.client, watch.open)
         await router._shared.start()
         await router._calls.start()
-        await answers.serve(ground.client, router.explaining.explain, router.explaining.table)
+        await answers.serve(ground.client, router.affording.explain, router.explaining.table)
         return router
 
     async def run(self) -> None:

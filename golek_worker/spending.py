@@ -24,6 +24,7 @@ class Money(Protocol):
 
     def is_limited(self, job: Job) -> bool: ...
     async def reserve_money(self, job: Job, micros: int) -> Due: ...
+    async def money_refusal(self, job: Job, micros: int) -> InferenceServiceError | None: ...
     def settle_money(self, due: Due, micros: int) -> None: ...
 
 
@@ -50,22 +51,36 @@ class Spending:
         """Hold what it may cost to ask this. Raises as `Charging.reserve_money`, OverLimitError for a target without a
         price whose cost somebody counts.
         """
-        tokens_in = quota.read(request)
-        most = most_usd(target, tokens_in, quota.written(request, self._reserve_tokens))
-        if not self._money.is_limited(self._job) or most == 0:
+        tokens_in, most = quota.read(request), self._most(target, request)
+        if not most:
             return Call(self, target, tokens_in, _NOTHING)
+        try:
+            due = await self._money.reserve_money(self._job, most)
+        except InferenceServiceError as error:
+            error.details[UNPAID] = target.name
+            raise
+        return Call(self, target, tokens_in, due)
+
+    async def refusal(self, target: Target, request: Request) -> InferenceServiceError | None:
+        """What `reserve` would raise just now; nothing is held. Raises BusUnavailableError where nobody can say."""
+        try:
+            most = self._most(target, request)
+        except OverLimitError as error:
+            return error
+        return await self._money.money_refusal(self._job, most) if most else None
+
+    def _most(self, target: Target, request: Request) -> int:
+        """What must be held, in millionths of a dollar. Raises OverLimitError for what nobody knows."""
+        most = most_usd(target, quota.read(request), quota.written(request, self._reserve_tokens))
+        if most == 0 or not self._money.is_limited(self._job):
+            return 0
         if most is None:
             raise OverLimitError(
                 f"{target.name}: nobody knows what it takes, which a budget in money needs; PRICES_FILE says it",
                 limit="budget",
                 **{UNPAID: target.name},
             )
-        try:
-            due = await self._money.reserve_money(self._job, micros(most))
-        except InferenceServiceError as error:
-            error.details[UNPAID] = target.name
-            raise
-        return Call(self, target, tokens_in, due)
+        return micros(most)
 
     def pay(self, due: Due, target: str, cost_usd: float | None) -> None:
         """A call of this target cost so much, None if it came to nothing; what was held for it is free."""

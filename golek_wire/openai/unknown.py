@@ -22,6 +22,6 @@ def fields(payload: bytes, kind: type[msgspec.Struct]) -> dict[str, Any] | None:
         return None
     try:
         plain: dict[str, Any] = msgspec.json.decode(encode(found))
-    except (msgspec.DecodeError, RecursionError):  # nested deeper than can be read: nobody asked for it until now
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # nobody asked for it to be readable until now
         return None
     return plain

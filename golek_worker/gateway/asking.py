@@ -119,6 +119,12 @@ class Call(Struct):
         return f"{self.key} {part}" if self.key is not None and part else self.key
 
 
+class _Wishes(Struct):
+    """What of a request says how it is routed."""
+
+    route: RouteWish | None = None
+
+
 def is_local(named: str | None) -> bool:
     """Whether the model was named with `local:`: no other may answer."""
     return (named or "").startswith(LOCAL_PREFIX)
@@ -127,7 +133,7 @@ def is_local(named: str | None) -> bool:
 def local_only(payload: bytes) -> bytes:
     """A request with the policy `local_only`. Raises BadRequestError for one that wants something else."""
     said = codec.decode(payload, dict[str, Any])
-    said["route"] = _local_wish(codec.decode(codec.encode(said.get("route") or {}), RouteWish))
+    said["route"] = _local_wish(codec.decode_body(codec.encode({"route": said.get("route")}), _Wishes).route)
     return codec.encode(said)
 
 
@@ -252,16 +258,19 @@ async def _unnamed(entered: door.Door, caller: door.Caller, kind: Kind) -> str:
 
 async def _only_one(caller: door.Caller, kind: Kind) -> str:
     """The model that is meant where none is named. Raises BadRequestError naming those that there are."""
-    now = datetime.now(UTC)
+    now, known = datetime.now(UTC), await caller.golek.models()
     names = [
         record.name
-        for record in await caller.golek.models()
+        for record in known
         if kind in record.kinds
+        and not record.offers
         and discovery.gone(record, now) is None
         and (not caller.models or record.name in caller.models)
     ]
     if len(names) == 1:
         return names[0]
+    if AUTO in [one.name for one in discovery.offers(known, now)] and (not caller.models or AUTO in caller.models):
+        names.append(AUTO)
     raise BadRequestError(f"model: which one is meant? {_choice(names, kind)}", param="model", available=names)
 
 

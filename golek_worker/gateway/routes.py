@@ -31,6 +31,16 @@ class Question(Struct, frozen=True, omit_defaults=True):
     """As in a chat completion, whose other fields may stand here as well."""
 
 
+class _Whole(Struct, frozen=True, forbid_unknown_fields=True):
+    """The fields of a question that is no chat completion: a wish beside `request` would count for nothing."""
+
+    model: Any = None
+    kind: Any = None
+    request: Any = None
+    draw: Any = None
+    messages: None = None
+
+
 @describe(
     group="Routing",
     summary="Who would answer a request, in which order, and why; nobody is asked for an answer.",
@@ -44,7 +54,9 @@ async def explain(request: Request) -> Response:
     payload = await body.read(request)
     asked = codec.decode_body(payload, Question)
     said = asked.request
-    if asked.messages is not None:
+    if asked.messages is None:
+        codec.decode_body(payload, _Whole)
+    else:
         if said:
             raise BadRequestError("request: goes without `messages`; give one of both", param="request")
         sent = chat.to_wire(chat.read(payload), asking.deadline_ms(request))

@@ -16,6 +16,8 @@ from golek_worker.router.targets import Ask, Need
 
 BYTES_PER_TOKEN: Final = 4
 """Of text, about; the target's own tokenizer has the last word."""
+TURN_TOKENS: Final = 8
+"""Beside the text of each turn, and of what goes before the answer: the marks and roles of the model's template."""
 PART_TOKENS: Final = 1024
 """Of what is no text, such as an image."""
 
@@ -90,8 +92,9 @@ def draw_of(job_id: str) -> float:
 
 
 def _conversation(request: InferenceRequest) -> int:
-    counted = _tokens(request.input or "")
-    for turn in request.messages or []:
+    turns = request.messages or []
+    counted = _tokens(request.input or "") + (0 if request.raw else TURN_TOKENS * (1 + (len(turns) or 1)))
+    for turn in turns:
         counted += _tokens(turn.content or "") + _tokens(_json(turn.tool_calls))
         counted += PART_TOKENS * sum(_is_no_text(part) for part in turn.parts or [])
     return counted + _tokens(_json(request.tools))

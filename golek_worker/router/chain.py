@@ -25,7 +25,7 @@ from golek_wire.errors import (
 )
 from golek_wire.replies import Delta, InferenceReply, Reply
 from golek_wire.requests import InferenceRequest, Request, Resume
-from golek_wire.routing import Candidate, Decision, Route, Tried
+from golek_wire.routing import LOCAL, Candidate, Decision, Route, Tried
 from golek_worker.router import fallback, refusals
 from golek_worker.router.breakers import Breakers
 from golek_worker.router.guard import guarded
@@ -234,13 +234,13 @@ class Chain:
             target=candidate.target,
             strategy=decision.strategy,
             policy=decision.policy,
-            reason=candidate.reason,
+            reason=_why(candidate, decision),
             model=model,
             provider=provider,
             worker=turn.worker,
             chain=way.tried,
             task_type=decision.task_type,
-            role=decision.role,
+            role=candidate.role,
             queue_ms=round(max(0.0, elapsed_ms - reply.ms), 1),
             router=self._router,
         )
@@ -378,6 +378,25 @@ async def _whole(words: AsyncGenerator[Word], target: str) -> AsyncGenerator[Wor
             if not isinstance(word, str | Delta | Begun):
                 return
     raise InternalError(f"{target} ended without an answer")
+
+
+def _why(candidate: Candidate, decision: Decision) -> str:
+    """Why this target, and why none that comes first by name or policy."""
+    if decision.strategy == "weighted" and not candidate.score:
+        return candidate.reason  # it was drawn
+    own, is_local = f"{LOCAL}:{decision.model.removeprefix(f'{LOCAL}:')}", candidate.target.startswith(f"{LOCAL}:")
+    is_first = {"local_first": not is_local, "cloud_first": is_local}.get(decision.policy, False)
+
+    def would_come_first(name: str) -> bool:
+        return name != candidate.target and (name == own or (is_first and name.startswith(f"{LOCAL}:") != is_local))
+
+    at = decision.candidates.index(candidate) if candidate in decision.candidates else 0
+    if any(would_come_first(one.target) for one in decision.candidates[:at]):
+        return candidate.reason  # they were asked
+    passed = [(one.target, one.reason) for one in decision.candidates[at + 1 :]]
+    passed += [(one.target, one.reason) for one in decision.rejected]
+    why = next((reason for target, reason in passed if would_come_first(target)), "")
+    return f"{why}; {candidate.reason}" if why else candidate.reason
 
 
 def _is_structured(request: InferenceRequest) -> bool:

@@ -36,7 +36,8 @@ CALLERS: Final = frozenset(("BAD_REQUEST", "UNKNOWN_GRAMMAR", "INVALID_GRAMMAR")
 ELSEWHERE: Final = frozenset(("CONTEXT_BUDGET_EXCEEDED", "PAYLOAD_TOO_LARGE", "ADAPTER_NOT_FOUND"))
 """What one target cannot and another one may: it is asked where it could."""
 SAME_AGAIN: Final = frozenset(("PROVIDER_FAILED", "RATE_LIMITED", "ENGINE_FAILED"))
-"""Worth another try at the same target. A local queue that is full or a model that loads is not: others are asked."""
+"""Worth another try at the same target, where there is no other. A local queue that is full or a model that loads is
+not."""
 
 RETRIES: Final = 2
 """The same target is asked so many times more."""
@@ -44,8 +45,6 @@ RETRY_FIRST_S: Final = 0.2
 RETRY_LIMIT_S: Final = 5.0
 RETRY_LEFT: Final = 0.5
 """A pause before a retry takes at most this part of the time that is left."""
-PAUSE_AT_ONCE_S: Final = 1.0
-"""A pause that a target asks for is waited out up to this long, where somebody else could answer."""
 
 BEGIN_S: Final = 15.0
 """A target that is not known to take longer begins within this time, or the next one is asked."""
@@ -105,21 +104,18 @@ def after(
 
     1. An error that ends the request ends it.
     2. Text was handed out: the same target is not asked again, another one that can go on behind it may be.
-    3. The target asks for a pause: it is waited out where that is short, or where nobody else could answer.
-    4. A passing failure: again after a pause that grows, at random, as long as there are tries and time.
-    5. Else the next one.
+    3. Somebody else may answer: the next one at once, who is well answers sooner.
+    4. The target asks for a pause: it is waited out.
+    5. A passing failure: again after a pause that grows, at random, as long as there are tries and time.
     """
     if not allows_next(error) and not (has_text and is_doubtful(error)):
         return "stop"
     onwards: Next = "next" if others else "stop"
-    if has_text or error.code not in SAME_AGAIN or tries > RETRIES:
+    if others or has_text or error.code not in SAME_AGAIN or tries > RETRIES:
         return onwards
     if error.code == "RATE_LIMITED":
         wait_s = pause_s(error)
-        affordable_s = PAUSE_AT_ONCE_S if others else left_s
-        return Again(wait_s) if wait_s <= affordable_s and wait_s < left_s else onwards
-    if others:  # who is well answers sooner
-        return onwards if tries > 1 else Again(_backoff_s(1, draw)) if left_s > RETRY_LIMIT_S else onwards
+        return Again(wait_s) if wait_s < left_s else onwards
     wait_s = _backoff_s(tries, draw)
     return Again(wait_s) if wait_s <= RETRY_LEFT * left_s else onwards
 

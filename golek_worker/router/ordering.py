@@ -38,16 +38,23 @@ class Placed(Struct, frozen=True):
 
 
 def ordered(
-    standings: list[Standing], strategy: Strategy, ask: Ask, weights: Mapping[str, float], role: str
+    standings: list[Standing],
+    strategy: Strategy,
+    ask: Ask,
+    weights: Mapping[str, float],
+    role: str,
+    later: frozenset[str] = frozenset(),
 ) -> list[Placed]:
-    """The first LIMIT of targets by a strategy. They come as they were written down, or the least busy first."""
+    """The first LIMIT of targets by a strategy. They come as they were written down, or the least busy first. Of those
+    with weights, the ones `later` come behind the others, unless they are drawn.
+    """
     match strategy:
         case "in_order":
             return _numbered(standings)
         case "round_robin":
             return _numbered(_turned(standings, ask.turn))
         case "weighted":
-            return _weighted(standings, ask, weights)
+            return _weighted(standings, ask, weights, later)
         case "cheapest":
             return _cheapest(standings, ask)
         case "capability_match":
@@ -59,7 +66,7 @@ def ordered(
     return _first(standings, scores)
 
 
-def candidate(one: Placed, role: str, ask: Ask, *, sticks: bool) -> Candidate:
+def candidate(one: Placed, role: str, ask: Ask, *, sticks: bool, found_by: str = "") -> Candidate:
     """A target in its place, with the reason in words. With `sticks` one of its replicas is named, too."""
     standing = one.standing
     reason = standing.crowded or standing.reason
@@ -68,7 +75,7 @@ def candidate(one: Placed, role: str, ask: Ask, *, sticks: bool) -> Candidate:
         reason = f"{standing.name}: {f'{role}; ' if role else ''}{one.words}{rest}"
     replicas = standing.state.replicas if sticks and ask.affinity else ()
     chosen = lane(ask.affinity, replicas) if replicas else ""
-    return Candidate(standing.name, round(one.score, 6), reason, chosen, cost_usd(standing.target, ask))
+    return Candidate(standing.name, round(one.score, 6), reason, chosen, cost_usd(standing.target, ask), found_by)
 
 
 def missing(name: str, providers: Mapping[str, str]) -> Standing:
@@ -133,8 +140,10 @@ def _price(cost: float) -> str:
     return f"at most ${cost:.6f}; " if cost else ""
 
 
-def _weighted(standings: Sequence[Standing], ask: Ask, weights: Mapping[str, float]) -> list[Placed]:
-    """One by the draw, each as likely as its weight; then the others, the heaviest first."""
+def _weighted(
+    standings: Sequence[Standing], ask: Ask, weights: Mapping[str, float], later: frozenset[str]
+) -> list[Placed]:
+    """One by the draw, each as likely as its weight; then the others, the heaviest first, those `later` last."""
     shares = [weights.get(one.name, one.target.weight) for one in standings]
     left, drawn = ask.draw * sum(shares), -1
     for number, share in enumerate(shares):
@@ -142,7 +151,9 @@ def _weighted(standings: Sequence[Standing], ask: Ask, weights: Mapping[str, flo
         if share > 0 and left < 0:
             drawn = number
             break
-    scores = [0.0 if number == drawn else 1 / (1 + share) for number, share in enumerate(shares)]
+    scores = [(one.name in later) + 1 / (1 + share) for one, share in zip(standings, shares, strict=True)]
+    if drawn >= 0:
+        scores[drawn] = 0.0
     name = standings[drawn].name if drawn >= 0 else ""
     words = f"drawn, weight {shares[drawn]:g}; "
     return [

@@ -28,6 +28,10 @@ class _Group(Struct, frozen=True):
     weights: dict[str, float] = {}
     role: str = ""
     """That they have in common, where one was asked for."""
+    found_by: str = ""
+    """The role that they were found by, asked for or not."""
+    later: frozenset[str] = frozenset()
+    """Those that the policy asks after the others, where weights draw among all."""
 
 
 class _Sorted(Struct):
@@ -96,7 +100,8 @@ def _groups(
     others = [_standing(name, table, situation) for name in plan.fallback] if policy != "local_only" else []
     if plan.sort == "auto":
         for tier in situation.tiers(ask.kind, table.roles.chain(role), policy):
-            yield _Group(tier.standings, strategy, role=tier.role if tier.role != ANY and ask.task_type else "")
+            found_by = tier.role if tier.role != ANY else ""
+            yield _Group(tier.standings, strategy, role=found_by if ask.task_type else "", found_by=found_by)
         yield from _one_by_one(others, policy)
         return
     own = [_standing(share.target, table, situation) for share in plan.targets]
@@ -105,8 +110,14 @@ def _groups(
             yield from _one_by_one(place, policy)
         return
     weights = {share.target: share.weight for share in plan.targets}
-    for place in by_place(own, policy):
-        yield _Group(place, strategy, weights)
+    places = by_place(own, policy)
+    if strategy == "weighted":  # a canary may stand on either side of the policy's order
+        later = frozenset(one.name for place in places[1:] for one in place)
+        places = [[one for place in places for one in place]]
+    else:
+        later = frozenset[str]()
+    for place in places:
+        yield _Group(place, strategy, weights, later=later)
     yield from _one_by_one(others, policy)
 
 
@@ -150,8 +161,10 @@ def _sort(group: _Group, ask: Ask, allowed: frozenset[str] | None, found: _Sorte
             fit.append(one)
     for standings, candidates in ((fit, found.candidates), (crowded, found.crowded)):
         if len(candidates) < LIMIT and standings:
-            placed = ordering.ordered(standings, group.strategy, ask, group.weights, group.role)
-            candidates += [ordering.candidate(one, group.role, ask, sticks=found.sticks) for one in placed]
+            placed = ordering.ordered(standings, group.strategy, ask, group.weights, group.role, group.later)
+            candidates += [
+                ordering.candidate(one, group.role, ask, sticks=found.sticks, found_by=group.found_by) for one in placed
+            ]
 
 
 def _name_forbidden(plan: Plan, policy: Policy, found: _Sorted) -> None:

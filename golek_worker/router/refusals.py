@@ -10,13 +10,14 @@ from golek_wire.errors import (
     ContextBudgetExceededError,
     ForbiddenError,
     InferenceServiceError,
+    ModelNotFoundError,
     NoWorkersError,
     ProviderRefusedError,
 )
-from golek_wire.routing import Decision, Policy, Rejected
+from golek_wire.routing import LOCAL, Decision, Policy, Rejected
 from golek_worker.router.fitting import Reason, most_tokens
 from golek_worker.router.standing import Situation
-from golek_worker.router.table import Plan, Table
+from golek_worker.router.table import FLEET_PREFIX, Plan, Table
 from golek_worker.router.targets import CLOUDS, Ask
 
 RETRY_MS: Final = 1000
@@ -43,7 +44,14 @@ def unknown(ask: Ask, table: Table, situation: Situation) -> InferenceServiceErr
     local = sorted(target.model for target in situation.targets.values() if target.is_local)
     served = sorted(one.target.model for one in situation.least_busy if one.target.is_local and one.state.up)
     offers = [offer.name for offer in table.offers()]
-    return discovery.not_found(ask.model, [*local, *offers], [*served, *offers])
+    error = discovery.not_found(ask.model, [*local, *offers], [*served, *offers])
+    said, colon, _ = ask.model.partition(":")
+    providers = sorted({target.provider for target in table.clouds.values()} | table.missing.keys())
+    if colon and providers and said not in (*providers, LOCAL, FLEET_PREFIX[:-1]):
+        hint = f"; did you mean {near}?" if (near := error.details.get("did_you_mean")) else ""
+        text = f"No model {ask.model!r} is known, and no provider {said!r}: there is {', '.join(providers)}{hint}"
+        return ModelNotFoundError(text, **error.details)
+    return error
 
 
 def forbidden(plan: Plan, ask: Ask) -> ForbiddenError | None:

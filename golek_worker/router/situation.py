@@ -23,6 +23,7 @@ JOB_S: Final = 1.0
 IDLE_S: Final = 12.0
 """An idle replica speaks every ten seconds, a busy one every second."""
 BUSY_S: Final = 1.0
+ECHO: Final = "echo"
 _TAUGHT: Final[Mapping[str, tuple[Need, ...]]] = {
     "tool-calling": ("tools",),
     "grammar-constrained": ("grammar", "json_schema"),
@@ -74,7 +75,14 @@ def target_of(model: ModelState) -> Target:
         context or max((health.model_info.context_size for health in said), default=0),
         _abilities(capabilities),
         size_mb=record.memory_mb if record is not None else 0,
+        repeats=_repeats(model),
     )
+
+
+def _repeats(model: ModelState) -> bool:
+    """By what its replicas say of their engine; until then by its record, which has that instead of a file's sum."""
+    engines = {one.health.engine for one in model.replicas if one.health is not None and one.health.engine}
+    return (engines or {model.record.digest if model.record is not None else ""}) == {ECHO}
 
 
 def state_of(model: ModelState, now: float, wall: datetime) -> State:

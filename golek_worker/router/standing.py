@@ -70,7 +70,9 @@ class Situation(Struct, frozen=True, eq=False, dict=True):
         return found
 
     def tiers(self, kind: Kind, roles: tuple[str, ...], policy: Policy) -> list[Tier]:
-        """Each target of a kind once: by the first of `roles` that it has, then by where the policy asks first."""
+        """Each target of a kind once: by the first of `roles` that it has, then by where the policy asks first. Who
+        only repeats what it is told comes last.
+        """
         key = (kind, roles, policy)
         if key not in self._tiers:
             self._tiers[key] = [*self._tiered(*key)]
@@ -82,10 +84,16 @@ class Situation(Struct, frozen=True, eq=False, dict=True):
 
     def _tiered(self, kind: Kind, roles: tuple[str, ...], policy: Policy) -> Iterator[Tier]:
         seen = set[str]()
+        last = list[Standing]()
         for role in roles:
             able = [one for one in self.by_role.get((kind, role), []) if one.name not in seen]
             seen.update(one.name for one in able)
+            if role == ANY:  # who has a role is meant by whoever gave it
+                last = [one for one in able if one.target.repeats]
+                able = [one for one in able if not one.target.repeats]
             yield from (Tier(role, tier) for tier in by_place(able, policy) if tier)
+        if last:
+            yield Tier(ANY, last)
 
     @cached_property
     def spelled(self) -> dict[str, str]:

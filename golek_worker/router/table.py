@@ -4,7 +4,8 @@ A table is a value, made by `tables` of the files. It knows names, policies and 
 just now.
 """
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -110,6 +111,17 @@ class Table(Struct, frozen=True):
         aliases = [self._offer(entry) for entry in self.names.values() if entry.name != AUTO]
         return [auto, *aliases, *(_cloud_offer(target) for target in self.clouds.values())]
 
+    def beside(self, fleet: Collection[str]) -> Iterator[str]:
+        """What of the names does not do what it says while the fleet has these models."""
+        for name in self.names:
+            if name in fleet:
+                yield f"routes.{name}: a model of the fleet has this name and answers; give the alias another one"
+        for key, entries in (("routes", self.names), ("models", self.models)):
+            for entry in entries.values():
+                for name in (*(share.target for share in entry.targets), *entry.fallback):
+                    if name.startswith(LOCAL_PREFIX) and name.removeprefix(LOCAL_PREFIX) not in fleet:
+                        yield f"{key}.{entry.name}: {name}: no worker of it was seen yet{_meant(name, fleet)}"
+
     def refined(self, target: Target) -> Target:
         """A target with the roles and the price that the tables say it has."""
         said = self.roles.by_model.get(target.model if target.is_local else target.name)
@@ -164,6 +176,11 @@ class Table(Struct, frozen=True):
         if target in self.clouds:
             return self.clouds[target].roles
         return self.roles.by_model.get(target.removeprefix(LOCAL_PREFIX), ())
+
+
+def _meant(name: str, fleet: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, [LOCAL_PREFIX + one for one in fleet], n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def cloud_name(name: str, clouds: Mapping[str, Target]) -> str | None:

@@ -5,6 +5,7 @@ that cannot be used is an error naming file and key; what can be used and does n
 told.
 """
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
@@ -12,10 +13,11 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 from msgspec import Meta, Struct, field
 
+from golek_wire import codec, problems
 from golek_wire.routing import AUTO, Policy, Strategy
 from golek_worker.router import roles as roles_of
 from golek_worker.router.prices import Prices, PricesError, load
-from golek_worker.router.roles import NO_ROLES, Roles, RolesError, RolesFile
+from golek_worker.router.roles import NO_ROLES, RoleEntry, Roles, RolesError, RolesFile
 from golek_worker.router.table import FLEET_PREFIX, LOCAL_PREFIX, Entry, Share, Table, cloud_name
 from golek_worker.router.targets import CLOUDS, Target
 
@@ -110,7 +112,7 @@ def build(
 
     Raises TablesError.
     """
-    said = _read(routes, RoutesFile) or RoutesFile()
+    said = _read(routes, RoutesFile, {"routes": RouteEntry, "models": ModelEntry}) or RoutesFile()
     all_roles = _roles(roles, clouds, wishes, catalogue or {})
     routes_said = said.routes or {}
     names = {name: _entry(routes, name, entry, routes_said, clouds) for name, entry in routes_said.items()}
@@ -135,7 +137,7 @@ def build(
 
 
 def _roles(file: Path, clouds: Clouds, wishes: Wishes, catalogue: Mapping[str, Iterable[str]]) -> Roles:
-    said = _read(file, RolesFile)
+    said = _read(file, RolesFile, {"roles": RoleEntry, "fallbacks": str, "models": list[str]})
     if said is None:
         if wishes.roles:
             raise TablesError(f"{file}: is not there, and INFERENCE_MODEL_ROLES needs the roles that it names")
@@ -154,17 +156,36 @@ def _prices(file: Path) -> Prices:
         raise TablesError(str(error)) from None
 
 
-def _read(file: Path, form: type[Form]) -> Form | None:
-    """A file of YAML; None without one. Raises TablesError."""
+def _read(file: Path, form: type[Form], entries: Mapping[str, Any]) -> Form | None:
+    """A file of YAML; None without one. `entries` has the form of what stands below each of its keys by name. Raises
+    TablesError.
+    """
     import yaml
 
     if not file.is_file():
         return None
     try:
         loaded = yaml.load(file.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe
-        return msgspec.convert(loaded or {}, form)
-    except (yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise TablesError(f"{file}: {error}") from None
+    try:
+        return msgspec.convert(loaded or {}, form)
+    except msgspec.ValidationError as error:
+        raise TablesError(f"{file}: {_worded(error, loaded, form, entries)}") from None
+
+
+def _worded(error: msgspec.ValidationError, loaded: Any, form: Any, entries: Mapping[str, Any]) -> str:
+    """What is wrong in a file, with the name below which it stands, and what is allowed there."""
+    for key, kind in entries.items():
+        below = loaded.get(key) if isinstance(loaded, dict) else None
+        for name, said in below.items() if isinstance(below, dict) else ():
+            try:
+                msgspec.convert(said, kind)
+            except msgspec.ValidationError as inside:
+                if " - at " not in str(inside) and "field" not in str(inside):
+                    return f"{key}.{name}: {inside}"
+                return f"{key}.{name}.{problems.named(inside, codec.encode(said), kind).message}"
+    return problems.named(error, codec.encode(loaded), form).message
 
 
 def _entry(file: Path, name: str, entry: RouteEntry, routes: Mapping[str, RouteEntry], clouds: Clouds) -> Entry:
@@ -179,7 +200,13 @@ def _entry(file: Path, name: str, entry: RouteEntry, routes: Mapping[str, RouteE
     inherited = [one for one in _inherited(where, entry, routes, clouds, (name,)) if one not in fallback]
     named = {share.target for share in shares}
     others = tuple(one for one in dict.fromkeys((*fallback, *inherited)) if one not in named)
-    return Entry(name, shares, others, entry.policy, entry.strategy)
+    return Entry(name, shares, others, entry.policy, entry.strategy or _implied(entry))
+
+
+def _implied(entry: RouteEntry) -> Strategy | None:
+    """Who writes different weights means them."""
+    weights = {one.weight if isinstance(one, WeightedTarget) else 1.0 for one in entry.targets}
+    return "weighted" if len(weights) > 1 else None
 
 
 def _model(file: Path, name: str, entry: ModelEntry, routes: Mapping[str, RouteEntry], clouds: Clouds) -> Entry:
@@ -251,8 +278,11 @@ def _target(where: str, name: str, routes: Mapping[str, RouteEntry], clouds: Clo
         return name
     known = ", ".join(sorted(providers)) or "none is read"
     others = ", ".join(one for one in routes if one != AUTO)
+    near = difflib.get_close_matches(name, [*routes, *clouds.targets], n=1)
+    meant = near[0] if near else "" if ":" in name else f"{LOCAL_PREFIX}{name}"
+    hint = f"; did you mean {meant}? There is" if meant else ":"
     raise TablesError(
-        f"{where}: {name!r} is no target: local:<model>, <provider>:<model> (of providers there is: {known}), or "
+        f"{where}: {name!r} is no target{hint} local:<model>, <provider>:<model> (of providers there is: {known}), or "
         f"another name of this file{f': {others}' if others else ''}"
     )
 
@@ -285,14 +315,11 @@ def _of_entry(where: str, entry: Entry, table: Table, *, is_model: bool) -> Iter
         provider, _, model = name.partition(":")
         if name not in table.clouds and policy in CLOUDS:
             yield f"{where}: {name} cannot be asked: {table.missing.get(provider, f'{provider} offers no {model}')}"
+    first = [share.target for share in entry.targets]
+    if policy == "cloud_first" and clouds and first and not any(name in clouds for name in first):
+        yield f"{where}: the policy is {policy}, and all clouds stand in fallback, which is asked last"
     if entry.strategy == "weighted" and entry.targets and not any(share.weight for share in entry.targets):
         yield f"{where}: all weights are 0, so none is drawn"
-    sides = {share.target.startswith(LOCAL_PREFIX) for share in entry.targets if share.weight}
-    if entry.strategy == "weighted" and policy in CLOUDS and len(sides) > 1:
-        yield (
-            f"{where}: weights count among models of the fleet and among clouds, not between them: the policy {policy} "
-            "says which of these are asked first"
-        )
 
 
 def of_catalogue(entries: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -65,6 +65,8 @@ class Target(Struct, frozen=True):
     """Whether it can go on behind a text that another one began."""
     size_mb: int = 0
     """Of its file; 0 where it is not known."""
+    repeats: bool = False
+    """Whether it says what it is told, as the engine `echo` does: no answer for who asks for any model."""
 
     @property
     def is_local(self) -> bool:

@@ -248,6 +248,8 @@ async def test_what_cannot_be_loaded_is_told(tmp_path: Path) -> None:
             pass
     with pytest.raises(BadRequestError, match="CTX_SIZE"):
         LocalGolek(TINY, settings={"CTX_SIZE": "many"})
+    with pytest.raises(BadRequestError, match="did you mean CTX_SIZE"):
+        LocalGolek(TINY, settings={"CTX_SIZ": 512})
 
 
 async def test_after_close_nothing_runs(caplog: pytest.LogCaptureFixture) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from golek_client import Golek, InferenceServiceError
+from golek_client import Golek, InferenceServiceError, UnauthorizedError
 from golek_client.connection import connect
 from golek_monitor.logs.asking import Query
 from golek_monitor.logs.explorer import Explorer
@@ -105,6 +105,39 @@ async def test_a_burst_over_two_routers_spends_the_budget_and_no_more(
         assert met == {MODEL: 20, "RATE_LIMITED:budget": 180}
         assert len(cloud.asked) == 20
         assert (await settled(nats_server)).micros == 20 * COST
+
+
+@pytest.mark.parametrize(
+    ("line", "settings"), [("budget=0.000030usd/day", {}), ("", {"ROUTER_BUDGET": "0.00003usd/day"})]
+)
+async def test_a_budget_is_explained(
+    nats_server: str, tmp_path: Path, cloud: Cloud, line: str, settings: dict[str, Any]
+) -> None:
+    """A target that the caller's budget, or that of all, does not cover is told among those that are not asked; where
+    there is no other, the error is that of the request. Nothing is held or asked for that.
+    """
+    with fleet(nats_server, tmp_path / "data", cloud, line, **settings):
+        async with Golek(nats_server, key=KEY, deadline=20) as golek:
+            assert await outcome(golek, "thrifty") == "local:echo"
+            found = await golek.explain("thrifty", TEXT, max_tokens=17)
+            assert [one.target for one in found.candidates] == ["local:echo"]
+            (why,) = [one.reason for one in found.rejected if one.target == MODEL]
+            assert "budget of $0.00003" in why
+            alone = await golek.explain(MODEL, TEXT, max_tokens=17)
+            assert alone.error is not None
+            assert await outcome(golek) == f"{alone.error['code']}:{alone.error['details']['limit']}"
+            shorter = await golek.explain(MODEL, TEXT, max_tokens=5)
+            assert [one.target for one in shorter.candidates] == [MODEL]
+        assert cloud.asked == []
+        assert (await account(nats_server)).bills == {}
+
+
+async def test_a_wrong_key_explains_nothing(nats_server: str, tmp_path: Path, cloud: Cloud) -> None:
+    """As it asks nothing."""
+    with fleet(nats_server, tmp_path / "data", cloud, "budget=1usd/day"):
+        async with Golek(nats_server, key="another-key-0123456789abcdef", deadline=20) as golek:
+            with pytest.raises(UnauthorizedError):
+                await golek.explain("thrifty", TEXT)
 
 
 async def test_a_reply_says_what_it_cost(nats_server: str, tmp_path: Path, cloud: Cloud) -> None:

@@ -85,6 +85,18 @@ async def test_a_request_without_a_model_asks_for_auto(front: str, http: aiohttp
         assert (answer.status, (await answer.json())["error"]["param"]) == (400, "route.policy")
 
 
+async def test_who_names_no_model_hears_of_auto(nats_server: str, tmp_path: Path, http: aiohttp.ClientSession) -> None:
+    """Where a router runs and no setting says that it is meant; the router itself is nobody to ask."""
+    with (
+        WorkerProcess(nats_server, tmp_path / "router", "router"),
+        GatewayProcess(nats_server, tmp_path) as gateway,
+    ):
+        async with http.post(f"{gateway.url}/v1/embeddings", json={"input": "x"}) as answer:
+            said = (await answer.json())["error"]
+    assert (answer.status, said["param"]) == (400, "model")
+    assert "which one is meant? There is auto" in said["message"]
+
+
 async def test_it_can_be_explained(front: str, http: aiohttp.ClientSession) -> None:
     """POST /v1/route/explain gives the decision without running it, of a request of the bus and of a chat completion;
     GET /v1/routes the names, which stand among the models as well.
@@ -95,6 +107,9 @@ async def test_it_can_be_explained(front: str, http: aiohttp.ClientSession) -> N
             assert answer.status == 200, said
             assert [one["target"] for one in said["candidates"]] == ["local:echo"]
             assert [one["target"] for one in said["rejected"]] == ["local:gone"]
+    beside = {"model": "smart", "request": {"input": "hi"}, "route": {"policy": "never_cloud"}}
+    async with http.post(f"{front}/v1/route/explain", json=beside) as answer:
+        assert (answer.status, (await answer.json())["error"]["param"]) == (400, "route")
     async with http.get(f"{front}/v1/routes") as answer:
         assert {"auto", "smart"} <= {offer["name"] for offer in (await answer.json())["offers"]}
     async with http.get(f"{front}/v1/models") as answer:

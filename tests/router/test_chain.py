@@ -18,7 +18,7 @@ from golek_wire.errors import (
 )
 from golek_wire.replies import Delta, InferenceReply, ToolCallDelta
 from golek_wire.requests import InferenceRequest, Params, Request, ResponseFormat, Resume
-from golek_wire.routing import Candidate, Decision
+from golek_wire.routing import Candidate, Decision, Policy, Rejected
 from golek_worker.router.breaker import RULES
 from golek_worker.router.breakers import Breakers, Ticket
 from golek_worker.router.chain import Begun, Chain, Question, Routed, Turn, Word
@@ -135,6 +135,33 @@ async def test_the_first_that_answers_is_the_last_that_is_asked() -> None:
     assert outcomes(routed) == [("a", "NO_WORKERS"), ("b", "answered")]
     assert (routed.route.target, routed.route.router) == ("b", "r")
     assert stage.closed == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "candidates", "rejected", "reason"),
+    [
+        ("local_first", ["c:x"], ["local:a"], "local:a: why; c:x: up"),
+        ("local_first", ["c:x", "local:a"], [], "local:a: up; c:x: up"),  # its queue is long
+        ("cloud_first", ["c:x"], ["local:a"], "c:x: up"),
+        ("cloud_first", ["local:a"], ["c:x"], "c:x: why; local:a: up"),
+        ("never_cloud", ["local:a"], ["local:m"], "local:m: why; local:a: up"),  # m was asked for
+        ("never_cloud", ["local:a"], ["local:b"], "local:a: up"),
+    ],
+)
+async def test_a_route_says_why_who_comes_first_was_not_asked(
+    policy: Policy, candidates: list[str], rejected: list[str], reason: str
+) -> None:
+    """By the policy, or by the name that was asked for."""
+
+    class Decided(Stage):
+        def decide(self, ask: Ask) -> Decision:
+            asked = [Candidate(name, 1.0, f"{name}: up") for name in candidates]
+            return Decision(
+                "m", "inference", "least_busy", policy, asked, [Rejected(one, f"{one}: why") for one in rejected]
+            )
+
+    _, routed = await Decided(**{candidates[0]: ["x", None]}).run()
+    assert routed.route.reason == reason
 
 
 async def test_another_goes_on_behind_the_text() -> None:

@@ -70,16 +70,15 @@ def test_whose_fault_an_error_is(error: InferenceServiceError, silent_s: float, 
     ("error", "tries", "left_s", "others", "has_text", "then"),
     [
         (CALLER, 1, 60.0, True, False, "stop"),
-        (FAILED, 1, 60.0, True, False, Again(0.15)),  # others can answer: one quick second try
-        (FAILED, 2, 60.0, True, False, "next"),
-        (FAILED, 1, 3.0, True, False, "next"),
+        (FAILED, 1, 60.0, True, False, "next"),  # at once: who is well answers sooner
         (FAILED, 1, 60.0, False, False, Again(0.15)),
         (FAILED, 2, 60.0, False, False, Again(0.3)),
         (FAILED, 3, 60.0, False, False, "stop"),
         (FAILED, 1, 0.2, False, False, "stop"),  # no time for it
         (FAILED, 1, 60.0, False, True, "stop"),  # never after the first word
         (FAILED, 1, 60.0, True, True, "next"),
-        (PAUSE, 1, 60.0, True, False, Again(0.8)),
+        (PAUSE, 1, 60.0, True, False, "next"),
+        (PAUSE, 1, 60.0, False, False, Again(0.8)),
         (LONG_PAUSE, 1, 60.0, True, False, "next"),
         (LONG_PAUSE, 1, 60.0, False, False, Again(20.0)),
         (LONG_PAUSE, 1, 19.0, False, False, "stop"),  # longer than there is time

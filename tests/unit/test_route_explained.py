@@ -1,5 +1,6 @@
 """What is explained is what is run, whatever the fleet is like."""
 
+import math
 import random
 import time
 from collections.abc import AsyncGenerator, Iterator
@@ -19,7 +20,7 @@ from golek_worker.deciding import Deciding
 from golek_worker.explaining import Explaining
 from golek_worker.job import Job
 from golek_worker.router import roles
-from golek_worker.router.asking import draw_of
+from golek_worker.router.asking import TURN_TOKENS, draw_of, tokens
 from golek_worker.router.breakers import Breakers
 from golek_worker.router.chain import Chain, Question, Turn
 from golek_worker.router.providers.base import Piece
@@ -166,6 +167,15 @@ async def test_the_chain_that_runs_is_the_one_that_is_explained() -> None:
         chained, refused = chained + len(asked), refused + (not asked)
     assert chained > STATES
     assert refused > STATES // 20
+
+
+def test_what_a_template_adds_is_counted() -> None:
+    """A chat's turns have marks and roles around them, which are paid for: of short ones they are the most."""
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
+    texts = math.ceil(len("Be brief.") / 4) + len("Why?") // 4
+    assert tokens(codec.decode_request(codec.encode({"messages": turns}))) == texts + 3 * TURN_TOKENS
+    assert tokens(codec.decode_request(b'{"input": "Why?"}')) == 1 + 2 * TURN_TOKENS
+    assert tokens(codec.decode_request(b'{"input": "Why?", "raw": true}')) == 1
 
 
 class Unlimited:

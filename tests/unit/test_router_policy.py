@@ -76,6 +76,7 @@ A, B, C = local("a"), local("b"), local("c")
 GPT, HAIKU = cloud("openai:gpt", price=DEAR), cloud("anthropic:haiku", price=CHEAP)
 FREE = given(A, B, GPT, policy="local_first")
 FALLS = Entry("a", (), ("openai:gpt", "local:b"), "local_first")
+CANARY = entry("n", ("local:a", 48), ("local:b", 47), ("openai:gpt", 5), strategy="weighted", policy="local_first")
 SMART = entry("smart", "local:a", "openai:gpt", fallback=("local:b",), policy="local_first")
 
 
@@ -116,6 +117,11 @@ SMART = entry("smart", "local:a", "openai:gpt", fallback=("local:b",), policy="l
         ("those that were tried are left out", given(A, B), asked(excluded=frozenset(("local:a",))), ["local:b"]),
         ("a role's models come first", given(A, local("b", roles=("coder",))), asked(task_type="code"),
          ["local:b", "local:a"]),
+        ("who only repeats what it is told is no model, also before clouds",
+         given(local("a", repeats=True), B, GPT, policy="local_first"), asked(),
+         ["local:b", "openai:gpt", "local:a"]),
+        ("… unless it is named", given(local("a", repeats=True), B), asked("a"), ["local:a"]),
+        ("… or has the role", given(local("a", repeats=True, roles=("primary",)), B), asked(), ["local:a", "local:b"]),
         ("… then those of its fallback",
          given(A, local("b", roles=("primary",)), local("c", roles=("coder",))), asked(task_type="plan"),
          ["local:c", "local:b", "local:a"]),
@@ -185,6 +191,15 @@ SMART = entry("smart", "local:a", "openai:gpt", fallback=("local:b",), policy="l
         ("a weight of 0 is never drawn",
          given(A, B, names=(entry("n", ("local:a", 0), ("local:b", 1), strategy="weighted"),)),
          asked("n", draw=0.0), ["local:b", "local:a"]),
+        ("… among all that the policy allows: a cloud may be a canary",
+         given(A, B, GPT, names=(CANARY,)), asked("n", draw=0.96), ["openai:gpt", "local:a", "local:b"]),
+        ("… and the policy says who is asked after it",
+         given(A, B, GPT, names=(CANARY,)), asked("n", draw=0.5), ["local:b", "local:a", "openai:gpt"]),
+        ("… also where clouds come first",
+         given(A, B, GPT, names=(CANARY,)), asked("n", draw=0.96, policy="cloud_first"),
+         ["local:b", "openai:gpt", "local:a"]),
+        ("… but no cloud that it does not allow",
+         given(A, B, GPT, names=(CANARY,)), asked("n", draw=0.99, policy="never_cloud"), ["local:b", "local:a"]),
         ("a target that nobody has heard of is not asked", given(A, names=(entry("n", "local:zz", "local:a"),)),
          asked("n"), ["local:a"]),
     ],
@@ -200,6 +215,10 @@ def test_who_is_asked(rule: str, over: tuple[Table, Situation], ask: Ask, expect
         ("an unknown name", given(local("qwen3-4b"), GPT), asked("qwen3-4"), "MODEL_NOT_FOUND",
          "did you mean qwen3-4b?"),
         ("… near a cloud's", given(A, GPT), asked("openai:gtp"), "MODEL_NOT_FOUND", "did you mean openai:gpt?"),
+        ("… a cloud's model without its provider", given(A, local("gpt-oss"), GPT), asked("gpt"), "MODEL_NOT_FOUND",
+         "did you mean openai:gpt?"),
+        ("… a mistyped provider", given(A, GPT, HAIKU, missing={"gemini": "no key"}), asked("opnai:gpt"),
+         "MODEL_NOT_FOUND", "no provider 'opnai': there is anthropic, gemini, openai; did you mean openai:gpt?"),
         ("a provider without its key", given(A, missing={"openai": "OPENAI_API_KEY is not set"}), asked("openai:gpt"),
          "PROVIDER_REFUSED", "openai:gpt: OPENAI_API_KEY is not set"),
         ("more than the policy allows", given(A, GPT), asked("a", policy="cloud_first"), "BAD_REQUEST",
@@ -257,6 +276,16 @@ def test_a_cloud_without_its_key_has_the_policy_that_it_has_with_one() -> None:
 def test_a_request_narrows_and_never_widens(policy: Policy, wish: Policy | None, so: Policy | None) -> None:
     """Of each pair what is so, or that it is refused."""
     assert narrowed(policy, wish) == so
+
+
+def test_the_role_that_was_found_is_told() -> None:
+    """Of each candidate, which may be that instead of the role that the task type is for."""
+    over = given(A, local("b", roles=("primary",)), local("c", roles=("coder",)))
+    found = decided(asked(task_type="plan"), over)
+    assert found.role == "thinker"
+    assert [(one.target, one.role) for one in found.candidates] == [
+        ("local:c", "coder"), ("local:b", "primary"), ("local:a", "")
+    ]  # fmt: skip
 
 
 def test_weighted_targets_get_their_shares() -> None:

@@ -8,8 +8,10 @@ import pytest
 from golek_client.fleet import FleetView
 from golek_wire.routing import Offer
 from golek_wire.signals import EngineStats, Health, LoadReport, ModelInfo, ModelRecord, WorkerStatus
+from golek_wire.subjects import SERVED
+from golek_worker.deciding import Deciding
 from golek_worker.router.situation import situate
-from golek_worker.router.table import Table
+from golek_worker.router.table import Entry, Share, Table
 from golek_worker.router.targets import Lane, State, Target
 
 WALL = datetime(2026, 1, 1, tzinfo=UTC)
@@ -116,3 +118,26 @@ def test_lanes_tell_for_how_long_a_replica_is_silent() -> None:
     """A busy one speaks each second, an idle one every ten; what is beyond that counts."""
     fleet = view(health(), health("w2"), report(active=2), report("w2"))
     assert state_of(fleet, NOW + 9).replicas == (Lane("w1", 2, 8.0), Lane("w2", 4, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("rule", "fleet", "repeats"),
+    [
+        ("its record, before it was heard", view(records=[record(digest="echo")]), True),
+        ("a replica", view(msgspec.structs.replace(health(), engine="echo"), records=[record(digest="ab")]), True),
+        ("a replica that is none", view(msgspec.structs.replace(health(), engine="llamacpp")), False),
+        ("nobody said", view(health()), False),
+    ],
+)
+def test_who_only_repeats_is_known(rule: str, fleet: FleetView, repeats: bool) -> None:
+    """By what its replicas say of their engine; until then by its record."""
+    assert situate(fleet, Table(), NOW, WALL).targets["local:m"].repeats is repeats, rule
+
+
+def test_an_alias_offers_the_kinds_that_its_targets_have() -> None:
+    """Once the fleet knows them all; until then those that it may have."""
+    table = Table({"docs": Entry("docs", (Share("local:m"), Share("local:n"))), "m2": Entry("m2", (Share("local:m"),))})
+    fleet = view(records=[record(kinds=["embedding"])])
+    deciding = Deciding(fleet, lambda: table, dict, "router", lambda: NOW)
+    found = {offer.name: offer.kinds for offer in deciding.offers()}
+    assert found == {"auto": [*SERVED], "docs": [*SERVED], "m2": ["embedding"]}

@@ -74,13 +74,16 @@ def test_the_examples_of_the_shipped_file_can_be_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("routes", "said"),
     [
-        ("routes: {a: {targets: [local:x], polcy: never_cloud}}", "unknown field `polcy`"),
+        (
+            "routes: {a: {targets: [local:x], polcy: never_cloud}}",
+            "routes.a.polcy: no such field; did you mean policy; there is targets, fallback, policy, strategy",
+        ),
         (
             "routes: {a: {targets: [local:x], policy: clouds}}",
-            "Invalid enum value 'clouds' - at `$.routes[...].policy`",
+            "routes.a.policy: Invalid enum value 'clouds'; one of cloud_first, local_first, local_only, never_cloud",
         ),
         ("routes: {a: {}}", "routes.a.targets: at least one"),
-        ("routes: {a: {targets: [qwen]}}", "routes.a.targets: 'qwen' is no target: local:<model>"),
+        ("routes: {a: {targets: [qwen]}}", "routes.a.targets: 'qwen' is no target; did you mean local:qwen?"),
         ("routes: {a: {targets: [opnai:gpt]}}", "routes.a.targets: 'opnai:gpt' is no target"),
         ("models: {a: {fallback: [gpt]}}", "models.a.fallback: 'gpt' is no target"),
         ("routes: {a: {targets: [b]}, b: {targets: [c]}, c: {targets: [a]}}", "in a circle: a -> b -> c -> a"),
@@ -107,7 +110,7 @@ def test_a_mistake_in_routes_names_file_and_key(tmp_path: Path, routes: str, sai
         ("roles: {a: {}}\nfallbacks: {a: b}", "fallbacks.a: 'b' is no role"),
         ("roles: {a: {}, b: {}}\nfallbacks: {a: b, b: a}", "fallbacks.b: a circle, a -> b -> a"),
         ("roles: {a: {}}\nmodels: {m: [c]}", "models.m: 'c' is no role"),
-        ("roles: {a: {tasks: [x]}}", "unknown field `tasks`"),
+        ("roles: {a: {tasks: [x]}}", "roles.a.tasks: no such field; did you mean task_types"),
     ],
 )
 def test_a_mistake_in_roles_names_file_and_key(tmp_path: Path, roles: str, said: str) -> None:
@@ -157,14 +160,35 @@ def test_what_does_not_do_what_it_says_is_told(tmp_path: Path) -> None:
         tmp_path,
         "routes:\n  a: {targets: [local:x], fallback: ['openai:gpt']}\n"
         "  b: {targets: [gemini:flash], policy: local_first}\n"
-        "  c: {targets: ['local:x', 'openai:gpt'], strategy: weighted, policy: local_first}\n"
+        "  c: {targets: [local:x], fallback: ['openai:gpt'], policy: cloud_first}\n"
         "models:\n  m: {policy: local_first}\n",
     )
     told = "\n".join(table.problems)
     assert "routes.a: openai:gpt are never asked, because the policy is never_cloud" in told
     assert "routes.b: gemini:flash cannot be asked: gemini: GEMINI_API_KEY is not set" in told
-    assert "routes.c: weights count among models of the fleet and among clouds, not between them" in told
+    assert "routes.c: the policy is cloud_first, and all clouds stand in fallback, which is asked last" in told
     assert "models.m: the policy local_first allows others, and there is no fallback that names any" in told
+
+
+def test_what_the_fleet_shows_to_be_wrong_is_told(tmp_path: Path) -> None:
+    """An alias that a model of the fleet hides, and a target that nobody has seen, with the one that may be meant."""
+    table = read(
+        tmp_path, "routes:\n  phi-4: {targets: [local:x]}\n  smart: {targets: [local:golek-tiy, local:golek-tiny]}\n"
+    )
+    assert list(table.beside(["x", "phi-4", "golek-tiny"])) == [
+        "routes.phi-4: a model of the fleet has this name and answers; give the alias another one",
+        "routes.smart: local:golek-tiy: no worker of it was seen yet; did you mean local:golek-tiny?",
+    ]
+    assert list(table.beside(["x", "golek-tiny", "golek-tiy"])) == []
+
+
+def test_who_writes_different_weights_means_them(tmp_path: Path) -> None:
+    """Without a strategy they are drawn by these; a strategy that is written counts."""
+    pair = "targets: [{target: 'local:a', weight: 95}, {target: 'local:b', weight: 5}]"
+    table = read(
+        tmp_path, f"routes:\n  a: {{{pair}}}\n  b: {{{pair}, strategy: in_order}}\n  c: {{targets: [local:a]}}\n"
+    )
+    assert [table.names[name].strategy for name in "abc"] == ["weighted", "in_order", None]
 
 
 def test_offers_name_who_may_answer(tmp_path: Path) -> None:
