@@ -200,6 +200,7 @@ async def test_http_tells_of_money(nats_server: str, tmp_path: Path, cloud: Clou
                 broken = await http.post("/v1/chat/completions", json=body)
                 assert broken.status_code == 502, broken.text
                 assert float(broken.headers["x-golek-cost-usd"]) > 0, "what was read and written until then is paid"
+                assert "e" not in broken.headers["x-golek-cost-usd"], "a plain decimal"
 
 
 async def logged(data: Path) -> list[tuple[str, str, float]]:
