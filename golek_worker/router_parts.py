@@ -107,7 +107,7 @@ class Router:
         )  # fmt: skip
         self.explaining = Explaining(
             me, self.deciding, self.breakers.described, self.deciding.problems,
-            chosen.inference_request_timeout, lambda: self.tables.table.not_set_up,
+            chosen.inference_request_timeout, lambda: self.tables.table.not_set_up, chosen.router_budget,
         )  # fmt: skip
         self.affording = Affording(
             self.explaining, self.deciding.target, ground.callers, ground.look_for_key, self._purse

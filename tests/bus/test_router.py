@@ -222,7 +222,7 @@ async def test_a_model_that_is_gone_has_its_fallback(nats_server: str, golek: Go
     with WorkerProcess(nats_server, tmp_path / "second", "golek-tiny", **TWO):
         with router(nats_server, tmp_path / "router", routes):
             with WorkerProcess(nats_server, tmp_path / "echo"):
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(20):
                     while (await golek.ask("echo", "hi")).route is not None:  # the router hears of it in a moment
                         await asyncio.sleep(0.02)
             reply = await golek.ask("echo", "hi")

@@ -92,6 +92,7 @@ MESSAGES: dict[str, Any] = {
         breakers={"openai:gpt-5": "open until 12:00:05: 5 failures in a row"},
         problems=["ours: its base_url is none of the form https://host/v1, so it is not asked"],
         not_set_up={"gemini": "GEMINI_API_KEY"},
+        budget="20usd/day",
     ),
     "breaker-note": breakers.BreakerNote(
         target="openai:gpt-5.2",

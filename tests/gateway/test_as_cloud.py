@@ -1,6 +1,7 @@
 """A fleet as another fleet's cloud: the router's providers ask a real gateway, with a real worker behind it."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -24,6 +25,7 @@ from golek_worker.router.providers.base import Call
 from golek_worker.router.providers.openai import OpenAIProvider
 from golek_worker.router.providers.transport import Server
 from tests.router.asking import IMAGE, SCHEMA, TOOLS, greedy, text
+from tests.support.broker import NatsServer
 from tests.support.fronts import Fleet, GatewayProcess
 from tests.support.workers import WorkerProcess
 
@@ -151,3 +153,32 @@ async def test_a_circle_of_fleets_has_an_end(nats_server: str, tmp_path: Path) -
                     assert [type(one) for one in told] == [RouteLoopError] * 20
                 assert time.monotonic() - since < 4
                 assert not (await golek.routes()).breakers
+
+
+async def test_two_fleets_that_name_each_other(nats_server: str, tmp_path: Path) -> None:
+    """Each passes on to the other what it cannot answer: 508 as soon as four routers have passed it on."""
+    (tmp_path / "second").mkdir()
+    second = NatsServer(tmp_path / "second").start()
+    with contextlib.ExitStack() as ends:
+        ends.callback(second.kill)
+        a = ends.enter_context(GatewayProcess(nats_server, tmp_path / "gateway-a"))
+        b = ends.enter_context(GatewayProcess(second.url, tmp_path / "gateway-b"))
+        for name, bus, other in (("a", nats_server, b), ("b", second.url, a)):
+            (tmp_path / f"{name}-providers.yaml").write_text(
+                f"providers: {{other: {{dialect: openai, base_url: '{other.url}/v1', enabled: true, quirks: [golek], "
+                "models: [{id: round}, {id: gone}]}}"
+            )
+            (tmp_path / f"{name}-routes.yaml").write_text(
+                "defaults: {policy: local_first}\nroutes: {round: {targets: ['other:round']}}\n"
+                "models: {gone: {fallback: ['other:gone']}}"
+            )
+            files = {f"{kind.upper()}_FILE": tmp_path / f"{name}-{kind}.yaml" for kind in ("providers", "routes")}
+            ends.enter_context(WorkerProcess(bus, tmp_path / f"router-{name}", "router", **files))
+        async with Golek(nats_server, deadline=20) as golek:
+            since = time.monotonic()
+            for model in ("round", "gone"):
+                asked = (golek.ask(model, "equal", temperature=0) for _ in range(10))
+                told = await asyncio.gather(*asked, return_exceptions=True)
+                assert [type(one) for one in told] == [RouteLoopError] * 10
+            assert time.monotonic() - since < 4
+            assert not (await golek.routes()).breakers

@@ -248,3 +248,9 @@ def test_models_are_shown_as_openai_and_the_fleet_know_them() -> None:
     assert [models.plain(name) for name in ("inference:phi-4", "local:a:b", "phi-4", "local:")] == [
         "phi-4", "a:b", "phi-4", "local:",
     ]  # fmt: skip
+
+
+def test_an_unknown_field_that_is_no_text_is_left_out() -> None:
+    """Bytes that are not UTF-8 were passed over as long as nobody read the field; they are no error now either."""
+    body = b'{"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 8, "top_n": "\xed\xa0\x80"}'
+    assert chat.to_wire(chat.read(body), None).extra is None
