@@ -343,6 +343,8 @@ class ModelRecord(Struct, frozen=True):
     """Of a router: the names it serves beside those of other workers."""
     identity: str = ""
     """GOLEK_NATS_IDENTITY of its workers: a router must not be laxer. Empty of one of an earlier release."""
+    reject_when_full: bool | None = None
+    """INFERENCE_REJECT_WHEN_FULL of its workers, which a router follows; None of one of an earlier release."""
 
 
 class DeadLetter(Struct, frozen=True):

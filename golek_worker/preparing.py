@@ -152,6 +152,7 @@ class Preparing:
             subjects=self._subjects(),
             offers=self._offers,
             identity=self._settings.golek_nats_identity,
+            reject_when_full=self._settings.inference_reject_when_full,
         )
 
     def _subjects(self) -> list[str]:

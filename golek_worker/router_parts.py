@@ -198,7 +198,7 @@ class Router:
             gate = Gatekeeper(ground.settings, kind, ground.callers.of(model), ground.client, _able, model=model)
             queue = Queue(ground.client, token, kind, strategy, capacity, self._clock)
             spare = Handover(partial(self._near, model), kind, model, lambda _: own(kind, model))
-            return self._ingress(stand, kind, model, token, gate, queue, spare)
+            return self._ingress(stand, kind, model, token, gate, queue, spare, rejects=self._rejects(model))
 
         return Placing(ground.client, ground.callers, self.deciding, self.forms, through, own, self._find, stand.tally)
 
@@ -211,14 +211,22 @@ class Router:
         gate: Gatekeeper,
         queue: Queue,
         elsewhere: Handover | None = None,
+        *,
+        rejects: bool | None = None,
     ) -> Ingress:
         ground = self._ground
+        rejects = ground.settings.inference_reject_when_full if rejects is None else rejects
         return Ingress(
             ground.client, token, Taken(kind, ()), gate.check, gate.callers, queue, stand.objects, stand.results,
             stand.charging.of(token), ground.look_for_key, tokens=TokenLogs(ground.client, model, kind),
-            tally=stand.tally, reject_when_full=ground.settings.inference_reject_when_full, tracing=ground.tracing,
+            tally=stand.tally, reject_when_full=rejects, tracing=ground.tracing,
             elsewhere=elsewhere,
         )  # fmt: skip
+
+    def _rejects(self, model: str) -> bool | None:
+        """Whether the workers of a model refuse what finds no room in its queue; None where they do not say."""
+        found = self.deciding.model(model)
+        return found.record.reject_when_full if found is not None and found.record is not None else None
 
     def _near(self, model: str) -> Help | None:
         """Its own help, for a model that may have some."""

@@ -225,6 +225,7 @@ class Status:
             memory_mb=ready.info.size_bytes // 2**20 if ready is not None else 0,
             offers=self._offers() if self._offers is not None else [],
             identity=self._settings.golek_nats_identity,
+            reject_when_full=self._settings.inference_reject_when_full,
         )
 
     def micro_identity(self) -> ServiceIdentity:

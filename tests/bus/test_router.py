@@ -406,6 +406,17 @@ async def test_what_came_while_the_last_worker_left_is_told_so(nats_server: str,
             assert (await golek.wait(receipt, 20)).text == "for later"
 
 
+async def test_a_full_queue_is_as_patient_as_its_workers(nats_server: str, golek: Golek, tmp_path: Path) -> None:
+    """Through a router as well: requests that find no place wait where the model's workers let them wait."""
+    patient = {"ENGINE_STEP_MIN_MS": 10, "WORKER_CONCURRENCY": 1, "QUEUE_CAPACITY": 2}
+    with (
+        WorkerProcess(nats_server, tmp_path / "echo", INFERENCE_REJECT_WHEN_FULL="false", **patient),
+        router(nats_server, tmp_path / "router"),
+    ):
+        replies = await asyncio.gather(*(golek.ask("echo", f"n {i}", deadline=30) for i in range(40)))
+    assert [reply.text for reply in replies] == [f"n {i}" for i in range(40)]
+
+
 async def test_a_router_serves_the_fleet_over_http(nats_server: str, tmp_path: Path) -> None:
     """On its HTTP_ADDR all models are asked, and `auto` by who names none where that is set."""
     port = free_port()

@@ -522,6 +522,7 @@ MESSAGES: dict[str, Any] = {
         capabilities=["text-generation"],
         memory_mb=2381,
         identity="keys",
+        reject_when_full=True,
     ),
     "lane-report": lanes.LaneReport(
         worker_id="qwen3-4b-host.example-1", lane="qwen3-4b-host_example-1", free=3, slots=8
