@@ -109,6 +109,14 @@ class Deciding:
         self._ask_after(known.replicas)
         return "" if standing.state.up else standing.state.why or "it takes no requests"
 
+    def has_left(self, model: str) -> bool:
+        """Whether all workers of a model of the fleet said that they leave, and nobody is expected back."""
+        standing = self.standing(model)
+        if standing is not None and not standing.trouble:
+            return False
+        known = [one for one in self._view.everyone() if one.model == model]
+        return bool(known) and all(one.status == "offline" for one in known)
+
     def helped(self) -> list[ModelState]:
         """The fleet's own models for which others may answer."""
         return [one for one in self._view.models(self._clock()) if self.may_leave(one.name)]

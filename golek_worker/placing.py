@@ -7,6 +7,7 @@ where nobody can. Decided of what is in memory.
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
@@ -44,6 +45,10 @@ log = structlog.get_logger("placing")
 IDLE_S: Final = 5.0
 """A door that has had nothing to look after for so long is left alone until the next request."""
 QUEUE_S: Final = 1.0
+LEFT_S: Final = 0.25
+"""So often it is looked whether models have left for which requests wait."""
+HEARD_S: Final = 1.0
+"""It is known within this time that a model left, where its worker could say so."""
 WAITING_LIMIT: Final = 4096
 """Requests that may wait for doors to be made."""
 DOORS_LIMIT: Final = 4096
@@ -66,6 +71,7 @@ class Knows(Protocol):
     def served_at(self, subject: str) -> str | None: ...
     def learn(self, record: ModelRecord) -> None: ...
     def stricter(self, model: str) -> str: ...
+    def has_left(self, model: str) -> bool: ...
     def refusal(self, kind: Kind, name: str) -> InferenceServiceError | None: ...
 
 
@@ -82,6 +88,8 @@ class Door:
         self.ingress = ingress
         self._task: asyncio.Task[Any] | None = None
         self._used_at = 0.0
+        self.up_at = -math.inf
+        """When its model was last known to take requests."""
 
     async def take(self, message: Delivery) -> None:
         self._used_at = time.monotonic()
@@ -159,11 +167,29 @@ class Placing:
                 self._subscriptions.append(taking)
 
     async def run(self) -> None:
-        """Let doors rest that have nothing to do, for as long as the worker lives."""
+        """Look after doors: let those rest that have nothing to do, end what nobody will take. For as long as the
+        worker lives.
+        """
         while True:
-            await asyncio.sleep(1.0)
-            for door in list(self._doors.values()):
-                door.rest(time.monotonic())
+            await asyncio.sleep(LEFT_S)
+            now = time.monotonic()
+            for way, door in list(self._doors.items()):
+                self._give_up(way, door, now)
+                door.rest(now)
+
+    def _give_up(self, way: Way, door: Door, now: float) -> None:
+        """What came after the last worker of a model had gone, and before that was heard, is answered at once. What
+        waited for that worker already waits for the next one.
+        """
+        kind, name, is_own = way
+        if is_own:
+            return
+        standing = self._knows.standing(name)
+        if standing is not None and standing.state.up:
+            door.up_at = now
+        elif door.ingress.unanswered and self._knows.has_left(name) and not self._knows.may_leave(name):
+            gone = self._knows.refusal(kind, name) or NoWorkersError(f"No worker serves {name}", model=name)
+            door.ingress.give_up(door.up_at - HEARD_S, gone)
 
     async def stop(self) -> None:
         """Take no more requests; those already received are still stored."""

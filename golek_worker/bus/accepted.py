@@ -63,6 +63,7 @@ class AcceptedJobs:
         self._next_deadline = math.inf
         """No job in `_stored` has an earlier one."""
         self._to_cancel: set[str] = set()
+        self._given_up: tuple[float, InferenceServiceError] | None = None
         self._maybe_deleted: set[int] = set()
         """Jobs that were to be deleted when JetStream fell silent."""
         self._next_watch = time.monotonic() + WATCH_S
@@ -87,9 +88,14 @@ class AcceptedJobs:
         self._to_cancel.add(job_id)
         return True
 
+    def give_up(self, since: float, error: InferenceServiceError) -> None:
+        """Soon end with `error` what was stored from then on, somebody waits for, and no worker has been given."""
+        self._given_up = since, error
+
     async def sweep(self, now: float) -> None:
         """Cancels, deadlines, and once a second a look at what is answered. Raises as `api` does."""
         await self._cancel_waiting()
+        await self._end_given_up()
         if now >= self._next_deadline + GRACE_S:
             await self._answer_expired(now)
         if self._stored and now >= self._next_watch:
@@ -129,6 +135,16 @@ class AcceptedJobs:
             job = self._stored[seq].job
             if not self._queue.is_delivered(seq, job.priority):
                 await self._end_unanswered(seq, job, JobCancelledError("Cancelled before it ran"))
+
+    async def _end_given_up(self) -> None:
+        if self._given_up is None:
+            return
+        (since, error), self._given_up = self._given_up, None
+        await self._queue.look(older_than_s=0)
+        for seq, stored in list(self._stored.items()):
+            job, stored_at = stored.job, stored.deadline - stored.job.budget_ms / 1000
+            if job.reply and stored_at >= since and not self._queue.is_delivered(seq, job.priority):
+                await self._end_unanswered(seq, job, error)
 
     async def _end_unanswered(self, seq: int, job: Job, error: InferenceServiceError) -> None:
         """A delete that succeeds means nobody has answered; "not found" means somebody has, unless an earlier delete

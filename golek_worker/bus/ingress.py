@@ -189,6 +189,12 @@ class Ingress:
         if self._elsewhere is not None:
             self._elsewhere.cancel(job_id)
 
+    def give_up(self, since: float, error: InferenceServiceError) -> None:
+        """End soon with `error` the requests stored from then on that no worker has been given, but those that were
+        submitted.
+        """
+        self._accepted.give_up(since, error)
+
     async def _on_request(self, message: Delivery) -> None:
         """Check one request and publish it as a job."""
         reply = message.reply

@@ -336,7 +336,7 @@ def _wake(lot: _Lot) -> None:
 def _state(refusal: Refusal | None) -> State:
     if refusal is None or refusal.undecided:
         return State(half_open=True)
-    return State(up=False, why=refusal.why, retry_s=refusal.after_s)
+    return State(up=False, why=refusal.why, retry_s=refusal.after_s, limited=refusal.limited)
 
 
 def _words(breaker: Breaker, now: float) -> str:

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TypeVar
 
-from golek_wire.errors import InferenceServiceError, ModelBusyError, ProviderFailedError
+from golek_wire.errors import InferenceServiceError, ModelBusyError, ProviderFailedError, RateLimitedError
 from golek_wire.routing import LOCAL
 from golek_worker.router import fallback
 from golek_worker.router.breakers import Breakers, Refusal, Ticket
@@ -30,8 +30,8 @@ async def guarded(
 
     Without a word after `begin_s`, and when the breaker opens before there is one, it is ended. `patience_s` is how
     long the verdicts of requests that are under way may be waited for; who `stays` has no other target.
-    Raises what `answer` raises, ModelBusyError or ProviderFailedError where it is ended, and the latter, with
-    `passed_over` in its details, where the target was not asked at all.
+    Raises what `answer` raises, ModelBusyError or ProviderFailedError where it is ended, and where the target was not
+    asked at all the latter, or RateLimitedError for one that asked for a pause, with `passed_over` in their details.
     """
     entered = await breakers.entered(target, patience_s, stays=stays) if patience_s or stays else breakers.enter(target)
     if isinstance(entered, Refusal):
@@ -56,10 +56,11 @@ async def guarded(
             await close()
 
 
-def passed_over(target: str, refusal: Refusal) -> ProviderFailedError:
+def passed_over(target: str, refusal: Refusal) -> InferenceServiceError:
     """A target that was not asked."""
     after_ms = max(1, round(1000 * refusal.after_s))
-    return ProviderFailedError(
+    kind = RateLimitedError if refusal.limited else ProviderFailedError
+    return kind(
         f"{target} is not asked now: {refusal.why}",
         retry_after_ms=after_ms,
         target=target,

@@ -46,6 +46,10 @@ class _Sorted(Struct):
     """Context of those that are too small."""
     sticks: bool = False
     """Whether a replica is chosen as well."""
+    pauses: list[float] = []
+    """Seconds that clouds want to be left alone for, of those that would do but for that."""
+    has_down: bool = False
+    """Whether others would do, and take no requests for another reason."""
 
     def reject(self, target: Target, reason: Reason, why: str) -> None:
         """This one is not asked."""
@@ -77,7 +81,8 @@ def decide(ask: Ask, table: Table, situation: Situation) -> Decision:
     chain = [*found.candidates, *found.crowded][: LIMIT if table.falls_back else 1]
     error = None
     if not chain:
-        error = refusals.told(refusals.nobody(plan, ask, found.furthest, found.rejected, found.largest))
+        pause_s = min(found.pauses) if found.pauses and not found.has_down else None
+        error = refusals.told(refusals.nobody(plan, ask, found.furthest, found.rejected, found.largest, pause_s))
     return Decision(ask.model, ask.kind, strategy, policy, chain, found.rejected, ask.task_type, role, error)
 
 
@@ -155,6 +160,10 @@ def _sort(group: _Group, ask: Ask, allowed: frozenset[str] | None, found: _Sorte
         seen.add(one.name)
         if (why_not := unfit(one, ask, allowed)) is not None:
             found.reject(one.target, *why_not)
+            if why_not[0] == Reason.STATE and one.state.limited:
+                found.pauses.append(one.state.retry_s)
+            elif why_not[0] == Reason.STATE:
+                found.has_down = True
         elif one.crowded or one.state.wait_s > deadline_s:
             crowded.append(one)
         else:

@@ -13,6 +13,7 @@ from golek_wire.errors import (
     ModelNotFoundError,
     NoWorkersError,
     ProviderRefusedError,
+    RateLimitedError,
 )
 from golek_wire.routing import LOCAL, Decision, Policy, Rejected
 from golek_worker.router.fitting import Reason, most_tokens
@@ -78,9 +79,11 @@ def contradiction(plan: Plan, policy: Policy | None, ask: Ask) -> BadRequestErro
 
 
 def nobody(
-    plan: Plan, ask: Ask, why: Reason | None, rejected: Sequence[Rejected], largest: int
+    plan: Plan, ask: Ask, why: Reason | None, rejected: Sequence[Rejected], largest: int, pause_s: float | None = None
 ) -> InferenceServiceError:
-    """No target can be asked. `why` is the reason of the one that came furthest, `largest` the largest context."""
+    """No target can be asked. `why` is the reason of the one that came furthest, `largest` the largest context,
+    `pause_s` until one may be asked again where all that would do asked for a pause.
+    """
     listed = "; ".join(one.reason for one in rejected[:SHOWN])
     more = f"; and {len(rejected) - SHOWN} more" if len(rejected) > SHOWN else ""
     said = f"{listed}{more}" if listed else f"there is no model for {ask.kind}"
@@ -102,4 +105,7 @@ def nobody(
         case Reason.POLICY:
             return NoWorkersError(f"Nobody may answer for {plan.name}: {said}", RETRY_MS, model=plan.name)
         case _:
-            return NoWorkersError(f"Nobody can answer for {plan.name}: {said}", RETRY_MS, model=plan.name)
+            kind, after_ms = (
+                (NoWorkersError, RETRY_MS) if pause_s is None else (RateLimitedError, max(1, round(1000 * pause_s)))
+            )
+            return kind(f"Nobody can answer for {plan.name}: {said}", after_ms, model=plan.name)

@@ -194,7 +194,9 @@ def _broken(state: State | None, broken: State) -> State:
         return (
             broken
             if state is None
-            else msgspec.structs.replace(state, up=False, expected=False, why=broken.why, retry_s=broken.retry_s)
+            else msgspec.structs.replace(
+                state, up=False, expected=False, why=broken.why, retry_s=broken.retry_s, limited=broken.limited
+            )
         )
     return msgspec.structs.replace(state, half_open=broken.half_open)
 

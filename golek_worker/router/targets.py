@@ -96,6 +96,8 @@ class State(Struct, frozen=True):
     """Its breaker lets single requests through, to see whether it is back."""
     retry_s: float = 0.0
     """Until it may take requests again; 0 where that is not known."""
+    limited: bool = False
+    """It asked for that pause itself, and is well."""
     replicas: tuple["Lane", ...] = ()
 
 

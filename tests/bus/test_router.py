@@ -381,6 +381,31 @@ async def test_a_router_is_never_laxer_than_the_workers(nats_server: str, tmp_pa
                         await golek.ask(name, "hi")
 
 
+async def test_what_came_while_the_last_worker_left_is_told_so(nats_server: str, golek: Golek, tmp_path: Path) -> None:
+    """Not at its deadline, but once nobody is expected back; a job that was submitted stays for who comes later."""
+    slow = {"ENGINE_STEP_MIN_MS": 30, "WORKER_CONCURRENCY": 1}
+    with router(nats_server, tmp_path / "router"):
+        with WorkerProcess(nats_server, tmp_path / "echo", **slow) as worker:
+            running = asyncio.create_task(golek.ask("echo", WORDS, deadline=30))
+            async with raw.connected(nats_server) as client:
+                info = f"$JS.API.CONSUMER.INFO.{subjects.job_stream('echo')}.{subjects.consumer('echo', 'inference')}"
+                async with asyncio.timeout(10):
+                    while not json.loads((await client.request(info)).data)["num_ack_pending"]:
+                        await asyncio.sleep(0.02)
+            worker.signal(signal.SIGTERM)
+            async with asyncio.timeout(10):
+                while not any("draining" in str(line) for line in worker.log_lines("shutdown")):
+                    await asyncio.sleep(0.02)
+            receipt = await golek.submit("echo", "for later", deadline=60)
+            late = [asyncio.create_task(golek.ask("echo", "hi", deadline=60)) for _ in range(5)]
+            assert (await running).text == WORDS
+        async with asyncio.timeout(20):
+            for ended in await asyncio.gather(*late, return_exceptions=True):
+                assert isinstance(ended, NoWorkersError)
+        with WorkerProcess(nats_server, tmp_path / "echo"):
+            assert (await golek.wait(receipt, 20)).text == "for later"
+
+
 async def test_a_router_serves_the_fleet_over_http(nats_server: str, tmp_path: Path) -> None:
     """On its HTTP_ADDR all models are asked, and `auto` by who names none where that is set."""
     port = free_port()

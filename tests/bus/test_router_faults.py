@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from golek_client import Golek
-from golek_wire.errors import InferenceServiceError
+from golek_wire.errors import InferenceServiceError, RateLimitedError
 from tests.support.broker import NatsServer
 from tests.support.troubled import Fault, Troubled
 
@@ -103,6 +103,18 @@ async def test_a_pause_that_a_cloud_asks_for_is_kept(url: str, tmp_path: Path) -
                 await golek.ask("cloudy", "one")
                 await asyncio.sleep(0.02)
     assert 6.5 < time.monotonic() - began < 9
+
+
+async def test_who_asks_a_cloud_that_pauses_hears_for_how_long(url: str, tmp_path: Path) -> None:
+    """RATE_LIMITED and the rest of the pause, without asking it again; first by its word, then by what is known."""
+    async with Troubled(url, tmp_path) as fleet:
+        fleet.cloud.then("429")
+        async with Golek(url, deadline=5) as golek:
+            for _ in range(5):
+                with pytest.raises(RateLimitedError) as told:
+                    await golek.ask("standin:large", "one")
+                assert 4000 < told.value.retry_after_ms <= 7000
+            assert len(fleet.cloud.asked) == 1
 
 
 async def test_without_anybody_else_the_error_is_the_clouds(url: str, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ ROLES = roles.build(
 )
 WELL = State(free=2, slots=4, capacity=100)
 DOWN = State(up=False, why="the last one was seen 120 s ago")
+PAUSED = State(up=False, why="429 of the cloud", retry_s=7.5, limited=True)
 COMING = State(up=False, expected=True, why="it is loading")
 CHEAP, DEAR = Price(0.1, 0.4), Price(5.0, 20.0)
 
@@ -240,6 +241,9 @@ def test_who_is_asked(rule: str, over: tuple[Table, Situation], ask: Ask, expect
          models=(msgspec.structs.replace(FALLS, fallback=("openai:gpt",), policy="never_cloud"),)), asked("a"),
          "NO_WORKERS", "the last one was seen 120 s ago"),
         ("another kind", given(A), asked("a", kind="rerank"), "BAD_REQUEST", "local:a is no model for rerank"),
+        ("a pause", given(cloud("x:m"), states={"x:m": PAUSED}), asked("x:m"), "RATE_LIMITED", "429 of the cloud"),
+        ("a pause, and who is gone", given(cloud("x:m"), A, states={"x:m": PAUSED, "local:a": DOWN},
+         models=(entry("x:m", fallback=("local:a",)),)), asked("x:m"), "NO_WORKERS", "429 of the cloud"),
         ("all tried", given(A), asked("a", excluded=frozenset(("local:a",))), "NO_WORKERS", "was asked already"),
     ],
 )  # fmt: skip
