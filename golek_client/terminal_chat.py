@@ -21,6 +21,7 @@ from golek_wire.errors import (
     ModelNotFoundError,
     NoWorkersError,
 )
+from golek_wire.keys import dollars, micros
 from golek_wire.replies import InferenceReply, SessionUse
 from golek_wire.requests import Message
 
@@ -223,6 +224,14 @@ def _print_stats(reply: InferenceReply, began: float, first: float) -> None:
     rate = (reply.tokens_out - 1) / (now - first) if reply.tokens_out > 1 and now > first else 0.0
     print(
         f"{reply.tokens_in} tokens in, {reply.tokens_out} out, {rate:.1f} tokens/s, first after {first - began:.2f} s, "
-        f"all after {now - began:.2f} s, ended by {reply.finish_reason}, seed {reply.seed}",
+        f"all after {now - began:.2f} s, ended by {reply.finish_reason}, seed {reply.seed}{_routed(reply)}",
         file=sys.stderr,
     )
+
+
+def _routed(reply: InferenceReply) -> str:
+    """Who answered, what it cost and what a cache did, where the reply says so."""
+    said = [f"by {reply.route.target}" if reply.route else "", f"cache {reply.cache}" if reply.cache else ""]
+    if reply.cost_usd is not None:
+        said.insert(1, dollars(micros(reply.cost_usd)))
+    return "".join(f", {one}" for one in said if one)

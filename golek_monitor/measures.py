@@ -76,6 +76,7 @@ class Measures:
             self._pings.get(one.worker_id),
             self._log_lags.get(one.worker_id),
             _skew(self._skews.get(one.worker_id)),
+            self._workers.cost_usd(one.worker_id),
         )
 
     def ended(self, now: float) -> dict[str, tuple[int, int]]:

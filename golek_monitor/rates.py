@@ -112,6 +112,11 @@ class Rates:
             samples.popleft()
         return Rate(*((to - since) / seconds for to, since in zip(last, _at(samples, begin), strict=True)))
 
+    def cost_usd(self, process_id: str) -> float | None:
+        """What clouds took since it began; None for nothing."""
+        known = self._processes.get(process_id)
+        return (known.traffic.cost_usd or None) if known is not None else None
+
     def deaf(self) -> None:
         """Nothing could be heard for a while: what was counted meanwhile is nobody's burst."""
         self._processes.clear()

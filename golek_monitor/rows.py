@@ -30,6 +30,7 @@ class Beside(Struct, frozen=True):
     ping_ms: float | None = None
     log_lag_s: float | None = None
     clock_skew_s: float | None = None
+    cost_usd: float | None = None
 
 
 class Past(Struct, frozen=True):
@@ -79,6 +80,7 @@ def replica_row(one: Replica, beside: Beside, heard_at: float, wall: float) -> R
         progress=health.progress if health else None,
         log_lag_s=beside.log_lag_s,
         clock_skew_s=beside.clock_skew_s,
+        cost_usd=beside.cost_usd,
         problem=one.problem,
     )
 

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from golek_client.fleet import LEFT
 from golek_monitor.plain import plain
 from golek_monitor.records import FleetNow, GatewayRow, ReplicaRow, Service
+from golek_wire.keys import dollars, micros
 from golek_wire.signals import Alert
 
 GREEN, YELLOW, RED, BOLD, FAINT, PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[1m", "\x1b[2m", "\x1b[0m"
@@ -79,8 +80,15 @@ def _rates(now: FleetNow) -> str:
         f"queue {all_in.pending_messages} of {all_in.queue_capacity}",
         f"{_rate(all_in.tokens_per_s if is_known(now, 'tokens_per_s') else None)} tokens/s",
         _count(all_in.gateways, "gateway"),
+        *_money(now),
         f"{_count(all_in.dead_letters, 'dead letter')}" + (" (golek dlq list)" if all_in.dead_letters else ""),
     )
+
+
+def _money(now: FleetNow) -> list[str]:
+    """What clouds take, where they take anything."""
+    usd = sum(one.cost_usd_per_hour or 0.0 for one in now.services)
+    return [f"clouds take {dollars(micros(usd))} in an hour"] if usd else []
 
 
 def _rows(now: FleetNow) -> Iterator[_Row]:

@@ -129,7 +129,7 @@ class RateLimitedError(RetriableError):
 
 
 class OverLimitError(NonRetriableError):
-    """This request alone is larger than the caller's limit: it can never pass as it is."""
+    """This request alone is larger than the caller's limit, or what it has for good is used up: it can never pass."""
 
     code = "OVER_LIMIT"
 

@@ -113,6 +113,12 @@ MODEL_COST_USD_PER_HOUR: Final = Metric(
     "Dollars that clouds take for what is asked of a model, as over the last ten seconds; of routers.",
     ("model",),
 )
+MODEL_COST_USD: Final = Metric(
+    "golek_model_cost_usd",
+    "counter",
+    "Dollars that clouds took since the worker began, over NATS and HTTP; of routers.",
+    ("model", "worker"),
+)
 MODEL_RESPONSE_SECONDS: Final = Metric(
     "golek_model_response_seconds",
     "gauge",

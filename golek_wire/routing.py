@@ -170,3 +170,5 @@ class RouteTable(Struct, frozen=True, omit_defaults=True):
     """What of its tables it cannot use, such as an alias whose cloud has no key."""
     not_set_up: dict[str, str] = field(default_factory=dict[str, str])
     """Providers that only wait for a key: the variable that is to hold it, by provider."""
+    budget: str = ""
+    """ROUTER_BUDGET; empty without one."""

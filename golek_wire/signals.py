@@ -166,6 +166,8 @@ class Health(Struct, frozen=True):
     """Changes when the worker restarts; under this id NATS micro answers for it."""
     started_at: str = ""
     """RFC 3339; when this incarnation began."""
+    identity: str = ""
+    """Its GOLEK_NATS_IDENTITY; empty of one of an earlier release."""
 
 
 class Order(Struct, frozen=True, omit_defaults=True):
@@ -339,6 +341,8 @@ class ModelRecord(Struct, frozen=True):
     """Size of the model's file."""
     offers: list[Offer] = field(default_factory=list[Offer])
     """Of a router: the names it serves beside those of other workers."""
+    identity: str = ""
+    """GOLEK_NATS_IDENTITY of its workers: a router must not be laxer. Empty of one of an earlier release."""
 
 
 class DeadLetter(Struct, frozen=True):

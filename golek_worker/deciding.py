@@ -22,7 +22,7 @@ from golek_worker.executor import CAPABILITIES
 from golek_worker.job import Job
 from golek_worker.router import policy, refusals
 from golek_worker.router.asking import ask_of
-from golek_worker.router.situation import is_router, situate
+from golek_worker.router.situation import OPEN, is_live, is_router, situate, unlike
 from golek_worker.router.standing import Situation, Standing
 from golek_worker.router.table import LOCAL_PREFIX, Plan, Table
 from golek_worker.router.targets import Ask, State, Target
@@ -43,10 +43,12 @@ class Deciding:
         own: str,
         clock: Callable[[], float] = time.monotonic,
         ask_after: Callable[[Iterable[Replica]], None] = lambda _: None,
+        identity: str = OPEN,
     ) -> None:
         """`breakers` has the targets whose breaker is not closed. `own`, the router's own name, means `auto`.
-        `ask_after` has replicas asked whether they are still there.
+        `ask_after` has replicas asked whether they are still there. `identity` is what the router asks of callers.
         """
+        self._identity = identity
         self._ask_after = ask_after
         self._view = view
         self._table = table
@@ -67,7 +69,8 @@ class Deciding:
         """Everybody, as they were at most FRESH_S ago."""
         now, table = self._clock(), self._table()
         if table is not self._made_of or now - self._situation.now_s >= FRESH_S:
-            self._situation = situate(self._view, table, now, datetime.now(UTC), self._breakers())
+            wall = datetime.now(UTC)
+            self._situation = situate(self._view, table, now, wall, self._breakers(), self._identity)
             self._made_of = table
         return self._situation
 
@@ -88,6 +91,16 @@ class Deciding:
         """How one of the fleet's own models is."""
         return self.situation.standings.get(LOCAL_PREFIX + model)
 
+    def stricter(self, model: str) -> str:
+        """Why this router takes no requests for a model whose workers want more of who asks; empty where it may."""
+        return self.situation.stricter.get(model, "")
+
+    def all_stricter(self) -> list[str]:
+        """The same, of all models and routers that are there; a sentence each."""
+        now, wall = self._clock(), datetime.now(UTC)
+        there = [one for one in self._view.models(now, wall) if is_live(one, wall)]
+        return [said for one in there if (said := unlike(one, self._identity))]
+
     def gone(self, model: str) -> str:
         """Why nobody answers for a model of the fleet just now; empty while somebody does. Its replicas are asked."""
         standing, known = self.standing(model), self.model(model)
@@ -103,11 +116,14 @@ class Deciding:
     def may_leave(self, model: str) -> bool:
         """Whether its jobs may be answered by others."""
         plan = self.plan(model)
-        return plan is not None and plan.sort == "model" and bool(plan.fallback) and plan.policy != "local_only"
+        if plan is None or plan.sort != "model" or self.stricter(plan.name):
+            return False
+        return bool(plan.fallback) and plan.policy != "local_only"
 
     def may_answer(self, kind: Kind, model: str) -> bool:
         """Whether anybody else could answer a request for this model just now."""
-        return bool(self.decide(Ask(model, kind, excluded=frozenset((LOCAL_PREFIX + model,)))).candidates)
+        others = frozenset((LOCAL_PREFIX + model,))
+        return not self.stricter(model) and bool(self.decide(Ask(model, kind, excluded=others)).candidates)
 
     def routers(self) -> list[str]:
         """All routers that are there."""
@@ -146,9 +162,11 @@ class Deciding:
         return msgspec.structs.replace(offer, kinds=sorted(kinds, key=subjects.SERVED.index))
 
     def problems(self) -> list[str]:
-        """What of the tables cannot be used, or does not do what it says beside the models that the fleet has."""
+        """What of the tables cannot be used, or does not do what it says beside the models that the fleet has; and for
+        whom it takes no requests.
+        """
         local = [target.model for target in self.situation.targets.values() if target.is_local]
-        return [*self.table.problems, *self.table.beside(local)]
+        return [*self.table.problems, *self.table.beside(local), *self.all_stricter()]
 
     def means(self, verb: str, name: str, kept: Iterable[str]) -> list[str] | None:
         """Of which names answers are meant by an order about `name`, of those that are served and `kept`; None where

@@ -51,10 +51,12 @@ class Explaining:
         problems: Callable[[], Iterable[str]],
         deadline_s: float = DEADLINE_S,
         not_set_up: Callable[[], Mapping[str, str]] = dict,
+        budget: str = "",
     ) -> None:
         """`breakers` has those that are not closed, by target, in words; `deadline_s` is what a request has that does
-        not say.
+        not say; `budget` is ROUTER_BUDGET.
         """
+        self._budget = budget
         self._router = router
         self._decides = decides
         self._breakers = breakers
@@ -109,4 +111,5 @@ class Explaining:
             dict(self._breakers()),
             list(self._problems()),
             dict(self._not_set_up()),
+            self._budget,
         )

@@ -17,6 +17,7 @@ from golek_client.bus_client import BusClient, Delivery
 from golek_client.discovery import another_kind
 from golek_client.fleet import ModelState
 from golek_wire import codec, subjects
+from golek_wire import headers as h
 from golek_wire.errors import (
     STATUS,
     BusUnavailableError,
@@ -24,7 +25,9 @@ from golek_wire.errors import (
     InternalError,
     ModelNotFoundError,
     NoWorkersError,
+    UnauthorizedError,
 )
+from golek_wire.routing import AUTO
 from golek_wire.signals import ModelRecord
 from golek_wire.subjects import Kind
 from golek_worker.bus.identity import Callers
@@ -62,6 +65,7 @@ class Knows(Protocol):
     def may_leave(self, model: str) -> bool: ...
     def served_at(self, subject: str) -> str | None: ...
     def learn(self, record: ModelRecord) -> None: ...
+    def stricter(self, model: str) -> str: ...
     def refusal(self, kind: Kind, name: str) -> InferenceServiceError | None: ...
 
 
@@ -182,7 +186,7 @@ class Placing:
         """Find the door of one request, and bring it there."""
         kind, name = _read(message.subject)
         try:
-            way = self._place(kind, name, message.subject)
+            way = self._place(kind, name, message)
         except ModelNotFoundError as error:
             self._look_up(message, kind, name, error)
         except InferenceServiceError as error:
@@ -204,25 +208,29 @@ class Placing:
         if way not in self._making:
             self._making[way] = asyncio.get_running_loop().create_task(self._make(way))
 
-    def _place(self, kind: Kind, name: str, subject: str) -> Way:
+    def _place(self, kind: Kind, name: str, message: Delivery) -> Way:
         """Kind, model, and whether the router's own stream takes it. Raises the error for who cannot be placed.
 
         1. A name that nobody knows, unless a model takes requests at that subject. 2. One that stands for several.
-        3. A model of another kind. 4. One for which others may answer: they are asked first, or it is in trouble; or
-        the request is for it alone, and others would answer what waits in its own stream. 5. One that takes requests,
-        or is expected back. 6. One that is gone.
+        3. A model of another kind. None of these where their own workers, or other routers, want more of who asks.
+        4. One for which others may answer: they are asked first, or it is in trouble; or the request is for it alone,
+        and others would answer what waits in its own stream. 5. One that takes requests, or is expected back. 6. One
+        that is gone.
         """
         plan = self._knows.plan(name)
         if plan is None:
-            if (at := self._knows.served_at(subject)) is not None:
+            if (at := self._knows.served_at(message.subject)) is not None:
+                self._refuse_lax(at, message)
                 return kind, at, False
             raise self._knows.refusal(kind, name) or ModelNotFoundError(f"No model {name!r} is known")  # 1
         if plan.sort != "model":
+            self._refuse_lax(AUTO, message)
             return kind, name, True  # 2
         model, standing = self._knows.model(plan.name), self._knows.standing(plan.name)
         record = model.record if model is not None else None
         if record is not None and record.kinds and kind not in record.kinds:
             raise another_kind(record, kind)  # 3
+        self._refuse_lax(plan.name, message)
         if self._knows.may_leave(plan.name):  # 4
             if plan.policy == "local_only":
                 return kind, name, True
@@ -231,6 +239,17 @@ class Placing:
         if standing is None or standing.trouble:  # 6
             raise self._knows.refusal(kind, name) or NoWorkersError(f"No worker serves {plan.name}", model=plan.name)
         return kind, plan.name, False  # 5
+
+    def _refuse_lax(self, model: str, message: Delivery) -> None:
+        """Who is refused by the model's own workers is not let in here: who says nothing of itself is told that, others
+        may ask again, and find one of these. Raises UnauthorizedError or NoWorkersError.
+        """
+        if not (said := self._knows.stricter(model)):
+            return
+        given = message.headers or {}
+        if h.AUTHORIZATION in given or h.REQUEST_INFO in given:
+            raise NoWorkersError(f"Asked of a router that may not let anybody in: {said}", model=model)
+        raise UnauthorizedError(f"Nobody says who asks: {said}")
 
     def _look_up(self, message: Delivery, kind: Kind, name: str, error: ModelNotFoundError) -> None:
         """A model may have begun to take requests a moment before it was heard of: its record says so."""
@@ -252,7 +271,7 @@ class Placing:
             return
         self._knows.learn(record)
         try:
-            way = self._place(kind, name, message.subject)
+            way = self._place(kind, name, message)
         except InferenceServiceError as left:
             await self._refuse(message, left)
         else:
@@ -308,6 +327,8 @@ class Placing:
         self._knows.learn(record)
         if record.kinds and kind not in record.kinds:
             raise another_kind(record, kind)
+        if said := self._knows.stricter(name):
+            raise NoWorkersError(f"Asked of a router that may not let anybody in: {said}", model=name)
 
     async def _of(self, kind: Kind, model: str) -> Ingress | None:
         """The ingress of a model's own stream; None where there is none."""

@@ -136,6 +136,7 @@ class Preparing:
             log_rows_lost=self._log.dropped,
             incarnation=identity.incarnation,
             started_at=moments.stamp(identity.started_at),
+            identity=chosen.golek_nats_identity,
         )
 
     def record(self) -> ModelRecord:
@@ -150,6 +151,7 @@ class Preparing:
             worker_id=self._identity.worker_id,
             subjects=self._subjects(),
             offers=self._offers,
+            identity=self._settings.golek_nats_identity,
         )
 
     def _subjects(self) -> list[str]:

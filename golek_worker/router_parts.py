@@ -98,14 +98,16 @@ class Router:
         self.forms = Forms(ground.client)
         self._offer = Help(me, chosen.model_name, chosen.queue_capacity, chosen.inference_queue_strategy)
         self._rescue: Rescue | None = None
+        self._told = set[str]()
         self.tables = naming.open_tables(chosen, self.clouds)
         after = AskingAfter(ground.client, watch.view.missed, time.monotonic)
         self.deciding = Deciding(
-            watch.view, lambda: self.tables.table, self.breakers.states, chosen.model_name, ask_after=after.ask
-        )
+            watch.view, lambda: self.tables.table, self.breakers.states, chosen.model_name, ask_after=after.ask,
+            identity=chosen.golek_nats_identity,
+        )  # fmt: skip
         self.explaining = Explaining(
             me, self.deciding, self.breakers.described, self.deciding.problems,
-            chosen.inference_request_timeout, lambda: self.tables.table.not_set_up,
+            chosen.inference_request_timeout, lambda: self.tables.table.not_set_up, chosen.router_budget,
         )  # fmt: skip
         self.affording = Affording(
             self.explaining, self.deciding.target, ground.callers, ground.look_for_key, self._purse
@@ -126,6 +128,9 @@ class Router:
         except (TablesError, ProvidersError) as error:
             raise SettingsError([str(error)]) from None
         await patiently(ground.client, watch.open)
+        if stricter := router.deciding.all_stricter():
+            await router.close()
+            raise SettingsError(stricter)
         await router._shared.start()
         await router._calls.start()
         await answers.serve(ground.client, router.affording.explain, router.explaining.table)
@@ -233,6 +238,10 @@ class Router:
             await asyncio.sleep(SWEEP_S)
             self.breakers.know_routers(self.deciding.routers())
             self.breakers.sweep()
+            for said in self.deciding.all_stricter():
+                if said not in self._told:
+                    self._told.add(said)
+                    self._ground.event("router.laxer", said, level="error")
 
 
 def _able(_request: Request) -> None:

@@ -145,6 +145,7 @@ class Status:
             sessions_lost=self._sessions.lost if self._sessions is not None else 0,
             incarnation=self._identity.incarnation,
             started_at=moments.stamp(self._identity.started_at),
+            identity=self._settings.golek_nats_identity,
         )
 
     def remarks(self) -> list[str]:
@@ -223,6 +224,7 @@ class Status:
             capabilities=self._capabilities(),
             memory_mb=ready.info.size_bytes // 2**20 if ready is not None else 0,
             offers=self._offers() if self._offers is not None else [],
+            identity=self._settings.golek_nats_identity,
         )
 
     def micro_identity(self) -> ServiceIdentity:

@@ -29,7 +29,7 @@ class Query(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Parameters of a search: each that is given narrows it."""
 
     model: Text = ""
-    """Only of this model."""
+    """Only of this model, and what routers were asked for by this name."""
     worker_id: Text = ""
     """Only answered by this worker."""
     status: Text = ""

@@ -159,12 +159,14 @@ class Explorer:
     def _here(self, query: LogQuery, model: str, limit: int, deadline: float) -> _Answer:
         found = _Answer()
         for log in self._logs():
-            if model in ("", log.model):
-                file, read = LogFile(model_name=log.model, path=str(log.path)), list[Row]()
-                try:
-                    read = rows.search(log.path, log.model, log.name, query, deadline, limit=limit)
-                except LogProblemError as error:
-                    file = msgspec.structs.replace(file, problem=str(error))
+            is_its_own = model in ("", log.model)
+            file, read = LogFile(model_name=log.model, path=str(log.path)), list[Row]()
+            asked = "" if is_its_own else model  # a router's log has jobs of all names
+            try:
+                read = rows.search(log.path, log.model, log.name, query, deadline, limit=limit, asked=asked)
+            except LogProblemError as error:
+                file = msgspec.structs.replace(file, problem=str(error))
+            if is_its_own or read:
                 found.add(read, file)
         return found
 

@@ -150,6 +150,7 @@ _OF_ALL_REPLICAS: Final[tuple[Figure, ...]] = (
 _OF_REPLICAS: Final[tuple[Figure, ...]] = (
     (names.SLOTS, "slots", ""),
     (names.SLOTS_BUSY, "active", ""),
+    (names.MODEL_COST_USD, "cost_usd", ""),
     (names.LAST_TOKEN_AGE, "last_token_age_ms", "ms"),
     (names.TOKENS_PER_SECOND, "tokens_per_s", ""),
     (names.ENGINE_TTFT_SECONDS, "ttft_ms", "ms"),

@@ -38,15 +38,18 @@ class Row(Struct, frozen=True):
         return self.ts - ((self.request.queue_ms or 0.0) + self.request.dur_ms) / 1000
 
 
-def search(path: Path, model: str, name: str, query: LogQuery, until: float, *, limit: int = 0) -> list[Row]:
-    """What `query` asks for, the newest first: `limit` rows, or as many as it says itself. `name` is the log's.
+def search(
+    path: Path, model: str, name: str, query: LogQuery, until: float, *, limit: int = 0, asked: str = ""
+) -> list[Row]:
+    """What `query` asks for, the newest first: `limit` rows, or as many as it says itself. `name` is the log's; with
+    `asked` those that were asked for by this name, which a router's log has.
 
     Raises LogProblemError, also when it is not done by `until` on the monotonic clock.
     """
     most = limit or query.limit
     with reading.opened(path, until) as connection:
         if not query.id:
-            found = reading.ask(connection, "search", _values(query, name) | {"limit": most})
+            found = reading.ask(connection, "search", _values(query, name) | {"limit": most, "asked": asked or None})
         else:
             found = reading.ask(connection, "by_id", {"id": query.id, "limit": most})
             if not found and len(query.id) >= SHORTEST_BEGIN:

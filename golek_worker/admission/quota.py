@@ -167,7 +167,7 @@ class Refused(Struct, frozen=True):
                 f"{text}; this request alone is larger, ask for fewer tokens (max_tokens)", too_large=True, **details
             )
         if self.retry_after_s >= NEVER_S:
-            return OverLimitError(f"{text}; it is for good and does not begin anew", **details)
+            return OverLimitError(f"{text}; it does not begin anew", **details)
         return RateLimitedError(text, retry_after_ms=max(1, math.ceil(self.retry_after_s)) * 1000, **details)
 
 

@@ -12,14 +12,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+import nats.errors
 from msgspec import Struct
 
+from golek_client.bus_client import BusClient
 from golek_client.connection import close, connect
 from golek_wire import subjects
 from golek_wire.errors import BusUnavailableError, InferenceServiceError
 from golek_wire.jetstream import STREAM_NOT_FOUND
-from golek_wire.keys import Key, digest
+from golek_wire.keys import Budget, Key, digest, parse_budget
 from golek_wire.replies import Allowances
+from golek_wire.routing import TABLE, RouteTable
 from golek_worker import process
 from golek_worker.admission import quota
 from golek_worker.admission.quota import Ledger
@@ -27,10 +31,13 @@ from golek_worker.bus import keyfile, keys
 from golek_worker.bus.jetstream import BUS_ERRORS, JetStreamError
 from golek_worker.bus.keyfile import KeyFileError
 from golek_worker.bus.quota import stored_records
+from golek_worker.charging import FLEET
 
 KEY_BYTES = 32
 GATEWAYS_OWN = "auth"
 """`Key.source` of those that GOLEK_AUTH let in."""
+ROUTER_S = 1.0
+"""A router that is there says within this time what it serves."""
 HEAD = "# A key per line: key_id:sha256:<digest of the key> and its limits; docs/security.md says more.\n"
 
 
@@ -184,6 +191,7 @@ async def usage(url: str, key_id: str | None = None, now: float | None = None) -
     try:
         rows = {key: keys.read_row(key, row) for key, row in (await keys.rows(client)).items()}
         accounts = await stored_records(client, Ledger)
+        fleet = await _fleet_budget(client)
     except JetStreamError as error:
         if error.code == STREAM_NOT_FOUND:
             raise BusUnavailableError(
@@ -192,7 +200,10 @@ async def usage(url: str, key_id: str | None = None, now: float | None = None) -
         raise
     finally:
         await close(client)
-    found = _usages([one for one in rows.values() if one is not None and one.has_limits], accounts, now)
+    limited = [one for one in rows.values() if one is not None and one.has_limits]
+    if fleet is not None:
+        limited.append(Key(FLEET, budget=fleet))
+    found = _usages(limited, accounts, now)
     if key_id is None:
         return found
     known = key_id in {one.key_id for one in rows.values() if one is not None}
@@ -200,6 +211,16 @@ async def usage(url: str, key_id: str | None = None, now: float | None = None) -
     if not chosen and not known:
         raise KeyringError(f"nobody in this fleet knows a key of {key_id}; `golek keys usage` shows all")
     return chosen
+
+
+async def _fleet_budget(client: BusClient) -> Budget | None:
+    """ROUTER_BUDGET, as a router tells it; None where none has one, or none is there."""
+    try:
+        told = await client.request(TABLE, b"", timeout=ROUTER_S)
+        said = msgspec.json.decode(told.data, type=RouteTable).budget
+        return parse_budget(said) if said else None
+    except (nats.errors.Error, msgspec.MsgspecError, TimeoutError, ValueError):
+        return None
 
 
 def _usages(limited: list[Key], accounts: dict[str, Ledger], now: float) -> list[Usage]:

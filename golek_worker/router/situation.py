@@ -11,13 +11,16 @@ from typing import Final
 import msgspec
 
 from golek_client import discovery
-from golek_client.fleet import FleetView, ModelState, Replica
+from golek_client.fleet import LEFT, FleetView, ModelState, Replica
+from golek_wire.routing import AUTO
 from golek_wire.signals import EngineStats
 from golek_wire.subjects import SERVED, Kind
 from golek_worker.router.standing import Situation
 from golek_worker.router.table import LOCAL_PREFIX, Table
 from golek_worker.router.targets import ALL_NEEDS, Lane, Need, State, Target
 
+OPEN: Final = "open"
+"""The GOLEK_NATS_IDENTITY that asks nothing of callers."""
 JOB_S: Final = 1.0
 """A job takes about so long where a replica has not told how long its last ones took."""
 IDLE_S: Final = 12.0
@@ -33,23 +36,60 @@ _TAUGHT: Final[Mapping[str, tuple[Need, ...]]] = {
 
 
 def situate(
-    view: FleetView, table: Table, now: float, wall: datetime, breakers: Mapping[str, State] | None = None
+    view: FleetView,
+    table: Table,
+    now: float,
+    wall: datetime,
+    breakers: Mapping[str, State] | None = None,
+    identity: str = OPEN,
 ) -> Situation:
     """Everybody at `now` on the view's clock, `wall` by that of records. `breakers` has the targets whose breaker is
-    not closed: of these it counts alone whether they take requests, and why not.
+    not closed: of these it counts alone whether they take requests, and why not. Of a router with this `identity`: who
+    is stricter gets no requests from it.
     """
+    stricter = dict[str, str]()
     targets = {name: target for name, target in table.clouds.items() if target.name == name}
     states: dict[str, State] = {}
     for model in view.models(now, wall):
         if is_router(model):
+            if is_live(model, wall) and (said := unlike(model, identity)):
+                stricter[AUTO] = said
             continue
+        if said := unlike(model, identity):
+            stricter[model.name] = said
         target = table.refined(target_of(model))
         targets[target.name] = target
         states[target.name] = state_of(model, now, wall)
     for name, broken in (breakers or {}).items():
         if name in targets:
             states[name] = _broken(states.get(name), broken)
-    return Situation(targets, states, table.spill, now)
+    for name, said in stricter.items():
+        if LOCAL_PREFIX + name in states:
+            states[LOCAL_PREFIX + name] = State(up=False, why=said)
+    return Situation(targets, states, table.spill, now, stricter)
+
+
+def unlike(model: ModelState, identity: str) -> str:
+    """Why a router with this GOLEK_NATS_IDENTITY takes no requests for a model, naming both settings: its workers, or
+    one of them, want more of who asks. Empty where it may.
+    """
+    said = {one.health.identity for one in model.replicas if one.health is not None}
+    said |= {model.record.identity} if model.record is not None else set()
+    wanted = " and ".join(sorted(said - {"", OPEN, identity}))
+    if not wanted:
+        return ""
+    return (
+        f"the workers of {model.name} have GOLEK_NATS_IDENTITY={wanted}, and this router has "
+        f"GOLEK_NATS_IDENTITY={identity}: it takes no requests for them until it has theirs"
+    )
+
+
+def is_live(model: ModelState, wall: datetime) -> bool:
+    """Whether a worker of it is there, as far as is known."""
+    record = model.record
+    return bool(model.replicas) or (
+        record is not None and record.state not in LEFT and discovery.gone(record, wall) is None
+    )
 
 
 def is_router(model: ModelState) -> bool:

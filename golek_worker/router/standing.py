@@ -48,6 +48,10 @@ class Situation(Struct, frozen=True, eq=False, dict=True):
     spill: float = 0.8
     """From this share of a queue on others are asked first."""
     now_s: float = 0.0
+    stricter: dict[str, str] = field(default_factory=dict[str, str])
+    """By model: why this router takes no requests for those whose workers want more of who asks. Under `auto`, why not
+    for names that routers serve, where another one wants more.
+    """
 
     @cached_property
     def standings(self) -> dict[str, Standing]:

@@ -17,7 +17,7 @@ import pytest
 
 from golek_client import Golek, InferenceServiceError
 from golek_client.connection import connect
-from golek_wire.errors import RateLimitedError
+from golek_wire.errors import OverLimitError, RateLimitedError
 from golek_wire.keys import Key, digest
 from golek_wire.replies import InferenceReply
 from golek_worker.admission.quota import Ledger, Spent
@@ -82,7 +82,7 @@ async def outcome(golek: Golek, text: str = "hi", **options: object) -> str:
 
 async def test_a_burst_over_two_workers_spends_the_budget_and_no_more(nats_server: str, tmp_path: Path) -> None:
     """200 calls at once of a key that may make 20: 20 are answered, 180 refused, and no hold is left."""
-    with fleet(nats_server, tmp_path / "data", "budget=20req/total", workers=2):
+    with fleet(nats_server, tmp_path / "data", "budget=20req/month", workers=2):
         async with Golek(nats_server, key=KEY, deadline=30) as golek:
             met = Counter(await asyncio.gather(*(outcome(golek) for _ in range(200))))
         assert met == {"ok": 20, "RATE_LIMITED:budget": 180}
@@ -131,7 +131,7 @@ async def test_a_kill_leaves_no_hold(nats_server: str, tmp_path: Path) -> None:
         assert time.monotonic() - killed_at <= 35
         with WorkerProcess(nats_server, tmp_path / "data"):
             async with Golek(nats_server, key=KEY, deadline=10) as golek:
-                assert [await outcome(golek) for _ in range(4)] == ["ok"] * 3 + ["RATE_LIMITED:budget"]
+                assert [await outcome(golek) for _ in range(4)] == ["ok"] * 3 + ["OVER_LIMIT:budget"]
 
 
 async def test_what_is_cancelled_is_paid_as_far_as_it_went(nats_server: str, tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ async def test_a_repeat_with_the_same_key_costs_nothing(nats_server: str, tmp_pa
             await golek.wait(receipts[0], 10)
             found = await until(5, lambda: ledger(nats_server), lambda found: found.spent.requests == 2)
             assert not found.holds
-            with pytest.raises(RateLimitedError):
+            with pytest.raises(OverLimitError):
                 await golek.submit("echo", "a third")
 
 
@@ -231,7 +231,7 @@ async def test_what_no_worker_was_given_costs_nothing(nats_server: str, tmp_path
             late = asyncio.create_task(outcome(golek, deadline=0.5))
             left = asyncio.create_task(outcome(golek))
             await until(5, lambda: ledger(nats_server), lambda found: len(found.holds) == 3)
-            assert await outcome(golek) in ("RATE_LIMITED:concurrent", "RATE_LIMITED:budget")
+            assert await outcome(golek) in ("RATE_LIMITED:concurrent", "OVER_LIMIT:budget", "RATE_LIMITED:budget")
             left.cancel()
             assert await late == "DEADLINE_EXCEEDED"
             await until(5, lambda: ledger(nats_server), lambda found: len(found.holds) <= 1)
@@ -263,7 +263,7 @@ ASKED = {
     "revoked": {"open": "UNAUTHORIZED", "keys": "UNAUTHORIZED"},
     "expired": {"open": "UNAUTHORIZED", "keys": "UNAUTHORIZED"},
     "other-model": {"open": "FORBIDDEN", "keys": "FORBIDDEN"},
-    "spent": {"open": "RATE_LIMITED:budget", "keys": "RATE_LIMITED:budget"},
+    "spent": {"open": "OVER_LIMIT:budget", "keys": "OVER_LIMIT:budget"},
 }
 
 

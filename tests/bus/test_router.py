@@ -19,10 +19,12 @@ from golek_client import (
     ModelNotFoundError,
     NoWorkersError,
     RouteLoopError,
+    UnauthorizedError,
 )
 from golek_wire import codec, moments, subjects
 from golek_wire import headers as h
 from golek_wire.replies import InferenceReply
+from golek_wire.routing import TABLE
 from golek_wire.signals import Health, ModelInfo, ModelRecord
 from tests.support import clouds, minilm, raw, reranker
 from tests.support.clouds import Cloud
@@ -346,6 +348,37 @@ async def test_a_key_is_for_the_names_it_says(nats_server: str, tmp_path: Path) 
         async with Golek(nats_server, key=eve, deadline=10) as golek:
             with pytest.raises(ForbiddenError):
                 await golek.ask("auto", "hi")
+
+
+async def test_a_router_is_never_laxer_than_the_workers(nats_server: str, tmp_path: Path) -> None:
+    """Where workers want keys and the router does not, nobody is let in without one: neither by the models' own names,
+    nor by `auto` or an alias. The router says so, and does not start where it can know that before.
+    """
+    data, key = tmp_path / "echo", "ann-key-0123456789abcdef"
+    data.mkdir()
+    (data / "api_keys.txt").write_text(f"ann:{key}\n")
+    both = "GOLEK_NATS_IDENTITY=keys, and this router has GOLEK_NATS_IDENTITY=open"
+    with (
+        router(nats_server, tmp_path / "router", "routes: {smart: {targets: ['local:echo']}}") as lax,
+        WorkerProcess(nats_server, data, GOLEK_NATS_IDENTITY="keys"),
+    ):
+        async with Golek(nats_server, key="", deadline=10) as golek:
+            for name in ("echo", "auto", "smart") * 10:
+                with pytest.raises((UnauthorizedError, NoWorkersError)) as told:
+                    await golek.ask(name, "hi")
+                assert name != "echo" or isinstance(told.value, UnauthorizedError)
+                assert both in str(told.value) or "this fleet wants" in str(told.value)
+        async with raw.connected(nats_server) as client:
+            table = json.loads((await client.request(TABLE, b"", timeout=5)).data)
+        assert len([problem for problem in table["problems"] if both in problem]) == 1
+        assert len(lax.log_lines("router.laxer")) == 1
+        another = WorkerProcess(nats_server, tmp_path / "another", "router", 2)
+        assert both in another.start_failing()
+        with WorkerProcess(nats_server, data, "router", 3, GOLEK_NATS_IDENTITY="keys"):
+            async with Golek(nats_server, key="", deadline=10) as golek:
+                for name in ("auto", "echo") * 10:
+                    with pytest.raises((UnauthorizedError, NoWorkersError)):
+                        await golek.ask(name, "hi")
 
 
 async def test_a_router_serves_the_fleet_over_http(nats_server: str, tmp_path: Path) -> None:

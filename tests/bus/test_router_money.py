@@ -17,7 +17,7 @@ from golek_client import Golek, InferenceServiceError, UnauthorizedError
 from golek_client.connection import connect
 from golek_monitor.logs.asking import Query
 from golek_monitor.logs.explorer import Explorer
-from golek_wire.keys import micros
+from golek_wire.keys import dollars, micros
 from golek_wire.logs import LoggedRequest
 from golek_worker.admission.quota import Ledger, Spent
 from golek_worker.bus.quota import stored_records
@@ -200,6 +200,7 @@ async def test_http_tells_of_money(nats_server: str, tmp_path: Path, cloud: Clou
                 broken = await http.post("/v1/chat/completions", json=body)
                 assert broken.status_code == 502, broken.text
                 assert float(broken.headers["x-golek-cost-usd"]) > 0, "what was read and written until then is paid"
+                assert "e" not in broken.headers["x-golek-cost-usd"], "a plain decimal"
 
 
 async def logged(data: Path) -> list[tuple[str, str, float]]:
@@ -306,14 +307,15 @@ async def test_the_fleets_own_budget_is_asked_before_a_call(nats_server: str, tm
             assert [await outcome(golek) for _ in range(3)] == [MODEL, MODEL, "RATE_LIMITED:budget"]
         assert len(cloud.asked) == 2
         assert (await settled(nats_server, "fleet.router")).micros == 2 * COST
-        assert "fleet.router" in await keys(nats_server, "usage")
+        (told,) = [line for line in (await keys(nats_server, "usage")).splitlines() if "fleet.router" in line]
+        assert f"$0/{dollars(2 * COST)}" in told, told
 
 
 @pytest.mark.timeout(90)
 async def test_a_kill_leaves_nothing_held(nats_server: str, tmp_path: Path, cloud: Cloud) -> None:
     """What a killed router had held is free again 30 s after the request's deadline, and can be spent."""
     cloud.always = "hang"
-    with fleet(nats_server, tmp_path / "data", cloud, f"budget={3 * COST / 1e6:.6f}usd/total") as (router,):
+    with fleet(nats_server, tmp_path / "data", cloud, f"budget={3 * COST / 1e6:.6f}usd/day") as (router,):
         async with Golek(nats_server, key=KEY, deadline=1.5) as golek:
             calls = [asyncio.create_task(outcome(golek)) for _ in range(3)]
             await until(5, lambda: account(nats_server), lambda found: len(found.bills) == 3)

@@ -92,6 +92,7 @@ MESSAGES: dict[str, Any] = {
         breakers={"openai:gpt-5": "open until 12:00:05: 5 failures in a row"},
         problems=["ours: its base_url is none of the form https://host/v1, so it is not asked"],
         not_set_up={"gemini": "GEMINI_API_KEY"},
+        budget="20usd/day",
     ),
     "breaker-note": breakers.BreakerNote(
         target="openai:gpt-5.2",
@@ -342,6 +343,7 @@ MESSAGES: dict[str, Any] = {
         last_token_age_ms=12,
         monitor_subject="monitoring.inference.qwen3-4b",
         engine_stats=STATS,
+        identity="keys",
     ),
     "health-failed": signals.Health(
         model_name="qwen3-4b",
@@ -519,6 +521,7 @@ MESSAGES: dict[str, Any] = {
         subjects=["inference.request.qwen3-4b"],
         capabilities=["text-generation"],
         memory_mb=2381,
+        identity="keys",
     ),
     "lane-report": lanes.LaneReport(
         worker_id="qwen3-4b-host.example-1", lane="qwen3-4b-host_example-1", free=3, slots=8

@@ -84,6 +84,7 @@ def test_money_has_a_rate() -> None:
     both = joined([rate, Rate()])
     assert both is not None
     assert both.cost_usd == rate.cost_usd
+    assert (rates.cost_usd("router"), rates.cost_usd("worker")) == (0.02, None)
 
 
 def test_rates_of_several_are_summed_and_their_answers_weighed() -> None:

@@ -502,3 +502,14 @@ async def test_a_hundred_thousand_rows_are_searched_by_their_index(data: Path) -
 def test_a_visit_is_what_the_access_log_writes() -> None:
     """Its keys are those of a line."""
     assert set(HttpVisit.__struct_fields__) <= set(Line.__struct_fields__)
+
+
+async def test_a_search_for_a_name_finds_what_a_router_was_asked_for_by_it(data: Path, explorer: Explorer) -> None:
+    """Aliases have no log of their own; a model in trouble has rows in two."""
+    await request_logs.write(log(data, "golek-tiny"), row(0, req_id="own"))
+    await request_logs.write(
+        log(data, "router"), row(1, req_id="alias", asked="smart"), row(2, req_id="rescued", asked="golek-tiny")
+    )
+    assert labels((await explorer.search(Query(model="golek-tiny"))).requests) == ["rescued", "own"]
+    assert labels((await explorer.search(Query(model="smart"))).requests) == ["alias"]
+    assert [one.model_name for one in (await explorer.search(Query(model="smart"))).logs] == ["router"]

@@ -10,7 +10,7 @@ from golek_wire.routing import Offer
 from golek_wire.signals import EngineStats, Health, LoadReport, ModelInfo, ModelRecord, WorkerStatus
 from golek_wire.subjects import SERVED
 from golek_worker.deciding import Deciding
-from golek_worker.router.situation import situate
+from golek_worker.router.situation import situate, unlike
 from golek_worker.router.table import Entry, Share, Table
 from golek_worker.router.targets import Lane, State, Target
 
@@ -118,6 +118,38 @@ def test_lanes_tell_for_how_long_a_replica_is_silent() -> None:
     """A busy one speaks each second, an idle one every ten; what is beyond that counts."""
     fleet = view(health(), health("w2"), report(active=2), report("w2"))
     assert state_of(fleet, NOW + 9).replicas == (Lane("w1", 2, 8.0), Lane("w2", 4, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("own", "in_record", "in_health", "problem"),
+    [
+        ("open", "", "", ""),
+        ("open", "open", "open", ""),
+        ("keys", "keys", "keys", ""),
+        ("keys", "open", "open", ""),
+        ("open", "keys", "", "GOLEK_NATS_IDENTITY=keys, and this router has GOLEK_NATS_IDENTITY=open"),
+        ("open", "open", "keys", "GOLEK_NATS_IDENTITY=keys, and this router has GOLEK_NATS_IDENTITY=open"),
+        ("keys", "accounts", "accounts", "GOLEK_NATS_IDENTITY=accounts, and this router has GOLEK_NATS_IDENTITY=keys"),
+        ("accounts", "keys", "keys", "GOLEK_NATS_IDENTITY=keys, and this router has GOLEK_NATS_IDENTITY=accounts"),
+    ],
+)
+def test_a_router_asks_nobody_who_is_stricter(own: str, in_record: str, in_health: str, problem: str) -> None:
+    """By the word of the record or of one replica, whichever wants more; earlier releases say nothing."""
+    fleet = view(msgspec.structs.replace(health(), identity=in_health), records=[record(identity=in_record)])
+    (model,) = fleet.models(NOW, WALL)
+    assert problem in unlike(model, own)
+    found = situate(fleet, Table(), NOW, WALL, identity=own)
+    assert found.stricter.keys() == ({"m"} if problem else set())
+    assert found.states["local:m"].up is not bool(problem)
+    assert problem in found.standings["local:m"].trouble
+
+
+def test_a_router_that_is_laxer_than_another_takes_no_requests_for_names() -> None:
+    """As long as that one is there."""
+    offers = [Offer("auto", ["inference"], "golek")]
+    for seen_s, expected in ((5.0, {"auto"}), (500.0, set[str]())):
+        fleet = view(records=[record("r", identity="keys", offers=offers, seen_s=seen_s)])
+        assert situate(fleet, Table(), NOW, WALL).stricter.keys() == expected
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import { get, Refused } from "./ask.js";
 import { el, of, say } from "./dom.js";
-import { clock, count, duration, figure, NONE } from "./format.js";
+import { clock, count, duration, figure, money, NONE } from "./format.js";
 import { again, go, routes, to } from "./route.js";
 import { badge } from "./status.js";
 import { fleet } from "./store.js";
@@ -138,7 +138,7 @@ export async function requestRows(given) {
   }
 }
 
-const HEADS = [["Ended", ""], ["Request", ""], ["Model", ""], ["Status", ""], ["Who", ""], ["Took", "number"], ["First token", "number"], ["Queue", "number"], ["Tokens in", "number"], ["Tokens out", "number"], ["Worker", ""]];
+const HEADS = [["Ended", ""], ["Request", ""], ["Model", ""], ["Asked, answered by", ""], ["Cost", "number"], ["Status", ""], ["Who", ""], ["Took", "number"], ["First token", "number"], ["Queue", "number"], ["Tokens in", "number"], ["Tokens out", "number"], ["Worker", ""]];
 
 /** A table of requests as the log has them. */
 export function table(requests) {
@@ -149,7 +149,7 @@ export function table(requests) {
 function row(one) {
   const link = el("a", { href: to("requests", one.job_id || one.req_id) }, one.req_id || one.job_id);
   const cells = [
-    el("time", { dateTime: one.timestamp }, clock(one.timestamp)), link, one.model_name, ended(one), one.principal || NONE,
+    el("time", { dateTime: one.timestamp }, clock(one.timestamp)), link, one.model_name, [one.asked, one.target].filter(Boolean).join(" → ") || NONE, money(one.cost_usd) || NONE, ended(one), one.principal || NONE,
     duration(one.dur_ms), duration(one.ttft_ms), duration(one.queue_ms), figure(one.tokens_in ?? 0), figure(one.tokens_out ?? 0), one.worker_id,
   ];
   return el("tr.row", { role: "row" }, ...cells.map((cell, at) => el("td", { role: "cell", className: HEADS[at][1], "data-label": HEADS[at][0] }, cell)));

@@ -21,6 +21,7 @@ SELECT * FROM told WHERE id IN (
         AND (:worker_id IS NULL OR worker_id = :worker_id)
         AND (:kind IS NULL OR kind = :kind)
         AND (:principal IS NULL OR principal = :principal)
+        AND (:asked IS NULL OR id IN (SELECT id FROM rows WHERE asked = :asked))
     ORDER BY ts DESC, id DESC LIMIT :limit
 ) ORDER BY ts DESC, id DESC;
 
