@@ -40,7 +40,6 @@ def decode_request(payload: bytes) -> InferenceRequest:
     if not payload.strip():
         raise BadRequestError('The request is empty; send JSON such as {"input": "What is NATS?"}')
     request = _decoded(payload, _request_decoder)
-    misplaced.check_route(payload)
     _check(request)
     return request
 

@@ -4,8 +4,8 @@ Unknown fields are tolerated, but `temperature` beside `params` is a known one i
 what a request is read into: each has the other one's fields too, which may be nothing but null there. So the search
 for them is a part of reading (0.1 µs), and what is found is refused as a wrong type is (problems.py).
 
-A `policy` beside `route` is refused as well, in every form of a request: whoever wrote it means to keep the request
-from somebody.
+A `policy` beside `route` is refused as well, in every form of a request (`check_route`, where there is no such
+struct): whoever wrote it means to keep the request from somebody.
 """
 
 from typing import Any, Final
@@ -29,14 +29,15 @@ def check_route(payload: bytes) -> None:
             raise BadRequestError(f'{name}: belongs into `route`, as {{"route": {{"{name}": …}}}}', param=name)
 
 
-def _trapped(kind: type[msgspec.Struct], other: type[msgspec.Struct], **read: Any) -> Any:
-    """A struct that is equal to one of `kind`, in which fields of `other` are an error."""
+def _trapped(kind: type[msgspec.Struct], others: list[type[msgspec.Struct]], **read: Any) -> Any:
+    """A struct that is equal to one of `kind`, in which fields of `others` are an error."""
     own = kind.__struct_fields__
 
     def equal(self: msgspec.Struct, value: object) -> bool:
         return isinstance(value, kind) and all(getattr(self, name) == getattr(value, name) for name in own)
 
-    fields = [(name, None, None) for name in other.__struct_fields__ if name not in own]
+    names = [name for other in others for name in other.__struct_fields__]
+    fields = [(name, None, None) for name in names if name not in own]
     inside = [(name, kind, msgspec.field(default_factory=kind)) for name, kind in read.items()]
     return msgspec.defstruct(
         kind.__name__, [*fields, *inside], bases=(kind,), namespace={"__eq__": equal, "__hash__": None},
@@ -44,6 +45,6 @@ def _trapped(kind: type[msgspec.Struct], other: type[msgspec.Struct], **read: An
     )  # fmt: skip
 
 
-_Params = _trapped(Params, InferenceRequest)
-REQUEST: type[InferenceRequest] = _trapped(InferenceRequest, Params, params=_Params)
-"""An `InferenceRequest` that has no field of `Params` beside them, and none of its own in them."""
+_Params = _trapped(Params, [InferenceRequest])
+REQUEST: type[InferenceRequest] = _trapped(InferenceRequest, [Params, RouteWish], params=_Params)
+"""An `InferenceRequest` with no field of `Params` or `route` beside them, and none of its own in `params`."""

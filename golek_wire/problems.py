@@ -15,6 +15,7 @@ import msgspec
 from msgspec import inspect
 
 from golek_wire.errors import BadRequestError
+from golek_wire.routing import RouteWish
 
 SHOWN = 60
 """Characters of a value in a message."""
@@ -47,7 +48,9 @@ def named(error: msgspec.ValidationError, payload: bytes, kind: Any) -> BadReque
         return _nowhere(f"{place}.", unknown[1], expected)
     if isinstance(expected, inspect.NoneType):
         problem = f'belongs into `params`, as {{"params": {{"{place}": …}}}}'
-        if place.startswith("params."):
+        if place in RouteWish.__struct_fields__:
+            problem = f'belongs into `route`, as {{"route": {{"{place}": …}}}}'
+        elif place.startswith("params."):
             problem = f'belongs beside `params`, as {{"{place.removeprefix("params.")}": …, "params": {{…}}}}'
     elif problem.startswith("Invalid enum value"):
         problem += f"; one of {', '.join(_choices(expected))}"
