@@ -114,7 +114,16 @@ class Router:
         )
         chain = Chain(self.deciding, self.breakers, me)
         self.executor = RouterExecutor(
-            Desk(chosen.model_name, self.deciding, chain, hedging, self.forms, self.clouds.providers, self._purse)
+            Desk(
+                chosen.model_name,
+                self.deciding,
+                chain,
+                hedging,
+                self.forms,
+                self.clouds.providers,
+                self._purse,
+                is_open=chosen.golek_nats_identity == "open",
+            )
         )
 
     @classmethod

@@ -22,6 +22,7 @@ from golek_wire.errors import (
     PayloadTooLargeError,
     ProviderRefusedError,
     RetriableError,
+    UnauthorizedError,
 )
 from golek_wire.headers import HOPS_LIMIT
 from golek_wire.replies import InferenceReply, RerankReply
@@ -86,6 +87,8 @@ class Desk(Struct, frozen=True):
     """By name."""
     purse: Callable[[Job], Purse]
     """Who pays for a job's calls of clouds."""
+    is_open: bool = True
+    """Whether jobs of nobody in particular are answered: a laxer router may store such in the stream that all share."""
 
 
 class RouterExecutor:
@@ -106,6 +109,8 @@ class RouterExecutor:
         """Whoever is asked says what it cannot do."""
 
     def read(self, job: Job, payload: bytes) -> "RouterWork":
+        if job.principal == subjects.ANONYMOUS and not self.desk.is_open:
+            raise UnauthorizedError("This router answers callers that are known alone (GOLEK_NATS_IDENTITY)")
         kind = job.asked_kind or self.kind
         return RouterWork(self, job, kind, _READ[kind](payload), payload)
 

@@ -375,11 +375,11 @@ async def test_a_router_is_never_laxer_than_the_workers(nats_server: str, tmp_pa
         another = WorkerProcess(nats_server, tmp_path / "another", "router", 2)
         assert both in another.start_failing()
         with WorkerProcess(nats_server, data, "router", 3, GOLEK_NATS_IDENTITY="keys"):
-            await _told(lax, 2)  # of the other router, too
             async with Golek(nats_server, key="", deadline=10) as golek:
                 for name in ("auto", "echo") * 10:
                     with pytest.raises((UnauthorizedError, NoWorkersError)):
                         await golek.ask(name, "hi")
+            await _told(lax, 2)  # of the other router, too
 
 
 async def _told(lax: WorkerProcess, times: int) -> None:
