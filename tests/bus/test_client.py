@@ -293,7 +293,7 @@ async def test_a_model_not_seen_for_long_has_no_workers(golek: Golek, mute: Scri
     """More than 90 s after its last heartbeat the caller is told at once, with when that was."""
     last_seen = ago(91)
     await mute.register(last_seen)
-    with pytest.raises(NoWorkersError, match=r"seen 9[12] s ago") as raised:
+    with pytest.raises(NoWorkersError, match="last seen 1 min ago") as raised:
         await golek.ask("tiny", "hi")
     assert raised.value.details["last_seen"] == last_seen
     assert raised.value.type == "retriable"
