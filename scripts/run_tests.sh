@@ -10,9 +10,9 @@ beside() {
     started+=($!)
 }
 trap 'kill "${started[@]}" 2>/dev/null; wait "${started[@]}"; rm -rf "$said"; exit 130' INT TERM
-beside tests/bus/test_[a-m]*.py tests/bus/test_ro*.py tests/engine
+beside tests/bus/test_[a-m]*.py tests/bus/test_ro*.py
 beside tests/bus/test_[n-qs-z]*.py tests/bus/test_re*.py
-beside tests/gateway
+beside tests/gateway tests/engine
 "$python" -m pytest tests --ignore=tests/bus --ignore=tests/engine --ignore=tests/gateway
 failed=$?
 for number in "${!started[@]}"; do

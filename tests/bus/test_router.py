@@ -401,11 +401,11 @@ async def test_what_came_while_the_last_worker_left_is_told_so(nats_server: str,
                 async with asyncio.timeout(10):
                     while not json.loads((await client.request(info)).data)["num_ack_pending"]:
                         await asyncio.sleep(0.02)
+            receipt = await golek.submit("echo", "for later", deadline=60)
             worker.signal(signal.SIGTERM)
             async with asyncio.timeout(10):
                 while not any("draining" in str(line) for line in worker.log_lines("shutdown")):
                     await asyncio.sleep(0.02)
-            receipt = await golek.submit("echo", "for later", deadline=60)
             late = [asyncio.create_task(golek.ask("echo", "hi", deadline=60)) for _ in range(5)]
             assert (await running).text == WORDS
         async with asyncio.timeout(20):
