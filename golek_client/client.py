@@ -22,7 +22,7 @@ from golek_client.login import API_KEY, Login, said
 from golek_client.micro import WorkerInfo
 from golek_client.opening import Lent, Opening, check_seconds
 from golek_client.operating import Operating
-from golek_client.options import Messages, Options, build
+from golek_client.options import Messages, Options
 from golek_client.passing import Passing
 from golek_client.ranking import RerankOptions
 from golek_client.reopening import Reopened
@@ -31,6 +31,7 @@ from golek_client.sessions import Conversations
 from golek_client.stream import OnQueued, Stream
 from golek_client.submitting import SUBMIT_DEADLINE_S, SubmitOptions, checked_key, submission
 from golek_client.target import Target
+from golek_client.timed import Timed
 from golek_client.tracing import Tracer
 from golek_client.transport import DEFAULT_URL, Transport
 from golek_wire import headers, subjects
@@ -47,7 +48,7 @@ log = logging.getLogger("golek.client")
 DEFAULT_DEADLINE_S = 120.0
 
 
-class Golek(Passing, Operating, GrammarStore, Conversations, Routes):
+class Golek(Timed, Passing, Operating, GrammarStore, Conversations, Routes):
     """A client of one fleet. Share one: calls run side by side over a single connection and subscription.
 
     `async with Golek() as golek:` connects at once and hangs up at the end. Without it the first call connects, and
@@ -420,25 +421,6 @@ class Golek(Passing, Operating, GrammarStore, Conversations, Routes):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-    def _request(
-        self,
-        deadline: float | None,
-        options: Options,
-        *,
-        prompt: str | None = None,
-        messages: Messages | None = None,
-        stream: bool = False,
-    ) -> tuple[bytes, float]:
-        """The request's bytes, checked, and its deadline in seconds."""
-        seconds = self._seconds(deadline)
-        return build(options, prompt=prompt, messages=messages, stream=stream, deadline=seconds), seconds
-
-    def _seconds(self, deadline: float | None) -> float:
-        """The deadline of a call. Raises BadRequestError for what is none."""
-        seconds = self.deadline if deadline is None else deadline
-        check_seconds("deadline", seconds)
-        return seconds
 
     async def _reply(self, target: Target, payload: bytes, deadline: float, key: str | None) -> InferenceReply:
         until = asyncio.get_running_loop().time() + deadline

@@ -22,11 +22,11 @@ from typing import Any, Final, Literal, Self, Unpack, overload
 from golek_client import discovery, ranking
 from golek_client.client import DEFAULT_DEADLINE_S
 from golek_client.embedding import EmbedOptions, Question
-from golek_client.opening import check_seconds
-from golek_client.options import Messages, Options, build
+from golek_client.options import Messages, Options
 from golek_client.ranking import RerankOptions
 from golek_client.reading import Reply
 from golek_client.stream import Stream
+from golek_client.timed import Timed
 from golek_wire import headers, parts
 from golek_wire.errors import BadRequestError
 from golek_wire.replies import EmbeddingReply, InferenceReply, RerankReply
@@ -39,7 +39,7 @@ ROOM: Final = parts.WHOLE_LIMIT - headers.REQUEST_RESERVE
 """Bytes of texts that are embedded together."""
 
 
-class LocalGolek:
+class LocalGolek(Timed):
     """Models in this program. Share one: calls run side by side, as many at once as the model has slots.
 
     `async with LocalGolek("golek-tiny") as golek:` loads at once and frees all memory at the end; without it the first
@@ -221,20 +221,3 @@ class LocalGolek:
             return self._exchange(model, "inference", InferenceReply, asked, until, seconds)
 
         return Stream(open_exchange, payload, seconds)
-
-    def _request(
-        self,
-        deadline: float | None,
-        options: Options,
-        *,
-        prompt: str | None = None,
-        messages: Messages | None = None,
-        stream: bool = False,
-    ) -> tuple[bytes, float]:
-        seconds = self._seconds(deadline)
-        return build(options, prompt=prompt, messages=messages, stream=stream, deadline=seconds), seconds
-
-    def _seconds(self, deadline: float | None) -> float:
-        seconds = self.deadline if deadline is None else deadline
-        check_seconds("deadline", seconds)
-        return seconds
