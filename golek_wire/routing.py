@@ -22,6 +22,8 @@ TABLE: Final = "golek.route.table"
 Policy = Literal["local_only", "never_cloud", "local_first", "cloud_first"]
 """`local_only`: the model that was asked for and no other. `never_cloud`: other local models as well. `local_first`:
 then clouds. `cloud_first`: these before local models."""
+CLOUDS: Final[tuple[Policy, ...]] = ("local_first", "cloud_first")
+"""Policies under which a cloud may be asked."""
 Strategy = Literal[
     "least_busy", "round_robin", "capability_match", "prefix_affinity", "cheapest", "weighted", "in_order"
 ]  # fmt: skip

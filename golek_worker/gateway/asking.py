@@ -28,7 +28,7 @@ from golek_wire.headers import HOPS
 from golek_wire.openai import models
 from golek_wire.openai.chat import DEADLINE_LIMIT_MS
 from golek_wire.replies import EmbeddingReply, InferenceReply, RerankReply
-from golek_wire.routing import AUTO, LOCAL, RouteWish
+from golek_wire.routing import AUTO, CLOUDS, LOCAL, RouteWish
 from golek_wire.subjects import Kind
 from golek_worker.gateway import door
 from golek_worker.gateway.callers import check_model
@@ -38,8 +38,6 @@ log = structlog.get_logger("gateway")
 DEADLINE_MS: Final = "x-golek-deadline-ms"
 DEADLINE_S: Final = "x-request-timeout"
 LOCAL_PREFIX: Final = f"{LOCAL}:"
-CLOUDS: Final = ("local_first", "cloud_first")
-"""Policies that may ask a cloud."""
 _CLIENTS_OWN: Final = ("x-stainless-read-timeout", "x-stainless-retry-count")
 """What OpenAI's clients say of themselves: that they will wait so long does not mean that they want to."""
 

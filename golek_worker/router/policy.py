@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from golek_wire.errors import InferenceServiceError
-from golek_wire.routing import AUTO, LOCAL, Candidate, Decision, Policy, Rejected, Strategy
+from golek_wire.routing import AUTO, CLOUDS, LOCAL, Candidate, Decision, Policy, Rejected, Strategy
 from golek_wire.subjects import SERVED
 from golek_worker.router import ordering, refusals
 from golek_worker.router.fitting import Reason, unfit
 from golek_worker.router.ordering import LIMIT
 from golek_worker.router.standing import Situation, Standing, by_place, standing
 from golek_worker.router.table import LOCAL_PREFIX, Plan, Table
-from golek_worker.router.targets import ANY, CLOUDS, Ask, Target
+from golek_worker.router.targets import ANY, Ask, Target
 
 
 class _Group(Struct, frozen=True):

@@ -15,11 +15,11 @@ from golek_wire.errors import (
     ProviderRefusedError,
     RateLimitedError,
 )
-from golek_wire.routing import LOCAL, Decision, Policy, Rejected
+from golek_wire.routing import CLOUDS, LOCAL, Decision, Policy, Rejected
 from golek_worker.router.fitting import Reason, most_tokens
 from golek_worker.router.standing import Situation
 from golek_worker.router.table import FLEET_PREFIX, Plan, Table
-from golek_worker.router.targets import CLOUDS, Ask
+from golek_worker.router.targets import Ask
 
 RETRY_MS: Final = 1000
 SHOWN: Final = 5

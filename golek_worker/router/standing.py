@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct, field
 
-from golek_wire.routing import Policy
+from golek_wire.routing import CLOUDS, Policy
 from golek_wire.subjects import Kind, spellings
-from golek_worker.router.targets import ANY, CLOUDS, State, Target
+from golek_worker.router.targets import ANY, State, Target
 
 
 class Standing(Struct, frozen=True):

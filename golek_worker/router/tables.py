@@ -14,12 +14,12 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from golek_wire import codec, problems
-from golek_wire.routing import AUTO, Policy, Strategy
+from golek_wire.routing import AUTO, CLOUDS, Policy, Strategy
 from golek_worker.router import roles as roles_of
 from golek_worker.router.prices import Prices, PricesError, load
 from golek_worker.router.roles import NO_ROLES, RoleEntry, Roles, RolesError, RolesFile
 from golek_worker.router.table import FLEET_PREFIX, LOCAL_PREFIX, Entry, Share, Table, cloud_name
-from golek_worker.router.targets import CLOUDS, Target
+from golek_worker.router.targets import Target
 
 ROUTES: Final = Path("data/catalog/routes.yaml")
 ROLES: Final = Path("data/catalog/roles.yaml")

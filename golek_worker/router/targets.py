@@ -14,8 +14,6 @@ from golek_wire.subjects import Kind
 Need = Literal["tools", "json_schema", "vision", "grammar", "logprobs", "adapter", "raw"]
 """What a request needs that not every target can."""
 ALL_NEEDS: Final[frozenset[Need]] = frozenset(get_args(Need))
-CLOUDS: Final[tuple[Policy, ...]] = ("local_first", "cloud_first")
-"""Policies that allow clouds."""
 ANY: Final = "any"
 """The role that every target has."""
 
