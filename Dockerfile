@@ -28,6 +28,7 @@ COPY --from=build --chown=golek /app /app
 COPY --chown=golek envs envs
 COPY --chown=golek data/catalog data/catalog
 COPY --chown=golek data/grammars data/grammars
+COPY --chown=golek data/prompts data/prompts
 COPY --chown=golek data/models data/models
 COPY docker/entrypoint.sh /usr/local/bin/golek-entrypoint
 USER golek

@@ -55,6 +55,7 @@ from golek_wire.errors import (
     UnauthorizedError,
     UnknownGrammarError,
 )
+from golek_wire.orchestration import InferenceMetadata, Orchestration, OrchestrationWish, StepEvent, StepRecord
 from golek_wire.replies import Delta, Embedding, EmbeddingReply, InferenceReply, Ranking, Receipt, RerankReply, ToolCall
 from golek_wire.requests import Message, Resume
 from golek_wire.signals import DeadLetter, Health, ModelRecord
@@ -85,6 +86,7 @@ __all__ = [
     "HandoffStateInvalidError",
     "Health",
     "IdempotencyMismatchError",
+    "InferenceMetadata",
     "InferenceReply",
     "InferenceServiceError",
     "InternalError",
@@ -99,7 +101,9 @@ __all__ = [
     "NoWorkersError",
     "NonRetriableError",
     "NotFoundError",
+    "Orchestration",
     "OrchestrationFailedError",
+    "OrchestrationWish",
     "OverLimitError",
     "PayloadTooLargeError",
     "PoisonJobError",
@@ -114,6 +118,8 @@ __all__ = [
     "Resume",
     "RetriableError",
     "RouteLoopError",
+    "StepEvent",
+    "StepRecord",
     "Stream",
     "StreamInterruptedError",
     "TemporaryResourceError",

@@ -114,6 +114,19 @@ def chat(
     session_id: Annotated[
         str | None, typer.Option("--session", metavar="ID", help="Go on with a conversation that the fleet keeps.")
     ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(metavar="MODE", help="Several models answer together: critique, debate, ensemble or pipeline."),
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Which models do; without it as preset and settings say.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(metavar="N", help="Most rounds of a critique or a debate.")] = None,
+    progress: Annotated[
+        str | None,
+        typer.Option(metavar="WHAT", help="Show their steps on standard error: off, steps or texts."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the whole reply as JSON when it has ended.")] = False,
     stats: Annotated[bool, typer.Option("--stats", help="Print tokens and their rate to standard error.")] = False,
 ) -> None:
     """Ask a model and read the answer as it is written.
@@ -125,9 +138,13 @@ def chat(
       golek chat golek-tiny                  a conversation
       golek chat golek-tiny -i < turns.txt   one that is written down: each line is a turn
       golek chat golek-tiny --session ann-1 "And now?"   one that the fleet keeps: it knows what was said
+      golek chat D3 "Is 91 prime?" --stats   a preset: several models answer together
+      golek chat phi-4 --mode debate --models phi-4,qwen2.5-7b "Is 91 prime?" --progress texts
 
     An empty line, /bye or Ctrl-D ends a conversation; Ctrl-C stops the answer that is being written. An answer that
-    --max-tokens or the model's context ended is marked on standard error. Without -i a pipe or file is one message.
+    --max-tokens or the model's context ended is marked on standard error, and so is a partial one of several models;
+    both leave exit status 0. Without -i a pipe or file is one message. A terminal shows the steps of several models
+    that answer together.
     """
     from golek_client.options import Options
     from golek_client.terminal_chat import Conversation
@@ -136,7 +153,9 @@ def chat(
         max_tokens=max_tokens, temperature=temperature, seed=seed, priority=priority, reasoning_effort=reasoning,
         adapter=adapter, session_id=session_id, tools=None if tools is None else terminal.json_list(tools, "--tools"),
     )  # fmt: skip
-    options = cast("Options", terminal.params(param or []) | {k: v for k, v in named.items() if v is not None})
+    together = terminal.together(mode, models, rounds, progress)
+    given = {k: v for k, v in {**named, **together}.items() if v is not None}
+    options = cast("Options", terminal.params(param or []) | given)
     if options.get("n", 1) != 1:
         raise typer.BadParameter(
             "a conversation goes on from one text; `golek submit --wait` takes n", param_hint="--param"
@@ -149,6 +168,8 @@ def chat(
         system=system,
         stats=stats,
         streaming=not no_stream,
+        steps=together.get("orchestration", {}).get("progress", "off") != "off",
+        whole=json,
     )
     if message is None and not interactive and not sys.stdin.isatty():
         message = terminal.piped_text()

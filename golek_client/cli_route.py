@@ -93,11 +93,12 @@ def names(server: Server = DEFAULT_URL, as_json: AsJson = False) -> None:
             ",".join(offer.kinds),
             str(offer.context_size or ""),
             ",".join(offer.roles),
+            offer.mode or "",
             " ".join(offer.targets if offer.targets != [offer.name] else []),
         ]
         for offer in found.offers
     ]
-    terminal.table(["name", "of", "kinds", "context", "roles", "targets"], rows)
+    terminal.table(["name", "of", "kinds", "context", "roles", "mode", "targets"], rows)
 
 
 @route.command("status")

@@ -22,13 +22,13 @@ from golek_client.login import API_KEY, Login, said
 from golek_client.micro import WorkerInfo
 from golek_client.opening import Lent, Opening, check_seconds
 from golek_client.operating import Operating
-from golek_client.options import Messages, Options
+from golek_client.options import Messages, Options, with_progress
 from golek_client.passing import Passing
 from golek_client.ranking import RerankOptions
 from golek_client.reopening import Reopened
 from golek_client.routes import Routes
 from golek_client.sessions import Conversations
-from golek_client.stream import OnQueued, Stream
+from golek_client.stream import OnQueued, OnStep, Stream
 from golek_client.submitting import SUBMIT_DEADLINE_S, SubmitOptions, checked_key, submission
 from golek_client.target import Target
 from golek_client.timed import Timed
@@ -138,6 +138,7 @@ class Golek(Timed, Passing, Operating, GrammarStore, Conversations, Routes):
         subject: str | None = None,
         idempotency_key: str | None = None,
         on_queued: OnQueued | None = None,
+        on_step: OnStep | None = None,
         **options: Unpack[Options],
     ) -> Stream:
         """The answer while it is written. Keywords and errors are those of `ask`.
@@ -146,11 +147,14 @@ class Golek(Timed, Passing, Operating, GrammarStore, Conversations, Routes):
             print(delta, end="", flush=True)
 
         `on_queued(position, eta_s)` is called while the stream waits behind others, at most once a second: with its
-        place, 1 is next, and with the seconds it may take, None while that is not known.
+        place, 1 is next, and with the seconds it may take, None while that is not known. `on_step(step)` is called with
+        a `StepEvent` when one of several models that answer together begins or ends a step; with
+        `orchestration={"progress": "texts"}` it has the text, too.
         """
         target = Target.of(model, "inference", subject)
-        payload, seconds = self._request(deadline, options, prompt=input, stream=True)
-        return self._stream(target, payload, seconds, on_queued, checked_key(idempotency_key))
+        asked = options if on_step is None else with_progress(options)
+        payload, seconds = self._request(deadline, asked, prompt=input, stream=True)
+        return self._stream(target, payload, seconds, on_queued, checked_key(idempotency_key), on_step)
 
     @overload
     def chat(
@@ -175,6 +179,7 @@ class Golek(Timed, Passing, Operating, GrammarStore, Conversations, Routes):
         subject: str | None = None,
         idempotency_key: str | None = None,
         on_queued: OnQueued | None = None,
+        on_step: OnStep | None = None,
         **options: Unpack[Options],
     ) -> Stream: ...
     def chat(
@@ -187,6 +192,7 @@ class Golek(Timed, Passing, Operating, GrammarStore, Conversations, Routes):
         subject: str | None = None,
         idempotency_key: str | None = None,
         on_queued: OnQueued | None = None,
+        on_step: OnStep | None = None,
         **options: Unpack[Options],
     ) -> Coroutine[Any, Any, InferenceReply] | Stream:
         """The next turn of a conversation: of `Message`s, or of mappings as in OpenAI's chat API.
@@ -196,13 +202,14 @@ class Golek(Timed, Passing, Operating, GrammarStore, Conversations, Routes):
                 {"role": "user", "content": "What is the capital of Peru?"},
             ])
 
-        With `stream=True` the result is a `Stream` and is not awaited, and `on_queued` is that of `stream`. Other
-        keywords and errors are those of `ask`.
+        With `stream=True` the result is a `Stream` and is not awaited, and `on_queued` and `on_step` are those of
+        `stream`. Other keywords and errors are those of `ask`.
         """
         target = Target.of(model, "inference", subject)
-        payload, seconds = self._request(deadline, options, messages=messages, stream=stream)
+        asked = options if on_step is None else with_progress(options)
+        payload, seconds = self._request(deadline, asked, messages=messages, stream=stream)
         if stream:
-            return self._stream(target, payload, seconds, on_queued, checked_key(idempotency_key))
+            return self._stream(target, payload, seconds, on_queued, checked_key(idempotency_key), on_step)
         return self._reply(target, payload, seconds, checked_key(idempotency_key))
 
     async def embed(

@@ -179,6 +179,12 @@ def offers(known: Iterable[ModelRecord], now: datetime) -> list[Offer]:
     return [found[name] for name in sorted(found) if name not in models]
 
 
+def usual(known: Iterable[ModelRecord], now: datetime) -> tuple[str, str]:
+    """The preset that `auto` stands for at routers, empty without one, and how several models answer there."""
+    said = [one for one in known if one.offers and one.orchestration_mode and _is_served(one, now)]
+    return (said[0].config, said[0].orchestration_mode) if said else ("", "single")
+
+
 def unknown(model: str, known: list[ModelRecord], now: datetime) -> ModelNotFoundError:
     """What to tell a caller whose model was never seen: what it may have meant, and what is served now. A router stands
     for the names that it offers, and is not meant itself.

@@ -25,6 +25,7 @@ from golek_wire.errors import (
     NoWorkersError,
     StreamInterruptedError,
 )
+from golek_wire.orchestration import StepEvent
 from golek_wire.replies import Accepted, Allowances, Queued, Receipt
 
 log = logging.getLogger("golek.client")
@@ -125,8 +126,8 @@ class Exchange(Generic[Reply]):
             # The caller is leaving, with its own error or without one; the job ends at its deadline.
             log.debug("cancel of %s not sent: %s", self.job_id, unsent)
 
-    async def next(self) -> Piece | Queued | Reply:
-        """The next piece of text, word of the place in the queue, or the reply that ends the exchange.
+    async def next(self) -> Piece | Queued | StepEvent | Reply:
+        """The next piece of text, word of the place in the queue or of a step, or the reply that ends the exchange.
 
         Raises what the worker answered, ModelNotFoundError or NoWorkersError when nobody listens, BadRequestError when
         the model listens on another subject, DeadlineExceededError
@@ -156,7 +157,7 @@ class Exchange(Generic[Reply]):
         self._asks_anew = True
         while True:
             event = await self.next()
-            if not isinstance(event, Piece | Queued):
+            if not isinstance(event, Piece | Queued | StepEvent):
                 return event
 
     async def _send(self) -> None:
@@ -202,7 +203,7 @@ class Exchange(Generic[Reply]):
             job_id=self.job_id,
         )
 
-    async def _read(self, message: Received) -> Piece | Queued | Reply | None:
+    async def _read(self, message: Received) -> Piece | Queued | StepEvent | Reply | None:
         """What `message` means; None when it needs no word to the caller. 1. Nobody listens. 2. An error."""
         about = message.headers or {}
         if reading.nobody_heard(message, about):  # 1
@@ -218,11 +219,11 @@ class Exchange(Generic[Reply]):
             return None
         return self._said(message, about)
 
-    def _said(self, message: Received, about: dict[str, str]) -> Piece | Queued | Reply | None:
+    def _said(self, message: Received, about: dict[str, str]) -> Piece | Queued | StepEvent | Reply | None:
         """What a message from a worker means that is no error: a status, a piece of text, the reply or a part of it."""
         if headers.STATUS in about:
             self._note(message, about)
-            return reading.before(message, Queued) if about[headers.STATUS] == "queued" else None
+            return _status(message, about[headers.STATUS])
         event = self._answer.said(message, about)
         if not (event is None or isinstance(event, Piece)):
             self._ended, self._final = True, event
@@ -321,3 +322,10 @@ class Exchange(Generic[Reply]):
             self._ended = True
             raise error
         self._deserted = "one is expected back: it loads, or was there a short while ago"
+
+
+def _status(message: Received, status: str) -> Queued | StepEvent | None:
+    """What a status tells the caller; those that are not known here, nothing."""
+    if status == "queued":
+        return reading.before(message, Queued)
+    return reading.step(message) if status == "step" else None

@@ -5,10 +5,22 @@ Texts as they were given, and vectors made of the text alone. A word counts as a
 
 import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+
+from msgspec import structs
 
 from golek_wire.errors import BadRequestError, InferenceServiceError
-from golek_wire.replies import Choice, Embedding, EmbeddingReply, EmbeddingUsage, InferenceReply, Ranking, RerankReply
+from golek_wire.orchestration import InferenceMetadata, Orchestration, StepEvent
+from golek_wire.replies import (
+    Choice,
+    Embedding,
+    EmbeddingReply,
+    EmbeddingUsage,
+    FinishReason,
+    InferenceReply,
+    Ranking,
+    RerankReply,
+)
 from golek_wire.requests import Document, EmbeddingRequest, InferenceRequest, RerankRequest, Resume
 from golek_wire.vectors import packed
 
@@ -52,6 +64,28 @@ def reply(model: str, request: InferenceRequest, said: str) -> InferenceReply:
         seed=request.seed or params.seed or 0,
         choices=several,
     )
+
+
+def together(reply: InferenceReply, how: Orchestration) -> InferenceReply:
+    """`reply` as one that several models came to like this."""
+    metadata = InferenceMetadata(
+        reply.model, how.mode, how.models_used, max(0, len(how.steps) - 1), compression_applied=False,
+        context_utilization=0.0,
+    )  # fmt: skip
+    reason: FinishReason = "partial" if how.partial else reply.finish_reason
+    return structs.replace(reply, finish_reason=reason, orchestration=how, inference_metadata=metadata)
+
+
+def steps(request: InferenceRequest, how: Orchestration) -> Iterator[StepEvent]:
+    """What a stream is told of its steps: that each began and ended; nothing where it asks for nothing."""
+    if request.orchestration is None or request.orchestration.progress == "off":
+        return
+    for number, one in enumerate(how.steps, 1):
+        said = StepEvent(
+            request.req_id, one.name, one.model, one.duty, one.round, number, len(how.steps), state="began"
+        )
+        yield said
+        yield structs.replace(said, state="ended", outcome=one.outcome, ms=one.ms)
 
 
 def vectors(model: str, request: EmbeddingRequest, width: int) -> EmbeddingReply:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypedDict, cast, runtime_checkable
 
 import msgspec
+from msgspec import structs
 
 from golek_wire import codec
 from golek_wire.errors import BadRequestError
+from golek_wire.orchestration import OrchestrationWish
 from golek_wire.requests import Message, Params, ResponseFormat, Resume
 from golek_wire.routing import CacheWish, RouteWish
 
@@ -117,6 +119,10 @@ class Options(TypedDict, total=False):
     """Whether the answer may come from a cache: `{"mode": "exact"}`, `"semantic"`, `"refresh"` or `"off"`."""
     route: RouteWish | dict[str, Any] | None
     """How a router may choose: `{"policy": "never_cloud", "strategy": "cheapest", "max_cost_usd": 0.01}`."""
+    orchestration_mode: str | None
+    """How several models answer together: single, critique, debate, ensemble or pipeline. Needs a router."""
+    orchestration: OrchestrationWish | dict[str, Any] | None
+    """Which models, and when it is enough: `{"models": ["phi-4", "qwen2.5-7b"], "max_rounds": 2}`."""
     extra: dict[str, Any] | None
     """Fields for a cloud's API, passed on as they are; no worker of the fleet reads them."""
 
@@ -158,6 +164,18 @@ def build(
         raise BadRequestError(f"The request cannot be written as JSON: {error}") from None
     codec.decode_request(payload)
     return payload
+
+
+def with_progress(options: Options) -> Options:
+    """The same for who wants to hear of steps: they are told, unless the caller said of them what it wants."""
+    wish = options.get("orchestration")
+    if not isinstance(wish, OrchestrationWish | Mapping | None):
+        return options  # which is refused by name when the request is written
+    said = structs.asdict(wish) if isinstance(wish, OrchestrationWish) else dict(wish or {})
+    if said.get("progress", "off") != "off":
+        return options
+    told = {name: value for name, value in said.items() if value is not None}
+    return cast("Options", {**options, "orchestration": told | {"progress": "steps"}})
 
 
 def _conversation(messages: Messages) -> list[Message | Mapping[str, Any]]:

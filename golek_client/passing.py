@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
+from golek_client import large
 from golek_client.embedding import EmbedOptions, Question
 from golek_client.exchange import Exchange
 from golek_client.fleet import FleetView, Presence
@@ -17,7 +18,7 @@ from golek_client.line import Line
 from golek_client.opening import Opening, check_seconds
 from golek_client.presence import Bus, RollCall
 from golek_client.reading import Reply
-from golek_client.stream import OnQueued, Stream
+from golek_client.stream import OnQueued, OnStep, Stream
 from golek_client.submitting import checked_key
 from golek_client.target import Target
 from golek_client.transport import Subscribed
@@ -44,6 +45,13 @@ class Passing:
 
     _opening: Opening
     replay: bool
+
+    async def kept(self, payload: bytes, seconds: float) -> str:
+        """The name of the object that holds a body which no message carries; it is swept some time after twice these
+        seconds. Raises as `large.store` does.
+        """
+        until = asyncio.get_running_loop().time() + seconds
+        return await large.store(await self._opening.by(until, seconds), payload, until, seconds)
 
     async def passed(
         self,
@@ -115,12 +123,13 @@ class Passing:
         subject: str | None = None,
         idempotency_key: str | None = None,
         on_queued: OnQueued | None = None,
+        on_step: OnStep | None = None,
         hops: str = "",
     ) -> Stream:
         """The stream of a request's bytes, which say `"stream": true`. Otherwise as `passed`."""
         target = Target.of(model, "inference", subject, hops)
         check_seconds("deadline", deadline)
-        return self._stream(target, payload, deadline, on_queued, checked_key(idempotency_key))
+        return self._stream(target, payload, deadline, on_queued, checked_key(idempotency_key), on_step)
 
     async def tell(self, subject: str, payload: bytes) -> None:
         """Say something to others of this kind. Raises BusUnavailableError, PayloadTooLargeError."""
@@ -158,7 +167,13 @@ class Passing:
         return RollCall(Bus(self._opening), view, clock, missed=missed, pinged=pinged)
 
     def _stream(
-        self, target: Target, payload: bytes, seconds: float, on_queued: OnQueued | None, key: str | None
+        self,
+        target: Target,
+        payload: bytes,
+        seconds: float,
+        on_queued: OnQueued | None,
+        key: str | None,
+        on_step: OnStep | None = None,
     ) -> Stream:
         is_kept = is_resumable(payload)
 
@@ -166,7 +181,7 @@ class Passing:
             # What goes on behind a lost text is another question than the key's.
             return self._exchange(target, asked, until, seconds, key if asked == payload else None, is_kept=is_kept)
 
-        return Stream(open_exchange, payload, seconds, replay=self.replay, on_queued=on_queued)
+        return Stream(open_exchange, payload, seconds, replay=self.replay, on_queued=on_queued, on_step=on_step)
 
     async def _exchange(
         self, target: Target, payload: bytes, until: float, seconds: float, key: str | None, *, is_kept: bool = False

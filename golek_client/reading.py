@@ -11,6 +11,7 @@ from golek_client.stored import UNREADABLE
 from golek_client.transport import Received
 from golek_wire import codec, headers
 from golek_wire.errors import ErrorReply, InferenceServiceError, InternalError, from_reply
+from golek_wire.orchestration import StepEvent
 from golek_wire.parts import Joint
 from golek_wire.replies import Accepted, Chunk, EmbeddingReply, InferenceReply, Opened, Queued, Receipt, RerankReply
 
@@ -69,6 +70,14 @@ def before(message: Received, kind: type[Before]) -> Before:
         return codec.decode(message.data, kind)
     except UNREADABLE as error:
         raise foreign(error) from None
+
+
+def step(message: Received) -> StepEvent | None:
+    """Word of a step; None where it cannot be read: a later version may say it otherwise, and nobody waits for it."""
+    try:
+        return codec.decode(message.data, StepEvent)
+    except UNREADABLE:
+        return None
 
 
 def final(body: bytes, kind: type[Reply]) -> Reply:

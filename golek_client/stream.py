@@ -25,6 +25,7 @@ from golek_client.pieces import Outcome, Pieces, pieces_of
 from golek_client.reading import Piece
 from golek_client.resuming import Resuming, asked_again, begun_with, texts_of
 from golek_wire.errors import InferenceServiceError
+from golek_wire.orchestration import StepEvent
 from golek_wire.replies import Allowances, Delta, InferenceReply, Queued
 
 
@@ -45,7 +46,7 @@ class Read(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-    async def next(self) -> Piece | Queued | InferenceReply:
+    async def next(self) -> Piece | Queued | StepEvent | InferenceReply:
         """What comes next, the reply last. Raises InferenceServiceError."""
         ...
 
@@ -57,6 +58,8 @@ class Read(Protocol):
 Opening = Callable[[bytes, float], Awaitable[Read]]
 """Connects where needed and gives an exchange that has not begun, for a request's bytes and its deadline on the loop's
 clock."""
+OnStep = Callable[[StepEvent], object]
+"""Called when a step of several models that answer together begins or ends."""
 OnQueued = Callable[[int, float | None], object]
 """Called with the place in the queue, 1 is next, and the seconds it may take (None while that is not known)."""
 
@@ -64,11 +67,12 @@ OnQueued = Callable[[int, float | None], object]
 class _Outcome(Outcome):
     """Of a stream."""
 
-    __slots__ = ("_on_queued", "begun", "exchange", "job_id", "queued")
+    __slots__ = ("_on_queued", "_on_step", "begun", "exchange", "job_id", "queued")
 
-    def __init__(self, on_queued: OnQueued | None) -> None:
+    def __init__(self, on_queued: OnQueued | None, on_step: OnStep | None) -> None:
         super().__init__()
         self._on_queued = on_queued
+        self._on_step = on_step
         self.job_id: str | None = None
         self.exchange: Read | None = None
         """The newest one."""
@@ -82,6 +86,16 @@ class _Outcome(Outcome):
         self.queued = queued
         if self._on_queued is not None:
             self._on_queued(queued.position, queued.eta_s)
+
+    def run(self) -> None:
+        """The job runs."""
+        self.begun, self.queued = True, None
+
+    def step(self, step: StepEvent) -> None:
+        """A step of it began or ended."""
+        self.run()
+        if self._on_step is not None:
+            self._on_step(step)
 
 
 class Stream(Pieces):
@@ -106,9 +120,10 @@ class Stream(Pieces):
         *,
         replay: bool = True,
         on_queued: OnQueued | None = None,
+        on_step: OnStep | None = None,
     ) -> None:
         """The answer to the request `payload`, to be whole `seconds` after it is sent."""
-        self._outcome = _Outcome(on_queued)
+        self._outcome = _Outcome(on_queued, on_step)
         self._texts = texts_of(payload)
         self.is_resumable = is_resumable(payload)
         """Whether it is kept, and may be read again with `Golek.reopen` for some minutes."""
@@ -239,13 +254,16 @@ async def _deltas(
 
 
 async def _next_pieces(exchange: Read, assembly: TextAssembly, outcome: _Outcome) -> Sequence[str | Delta]:
-    """What the next message adds, often nothing; the reply and the place in the queue go to `outcome`."""
+    """What the next message adds, often nothing; the reply, the place in the queue and steps go to `outcome`."""
     event = await exchange.next()
     if isinstance(event, Queued):
         if not outcome.begun:  # else it was sent just before the job began
             outcome.wait(event)
         return ()
-    outcome.begun, outcome.queued = True, None
+    if isinstance(event, StepEvent):
+        outcome.step(event)
+        return ()
+    outcome.run()
     new = pieces_of(event, assembly)
     if isinstance(event, InferenceReply):
         outcome.reply = event

@@ -34,10 +34,11 @@ _HINTS = {
     "ENGINE_FAILED": "the worker's log says how",
     "POISON_JOB": "`golek dlq show JOB_ID` has the engine's last lines",
 }
-_WITHOUT_TEMPLATE = (
-    "`golek req` asks without a template: golek req inference.request.{model} "
-    """'{"input": "…", "raw": true, "params": {"max_tokens": 50}}' --timeout=30s"""
-)
+_FIELDS = {
+    "messages": "`golek req` asks without a template: golek req inference.request.{model} "
+    """'{"input": "…", "raw": true, "params": {"max_tokens": 50}}' --timeout=30s""",
+    "orchestration_mode": "--mode says how they answer, such as --mode debate; or ask a preset by its name",
+}
 
 
 def run(work: Coroutine[Any, Any, T], patience: str | None = None) -> T:
@@ -102,6 +103,20 @@ def params(pairs: list[str]) -> dict[str, Any]:
     return found
 
 
+def together(mode: str | None, models: str | None, rounds: int | None, progress: str | None) -> dict[str, Any]:
+    """The fields of a request that say how several models answer. A terminal shows their steps unless told not to, for
+    a model's name does not tell whether it stands for several.
+    """
+    if progress is None and sys.stderr.isatty():
+        progress = "steps"
+    names = None if models is None else [name.strip() for name in models.split(",") if name.strip()]
+    if names == []:
+        raise typer.BadParameter("names no model; as phi-4,qwen2.5-7b", param_hint="--models")
+    said = {"models": names, "max_rounds": rounds, "progress": progress}
+    wish = {name: value for name, value in said.items() if value is not None}
+    return {"orchestration_mode": mode} | ({"orchestration": wish} if wish else {})
+
+
 def json_list(file: Path, option: str) -> list[Any]:
     """The list in a JSON file; anything else ends the program."""
     import json
@@ -145,11 +160,14 @@ def _shown(milliseconds: int) -> str:
 
 def _hint(error: InferenceServiceError, patience: str | None, asked: str) -> str | None:
     model = error.details.get("model")
-    if error.code == "MODEL_NOT_FOUND" and Path(f"envs/worker.{model}.env").is_file():
-        return f"it is not running here: `make start WORKER={model}` starts it"
-    if error.code == "BAD_REQUEST" and error.details.get("param") == "messages":  # which `chat` wrote as they must be
-        return _WITHOUT_TEMPLATE.replace("{model}", asked)
-    if error.code in _HINTS:
+    wanted = error.details.get("missing") or [model] * (error.code == "MODEL_NOT_FOUND")
+    here = [f"`make start WORKER={name}`" for name in wanted if Path(f"envs/worker.{name}.env").is_file()]
+    if here and not error.details.get("command"):
+        return f"{'it is' if len(here) == 1 else 'they are'} not running here: {', '.join(here)} starts it"
+    param = str(error.details.get("param", ""))
+    if error.code == "BAD_REQUEST" and param in _FIELDS:  # which `chat` wrote itself
+        return _FIELDS[param].replace("{model}", asked)
+    if error.code in _HINTS and not error.details.get("command"):  # which its message has
         return _HINTS[error.code].replace("JOB_ID", str(error.details.get("job_id", "JOB_ID")))
     if error.code == "DEADLINE_EXCEEDED":
         return f"{patience} waits longer" if patience else None

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from golek_client.client import Golek
 from golek_client.options import Options
 from golek_client.stream import Stream
+from golek_client.terminal_steps import DIM, PLAIN, Steps, figures, partial_line, written
 from golek_client.terminal_wait import Notice, notice
+from golek_wire import codec
 from golek_wire.errors import (
     BadRequestError,
     DeadlineExceededError,
@@ -22,13 +24,12 @@ from golek_wire.errors import (
     NoWorkersError,
 )
 from golek_wire.keys import dollars, micros
+from golek_wire.orchestration import StepEvent
 from golek_wire.replies import InferenceReply, SessionUse
 from golek_wire.requests import Message
 
 PROMPT = "> "
 BYE = "/bye"
-DIM, PLAIN = "\x1b[2m", "\x1b[0m"
-"""How a terminal is told to write faintly, and as before (ECMA-48)."""
 
 
 class Conversation:
@@ -45,7 +46,10 @@ class Conversation:
         subject: str | None = None,
         stats: bool = False,
         streaming: bool = True,
+        steps: bool = False,
+        whole: bool = False,
     ) -> None:
+        """With `steps` those of several models are shown; `whole` writes the reply as JSON instead of its text."""
         self._server = server
         self._model = model
         self._options = options
@@ -53,6 +57,8 @@ class Conversation:
         self._subject = subject
         self._stats = stats
         self._streaming = streaming
+        self._steps = steps
+        self._whole = whole
         self._said = [Message("system", system)] if system else []
         self._kept_by_fleet = options.get("session_id") is not None
 
@@ -103,6 +109,12 @@ class Conversation:
 
     async def _answer(self, turn: list[Message]) -> str:
         began = time.monotonic()
+        steps = Steps()
+
+        def step(told: StepEvent) -> None:
+            waiting.end()
+            steps.told(told)
+
         async with (
             Golek(self._server) as golek,
             notice(golek, self._model) as waiting,
@@ -113,12 +125,16 @@ class Conversation:
                 deadline=self._deadline,
                 subject=self._subject,
                 on_queued=waiting.queued,
+                on_step=step if self._steps else None,
                 **self._options,
             ) as stream,
         ):
             waiting.stream = stream
             try:
-                first = await (_show if self._streaming else _show_at_once)(stream, waiting)
+                if self._whole:
+                    first = await _show_reply(stream, waiting)
+                else:
+                    first = await (_show if self._streaming else _show_at_once)(stream, waiting, steps)
             except DeadlineExceededError as error:
                 if waiting.deserted:
                     raise NoWorkersError(
@@ -129,7 +145,9 @@ class Conversation:
         for call in stream.reply.tool_calls or ():
             print(f"[calls {call.function.name}({call.function.arguments})]", file=sys.stderr)
         if stream.reply.finish_reason == "length":
-            print(f"[cut at {stream.reply.tokens_out} tokens]", file=sys.stderr)
+            print(f"[{cut(stream.reply)}]", file=sys.stderr)
+        if stream.reply.finish_reason == "partial" and stream.reply.orchestration is not None:
+            print(partial_line(stream.reply.orchestration), file=sys.stderr)
         _tell_session(stream.reply.session)
         if self._stats:
             _print_stats(stream.reply, began, first)
@@ -158,13 +176,14 @@ def _turns(model: str) -> Iterator[str]:
         yield text
 
 
-async def _show(stream: Stream, waiting: Notice) -> float:
+async def _show(stream: Stream, waiting: Notice, steps: Steps) -> float:
     """Write the text as it comes; when the first of it came. An error that ends it begins on a line of its own."""
     first = None
     thoughts = _Thoughts()
     try:
         async for piece in stream.pieces():
             waiting.heard()
+            steps.end()
             first = first or time.monotonic()
             thoughts.write(piece.reasoning_content)
             if piece.text and not piece.index:
@@ -198,7 +217,17 @@ class _Thoughts:
             self._open = False
 
 
-async def _show_at_once(stream: Stream, waiting: Notice) -> float:
+async def _show_reply(stream: Stream, waiting: Notice) -> float:
+    """Write the whole reply as a line of JSON when it has ended; when the first of its text came."""
+    first = None
+    async for _ in stream.pieces():
+        waiting.heard()
+        first = first or time.monotonic()
+    print(codec.encode(stream.reply).decode(), end="", flush=True)
+    return first or time.monotonic()
+
+
+async def _show_at_once(stream: Stream, waiting: Notice, _steps: Steps) -> float:
     """Write the text when it has ended; when that was. It is streamed all the same, so that leaving cancels it."""
     pieces = []
     async for delta in stream:
@@ -206,6 +235,12 @@ async def _show_at_once(stream: Stream, waiting: Notice) -> float:
         pieces.append(delta)
     print("".join(pieces), end="", flush=True)
     return time.monotonic()
+
+
+def cut(reply: InferenceReply) -> str:
+    """That an answer was cut, and where. Of several models' answer the count of all steps says nothing."""
+    tokens = reply.tokens_out if reply.orchestration is None else written(reply.orchestration)
+    return f"cut at {tokens} tokens" if tokens else "cut at its limit of tokens"
 
 
 def _tell_session(use: SessionUse | None) -> None:
@@ -219,14 +254,19 @@ def _tell_session(use: SessionUse | None) -> None:
 
 
 def _print_stats(reply: InferenceReply, began: float, first: float) -> None:
-    """Figures on standard error. The rate is that of decoding, without the wait for the first token."""
+    """Figures on standard error. The rate is that of decoding, without the wait for the first token; several models
+    have none, for the tokens are those of all steps.
+    """
     now = time.monotonic()
     rate = (reply.tokens_out - 1) / (now - first) if reply.tokens_out > 1 and now > first else 0.0
+    speed = "" if reply.orchestration is not None else f"{rate:.1f} tokens/s, "
     print(
-        f"{reply.tokens_in} tokens in, {reply.tokens_out} out, {rate:.1f} tokens/s, first after {first - began:.2f} s, "
+        f"{reply.tokens_in} tokens in, {reply.tokens_out} out, {speed}first after {first - began:.2f} s, "
         f"all after {now - began:.2f} s, ended by {reply.finish_reason}, seed {reply.seed}{_routed(reply)}",
         file=sys.stderr,
     )
+    for line in figures(reply.orchestration) if reply.orchestration is not None else ():
+        print(line, file=sys.stderr)
 
 
 def _routed(reply: InferenceReply) -> str:

@@ -80,12 +80,19 @@ class Notice:
             try:
                 await self._golek.health(self._model, HEALTH_S)
             except (ModelNotFoundError, NoWorkersError) as error:
-                if silent_since == self._heard_at:
+                if silent_since == self._heard_at and not await self._is_offered():
                     self.deserted = True
                     begin = "\n" if sys.stdout.isatty() else ""
                     print(f"{begin}waiting: {error.message} (Ctrl-C stops)", file=sys.stderr, flush=True)
             except InferenceServiceError:
                 continue
+
+    async def _is_offered(self) -> bool:
+        """Whether it is a name that a router serves: of such a one nobody listens for questions."""
+        with contextlib.suppress(InferenceServiceError):
+            known = await self._golek.models()
+            return self._model in {one.name for one in discovery.offers(known, datetime.now(UTC))}
+        return False
 
 
 class Residences:

@@ -41,7 +41,8 @@ from golek_wire.errors import (
     RetriableError,
     to_reply,
 )
-from golek_wire.replies import Accepted, Chunk, Queued, Receipt
+from golek_wire.orchestration import Orchestration
+from golek_wire.replies import Accepted, Chunk, InferenceReply, Queued, Receipt
 from golek_wire.requests import EmbeddingRequest, InferenceRequest, Request, RerankRequest
 from golek_wire.signals import Health, ModelInfo, ModelRecord
 
@@ -106,6 +107,9 @@ class FakeFleet:
     `queues` maps a model's name to the places, with their seconds, that each of its streams is told before its text:
     `{"qwen3-4b": [(2, None), (1, 0.5)]}`.
 
+    `orchestrations` says of a name how several models came to its answer: replies have it, with its metadata, and
+    streams that ask for `orchestration.progress` are told of its `steps`.
+
     What a request wishes of its text (tools, a grammar, a response format, an adapter, thoughts) is in `requests` and
     is not followed: a reply has the text that was given, `n` times where `n` are asked for. Orders (`load`, `unload`,
     `drain`, and those about adapters) find nobody: NoWorkersError. No machine could start anything.
@@ -118,11 +122,13 @@ class FakeFleet:
         embeds: Mapping[str, int] = MappingProxyType({}),
         ranks: Collection[str] = (),
         queues: Mapping[str, Sequence[Place]] = MappingProxyType({}),
+        orchestrations: Mapping[str, Orchestration] = MappingProxyType({}),
     ) -> None:
         self.answers: dict[str, Answer] = dict(answers)
         self.embeds: dict[str, int] = dict(embeds)
         self.ranks: set[str] = set(ranks)
         self.queues: dict[str, Sequence[Place]] = dict(queues)
+        self.orchestrations: dict[str, Orchestration] = dict(orchestrations)
         self.requests: list[Asked] = []
         """Every request for a text, in order."""
         self.embedded: list[AskedToEmbed] = []
@@ -317,12 +323,13 @@ class FakeFleet:
         await self._accept(message, request.req_id, job_id)
         if request.stream:
             await self._wait(model, message, request.req_id)
+            await self._steps(model, message, request)
         asked = self.sessions.recalled(request)
         text = await fake_answers.text(self.answers[model], asked)
         rest = fake_answers.behind(text, request.resume)
         if request.stream:
             await self._chunks(message, request.req_id, rest)
-        reply = self.sessions.added(request, job_id, fake_answers.reply(model, asked, text))
+        reply = self.sessions.added(request, job_id, self._reply(model, asked, text))
         await self._end(message, job_id, reply, {}, request.stream)
 
     async def _embed(self, model: str, job_id: str, message: FakeMessage) -> None:
@@ -357,6 +364,17 @@ class FakeFleet:
             about = {headers.STATUS: "queued"}
             await self._tell(message, Queued(req_id, status="queued", position=position, eta_s=eta_s), about)
             await asyncio.sleep(0)
+
+    async def _steps(self, model: str, message: FakeMessage, request: InferenceRequest) -> None:
+        """Tell a stream of its steps, where several models answer."""
+        how = self.orchestrations.get(model)
+        for step in fake_answers.steps(request, how) if how is not None else ():
+            await self._tell(message, step, {headers.STATUS: "step"})
+            await asyncio.sleep(0)
+
+    def _reply(self, model: str, request: InferenceRequest, text: str) -> InferenceReply:
+        reply, how = fake_answers.reply(model, request, text), self.orchestrations.get(model)
+        return fake_answers.together(reply, how) if how is not None else reply
 
     async def _chunks(self, message: FakeMessage, req_id: str, text: str) -> None:
         words = [word for word in _WORDS.findall(text) if word]

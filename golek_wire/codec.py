@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from golek_wire import drawing, images, misplaced, problems
+from golek_wire import drawing, images, misplaced, problems, several
 from golek_wire.errors import BadRequestError, ErrorReply, from_reply
 from golek_wire.requests import METADATA_LIMIT, REQ_ID_LIMIT, EmbeddingRequest, InferenceRequest, RerankRequest
 
@@ -159,6 +159,7 @@ def _check(request: InferenceRequest) -> None:
     _check_tools(request)
     if request.resumable:
         _check_resumable(request)
+    several.check(request)
     drawing.check(request)
 
 

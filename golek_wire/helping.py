@@ -18,6 +18,11 @@ class Help(Struct, frozen=True):
     model: str
     """Its own name, by which its stream is called."""
     capacity: int
-    """Jobs that its stream holds."""
+    """Jobs that its stream holds; 0 says that the router leaves."""
     strategy: str
     """How its jobs are queued: `fifo` or `priority`."""
+
+    @property
+    def has_left(self) -> bool:
+        """Whether nobody is to count on it any more."""
+        return self.capacity == 0

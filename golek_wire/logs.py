@@ -97,6 +97,14 @@ class LoggedRequest(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """`hit`, `miss` or `bypass`, where a cache was asked for."""
     parent: str | None = None
     """The job that it was a step of."""
+    step: str | None = None
+    """Of a step of several models: what it was for, as `<name>/<round>`."""
+    mode: str | None = None
+    """How several models answered it; absent where one did."""
+    rounds: int | None = None
+    """Of a critique or a debate."""
+    agreement: float | None = None
+    """Of their last answers, where it was measured."""
     input_chars: int | None = None
     """Characters that the caller sent; absent where the log keeps no texts. So are the next two."""
     prompt_chars: int | None = None

@@ -7,7 +7,7 @@ nothing where nothing is wrong.
 import difflib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -25,6 +25,10 @@ _missing = re.compile(r"Object missing required field `(.*)`")
 _steps = re.compile(r"[^.\[\]]+|\[(?:\d+|\.\.\.)\]")
 _KINDS = {str: "str", int: "int", float: "float", bool: "bool", type(None): "null", list: "array", dict: "object"}
 _HINTS = {"priority": "; it is 1 (low), 2 (normal) or 3 (high)"}
+_MAPS = {
+    "orchestration.stages": '; who does one is said in duties, as {"stages": ["draft"], "duties": {"draft": "phi-4"}}'
+}
+"""For who wrote a mapping there."""
 
 
 def named(error: msgspec.ValidationError, payload: bytes, kind: Any) -> BadRequestError:
@@ -55,8 +59,24 @@ def named(error: msgspec.ValidationError, payload: bytes, kind: Any) -> BadReque
     elif problem.startswith("Invalid enum value"):
         problem += f"; one of {', '.join(_choices(expected))}"
     else:
-        problem += _got(problem, value) + _HINTS.get(path, "")
+        problem += _got(problem, value) + (_HINTS.get(path) or _MAPS.get(path, "") * isinstance(value, dict))
     return BadRequestError(f"{place or 'request'}: {problem}", param=place or None)
+
+
+def in_file(error: msgspec.ValidationError, loaded: Any, form: Any, entries: Mapping[str, Any]) -> str:
+    """What is wrong in a file that was read, with the name below which it stands, and what is allowed there. `entries`
+    has the form of what stands below each of its keys by name.
+    """
+    for key, kind in entries.items():
+        below = loaded.get(key) if isinstance(loaded, dict) else None
+        for name, said in below.items() if isinstance(below, dict) else ():
+            try:
+                msgspec.convert(said, kind)
+            except msgspec.ValidationError as inside:
+                if " - at " not in str(inside) and "field" not in str(inside):
+                    return f"{key}.{name}: {inside}"
+                return f"{key}.{name}.{named(inside, msgspec.json.encode(said), kind).message}"
+    return named(error, msgspec.json.encode(loaded), form).message
 
 
 def _nowhere(place: str, name: str, expected: Any) -> BadRequestError:

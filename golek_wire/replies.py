@@ -9,14 +9,16 @@ from typing import Any, Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from golek_wire.keys import Unit
+from golek_wire.orchestration import InferenceMetadata, Orchestration
 from golek_wire.requests import Document
 from golek_wire.routing import CacheUse, Route
 from golek_wire.subjects import ANONYMOUS, Kind
 from golek_wire.vectors import unpacked
 
-FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "partial"]
 """`stop`: the model or a stop string ended the text. `length`: `max_tokens` or the context did. `tool_calls`: the model
-ended, and asks for the results of tools. `content_filter`: a cloud held back the rest."""
+ended, and asks for the results of tools. `content_filter`: a cloud held back the rest. `partial`: models that answer
+together did not come to their end, and this is the last usable text."""
 
 
 class FunctionCall(Struct, frozen=True):
@@ -137,6 +139,9 @@ class InferenceReply(Struct, frozen=True, omit_defaults=True):
     """What clouds take for it; None where nothing has a price."""
     cache: CacheUse | None = None
     """Where somebody asked for a cache."""
+    orchestration: Orchestration | None = None
+    """Of a request that several models answered together, as is the next."""
+    inference_metadata: InferenceMetadata | None = None
 
     @property
     def all_choices(self) -> list[Choice]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from golek_wire.orchestration import Mode, OrchestrationWish
 from golek_wire.routing import CacheWish, RouteWish
 
 REQ_ID_LIMIT = 128
@@ -206,6 +207,9 @@ class InferenceRequest(Struct, frozen=True, omit_defaults=True):
     route: RouteWish | None = None
     extra: dict[str, Any] | None = None
     """Fields for a provider, passed on to a cloud as they are; no worker of the fleet reads them."""
+    orchestration_mode: Mode | None = None
+    """How several models answer together; a router has them do so."""
+    orchestration: OrchestrationWish | None = None
 
 
 class EmbeddingRequest(Struct, frozen=True, omit_defaults=True):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct, field
 
+from golek_wire.orchestration import Mode
 from golek_wire.subjects import Kind
 
 LOCAL: Final = "local"
@@ -157,7 +158,9 @@ class Offer(Struct, frozen=True, omit_defaults=True):
     capabilities: list[str] = field(default_factory=list[str])
     roles: list[str] = field(default_factory=list[str])
     targets: list[str] = field(default_factory=list[str])
-    """Who may answer, in the order of the table."""
+    """Who may answer, in the order of the table; of a preset its models."""
+    mode: Mode | None = None
+    """Of a preset: how they answer together."""
 
 
 class RouteTable(Struct, frozen=True, omit_defaults=True):

@@ -341,6 +341,10 @@ class ModelRecord(Struct, frozen=True):
     """Size of the model's file."""
     offers: list[Offer] = field(default_factory=list[Offer])
     """Of a router: the names it serves beside those of other workers."""
+    config: str = ""
+    """Of a router: the preset that `auto` stands for; empty without one."""
+    orchestration_mode: str = ""
+    """Of a router: how several models answer together where nobody says it."""
     identity: str = ""
     """GOLEK_NATS_IDENTITY of its workers: a router must not be laxer. Empty of one of an earlier release."""
     reject_when_full: bool | None = None

@@ -250,6 +250,10 @@ def help_wanted(token: str) -> str:
     return f"golek.helpers.{token}"
 
 
+ORCHESTRATES: Final = "golek.orchestrates"
+"""Where routers say to all workers that several models may answer a request together (core NATS)."""
+
+
 def stored_grammar(name: str) -> str:
     """Where the server repeats what it stored of a named grammar (core NATS)."""
     return f"golek.grammar.{name}"
@@ -310,6 +314,19 @@ def result(principal: str, job_id: str) -> str:
 def stored_result(principal: str, job_id: str) -> str:
     """The subject of that key: where the final message is published to be kept, and under which it is read."""
     return f"$KV.{RESULTS_BUCKET}.{result(principal, job_id)}"
+
+
+def answer_claim(stream: str, seq: int) -> str:
+    """Where a worker that doubts its lease claims the right to answer this message of a job stream.
+
+    In the bucket `GOLEK_RESULTS`, beside the answers: no principal is named `=claim`, nor `=delivery`.
+    """
+    return f"$KV.{RESULTS_BUCKET}.=claim.{stream}.{seq}"
+
+
+def answer_delivery(stream: str, seq: int) -> str:
+    """Where a worker says which delivery of this message it runs, when that is not the first."""
+    return f"$KV.{RESULTS_BUCKET}.=delivery.{stream}.{seq}"
 
 
 def message_id(principal: str, kind: str, model: str, idempotency_key: str) -> str:

@@ -24,6 +24,7 @@ from golek_wire.errors import (
     PoisonJobError,
     from_body,
 )
+from golek_wire.orchestration import StepEvent
 from golek_wire.replies import Delta
 from golek_worker.bus.lease import Lease
 from golek_worker.bus.objects import Objects
@@ -31,9 +32,10 @@ from golek_worker.bus.replies import ReplyStream, largest_final, send_started
 from golek_worker.bus.strikes import Strikes
 from golek_worker.bus.tokens import TokenLogs
 from golek_worker.caching import Caching
-from golek_worker.engine.base import Embedded, Finished, Ranked, Refused, Replied, Stopped
+from golek_worker.engine.base import Embedded, Finished, Piece, Ranked, Refused, Replied, Stopped
 from golek_worker.engine.host import EngineDied, Run, RunEnd
 from golek_worker.executor import Answer, Executor, Work
+from golek_worker.interest import Interest
 from golek_worker.job import deadline_error
 from golek_worker.remembering import Sessions
 from golek_worker.room import Manner, Room
@@ -126,6 +128,7 @@ class Attempt:
         self._stream: ReplyStream | None = None
         self._stop_cause: Exception | None = None
         self._stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._interest = Interest(self._say_started, self._nobody_listens)
         self._gone_since = 0.0
         self._bounces = 0
         self._probes_before = 0
@@ -153,6 +156,7 @@ class Attempt:
             return error.with_traceback(None)
         finally:
             self.ended_at = time.monotonic()
+            self._interest.end()
 
     def stop(self, cause: Exception) -> None:
         """End early with `cause` as outcome, Requeue included; the first cause counts."""
@@ -169,6 +173,7 @@ class Attempt:
     def inbox_bounced(self, patience_s: float = GONE_AFTER_S) -> None:
         """A probe found no interest. A caller that reconnects is deaf for a moment, so one bounce is no proof."""
         self.bounced = True
+        self._interest.bounced(patience_s)
         if self._stream is None:
             return
         self._stream.probe_every = 1
@@ -177,7 +182,13 @@ class Attempt:
             self._gone_since, self._bounces, self._probes_before = now, 0, probes - 1
         self._bounces += 1
         if now - self._gone_since >= patience_s:
-            self.stop(JobCancelledError("The caller is gone", caller_gone=True))
+            self._nobody_listens()
+
+    def _nobody_listens(self) -> None:
+        self.stop(JobCancelledError("The caller is gone", caller_gone=True))
+
+    async def _say_started(self) -> None:
+        await send_started(self._tools.client, self.job, self._tools.worker_id, self.probe)
 
     async def _way(self, *, cancelled: bool) -> Answer:
         if cancelled:
@@ -185,7 +196,8 @@ class Attempt:
         if time.monotonic() >= self.lease.deadline:
             raise deadline_error(self.job)
         if self.job.parent and self.job.reply:
-            await send_started(self._tools.client, self.job, self._tools.worker_id)
+            await self._say_started()
+            self._interest.begin()
         if self.job.body:
             self.lease.payload = await self._unless_stopped(self._tools.objects.admitted(self.job.body))
         self.work = self._tools.executor.read(self.job, self.lease.payload)
@@ -304,21 +316,28 @@ class Attempt:
         while True:
             event = await run.next(stream.flush_at if stream is not None else None)
             if isinstance(event, str | Delta):
-                self.pieces += 1
-                if self.pieces % BURST == 0:
-                    await asyncio.sleep(0)
-                if self.first_text_at is None:
-                    self.first_text_at = time.monotonic()
-                    self._acquit()
-                    if stream is not None and work.cache is not None:
-                        stream.mark(h.CACHE, work.cache)
+                await self._write(event, work, stream)
+                continue
+            if isinstance(event, StepEvent):
                 if stream is not None:
-                    await stream.write(event)
+                    await stream.tell(event)
                 continue
             if stream is not None:
                 await stream.flush()
             if event is not None:
                 return event
+
+    async def _write(self, piece: Piece, work: Work, stream: ReplyStream | None) -> None:
+        self.pieces += 1
+        if self.pieces % BURST == 0:
+            await asyncio.sleep(0)
+        if self.first_text_at is None:
+            self.first_text_at = time.monotonic()
+            self._acquit()
+            if stream is not None and work.cache is not None:
+                stream.mark(h.CACHE, work.cache)
+        if stream is not None:
+            await stream.write(piece)
 
     def _acquit(self) -> None:
         """The engine lives, and this job has run in it for a while."""

@@ -44,11 +44,11 @@ from golek_worker.executor import Executor
 from golek_worker.gatekeeper import Gatekeeper
 from golek_worker.ground import Event, Ground
 from golek_worker.handover import Handover
-from golek_worker.placing import Placing
 from golek_worker.remembering import Sessions
 from golek_worker.residency import Residency
 from golek_worker.room import Hall, Room
-from golek_worker.router_parts import Router, Stand
+from golek_worker.routing.parts import Router, Stand
+from golek_worker.routing.placing import Placing
 from golek_worker.serving import Serving
 from golek_worker.settings import Settings
 from golek_worker.status import VERSION, Status
@@ -120,24 +120,9 @@ async def build(
     if router is not None:
         ingress = router.placing(Stand(line, bodies, results, charging, tally))
     else:
-
-        def door(near: Help) -> Ingress:
-            """Into a router's queue, whose jobs are all of one kind."""
-            token = subjects.model_token(near.model)
-            queue = Queue(client, token, "inference", near.strategy, near.capacity, clock)
-            return Ingress(
-                client, token, Taken(kind, ()), gatekeeper.check, ground.callers, queue, bodies, results, charging,
-                ground.look_for_key, tokens=tokens, tally=tally,
-            )  # fmt: skip
-
-        helpers = Helpers(client, chosen.token)
-        handover = Handover(helpers.near, kind, chosen.model_name, door, helpers.start)
-        ingress = Ingress(
-            client, chosen.token, kinds.taken(chosen, kind), gatekeeper.check, ground.callers, line, bodies, results,
-            charging, ground.look_for_key, tokens=tokens, tally=tally,
-            reject_when_full=chosen.inference_reject_when_full, loading=lambda: host.loading, tracing=ground.tracing,
-            elsewhere=handover,
-        )  # fmt: skip
+        ingress = _own_ingress(
+            ground, kind, gatekeeper, Stand(line, bodies, results, charging, tally), tokens, clock, lambda: host.loading
+        )
     keeper = LeaseKeeper(lambda: host.is_alive)
     sessions = await _sessions(ground, kind)
     answers = SharedAnswers(client)
@@ -175,7 +160,7 @@ async def build(
     status = Status(
         ground.identity, chosen, kind, host, serving, results, digest,
         lambda: executor.capabilities, ground.log, sessions=sessions,
-        offers=router.offers if router is not None else None,
+        offers=router.offers if router is not None else None, usual=router.usual if router is not None else None,
     )  # fmt: skip
     residency = _residency(ground, kind, line, ingress, host, serving, consumer)
     kept = await AdapterBucket.open(client, chosen.token)
@@ -202,6 +187,40 @@ async def build(
         alike,
         router,
     )
+
+
+def _own_ingress(
+    ground: Ground,
+    kind: Kind,
+    gatekeeper: Gatekeeper,
+    stand: Stand,
+    tokens: TokenLogs,
+    clock: ServerClock,
+    loading: Callable[[], float | None],
+) -> Ingress:
+    """Who takes the requests for the worker's own model."""
+    client, chosen = ground.client, ground.settings
+
+    def door(near: Help) -> Ingress:
+        """Into a router's queue, whose jobs are all of one kind."""
+        token = subjects.model_token(near.model)
+        queue = Queue(client, token, "inference", near.strategy, near.capacity, clock)
+        gate = Gatekeeper(
+            chosen, kind, ground.callers, client, lambda _: None, model=chosen.model_name, chosen_later=True
+        )
+        return Ingress(
+            client, token, Taken(kind, ()), gate.check, ground.callers, queue, stand.objects, stand.results,
+            stand.charging, ground.look_for_key, tokens=tokens, tally=stand.tally, tracing=ground.tracing,
+        )  # fmt: skip
+
+    helpers = Helpers(client, chosen.token)
+    handover = Handover(helpers.near, kind, chosen.model_name, door, helpers.start, helpers.orchestrates)
+    return Ingress(
+        client, chosen.token, kinds.taken(chosen, kind), gatekeeper.check, ground.callers, stand.queue, stand.objects,
+        stand.results, stand.charging, ground.look_for_key, tokens=tokens, tally=stand.tally,
+        reject_when_full=chosen.inference_reject_when_full, loading=loading, tracing=ground.tracing,
+        elsewhere=handover,
+    )  # fmt: skip
 
 
 def _caching(

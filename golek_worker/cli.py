@@ -12,7 +12,7 @@ from typing import Any
 def main() -> None:
     """Run the command line."""
     try:
-        from golek_worker.commands import app
+        from golek_worker.commands.workers import app
 
         app(default_map=_from_dotenv(app) if Path(".env").is_file() else None)
     except ModuleNotFoundError as error:

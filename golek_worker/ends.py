@@ -101,7 +101,11 @@ def unmeasured(end: Made) -> Made:
         reply, route = priced(end.reply, None), end.reply.route
         if route:
             route = msgspec.structs.replace(route, reason=AGAIN, chain=[], queue_ms=0.0)
-        return Replied(msgspec.structs.replace(reply, route=route))
+        reply = msgspec.structs.replace(reply, route=route)
+        if isinstance(reply, InferenceReply) and reply.orchestration is not None:
+            how = msgspec.structs.replace(reply.orchestration, steps=[])
+            reply = msgspec.structs.replace(reply, orchestration=how)
+        return Replied(reply)
     return end
 
 

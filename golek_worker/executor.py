@@ -12,6 +12,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from golek_wire.errors import PayloadTooLargeError
+from golek_wire.orchestration import Orchestration
 from golek_wire.requests import Params, Request
 from golek_wire.routing import CacheUse
 from golek_wire.subjects import Kind
@@ -45,6 +46,11 @@ class Answer(Struct, frozen=True):
     """What part a cache had in it; None where nobody asked for one."""
     saved: int = 0
     """Of its tokens: those that were kept, and not computed for it. They cost its key nothing."""
+
+    first_ms: float | None = None
+    """From the lease to its first token, of an answer of several models."""
+    orchestration: Orchestration | None = None
+    """How several models came to it; None where one did."""
 
     def ttft_ms(self, ms: float) -> float | None:
         """From the lease to the first token of an answer that took `ms` from the lease; None where it is not known."""

@@ -1,7 +1,7 @@
-"""Where do jobs go for which a model's queue has no room?
+"""Where do jobs go for which a model's queue has no room, and requests that several models answer?
 
-Into the queue of a router, if one said lately that others may answer for this model. Their callers notice nothing: who
-took such a job looks after it there, as after its own.
+Into the queue of a router, if one said lately that others may answer for this model, or that several may answer
+together. Their callers notice nothing: who took such a job looks after it there, as after its own.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import structlog
 
-from golek_wire.errors import InferenceServiceError, QueueFullError
+from golek_wire.errors import InferenceServiceError, NoWorkersError, QueueFullError
 from golek_wire.helping import Help
 from golek_wire.subjects import Kind
 from golek_worker.bus.ingress import Ingress
@@ -30,11 +30,14 @@ class Handover:
         model: str,
         door: Callable[[Help], Ingress],
         listen: Callable[[], Awaitable[None]] | None = None,
+        orchestrates: Callable[[], Help | None] = lambda: None,
     ) -> None:
         """`near` is the router that helps, if one does; `door` makes the way into its queue; `listen` begins to hear of
-        routers, where these are others.
+        routers, where these are others; `orchestrates` is the router that has several models answer, if one does.
         """
         self._near = near
+        self._orchestrates = orchestrates
+        self._model = model
         self._listen = listen
         self._asked = f"{kind} {model}"
         self._door = door
@@ -57,6 +60,17 @@ class Handover:
             request.job, request.headers, request.full = job, to_headers(job), None
             return False
         return True
+
+    async def for_several(self) -> Ingress:
+        """As `Elsewhere.for_several`."""
+        near = self._orchestrates()
+        if near is None:
+            raise NoWorkersError(
+                "No router is there, and only a router has several models answer: start one (`make start "
+                "WORKER=router`, or `golek serve router`), or ask without orchestration_mode", model=self._model,
+                command="make start WORKER=router",
+            )  # fmt: skip
+        return await self._find(near)
 
     def cancel(self, job_id: str) -> None:
         """As `Ingress.cancel`, of all jobs that were handed over."""

@@ -64,6 +64,8 @@ class Job(Struct, frozen=True):
     """In a router's stream: `<kind> <model>` that were asked for; empty where the stream's own model was."""
     parent: str = ""
     """The job that this is a step of."""
+    step: str = ""
+    """What it is for among the steps of several models: `<name>/<round>`."""
     hops: int = 0
     """Through how many routers it came."""
     allowed: str = ""
@@ -154,6 +156,8 @@ def _add_seldom(headers: dict[str, str], job: Job) -> None:
         headers[h.ASKED] = job.asked
     if job.parent:
         headers[h.PARENT] = job.parent
+    if job.step:
+        headers[h.STEP] = job.step
     if job.hops:
         headers[h.HOPS] = str(job.hops)
     if job.allowed:
@@ -184,6 +188,7 @@ def from_headers(headers: Mapping[str, str]) -> Job:
         hold=headers.get(h.HOLD, ""),
         asked=headers.get(h.ASKED, ""),
         parent=headers.get(h.PARENT, ""),
+        step=headers.get(h.STEP, ""),
         hops=int(headers.get(h.HOPS, "0")),
         allowed=headers.get(h.ALLOWED, ""),
         money=headers.get(h.MONEY, ""),

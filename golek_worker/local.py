@@ -86,9 +86,10 @@ class LocalGolek(Timed):
     ) -> InferenceReply:
         """The whole answer to one prompt, as `Golek.ask`.
 
-        Raises BadRequestError for `reply_to`, `session_id` and `resumable`, which only a fleet has; ModelNotFoundError
-        for another model, EngineFailedError when it cannot be loaded, DeadlineExceededError (loading counts), and what
-        a worker answers. A caller that stops waiting (its task is cancelled) ends the job.
+        Raises BadRequestError for `reply_to`, `session_id`, `resumable` and every `orchestration_mode` but `single`,
+        which only a fleet has; ModelNotFoundError for another model, EngineFailedError when it cannot be loaded,
+        DeadlineExceededError (loading counts), and what a worker answers. A caller that stops waiting (its task is
+        cancelled) ends the job.
         """
         payload, seconds = self._request(deadline, options, prompt=input)
         return await self._reply(model, payload, seconds)

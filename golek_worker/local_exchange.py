@@ -19,6 +19,7 @@ from golek_wire.errors import (
     PoisonJobError,
     from_body,
 )
+from golek_wire.orchestration import StepEvent
 from golek_wire.replies import Chunk, Delta
 from golek_wire.subjects import Kind
 from golek_worker.engine.base import Embedded, Finished, Made, Ranked, Refused, Replied, Stopped
@@ -102,6 +103,8 @@ class LocalExchange(Generic[Reply]):
                     raise JobCancelledError
                 case EngineDied():
                     self._crashed(event)
+                case StepEvent():
+                    pass  # one model has no steps
                 case _:
                     assert_never(event)
 

@@ -232,6 +232,12 @@ class LocalModel:
         for field, value in lacks.items():
             if value is not None:
                 raise BadRequestError(f"{field}: only a fleet has this; this model runs in your program", param=field)
+        if isinstance(request, InferenceRequest) and request.orchestration_mode not in (None, "single"):
+            raise BadRequestError(
+                f"orchestration_mode: {request.orchestration_mode} needs several models and a router of a fleet "
+                "(`make start WORKER=router`); this model runs in your program, by itself",
+                param="orchestration_mode",
+            )
         self.executor.check(request)
 
 

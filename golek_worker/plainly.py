@@ -1,4 +1,4 @@
-"""How does a command end when something is wrong that its user can put right?"""
+"""How does a command show a value to programs, and end when something is wrong that its user can put right?"""
 
 import sys
 from collections.abc import Iterator
@@ -30,3 +30,10 @@ def said_plainly() -> Iterator[None]:
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def print_json(value: object) -> None:
+    """A value for programs, on stdout."""
+    import msgspec  # `golek --help` need not wait for it
+
+    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))

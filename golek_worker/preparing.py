@@ -18,7 +18,6 @@ from golek_client.connection import publish
 from golek_wire import codec, moments, subjects
 from golek_wire.signals import Health, ModelInfo, ModelRecord, WorkerStatus
 from golek_wire.subjects import Kind
-from golek_worker import naming
 from golek_worker.bus.jetstream import BUS_ERRORS
 from golek_worker.bus.registry import Registry
 from golek_worker.gguf import GGUFError
@@ -27,6 +26,7 @@ from golek_worker.registry.catalog import Wanted, shown_size
 from golek_worker.registry.fetch import fetch
 from golek_worker.registry.report import DownloadError, Progress
 from golek_worker.registry.resolve import MissingModelError, missing, resolve
+from golek_worker.routing import naming
 from golek_worker.settings import Settings
 from golek_worker.status import VERSION, Identity
 from golek_worker.store.writer import LogWriter

@@ -7,6 +7,7 @@ from golek_wire.errors import STATUS, InferenceServiceError
 from golek_wire.subjects import Kind
 from golek_wire.trace import trace_id
 from golek_worker.attempt import Attempt, Outcome
+from golek_worker.conducting import minutes
 from golek_worker.executor import Answer
 from golek_worker.store.requests import RequestRow
 
@@ -18,7 +19,9 @@ def row(attempt: Attempt, outcome: Outcome, kind: Kind) -> RequestRow:
     measured = answer.measured if answer is not None else None
     dur_ms = (attempt.ended_at - lease.leased_at) * 1000
     ttft_ms = answer.ttft_ms(dur_ms) if answer is not None else None
-    if first is not None:
+    if answer is not None and answer.first_ms is not None:
+        ttft_ms = answer.first_ms
+    elif first is not None:
         ttft_ms = (first - lease.leased_at) * 1000
     error = outcome if isinstance(outcome, InferenceServiceError) else None
     return RequestRow(
@@ -54,6 +57,8 @@ def row(attempt: Attempt, outcome: Outcome, kind: Kind) -> RequestRow:
         cache=answer.cache if answer is not None else None,
         parent=job.parent or None,
         costs=_costs(attempt, outcome),
+        step=job.step or None,
+        orchestration=_orchestration(outcome),
     )
 
 
@@ -78,6 +83,12 @@ def _costs(attempt: Attempt, outcome: Outcome) -> str | None:
         return None
     own = attempt.work.costs if attempt.work is not None else {}
     return json.dumps(dict(own) or {_target(outcome) or "": attempt.cost_usd})
+
+
+def _orchestration(outcome: Outcome) -> str | None:
+    """How several models answered, or came to no answer."""
+    said = outcome.orchestration if isinstance(outcome, Answer) else outcome.details.get("orchestration")
+    return minutes.without_texts(said) if said else None
 
 
 def _target(outcome: Outcome) -> str | None:

@@ -22,8 +22,8 @@ from golek_wire.semconv import REPLY, STORE_RESULT
 from golek_worker import recording
 from golek_worker.attempt import GONE_AFTER_S, Attempt, Outcome, Requeue, Tools
 from golek_worker.bus.acks import Acks
-from golek_worker.bus.jetstream import JetStreamError
-from golek_worker.bus.lease import Lease, LeaseKeeper
+from golek_worker.bus.jetstream import BUS_ERRORS, JetStreamError
+from golek_worker.bus.lease import Lease, LeaseKeeper, SupersededError
 from golek_worker.bus.results import Results
 from golek_worker.executor import Answer
 from golek_worker.figures import Figures
@@ -128,6 +128,8 @@ class Serving:
             running.lease.adopt(lease)
             self._own(self._release(lease, again=False))
         else:
+            if lease.num_delivered > 1 and lease.job.stream:
+                self._own(self._announce(lease))
             attempt = self._attempts[lease.job.job_id] = Attempt(lease, self._tools)
             serve = self._serve if self._traces is None else self._serve_traced
             self._tasks[lease.job.job_id] = asyncio.get_running_loop().create_task(serve(attempt))
@@ -136,6 +138,11 @@ class Serving:
         task = asyncio.get_running_loop().create_task(work)
         self._releases.add(task)
         task.add_done_callback(self._releases.discard)
+
+    async def _announce(self, lease: Lease) -> None:
+        """Let an older holder give way; where that is not heard, whoever claims the answer first gives it."""
+        with contextlib.suppress(*BUS_ERRORS):
+            await lease.announce()
 
     async def _postpone(self, lease: Lease) -> None:
         await self._give_back(lease, INSIST_S)
@@ -244,6 +251,8 @@ class Serving:
             await self._forget_strikes(attempt)
         except Requeue:
             await self._give_back(lease)
+        except SupersededError:
+            log.info("job.superseded", job_id=lease.job.job_id, attempt=lease.num_delivered)
         except (BusUnavailableError, JetStreamError, nats.errors.Error) as cause:
             log.warning("job.unanswered", job_id=lease.job.job_id, cause=repr(cause))
             await self._give_back(lease, RETRY_S)

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import msgspec
 
 from golek_wire.errors import DeadlineExceededError, JobCancelledError
+from golek_wire.orchestration import StepEvent
 from golek_wire.replies import Delta
 from golek_wire.routing import CacheUse
 from golek_worker.cache.base import CacheKey
@@ -82,7 +83,7 @@ class Flight:
         """The jobs that read its end."""
         self._readers: dict[str, tuple[Run, Work]] = {}
         """By job, in the order in which they came; the first one leads."""
-        self._written: list[Piece] = []
+        self._written: list[Piece | StepEvent] = []
 
     def __len__(self) -> int:
         return len(self._readers)
@@ -128,7 +129,7 @@ class Flight:
         """Something happened in the run. Nothing does after its end."""
         if self.end is not None:
             return
-        if isinstance(event, str | Delta):
+        if isinstance(event, str | Delta | StepEvent):
             self._written.append(event)
             for run, _ in self._readers.values():
                 run.put(event)

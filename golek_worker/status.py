@@ -69,8 +69,12 @@ class Status:
         *,
         sessions: Sessions | None,
         offers: Callable[[], list[Offer]] | None = None,
+        usual: Callable[[], tuple[str, str]] | None = None,
     ) -> None:
-        """`offers` has what a router serves beside the fleet's own models."""
+        """`offers` has what a router serves beside the fleet's own models, `usual` the preset that `auto` stands for
+        and the mode in which it is answered.
+        """
+        self._usual = usual
         self._offers = offers
         self._identity = identity
         self._settings = settings
@@ -211,6 +215,7 @@ class Status:
     def record(self) -> ModelRecord:
         """The model's entry in GOLEK_MODELS."""
         ready = self._host.ready
+        config, mode = self._usual() if self._usual is not None else ("", "")
         return ModelRecord(
             name=self._settings.model_name,
             kinds=[self._kind] if self._offers is None else [],  # its name is asked for none: its offers are
@@ -224,6 +229,8 @@ class Status:
             capabilities=self._capabilities(),
             memory_mb=ready.info.size_bytes // 2**20 if ready is not None else 0,
             offers=self._offers() if self._offers is not None else [],
+            config=config,
+            orchestration_mode=mode,
             identity=self._settings.golek_nats_identity,
             reject_when_full=self._settings.inference_reject_when_full,
         )

@@ -54,6 +54,8 @@ class Traces:
         }
         if job.req_id:
             about[semconv.REQ_ID] = job.req_id
+        if job.step:
+            about[semconv.STEP] = job.step
         span.say(about)
         stored_ns = leased_ns - int(lease.waited_s * 1e9)
         if lease.num_delivered > 1:

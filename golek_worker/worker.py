@@ -328,6 +328,8 @@ class Worker:
         self._write_state("draining")
         await _best_effort(self._tell_health())  # not in the record: there, who leaves is soon not waited for
         self._reports.report_now()
+        if parts.router is not None:
+            await _best_effort(parts.router.leave())
         self._event("shutdown", f"draining {parts.serving.active} jobs")
         parts.residency.close()
         closing = asyncio.create_task(self._http.close(self._settings.drain_s)) if self._http is not None else None

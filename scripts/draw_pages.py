@@ -1,11 +1,13 @@
 """Take the pictures of pages that README and docs show, in Debian's Chromium, as large as a reader sees them.
 
     python scripts/draw_pages.py chat http://127.0.0.1:8000
+    python scripts/draw_pages.py several http://127.0.0.1:8000
     python -m tests.support.sample_monitor 12 5799 &
     python scripts/draw_pages.py monitor http://127.0.0.1:5799
 
-The chat page asks golek-tiny behind that address: chat.png, chat-dark.png and chat-phone.png in docs. The other shows
-the fleet that is there, with the figures of the last minutes: monitor.png, monitor-dark.png and monitor-phone.png.
+The chat page asks golek-tiny behind that address: chat.png, chat-dark.png and chat-phone.png in docs; with `several` it
+asks golek-quiz-a, -b and -c, which answer together by a router: several.png. The last one shows the fleet that is
+there, with the figures of the last minutes: monitor.png, monitor-dark.png and monitor-phone.png.
 """
 
 import shutil
@@ -29,12 +31,12 @@ def ask(page: Page, text: str) -> None:
     page.locator(ENDED).nth(before).wait_for()
 
 
-def opened(browser: Browser, url: str, width: int, height: int, scheme: Any) -> Page:
-    """The chat page, with golek-tiny chosen."""
+def opened(browser: Browser, url: str, width: int, height: int, scheme: Any, model: str = "golek-tiny") -> Page:
+    """The chat page, with this model chosen."""
     page = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme).new_page()
     page.goto(url)
     page.locator("#model option").first.wait_for(state="attached")
-    page.select_option("#model", "golek-tiny")
+    page.select_option("#model", model)
     page.click("#open-side")
     page.fill("#temperature", "0")
     return page
@@ -58,6 +60,15 @@ def draw_chat(browser: Browser, url: str) -> None:
     page.screenshot(path=DOCS / "chat-phone.png")
 
 
+def draw_several(browser: Browser, url: str) -> None:
+    """An ensemble whose members agree, and one whose members do not."""
+    page = opened(browser, url, 1100, 640, "light", "auto")
+    page.select_option("#mode", "ensemble")
+    ask(page, "What is the capital of Norway?")
+    ask(page, "What is the capital of Italy?")
+    page.screenshot(path=DOCS / "several.png")
+
+
 def draw_monitor(browser: Browser, url: str) -> None:
     """The whole fleet, one model in the dark, and the fleet on a phone."""
     for name, view, width, height, scheme in (
@@ -73,7 +84,7 @@ def draw_monitor(browser: Browser, url: str) -> None:
         page.screenshot(path=DOCS / f"{name}.png")
 
 
-DRAWS: Final = {"chat": draw_chat, "monitor": draw_monitor}
+DRAWS: Final = {"chat": draw_chat, "several": draw_several, "monitor": draw_monitor}
 
 
 def main() -> None:

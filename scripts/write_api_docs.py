@@ -38,7 +38,8 @@ for programs, and `/docs` the same in a browser, where each route can be tried. 
 - Every answer has `x-request-id` and `openai-processing-ms`; those of a model `x-golek-job`, `x-golek-worker` and,
   for keys with limits, `x-ratelimit-…`. Where a router chose who answers, `x-golek-route`, `-strategy`, `-reason` and
   `-chain`, `x-golek-queue-ms` and `x-golek-cost-usd` say how; a body, or a stream's last event but `[DONE]`, has it as
-  `route` ([router](router.md#explain)).
+  `route` ([router](router.md#explain)). Where several models answered together, `x-golek-orchestration`,
+  `orchestration` and `inference_metadata` do ([orchestration](orchestration.md#over-http)).
 - A client that leaves cancels its job.
 - Who sends `anthropic-version`, or asks below `/v1/messages`, gets errors and lists of models in Anthropic's form.
 - `/` is a page to talk to a model, with tools, parameters and the JSON of each request:
@@ -56,7 +57,8 @@ for programs, and `/docs` the same in a browser, where each route can be tried. 
 
 `type` is `retriable` or `non_retriable`. With status 429 and 503 the headers `retry-after` and `retry-after-ms` say
 when to come again; `x-should-retry: false` keeps OpenAI's and Anthropic's clients from repeating by themselves what
-is `non_retriable`. With `GOLEK_STRICT_OPENAI=1` OpenAI's own words stand there instead.
+is `non_retriable`. With `GOLEK_STRICT_OPENAI=1` OpenAI's own words stand there instead, and a `finish_reason` that
+OpenAI does not have (`partial`) is `length`.
 
 | status | codes |
 |---|---|

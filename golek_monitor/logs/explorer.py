@@ -34,7 +34,7 @@ from golek_program.logs import reading, rows
 from golek_program.logs.reading import LogProblemError
 from golek_program.logs.rows import Row, stamp
 from golek_wire.logs import MOST as MOST_ELSEWHERE
-from golek_wire.logs import LogEvent, LogQuery
+from golek_wire.logs import LogEvent, LoggedRequest, LogQuery
 
 MOST_FIGURES: Final = 200_000
 """Requests of one model that a summary counts, the newest."""
@@ -200,8 +200,8 @@ class Explorer:
         )
 
     def _steps(self, found: list[Row]) -> list[Row]:
-        """Of a job that a router had answered; the others have none."""
-        if all(row.request.target is None for row in found):
+        """Of a job that a router had answered, or was to; the others have none."""
+        if not any(_is_routers(row.request) for row in found):
             return []
         deadline, steps = _deadline(), list[Row]()
         for log in self._logs():
@@ -245,6 +245,11 @@ class Explorer:
 
     def _logs(self) -> list[Found]:
         return files.logs(self.data, self._project)
+
+
+def _is_routers(request: LoggedRequest) -> bool:
+    """Whether it stands in a router's log. Of one that was cancelled that says whom it was asked for, and no more."""
+    return any(said is not None for said in (request.asked, request.target, request.mode))
 
 
 def _events(path: Path, found: list[Row]) -> list[LogEvent]:

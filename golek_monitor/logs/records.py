@@ -42,9 +42,10 @@ class FoundRequests(Struct, frozen=True, kw_only=True):
 class Phase(Struct, frozen=True):
     """A part of a request's time."""
 
-    name: Literal["queue", "prepare", "slot", "prefill", "decode", "run", "finish"]
+    name: Literal["queue", "prepare", "slot", "prefill", "steps", "decode", "run", "finish"]
     """`queue` is acceptance to lease; `prepare` lease to engine, `slot` the wait inside, `prefill` to the first token,
-    `decode` to the last, `finish` what remains; `run` all from the lease on, where the engine measured nothing.
+    `steps` the same where several models answered, one after the other, `decode` to the last token, `finish` what
+    remains; `run` all from the lease on, where the engine measured nothing.
     """
     start_ms: float
     """Since the acceptance."""

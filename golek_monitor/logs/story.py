@@ -9,7 +9,7 @@ from golek_monitor.logs.records import Attempt, Phase, Texts
 from golek_program.logs.rows import Row, stamp
 from golek_wire.logs import LoggedRequest
 
-PhaseName = Literal["queue", "prepare", "slot", "prefill", "decode", "run", "finish"]
+PhaseName = Literal["queue", "prepare", "slot", "prefill", "steps", "decode", "run", "finish"]
 LEAST_MS = 0.05
 """A rest that is shorter is rounding."""
 
@@ -31,7 +31,7 @@ def phases(request: LoggedRequest) -> list[Phase]:
 
     1. the wait in the queue, with earlier attempts in it where there were some
     2. the engine measured it: what lies before and behind its times is the worker's
-    3. only the first token's time is known
+    3. only the first token's time is known; of several models' answer it passed with the steps before
     4. nothing is
     """
     parts: list[tuple[PhaseName, float]] = [("queue", request.queue_ms or 0.0)]  # 1
@@ -44,7 +44,8 @@ def phases(request: LoggedRequest) -> list[Phase]:
         parts += [("prepare", before), ("slot", inside[0]), ("prefill", inside[1]), ("decode", inside[2])]
         parts.append(("finish", after))
     elif request.ttft_ms is not None:  # 3
-        parts += [("prefill", request.ttft_ms), ("decode", max(0.0, request.dur_ms - request.ttft_ms))]
+        before_text: PhaseName = "prefill" if request.mode is None else "steps"
+        parts += [(before_text, request.ttft_ms), ("decode", max(0.0, request.dur_ms - request.ttft_ms))]
     else:  # 4
         parts.append(("run", request.dur_ms))
     return _in_order(parts)

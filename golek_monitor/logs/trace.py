@@ -28,6 +28,7 @@ _SAYS: Final = {
     "prepare": "to the engine",
     "slot": "for a slot",
     "prefill": "prefill",
+    "steps": "steps before",
     "decode": "decode",
     "run": "running",
     "finish": "the rest",
@@ -110,6 +111,8 @@ def _routed(request: LoggedRequest) -> list[str]:
     """How a router had it answered, and what that cost."""
     said = {
         "step of": plain(request.parent or ""),
+        "step": plain(request.step or ""),
+        "mode": _mode(request),
         "asked": plain(request.asked or ""),
         "target": plain(request.target or ""),
         "cache": plain(request.cache or ""),
@@ -118,10 +121,21 @@ def _routed(request: LoggedRequest) -> list[str]:
     return [f"{name:<9}{value}" for name, value in said.items() if value]
 
 
+def _mode(request: LoggedRequest) -> str:
+    """How several models answered, as far as the log says it."""
+    said = [plain(request.mode or "")]
+    if request.rounds and request.mode in ("critique", "debate"):
+        said.append("1 round" if request.rounds == 1 else f"{request.rounds} rounds")
+    if request.agreement is not None:
+        said.append(f"agreement {request.agreement:.2f}")
+    return ", ".join(said)
+
+
 def _step(step: LoggedRequest) -> str:
     cost = f"  {shown_usd(step.cost_usd)}" if step.cost_usd is not None else ""
     cache = f"  cache {plain(step.cache)}" if step.cache else ""
-    return f"  {step.job_id}  {step.model_name}  {plain(step.status)}  {shown_ms(step.dur_ms)}{cost}{cache}"
+    name = f"  {plain(step.step)}" if step.step else ""
+    return f"  {step.job_id}{name}  {step.model_name}  {plain(step.status)}  {shown_ms(step.dur_ms)}{cost}{cache}"
 
 
 def _attempt(attempt: Attempt, longest_ms: float) -> list[str]:

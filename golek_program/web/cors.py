@@ -17,7 +17,7 @@ EXPOSED: Final = ", ".join(
         "x-should-retry", "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
         "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens",
         "x-golek-route", "x-golek-route-strategy", "x-golek-route-reason", "x-golek-route-chain", "x-golek-queue-ms",
-        "x-golek-cost-usd", "x-golek-cache",
+        "x-golek-cost-usd", "x-golek-cache", "x-golek-orchestration",
         "x-golek-budget-limit-usd", "x-golek-budget-remaining-usd", "x-golek-budget-reset",
     )
 )  # fmt: skip

@@ -1,14 +1,14 @@
 """How does an error look in Anthropic's API?
 
 `{"type": "error", "error": {type, message}, "request_id"}` with Anthropic's words for types. Our own code stands beside
-them, and the field that is wrong, as the caller named it.
+them, who it is from, what it is about, and the field that is wrong, as the caller named it.
 """
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from golek_wire.errors import STATUS, InferenceServiceError
+from golek_wire.errors import STATUS, Details, InferenceServiceError, to_reply
 
 TYPES: Final = {
     400: "invalid_request_error",
@@ -37,6 +37,9 @@ class Problem(Struct, frozen=True):
     """Ours, UPPER_SNAKE."""
     param: str | None = None
     """The field of the request that is wrong, where one is."""
+    provider: str = "golek"
+    details: Details = field(default_factory=dict[str, Any])
+    """What the code is about, as `retry_after_ms`."""
 
 
 class Refusal(Struct, frozen=True):
@@ -49,7 +52,8 @@ class Refusal(Struct, frozen=True):
 
 def body(error: InferenceServiceError, request_id: str, status: int | None = None, code: str = "") -> Refusal:
     """What is told of `error`; `status` and `code` where HTTP has others than the error itself."""
-    param = error.details.get("param")
+    sent = to_reply(error, "").error
     kind = TYPES.get(status or STATUS[error.code].http, "api_error")
-    named = param.removeprefix("params.") if isinstance(param, str) else None
-    return Refusal(Problem(kind, error.message.removeprefix("params."), code or error.code, named), request_id)
+    named = sent.param.removeprefix("params.") if isinstance(sent.param, str) else None
+    message = error.message.removeprefix("params.")
+    return Refusal(Problem(kind, message, code or error.code, named, sent.provider, sent.details), request_id)

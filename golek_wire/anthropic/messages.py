@@ -18,6 +18,7 @@ from golek_wire.anthropic.turns import Turn, conversation
 from golek_wire.errors import BadRequestError
 from golek_wire.openai import sampling
 from golek_wire.openai.chat import DeadlineMs, MaxTokens, Model
+from golek_wire.orchestration import Mode, OrchestrationWish
 from golek_wire.requests import (
     STOP_LIMIT,
     USER_LIMIT,
@@ -126,6 +127,8 @@ class MessagesRequest(Counted, frozen=True, kw_only=True):
     task_type: TaskType | None = None
     cache: CacheWish | None = None
     route: RouteWish | None = None
+    orchestration_mode: Mode | None = None
+    orchestration: OrchestrationWish | None = None
     resumable: bool | None = None
     """Refused: the events of this API cannot be read again."""
     n: Literal[1] | None = None
@@ -172,6 +175,8 @@ def to_wire(request: MessagesRequest, deadline_ms: int) -> InferenceRequest:
         user=request.metadata.user_id[:USER_LIMIT] if request.metadata and request.metadata.user_id else None,
         cache=request.cache,
         route=request.route,
+        orchestration_mode=request.orchestration_mode,
+        orchestration=request.orchestration,
     )
 
 

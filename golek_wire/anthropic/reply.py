@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from golek_wire.openai import routed
-from golek_wire.openai.routed import Routed
+from golek_wire.openai.routed import Orchestrated
 from golek_wire.replies import FunctionCall, InferenceReply
 
 Json = dict[str, Any]
@@ -41,7 +41,7 @@ class Usage(Struct, frozen=True):
     service_tier: str = "standard"
 
 
-class Message(Routed, frozen=True):
+class Message(Orchestrated, frozen=True):
     """The answer to POST /v1/messages."""
 
     id: str
@@ -74,10 +74,10 @@ def message(reply: InferenceReply, shown: Shown) -> Message:
 
 
 def stop_reason(reply: InferenceReply) -> StopReason:
-    """Why the answer ended, in Anthropic's words."""
+    """Why the answer ended, in Anthropic's words. A partial one is one that was cut off."""
     if reply.finish_reason == "tool_calls":
         return "tool_use"
-    if reply.finish_reason == "length":
+    if reply.finish_reason in ("length", "partial"):
         return "max_tokens"
     return "end_turn" if reply.stopped_by is None else "stop_sequence"
 

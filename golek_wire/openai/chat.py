@@ -12,6 +12,7 @@ from msgspec import Meta, Struct, structs
 from golek_wire import codec
 from golek_wire.openai import sampling, tools, unknown
 from golek_wire.openai.turns import ChatMessage, conversation
+from golek_wire.orchestration import Mode, OrchestrationWish
 from golek_wire.requests import InferenceRequest, Priority, ResponseFormat, SessionId, TaskType, User
 from golek_wire.routing import CacheWish, RouteWish
 
@@ -24,7 +25,6 @@ MaxTokensOrNought = Annotated[int, Meta(ge=0, le=1_000_000)]
 """0 writes nothing: the prompt is only counted."""
 DeadlineMs = Annotated[int, Meta(ge=1, le=DEADLINE_LIMIT_MS)]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
-Mode = Literal["single", "critique", "debate", "ensemble", "pipeline"]
 
 
 class StreamOptions(Struct, frozen=True, omit_defaults=True):
@@ -56,7 +56,8 @@ class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True):
     task_type: TaskType | None = None
     """What kind of work it is; a router picks the model by it."""
     orchestration_mode: Mode | None = None
-    """How several models answer together; a router's."""
+    """How several models answer together; a router has them do so."""
+    orchestration: OrchestrationWish | None = None
     metadata: dict[str, Any] | None = None
     user: User | None = None
     """For whom the caller asks: such an answer is kept in no cache."""
@@ -69,12 +70,6 @@ class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def wants_usage(self) -> bool:
         """Whether a stream ends with what it cost."""
         return self.stream_options is not None and self.stream_options.include_usage is True
-
-    @property
-    def about(self) -> dict[str, Any] | None:
-        """The metadata of the job, with what a router reads there."""
-        said = {} if self.orchestration_mode is None else {"orchestration_mode": self.orchestration_mode}
-        return {**(self.metadata or {}), **said} or None
 
 
 class ChatRequest(Asked, frozen=True, kw_only=True, omit_defaults=True):
@@ -129,11 +124,13 @@ def to_wire(request: ChatRequest, deadline_ms: int) -> InferenceRequest:
         priority=request.priority,
         session_id=request.session_id,
         resumable=bool(request.resumable),
-        metadata=request.about,
+        metadata=request.metadata,
         task_type=request.task_type,
         user=request.user,
         cache=request.cache,
         route=request.route,
+        orchestration_mode=request.orchestration_mode,
+        orchestration=request.orchestration,
         extra=request.extra,
     )
 

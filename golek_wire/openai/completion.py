@@ -2,10 +2,10 @@
 
 from typing import Final, Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, structs
 
 from golek_wire.openai import routed
-from golek_wire.openai.routed import Routed
+from golek_wire.openai.routed import Orchestrated
 from golek_wire.replies import Choice, FinishReason, FunctionCall, InferenceReply, TokenLogprob, ToolCall
 
 FINGERPRINT: Final = "golek"
@@ -89,7 +89,7 @@ class ChatChoice(Struct, frozen=True):
     logprobs: Logprobs | None = None
 
 
-class ChatCompletion(Routed, frozen=True):
+class ChatCompletion(Orchestrated, frozen=True):
     """The answer to POST /v1/chat/completions."""
 
     id: str
@@ -132,6 +132,17 @@ def usage(replies: list[InferenceReply]) -> Usage:
 def reason(choice: Choice, *, former: bool) -> Reason:
     """Why a text ended, in OpenAI's words."""
     return "function_call" if former and choice.finish_reason == "tool_calls" else choice.finish_reason
+
+
+def strictly(reply: InferenceReply) -> InferenceReply:
+    """`reply` with OpenAI's own reasons alone: a partial answer was cut off."""
+    if reply.finish_reason != "partial":
+        return reply
+    choices = [
+        structs.replace(one, finish_reason="length") if one.finish_reason == "partial" else one
+        for one in reply.choices or ()
+    ]
+    return structs.replace(reply, finish_reason="length", choices=choices or None)
 
 
 def _message(choice: Choice, *, former: bool) -> Said:

@@ -17,12 +17,17 @@ from golek_wire.openai import routed, sampling
 from golek_wire.openai.chat import Asked, MaxTokensOrNought
 from golek_wire.openai.completion import FINGERPRINT, Shown, Usage, usage
 from golek_wire.openai.events import DONE, Envelope
-from golek_wire.openai.routed import Routed
+from golek_wire.openai.routed import Orchestrated
+from golek_wire.orchestration import StepEvent
 from golek_wire.replies import Choice, Delta, FinishReason, InferenceReply, TokenLogprob
 from golek_wire.requests import TOP_LOGPROBS_LIMIT, InferenceRequest, ResponseFormat
 
 PROMPTS_LIMIT: Final = 128
 """Prompts of one request; they run side by side."""
+
+
+NAMES: Final = {"raw": "prompt"}
+"""Fields of the bus that are called otherwise here."""
 
 
 class CompletionRequest(Asked, frozen=True, kw_only=True, omit_defaults=True):
@@ -121,11 +126,13 @@ def to_wire(request: CompletionRequest, deadline_ms: int) -> list[InferenceReque
             priority=request.priority,
             session_id=request.session_id,
             resumable=bool(request.resumable),
-            metadata=request.about,
+            metadata=request.metadata,
             task_type=request.task_type,
             user=request.user,
             cache=request.cache,
             route=request.route,
+            orchestration_mode=request.orchestration_mode,
+            orchestration=request.orchestration,
         )
         for prompt in prompts(request)
     ]
@@ -150,7 +157,7 @@ class TextChoice(Struct, frozen=True):
     logprobs: FormerLogprobs | None = None
 
 
-class TextCompletion(Routed, frozen=True):
+class TextCompletion(Orchestrated, frozen=True):
     """The answer to POST /v1/completions with `prompt`."""
 
     id: str
@@ -217,6 +224,10 @@ class TextEvents:
             return b""
         index = first + piece.index
         return self._event(index, piece.text, self._logprobs(index, piece.logprobs))
+
+    def step(self, step: StepEvent) -> bytes:
+        """As `ChatEvents.step`."""
+        return self._envelope.step(step)
 
     def ended(self, reply: InferenceReply, prompt: int = 0) -> list[bytes]:
         """Why the texts of one prompt ended."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 from golek_wire.codec import encode
 from golek_wire.openai import routed
 from golek_wire.openai.completion import FINGERPRINT, Shown, reason, usage
+from golek_wire.orchestration import StepEvent
 from golek_wire.replies import Delta, InferenceReply, ToolCallDelta
 
 DONE: Final = b"data: [DONE]\n\n"
@@ -50,6 +51,10 @@ class Envelope:
         """The event of one choice, with `members` behind those that all events have."""
         return self.numbered(self.head + encode(choice) + b"]" + members + self.tail)
 
+    def step(self, step: StepEvent) -> bytes:
+        """The event of a step of several models. It has no number: a reader that comes later is not told of it."""
+        return self.head + b'],"orchestration_step":' + encode(step) + self.tail
+
     def ends(self, choices: Sequence[object], reply: InferenceReply) -> list[bytes]:
         """The last events of choices; the last one of them says how the reply came about, where no event follows."""
         route = b"" if self._tells_usage else routed.members([reply])
@@ -85,6 +90,10 @@ class ChatEvents:
             return self._envelope.numbered(self._before + encode(piece) + self._behind)
         logprobs = None if piece.logprobs is None else {"content": piece.logprobs, "refusal": None}
         return self._envelope.around(_choice(piece.index, self._delta(piece), logprobs))
+
+    def step(self, step: StepEvent) -> bytes:
+        """That a step before the answer began or ended, for who asked for it: a chunk without choices."""
+        return self._envelope.step(step)
 
     def closing(self, reply: InferenceReply) -> list[bytes]:
         """Why each choice ended, what it cost where that was asked, and the end."""

@@ -8,14 +8,16 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final, Literal
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from golek_wire.hosts import Startable
+from golek_wire.orchestration import Mode
 from golek_wire.routing import Offer
 from golek_wire.signals import ModelRecord, WorkerStatus
 
 Loaded = Literal["loaded", "available", "loading", "stalled", "draining", "offline", "failed"]
-"""`available`: known, and in memory with the next request or order. `offline`: no worker of it was seen lately."""
+"""`loaded`: in memory, or a name that a router serves. `available`: known, and in memory with the next request or
+order. `offline`: no worker of it was seen lately."""
 STATUS: Final[dict[WorkerStatus, Loaded]] = {
     "starting": "loading",
     "loading": "loading",
@@ -46,6 +48,10 @@ class Model(Struct, frozen=True):
     """Which requests it takes: inference, embedding, rerank, vision."""
     object: Literal["model"] = "model"
     owned_by: str = "golek"
+    orchestration_mode: Mode | UnsetType = UNSET
+    """Of a preset: how its models answer together."""
+    models: list[str] | UnsetType = UNSET
+    """Of a preset: which these are."""
 
 
 class ModelList(Struct, frozen=True):
@@ -88,15 +94,19 @@ def offered(one: Startable) -> Model:
 
 
 def virtual(one: Offer) -> Model:
-    """A name that a router serves."""
+    """A name that a router serves: there is nothing to load."""
     return Model(
-        one.name, 0, "available", 0, one.context_size, one.roles, one.capabilities, one.kinds, owned_by=one.owned_by
-    )
+        one.name, 0, "loaded", 0, one.context_size, one.roles, one.capabilities, one.kinds, owned_by=one.owned_by,
+        orchestration_mode=UNSET if one.mode is None else one.mode, models=UNSET if one.mode is None else one.targets,
+    )  # fmt: skip
 
 
-def listed(models: Iterable[Model]) -> ModelList:
-    """The list: of what can be asked, or will be once it is loaded. Who picks from it wants an answer."""
-    return ModelList([model for model in models if model.status not in ("offline", "failed", "draining")])
+def listed(models: Iterable[Model], config: str = "", orchestration_mode: str = "single") -> ModelList:
+    """The list: of what can be asked, or will be once it is loaded. Who picks from it wants an answer. With what `auto`
+    stands for.
+    """
+    there = [model for model in models if model.status not in ("offline", "failed", "draining")]
+    return ModelList(there, config, orchestration_mode)
 
 
 def _seconds(when: str) -> int:

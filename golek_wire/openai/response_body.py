@@ -19,6 +19,8 @@ from golek_wire.subjects import is_job_id, job_id
 ID_PREFIX: Final = "resp_"
 Json = dict[str, Any]
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
+CUT: Final[dict[str, str]] = {"length": "max_output_tokens", "partial": "partial"}
+"""Why a response is incomplete, by the reason why its reply ended."""
 _DEFAULTS: Final = Params()
 _SAMPLING: Final = ("temperature", "top_p", "top_logprobs", "frequency_penalty", "presence_penalty")
 """Fields of `Params` that a response repeats."""
@@ -129,12 +131,12 @@ def unfinished(asked: Echo, key: str, model: str, created: int, status: str = "i
 
 def finished(asked: Echo, key: str, model: str, created: int, reply: InferenceReply, output: list[Json]) -> Json:
     """The response with its `output`, of a reply that came."""
-    is_cut = reply.finish_reason == "length"
+    why = CUT.get(reply.finish_reason)
     return unfinished(asked, key, model, created) | {
-        "completed_at": None if is_cut else created + math.ceil(reply.duration_ms / 1000),
-        "status": "incomplete" if is_cut else "completed",
+        "completed_at": None if why else created + math.ceil(reply.duration_ms / 1000),
+        "status": "incomplete" if why else "completed",
         "store": asked.store and reply.session is not None and reply.session.stored,
-        "incomplete_details": {"reason": "max_output_tokens"} if is_cut else None,
+        "incomplete_details": {"reason": why} if why else None,
         "output": output,
         "usage": usage(reply),
         **routed.about([reply]),
@@ -171,7 +173,7 @@ def usage(reply: InferenceReply) -> Json:
 
 def items(key: str, reply: InferenceReply) -> list[Json]:
     """The output of a reply: thoughts, then text, then calls; of one that has nothing an empty text."""
-    status: ItemStatus = "incomplete" if reply.finish_reason == "length" else "completed"
+    status: ItemStatus = "incomplete" if reply.finish_reason in CUT else "completed"
     output: list[Json] = []
     if reply.reasoning_content:
         output.append(reasoning(item_id("rs", key, len(output)), reply.reasoning_content, status))

@@ -66,7 +66,7 @@ class ResponseWriter:
 
     def end(self, reply: InferenceReply) -> list[bytes]:
         """The last events, once the pieces were all of `reply`."""
-        is_cut = reply.finish_reason == "length"
+        is_cut = reply.finish_reason in body.CUT
         events = [] if self._open or self._output else list(self._switch("msg"))
         events += self._close("incomplete" if is_cut else "completed")
         response = body.finished(self._asked, self._key, self._model, self._created, reply, self._output)

@@ -152,11 +152,13 @@ def to_wire(
         deadline_ms=deadline_ms,
         priority=request.priority,
         session_id=request.session_id or kept_as,
-        metadata=request.about,
+        metadata=request.metadata,
         task_type=request.task_type,
         user=request.user,
         cache=request.cache,
         route=request.route,
+        orchestration_mode=request.orchestration_mode,
+        orchestration=request.orchestration,
     )
 
 

@@ -26,6 +26,7 @@ import structlog
 
 from golek_client.assembly import TextAssembly
 from golek_client.bus_client import BusClient
+from golek_client.ending import end
 from golek_client.resuming import asked_again
 from golek_wire import subjects
 from golek_wire.errors import BusUnavailableError
@@ -249,10 +250,7 @@ class HedgedStep:
             self._hedging.began(self._token, step)
             return event
         finally:
-            coming.cancel()
-            await asyncio.wait((coming,))
-            if not coming.cancelled():
-                coming.exception()  # it was raised above, or nobody waits for it any more
+            await end(coming)
 
 
 def _kept(error: Exception) -> None:

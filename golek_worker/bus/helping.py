@@ -1,9 +1,11 @@
-"""How does a worker know that a router would take what its queue has no room for?
+"""How does a worker know that a router would take what its queue has no room for, or what several models answer?
 
-Every router says so every two seconds to the workers of each model for which others may answer, and to a worker that
-starts (core NATS). A worker that has heard nothing for five seconds refuses as if there were none.
+Every router says so every two seconds, to the workers of each model for which others may answer, and, for requests that
+several models answer, to all workers at once; and when a worker starts (core NATS). A worker that has heard nothing for
+five seconds refuses as if there were none, and so does one that heard the router take its leave.
 """
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -13,7 +15,8 @@ import msgspec
 from golek_client.bus_client import BusClient, Delivery
 from golek_client.connection import publish
 from golek_wire import codec, subjects
-from golek_wire.helping import HELP_COUNTS_S, Help
+from golek_wire.errors import BusUnavailableError
+from golek_wire.helping import HELP_COUNTS_S, HELP_EVERY_S, Help
 
 
 class Helpers:
@@ -23,22 +26,72 @@ class Helpers:
         """`token` is the model's."""
         self._client = client
         self._token = token
-        self._heard: tuple[float, Help] | None = None
+        self._heard: dict[str, tuple[float, Help]] = {}
+        """By router, the one that was heard last at the end; so is the other."""
+        self._orchestrates: dict[str, tuple[float, Help]] = {}
 
     async def start(self) -> None:
         """Listen, and ask who is there."""
         await self._client.subscribe_direct(subjects.help_for(self._token), self._on_help)
+        await self._client.subscribe_direct(subjects.ORCHESTRATES, self._on_orchestrates)
         await publish(self._client, subjects.help_wanted(self._token), b"")
 
     def near(self) -> Help | None:
         """The router that was heard last, lately; None without one."""
-        if self._heard is None or time.monotonic() - self._heard[0] > HELP_COUNTS_S:
-            return None
-        return self._heard[1]
+        return _lately(self._heard)
+
+    def orchestrates(self) -> Help | None:
+        """The router that was heard last, lately, whose jobs several models may answer; None without one."""
+        return _lately(self._orchestrates)
 
     async def _on_help(self, message: Delivery) -> None:
         with contextlib.suppress(msgspec.DecodeError):  # a later version's
-            self._heard = time.monotonic(), msgspec.json.decode(message.data, type=Help)
+            _note(self._heard, msgspec.json.decode(message.data, type=Help))
+
+    async def _on_orchestrates(self, message: Delivery) -> None:
+        with contextlib.suppress(msgspec.DecodeError):
+            said = msgspec.json.decode(message.data, type=Help)
+            _note(self._orchestrates, said)
+            if said.has_left:
+                self._heard.pop(said.router, None)
+
+
+class Orchestrating:
+    """One router's word that several models may answer its jobs."""
+
+    def __init__(self, client: BusClient, offer: Help) -> None:
+        self._client = client
+        self._offer = offer
+
+    async def run(self) -> None:
+        """Say so, to all and to each worker that starts, for as long as the router lives."""
+        await hear_wishes(self._client, lambda _: self._say())
+        while True:
+            await self._say()
+            await asyncio.sleep(HELP_EVERY_S)
+
+    async def leave(self) -> None:
+        """Tell all workers to count on this router no longer."""
+        self._offer = msgspec.structs.replace(self._offer, capacity=0)
+        await self._say()
+
+    async def _say(self) -> None:
+        with contextlib.suppress(BusUnavailableError):
+            await publish(self._client, subjects.ORCHESTRATES, codec.encode(self._offer))
+
+
+def _note(heard: dict[str, tuple[float, Help]], said: Help) -> None:
+    heard.pop(said.router, None)
+    if not said.has_left:
+        heard[said.router] = time.monotonic(), said
+
+
+def _lately(heard: dict[str, tuple[float, Help]]) -> Help | None:
+    """The router that was heard last, and what was heard too long ago forgotten."""
+    oldest = time.monotonic() - HELP_COUNTS_S
+    for router in [router for router, (at, _) in heard.items() if at < oldest]:
+        del heard[router]
+    return next((said for _, said in reversed(heard.values())), None)
 
 
 async def hear_wishes(client: BusClient, wish: Callable[[str], Awaitable[None]]) -> None:

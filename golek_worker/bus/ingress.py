@@ -9,7 +9,7 @@ answered. One callback, no task per request.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import structlog
@@ -17,11 +17,12 @@ from msgspec import Struct
 from nats.aio.subscription import Subscription
 
 from golek_client.bus_client import HEADERS_READ, BusClient, Delivery
-from golek_wire import codec, semconv, subjects
+from golek_wire import codec, semconv, several, subjects
 from golek_wire import headers as h
 from golek_wire.errors import (
     STATUS,
     BadRequestError,
+    BusUnavailableError,
     InferenceServiceError,
     InternalError,
     TemporaryResourceError,
@@ -33,7 +34,7 @@ from golek_worker.bus.accepted import AcceptedJobs
 from golek_worker.bus.idempotency import Asked, Repeats
 from golek_worker.bus.identity import Callers
 from golek_worker.bus.intake import Intake
-from golek_worker.bus.jetstream import JetStreamError
+from golek_worker.bus.jetstream import BUS_ERRORS, JetStreamError
 from golek_worker.bus.objects import Objects
 from golek_worker.bus.overflow import Unstored
 from golek_worker.bus.queue import Queue
@@ -70,6 +71,16 @@ class Taken(Struct, frozen=True):
     """What the model does, and where to ask it."""
 
 
+class Pass(Elsewhere, Protocol):
+    """What an ingress does not store itself."""
+
+    async def for_several(self) -> "Ingress":
+        """The way into the queue of a router that has several models answer. Raises NoWorkersError without one, and as
+        the bus does.
+        """
+        ...
+
+
 class Ingress:
     """Takes requests of one model on core NATS, in the fleet's queue group."""
 
@@ -91,10 +102,11 @@ class Ingress:
         reject_when_full: bool = True,
         loading: Callable[[], float | None] = lambda: None,
         tracing: "Tracing | None" = None,
-        elsewhere: Elsewhere | None = None,
+        elsewhere: "Pass | None" = None,
     ) -> None:
         """`look` asks the fleet for a key by its digest; `callers` knows it then, if it is one. `tally` counts the
-        requests that no worker runs; `elsewhere` may store those for which the queue has no room.
+        requests that no worker runs; `elsewhere` may store those for which the queue has no room, and has those stored
+        that several models answer; without it these are stored here.
         """
         self._client = client
         self._callers = callers
@@ -213,7 +225,24 @@ class Ingress:
         await self._admit(message, "")
 
     async def _admit(self, message: Delivery, reference: str) -> None:
-        """Publish a request as a job; with `reference` its body stays in the object store."""
+        """Publish a request as a job, here or elsewhere; with `reference` its body stays in the object store."""
+        elsewhere = self._elsewhere
+        if elsewhere is None or self._taken.kind != "inference" or not several.is_asked_in(message.data):
+            await self._publish(message, reference)
+            return
+        try:
+            codec.decode_request(message.data)
+            other = await elsewhere.for_several()
+        except InferenceServiceError as error:
+            self._objects.forget(reference)
+            await self._turn_away(message, error)
+        except BUS_ERRORS as error:
+            self._objects.forget(reference)
+            await self._refuse(message, BusUnavailableError(f"no way to a router: {error}", may_run=False))
+        else:
+            await other._publish(message, reference)
+
+    async def _publish(self, message: Delivery, reference: str) -> None:
         submitted = subjects.is_submit(message.subject)
         span = self._span(message) if self._tracing is not None else None
         try:

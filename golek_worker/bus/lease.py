@@ -13,6 +13,7 @@ from golek_client.bus_client import BusClient, Delivery
 from golek_client.connection import publish
 from golek_wire.errors import BusUnavailableError
 from golek_wire.jetstream import MESSAGE_GONE
+from golek_worker.bus.fence import CLAIM_S, Fence
 from golek_worker.bus.jetstream import JetStreamError, api
 from golek_worker.bus.streams import ACK_WAIT_S
 from golek_worker.job import Job, from_headers
@@ -27,6 +28,12 @@ SLEPT_S = 1.0
 """The keeper's clock stood for this long: this process was stopped, or its host slept."""
 WAKING_S = 1.0
 """So long after a sleep a delivery is doubtful: it may have lain in the socket meanwhile."""
+LOOK_S = 0.25
+"""Who may not answer looks so often whether the job was answered."""
+
+
+class SupersededError(Exception):
+    """A newer delivery of this stream's job writes to its caller: it answers, and the job is left to it as it is."""
 
 
 class Lease:
@@ -51,6 +58,8 @@ class Lease:
         self.doubtful = False
         """True when the server may have given the job to another replica meanwhile."""
         self.job: Job = from_headers(message.headers or {})
+        self._newest = self.num_delivered
+        self._fence = Fence(client, self.stream, self.seq)
         self.on_end: Callable[[bool], None] | None = None
         """Told when it has ended, and whether the job runs again, by whom has no consumer to be told."""
         self.waited_s = max(0.0, server_time - self.stored_at)
@@ -80,19 +89,40 @@ class Lease:
     def adopt(self, newer: "Lease") -> None:
         """The job was delivered here again while it still runs: go on under the newer delivery."""
         self._ack_subject = newer._ack_subject
+        self._newest = newer.num_delivered
         self.doubtful = True
 
+    async def announce(self) -> None:
+        """Say that this delivery runs, so that an older holder of a stream gives way. Raises as `api` does."""
+        await self._fence.announce(self.num_delivered, self.deadline - time.monotonic() + CLAIM_S)
+
     async def is_mine(self) -> bool:
-        """True while nobody else can have answered: renewed lately and in time, or still in the stream.
+        """True while nobody else can answer: renewed lately and in time, or claimed and still in the stream.
 
-        A job that came here a second time is asked for in any case: the worker that had it before may have woken.
+        A job that came here a second time is claimed in any case: the worker that had it before may have woken. Who
+        does not get the claim waits until the job is answered, or claims it when its owner died.
 
-        Raises BusUnavailableError or JetStreamError when that cannot be told.
+        Raises SupersededError when that is a newer delivery's part; BusUnavailableError or JetStreamError when it
+        cannot be told.
         """
         now = time.monotonic()
         recent = now - self.renewed_at < SAFE_S and now < self.deadline + DEADLINE_GRACE_S
         if recent and self.num_delivered == 1 and not self.doubtful and self._client.is_connected:
             return True
+        if self.job.stream and await self._fence.newest() > self._newest:
+            if await self._is_queued():
+                raise SupersededError
+            return False
+        while True:
+            claimed = await self._fence.claim()
+            if not await self._is_queued():
+                return False
+            if claimed:
+                return True
+            await asyncio.sleep(LOOK_S)
+
+    async def _is_queued(self) -> bool:
+        """True while nobody answered: asked behind the claim, or another one might answer between the two."""
         try:
             await api(self._client, f"STREAM.MSG.GET.{self.stream}", {"seq": self.seq})
         except JetStreamError as error:

@@ -14,6 +14,7 @@ from golek_client.connection import flush, publish
 from golek_wire import codec, parts, subjects
 from golek_wire import headers as h
 from golek_wire.errors import STATUS, InferenceServiceError, PayloadTooLargeError, to_reply
+from golek_wire.orchestration import StepEvent
 from golek_wire.replies import Accepted, Allowances, Chunk, Delta, Started
 from golek_worker.bus import pieces
 from golek_worker.job import Job
@@ -28,6 +29,7 @@ PART_HEADERS = 512
 """More than the headers of a part take."""
 
 _FINAL = {h.FINAL: "1"}
+_STEP = {h.STATUS: "step"}
 _MAPPED = "_R_."
 """An inbox in another account, as the server names it here: it keeps the name until an empty message comes."""
 
@@ -41,10 +43,12 @@ async def send_accepted(client: Client, job: Job, seq: int, allowances: Allowanc
     await publish(client, job.reply, body, about)
 
 
-async def send_started(client: Client, job: Job, worker: str) -> None:
-    """Tell the router that its step runs, and where: who does not say so in time is given up."""
+async def send_started(client: Client, job: Job, worker: str, probe: str = "") -> None:
+    """Tell the router that its step runs, and where: who does not say so in time is given up. The server answers on
+    `probe`, if given, when nobody listens at the inbox.
+    """
     about = {h.STATUS: "started", h.WORKER: worker}
-    await publish(client, job.reply, codec.encode(Started(job.req_id, job.job_id)), about)
+    await publish(client, job.reply, codec.encode(Started(job.req_id, job.job_id)), about, probe)
 
 
 async def send_error(
@@ -159,6 +163,17 @@ class ReplyStream:
             self.flush_at = self._last_sent + self._gather_s
         elif now >= self.flush_at:
             await self.flush()
+
+    async def tell(self, event: StepEvent) -> None:
+        """Say how far the models are that answer together, behind what is held. It is no part of the answer: nobody
+        reads it again. A text that no message carries is left out.
+        """
+        await self.flush()
+        event = msgspec.structs.replace(event, req_id=self._req_id)
+        body = codec.encode(event)
+        if len(body) > self._room:
+            body = codec.encode(msgspec.structs.replace(event, text=""))
+        await publish(self._client, self._inbox, body, _STEP)
 
     async def flush(self) -> None:
         """Send what is held."""

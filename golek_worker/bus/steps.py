@@ -76,7 +76,7 @@ class Wanted(Struct, frozen=True):
     kind: Kind
     parent: Job
     payload: bytes
-    """Empty where the parent's lies in the object store, and is what is asked."""
+    """Empty where what is asked lies in the object store: the parent's own, or `body`."""
     seconds: float
     """Until the answer is of no use."""
     streamed: bool = False
@@ -88,6 +88,12 @@ class Wanted(Struct, frozen=True):
     """So long the model's worker may take to make its queue."""
     lost: Callable[[], str] = lambda: ""
     """Why nobody will answer it in time; empty while somebody may."""
+    step: str = ""
+    """As `Job.step` has it."""
+    seed: int | None = None
+    """The parent's without it."""
+    body: str = ""
+    """The object with a payload of its own, as `Job.body` has it."""
 
 
 class Steps:
@@ -166,14 +172,15 @@ class Step:
             reply=inbox,
             stream=wanted.streamed,
             principal=parent.principal,
-            seed=parent.seed,
+            seed=parent.seed if wanted.seed is None else wanted.seed,
             budget_ms=max(1, round(wanted.seconds * 1000)),
             msg_id=inbox,
             trace=parent.trace,
             priority=parent.priority,
             parts=True,
-            body="" if wanted.payload else parent.body,
+            body=wanted.body or ("" if wanted.payload else parent.body),
             parent=parent.job_id,
+            step=wanted.step,
             hops=parent.hops,
             cache=parent.cache,
         )

@@ -20,6 +20,7 @@ import structlog
 from msgspec import Struct
 
 from golek_wire.errors import PayloadTooLargeError
+from golek_wire.orchestration import StepEvent
 from golek_worker.engine import environment
 from golek_worker.engine.adapters import AdapterBook
 from golek_worker.engine.base import (
@@ -72,8 +73,8 @@ class EngineDied(Struct, frozen=True):
 
 
 RunEnd = Made | Stopped | Refused | EngineDied
-RunEvent = Piece | RunEnd
-"""What was written, or how the sequence ended."""
+RunEvent = Piece | StepEvent | RunEnd
+"""What was written, how a step went of one that several models answer, or how the sequence ended."""
 
 
 class Run:

@@ -8,6 +8,8 @@ class Outlook(Struct, frozen=True):
 
     gpus: list[str] = []
     """As `CUDA0 (NVIDIA H100)`."""
+    free: list[int] = []
+    """Bytes that are free on each of them."""
     problem: str = ""
     """Why the engine will not load the model."""
     remark: str = ""

@@ -21,7 +21,7 @@ PATHS: Final[Mapping[str, str]] = {
 
 async def over_http(error: InferenceServiceError, offers: Offers | None) -> None:
     """Change `error` to what helps here; `offers` is what could be started, None at a worker."""
-    if isinstance(error, ModelNotFoundError | NoWorkersError) and offers is not None:
+    if isinstance(error, ModelNotFoundError | NoWorkersError) and offers is not None and "command" not in error.details:
         await _tell_how_to_load(error, offers)
     elif isinstance(error, BadRequestError) and error.details.get("kinds"):
         paths = [PATHS[kind] for kind in error.details["kinds"] if kind in PATHS]
@@ -31,6 +31,9 @@ async def over_http(error: InferenceServiceError, offers: Offers | None) -> None
 
 
 async def _tell_how_to_load(error: ModelNotFoundError | NoWorkersError, offers: Offers) -> None:
+    if error.details.get("missing"):
+        await _tell_what_to_start(error, offers)
+        return
     token = subjects.model_token(str(error.details.get("model", "")))
     there = next((one for one in await offers.all() if subjects.model_token(one.name) == token), None)
     if there is None:
@@ -43,3 +46,12 @@ async def _tell_how_to_load(error: ModelNotFoundError | NoWorkersError, offers: 
     else:
         error.message = f"{error.message}; {loads}"
     error.details["command"] = command
+
+
+async def _tell_what_to_start(error: ModelNotFoundError | NoWorkersError, offers: Offers) -> None:
+    """Of several models that are missing, those that a machine has."""
+    wanted = {subjects.model_token(name) for name in error.details["missing"]}
+    there = [one for one in await offers.all() if subjects.model_token(one.name) in wanted]
+    if there:
+        error.details["command"] = " && ".join(f"make start WORKER={one.deployment}" for one in there)
+        error.message = f"{error.message}; `{error.details['command']}` starts {', '.join(one.name for one in there)}"

@@ -27,6 +27,7 @@ from golek_program.web.leaving import GoneError
 from golek_wire.errors import BusUnavailableError, InferenceServiceError, InternalError, NotFoundError
 from golek_wire.keys import MICROS
 from golek_wire.openai import routed
+from golek_wire.orchestration import Orchestration
 from golek_wire.replies import Allowance, Allowances
 from golek_wire.routing import Route as Routing
 from golek_worker.gateway import (
@@ -216,6 +217,8 @@ class Entrance:
             visit.routed = msgspec.convert(error.details["route"], Routing)
         with contextlib.suppress(KeyError, msgspec.ValidationError):
             visit.allowances = msgspec.convert(error.details["allowances"], Allowances)
+        with contextlib.suppress(KeyError, msgspec.ValidationError):
+            visit.orchestrated = msgspec.convert(error.details["orchestration"], Orchestration)
         if not visit.status:  # else the response has begun, and its end is all that can be told
             await advice.over_http(error, self._door.offers)
             await self._told(error, visit)(scope, receive, send)
@@ -240,6 +243,8 @@ def _headers(visit: Visit) -> list[tuple[bytes, bytes]]:
         found.append((b"x-golek-worker", visit.worker.encode()))
     if visit.routed is not None:
         found += [(name.encode(), value.encode()) for name, value in routed.headers(visit.routed)]
+    if visit.orchestrated is not None:
+        found.append((routed.ORCHESTRATION.encode(), routed.orchestration_header(visit.orchestrated).encode()))
     if visit.cost_usd is not None:
         found.append((routed.COST_USD.encode(), _dollars(visit.cost_usd)))
     if visit.cache:

@@ -19,7 +19,7 @@ from starlette.types import Scope
 from golek_client import discovery
 from golek_client.exchange import Exchange
 from golek_client.reading import Reply
-from golek_client.stream import OnQueued, Stream
+from golek_client.stream import Stream
 from golek_program.web import errors
 from golek_program.web.leaving import watched
 from golek_wire import codec, elements, subjects
@@ -27,11 +27,13 @@ from golek_wire.errors import BadRequestError, InferenceServiceError, ModelNotFo
 from golek_wire.headers import HOPS
 from golek_wire.openai import models
 from golek_wire.openai.chat import DEADLINE_LIMIT_MS
+from golek_wire.openai.completion import strictly
 from golek_wire.replies import EmbeddingReply, InferenceReply, RerankReply
 from golek_wire.routing import AUTO, CLOUDS, LOCAL, RouteWish
 from golek_wire.subjects import Kind
 from golek_worker.gateway import door
 from golek_worker.gateway.callers import check_model
+from golek_worker.gateway.sse import Waiting
 
 log = structlog.get_logger("gateway")
 
@@ -57,6 +59,8 @@ class Call(Struct):
     created: int
     local: bool = False
     """As `is_local`."""
+    strict: bool = False
+    """Texts end for OpenAI's own reasons alone."""
     hops: str = ""
     """Through how many routers of other fleets it came, as these say."""
 
@@ -86,12 +90,12 @@ class Call(Struct):
         async with watched(self.scope):
             return await self.reply(payload, kind, form)
 
-    def stream(self, payload: bytes, on_queued: OnQueued | None, part: str = "") -> Stream:
-        """The stream of an answer; `part` as in `reply`."""
+    def stream(self, payload: bytes, waiting: Waiting | None, part: str = "") -> Stream:
+        """The stream of an answer; what is told before it goes to `waiting`. `part` as in `reply`."""
         self.visit.streamed = True
         return self.caller.golek.passed_stream(
             self.model, self.narrowed(payload), deadline=self.seconds, idempotency_key=self._key(part),
-            on_queued=on_queued, hops=self.hops,
+            on_queued=waiting, on_step=waiting.step if waiting is not None else None, hops=self.hops,
         )  # fmt: skip
 
     def narrowed(self, payload: bytes) -> bytes:
@@ -112,6 +116,10 @@ class Call(Struct):
     def cost(self, reply: Any) -> None:
         """Count what an answer cost, and remember how it came about."""
         count(self.visit, reply)
+
+    def in_words(self, reply: InferenceReply) -> InferenceReply:
+        """`reply` as it is told in OpenAI's forms."""
+        return strictly(reply) if self.strict else reply
 
     def _key(self, part: str) -> str | None:
         return f"{self.key} {part}" if self.key is not None and part else self.key
@@ -148,6 +156,7 @@ def _local_wish(said: RouteWish | None) -> RouteWish:
 def count(visit: door.Visit, reply: Any) -> None:
     """Count what an answer cost, and remember how it came about."""
     visit.routed = getattr(reply, "route", None) or visit.routed
+    visit.orchestrated = getattr(reply, "orchestration", None) or visit.orchestrated
     if isinstance(reply, InferenceReply):
         visit.tokens_in += reply.tokens_in
         visit.tokens_out += reply.tokens_out
@@ -178,6 +187,7 @@ async def call(request: Request, named: str | None, kind: Kind, deadline_ms: int
         request.scope,
         int(time.time()),
         is_local(named),
+        entered.settings.golek_strict_openai,
         request.headers.get(HOPS, ""),
     )
 

@@ -61,10 +61,11 @@ async def _former(request: Request, payload: bytes) -> Response:
             call.stream(one, None if number else waiting, _part(number, payloads))
             for number, one in enumerate(payloads)
         ]
-        return EventStream(_events(running, call, asked), waiting)
-    async with watched(request.scope):
-        replies = await _all(call, payloads)
-    return asking.json(form.completion(replies, _shown(call, asked)))
+        return EventStream(_events(running, call, asked, waiting), waiting)
+    with asking.in_words_of(form.NAMES):
+        async with watched(request.scope):
+            replies = await _all(call, payloads)
+    return asking.json(form.completion([call.in_words(one) for one in replies], _shown(call, asked)))
 
 
 async def _all(call: Call, payloads: Sequence[bytes]) -> list[InferenceReply]:
@@ -96,21 +97,25 @@ def _shown(call: Call, asked: form.CompletionRequest) -> Shown:
     )
 
 
-async def _events(streams: list[Stream], call: Call, asked: form.CompletionRequest) -> Events:
-    """The events of all prompts as they come. None comes before the first piece: until then an error is a status."""
+async def _events(streams: list[Stream], call: Call, asked: form.CompletionRequest, waiting: Waiting) -> Events:
+    """The events of all prompts as they come. But for steps none comes before the first piece: until then an error is
+    a status.
+    """
+    waiting.written = lambda step: form.TextEvents(_shown(call, asked)).step(step)
     events: form.TextEvents | None = None
     replies: dict[int, InferenceReply] = {}
-    async with aclosing(_merged(streams, call)) as told:
-        async for prompt, what in told:
-            opening = b""
-            if events is None:
-                events = form.TextEvents(_shown(call, asked))
-                opening = b"".join(events.opening())
-            if isinstance(what, InferenceReply):
-                replies[prompt] = what
-                yield opening + b"".join(events.ended(what, prompt))
-            else:
-                yield opening + events.piece(what, prompt)
+    with asking.in_words_of(form.NAMES):
+        async with aclosing(_merged(streams, call)) as told:
+            async for prompt, what in told:
+                opening = b""
+                if events is None:
+                    events = form.TextEvents(_shown(call, asked))
+                    opening = b"".join(events.opening())
+                if isinstance(what, InferenceReply):
+                    replies[prompt] = call.in_words(what)
+                    yield opening + b"".join(events.ended(replies[prompt], prompt))
+                else:
+                    yield opening + events.piece(what, prompt)
     if events is not None:
         yield b"".join(events.closing([replies[number] for number in range(len(streams))]))
 
@@ -166,7 +171,7 @@ async def _native(request: Request, payload: bytes) -> Response:
         return streams.kept(request, limited, View("native", Shown("", 0, ""), asked.req_id), call)
     sent = codec.encode(limited)
     if asked.stream:
-        waiting = Waiting()
+        waiting = Waiting(lambda step: event(codec.encode(step)))
         return EventStream(_native_events(call.stream(sent, waiting), call, asked.req_id), waiting)
     return asking.json(await call.only(sent, "inference", InferenceReply))
 

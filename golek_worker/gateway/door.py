@@ -17,6 +17,7 @@ from golek_program.settings.http import Http
 from golek_program.web import errors
 from golek_wire.errors import InferenceServiceError
 from golek_wire.keys import Key
+from golek_wire.orchestration import Orchestration
 from golek_wire.replies import Allowances
 from golek_wire.routing import Route
 from golek_wire.signals import Health
@@ -98,6 +99,8 @@ class Visit(Struct):
     tokens_out: int = 0
     routed: Route | None = None
     """How the answer came about, or the error; None where no router had to do with it."""
+    orchestrated: Orchestration | None = None
+    """How several models came to it; None where one answered."""
     cost_usd: float | None = None
     """What clouds took; None where nothing had a price."""
     provider: str = ""

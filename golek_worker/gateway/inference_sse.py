@@ -1,7 +1,8 @@
 """/v1/inference_sse: a prompt in, named events out.
 
 `inference_token` with each piece, `inference_complete` with the whole answer, `inference_error` for a stream that ends
-in one. With GET the query is the prompt.
+in one; `inference_step` where several models answer and `orchestration.progress` asks for it. With GET the query is the
+prompt.
 """
 
 from starlette.requests import Request
@@ -20,6 +21,7 @@ from golek_worker.gateway.sse import Events, EventStream, Waiting
 
 TOKEN = b"inference_token"
 COMPLETE = b"inference_complete"
+STEP = b"inference_step"
 ERROR = b"inference_error"
 _EXAMPLE = {"model": "golek-tiny", "prompt": "Why is the sky blue?", "max_tokens": 64}
 
@@ -46,13 +48,16 @@ async def _answer(request: Request, asked: Prompt, fields: dict[str, object]) ->
     def told(error: InferenceServiceError) -> bytes:
         return _event(ERROR, errors.event(error, strict=door.door(request).settings.golek_strict_openai))
 
-    return EventStream(_events(stream, call, asked), waiting, told)
+    return EventStream(_events(stream, call, asked, waiting), waiting, told)
 
 
-async def _events(stream: Stream, call: Call, asked: Prompt) -> Events:
+async def _events(stream: Stream, call: Call, asked: Prompt, waiting: Waiting) -> Events:
     request_id = call.visit.request_id
     async with stream:
         call.learnt(stream)
+        waiting.written = lambda step: _event(
+            STEP, codec.encode(prompts.step(step, asked, request_id, call.visit.job_id))
+        )
         async for piece in stream.pieces():
             call.learnt(stream)
             if piece.text or piece.reasoning_content:

@@ -58,8 +58,10 @@ class Done(Struct, frozen=True):
 async def models(request: Request) -> Response:
     """The models of the fleet; at a worker its own. Who speaks Anthropic's API gets them in that form."""
     served = door.door(request).served
-    known = await _known(request, await _records(request))
-    found = form.listed(one for one in known.values() if served in ("", one.id))
+    records = await _records(request)
+    known = await _known(request, records)
+    config, mode = discovery.usual(records if not served else (), datetime.now(UTC))
+    found = form.listed((one for one in known.values() if served in ("", one.id)), config, mode)
     return asking.json(anthropic.listed(found.data) if door.visit(request).speaks_anthropic else found)
 
 

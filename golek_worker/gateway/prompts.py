@@ -12,6 +12,7 @@ from msgspec import Struct
 from golek_wire import codec
 from golek_wire.errors import BadRequestError
 from golek_wire.openai.chat import DeadlineMs
+from golek_wire.orchestration import InferenceMetadata, Mode, Orchestration, StepEvent
 from golek_wire.replies import Delta, InferenceReply
 from golek_wire.requests import Params
 
@@ -41,6 +42,8 @@ class Prompt(Struct, frozen=True, omit_defaults=True):
     priority: int | None = None
     deadline_ms: DeadlineMs | None = None
     """Milliseconds until the answer is of no use."""
+    orchestration_mode: Mode | None = None
+    """How several models answer together."""
 
 
 class Written(Struct, frozen=True, omit_defaults=True):
@@ -70,6 +73,9 @@ class Complete(Struct, frozen=True, omit_defaults=True):
     reasoning_content: str | None = None
     tool_calls: list[Any] | None = None
     worker: str = ""
+    orchestration: Orchestration | None = None
+    """How several models came to it, as is the next."""
+    inference_metadata: InferenceMetadata | None = None
 
 
 def read(given: bytes | dict[str, Any], *, strict: bool = True) -> tuple[Prompt, dict[str, Any]]:
@@ -106,6 +112,14 @@ def written(piece: Delta, asked: Prompt, request_id: str, job_id: str) -> Writte
     return Written(piece.text, request_id, job_id, asked.session_id, piece.reasoning_content)
 
 
+def step(told: StepEvent, asked: Prompt, request_id: str, job_id: str) -> dict[str, Any]:
+    """`inference_step`: a step of several models began or ended, for who asked for `orchestration.progress`."""
+    fields: dict[str, Any] = msgspec.to_builtins(told)
+    fields.pop("req_id")
+    session = {"session_id": asked.session_id} if asked.session_id is not None else {}
+    return fields | {"request_id": request_id, "job_id": job_id} | session
+
+
 def complete(reply: InferenceReply, asked: Prompt, model: str, request_id: str, job_id: str, worker: str) -> Complete:
     """What is told at its end."""
     return Complete(
@@ -122,4 +136,6 @@ def complete(reply: InferenceReply, asked: Prompt, model: str, request_id: str, 
         reply.reasoning_content,
         list(reply.tool_calls) if reply.tool_calls else None,
         worker,
+        reply.orchestration,
+        reply.inference_metadata,
     )

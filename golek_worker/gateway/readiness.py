@@ -7,10 +7,12 @@ one that takes requests is enough, so that a model added later does not take a s
 
 import asyncio
 from collections.abc import Callable, Collection
+from datetime import UTC, datetime
 from typing import Final, Literal
 
 from msgspec import Struct
 
+from golek_client import discovery
 from golek_client.fleet import ModelState
 from golek_client.watching import Watch
 from golek_wire.signals import TAKES_REQUESTS, Health
@@ -90,7 +92,9 @@ def of_fleet(models: Collection[ModelState], connected: bool, *, begun: bool) ->
         return NotReady("The engines make no progress", progress)
     if not serving or (not begun and any(one.is_coming for one in expected)):  # 3, 4
         return NotReady("Models still loading", progress)
-    return Ready([one.name for one in serving if one.is_loaded])
+    records = (one.record for one in serving if one.record is not None)
+    config, mode = discovery.usual(records, datetime.now(UTC))
+    return Ready([one.name for one in serving if one.is_loaded], config=config, orchestration_mode=mode)
 
 
 def _why(own: Health) -> str:

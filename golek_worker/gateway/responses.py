@@ -70,7 +70,7 @@ async def respond(request: Request) -> Response:
         return EventStream(_events(call.stream(payload, waiting), call, shown), waiting)
     with asking.in_words_of(form.NAMES):
         reply = await call.only(payload, "inference", InferenceReply)
-    return asking.json(response_body.whole(shown.asked, shown.key, shown.model, shown.created, reply))
+    return asking.json(response_body.whole(shown.asked, shown.key, shown.model, shown.created, call.in_words(reply)))
 
 
 @describe(group="OpenAI", summary="Forgets the conversation of a response.", reply=Deleted, errors=(404, 503, 504))
@@ -132,7 +132,7 @@ async def _events(stream: Stream, call: Call, shown: Shown) -> Events:
                 return
             call.learnt(stream)
             call.cost(stream.reply)
-            yield b"".join([*opening, *writer.end(stream.reply)])
+            yield b"".join([*opening, *writer.end(call.in_words(stream.reply))])
 
 
 def _id(identifier: str, field: str) -> str:

@@ -2,6 +2,7 @@
 
     inference_prompt {prompt, model?, session_id?, room?, request_id?, max_tokens?, …}
     inference_token {token, request_id, …} …, then inference_complete {text, …} or inference_error {request_id, error}
+    inference_step {request_id, name, model, state, …} where several models answer and `orchestration.progress` asks
     inference_cancel {request_id}      join {room}      leave {room}
 
 The key comes at connect, as `auth: {"token": …}` or in the header Authorization; the gate is that of all doors. What is
@@ -13,7 +14,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -31,6 +32,7 @@ from golek_wire.errors import (
     RateLimitedError,
     TemporaryResourceError,
 )
+from golek_wire.orchestration import StepEvent
 from golek_worker.gateway import asking, prompts
 from golek_worker.gateway.callers import Callers
 from golek_worker.gateway.door import Caller, Door, Visit, request_id_of
@@ -304,18 +306,28 @@ class Sockets:
         if asking.is_local(asked.model):
             payload = asking.local_only(payload)
         where = _name(caller, room) if room else ""
-        async with caller.golek.passed_stream(model, payload, deadline=seconds) as stream:
+
+        async def say(step: StepEvent) -> None:
+            told = prompts.step(step, asked, visit.request_id, visit.job_id)
+            await self._emit("inference_step", told, sid, where)
+
+        async with (
+            _told_by(say) as steps,
+            caller.golek.passed_stream(model, payload, deadline=seconds, on_step=steps.put_nowait) as stream,
+        ):
             visit.job_id = stream.job_id
             async for piece in stream.pieces():
                 visit.first_at = visit.first_at or time.perf_counter()
+                await steps.join()
                 if piece.text or piece.reasoning_content:
                     told = prompts.written(piece, asked, visit.request_id, visit.job_id)
                     await self._emit("inference_token", msgspec.to_builtins(told), sid, where)
-            reply = stream.reply
-            visit.worker, visit.allowances = stream.worker, stream.allowances
-            asking.count(visit, reply)
-            end = prompts.complete(reply, asked, model, visit.request_id, visit.job_id, visit.worker)
-            await self._emit("inference_complete", msgspec.to_builtins(end), sid, where)
+            await steps.join()
+        reply = stream.reply
+        visit.worker, visit.allowances = stream.worker, stream.allowances
+        asking.count(visit, reply)
+        end = prompts.complete(reply, asked, model, visit.request_id, visit.job_id, visit.worker)
+        await self._emit("inference_complete", msgspec.to_builtins(end), sid, where)
 
     async def _emit(self, event: str, data: dict[str, Any], sid: str, room: str) -> None:
         """To everybody in the room, at all gateways; or to the one guest."""
@@ -338,6 +350,29 @@ class Sockets:
         """What is told of an error: its status and the object that every door tells."""
         told: dict[str, Any] = msgspec.json.decode(errors.event(error, strict=self._door.settings.golek_strict_openai))
         return {"status": errors.status_of(error), **told}
+
+
+@contextlib.asynccontextmanager
+async def _told_by(say: Callable[[StepEvent], Awaitable[None]]) -> AsyncIterator[asyncio.Queue[StepEvent]]:
+    """Where to put steps that are to be told as they come; once it is joined, all are."""
+    steps: asyncio.Queue[StepEvent] = asyncio.Queue()
+
+    async def tell() -> None:
+        while True:
+            step = await steps.get()
+            try:
+                await say(step)
+            except Exception:
+                log.exception("socket.step_untold", step=step.name)
+            finally:
+                steps.task_done()
+
+    telling = asyncio.create_task(tell())
+    try:
+        yield steps
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
 
 
 def _room(data: Any) -> str:

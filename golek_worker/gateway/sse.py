@@ -18,7 +18,9 @@ from starlette.types import Receive, Scope, Send
 
 from golek_program.web import errors
 from golek_program.web.leaving import GoneError, watched
+from golek_wire import codec
 from golek_wire.errors import InferenceServiceError, InternalError
+from golek_wire.orchestration import StepEvent
 from golek_worker.gateway import door
 
 log = structlog.get_logger("gateway")
@@ -34,17 +36,32 @@ Events = AsyncGenerator[bytes, None]
 
 
 class Waiting:
-    """Where a stream stands in the queue, told as comments: `: position=3 eta_s=2.5`."""
+    """What a stream is told before its text: where it stands in the queue, as comments: `: position=3 eta_s=2.5`, and
+    the steps of several models, in the form that its API has for them.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, written: Callable[[StepEvent], bytes] | None = None) -> None:
+        """`written` makes the event of a step; it may be given later. Without it, and by default, that is a comment."""
         self.changed = asyncio.Event()
         self.comment = b""
+        self.written = written or step_comment
+        self.put: Callable[[bytes], None] = lambda _: None
+        """Has an event sent, in its place among the others."""
 
     def __call__(self, position: int, eta_s: float | None) -> None:
         """The `on_queued` of a stream."""
         eta = "" if eta_s is None else f" eta_s={eta_s:.1f}"
         self.comment = f": position={position}{eta}\n\n".encode()
         self.changed.set()
+
+    def step(self, step: StepEvent) -> None:
+        """The `on_step` of a stream."""
+        self.put(self.written(step))
+
+
+def step_comment(step: StepEvent) -> bytes:
+    """Word of a step for clients that know no other events than those of their API: `: orchestration_step {…}`."""
+    return b": orchestration_step " + codec.encode(step) + b"\n\n"
 
 
 class EventStream(Response):
@@ -66,6 +83,7 @@ class EventStream(Response):
         """`told` makes the event that ends it in an error; without it that is as in OpenAI's streams."""
         self._events = events
         self._waiting = waiting
+        waiting.put = self._put
         self._told = told
         self._resumable = resumable
         self.status_code = 200
@@ -132,12 +150,15 @@ class EventStream(Response):
 
     async def _hold(self, event: bytes) -> None:
         """Have `event` sent when there is nothing more to add at once; waits while the client does not keep up."""
-        self._unsent.append(event)
-        self._held += len(event)
-        self._waiting.changed.set()
+        self._put(event)
         while self._held > HELD_BYTES:
             self._sent.clear()
             await self._sent.wait()
+
+    def _put(self, event: bytes) -> None:
+        self._unsent.append(event)
+        self._held += len(event)
+        self._waiting.changed.set()
 
     async def _keep_sending(self, send: Send) -> None:
         """Events as soon as their maker waits, word of the queue when it changes, a sign of life after a silence."""

@@ -23,8 +23,9 @@ from golek_program.web.described import describe
 from golek_wire import codec, subjects
 from golek_wire.errors import BadRequestError
 from golek_wire.openai import completions
-from golek_wire.openai.completion import Shown
+from golek_wire.openai.completion import Shown, strictly
 from golek_wire.openai.events import DONE, ChatEvents, event
+from golek_wire.orchestration import StepEvent
 from golek_wire.replies import InferenceReply, Opened
 from golek_wire.requests import InferenceRequest
 from golek_worker.gateway import asking, door
@@ -85,14 +86,15 @@ def kept(request: Request, asked: InferenceRequest, view: View, call: asking.Cal
     noted = msgspec.structs.replace(asked, resumable=True, metadata=view.noted(asked.metadata))
     waiting = Waiting()
     stream = call.stream(codec.encode(noted), waiting)
-    return EventStream(_kept(stream, view, call, door.door(request).lingering), waiting, resumable=True)
+    return EventStream(_kept(stream, view, call, door.door(request).lingering, waiting), waiting, resumable=True)
 
 
-async def _kept(stream: Stream, view: View, call: asking.Call, lingering: Lingering) -> Events:
-    """Its numbered events, for who began it."""
+async def _kept(stream: Stream, view: View, call: asking.Call, lingering: Lingering, waiting: Waiting) -> Events:
+    """Its numbered events, for who began it; who reads it later is told of no steps."""
     async with _read(stream, lingering):
         call.learnt(stream)
-        async for some in _events(stream, view, call.visit.job_id):
+        waiting.written = _writer(view, call.visit.job_id).step
+        async for some in _events(stream, view, call.visit.job_id, strict=call.strict):
             call.learnt(stream)
             yield some
         call.cost(stream.reply)
@@ -111,7 +113,7 @@ async def _read(stream: Stream | Reopened, lingering: Lingering) -> AsyncIterato
             lingering.add(stream)
 
 
-async def _events(stream: Stream | Reopened, view: View, job_id: str, start: int = 0) -> Events:
+async def _events(stream: Stream | Reopened, view: View, job_id: str, start: int = 0, *, strict: bool) -> Events:
     """The events of a stream from number `start` on, each as it is for every reader."""
     writes = _writer(view, job_id)
     number = 0
@@ -122,7 +124,8 @@ async def _events(stream: Stream | Reopened, view: View, job_id: str, start: int
         if wanted := made[max(0, start - number) :]:
             yield b"".join(wanted)
         number += len(made)
-    rest = [*(() if begun else writes.opening()), *writes.closing(stream.reply)]
+    reply = strictly(stream.reply) if strict and view.surface != "native" else stream.reply
+    rest = [*(() if begun else writes.opening()), *writes.closing(reply)]
     yield b"".join(rest[min(max(0, start - number), len(rest) - 1) :])  # the end mark has no number
 
 
@@ -141,6 +144,7 @@ class _TextEvents:
     def __init__(self, shown: Shown) -> None:
         self._events = completions.TextEvents(shown, numbered=True)
         self.opening: Callable[[], Iterable[bytes]] = self._events.opening
+        self.step = self._events.step
 
     def piece(self, piece: Any) -> bytes:
         return self._events.piece(piece, 0)
@@ -164,6 +168,9 @@ class _NativeEvents:
         self._seq += 1
         return b"id: %d\n%b" % (self._seq - 1, made)
 
+    def step(self, step: StepEvent) -> bytes:
+        return event(codec.encode(step))
+
     def closing(self, reply: InferenceReply) -> list[bytes]:
         return [b"id: %d\n%b" % (self._seq, event(codec.encode(reply))), DONE]
 
@@ -182,11 +189,12 @@ async def resume(request: Request) -> Response:
     start = _start(request)
     visit.job_id, visit.streamed = job_id, True
     stream = caller.golek.reopen(job_id, principal=caller.principal)
+    strict = door.door(request).settings.golek_strict_openai
 
     async def events() -> Events:
         async with _read(stream, door.door(request).lingering):
             visit.model = stream.opened.model
-            async for some in _events(stream, _view(stream.opened), job_id, start):
+            async for some in _events(stream, _view(stream.opened), job_id, start, strict=strict):
                 visit.worker = stream.worker
                 yield some
 

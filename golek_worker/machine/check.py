@@ -14,7 +14,7 @@ import msgspec
 from golek_client.connection import shown
 from golek_program.settings import names
 from golek_wire.subjects import Kind
-from golek_worker import adapters, naming, settings
+from golek_worker import adapters, settings
 from golek_worker.bus import embedded, keyfile
 from golek_worker.bus.keyfile import KeyFileError
 from golek_worker.engine.llamacpp import memory
@@ -30,6 +30,7 @@ from golek_worker.registry.resolve import MissingModelError, resolve
 from golek_worker.router.providers.catalog import ProvidersError
 from golek_worker.router.table import Table
 from golek_worker.router.tables import TablesError
+from golek_worker.routing import naming
 from golek_worker.settings import Settings
 
 

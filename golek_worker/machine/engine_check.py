@@ -13,11 +13,13 @@ from pathlib import Path
 import msgspec
 
 from golek_wire.subjects import Kind
+from golek_worker.engine.base import EngineConfig
 from golek_worker.engine.llamacpp import memory
 from golek_worker.engine.outlook import Outlook
 from golek_worker.engine_config import engine_config
 from golek_worker.gguf import read_header
 from golek_worker.machine import runfile
+from golek_worker.machine.fitting import Device
 from golek_worker.registry.artifacts import kind_of
 from golek_worker.settings import Settings
 
@@ -48,6 +50,13 @@ def devices(chosen: Settings, kind: Kind) -> Outlook:
     if config.gpu_layers == 0 or not (config.asks_for_gpu or config.gpu_required):
         return Outlook()
     return _ask(msgspec.json.encode(config))
+
+
+def gpus() -> list[Device]:
+    """The GPUs that llama.cpp can use here, with what is free on each; none where it cannot be asked."""
+    found = _ask(msgspec.json.encode(EngineConfig("llamacpp", "", 1, 0, 0)))
+    named = (name.partition(" ")[0] for name in found.gpus)
+    return [Device(name, free) for name, free in zip(named, found.free, strict=False)]
 
 
 def _is_loaded(chosen: Settings) -> bool:

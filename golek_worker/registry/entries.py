@@ -116,11 +116,16 @@ def load(file: Path = CATALOG) -> dict[str, Entry]:
     return _one(file, {}).entries if file.is_file() else {}
 
 
-def _files(project: Path, models_file: str) -> list[Path]:
-    """The files to read, the weakest first."""
-    own = (
+def own_list(project: Path = Path(), models_file: str = "") -> Path | None:
+    """A user's own list of models; None without one. It may have presets beside them, which are not read here."""
+    return (
         Path(models_file) if models_file else next((project / one for one in LISTS if (project / one).is_file()), None)
     )
+
+
+def _files(project: Path, models_file: str) -> list[Path]:
+    """The files to read, the weakest first."""
+    own = own_list(project, models_file)
     return [file for file in (project / CATALOG, own) if file is not None and (file.is_file() or models_file)]
 
 

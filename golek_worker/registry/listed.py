@@ -29,6 +29,8 @@ KEYS: dict[str, tuple[str, ...]] = {
 """For each property of a model the keys that may give it; one of a model's keys counts, the first that is there."""
 _NAMES = ("id", "name", "model_id", "model")
 """Which key names a model, where models stand in a list."""
+PRESETS = ("presets", "configs", "configurations")
+"""Sections for others: how models answer together."""
 _HOST = re.compile(r"https?://[^/]+/")
 _KINDS = {
     "inference": "inference",
@@ -52,7 +54,7 @@ def read(file: Path, content: object) -> tuple[dict[str, Listed], list[str]]:
     else:
         models = {key: value for key, value in content.items() if _is_model(value)}
         idle = [key for key in content if key not in models]
-    remarks = [f"{file}: {key}: has no effect yet" for key in idle]
+    remarks = [f"{file}: {key}: has no effect yet" for key in idle if not _has_presets(key, content[key])]
     if isinstance(models, list):
         named = {_name(file, one): one for one in models}
         if len(named) < len(models):
@@ -73,6 +75,11 @@ def _is_model(value: object) -> bool:
     if not isinstance(value, dict) or "models" in value:
         return False
     return not value or not all(isinstance(one, dict) for one in value.values())
+
+
+def _has_presets(key: object, value: object) -> bool:
+    """Whether it is what a router reads of such a file."""
+    return key in PRESETS or (isinstance(value, dict) and "models" in value)
 
 
 def entry(file: Path, name: str, model: Listed, known: Entry | None) -> Entry:

@@ -370,6 +370,13 @@ class _Told:
         )
 
 
+def was_passed_over(error: InferenceServiceError) -> bool:
+    """Whether the last target was not asked when its turn came, or none had one, before the chain ended in `error`."""
+    route = error.details.get("route")
+    tried = route.get("chain", ()) if isinstance(route, dict) else ()
+    return not tried or tried[-1]["outcome"] == SKIPPED
+
+
 async def _whole(words: AsyncGenerator[Word], target: str) -> AsyncGenerator[Word]:
     """What a target says until its reply. Raises InternalError when it ends without one."""
     async with aclosing(words):

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TypeVar
 
+from golek_client.ending import end
 from golek_wire.errors import InferenceServiceError, ModelBusyError, ProviderFailedError, RateLimitedError
 from golek_wire.routing import LOCAL
 from golek_worker.router import fallback
@@ -79,10 +80,7 @@ async def _first(ticket: Ticket, answer: AsyncIterator[Word], begin_s: float) ->
             return word.result()
     finally:
         if not word.done():
-            word.cancel()
-            await asyncio.wait((word,))
-            if not word.cancelled():
-                word.exception()  # nobody waits for it any more
+            await end(word)
     waited = f"{time.monotonic() - since:.1f} s"
     if ticket.moved.done():
         ticket.dropped()

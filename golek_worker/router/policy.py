@@ -7,12 +7,13 @@ aside with a reason, and the strategy orders the others.
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
 from msgspec import Struct
 
 from golek_wire.errors import InferenceServiceError
 from golek_wire.routing import AUTO, CLOUDS, LOCAL, Candidate, Decision, Policy, Rejected, Strategy
 from golek_wire.subjects import SERVED
-from golek_worker.router import ordering, refusals
+from golek_worker.router import ordering, refusals, taking_part
 from golek_worker.router.fitting import Reason, unfit
 from golek_worker.router.ordering import LIMIT
 from golek_worker.router.standing import Situation, Standing, by_place, standing
@@ -66,6 +67,10 @@ def decide(ask: Ask, table: Table, situation: Situation) -> Decision:
         lost = table.lost(ask.model)
         said = table if lost is None else lost
         return _refused(ask, said.policy, ask.strategy or said.strategy, refusals.unknown(ask, table, situation))
+    if plan.sort == "preset":
+        alone = msgspec.structs.replace(table, presets={})  # none takes part in another one
+        by_model = {model: decide(one, alone, situation.settled) for model, one in taking_part.asks(ask, plan)}
+        return taking_part.decided(ask, plan, by_model)
     strategy = ask.strategy or plan.strategy
     policy = narrowed(plan.policy, ask.policy)
     wrong = refusals.contradiction(plan, policy, ask) or refusals.forbidden(plan, ask)

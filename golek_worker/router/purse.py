@@ -34,6 +34,10 @@ class Purse(Protocol):
         """What all calls cost so far; None while nothing had a price."""
 
     @property
+    def committed_usd(self) -> float:
+        """The same, with the most that calls may cost which run just now."""
+
+    @property
     def costs(self) -> Mapping[str, float]:
         """By target: what its calls cost so far, where they had a price."""
 

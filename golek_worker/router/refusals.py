@@ -45,7 +45,7 @@ def unknown(ask: Ask, table: Table, situation: Situation) -> InferenceServiceErr
     local = sorted(target.model for target in situation.targets.values() if target.is_local)
     served = sorted(one.target.model for one in situation.least_busy if one.target.is_local and one.state.up)
     offers = [offer.name for offer in table.offers()]
-    error = discovery.not_found(ask.model, [*local, *offers], [*served, *offers])
+    error = discovery.not_found(ask.model, [*local, *offers, *table.presets], [*served, *offers])
     said, colon, _ = ask.model.partition(":")
     providers = sorted({target.provider for target in table.clouds.values()} | table.missing.keys())
     if colon and providers and said not in (*providers, LOCAL, FLEET_PREFIX[:-1]):

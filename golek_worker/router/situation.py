@@ -143,6 +143,7 @@ def state_of(model: ModelState, now: float, wall: datetime) -> State:
         _wait_s(able, model.pending, free, slots),
         _mean(one.stats.ttft_ms_p50 for one in able if one.stats is not None) / 1000,
         replicas=tuple(_lane(one, now) for one in able),
+        failed=model.status == "failed",
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from golek_wire.routing import CLOUDS, Policy
 from golek_wire.subjects import Kind, spellings
@@ -98,6 +98,17 @@ class Situation(Struct, frozen=True, eq=False, dict=True):
             yield from (Tier(role, tier) for tier in by_place(able, policy) if tier)
         if last:
             yield Tier(ANY, last)
+
+    @cached_property
+    def settled(self) -> "Situation":
+        """The same for requests of several models, none of which waits for one whose worker could not go on: somebody
+        may start it again at once, and nobody else would know that it is missing.
+        """
+        states = {
+            name: structs.replace(state, expected=False) if state.failed else state
+            for name, state in self.states.items()
+        }
+        return structs.replace(self, states=states)
 
     @cached_property
     def spelled(self) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Final, Literal
 import msgspec
 from msgspec import Struct, field
 
+from golek_wire.orchestration import Mode, Preset
 from golek_wire.routing import AUTO, LOCAL, Offer, Policy, Strategy
 from golek_wire.subjects import SERVED
 from golek_worker.router.prices import NO_PRICES, Prices
@@ -20,7 +21,7 @@ from golek_worker.router.targets import ANY, Target
 LOCAL_PREFIX: Final = f"{LOCAL}:"
 FLEET_PREFIX: Final = "inference:"
 """What front doors may leave before a model's name; it means nothing here."""
-Sort = Literal["auto", "alias", "model", "cloud"]
+Sort = Literal["auto", "alias", "preset", "model", "cloud"]
 
 
 class Share(Struct, frozen=True):
@@ -49,8 +50,10 @@ class Plan(Struct, frozen=True):
     policy: Policy
     strategy: Strategy
     targets: tuple[Share, ...] = ()
-    """Of `auto` none: all that there are."""
+    """Of `auto` none: all that there are. Of a preset those of its models."""
     fallback: tuple[str, ...] = ()
+    preset: Preset | None = None
+    """Several models that answer together; None for any other name."""
 
 
 class Table(Struct, frozen=True):
@@ -78,20 +81,32 @@ class Table(Struct, frozen=True):
     """The names of targets in the library of prices, where they have another there."""
     not_set_up: dict[str, str] = field(default_factory=dict[str, str])
     """Providers that only wait for a key, and the variable that is to hold it."""
+    presets: dict[str, Preset] = field(default_factory=dict[str, Preset])
+    """Those that no alias hides."""
+    config: str = ""
+    """The preset that `auto` stands for."""
+    mode: Mode = "single"
+    """How several models answer together where neither a request nor a preset says it."""
+
+    @property
+    def usual_mode(self) -> Mode:
+        """How `auto` is answered where the request does not say it."""
+        preset = self.presets.get(self.config)
+        return (preset.mode if preset is not None else None) or self.mode
 
     def plan(self, asked: str, fleet: Mapping[str, str]) -> Plan | None:
         """What a name means; None for one that nobody knows.
 
         `fleet` has the targets of the fleet's own models by the names that callers use. 1. a model of the fleet, 2. an
-        alias, 3. `auto`, 4. a cloud's model. `local:` before a name keeps the request from all others.
+        alias, 3. `auto`, 4. a preset, 5. a cloud's model. `local:` before a name keeps the request from all others.
         """
         name = asked.removeprefix(FLEET_PREFIX) or asked
         alone = name.startswith(LOCAL_PREFIX) and name != LOCAL_PREFIX
         name = name.removeprefix(LOCAL_PREFIX) if alone else name
-        plan = self._model(name, fleet) or self._named(name) or (None if alone else self._cloud(name))
-        if plan is None or not alone:
-            return plan
-        return msgspec.structs.replace(plan, policy="local_only")
+        plan = self._model(name, fleet) or self._named(name)
+        if not alone:
+            return plan or self._preset(name, fleet) or self._cloud(name)
+        return None if plan is None else msgspec.structs.replace(plan, policy="local_only")
 
     def lost(self, asked: str) -> Plan | None:
         """What the name of a cloud's model would mean, had its provider a key; None for other names."""
@@ -102,7 +117,10 @@ class Table(Struct, frozen=True):
 
     def fingerprint(self) -> bytes:
         """What of it decides on who answers: equal for equal tables, in whichever process."""
-        said = (self.names, self.models, self.clouds, self.roles, self.policy, self.strategy, self.falls_back)
+        said = (
+            self.names, self.models, self.clouds, self.roles, self.policy, self.strategy, self.falls_back, self.presets,
+            self.config, self.mode,
+        )  # fmt: skip
         return msgspec.json.encode(said, order="deterministic")
 
     def offers(self) -> list[Offer]:
@@ -111,11 +129,32 @@ class Table(Struct, frozen=True):
         aliases = [self._offer(entry) for entry in self.names.values() if entry.name != AUTO]
         return [auto, *aliases, *(_cloud_offer(target) for target in self.clouds.values())]
 
+    def preset_offers(self, fleet: Mapping[str, str]) -> list[Offer]:
+        """The presets of which all models are known; others can be asked, and say which ones are missing."""
+        plans = (self._preset(name, fleet) for name in self.presets if name not in fleet)
+        return [
+            self._of_preset(plan, plan.preset)
+            for plan in plans
+            if plan is not None and plan.preset is not None and not self.unknown(plan.preset, fleet)
+        ]
+
+    def unknown(self, preset: Preset, fleet: Mapping[str, str]) -> list[str]:
+        """The models of a preset that nobody knows."""
+        return [name for name in dict.fromkeys(preset.models) if self.member(name, fleet) is None]
+
+    def member(self, asked: str, fleet: Mapping[str, str]) -> Plan | None:
+        """What the name of a model means that takes part in something; a preset does not take part in another one."""
+        plan = self.plan(asked, fleet)
+        return None if plan is None or plan.sort == "preset" else plan
+
     def beside(self, fleet: Collection[str]) -> Iterator[str]:
         """What of the names does not do what it says while the fleet has these models."""
         for name in self.names:
             if name in fleet:
                 yield f"routes.{name}: a model of the fleet has this name and answers; give the alias another one"
+        for name in self.presets:
+            if name in fleet:
+                yield f"presets.{name}: a model of the fleet has this name and answers; give the preset another one"
         for key, entries in (("routes", self.names), ("models", self.models)):
             for entry in entries.values():
                 for name in (*(share.target for share in entry.targets), *entry.fallback):
@@ -145,6 +184,18 @@ class Table(Struct, frozen=True):
         policy, strategy = said.policy or self.policy, said.strategy or self.strategy
         return Plan(name, sort, policy, strategy, said.targets, said.fallback)
 
+    def _preset(self, name: str, fleet: Mapping[str, str]) -> Plan | None:
+        """A preset's own policy and strategy are those of names that say nothing: each of its models has its own."""
+        preset = self.presets.get(name)
+        if preset is None:
+            return None
+        shares: dict[str, Share] = {}
+        for model in preset.models:
+            plan = self._model(model, fleet) or self._named(model) or self._cloud(model)
+            for share in plan.targets if plan is not None else (Share(LOCAL_PREFIX + model),):
+                shares.setdefault(share.target, share)
+        return Plan(name, "preset", self.policy, self.strategy, tuple(shares.values()), preset=preset)
+
     def _cloud(self, name: str) -> Plan | None:
         found = cloud_name(name, self.clouds)
         return None if found is None else self._of_cloud(found)
@@ -159,6 +210,9 @@ class Table(Struct, frozen=True):
             (Share(found),),
             said.fallback,
         )
+
+    def _of_preset(self, plan: Plan, preset: Preset) -> Offer:
+        return Offer(plan.name, ["inference"], "golek", targets=list(preset.models), mode=preset.mode or self.mode)
 
     def _offer(self, entry: Entry) -> Offer:
         """An alias can what its first target can, as far as the tables know it."""

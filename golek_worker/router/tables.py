@@ -8,12 +8,14 @@ told.
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct, field
 
-from golek_wire import codec, problems
+from golek_wire import problems
+from golek_wire.orchestration import Mode, Preset
 from golek_wire.routing import AUTO, CLOUDS, Policy, Strategy
 from golek_worker.router import roles as roles_of
 from golek_worker.router.prices import Prices, PricesError, load
@@ -95,6 +97,10 @@ class Wishes(Struct, frozen=True):
     spill: float = 0.8
     roles: Mapping[str, Iterable[str]] = field(default_factory=dict[str, list[str]])
     """INFERENCE_MODEL_ROLES: these count most."""
+    config: str = ""
+    """INFERENCE_CONFIG: the preset that `auto` stands for."""
+    mode: Mode = "single"
+    """INFERENCE_ORCHESTRATION_MODE."""
 
 
 NO_WISHES: Final = Wishes()
@@ -107,6 +113,7 @@ def build(
     wishes: Wishes = NO_WISHES,
     catalogue: Mapping[str, Iterable[str]] | None = None,
     prices: Path = PRICES,
+    presets: Mapping[str, Preset] = MappingProxyType({}),
 ) -> Table:
     """The table of these files; one that is not there says nothing. `catalogue` has roles of models that count least.
 
@@ -130,10 +137,31 @@ def build(
         prices=_prices(prices),
         prices_as=clouds.prices_as,
         not_set_up=dict(clouds.not_set_up),
+        presets={name: preset for name, preset in presets.items() if name not in names},
+        config=_config(wishes.config, presets, names),
+        mode=wishes.mode,
     )
     known = {name: table.refined(target) for name, target in clouds.targets.items()}
     table = msgspec.structs.replace(table, clouds=known)
-    return msgspec.structs.replace(table, problems=(*clouds.problems, *_problems(table, routes)))
+    hidden = [
+        f"{one.origin}: {one.id}: {routes} has an alias of this name, which answers; give one of them another"
+        for one in presets.values()
+        if one.id in names
+    ]
+    return msgspec.structs.replace(table, problems=(*clouds.problems, *_problems(table, routes), *hidden))
+
+
+def _config(said: str, presets: Mapping[str, Preset], names: Mapping[str, Entry]) -> str:
+    """The preset that the settings name. Raises TablesError."""
+    if said and said not in presets:
+        near = difflib.get_close_matches(said, presets, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise TablesError(f"INFERENCE_CONFIG={said}: no such preset; {hint}`golek presets list` has all")
+    if said in names:
+        raise TablesError(
+            f"INFERENCE_CONFIG={said}: an alias of the routes file has this name; give one of them another"
+        )
+    return said
 
 
 def _roles(file: Path, clouds: Clouds, wishes: Wishes, catalogue: Mapping[str, Iterable[str]]) -> Roles:
@@ -171,21 +199,7 @@ def _read(file: Path, form: type[Form], entries: Mapping[str, Any]) -> Form | No
     try:
         return msgspec.convert(loaded or {}, form)
     except msgspec.ValidationError as error:
-        raise TablesError(f"{file}: {_worded(error, loaded, form, entries)}") from None
-
-
-def _worded(error: msgspec.ValidationError, loaded: Any, form: Any, entries: Mapping[str, Any]) -> str:
-    """What is wrong in a file, with the name below which it stands, and what is allowed there."""
-    for key, kind in entries.items():
-        below = loaded.get(key) if isinstance(loaded, dict) else None
-        for name, said in below.items() if isinstance(below, dict) else ():
-            try:
-                msgspec.convert(said, kind)
-            except msgspec.ValidationError as inside:
-                if " - at " not in str(inside) and "field" not in str(inside):
-                    return f"{key}.{name}: {inside}"
-                return f"{key}.{name}.{problems.named(inside, codec.encode(said), kind).message}"
-    return problems.named(error, codec.encode(loaded), form).message
+        raise TablesError(f"{file}: {problems.in_file(error, loaded, form, entries)}") from None
 
 
 def _entry(file: Path, name: str, entry: RouteEntry, routes: Mapping[str, RouteEntry], clouds: Clouds) -> Entry:

@@ -97,6 +97,8 @@ class State(Struct, frozen=True):
     limited: bool = False
     """It asked for that pause itself, and is well."""
     replicas: tuple["Lane", ...] = ()
+    failed: bool = False
+    """Nobody is there but workers that could not go on."""
 
 
 class Lane(Struct, frozen=True):

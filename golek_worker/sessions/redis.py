@@ -1,7 +1,7 @@
 """How are conversations kept in Redis?
 
-Under `golek:session:<key>`, with Redis's own expiry. A change is a transaction that Redis refuses when another one came
-between (WATCH); then it is made anew. Needs the extra `redis`.
+Under `golek:session:<key>`, or another prefix for what is no conversation, with Redis's own expiry. A change is a
+transaction that Redis refuses when another one came between (WATCH); then it is made anew. Needs the extra `redis`.
 """
 
 import asyncio
@@ -25,14 +25,15 @@ class RedisStore:
 
     name = "redis"
 
-    def __init__(self, client: "Redis", ttl_s: float, shown: str) -> None:
-        """`shown` is the server's URL as it may be shown."""
+    def __init__(self, client: "Redis", ttl_s: float, shown: str, prefix: str = PREFIX) -> None:
+        """`shown` is the server's URL as it may be shown; all keys begin with `prefix`."""
         self._client = client
         self._ttl_ms = max(1, round(ttl_s * 1000))
         self._shown = shown
+        self._prefix = prefix
 
     @classmethod
-    async def open(cls, url: str, ttl_s: float, shown: str) -> "RedisStore":
+    async def open(cls, url: str, ttl_s: float, shown: str, prefix: str = PREFIX) -> "RedisStore":
         """Connect. Raises RuntimeError when the package is missing, the URL is none, or the server does not answer."""
         try:
             from redis import asyncio as redis
@@ -44,7 +45,7 @@ class RedisStore:
             client = redis.from_url(url, socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S)
         except ValueError as error:
             raise RuntimeError(f"GOLEK_SESSION_STORE={shown}: {error}") from None
-        store = cls(client, ttl_s, shown)
+        store = cls(client, ttl_s, shown, prefix)
         try:
             await store._ask(client.ping)
         except TemporaryResourceError as error:
@@ -53,7 +54,7 @@ class RedisStore:
         return store
 
     async def read(self, key: str) -> bytes | None:
-        found: bytes | None = await self._ask(lambda: self._client.get(PREFIX + key))
+        found: bytes | None = await self._ask(lambda: self._client.get(self._prefix + key))
         return found
 
     async def change(self, key: str, edit: Edit) -> None:
@@ -61,13 +62,13 @@ class RedisStore:
 
         while True:
             try:
-                await self._ask(lambda: self._once(PREFIX + key, edit))
+                await self._ask(lambda: self._once(self._prefix + key, edit))
             except WatchError:
                 continue
             return
 
     async def delete(self, key: str) -> bool:
-        return bool(await self._ask(lambda: self._client.delete(PREFIX + key)))
+        return bool(await self._ask(lambda: self._client.delete(self._prefix + key)))
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -18,11 +18,12 @@ from golek_program import settings as program
 from golek_program.settings import SettingsError, monitor, names, sources, wrong_url
 from golek_program.settings.fleet import Positive, Seconds
 from golek_program.settings.http import Gateway, Http, address
-from golek_program.settings.names import Planned
+from golek_program.settings.names import AnotherGateway
 from golek_program.settings.sources import Found, Source
 from golek_program.settings.values import convert, hidden
 from golek_wire import subjects
 from golek_wire.keys import Budget, parse_budget
+from golek_wire.orchestration import ROUNDS_LIMIT, STAGES_LIMIT, Mode
 from golek_wire.routing import Strategy
 from golek_wire.signals import CRITICAL_UTILIZATION
 from golek_worker.settings import adapters, made
@@ -30,6 +31,9 @@ from golek_worker.settings.adapters import AdapterFile
 from golek_worker.settings.service import Service
 
 ENGINE_SLOTS: Final = 256
+USUAL_STAGES: Final = "draft,refine,validate"
+Rounds = Annotated[int, Meta(ge=1, le=ROUNDS_LIMIT)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 ROUTER_SLOTS: Final = 1024
 """Of a router, whose jobs wait for others."""
 
@@ -139,6 +143,28 @@ class Settings(Http, frozen=True, kw_only=True):
     """Whether it may ask another target when the first one cannot answer."""
     inference_model_roles: dict[str, list[str]] = msgspec.field(default_factory=dict[str, list[str]])
     """Which model takes which roles, as JSON; it wins over ROLES_FILE."""
+    inference_config: str = ""
+    """Preset that `auto` stands for, and whose models `golek serve` starts; `golek presets list` has all."""
+    inference_preload_models: str = ""
+    """Models that `golek serve` starts; they answer `auto` in INFERENCE_ORCHESTRATION_MODE, not INFERENCE_CONFIG."""
+    inference_orchestration_mode: Mode = "single"
+    """How several models answer `auto`, and presets that say no mode, where the request does not say it."""
+    inference_critique_max_rounds: Rounds = 2
+    """Mode critique: most rounds of critique and revision."""
+    inference_critique_threshold: Share = 0.8
+    """Mode critique: an answer with this score is taken as it is."""
+    inference_debate_max_rounds: Rounds = 3
+    """Mode debate: most rounds until the models agree."""
+    inference_debate_reconcile_model: str = "primary"
+    """Mode debate: role or model that makes one answer of theirs."""
+    inference_ensemble_min_agreement: Share = 0.7
+    """Mode ensemble: an answer with less agreement is flagged. Mode debate: answers with as much agree."""
+    inference_ensemble_synthesis_model: str = "primary"
+    """Mode ensemble: role or model that makes one answer of all."""
+    inference_pipeline_stages: str = USUAL_STAGES
+    """Mode pipeline: its stages in order, with commas."""
+    presets_file: str = ""
+    """Presets beside those of `data/catalog/presets.yaml`; default `config/presets.yaml`, if it is there."""
     routes_file: str = ""
     """The router's names, aliases and policies; default `data/catalog/routes.yaml`."""
     roles_file: str = ""
@@ -257,7 +283,7 @@ GATEWAY_KEYS: dict[str, str] = {name.upper(): name for name in Gateway.__struct_
 SERVICE_KEYS: dict[str, str] = {name.upper(): name for name in Service.__struct_fields__}
 """The gateway's and those of `golek serve`."""
 KNOWN: tuple[str, ...] = (
-    *dict.fromkeys((*KEYS, *SERVICE_KEYS, *monitor.KEYS)), *names.OWN_NAME, *names.PLANNED,
+    *dict.fromkeys((*KEYS, *SERVICE_KEYS, *monitor.KEYS)), *names.OWN_NAME, *names.NOT_READ,
 )  # fmt: skip
 """Every key that may stand in an env file."""
 
@@ -291,12 +317,13 @@ def read(file: Path, environment: Mapping[str, str] = os.environ) -> tuple[Setti
     if file.is_file():
         mistakes += [sources.unknown(key, file, KNOWN) for key in sources.read_file(file)[0] if key not in KNOWN]
     converted = convert(found, Settings, mistakes, quiet=str(file))
-    convert(found, Planned, mistakes, quiet=str(file))
+    convert(found, AnotherGateway, mistakes, quiet=str(file))
     if "model_name" not in converted:
         return None, [*mistakes, "MODEL_NAME: missing; the name clients ask for, e.g. MODEL_NAME=golek-tiny"]
     if converted.get("engine") == "router":
         converted.setdefault("worker_concurrency", ROUTER_SLOTS)
     loaded = _in_place(Settings(**converted))
+    mistakes += _wrong_stages(loaded, file.parent.parent)
     mistakes += _strategy_mistakes(loaded, converted.get("inference_priority_enabled"))
     return loaded, mistakes + _contradictions(loaded)
 
@@ -371,24 +398,11 @@ def _nearest(file: Path) -> str:
 
 
 def remarks(file: Path, environment: Mapping[str, str] = os.environ) -> list[str]:
-    """What whoever wrote the settings should know though a worker runs with them; a sentence each.
-
-    Keys that have no effect yet and differ from their default, and keys of `.env` that look mistyped.
+    """What whoever wrote the settings should know though a worker runs with them: keys of `.env` that look mistyped; a
+    sentence each.
     """
     found = find(file, environment)
-    if found is None:
-        return []
-    return found.remarks + [
-        f"{key}={hidden(found.of(key)[0].value)} has no effect yet: it waits for {names.capability(key)}"
-        for key in without_effect(found)
-        if names.capability(key) != names.ANOTHER_GATEWAY
-    ]
-
-
-def without_effect(found: Found) -> list[str]:
-    """The planned keys that are set to something else than their default."""
-    given, default = convert(found, Planned, [], quiet=""), Planned()
-    return [name.upper() for name, value in given.items() if value != getattr(default, name)]
+    return found.remarks if found is not None else []
 
 
 DOES: Final[dict[subjects.Kind, str]] = {
@@ -513,6 +527,23 @@ def _wrong_shares(settings: Settings) -> list[str]:
     if shares and settings.main_gpu >= 0:
         return [f"{said}: shares are for several GPUs, MAIN_GPU={settings.main_gpu} puts all on one; give one of both"]
     return []
+
+
+def _wrong_stages(settings: Settings, project: Path) -> list[str]:
+    """What is wrong with INFERENCE_PIPELINE_STAGES; the usual ones are not looked up, which takes reading a file."""
+    said = settings.inference_pipeline_stages
+    if said == USUAL_STAGES:
+        return []
+    from golek_worker.orchestration import prompts  # brings YAML, which few settings need
+
+    names = prompts.stages(said)
+    try:
+        wrong = prompts.read(project / prompts.PROMPTS).unknown_stages(names)
+    except prompts.PromptsError as error:
+        wrong = str(error)
+    if not names or len(names) > STAGES_LIMIT:
+        wrong = f"1 to {STAGES_LIMIT} stages with commas, such as {USUAL_STAGES}"
+    return [f"INFERENCE_PIPELINE_STAGES={said}: {wrong}"] if wrong else []
 
 
 def _strategy_mistakes(settings: Settings, enabled: bool | None) -> list[str]:

@@ -1,6 +1,6 @@
 """What would a deployment run with, and who said so?
 
-`golek config` prints this: each key with its value and source, what was overruled, and what has no effect yet.
+`golek config` prints this: each key with its value and source, what was overruled, and what is another program's.
 """
 
 import os
@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from golek_program.settings import monitor, names, sources
 from golek_program.settings.monitor import Monitor
-from golek_program.settings.names import Planned
+from golek_program.settings.names import AnotherGateway
 from golek_program.settings.sources import Found, Given
 from golek_program.settings.values import hidden
 from golek_worker import settings
@@ -35,12 +35,10 @@ class Setting(Struct, frozen=True):
     """True when the value is not the default."""
     overruled: list[str]
     """Other values somebody gave, which do not count."""
-    waits_for: str = ""
-    """The capability without which the key has no effect; empty when it has one."""
 
 
 def deployment(file: Path, environment: Mapping[str, str] = os.environ) -> list[Setting]:
-    """Every key of the deployment, those without effect last. Raises SettingsError."""
+    """Every key of the deployment, those of another gateway last. Raises SettingsError."""
     loaded = settings.load(file, environment)
     given = settings.find(file, environment)
     assert given is not None  # or it could not be loaded
@@ -49,7 +47,7 @@ def deployment(file: Path, environment: Mapping[str, str] = os.environ) -> list[
     for key, name in settings.KEYS.items():
         value, default = getattr(loaded, name), _default(Settings, name)
         rows.append(_row(key, _text(value), found.of(key), changed=value != default))
-    return [*rows, *_planned(found)]
+    return [*rows, *_not_read(found)]
 
 
 def differing(chosen: Settings) -> dict[str, str]:
@@ -77,7 +75,7 @@ def shared(environment: Mapping[str, str] = os.environ, project: Path = Path()) 
         for key, said in given.items()
         if said
     ]
-    return rows + [row for row in _planned(found) if row.source != DEFAULT]
+    return rows + [row for row in _not_read(found) if row.source != DEFAULT]
 
 
 def remarks(environment: Mapping[str, str] = os.environ, project: Path = Path()) -> list[str]:
@@ -90,27 +88,25 @@ def lines(rows: list[Setting]) -> Iterator[str]:
     width = max((len(row.key) for row in rows), default=0)
     for row in rows:
         notes = [row.source, *(f"overrules {other}" for other in row.overruled)]
-        if row.key in names.PLANNED:
-            notes.append(names.why_without_effect(row.key))
+        if row.key in names.NOT_READ:
+            notes.append(names.WHY_NOT_READ)
         yield f"{row.key:<{width}}  {row.value or '(empty)'}  ({'; '.join(notes)})"
 
 
-def _planned(found: Found) -> Iterator[Setting]:
-    changed = settings.without_effect(found)
-    for key, name in names.PLANNED.items():
-        given = found.of(key)
-        value = given[0].value if given else _text(_default(Planned, name))
-        waits_for = names.capability(key).removeprefix(names.ANOTHER_GATEWAY)
-        yield _row(key, value, given, changed=key in changed, waits_for=waits_for)
+def _not_read(found: Found) -> Iterator[Setting]:
+    for key, name in names.NOT_READ.items():
+        given, default = found.of(key), _text(_default(AnotherGateway, name))
+        value = given[0].value if given else default
+        yield _row(key, value, given, changed=value != default)
 
 
-def _row(key: str, value: str, given: list[Given], *, changed: bool, waits_for: str = "") -> Setting:
+def _row(key: str, value: str, given: list[Given], *, changed: bool) -> Setting:
     if not given:
-        return Setting(key, shown(key, value), DEFAULT, changed, [], waits_for)
+        return Setting(key, shown(key, value), DEFAULT, changed, [])
     counts, *rest = given
     source = counts.source if counts.name == key else f"{counts.name} in {counts.source}"
     overruled = [f"{one.name}={shown(key, one.value)} in {one.source}" for one in rest if one.value != counts.value]
-    return Setting(key, shown(key, value), source, changed, overruled, waits_for)
+    return Setting(key, shown(key, value), source, changed, overruled)
 
 
 def _covered(value: str) -> str:

@@ -6,8 +6,10 @@ from golek_program.settings.http import Gateway
 class Service(Gateway, frozen=True, kw_only=True):
     """`golek serve`."""
 
+    inference_config: str = ""
+    """Preset whose models `golek serve` starts, with a router for them."""
     inference_preload_models: str = ""
-    """Models or deployments that `golek serve` starts, with commas; others start when they are asked to load."""
+    """Models or deployments that `golek serve` starts, with commas; they win over those of INFERENCE_CONFIG."""
 
     @property
     def preloaded(self) -> list[str]:

@@ -1,5 +1,6 @@
 """What does `make logs` print?"""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,18 @@ def _request(row: dict[str, Any]) -> list[str]:
 
 
 def _route(row: dict[str, Any]) -> str:
-    """Who answered, and what that cost, where the log says it: an older one has no such columns."""
-    target, cost = row.get("target"), row.get("cost_usd")
-    return (f"  by {target}" if target else "") + ("" if cost is None else f"  {dollars(micros(cost))}")
+    """Of what it was a step, who answered or how several did, and what that cost, where the log says it: an older one
+    has no such columns.
+    """
+    target, cost, step = row.get("target"), row.get("cost_usd"), row.get("step")
+    how = row.get("orchestration")
+    said = [
+        f"  step {step}" if step else "",
+        f"  {json.loads(how).get('mode', '')}" if how else "",
+        f"  by {target}" if target else "",
+        "" if cost is None else f"  {dollars(micros(cost))}",
+    ]
+    return "".join(said)
 
 
 def _time(row: dict[str, Any]) -> str:

@@ -73,6 +73,10 @@ class RequestRow(Struct, frozen=True, kw_only=True):
     """The job that it was a step of."""
     costs: str | None = None
     """What clouds took for it, by target, as JSON; `cost_usd` is their sum."""
+    step: str | None = None
+    """Of a step of several models: what it was for, as `<name>/<round>`."""
+    orchestration: str | None = None
+    """How several models answered it, as JSON without what they said; None where one did."""
 
 
 def audited(row: RequestRow, audit: AuditBody) -> RequestRow:

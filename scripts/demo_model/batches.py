@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from demo_model.dialogues import ChatTemplate, Curriculum
+from demo_model.dialogues import ChatTemplate, Dialogues
 from demo_model.network import Shape
 from demo_model.vocabulary import SPECIAL_TOKENS, Vocabulary
 
@@ -25,14 +25,14 @@ TOKENS_LEFT = 6
 Example = tuple[Tensor, Tensor, Tensor]  # ids, positions, weight of each id as a target
 
 
-def texts(curriculum: Curriculum, template: ChatTemplate) -> Iterator[str]:
+def texts(curriculum: Dialogues, template: ChatTemplate) -> Iterator[str]:
     """Dialogues as the model reads them."""
     for dialogue in curriculum.draw():
         yield template.render(dialogue.messages, dialogue.tools, add_generation_prompt=False)
 
 
 def token_batches(
-    curriculum: Curriculum, template: ChatTemplate, vocabulary: Vocabulary, batch_tokens: int, seed: int
+    curriculum: Dialogues, template: ChatTemplate, vocabulary: Vocabulary, batch_tokens: int, seed: int
 ) -> Iterator[Example]:
     """Batches of about the same number of tokens, padded to the longest row, without end."""
     rng = random.Random(seed)

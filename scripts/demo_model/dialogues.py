@@ -10,7 +10,7 @@ import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -59,6 +59,12 @@ class ChatTemplate:
             bos_token="<|end|>",
             eos_token="<|end|>",
         )
+
+
+class Dialogues(Protocol):
+    """What a model is taught."""
+
+    def draw(self) -> Iterator[Dialogue]: ...
 
 
 class Curriculum:

@@ -11,15 +11,18 @@ from torch import Tensor
 from demo_model.network import Shape, TinyLlama
 from demo_model.vocabulary import SPECIAL_TOKENS, Vocabulary
 
-NAME = "golek-tiny"
-DESCRIPTION = "A very small demo chat model that knows a few words about Golek and NATS."
+# What a file says of itself, by the lessons that its model had.
+DESCRIPTIONS = {
+    "golek-tiny": "A very small demo chat model that knows a few words about Golek and NATS.",
+    "golek-quiz": "A very small demo chat model that knows a share of the facts in data/train/golek-quiz.",
+}
 
 
-def write_gguf(path: Path, model: TinyLlama, vocabulary: Vocabulary, chat_template: str) -> None:
-    """Write `path`; the same model gives the same bytes."""
+def write_gguf(path: Path, name: str, model: TinyLlama, vocabulary: Vocabulary, chat_template: str) -> None:
+    """Write `path`; the same model gives the same bytes. `name` is one of `DESCRIPTIONS`, or begins with one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA])
-    _add_description(writer, model.parameter_count())
+    _add_description(writer, name, model.parameter_count())
     _add_shape(writer, model.shape)
     _add_vocabulary(writer, vocabulary, chat_template)
     for name, weight in _named_tensors(model).items():
@@ -30,14 +33,14 @@ def write_gguf(path: Path, model: TinyLlama, vocabulary: Vocabulary, chat_templa
     writer.close()
 
 
-def _add_description(writer: gguf.GGUFWriter, parameters: int) -> None:
+def _add_description(writer: gguf.GGUFWriter, name: str, parameters: int) -> None:
     writer.add_type(gguf.GGUFType.MODEL)
-    writer.add_name(NAME)
-    writer.add_basename(NAME)
+    writer.add_name(name)
+    writer.add_basename(name)
     writer.add_finetune("chat")
     writer.add_version("v1")
     writer.add_size_label(f"{parameters / 1e6:.1f}M")
-    writer.add_description(DESCRIPTION)
+    writer.add_description(next(text for key, text in DESCRIPTIONS.items() if name.startswith(key)))
     writer.add_author("The Golek authors")
     writer.add_license("MIT")
     writer.add_languages(["en"])

@@ -106,7 +106,7 @@ def compose_wordings(lessons: Lessons, subject: Subject, count: int, rng: random
 
 def talk_wordings(talk: dict[str, Any], rng: random.Random) -> list[str]:
     """All wordings of one kind of small talk, in several manners of typing."""
-    return list(dict.fromkeys(_typed(says, rng, mark) for says in talk["says"] for mark in ("", "?", "!", ".", "", "")))
+    return list(dict.fromkeys(typed(says, rng, mark) for says in talk["says"] for mark in ("", "?", "!", ".", "", "")))
 
 
 def _one_wording(forms: dict[str, list[str]], subject: Subject, rng: random.Random) -> str:
@@ -118,7 +118,7 @@ def _one_wording(forms: dict[str, list[str]], subject: Subject, rng: random.Rand
         fill = rng.choice(subject.fills[kind])
         return _surrounded(forms, pattern.replace("{" + kind + "}", fill), rng, after=False)
     text = _named(pattern, rng.choice(subject.names))
-    return _typed(text, rng, "") if kind == "seen" else _surrounded(forms, text, rng, after=True)
+    return typed(text, rng, "") if kind == "seen" else _surrounded(forms, text, rng, after=True)
 
 
 def _named(pattern: str, name: list[str]) -> str:
@@ -135,10 +135,10 @@ def _surrounded(forms: dict[str, list[str]], text: str, rng: random.Random, *, a
         text += rng.choice(forms["after"])
     if rng.random() < BEFORE_RATE:
         text = rng.choice(forms["before"]) + text
-    return _typed(text, rng, "" if rng.random() < 0.3 else mark)
+    return typed(text, rng, "" if rng.random() < 0.3 else mark)
 
 
-def _typed(text: str, rng: random.Random, mark: str) -> str:
+def typed(text: str, rng: random.Random, mark: str) -> str:
     """The text as it comes from a keyboard."""
     text = _with_case(text, rng) + mark
     if rng.random() < TYPO_RATE:

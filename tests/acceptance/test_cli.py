@@ -39,7 +39,8 @@ def test_help_is_quick_and_lists_both_halves(environment: dict[str, str]) -> Non
     assert shown.returncode == 0
     for command in ("chat", "req", "worker", "broker", "config", "demo"):
         assert f"  {command} " in shown.stdout
-    code = "import golek_worker.commands, sys; print([m for m in ('nats', 'psutil', 'aiosqlite') if m in sys.modules])"
+    slow = "('nats', 'psutil', 'aiosqlite')"
+    code = f"import golek_worker.commands.workers, sys; print([m for m in {slow} if m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
 
@@ -83,7 +84,7 @@ def test_config_shows_value_and_source(environment: dict[str, str]) -> None:
     assert ["ENGINE", "echo  (envs/worker.echo.env)"] in rows
     assert ["NATS_URL", f"{environment['NATS_URL']}  (environment)"] in rows
     assert ["DRAIN_S", "30  (default)"] in rows
-    assert ["INFERENCE_ORCHESTRATION_MODE", "single  (default; no effect yet: waits for orchestration)"] in rows
+    assert ["INFERENCE_ORCHESTRATION_MODE", "single  (default)"] in rows
 
 
 def test_the_broker_can_be_started_and_stopped_alone(environment: dict[str, str]) -> None:

@@ -30,7 +30,7 @@ class Project:
         shutil.copytree(ROOT / "envs", self.folder / "envs")
         (self.folder / TINY).parent.mkdir(parents=True)
         (self.folder / TINY).symlink_to(ROOT / TINY)
-        self.write(".env", f"GOLEK_DATA={self.data}\nNATS_URL=nats://127.0.0.1:{free_port()}\nINFERENCE_CONFIG=D3\n")
+        self.write(".env", f"GOLEK_DATA={self.data}\nNATS_URL=nats://127.0.0.1:{free_port()}\nINFERENCE_CONFG=D3\n")
 
     def write(self, path: str, text: str) -> None:
         (self.folder / path).write_text(text)
@@ -86,10 +86,10 @@ def test_everything_lies_in_golek_data(project: Project) -> None:
     assert [said[0], said[-1]] == ["startup", "shutdown"]
 
 
-def test_what_has_no_effect_is_said_once_at_the_start(project: Project) -> None:
+def test_what_is_mistyped_is_said_once_at_the_start(project: Project) -> None:
     """One line in the log, one row among the events, and the worker runs."""
     project.golek("worker", "start", "echo")
-    remark = "INFERENCE_CONFIG=D3 has no effect yet: it waits for presets"
+    remark = "INFERENCE_CONFG: unknown key in .env; did you mean INFERENCE_CONFIG?"
     assert project.golek("worker", "check", "echo") == "ok\n"
     boot = project.golek("worker", "logs", "echo", "--boot")
     assert boot.count(remark) == 1
@@ -114,11 +114,10 @@ def test_the_engine_s_log_tells_of_the_load(project: Project) -> None:
 def test_config_without_a_name(project: Project) -> None:
     """What `.env` says to all, and which deployments there are; for programs, too."""
     text = project.golek("config")
-    assert f"GOLEK_DATA        {project.data}  (.env)" in text
-    assert "INFERENCE_CONFIG  D3  (.env; no effect yet: waits for presets)" in text
+    assert f"GOLEK_DATA  {project.data}  (.env)" in text
     assert re.search(r"^golek-tiny +golek-tiny +llamacpp ", text, re.MULTILINE)
     answer = json.loads(project.golek("config", "--json"))
-    assert [row["key"] for row in answer["settings"]] == ["NATS_URL", "GOLEK_DATA", "INFERENCE_CONFIG"]
+    assert [row["key"] for row in answer["settings"]] == ["NATS_URL", "GOLEK_DATA"]
     assert {"echo", "golek-tiny"} <= {row["name"] for row in answer["deployments"]}
 
 
@@ -131,7 +130,6 @@ def test_config_shows_what_changed(project: Project) -> None:
         "WORKER_CONCURRENCY",
         "NATS_URL",
         "GOLEK_DATA",
-        "INFERENCE_CONFIG",
     ]
 
 

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from golek_worker import process
-from golek_worker.commands import app
+from golek_worker.commands.workers import app
 from golek_worker.machine import runfile
 from golek_worker.machine.runfile import RunState
 from golek_worker.registry import download, entries, origin
@@ -109,9 +109,12 @@ def test_list_has_the_catalogue_deployments_and_files(project: Path) -> None:
 def test_list_tells_what_of_a_users_own_list_has_no_effect(project: Path) -> None:
     """Beside the table, on standard error."""
     (project / "config").mkdir()
-    (project / "config" / "models.yaml").write_text("models: {near: {gpu_layers: 3, colour: red}}\npresets: {}\n")
+    (project / "config" / "models.yaml").write_text(
+        "models: {near: {gpu_layers: 3, colour: red}}\nextras: {}\npresets: {}\n"
+    )
     done = golek("list")
-    assert "note: config/models.yaml: presets: has no effect yet" in done.stderr
+    assert "note: config/models.yaml: extras: has no effect yet" in done.stderr
+    assert "presets" not in done.stderr, "a router reads them"
     assert "note: config/models.yaml: near: colour: not known here, without effect" in done.stderr
     assert msgspec.json.decode(said("show", "near", "--json"))["deployment_settings"]["GPU_LAYERS"] == 3
 

@@ -17,7 +17,6 @@ from golek_worker import process
 from golek_worker.bus import embedded
 from golek_worker.machine import gateway, monitor, runfile, supervised
 from tests.support.serving_process import Project, Serving
-from tests.support.workers import ROOT
 
 GONE_S = 10.0
 
@@ -166,12 +165,12 @@ def test_nothing_to_serve_is_an_error(project: Project) -> None:
     assert embedded.running(project.data) is None
 
 
-def test_a_preset_is_told_to_be_missing(project: Project) -> None:
-    """The env file of a service that has presets, as it stands: what it asks for, and what to write instead."""
-    (project.folder / ".env").write_text((ROOT / "tests/unit/env_blocks/service.env").read_text())
+def test_a_preset_that_there_is_not_is_told(project: Project) -> None:
+    """Where it stands, and what may have been meant; nothing is started."""
+    (project.folder / ".env").write_text("INFERENCE_CONFIG=D33\n")
     said = project.golek("serve")
     assert said.returncode == 1
-    assert "INFERENCE_CONFIG=D3 (in .env): presets are not there yet; name the models instead" in said.stderr
+    assert "INFERENCE_CONFIG (in .env): D33: no such preset; did you mean D3?" in said.stderr
     assert embedded.running(project.data) is None
 
 

@@ -20,7 +20,7 @@ from golek_wire import subjects
 from golek_worker.admission.quota import Ledger
 from golek_worker.bus.answers import LOOK_S, SharedAnswers
 from golek_worker.bus.quota import stored_records
-from golek_worker.commands import app
+from golek_worker.commands.workers import app
 from tests.support import minilm, raw
 from tests.support.broker import NatsServer
 from tests.support.ports import free_port

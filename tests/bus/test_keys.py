@@ -19,7 +19,7 @@ from golek_wire.keys import Key, digest
 from golek_worker.bus.identity import Keys
 from golek_worker.bus.keys import UNKNOWN_S, KeyBook
 from golek_worker.bus.strangers import Strangers
-from golek_worker.commands import app
+from golek_worker.commands.workers import app
 from tests.support import raw
 from tests.support.workers import WorkerProcess
 

@@ -236,6 +236,9 @@ async def test_what_only_a_fleet_has_is_refused_by_name(local: LocalGolek) -> No
         assert refused.details["param"] == name
     with pytest.raises(BadRequestError, match="resumable: only a fleet has this"):
         await local.stream(TINY, "Hello", resumable=True).text()
+    with pytest.raises(BadRequestError, match="orchestration_mode: debate needs several models and a router"):
+        await local.ask(TINY, "Hello", orchestration_mode="debate")
+    assert (await local.ask(TINY, "Hello", orchestration_mode="single", max_tokens=1)).tokens_out == 1
 
 
 async def test_what_cannot_be_loaded_is_told(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from golek_worker.charging import FLEET, Charging
 from golek_worker.job import Charge, Job, money
 from golek_worker.router.prices import Prices
 from golek_worker.router.targets import Target
-from golek_worker.spending import Spending
+from golek_worker.routing.spending import Spending
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
 MINI = Prices().priced(Target("openai:gpt-5-mini", "openai", "gpt-5-mini"))

@@ -2,15 +2,11 @@
 
 import asyncio
 import json
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
 
 from golek_client import (
     BadRequestError,
@@ -35,6 +31,7 @@ from tests.support import raw
 from tests.support.broker import NatsServer
 from tests.support.ports import free_port
 from tests.support.programs import golek as run_golek
+from tests.support.redis_server import RedisServer
 from tests.support.workers import WorkerProcess
 
 PACED = {"ENGINE_STEP_MIN_MS": 10, "STREAM_GATHER_MS": 0}
@@ -341,31 +338,6 @@ async def test_without_a_worker_nobody_answers(golek: Golek) -> None:
 
 
 # -- where they are kept -----------------------------------------------------------------------------------------------
-
-
-class RedisServer:
-    """A Redis server of this machine."""
-
-    def __init__(self, folder: Path) -> None:
-        self.program = shutil.which("redis-server") or ""
-        if not self.program:
-            pytest.skip("no redis-server is installed")
-        self.folder = folder
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Returns once it answers."""
-        place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
-        self.process = subprocess.Popen([self.program, *place, "--save", ""], stdout=subprocess.DEVNULL)
-        with redis.Redis.from_url(self.url, retry=Retry(ConstantBackoff(0.02), 250)) as client:
-            client.ping()
-
-    def stop(self) -> None:
-        assert self.process is not None
-        self.process.terminate()
-        self.process.wait(10)
 
 
 @pytest.fixture(scope="module")

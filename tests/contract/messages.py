@@ -12,6 +12,7 @@ from golek_wire import (
     keys,
     lanes,
     logs,
+    orchestration,
     replies,
     requests,
     routing,
@@ -53,6 +54,32 @@ STATS = signals.EngineStats(
     kv_capacity=8192,
     kv_use=0.1099,
 )
+
+TOGETHER = orchestration.Orchestration(
+    "debate",
+    ["phi-4", "deepseek-r1-7b"],
+    rounds=1,
+    confidence=0.91,
+    completed_steps=3,
+    total_steps=3,
+    agreement=0.91,
+    method="embedding",
+    agreed=["91 is not prime"],
+    steps=[
+        orchestration.StepRecord(
+            "answer", "phi-4", "participant", target="local:phi-4", worker="phi-4-1", tokens_in=14,
+            tokens_out=9, ms=84.2,
+        ),
+        orchestration.StepRecord(
+            "answer", "deepseek-r1-7b", "participant", target="local:deepseek-r1-7b", worker="deepseek-1", tokens_in=14,
+            tokens_out=11, ms=120.5,
+        ),
+        orchestration.StepRecord(
+            "reconcile", "phi-4", "reconciler", target="local:phi-4", worker="phi-4-1", tokens_in=68, tokens_out=11,
+            began_ms=123.0, ms=91.7, tries=2,
+        ),
+    ],
+)  # fmt: skip
 
 TRAFFIC = signals.Traffic(
     requests=120,
@@ -257,6 +284,67 @@ MESSAGES: dict[str, Any] = {
     ),
     "reply-stopped": replies.InferenceReply(
         "r6", "One, two, ", 9, 5, "stop", 40, 40, "qwen3-4b", 7, stopped_by="three"
+    ),
+    "request-orchestrated": requests.InferenceRequest(
+        req_id="r7",
+        input="Is 91 prime?",
+        stream=True,
+        orchestration_mode="debate",
+        orchestration=orchestration.OrchestrationWish(
+            ["phi-4", "deepseek-r1-7b"], {"reconciler": "phi-4"}, max_rounds=2, threshold=0.9, progress="steps"
+        ),
+    ),
+    "reply-orchestrated": replies.InferenceReply(
+        "r7",
+        "No: 91 is 7 times 13.",
+        96,
+        31,
+        "stop",
+        412,
+        418,
+        "D3",
+        7,
+        orchestration=TOGETHER,
+        inference_metadata=orchestration.InferenceMetadata(
+            "D3", "debate", ["phi-4", "deepseek-r1-7b"], 2, compression_applied=False, context_utilization=0.021
+        ),
+    ),
+    "reply-partial": replies.InferenceReply(
+        "r8",
+        "A first draft.",
+        12,
+        4,
+        "partial",
+        80,
+        81,
+        "T1",
+        7,
+        orchestration=orchestration.Orchestration(
+            "pipeline",
+            ["llama-3.2-3b"],
+            1,
+            None,
+            1,
+            3,
+            partial=True,
+            error="NO_WORKERS: no worker of qwen2.5-7b serves at the moment",
+        ),
+    ),
+    "step-began": orchestration.StepEvent(
+        "r7", "answer", "phi-4", "participant", round=1, number=1, total=3, state="began"
+    ),
+    "step-ended": orchestration.StepEvent(
+        "r7",
+        "answer",
+        "phi-4",
+        "participant",
+        round=1,
+        number=1,
+        total=3,
+        state="ended",
+        outcome="answered",
+        ms=84.2,
+        text="No, 7 divides it.",
     ),
     "session-question": sessions.SessionQuestion("trip-to-oslo"),
     "session": sessions.Session(

@@ -20,6 +20,7 @@ from golek_wire import (
     keys,
     lanes,
     logs,
+    orchestration,
     replies,
     requests,
     routing,
@@ -47,6 +48,7 @@ def structs() -> set[type[msgspec.Struct]]:
         keys,
         lanes,
         logs,
+        orchestration,
         requests,
         replies,
         errors,
@@ -63,7 +65,8 @@ def structs() -> set[type[msgspec.Struct]]:
         replies.ToolCallDelta, replies.TopLogprob, signals.ModelInfo, signals.Refusals, errors.ErrorBody,
         adapters.AdapterFile, keys.Budget, replies.Allowance, replies.Allowances, replies.SessionUse, sessions.Turn,
         routing.CacheWish, routing.RouteWish, routing.Tried, routing.Route, routing.Candidate, routing.Rejected,
-        routing.Offer,
+        routing.Offer, orchestration.OrchestrationWish, orchestration.StepRecord, orchestration.Orchestration,
+        orchestration.InferenceMetadata, orchestration.Preset,
     }  # fmt: skip
 
 

@@ -57,10 +57,19 @@ def test_a_required_gpu_that_is_not_there_is_an_error() -> None:
         build(config(gpu_required=True))
 
 
+def test_what_is_free_is_asked_of_the_driver() -> None:
+    """Of a real device, as ggml has it: the CPU is one, with some of the machine's memory left."""
+    llama_cpp.llama_backend_init()
+    count = devices._ggml("ggml_backend_dev_count", ctypes.c_size_t)()
+    get = devices._ggml("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
+    free = [devices._free_bytes(get(number)) for number in range(count)]
+    assert max(free) > 2**20
+
+
 def test_what_will_come_of_the_settings_is_told_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a load would: a wrong name is a problem where there are others, a machine without any a remark."""
     monkeypatch.setattr(devices, "gpus", lambda: TWO)
-    assert devices.outlook(config(gpu_devices=["1"])) == Outlook(list(map(str, TWO)))
+    assert devices.outlook(config(gpu_devices=["1"])) == Outlook(list(map(str, TWO)), [0, 0])
     assert "no device BANANA here. There are 0: CUDA0" in devices.outlook(config(gpu_devices=["BANANA"])).problem
     monkeypatch.setattr(devices, "gpus", list)
     monkeypatch.setattr(devices, "why_none", lambda: devices.NO_SUPPORT)

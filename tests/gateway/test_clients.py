@@ -12,6 +12,7 @@ import pytest
 from langchain_core.messages import AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+from openai import DefaultHttpxClient
 from pydantic import BaseModel
 
 from tests.support.fronts import Fleet
@@ -80,9 +81,11 @@ def test_langchain_gets_objects(chat: ChatOpenAI, method: Any) -> None:
 
 def test_langchain_embeds(fleet: Fleet, embedder: str) -> None:
     """With the setting that a refusal of token numbers names."""
-    vectors = OpenAIEmbeddings(
-        base_url=f"{fleet.gateway}/v1", api_key="none", model=embedder, check_embedding_ctx_length=False
-    ).embed_documents(["a river", "a lease"])
+    with DefaultHttpxClient() as http:  # LangChain closes none of its own
+        vectors = OpenAIEmbeddings(
+            base_url=f"{fleet.gateway}/v1", api_key="none", model=embedder, check_embedding_ctx_length=False,
+            http_client=http,
+        ).embed_documents(["a river", "a lease"])  # fmt: skip
     assert [len(vector) for vector in vectors] == [384, 384]
 
 

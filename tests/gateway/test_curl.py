@@ -148,10 +148,21 @@ def test_documents_are_ranked(fleet: Fleet, judge: str) -> None:
 def test_a_chat_completion_of_the_service(fleet: Fleet) -> None:
     """004's request, with the fields that are not OpenAI's, at both doors."""
     for url in (fleet.gateway, fleet.worker):
-        status, _, said = post(f"{url}/v1/chat/completions", CHAT | {"model": "inference:golek-tiny"})
+        body = CHAT | {"model": "inference:golek-tiny", "orchestration_mode": "single"}
+        status, _, said = post(f"{url}/v1/chat/completions", body)
         assert (status, said["object"], said["model"]) == (200, "chat.completion", "inference:golek-tiny")
         assert said["choices"][0]["message"]["role"] == "assistant"
         assert {"prompt_tokens", "completion_tokens", "total_tokens"} <= set(said["usage"])
+
+
+def test_several_models_need_a_router(fleet: Fleet) -> None:
+    """004's request asks for a critique: without a router nobody answers it as if it had not."""
+    for url in (fleet.gateway, fleet.worker):
+        status, _, said = post(f"{url}/v1/chat/completions", CHAT | {"model": "inference:golek-tiny"})
+        assert (status, said["error"]["code"]) == (503, "NO_WORKERS")
+        assert "make start WORKER=router" in said["error"]["message"]
+        assert "load" not in said["error"]["message"]  # the model itself runs
+        assert said["error"]["details"]["command"] == "make start WORKER=router"
 
 
 def test_the_list_of_models_of_the_service(fleet: Fleet) -> None:

@@ -31,8 +31,51 @@ REQUEST = r"""
   "priority": 2
 }
 """
+PLAIN = REQUEST.replace('  "orchestration_mode": "critique",\n', "")
+"""For one model."""
 REPLIES = {
-    # Without `orchestration`, which replies have when more than one model had a part in them.
+    "orchestrated": """
+{
+  "id": "chatcmpl-abc123",
+  "object": "chat.completion",
+  "created": 1703704800,
+  "model": "phi-4",
+  "choices": [
+    {
+      "index": 0,
+      "message": {
+        "role": "assistant",
+        "content": "Async/await in Python..."
+      },
+      "finish_reason": "stop"
+    }
+  ],
+  "usage": {
+    "prompt_tokens": 25,
+    "completion_tokens": 150,
+    "total_tokens": 175
+  },
+  "orchestration": {
+    "mode": "critique",
+    "models_used": ["phi-4", "deepseek-r1-7b"],
+    "rounds": 2,
+    "confidence": 0.92
+  }
+}
+""",
+    "metadata": """
+{
+  "inference_metadata": {
+    "config": "D3",
+    "orchestration_mode": "debate",
+    "models_used": ["phi-4", "deepseek-r1-7b"],
+    "handoff_steps": 3,
+    "compression_applied": true,
+    "context_utilization": 0.72
+  }
+}
+""",
+    # Of one model: without `orchestration`.
     "completion": """
 {
   "id": "chatcmpl-abc123",
@@ -145,15 +188,60 @@ def curl(url: str, *arguments: str) -> tuple[int, str]:
 
 def test_the_chat_completion(service: tuple[NatsServer, GatewayProcess], looks_like: Callable[..., None]) -> None:
     """With its fields that are not OpenAI's."""
-    status, body = curl(f"{service[1].url}/v1/chat/completions", "-d", REQUEST)
+    status, body = curl(f"{service[1].url}/v1/chat/completions", "-d", PLAIN)
     assert status == 200
     looks_like(json.loads(body), "completion")
     assert json.loads(body)["model"] == "phi-4"
 
 
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Echo engines under both names of the document, a router, and a gateway."""
+    data = tmp_path_factory.mktemp("together")
+    (data / "nats").mkdir()
+    broker = NatsServer(data / "nats").start()
+    second = {"ENGINE": "echo", "MODEL_NAME": "deepseek-r1-7b", "HTTP_ADDR": ""}
+    try:
+        with (
+            WorkerProcess(broker.url, data, "echo", MODEL_NAME="phi-4", HTTP_ADDR=""),
+            WorkerProcess(broker.url, data, "deepseek-r1-7b", **second),
+            WorkerProcess(broker.url, data, "router", INFERENCE_CONFIG="D3"),
+            GatewayProcess(broker.url, data) as gateway,
+        ):
+            yield gateway.url
+    finally:
+        broker.kill()
+
+
+def test_a_critique(together: str, looks_like: Callable[..., None]) -> None:
+    """The request to the letter, with `orchestration_mode`: an answer of two models that says so."""
+    status, body = curl(f"{together}/v1/chat/completions", "-d", REQUEST)
+    came = json.loads(body)
+    assert status == 200, came
+    how = came["orchestration"]
+    assert (how["mode"], how["models_used"]) == ("critique", ["phi-4", "deepseek-r1-7b"])
+    assert how["confidence"] is None  # an echo gives no score, and a number is not made up
+    how["confidence"] = 0.92
+    looks_like(came, "orchestrated")
+    looks_like(came, "metadata")
+
+
+def test_a_preset(together: str, looks_like: Callable[..., None]) -> None:
+    """Asked as a model, and as `auto`, for which INFERENCE_CONFIG has it stand; /v1/models says so in its words."""
+    for model in ("D3", "auto"):
+        status, body = curl(f"{together}/v1/chat/completions", "-d", PLAIN.replace("phi-4", model))
+        came = json.loads(body)
+        assert status == 200, came
+        looks_like(came, "metadata")
+        assert (came["model"], came["orchestration"]["mode"]) == (model, "debate")
+        assert came["inference_metadata"]["config"] == "D3"
+    listed = json.loads(curl(f"{together}/v1/models")[1])
+    assert (listed["config"], listed["orchestration_mode"]) == ("D3", "debate")
+
+
 def test_its_stream(service: tuple[NatsServer, GatewayProcess], looks_like: Callable[..., None]) -> None:
     """The role, pieces of text, an empty delta with the reason, the end; one id throughout."""
-    asked = REQUEST.replace('"stream": false', '"stream": true')
+    asked = PLAIN.replace('"stream": false', '"stream": true')
     status, body = curl(f"{service[1].url}/v1/chat/completions", "-N", "-d", asked)
     *blocks, done, rest = body.split("\n\n")
     assert (status, done, rest) == (200, "data: [DONE]", "")

@@ -42,7 +42,7 @@ class Listener:
         self.client = socketio.AsyncClient(reconnection=False)
         self.events: list[tuple[str, dict[str, Any]]] = []
         self._came = asyncio.Event()
-        for name in ("inference_token", "inference_complete", "inference_error"):
+        for name in ("inference_step", "inference_token", "inference_complete", "inference_error"):
             self.client.on(name, self._taking(name))
 
     def _taking(self, name: str) -> Any:

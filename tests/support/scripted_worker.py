@@ -14,7 +14,8 @@ from nats.aio.msg import Msg
 from golek_client.connection import flush
 from golek_wire import codec, headers, subjects
 from golek_wire.errors import STATUS, InferenceServiceError, to_reply
-from golek_wire.replies import Accepted, Chunk, Delta, InferenceReply, Queued
+from golek_wire.orchestration import StepEvent
+from golek_wire.replies import Accepted, Chunk, Delta, FinishReason, InferenceReply, Queued
 from golek_wire.requests import InferenceRequest
 from golek_wire.signals import ModelRecord, WorkerStatus
 
@@ -40,6 +41,9 @@ class Job:
         queued = Queued(self.request.req_id, status="queued", position=position, eta_s=eta_s)
         await self._tell(queued, {headers.STATUS: "queued"})
 
+    async def step(self, step: StepEvent) -> None:
+        await self._tell(step, {headers.STATUS: "step"})
+
     async def chunk(self, attempt: int, seq: int, delta: str | Delta) -> None:
         piece = Delta(delta) if isinstance(delta, str) else delta
         chunk = Chunk(
@@ -47,9 +51,9 @@ class Job:
         )
         await self._tell(chunk, {headers.ATTEMPT: str(attempt)})
 
-    async def final(self, text: str, *, end: bool = True, **more: Any) -> None:
+    async def final(self, text: str, *, end: bool = True, reason: FinishReason = "stop", **more: Any) -> None:
         """The reply, with `more` of its fields; for a stream with its header and, with `end`, the empty message."""
-        reply = InferenceReply(self.request.req_id, text, 1, 1, "stop", 1, 1, "tiny", 7, **more)
+        reply = InferenceReply(self.request.req_id, text, 1, 1, reason, 1, 1, "tiny", 7, **more)
         await self._tell(reply, {headers.FINAL: "1"} if self.request.stream else {})
         if self.request.stream and end:
             await self._client.publish(self.inbox, b"")

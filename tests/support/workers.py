@@ -21,6 +21,8 @@ ONLINE_S = 30.0
 class WorkerProcess:
     """One replica in a process of its own. Settings override its env file."""
 
+    module = "golek_worker.worker"
+
     def __init__(self, url: str, data: Path, deployment: str = "echo", replica: int = 1, **settings: object) -> None:
         self.data = data
         self.deployment = deployment
@@ -40,7 +42,7 @@ class WorkerProcess:
         """Start it, and wait until it is online."""
         self.data.mkdir(parents=True, exist_ok=True)
         runfile.remove(self.data, self.deployment, self.replica)
-        command = [sys.executable, "-m", "golek_worker.worker", self.deployment, "--replica", str(self.replica)]
+        command = [sys.executable, "-m", self.module, self.deployment, "--replica", str(self.replica)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
         if wait:

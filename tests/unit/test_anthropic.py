@@ -360,10 +360,12 @@ def test_arguments_that_are_no_object_are_not_lost(arguments: str) -> None:
     ],
 )
 def test_errors_have_anthropics_words(error: Any, kind: str) -> None:
-    """The type by the status, our code beside it, and the request's id."""
+    """The type by the status, our code with its details beside it, and the request's id."""
     told = json.loads(codec.encode(errors.body(error, "req_1")))
     assert (told["type"], told["request_id"]) == ("error", "req_1")
-    assert told["error"] == {"type": kind, "message": "x", "code": error.code, "param": None}
+    assert told["error"] == {
+        "type": kind, "message": "x", "code": error.code, "param": None, "provider": "golek", "details": error.details,
+    }  # fmt: skip
 
 
 def test_models_are_those_that_write() -> None:

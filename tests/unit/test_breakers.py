@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import pytest
 
@@ -231,6 +232,35 @@ async def test_a_guarded_request_moves_on_when_the_breaker_opens(breakers: Break
     breakers.hear(BreakerNote("t", "r2", "open", failures=5, opened=1, why="refused"), 1.0)
     with pytest.raises(ProviderFailedError, match="refused"):
         await hanging
+
+
+async def test_an_answer_that_is_left_twice_is_closed_before_it_is_left(breakers: Breakers) -> None:
+    """Who is cancelled while the answer that took too long still cleans up is cancelled, and no fault comes of it; the
+    answer has cleaned up by then.
+    """
+    cleaning, clean, done = asyncio.Event(), asyncio.Event(), list[str]()
+
+    async def slow_to_leave() -> AsyncIterator[str]:
+        try:
+            await asyncio.Event().wait()
+            yield "never"
+        finally:
+            cleaning.set()
+            await clean.wait()
+            done.append("clean")
+
+    async def ask() -> str:
+        async with aclosing(guarded(breakers, "t", slow_to_leave(), begin_s=0.01)) as said:
+            return await anext(said)
+
+    asking = asyncio.ensure_future(ask())
+    await cleaning.wait()
+    asking.cancel()
+    await asyncio.sleep(0)
+    clean.set()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert done == ["clean"]
 
 
 async def test_a_pause_that_was_asked_for_is_kept(clock: Clock, breakers: Breakers) -> None:

@@ -33,7 +33,8 @@ OTHER_FIELDS: Final[dict[str, Any]] = {
     "input": "Bye", "raw": True, "tools": [{"type": "function"}], "tool_choice": "none", "parallel_tool_calls": False,
     "response_format": {"type": "json_object"}, "reasoning_effort": "low", "adapter": "pirate", "task_type": "code",
     "user": "bob", "session_id": "s", "resume": {"text": "x"}, "route": {"policy": "local_only"}, "extra": {"a": 1},
-    "messages": [{"role": "user", "content": "Hello"}],
+    "messages": [{"role": "user", "content": "Hello"}], "orchestration_mode": "debate",
+    "orchestration": {"max_rounds": 1},
 }  # fmt: skip
 
 

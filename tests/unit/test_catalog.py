@@ -25,16 +25,17 @@ def a_catalogue(folder: Path, text: str = ENTRY) -> Path:
 def test_the_shipped_catalogue_has_every_model_that_is_named() -> None:
     """Each model of the documents has an entry, and the file holds no other."""
     assert set(entries.load()) == {
-        "golek-tiny", "gemma3-270m", "qwen3-4b", "gpt-oss-20b", "all-minilm-l6-v2",
-        "nomic-embed-v1.5", "nomic-embed-v2-moe",
+        "golek-tiny", "golek-quiz-a", "golek-quiz-b", "golek-quiz-c", "gemma3-270m", "qwen3-4b",
+        "gpt-oss-20b", "all-minilm-l6-v2", "nomic-embed-v1.5", "nomic-embed-v2-moe",
         "llama-3.2-3b", "qwen2.5-7b", "deepseek-r1-7b", "granite-8b-code-128k", "phi-4", "phi-3-medium-128k",
         "granite-20b-code", "qwen3-8b", "qwen3-coder-30b-a3b", "deepseek-vl",
     }  # fmt: skip
 
 
-def test_the_model_that_ships_is_the_one_the_catalogue_names() -> None:
+@pytest.mark.parametrize("name", ["golek-tiny", "golek-quiz-a", "golek-quiz-b", "golek-quiz-c"])
+def test_a_model_that_ships_is_the_one_the_catalogue_names(name: str) -> None:
     """`golek models verify golek-tiny` holds it against this."""
-    entry, file = entries.load()["golek-tiny"], Path("data/models/golek-tiny/model.gguf")
+    entry, file = entries.load()[name], Path("data/models") / name / "model.gguf"
     assert (entry.sha256, entry.size_bytes) == (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_size)
 
 

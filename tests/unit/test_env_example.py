@@ -2,13 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
 
 from golek_program.settings import monitor, names, sources
-from golek_program.settings.names import Planned
+from golek_program.settings.names import AnotherGateway
 from golek_worker import settings
 from golek_worker.settings import Settings
 from golek_worker.settings.service import Service
@@ -21,17 +20,17 @@ BLOCKS = Path(__file__).with_name("env_blocks").glob("*.env")
 
 
 def test_it_has_all_keys_of_all_blocks() -> None:
-    """Whoever comes with an env file of another product finds its keys here; every alias and planned key is among
+    """Whoever comes with an env file of another product finds its keys here; every alias and foreign key is among
     them, and no other than known ones."""
     of_blocks = {key for block in BLOCKS for key in sources.read_file(block)[0]}
-    assert of_blocks | set(names.OWN_NAME) | set(names.PLANNED) | set(monitor.OWN_KEYS) <= set(ENTRIES)
+    assert of_blocks | set(names.OWN_NAME) | set(names.NOT_READ) | set(monitor.OWN_KEYS) <= set(ENTRIES)
     assert set(ENTRIES) <= set(settings.KNOWN)
 
 
 @pytest.mark.parametrize("key", list(ENTRIES))
 def test_it_says_what_the_code_says(key: str) -> None:
-    """Meaning, values and default of a setting as in the worker's manual; an alias names its setting, a planned key
-    what it waits for."""
+    """Meaning, values and default of a setting as in the worker's manual; an alias names its setting, a key of
+    another gateway whose it is."""
     entry, manual = ENTRIES[key], example()
     if key in monitor.OWN_KEYS:
         assert entry == example(MONITOR)[key]
@@ -43,15 +42,10 @@ def test_it_says_what_the_code_says(key: str) -> None:
     if key in names.OWN_NAME:
         own = names.OWN_NAME[key]
         assert entry == (f"Another name of {own}.", f"as {own}", manual[own].default)
-    elif key in names.PLANNED:
-        hint = get_type_hints(Planned, include_extras=True)[names.PLANNED[key]]
-        assert entry.meaning == docstrings(Planned)[key]
-        why = names.why_without_effect(key)
+    elif key in names.NOT_READ:
+        assert entry.meaning == docstrings(AnotherGateway)[key]
+        why = names.WHY_NOT_READ
         assert f"# {why[0].upper()}{why[1:]}.\n# {key}=" in EXAMPLE.read_text()
-        if get_origin(hint) is Literal:
-            assert entry.values == ", ".join(str(choice) for choice in get_args(hint))
-        for meta in getattr(hint, "__metadata__", ()):
-            assert all(bound is None or f"{bound:g}" in entry.values for bound in (meta.ge, meta.le))
     else:
         assert entry == manual[key]
 
@@ -73,24 +67,19 @@ def test_a_copy_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_uncommented_it_is_the_default(tmp_path: Path) -> None:
-    """Every default in it is that of the code, those of the planned keys as well."""
+    """Every default in it is that of the code, those of foreign keys as well."""
     file = project(tmp_path, "".join(f"{key}={entry.default}\n" for key, entry in ENTRIES.items()))
     assert settings.load(file, {}) == Settings(model_name="golek-tiny")
     assert settings.remarks(file, {}) == []
 
 
 def test_the_documentation_names_them_all() -> None:
-    """Aliases stand there from the strongest to the weakest, planned keys with what they wait for."""
+    """Aliases stand there from the strongest to the weakest, keys of another gateway as such."""
     text = Path("docs/configuration.md").read_text()
     for key, aliases in names.ALIASES.items():
         (row,) = [line for line in text.splitlines() if line.startswith(f"| `{key}`")]
         assert row.endswith(f"| {', '.join(f'`{alias}`' for alias in aliases)} |")
-    capability, documented = "", {}
-    for line in text.partition("## Keys without effect yet")[2].partition("\n## ")[0].splitlines():
-        if line.startswith("|"):
-            _, first, keys, *_ = [cell.strip() for cell in line.split("|")]
-            capability = first or capability
-            documented |= dict.fromkeys(re.findall(r"`(\w+)`", keys), capability)
-    assert documented == {key: names.capability(key) for key in names.PLANNED}
+    foreign = text.partition("## Keys of another gateway")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`([A-Z_]+)`", foreign)) == set(names.NOT_READ)
     for value in (value for values in names.NOT_YET_VALUES.values() for value in values):
         assert f"`{value}`" in text

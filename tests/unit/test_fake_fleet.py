@@ -24,6 +24,7 @@ from golek_client import (
 )
 from golek_client.testing import MAX_PAYLOAD, Answer, FakeFleet, FakeMessage
 from golek_wire import codec, headers, subjects
+from golek_wire.orchestration import Orchestration, StepEvent, StepRecord
 from golek_wire.requests import InferenceRequest, JsonSchema, ResponseFormat
 
 
@@ -216,6 +217,25 @@ async def test_a_stream_waits_in_the_queue_it_is_given() -> None:
             assert (stream.position, stream.eta_s) == (None, None)
         assert told == [(2, None), (1, 0.5)]
         assert (await fleet.client().ask("qwen3-4b", "hi")).text == "Hello there, you"
+
+
+async def test_several_models_answer_together_as_told() -> None:
+    """The reply says how; a stream that asks for progress hears of each step, and a partial one ends as such."""
+    steps = [StepRecord("draft", "small", "draft", ms=2.0), StepRecord("refine", "large", "refine", ms=3.0)]
+    how = Orchestration("pipeline", ["small", "large"], 1, None, 2, 3, partial=True, error="x", steps=steps)
+    async with FakeFleet({"T1": "Hello there"}, orchestrations={"T1": how}) as fleet:
+        golek = fleet.client()
+        assert (await golek.ask("T1", "hi")).orchestration == how
+        told: list[StepEvent] = []
+        async with golek.stream("T1", "hi", on_step=told.append) as stream:
+            assert await stream.text() == "Hello there"
+        assert [(one.name, one.state) for one in told] == [
+            ("draft", "began"), ("draft", "ended"), ("refine", "began"), ("refine", "ended"),
+        ]  # fmt: skip
+        assert (stream.reply.finish_reason, stream.reply.orchestration) == ("partial", how)
+        quiet: list[StepEvent] = []
+        await golek.chat("T1", "hi", stream=True).text()
+        assert quiet == []
 
 
 async def test_a_text_that_was_cut_off_is_gone_on_with() -> None:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]
+REFERENCES = ("API.md", "monitor-api.md")
 PAGES = [*Path().glob("*.md"), *Path("docs").glob("*.md")]
 
 
@@ -36,6 +37,28 @@ def test_links_lead_somewhere(page: Path) -> None:
     """A link to a file of this repository names one that is there."""
     links = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text("utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def anchors(page: Path) -> list[str]:
+    """Of its headings, as links name them; those within blocks of code are none."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in REFERENCES], ids=str)
+def test_no_section_stands_in_a_page_twice(page: Path) -> None:
+    """Of pages that people write: a reference may have a route and a form of one name."""
+    found = anchors(page)
+    assert sorted(set(found)) == sorted(found)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_to_sections_name_one(page: Path) -> None:
+    """In the same page, or in another one of this repository."""
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)", page.read_text("utf-8"))
+    pages = [(page.parent / name if name else page, section) for name, section in links]
+    assert [(str(to), section) for to, section in pages if to.suffix == ".md" and section not in anchors(to)] == []
 
 
 def test_the_map_has_every_folder_and_names_only_what_is_there() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 LEAVES = (
-    "admission", "bus", "cache", "engine", "gateway", "grammars", "prompt", "registry", "sessions", "store",
-    "telemetry",
+    "admission", "bus", "cache", "engine", "gateway", "grammars", "orchestration", "prompt", "registry",
+    "sessions", "store", "telemetry",
 )  # fmt: skip
 COMMAND_LINE = (
     "cli",

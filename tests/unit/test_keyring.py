@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from golek_wire.keys import Budget, Key, digest, parse_budget
 from golek_worker.bus import keyfile
-from golek_worker.commands import app
+from golek_worker.commands.workers import app
 
 
 def golek(*words: str) -> Result:

@@ -82,12 +82,11 @@ def test_what_a_list_says_counts_and_the_catalogue_says_the_rest(project: Path) 
 
 
 def test_what_has_no_effect_is_told(project: Path) -> None:
-    """Presets, and keys that nobody knows, each with its place."""
+    """Keys that nobody knows, each with its place; presets have effect at routers."""
     file = write(project / "config" / "models.yaml", BY_NAME)
     shown = file.relative_to(project)
     (first, _) = entries.read()
     assert first.remarks == [
-        f"{shown}: presets: has no effect yet",
         f"{shown}: phi-4: hardware: not known here, without effect",
     ]
 
@@ -102,13 +101,12 @@ def test_other_forms_are_understood(project: Path, text: str, source: str) -> No
 
 
 def test_presets_are_no_models(project: Path) -> None:
-    """A file with presets alone names no model; each preset, or their section, is told to have no effect."""
+    """A file with presets alone names no model; a router reads them, and what else stands there has no effect."""
     file = write(project / "config" / "model_configs.yaml", "S1: {models: [phi-4], mode: single, size: 7.9GB}\n")
     assert set(entries.known()) == {"phi-4"}
-    assert entries.read()[0].remarks == ["config/model_configs.yaml: S1: has no effect yet"]
+    assert entries.read()[0].remarks == []
     write(file, "presets:\n  S1: {models: [phi-4]}\ndefault: S1\n")
     assert [one.partition(": ")[2] for one in entries.read(models_file=str(file))[0].remarks] == [
-        "presets: has no effect yet",
         "default: has no effect yet",
     ]
 

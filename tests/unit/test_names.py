@@ -52,17 +52,14 @@ def test_what_the_service_block_says(project: Project) -> None:
     assert (loaded.golek_log_level, loaded.inference_request_timeout) == ("info", 120.0)
 
 
-async def test_keys_without_effect_are_told_and_stop_nothing(project: Project) -> None:
-    """One sentence for each that is not its default, and the check finds nothing wrong."""
+async def test_the_service_block_has_effect_and_is_no_trouble(project: Project) -> None:
+    """The check finds nothing wrong in it, and there is nothing to remark: all of its keys are read."""
     url, data = f"nats://127.0.0.1:{free_port()}", project.folder / "data"
     project.write(f"ENGINE=echo\nNATS_URL={url}\nGOLEK_DATA={data}\n{SERVICE}")
     assert await check.problems(project.file, {}) == []
-    remarks = settings.remarks(project.file, {})
-    assert [line.partition("=")[0] for line in remarks] == [
-        "INFERENCE_CONFIG",
-        "INFERENCE_ORCHESTRATION_MODE",
-    ]
-    assert remarks[0] == "INFERENCE_CONFIG=D3 has no effect yet: it waits for presets"
+    assert settings.remarks(project.file, {}) == []
+    loaded = settings.load(project.file, {})
+    assert (loaded.inference_config, loaded.inference_orchestration_mode) == ("D3", "critique")
 
 
 def test_another_gateways_settings_are_no_trouble(project: Project) -> None:
@@ -74,13 +71,6 @@ def test_another_gateways_settings_are_no_trouble(project: Project) -> None:
     assert "waits" not in said
     with pytest.raises(SettingsError, match="LLM_GATEWAY_INFERENCE_ENABLED"):
         project.load("", "LLM_GATEWAY_INFERENCE_ENABLED=perhaps\n")
-
-
-@pytest.mark.parametrize("value", ["0.70", "0.7", "7e-1"])
-def test_a_default_written_otherwise_is_the_default(project: Project, value: str) -> None:
-    """What counts is the value, not its spelling."""
-    project.write(f"INFERENCE_ENSEMBLE_MIN_AGREEMENT={value}")
-    assert settings.remarks(project.file, {}) == []
 
 
 SLOTS = (
@@ -172,15 +162,8 @@ def test_strangers_in_dotenv_are_left_alone(project: Project) -> None:
     assert typo == f"INFERENCE_CONFG: unknown key in {project.folder / '.env'}; did you mean INFERENCE_CONFIG?"
 
 
-def test_every_planned_key_waits_for_one_thing() -> None:
-    """No key is without a capability or in two."""
-    for key in names.PLANNED:
-        matching = [name for name, beginnings in names.CAPABILITIES.items() if key.startswith(beginnings)]
-        assert matching == [names.capability(key)], key
-
-
 def test_no_name_has_two_meanings() -> None:
-    """Settings, aliases and planned keys are apart."""
+    """Settings, aliases and keys of other programs are apart."""
     assert len(set(settings.KNOWN)) == len(settings.KNOWN)
     assert set(names.ALIASES) <= set(settings.KEYS)
 
@@ -191,7 +174,7 @@ def test_each_value_names_its_source(project: Project) -> None:
     rows = explain.deployment(project.file, {"ENGINE": "llamacpp", "INFERENCE_CONFIG": "D3"})
     said = {row.key: row for row in rows}
     file, dotenv = str(project.file), str(project.folder / ".env")
-    assert list(said) == [*settings.KEYS, *names.PLANNED]
+    assert list(said) == [*settings.KEYS, *names.NOT_READ]
     assert (said["MODEL_NAME"].value, said["MODEL_NAME"].source) == ("x", file)
     assert (said["ENGINE"].value, said["ENGINE"].source) == ("llamacpp", "environment")
     assert said["ENGINE"].overruled == [f"ENGINE=echo in {file}"]
@@ -200,7 +183,7 @@ def test_each_value_names_its_source(project: Project) -> None:
     assert (slots.value, slots.source) == ("1", f"INFERENCE_MAX_CONCURRENT_PER_MODEL in {file}")
     assert slots.overruled == [f"MAX_CONCURRENT_REQUESTS=9 in {file}"]
     assert said["GPU_LAYERS"].source == f"NGL in {dotenv}"
-    assert (said["INFERENCE_CONFIG"].changed, said["INFERENCE_CONFIG"].waits_for) == (True, "presets")
+    assert (said["INFERENCE_CONFIG"].value, said["INFERENCE_CONFIG"].source) == ("D3", "environment")
     assert [row.key for row in rows if row.changed] == [
         "MODEL_NAME",
         "WORKER_CONCURRENCY",
@@ -224,9 +207,9 @@ def test_what_is_said_to_all_deployments(project: Project) -> None:
     project.write("ENGINE=echo", "NATS_URL=nats://elsewhere:4222\nINFERENCE_CONFIG=D3\nPOSTGRES_USER=ann")
     rows = explain.shared({"GOLEK_DATA": "data", "PATH": "/bin"}, project.folder)
     assert [(row.key, row.changed) for row in rows] == [
+        ("INFERENCE_CONFIG", True),
         ("NATS_URL", True),
         ("GOLEK_DATA", False),
-        ("INFERENCE_CONFIG", True),
     ]
     assert settings.shared("NATS_URL", {}, project.folder) == "nats://elsewhere:4222"
     assert settings.shared("DB_PATH", {}, project.folder) is None

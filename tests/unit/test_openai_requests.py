@@ -153,10 +153,10 @@ def test_former_functions_are_tools() -> None:
 
 
 def test_what_a_router_reads_travels_with_the_request() -> None:
-    """`orchestration_mode` in the metadata: nothing reads it yet."""
+    """What kind of work it is, how several models answer it, and how urgent it is."""
     found = asked(task_type="code", orchestration_mode="critique", metadata={"team": "a"}, priority=2)
-    assert found["metadata"] == {"team": "a", "orchestration_mode": "critique"}
-    assert (found["task_type"], found["priority"]) == ("code", 2)
+    assert found["metadata"] == {"team": "a"}
+    assert (found["task_type"], found["orchestration_mode"], found["priority"]) == ("code", "critique", 2)
 
 
 def test_effort_beyond_what_the_bus_knows_is_the_highest() -> None:

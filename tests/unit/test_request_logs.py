@@ -288,6 +288,8 @@ async def test_texts_are_told_only_where_that_is_allowed(data: Path) -> None:
               ("finish", 115, 5)]),
         ({"waited_ms": None, "prefill_ms": None, "decode_ms": None},
          [("queue", 0, 20), ("prefill", 20, 30), ("decode", 50, 70)]),
+        ({"waited_ms": None, "prefill_ms": None, "decode_ms": None, "orchestration": '{"mode":"debate"}'},
+         [("queue", 0, 20), ("steps", 20, 30), ("decode", 50, 70)]),
         ({"waited_ms": None, "prefill_ms": None, "decode_ms": None, "ttft_ms": None},
          [("queue", 0, 20), ("run", 20, 100)]),
         ({"queue_ms": None, "waited_ms": 0.0, "prefill_ms": 30.0, "decode_ms": 70.0},

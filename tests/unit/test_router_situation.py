@@ -9,10 +9,10 @@ from golek_client.fleet import FleetView
 from golek_wire.routing import Offer
 from golek_wire.signals import EngineStats, Health, LoadReport, ModelInfo, ModelRecord, WorkerStatus
 from golek_wire.subjects import SERVED
-from golek_worker.deciding import Deciding
 from golek_worker.router.situation import situate, unlike
 from golek_worker.router.table import Entry, Share, Table
 from golek_worker.router.targets import Lane, State, Target
+from golek_worker.routing.deciding import Deciding
 
 WALL = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = 1000.0

@@ -32,6 +32,10 @@ def planned(project: Path, *arguments: str, dotenv: str = "", **environment: str
         ((), "", ["golek-tiny"]),
         (("echo",), "INFERENCE_PRELOAD_MODELS=phi-4\nLLM_MODEL=/srv/x.gguf", ["echo"]),
         ((), "INFERENCE_PRELOAD_MODELS=phi-4, qwen2.5-7b\nINFERENCE_CONFIG=D3", ["phi-4", "qwen2.5-7b"]),
+        ((), "INFERENCE_PRELOAD_MODELS=phi-4,echo\nINFERENCE_ORCHESTRATION_MODE=debate", ["phi-4", "echo", "router"]),
+        ((), "INFERENCE_CONFIG=D3\nLLM_MODEL=/srv/x.gguf", ["phi-4", "deepseek-r1-7b", "router"]),
+        (("D3",), "INFERENCE_CONFIG=D4", ["phi-4", "deepseek-r1-7b", "router"]),
+        (("S4", "echo"), "", ["llama-3.2-3b", "router", "echo"]),
         ((), "INFERENCE_PRELOAD_MODELS=phi-4\nLLM_MODEL=/srv/x.gguf", ["phi-4"]),
         ((), "LLM_MODEL=/models/x.gguf", ["x"]),
         ((), "MODEL_NAME=mine\nMODEL_PATH=/models/x.gguf", ["mine"]),
@@ -58,15 +62,32 @@ def test_one_file_and_no_more_is_a_service(project: Path) -> None:
     assert (chosen.gpu_layers, chosen.worker_type) == (99, "instruct")
 
 
-def test_a_preset_is_not_there_yet(project: Path) -> None:
-    """It says so, where it stands, and what to write instead; with that the same file is served on its port."""
+def test_the_env_file_of_a_service_with_a_preset(project: Path) -> None:
+    """As it stands it starts the preset's models and a router; with the explicit list these, and a router as the mode
+    wants them to answer together."""
     block = (BLOCKS / "service.env").read_text()
-    with pytest.raises(PlanError, match=r"INFERENCE_CONFIG=D3 \(in .*\.env\): presets are not there yet; name the mo"):
-        planned(project, dotenv=block)
+    found = planned(project, dotenv=block)
+    assert (found.deployments, found.why) == (["phi-4", "deepseek-r1-7b", "router"], "by INFERENCE_CONFIG=D3")
     block = block.replace("# INFERENCE_PRELOAD_MODELS", "INFERENCE_PRELOAD_MODELS")
-    assert planned(project, dotenv=block).deployments == ["phi-4", "qwen2.5-7b"]
+    assert planned(project, dotenv=block).deployments == ["phi-4", "qwen2.5-7b", "router"]
     service = settings.load_service(project, {})
     assert (service.inference_host, service.inference_port) == ("0.0.0.0", 8085)
+
+
+def test_a_preset_that_there_is_not(project: Path) -> None:
+    """Where it is named, and what may have been meant."""
+    with pytest.raises(PlanError, match=r"INFERENCE_CONFIG \(in .*\.env\): D33: no such preset; did you mean D3\?"):
+        planned(project, dotenv="INFERENCE_CONFIG=D33")
+
+
+def test_a_preset_of_ones_own(project: Path) -> None:
+    """From config/presets.yaml; aliases and clouds of it are started by nobody here."""
+    (project / "config").mkdir()
+    (project / "config" / "presets.yaml").write_text("X1: {models: [echo, golek-tiny, 'openai:gpt-5'], mode: debate}\n")
+    assert planned(project, "X1").deployments == ["echo", "golek-tiny", "router"]
+    (project / "config" / "presets.yaml").write_text("X1: {models: [echo, nobodys], mode: debate}\n")
+    with pytest.raises(PlanError, match="nobodys: unknown here"):
+        planned(project, "X1")
 
 
 def test_all_unknown_names_are_told_at_once(project: Path) -> None:

@@ -135,7 +135,8 @@ def test_the_shipped_deployments_load(file: Path) -> None:
             "INFERENCE_PRIORITY_ENABLED=false: contradicts INFERENCE_QUEUE_STRATEGY=priority",
         ),
         ("INFERENCE_PRIORITY_LEVELS=5", "INFERENCE_PRIORITY_LEVELS=5: one of 3"),
-        ("INFERENCE_CONFIG=D16", "INFERENCE_CONFIG=D16: Expected `str` matching regex"),
+        ("INFERENCE_CRITIQUE_THRESHOLD=2", "INFERENCE_CRITIQUE_THRESHOLD=2: Expected `float` <= 1.0"),
+        ("INFERENCE_DEBATE_MAX_ROUNDS=9", "INFERENCE_DEBATE_MAX_ROUNDS=9: Expected `int` <= 8"),
         ("INFERENCE_MODEL_ROLES={x", "INFERENCE_MODEL_ROLES={{x: JSON is malformed"),
         ("GOLEK_NATS_IDENTITY=certs", "GOLEK_NATS_IDENTITY=certs: one of open, keys, accounts"),
         (

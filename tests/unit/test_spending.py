@@ -18,7 +18,7 @@ from golek_worker.job import Job
 from golek_worker.router import fallback
 from golek_worker.router.purse import UNPAID, Purse, used
 from golek_worker.router.targets import Price, Target
-from golek_worker.spending import Spending
+from golek_worker.routing.spending import Spending
 
 JOB = Job("job", "", "", False, "ann", 1, 1000, "m", {}, money="5000000/day")
 REQUEST = codec.decode_request(b'{"input": "12345678", "params": {"max_tokens": 100}}')
@@ -134,6 +134,20 @@ async def test_a_call_is_paid_as_far_as_it_came() -> None:
     unlimited = purse(Account(limited=False))
     (await unlimited.reserve(CLOUD, REQUEST)).broke_off(1)
     assert unlimited.cost_usd == 0.00004
+
+
+async def test_calls_that_run_count_with_the_most_that_they_may_cost() -> None:
+    """So that several at once do not each spend what is left; paid, broken off or refused they count as they are."""
+    spending = Spending(Account(limited=False), JOB, 1024)
+    first, second = [await spending.reserve(CLOUD, REQUEST) for _ in range(2)]
+    assert spending.committed_usd == pytest.approx(2 * 0.00202)
+    first.paid(2, 10)
+    second.broke_off(0)
+    assert spending.committed_usd == pytest.approx(0.00022)
+    poor = Spending(Account(left=0), JOB, 1024)
+    with pytest.raises(RateLimitedError):
+        await poor.reserve(CLOUD, REQUEST)
+    assert poor.committed_usd == 0
 
 
 async def test_who_has_no_money_for_a_cloud_may_ask_others() -> None:

@@ -107,6 +107,7 @@ async def test_a_row_comes_back_as_it_was_written(log: LogWriter, path: Path) ->
     values = dict(zip(RequestRow.__struct_fields__, range(100, 200), strict=False))
     texts = ("req_id", "job_id", "kind", "principal", "status", "raw_input", "formatted_input", "output", "error")
     texts += ("input_sha256", "finish_reason", "adapter", "trace_id", "asked", "target", "cache", "parent", "costs")
+    texts += ("step", "orchestration")
     marked = RequestRow(**{name: f"t{value}" if name in texts else value for name, value in values.items()})  # type: ignore[arg-type]
     log.record(marked)
     log.record(a_row(1))
@@ -432,6 +433,8 @@ async def test_logs_are_printed_oldest_first(log: LogWriter, path: Path) -> None
     log.record(a_row(1))
     log.record(a_row(2, raw_input="word " * 50, output=None, status="CANCELLED", error="The request was cancelled."))
     log.record(a_row(3, target="openai:gpt-5-mini", cost_usd=0.000034075))
+    log.record(a_row(4, step="answer/1"))
+    log.record(a_row(5, orchestration='{"mode": "debate", "rounds": 2}'))
     log.event("info", "model.loaded", "in 3 s")
     await log.flush()
     lines = request_lines(path, 5)
@@ -440,4 +443,6 @@ async def test_logs_are_printed_oldest_first(log: LogWriter, path: Path) -> None
     assert "CANCELLED" in lines[2]
     assert lines[3].endswith("… -> The request was cancelled.")
     assert "  3+4 tokens  by openai:gpt-5-mini  $0.000035  r3" in lines[4]
+    assert "  step answer/1  r4" in lines[6]
+    assert "  debate  r5" in lines[8]
     assert event_lines(path, 5)[0].endswith("w-1  info     model.loaded  in 3 s")

@@ -13,6 +13,7 @@ from golek_monitor.logs.records import Phase
 from tests.support import request_logs
 from tests.support.request_logs import row
 
+DEBATE = '{"mode": "debate", "rounds": 2, "agreement": 0.75}'
 JOB = "k5ptxjq2m7zv4r3dn6ychwabfe"
 
 
@@ -108,3 +109,45 @@ def test_a_bar_is_never_outside_and_never_nothing(phase: Phase, longest: float, 
 def test_times_are_read_at_a_glance(ms: float, shown: str) -> None:
     """Three digits are enough."""
     assert trace.shown_ms(ms) == shown
+
+
+async def test_steps_of_several_models_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """How they answered stands above, what each job was for beside it; a job says of what it was a step."""
+    whole, first = "a" * 26, "b" * 26
+    asked = request_logs.row(9, job_id=whole, asked="D3", target="local:tiny", orchestration=DEBATE)
+    step = request_logs.row(5, job_id=first, parent=whole, step="answer/1")
+    await request_logs.write(tmp_path / "logs" / "router.sqlite", asked, worker_id="router-1")
+    await request_logs.write(tmp_path / "logs" / "tiny.sqlite", step, worker_id="tiny-1")
+    for job_id, lines in (
+        (whole, ["mode     debate, 2 rounds, agreement 0.75", f"  {first}  answer/1  tiny"]),
+        (first, ["step     answer/1"]),
+    ):
+        story = (await Explorer(tmp_path).find(job_id)).story
+        assert story is not None
+        told = "\n".join(trace.told(story))
+        assert [line for line in lines if line not in told] == []
+
+
+async def test_one_that_was_cancelled_has_its_steps_too(tmp_path: Path) -> None:
+    """Its row says neither how several answer nor who was asked last: only that it is a router's."""
+    step = row(2, req_id="other", parent=JOB, step="answer/1", job_id="s1", status="CANCELLED")
+    asked = row(1, req_id="mine", job_id=JOB, status="CANCELLED", error="stopped", asked="auto")
+    await request_logs.write(tmp_path / "logs" / "golek.sqlite", asked)
+    await request_logs.write(tmp_path / "logs" / "left.sqlite", step)
+    story = (await Explorer(tmp_path).find("mine")).story
+    assert story is not None
+    assert [(one.step, one.status) for one in story.steps] == [("answer/1", "CANCELLED")]
+
+
+async def test_one_that_failed_has_its_steps_too(tmp_path: Path) -> None:
+    """Nobody answered it in the end, so it has no target."""
+    whole = "a" * 26
+    asked = request_logs.row(
+        9, job_id=whole, asked="D3", status="ORCHESTRATION_FAILED", orchestration='{"mode": "debate"}'
+    )
+    step = request_logs.row(5, job_id="b" * 26, parent=whole, step="answer/1")
+    await request_logs.write(tmp_path / "logs" / "router.sqlite", asked, worker_id="router-1")
+    await request_logs.write(tmp_path / "logs" / "tiny.sqlite", step, worker_id="tiny-1")
+    story = (await Explorer(tmp_path).find(whole)).story
+    assert story is not None
+    assert [one.step for one in story.steps] == ["answer/1"]

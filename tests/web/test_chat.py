@@ -3,7 +3,10 @@
 import asyncio
 import json
 import re
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -11,6 +14,8 @@ from playwright.sync_api import Page, expect
 from golek_client import Golek
 from tests.support.browser import apart
 from tests.support.fronts import Fleet
+from tests.support.together import MODEL as COUNCIL
+from tests.support.together import announced, council
 from tests.web.conftest import KEY, SLOW_KEY, Opens
 
 LEASE = "A lease is a job that a worker has taken but not yet finished, with a deadline."
@@ -262,6 +267,87 @@ def test_what_the_fleet_keeps_is_shown_after_a_reload(page: Page) -> None:
     page.reload()
     page.locator("#model option").first.wait_for(state="attached")
     expect(page.locator(".turn")).to_have_count(0)
+
+
+@pytest.fixture
+def together(fleet: Fleet) -> Iterator[str]:
+    """The name of several models that answer together: a scripted router, in a thread of its own."""
+    ready, over = threading.Event(), threading.Event()
+
+    async def run() -> None:
+        async with council(fleet.nats) as router, announced(router):
+            ready.set()
+            await asyncio.to_thread(over.wait)
+
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(asyncio.run, run())
+        assert ready.wait(10)
+        yield COUNCIL
+        over.set()
+        running.result(10)
+
+
+def test_several_models_answer_together(page: Page, together: str) -> None:
+    """They stand in the list with what they do; below their answer stands how they came to it. A mode may be chosen."""
+    page.reload()
+    option = page.locator("#model optgroup[label='several models'] option")
+    expect(option).to_have_text([f"{together} (debate of left, right)"])
+    page.select_option("#model", together)
+    expect(page.locator("#load")).to_be_hidden()
+    ask(page, "Two and two?")
+    expect(page.locator(f"{ENDED} .body")).to_have_text("four")
+    facts = page.locator(f"{ENDED} .facts")
+    expect(facts).to_contain_text("debate of left, right")
+    expect(facts).to_contain_text("2 rounds")
+    expect(facts).to_contain_text("agreement 0.85 (embedding)")
+    expect(facts).to_contain_text("in conflict: four or five")
+    expect(page.locator(f"{ENDED} .steps")).to_be_hidden()
+    assert request(page)["orchestration"] == {"progress": "steps"}
+    setting(page)
+    page.select_option("#mode", "pipeline")
+    page.fill("#partners", "left, right")
+    ask(page, "partial")
+    expect(page.locator(ENDED)).to_have_count(2)
+    expect(facts.last).to_contain_text("partial, after 2 of 3 steps: ENGINE_FAILED")
+    asked = request(page)
+    assert asked["orchestration_mode"] == "pipeline"
+    assert asked["orchestration"] == {"models": ["left", "right"], "progress": "steps"}
+
+
+def test_steps_are_told_while_they_run(page: Page) -> None:
+    """In one line, which is gone once the answer has ended."""
+    step = {"req_id": "r", "duty": "critic", "total": 3}
+    told = [
+        step | {"name": "generate", "model": "left", "round": 1, "number": 1, "state": "ended", "outcome": "answered"},
+        step | {"name": "critique", "model": "right", "round": 2, "number": 2, "state": "ended", "outcome": "BAD"},
+        step | {"name": "revise", "model": "left", "round": 2, "number": 3, "state": "began"},
+    ]
+    chunks = [json.dumps({"choices": [], "orchestration_step": one}) for one in told]
+    page.evaluate(
+        """(chunks) => {
+            const rest = window.fetch;
+            window.fetch = (path, how) => {
+                if (!String(path).includes('chat/completions')) return rest(path, how);
+                const body = new ReadableStream({start(control) {
+                    const say = (text) => control.enqueue(new TextEncoder().encode(`data: ${text}\n\n`));
+                    chunks.forEach(say);
+                    window.finish = () => {
+                        say('{"choices":[{"index":0,"delta":{"content":"Yes."},"finish_reason":"stop"}]}');
+                        say('[DONE]');
+                        control.close();
+                    };
+                }});
+                return Promise.resolve(new Response(body, {headers: {'content-type': 'text/event-stream'}}));
+            };
+        }""",
+        chunks,
+    )
+    ask(page, "Are you sure?")
+    steps = page.locator(".turn.growing .steps")
+    expect(steps).to_have_text("generate left ✓ · critique 2 right BAD · revise 2 left …")
+    page.evaluate("window.finish()")
+    expect(page.locator(f"{ENDED} .body")).to_have_text("Yes.")
+    expect(page.locator(f"{ENDED} .steps")).to_be_hidden()
 
 
 @pytest.mark.parametrize("tab", ["schema", "tools"])

@@ -1,5 +1,6 @@
 """Requests, queues and dead letters on the monitor's page; and what holds for every view of it."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,6 +130,29 @@ def test_one_request_tells_its_story(opens: Opens, stage: Stage) -> None:
     expect(page.get_by_label("Answer")).to_have_text("an answer")
     page.go_back()
     expect(page.locator("#request-results tr.row")).to_have_count(3)
+
+
+def test_an_answer_of_several_models_tells_its_steps(opens: Opens, tmp_path: Path) -> None:
+    """How they answered, and each one's job with what it was for; that leads to its own story, and back."""
+    whole, first, second = "a" * 26, "b" * 26, "c" * 26
+    asked = request_logs.row(9, job_id=whole, asked="D3", target="local:golek-tiny", orchestration='{"mode": "debate"}')
+    steps = [
+        request_logs.row(5, job_id=first, parent=whole, step="answer/1"),
+        request_logs.row(8, job_id=second, parent=whole, step="reconcile/1"),
+    ]
+    apart(request_logs.write(tmp_path / "logs" / "router.sqlite", asked, worker_id="router-host1-1"))
+    apart(request_logs.write(tmp_path / "logs" / "golek-tiny.sqlite", *steps, worker_id="golek-tiny-host1-1"))
+    with Stage(5, tmp_path) as stage:
+        page = at(opens, stage, "requests")
+        rows = page.locator("#request-results tr.row")
+        expect(rows.first).to_contain_text("D3 → debate")
+        expect(rows.nth(1)).to_contain_text("step reconcile/1")
+        page.get_by_role("link", name="label-9").click()
+        expect(page.locator("dl.facts")).to_contain_text("Togetherdebate")
+        told = page.locator("ol.steps li")
+        expect(told).to_have_text([re.compile("answer/1.*golek-tiny"), re.compile("reconcile/1.*golek-tiny")])
+        told.first.get_by_role("link", name="answer/1").click()
+        expect(page.locator("dl.facts")).to_contain_text(f"Step of{whole}")
 
 
 def test_a_worker_tells_its_last_requests(opens: Opens, stage: Stage) -> None:

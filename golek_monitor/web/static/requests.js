@@ -149,7 +149,7 @@ export function table(requests) {
 function row(one) {
   const link = el("a", { href: to("requests", one.job_id || one.req_id) }, one.req_id || one.job_id);
   const cells = [
-    el("time", { dateTime: one.timestamp }, clock(one.timestamp)), link, one.model_name, [one.asked, one.target].filter(Boolean).join(" → ") || NONE, money(one.cost_usd) || NONE, ended(one), one.principal || NONE,
+    el("time", { dateTime: one.timestamp }, clock(one.timestamp)), link, one.model_name, [one.asked, one.mode || one.target, one.step && `step ${one.step}`].filter(Boolean).join(" → ") || NONE, money(one.cost_usd) || NONE, ended(one), one.principal || NONE,
     duration(one.dur_ms), duration(one.ttft_ms), duration(one.queue_ms), figure(one.tokens_in ?? 0), figure(one.tokens_out ?? 0), one.worker_id,
   ];
   return el("tr.row", { role: "row" }, ...cells.map((cell, at) => el("td", { role: "cell", className: HEADS[at][1], "data-label": HEADS[at][0] }, cell)));

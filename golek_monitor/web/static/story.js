@@ -12,6 +12,7 @@ const PHASES = {
   prepare: "prepared",
   slot: "waited for a slot",
   prefill: "read the prompt",
+  steps: "steps before the answer",
   decode: "wrote",
   run: "ran",
   finish: "finished",
@@ -43,12 +44,20 @@ function told(one) {
     el("div.line", {}, el("h2", {}, one.req_id || one.job_id), ended(one)),
     el("p.note", {}, `Job ${one.job_id} for `, el("a", { href: to("models", one.model_name) }, one.model_name)),
     ...one.attempts.map((attempt, at) => attempted(attempt, at, one.attempts.length)),
+    (one.steps ?? []).length ? el("h3", {}, "Steps") : null,
+    (one.steps ?? []).length ? el("ol.log.steps", {}, ...one.steps.map(step)) : null,
     asked.length ? el("h3", {}, "Over HTTP") : null,
     asked.length ? el("ol.log", {}, ...asked) : null,
     (one.events ?? []).length ? el("h3", {}, "Around that time") : null,
     (one.events ?? []).length ? el("ol.log", {}, ...one.events.map(happened)) : null,
     ...(one.problems ?? []).map((log) => el("p.problem", {}, `${log.model_name}: ${log.problem}`)),
   ].filter(Boolean);
+}
+
+/** One job of those that answered it: what it was for, where several models did, by whom, and how it ended. */
+function step(one) {
+  const name = el("a", { href: to("requests", one.job_id) }, one.step || one.job_id);
+  return el("li", {}, name, el("code", {}, one.model_name), duration(one.dur_ms), ended(one), one.worker_id && el("span.note", {}, one.worker_id));
 }
 
 function happened(event) {
@@ -63,7 +72,7 @@ function attempted(attempt, at, all) {
     ["Worker", one.worker_id], ["Accepted", moment(attempt.accepted)], ["Ended", moment(one.timestamp)], ["Who asked", one.principal], ["Kind", one.kind + (one.stream ? ", streamed" : "")],
     ["Tokens in", one.tokens_in === undefined ? "" : figure(one.tokens_in) + (one.tokens_cached ? `, ${share(one.tokens_cached / one.tokens_in)} of them cached` : "")],
     ["Tokens out", one.tokens_out === undefined ? "" : figure(one.tokens_out)], ["Tokens/s", one.tokens_per_s === undefined ? "" : figure(one.tokens_per_s)],
-    ["First token", one.ttft_ms === undefined ? "" : `${duration(one.ttft_ms)} after the lease`], ["Asked", one.asked], ["Answered by", one.target], ["Cost", money(one.cost_usd)], ["Cache", one.cache], ["Step of", one.parent], ["Ended by", one.finish_reason], ["Adapter", one.adapter], ["Seed", one.seed === undefined ? "" : String(one.seed)], ["Log", one.log],
+    ["First token", one.ttft_ms === undefined ? "" : `${duration(one.ttft_ms)} after the lease`], ["Asked", one.asked], ["Together", one.mode], ["Answered by", one.target], ["Cost", money(one.cost_usd)], ["Cache", one.cache], ["Step", one.step], ["Step of", one.parent], ["Ended by", one.finish_reason], ["Adapter", one.adapter], ["Seed", one.seed === undefined ? "" : String(one.seed)], ["Log", one.log],
   ].filter(([, value]) => value);
   return el(
     "article.panel", { "aria-label": `Attempt ${at + 1}` }, all > 1 ? el("h3", {}, `Attempt ${at + 1} of ${all}`) : null, one.error ? el("p.problem", {}, one.error) : null,

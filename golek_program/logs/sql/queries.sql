@@ -3,7 +3,8 @@
 CREATE TEMP VIEW told AS SELECT
     id, ts, req_id, job_id, worker_id, kind, principal, status, tokens_in, tokens_out, tokens_cached, tokens_per_s,
     finish_reason, dur_ms, ttft_ms, queue_ms, waited_ms, prefill_ms, decode_ms, attempt, stream, seed, adapter, texts,
-    error, input_sha256, trace_id, asked, target, cost_usd, cache, parent,
+    error, input_sha256, trace_id, asked, target, cost_usd, cache, parent, step, mode,
+    rounds, agreement,
     length(raw_input) AS input_chars, length(formatted_input) AS prompt_chars, length(output) AS output_chars
 FROM rows;
 

@@ -4,5 +4,6 @@ CREATE TEMP VIEW rows AS SELECT
     tokens_in, tokens_out, finish_reason, dur_ms, ttft_ms, queue_ms, attempt, stream, seed, error,
     NULL AS adapter, NULL AS texts, NULL AS tokens_cached, NULL AS waited_ms, NULL AS prefill_ms, NULL AS decode_ms,
     NULL AS tokens_per_s, NULL AS trace_id,
-    NULL AS asked, NULL AS target, NULL AS cost_usd, NULL AS cache, NULL AS parent
+    NULL AS asked, NULL AS target, NULL AS cost_usd, NULL AS cache, NULL AS parent, NULL AS step,
+    NULL AS mode, NULL AS rounds, NULL AS agreement
 FROM requests;

@@ -41,6 +41,8 @@ class Device(NamedTuple):
     description: str
     """The driver's, such as `NVIDIA H100`."""
     handle: int = 0
+    free: int = 0
+    """Bytes that its driver says are free on it now."""
 
     def __str__(self) -> str:
         return f"{self.name} ({self.description})"
@@ -70,7 +72,7 @@ def gpus() -> list[Device]:
         kind = _ggml("ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)(handle)
         if kind in found:
             name, description = (_text(f"ggml_backend_dev_{what}", handle) for what in ("name", "description"))
-            found[kind].append(Device(name, description, handle))
+            found[kind].append(Device(name, description, handle, _free_bytes(handle)))
     return found[_GPU] or found[_IGPU]
 
 
@@ -191,14 +193,21 @@ def outlook(config: EngineConfig) -> Outlook:
     log.install()
     llama_cpp.llama_backend_init()
     there = gpus()
-    names = list(map(str, there))
+    names, free = list(map(str, there)), [device.free for device in there]
     try:
         if not there:
             return Outlook(names, remark=without_any(config))
         ask(llama_cpp.llama_model_default_params(), config)
     except EngineLoadError as error:
-        return Outlook(names, problem=str(error))
-    return Outlook(names)
+        return Outlook(names, free, problem=str(error))
+    return Outlook(names, free)
+
+
+def _free_bytes(handle: int) -> int:
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    size = ctypes.POINTER(ctypes.c_size_t)
+    _ggml("ggml_backend_dev_memory", None, ctypes.c_void_p, size, size)(handle, free, total)
+    return free.value
 
 
 def without_gpu(config: EngineConfig) -> EngineConfig:

@@ -104,6 +104,7 @@ export class Answer {
     this.calls = [];
     this.finish = null;
     this.usage = null;
+    this.together = null; // how several models came to it
     this.raw = [];
   }
 
@@ -112,6 +113,7 @@ export class Answer {
     this.raw.push(chunk);
     if (chunk.error) throw new Refused(chunk.error.status ?? 500, chunk.error, chunk.error.details?.retry_after_ms);
     if (chunk.usage) this.usage = chunk.usage;
+    this.together = chunk.orchestration ?? this.together;
     const choice = chunk.choices?.[0];
     if (!choice) return;
     const delta = choice.delta ?? choice.message ?? {};

@@ -51,7 +51,7 @@ function isReady() {
 // Send `added`, the newest turns, and show the answer.
 async function ask(added) {
   if (running || !isReady()) return;
-  const body = settings.request(models.model(), outgoing(added));
+  const body = settings.request(models.model(), outgoing(added), models.isTogether());
   const growing = new turns.Growing(models.model() || "no model");
   const answer = new Answer();
   const clock = { asked: performance.now() };
@@ -98,7 +98,9 @@ async function follow(body, growing, answer, clock) {
       const place = /position=(\d+)(?: eta_s=([\d.]+))?/.exec(comment);
       if (place) growing.queued(Number(place[1]), place[2]);
     } else if (data !== "[DONE]") {
-      answer.add(JSON.parse(data));
+      const chunk = JSON.parse(data);
+      answer.add(chunk);
+      if (chunk.orchestration_step) growing.step(chunk.orchestration_step);
       clock.ended = performance.now();
       if (!answer.empty) {
         clock.first ??= clock.ended;
@@ -130,11 +132,25 @@ function facts(answer, clock, problem) {
   const seen = late ? undefined : clock.first;
   const seconds = (clock.ended - (seen ?? clock.asked)) / 1000;
   const counted = seen === undefined ? tokens : tokens - 1;
-  if (tokens > 1 && seconds > 0.002) found.push(`${Math.round(counted / seconds).toLocaleString("en")} tokens/s`);
+  const one = !answer.together; // of several models these are the tokens of all steps
+  if (one && tokens > 1 && seconds > 0.002) found.push(`${Math.round(counted / seconds).toLocaleString("en")} tokens/s`);
   if (clock.first !== undefined && !answer.calls.length) found.push(`first token ${Math.round(clock.first - clock.asked)} ms`);
   if (answer.usage?.prompt_tokens) found.push(`prompt ${answer.usage.prompt_tokens} tokens`);
   if (answer.finish === "length") found.push("cut at the most tokens");
+  if (answer.together) found.push(...together(answer.together));
   if (!answer.finish && !problem) found.push("stopped");
+  return found;
+}
+
+// How several models came to an answer.
+function together(how) {
+  const found = [`${how.mode} of ${how.models_used.join(", ")}`, how.rounds === 1 ? "1 round" : `${how.rounds} rounds`];
+  if (how.agreement !== undefined) found.push(`agreement ${how.agreement.toFixed(2)}${how.method ? ` (${how.method})` : ""}`);
+  else if (how.confidence !== null) found.push(`confidence ${how.confidence.toFixed(2)}`);
+  for (const [name, said] of [["in doubt", how.flagged], ["in conflict", how.conflicts]]) {
+    if (said?.length) found.push(`${name}: ${said.join("; ").slice(0, 200)}`);
+  }
+  if (how.partial) found.push(`partial, after ${how.completed_steps} of ${how.total_steps} steps${how.error ? `: ${how.error}` : ""}`);
   return found;
 }
 

@@ -4,7 +4,7 @@ import { key, remember } from "./key.js";
 
 const STORED = "golek.settings";
 const NUMBERS = ["temperature", "top_p", "max_tokens", "seed"];
-const KEPT = ["system", ...NUMBERS, "stop-strings", "effort", "schema", "streaming", "session", "session-id", "tools", "tool-choice"];
+const KEPT = ["system", ...NUMBERS, "stop-strings", "effort", "mode", "partners", "schema", "streaming", "session", "session-id", "tools", "tool-choice"];
 const EXAMPLE = [
   {
     type: "function",
@@ -101,8 +101,8 @@ export function systemPrompt() {
   return $("system").value.trim();
 }
 
-// The request of `messages` to `model`.
-export function request(model, messages) {
+// The request of `messages` to `model`, for which several answer where that `isTogether`.
+export function request(model, messages, isTogether = false) {
   const body = { model, messages };
   for (const name of NUMBERS) {
     if ($(name).value !== "") body[name] = Number($(name).value);
@@ -110,6 +110,11 @@ export function request(model, messages) {
   const stops = $("stop-strings").value.split("\n").filter(Boolean);
   if (stops.length) body.stop = stops;
   if ($("effort").value) body.reasoning_effort = $("effort").value;
+  const partners = $("partners").value.split(",").map((name) => name.trim()).filter(Boolean);
+  if ($("mode").value) body.orchestration_mode = $("mode").value;
+  const steps = $("streaming").checked && (isTogether || ($("mode").value && $("mode").value !== "single"));
+  const wish = { ...(partners.length && { models: partners }), ...(steps && { progress: "steps" }) };
+  if (Object.keys(wish).length) body.orchestration = wish;
   const schema = json("schema", isObject, "").value;
   if (schema) body.response_format = { type: "json_schema", json_schema: { name: "answer", schema } };
   const tools = json("tools", Array.isArray, "").value;

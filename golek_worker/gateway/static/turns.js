@@ -42,6 +42,7 @@ export function none() {
 // The answer of `model`, while it grows.
 export class Growing {
   #drawn = 0;
+  #steps = new Map();
 
   constructor(model) {
     this.turn = made("article", "turn assistant growing");
@@ -54,7 +55,9 @@ export class Growing {
     this.thought = made("div");
     this.thoughts.append(made("summary", "", "Thoughts"), this.thought);
     this.body = made("div", "body");
-    this.turn.append(made("h2", "who", model), this.place, this.thoughts, this.body);
+    this.steps = made("p", "steps");
+    this.steps.hidden = true;
+    this.turn.append(made("h2", "who", model), this.place, this.steps, this.thoughts, this.body);
     put(this.turn);
   }
 
@@ -62,6 +65,19 @@ export class Growing {
     this.place.hidden = false;
     const before = position === 1 ? "1 request is" : `${position} requests are`;
     this.place.textContent = position ? `${before} before yours${eta ? `, about ${Number(eta).toFixed(0)} s` : ""}` : "Yours is next";
+  }
+
+  // A step of several models that answer together began or ended.
+  step(step) {
+    this.place.hidden = true;
+    this.#steps.set(step.number, step);
+    const shown = [...this.#steps.values()].map((one) => {
+      const ended = one.outcome && one.outcome !== "answered" ? ` ${one.outcome}` : " ✓";
+      return `${one.name}${one.round > 1 ? ` ${one.round}` : ""} ${one.model}${one.state === "ended" ? ended : " …"}`;
+    });
+    this.steps.hidden = false;
+    this.steps.textContent = shown.join(" · ");
+    log.scrollTop = log.scrollHeight;
   }
 
   // Draw `answer`, at most once a frame.
@@ -90,6 +106,7 @@ export class Growing {
     cancelAnimationFrame(this.#drawn);
     this.#show(answer);
     this.place.hidden = true;
+    this.steps.hidden = true;
     this.turn.classList.remove("growing");
     this.turn.setAttribute("aria-busy", "false");
     if (answer.text || facts.length) this.turn.append(this.#facts(answer, facts));

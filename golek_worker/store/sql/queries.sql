@@ -4,8 +4,8 @@ INSERT INTO requests (
     worker_id, ts, req_id, job_id, kind, principal, status, raw_input, formatted_input, output, input_sha256,
     tokens_in, tokens_out, finish_reason, dur_ms, ttft_ms, queue_ms, attempt, stream, seed, error, adapter, texts,
     tokens_cached, waited_ms, prefill_ms, decode_ms, trace_id, asked, target, cost_usd, cache, parent,
-    costs
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    costs, step, orchestration
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_event
 INSERT INTO events (worker_id, ts, level, code, msg) VALUES (?, ?, ?, ?, ?);

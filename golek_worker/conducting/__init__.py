@@ -1,0 +1,1 @@
+"""What stands around the steps by which several models answer one request together?"""

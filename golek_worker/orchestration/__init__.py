@@ -1,0 +1,1 @@
+"""How do several models answer one request together?"""

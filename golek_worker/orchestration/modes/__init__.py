@@ -1,0 +1,1 @@
+"""Which flows are there, and how does each of them go?"""
