@@ -2,8 +2,8 @@
 
     python3.11 requirements/lock_vllm.py [PIP ARGUMENT...]
 
-What is pinned stays, unless `--upgrade` is among the arguments. Nothing is installed. torch for processors (`+cpu`) lies
-in the PyTorch project's own index: PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS has to lead there.
+What is pinned stays, unless `--upgrade` is among the arguments. Nothing is installed. torch for processors (`+cpu`)
+lies in the PyTorch project's own index: PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS has to lead there.
 """
 
 import json
