@@ -40,11 +40,11 @@ from golek_wire.requests import (
     ResponseFormat,
     Resume,
 )
-from golek_worker.router.providers import quirks
-from golek_worker.router.providers.anthropic import AnthropicProvider
-from golek_worker.router.providers.base import Call
-from golek_worker.router.providers.openai import OpenAIProvider
-from golek_worker.router.providers.transport import Server
+from golek_worker.providers import quirks
+from golek_worker.providers.anthropic import AnthropicProvider
+from golek_worker.providers.base import Call
+from golek_worker.providers.openai import OpenAIProvider
+from golek_worker.providers.transport import Server
 from tests.support import minilm
 
 BENCH = "providers"

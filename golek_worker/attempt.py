@@ -32,7 +32,7 @@ from golek_worker.bus.replies import ReplyStream, largest_final, send_started
 from golek_worker.bus.strikes import Strikes
 from golek_worker.bus.tokens import TokenLogs
 from golek_worker.caching import Caching
-from golek_worker.engine.base import Embedded, Finished, Piece, Ranked, Refused, Replied, Stopped
+from golek_worker.engine.base import Classified, Embedded, Finished, Piece, Ranked, Refused, Replied, Stopped
 from golek_worker.engine.host import EngineDied, Run, RunEnd
 from golek_worker.executor import Answer, Executor, Work
 from golek_worker.interest import Interest
@@ -358,7 +358,7 @@ class Attempt:
     async def _ended(self, work: Work, end: RunEnd) -> Answer:
         """How the run ended: the answer, or the error raised."""
         match end:
-            case Finished() | Embedded() | Ranked() | Replied():
+            case Finished() | Embedded() | Ranked() | Classified() | Replied():
                 answer = work.answer(end, round((time.monotonic() - self.lease.leased_at) * 1000))
                 self.tokens_in, self.tokens_out, self.saved = answer.tokens_in, answer.tokens_out, answer.saved
                 self.cost_usd = answer.cost_usd

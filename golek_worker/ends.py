@@ -19,7 +19,7 @@ from golek_wire.replies import (
 from golek_wire.subjects import Kind
 from golek_worker.cache.responses import KEPT_ENDS
 from golek_worker.choices import Several
-from golek_worker.engine.base import Embedded, Finished, Made, Piece, Ranked, Replied
+from golek_worker.engine.base import Classified, Embedded, Finished, Made, Piece, Ranked, Replied
 
 Known = dict[int, tuple[int, list[float]]]
 """By a text's place in a list: its tokens and its vector."""
@@ -122,6 +122,8 @@ def weight(end: Made) -> int:
             return sum(map(len, end.vectors)) * 4
         case Ranked():
             return len(end.scores)
+        case Classified():
+            return sum(map(len, end.scores))
         case Several():
             return sum(len(choice.text) + 64 * len(choice.logprobs or ()) for choice in end.choices)
         case Finished():

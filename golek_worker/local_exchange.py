@@ -22,7 +22,7 @@ from golek_wire.errors import (
 from golek_wire.orchestration import StepEvent
 from golek_wire.replies import Chunk, Delta
 from golek_wire.subjects import Kind
-from golek_worker.engine.base import Embedded, Finished, Made, Ranked, Refused, Replied, Stopped
+from golek_worker.engine.base import Classified, Embedded, Finished, Made, Ranked, Refused, Replied, Stopped
 from golek_worker.engine.host import EngineDied, Run
 from golek_worker.executor import Work
 from golek_worker.local_model import PLACE, LocalModel
@@ -93,7 +93,7 @@ class LocalExchange(Generic[Reply]):
                         Chunk(self._job.req_id, event.text, self._seq, event.reasoning_content, event.tool_calls,
                               event.logprobs, event.index)
                     )  # fmt: skip
-                case Finished() | Embedded() | Ranked() | Replied():
+                case Finished() | Embedded() | Ranked() | Classified() | Replied():
                     return self._answered(event)
                 case Refused():
                     self._is_over = True

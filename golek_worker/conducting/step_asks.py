@@ -20,8 +20,8 @@ from golek_wire.routing import RouteWish
 from golek_wire.subjects import Kind
 from golek_worker.conducting.minutes import EMBEDDER, Minutes
 from golek_worker.orchestration.base import Member, Step
+from golek_worker.providers.base import Piece
 from golek_worker.router.chain import Routed
-from golek_worker.router.providers.base import Piece
 
 MARGIN: Final = 0.05
 """This part of the time that is left is kept for the way back of the answer …"""

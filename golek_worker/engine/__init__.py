@@ -1,9 +1,13 @@
 """Local runtimes. `base` is the contract, `host` the parent's side, `child` the process, the rest are engines."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from golek_worker.engine.base import EngineConfig, EngineFactory
+from golek_worker.engine.base import EngineConfig, EngineFactory, EngineLoadError
 from golek_worker.engine.llamacpp.threads import thread_count, usable_cores
+
+if TYPE_CHECKING:
+    from golek_worker.engine.asynchronous import AsyncEngineFactory
 
 SPINS = "3000"
 """How often a waiting thread of llama.cpp looks before it sleeps; libgomp's default lasts milliseconds."""
@@ -32,6 +36,14 @@ def engine_factory(config: EngineConfig) -> EngineFactory:
             from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 
             return with_fallback(LlamaCppEngine)
+
+        case _:
+            raise EngineLoadError(f"ENGINE={config.engine}: there is no such engine for models of kind {config.kind!r}")
+
+
+def async_engine_factory(config: EngineConfig) -> "AsyncEngineFactory | None":  # noqa: ARG001
+    """The engine that `config` asks for where its runtime is asyncio's; None for the others."""
+    return None
 
 
 def environment(config: EngineConfig) -> dict[str, str]:

@@ -13,15 +13,24 @@ from msgspec import Struct, field
 
 from golek_wire.errors import InferenceServiceError
 from golek_wire.replies import Delta, FinishReason, Reply, TokenLogprob, ToolCall
-from golek_wire.requests import Params, Resume
+from golek_wire.requests import InferenceRequest, Params, Resume
 from golek_wire.signals import ModelInfo
 from golek_wire.subjects import Kind
+from golek_worker.engine.names import EngineName
+from golek_worker.engine.outside import ServerConfig
+from golek_worker.engine.vllm.config import VLLMConfig
 from golek_worker.output import Output
 
 FRAME_LIMIT = 256 * 1024 * 1024
 """Bytes; twice the largest body that GOLEK_MAX_BODY allows, because a template adds to what it is given."""
+IMAGE_MARK = "<__media__>"
+"""Stands in a prompt where an image belongs; llama.cpp's own mark (mtmd_default_marker)."""
 ASIDE = "[info] "
 """A line on the child's stderr that begins like this is for the engine's log file alone, not for a crash report."""
+STATUS_LOAD_FAILED = 1
+STATUS_BUG = 70
+STATUS_ENGINE_DIED = 71
+"""How a child ends that does not end well; the last where the runtime behind its engine is gone."""
 _LENGTH = struct.Struct(">I")
 T = TypeVar("T")
 
@@ -29,9 +38,9 @@ T = TypeVar("T")
 class EngineConfig(Struct, frozen=True):
     """What a child needs to build its engine. First frame of the parent."""
 
-    engine: Literal["llamacpp", "echo"]
+    engine: EngineName
     model_path: str
-    """GGUF file; empty for `echo`."""
+    """The model's file or folder, as `names.FORMATS` says; empty for an engine without."""
     slots: int
     """Sequences decoded together. More may be submitted: they wait inside, first come, first served."""
     ctx_size: int
@@ -55,6 +64,11 @@ class EngineConfig(Struct, frozen=True):
     (`Rank`)."""
     cache_tokens: int = 0
     """Of `echo`: tokens of prompts that it keeps, as a model's KV cache would; 0 is none."""
+    projector_path: str = ""
+    """Of `llamacpp`: GGUF file of the model's eyes (mmproj); empty for a model that reads text alone."""
+    vllm: VLLMConfig = VLLMConfig()
+    server: ServerConfig = ServerConfig()
+    """Of engines that are servers of their own."""
 
     @property
     def asks_for_gpu(self) -> str:
@@ -105,6 +119,12 @@ class Submit(Struct, frozen=True, tag="submit", omit_defaults=True):
     and are plain text."""
     least_room: int = 0
     """Without `max_tokens`: tokens that the prompt must leave for the answer, or it is refused."""
+    images: list[bytes] = field(default_factory=list[bytes])
+    """Image files, one for each IMAGE_MARK of the prompt, in its order."""
+    asked: InferenceRequest | None = None
+    """The request itself, for an engine that makes prompts of its own (`Ready.own_prompts`); `prompt` is empty then."""
+    priority: int = 2
+    """1 low, 2 normal, 3 high: which of the waiting is admitted first, where the engine orders them."""
 
 
 class Embed(Struct, frozen=True, tag="embed"):
@@ -120,6 +140,14 @@ class Rank(Struct, frozen=True, tag="rank"):
     job_id: str
     query: str
     documents: list[str]
+
+
+class Classify(Struct, frozen=True, tag="classify"):
+    """Say what images show. Ends with `Classified`, `Stopped` or `Refused`."""
+
+    job_id: str
+    images: list[bytes]
+    """Image files."""
 
 
 class LoadAdapter(Struct, frozen=True, tag="load_adapter"):
@@ -147,9 +175,9 @@ class Exit(Struct, frozen=True, tag="exit"):
     """Leave the step loop and end the process with status 0."""
 
 
-SequenceStart = Submit | Embed | Rank
+SequenceStart = Submit | Embed | Rank | Classify
 """What a sequence is made of."""
-EngineCommand = Submit | Embed | Rank | LoadAdapter | UnloadAdapter | Cancel | Exit
+EngineCommand = Submit | Embed | Rank | Classify | LoadAdapter | UnloadAdapter | Cancel | Exit
 
 
 # -- events: child to parent -----------------------------------------------------------------------------------
@@ -178,6 +206,10 @@ class Ready(Struct, frozen=True, tag="ready"):
     eos_token: str = ""
     control_names: list[str] = field(default_factory=list[str])
     """What stands for a control token wherever it is written in a prompt."""
+    own_prompts: bool = False
+    """The engine makes prompts of requests itself: it is given `Submit.asked`."""
+    labels: list[str] = field(default_factory=list[str])
+    """Of a classifier: what its scores are of, in their order."""
     offloaded_layers: int = 0
     """Layers on a GPU."""
     layers: int = 0
@@ -291,6 +323,14 @@ class Ranked(Struct, frozen=True, tag="ranked"):
     tokens_in: int
 
 
+class Classified(Struct, frozen=True, tag="classified"):
+    """The scores of a `Classify`: for each image one for each of `Ready.labels`."""
+
+    job_id: str
+    scores: list[list[float]]
+    """Probabilities, or what the model gives for them."""
+
+
 class Stopped(Struct, frozen=True, omit_defaults=True, tag="stopped"):
     """A sequence ended by `Cancel`."""
 
@@ -330,12 +370,13 @@ class LoadFailed(Struct, frozen=True, tag="load_failed"):
 
 
 EngineEvent = (
-    Phase | Ready | Step | Tokens | Finished | Embedded | Ranked | Stopped | Refused | AdapterChanged | LoadFailed
-)
+    Phase | Ready | Step | Tokens | Finished | Embedded | Ranked | Classified | Stopped | Refused | AdapterChanged
+    | LoadFailed
+)  # fmt: skip
 
 Piece = str | Delta
 """New text of a sequence, or more than text."""
-Computed = Finished | Embedded | Ranked
+Computed = Finished | Embedded | Ranked | Classified
 """What a sequence gave that ended by itself."""
 
 

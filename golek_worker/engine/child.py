@@ -11,7 +11,8 @@ come; `EngineEvent`s go back. The main thread is the step loop: read commands, d
   *thread* that spawned the child ends, so the parent spawns from a thread that stays.)
 - SIGINT and SIGTERM are ignored: the parent decides, and a Ctrl-C in a terminal must not end engines in mid-drain.
 
-Exit status: 0 after `Exit` or when the parent is gone, 1 when the engine could not be built, 70 after a bug.
+Exit status: 0 after `Exit` or when the parent is gone, 1 when the engine could not be built, 70 after a bug, 71 when
+the runtime behind the engine is gone.
 """
 
 import argparse
@@ -24,12 +25,15 @@ import sys
 import threading
 import traceback
 from time import monotonic
-from typing import Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from golek_wire.errors import InferenceServiceError
-from golek_worker.engine import engine_factory
+from golek_worker.engine import async_engine_factory, engine_factory
 from golek_worker.engine.base import (
+    STATUS_BUG,
+    STATUS_LOAD_FAILED,
     Cancel,
+    Classify,
     Embed,
     Engine,
     EngineCommand,
@@ -55,6 +59,9 @@ from golek_worker.engine.base import (
 )
 from golek_worker.orphan import die_with_parent
 
+if TYPE_CHECKING:
+    from golek_worker.engine.asynchronous import AsyncEngineFactory
+
 BUFFER_LIMIT = 4 * 1024 * 1024
 REPORT_S = 0.9
 """Between two `Step` events; a little below the promised second."""
@@ -65,8 +72,6 @@ RECV_SIZE = 64 * 1024
 """Small enough that its buffer comes from the heap: a larger one is mapped anew each time, for 12 µs."""
 RECV_SIZE_LARGE = 1024 * 1024
 """After a read that filled its buffer: there is more of a large prompt."""
-STATUS_LOAD_FAILED = 1
-STATUS_BUG = 70
 
 
 class Outbox:
@@ -175,7 +180,7 @@ class StepLoop:
     def _obey(self, command: EngineCommand) -> EngineEvent | None:
         """Do what the parent says; what is to be answered at once."""
         match command:
-            case Submit() | Embed() | Rank():
+            case Submit() | Embed() | Rank() | Classify():
                 return self._submit(command)
             case Cancel(job_id):
                 return self._engine.cancel(job_id)
@@ -238,8 +243,10 @@ def _serve(sock: socket.socket) -> int:
     outbox = Outbox(sock)
     try:
         config = _read_config(sock)
+        progress = _Progress(outbox)
         try:
-            progress = _Progress(outbox)
+            if (awaited := async_engine_factory(config)) is not None:
+                return _await(sock, awaited, config, progress)
             engine = engine_factory(config)(config, progress)
         except EngineLoadError as error:
             outbox.send(frame(LoadFailed(str(error))))
@@ -253,6 +260,22 @@ def _serve(sock: socket.socket) -> int:
     except Exception:  # noqa: BLE001 - the last frame of the process: the parent reads stderr and restarts
         traceback.print_exc()
         return STATUS_BUG
+    return 0
+
+
+def _await(sock: socket.socket, build: "AsyncEngineFactory", config: EngineConfig, progress: "_Progress") -> int:
+    """The child's life where the engine's runtime is asyncio's. Raises EngineLoadError."""
+    import asyncio
+
+    import uvloop
+
+    from golek_worker.engine.asynchronous import TaskLoop
+
+    async def serve() -> None:
+        await TaskLoop(await build(config, progress)).run(sock)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())
     return 0
 
 

@@ -28,6 +28,7 @@ from golek_worker.engine.base import (
     FRAME_LIMIT,
     AdapterChanged,
     Cancel,
+    Classified,
     Embedded,
     EngineConfig,
     EngineEvent,
@@ -380,7 +381,7 @@ class EngineHost:
                 for job_id, piece in event.deltas:
                     if (run := runs.get(job_id)) is not None:
                         run.put(piece)
-            elif isinstance(event, Finished | Embedded | Ranked | Stopped | Refused):
+            elif isinstance(event, Finished | Embedded | Ranked | Classified | Stopped | Refused):
                 if (ended := runs.pop(event.job_id, None)) is not None:
                     ended.put(event)
             else:

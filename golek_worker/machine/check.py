@@ -22,12 +22,12 @@ from golek_worker.free_memory import free_bytes
 from golek_worker.gguf import GGUFError, read_header
 from golek_worker.machine import engine_check, logfiles
 from golek_worker.prompt import turns
+from golek_worker.providers.catalog import ProvidersError
 from golek_worker.registry import artifacts, catalog
 from golek_worker.registry.artifacts import ArtifactError, kind_of
 from golek_worker.registry.catalog import Wanted
 from golek_worker.registry.entries import CatalogError
 from golek_worker.registry.resolve import MissingModelError, resolve
-from golek_worker.router.providers.catalog import ProvidersError
 from golek_worker.router.table import Table
 from golek_worker.router.tables import TablesError
 from golek_worker.routing import naming

@@ -28,9 +28,9 @@ from golek_worker.orchestration.base import Member
 from golek_worker.orchestration.casting import Wanted
 from golek_worker.orchestration.presets import PresetsError, short_of
 from golek_worker.orchestration.prompts import stages
+from golek_worker.providers.catalog import ProvidersError
 from golek_worker.registry.artifacts import kind_of
 from golek_worker.registry.resolve import MissingModelError, resolve
-from golek_worker.router.providers.catalog import ProvidersError
 from golek_worker.router.roles import NO_ROLES
 from golek_worker.router.table import LOCAL_PREFIX, Table
 from golek_worker.router.tables import TablesError

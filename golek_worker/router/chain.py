@@ -26,10 +26,10 @@ from golek_wire.errors import (
 from golek_wire.replies import Delta, InferenceReply, Reply
 from golek_wire.requests import InferenceRequest, Request, Resume
 from golek_wire.routing import LOCAL, Candidate, Decision, Route, Tried
+from golek_worker.providers.base import Piece
 from golek_worker.router import fallback, refusals
 from golek_worker.router.breakers import Breakers
 from golek_worker.router.guard import guarded
-from golek_worker.router.providers.base import Piece
 from golek_worker.router.purse import Expense, Purse, used, was_kept
 from golek_worker.router.targets import Ask, State, Target
 

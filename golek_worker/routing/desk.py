@@ -17,8 +17,8 @@ from golek_worker.conducting.step_bodies import StepBodies
 from golek_worker.job import Job
 from golek_worker.orchestration.base import Case, Member
 from golek_worker.orchestration.context import Context
+from golek_worker.providers.base import Provider
 from golek_worker.router.chain import Chain
-from golek_worker.router.providers.base import Provider
 from golek_worker.router.purse import Purse
 from golek_worker.router.targets import Ask
 

@@ -38,8 +38,8 @@ from golek_worker.executor import Answer
 from golek_worker.gatekeeper import route_loop
 from golek_worker.job import Job
 from golek_worker.orchestration import flows
+from golek_worker.providers.base import Piece
 from golek_worker.router.chain import Question, Routed
-from golek_worker.router.providers.base import Piece
 from golek_worker.router.purse import was_kept
 from golek_worker.routing import turns
 from golek_worker.routing.desk import Desk

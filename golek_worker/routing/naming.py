@@ -12,10 +12,10 @@ from golek_wire.routing import Offer
 from golek_worker.orchestration import presets, prompts
 from golek_worker.orchestration.presets import Presets, PresetsError
 from golek_worker.orchestration.prompts import PromptsError
+from golek_worker.providers import catalog
 from golek_worker.registry import entries
 from golek_worker.registry.entries import CatalogError
 from golek_worker.router import tables
-from golek_worker.router.providers import catalog
 from golek_worker.router.reading import Tables
 from golek_worker.router.table import Table
 from golek_worker.router.tables import Clouds, TablesError, Wishes

@@ -50,10 +50,10 @@ from golek_worker.gatekeeper import Gatekeeper
 from golek_worker.ground import Ground
 from golek_worker.handover import Handover
 from golek_worker.job import Job
+from golek_worker.providers.catalog import ProvidersError
 from golek_worker.router.affinity import lane
 from golek_worker.router.breakers import Breakers
 from golek_worker.router.chain import Chain
-from golek_worker.router.providers.catalog import ProvidersError
 from golek_worker.router.tables import TablesError
 from golek_worker.router.targets import Lane
 from golek_worker.routing import naming

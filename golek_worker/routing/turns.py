@@ -19,8 +19,8 @@ from golek_worker.bus.queue import NORMAL
 from golek_worker.bus.queues import Form, Forms
 from golek_worker.bus.steps import NOBODY_S, Started, Wanted
 from golek_worker.job import Job
+from golek_worker.providers.base import Call, Piece
 from golek_worker.router.chain import Begun, Question, Routed, Turn, Word
-from golek_worker.router.providers.base import Call, Piece
 from golek_worker.router.purse import Purse
 from golek_worker.routing.desk import Desk
 

@@ -26,6 +26,7 @@ from golek_wire.keys import Budget, parse_budget
 from golek_wire.orchestration import ROUNDS_LIMIT, STAGES_LIMIT, Mode
 from golek_wire.routing import Strategy
 from golek_wire.signals import CRITICAL_UTILIZATION
+from golek_worker.engine.names import FORMATS, Answering, Format
 from golek_worker.settings import adapters, made
 from golek_worker.settings.adapters import AdapterFile
 from golek_worker.settings.service import Service
@@ -43,7 +44,7 @@ class Settings(Http, frozen=True, kw_only=True):
 
     model_name: str
     """Name clients ask for: `inference.request.<MODEL_NAME>`."""
-    engine: Literal["llamacpp", "echo", "router"] = "llamacpp"
+    engine: Answering = "llamacpp"
     """`llamacpp` runs a GGUF file, `echo` repeats the prompt; with `router` other workers and clouds answer."""
     model_path: str = ""
     """GGUF file; a path below `data/` lies in GOLEK_DATA. Default `data/models/<MODEL_NAME>/model.gguf`."""
@@ -259,6 +260,11 @@ class Settings(Http, frozen=True, kw_only=True):
     def cache_ttl_s(self) -> float:
         """GOLEK_CACHE_TTL in seconds."""
         return _seconds(self.golek_cache_ttl)
+
+    @property
+    def model_lies_in(self) -> Format:
+        """What the model of this engine is made of."""
+        return FORMATS[self.engine]
 
     @property
     def guessed_kind(self) -> subjects.Kind:

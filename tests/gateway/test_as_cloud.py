@@ -19,11 +19,11 @@ from golek_wire.errors import (
 )
 from golek_wire.replies import InferenceReply
 from golek_wire.requests import InferenceRequest, Message, Params
-from golek_worker.router.providers import quirks
-from golek_worker.router.providers.anthropic import AnthropicProvider
-from golek_worker.router.providers.base import Call
-from golek_worker.router.providers.openai import OpenAIProvider
-from golek_worker.router.providers.transport import Server
+from golek_worker.providers import quirks
+from golek_worker.providers.anthropic import AnthropicProvider
+from golek_worker.providers.base import Call
+from golek_worker.providers.openai import OpenAIProvider
+from golek_worker.providers.transport import Server
 from tests.router.asking import IMAGE, SCHEMA, TOOLS, greedy, text
 from tests.support.broker import NatsServer
 from tests.support.fronts import Fleet, GatewayProcess

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from golek_wire.replies import Delta, EmbeddingReply, InferenceReply, RerankReply
 from golek_wire.requests import InferenceRequest, JsonSchema, Message, Params, Request, ResponseFormat
-from golek_worker.router.providers.base import Call, Piece, Provider
+from golek_worker.providers.base import Call, Piece, Provider
 
 TOOLS: list[dict[str, Any]] = [
     {

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from golek_worker.router.providers import quirks
-from golek_worker.router.providers.anthropic import AnthropicProvider
-from golek_worker.router.providers.openai import OpenAIProvider
-from golek_worker.router.providers.transport import Server
+from golek_worker.providers import quirks
+from golek_worker.providers.anthropic import AnthropicProvider
+from golek_worker.providers.openai import OpenAIProvider
+from golek_worker.providers.transport import Server
 from tests.support.clouds import KEY, Cloud
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from golek_worker.router.providers import catalog, quirks
-from golek_worker.router.providers.catalog import Clouds, ProvidersError
-from golek_worker.router.providers.openai import OpenAIProvider
+from golek_worker.providers import catalog, quirks
+from golek_worker.providers.catalog import Clouds, ProvidersError
+from golek_worker.providers.openai import OpenAIProvider
 from tests.support.clouds import KEY, Cloud
 from tests.support.ports import free_port
 

@@ -21,11 +21,11 @@ from golek_wire.errors import (
     to_reply,
 )
 from golek_wire.requests import EmbeddingRequest
-from golek_worker.router.providers import quirks
-from golek_worker.router.providers.anthropic import AnthropicProvider
-from golek_worker.router.providers.failures import of_event, of_response, retry_after_ms
-from golek_worker.router.providers.openai import OpenAIProvider
-from golek_worker.router.providers.transport import Server
+from golek_worker.providers import quirks
+from golek_worker.providers.anthropic import AnthropicProvider
+from golek_worker.providers.failures import of_event, of_response, retry_after_ms
+from golek_worker.providers.openai import OpenAIProvider
+from golek_worker.providers.transport import Server
 from tests.router.asking import ask, everything, text
 from tests.router.conftest import server
 from tests.support.clouds import KEY, TEXT, Cloud

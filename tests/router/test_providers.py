@@ -8,9 +8,9 @@ import pytest
 from golek_wire.errors import BadRequestError
 from golek_wire.replies import Delta, EmbeddingReply
 from golek_wire.requests import EmbeddingRequest, Message, Params, RerankRequest, ResponseFormat, Resume
-from golek_worker.router.providers import quirks
-from golek_worker.router.providers.anthropic import AnthropicProvider
-from golek_worker.router.providers.openai import OpenAIProvider
+from golek_worker.providers import quirks
+from golek_worker.providers.anthropic import AnthropicProvider
+from golek_worker.providers.openai import OpenAIProvider
 from tests.router.asking import IMAGE, SCHEMA, TOOLS, ask, call, everything, greedy, text, turns
 from tests.router.conftest import server
 from tests.support.clouds import KEY, TEXT, Cloud

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from golek_wire.errors import InferenceServiceError
-from golek_worker.router.providers.openai import OpenAIProvider
-from golek_worker.router.providers.transport import Server
+from golek_worker.providers.openai import OpenAIProvider
+from golek_worker.providers.transport import Server
 from tests.router.asking import call, text
 from tests.support.wild_clouds import KEY, WILD, WildCloud
 

@@ -140,10 +140,11 @@ def test_levels_in_capitals(project: Project) -> None:
 def test_a_mistake_names_the_alias_and_where_it_stands(project: Project) -> None:
     """Who wrote NGL in .env reads NGL and .env."""
     with pytest.raises(SettingsError) as caught:
-        project.load("", "NGL=many", INFERENCE_BACKEND="tensorrt")
+        project.load("", "NGL=many", INFERENCE_BACKEND="gemini")
     said = caught.value.mistakes
     assert said[0] == (
-        "INFERENCE_BACKEND=tensorrt: planned, but not there yet; one of llamacpp, echo, router (in the environment)"
+        "INFERENCE_BACKEND=gemini: planned, but not there yet; one of llamacpp, echo, vllm, "
+        "litert, llama-server, ollama, trtllm, openai, router (in the environment)"
     )
     assert said[1].startswith("NGL=many: Expected `int`")
     assert said[1].endswith(f"(in {project.folder / '.env'})")
@@ -151,7 +152,7 @@ def test_a_mistake_names_the_alias_and_where_it_stands(project: Project) -> None
 
 def test_a_value_that_does_not_count_is_no_mistake(project: Project) -> None:
     """Only what would be used is checked."""
-    assert project.load("ENGINE=echo\nINFERENCE_BACKEND=vllm").engine == "echo"
+    assert project.load("ENGINE=echo\nINFERENCE_BACKEND=gemini").engine == "echo"
 
 
 def test_strangers_in_dotenv_are_left_alone(project: Project) -> None:

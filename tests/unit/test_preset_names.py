@@ -10,9 +10,9 @@ import pytest
 
 from golek_wire.orchestration import Preset
 from golek_worker.orchestration import presets
+from golek_worker.providers import catalog
 from golek_worker.router import tables
 from golek_worker.router.policy import decide
-from golek_worker.router.providers import catalog
 from golek_worker.router.standing import Situation
 from golek_worker.router.table import Entry, Share, Table
 from golek_worker.router.tables import ROLES, ROUTES, TablesError, Wishes

@@ -17,11 +17,11 @@ from golek_wire.requests import Request
 from golek_wire.routing import RouteQuestion
 from golek_wire.signals import EngineStats, Health, LoadReport, ModelInfo, ModelRecord
 from golek_worker.job import Job
+from golek_worker.providers.base import Piece
 from golek_worker.router import roles
 from golek_worker.router.asking import TURN_TOKENS, draw_of, tokens
 from golek_worker.router.breakers import Breakers
 from golek_worker.router.chain import Chain, Question, Turn
-from golek_worker.router.providers.base import Piece
 from golek_worker.router.table import Entry, Share, Table
 from golek_worker.router.targets import Price, State, Target
 from golek_worker.routing.deciding import Deciding

@@ -105,7 +105,7 @@ def test_the_shipped_deployments_load(file: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("ENGINE=vllm", "ENGINE=vllm"),
+        ("ENGINE=gemini", "ENGINE=gemini"),
         ("WORKER_CONCURRENCY=0", "WORKER_CONCURRENCY=0: Expected `int` >= 1"),
         ("WORKER_CONCURRENCY=many", "WORKER_CONCURRENCY=many: Expected `int`"),
         ("DRAIN_S=0", "DRAIN_S=0: Expected `float` >= 0.001"),
@@ -123,7 +123,13 @@ def test_the_shipped_deployments_load(file: Path) -> None:
         ("HTTP_ADDR=:99999", "HTTP_ADDR=:99999: host:port, :port or port"),
         ("GOLEK_OFFLINE=maybe", "GOLEK_OFFLINE=maybe: one of true, false, yes, no, on, off, 1, 0"),
         ("NATS_URL=ann:secret@host", "NATS_URL=host: a URL like"),
-        ("INFERENCE_BACKEND=vllm", "INFERENCE_BACKEND=vllm: planned, but not there yet; one of llamacpp, echo, router"),
+        (
+            "INFERENCE_BACKEND=gemini",
+            (
+                "INFERENCE_BACKEND=gemini: planned, but not there yet; one of llamacpp, echo, vllm, "
+                "litert, llama-server, ollama, trtllm, openai, router"
+            ),
+        ),
         ("NGL=-2", "NGL=-2: Expected `int` >= -1"),
         ("INFERENCE_QUEUE_STRATEGY=lifo", "INFERENCE_QUEUE_STRATEGY=lifo: one of fifo, priority"),
         (
@@ -183,8 +189,12 @@ def test_a_line_that_assigns_nothing_is_named(tmp_path: Path) -> None:
 def test_a_choice_names_all_there_are(tmp_path: Path) -> None:
     """A wrong word is answered with the right ones."""
     file = tmp_path / "worker.x.env"
-    file.write_text("MODEL_NAME=x\nENGINE=vllm\n")
-    with pytest.raises(SettingsError, match="ENGINE=vllm: planned, but not there yet; one of llamacpp, echo, router"):
+    file.write_text("MODEL_NAME=x\nENGINE=gemini\n")
+    with pytest.raises(
+        SettingsError,
+        match="ENGINE=gemini: planned, but not there yet; one of llamacpp, echo, vllm, "
+        "litert, llama-server, ollama, trtllm, openai, router",
+    ):
         settings.load(file, {})
 
 

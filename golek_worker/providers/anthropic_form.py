@@ -8,9 +8,9 @@ from typing import Any, Final
 from golek_wire.anthropic import reply as blocks
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import InferenceRequest, Message, Params
-from golek_worker.router.providers import growing, openai_form
-from golek_worker.router.providers.base import Call
-from golek_worker.router.providers.quirks import OPENAI_HINTS, PLAIN, Quirks
+from golek_worker.providers import growing, openai_form
+from golek_worker.providers.base import Call
+from golek_worker.providers.quirks import OPENAI_HINTS, PLAIN, Quirks
 
 Json = dict[str, Any]
 MAX_TOKENS: Final = 8192

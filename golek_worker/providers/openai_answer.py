@@ -12,10 +12,10 @@ from golek_wire.codec import encode
 from golek_wire.replies import Embedding, EmbeddingReply, EmbeddingUsage, FinishReason
 from golek_wire.requests import EmbeddingRequest
 from golek_wire.vectors import packed, unpacked
-from golek_worker.router.providers import failures, growing
-from golek_worker.router.providers.base import Piece
-from golek_worker.router.providers.failures import broken
-from golek_worker.router.providers.growing import Growing, Usage
+from golek_worker.providers import failures, growing
+from golek_worker.providers.base import Piece
+from golek_worker.providers.failures import broken
+from golek_worker.providers.growing import Growing, Usage
 
 Json = dict[str, Any]
 FINISHES: Final[dict[str, FinishReason]] = {

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 from golek_wire import codec
 from golek_wire.replies import Reply
 from golek_wire.requests import InferenceRequest
-from golek_worker.router.providers import growing
-from golek_worker.router.providers.base import Call, Piece
-from golek_worker.router.providers.growing import Growing, Usage
-from golek_worker.router.providers.sse import Splitter
-from golek_worker.router.providers.transport import Answering, Transport, elapsed_ms
+from golek_worker.providers import growing
+from golek_worker.providers.base import Call, Piece
+from golek_worker.providers.growing import Growing, Usage
+from golek_worker.providers.sse import Splitter
+from golek_worker.providers.transport import Answering, Transport, elapsed_ms
 
 
 class Read(Protocol):

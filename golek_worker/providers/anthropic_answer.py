@@ -4,11 +4,11 @@ from typing import Any, Final
 
 from golek_wire.codec import encode
 from golek_wire.replies import FinishReason
-from golek_worker.router.providers import failures, growing
-from golek_worker.router.providers.base import Piece
-from golek_worker.router.providers.failures import broken
-from golek_worker.router.providers.growing import Growing, Usage
-from golek_worker.router.providers.openai_answer import decoded
+from golek_worker.providers import failures, growing
+from golek_worker.providers.base import Piece
+from golek_worker.providers.failures import broken
+from golek_worker.providers.growing import Growing, Usage
+from golek_worker.providers.openai_answer import decoded
 
 Json = dict[str, Any]
 FINISHES: Final[dict[str, FinishReason]] = {

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from golek_worker.router.providers.openai_answer import decoded
-from golek_worker.router.providers.transport import Transport
+from golek_worker.providers.openai_answer import decoded
+from golek_worker.providers.transport import Transport
 
 PATIENCE_S: Final = 10.0
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 
 from golek_wire.errors import DeadlineExceededError, InferenceServiceError, ProviderRefusedError
-from golek_worker.router.providers import failures
-from golek_worker.router.providers.failures import broken
-from golek_worker.router.providers.sse import Event, EventTooLargeError, Splitter
+from golek_worker.providers import failures
+from golek_worker.providers.failures import broken
+from golek_worker.providers.sse import Event, EventTooLargeError, Splitter
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession

@@ -10,12 +10,12 @@ from typing import Final
 from golek_wire.errors import BadRequestError, InferenceServiceError
 from golek_wire.replies import Reply
 from golek_wire.requests import InferenceRequest
-from golek_worker.router.providers import anthropic_form, growing, listing, texts
-from golek_worker.router.providers.anthropic_answer import Answer
-from golek_worker.router.providers.base import Call, Piece
-from golek_worker.router.providers.listing import Found
-from golek_worker.router.providers.quirks import PLAIN, Quirks
-from golek_worker.router.providers.transport import Server, Transport
+from golek_worker.providers import anthropic_form, growing, listing, texts
+from golek_worker.providers.anthropic_answer import Answer
+from golek_worker.providers.base import Call, Piece
+from golek_worker.providers.listing import Found
+from golek_worker.providers.quirks import PLAIN, Quirks
+from golek_worker.providers.transport import Server, Transport
 
 VERSION: Final = "2023-06-01"
 """Of the API; there has been no later one."""

@@ -20,7 +20,7 @@ from golek_wire.replies import (
     TopLogprob,
 )
 from golek_wire.requests import Params, Resume
-from golek_worker.router.providers.base import Piece
+from golek_worker.providers.base import Piece
 
 BYTES_PER_TOKEN: Final = 4
 COUNT_LIMIT: Final = 100_000_000

@@ -15,10 +15,10 @@ from msgspec import Meta, Struct, field
 
 from golek_wire.errors import InferenceServiceError
 from golek_wire.subjects import Kind
-from golek_worker.router.providers import quirks
-from golek_worker.router.providers.anthropic import AnthropicProvider
-from golek_worker.router.providers.openai import OpenAIProvider
-from golek_worker.router.providers.transport import Server
+from golek_worker.providers import quirks
+from golek_worker.providers.anthropic import AnthropicProvider
+from golek_worker.providers.openai import OpenAIProvider
+from golek_worker.providers.transport import Server
 from golek_worker.router.targets import Need, Target
 
 CATALOG: Final = Path("data/catalog/providers.yaml")

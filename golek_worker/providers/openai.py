@@ -13,12 +13,12 @@ from golek_wire import codec
 from golek_wire.errors import BadRequestError, InferenceServiceError
 from golek_wire.replies import EmbeddingReply, Reply
 from golek_wire.requests import EmbeddingRequest, InferenceRequest
-from golek_worker.router.providers import growing, listing, openai_answer, openai_form, texts
-from golek_worker.router.providers.base import Call, Piece
-from golek_worker.router.providers.listing import Found
-from golek_worker.router.providers.openai_answer import Answer
-from golek_worker.router.providers.quirks import PLAIN, Quirks
-from golek_worker.router.providers.transport import Server, Transport, elapsed_ms
+from golek_worker.providers import growing, listing, openai_answer, openai_form, texts
+from golek_worker.providers.base import Call, Piece
+from golek_worker.providers.listing import Found
+from golek_worker.providers.openai_answer import Answer
+from golek_worker.providers.quirks import PLAIN, Quirks
+from golek_worker.providers.transport import Server, Transport, elapsed_ms
 
 
 class OpenAIProvider:

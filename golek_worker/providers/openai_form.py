@@ -10,9 +10,9 @@ import msgspec
 
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import EmbeddingRequest, InferenceRequest, Message, Params
-from golek_worker.router.providers import growing
-from golek_worker.router.providers.base import Call
-from golek_worker.router.providers.quirks import Quirks
+from golek_worker.providers import growing
+from golek_worker.providers.base import Call
+from golek_worker.providers.quirks import Quirks
 
 Json = dict[str, Any]
 DRAWN: Final = (

@@ -1,0 +1,1 @@
+"""vLLM: its AsyncLLM in the engine's child, its EngineCore a grandchild."""
