@@ -8,6 +8,7 @@ import pytest
 
 from golek_worker import settings
 from tests.support.broker import NatsServer
+from tests.support.shell import nothing_said
 
 
 def pytest_configure() -> None:
@@ -38,6 +39,15 @@ def broker(tmp_path: Path) -> Iterator[NatsServer]:
         yield server
     finally:
         server.kill()
+
+
+@pytest.fixture(scope="module")
+def module_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """The same for all tests of a module, which leave it running. No setting of the shell reaches what starts on it."""
+    server = NatsServer(tmp_path_factory.mktemp("nats")).start()
+    with nothing_said():
+        yield server
+    server.kill()
 
 
 @pytest.fixture
