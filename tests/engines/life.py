@@ -12,7 +12,7 @@ import msgspec
 import psutil
 import pytest
 
-from golek_worker.engine.base import Computed, EngineConfig, Refused, Stopped, frame
+from golek_worker.engine.base import EngineConfig, Refused, Stopped, frame
 from golek_worker.engine.host import EngineDied, EngineHost
 from tests.engines.subject import WAIT_S, Served, Subject, needs, rest
 
@@ -33,8 +33,8 @@ class Life:
         assert ready.device
         assert ready.capabilities
         assert ready.info.architecture
-        assert served.config.kind == "vision" or ready.ctx_size > 0
-        await served.done(served.little(), Computed)
+        assert "classes" in served.subject.can or ready.ctx_size > 0
+        await served.works()
 
     async def test_a_job_of_another_kind_is_refused(self, served: Served) -> None:
         """The engine lives on."""
@@ -42,7 +42,7 @@ class Life:
         refused = await served.done(served.strange(), Refused)
         assert refused.code == "BAD_REQUEST", refused
         assert refused.message
-        await served.done(served.little(), Computed)
+        await served.works()
         assert served.child == child
 
     async def test_a_job_is_cancelled(self, served: Served) -> None:
@@ -51,7 +51,7 @@ class Life:
         run = served.host.submit(command)
         served.host.cancel(command.job_id)
         await rest(run, Stopped)
-        await served.done(served.little(), Computed)
+        await served.works()
 
     async def test_it_makes_progress_while_it_has_nothing_to_do(self, served: Served) -> None:
         """A sign of life at least once a second, or its worker would take it for stuck."""
@@ -66,7 +66,7 @@ class Life:
         """What was read and written is counted, and nothing runs any more."""
         await _gauges(served)
         before = served.host.gauges[-1][1]
-        await served.done(served.little(), Computed)
+        await served.works()
         await _gauges(served)
         after = served.host.gauges[-1][1]
         assert after.prompt_tokens > before.prompt_tokens
@@ -86,7 +86,7 @@ class Life:
         await served.until_serving()
         assert served.child != killed
         assert served.host.problem is None
-        await served.done(served.little(), Computed)
+        await served.works()
 
     async def test_nothing_is_left_of_an_engine_that_is_unloaded(self, served: Served) -> None:
         """Not with a job in it either, which ends; loaded again it serves."""
@@ -99,7 +99,7 @@ class Life:
         _assert_gone(processes, GONE_S)
         served.host.load()
         await served.until_serving()
-        await served.done(served.little(), Computed)
+        await served.works()
 
     async def test_nothing_is_left_of_an_engine_whose_worker_was_killed(self, served: Served, tmp_path: Path) -> None:
         """The kernel tells it, so also by SIGKILL."""
@@ -149,7 +149,7 @@ class Runtime:
             await rest(run, EngineDied)
         await served.until_serving()
         assert served.child != child
-        await served.done(served.little(), Computed)
+        await served.works()
 
 
 def _until_serving(lines: IO[str]) -> None:

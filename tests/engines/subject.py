@@ -95,7 +95,7 @@ def needs(*abilities: Ability) -> pytest.MarkDecorator:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each behaviour for each of the module's SUBJECTS that can what it needs."""
-    if "subject" not in metafunc.fixturenames:
+    if "subject" not in metafunc.fixturenames or not hasattr(metafunc.module, "SUBJECTS"):
         return
     wanted = {ability for mark in metafunc.definition.iter_markers("needs") for ability in mark.args}
     able = [subject for subject in metafunc.module.SUBJECTS if wanted <= subject.can]
@@ -207,16 +207,25 @@ class Served:
         """A job of another kind."""
         return Embed(self.name(), ["a text"]) if "text" in self.subject.can else Submit(self.name(), "x", Params(), 1)
 
-    async def done(self, command: SequenceStart, kind: type[E] = Finished) -> E:  # type: ignore[assignment]
-        """Run `command`; its end, which is of this kind."""
-        return (await self.follow(command, kind))[1]
+    async def works(self) -> None:
+        """A job of this engine's kind is done."""
+        _, end = await rest(self.host.submit(self.little()), object)
+        assert isinstance(end, Computed), end
 
-    async def follow(self, command: SequenceStart, kind: type[E] = Finished) -> tuple[list[str], E]:  # type: ignore[assignment]
+    async def written(self, command: SequenceStart) -> Finished:
+        """The text of `command`."""
+        return await self.done(command, Finished)
+
+    async def done(self, command: SequenceStart, kind: type[E]) -> E:
+        """Run `command`; its end, which is of this kind."""
+        return (await self.streamed(command, kind))[1]
+
+    async def streamed(self, command: SequenceStart, kind: type[E]) -> tuple[list[str], E]:
         """Run `command`; the texts that it streamed, and its end."""
         return await rest(self.host.submit(command), kind)
 
 
-async def rest(run: Run, kind: type[E] = Finished) -> tuple[list[str], E]:  # type: ignore[assignment]
+async def rest(run: Run, kind: type[E]) -> tuple[list[str], E]:
     """What of `run` is still to come: texts, and the end, which is of this kind."""
     texts: list[str] = []
     until = time.monotonic() + WAIT_S
