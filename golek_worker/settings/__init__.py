@@ -30,6 +30,7 @@ from golek_worker.engine.names import FORMATS, USUAL_FILES, Answering, Format
 from golek_worker.settings import adapters, made
 from golek_worker.settings.adapters import AdapterFile
 from golek_worker.settings.service import Service
+from golek_worker.settings.vllm import VLLM
 
 ENGINE_SLOTS: Final = 256
 USUAL_STAGES: Final = "draft,refine,validate"
@@ -39,7 +40,7 @@ ROUTER_SLOTS: Final = 1024
 """Of a router, whose jobs wait for others."""
 
 
-class Settings(Http, frozen=True, kw_only=True):
+class Settings(VLLM, frozen=True, kw_only=True):
     """One deployment, read from `envs/worker.<name>.env` and the environment. Keys are these names in capitals."""
 
     model_name: str
@@ -47,8 +48,7 @@ class Settings(Http, frozen=True, kw_only=True):
     engine: Answering = "llamacpp"
     """`llamacpp` runs a GGUF file, `echo` repeats the prompt; with `router` other workers and clouds answer."""
     model_path: str = ""
-    """The model's file, or with ENGINE=vllm its folder; below `data/` it lies in GOLEK_DATA. Default
-    `data/models/<MODEL_NAME>/model.gguf`, or that folder."""
+    """GGUF file, or folder with ENGINE=vllm; below `data/` it lies in GOLEK_DATA. Default in `data/models/<MODEL_NAME>`."""
     inference_models_dir: str = ""
     """Folder with a folder per model, `<MODEL_NAME>/*.gguf`; looked at when MODEL_PATH is not given."""
     model_source: str = ""
