@@ -48,7 +48,7 @@ class Settings(VLLM, frozen=True, kw_only=True):
     engine: Answering = "llamacpp"
     """`llamacpp` runs a GGUF file, `echo` repeats the prompt; with `router` other workers and clouds answer."""
     model_path: str = ""
-    """GGUF file, or folder with ENGINE=vllm; below `data/` it lies in GOLEK_DATA. Default in `data/models/<MODEL_NAME>`."""
+    """GGUF file, or the folder for vLLM; below `data/` it lies in GOLEK_DATA. Default in `data/models/<MODEL_NAME>`."""
     inference_models_dir: str = ""
     """Folder with a folder per model, `<MODEL_NAME>/*.gguf`; looked at when MODEL_PATH is not given."""
     model_source: str = ""
@@ -211,7 +211,7 @@ class Settings(VLLM, frozen=True, kw_only=True):
 
     @property
     def default_model_file(self) -> Path:
-        """Where the model lies when nothing else is said, and where it is downloaded to; of one in a folder the folder."""
+        """Where the model lies when nothing else is said, and where it is downloaded to; perhaps a folder."""
         found = shipped(f"data/models/{self.model_name}/{USUAL_FILES[self.model_lies_in]}", self.data)
         return found.parent if self.model_lies_in == "folder" else found
 
