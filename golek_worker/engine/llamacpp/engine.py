@@ -48,7 +48,7 @@ from golek_worker.engine.llamacpp.sampling import Sampler
 from golek_worker.engine.llamacpp.scheduler import READ_BATCH, decode_rows, of_adapter
 from golek_worker.engine.llamacpp.sequence import NO_SLOT, Sequence
 from golek_worker.engine.llamacpp.threads import thread_count, usable_cores
-from golek_worker.engine.llamacpp.writing import Writing
+from golek_worker.engine.writing import Writing
 
 if TYPE_CHECKING:
     from golek_worker.engine.llamacpp.eyes import Eyes, Image
