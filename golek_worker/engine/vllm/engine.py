@@ -13,6 +13,7 @@ from pathlib import Path
 
 from llguidance.hf import from_tokenizer
 from vllm.inputs import tokens_input
+from vllm.sampling_params import StructuredOutputsParams as Structure
 
 from golek_wire.errors import BadRequestError
 from golek_worker.engine.asynchronous import Counts
@@ -33,7 +34,7 @@ from golek_worker.engine.base import (
 from golek_worker.engine.budget import tokens_left
 from golek_worker.engine.vllm import about, sampling
 from golek_worker.engine.vllm.adapters import Adapters
-from golek_worker.engine.vllm.constraints import Structure, structure
+from golek_worker.engine.vllm.constraints import structure
 from golek_worker.engine.vllm.runtime import Runtime
 from golek_worker.engine.vllm.text import Text
 from golek_worker.engine.vllm.vocabulary import Vocabulary

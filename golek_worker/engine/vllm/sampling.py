@@ -6,11 +6,11 @@ Wishes that it cannot do are refused by name: a text drawn otherwise than asked 
 from __future__ import annotations
 
 from vllm.sampling_params import RequestOutputKind, SamplingParams
+from vllm.sampling_params import StructuredOutputsParams as Structure
 
 from golek_wire.drawing import FORBIDDING, check_tokens, seed_after
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import Params
-from golek_worker.engine.vllm.constraints import Structure
 
 HOTTEST = 2.0
 """vLLM's limit."""
