@@ -13,7 +13,7 @@ from pathlib import Path
 
 from llguidance.hf import from_tokenizer
 from vllm.inputs import tokens_input
-from vllm.sampling_params import StructuredOutputsParams as Structure
+from vllm.sampling_params import StructuredOutputsParams
 
 from golek_wire.errors import BadRequestError
 from golek_worker.engine.asynchronous import Counts
@@ -157,7 +157,7 @@ class VLLMEngine:
         finally:
             await self._adapters.give_back(adapter)
 
-    def _structure(self, command: Submit) -> Structure | None:
+    def _structure(self, command: Submit) -> StructuredOutputsParams | None:
         if command.constraint is None:
             return None
         if command.resume is not None:
