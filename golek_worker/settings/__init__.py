@@ -30,6 +30,7 @@ from golek_worker.engine.names import FORMATS, Answering, Format
 from golek_worker.settings import adapters, made
 from golek_worker.settings.adapters import AdapterFile
 from golek_worker.settings.service import Service
+from golek_worker.settings.vllm import VLLM
 
 ENGINE_SLOTS: Final = 256
 USUAL_STAGES: Final = "draft,refine,validate"
@@ -39,7 +40,7 @@ ROUTER_SLOTS: Final = 1024
 """Of a router, whose jobs wait for others."""
 
 
-class Settings(Http, frozen=True, kw_only=True):
+class Settings(VLLM, frozen=True, kw_only=True):
     """One deployment, read from `envs/worker.<name>.env` and the environment. Keys are these names in capitals."""
 
     model_name: str

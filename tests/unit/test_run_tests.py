@@ -16,6 +16,7 @@ def run(folder: Path, **texts: str) -> tuple[int, list[str]]:
     """Its status and what it says last, of one file per group: `lower`, `upper`, `gateway`, `unit`."""
     names = {"lower": "bus/test_a", "upper": "bus/test_z", "gateway": "gateway/test_g", "unit": "unit/test_u"}
     others = {"more": "bus/test_ro", "rest": "bus/test_re", "engine": "engine/test_e"}
+    others |= {"screens": "tui/test_s", "pages": "web/test_p"}
     for group, name in (names | others).items():
         path = folder / "tests" / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +36,7 @@ def test_the_last_lines_name_what_failed_in_every_group(tmp_path: Path) -> None:
     assert [line.rpartition(" in ")[0] for line in last[:4]] == [
         "bus, a to m: 1 failed, 1 passed",
         "bus, n to z: 2 passed",
-        "gateway and engine: 1 error",
+        "gateway, engine, screens: 1 error",
         "all others: 1 passed",
     ]
     assert last[4] == "What failed:"

@@ -16,6 +16,7 @@ import msgspec
 from golek_wire.errors import BadRequestError
 from golek_wire.signals import ModelInfo
 from golek_worker.engine.base import EngineConfig, EngineLoadError, Ready
+from golek_worker.engine.count import count_text
 from golek_worker.engine.llamacpp import accents, devices, log, memory
 from golek_worker.gguf import GGUFError, Header, read_header
 
@@ -279,15 +280,6 @@ class Model:
 
 
 _is_name = re.compile(r"<[|\uff5c].*[|\uff5c]>").fullmatch
-
-
-def count_text(count: int) -> str:
-    """`count` for people: 268M, 4.0B."""
-    for unit, suffix in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
-        if count >= unit:
-            value = count / unit
-            return f"{value:.1f}{suffix}" if value < 10 else f"{value:.0f}{suffix}"
-    return str(count)
 
 
 def _read_header(path: Path) -> Header:
