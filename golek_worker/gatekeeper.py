@@ -24,7 +24,7 @@ from golek_worker.job import Charge, Job, money
 from golek_worker.settings import Settings
 
 HOPS_DIGITS: Final = 4
-_DECODERS: Final[dict[str, Callable[[bytes], EmbeddingRequest | RerankRequest | VisionRequest]]] = {
+DECODERS: Final[dict[str, Callable[[bytes], EmbeddingRequest | RerankRequest | VisionRequest]]] = {
     "embedding": codec.decode_embedding,
     "rerank": codec.decode_rerank,
     "vision": codec.decode_vision,
@@ -69,7 +69,7 @@ class Gatekeeper:
         if kind == "inference":
             job = gate.check(payload, headers, reply, limits, self._seed, new_inbox, key.key_id, name)
         else:
-            decode = _DECODERS[kind]
+            decode = DECODERS[kind]
             job = gate.check_whole(decode, payload, headers, reply, limits, new_inbox, key.key_id, name)
         hops = _hops(headers)
         if self._chosen_later:
@@ -95,7 +95,7 @@ class Gatekeeper:
 
     def _estimate(self, kind: Kind, payload: bytes) -> int:
         """The tokens that an admitted request may cost. It is read a second time, so that nobody else pays for this."""
-        decode = codec.decode_request if kind == "inference" else _DECODERS[kind]
+        decode = codec.decode_request if kind == "inference" else DECODERS[kind]
         return quota.estimate(decode(payload), self._settings.golek_quota_reserve)
 
     def check_object(self, size: int) -> None:

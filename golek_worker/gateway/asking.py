@@ -264,11 +264,11 @@ def _seconds(name: str, said: str, unit: float) -> float:
 
 
 async def _unnamed(entered: door.Door, caller: door.Caller, kind: Kind) -> str:
-    """The model of a request that names none. Raises as `_only_one`."""
-    return AUTO if entered.auto else await _only_one(caller, kind)
+    """The model of a request that names none. Raises as `only_one`."""
+    return AUTO if entered.auto else await only_one(caller, kind)
 
 
-async def _only_one(caller: door.Caller, kind: Kind) -> str:
+async def only_one(caller: door.Caller, kind: Kind) -> str:
     """The model that is meant where none is named. Raises BadRequestError naming those that there are."""
     now, known = datetime.now(UTC), await caller.golek.models()
     names = [
