@@ -41,9 +41,19 @@ def engine_factory(config: EngineConfig) -> EngineFactory:
             raise EngineLoadError(f"ENGINE={config.engine}: there is no such engine for models of kind {config.kind!r}")
 
 
-def async_engine_factory(config: EngineConfig) -> "AsyncEngineFactory | None":  # noqa: ARG001
+def async_engine_factory(config: EngineConfig) -> "AsyncEngineFactory | None":
     """The engine that `config` asks for where its runtime is asyncio's; None for the others."""
-    return None
+    match config.engine, config.kind:
+        case "vllm", "inference":
+            from golek_worker.engine.vllm.engine import VLLMEngine
+
+            return VLLMEngine.open
+        case "vllm", "embedding":
+            from golek_worker.engine.vllm.embedding import VLLMEmbedder
+
+            return VLLMEmbedder.open
+        case _:
+            return None
 
 
 def environment(config: EngineConfig) -> dict[str, str]:
