@@ -23,17 +23,14 @@ from golek_program.settings.sources import Found, Source
 from golek_program.settings.values import convert, hidden
 from golek_wire import subjects
 from golek_wire.keys import Budget, parse_budget
-from golek_wire.objects import is_bucket
 from golek_wire.orchestration import ROUNDS_LIMIT, STAGES_LIMIT, Mode
-from golek_wire.requests import IMAGES_LIMIT
 from golek_wire.routing import Strategy
 from golek_wire.signals import CRITICAL_UTILIZATION
 from golek_worker.engine.names import FORMATS, USUAL_FILES, Answering, Format
-from golek_worker.settings import adapters, made
+from golek_worker.settings import adapters, made, vision
 from golek_worker.settings.adapters import AdapterFile
 from golek_worker.settings.service import Service
-from golek_worker.settings.vllm import VLLM
-from golek_worker.vision.limits import Limits, parse_domains
+from golek_worker.settings.vision import Vision
 
 ENGINE_SLOTS: Final = 256
 USUAL_STAGES: Final = "draft,refine,validate"
@@ -43,7 +40,7 @@ ROUTER_SLOTS: Final = 1024
 """Of a router, whose jobs wait for others."""
 
 
-class Settings(VLLM, frozen=True, kw_only=True):
+class Settings(Vision, frozen=True, kw_only=True):
     """One deployment, read from `envs/worker.<name>.env` and the environment. Keys are these names in capitals."""
 
     model_name: str
@@ -194,18 +191,6 @@ class Settings(VLLM, frozen=True, kw_only=True):
     """Embedding model that says which questions are alike, for the semantic cache."""
     golek_semantic_threshold: Annotated[float, Meta(gt=0, le=1)] = 0.95
     """Questions with at least this cosine are alike."""
-    vision_allowed_domains: str = ""
-    """Servers that images may be fetched from, with commas: `images.example.com`, `*.example.com`, `localhost:8080`."""
-    vision_bucket: str = "GOLEK_IMAGES"
-    """Object store that `nats-object://<bucket>/<name>` may name; empty for none."""
-    vision_max_bytes: Positive = 10 * 1024 * 1024
-    """Bytes of one image, as a file."""
-    vision_max_images: Annotated[int, Meta(ge=1, le=IMAGES_LIMIT)] = 16
-    """Images of one request."""
-    vision_max_pixels: Positive = 50_000_000
-    """Width times height of one image."""
-    vision_fetch_s: Seconds = 10.0
-    """So long a server may take to send one image."""
     worker_type: str = ""
     """The engine's log lies in `<GOLEK_DATA>/logs/llama-<WORKER_TYPE>/`; default the deployment's name."""
 
@@ -249,14 +234,6 @@ class Settings(VLLM, frozen=True, kw_only=True):
         """What ADAPTERS lists, with the places of the files. Raises ValueError."""
         listed = adapters.read(self.adapters)
         return [msgspec.structs.replace(one, path=str(shipped(one.path, self.data))) for one in listed]
-
-    @property
-    def image_limits(self) -> Limits:
-        """What VISION_… say. Raises ValueError."""
-        return Limits(
-            self.vision_max_bytes, self.vision_max_images, self.vision_max_pixels, self.vision_fetch_s,
-            parse_domains(self.vision_allowed_domains), self.vision_bucket,
-        )  # fmt: skip
 
     @property
     def audit_body(self) -> Literal["full", "hash", "none"]:
@@ -510,7 +487,7 @@ def _contradictions(settings: Settings) -> list[str]:
     mistakes += wrong_url(settings.nats_url)
     if (problem := settings.login.problem()) is not None:
         mistakes.append(problem)
-    mistakes += _wrong_images(settings)
+    mistakes += vision.mistakes(settings)
     mistakes += _wrong_shares(settings)
     mistakes += _wrong_budget(settings)
     mistakes += adapters.mistakes(settings.adapters)
@@ -546,18 +523,6 @@ def _wrong_budget(settings: Settings) -> list[str]:
     if budget is not None and budget.unit != "usd":
         return [f"{said}: dollars and for how long, as 20usd/day or 0.5usd/hour"]
     return []
-
-
-def _wrong_images(settings: Settings) -> list[str]:
-    """What is wrong with where images may come from."""
-    mistakes = []
-    try:
-        parse_domains(settings.vision_allowed_domains)
-    except ValueError as error:
-        mistakes.append(f"VISION_ALLOWED_DOMAINS={settings.vision_allowed_domains[:256]}: {error}")
-    if settings.vision_bucket and not is_bucket(settings.vision_bucket):
-        mistakes.append(f"VISION_BUCKET={settings.vision_bucket[:64]}: letters, digits, _ and -, as NATS names buckets")
-    return mistakes
 
 
 def _wrong_shares(settings: Settings) -> list[str]:
