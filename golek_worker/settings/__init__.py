@@ -27,10 +27,10 @@ from golek_wire.orchestration import ROUNDS_LIMIT, STAGES_LIMIT, Mode
 from golek_wire.routing import Strategy
 from golek_wire.signals import CRITICAL_UTILIZATION
 from golek_worker.engine.names import FORMATS, USUAL_FILES, Answering, Format
-from golek_worker.settings import adapters, made
+from golek_worker.settings import adapters, made, vision
 from golek_worker.settings.adapters import AdapterFile
 from golek_worker.settings.service import Service
-from golek_worker.settings.vllm import VLLM
+from golek_worker.settings.vision import Vision
 
 ENGINE_SLOTS: Final = 256
 USUAL_STAGES: Final = "draft,refine,validate"
@@ -40,7 +40,7 @@ ROUTER_SLOTS: Final = 1024
 """Of a router, whose jobs wait for others."""
 
 
-class Settings(VLLM, frozen=True, kw_only=True):
+class Settings(Vision, frozen=True, kw_only=True):
     """One deployment, read from `envs/worker.<name>.env` and the environment. Keys are these names in capitals."""
 
     model_name: str
@@ -72,7 +72,7 @@ class Settings(VLLM, frozen=True, kw_only=True):
     harmony_knowledge_cutoff: str = "2024-06"
     """With MODEL_FORMAT=harmony: up to when the model is told to know things."""
     subject: str = ""
-    """Request subject, instead of `<kind>.request.<MODEL_NAME>`; the kind is inference, embedding or rerank."""
+    """Request subject, instead of `<kind>.request.<MODEL_NAME>`; the kind is inference, embedding, rerank or vision."""
     worker_concurrency: Annotated[int, Meta(ge=1, le=1024)] = 4
     """Slots: sequences decoded together by one replica, at most 256; a router's jobs at once, 1024 unless given."""
     http_addr: str = ""
@@ -417,6 +417,7 @@ DOES: Final[dict[subjects.Kind, str]] = {
     "inference": "writes text",
     "embedding": "turns texts into vectors",
     "rerank": "ranks documents by a query",
+    "vision": "says what images show",
 }
 
 
@@ -486,6 +487,7 @@ def _contradictions(settings: Settings) -> list[str]:
     mistakes += wrong_url(settings.nats_url)
     if (problem := settings.login.problem()) is not None:
         mistakes.append(problem)
+    mistakes += vision.mistakes(settings)
     mistakes += _wrong_shares(settings)
     mistakes += _wrong_budget(settings)
     mistakes += adapters.mistakes(settings.adapters)
