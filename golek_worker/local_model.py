@@ -244,7 +244,7 @@ class LocalModel:
 def _file(chosen: Settings) -> Path | None:
     if chosen.engine == "router":
         raise BadRequestError("ENGINE=router: a router needs a fleet", param="settings")
-    if chosen.engine != "llamacpp":
+    if chosen.model_lies_in == "none":
         return None
     try:
         found = resolve(chosen)

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from functools import partial
-from typing import NoReturn, Protocol, cast
+from typing import NoReturn, Protocol
 
 from golek_wire.errors import InferenceServiceError
 from golek_wire.replies import Delta
@@ -121,8 +121,7 @@ class TaskLoop(asyncio.Protocol):
         """Serve until `Exit`. The process ends here with STATUS_ENGINE_DIED when the runtime is gone."""
         loop = asyncio.get_running_loop()
         sock.setblocking(False)
-        connected, _ = await loop.connect_accepted_socket(lambda: self, sock)
-        transport = cast("asyncio.Transport", connected)  # uvloop's is one by its methods alone
+        transport, _ = await loop.connect_accepted_socket(lambda: self, sock)
         transport.set_write_buffer_limits(high=BUFFER_LIMIT, low=0)
         self._transport = transport
         self._send(self._engine.ready)

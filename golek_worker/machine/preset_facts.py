@@ -272,7 +272,7 @@ def _part(name: str, table: Table | None, envs: Path) -> Part:
     deployment = startable.deployment_of(plain, envs)
     chosen = settings.read(settings.env_file(deployment, envs))[0] if deployment is not None else None
     runs = _running(plain, chosen)
-    if chosen is not None and chosen.engine != "llamacpp":
+    if chosen is not None and chosen.model_lies_in == "none":
         return Part(name, "no file", 0, deployment or "", runs)  # 2
     found = modelfiles.find(deployment or plain)
     row = modelfiles.describe(found)

@@ -26,7 +26,7 @@ from golek_wire.keys import Budget, parse_budget
 from golek_wire.orchestration import ROUNDS_LIMIT, STAGES_LIMIT, Mode
 from golek_wire.routing import Strategy
 from golek_wire.signals import CRITICAL_UTILIZATION
-from golek_worker.engine.names import FORMATS, Answering, Format
+from golek_worker.engine.names import FORMATS, USUAL_FILES, Answering, Format
 from golek_worker.settings import adapters, made
 from golek_worker.settings.adapters import AdapterFile
 from golek_worker.settings.service import Service
@@ -48,7 +48,7 @@ class Settings(VLLM, frozen=True, kw_only=True):
     engine: Answering = "llamacpp"
     """`llamacpp` runs a GGUF file, `echo` repeats the prompt; with `router` other workers and clouds answer."""
     model_path: str = ""
-    """GGUF file; a path below `data/` lies in GOLEK_DATA. Default `data/models/<MODEL_NAME>/model.gguf`."""
+    """GGUF file, or folder with ENGINE=vllm; below `data/` it lies in GOLEK_DATA. Default in `data/models/<MODEL_NAME>`."""
     inference_models_dir: str = ""
     """Folder with a folder per model, `<MODEL_NAME>/*.gguf`; looked at when MODEL_PATH is not given."""
     model_source: str = ""
@@ -211,8 +211,9 @@ class Settings(VLLM, frozen=True, kw_only=True):
 
     @property
     def default_model_file(self) -> Path:
-        """Where the model lies when nothing else is said, and where it is downloaded to."""
-        return shipped(f"data/models/{self.model_name}/model.gguf", self.data)
+        """Where the model lies when nothing else is said, and where it is downloaded to; of one in a folder the folder."""
+        found = shipped(f"data/models/{self.model_name}/{USUAL_FILES[self.model_lies_in]}", self.data)
+        return found.parent if self.model_lies_in == "folder" else found
 
     @property
     def model_file(self) -> Path:
@@ -389,8 +390,8 @@ def of_model(found: Found, project: Path) -> tuple[Found, list[str]]:
 def _is_another_file(found: Found, model: str) -> bool:
     """True when the deployment's file need not be the one that the catalogue tells of."""
     path, source = found.of("MODEL_PATH"), found.of("MODEL_SOURCE")
-    usual = Path(f"data/models/{model}/model.gguf")
-    return bool(source and source[0].value) or bool(path and path[0].value and Path(path[0].value) != usual)
+    usual = [Path(f"data/models/{model}"), *(Path(f"data/models/{model}/{name}") for name in USUAL_FILES.values())]
+    return bool(source and source[0].value) or bool(path and path[0].value and Path(path[0].value) not in usual)
 
 
 def _nearest(file: Path) -> str:

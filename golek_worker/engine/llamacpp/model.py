@@ -115,11 +115,12 @@ class Model:
             size_bytes=self.size_bytes,
         )
 
-    def ready(self, slots: int, ctx_size: int, capabilities: list[str]) -> Ready:
-        """What every engine over this file says when it is loaded."""
+    def ready(self, slots: int, ctx_size: int, capabilities: list[str], *, sees: bool = False) -> Ready:
+        """What every engine over this file says when it is loaded; `sees` with a projector."""
+        modalities = ["text", "image"] if sees else ["text"]
         return Ready(
-            info=msgspec.structs.replace(self.info, context_size=ctx_size),
-            capabilities=capabilities,
+            info=msgspec.structs.replace(self.info, context_size=ctx_size, modalities=modalities),
+            capabilities=[*capabilities, "vision"] if sees else capabilities,
             device=self.placement.text,
             offloaded_layers=self.placement.offloaded,
             layers=self.layers,

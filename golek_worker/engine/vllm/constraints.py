@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from llguidance import LLMatcher
 from llguidance.gbnf_to_lark import gbnf_to_lark
-from vllm.sampling_params import StructuredOutputsParams as Structure
+from vllm.sampling_params import StructuredOutputsParams
 
 from golek_wire.errors import InvalidGrammarError
 from golek_worker.engine.base import Constraint
@@ -23,7 +23,7 @@ _start = re.compile(r"^start\b", re.MULTILINE)
 _slash = re.compile(r"(?<!\\)((?:\\\\)*)/")
 
 
-def structure(constraint: Constraint, mark: str, vocabulary: Vocabulary) -> Structure:
+def structure(constraint: Constraint, mark: str, vocabulary: Vocabulary) -> StructuredOutputsParams:
     """`constraint` as vLLM takes it; with `mark` it counts behind that. Raises InvalidGrammarError."""
     if constraint.kind == "gbnf":
         constraint = Constraint("lark", _from_gbnf(constraint), constraint.param)
@@ -34,11 +34,11 @@ def structure(constraint: Constraint, mark: str, vocabulary: Vocabulary) -> Stru
         raise refusal(said, constraint.param)
     match constraint.kind:
         case "json_schema":
-            return Structure(json=constraint.text)
+            return StructuredOutputsParams(json=constraint.text)
         case "regex":
-            return Structure(regex=constraint.text)
+            return StructuredOutputsParams(regex=constraint.text)
         case _:
-            return Structure(grammar=constraint.text)
+            return StructuredOutputsParams(grammar=constraint.text)
 
 
 def _from_gbnf(constraint: Constraint) -> str:

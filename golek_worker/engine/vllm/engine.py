@@ -13,6 +13,7 @@ from pathlib import Path
 
 from llguidance.hf import from_tokenizer
 from vllm.inputs import tokens_input
+from vllm.sampling_params import StructuredOutputsParams
 
 from golek_wire.errors import BadRequestError
 from golek_worker.engine.asynchronous import Counts
@@ -33,7 +34,7 @@ from golek_worker.engine.base import (
 from golek_worker.engine.budget import tokens_left
 from golek_worker.engine.vllm import about, sampling
 from golek_worker.engine.vllm.adapters import Adapters
-from golek_worker.engine.vllm.constraints import Structure, structure
+from golek_worker.engine.vllm.constraints import structure
 from golek_worker.engine.vllm.runtime import Runtime
 from golek_worker.engine.vllm.text import Text
 from golek_worker.engine.vllm.vocabulary import Vocabulary
@@ -156,7 +157,7 @@ class VLLMEngine:
         finally:
             await self._adapters.give_back(adapter)
 
-    def _structure(self, command: Submit) -> Structure | None:
+    def _structure(self, command: Submit) -> StructuredOutputsParams | None:
         if command.constraint is None:
             return None
         if command.resume is not None:

@@ -5,12 +5,11 @@ Wishes that it cannot do are refused by name: a text drawn otherwise than asked 
 
 from __future__ import annotations
 
-from vllm.sampling_params import RequestOutputKind, SamplingParams
+from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
 from golek_wire.drawing import FORBIDDING, check_tokens, seed_after
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import Params
-from golek_worker.engine.vllm.constraints import Structure
 
 HOTTEST = 2.0
 """vLLM's limit."""
@@ -46,7 +45,7 @@ def check(params: Params, vocab_size: int) -> None:
 
 
 def sampling(
-    params: Params, seed: int, written: int, max_tokens: int, structure: Structure | None, *, ranked: bool
+    params: Params, seed: int, written: int, max_tokens: int, structure: StructuredOutputsParams | None, *, ranked: bool
 ) -> SamplingParams:
     """What vLLM is told for a text that goes on behind `written` tokens; `ranked` wants log-probabilities.
 
