@@ -21,7 +21,7 @@ from golek_worker.engine.host import EngineDied, Run
 from golek_worker.job import Job
 from golek_worker.sessions.conversation import Conversation
 
-CAPABILITIES = ("text-generation", "embeddings", "rerank", "reasoning", "tool-calling", "grammar-constrained")
+CAPABILITIES = ("text-generation", "embeddings", "rerank", "vision", "reasoning", "tool-calling", "grammar-constrained")
 """In the order in which they are told."""
 
 

@@ -3,6 +3,8 @@
 The request becomes a prompt, the engine's child continues it, and its end becomes an `InferenceReply`.
 """
 
+import base64
+import binascii
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +13,7 @@ import msgspec
 
 from golek_wire import codec, semconv
 from golek_wire.drawing import check_tokens
-from golek_wire.errors import InternalError, PayloadTooLargeError
+from golek_wire.errors import BadRequestError, InternalError, PayloadTooLargeError
 from golek_wire.replies import InferenceReply
 from golek_wire.requests import STOP_LIMIT, InferenceRequest, Params, Request
 from golek_wire.routing import CacheUse
@@ -21,11 +23,13 @@ from golek_worker.engine.base import Constraint, Finished, Made, Ready, Submit
 from golek_worker.engine.host import EngineHost, Run
 from golek_worker.executor import CAPABILITIES, Answer, never_ran
 from golek_worker.grammars import lark, schemas
+from golek_worker.image_marks import IMAGE_MARK
 from golek_worker.job import Job
 from golek_worker.prompt import turns
 from golek_worker.prompt.base import Format, Prompt
 from golek_worker.prompt.build import build, check, choose
 from golek_worker.prompt.guard import Guard
+from golek_worker.prompt.pictures import is_image
 from golek_worker.prompt.style import Way
 from golek_worker.prompt.wishes import check_parts
 from golek_worker.sessions.conversation import Conversation
@@ -65,10 +69,10 @@ class TextExecutor:
     def check(self, request: Request) -> None:
         if not isinstance(request, InferenceRequest):
             return
-        check_parts(request)
         check_structure(request, self.stored)
         ready = self.host.ready
         if ready is not None:
+            check_parts(request, ready.capabilities)
             if request.adapter:
                 self.host.adapters.check(request.adapter)
             check(request, self.format(ready))
@@ -85,7 +89,7 @@ class TextExecutor:
         """The model's prompt format, compiled once for each load."""
         if self._format is None or self._format_for is not ready:
             self._format = choose(self._chosen, self._markers, ready.chat_template, ready.bos_token, ready.eos_token)
-            self.guard = Guard(ready.control_names)
+            self.guard = Guard([*ready.control_names, *([IMAGE_MARK] if "vision" in ready.capabilities else [])])
             self._format_for = ready  # last: large prompts are made in threads beside this one
         return self._format
 
@@ -102,6 +106,8 @@ class TextWork:
         self.shared = False
         self.saved = 0
         self.costs: Mapping[str, float] = {}
+        self.images: list[bytes] = []
+        """The files that the marks of its prompt stand for, in their order; there before `prepare`."""
         self._prompt: Prompt | None = None
         self._constraint: Constraint | None = None
         self.reply_to = request.reply_to
@@ -142,6 +148,8 @@ class TextWork:
         if ready is not None:
             asked = self._request if self.conversation is None else self.conversation.request
             self._constraint = constraint(asked, self._executor.stored)
+            check_parts(asked, ready.capabilities)
+            self.images = self.images or images_of(asked)
             self._prompt = build(asked, self._executor.format(ready), self._executor.guard)
             if self._prompt.ways:
                 self._constraint = call_constraint(self._prompt.ways)
@@ -157,6 +165,7 @@ class TextWork:
         submit = Submit(
             job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, self._constraint,
             request.adapter or "", prompt.cuts, self.conversation.least_room if self.conversation is not None else 0,
+            self.images,
         )  # fmt: skip
         return choices.start(self._executor.host, submit)
 
@@ -202,6 +211,24 @@ class TextWork:
             size=size,
             limit=limit,
         )
+
+
+def images_of(request: InferenceRequest) -> list[bytes]:
+    """The images that a request brings as data. Raises BadRequestError for others, and for broken base64."""
+    found = []
+    for i, message in enumerate(request.messages or ()):
+        for j, part in enumerate(message.parts or ()):
+            if is_image(part):
+                place = f"messages[{i}].content[{j}].image_url.url"
+                image = part["image_url"]
+                head, _, data = str(image["url"] if isinstance(image, dict) else image).partition(";base64,")
+                try:
+                    found.append(base64.b64decode(data if head.startswith("data:") else "?", validate=True))
+                except binascii.Error:
+                    raise BadRequestError(
+                        f"{place}: {head[:32]!r}: is no data in base64: data:image/png;base64,…", param=place
+                    ) from None
+    return found
 
 
 def call_constraint(ways: Sequence[Way]) -> Constraint:

@@ -3,7 +3,7 @@
 A wish that a prompt's format cannot keep is refused with the way out, never forgotten.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from golek_wire.errors import BadRequestError
@@ -19,8 +19,10 @@ def offered(request: InferenceRequest) -> list[dict[str, Any]]:
     return [] if request.tool_choice == "none" else request.tools or []
 
 
-def check_parts(request: InferenceRequest) -> None:
-    """Raise BadRequestError for a turn with an image: no engine of a worker reads any."""
+def check_parts(request: InferenceRequest, capabilities: Collection[str]) -> None:
+    """Raise BadRequestError for a turn with an image where the model reads none."""
+    if "vision" in capabilities:
+        return
     for number, turn in enumerate(request.messages or ()):
         if turn.parts is not None:
             place = f"messages[{number}].content"

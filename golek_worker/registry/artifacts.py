@@ -16,6 +16,7 @@ from pathlib import Path
 from golek_wire.subjects import Kind
 from golek_worker import folder, headers
 from golek_worker.gguf import GGUFError, Header
+from golek_worker.registry import projector
 from golek_worker.registry.source import PART, part_names
 from golek_worker.settings import Settings
 
@@ -150,7 +151,9 @@ def _folder_at(place: Path, chosen: Settings) -> Path | None:
             raise ArtifactError(f"{place}: files are missing in it: {', '.join(missing)}")
         return place
     if place == chosen.model_file and _stands_alone(chosen) and any(not one.name.startswith(".") for one in _in(place)):
-        raise ArtifactError(f"{place}: no {folder.CONFIG} in it, so it is no model's folder; name another with MODEL_PATH")
+        raise ArtifactError(
+            f"{place}: no {folder.CONFIG} in it, so it is no model's folder; name another with MODEL_PATH"
+        )
     return None
 
 
@@ -164,11 +167,11 @@ def _is_first_of(file: Path, stem: str) -> bool:
 
 
 def _only_model(place: Path, ending: str) -> Path | None:
-    """The one model in the folder `place`; later parts of a model in several files are not counted."""
+    """The one model in the folder `place`; later parts of a model in several files, and eyes, are not counted."""
     models = [
         file
         for file in sorted(place.glob(f"*{ending}"))
-        if (part := PART.fullmatch(file.name)) is None or int(part["number"]) == 1
+        if not projector.is_one(file) and ((part := PART.fullmatch(file.name)) is None or int(part["number"]) == 1)
     ]
     if len(models) > 1:
         names = ", ".join(file.name for file in models)
