@@ -22,6 +22,8 @@ from support import note
 from tests.support.vocabularies import spelling
 
 LAYERS, WIDTH, HEADS, KV_HEADS, FEED_FORWARD, CONTEXT, VOCABULARY = 30, 576, 9, 3, 1536, 8192, 49152
+KV_BYTES = LAYERS * 2 * WIDTH // HEADS * KV_HEADS * 2
+"""Of the KV cache, for each token."""
 LOGIT_SPREAD = 3.0
 CONTROL = ("<|pad|>", "<|begin|>", "<|im_start|>", "<|im_end|>")
 SYLLABLES = [first + vowel for first in "bdfgklmnprstvz" for vowel in "aeiou"]

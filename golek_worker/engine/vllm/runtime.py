@@ -46,10 +46,11 @@ ADVICE = (
 class Runtime:
     """One running vLLM."""
 
-    def __init__(self, llm: AsyncLLM, meter: Meter, stall_s: float) -> None:
+    def __init__(self, llm: AsyncLLM, meter: Meter, stall_s: float, thread: ThreadPoolExecutor) -> None:
         self.llm = llm
         self.meter = meter
         self._stall_s = stall_s
+        self._thread = thread
 
     @classmethod
     async def open(cls, config: EngineConfig, progress: Callable[[int, int], None]) -> Runtime:
@@ -60,20 +61,17 @@ class Runtime:
         # The thread stays as long as the process: EngineCore is told by the kernel when it ends.
         thread = ThreadPoolExecutor(1, "vllm")
         loop = asyncio.get_running_loop()
-        loading = loop.run_in_executor(thread, _load, config, meter)
-        while not (await asyncio.wait([loading], timeout=PULSE_S))[0]:
-            progress(0, 1)
+        with heard.within():
+            loading = loop.run_in_executor(thread, _load, config, meter)
+            while not (await asyncio.wait([loading], timeout=PULSE_S))[0]:
+                progress(0, 1)
         try:
             llm = await loading
         except EngineLoadError:
             raise
         except Exception as error:  # noqa: BLE001 - vLLM raises what comes
             raise EngineLoadError(f"{config.model_path}: vLLM cannot load it: {_reason(error, heard)}") from None
-        runtime = cls(llm, meter, config.vllm.stall_s)
-        runtime._thread = thread
-        return runtime
-
-    _thread: ThreadPoolExecutor
+        return cls(llm, meter, config.vllm.stall_s, thread)
 
     @property
     def config(self) -> Any:
