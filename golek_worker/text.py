@@ -219,7 +219,7 @@ def images_of(request: InferenceRequest) -> list[bytes]:
     for i, message in enumerate(request.messages or ()):
         for j, part in enumerate(message.parts or ()):
             if is_image(part):
-                place = f"messages[{i}].content[{j}].image_url.url"
+                place = f"messages[{i}].parts[{j}].image_url.url"
                 image = part["image_url"]
                 head, _, data = str(image["url"] if isinstance(image, dict) else image).partition(";base64,")
                 try:

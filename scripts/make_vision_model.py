@@ -112,7 +112,7 @@ def _tensors(said: list[list[Floats]], width: int, side: int) -> dict[str, Float
 
 def _idle_layer(width: int) -> dict[str, Floats]:
     """The one layer that the file must have; a LLaVA projector reads what precedes the last layer."""
-    matrices = {name: (width, width) for name in ("attn_q", "attn_k", "attn_v", "attn_out")}
+    matrices = dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_out"), (width, width))
     matrices |= {"ffn_up": (2 * width, width), "ffn_down": (width, 2 * width)}
     layer = {f"v.blk.0.{name}.weight": np.zeros(shape, np.float32) for name, shape in matrices.items()}
     layer |= {f"v.blk.0.{name}.bias": np.zeros(shape[0], np.float32) for name, shape in matrices.items()}
