@@ -10,8 +10,7 @@ from golek_wire.anthropic import messages
 from golek_wire.errors import BadRequestError
 from golek_wire.openai import chat, responses
 from golek_wire.requests import InferenceRequest, Message
-from golek_worker.prompt.base import Format
-from golek_worker.prompt.build import build
+from golek_worker.prompt.wishes import check_parts
 
 URL = "https://example.com/cat.png"
 DATA = "data:image/png;base64,iVBORw0KGgo="
@@ -58,9 +57,8 @@ def test_every_surface_says_images_alike(asked: Any) -> None:
     """The same turn, which the bus carries as it is; a worker refuses it with the field."""
     request = codec.decode_request(codec.encode(asked()))
     assert request.messages == [TURN]
-    form: Format = None  # type: ignore[assignment] - it is refused before anything is rendered
     with pytest.raises(BadRequestError, match="reads no images") as refused:
-        build(request, form)
+        check_parts(request, ["text-generation"])
     assert refused.value.details["param"] == "messages[0].content"
 
 
