@@ -29,6 +29,7 @@ def engine_config(chosen: Settings, kind: Kind, model: Path | None) -> EngineCon
         kind=kind,
         cache_tokens=chosen.echo_cache_tokens,
         projector_path=_projector(chosen, kind, model),
+        pixel_range=chosen.pixel_range,
         vllm=_vllm(chosen) if chosen.engine == "vllm" else VLLMConfig(),
     )
 

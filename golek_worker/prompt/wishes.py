@@ -3,7 +3,7 @@
 A wish that a prompt's format cannot keep is refused with the way out, never forgotten.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from golek_wire.errors import BadRequestError
@@ -17,19 +17,6 @@ _ANYTHING: Mapping[str, Any] = {"type": "object"}
 def offered(request: InferenceRequest) -> list[dict[str, Any]]:
     """The tools that the model is shown; none with the choice `none`."""
     return [] if request.tool_choice == "none" else request.tools or []
-
-
-def check_parts(request: InferenceRequest, capabilities: Collection[str]) -> None:
-    """Raise BadRequestError for a turn with an image where the model reads none."""
-    if "vision" in capabilities:
-        return
-    for number, turn in enumerate(request.messages or ()):
-        if turn.parts is not None:
-            place = f"messages[{number}].content"
-            raise BadRequestError(
-                f"{place}: this model reads no images; ask one that has the capability `vision`, or send text alone",
-                param=place,
-            )
 
 
 def must_call(request: InferenceRequest) -> list[Tool]:

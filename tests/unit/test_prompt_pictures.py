@@ -10,7 +10,6 @@ from golek_wire.requests import InferenceRequest, Message
 from golek_worker.image_marks import IMAGE_MARK, places
 from golek_worker.prompt.build import build, choose
 from golek_worker.prompt.guard import Guard
-from golek_worker.prompt.wishes import check_parts
 from golek_worker.registry import projector
 from golek_worker.settings import Settings
 
@@ -65,14 +64,6 @@ def test_a_template_that_drops_an_image_is_told() -> None:
     source = "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}"
     with pytest.raises(BadRequestError, match="shows 1 of the 2 images"):
         prompt(Message("system", "", parts=[IMAGE]), Message("user", "", parts=[IMAGE]), source=source)
-
-
-def test_only_a_model_that_sees_is_shown_images() -> None:
-    """The error has the place."""
-    request = InferenceRequest(messages=[Message("user", "hi"), Message("user", "", parts=[IMAGE])])
-    check_parts(request, ["text-generation", "vision"])
-    with pytest.raises(BadRequestError, match=r"messages\[1\].content: this model reads no images"):
-        check_parts(request, ["text-generation"])
 
 
 def test_eyes_lie_beside_their_model(tmp_path: Path) -> None:
