@@ -1,8 +1,8 @@
 """What does a TFLite file say of its model?
 
-Reads the parts of the flatbuffer (TensorFlow Lite's schema, version 3) that say what goes in and what comes out, and the
-metadata that models may carry (normalization, and files such as `labels.txt` in a zip archive behind the flatbuffer).
-Without native code, so every process may do it; a damaged file is told here, where a runtime would crash.
+Reads the parts of the flatbuffer (TensorFlow Lite's schema, version 3) that say what goes in and what comes out, and
+the metadata that models may carry (normalization, and files such as `labels.txt` in a zip archive behind the
+flatbuffer). Without native code, so every process may do it; a damaged file is told here, where a runtime would crash.
 """
 
 import mmap
@@ -160,7 +160,7 @@ def _normalization(data: mmap.mmap, root: "_Table", buffers: list[tuple[int, int
             for tensor in graph.tables(2):
                 for unit in tensor.tables(4):
                     if unit.scalar(0, "B", 0) == _NORMALIZATION and (options := unit.table(1)) is not None:
-                        return options.numbers(0, "f"), options.numbers(1, "f")
+                        return options.reals(0), options.reals(1)
                 return [], []
     return [], []
 
@@ -212,9 +212,13 @@ class _Table:
         for at in range(begin, begin + 4 * count, 4):
             yield _Table(self.data, self._follow(at))
 
-    def numbers(self, field: int, code: str = "i") -> list[int]:
+    def numbers(self, field: int) -> list[int]:
         begin, count = self._bounded(field)
-        return list(struct.unpack_from(f"<{count}{code}", self.data, begin))
+        return list(struct.unpack_from(f"<{count}i", self.data, begin))
+
+    def reals(self, field: int) -> list[float]:
+        begin, count = self._bounded(field)
+        return list(struct.unpack_from(f"<{count}f", self.data, begin))
 
     def string(self, field: int) -> str:
         begin, count = self._bounded(field)
