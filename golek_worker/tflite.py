@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from golek_worker.gguf import NO_POOLING, GGUFError, Header
+from golek_worker.gguf import GGUFError, Header
 
 MAGIC: Final = b"TFL3"
 ENDING: Final = ".tflite"
@@ -26,7 +26,6 @@ _OPERATORS: Final = {6: "DEQUANTIZE", 14: "LOGISTIC", 22: "RESHAPE", 25: "SOFTMA
 _PASSING: Final = ("DEQUANTIZE", "RESHAPE", "SQUEEZE", "QUANTIZE")
 """What they give means the same as what they are given."""
 _METADATA: Final = "TFLITE_METADATA"
-MEAN_POOLING: Final = 1
 _NORMALIZATION: Final = 1
 """Of the metadata's process units."""
 _LIMIT: Final = 2**24
@@ -86,15 +85,22 @@ def read(path: Path) -> Model:
                 raise TFLiteError(f"it is damaged or incomplete: {error}") from None
 
 
-def read_header(path: Path) -> Header:
+class TFLiteHeader(Header):
+    """The header of a TFLite file."""
+
+    @property
+    def classifies(self) -> bool:
+        return bool(self.metadata["classifies"])
+
+    @property
+    def embeds(self) -> bool:
+        return not self.classifies
+
+
+def read_header(path: Path) -> TFLiteHeader:
     """The same in the words of GGUF, as far as it has them. Raises OSError, TFLiteError."""
     model = read(path)
-    metadata = {
-        "general.architecture": "tflite",
-        "tflite.pooling_type": NO_POOLING if model.classifies else MEAN_POOLING,
-        "tflite.classifies": model.classifies,
-    }
-    return Header(metadata, 0, model.size_bytes)
+    return TFLiteHeader({"general.architecture": "tflite", "classifies": model.classifies}, 0, model.size_bytes)
 
 
 def attached(path: Path, word: str) -> str | None:
