@@ -1,9 +1,11 @@
 """What do a deployment's settings say to its engine?"""
 
+import shlex
 from pathlib import Path
 
 from golek_wire.subjects import Kind
 from golek_worker.engine.base import EngineConfig
+from golek_worker.engine.outside import ServerConfig
 from golek_worker.settings import Settings
 
 
@@ -24,4 +26,18 @@ def engine_config(chosen: Settings, kind: Kind, model: Path | None) -> EngineCon
         step_min_ms=chosen.engine_step_min_ms,
         kind=kind,
         cache_tokens=chosen.echo_cache_tokens,
+        server=_server(chosen),
+    )
+
+
+def _server(chosen: Settings) -> ServerConfig:
+    """Of an engine that is a server of its own."""
+    return ServerConfig(
+        url=chosen.server_url,
+        command=shlex.split(chosen.server_command),
+        args=shlex.split(chosen.server_args),
+        program=chosen.llama_server,
+        start_s=chosen.server_start_s,
+        model=chosen.server_model,
+        key=chosen.server_key,
     )

@@ -66,9 +66,10 @@ class Preparing:
         self._state: WorkerStatus = "starting"
         self._progress: Progress | None = None
         self._shown_at = 0.0
-        self.digest: str = "" if chosen.engine == "llamacpp" else chosen.engine
+        has_file = chosen.model_lies_in != "none"
+        self.digest: str = "" if has_file else chosen.engine
         """Fingerprint of the file, once there is one."""
-        self._kind: Kind | None = None if chosen.engine == "llamacpp" else "inference"
+        self._kind: Kind | None = None if has_file else chosen.guessed_kind
         """What the model does, once there is a file to tell."""
         self._offers = naming.first_offers(chosen, os.environ) if chosen.engine == "router" else []
         """Names that a router serves: from its first word on who asks for one is not told that nobody knows it."""
@@ -79,7 +80,7 @@ class Preparing:
         Claims the model's name in the fleet. Raises RuntimeError when there is no file and none can be had, and
         MismatchError when another file is served under this name.
         """
-        if self._settings.engine != "llamacpp":
+        if self._settings.model_lies_in == "none":
             await self._registry.claim(self.record())
             return None
         try:

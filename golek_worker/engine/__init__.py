@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from golek_worker.engine.base import EngineConfig, EngineFactory, EngineLoadError
 from golek_worker.engine.llamacpp.threads import thread_count, usable_cores
+from golek_worker.engine.names import SERVERS
 
 if TYPE_CHECKING:
     from golek_worker.engine.asynchronous import AsyncEngineFactory
@@ -41,8 +42,12 @@ def engine_factory(config: EngineConfig) -> EngineFactory:
             raise EngineLoadError(f"ENGINE={config.engine}: there is no such engine for models of kind {config.kind!r}")
 
 
-def async_engine_factory(config: EngineConfig) -> "AsyncEngineFactory | None":  # noqa: ARG001
+def async_engine_factory(config: EngineConfig) -> "AsyncEngineFactory | None":
     """The engine that `config` asks for where its runtime is asyncio's; None for the others."""
+    if config.engine in SERVERS:
+        from golek_worker.engine.server.loading import load
+
+        return load
     return None
 
 

@@ -122,7 +122,6 @@ class TaskLoop(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         sock.setblocking(False)
         transport, _ = await loop.connect_accepted_socket(lambda: self, sock)
-        assert isinstance(transport, asyncio.Transport)
         transport.set_write_buffer_limits(high=BUFFER_LIMIT, low=0)
         self._transport = transport
         self._send(self._engine.ready)

@@ -192,17 +192,36 @@ def reply(
 
 def logprobs(told: Any) -> list[TokenLogprob]:
     """Log-probabilities as OpenAI's API has them; what is none is left out."""
+    if isinstance(told, dict) and isinstance(told.get("tokens"), list):
+        told = {"content": _listed(told)}
     found = told.get("content") if isinstance(told, dict) else None
     return [_logprob(one) for one in found or () if isinstance(one, dict) and isinstance(one.get("token"), str)]
 
 
+def _listed(told: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those of a completion, where each part is a list of its own."""
+    tokens, numbers, tops = (told.get(name) or [] for name in ("tokens", "token_logprobs", "top_logprobs"))
+    found = []
+    for place, token in enumerate(tokens):
+        top = tops[place] if place < len(tops) and isinstance(tops[place], dict) else {}
+        number = numbers[place] if place < len(numbers) else None
+        others = [{"token": other, "logprob": its} for other, its in top.items()]
+        found.append({"token": token, "logprob": number, "top_logprobs": others})
+    return found
+
+
 def _logprob(one: dict[str, Any]) -> TokenLogprob:
     top = [
-        TopLogprob(other["token"], _number(other), _bytes(other))
+        TopLogprob(other["token"], _number(other), _bytes(other), _id(other))
         for other in one.get("top_logprobs") or ()
         if isinstance(other, dict) and isinstance(other.get("token"), str)
     ]
-    return TokenLogprob(one["token"], _number(one), _bytes(one), top)
+    return TokenLogprob(one["token"], _number(one), _bytes(one), top, _id(one))
+
+
+def _id(one: dict[str, Any]) -> int | None:
+    told = one.get("id")
+    return told if isinstance(told, int) else None
 
 
 def _number(one: dict[str, Any]) -> float:

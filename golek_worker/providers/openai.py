@@ -60,6 +60,10 @@ class OpenAIProvider:
 
     def _text(self, call: Call, request: InferenceRequest) -> AsyncGenerator[Piece | Reply, None]:
         quirks = self._of_models.get(call.model, self._quirks)
+        if request.raw:
+            answer = Answer(self.name, call.job_id, request.params.n, self._key)
+            body = openai_form.completion(call, request, quirks)
+            return texts.written(self._transport, "/completions", body, answer, call, request)
         begun = request.resume.text if request.resume is not None else ""
         known = growing.known(begun, repeats=quirks.repeats)
         answer = Answer(self.name, call.job_id, request.params.n, self._key, known)

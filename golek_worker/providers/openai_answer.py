@@ -1,4 +1,4 @@
-"""What do the chunks of a chat completion of OpenAI's API say, or a whole one?
+"""What do the chunks of a completion of OpenAI's API say, of a chat or of a text, or a whole one?
 
 Servers that speak this dialect differ, so nothing is believed to be there: docs/router.md lists what is known to be
 missing, doubled or of another type, and each has its test. Unknown fields are passed over.
@@ -96,6 +96,8 @@ class Answer:
             return []  # a text that nobody asked for
         text = self.texts[index]
         said = choice.get(where) or choice.get("message") or choice.get("delta")
+        if said is None and isinstance(choice.get("text"), str):
+            said = {"content": choice["text"]}
         pieces = self._said(text, said, choice.get("logprobs")) if isinstance(said, dict) else []
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason:
