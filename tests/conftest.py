@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 
 from golek_worker import settings
+from tests.engines.subject import pytest_generate_tests, served
 from tests.support.broker import NatsServer
 
+__all__ = ["pytest_generate_tests", "served"]
+"""Of the contract of engines, which tests of several folders have for theirs."""
 
-def pytest_configure() -> None:
+
+def pytest_configure(config: pytest.Config) -> None:
     """The workers that tests start read the project's `.env` as any worker does.
 
     A shell starts what it runs in the background with SIGINT ignored, and children inherit that: commands under test
@@ -19,6 +23,7 @@ def pytest_configure() -> None:
     if Path(".env").exists():
         raise pytest.UsageError(".env would change what the tests see; move it away while they run")
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.addinivalue_line("markers", "needs(*abilities): a behaviour of engines that can all this (tests/engines)")
 
 
 @pytest.fixture(autouse=True)

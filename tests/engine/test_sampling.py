@@ -19,7 +19,7 @@ from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 from golek_worker.engine.llamacpp.logprobs import scores
 from golek_worker.engine.llamacpp.model import Model
 from golek_worker.engine.llamacpp.sampling import Sampler
-from golek_worker.engine.llamacpp.writing import Writing
+from golek_worker.engine.writing import Writing
 from golek_worker.output import Output
 from tests.engine.tiny import MODEL, engine_of
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,10 +37,12 @@ class Colour(BaseModel):
 
 
 @pytest.fixture
-def chat(fleet: Fleet) -> ChatOpenAI:
-    return ChatOpenAI(
-        base_url=f"{fleet.gateway}/v1", api_key="none", model=MODEL, temperature=0, max_tokens=120, stream_usage=True
-    )
+def chat(fleet: Fleet) -> Iterator[ChatOpenAI]:
+    with DefaultHttpxClient() as http:  # LangChain closes none of its own
+        yield ChatOpenAI(
+            base_url=f"{fleet.gateway}/v1", api_key="none", model=MODEL, temperature=0, max_tokens=120,
+            stream_usage=True, http_client=http,
+        )  # fmt: skip
 
 
 def test_langchain_asks_and_streams(chat: ChatOpenAI) -> None:
@@ -81,7 +84,7 @@ def test_langchain_gets_objects(chat: ChatOpenAI, method: Any) -> None:
 
 def test_langchain_embeds(fleet: Fleet, embedder: str) -> None:
     """With the setting that a refusal of token numbers names."""
-    with DefaultHttpxClient() as http:  # LangChain closes none of its own
+    with DefaultHttpxClient() as http:
         vectors = OpenAIEmbeddings(
             base_url=f"{fleet.gateway}/v1", api_key="none", model=embedder, check_embedding_ctx_length=False,
             http_client=http,

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from anthropic import AsyncAnthropic
 from langchain_openai import ChatOpenAI
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from golek_wire.errors import STATUS
 from tests.gateway.test_inference_sse import events as named_events
@@ -173,10 +173,12 @@ async def test_openais_client_reads_an_orchestrated_stream(fleet: Fleet, router:
 
 async def test_langchain_and_anthropics_client_read_it_too(fleet: Fleet, router: ScriptedWorker) -> None:
     """Word of steps costs them nothing of the text."""
-    chat = ChatOpenAI(
-        base_url=f"{fleet.gateway}/v1", api_key="none", model=MODEL, stream_usage=True, extra_body=PROGRESS
-    )
-    pieces = [str(chunk.content) async for chunk in chat.astream("x")]
+    async with DefaultAsyncHttpxClient() as http:  # LangChain closes none of its own
+        chat = ChatOpenAI(
+            base_url=f"{fleet.gateway}/v1", api_key="none", model=MODEL, stream_usage=True, extra_body=PROGRESS,
+            http_async_client=http,
+        )  # fmt: skip
+        pieces = [str(chunk.content) async for chunk in chat.astream("x")]
     assert "".join(pieces) == "four"
     async with AsyncAnthropic(base_url=fleet.gateway, api_key="none") as client:
         turns: Any = [{"role": "user", "content": "x"}]

@@ -9,7 +9,7 @@ import openai
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_openai import ChatOpenAI
-from openai import AsyncOpenAI, OpenAI
+from openai import AsyncOpenAI, DefaultHttpxClient, OpenAI
 from pydantic import BaseModel
 
 from tests.support.fronts import Fleet
@@ -247,17 +247,18 @@ def test_what_coding_agents_send_is_understood(client: OpenAI) -> None:
 def test_langchain_asks_streams_calls_and_goes_on(fleet: Fleet) -> None:
     """With `use_responses_api`, and with the id of the response before instead of the turns."""
     given: dict[str, Any] = {"base_url": f"{fleet.gateway}/v1", "api_key": "none", "use_responses_api": True}
-    chat = ChatOpenAI(model=MODEL, temperature=0, use_previous_response_id=True, **given)
-    asked = HumanMessage(ASK)
-    answer = chat.invoke([asked])
-    assert isinstance(answer, AIMessage)
-    assert answer.text
-    assert answer.usage_metadata is not None
-    assert "".join(chunk.text for chunk in chat.stream([asked])) == answer.text
-    assert chat.invoke([asked, answer, HumanMessage("Thanks!")]).text
-    calling = chat.bind_tools([WEATHER], tool_choice="required").invoke(IN_PARIS)
-    assert isinstance(calling, AIMessage)
-    assert [(call["name"], call["args"]) for call in calling.tool_calls] == [("get_weather", {"city": "Paris"})]
+    with DefaultHttpxClient() as http:  # LangChain closes none of its own
+        chat = ChatOpenAI(model=MODEL, temperature=0, use_previous_response_id=True, http_client=http, **given)
+        asked = HumanMessage(ASK)
+        answer = chat.invoke([asked])
+        assert isinstance(answer, AIMessage)
+        assert answer.text
+        assert answer.usage_metadata is not None
+        assert "".join(chunk.text for chunk in chat.stream([asked])) == answer.text
+        assert chat.invoke([asked, answer, HumanMessage("Thanks!")]).text
+        calling = chat.bind_tools([WEATHER], tool_choice="required").invoke(IN_PARIS)
+        assert isinstance(calling, AIMessage)
+        assert [(call["name"], call["args"]) for call in calling.tool_calls] == [("get_weather", {"city": "Paris"})]
 
 
 def test_a_worker_serves_it_as_well(fleet: Fleet) -> None:

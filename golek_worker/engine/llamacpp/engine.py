@@ -49,7 +49,7 @@ from golek_worker.engine.llamacpp.scheduler import (
 )
 from golek_worker.engine.llamacpp.sequence import NO_SLOT, Sequence
 from golek_worker.engine.llamacpp.threads import thread_count, usable_cores
-from golek_worker.engine.llamacpp.writing import Writing
+from golek_worker.engine.writing import Writing
 
 OPERATIONS_PER_S = 25e9
 """Of one core, as a first guess; two for each parameter and token. It is measured from then on."""

@@ -10,30 +10,20 @@ llguidance reports what it cannot do instead of raising: a matcher that is in er
 from __future__ import annotations
 
 import ctypes
-import re
 from functools import lru_cache
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import llama_cpp
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
-from golek_wire.errors import InvalidGrammarError
 from golek_worker.engine.base import Constraint
+from golek_worker.engine.guided import compiled, refusal
 from golek_worker.engine.llamacpp.candidates import Candidates
 from golek_worker.engine.llamacpp.model import Model
 
 _LIMITS = LLParserLimits(verbose_errors=False)
 """llguidance's own: 20 ms of lexing for a grammar, 15 ms for a token, 2,000 places at once."""
-_SOURCES: dict[str, Any] = {
-    "lark": LLMatcher.grammar_from_lark,
-    "json_schema": LLMatcher.grammar_from_json_schema,
-    "regex": LLMatcher.grammar_from_regex,
-}
-_REGEX = re.compile(r"regex parse error:\n    (?P<text>[^\n]*)\n    (?P<caret> *\^)\^*\nerror: (?P<why>[^\n]*)")
-_DRAWING = re.compile(r"\n +(?:\d+ \||\^).*", re.DOTALL)
-_WHERE = re.compile(r"^at (\d+)\((\d+)\): ")
 _CONTROL = b"\xff"
 _tokenizers: WeakKeyDictionary[Model, LLTokenizer] = WeakKeyDictionary()
 
@@ -77,7 +67,7 @@ class Guidance:
 
     def _check(self) -> None:
         if self._matcher.is_error():
-            raise _refusal(self._matcher, self.param)
+            raise refusal(self._matcher.get_error(), self.param)
 
 
 def vocabulary(model: Model) -> LLTokenizer:
@@ -113,24 +103,7 @@ def _pieces(model: Model) -> list[bytes]:
 @lru_cache(maxsize=64)
 def _compiled(tokenizer: LLTokenizer, kind: str, text: str, param: str) -> LLMatcher:
     """A matcher at the beginning of its text. Raises InvalidGrammarError."""
-    try:
-        matcher = LLMatcher(tokenizer, _SOURCES[kind](text), log_level=0, limits=_LIMITS)
-    except ValueError as error:  # JSON that is none
-        raise InvalidGrammarError(f"{param}: {error}", param=param) from None
+    matcher = LLMatcher(tokenizer, compiled(kind, text, param), log_level=0, limits=_LIMITS)
     if matcher.is_error():
-        raise _refusal(matcher, param)
+        raise refusal(matcher.get_error(), param)
     return matcher
-
-
-def _refusal(matcher: LLMatcher, param: str) -> InvalidGrammarError:
-    """What llguidance says, in one line; of its drawings only the place."""
-    said = matcher.get_error().split("\n<non-verbose/>")[0]
-    if said.startswith("NoExtension"):
-        said = "no text can follow it to its end"
-    elif "TooComplex" in said or "too complex" in said:
-        said = f"it leaves too much open to be followed token by token ({said})"
-    elif mark := _REGEX.search(said):
-        said = f"{mark['why']}, at character {len(mark['caret'])} of the expression {mark['text']!r}"
-    else:
-        said = _WHERE.sub(r"line \1, column \2: ", _DRAWING.sub("", said))
-    return InvalidGrammarError(f"{param}: {' '.join(said.split())}", param=param)

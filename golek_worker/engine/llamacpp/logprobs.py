@@ -1,135 +1,36 @@
-"""How likely was each token that a sequence wrote?
-
-Its log-probability is the natural logarithm of the softmax over the model's own logits, before any sampler, bias or
-constraint, as OpenAI's API and llama-server tell it. Tokens are told together with the text that they belong to: what
-is held back, because it may become a stop string, keeps its tokens, and so joined they are those of the answer's text.
-
-Tokens of thoughts, of tool calls and of marks between them are not told. They are found by their text, in order; where
-a format's marks are plain text, a token at their edge may be counted to either side.
-"""
+"""How likely was each token, by the logits that llama.cpp computed?"""
 
 from __future__ import annotations
 
-import codecs
 import math
-from collections import deque
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from golek_wire.replies import Delta, TokenLogprob, TopLogprob
-from golek_wire.requests import Params
-from golek_worker.engine.base import Piece, Submit
+from golek_worker.engine.base import Submit
 from golek_worker.engine.llamacpp.model import Model
-from golek_worker.output import Output
-
-LEAST = -9999.0
-"""Stands for everything below it, minus infinity too, which JSON cannot say; OpenAI's number."""
-_utf8 = codecs.getincrementaldecoder("utf-8")
+from golek_worker.engine.logprobs import Scores, are_wanted
 
 
-def scores(model: Model, command: Submit) -> Scores | None:
-    """Those of a sequence, where its request asks for them, or its texts are ranked by them."""
-    params = command.params
-    wanted = params.logprobs or (params.best_of or 0) > params.n
-    return Scores(model, params, command.output) if wanted else None
+def scores(model: Model, command: Submit) -> LogitScores | None:
+    """Those of a sequence, where its request wants them."""
+    return LogitScores(model, command.params, command.output) if are_wanted(command.params) else None
 
 
-class Scores:
+class LogitScores(Scores):
     """The log-probabilities of one sequence."""
 
-    __slots__ = ("_begun", "_decode", "_form", "_model", "_told", "_top", "_waiting", "shown", "sum")
-
-    def __init__(self, model: Model, params: Params, output: Output) -> None:
-        self._model = model
-        self._form = output.form
-        self._told = params.logprobs
-        self._top = params.top_logprobs
-        self._decode = _utf8("replace").decode
-        self._waiting: deque[tuple[TokenLogprob | None, str]] = deque()
-        """Tokens whose text was not shown whole, with the characters that each completes; None for a told one."""
-        self._begun = 0
-        """Characters of the first one's text that were shown."""
-        self.sum = 0.0
-        """Of all tokens written."""
-        self.shown: list[TokenLogprob] | None = [] if params.logprobs else None
-        """Of the text shown so far; None where the request did not ask for them."""
+    __slots__ = ()
 
     def add(self, logits: NDArray[np.float32], token: int) -> None:
         """`token` is written where the model computed `logits`."""
         highest = float(logits.max())
         norm = highest + math.log(float(np.exp(logits - highest).sum(dtype=np.float64)))
-        self.sum += max(LEAST, float(logits[token]) - norm)
-        if not self._told:
-            return
-        written = self._written(token)
-        if not written:
-            return
-        top = [TopLogprob(*self._entry(logits, norm, t), t) for t in _largest(logits, self._top)]
-        self._waiting.append((TokenLogprob(*self._entry(logits, norm, token), top, token), self._decode(written)))
-
-    def join(self, piece: Piece) -> Piece:
-        """`piece`, which is shown now, with the tokens of its text."""
-        if not piece or not self._told:
-            return piece
-        delta = Delta(piece) if isinstance(piece, str) else piece
-        if delta.reasoning_content:
-            self._pass(delta.reasoning_content)
-        told = self._pass(delta.text) if delta.text else []
-        if not told:
-            return piece
-        assert self.shown is not None
-        self.shown += told
-        return msgspec.structs.replace(delta, logprobs=told)
-
-    def _written(self, token: int) -> bytes:
-        """What `token` may write of the text; control tokens only where their names are written too."""
-        match self._form:
-            case "special":
-                return self._model.named_piece(token)
-            case "text":
-                return self._model.piece(token)
-            case _:
-                return b"" if self._model.is_special(token) else self._model.piece(token)
-
-    def _entry(self, logits: NDArray[np.float32], norm: float, token: int) -> tuple[str, float, list[int]]:
-        """A token's text, log-probability and bytes; control tokens have a name."""
-        written = self._model.named_piece(token)
-        return written.decode("utf-8", "replace"), max(LEAST, float(logits[token]) - norm), list(written)
-
-    def _pass(self, text: str) -> list[TokenLogprob]:
-        """The tokens of `text`, which is shown now; those before it belong to nothing that is told.
-
-        A token that is shown in part is told with the first part; an incomplete character, with the token that
-        completes it.
-        """
-        start = self._find(text)
-        stop = start + len(text)
-        passed: list[TokenLogprob] = []
-        at = 0
-        while self._waiting and at < stop:
-            entry, part = self._waiting.popleft()
-            end = at + len(part)
-            if entry is not None and (end > start or at >= start):
-                passed.append(entry)
-            if end > stop:
-                self._waiting.appendleft((None, part))
-                self._begun = stop - at
-                return passed
-            at = end
-        self._begun = 0
-        return passed
-
-    def _find(self, text: str) -> int:
-        """Where `text` begins in what waits: at its beginning, or where a mark was read, behind that.
-
-        Behind a mark the last place counts, for what is shown next is what came last.
-        """
-        waiting = "".join([part for _, part in self._waiting])
-        if self._form in ("text", "special") or waiting.startswith(text, self._begun):
-            return self._begun
-        return max(self._begun, waiting.rfind(text))
+        self.note(
+            token,
+            float(logits[token]) - norm,
+            lambda: [(t, float(logits[t]) - norm) for t in _largest(logits, self.top)],
+        )
 
 
 def _largest(logits: NDArray[np.float32], count: int) -> list[int]:

@@ -22,7 +22,7 @@ from golek_worker.engine.llamacpp import chain
 from golek_worker.engine.llamacpp.candidates import Candidates
 from golek_worker.engine.llamacpp.constraints import Guide, guide
 from golek_worker.engine.llamacpp.context import Context
-from golek_worker.engine.llamacpp.logprobs import Scores
+from golek_worker.engine.llamacpp.logprobs import LogitScores
 from golek_worker.engine.llamacpp.model import Model
 
 LLAMA_SEEDS = 2**32 - 1
@@ -42,7 +42,7 @@ class Sampler:
         prompt: Sequence[int],
         written: Sequence[int] = (),
         constraint: Constraint | None = None,
-        scores: Scores | None = None,
+        scores: LogitScores | None = None,
         mark: str = "",
     ) -> None:
         """`written` are the tokens of the answer that are there already; `scores` hears of each token that is drawn;

@@ -9,7 +9,7 @@ from golek_worker.engine.base import Finished, Piece, Submit
 from golek_worker.engine.llamacpp.adapters import Adapter
 from golek_worker.engine.llamacpp.cache import Kept, key_of
 from golek_worker.engine.llamacpp.sampling import Sampler
-from golek_worker.engine.llamacpp.writing import Writing
+from golek_worker.engine.writing import Writing
 
 NO_SLOT = -1
 

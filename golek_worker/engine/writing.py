@@ -4,21 +4,38 @@ One object for each sequence, chosen by its `Submit`: it is given every token, a
 text ends by itself.
 """
 
+from typing import Protocol
+
 from golek_wire.replies import FinishReason, ToolCall
 from golek_worker.engine import parsing
 from golek_worker.engine.base import Piece, Submit
-from golek_worker.engine.llamacpp.model import Model
 from golek_worker.engine.text import TextWriter
+
+
+class Vocabulary(Protocol):
+    """What a model's tokens write."""
+
+    def piece(self, token: int) -> bytes:
+        """The bytes that `token` writes; control tokens write none."""
+        ...
+
+    def named_piece(self, token: int) -> bytes:
+        """The bytes that `token` writes; control tokens write their names."""
+        ...
+
+    def is_special(self, token: int) -> bool:
+        """True for a token with a name instead of a spelling."""
+        ...
 
 
 class Writing:
     """What one sequence has written."""
 
-    __slots__ = ("_model", "_named", "_writer")
+    __slots__ = ("_named", "_vocabulary", "_writer")
 
-    def __init__(self, model: Model, command: Submit) -> None:
+    def __init__(self, vocabulary: Vocabulary, command: Submit) -> None:
         resume = command.resume
-        self._model = model
+        self._vocabulary = vocabulary
         self._named = command.output.form == "special"
         shown = None if resume is None else resume.text
         self._writer = parsing.writer(command.output, command.job_id, command.params.stops, shown)
@@ -50,12 +67,12 @@ class Writing:
 
     def write(self, token: int) -> Piece:
         """What may be shown after `token`; often empty."""
-        writer, model = self._writer, self._model
+        writer, vocabulary = self._writer, self._vocabulary
         if isinstance(writer, TextWriter):
-            return writer.write_bytes(model.named_piece(token) if self._named else model.piece(token))
-        name = model.named_piece(token)
-        special = model.is_special(token)
-        return writer.write_token(name, special=special, hidden=special and not model.piece(token))
+            return writer.write_bytes(vocabulary.named_piece(token) if self._named else vocabulary.piece(token))
+        name = vocabulary.named_piece(token)
+        special = vocabulary.is_special(token)
+        return writer.write_token(name, special=special, hidden=special and not vocabulary.piece(token))
 
     def end(self, shown: Piece = "") -> Piece:
         """The sequence is over: `shown`, which the last token gave, and what was held back."""

@@ -1,0 +1,58 @@
+"""What does `make test` say last? Of all groups, since they run side by side: how each ended, and what failed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path("scripts/run_tests.sh").resolve()
+PASSES = "def test_well() -> None:\n    pass\n"
+FAILS = "def test_ill() -> None:\n    assert 1 == 2, 'the reason'\n"
+BROKEN = "import what_is_not_there\n"
+ENDS = "import os\n\ndef test_gone() -> None:\n    os._exit(3)\n"
+
+
+def run(folder: Path, **texts: str) -> tuple[int, list[str]]:
+    """Its status and what it says last, of one file per group: `lower`, `upper`, `gateway`, `unit`."""
+    names = {"lower": "bus/test_a", "upper": "bus/test_z", "gateway": "gateway/test_g", "unit": "unit/test_u"}
+    others = {"more": "bus/test_ro", "rest": "bus/test_re", "engine": "engine/test_e"}
+    for group, name in (names | others).items():
+        path = folder / "tests" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(texts.get(group, PASSES))
+    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "-p no:cacheprovider"}
+    done = subprocess.run(
+        [SCRIPT, sys.executable], check=False, cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    return done.returncode, done.stdout.rpartition("\n\n")[2].splitlines()
+
+
+def test_the_last_lines_name_what_failed_in_every_group(tmp_path: Path) -> None:
+    """With the reason; a file that cannot be read is an error of its own."""
+    status, last = run(tmp_path, lower=FAILS, gateway=BROKEN)
+    assert status == 1
+    assert [line.rpartition(" in ")[0] for line in last[:4]] == [
+        "bus, a to m: 1 failed, 1 passed",
+        "bus, n to z: 2 passed",
+        "gateway and engine: 1 error",
+        "all others: 1 passed",
+    ]
+    assert last[4] == "What failed:"
+    assert last[5].startswith("FAILED tests/bus/test_a.py::test_ill - AssertionError: the reason")
+    assert last[6].startswith("ERROR tests/gateway/test_g.py")
+    assert len(last) == 7
+
+
+def test_a_group_that_ended_early_has_failed(tmp_path: Path) -> None:
+    """A process that dies says nothing of its tests, and so its tests have not passed."""
+    status, last = run(tmp_path, upper=ENDS)
+    assert status == 1
+    assert "bus, n to z: ended before its tests did; what it said stands above" in last
+    assert last[-2:] == ["What failed:", "bus, n to z, as a whole"]
+
+
+def test_all_is_well(tmp_path: Path) -> None:
+    """Status 0, and one line that says so."""
+    status, last = run(tmp_path)
+    assert (status, last[-1]) == (0, "All tests passed.")
