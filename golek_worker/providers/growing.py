@@ -20,6 +20,7 @@ from golek_wire.replies import (
     TopLogprob,
 )
 from golek_wire.requests import Params, Resume
+from golek_worker.engine.text import TextWriter
 from golek_worker.providers.base import Piece
 
 BYTES_PER_TOKEN: Final = 4
@@ -48,8 +49,10 @@ class _Call(msgspec.Struct):
 class Growing:
     """One text of an answer, and its calls."""
 
-    def __init__(self, index: int, job_id: str, before: str = "") -> None:
-        """`before` is text that the server may repeat at the beginning of its own."""
+    def __init__(self, index: int, job_id: str, before: str = "", stops: Sequence[str] = (), begun: str = "") -> None:
+        """`before` is text that the server may repeat at the beginning of its own. `stops` are strings that end the
+        text here, since the server does not say which of them did; `begun` is what it goes on from.
+        """
         self.index = index
         self._job_id = job_id
         self._words: list[str] = []
@@ -62,10 +65,23 @@ class Growing:
         self.known = before
         """What the caller has of the text already, as far as the server may say it again."""
         self.stopped_by: str | None = None
+        self._writer = TextWriter(stops, begun) if stops else None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it ended here, whatever the server goes on to say."""
+        return self._writer is not None and self._writer.stopped
 
     def say(self, text: str = "", thoughts: str = "", logprobs: Sequence[TokenLogprob] = ()) -> list[Piece]:
         """What is new."""
+        if self.is_cut:
+            return []
         text = self._new(text)
+        if self._writer is not None:
+            text = self._writer.write(text)
+            self.stopped_by = self._writer.stopped_by
+        if self.is_cut:
+            self.finish = "stop"
         if text:
             self._words.append(text)
         if thoughts:
@@ -97,8 +113,11 @@ class Growing:
         return [self._piece(ToolCallDelta(place, arguments=arguments))] if arguments else []
 
     def close(self) -> list[Piece]:
-        """Calls without arguments get an empty object, which is what readers parse."""
+        """What was held back of the text, and an empty object for calls without arguments: readers parse it."""
         pieces: list[Piece] = []
+        if self._writer is not None and (rest := self._writer.end()):
+            self._words.append(rest)
+            pieces.append(Delta(rest, index=self.index) if self.index else rest)
         for place, call in enumerate(self._calls):
             if not call.arguments.strip():
                 call.arguments = "{}"

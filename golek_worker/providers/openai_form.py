@@ -124,6 +124,8 @@ def _drawn(request: InferenceRequest, quirks: Quirks) -> Json:
     body |= own(request, quirks)
     if request.seed is not None:
         body["seed"] = request.seed
+    if quirks.hides_stop and body.pop("stop", None):
+        body["timings_per_token"] = True
     body[quirks.takes_most_as] = growing.room(params, request.resume)
     return body
 

@@ -51,6 +51,8 @@ class Quirks(Struct, frozen=True, omit_defaults=True):
     """What a request says besides that goes on behind an assistant's last message."""
     repeats: bool = False
     """A text that goes on comes with what it goes on from."""
+    hides_stop: bool = False
+    """It does not say which stop string ended a text: they are looked for here, and tokens are counted meanwhile."""
     speaks_golek: bool = False
     """Another fleet: it knows all that ours does."""
 
@@ -74,7 +76,12 @@ KNOWN: Final[dict[str, Quirks]] = {
     "gemini": Quirks(lacks=OPENAI_HINTS | {"parallel_tool_calls"}, names_results=True),
     "ollama": Quirks(lacks=frozenset(("logit_bias", "parallel_tool_calls"))),
     "llama-server": Quirks(
-        fields=LLAMA_SAMPLERS | {"grammar"}, completes=True, schema_as="json_schema", reads_thoughts=True, repeats=True
+        fields=LLAMA_SAMPLERS | {"grammar"},
+        completes=True,
+        schema_as="json_schema",
+        reads_thoughts=True,
+        repeats=True,
+        hides_stop=True,
     ),
     "trtllm": Quirks(
         fields=frozenset(("top_k", "min_p", "stop_token_ids", "ignore_eos")),

@@ -3,7 +3,7 @@
 Data. What it reads of a request otherwise than OpenAI's API says stands in golek_worker/providers/quirks.py.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct, field
 
@@ -26,6 +26,8 @@ class Dialect(Struct, frozen=True):
     quirks: Quirks = Quirks(completes=True)
     measures: dict[str, str] = field(default_factory=dict[str, str])
     """What it measures of itself, by the names in `Gauges` -> those of GET /metrics; empty where it has none."""
+    counts: Literal["", "llama", "vllm"] = ""
+    """By whose POST /tokenize it says how many tokens a text has; empty where it does not."""
     to_install: str = ""
     """Where its program comes from, for people."""
 
@@ -33,6 +35,7 @@ class Dialect(Struct, frozen=True):
 VLLM: Final = Dialect(
     health="/health",
     quirks=KNOWN["vllm"],
+    counts="vllm",
     measures={"waiting": "vllm:num_requests_waiting", "running": "vllm:num_requests_running"},
 )
 """An `openai` that turns out to be one."""
@@ -41,6 +44,7 @@ DIALECTS: Final[dict[EngineName, Dialect]] = {
         health="/health",
         surroundings={"LLAMA_API_KEY": "{key}"},
         quirks=KNOWN["llama-server"],
+        counts="llama",
         measures={"waiting": "llamacpp:requests_deferred", "running": "llamacpp:requests_processing"},
         to_install="`make build-llama-server` builds it",
     ),

@@ -30,6 +30,7 @@ from golek_worker.engine.base import (
     Embed,
     Embedded,
     EngineConfig,
+    Finished,
     Gauges,
     LoadAdapter,
     Piece,
@@ -41,6 +42,7 @@ from golek_worker.engine.base import (
     UnloadAdapter,
 )
 from golek_worker.engine.server import wishes
+from golek_worker.engine.server.counting import Counter
 from golek_worker.engine.server.facts import Facts
 from golek_worker.engine.server.meter import Meter
 from golek_worker.engine.server.process import Started
@@ -74,6 +76,8 @@ class ServerEngine:
         self._meter = Meter(slots)
         capabilities = {"embedding": ["embeddings"], "rerank": ["rerank"]}
         context = facts.info.context_size or config.ctx_size
+        self._kind = config.kind
+        self._counter = Counter(facts, site, context)
         self.ready = Ready(
             info=msgspec.structs.replace(facts.info, context_size=context),
             capabilities=capabilities.get(config.kind, ["text-generation", *facts.capabilities]),
@@ -95,16 +99,16 @@ class ServerEngine:
         self._meter.begin()
         try:
             match command:
-                case Submit():
+                case Submit() if self._kind == "inference":
                     async with aclosing(self._text(command, counts)) as outputs:
                         async for output in outputs:
                             yield output
-                case Embed(job_id, inputs):
+                case Embed(job_id, inputs) if self._kind == "embedding":
                     yield await self._embedded(job_id, inputs)
-                case Rank():
+                case Rank() if self._kind == "rerank":
                     yield await self._ranked(command)
                 case _:
-                    raise BadRequestError(f"ENGINE={self._name} classifies no images")
+                    raise BadRequestError(f"ENGINE={self._name}: its model is one for {self._kind}, which this is not")
         finally:
             self._meter.end()
 
@@ -138,7 +142,13 @@ class ServerEngine:
             await self._started.close()
 
     async def _text(self, command: Submit, counts: Counts) -> AsyncGenerator[Piece | Computed, None]:
+        command = await self._counted(command)
         request = wishes.wished(command, self._facts.dialect.quirks)
+        if request.params.max_tokens == 0:
+            counts.tokens_in = await self._counter.prompt(request)
+            yield Finished(command.job_id, "", "length", counts.tokens_in, 0)
+            return
+        await self._counter.check_room(command, request)
         call = Call(self._facts.model, request, command.job_id, FOR_EVER_S)
         began, wait_s = time.monotonic(), BUSY_S[0]
         while True:
@@ -153,10 +163,22 @@ class ServerEngine:
                         counts.tokens_out += 1
                         if command.stream and isinstance(piece, Piece):
                             yield wishes.shown(piece, command.params)
+            except BadRequestError as error:
+                if command.constraint is not None and error.details.get("status") == 400:
+                    error.details.setdefault("param", command.constraint.param)
+                raise
             except (RateLimitedError, ProviderFailedError) as error:
                 if counts.tokens_out or not is_busy(error):
                     raise await self._failure(error) from None
                 wait_s = await _wait(error, wait_s)
+
+    async def _counted(self, command: Submit) -> Submit:
+        """`command`, knowing how many tokens the text has that it goes on from."""
+        resume = command.resume
+        if resume is None or resume.tokens_out:
+            return command
+        counted = await self._counter.text(resume.text)
+        return msgspec.structs.replace(command, resume=msgspec.structs.replace(resume, tokens_out=counted))
 
     async def _embedded(self, job_id: str, inputs: list[str]) -> Embedded:
         if not inputs:
@@ -233,9 +255,9 @@ class ServerEngine:
             await asyncio.wait({self._started.ended}, timeout=LOOK_S)
 
     async def _measure(self) -> None:
-        """What the server says of itself, where it does."""
+        """What a server says of itself that has other callers, too."""
         wanted = self._facts.dialect.measures
-        if not wanted:
+        if self._started is not None or not wanted:
             return
         try:
             found = measured((await self._site.asked("GET", "/metrics")).decode("utf-8", "replace"))

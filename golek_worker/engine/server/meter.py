@@ -18,7 +18,7 @@ class Meter:
         self._busy_since = 0.0
         self._prompt_tokens = self._prefix_tokens = self._prefix_hits = self._tokens_out = 0
         self.told: dict[str, float] = {}
-        """What the server measures of itself, by the names in `Gauges`."""
+        """What a server says that has other callers, too, by the names in `Gauges`."""
 
     def begin(self) -> None:
         """A sequence was given to the server."""
@@ -40,12 +40,11 @@ class Meter:
         self._tokens_out += tokens_out
 
     def gauges(self) -> Gauges:
-        """All of it. A server that does not say who waits is taken to have as many slots as are configured."""
+        """All of it."""
         running = min(self._inside, self._slots)
-        waiting = self.told.get("waiting", self._inside - running)
         return Gauges(
-            running=round(self.told.get("running", running)),
-            waiting=round(waiting),
+            running=max(running, round(self.told.get("running", 0))),
+            waiting=max(self._inside - running, round(self.told.get("waiting", 0))),
             prompt_tokens=self._prompt_tokens,
             prefix_tokens=self._prefix_tokens,
             prefix_hits=self._prefix_hits,

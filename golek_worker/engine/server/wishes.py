@@ -2,7 +2,7 @@
 
 import msgspec
 
-from golek_wire.errors import BadRequestError
+from golek_wire.errors import AdapterNotFoundError, BadRequestError
 from golek_wire.replies import InferenceReply, TokenLogprob
 from golek_wire.requests import InferenceRequest, JsonSchema, Params, ResponseFormat, Resume
 from golek_worker.engine.base import Finished, Piece, Submit
@@ -17,6 +17,10 @@ def wished(command: Submit, quirks: Quirks) -> InferenceRequest:
 
     A prompt that is given as a text is gone on with as it is. Raises BadRequestError.
     """
+    if command.adapter:
+        raise AdapterNotFoundError(
+            f"adapter: {command.adapter!r} is not loaded; a server that is an engine loads none", param="adapter"
+        )
     if command.images:
         raise BadRequestError("images: this engine reads those that stand in messages", param="images")
     if command.resume is not None and command.constraint is not None:
