@@ -26,8 +26,8 @@ from golek_wire.keys import Budget, parse_budget
 from golek_wire.orchestration import ROUNDS_LIMIT, STAGES_LIMIT, Mode
 from golek_wire.routing import Strategy
 from golek_wire.signals import CRITICAL_UTILIZATION
-from golek_worker.engine.names import FORMATS, USUAL_FILES, Answering, Format
-from golek_worker.settings import adapters, made, vision
+from golek_worker.engine.names import FORMATS, SERVERS, USUAL_FILES, Answering, Format
+from golek_worker.settings import adapters, made, servers, vision
 from golek_worker.settings.adapters import AdapterFile
 from golek_worker.settings.service import Service
 from golek_worker.settings.vision import Vision
@@ -103,6 +103,20 @@ class Settings(Vision, frozen=True, kw_only=True):
     """LoRA adapters loaded at the start, for requests with `adapter`; paths below `data/` lie in GOLEK_DATA."""
     litert_pixels: str = ""
     """What the darkest and the brightest pixel become for ENGINE=litert; default what the model says, else 0,1."""
+    server_url: str = ""
+    """With ENGINE=llama-server, ollama, trtllm or openai: the server that runs already; nothing is started then."""
+    server_command: str = ""
+    """How such a server is started instead of the usual way; `{host}`, `{port}` and `{model}` are put in."""
+    server_args: str = ""
+    """Arguments for the server that is started, beside the usual ones."""
+    server_model: str = ""
+    """What the server calls the model; need not be given where it has one alone."""
+    server_key: str = ""
+    """Key that the server wants."""
+    server_start_s: Seconds = 600.0
+    """For so long a server may take from its start until it is well."""
+    llama_server: str = ""
+    """llama.cpp's server; default `llama-server` of the PATH, else what `make build-llama-server` built."""
     queue_capacity: Positive = 2000
     """Jobs a model holds, waiting and running; the same for all replicas."""
     golek_critical_utilization: Annotated[float, Meta(gt=0, le=1)] = CRITICAL_UTILIZATION
@@ -274,8 +288,8 @@ class Settings(Vision, frozen=True, kw_only=True):
 
     @property
     def model_lies_in(self) -> Format:
-        """What the model of this engine is made of."""
-        return FORMATS[self.engine]
+        """What the model of this engine is made of; a server that others run has it where it is."""
+        return "none" if self.engine in SERVERS and self.server_url else FORMATS[self.engine]
 
     @property
     def guessed_kind(self) -> subjects.Kind:
@@ -502,6 +516,7 @@ def _contradictions(settings: Settings) -> list[str]:
     mistakes += _wrong_pixels(settings)
     mistakes += _wrong_budget(settings)
     mistakes += adapters.mistakes(settings.adapters)
+    mistakes += servers.mistakes(settings.engine, settings.server_url, settings.server_command, settings.server_args)
     if settings.http_addr and address(settings.http_addr) is None:
         mistakes.append(f"HTTP_ADDR={settings.http_addr}: host:port, :port or port, from 1 to 65535, e.g. :5770")
     return mistakes
