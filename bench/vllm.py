@@ -94,6 +94,8 @@ class OpenAIServer:
                 if event == b"[DONE]":
                     break
                 chunk = json.loads(event)
+                if "choices" not in chunk:
+                    raise RuntimeError(f"{self.name}: {chunk}")
                 usage = chunk.get("usage") or usage
                 if chunk["choices"]:
                     arrived()

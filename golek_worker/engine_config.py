@@ -27,6 +27,7 @@ def engine_config(chosen: Settings, kind: Kind, model: Path | None) -> EngineCon
         step_min_ms=chosen.engine_step_min_ms,
         kind=kind,
         cache_tokens=chosen.echo_cache_tokens,
+        pixel_range=chosen.pixel_range,
         vllm=_vllm(chosen) if chosen.engine == "vllm" else VLLMConfig(),
     )
 

@@ -36,7 +36,14 @@ def engine_factory(config: EngineConfig) -> EngineFactory:
             from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 
             return with_fallback(LlamaCppEngine)
+        case "litert", "embedding":
+            from golek_worker.engine.litert.embedding import LiteRTEmbedder
 
+            return LiteRTEmbedder
+        case "litert", "vision":
+            from golek_worker.engine.litert.classifying import LiteRTClassifier
+
+            return LiteRTClassifier
         case _:
             raise EngineLoadError(f"ENGINE={config.engine}: there is no such engine for models of kind {config.kind!r}")
 

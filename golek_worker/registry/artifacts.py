@@ -150,7 +150,9 @@ def _folder_at(place: Path, chosen: Settings) -> Path | None:
             raise ArtifactError(f"{place}: files are missing in it: {', '.join(missing)}")
         return place
     if place == chosen.model_file and _stands_alone(chosen) and any(not one.name.startswith(".") for one in _in(place)):
-        raise ArtifactError(f"{place}: no {folder.CONFIG} in it, so it is no model's folder; name another with MODEL_PATH")
+        raise ArtifactError(
+            f"{place}: no {folder.CONFIG} in it, so it is no model's folder; name another with MODEL_PATH"
+        )
     return None
 
 

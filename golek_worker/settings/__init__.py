@@ -48,7 +48,7 @@ class Settings(Vision, frozen=True, kw_only=True):
     engine: Answering = "llamacpp"
     """`llamacpp` runs a GGUF file, `echo` repeats the prompt; with `router` other workers and clouds answer."""
     model_path: str = ""
-    """GGUF file, or folder with ENGINE=vllm; below `data/` it lies in GOLEK_DATA. Default in `data/models/<MODEL_NAME>`."""
+    """GGUF file, or the folder for vLLM; below `data/` it lies in GOLEK_DATA. Default in `data/models/<MODEL_NAME>`."""
     inference_models_dir: str = ""
     """Folder with a folder per model, `<MODEL_NAME>/*.gguf`; looked at when MODEL_PATH is not given."""
     model_source: str = ""
@@ -99,6 +99,8 @@ class Settings(Vision, frozen=True, kw_only=True):
     """Do not start where no GPU can be used; false takes the CPU then, and says so."""
     adapters: str = ""
     """LoRA adapters loaded at the start, for requests with `adapter`; paths below `data/` lie in GOLEK_DATA."""
+    litert_pixels: str = ""
+    """What the darkest and the brightest pixel become for ENGINE=litert; default what the model says, else 0,1."""
     queue_capacity: Positive = 2000
     """Jobs a model holds, waiting and running; the same for all replicas."""
     golek_critical_utilization: Annotated[float, Meta(gt=0, le=1)] = CRITICAL_UTILIZATION
@@ -211,7 +213,7 @@ class Settings(Vision, frozen=True, kw_only=True):
 
     @property
     def default_model_file(self) -> Path:
-        """Where the model lies when nothing else is said, and where it is downloaded to; of one in a folder the folder."""
+        """Where the model lies when nothing else is said, and where it is downloaded to; perhaps a folder."""
         found = shipped(f"data/models/{self.model_name}/{USUAL_FILES[self.model_lies_in]}", self.data)
         return found.parent if self.model_lies_in == "folder" else found
 
@@ -228,6 +230,11 @@ class Settings(Vision, frozen=True, kw_only=True):
     def gpu_shares(self) -> list[float]:
         """What TENSOR_SPLIT lists. Raises ValueError."""
         return [float(share) for share in self.tensor_split.split(",") if share.strip()]
+
+    @property
+    def pixel_range(self) -> list[float]:
+        """What LITERT_PIXELS says: two numbers, or none. Raises ValueError."""
+        return [float(number) for number in self.litert_pixels.split(",") if number.strip()]
 
     @property
     def adapter_files(self) -> list[AdapterFile]:
@@ -489,6 +496,7 @@ def _contradictions(settings: Settings) -> list[str]:
         mistakes.append(problem)
     mistakes += vision.mistakes(settings)
     mistakes += _wrong_shares(settings)
+    mistakes += _wrong_pixels(settings)
     mistakes += _wrong_budget(settings)
     mistakes += adapters.mistakes(settings.adapters)
     if settings.http_addr and address(settings.http_addr) is None:
@@ -537,6 +545,16 @@ def _wrong_shares(settings: Settings) -> list[str]:
     if shares and settings.main_gpu >= 0:
         return [f"{said}: shares are for several GPUs, MAIN_GPU={settings.main_gpu} puts all on one; give one of both"]
     return []
+
+
+def _wrong_pixels(settings: Settings) -> list[str]:
+    try:
+        found = settings.pixel_range
+    except ValueError:
+        found = [math.nan]
+    if not found or (len(found) == 2 and math.isfinite(sum(found)) and found[0] < found[1]):
+        return []
+    return [f"LITERT_PIXELS={settings.litert_pixels}: two numbers with a comma, the smaller one first, such as -1,1"]
 
 
 def _wrong_stages(settings: Settings, project: Path) -> list[str]:

@@ -54,6 +54,8 @@ class Heard:
             for line in lines:
                 text = line.decode("utf-8", "replace").strip("\r\n")
                 said = _decoration.sub("", text)
+                if not said.strip():
+                    continue
                 self._lines.append(said)
                 is_aside = self._loading or _aside.match(said)
                 os.write(self._own, ((ASIDE if is_aside else "") + text + "\n").encode())

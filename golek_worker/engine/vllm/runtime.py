@@ -29,7 +29,7 @@ from golek_worker.engine.vllm.meter import Meter
 WATCH_S = 0.2
 CLOSE_S = 0.3
 """For EngineCore to end by itself; then it is killed, and the kernel frees what it had."""
-PULSE_S = 0.5
+PULSE_S = 1.0
 """Between two signs of life while it loads, whose end nobody knows."""
 ADVICE = (
     (
