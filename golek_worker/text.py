@@ -22,6 +22,7 @@ from golek_worker.engine.base import Constraint, Finished, Made, Ready, Submit
 from golek_worker.engine.host import EngineHost, Run
 from golek_worker.executor import CAPABILITIES, Answer, Sighted, never_ran
 from golek_worker.grammars import lark, schemas
+from golek_worker.image_marks import IMAGE_MARK
 from golek_worker.job import Job
 from golek_worker.labelling import LabelRun, LabelWork, questions
 from golek_worker.prompt import turns
@@ -69,7 +70,7 @@ class TextExecutor:
         return [name for name in CAPABILITIES if name in found]
 
     def check(self, request: Request) -> None:
-        self._check_images(request)
+        self.check_images(request)
         if not isinstance(request, InferenceRequest):
             return
         check_structure(request, self.stored)
@@ -81,7 +82,7 @@ class TextExecutor:
             if ready.info.vocab_size:
                 check_tokens(request.params, ready.info.vocab_size)
 
-    def _check_images(self, request: Request) -> None:
+    def check_images(self, request: Request) -> None:
         """Raise BadRequestError for images that are none, and where the model sees none."""
         found = listed(request)
         ready = self.host.ready
@@ -111,7 +112,7 @@ class TextExecutor:
         """The model's prompt format, compiled once for each load."""
         if self._format is None or self._format_for is not ready:
             self._format = choose(self._chosen, self._markers, ready.chat_template, ready.bos_token, ready.eos_token)
-            self.guard = Guard(ready.control_names)
+            self.guard = Guard([*ready.control_names, *([IMAGE_MARK] if "vision" in ready.capabilities else [])])
             self._format_for = ready  # last: large prompts are made in threads beside this one
         return self._format
 
@@ -178,6 +179,7 @@ class TextWork(Sighted):
         if ready is not None:
             asked = self._whole
             self._constraint = constraint(asked, self._executor.stored)
+            self._executor.check_images(asked)
             self._prompt = build(asked, self._executor.format(ready), self._executor.guard)
             if self._prompt.ways:
                 self._constraint = call_constraint(self._prompt.ways)

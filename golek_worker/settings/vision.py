@@ -12,7 +12,7 @@ from golek_worker.vision.limits import Limits, parse_domains
 
 
 class Vision(VLLM, frozen=True, kw_only=True):
-    """Of every worker: whether its model sees is known once it is loaded. Behind vLLM's, since a struct has one base."""
+    """Of every worker: whether its model sees is known once it is loaded. (A struct has one base: this one vLLM's.)"""
 
     vision_allowed_domains: str = ""
     """Servers that images may be fetched from, with commas: `images.example.com`, `*.example.com`, `localhost:8080`."""
