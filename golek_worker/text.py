@@ -71,7 +71,7 @@ class TextExecutor:
         return [name for name in CAPABILITIES if name in found]
 
     def check(self, request: Request) -> None:
-        self._check_images(request)
+        self.check_images(request)
         if not isinstance(request, InferenceRequest):
             return
         check_structure(request, self.stored)
@@ -84,7 +84,7 @@ class TextExecutor:
             if ready.info.vocab_size:
                 check_tokens(request.params, ready.info.vocab_size)
 
-    def _check_images(self, request: Request) -> None:
+    def check_images(self, request: Request) -> None:
         """Raise BadRequestError for images that are none, and where the model sees none."""
         found = listed(request)
         ready = self.host.ready
@@ -185,6 +185,7 @@ class TextWork(Sighted):
         if ready is not None:
             asked = self._whole
             self._constraint = constraint(asked, self._executor.stored)
+            self._executor.check_images(asked)
             if ready.own_prompts:
                 self._asked = asked
                 return
