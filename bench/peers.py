@@ -66,14 +66,22 @@ class Ours:
 
     name = "golek"
 
-    def __init__(self, golek: Golek, model: str, command: str) -> None:
+    def __init__(self, golek: Golek, model: str, command: str, sampling: dict[str, Any] = SAMPLING) -> None:
         self._golek = golek
         self._model = model
+        self._sampling = sampling
         self.command = command
 
     async def ask(self, prompt: str, tokens: int, seed: int, arrived: Callable[[], object]) -> int:
         stream = self._golek.stream(
-            self._model, prompt, raw=True, max_tokens=tokens, ignore_eos=True, seed=seed, deadline=600.0, **SAMPLING
+            self._model,
+            prompt,
+            raw=True,
+            max_tokens=tokens,
+            ignore_eos=True,
+            seed=seed,
+            deadline=600.0,
+            **self._sampling,
         )
         async with stream:
             async for _ in stream:
@@ -305,7 +313,7 @@ def _serving(command: list[str], port: int) -> Iterator[None]:
         running = subprocess.Popen(command, stdout=log, stderr=log, env=surroundings)
         with ended(running):
             deadline = time.monotonic() + START_S
-            while not _answers(port):
+            while not answers(port):
                 if running.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
                     raise RuntimeError(f"{' '.join(command)}: {log.read().decode(errors='replace')[-3000:]}")
@@ -313,8 +321,8 @@ def _serving(command: list[str], port: int) -> Iterator[None]:
             yield
 
 
-def _answers(port: int) -> bool:
-    """Whether a model is served there: both servers list it once it is loaded."""
+def answers(port: int) -> bool:
+    """Whether a model is served there: servers list it once it is loaded."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models", timeout=1.0):
             return True

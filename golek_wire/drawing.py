@@ -8,6 +8,10 @@ from golek_wire.requests import InferenceRequest, Params
 
 BIAS_LIMIT = 100
 """As in OpenAI's API."""
+FORBIDDING = -100.0
+"""A bias that forbids its token, as OpenAI's API says."""
+SEEDS = 2**32 - 1
+"""Seeds are smaller than this; llama.cpp takes this one as the wish for a random seed."""
 BREAKER_BYTES = 40
 """llama.cpp would cut off the rest of a longer DRY breaker."""
 
@@ -41,6 +45,11 @@ def check_tokens(params: Params, vocab_size: int) -> None:
         _check_token("logit_bias", int(key), vocab_size)
     for token in params.stop_token_ids:
         _check_token("stop_token_ids", token, vocab_size)
+
+
+def seed_after(seed: int, written: int) -> int:
+    """The seed of the draws behind `written` tokens: the first draws again would favour the first words again."""
+    return (seed + 0x9E3779B1 * written) % SEEDS
 
 
 def _check_token(name: str, token: int, vocab_size: int) -> None:

@@ -4,9 +4,12 @@ import shlex
 from pathlib import Path
 
 from golek_wire.subjects import Kind
+from golek_worker.engine import peft_folder
 from golek_worker.engine.base import EngineConfig
 from golek_worker.engine.outside import ServerConfig
+from golek_worker.engine.vllm.config import VLLMConfig
 from golek_worker.settings import Settings
+from golek_worker.settings.vllm import LEAST_RANK
 
 
 def engine_config(chosen: Settings, kind: Kind, model: Path | None) -> EngineConfig:
@@ -26,7 +29,22 @@ def engine_config(chosen: Settings, kind: Kind, model: Path | None) -> EngineCon
         step_min_ms=chosen.engine_step_min_ms,
         kind=kind,
         cache_tokens=chosen.echo_cache_tokens,
+        pixel_range=chosen.pixel_range,
+        vllm=_vllm(chosen) if chosen.engine == "vllm" else VLLMConfig(),
         server=_server(chosen),
+    )
+
+
+def _vllm(chosen: Settings) -> VLLMConfig:
+    files = chosen.adapter_files
+    ranks = (peft_folder.rank(Path(one.path)) for one in files)
+    return VLLMConfig(
+        arguments=chosen.vllm_arguments,
+        python=chosen.vllm_python,
+        stall_s=chosen.vllm_stall_s,
+        max_loras=chosen.vllm_max_loras or len(files),
+        max_lora_rank=chosen.vllm_max_lora_rank or max([LEAST_RANK, *ranks]),
+        by_priority=chosen.inference_queue_strategy == "priority",
     )
 
 

@@ -66,16 +66,15 @@ class Preparing:
         self._state: WorkerStatus = "starting"
         self._progress: Progress | None = None
         self._shown_at = 0.0
-        has_file = chosen.model_lies_in != "none"
-        self.digest: str = "" if has_file else chosen.engine
+        self.digest: str = chosen.engine if chosen.model_lies_in == "none" else ""
         """Fingerprint of the file, once there is one."""
-        self._kind: Kind | None = None if has_file else chosen.guessed_kind
+        self._kind: Kind | None = chosen.guessed_kind if chosen.model_lies_in == "none" else None
         """What the model does, once there is a file to tell."""
         self._offers = naming.first_offers(chosen, os.environ) if chosen.engine == "router" else []
         """Names that a router serves: from its first word on who asks for one is not told that nobody knows it."""
 
     async def model_file(self) -> Path | None:
-        """The model's file, downloaded when it is missing and a source is known; None for an engine without files.
+        """The model's file or folder, downloaded when it is missing and a source is known; None for an engine without.
 
         Claims the model's name in the fleet. Raises RuntimeError when there is no file and none can be had, and
         MismatchError when another file is served under this name.

@@ -9,6 +9,7 @@ import pytest
 from golek_worker import settings
 from tests.engines.subject import pytest_generate_tests, served
 from tests.support.broker import NatsServer
+from tests.support.shell import nothing_said
 
 __all__ = ["pytest_generate_tests", "served"]
 """Of the contract of engines, which tests of several folders have for theirs."""
@@ -43,6 +44,15 @@ def broker(tmp_path: Path) -> Iterator[NatsServer]:
         yield server
     finally:
         server.kill()
+
+
+@pytest.fixture(scope="module")
+def module_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """The same for all tests of a module, which leave it running. No setting of the shell reaches what starts on it."""
+    server = NatsServer(tmp_path_factory.mktemp("nats")).start()
+    with nothing_said():
+        yield server
+    server.kill()
 
 
 @pytest.fixture

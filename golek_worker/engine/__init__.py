@@ -37,7 +37,14 @@ def engine_factory(config: EngineConfig) -> EngineFactory:
             from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 
             return with_fallback(LlamaCppEngine)
+        case "litert", "embedding":
+            from golek_worker.engine.litert.embedding import LiteRTEmbedder
 
+            return LiteRTEmbedder
+        case "litert", "vision":
+            from golek_worker.engine.litert.classifying import LiteRTClassifier
+
+            return LiteRTClassifier
         case _:
             raise EngineLoadError(f"ENGINE={config.engine}: there is no such engine for models of kind {config.kind!r}")
 
@@ -48,7 +55,17 @@ def async_engine_factory(config: EngineConfig) -> "AsyncEngineFactory | None":
         from golek_worker.engine.server.loading import load
 
         return load
-    return None
+    match config.engine, config.kind:
+        case "vllm", "inference":
+            from golek_worker.engine.vllm.engine import VLLMEngine
+
+            return VLLMEngine.open
+        case "vllm", "embedding":
+            from golek_worker.engine.vllm.embedding import VLLMEmbedder
+
+            return VLLMEmbedder.open
+        case _:
+            return None
 
 
 def environment(config: EngineConfig) -> dict[str, str]:

@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from functools import partial
 from typing import NoReturn, Protocol
@@ -71,8 +71,8 @@ class AsyncEngine(Protocol):
     def run(self, command: SequenceStart, counts: Counts) -> AsyncGenerator[Piece | Computed, None]:
         """What a sequence writes, if it streams, and its end, which is the last.
 
-        Closing the generator early aborts the sequence. Raises InferenceServiceError where it cannot run or broke off
-        by its own fault, EngineDiedError when the runtime is gone.
+        Cancelling what it awaits, or closing it early, aborts the sequence. Raises InferenceServiceError where it
+        cannot run or broke off by its own fault, EngineDiedError when the runtime is gone.
         """
         ...
 
@@ -125,11 +125,13 @@ class TaskLoop(asyncio.Protocol):
         transport.set_write_buffer_limits(high=BUFFER_LIMIT, low=0)
         self._transport = transport
         self._send(self._engine.ready)
-        beside = [asyncio.create_task(self._watch()), asyncio.create_task(self._report())]
+        self._own(self._watch())
+        self._own(self._report())
         await self._leaving.wait()
-        for task in (*beside, *self._tasks.values()):
+        tasks = [*self._others, *self._tasks.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*beside, *self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._engine.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -155,7 +157,7 @@ class TaskLoop(asyncio.Protocol):
                 if (task := self._tasks.get(job_id)) is not None:
                     task.cancel()
             case LoadAdapter() | UnloadAdapter():
-                self._own(asyncio.create_task(self._change_adapter(command)))
+                self._own(self._change_adapter(command))
             case Exit():
                 self._leaving.set()
             case _:
@@ -163,17 +165,21 @@ class TaskLoop(asyncio.Protocol):
                 task = self._tasks[command.job_id] = asyncio.create_task(self._serve(command, counts))
                 task.add_done_callback(partial(self._ended, command.job_id, counts))
 
-    def _own(self, task: asyncio.Task[None]) -> None:
+    def _own(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         self._others.add(task)
         task.add_done_callback(self._others.discard)
+        task.add_done_callback(_check)
 
     async def _serve(self, command: SequenceStart, counts: Counts) -> None:
         """One sequence, until its own end is sent; that of a cancelled one is sent by `_ended`."""
+        has_ended = False
         try:
             async with aclosing(self._engine.run(command, counts)) as outputs:
                 async for output in outputs:
                     if not isinstance(output, str | Delta):
                         self._send(output)
+                        has_ended = True
                         continue
                     self._write(command.job_id, output)
                     if not self._takes_more.is_set():
@@ -182,15 +188,17 @@ class TaskLoop(asyncio.Protocol):
             self._send(refusal(command.job_id, error))
         except EngineDiedError as error:
             _end(error)
+        else:
+            assert has_ended, f"the engine gave no end of {command.job_id}"
 
     def _ended(self, job_id: str, counts: Counts, task: asyncio.Task[None]) -> None:
         del self._tasks[job_id]
+        if self._leaving.is_set():
+            return  # the parent knows that all end
         if task.cancelled():  # perhaps before it began
             self._send(Stopped(job_id, counts.tokens_in, counts.tokens_out))
-        elif (bug := task.exception()) is not None:
-            traceback.print_exception(bug)
-            sys.stderr.flush()
-            os._exit(STATUS_BUG)
+        else:
+            _check(task)
 
     async def _change_adapter(self, command: LoadAdapter | UnloadAdapter) -> None:
         self._send(await self._engine.change_adapter(command))
@@ -222,6 +230,14 @@ class TaskLoop(asyncio.Protocol):
         self._flush()
         if self._transport is not None:
             self._transport.write(frame(event))
+
+
+def _check(task: asyncio.Task[None]) -> None:
+    """End the process after a bug: somebody waits for what the task would have sent."""
+    if not task.cancelled() and (bug := task.exception()) is not None:
+        traceback.print_exception(bug)
+        sys.stderr.flush()
+        os._exit(STATUS_BUG)
 
 
 def _end(error: EngineDiedError) -> NoReturn:

@@ -23,8 +23,6 @@ from golek_worker.output import Output
 
 FRAME_LIMIT = 256 * 1024 * 1024
 """Bytes; twice the largest body that GOLEK_MAX_BODY allows, because a template adds to what it is given."""
-IMAGE_MARK = "<__media__>"
-"""Stands in a prompt where an image belongs; llama.cpp's own mark (mtmd_default_marker)."""
 ASIDE = "[info] "
 """A line on the child's stderr that begins like this is for the engine's log file alone, not for a crash report."""
 STATUS_LOAD_FAILED = 1
@@ -69,6 +67,8 @@ class EngineConfig(Struct, frozen=True):
     vllm: VLLMConfig = VLLMConfig()
     server: ServerConfig = ServerConfig()
     """Of engines that are servers of their own."""
+    pixel_range: list[float] = field(default_factory=list[float])
+    """Of `litert`: what the darkest and the brightest pixel become; empty where the model says it."""
 
     @property
     def asks_for_gpu(self) -> str:
@@ -120,7 +120,7 @@ class Submit(Struct, frozen=True, tag="submit", omit_defaults=True):
     least_room: int = 0
     """Without `max_tokens`: tokens that the prompt must leave for the answer, or it is refused."""
     images: list[bytes] = field(default_factory=list[bytes])
-    """Image files, one for each IMAGE_MARK of the prompt, in its order."""
+    """Image files, one for each mark of the prompt (golek_worker/image_marks.py), in its order."""
     asked: InferenceRequest | None = None
     """The request itself, for an engine that makes prompts of its own (`Ready.own_prompts`); `prompt` is empty then."""
     priority: int = 2

@@ -7,10 +7,8 @@ jobs in the batch.
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
-import sys
 import time
 from asyncio.subprocess import Process
 from collections import deque
@@ -21,7 +19,6 @@ from msgspec import Struct
 
 from golek_wire.errors import PayloadTooLargeError
 from golek_wire.orchestration import StepEvent
-from golek_worker.engine import environment
 from golek_worker.engine.adapters import AdapterBook
 from golek_worker.engine.base import (
     ASIDE,
@@ -32,6 +29,7 @@ from golek_worker.engine.base import (
     Embedded,
     EngineConfig,
     EngineEvent,
+    EngineLoadError,
     Exit,
     Finished,
     FrameReader,
@@ -52,6 +50,7 @@ from golek_worker.engine.base import (
     frame,
     refusal,
 )
+from golek_worker.engine.launch import MODULE, Launch, launch
 
 log = structlog.get_logger("engine")
 
@@ -287,6 +286,19 @@ class EngineHost:
     async def _live(self) -> bool:
         """One life of a child, from spawn to exit; True when it became ready."""
         assert self._config is not None
+        try:
+            start = launch(self._config)
+        except EngineLoadError as error:
+            self._load_failed = self.problem = str(error)
+            self._on_change()
+            return False
+        try:
+            return await self._live_in(start)
+        finally:
+            await asyncio.to_thread(start.close)
+
+    async def _live_in(self, start: Launch) -> bool:
+        assert self._config is not None
         ours, theirs = socket.socketpair()
         self._load_failed = None
         self._longest_step_s = 0.0
@@ -295,9 +307,9 @@ class EngineHost:
         self._is_ending = False
         self.loading = 0.0
         process = self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "golek_worker.engine.child", "--fd", str(theirs.fileno()),
+            start.python, "-m", MODULE, "--fd", str(theirs.fileno()),
             pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE, env=environment(self._config) | os.environ,
+            stderr=asyncio.subprocess.PIPE, env=start.variables,
         )  # fmt: skip
         theirs.close()
         ours.setblocking(False)

@@ -19,5 +19,12 @@ FORMATS: Final[dict[str, Format]] = {
     "openai": "none",
     "router": "none",
 }
+USUAL_FILES: Final[dict[Format, str]] = {
+    "gguf": "model.gguf",
+    "tflite": "model.tflite",
+    "folder": "config.json",
+    "none": "model.gguf",
+}
+"""What lies in a model's own folder where nothing else is said."""
 SERVERS: Final = ("llama-server", "ollama", "trtllm", "openai")
 """Engines that are programs of their own and speak HTTP."""

@@ -34,7 +34,7 @@ async def pull(name: str, to: Path | None = None, *, say: Say = print) -> Path:
     if to is not None:
         return await pull_model(name, to=to, say=say)
     chosen = settings.load(settings.env_file(name))
-    if chosen.engine != "llamacpp":
+    if chosen.model_lies_in == "none":
         raise MissingModelError(f"ENGINE={chosen.engine} of {name!r} needs no model file")
     found = resolve(chosen)
     if not isinstance(found, Wanted):
@@ -80,7 +80,7 @@ def _meant(what: str, name: str, to: Path | None) -> tuple[Wanted | None, Path]:
             raise ModelError(str(error)) from None
         found = modelfiles.find(what)
         if to is None and found.files and catalog.wanted(found.chosen) is None:
-            return None, found.files[0]
+            return None, found.place or found.files[0]
         wanted = _known(found)
     else:
         part = PART.fullmatch(place.name)
@@ -92,13 +92,13 @@ def _meant(what: str, name: str, to: Path | None) -> tuple[Wanted | None, Path]:
     if forbidden := catalog.is_offline(chosen, wanted.source):
         raise ModelError(f"{forbidden} forbids to download {wanted.source}")
     if to is None:
-        return wanted, found.files[0] if found.files else chosen.model_file
+        return wanted, found.place or chosen.model_file
     return wanted, to / wanted.source.name if to.is_dir() else to
 
 
 def _known(found: Found) -> Wanted:
     """What is downloaded for a name. Raises ModelError, CatalogError."""
-    if found.chosen.engine != "llamacpp":
+    if found.chosen.model_lies_in == "none":
         raise ModelError(f"ENGINE={found.chosen.engine} of {found.name!r} needs no model file")
     if (wanted := catalog.wanted(found.chosen)) is not None:
         return wanted
@@ -112,7 +112,7 @@ def _with_hash(wanted: Wanted, sha256: str) -> Wanted:
     """`wanted` with a hash that somebody gave by hand. Raises ModelError."""
     if re.match(SHA256, sha256) is None:
         raise ModelError(f"--sha256 {sha256}: 64 hexadecimal digits")
-    if len(wanted.source.files()) > 1:
+    if not wanted.source.has_one_file:
         raise ModelError(f"--sha256: {wanted.source} has several files; leave it out")
     return msgspec.structs.replace(wanted, sha256=sha256, named_by="--sha256")
 

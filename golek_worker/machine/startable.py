@@ -58,7 +58,7 @@ def _deployments(envs: Path) -> Iterator[Startable]:
         if chosen.engine == "router":  # it has no model
             continue
         runs = _runs(name, chosen)
-        if chosen.engine != "llamacpp":
+        if chosen.model_lies_in == "none":
             yield Startable(chosen.model_name, name, chosen.guessed_kind, context_size=chosen.ctx_size, runs=runs)
             continue
         yield _told(modelfiles.find(name), name, runs=runs)

@@ -84,9 +84,9 @@ def find(chosen: Settings, model_file: Path | None) -> TurnMarkers | None:
     """
     if chosen.prompt_template:
         return read(Path(chosen.prompt_template), f"PROMPT_TEMPLATE={chosen.prompt_template}")
-    folders = [SHIPPED / chosen.model_name] if chosen.engine == "llamacpp" else []
+    folders = [SHIPPED / chosen.model_name] if chosen.model_lies_in != "none" else []
     if model_file is not None:
-        folders.insert(0, model_file.parent)
+        folders.insert(0, model_file if model_file.is_dir() else model_file.parent)
     found = next((folder / FILE for folder in folders if (folder / FILE).exists()), None)
     return read(found, str(found)) if found is not None else None
 

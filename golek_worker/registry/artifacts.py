@@ -4,6 +4,9 @@ Tried in this order: MODEL_PATH; the one file in `<INFERENCE_MODELS_DIR>/<model>
 `<GOLEK_DATA>/models/<model>/model.gguf`; in a container `/data/models/<model>.gguf`. A MODEL_PATH other than the
 default place stands alone: who names a file does not want another one. Only for a model of which no source is known
 either, the one file in `/data/models` is taken, whatever it is called.
+
+Where the engine wants another form of file, its ending stands for `.gguf`; where it wants a folder, that is
+`<model>` itself in these places, with a `config.json`.
 """
 
 import hashlib
@@ -11,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from golek_wire.subjects import Kind
-from golek_worker.gguf import GGUFError, Header, read_header
+from golek_worker import folder, headers
+from golek_worker.gguf import GGUFError, Header
 from golek_worker.registry.source import PART, part_names
 from golek_worker.settings import Settings
 
@@ -27,12 +31,12 @@ class ArtifactError(Exception):
 def find(chosen: Settings) -> Path | None:
     """The file of `chosen`'s model, of a model in several files the first; None when there is none.
 
-    Raises ArtifactError when MODEL_PATH is a folder, when a folder holds several models, when parts of one are missing,
-    or when this user may not look where a setting points.
+    Raises ArtifactError when MODEL_PATH is a folder where a file is wanted or the other way round, when a folder holds
+    several models, when parts of one are missing, or when this user may not look where a setting points.
     """
     for place in _places(chosen):
         try:
-            path = _only_model(place.parent) if place.name == "*.gguf" else _at(place)
+            path = _look_at(place, chosen)
         except PermissionError:
             if place.parent == SHARED_MODELS:  # nobody asked for it: it belongs to somebody else
                 continue
@@ -43,15 +47,21 @@ def find(chosen: Settings) -> Path | None:
     return None
 
 
+def _look_at(place: Path, chosen: Settings) -> Path | None:
+    if chosen.model_lies_in == "folder":
+        return _folder_at(place, chosen)
+    return _only_model(place.parent, place.suffix) if place.stem == "*" else _at(place)
+
+
 def the_only_one(chosen: Settings) -> Path | None:
     """The one model in SHARED_MODELS, whatever it is called; None when there is none, or MODEL_PATH names another file.
 
     Raises ArtifactError for several. A guess: for models of which nothing else is known.
     """
-    if _stands_alone(chosen):
+    if _stands_alone(chosen) or chosen.model_lies_in == "folder":
         return None
     try:
-        path = _only_model(SHARED_MODELS)
+        path = _only_model(SHARED_MODELS, chosen.default_model_file.suffix)
     except PermissionError:
         return None
     if path is not None:
@@ -61,15 +71,20 @@ def the_only_one(chosen: Settings) -> Path | None:
 
 def places(chosen: Settings, *, guessed: bool) -> list[str]:
     """Where `find` looks, in order; `guessed` adds where `the_only_one` does."""
-    last = [SHARED_MODELS / "*.gguf"] if guessed and not _stands_alone(chosen) else []
+    one_of_all = guessed and not _stands_alone(chosen) and chosen.model_lies_in != "folder"
+    last = [SHARED_MODELS / f"*{chosen.default_model_file.suffix}"] if one_of_all else []
     return [str(place) for place in [*_places(chosen), *last]]
 
 
 def fingerprint(path: Path) -> str:
     """SHA-256 over the file's size, first and last MiB: milliseconds, where hashing 20 GB takes a minute.
 
-    The first MiB holds a GGUF's metadata, the last one weights. Empty when there is no such file.
+    The first MiB holds a GGUF's metadata, the last one weights. Of a folder it is over the same of all its files, with
+    their names. Empty when there is nothing.
     """
+    if path.is_dir():
+        told = (f"{file.relative_to(path)} {fingerprint(file)}\n" for file in folder.files(path))
+        return hashlib.sha256("".join(told).encode()).hexdigest() if folder.is_model(path) else ""
     if not path.is_file():
         return ""
     size = path.stat().st_size
@@ -89,24 +104,26 @@ def kind_in(header: Header) -> Kind:
 
 
 def kind_of(path: Path) -> Kind:
-    """What the model in this GGUF file does. Raises OSError, and GGUFError naming the file."""
+    """What the model in this file or folder does. Raises OSError, and GGUFError naming it."""
     try:
-        return kind_in(read_header(path))
+        return kind_in(headers.read(path))
     except GGUFError as error:
         raise GGUFError(f"{path}: {error}") from None
 
 
 def _places(chosen: Settings) -> Iterator[Path]:
     """Where to look, in order; `*.gguf` stands for the one model of its folder."""
+    ending = "" if chosen.model_lies_in == "folder" else chosen.default_model_file.suffix
     if chosen.model_path:
         yield chosen.model_file
         if _stands_alone(chosen):
             return
     if chosen.inference_models_dir:
-        yield Path(chosen.inference_models_dir) / chosen.model_name / "*.gguf"
+        own = Path(chosen.inference_models_dir) / chosen.model_name
+        yield own / f"*{ending}" if ending else own
     if not chosen.model_path:
         yield chosen.model_file
-    yield SHARED_MODELS / f"{chosen.model_name}.gguf"
+    yield SHARED_MODELS / f"{chosen.model_name}{ending}"
 
 
 def _stands_alone(chosen: Settings) -> bool:
@@ -119,8 +136,28 @@ def _at(place: Path) -> Path | None:
     if place.is_file():
         return place
     if place.is_dir():
-        raise ArtifactError(f"{place}: a folder; name the file in it with MODEL_PATH")
+        vllm = "; it is one for ENGINE=vllm" if folder.is_model(place) else ""
+        raise ArtifactError(f"{place}: a folder; name the file in it with MODEL_PATH{vllm}")
     return next((file for file in sorted(place.parent.glob("*.gguf")) if _is_first_of(file, place.stem)), None)
+
+
+def _folder_at(place: Path, chosen: Settings) -> Path | None:
+    """The model's folder at `place`. Raises ArtifactError for a file, and for a folder without a model in it."""
+    if place.is_file():
+        raise ArtifactError(f"{place}: a file; ENGINE={chosen.engine} takes a folder, with {folder.CONFIG} in it")
+    if folder.is_model(place):
+        if missing := folder.missing(place):
+            raise ArtifactError(f"{place}: files are missing in it: {', '.join(missing)}")
+        return place
+    if place == chosen.model_file and _stands_alone(chosen) and any(not one.name.startswith(".") for one in _in(place)):
+        raise ArtifactError(
+            f"{place}: no {folder.CONFIG} in it, so it is no model's folder; name another with MODEL_PATH"
+        )
+    return None
+
+
+def _in(place: Path) -> list[Path]:
+    return list(place.iterdir()) if place.is_dir() else []
 
 
 def _is_first_of(file: Path, stem: str) -> bool:
@@ -128,16 +165,16 @@ def _is_first_of(file: Path, stem: str) -> bool:
     return part is not None and part["stem"] == stem and int(part["number"]) == 1
 
 
-def _only_model(folder: Path) -> Path | None:
-    """The one model in `folder`; later parts of a model in several files are not counted."""
+def _only_model(place: Path, ending: str) -> Path | None:
+    """The one model in the folder `place`; later parts of a model in several files are not counted."""
     models = [
         file
-        for file in sorted(folder.glob("*.gguf"))
+        for file in sorted(place.glob(f"*{ending}"))
         if (part := PART.fullmatch(file.name)) is None or int(part["number"]) == 1
     ]
     if len(models) > 1:
         names = ", ".join(file.name for file in models)
-        raise ArtifactError(f"{folder}: {len(models)} models ({names}); name the one that is meant with MODEL_PATH")
+        raise ArtifactError(f"{place}: {len(models)} models ({names}); name the one that is meant with MODEL_PATH")
     return models[0] if models else None
 
 

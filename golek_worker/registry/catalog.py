@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from golek_worker.registry import entries, source
 from golek_worker.registry.entries import SHA256, CatalogError, Entry
-from golek_worker.registry.source import FileSource, HubSource, Source, SourceError
+from golek_worker.registry.source import FileSource, HubSource, RepoSource, Source, SourceError
 from golek_worker.settings import Settings
 
 _TRUE = ("1", "ON", "YES", "TRUE")
@@ -58,9 +58,19 @@ def wanted(chosen: Settings) -> Wanted | None:
             found = offered(given)
     if found is None:
         return None
-    if sha256 is not None and len(found.source.files()) > 1:
+    _check_form(chosen, found.source)
+    if sha256 is not None and not found.source.has_one_file:
         raise CatalogError(f"MODEL_SHA256={sha256}: {found.source} has several files; leave it out")
     return msgspec.structs.replace(found, sha256=sha256, named_by="MODEL_SHA256") if sha256 else found
+
+
+def _check_form(chosen: Settings, place: Source) -> None:
+    """Raise CatalogError where the engine cannot read what lies at `place`."""
+    wants = chosen.model_lies_in
+    if isinstance(place, RepoSource) != (wants == "folder"):
+        form = "hf:<owner>/<repository>" if wants == "folder" else "hf:<owner>/<repository>/<file>.gguf"
+        is_one = "a file" if wants == "folder" else "a whole repository, as ENGINE=vllm takes it"
+        raise CatalogError(f"{place} is {is_one}; ENGINE={chosen.engine} takes {form}")
 
 
 def offered(place: Source) -> Wanted:
@@ -90,7 +100,7 @@ def is_offline(chosen: Settings, place: Source, environment: Mapping[str, str] =
         return ""
     if chosen.golek_offline:
         return "GOLEK_OFFLINE=1"
-    if not isinstance(place, HubSource):
+    if not isinstance(place, HubSource | RepoSource):
         return ""
     hub = environment.get("HF_HUB_OFFLINE", "")  # a variable of the hub's own client
     return f"HF_HUB_OFFLINE={hub}" if hub.upper() in _TRUE else ""

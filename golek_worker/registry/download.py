@@ -11,10 +11,12 @@ for the first.
 import argparse
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -26,7 +28,7 @@ from golek_worker.orphan import die_with_parent
 from golek_worker.registry import local, origin, remote, source
 from golek_worker.registry.remote import BrokenOffError, ChangedError, RangeIgnoredError, Remote
 from golek_worker.registry.report import Downloaded, DownloadError, Failed, Progress, Report, Stage
-from golek_worker.registry.source import FileSource, Source, SourceError
+from golek_worker.registry.source import FileSource, RepoSource, Source, SourceError
 
 MARGIN = 256 * 1024 * 1024
 """Bytes that stay free on the disk: the broker's store and the logs want to live, too."""
@@ -79,10 +81,9 @@ def download(
 def _once(place: Source, target: Path, sha256: str | None, tell: Tell, named_by: str, *, again: bool) -> Downloaded:
     """`download` of what is at `place` now. Raises ChangedError, DownloadError."""
     began = time.monotonic()
-    named = zip(place.files(), place.targets(target), strict=True)
-    pieces = [_piece(one, its, sha256, named_by) for one, its in named]
+    pieces = [_piece(one, its, sha256, named_by) for one, its in remote.files(place, target)]
     telling = _Telling(tell, sum(piece.file.size for piece in pieces))
-    fetched, checked = 0, "by the process that downloaded it"
+    fetched, checked = 0, ["by the process that downloaded it"]
 
     def watch() -> None:
         telling("waiting", sum(piece.file.size if piece.target.is_file() else piece.have for piece in pieces))
@@ -90,21 +91,25 @@ def _once(place: Source, target: Path, sha256: str | None, tell: Tell, named_by:
     with alone(target, watch):
         missing = pieces if again else [piece for piece in pieces if not piece.target.is_file()]
         for piece in missing:
+            piece.part.parent.mkdir(parents=True, exist_ok=True)
             _forget_others(piece)
         linked = [piece for piece in missing if local.link(piece.file, piece.part)]
         _ensure_room([piece for piece in missing if piece not in linked], target.parent)
         hashes = []
+        checked = [] if missing else checked
         for piece in missing:
             telling.before = sum(earlier.file.size for earlier in pieces[: pieces.index(piece)])
             if piece not in linked:
                 fetched += _fetch(piece, telling)
-            actual, checked = _verify(piece, telling)
+            actual, by = _verify(piece, telling)
             hashes.append(actual)
+            checked.append(by)
         for piece, actual in reversed(list(zip(missing, hashes, strict=True))):  # the first is what a search looks for
             piece.part.replace(piece.target)
             piece.part.unlink(missing_ok=True)  # rename(2) leaves both names where they were one file already
             origin.write(piece.target, str(piece.file.source), actual, vouched=piece.file.sha256 is not None)
-    return Downloaded(str(pieces[0].target), telling.total, fetched, time.monotonic() - began, checked)
+    path = target if isinstance(place, RepoSource) else pieces[0].target
+    return Downloaded(str(path), telling.total, fetched, time.monotonic() - began, _told(checked))
 
 
 def _piece(place: Source, target: Path, sha256: str | None, named_by: str) -> _Piece:
@@ -207,16 +212,38 @@ def _verify(piece: _Piece, telling: _Telling) -> tuple[str, str]:
         raise DownloadError(f"{file.source}: {size:,} bytes came, promised were {file.size:,}; they were deleted")
     actual = origin.hash_of(part, lambda done: telling("verifying", done))
     if file.sha256 is None:
-        try:
-            read_header(part)
-        except GGUFError as error:
-            part.unlink()
-            raise DownloadError(f"{file.source}: {error}; it was deleted") from None
-        return actual, "the size, and that it is a GGUF file; nobody gave a sha256"
+        return actual, _verify_otherwise(piece)
     if actual != file.sha256:
         part.unlink()
         raise DownloadError(f"{file.source}: {_another(piece, actual)}")
     return actual, f"sha256 {actual}"
+
+
+def _verify_otherwise(piece: _Piece) -> str:
+    """What a file was held against of which nobody gave a SHA-256. Raises DownloadError."""
+    file, part = piece.file, piece.part
+    if file.blob is not None:
+        name = hashlib.sha1(b"blob %d\0" % file.size + part.read_bytes(), usedforsecurity=False).hexdigest()
+        if name != file.blob:
+            part.unlink()
+            raise DownloadError(f"{file.source}: what came is another file ({name}) than the hub has ({file.blob})")
+        return "the hub's hash"
+    if piece.target.suffix != ".gguf":
+        return "the size; nobody gave a sha256"
+    try:
+        read_header(part)
+    except GGUFError as error:
+        part.unlink()
+        raise DownloadError(f"{file.source}: {error}; it was deleted") from None
+    return "the size, and that it is a GGUF file; nobody gave a sha256"
+
+
+def _told(checked: list[str]) -> str:
+    """What was verified of all files: of several, how many each way."""
+    if len(checked) == 1:
+        return checked[0]
+    ways = Counter(way.partition(" ")[0] if way.startswith("sha256") else way for way in checked)
+    return ", ".join(f"{count} files by {way}" for way, count in ways.items())
 
 
 def _another(piece: _Piece, actual: str) -> str:
@@ -264,7 +291,9 @@ def _locked(path: Path, waiting: Callable[[], None]) -> BinaryIO:
 
 
 def begun(target: Path) -> list[Path]:
-    """What lies there of downloads to `target`, in one file or several, that did not end."""
+    """What lies there of downloads to `target`, in one file, several or a folder, that did not end."""
+    if target.is_dir():
+        return sorted([*target.glob(".*.part"), *target.glob("*/.*.part")])
     names = (f".{target.name}.*.part", f".{target.stem}-?????-of-?????.gguf.*.part")
     return sorted(part for name in names for part in target.parent.glob(name))
 

@@ -13,8 +13,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from golek_worker.engine.names import FORMATS, EngineName
 from golek_worker.registry import source
-from golek_worker.registry.source import Source, SourceError
+from golek_worker.registry.source import RepoSource, Source, SourceError
 
 CATALOG = Path("data/catalog/models.yaml")
 LISTS = (Path("data/catalog/model_configs.yaml"), Path("config/models.yaml"), Path("config/model_configs.yaml"))
@@ -22,7 +23,7 @@ LISTS = (Path("data/catalog/model_configs.yaml"), Path("config/models.yaml"), Pa
 SHA256 = r"^[0-9a-f]{64}$"
 Role = Literal["primary", "fast", "coder", "thinker", "longctx"]
 Positive = Annotated[int, Meta(ge=1)]
-_QUANTIZATION = re.compile(r"[-.](I?Q\d\w*|BF16|F16|F32|MXFP4\w*)\b", re.IGNORECASE)
+_QUANTIZATION = re.compile(r"[-.](I?Q\d\w*|BF16|F16|F32|MXFP4\w*|AWQ|GPTQ|FP8)\b", re.IGNORECASE)
 
 
 class CatalogError(Exception):
@@ -57,6 +58,8 @@ class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, renam
     """Tokens of one sequence to run it with: the default of CTX_SIZE."""
     gpu_layers: Annotated[int, Meta(ge=-1)] | None = None
     """The default of GPU_LAYERS; -1 is all."""
+    engine: EngineName | None = None
+    """The default of ENGINE, for a model that llama.cpp does not serve."""
     roles: list[Role] = []
     """What it is good at; the first is what it is best at."""
     architecture: str | None = None
@@ -90,7 +93,7 @@ class Written(Struct, frozen=True):
     file: Path
     entries: dict[str, Entry]
     """By id, and with all that a weaker file says of the same model."""
-    gives: dict[str, dict[str, int]]
+    gives: dict[str, dict[str, int | str]]
     """What this file itself says of the settings of each model: `{"phi-4": {"CTX_SIZE": 16384}}`."""
     remarks: list[str] = []
     """What in it has no effect; a sentence each."""
@@ -192,12 +195,15 @@ def _check(file: Path, entry: Entry) -> None:
         place = entry.place
     except SourceError as error:
         raise CatalogError(f"{file}: {entry.id}: {error}") from None
-    if entry.sha256 is not None and place is not None and len(place.files()) > 1:
+    if isinstance(place, RepoSource) != (entry.engine is not None and FORMATS[entry.engine] == "folder") and place:
+        form = "a repository goes with `engine: vllm`, a file with the others"
+        raise CatalogError(f"{file}: {entry.id}: source {place}, engine {entry.engine or 'llamacpp'}: {form}")
+    if entry.sha256 is not None and place is not None and not place.has_one_file:
         raise CatalogError(f"{file}: {entry.id}: one sha256 for several files; leave it out, the hub has one for each")
 
 
-def _settings(model: "Entry | Listed") -> dict[str, int]:
-    given = {"CTX_SIZE": model.context_length, "GPU_LAYERS": model.gpu_layers}
+def _settings(model: "Entry | Listed") -> dict[str, int | str]:
+    given = {"CTX_SIZE": model.context_length, "GPU_LAYERS": model.gpu_layers, "ENGINE": model.engine}
     return {key: value for key, value in given.items() if value is not None}
 
 
@@ -213,6 +219,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     sha256: str | None = None
     context_length: int | None = None
     gpu_layers: int | None = None
+    engine: EngineName | None = None
     roles: list[Role] = []
     architecture: str | None = None
     parameters: str | None = None

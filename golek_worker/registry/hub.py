@@ -11,9 +11,19 @@ from contextlib import contextmanager
 
 from golek_worker.registry.remote import BrokenOffError, RangeIgnoredError, Remote
 from golek_worker.registry.report import DownloadError
-from golek_worker.registry.source import HubSource, Source
+from golek_worker.registry.source import HubSource, RepoSource, Source
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
+BLOB = re.compile(r"[0-9a-f]{40}")
+
+
+def files(place: RepoSource) -> list[HubSource]:
+    """All files of a repository, as they are at the commit that it is at now. Raises DownloadError."""
+    from huggingface_hub import HfApi
+
+    with _told_plainly(place):
+        found = HfApi().model_info(place.path, revision=place.revision)
+    return [HubSource(one.rfilename, place.path, found.sha or place.revision) for one in found.siblings or []]
 
 
 def describe(place: Source) -> Remote:
@@ -33,6 +43,7 @@ def describe(place: Source) -> Remote:
         size=found.size,
         etag=found.etag,
         sha256=found.etag if SHA256.fullmatch(found.etag) else None,  # the hub has one for each large file
+        blob=found.etag if BLOB.fullmatch(found.etag) else None,
     )
 
 
@@ -71,7 +82,7 @@ def endpoint() -> str:
 
 
 @contextmanager
-def _told_plainly(place: HubSource) -> Iterator[None]:
+def _told_plainly(place: HubSource | RepoSource) -> Iterator[None]:
     """Turns what huggingface_hub raises into a DownloadError that names repository, file and way out."""
     import httpx2
     from huggingface_hub import errors

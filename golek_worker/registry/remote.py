@@ -6,11 +6,14 @@ when a source needs it.
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct
 
-from golek_worker.registry.source import FileSource, HubSource, S3Source, Source
+from golek_worker import folder
+from golek_worker.registry.report import DownloadError
+from golek_worker.registry.source import FileSource, HubSource, RepoSource, S3Source, Source
 
 
 class Remote(Struct, frozen=True, kw_only=True):
@@ -24,6 +27,8 @@ class Remote(Struct, frozen=True, kw_only=True):
     """Whatever changes with the bytes, as the place writes it; empty when it tells no two versions apart."""
     sha256: str | None = None
     """The place's word, where it has one."""
+    blob: str | None = None
+    """Git's name of the bytes, which the hub has of a small file in place of a SHA-256."""
 
     @property
     def version(self) -> str:
@@ -59,6 +64,27 @@ class Reader(Protocol):
         Raises BrokenOffError, RangeIgnoredError, ChangedError, DownloadError.
         """
         ...
+
+
+def files(place: Source, target: Path) -> list[tuple[Source, Path]]:
+    """All files of the model at `place`, each with where it goes when the model shall lie at `target`.
+
+    Raises DownloadError, also for a repository without a model that can be served.
+    """
+    if not isinstance(place, RepoSource):
+        return list(zip(place.files(), place.targets(target), strict=True))
+    from golek_worker.registry import hub
+
+    there = {one.path: one for one in hub.files(place)}
+    names = folder.chosen(there)
+    if folder.CONFIG not in there or not any(name.endswith(folder.WEIGHTS) for name in names):
+        others = sorted(name for name in there if name.endswith((".gguf", ".bin", ".pth", ".tflite")))
+        hint = f"; it has {', '.join(others[:3])}" if others else ""
+        way = f": a GGUF file is named as hf:{place.path}/<file>.gguf" if hint and others[0].endswith(".gguf") else ""
+        raise DownloadError(
+            f"{place}: no model in a folder, which is {folder.CONFIG} with weights in {folder.WEIGHTS}{hint}{way}"
+        )
+    return [(there[name], target / name) for name in names]
 
 
 def describe(place: Source) -> Remote:

@@ -43,10 +43,11 @@ def resolve(chosen: Settings, environment: Mapping[str, str] = os.environ) -> Pa
 def missing(chosen: Settings, cause: str, last_way: str, *, guessed: bool = False) -> MissingModelError:
     """The error for a model that is not there: what was tried, why it is not downloaded, and the three ways out."""
     others = [place for place in artifacts.places(chosen, guessed=guessed) if place != str(chosen.model_file)]
+    what = "folder" if chosen.model_lies_in == "folder" else "file"
     also = f", nor at {', '.join(others)}" if others else ""
     return MissingModelError(
-        f"MODEL_PATH={chosen.model_file}: no such file{also}; {cause}. "
-        f"Put the file there, name another with MODEL_PATH, or {last_way}"
+        f"MODEL_PATH={chosen.model_file}: no such {what}{also}; {cause}. "
+        f"Put the {what} there, name another with MODEL_PATH, or {last_way}"
     )
 
 
@@ -55,14 +56,14 @@ def _without_source(chosen: Settings) -> Path:
 
     Raises MissingModelError, ArtifactError.
     """
+    file = "" if chosen.model_lies_in == "folder" else "/<file>"
+    way = f"say where it comes from with MODEL_SOURCE=hf:<owner>/<repository>{file}"
     entry = catalog.known(chosen).get(chosen.model_name)
     if entry is not None and entry.made_by is not None:
         raise missing(chosen, "it is not downloaded but made", entry.made_by)
     if entry is not None and entry.unavailable is not None:
-        way = "say where it comes from with MODEL_SOURCE=hf:<owner>/<repository>/<file>"
         raise missing(chosen, entry.unavailable, way)
     if (only := artifacts.the_only_one(chosen)) is not None:
         return only
     cause = f"no source is known: MODEL_SOURCE is empty, and {entries.CATALOG} has no {chosen.model_name!r}"
-    way = "say where it comes from with MODEL_SOURCE=hf:<owner>/<repository>/<file>"
     raise missing(chosen, cause, way, guessed=True)

@@ -1,11 +1,12 @@
 """Where does a model's file lie, when it does not lie here yet?
 
     hf:<owner>/<repository>/<file>.gguf[@<revision>]    on the hub
+    hf:<owner>/<repository>[@<revision>]                there, all files of a model that lies in a folder
     s3://<bucket>/<key>.gguf                            in S3, or what speaks like it
     https://<host>/<path>                               on a web server; http:// too
     /<path>.gguf, ./<path>.gguf, file:///<path>.gguf    on this machine
 
-A model in several files is named by its first, `…-00001-of-00003.gguf`.
+A model in several files is named by its first, `…-00001-of-00003.gguf`. In place of `.gguf` there may be `.tflite`.
 """
 
 import re
@@ -19,11 +20,16 @@ from msgspec import Struct
 DEFAULT_REVISION = "main"
 FORMS = (
     "hf:<owner>/<repository>/<file>.gguf, with @<revision> at the end for another than main; s3://<bucket>/<key>.gguf; "
-    "https://<host>/<path>; or a path to a file of this machine, beginning with / or ./ or file://"
+    "https://<host>/<path>; or a path to a file of this machine, beginning with / or ./ or file://; "
+    "hf:<owner>/<repository> for a model in a folder"
 )
-_HUB = re.compile(r"hf:(?P<repo>\w[\w.-]*/\w[\w.-]*)/(?P<path>[^@\s]+\.gguf)(@(?P<revision>[^@\s]+))?")
-_S3 = re.compile(r"s3://(?P<bucket>[\w.-]+)/(?P<path>[^\s?#]+\.gguf)")
-_HERE = re.compile(r"(?P<path>(/|\./|\.\./|~/).*\.gguf)")
+_REPO = r"hf:(?P<repo>\w[\w.-]*/\w[\w.-]*)"
+_REVISION = r"(@(?P<revision>[^@\s]+))?"
+_ENDING = r"\.(gguf|tflite)"
+_WHOLE = re.compile(_REPO + _REVISION)
+_HUB = re.compile(rf"{_REPO}/(?P<path>[^@\s]+{_ENDING}){_REVISION}")
+_S3 = re.compile(rf"s3://(?P<bucket>[\w.-]+)/(?P<path>[^\s?#]+{_ENDING})")
+_HERE = re.compile(rf"(?P<path>(/|\./|\.\./|~/).*{_ENDING})")
 _MEANT = re.compile(r"(hf:|s3://|file://|/|\./|\.\./|~/)\S+")
 """Has the beginning of a form whose file ends in `.gguf`."""
 PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
@@ -61,6 +67,11 @@ class Source(Struct, frozen=True):
         names = part_names(part["stem"], int(part["count"]))
         return [msgspec.structs.replace(self, path=folder + name) for name in names]
 
+    @property
+    def has_one_file(self) -> bool:
+        """Whether the model is one file, of which there can be one SHA-256."""
+        return len(self.files()) == 1
+
     def targets(self, target: Path) -> list[Path]:
         """Where the files go when the model shall lie at `target`: `model.gguf`, or `model-00001-of-00003.gguf`, …"""
         count = len(self.files())
@@ -81,6 +92,25 @@ class HubSource(Source, frozen=True):
     def __str__(self) -> str:
         revision = "" if self.revision == DEFAULT_REVISION else f"@{self.revision}"
         return f"hf:{self.repo}/{self.path}{revision}"
+
+
+class RepoSource(Source, frozen=True):
+    """All files of a model in a repository of the hub, which only the hub can list; `path` is the repository's."""
+
+    revision: str = DEFAULT_REVISION
+
+    @property
+    def repo(self) -> str:
+        """`<owner>/<repository>`."""
+        return self.path
+
+    @property
+    def has_one_file(self) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        revision = "" if self.revision == DEFAULT_REVISION else f"@{self.revision}"
+        return f"hf:{self.path}{revision}"
 
 
 class S3Source(Source, frozen=True):
@@ -142,9 +172,11 @@ def _parsed(text: str) -> Source:
     if ".." not in text.split("/"):
         if match := _HUB.fullmatch(text):
             return HubSource(match["path"], match["repo"], match["revision"] or DEFAULT_REVISION)
+        if (match := _WHOLE.fullmatch(text)) and not match["repo"].endswith((".gguf", ".tflite")):
+            return RepoSource(match["repo"], match["revision"] or DEFAULT_REVISION)
         if match := _S3.fullmatch(text):
             return S3Source(match["path"], match["bucket"])
-    if _MEANT.fullmatch(text) and not text.partition("@")[0].endswith(".gguf"):
+    if _MEANT.fullmatch(text) and not text.partition("@")[0].endswith((".gguf", ".tflite")):
         raise SourceError(f"{text}: the name of a model's file ends in .gguf: {FORMS}")
     raise SourceError(f"{text}: {FORMS}")
 

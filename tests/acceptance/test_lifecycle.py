@@ -154,10 +154,10 @@ def test_a_successor_with_the_same_pid_is_not_the_worker(data: Path, envs: Path)
 
 def test_all_mistakes_are_told_before_anything_starts(data: Path, envs: Path) -> None:
     """Wrong settings are reported together; no broker is started for them."""
-    (envs / "worker.one.env").write_text("MODEL_NAME=a b\nENGINE=vllm\nWORKER_CONCURENCY=3\n")
+    (envs / "worker.one.env").write_text("MODEL_NAME=a b\nENGINE=vlm\nWORKER_CONCURENCY=3\n")
     with pytest.raises(lifecycle.StartError) as caught:
         start(envs)
-    assert "ENGINE=vllm" in str(caught.value)
+    assert "ENGINE=vlm" in str(caught.value)
     assert "did you mean WORKER_CONCURRENCY?" in str(caught.value)
     assert embedded.running(data) is None
 

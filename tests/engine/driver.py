@@ -38,9 +38,9 @@ E = TypeVar("E")
 class Child:
     """A running child. `events` keeps everything it said, in order."""
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, module: str = "golek_worker.engine.child") -> None:
         self.socket, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "golek_worker.engine.child", "--fd", str(theirs.fileno())]
+        command = [sys.executable, "-m", module, "--fd", str(theirs.fileno())]
         surroundings = environment(config) | os.environ
         # A file, not a pipe: a child that writes more than a pipe holds would wait for a reader.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the child
@@ -61,7 +61,7 @@ class Child:
         except TimeoutError:
             raise self._silent() from None
         if not data:
-            raise EOFError
+            raise EOFError(self.stderr()[-3000:])
         events = self._reader.feed(data)
         self.events += events
         return events
@@ -134,9 +134,9 @@ class Child:
 
 
 @contextmanager
-def running(config: EngineConfig) -> Iterator[Child]:
+def running(config: EngineConfig, module: str = "golek_worker.engine.child") -> Iterator[Child]:
     """A child whose engine is loaded."""
-    child = Child(config)
+    child = Child(config, module)
     try:
         child.until_a(Ready)
         yield child

@@ -23,9 +23,10 @@ from golek_worker.engine.base import (
     Stopped,
     Submit,
 )
-from golek_worker.engine.llamacpp import batches, embedding, pooling
+from golek_worker.engine.llamacpp import batches, pooling
 from golek_worker.engine.llamacpp.embedding import LlamaCppEmbedder
 from golek_worker.engine.llamacpp.lanes import Lanes, deal
+from golek_worker.engine.unit import unit_vector
 from scripts.minilm import gguf_file
 from tests.engine.driver import Child, running, without_numbers
 from tests.support import reranker
@@ -259,7 +260,7 @@ def test_larger_models_get_smaller_batches(parameters: int, threads: int, tokens
 )
 def test_unit_vectors(row: list[float], length: float | None) -> None:
     """However small a vector is it gets length 1; without a length there is none."""
-    vector = embedding.unit_vector(np.array(row, np.float32))
+    vector = unit_vector(np.array(row, np.float32))
     assert (None if vector is None else float(np.linalg.norm(vector))) == length
 
 

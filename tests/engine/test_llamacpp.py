@@ -22,9 +22,9 @@ from golek_worker.engine.base import (
     Submit,
     Tokens,
 )
+from golek_worker.engine.count import count_text
 from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.engine import LlamaCppEngine
-from golek_worker.engine.llamacpp.model import count_text
 from golek_worker.engine.llamacpp.sampling import Sampler
 from tests.engine.driver import Child, gbnf, running, without_numbers
 

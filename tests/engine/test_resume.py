@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from golek_wire.drawing import seed_after
 from golek_wire.errors import BadRequestError, ContextBudgetExceededError
 from golek_wire.requests import Params, Resume
 from golek_worker.engine.base import Engine, EngineConfig, Finished, Submit
 from golek_worker.engine.budget import tokens_left
 from golek_worker.engine.echo import EchoEngine
 from golek_worker.engine.llamacpp.engine import LlamaCppEngine
-from golek_worker.engine.llamacpp.sampling import seed_after
 from golek_worker.output import Output
 from tests.engine.driver import gbnf, untimed
 from tests.engine.tiny import engine_of

@@ -1,11 +1,11 @@
 """Presets over HTTP: which are listed, what `auto` stands for, and who is missing."""
 
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import aiohttp
 import pytest
 
+from tests.support.broker import NatsServer
 from tests.support.fronts import GatewayProcess
 from tests.support.workers import WorkerProcess
 
@@ -17,10 +17,10 @@ X3: {models: [echo, second], mode: pipeline, stages: [draft, polsih]}
 ASKED = {"messages": [{"role": "user", "content": "one two three"}]}
 
 
-@pytest.fixture
-def front(nats_server: str, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def front(module_broker: NatsServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A gateway, two echo workers, and a router where `auto` stands for a preset of theirs."""
-    folder = tmp_path
+    nats_server, folder = module_broker.url, tmp_path_factory.mktemp("presets")
     (folder / "presets.yaml").write_text(PRESETS)
     given = {"PRESETS_FILE": folder / "presets.yaml", "INFERENCE_CONFIG": "X1"}
     with (

@@ -51,6 +51,13 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def unary(slow: Fleet) -> str:
+    """The answer to QUESTION, asked for as a whole."""
+    answer = httpx2.post(f"{slow.gateway}/v1/chat/completions", json=QUESTION | {"stream": False}, timeout=60)
+    return str(answer.json()["choices"][0]["message"]["content"])
+
+
 @asynccontextmanager
 async def asking(url: str, **headers: str) -> AsyncIterator[httpx2.AsyncClient]:
     async with httpx2.AsyncClient(base_url=url, timeout=60, headers=headers) as client:
@@ -74,7 +81,7 @@ async def until_idle(url: str, seconds: float) -> float:
 
 @pytest.mark.parametrize("cut", [5, 50, 150])
 @pytest.mark.timeout(90)
-async def test_a_stream_goes_on_at_another_gateway(slow: Fleet, tmp_path: Path, cut: int) -> None:
+async def test_a_stream_goes_on_at_another_gateway(slow: Fleet, unary: str, tmp_path: Path, cut: int) -> None:
     """The gateway is killed after so many events; `Last-Event-ID` on another gives the rest, byte for byte what one
     reader would have got."""
     held: list[Event] = []
@@ -100,9 +107,7 @@ async def test_a_stream_goes_on_at_another_gateway(slow: Fleet, tmp_path: Path, 
     assert held[-1]["data"] == "[DONE]"
     assert [int(event["id"]) for event in whole[:-1]] == list(range(len(whole) - 1))
     text = "".join(event.value["choices"][0]["delta"].get("content") or "" for event in whole[:-1])
-    async with asking(slow.gateway) as client:
-        unary = (await client.post("/v1/chat/completions", json=QUESTION | {"stream": False})).json()
-    assert text == unary["choices"][0]["message"]["content"]
+    assert text == unary
 
 
 async def test_without_it_a_killed_gateway_frees_the_slot(slow: Fleet, tmp_path: Path) -> None:

@@ -106,8 +106,12 @@ def fleet(data: Path, workers: dict[str, dict[str, Any]], **gateway: object) -> 
     with ExitStack() as stack:
         server = NatsServer(data / "nats").start()
         stack.callback(server.kill)
-        for name, chosen in workers.items():
-            stack.enter_context(WorkerProcess(server.url, data, name, **chosen))
+        started = [WorkerProcess(server.url, data, name, **chosen) for name, chosen in workers.items()]
+        for worker in started:
+            stack.callback(worker.end)
+            worker.start(wait=False)
         front = stack.enter_context(GatewayProcess(server.url, data, **gateway))
+        for worker in started:
+            worker.wait_for("online")
         address = workers.get("golek-tiny", {}).get("HTTP_ADDR", "")
         yield Fleet(server.url, front.url, f"http://{address}" if address else "", data)

@@ -34,6 +34,10 @@ class Holder(Protocol):
 
     @property
     def adapter(self) -> object: ...
+    @property
+    def end(self) -> int:
+        """The position that follows in llama.cpp: of images it may be less than their tokens."""
+        ...
 
 
 class Kept(NamedTuple):
@@ -42,6 +46,7 @@ class Kept(NamedTuple):
     key: bytes
     position: int
     adapter: object
+    end: int
 
 
 class Place(NamedTuple):
@@ -58,7 +63,7 @@ class Place(NamedTuple):
     """… and how many tokens they have in common."""
 
 
-NOTHING = Kept(b"", 0, None)
+NOTHING = Kept(b"", 0, None, 0)
 
 
 class Cache:
@@ -82,6 +87,10 @@ class Cache:
     def held(self, slot: int) -> int:
         """Cells that `slot` holds."""
         return self._holders[slot].position
+
+    def end(self, slot: int) -> int:
+        """The position in llama.cpp behind them."""
+        return self._holders[slot].end
 
     def find(self, key: bytes, adapter: object) -> Place:
         """Where a prompt with this key is best read; at least its last token is computed. A slot must be idle."""

@@ -13,12 +13,11 @@ from typing import Any
 
 import llama_cpp
 
+from golek_wire.drawing import FORBIDDING
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import Params
 from golek_worker.engine.llamacpp.model import Model
 
-FORBIDDING = -100.0
-"""A bias that forbids its token, as OpenAI's API says."""
 BREAKERS = ["\n", ":", '"', "*"]
 """Of DRY, where the request names none: llama.cpp's."""
 _COLDEST = 1e-30

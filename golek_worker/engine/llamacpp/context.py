@@ -11,6 +11,8 @@ from time import monotonic
 from typing import Any
 
 import llama_cpp
+import numpy as np
+from numpy.typing import NDArray
 
 from golek_worker.engine.base import EngineLoadError
 from golek_worker.engine.llamacpp import log
@@ -62,15 +64,31 @@ class Context:
 
         Returns the seconds it took.
         """
-        batch = self._batch.fill(tokens, positions, slots, outputs)
+        return self._compute(self._batch.fill(tokens, positions, slots, outputs))
+
+    def _compute(self, batch: llama_cpp.llama_batch) -> float:
         start = monotonic()
         status = llama_cpp.llama_decode(self._context, batch)
         llama_cpp.llama_synchronize(self._context)
         took_s = monotonic() - start
         self.decode_s += took_s
         if status != 0:
-            raise RuntimeError(f"llama_decode returned {status} for {len(tokens)} tokens: {log.take_error()}")
+            raise RuntimeError(f"llama_decode returned {status} for {batch.n_tokens} tokens: {log.take_error()}")
         return took_s
+
+    def see(self, rows: NDArray[np.float32], positions: list[int], slot: int, *, gives: bool, is_whole: bool) -> float:
+        """Compute rows of an image in `slot`, giving logits of the last one where asked; `is_whole`: each sees all.
+
+        Returns the seconds it took.
+        """
+        batch = self._batch.fill_rows(rows, positions, slot, gives=gives)
+        if is_whole:
+            llama_cpp.llama_set_causal_attn(self._context, False)
+        try:
+            return self._compute(batch)
+        finally:
+            if is_whole:
+                llama_cpp.llama_set_causal_attn(self._context, True)
 
     def logits(self, row: int) -> ctypes._Pointer[ctypes.c_float]:
         """The logits of the last batch's row `row`, one for each token of the vocabulary."""
@@ -139,3 +157,21 @@ class Batch:
         self._slots[:n] = slots
         self._outputs[:n] = outputs
         return self._struct
+
+    def fill_rows(
+        self, rows: NDArray[np.float32], positions: list[int], slot: int, *, gives: bool
+    ) -> llama_cpp.llama_batch:
+        """A batch of these rows instead of tokens; valid until the next call. A row may have several positions."""
+        n = len(rows)
+        self._rows, self._row_positions = np.ascontiguousarray(rows), (ctypes.c_int32 * len(positions))(*positions)
+        self._slots[:n] = [slot] * n
+        self._outputs[:n] = [False] * (n - 1) + [gives]
+        return llama_cpp.llama_batch(
+            n_tokens=n,
+            token=None,
+            embd=self._rows.ctypes.data_as(ctypes.POINTER(ctypes.c_float)),
+            pos=ctypes.cast(self._row_positions, ctypes.POINTER(ctypes.c_int32)),
+            n_seq_id=self._struct.n_seq_id,
+            seq_id=self._struct.seq_id,
+            logits=self._struct.logits,
+        )

@@ -15,8 +15,8 @@ from golek_wire.errors import BadRequestError, PayloadTooLargeError
 from golek_wire.signals import ModelInfo
 from golek_worker.engine.base import FRAME_LIMIT, Embed, Embedded, EngineLoadError, SequenceStart
 from golek_worker.engine.llamacpp.pooled import Job, PooledEngine
+from golek_worker.engine.unit import unit_vector
 
-DECIMALS = 8
 _NUMBER_BYTES = 9
 """A float in a frame."""
 
@@ -85,12 +85,3 @@ class LlamaCppEmbedder(PooledEngine[Vector]):
                 f"Ask for at most {fit} at once.",
                 param="input",
             )
-
-
-def unit_vector(row: NDArray[np.float32]) -> Vector | None:
-    """`row` with length 1, rounded to `DECIMALS`; None when it has no length, or one that is no number."""
-    numbers = row.astype(np.float64)
-    length = float(np.sqrt(numbers @ numbers))
-    if not np.isfinite(length) or length == 0.0:
-        return None
-    return (numbers / length).round(DECIMALS)

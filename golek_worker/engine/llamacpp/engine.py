@@ -8,9 +8,13 @@ What a sequence computes depends on its neighbours in the last bits only, as eve
 chosen by the number of rows (docs/decisions/0020).
 """
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -39,24 +43,25 @@ from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.logprobs import scores
 from golek_worker.engine.llamacpp.meter import Meter
 from golek_worker.engine.llamacpp.model import Model
+from golek_worker.engine.llamacpp.reading import Reader, is_seen, written
 from golek_worker.engine.llamacpp.sampling import Sampler
-from golek_worker.engine.llamacpp.scheduler import (
-    READ_BATCH,
-    decode_rows,
-    of_adapter,
-    read_chunks,
-    read_seconds,
-)
+from golek_worker.engine.llamacpp.scheduler import READ_BATCH, decode_rows, of_adapter
 from golek_worker.engine.llamacpp.sequence import NO_SLOT, Sequence
 from golek_worker.engine.llamacpp.threads import thread_count, usable_cores
 from golek_worker.engine.writing import Writing
 
+if TYPE_CHECKING:
+    from golek_worker.engine.llamacpp.eyes import Eyes, Image
+
 OPERATIONS_PER_S = 25e9
 """Of one core, as a first guess; two for each parameter and token. It is measured from then on."""
-LATEST = 0.3
-"""Weight of the latest measurement."""
-TELLING = 16
-"""Tokens; of fewer the time is that of the call, not theirs."""
+WAIT_S = 0.05
+"""For an image, where there is nothing else to do; until then no command is read."""
+
+NO_EYES = (
+    "This model reads no images, for no projector is loaded. Set MMPROJ_PATH to the model's own (mmproj), or ask a "
+    "model with the capability `vision`"
+)
 
 Output = tuple[str, Piece] | SequenceEnd
 
@@ -67,9 +72,12 @@ class LlamaCppEngine:
     def __init__(self, config: EngineConfig, progress: Callable[[int, int], None]) -> None:
         """Load the model and see what it can do. Raises EngineLoadError."""
         self._model = model = Model(config, progress)
+        self._eyes: Eyes | None = None
         try:
             self._load(config)
         except EngineLoadError:
+            if self._eyes is not None:
+                self._eyes.close()
             model.close()  # its memory is wanted where another device is tried next
             raise
 
@@ -78,14 +86,19 @@ class LlamaCppEngine:
         model = self._model
         ctx_size = model.context_size(config.ctx_size)
         threads = thread_count(config.threads, usable_cores(), model.size_bytes)
-        self._context = Context(model, config.slots, ctx_size, threads, max(READ_BATCH, config.slots))
+        batch_size = max(READ_BATCH, config.slots)
+        if config.projector_path:
+            from golek_worker.engine.llamacpp.eyes import Eyes
+
+            self._eyes = Eyes(Path(config.projector_path), model, threads, batch_size)
+        self._context = Context(model, config.slots, ctx_size, threads, batch_size)
         try:
             capabilities = probe.capabilities(model, self._context)
         except EngineLoadError:
             self._context.close()
             raise
         self._cache = Cache(config.slots, self._context.cells, keeps=self._context.can_cut())
-        self._token_s = 2 * model.parameters / threads / OPERATIONS_PER_S
+        self._reader = Reader(self._context, 2 * model.parameters / threads / OPERATIONS_PER_S)
         self._context.decode_s = 0.0  # what was tried before is nobody's
         self._adapters = Adapters(model, self._context.handle)
         self._meter = Meter()
@@ -96,7 +109,7 @@ class LlamaCppEngine:
         self._running: dict[int, Sequence] = {}
         """By slot, those that read or write."""
         self.ready = msgspec.structs.replace(
-            model.ready(config.slots, ctx_size, capabilities),
+            model.ready(config.slots, ctx_size, capabilities, sees=self._eyes is not None),
             chat_template=model.chat_template,
             control_names=model.control_names,
         )
@@ -119,20 +132,22 @@ class LlamaCppEngine:
         if command.resume is not None:
             least = self._model.least_tokens(command.resume.text, self.ready.ctx_size)
             check_least(least, self.ready.ctx_size, "resume.text")
-        prompt = self._model.tokenize(command.prompt, command.cuts)
-        written = self._written(command)
-        counted = (command.resume and command.resume.tokens_out) or len(written)
+        prompt, images = self._read_prompt(command)
+        before = written(self._model, command)
+        counted = (command.resume and command.resume.tokens_out) or len(before)
         left = tokens_left(
-            len(prompt), command.params.max_tokens, self.ready.ctx_size, len(written), counted, command.least_room
-        )
+            len(prompt), command.params.max_tokens, self.ready.ctx_size, len(before), counted, command.least_room,
+            sum(image.tokens for image in images),
+        )  # fmt: skip
         if left == 0:
             text = command.resume.text if command.resume is not None else ""
             return Finished(command.job_id, text, "length", len(prompt), counted)
         scored = scores(self._model, command)
         mark = "" if command.resume is not None else command.output.end_of_thoughts
-        sampler = Sampler(self._model, command.params, command.seed, prompt, written, command.constraint, scored, mark)
+        words = [token for token in prompt if token >= 0] if images else prompt
+        sampler = Sampler(self._model, command.params, command.seed, words, before, command.constraint, scored, mark)
         writing = Writing(self._model, command)
-        sequence = Sequence(command, prompt + written, len(prompt), sampler, writing, monotonic())
+        sequence = Sequence(command, prompt + before, len(prompt), sampler, writing, monotonic(), images)
         sequence.adapter = self._adapters.take(adapter)
         sequence.tokens_out, sequence.limit = counted, counted + left
         self._sequences[command.job_id] = sequence
@@ -150,14 +165,20 @@ class LlamaCppEngine:
     def step(self) -> Iterator[Output]:
         """The next token of each writing sequence, then a bounded part of the prompts that are read."""
         self._admit()
-        adapter = self._adapters.turn([*self._writing.values(), *self._reading])
+        able = [s for s in self._reading if self._may_read(s) and is_seen(s)]
+        if self._eyes is not None and self._reading and not able and not self._writing:
+            self._eyes.wait(WAIT_S)
+            return
+        adapter = self._adapters.turn([*self._writing.values(), *able])
         slots = of_adapter(self._writing, adapter)
         if slots:
             self._meter.decode_steps += 1
             yield from self._write(slots)
-        readers = [s for s in self._reading if s.adapter is adapter and self._may_read(s)]
+        readers = [s for s in able if s.adapter is adapter]
         if readers:
-            yield from self._read_on(readers, len(self._writing))  # those of other adapters wait as well
+            for reader, tokens in self._reader.chunks(readers, len(self._writing)):  # others' writers wait as well
+                if reader.job_id in self._sequences:
+                    yield from self._read(reader, tokens)
 
     def change_adapter(self, command: LoadAdapter | UnloadAdapter) -> AdapterChanged:
         """Load or take away a LoRA adapter; sequences that have the old one go on with it."""
@@ -165,21 +186,13 @@ class LlamaCppEngine:
 
     def gauges(self) -> Gauges:
         """What it measures of itself."""
-        meter = self._meter
-        return Gauges(
+        self._meter.decode_s = self._context.decode_s
+        return self._meter.gauges(
             running=len(self._running),
             waiting=len(self._waiting),
             kv_cells=sum(s.position for s in self._running.values()),
             kv_capacity=self._context.cells * self.ready.slots,
             kv_kept=self._cache.kept,
-            prompt_tokens=meter.prompt_tokens,
-            prefix_tokens=meter.prefix_tokens,
-            prefix_hits=meter.prefix_hits,
-            tokens_out=meter.tokens_out,
-            decode_steps=meter.decode_steps,
-            batch_rows=meter.batch_rows,
-            busy_s=meter.busy_s,
-            decode_s=self._context.decode_s,
         )
 
     def close(self) -> None:
@@ -188,14 +201,17 @@ class LlamaCppEngine:
             self._remove(sequence)
         self._adapters.close()
         self._context.close()
+        if self._eyes is not None:
+            self._eyes.close()
         self._model.close()
 
-    def _written(self, command: Submit) -> list[int]:
-        """The tokens of the answer that are there already."""
-        if command.resume is None:
-            return []
-        opening = self._model.tokenize_written(command.output.opening, named=True) if command.output.opening else []
-        return opening + self._model.tokenize_written(command.resume.text, named=command.output.form == "special")
+    def _read_prompt(self, command: Submit) -> tuple[list[int], list[Image]]:
+        """The prompt's tokens, and where images are among them."""
+        if not command.images:
+            return self._model.tokenize(command.prompt, command.cuts), []
+        if self._eyes is None:
+            raise BadRequestError(NO_EYES)
+        return self._eyes.read(command.prompt, command.cuts, command.images)
 
     def _admit(self) -> None:
         """Give idle slots to those that have waited longest."""
@@ -216,8 +232,8 @@ class LlamaCppEngine:
         """Let the slot hold what was found of the prompt, and nothing else."""
         if place.source is not None:
             self._context.copy(place.source, place.slot)
-        found = place.found
-        if not self._context.forget(place.slot, found):
+        found = sequence.whole(place.found)
+        if not self._context.forget(place.slot, sequence.place(found)):
             self._context.forget(place.slot)
             found = 0
         sequence.position = sequence.tokens_cached = found
@@ -231,7 +247,7 @@ class LlamaCppEngine:
             return False
         sequence.leader = None
         place = self._cache.better(sequence.slot, sequence.key, sequence.adapter, sequence.position)
-        if place.source is not None:
+        if place.source is not None and sequence.whole(place.found) > sequence.position:
             self._prepare(sequence, place)
         return True
 
@@ -239,17 +255,17 @@ class LlamaCppEngine:
         """One token of the writing sequences in `slots`, which are of one adapter."""
         rows = decode_rows(slots, self._may_fill)
         writers = list(map(self._writing.get, rows))
-        held = self._cache.held
+        end = self._cache.end
         self._context.decode(
             [w.last_token if w else 0 for w in writers],
-            [w.position if w else held(slot) for slot, w in zip(rows, writers, strict=True)],
+            [w.end if w else end(slot) for slot, w in zip(rows, writers, strict=True)],
             rows,
             [w is not None for w in writers],
         )
         self._meter.batch_rows += len(slots)
         for row, writer in enumerate(writers):
             if writer is None:
-                self._context.forget(rows[row], held(rows[row]))
+                self._context.forget(rows[row], end(rows[row]))
             else:
                 writer.position += 1
                 yield from self._take(writer, row)
@@ -259,31 +275,17 @@ class LlamaCppEngine:
         longest = max(writer.position for writer in self._writing.values())
         return slot in self._cache.idle and self._cache.held(slot) <= longest
 
-    def _read_on(self, readers: list[Sequence], writers: int) -> Iterator[Output]:
-        """As much of these prompts as a step has time for; it may be less when llama.cpp is slower than before."""
-        seconds = read_seconds(len(readers), writers)
-        deadline = monotonic() + seconds
-        for index, tokens in read_chunks([len(s.given) - s.position for s in readers], int(seconds / self._token_s)):
-            yield from self._read(readers[index], tokens)
-            if monotonic() >= deadline:
-                return
-
     def _read(self, sequence: Sequence, tokens: int) -> Iterator[Output]:
         """So many tokens of a prompt; after the last one, the first token of the answer."""
-        start = sequence.position
-        stop = start + tokens
-        ends = stop == len(sequence.given)
-        outputs = [False] * tokens
-        outputs[-1] = ends
-        took_s = self._context.decode(
-            sequence.given[start:stop], list(range(start, stop)), [sequence.slot] * tokens, outputs
-        )
-        if tokens >= TELLING:
-            self._token_s += LATEST * (took_s / tokens - self._token_s)
-        sequence.position = stop
+        try:
+            ends = self._reader.read(sequence, tokens)
+        except BadRequestError as error:
+            self._remove(sequence)
+            yield refusal(sequence.job_id, error)
+            return
         if ends:
             self._reading.remove(sequence)
-            self._meter.prompt_tokens += stop
+            self._meter.prompt_tokens += sequence.position
             self._meter.prefix_tokens += sequence.tokens_cached
             self._meter.prefix_hits += sequence.tokens_cached > 0
             self._writing[sequence.slot] = sequence
@@ -317,6 +319,8 @@ class LlamaCppEngine:
         """Free what the sequence holds; its slot is idle."""
         del self._sequences[sequence.job_id]
         sequence.sampler.close()
+        for image in sequence.images:
+            image.drop()
         self._adapters.give_back(sequence.adapter)
         if sequence.slot == NO_SLOT:
             self._waiting.remove(sequence)
@@ -332,9 +336,9 @@ class LlamaCppEngine:
     def problems(self) -> list[str]:
         """Where the accounts differ from what llama.cpp holds, in words; for tests."""
         found = [
-            f"slot {slot}: {self._cache.held(slot)} cells counted, llama.cpp holds {self._context.held(slot)}"
+            f"slot {slot}: {self._cache.end(slot)} cells counted, llama.cpp holds {self._context.held(slot)}"
             for slot in range(self.ready.slots)
-            if self._context.held(slot)[1] + 1 != self._cache.held(slot)
+            if self._context.held(slot)[1] + 1 != self._cache.end(slot)
         ]
         if {s.slot for s in self._sequences.values()} - {NO_SLOT} != set(self._running):
             found.append("a slot is taken by a sequence that has ended")

@@ -41,7 +41,7 @@ _line_is_open = False
 
 def install() -> None:
     """Take over llama.cpp's log."""
-    llama_cpp.llama_log_set(_callback, ctypes.c_void_p(0))
+    llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))
 
 
 def take_error() -> str:
@@ -85,7 +85,7 @@ def _is_no_news(text: bytes) -> bool:
 
 
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]  # a ctypes type
-def _callback(level: int, text: bytes, _user_data: ctypes.c_void_p) -> None:
+def callback(level: int, text: bytes, _user_data: ctypes.c_void_p) -> None:
     global _level, _line_is_open  # noqa: PLW0603 - a continued line has the level of the one before it
     if level != _CONTINUED:
         _level = _INFO if level == _WARN and _is_no_news(text) else level

@@ -5,6 +5,8 @@ Counters, read about once a second; counting costs less than a microsecond a ste
 
 from time import monotonic
 
+from golek_worker.engine.base import Gauges
+
 
 class Meter:
     """Counts of one engine."""
@@ -37,6 +39,24 @@ class Meter:
         """Seconds with at least one running sequence, until now."""
         since = self._busy_since
         return self._busy_s + (0.0 if since is None else monotonic() - since)
+
+    def gauges(self, *, running: int, waiting: int, kv_cells: int, kv_capacity: int, kv_kept: int) -> Gauges:
+        """All that it counted, beside what the engine holds now."""
+        return Gauges(
+            running=running,
+            waiting=waiting,
+            kv_cells=kv_cells,
+            kv_capacity=kv_capacity,
+            kv_kept=kv_kept,
+            prompt_tokens=self.prompt_tokens,
+            prefix_tokens=self.prefix_tokens,
+            prefix_hits=self.prefix_hits,
+            tokens_out=self.tokens_out,
+            decode_steps=self.decode_steps,
+            batch_rows=self.batch_rows,
+            busy_s=self.busy_s,
+            decode_s=self.decode_s,
+        )
 
     def begin(self) -> None:
         """A sequence runs; it may not be the first."""

@@ -16,6 +16,7 @@ import msgspec
 from golek_wire.errors import BadRequestError
 from golek_wire.signals import ModelInfo
 from golek_worker.engine.base import EngineConfig, EngineLoadError, Ready
+from golek_worker.engine.count import count_text
 from golek_worker.engine.llamacpp import accents, devices, log, memory
 from golek_worker.gguf import GGUFError, Header, read_header
 
@@ -114,11 +115,12 @@ class Model:
             size_bytes=self.size_bytes,
         )
 
-    def ready(self, slots: int, ctx_size: int, capabilities: list[str]) -> Ready:
-        """What every engine over this file says when it is loaded."""
+    def ready(self, slots: int, ctx_size: int, capabilities: list[str], *, sees: bool = False) -> Ready:
+        """What every engine over this file says when it is loaded; `sees` with a projector."""
+        modalities = ["text", "image"] if sees else ["text"]
         return Ready(
-            info=msgspec.structs.replace(self.info, context_size=ctx_size),
-            capabilities=capabilities,
+            info=msgspec.structs.replace(self.info, context_size=ctx_size, modalities=modalities),
+            capabilities=[*capabilities, "vision"] if sees else capabilities,
             device=self.placement.text,
             offloaded_layers=self.placement.offloaded,
             layers=self.layers,
@@ -279,15 +281,6 @@ class Model:
 
 
 _is_name = re.compile(r"<[|\uff5c].*[|\uff5c]>").fullmatch
-
-
-def count_text(count: int) -> str:
-    """`count` for people: 268M, 4.0B."""
-    for unit, suffix in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
-        if count >= unit:
-            value = count / unit
-            return f"{value:.1f}{suffix}" if value < 10 else f"{value:.0f}{suffix}"
-    return str(count)
 
 
 def _read_header(path: Path) -> Header:

@@ -14,7 +14,7 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
-from golek_wire.drawing import check_tokens
+from golek_wire.drawing import check_tokens, seed_after
 from golek_wire.errors import InvalidGrammarError
 from golek_wire.requests import Params
 from golek_worker.engine.base import Constraint
@@ -24,9 +24,6 @@ from golek_worker.engine.llamacpp.constraints import Guide, guide
 from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.logprobs import LogitScores
 from golek_worker.engine.llamacpp.model import Model
-
-LLAMA_SEEDS = 2**32 - 1
-"""Seeds are smaller than this; llama.cpp takes this one as the wish for a random seed."""
 
 _tables: WeakKeyDictionary[Model, Candidates] = WeakKeyDictionary()
 
@@ -127,8 +124,3 @@ def _table(model: Model) -> Candidates:
     if found is None:
         found = _tables[model] = Candidates(model.n_vocab)
     return found
-
-
-def seed_after(seed: int, written: int) -> int:
-    """The seed of the draws behind `written` tokens: the first draws again would favour the first words again."""
-    return (seed + 0x9E3779B1 * written) % LLAMA_SEEDS

@@ -4,12 +4,20 @@ It waits for a slot, reads its prompt there, and writes. What it writes goes thr
 from its `Sampler`; all else is counting.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence as Listed
+from typing import TYPE_CHECKING
+
 from golek_wire.replies import FinishReason
 from golek_worker.engine.base import Finished, Piece, Submit
 from golek_worker.engine.llamacpp.adapters import Adapter
 from golek_worker.engine.llamacpp.cache import Kept, key_of
 from golek_worker.engine.llamacpp.sampling import Sampler
 from golek_worker.engine.writing import Writing
+
+if TYPE_CHECKING:
+    from golek_worker.engine.llamacpp.eyes import Image
 
 NO_SLOT = -1
 
@@ -23,6 +31,7 @@ class Sequence:
         "began_at",
         "drawn",
         "given",
+        "images",
         "job_id",
         "key",
         "leader",
@@ -40,13 +49,22 @@ class Sequence:
     )
 
     def __init__(
-        self, command: Submit, given: list[int], tokens_in: int, sampler: Sampler, writing: Writing, now: float
+        self,
+        command: Submit,
+        given: list[int],
+        tokens_in: int,
+        sampler: Sampler,
+        writing: Writing,
+        now: float,
+        images: Listed[Image] = (),
     ) -> None:
         self.job_id = command.job_id
         self.stream = command.stream
         self.adapter: Adapter | None = None
         self.given = given
         """What is read before the next token can be drawn: the prompt, and what was written before."""
+        self.images = images
+        """Those of the prompt, in their order."""
         self.key = key_of(given)
         self.drawn: list[int] = []
         """The tokens written behind them."""
@@ -81,7 +99,33 @@ class Sequence:
     @property
     def kept(self) -> Kept:
         """What its slot holds."""
-        return Kept((self.key + key_of(self.drawn))[: 4 * self.position], self.position, self.adapter)
+        return Kept((self.key + key_of(self.drawn))[: 4 * self.position], self.position, self.adapter, self.end)
+
+    @property
+    def end(self) -> int:
+        """Where llama.cpp puts the token behind those that its slot holds."""
+        return self.place(self.position) if self.images else self.position
+
+    def place(self, position: int) -> int:
+        """Where llama.cpp puts the token at `position`, which is not inside an image."""
+        return position - sum(image.tokens - image.span for image in self.images if image.stop <= position)
+
+    def whole(self, tokens: int) -> int:
+        """As many of `tokens` as end with no part of an image: what is behind a part could not be placed."""
+        return next((image.start for image in self.images if image.start < tokens < image.stop), tokens)
+
+    @property
+    def image(self) -> Image | None:
+        """The next one to be read, or of which a part was."""
+        return next((image for image in self.images if self.position < image.stop), None)
+
+    @property
+    def stretch(self) -> int:
+        """Tokens that can be read in one call, for all are text or of one image."""
+        image = self.image
+        if image is None:
+            return len(self.given) - self.position
+        return (image.start if self.position < image.start else image.stop) - self.position
 
     def write(self, token: int) -> tuple[Piece, FinishReason | None]:
         """Append a token: what may be shown, and why the sequence ends if it does."""

@@ -1,0 +1,67 @@
+"""What does a child with vLLM find around it?
+
+A folder of its own: the packages that it shares with the worker (and none beside them, for vLLM's environment has
+others), the guard where vLLM looks for plugins, and the sockets between its processes. The worker removes it.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from golek_worker.engine.base import EngineConfig
+from golek_worker.engine.llamacpp.threads import thread_count, usable_cores
+from golek_worker.engine.vllm.interpreter import PROJECT
+
+SHARED = ("golek_wire", "golek_worker")
+GUARD = "golek_guard"
+_METADATA = f"Metadata-Version: 2.1\nName: {GUARD}\nVersion: 0\n"
+_ENTRY_POINTS = f"[vllm.general_plugins]\n{GUARD} = golek_worker.engine.vllm.guard:register\n"
+
+
+def make() -> Path:
+    """A new folder with all of it."""
+    folder = Path(tempfile.mkdtemp(prefix="golek-vllm-"))
+    packages = folder / "packages"
+    packages.mkdir()
+    for name in SHARED:
+        (packages / name).symlink_to(PROJECT / name)
+    about = packages / f"{GUARD}-0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(_METADATA)
+    (about / "entry_points.txt").write_text(_ENTRY_POINTS)
+    return folder
+
+
+def variables(config: EngineConfig, folder: Path, given: Mapping[str, str]) -> dict[str, str]:
+    """The child's environment; what `given` says wins where it is a wish."""
+    plugins = given.get("VLLM_PLUGINS")
+    return {
+        **_defaults(config),
+        **given,
+        "PYTHONPATH": str(folder / "packages"),
+        "VLLM_RPC_BASE_PATH": str(folder),
+        **({} if plugins is None else {"VLLM_PLUGINS": f"{plugins},{GUARD}"}),
+    }
+
+
+def _defaults(config: EngineConfig) -> dict[str, str]:
+    arguments = config.vllm.arguments
+    processes = arguments.get("tensor_parallel_size", 1) * arguments.get("pipeline_parallel_size", 1)
+    alone = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"} if processes == 1 else {}
+    here = {} if arguments.get("distributed_executor_backend") == "ray" else {"VLLM_HOST_IP": "127.0.0.1"}
+    return {
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+        "OMP_NUM_THREADS": str(thread_count(config.threads, usable_cores(), _weights(Path(config.model_path)))),
+        **alone,
+        **here,
+    }
+
+
+def _weights(folder: Path) -> int:
+    """Bytes of the model's weights."""
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder.is_dir() else 0

@@ -1,0 +1,109 @@
+"""Makes small models with random weights, as folders of Hugging Face's: a Llama, an adapter for it, and an embedder.
+
+    python tests/vllm/models.py FOLDER
+
+Runs in vLLM's environment, without a network, in seconds. What they write means nothing; that they are run as any other
+model is what counts.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+TEXT, ADAPTER, EMBEDDER = "tiny-llama", "tiny-lora", "tiny-embedder"
+CONTEXT = 1024
+WIDTH, LAYERS, RANK = 128, 2, 8
+NAMES = ("<|pad|>", "<|begin|>", "<|im_start|>", "<|im_end|>")
+LINES = (
+    "A worker takes a job from the queue, and the caller reads the answer while it is written.",
+    "Which of the two rivers is longer, and by how many kilometres? Neither of them is short.",
+    '{"name": "Ada", "born": 1815, "fields": ["mathematics", "computing"], "alive": false}',
+    "0 1 2 3 4 5 6 7 8 9 + - * / = ( ) [ ] { } < > . , : ; ! ?",
+)
+TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Pairs of bytes learned from `LINES`, and the control tokens of ChatML."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=512,
+        min_frequency=1,
+        special_tokens=list(NAMES),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made.train_from_iterator(LINES, trainer)
+    pad, begin, _, end = NAMES
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token=pad, bos_token=begin, eos_token=end, chat_template=TEMPLATE
+    )
+
+
+def shape(vocabulary: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """What both architectures are told."""
+    return {
+        "vocab_size": len(vocabulary),
+        "hidden_size": WIDTH,
+        "intermediate_size": 2 * WIDTH,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": WIDTH // 2,
+        "max_position_embeddings": CONTEXT,
+        "pad_token_id": vocabulary.pad_token_id,
+        "bos_token_id": vocabulary.bos_token_id,
+        "eos_token_id": vocabulary.eos_token_id,
+        "initializer_range": 0.2,
+        "tie_word_embeddings": False,
+    }
+
+
+def adapter(folder: Path, base: Path) -> None:
+    """A LoRA adapter strong enough to change what the model writes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = torch.Generator().manual_seed(1)
+    weights = {
+        f"base_model.model.model.layers.{layer}.self_attn.{part}.lora_{side}.weight": torch.randn(
+            *((RANK, WIDTH) if side == "A" else (WIDTH, RANK)), generator=random
+        )
+        for layer in range(LAYERS)
+        for part in ("q_proj", "v_proj")
+        for side in "AB"
+    }
+    save_file(weights, folder / "adapter_model.safetensors")
+    about = {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": str(base), "r": RANK, "bias": "none",
+        "lora_alpha": 8 * RANK, "lora_dropout": 0.0, "target_modules": ["q_proj", "v_proj"], "inference_mode": True,
+    }  # fmt: skip
+    (folder / "adapter_config.json").write_text(json.dumps(about))
+
+
+def main(folder: Path) -> None:
+    """Make all of them below `folder`."""
+    torch.manual_seed(0)
+    vocabulary = tokenizer()
+    made = {
+        TEXT: LlamaForCausalLM(LlamaConfig(**shape(vocabulary))),
+        EMBEDDER: Qwen3ForCausalLM(Qwen3Config(**shape(vocabulary))),
+    }
+    for name, model in made.items():
+        model.to(torch.bfloat16).save_pretrained(folder / name)
+        vocabulary.save_pretrained(folder / name)
+    adapter(folder / ADAPTER, folder / TEXT)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
