@@ -209,8 +209,7 @@ class TextWork(Sighted):
         return Submit(
             job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, self._constraint,
             request.adapter or "", prompt.cuts, self.conversation.least_room if self.conversation is not None else 0,
-            self.images,
-            asked=self._asked,
+            self.images, self._asked,
         )  # fmt: skip
 
     def answer(self, end: Made, ms: int) -> Answer:
