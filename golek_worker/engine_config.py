@@ -6,6 +6,7 @@ from golek_wire.subjects import Kind
 from golek_worker.engine import peft_folder
 from golek_worker.engine.base import EngineConfig
 from golek_worker.engine.vllm.config import VLLMConfig
+from golek_worker.registry import projector
 from golek_worker.settings import Settings
 from golek_worker.settings.vllm import LEAST_RANK
 
@@ -27,9 +28,16 @@ def engine_config(chosen: Settings, kind: Kind, model: Path | None) -> EngineCon
         step_min_ms=chosen.engine_step_min_ms,
         kind=kind,
         cache_tokens=chosen.echo_cache_tokens,
+        projector_path=_projector(chosen, kind, model),
         pixel_range=chosen.pixel_range,
         vllm=_vllm(chosen) if chosen.engine == "vllm" else VLLMConfig(),
     )
+
+
+def _projector(chosen: Settings, kind: Kind, model: Path | None) -> str:
+    if chosen.model_lies_in != "gguf" or kind != "inference" or model is None:
+        return ""
+    return str(projector.find(chosen, model) or "")
 
 
 def _vllm(chosen: Settings) -> VLLMConfig:

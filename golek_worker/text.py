@@ -22,6 +22,7 @@ from golek_worker.engine.base import Constraint, Finished, Made, Ready, Submit
 from golek_worker.engine.host import EngineHost, Run
 from golek_worker.executor import CAPABILITIES, Answer, Sighted, never_ran
 from golek_worker.grammars import lark, schemas
+from golek_worker.image_marks import IMAGE_MARK
 from golek_worker.job import Job
 from golek_worker.labelling import LabelRun, LabelWork, questions
 from golek_worker.prompt import turns
@@ -111,7 +112,9 @@ class TextExecutor:
         """The model's prompt format, compiled once for each load."""
         if self._format is None or self._format_for is not ready:
             self._format = choose(self._chosen, self._markers, ready.chat_template, ready.bos_token, ready.eos_token)
-            self.guard = Guard(ready.control_names)
+            self.guard = Guard(
+                [*ready.control_names, IMAGE_MARK] if SEES in ready.capabilities else ready.control_names
+            )
             self._format_for = ready  # last: large prompts are made in threads beside this one
         return self._format
 

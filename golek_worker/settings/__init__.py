@@ -57,6 +57,8 @@ class Settings(Vision, frozen=True, kw_only=True):
     """A list of models in the form of other services; default `config/models.yaml`, if it is there."""
     model_sha256: str = ""
     """SHA-256 the downloaded file must have; default what the source says."""
+    mmproj_path: str = ""
+    """GGUF file of the model's eyes; default `mmproj*.gguf` beside the model's file. `none`: it reads no images."""
     golek_offline: bool = False
     """Download nothing: a missing model is an error."""
     model_format: Literal["template", "gguf", "harmony", "raw"] = "template"
@@ -462,6 +464,7 @@ def _in_place(loaded: Settings) -> Settings:
         "model_path": shipped,
         "inference_models_dir": shipped,
         "prompt_template": shipped,
+        "mmproj_path": shipped,
         "db_path": in_data,
         "golek_key_file": in_data,
     }
