@@ -101,7 +101,7 @@ async def _elsewhere(line: Line, known: ModelRecord, asked: str) -> BadRequestEr
     except UNREADABLE:
         return None
     listens = said.nats_topic
-    usual = {subjects.request(name, kind) for name in subjects.spellings(known.name) for kind in subjects.KINDS}
+    usual = {subjects.request(name, kind) for name in subjects.spellings(known.name) for kind in subjects.SERVED}
     if said.status not in TAKES_REQUESTS or not listens or asked == listens or {asked, listens} <= usual:
         return None
     return BadRequestError(

@@ -54,8 +54,8 @@ log = structlog.get_logger("ingress")
 
 SWEEP_S = 0.1
 
-Check = Callable[[bytes, dict[str, str] | None, str, bool], Job]
-"""The gate: a job, or an InferenceServiceError. The last argument: it was submitted."""
+Check = Callable[[bytes, dict[str, str] | None, str, str], Job]
+"""The gate: a job, or an InferenceServiceError. The last arguments: where it is answered, and where it was asked."""
 
 
 class Taken(Struct, frozen=True):
@@ -227,7 +227,8 @@ class Ingress:
     async def _admit(self, message: Delivery, reference: str) -> None:
         """Publish a request as a job, here or elsewhere; with `reference` its body stays in the object store."""
         elsewhere = self._elsewhere
-        if elsewhere is None or self._taken.kind != "inference" or not several.is_asked_in(message.data):
+        is_text = subjects.kind_of(message.subject) == "inference"
+        if elsewhere is None or not is_text or not several.is_asked_in(message.data):
             await self._publish(message, reference)
             return
         try:
@@ -246,7 +247,7 @@ class Ingress:
         submitted = subjects.is_submit(message.subject)
         span = self._span(message) if self._tracing is not None else None
         try:
-            job = self._check(message.data, message.headers, message.reply, submitted)
+            job = self._check(message.data, message.headers, message.reply, message.subject)
             if span is not None:
                 job = _traced(job, span)
             if reference:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, Final
 
-from golek_wire.requests import EmbeddingRequest, InferenceRequest, Request, RerankRequest
+from golek_wire.requests import EmbeddingRequest, InferenceRequest, Request, RerankRequest, VisionRequest
 from golek_wire.subjects import Kind
 from golek_worker.router.affinity import affinity
 from golek_worker.router.ordering import hash_of
@@ -82,6 +82,8 @@ def tokens(request: Request) -> int:
             return max(map(_tokens, request.inputs), default=0)  # each text is read for itself
         case RerankRequest():
             return _tokens(request.query) + max(map(_tokens, request.texts), default=0)
+        case VisionRequest():
+            return PART_TOKENS + TURN_TOKENS * 2 + _tokens(request.prompt or "")  # each image for itself
         case _:
             return _conversation(request)
 
