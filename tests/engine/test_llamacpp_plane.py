@@ -14,7 +14,7 @@ from tests.support.eyes import png
 from tests.support.plane_eyes import files
 
 WIDE = png("red", 112, 84)
-"""8 × 6 patches are 4 × 3 tokens."""
+"""8 by 6 patches are 4 by 3 tokens."""
 TALL = png("blue", 84, 140)
 
 
