@@ -127,14 +127,10 @@ def read_header(folder: Path) -> FolderHeader:
         dict(_metadata(folder, config)), sum(map(_parameters, weights)), sum(file.stat().st_size for file in weights)
     )
     if header.ranks and len(config.get("id2label") or {}) > 1:
-        raise FolderError(
-            f"{CONFIG} says architectures={header.classes}: it sorts texts, which no engine does"
-        )
+        raise FolderError(f"{CONFIG} says architectures={header.classes}: it sorts texts, which no engine does")
     known = (*_WRITES, *_VECTORS, "ForSequenceClassification")
     if not any(name.endswith(known) for name in header.classes):
-        raise FolderError(
-            f"{CONFIG} says architectures={header.classes}: it neither writes nor makes vectors"
-        )
+        raise FolderError(f"{CONFIG} says architectures={header.classes}: it neither writes nor makes vectors")
     return header
 
 

@@ -41,9 +41,14 @@ def problems(chosen: Settings, model: Path) -> Iterator[str]:
     if (too_long := memory.context_problem(chosen.ctx_size, header.context_length, model)) is not None:
         yield too_long
     needed, free = needs(chosen, header), free_bytes()
-    if shutil.which("nvidia-smi") is None and needed.total > free:
+    if not has_nvidia() and needed.total > free:
         told = needed.shown(shape_of(chosen, header))
         yield f"{model}: needs {told}, {memory.shown(free)} are free: a smaller model would fit, or AWQ, or FP8"
+
+
+def has_nvidia() -> bool:
+    """Whether the driver of NVIDIA GPUs is here: then a model need not fit into this machine's memory."""
+    return shutil.which("nvidia-smi") is not None
 
 
 def shape_of(chosen: Settings, header: FolderHeader) -> Shape:

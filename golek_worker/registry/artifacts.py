@@ -101,6 +101,8 @@ def kind_in(header: Header) -> Kind:
     """What the model with this header does."""
     if header.ranks:
         return "rerank"
+    if header.classifies:
+        return "vision"
     return "embedding" if header.embeds else "inference"
 
 

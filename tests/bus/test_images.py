@@ -60,6 +60,9 @@ async def test_a_chat_with_images(nats_server: str, seeing: WorkerProcess, golek
 
 async def test_a_model_without_eyes_refuses_images(nats_server: str, tmp_path: Path, golek: Golek) -> None:
     """At once, with its place and what to do."""
-    with WorkerProcess(nats_server, tmp_path / "data", MODEL, MODEL_THREADS=1):
-        with pytest.raises(BadRequestError, match=r"messages\[0\].*vision"):
-            await golek.chat(MODEL, [Message("user", parts=[part("red")])])
+    turn = Message("user", parts=[part("red")])
+    with (
+        WorkerProcess(nats_server, tmp_path / "data", MODEL, MODEL_THREADS=1),
+        pytest.raises(BadRequestError, match=r"messages\[0\].*vision"),
+    ):
+        await golek.chat(MODEL, [turn])
