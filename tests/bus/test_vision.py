@@ -6,13 +6,14 @@ import math
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from golek_client import BadRequestError, Golek, JobCancelledError, PayloadTooLargeError, VisionReply, image
 from golek_wire.requests import Message
 from golek_worker.labelling import QUESTION
-from tests.support import image_server, pictures, raw
+from tests.support import image_server, llama_server, pictures, raw
 from tests.support.eyes import png, projector
 from tests.support.ports import free_port
 from tests.support.workers import WorkerProcess
@@ -227,3 +228,28 @@ async def test_a_cancelled_question_leaves_nothing_running(seeing: WorkerProcess
     while (await golek.health(MODEL)).active:
         await asyncio.sleep(0.01)
     assert best(await golek.classify(MODEL, png("red"), labels=LABELS, prompt="?")) == ["NATS is"]
+
+
+@pytest.mark.skipif(llama_server.PROGRAM is None, reason=llama_server.MISSING)
+async def test_a_server_of_its_own_is_given_the_images(
+    nats_server: str, tmp_path: Path, port: int, golek: Golek
+) -> None:
+    """As data, whatever they came as: it fetches nothing itself. Its scores are those of the worker's own engine."""
+    own = {
+        "ENGINE": "llama-server",
+        "LLAMA_SERVER": llama_server.PROGRAM,
+        "SERVER_ARGS": f"--mmproj {projector()}",
+        "VISION_ALLOWED_DOMAINS": f"127.0.0.1:{port}",
+    }
+    async with image_server.serving({"/green.png": png("green")}, port) as server:
+        with WorkerProcess(nats_server, tmp_path, MODEL, **own):
+            turn = Message("user", "", parts=[image(server.at("/green.png"))])
+            shown = await golek.chat(MODEL, [turn], temperature=0.0, max_tokens=8)
+            assert shown.text.startswith("JetStream is")
+            (served,) = (await golek.classify(MODEL, png("green"), labels=LABELS, prompt="?")).results
+        assert server.asked == ["/green.png"]
+    with WorkerProcess(nats_server, tmp_path, MODEL, MMPROJ_PATH=projector(), MODEL_THREADS=1):
+        (ours,) = (await golek.classify(MODEL, png("green"), labels=LABELS, prompt="?")).results
+    assert [(one.label, pytest.approx(one.score, abs=1e-4)) for one in served.scores] == [
+        (one.label, one.score) for one in ours.scores
+    ]
