@@ -53,7 +53,7 @@ def named(request: VisionRequest) -> list[tuple[str, ImageSource]]:
 def address(source: ImageSource, place: str) -> str:
     """Where an image of a vision request is, or its data. Raises BadRequestError for what is neither."""
     if isinstance(source, dict):
-        check([source], place)
+        _check_image(source, place, "not `image_url`")
         return _url(source)
     if source.startswith(SCHEMES):
         return str(part(source, place)["image_url"]["url"])
@@ -119,14 +119,16 @@ def check(parts: Sequence[object], place: str) -> None:
     if not parts:
         raise BadRequestError(f"{place}: is empty; leave it out where there is text alone", param=place)
     for number, one in enumerate(parts):
-        at = f"{place}[{number}]"
-        kind = one.get("type") if isinstance(one, dict) else None
-        if isinstance(one, dict) and kind == "text" and isinstance(one.get("text"), str):
-            continue
-        if not isinstance(one, dict) or kind != "image_url":
-            raise BadRequestError(f"{at}: {str(kind)[:32]!r} is neither `text` nor `image_url`", param=at)
-        image = one.get("image_url")
-        part(image.get("url") if isinstance(image, dict) else image, f"{at}.image_url.url")
+        if not (isinstance(one, dict) and one.get("type") == "text" and isinstance(one.get("text"), str)):
+            _check_image(one, f"{place}[{number}]", "neither `text` nor `image_url`")
+
+
+def _check_image(one: object, at: str, what: str) -> None:
+    kind = one.get("type") if isinstance(one, dict) else None
+    if not isinstance(one, dict) or kind != "image_url":
+        raise BadRequestError(f"{at}: {str(kind)[:32]!r} is {what}", param=at)
+    image = one.get("image_url")
+    part(image.get("url") if isinstance(image, dict) else image, f"{at}.image_url.url")
 
 
 def _url(part: Json) -> str:

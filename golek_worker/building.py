@@ -39,6 +39,7 @@ from golek_worker.caching import Caching, Circumstances, deployment, memory
 from golek_worker.charging import Charging
 from golek_worker.engine.childless import Childless
 from golek_worker.engine.host import EngineHost
+from golek_worker.engine.names import SERVERS
 from golek_worker.engine_config import engine_config
 from golek_worker.executor import Executor
 from golek_worker.gatekeeper import Gatekeeper
@@ -242,7 +243,8 @@ def _caching(
 
     here = Circumstances(
         chosen.model_name, deployment(digest, chosen, VERSION), adapter, ground.grammars.text,
-        writes_prompts=chosen.engine != "router" and executor.kind == "inference", of_many=chosen.engine == "router",
+        writes_prompts=chosen.engine not in ("router", *SERVERS) and executor.kind == "inference",
+        of_many=chosen.engine == "router",
     )  # fmt: skip
     return Caching(
         executor, here, memory(chosen), answers, mode=chosen.golek_cache, ttl_s=chosen.cache_ttl_s, second=alike
