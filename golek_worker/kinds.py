@@ -25,11 +25,11 @@ from golek_worker.vectors import VectorExecutor
 
 
 def find(chosen: Settings, model: Path | None) -> Kind:
-    """The kind of a deployment with this model file; None for an engine without files.
+    """The kind of a deployment with this model file; without one, which is None, as SUBJECT says.
 
     Raises OSError or GGUFError for the file, SettingsError where SUBJECT does not fit.
     """
-    kind: Kind = "inference" if model is None else kind_of(model)
+    kind: Kind = chosen.guessed_kind if model is None else kind_of(model)
     mistake = settings.wrong_family(chosen, kind)
     if mistake is not None:
         raise SettingsError([mistake])

@@ -1,6 +1,7 @@
 """How is a text written in answer to a job?
 
-The request becomes a prompt, the engine's child continues it, and its end becomes an `InferenceReply`.
+The request becomes a prompt, the engine's child continues it, and its end becomes an `InferenceReply`. An engine that
+makes prompts itself gets the request.
 """
 
 import math
@@ -22,6 +23,7 @@ from golek_worker.engine.base import Constraint, Finished, Made, Ready, Submit
 from golek_worker.engine.host import EngineHost, Run
 from golek_worker.executor import CAPABILITIES, Answer, Sighted, never_ran
 from golek_worker.grammars import lark, schemas
+from golek_worker.image_marks import IMAGE_MARK
 from golek_worker.job import Job
 from golek_worker.labelling import LabelRun, LabelWork, questions
 from golek_worker.prompt import turns
@@ -34,6 +36,7 @@ from golek_worker.settings import Settings
 from golek_worker.structure import Stored, constraint
 from golek_worker.structure import check as check_structure
 from golek_worker.vision import reading
+from golek_worker.vision.inlining import inlined
 
 SEES = "vision"
 """The capability of a model that reads images."""
@@ -69,7 +72,7 @@ class TextExecutor:
         return [name for name in CAPABILITIES if name in found]
 
     def check(self, request: Request) -> None:
-        self._check_images(request)
+        self.check_images(request)
         if not isinstance(request, InferenceRequest):
             return
         check_structure(request, self.stored)
@@ -77,11 +80,12 @@ class TextExecutor:
         if ready is not None:
             if request.adapter:
                 self.host.adapters.check(request.adapter)
-            check(request, self.format(ready))
+            if not ready.own_prompts:
+                check(request, self.format(ready))
             if ready.info.vocab_size:
                 check_tokens(request.params, ready.info.vocab_size)
 
-    def _check_images(self, request: Request) -> None:
+    def check_images(self, request: Request) -> None:
         """Raise BadRequestError for images that are none, and where the model sees none."""
         found = listed(request)
         ready = self.host.ready
@@ -111,7 +115,9 @@ class TextExecutor:
         """The model's prompt format, compiled once for each load."""
         if self._format is None or self._format_for is not ready:
             self._format = choose(self._chosen, self._markers, ready.chat_template, ready.bos_token, ready.eos_token)
-            self.guard = Guard(ready.control_names)
+            self.guard = Guard(
+                [*ready.control_names, IMAGE_MARK] if SEES in ready.capabilities else ready.control_names
+            )
             self._format_for = ready  # last: large prompts are made in threads beside this one
         return self._format
 
@@ -130,6 +136,8 @@ class TextWork(Sighted):
         self.saved = 0
         self.costs: Mapping[str, float] = {}
         self._prompt: Prompt | None = None
+        self._asked: InferenceRequest | None = None
+        """What an engine gets that makes the prompt itself."""
         self._constraint: Constraint | None = None
         self.reply_to = request.reply_to
         self.adapter = request.adapter or None
@@ -178,6 +186,10 @@ class TextWork(Sighted):
         if ready is not None:
             asked = self._whole
             self._constraint = constraint(asked, self._executor.stored)
+            self._executor.check_images(asked)
+            if ready.own_prompts:
+                self._asked = inlined(asked, self.seen)
+                return
             self._prompt = build(asked, self._executor.format(ready), self._executor.guard)
             if self._prompt.ways:
                 self._constraint = call_constraint(self._prompt.ways)
@@ -188,16 +200,17 @@ class TextWork(Sighted):
 
     def submission(self, *, streamed: bool = False) -> Submit | None:
         """The sequence that answers; None without an engine. Raises as `start` does."""
-        if self._prompt is None:
+        if self._prompt is None and self._asked is None:
             self.prepare()
-        if self._prompt is None:
+        prompt = self._prompt or (Prompt("") if self._asked is not None else None)
+        if prompt is None:
             return None
-        job, request, prompt = self._job, self._request, self._prompt
+        job, request = self._job, self._request
         params = with_stops(request.params, prompt.stops)
         return Submit(
             job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, self._constraint,
             request.adapter or "", prompt.cuts, self.conversation.least_room if self.conversation is not None else 0,
-            self.images,
+            [] if self._asked is not None else self.images, self._asked,
         )  # fmt: skip
 
     def answer(self, end: Made, ms: int) -> Answer:

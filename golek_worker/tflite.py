@@ -1,8 +1,8 @@
 """What does a TFLite file say of its model?
 
-Reads the parts of the flatbuffer (TensorFlow Lite's schema, version 3) that say what goes in and what comes out, and the
-metadata that models may carry (normalization, and files such as `labels.txt` in a zip archive behind the flatbuffer).
-Without native code, so every process may do it; a damaged file is told here, where a runtime would crash.
+Reads the parts of the flatbuffer (TensorFlow Lite's schema, version 3) that say what goes in and what comes out, and
+the metadata that models may carry (normalization, and files such as `labels.txt` in a zip archive behind the
+flatbuffer). Without native code, so every process may do it; a damaged file is told here, where a runtime would crash.
 """
 
 import mmap
@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from golek_worker.gguf import NO_POOLING, GGUFError, Header
+from golek_worker.gguf import GGUFError, Header
 
 MAGIC: Final = b"TFL3"
 ENDING: Final = ".tflite"
@@ -26,7 +26,6 @@ _OPERATORS: Final = {6: "DEQUANTIZE", 14: "LOGISTIC", 22: "RESHAPE", 25: "SOFTMA
 _PASSING: Final = ("DEQUANTIZE", "RESHAPE", "SQUEEZE", "QUANTIZE")
 """What they give means the same as what they are given."""
 _METADATA: Final = "TFLITE_METADATA"
-MEAN_POOLING: Final = 1
 _NORMALIZATION: Final = 1
 """Of the metadata's process units."""
 _LIMIT: Final = 2**24
@@ -86,15 +85,22 @@ def read(path: Path) -> Model:
                 raise TFLiteError(f"it is damaged or incomplete: {error}") from None
 
 
-def read_header(path: Path) -> Header:
+class TFLiteHeader(Header):
+    """The header of a TFLite file."""
+
+    @property
+    def classifies(self) -> bool:
+        return bool(self.metadata["classifies"])
+
+    @property
+    def embeds(self) -> bool:
+        return not self.classifies
+
+
+def read_header(path: Path) -> TFLiteHeader:
     """The same in the words of GGUF, as far as it has them. Raises OSError, TFLiteError."""
     model = read(path)
-    metadata = {
-        "general.architecture": "tflite",
-        "tflite.pooling_type": NO_POOLING if model.classifies else MEAN_POOLING,
-        "tflite.classifies": model.classifies,
-    }
-    return Header(metadata, 0, model.size_bytes)
+    return TFLiteHeader({"general.architecture": "tflite", "classifies": model.classifies}, 0, model.size_bytes)
 
 
 def attached(path: Path, word: str) -> str | None:
@@ -160,7 +166,7 @@ def _normalization(data: mmap.mmap, root: "_Table", buffers: list[tuple[int, int
             for tensor in graph.tables(2):
                 for unit in tensor.tables(4):
                     if unit.scalar(0, "B", 0) == _NORMALIZATION and (options := unit.table(1)) is not None:
-                        return options.numbers(0, "f"), options.numbers(1, "f")
+                        return options.reals(0), options.reals(1)
                 return [], []
     return [], []
 
@@ -212,9 +218,13 @@ class _Table:
         for at in range(begin, begin + 4 * count, 4):
             yield _Table(self.data, self._follow(at))
 
-    def numbers(self, field: int, code: str = "i") -> list[int]:
+    def numbers(self, field: int) -> list[int]:
         begin, count = self._bounded(field)
-        return list(struct.unpack_from(f"<{count}{code}", self.data, begin))
+        return list(struct.unpack_from(f"<{count}i", self.data, begin))
+
+    def reals(self, field: int) -> list[float]:
+        begin, count = self._bounded(field)
+        return list(struct.unpack_from(f"<{count}f", self.data, begin))
 
     def string(self, field: int) -> str:
         begin, count = self._bounded(field)

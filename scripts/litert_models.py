@@ -5,9 +5,10 @@
 It writes two models of a few KB, without TensorFlow, by the schema that ai-edge-litert ships:
 
 - `golek-letters/model.tflite` makes a vector of a text: its bytes are looked up in a table of random numbers, added up,
-  turned by a matrix and made a unit vector. Equal letters, equal vectors. `tokenizer.json` beside it makes bytes of texts.
-- `golek-colours/model.tflite` says which colour an image has: the mean of each channel is its score. `labels.txt` beside
-  it says red, green, blue.
+  turned by a matrix and made a unit vector. Equal letters, equal vectors. `tokenizer.json` beside it makes bytes of
+  texts.
+- `golek-colours/model.tflite` says which colour an image has: the mean of each channel is its score. `labels.txt`
+  beside it says red, green, blue.
 """
 
 import json
@@ -96,6 +97,14 @@ class Graph:
         self.graph.operators.append(step)
         return output
 
+    def attach(self, name: str, content: bytes) -> None:
+        """Metadata of this name."""
+        buffer, entry = schema.BufferT(), schema.MetadataT()
+        buffer.data = np.frombuffer(content, np.uint8)
+        entry.name, entry.buffer = name, len(self.model.buffers)
+        self.model.buffers.append(buffer)
+        self.model.metadata = [entry]
+
     def write(self, path: Path, output: int) -> Path:
         """The file, whose model gives this tensor."""
         self.graph.outputs = [output]
@@ -115,14 +124,19 @@ def options(name: str, **values: Any) -> Any:
     return found
 
 
+def weights() -> tuple[Array, Array]:
+    """Of the model of texts: a row for each token, and the matrix that turns their sum."""
+    random = np.random.default_rng(11)
+    table = random.normal(0.0, 1.0, (257, WIDTH)).astype(np.float32)
+    return table, random.normal(0.0, WIDTH**-0.5, (WIDTH, WIDTH)).astype(np.float32)
+
+
 def letters(path: Path, *, rows: int = -1, tokens: int = TOKENS, pooled: bool = True) -> Path:
     """The model of texts, and its tokenizer beside it; `rows` are computed together, -1 is any number.
 
     Without `pooled` it gives a vector for each token.
     """
-    random = np.random.default_rng(11)
-    table = random.normal(0.0, 1.0, (257, WIDTH)).astype(np.float32)
-    turn = random.normal(0.0, WIDTH**-0.5, (WIDTH, WIDTH)).astype(np.float32)
+    table, turn = weights()
     graph = Graph("bytes of a text, looked up and added")
     ids = graph.input("input_ids", "int32", (rows, tokens))
     mask = graph.input("attention_mask", "int32", (rows, tokens))
@@ -169,10 +183,15 @@ def tokenizer() -> dict[str, Any]:
 
 
 def colours(
-    path: Path, *, kind: str = "float32", softmax: bool = True, channels_first: bool = False, rows: int = -1
-) -> Path:
-    """The model of images, and its labels beside it. As float32 it takes pixels from 0 to 1."""
+    path: Path, *, kind: str = "float32", softmax: bool = True, channels_first: bool = False, rows: int = -1,
+    sharpness: float = SHARPNESS, mean: float | None = None, std: float = 1.0,
+) -> Path:  # fmt: skip
+    """The model of images, and its labels beside it. As float32 it takes pixels from 0 to 1, or less `mean` and divided
+    by `std` as its metadata says then.
+    """
     graph = Graph("the mean of each channel")
+    if mean is not None:
+        graph.attach("TFLITE_METADATA", normalization(mean, std))
     shape = (rows, 3, SIZE, SIZE) if channels_first else (rows, SIZE, SIZE, 3)
     quantized = {"uint8": (1 / 255, 0), "int8": (1 / 255, -128)}.get(kind, (0.0, 0))
     image = graph.input("image", kind, shape, *quantized)
@@ -180,13 +199,39 @@ def colours(
         image = graph.add("DEQUANTIZE", [image], shape)
     axes = graph.constant("places", np.array([2, 3] if channels_first else [1, 2], np.int32))
     mean = graph.add("MEAN", [image, axes], (rows, 3), options("ReducerOptions", keepDims=False))
-    weights = graph.constant("weights", (SHARPNESS * np.eye(3)).astype(np.float32))
+    weights = graph.constant("weights", (sharpness * np.eye(3)).astype(np.float32))
     scores = graph.add("FULLY_CONNECTED", [mean, weights, NO_BUFFER], (rows, 3), options("FullyConnectedOptions"))
     if softmax:
         scores = graph.add("SOFTMAX", [scores], (rows, 3), options("SoftmaxOptions", beta=1.0))
     graph.write(path, scores)
     (path.parent / "labels.txt").write_text("\n".join(LABELS) + "\n", "utf-8")
     return path
+
+
+def normalization(mean: float, std: float) -> bytes:
+    """Metadata that says how pixels are normalized; the nesting is TensorFlow Lite's metadata schema's."""
+    builder = flatbuffers.Builder(256)
+
+    def vector(offsets: Sequence[int]) -> int:
+        builder.StartVector(4, len(offsets), 4)
+        for offset in reversed(offsets):
+            builder.PrependUOffsetTRelative(offset)
+        return int(builder.EndVector())
+
+    def table(size: int, fields: dict[int, int], kind: int | None = None) -> int:
+        builder.StartObject(size)
+        if kind is not None:
+            builder.PrependUint8Slot(0, kind, 0)
+        for slot, offset in fields.items():
+            builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
+        return int(builder.EndObject())
+
+    means, deviations = (builder.CreateNumpyVector(np.array([number], np.float32)) for number in (mean, std))
+    unit = table(2, {1: table(2, {0: means, 1: deviations})}, kind=1)
+    tensor = table(7, {4: vector([unit])})
+    graph = table(5, {2: vector([tensor])})
+    builder.Finish(table(8, {3: vector([graph])}), b"M001")
+    return bytes(builder.Output())
 
 
 def attach_labels(path: Path) -> Path:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from golek_worker.engine.base import EngineConfig, EngineFactory, EngineLoadError
 from golek_worker.engine.llamacpp.threads import thread_count, usable_cores
+from golek_worker.engine.names import SERVERS
 
 if TYPE_CHECKING:
     from golek_worker.engine.asynchronous import AsyncEngineFactory
@@ -50,6 +51,10 @@ def engine_factory(config: EngineConfig) -> EngineFactory:
 
 def async_engine_factory(config: EngineConfig) -> "AsyncEngineFactory | None":
     """The engine that `config` asks for where its runtime is asyncio's; None for the others."""
+    if config.engine in SERVERS:
+        from golek_worker.engine.server.loading import load
+
+        return load
     match config.engine, config.kind:
         case "vllm", "inference":
             from golek_worker.engine.vllm.engine import VLLMEngine

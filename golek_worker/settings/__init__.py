@@ -26,8 +26,8 @@ from golek_wire.keys import Budget, parse_budget
 from golek_wire.orchestration import ROUNDS_LIMIT, STAGES_LIMIT, Mode
 from golek_wire.routing import Strategy
 from golek_wire.signals import CRITICAL_UTILIZATION
-from golek_worker.engine.names import FORMATS, USUAL_FILES, Answering, Format
-from golek_worker.settings import adapters, made, vision
+from golek_worker.engine.names import FORMATS, SERVERS, USUAL_FILES, Answering, Format
+from golek_worker.settings import adapters, made, servers, vision
 from golek_worker.settings.adapters import AdapterFile
 from golek_worker.settings.service import Service
 from golek_worker.settings.vision import Vision
@@ -57,6 +57,8 @@ class Settings(Vision, frozen=True, kw_only=True):
     """A list of models in the form of other services; default `config/models.yaml`, if it is there."""
     model_sha256: str = ""
     """SHA-256 the downloaded file must have; default what the source says."""
+    mmproj_path: str = ""
+    """GGUF file of the model's eyes; default `mmproj*.gguf` beside the model's file. `none`: it reads no images."""
     golek_offline: bool = False
     """Download nothing: a missing model is an error."""
     model_format: Literal["template", "gguf", "harmony", "raw"] = "template"
@@ -272,8 +274,8 @@ class Settings(Vision, frozen=True, kw_only=True):
 
     @property
     def model_lies_in(self) -> Format:
-        """What the model of this engine is made of."""
-        return FORMATS[self.engine]
+        """What the model of this engine is made of; a server that others run has it where it is."""
+        return "none" if self.engine in SERVERS and self.server_url else FORMATS[self.engine]
 
     @property
     def guessed_kind(self) -> subjects.Kind:
@@ -462,6 +464,7 @@ def _in_place(loaded: Settings) -> Settings:
         "model_path": shipped,
         "inference_models_dir": shipped,
         "prompt_template": shipped,
+        "mmproj_path": shipped,
         "db_path": in_data,
         "golek_key_file": in_data,
     }
@@ -499,6 +502,7 @@ def _contradictions(settings: Settings) -> list[str]:
     mistakes += _wrong_pixels(settings)
     mistakes += _wrong_budget(settings)
     mistakes += adapters.mistakes(settings.adapters)
+    mistakes += servers.mistakes(settings, settings.engine)
     if settings.http_addr and address(settings.http_addr) is None:
         mistakes.append(f"HTTP_ADDR={settings.http_addr}: host:port, :port or port, from 1 to 65535, e.g. :5770")
     return mistakes

@@ -36,7 +36,6 @@ class LiteRTClassifier(LiteRTEngine[bytes]):
         self._gives_probabilities = model.told.ends_with in tflite.PROBABILITIES
         count = len(self._try())
         labels = self._labels(count)
-        width, height = self._pixels.size
         info = ModelInfo(
             architecture="tflite", modalities=["image"], model_family="tflite", size_bytes=model.told.size_bytes
         )
@@ -78,7 +77,7 @@ class LiteRTClassifier(LiteRTEngine[bytes]):
     def _made(self, job: Job[bytes]) -> Classified:
         return Classified(job.job_id, job.values)
 
-    def _tokens(self, job: Job[bytes]) -> int:
+    def _tokens(self, job: Job[bytes]) -> int:  # noqa: ARG002 - images have none
         return 0
 
     def _try(self) -> list[float]:

@@ -1,7 +1,8 @@
 """How do texts become vectors with LiteRT?
 
-The model takes the numbers of a text's tokens, and if it wants them a mask and segments; `tokenizer.json` beside its file
-says how a text becomes tokens. It gives a vector, or one for each token, of which the mean is taken. Vectors have length 1.
+The model takes the numbers of a text's tokens, and if it wants them a mask and segments; `tokenizer.json` beside its
+file says how a text becomes tokens. It gives a vector, or one for each token, of which the mean is taken. Vectors have
+length 1.
 """
 
 from collections.abc import Callable

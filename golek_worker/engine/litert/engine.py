@@ -97,7 +97,8 @@ class LiteRTEngine(ABC, Generic[Item]):
 
     def step(self) -> Iterator[tuple[str, Piece] | SequenceEnd]:
         """Compute one batch; yield the jobs whose last item was in it, and those that cannot be computed."""
-        jobs, batch = [], []
+        jobs: list[Job[Item]] = []
+        batch: list[Any] = []
         while self._turns and len(batch) < self._model.batch:
             job = self._turns.popleft()
             try:

@@ -25,7 +25,7 @@ class Model:
     """One file, ready to be computed."""
 
     def __init__(self, config: EngineConfig, progress: Callable[[int, int], None]) -> None:
-        """Raises EngineLoadError: no such file, no TFLite file, damaged, or operators that the runtime does not have."""
+        """Raises EngineLoadError: no such file, no TFLite file, damaged, or with operators that the runtime lacks."""
         self.path = Path(config.model_path)
         progress(0, 1)
         self.told = _read(self.path)
@@ -66,11 +66,6 @@ class Model:
         self._interpreter.invoke()
         detail = self._outputs[output]
         return _real(self._interpreter.get_tensor(detail["index"]), detail)[:count]
-
-    def quantized(self, number: int) -> tuple[float, int]:
-        """(scale, zero point) of an input; a scale of 0 where it is not quantized."""
-        scale, zero = self._inputs[number]["quantization"]
-        return float(scale), int(zero)
 
     def close(self) -> None:
         """Free the interpreter."""
@@ -118,6 +113,5 @@ def _interpreter(path: Path, threads: int) -> Any:
 def _real(values: Rows, detail: dict[str, Any]) -> Rows:
     """The numbers that quantized `values` stand for."""
     scale, zero = detail["quantization"]
-    if scale:
-        return ((values.astype(np.float32) - zero) * scale).astype(np.float32)
-    return values.astype(np.float32)
+    real = values.astype(np.float32)
+    return np.asarray((real - zero) * scale, np.float32) if scale else real

@@ -1,7 +1,7 @@
 """How does an image file become the numbers that a model takes?
 
-It is decoded, turned as its camera says, put on white where it is transparent, and stretched to the model's size. What a
-pixel (0 to 255) becomes is said by LITERT_PIXELS, else by the model's metadata, else it is 0 to 1; a model of 8-bit
+It is decoded, turned as its camera says, put on white where it is transparent, and stretched to the model's size. What
+a pixel (0 to 255) becomes is said by LITERT_PIXELS, else by the model's metadata, else it is 0 to 1; a model of 8-bit
 integers takes pixels as they are.
 """
 
@@ -18,6 +18,8 @@ from golek_worker.engine.litert.model import Model
 
 PIXELS_LIMIT = 64_000_000
 """Of one image: it takes four bytes for each while it is read."""
+FORMS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+"""Few: each is a reader of what strangers wrote."""
 WHITE = (255, 255, 255, 255)
 
 
@@ -63,7 +65,7 @@ class Pixels:
         from PIL import Image, ImageOps, UnidentifiedImageError
 
         try:
-            image: Any = Image.open(io.BytesIO(data))
+            image: Any = Image.open(io.BytesIO(data), formats=FORMS)
             width, height = image.size
             if width * height > PIXELS_LIMIT:
                 raise BadRequestError(
