@@ -300,9 +300,9 @@ def base_mb() -> float:
 
 
 def of_model(name: str, base: float) -> Values:
-    """All figures of a model, or what it needs."""
+    """All figures of a model, or what they need."""
     tokens = 2 * 8192 if name in EXAMPLES else FEW
-    missing = lacking(name, tokens)
+    missing = lacking(name, tokens) if name in MODELS else "a place in PUBLISHED_MODELS"
     if missing:
         note(f"{name} needs {missing}")
         return {claim.figure: Value(None, "", missing) for claim in CLAIMS if claim.figure.startswith(f"{name}:")}
@@ -334,11 +334,10 @@ def main() -> None:
     base = base_mb()
     found: Values = {"memory of the system without a model": Value(base, "worker and engine of the echo model")}
     found |= of_keys()
-    for name in MODELS:
+    for name in lookalikes.LOOKALIKES:
         found |= of_model(name, base)
     for claim in CLAIMS:
-        if claim.figure in found:
-            tell(claim, found[claim.figure])
+        tell(claim, found[claim.figure])
 
 
 if __name__ == "__main__":
