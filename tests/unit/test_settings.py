@@ -126,7 +126,7 @@ def test_the_shipped_deployments_load(file: Path) -> None:
         (
             "INFERENCE_BACKEND=gemini",
             (
-                "INFERENCE_BACKEND=gemini: planned, but not there yet; one of llamacpp, echo, vllm, "
+                "INFERENCE_BACKEND=gemini: a cloud, which a router asks: docs/router.md; here one of llamacpp, echo, vllm, "
                 "litert, llama-server, ollama, trtllm, openai, router"
             ),
         ),
@@ -192,7 +192,7 @@ def test_a_choice_names_all_there_are(tmp_path: Path) -> None:
     file.write_text("MODEL_NAME=x\nENGINE=gemini\n")
     with pytest.raises(
         SettingsError,
-        match="ENGINE=gemini: planned, but not there yet; one of llamacpp, echo, vllm, "
+        match="ENGINE=gemini: a cloud, which a router asks: docs/router.md; here one of llamacpp, echo, vllm, "
         "litert, llama-server, ollama, trtllm, openai, router",
     ):
         settings.load(file, {})
