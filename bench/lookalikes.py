@@ -9,6 +9,7 @@ the disk does. It loads, takes memory and computes as the model would; what it w
 
 import argparse
 from collections.abc import Iterator
+from itertools import cycle, islice, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ CONTROL = [
 ]  # fmt: skip
 BYTES = 256
 BLANK = "\u2581"
+ROLES = ("user", "model", "assistant", "system")
+"""Words of templates, a token each."""
 SYLLABLES = [first + vowel for first in "bdfgklmnprstvz" for vowel in "aeiou"]
 SCALE_BITS = 0xA0
 """A byte of Q4_K's packed scales and minima that makes all of them 32, beside four bytes of 0."""
@@ -103,6 +106,11 @@ def write(name: str, path: Path) -> None:
 def file_bytes(name: str) -> int:
     """Of the tensors; a vocabulary is some megabytes more."""
     return sum(tensor.size for tensor in tensors(LOOKALIKES[name]))
+
+
+def text(tokens: int) -> str:
+    """A prompt of so many tokens; no template puts its own blank before it."""
+    return "".join(f" {first}{second}" for first, second in islice(cycle(product(SYLLABLES, SYLLABLES)), tokens))
 
 
 def kv_bytes(name: str, tokens: int) -> int:
@@ -240,7 +248,8 @@ def _describe(writer: gguf.GGUFWriter, like: Lookalike) -> None:
 def _vocabulary(writer: gguf.GGUFWriter, size: int) -> None:
     """SentencePiece's kind: control tokens, bytes, letters, then words of syllables with all that they begin with."""
     letters = [BLANK, *map(chr, range(33, 127))]
-    plain = list(dict.fromkeys([*letters, *_words(size)]))
+    roles = [role[:end] for role in ROLES for end in range(2, len(role) + 1)]
+    plain = list(dict.fromkeys([*letters, *roles, *_words(size)]))
     raw = [f"<0x{byte:02X}>" for byte in range(BYTES)]
     tokens = [*CONTROL, *raw, *plain][:size]
     kinds = [gguf.TokenType.CONTROL] * len(CONTROL) + [gguf.TokenType.BYTE] * BYTES

@@ -29,6 +29,7 @@ import random_model
 from support import WorkerProcess, broker, ended, note
 
 from golek_client import Golek
+from golek_wire.signals import Health
 from tests.support.ports import free_port
 
 CACHE = Path(os.environ.get("GOLEK_BENCH_CACHE", "~/.cache/golek-bench")).expanduser()
@@ -44,7 +45,7 @@ CMAKE = (
 )
 DEPLOYMENT = "golek-tiny"
 """Whose env file our worker reads; what is to be measured overrides it."""
-START_S = 60.0
+START_S = 180.0
 SAMPLING: dict[str, Any] = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05}
 """llama.cpp's own defaults, and ours."""
 
@@ -89,6 +90,10 @@ class Ours:
         if stream.reply.tokens_out != tokens:
             raise RuntimeError(f"{stream.reply.tokens_out} tokens instead of {tokens}")
         return stream.reply.tokens_in
+
+    async def health(self) -> Health:
+        """What the worker says of itself."""
+        return await self._golek.health(self._model)
 
 
 class LlamaServer:
@@ -205,15 +210,15 @@ def sources() -> Path:
     return folder / "vendor/llama.cpp"
 
 
-def server_file() -> Path:
-    """llama-server, compiled once."""
+def server_file(*, gpu: bool = False) -> Path:
+    """llama-server, compiled once; for NVIDIA's GPUs it needs their toolkit (`nvcc`)."""
     if READY_BUILD:
         return Path(READY_BUILD)
-    build = CACHE / f"llama-server-{LLAMA_CPP}"
+    build = CACHE / f"llama-server-{LLAMA_CPP}{'-cuda' if gpu else ''}"
     binary = build / "bin/llama-server"
     if not binary.exists():
         note(f"compiling llama-server in {build}: minutes")
-        call("cmake", "-S", str(sources()), "-B", str(build), *CMAKE)
+        call("cmake", "-S", str(sources()), "-B", str(build), *CMAKE, f"-DGGML_CUDA={'ON' if gpu else 'OFF'}")
         call("cmake", "--build", str(build), "--target", "llama-server", "--parallel")
     return binary
 
@@ -243,14 +248,15 @@ def call(*command: str) -> None:
 class Shape:
     """How large a server is: what all of them are told alike."""
 
-    def __init__(self, model: Path, slots: int, ctx_size: int, threads: int) -> None:
-        self.model, self.slots, self.ctx_size, self.threads = model, slots, ctx_size, threads
+    def __init__(self, model: Path, slots: int, ctx_size: int, threads: int, *, gpu: bool = False) -> None:
+        self.model, self.slots, self.ctx_size, self.threads, self.gpu = model, slots, ctx_size, threads, gpu
 
     @property
     def llama_server(self) -> list[str]:
         """llama-server's options; batches, continuous batching and flash attention are its defaults."""
         sizes = {"-np": self.slots, "-c": self.slots * self.ctx_size, "-t": self.threads, "-b": 2048, "-ub": 512}
-        return ["-m", str(self.model), *(str(part) for pair in sizes.items() for part in pair), "--no-webui"]
+        on_gpu = ["-ngl", "999"] if self.gpu else []
+        return ["-m", str(self.model), *(str(part) for pair in sizes.items() for part in pair), *on_gpu, "--no-webui"]
 
     @property
     def python_server(self) -> list[str]:
@@ -292,7 +298,7 @@ def ours(shape: Shape) -> Iterator[tuple[str, WorkerProcess]]:
 def llama_server(shape: Shape) -> Iterator[LlamaServer]:
     """llama-server, ready."""
     port = free_port()
-    with _serving([str(server_file()), *shape.llama_server, "--port", str(port)], port):
+    with _serving([str(server_file(gpu=shape.gpu)), *shape.llama_server, "--port", str(port)], port):
         yield LlamaServer(port, command_line(LlamaServer.name, *shape.llama_server))
 
 

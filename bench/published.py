@@ -42,7 +42,7 @@ from tests.support.ports import free_port
 
 BENCH = "published"
 LOADS = int(os.environ.get("PUBLISHED_LOADS", "3"))
-REQUESTS = int(os.environ.get("PUBLISHED_REQUESTS", "5"))
+REQUESTS = int(os.environ.get("PUBLISHED_REQUESTS", "3"))
 MODELS = os.environ.get("PUBLISHED_MODELS", ",".join(lookalikes.LOOKALIKES)).split(",")
 GOLEK = [sys.executable, "-m", "golek_worker.cli"]
 MARGIN = 2**30
@@ -67,16 +67,35 @@ class Asked(NamedTuple):
 
 
 EXAMPLES = {
-    "gemma3-270m": Asked("Hello, world!", 8),
-    "qwen3-4b": Asked("What is machine learning?", 87),
-    "gpt-oss-20b": Asked("What is machine learning?", 87),
+    "gemma3-270m": Asked(lookalikes.text(4), 8),
+    "qwen3-4b": Asked(lookalikes.text(5), 87),
+    "gpt-oss-20b": Asked(lookalikes.text(5), 87),
 }
-PROMPT = "Explain machine learning in simple words. " * 3
-"""About 128 tokens of a vocabulary that spells nearly each letter."""
+"""As long as `Hello, world!` and `What is machine learning?` are for these models."""
+PROMPT = 128
+"""Tokens of the prompt that is read while somebody waits for the first token."""
 NEW = {"7b": 32, "13b": 24, "30b": 12}
 """Tokens that are timed; with a context of so few tokens that weights are nearly all that is read."""
 FEW = 1024
 Values = dict[str, Value]
+
+
+class Memory(NamedTuple):
+    """Proportional set size of a process and what it started, in MB."""
+
+    all: float
+    of_files: float
+    """Of it: pages of files that are mapped, which the system takes back when it needs them."""
+
+
+def memory(process: psutil.Process) -> Memory:
+    sums = {"Pss": 0, "Pss_File": 0}
+    for one in (process, *process.children(recursive=True)):
+        for line in Path(f"/proc/{one.pid}/smaps_rollup").read_text().splitlines():
+            name, _, size = line.partition(":")
+            if name in sums:
+                sums[name] += int(size.split()[0]) * 1024
+    return Memory(sums["Pss"] / MB, sums["Pss_File"] / MB)
 
 
 class Service:
@@ -98,12 +117,11 @@ class Service:
     def stop(self) -> None:
         self._run("stop")
 
-    def memory_mb(self) -> float:
-        """Proportional set size of worker and engine."""
+    def memory(self) -> "Memory":
+        """Of worker and engine."""
         state = runfile.read(self._data, self._deployment, 1)
         assert state is not None
-        family = [psutil.Process(state.pid), *psutil.Process(state.pid).children(recursive=True)]
-        return sum(float(process.memory_full_info().pss) for process in family) / MB
+        return memory(psutil.Process(state.pid))
 
     def _run(self, *order: str) -> None:
         command = [*GOLEK, "worker", *order]
@@ -145,23 +163,24 @@ def lacking(name: str, tokens: int) -> str:
 # -- what is measured --------------------------------------------------------------------------------------------
 
 
-async def request_ms(url: str, model: str, asked: Asked, count: int) -> float:
-    """Median of `count` requests, one after the other, after one more."""
-    taken = []
+async def request_ms(url: str, model: str, asked: Asked, count: int) -> tuple[float, int]:
+    """Median of `count` requests, one after the other, after a short one; tokens of the prompt."""
+    taken, read = [], 0
     async with Golek(url) as golek:
-        for _ in range(count + 1):
+        await golek.ask(model, "warm", max_tokens=2, deadline=600.0)
+        for _ in range(count):
             began = time.perf_counter()
-            await golek.ask(model, asked.prompt, max_tokens=asked.tokens, ignore_eos=True, deadline=600.0)
+            reply = await golek.ask(model, asked.prompt, max_tokens=asked.tokens, ignore_eos=True, deadline=600.0)
             taken.append((time.perf_counter() - began) * 1e3)
-    return median(taken[1:])
+            read = reply.tokens_in
+    return median(taken), read
 
 
 async def side_by_side(url: str, model: str, asked: Asked, rounds: int) -> float:
-    """What two callers get beside what one gets, of tokens per second; each asks twice in a round."""
+    """What two callers get beside what one gets, of tokens per second; of whole requests."""
 
     async def caller(golek: Golek) -> None:
-        for _ in range(2):
-            await golek.ask(model, asked.prompt, max_tokens=asked.tokens, ignore_eos=True, deadline=600.0)
+        await golek.ask(model, asked.prompt, max_tokens=asked.tokens, ignore_eos=True, deadline=600.0)
 
     times: dict[int, list[float]] = {1: [], 2: []}
     async with Golek(url) as golek:
@@ -179,7 +198,7 @@ async def streamed_ms(url: str, model: str, tokens: int, count: int) -> tuple[fl
     async with Golek(url) as golek:
         for number in range(count):
             began = time.perf_counter()
-            prompt = f"{number} {PROMPT}"
+            prompt = f" {lookalikes.SYLLABLES[number]}{lookalikes.text(PROMPT - 2)}"
             async with golek.stream(
                 model, prompt, raw=True, max_tokens=tokens, ignore_eos=True, deadline=600.0
             ) as stream:
@@ -203,17 +222,21 @@ def of_service(name: str, base_mb: float) -> Values:
         with serving(name, name, **settings) as (service, load_s):
             loads.append(load_s)
             note(f"{name}: loaded in {load_s:.1f} s")
-            request = asyncio.run(request_ms(service.url, name, asked, REQUESTS))
+            request, read = asyncio.run(request_ms(service.url, name, asked, REQUESTS))
             speedup = asyncio.run(side_by_side(service.url, name, asked, max(1, REQUESTS // 2)))
-            memory = service.memory_mb() - base_mb
+            taken = service.memory()
         size = path.stat().st_size
-    tokens = f"`{asked.prompt}`, {asked.tokens} tokens"
+    tokens = f"{read} tokens read, {asked.tokens} written"
     return {
         f"{name}: file": Value(size / MB, "random weights"),
         f"{name}: load": Value(median(loads), f"`golek worker start {name}` until online"),
         f"{name}: request": Value(request, tokens),
         f"{name}: {asked.tokens} tokens": Value(request, tokens),
-        f"{name}: memory": Value(memory, "worker and engine, less those without a model; 2 slots of 8192 tokens"),
+        f"{name}: memory": Value(
+            taken.all - base_mb,
+            f"worker and engine, less those without a model; 2 slots of 8192 tokens; {taken.of_files:.0f} MB of it are "
+            "pages of files",
+        ),
         f"{name}: two callers beside one": Value(speedup, f"tokens/s, {tokens}"),
     }
 
@@ -227,9 +250,9 @@ def of_shape(name: str) -> Values:
         with serving("golek-tiny", name, **settings) as (service, load_s):
             note(f"{name}: loaded in {load_s:.1f} s")
             first, between, read = asyncio.run(streamed_ms(service.url, name, tokens, max(1, REQUESTS // 2)))
-        memory = seven_b(path) if name == "7b" else {}
+        sizes = seven_b(path) if name == "7b" else {}
     timed = f"a stream of {tokens} tokens, one caller"
-    return memory | {
+    return sizes | {
         f"{name}: prompt": Value(first, f"first token behind a prompt of {read} tokens"),
         f"{name}: tokens": Value(1e3 / between, timed),
         f"{name}: a token": Value(between, timed),
@@ -238,19 +261,22 @@ def of_shape(name: str) -> Values:
 
 def seven_b(path: Path) -> Values:
     """What a 7B takes of memory: with a context of 16K, and how much less with 8K."""
-    sizes: dict[int, float] = {}
+    sizes: dict[int, Memory] = {}
     for context in (16384, 8192):
         settings = {"MODEL_PATH": path, "WORKER_CONCURRENCY": 1, "CTX_SIZE": context, "MODEL_THREADS": 0}
         with serving("golek-tiny", "7b", **settings) as (service, _):
             asyncio.run(request_ms(service.url, "7b", Asked("Hello", 4), 1))
-            sizes[context] = service.memory_mb()
-    weights, cache = path.stat().st_size / MB, sizes[16384] - sizes[8192]
-    rest = sizes[16384] - weights - 2 * cache
+            sizes[context] = service.memory()
+    weights, whole, cache = path.stat().st_size / MB, sizes[16384], sizes[16384].all - sizes[8192].all
+    pages = f"{whole.of_files:.0f} MB of it are pages of files"
     return {
         "7b: model": Value(weights, "the file; random weights"),
         "7b: KV cache of 8K tokens": Value(cache, "CTX_SIZE=16384 less CTX_SIZE=8192; 16-bit numbers, 8 KV heads"),
-        "7b: compute": Value(rest, "what else worker and engine have, weights that llama.cpp packs anew included"),
-        "7b: memory with 16K tokens": Value(sizes[16384], "worker and engine, CTX_SIZE=16384, one slot"),
+        "7b: compute": Value(
+            whole.all - weights - 2 * cache,
+            "what else worker and engine have, weights that llama.cpp packs anew included",
+        ),
+        "7b: memory with 16K tokens": Value(whole.all, f"worker and engine, CTX_SIZE=16384, one slot; {pages}"),
     }
 
 
@@ -270,14 +296,13 @@ def of_keys() -> Values:
 def base_mb() -> float:
     """Worker and engine without a model."""
     with broker() as url, worker(url) as process:
-        family = [psutil.Process(process.pid), *process.children]
-        return sum(float(one.memory_full_info().pss) for one in family) / MB
+        return memory(psutil.Process(process.pid)).all
 
 
 def of_model(name: str, base: float) -> Values:
-    """All figures of a model, or what it needs."""
+    """All figures of a model, or what they need."""
     tokens = 2 * 8192 if name in EXAMPLES else FEW
-    missing = lacking(name, tokens)
+    missing = lacking(name, tokens) if name in MODELS else "a place in PUBLISHED_MODELS"
     if missing:
         note(f"{name} needs {missing}")
         return {claim.figure: Value(None, "", missing) for claim in CLAIMS if claim.figure.startswith(f"{name}:")}
@@ -309,11 +334,10 @@ def main() -> None:
     base = base_mb()
     found: Values = {"memory of the system without a model": Value(base, "worker and engine of the echo model")}
     found |= of_keys()
-    for name in MODELS:
+    for name in lookalikes.LOOKALIKES:
         found |= of_model(name, base)
     for claim in CLAIMS:
-        if claim.figure in found:
-            tell(claim, found[claim.figure])
+        tell(claim, found[claim.figure])
 
 
 if __name__ == "__main__":

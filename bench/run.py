@@ -12,9 +12,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 NOT_A_BENCH = {
-    "claims.py", "forwarder.py", "lookalikes.py", "peers.py", "random_model.py", "run.py", "simulated_fleet.py",
-    "submissions.py", "support.py", "upstream.py",
-    "worker_requests.py",
+    "claims.py", "forwarder.py", "lookalikes.py", "peers.py", "random_folder.py", "random_model.py", "run.py",
+    "simulated_fleet.py", "submissions.py", "support.py", "upstream.py", "worker_requests.py",
 }  # fmt: skip
 
 

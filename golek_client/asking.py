@@ -14,9 +14,11 @@ from typing import Any, Literal, Protocol, Self, Unpack, overload
 from golek_client.embedding import EmbedOptions
 from golek_client.options import Messages, Options
 from golek_client.ranking import RerankOptions
+from golek_client.seeing import ClassifyOptions, Source
 from golek_client.stream import Stream
 from golek_wire.replies import EmbeddingReply, InferenceReply, RerankReply
 from golek_wire.signals import Health, ModelRecord
+from golek_wire.vision import VisionReply
 
 
 class Asking(Protocol):
@@ -81,6 +83,15 @@ class Asking(Protocol):
         deadline: float | None = None,
         **options: Unpack[RerankOptions],
     ) -> RerankReply: ...
+
+    async def classify(
+        self,
+        model: str,
+        images: Source | Sequence[Source],
+        *,
+        deadline: float | None = None,
+        **options: Unpack[ClassifyOptions],
+    ) -> VisionReply: ...
 
     async def models(self) -> list[ModelRecord]: ...
     async def health(self, model: str) -> Health: ...

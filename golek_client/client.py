@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-from golek_client import discovery, letters, micro, ranking, results, stored
+from golek_client import discovery, letters, micro, ranking, results, seeing, stored
 from golek_client.embedding import EmbedOptions
 from golek_client.exchange import Exchange
 from golek_client.grammars import GrammarStore
@@ -27,6 +27,7 @@ from golek_client.passing import Passing
 from golek_client.ranking import RerankOptions
 from golek_client.reopening import Reopened
 from golek_client.routes import Routes
+from golek_client.seeing import ClassifyOptions, Source
 from golek_client.sessions import Conversations
 from golek_client.stream import OnQueued, OnStep, Stream
 from golek_client.submitting import SUBMIT_DEADLINE_S, SubmitOptions, checked_key, submission
@@ -39,6 +40,7 @@ from golek_wire.errors import BadRequestError
 from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt, Reply, RerankReply
 from golek_wire.signals import DeadLetter, Health, ModelRecord
 from golek_wire.subjects import Kind
+from golek_wire.vision import VisionReply
 
 if TYPE_CHECKING:
     from golek_client.queueing import ModelQueue
@@ -268,6 +270,36 @@ class Golek(Timed, Passing, Operating, GrammarStore, Conversations, Routes):
         line = await self._opening.by(until, seconds)
         key = checked_key(idempotency_key)
         async with Exchange(line, target, RerankReply, payload, until, seconds, key) as exchange:
+            return await exchange.reply()
+
+    async def classify(
+        self,
+        model: str,
+        images: Source | Sequence[Source],
+        *,
+        deadline: float | None = None,
+        subject: str | None = None,
+        idempotency_key: str | None = None,
+        **options: Unpack[ClassifyOptions],
+    ) -> VisionReply:
+        """What an image shows, or each of several.
+
+            reply = await golek.classify("deepseek-vl-7b", Path("cat.png"), labels=["cat", "dog"])
+            best = reply.results[0].label
+
+        An image is its bytes, a Path, or where it is: https://… of a server that the deployment allows, or
+        nats-object://<bucket>/<name>. A result has `label` and `score` of the best label, and `scores` of all, from 0
+        to 1. `deadline`, `subject` and `idempotency_key` as in `ask`; the other keywords are those of
+        `ClassifyOptions`: labels, prompt, top_k, req_id, priority, reply_to, metadata. Raises as `ask` does, and
+        OSError for a file that cannot be read.
+        """
+        target = Target.of(model, "vision", subject)
+        seconds = self._seconds(deadline)
+        payload = seeing.build(images, options, seconds)
+        until = asyncio.get_running_loop().time() + seconds
+        line = await self._opening.by(until, seconds)
+        key = checked_key(idempotency_key)
+        async with Exchange(line, target, VisionReply, payload, until, seconds, key) as exchange:
             return await exchange.reply()
 
     async def submit(

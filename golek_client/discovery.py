@@ -57,7 +57,7 @@ async def why_nobody(
     """
     known = await record(line, model)
     if known is not None:
-        if kind is not None and known.kinds and kind not in known.kinds:  # not known before its file is read
+        if kind is not None and not may_do(known, kind):
             return another_kind(known, kind)
         left = gone(known, datetime.now(UTC))
         if left is None and subject is not None and known.state in TAKES_REQUESTS:
@@ -101,7 +101,7 @@ async def _elsewhere(line: Line, known: ModelRecord, asked: str) -> BadRequestEr
     except UNREADABLE:
         return None
     listens = said.nats_topic
-    usual = {subjects.request(name, kind) for name in subjects.spellings(known.name) for kind in subjects.KINDS}
+    usual = {subjects.request(name, kind) for name in subjects.spellings(known.name) for kind in subjects.SERVED}
     if said.status not in TAKES_REQUESTS or not listens or asked == listens or {asked, listens} <= usual:
         return None
     return BadRequestError(
@@ -163,6 +163,13 @@ def offered(model: str, routers: Iterable[ModelRecord], now: datetime) -> NoWork
         return None
     told = "; ".join(error.message for error in left if error is not None)
     return NoWorkersError(f"No router serves {model} at the moment: {told}", model=model)
+
+
+def may_do(record: ModelRecord, kind: Kind) -> bool:
+    """Whether a model may be asked this. What it does is not known before its file is read; whether one that writes
+    sees, its worker says.
+    """
+    return not record.kinds or kind in record.kinds or (kind == "vision" and "inference" in record.kinds)
 
 
 def another_kind(record: ModelRecord, asked: Kind) -> BadRequestError:

@@ -5,11 +5,12 @@ Texts as they were given, and vectors made of the text alone. A word counts as a
 
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from msgspec import structs
 
 from golek_wire.errors import BadRequestError, InferenceServiceError
+from golek_wire.images import listed
 from golek_wire.orchestration import InferenceMetadata, Orchestration, StepEvent
 from golek_wire.replies import (
     Choice,
@@ -21,8 +22,9 @@ from golek_wire.replies import (
     Ranking,
     RerankReply,
 )
-from golek_wire.requests import Document, EmbeddingRequest, InferenceRequest, RerankRequest, Resume
+from golek_wire.requests import Document, EmbeddingRequest, InferenceRequest, RerankRequest, Resume, VisionRequest
 from golek_wire.vectors import packed
+from golek_wire.vision import Classification, LabelScore, VisionReply, VisionUsage
 
 Answer = str | InferenceServiceError | Callable[[InferenceRequest], "str | Awaitable[str]"]
 """What a model says: a text, an error to raise, or a function of the request that gives a text (or awaits one)."""
@@ -109,6 +111,22 @@ def scores(model: str, request: RerankRequest) -> RerankReply:
     results = [Ranking(i, found[i], Document(texts[i]) if request.return_documents else None) for i in order]
     tokens = sum(len(text.split()) + len(request.query.split()) for text in texts)
     return RerankReply(results, model, EmbeddingUsage(tokens, tokens), request.req_id)
+
+
+def labels(model: str, request: VisionRequest, own: Sequence[str]) -> VisionReply:
+    """The reply to `request`. Raises BadRequestError for labels that are not among the model's `own`."""
+    unknown = sorted(set(request.labels or ()) - set(own))
+    if unknown:
+        raise BadRequestError(
+            f"labels: {model} has no label {', '.join(unknown)}; it has {', '.join(own)}", param="labels"
+        )
+    results = []
+    for index, image in enumerate(listed(request)):
+        weights = {label: random.Random(f"{label}\n{image.url}").random() for label in own}
+        scores = [LabelScore(label, weights[label] / sum(weights.values())) for label in request.labels or own]
+        best = sorted(scores, key=lambda one: -one.score)
+        results.append(Classification(index, best[0].label, best[0].score, best[: request.top_k]))
+    return VisionReply(results, model, VisionUsage(0, 0, 0), request.req_id)
 
 
 def _unit(text: str, width: int, dimensions: int) -> list[float]:

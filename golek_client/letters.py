@@ -20,6 +20,7 @@ from golek_wire import codec, subjects
 from golek_wire.errors import BadRequestError, DeadlineExceededError, InferenceServiceError, NotFoundError
 from golek_wire.replies import EmbeddingReply, InferenceReply, Reply, RerankReply
 from golek_wire.signals import DeadLetter
+from golek_wire.vision import VisionReply
 
 log = logging.getLogger("golek.client")
 
@@ -27,6 +28,7 @@ _REPLIES: Final[dict[str, type[Reply]]] = {
     "inference": InferenceReply,
     "embedding": EmbeddingReply,
     "rerank": RerankReply,
+    "vision": VisionReply,
 }
 
 

@@ -22,11 +22,17 @@ from golek_wire.errors import InferenceServiceError
 from golek_wire.replies import EmbeddingReply, InferenceReply, RerankReply
 from golek_wire.subjects import Kind
 from golek_wire.trace import passed_on
+from golek_wire.vision import VisionReply
 
 _CONTEXT: Final = TraceContextTextMapPropagator()
 _LONG: Final = 64 * 1024
 """Requests of more bytes are not looked into: nearly all are conversations."""
 CANCELLED: Final = "CANCELLED"
+_OPERATIONS: Final[dict[Kind, str]] = {
+    "embedding": semconv.EMBEDDINGS,
+    "rerank": semconv.RERANK,
+    "vision": semconv.VISION,
+}
 
 
 class Spans:
@@ -67,10 +73,8 @@ class _Shape(msgspec.Struct):
 
 def operation_of(kind: Kind, payload: bytes) -> str:
     """What a request asks for, as the conventions name it."""
-    if kind == "embedding":
-        return semconv.EMBEDDINGS
-    if kind == "rerank":
-        return semconv.RERANK
+    if kind in _OPERATIONS:
+        return _OPERATIONS[kind]
     if len(payload) <= _LONG:
         try:
             if bytes(codec.decode(payload, _Shape).messages) == b"null":
@@ -103,6 +107,6 @@ def _of_reply(reply: object) -> dict[str, str | int | list[str]]:
             semconv.OUTPUT_TOKENS: reply.tokens_out,
             semconv.FINISH_REASONS: list(reasons),
         }
-    if isinstance(reply, EmbeddingReply | RerankReply):
+    if isinstance(reply, EmbeddingReply | RerankReply | VisionReply):
         return {semconv.RESPONSE_MODEL: reply.model, semconv.INPUT_TOKENS: reply.usage.prompt_tokens}
     return {}

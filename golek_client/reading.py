@@ -14,11 +14,12 @@ from golek_wire.errors import ErrorReply, InferenceServiceError, InternalError, 
 from golek_wire.orchestration import StepEvent
 from golek_wire.parts import Joint
 from golek_wire.replies import Accepted, Chunk, EmbeddingReply, InferenceReply, Opened, Queued, Receipt, RerankReply
+from golek_wire.vision import VisionReply
 
 DIGITS: Final = 9
 """Of a count in a header: Python refuses to read thousands of them."""
 
-Reply = TypeVar("Reply", bound=InferenceReply | EmbeddingReply | RerankReply | Receipt)
+Reply = TypeVar("Reply", bound=InferenceReply | EmbeddingReply | RerankReply | VisionReply | Receipt)
 Before = TypeVar("Before", Accepted, Chunk, Opened, Queued)
 
 

@@ -5,12 +5,12 @@ a fleet can allow each client for its own keys alone.
 """
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
-from golek_client import embedding, ranking, stored
+from golek_client import embedding, ranking, seeing, stored
 from golek_client.line import Line
 from golek_client.stored import LOOKUP_S, UNREADABLE, gone
 from golek_client.transport import Received
@@ -23,6 +23,7 @@ from golek_wire.errors import (
     InternalError,
 )
 from golek_wire.replies import EmbeddingReply, InferenceReply, Receipt, Reply, RerankReply
+from golek_wire.vision import VisionReply
 
 LOOK_S: Final = 5.0
 """A job that is waited for is looked up so often, should word of its answer be lost."""
@@ -114,6 +115,8 @@ def shown(reply: Reply) -> str:
     """`reply` as a person reads it: its text, or one line of JSON."""
     if isinstance(reply, InferenceReply):
         return reply.text
+    if isinstance(reply, VisionReply):
+        return seeing.as_json(reply)
     return embedding.as_json(reply) if isinstance(reply, EmbeddingReply) else ranking.as_json(reply)
 
 
@@ -139,12 +142,15 @@ def key_of(job: Receipt | str, principal: str | None) -> tuple[str, str]:
 class _Shape(Struct):
     data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     results: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    object: Any = None
 
 
 def _kind(shape: _Shape) -> type[Reply]:
-    """Replies of each kind are told apart by the list that they have."""
+    """Replies of each kind are told apart by the list that they have, and what they call it."""
     if shape.data is not msgspec.UNSET:
         return EmbeddingReply
+    if shape.object == "classifications":
+        return VisionReply
     return RerankReply if shape.results is not msgspec.UNSET else InferenceReply
 
 

@@ -8,10 +8,11 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from golek_client import ranking
+from golek_client import ranking, seeing
 from golek_client.embedding import EmbedOptions
 from golek_client.options import Messages, Options, build
 from golek_client.ranking import RerankOptions
+from golek_client.seeing import ClassifyOptions, Source
 from golek_wire import codec, headers
 from golek_wire.errors import BadRequestError
 from golek_wire.subjects import Kind
@@ -19,12 +20,13 @@ from golek_wire.subjects import Kind
 SUBMIT_DEADLINE_S: Final = 3600.0
 
 
-class SubmitOptions(Options, EmbedOptions, RerankOptions, total=False):
+class SubmitOptions(Options, EmbedOptions, RerankOptions, ClassifyOptions, total=False):
     """Keyword arguments of `submit`: those of `ask`, or with `kind="embedding"` those of `embed`, with `kind="rerank"`
-    those of `rerank` and the documents.
+    those of `rerank` and the documents, with `kind="vision"` those of `classify` and the images.
     """
 
     documents: Sequence[str]
+    images: Source | Sequence[Source]
 
 
 def submission(
@@ -49,6 +51,11 @@ def submission(
             raise TypeError("unexpected keyword messages; a reranker takes a query and `documents`")
         rest = {name: value for name, value in options.items() if name != "documents"}
         return ranking.build(texts, options.get("documents"), cast("RerankOptions", rest), deadline)
+    if kind == "vision":
+        if texts is not None or messages is not None or "images" not in options:
+            raise TypeError("what images show is asked with `images`, and neither a text nor messages")
+        rest = {name: value for name, value in options.items() if name != "images"}
+        return seeing.build(options["images"], cast("ClassifyOptions", rest), deadline)
     fields: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     unknown = fields.keys() - EmbedOptions.__annotations__.keys()
     if unknown or messages is not None:

@@ -37,7 +37,7 @@ class Target(Struct, frozen=True):
 def _check_subject(subject: str, kind: Kind) -> None:
     if not subjects.is_plain(subject):
         raise BadRequestError(f"subject: {subject[:64]!r} is no subject that can be asked", param="subject")
-    for other in subjects.KINDS:
+    for other in subjects.SERVED:
         if other != kind and subject.startswith(subjects.request("", other)):
             raise BadRequestError(
                 f"subject: {subject[:64]!r} takes {other} requests; this is for {kind}", param="subject"

@@ -43,10 +43,20 @@ from golek_wire.errors import (
 )
 from golek_wire.orchestration import Orchestration
 from golek_wire.replies import Accepted, Chunk, InferenceReply, Queued, Receipt
-from golek_wire.requests import EmbeddingRequest, InferenceRequest, Request, RerankRequest
+from golek_wire.requests import EmbeddingRequest, InferenceRequest, Request, RerankRequest, VisionRequest
 from golek_wire.signals import Health, ModelInfo, ModelRecord
 
-__all__ = ["MAX_PAYLOAD", "Answer", "Asked", "AskedToEmbed", "AskedToRank", "FakeFleet", "FakeMessage", "Place"]
+__all__ = [
+    "MAX_PAYLOAD",
+    "Answer",
+    "Asked",
+    "AskedToEmbed",
+    "AskedToLook",
+    "AskedToRank",
+    "FakeFleet",
+    "FakeMessage",
+    "Place",
+]
 
 Place = tuple[int, float | None]
 """A place in the queue and the seconds it may take, None when that is not known."""
@@ -57,6 +67,7 @@ _DECODE: dict[str, Callable[[bytes], Request]] = {
     "inference": codec.decode_request,
     "embedding": codec.decode_embedding,
     "rerank": codec.decode_rerank,
+    "vision": codec.decode_vision,
 }
 _Work = Callable[[str, str, FakeMessage], Awaitable[None]]
 
@@ -85,6 +96,14 @@ class AskedToRank(Struct, frozen=True):
     job_id: str
 
 
+class AskedToLook(Struct, frozen=True):
+    """A request for what images show that reached the fleet."""
+
+    model: str
+    request: VisionRequest
+    job_id: str
+
+
 class _Job(NamedTuple):
     """An answer that is being written."""
 
@@ -104,6 +123,9 @@ class FakeFleet:
 
     `ranks` names rerankers: a document's score is the share of the query's words that it has.
 
+    `sees` maps the name of a classifier to its labels: a score is made of the label and the image's address or data
+    alone, and those of all add up to 1.
+
     `queues` maps a model's name to the places, with their seconds, that each of its streams is told before its text:
     `{"qwen3-4b": [(2, None), (1, 0.5)]}`.
 
@@ -121,12 +143,14 @@ class FakeFleet:
         *,
         embeds: Mapping[str, int] = MappingProxyType({}),
         ranks: Collection[str] = (),
+        sees: Mapping[str, Sequence[str]] = MappingProxyType({}),
         queues: Mapping[str, Sequence[Place]] = MappingProxyType({}),
         orchestrations: Mapping[str, Orchestration] = MappingProxyType({}),
     ) -> None:
         self.answers: dict[str, Answer] = dict(answers)
         self.embeds: dict[str, int] = dict(embeds)
         self.ranks: set[str] = set(ranks)
+        self.sees: dict[str, Sequence[str]] = dict(sees)
         self.queues: dict[str, Sequence[Place]] = dict(queues)
         self.orchestrations: dict[str, Orchestration] = dict(orchestrations)
         self.requests: list[Asked] = []
@@ -135,6 +159,8 @@ class FakeFleet:
         """Every request for vectors, in order."""
         self.ranked: list[AskedToRank] = []
         """Every request for scores, in order."""
+        self.looked: list[AskedToLook] = []
+        """Every request for what images show, in order."""
         self.cancelled: list[str] = []
         """The id of every job that was cancelled while it ran."""
         self.grammars = FakeGrammars()
@@ -201,11 +227,13 @@ class FakeFleet:
         return next((name for name in self._names() if spelled in subjects.spellings(name)), None)
 
     def _names(self) -> list[str]:
-        return sorted(self.answers.keys() | self.embeds.keys() | self.ranks)
+        return sorted(self.answers.keys() | self.embeds.keys() | self.ranks | self.sees.keys())
 
     def _kind(self, name: str) -> subjects.Kind:
         if name in self.ranks:
             return "rerank"
+        if name in self.sees:
+            return "vision"
         return "embedding" if name in self.embeds else "inference"
 
     async def _request(self, kind: str, model: str, message: FakeMessage) -> None:
@@ -289,7 +317,9 @@ class FakeFleet:
     def _start(self, kind: str, model: str, message: FakeMessage, job_id: str) -> None:
         if job_id in self._jobs:
             return
-        runs: dict[str, _Work] = {"inference": self._write, "embedding": self._embed, "rerank": self._rank}
+        runs: dict[str, _Work] = {
+            "inference": self._write, "embedding": self._embed, "rerank": self._rank, "vision": self._look,
+        }  # fmt: skip
         run = runs[kind] if kind == self._kind(model) else self._stray
         task = asyncio.create_task(self._run(run, model, job_id, message))
         job = self._jobs[job_id] = _Job(task, message)
@@ -346,6 +376,13 @@ class FakeFleet:
         await self._accept(message, request.req_id, job_id)
         await self._end(message, job_id, fake_answers.scores(model, request), {}, stream=False)
 
+    async def _look(self, model: str, job_id: str, message: FakeMessage) -> None:
+        """Answer with labels."""
+        request = codec.decode_vision(message.data)
+        self.looked.append(AskedToLook(model, request, job_id))
+        await self._accept(message, request.req_id, job_id)
+        await self._end(message, job_id, fake_answers.labels(model, request, self.sees[model]), {}, stream=False)
+
     async def _stray(self, model: str, _: str, __: FakeMessage) -> None:
         """Refuse what this model does not do."""
         raise BadRequestError(f"{model}: ask it on {subjects.request(model, self._kind(model))}", param="model")
@@ -354,9 +391,8 @@ class FakeFleet:
         if not subjects.is_reply_inbox(message.reply):  # submitted: there was a receipt
             return
         about = {headers.STATUS: "accepted", headers.JOB: job_id}
-        await self._tell(
-            message, Accepted(req_id, job_id, len(self.requests) + len(self.embedded) + len(self.ranked)), about
-        )
+        count = len(self.requests) + len(self.embedded) + len(self.ranked) + len(self.looked)
+        await self._tell(message, Accepted(req_id, job_id, count), about)
 
     async def _wait(self, model: str, message: FakeMessage, req_id: str) -> None:
         """Tell a stream its places in the queue."""
@@ -416,7 +452,10 @@ class FakeFleet:
             return False
         kind = self._kind(name)
         size = self.embeds.get(name, 0)
-        does = {"inference": "text-generation", "embedding": "embeddings", "rerank": "rerank"}[kind]
+        does = {
+            "inference": "text-generation", "embedding": "embeddings", "rerank": "rerank",
+            "vision": "image-classification",
+        }[kind]  # fmt: skip
         info = ModelInfo(embedding_size=size)
         health = Health(name, "online", _now(), [does], "", subjects.request(name, kind), "fake", info)
         await self._tell(message, health, {})

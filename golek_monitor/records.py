@@ -132,9 +132,9 @@ class ReplicaRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Of its model's load."""
     log_lag_s: float | None = None
     clock_skew_s: float | None = None
+    """Its clock less the monitor's, at the least that its last reports showed."""
     cost_usd: float | None = None
     """What clouds took since it began; absent where they took nothing."""
-    """Its clock less the monitor's, at the least that its last reports showed."""
     problem: str | None = None
 
 

@@ -11,13 +11,21 @@ import msgspec
 
 from golek_wire import drawing, images, misplaced, problems, several
 from golek_wire.errors import BadRequestError, ErrorReply, from_reply
-from golek_wire.requests import METADATA_LIMIT, REQ_ID_LIMIT, EmbeddingRequest, InferenceRequest, RerankRequest
+from golek_wire.requests import (
+    METADATA_LIMIT,
+    REQ_ID_LIMIT,
+    EmbeddingRequest,
+    InferenceRequest,
+    RerankRequest,
+    VisionRequest,
+)
 
 T = TypeVar("T")
 
 encode = msgspec.json.Encoder().encode
 _embedding_decoder = msgspec.json.Decoder(EmbeddingRequest)
 _rerank_decoder = msgspec.json.Decoder(RerankRequest)
+_vision_decoder = msgspec.json.Decoder(VisionRequest)
 _request_decoder = msgspec.json.Decoder(misplaced.REQUEST)
 
 
@@ -66,6 +74,27 @@ def decode_rerank(payload: bytes) -> RerankRequest:
     for param, text in named:
         if not text:
             raise BadRequestError(f"{param}: is empty; a text has at least one character", param=param)
+    return request
+
+
+def decode_vision(payload: bytes) -> VisionRequest:
+    """The vision request in `payload`. Raises BadRequestError naming what is wrong, as `decode_request` does."""
+    if not payload.strip():
+        raise BadRequestError(
+            'The request is empty; send JSON such as {"image": "data:image/png;base64,…", "labels": ["cat", "dog"]}'
+        )
+    request = _decoded(payload, _vision_decoder)
+    misplaced.check_route(payload)
+    _check_label(request.req_id)
+    if (request.image is None) == (request.images is None):
+        both = "both are there" if request.images is not None else "neither is there"
+        raise BadRequestError(f"image: a request has either `image` or `images`; {both}", param="image")
+    for place, source in images.named(request):
+        images.address(source, place)
+    labels = request.labels or []
+    if len(set(labels)) < len(labels):
+        twice = next(label for label in labels if labels.count(label) > 1)
+        raise BadRequestError(f"labels: {twice[:64]!r} is there twice; name each once", param="labels")
     return request
 
 

@@ -1,4 +1,4 @@
-"""How does a body that no message can carry lie in the bucket `GOLEK_OBJECTS`?
+"""How does a body that no message can carry lie in the bucket `GOLEK_OBJECTS`, and an image in one of its own?
 
 As any object of a NATS object store (ADR-20): its pieces one after the other on a subject of their own, and a message
 that describes them on a subject made of its name. `nats object put GOLEK_OBJECTS FILE` writes the same.
@@ -63,16 +63,26 @@ def described(name: str, size: int, pieces: int, sha256: bytes) -> ObjectInfo:
     return ObjectInfo(name, OBJECTS_BUCKET, name, size, pieces, _DIGEST + base64.urlsafe_b64encode(sha256).decode())
 
 
+def is_bucket(bucket: str) -> bool:
+    """True for what NATS lets a bucket be called."""
+    return _IS_ID.fullmatch(bucket) is not None
+
+
+def stream(bucket: str) -> str:
+    """The stream that holds a bucket."""
+    return f"OBJ_{bucket}"
+
+
 def is_name(name: str) -> bool:
     """True when a request may name an object so: 1 to 128 printable characters, no blanks."""
     return 0 < len(name) <= NAME_LIMIT and name.isprintable() and not any(map(str.isspace, name))
 
 
-def piece_subject(nuid: str) -> str:
+def piece_subject(nuid: str, bucket: str = OBJECTS_BUCKET) -> str:
     """Where the pieces of an object lie."""
-    return f"$O.{OBJECTS_BUCKET}.C.{nuid}"
+    return f"$O.{bucket}.C.{nuid}"
 
 
-def info_subject(name: str) -> str:
+def info_subject(name: str, bucket: str = OBJECTS_BUCKET) -> str:
     """Where the description of an object lies."""
-    return f"$O.{OBJECTS_BUCKET}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
+    return f"$O.{bucket}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"

@@ -14,6 +14,7 @@ from golek_wire.requests import Document
 from golek_wire.routing import CacheUse, Route
 from golek_wire.subjects import ANONYMOUS, Kind
 from golek_wire.vectors import unpacked
+from golek_wire.vision import VisionReply
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "partial"]
 """`stop`: the model or a stop string ended the text. `length`: `max_tokens` or the context did. `tool_calls`: the model
@@ -325,5 +326,5 @@ class RerankReply(Struct, frozen=True):
     cost_usd: float | UnsetType = UNSET
 
 
-Reply = InferenceReply | EmbeddingReply | RerankReply
+Reply = InferenceReply | EmbeddingReply | RerankReply | VisionReply
 """The final message of a job that succeeded."""

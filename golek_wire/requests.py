@@ -21,6 +21,10 @@ INPUTS_LIMIT = 2048
 """Texts of one embedding request, as in OpenAI's API."""
 DOCUMENTS_LIMIT = 2048
 """Documents of one rerank request."""
+IMAGES_LIMIT = 64
+"""Images of one vision request; a deployment may allow fewer."""
+LABELS_LIMIT = 64
+"""Labels of one vision request."""
 TEXT_LIMIT = 4096
 USER_LIMIT = 256
 METADATA_LIMIT = 16 * 1024
@@ -277,4 +281,43 @@ class RerankRequest(Struct, frozen=True, omit_defaults=True):
         return [item if isinstance(item, str) else item.text for item in self.documents]
 
 
-Request = InferenceRequest | EmbeddingRequest | RerankRequest
+Label = Annotated[str, Meta(min_length=1, max_length=256)]
+ImageSource = str | dict[str, Any]
+"""Where an image is: `https://…`, `nats-object://<bucket>/<name>`, `data:image/png;base64,…`, base64 alone, or a part
+as in a chat."""
+
+
+class VisionRequest(Struct, frozen=True, omit_defaults=True):
+    """The payload of `vision.request.<model>`: what do these images show?"""
+
+    image: ImageSource | None = None
+    """One image; or `images`."""
+    images: Annotated[list[ImageSource], Meta(min_length=1, max_length=IMAGES_LIMIT)] | None = None
+    """Several; each gets one result."""
+    labels: Annotated[list[Label], Meta(min_length=1, max_length=LABELS_LIMIT)] | None = None
+    """What may be said of an image. A classifier has labels of its own, and without this all of them count; a language
+    model that sees says in its own words what it sees."""
+    prompt: Annotated[str, Meta(min_length=1, max_length=TEXT_LIMIT)] | None = None
+    """What a language model is asked of each image, instead of the usual question. Classifiers read none."""
+    top_k: Annotated[int, Meta(ge=1)] | None = None
+    """Only so many scores of each image, the best ones."""
+    req_id: str = ""
+    """As in `InferenceRequest`."""
+    model: str | None = None
+    """Tolerated: the subject says who answers, the reply who did."""
+    deadline_ms: Annotated[int, Meta(ge=1, le=24 * 3600 * 1000)] | None = None
+    priority: Priority | None = None
+    reply_to: str | None = None
+    """The answer is published to this subject as well."""
+    resume: Any = None
+    """Refused: results are not written piece by piece."""
+    metadata: dict[str, Any] | None = None
+    route: RouteWish | None = None
+
+    @property
+    def sources(self) -> list[ImageSource]:
+        """The images, whether there is one or several."""
+        return self.images if self.images is not None else [] if self.image is None else [self.image]
+
+
+Request = InferenceRequest | EmbeddingRequest | RerankRequest | VisionRequest

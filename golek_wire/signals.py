@@ -10,6 +10,7 @@ from typing import Final, Literal
 from msgspec import Struct, field
 
 from golek_wire.routing import Offer
+from golek_wire.subjects import SERVED, Kind
 
 WorkerStatus = Literal["starting", "loading", "online", "unloaded", "stalled", "draining", "offline", "failed"]
 """`unloaded` takes requests and loads its model for the next one, `draining` finishes its jobs, `offline` has left on
@@ -324,6 +325,8 @@ class ModelRecord(Struct, frozen=True):
 
     name: str
     kinds: list[str]
+    """What it can be asked; the first one is its own, under which its jobs are queued. Empty while that is not known.
+    """
     state: WorkerStatus
     deployment: str
     last_seen: str
@@ -349,6 +352,11 @@ class ModelRecord(Struct, frozen=True):
     """GOLEK_NATS_IDENTITY of its workers: a router must not be laxer. Empty of one of an earlier release."""
     reject_when_full: bool | None = None
     """INFERENCE_REJECT_WHEN_FULL of its workers, which a router follows; None of one of an earlier release."""
+
+    @property
+    def own_kind(self) -> Kind | None:
+        """The kind of all its jobs in the queue, whatever else it can be asked; None while that is not known."""
+        return next((kind for kind in SERVED if kind in self.kinds[:1]), None)
 
 
 class DeadLetter(Struct, frozen=True):

@@ -11,11 +11,10 @@ from typing import Final, Literal, get_args
 QUEUE_GROUP: Final = "golek"
 """One group over literal and wildcard subscriptions delivers each request exactly once."""
 
-Kind = Literal["inference", "embedding", "rerank"]
-"""What a model does: write text, turn texts into vectors, or rank documents by a query."""
+Kind = Literal["inference", "embedding", "rerank", "vision"]
+"""What is asked of a model: to write text, to turn texts into vectors, to rank documents by a query, or to say what
+images show."""
 SERVED: Final[tuple[Kind, ...]] = get_args(Kind)
-KINDS: Final = ("inference", "embedding", "rerank", "vision")
-"""The families of subjects; `vision` has no model yet."""
 Verb = Literal["load", "unload", "drain"]
 """What an operator orders a model's workers to do."""
 VERBS: Final[tuple[Verb, ...]] = ("load", "unload", "drain")
@@ -106,6 +105,12 @@ def submit_at(request_subject: str) -> str:
     return request_subject.replace(".request.", ".submit.", 1)
 
 
+def kind_of(subject: str) -> Kind:
+    """What is asked at a subject where requests are taken, or jobs are left."""
+    family = subject.partition(".")[0]
+    return next((kind for kind in SERVED if kind == family), "inference")
+
+
 def is_submit(subject: str) -> bool:
     """Whether a request's subject is one where jobs are left."""
     return subject.partition(".")[2].startswith("submit.")
@@ -142,7 +147,7 @@ def job_stream(token: str) -> str:
 
 def job_stream_subjects(token: str) -> list[str]:
     """What the model's stream stores: the jobs of all four kinds."""
-    return [f"{kind}.job.{token}.>" for kind in KINDS]
+    return [f"{kind}.job.{token}.>" for kind in SERVED]
 
 
 def consumer(token: str, kind: str = "inference", priority: str = "normal", lane: str = ANY_LANE) -> str:

@@ -29,17 +29,19 @@ from golek_wire.replies import Delta
 from golek_worker.bus.lease import Lease
 from golek_worker.bus.objects import Objects
 from golek_worker.bus.replies import ReplyStream, largest_final, send_started
+from golek_worker.bus.seers import Seers
 from golek_worker.bus.strikes import Strikes
 from golek_worker.bus.tokens import TokenLogs
 from golek_worker.caching import Caching
 from golek_worker.engine.base import Classified, Embedded, Finished, Piece, Ranked, Refused, Replied, Stopped
 from golek_worker.engine.host import EngineDied, Run, RunEnd
-from golek_worker.executor import Answer, Executor, Work
+from golek_worker.executor import Answer, Executor, Sighted, Work
 from golek_worker.interest import Interest
 from golek_worker.job import deadline_error
 from golek_worker.remembering import Sessions
 from golek_worker.room import Manner, Room
 from golek_worker.sessions.conversation import Conversation
+from golek_worker.vision.fetching import Fetcher
 
 log = structlog.get_logger("serving")
 
@@ -85,6 +87,8 @@ class Tools(Struct, frozen=True):
     strikes: StrikeBook
     room: Room
     objects: Objects
+    fetcher: Fetcher
+    seers: Seers
     tokens: TokenLogs
     sessions: Sessions | None
     """None for a kind that has no conversations."""
@@ -152,6 +156,7 @@ class Attempt:
         except BusUnavailableError:
             raise  # ours, not the caller's
         except InferenceServiceError as error:
+            await self._tools.seers.advise(error)
             # With its frames it would be a ring around this object, and wait for the collector, which comes seldom.
             return error.with_traceback(None)
         finally:
@@ -205,8 +210,10 @@ class Attempt:
             await self._tools.tokens.open(self.job, self.lease.payload, self.lease.stored_at)
         if self.work.conversation is not None:
             await self._recall(self.work, self.work.conversation)
-        elif len(self.lease.payload) > LARGE:
-            await asyncio.to_thread(self.work.prepare)
+        else:
+            await self._look(self.work)
+            if len(self.lease.payload) > LARGE:
+                await asyncio.to_thread(self.work.prepare)
         if self.lease.num_delivered > 1:
             await self._judge()
         await self._enter()
@@ -235,7 +242,13 @@ class Attempt:
         await self._unless_stopped(self._tools.sessions.recall(self.job, conversation))
         await self._prepare(work, conversation)
 
+    async def _look(self, work: Work) -> None:
+        """Have the images here that the model is to see. Raises as `Fetcher.fetch` does."""
+        if isinstance(work, Sighted) and (wanted := work.wanted):
+            await self._unless_stopped(self._tools.fetcher.fetch(wanted, work.seen))
+
     async def _prepare(self, work: Work, conversation: Conversation) -> None:
+        await self._look(work)
         if conversation.size > LARGE:
             await asyncio.to_thread(work.prepare)
         else:

@@ -33,12 +33,14 @@ from golek_worker.bus.objects import Objects
 from golek_worker.bus.orders import Orders
 from golek_worker.bus.queue import OnLanes, Queue
 from golek_worker.bus.results import Results
+from golek_worker.bus.seers import Seers
 from golek_worker.bus.strikes import StrikeBook
 from golek_worker.bus.tokens import TokenLogs
 from golek_worker.caching import Caching, Circumstances, deployment, memory
 from golek_worker.charging import Charging
 from golek_worker.engine.childless import Childless
 from golek_worker.engine.host import EngineHost
+from golek_worker.engine.names import SERVERS
 from golek_worker.engine_config import engine_config
 from golek_worker.executor import Executor
 from golek_worker.gatekeeper import Gatekeeper
@@ -54,6 +56,7 @@ from golek_worker.settings import Settings
 from golek_worker.status import VERSION, Status
 from golek_worker.store.requests import RequestRow, audited
 from golek_worker.traffic import Tally
+from golek_worker.vision.fetching import Fetcher, Stored
 
 if TYPE_CHECKING:
     from golek_worker.tracing import Traces
@@ -135,6 +138,8 @@ async def build(
         strikes=await StrikeBook.open(client),
         room=Room() if router is None else Hall(),
         objects=bodies,
+        fetcher=Fetcher(chosen.image_limits, _images(client, chosen)),
+        seers=Seers(client),
         tokens=tokens,
         sessions=sessions,
         bury=_letters(ground, kind, host).bury,
@@ -240,7 +245,8 @@ def _caching(
 
     here = Circumstances(
         chosen.model_name, deployment(digest, chosen, VERSION), adapter, ground.grammars.text,
-        writes_prompts=chosen.engine != "router" and executor.kind == "inference", of_many=chosen.engine == "router",
+        writes_prompts=chosen.engine not in ("router", *SERVERS) and executor.kind == "inference",
+        of_many=chosen.engine == "router",
     )  # fmt: skip
     return Caching(
         executor, here, memory(chosen), answers, mode=chosen.golek_cache, ttl_s=chosen.cache_ttl_s, second=alike
@@ -279,6 +285,11 @@ def _traces(ground: Ground) -> "Traces | None":
     from golek_worker.tracing import Traces  # brings OpenTelemetry
 
     return Traces(ground.tracing, ground.settings.model_name, ground.identity.worker_id)
+
+
+def _images(client: BusClient, chosen: Settings) -> Stored:
+    """Reads images of the bus, whose size is checked where it is known whose they are."""
+    return Objects(client, lambda _: None, chosen.vision_bucket).image
 
 
 def _recorder(ground: Ground) -> Callable[[RequestRow], None]:

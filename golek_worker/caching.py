@@ -38,7 +38,8 @@ LONGEST_PROMPT: Final = 2**20
 """Characters: a longer one is not hashed, which would hold up all others for milliseconds, and is seldom sent twice."""
 SHAPING: Final = (
     "engine", "model_format", "prompt_template", "harmony_reasoning_level", "harmony_extract_final",
-    "harmony_model_identity", "harmony_knowledge_cutoff", "ctx_size",
+    "harmony_model_identity", "harmony_knowledge_cutoff", "ctx_size", "server_url", "server_command", "server_args",
+    "server_model",
 )  # fmt: skip
 """Settings on which an answer depends."""
 

@@ -217,7 +217,7 @@ class Charging:
 
         Whoever ends a job that a router took names the model that was asked for, as who took it did.
         """
-        token = subjects.model_token(job.asked_model) if job.asked else self._token
+        token = subjects.model_token(job.asked_model) if job.asked_model else self._token
         return f"{token}/{job.job_id}"
 
     async def _look_after(self, job: Job, seq: int) -> None:

@@ -17,6 +17,7 @@ from golek_wire.replies import (
     ToolCallDelta,
 )
 from golek_wire.subjects import Kind
+from golek_wire.vision import VisionReply
 from golek_worker.cache.responses import KEPT_ENDS
 from golek_worker.choices import Several
 from golek_worker.engine.base import Classified, Embedded, Finished, Made, Piece, Ranked, Replied
@@ -31,6 +32,7 @@ _REPLIES: Final[dict[Kind, msgspec.msgpack.Decoder[Reply]]] = {
     "inference": msgspec.msgpack.Decoder(InferenceReply),
     "embedding": msgspec.msgpack.Decoder(EmbeddingReply),
     "rerank": msgspec.msgpack.Decoder(RerankReply),
+    "vision": msgspec.msgpack.Decoder(VisionReply),
 }
 _OWN, _OF_OTHERS = b"o", b"r"
 """The first byte of a kept end: an engine's of this worker, or the reply of whom a router asked."""

@@ -1,8 +1,8 @@
 """What do serving and the kinds of work, texts, vectors and scores, ask of each other?
 
 An executor reads a job's payload into `Work`: a run of the engine, and the answer that its end makes. There is one for
-each kind, in text.py, vectors.py and ranking.py; a router's will ask other workers and clouds. Serving knows no
-difference.
+each kind, in text.py, vectors.py, ranking.py and classifying.py; a router's asks other workers and clouds. Serving
+knows no difference.
 """
 
 import math
@@ -12,6 +12,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from golek_wire.errors import PayloadTooLargeError
+from golek_wire.images import Image, listed
 from golek_wire.orchestration import Orchestration
 from golek_wire.requests import Params, Request
 from golek_wire.routing import CacheUse
@@ -21,7 +22,10 @@ from golek_worker.engine.host import EngineDied, Run
 from golek_worker.job import Job
 from golek_worker.sessions.conversation import Conversation
 
-CAPABILITIES = ("text-generation", "embeddings", "rerank", "reasoning", "tool-calling", "grammar-constrained")
+CAPABILITIES = (
+    "text-generation", "embeddings", "rerank", "image-classification", "vision", "reasoning", "tool-calling",
+    "grammar-constrained",
+)  # fmt: skip
 """In the order in which they are told."""
 
 
@@ -141,6 +145,29 @@ class Work(Protocol):
     def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
         """What to tell the caller of an answer of `size` bytes where `limit` fit: also how to make it smaller."""
         ...
+
+
+class Sighted:
+    """Work that begins with images: `seen` has them all before `prepare` and `start`."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, bytes] = {}
+        """Image files, by what `wanted` calls them."""
+
+    @property
+    def request(self) -> Request:
+        """As in `Work`."""
+        raise NotImplementedError
+
+    @property
+    def wanted(self) -> list[Image]:
+        """All images that the model is to see, in their order."""
+        return listed(self.request)
+
+    @property
+    def images(self) -> list[bytes]:
+        """The same, as files."""
+        return [self.seen[image.url] for image in self.wanted]
 
 
 class Executor(Protocol):

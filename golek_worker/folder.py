@@ -1,7 +1,7 @@
 """What does a folder of Hugging Face say of its model?
 
-`config.json`, the headers of its safetensors files, and what stands beside them. It is told in GGUF's words, as `Header`,
-so that whoever knows a model by its header knows this one: without native code and without reading weights.
+`config.json`, the headers of its safetensors files, and what stands beside them. It is told in GGUF's words, as
+`Header`, so that whoever knows a model by its header knows this one: without native code, without reading weights.
 """
 
 import contextlib
@@ -127,14 +127,10 @@ def read_header(folder: Path) -> FolderHeader:
         dict(_metadata(folder, config)), sum(map(_parameters, weights)), sum(file.stat().st_size for file in weights)
     )
     if header.ranks and len(config.get("id2label") or {}) > 1:
-        raise FolderError(
-            f"{CONFIG} says architectures={header.classes}: a model that sorts texts, which no engine does"
-        )
+        raise FolderError(f"{CONFIG} says architectures={header.classes}: it sorts texts, which no engine does")
     known = (*_WRITES, *_VECTORS, "ForSequenceClassification")
     if not any(name.endswith(known) for name in header.classes):
-        raise FolderError(
-            f"{CONFIG} says architectures={header.classes}: a model that neither writes nor makes vectors"
-        )
+        raise FolderError(f"{CONFIG} says architectures={header.classes}: it neither writes nor makes vectors")
     return header
 
 

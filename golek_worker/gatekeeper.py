@@ -11,11 +11,11 @@ from typing import Final
 import msgspec
 from nats.aio.client import Client
 
-from golek_wire import codec
+from golek_wire import codec, subjects
 from golek_wire import headers as h
 from golek_wire.errors import RouteLoopError
 from golek_wire.keys import Key
-from golek_wire.requests import EmbeddingRequest, Request, RerankRequest
+from golek_wire.requests import EmbeddingRequest, Request, RerankRequest, VisionRequest
 from golek_wire.subjects import Kind
 from golek_worker.admission import gate, quota
 from golek_worker.admission.retained import SUBMITTED_DEADLINE_MS, retained
@@ -24,9 +24,10 @@ from golek_worker.job import Charge, Job, money
 from golek_worker.settings import Settings
 
 HOPS_DIGITS: Final = 4
-_DECODERS: Final[dict[str, Callable[[bytes], EmbeddingRequest | RerankRequest]]] = {
+DECODERS: Final[dict[str, Callable[[bytes], EmbeddingRequest | RerankRequest | VisionRequest]]] = {
     "embedding": codec.decode_embedding,
     "rerank": codec.decode_rerank,
+    "vision": codec.decode_vision,
 }
 
 
@@ -44,51 +45,57 @@ class Gatekeeper:
         model: str = "",
         chosen_later: bool = False,
     ) -> None:
-        """`able` raises BadRequestError for what the model is known to be unable to do. `model` is the one that is
-        asked, where that is not the worker's own; `chosen_later`: its jobs go to a router's stream.
+        """`kind` is that of the queue. `able` raises BadRequestError for what the model is known to be unable to do.
+        `model` is the one that is asked, where that is not the worker's own; `chosen_later`: its jobs go to a router's
+        stream.
         """
         self._settings = chosen
         self._model = model or chosen.model_name
         self._chosen_later = chosen_later
-        self._kind = kind
+        self._kind: Kind = kind
         self.callers = callers
         self._client = client
         self._able = able
         self._random = random.Random()
 
-    def check(self, payload: bytes, headers: dict[str, str] | None, reply: str, submitted: bool) -> Job:
-        """The job that a request becomes. Raises the InferenceServiceError that says why it becomes none."""
+    def check(self, payload: bytes, headers: dict[str, str] | None, reply: str, subject: str) -> Job:
+        """The job that a request becomes, which was asked at `subject`. Raises the InferenceServiceError that says why
+        it becomes none.
+        """
+        kind, submitted = subjects.kind_of(subject), subjects.is_submit(subject)
         callers, limits, new_inbox = self.callers, self._limits(submitted=submitted), self._client.new_inbox
         key = callers.key(headers)
         name = callers.request_name(headers)
-        if self._kind == "inference":
+        if kind == "inference":
             job = gate.check(payload, headers, reply, limits, self._seed, new_inbox, key.key_id, name)
         else:
-            decode = _DECODERS[self._kind]
+            decode = DECODERS[kind]
             job = gate.check_whole(decode, payload, headers, reply, limits, new_inbox, key.key_id, name)
         hops = _hops(headers)
         if self._chosen_later:
-            job = self._for_router(job, key, hops)
-        elif hops:
-            job = msgspec.structs.replace(job, hops=hops)  # should a router take it from the model's queue
+            job = self._for_router(job, kind, key, hops)
+        elif hops or kind != self._kind:  # the first, should a router take it from the model's queue
+            job = msgspec.structs.replace(job, hops=hops, asked=kind if kind != self._kind else "")
         if key.has_limits:
-            job = msgspec.structs.replace(job, charge=Charge(key, self._estimate(payload)), money=money(key.budget))
+            job = msgspec.structs.replace(
+                job, charge=Charge(key, self._estimate(kind, payload)), money=money(key.budget)
+            )
         if key.cache is not None:
             job = msgspec.structs.replace(job, cache=key.cache)
         if not headers and reply and not submitted:
             return job
-        return callers.owned(retained(job, payload, headers, self._kind, self._model, submitted=submitted))
+        return callers.owned(retained(job, payload, headers, kind, self._model, submitted=submitted))
 
-    def _for_router(self, job: Job, key: Key, hops: int) -> Job:
+    def _for_router(self, job: Job, kind: Kind, key: Key, hops: int) -> Job:
         """What a router has to know of a request. Raises RouteLoopError."""
         if hops >= h.HOPS_LIMIT:
             raise route_loop(hops)
-        asked = f"{self._kind} {self._model}"
+        asked = f"{kind} {self._model}"
         return msgspec.structs.replace(job, asked=asked, hops=hops + 1, allowed=",".join(key.models))
 
-    def _estimate(self, payload: bytes) -> int:
+    def _estimate(self, kind: Kind, payload: bytes) -> int:
         """The tokens that an admitted request may cost. It is read a second time, so that nobody else pays for this."""
-        decode = codec.decode_request if self._kind == "inference" else _DECODERS[self._kind]
+        decode = codec.decode_request if kind == "inference" else DECODERS[kind]
         return quota.estimate(decode(payload), self._settings.golek_quota_reserve)
 
     def check_object(self, size: int) -> None:

@@ -73,6 +73,11 @@ class Header(NamedTuple):
         return self.pooling == RANK_POOLING
 
     @property
+    def classifies(self) -> bool:
+        """True for a model that says what images show; a GGUF file has none of these."""
+        return False
+
+    @property
     def pooling(self) -> int:
         """`pooling_type`, as llama.cpp numbers it; `NO_POOLING` also when the file does not say."""
         return self._count("pooling_type")

@@ -39,7 +39,7 @@ class Handover:
         self._orchestrates = orchestrates
         self._model = model
         self._listen = listen
-        self._asked = f"{kind} {model}"
+        self._kind: Kind = kind
         self._door = door
         self._doors: dict[Help, Ingress] = {}
         """By the form of the queue, whichever router said it."""
@@ -51,7 +51,8 @@ class Handover:
         if near is None:
             return False
         job = request.job
-        request.job = msgspec.structs.replace(job, asked=self._asked, hops=job.hops + 1)
+        asked = f"{job.asked_kind or self._kind} {self._model}"
+        request.job = msgspec.structs.replace(job, asked=asked, hops=job.hops + 1)
         request.headers, request.full = to_headers(request.job), full()
         try:
             await (await self._find(near)).adopt(request)

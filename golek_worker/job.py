@@ -61,7 +61,8 @@ class Job(Struct, frozen=True):
     hold: str = ""
     """The window of the ledger in which its cost is reserved; empty where nobody counts it."""
     asked: str = ""
-    """In a router's stream: `<kind> <model>` that were asked for; empty where the stream's own model was."""
+    """In a router's stream: `<kind> <model>` that were asked for. In a model's own: the kind, where that is not the
+    stream's. Else empty."""
     parent: str = ""
     """The job that this is a step of."""
     step: str = ""

@@ -1,7 +1,8 @@
 """What does a worker's model do, and what follows from that?
 
-A worker is of one kind: its model writes text (`inference`), turns texts into vectors (`embedding`) or ranks documents
-by a query (`rerank`). The kind decides where requests are taken and who answers them; a job's way is the same for all.
+A worker is of one kind: its model writes text (`inference`), turns texts into vectors (`embedding`), ranks documents by
+a query (`rerank`) or says what images show (`vision`). The kind decides where requests are taken and who answers them;
+a job's way is the same for all. A model that writes text may see, too: it takes vision requests beside its own.
 """
 
 from pathlib import Path
@@ -12,6 +13,7 @@ from golek_wire import subjects
 from golek_wire.subjects import Kind
 from golek_worker import settings
 from golek_worker.bus.ingress import Taken
+from golek_worker.classifying import ClassifyExecutor
 from golek_worker.engine.host import EngineHost
 from golek_worker.executor import Executor
 from golek_worker.ranking import RankExecutor
@@ -23,11 +25,11 @@ from golek_worker.vectors import VectorExecutor
 
 
 def find(chosen: Settings, model: Path | None) -> Kind:
-    """The kind of a deployment with this model file; None for an engine without files.
+    """The kind of a deployment with this model file; without one, which is None, as SUBJECT says.
 
     Raises OSError or GGUFError for the file, SettingsError where SUBJECT does not fit.
     """
-    kind: Kind = "inference" if model is None else kind_of(model)
+    kind: Kind = chosen.guessed_kind if model is None else kind_of(model)
     mistake = settings.wrong_family(chosen, kind)
     if mistake is not None:
         raise SettingsError([mistake])
@@ -37,8 +39,10 @@ def find(chosen: Settings, model: Path | None) -> Kind:
 def taken(chosen: Settings, kind: Kind) -> Taken:
     """Requests of this kind; those of the others are told where to ask, unless SUBJECT names a place of its own."""
     listed = chosen.request_subjects(kind)
-    others = [other for other in subjects.SERVED if other != kind]
     has_own = listed != chosen.usual_subjects(kind)
+    if kind == "inference" and not has_own:
+        listed = (*listed, *chosen.usual_subjects("vision"))
+    others = [other for other in subjects.SERVED if subjects.request(chosen.model_name, other) not in listed]
     strays = () if has_own else tuple(name for other in others for name in chosen.usual_subjects(other))
     return Taken(
         kind,
@@ -60,4 +64,6 @@ def executor(
         return VectorExecutor(host, chosen.model_name, max_payload)
     if kind == "rerank":
         return RankExecutor(host, chosen.model_name)
+    if kind == "vision":
+        return ClassifyExecutor(host, chosen.model_name, chosen.image_limits)
     return TextExecutor(host, chosen, model, stored)

@@ -19,12 +19,13 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Literal, Self, Unpack, overload
 
-from golek_client import discovery, ranking
+from golek_client import discovery, ranking, seeing
 from golek_client.client import DEFAULT_DEADLINE_S
 from golek_client.embedding import EmbedOptions, Question
 from golek_client.options import Messages, Options
 from golek_client.ranking import RerankOptions
 from golek_client.reading import Reply
+from golek_client.seeing import ClassifyOptions, Source
 from golek_client.stream import Stream
 from golek_client.timed import Timed
 from golek_wire import headers, parts
@@ -32,6 +33,7 @@ from golek_wire.errors import BadRequestError
 from golek_wire.replies import EmbeddingReply, InferenceReply, RerankReply
 from golek_wire.signals import Health, ModelRecord
 from golek_wire.subjects import Kind
+from golek_wire.vision import VisionReply
 from golek_worker.local_exchange import LocalExchange
 from golek_worker.local_model import LocalModel, check_settings, configured, quiet
 
@@ -173,6 +175,21 @@ class LocalGolek(Timed):
         payload = ranking.build(query, documents, options, seconds)
         until = asyncio.get_running_loop().time() + seconds
         async with self._exchange(model, "rerank", RerankReply, payload, until, seconds) as exchange:
+            return await exchange.reply()
+
+    async def classify(
+        self,
+        model: str,
+        images: Source | Sequence[Source],
+        *,
+        deadline: float | None = None,
+        **options: Unpack[ClassifyOptions],
+    ) -> VisionReply:
+        """What an image shows, or each of several, as `Golek.classify`."""
+        seconds = self._seconds(deadline)
+        payload = seeing.build(images, options, seconds)
+        until = asyncio.get_running_loop().time() + seconds
+        async with self._exchange(model, "vision", VisionReply, payload, until, seconds) as exchange:
             return await exchange.reply()
 
     async def models(self) -> list[ModelRecord]:

@@ -24,7 +24,7 @@ from golek_wire.replies import Chunk, Delta
 from golek_wire.subjects import Kind
 from golek_worker.engine.base import Classified, Embedded, Finished, Made, Ranked, Refused, Replied, Stopped
 from golek_worker.engine.host import EngineDied, Run
-from golek_worker.executor import Work
+from golek_worker.executor import Sighted, Work
 from golek_worker.local_model import PLACE, LocalModel
 
 CRASHES: Final = 3
@@ -125,6 +125,8 @@ class LocalExchange(Generic[Reply]):
                 await self._model.ready(self._until)
                 self._began_at = self._began_at or time.monotonic()
                 self._work = work = self._model.executor.read(self._job, self._payload)
+                if isinstance(work, Sighted) and (wanted := work.wanted):
+                    await self._model.fetcher.fetch(wanted, work.seen)
                 if len(self._payload) > LARGE:
                     await asyncio.to_thread(work.prepare)
         except TimeoutError:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
+import msgspec
 import structlog
 
 from golek_program.settings import SettingsError
-from golek_wire import codec, moments, parts
+from golek_wire import moments, parts
 from golek_wire.errors import BadRequestError, BusUnavailableError, EngineFailedError, ModelNotFoundError
 from golek_wire.requests import InferenceRequest, Request
 from golek_wire.signals import TAKES_REQUESTS, Health, ModelInfo, ModelRecord, WorkerStatus
@@ -28,6 +29,7 @@ from golek_worker.admission import gate
 from golek_worker.engine.host import EngineHost
 from golek_worker.engine_config import engine_config
 from golek_worker.executor import Executor
+from golek_worker.gatekeeper import DECODERS
 from golek_worker.gguf import GGUFError
 from golek_worker.job import Job
 from golek_worker.registry.artifacts import fingerprint
@@ -35,10 +37,11 @@ from golek_worker.registry.resolve import MissingModelError, resolve
 from golek_worker.settings import Settings
 from golek_worker.status import VERSION
 from golek_worker.structure import built_in
+from golek_worker.vision.fetching import Fetcher
 
 log = structlog.get_logger("local")
 
-ASKED_BY: Final[dict[Kind, str]] = {"inference": "ask", "embedding": "embed", "rerank": "rerank"}
+ASKED_BY: Final[dict[Kind, str]] = {"inference": "ask", "embedding": "embed", "rerank": "rerank", "vision": "classify"}
 """What of a client's methods a model of a kind is asked by."""
 CLOSE_S: Final = 1.0
 """So long who keeps the engine running may take to see that it shall not; it may be waiting to start it again."""
@@ -98,6 +101,7 @@ class LocalModel:
             found, self.host, chosen, file, parts.WHOLE_LIMIT,
             lambda name: grammars[name].content if name in grammars else None,
         )  # fmt: skip
+        self.fetcher = Fetcher(chosen.image_limits)
         self.active = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._random = random.Random()
@@ -145,7 +149,7 @@ class LocalModel:
         """The job that a request becomes. Raises as a worker's gate does, and BadRequestError for what only a fleet can
         do.
         """
-        if kind != self.kind:
+        if kind != self.kind and (self.kind, kind) != ("inference", "vision"):
             raise BadRequestError(
                 f"{self.name} is no model for {kind}: ask it with `{ASKED_BY[self.kind]}`",
                 param="model",
@@ -156,8 +160,8 @@ class LocalModel:
         )  # fmt: skip
         if kind == "inference":
             return gate.check(payload, None, "", limits, lambda: self._random.getrandbits(31), _name)
-        decode = codec.decode_embedding if kind == "embedding" else codec.decode_rerank
-        return gate.check_whole(decode, payload, None, "", limits, _name)
+        job = gate.check_whole(DECODERS[kind], payload, None, "", limits, _name)
+        return job if kind == self.kind else msgspec.structs.replace(job, asked=kind)
 
     async def enter(self) -> None:
         """Wait for one of the engine's places, in order."""

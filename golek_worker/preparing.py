@@ -66,9 +66,10 @@ class Preparing:
         self._state: WorkerStatus = "starting"
         self._progress: Progress | None = None
         self._shown_at = 0.0
-        self.digest: str = chosen.engine if chosen.model_lies_in == "none" else ""
+        has_file = chosen.model_lies_in != "none"
+        self.digest: str = "" if has_file else chosen.engine
         """Fingerprint of the file, once there is one."""
-        self._kind: Kind | None = "inference" if chosen.model_lies_in == "none" else None
+        self._kind: Kind | None = None if has_file else chosen.guessed_kind
         """What the model does, once there is a file to tell."""
         self._offers = naming.first_offers(chosen, os.environ) if chosen.engine == "router" else []
         """Names that a router serves: from its first word on who asks for one is not told that nobody knows it."""

@@ -218,7 +218,7 @@ class Status:
         config, mode = self._usual() if self._usual is not None else ("", "")
         return ModelRecord(
             name=self._settings.model_name,
-            kinds=[self._kind] if self._offers is None else [],  # its name is asked for none: its offers are
+            kinds=self._kinds if self._offers is None else [],  # its name is asked for none: its offers are
             state=self.state,
             deployment=self._identity.deployment,
             last_seen=moments.stamp(),
@@ -234,6 +234,12 @@ class Status:
             identity=self._settings.golek_nats_identity,
             reject_when_full=self._settings.inference_reject_when_full,
         )
+
+    @property
+    def _kinds(self) -> list[str]:
+        """Its own; one that writes and sees says what images show, too."""
+        sees = self._kind == "inference" and "vision" in self._capabilities()
+        return [self._kind, "vision"] if sees else [self._kind]
 
     def micro_identity(self) -> ServiceIdentity:
         """Who answers on `$SRV`."""

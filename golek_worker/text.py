@@ -1,6 +1,7 @@
 """How is a text written in answer to a job?
 
-The request becomes a prompt, the engine's child continues it, and its end becomes an `InferenceReply`.
+The request becomes a prompt, the engine's child continues it, and its end becomes an `InferenceReply`. An engine that
+makes prompts itself gets the request.
 """
 
 import math
@@ -11,27 +12,34 @@ import msgspec
 
 from golek_wire import codec, semconv
 from golek_wire.drawing import check_tokens
-from golek_wire.errors import InternalError, PayloadTooLargeError
+from golek_wire.errors import BadRequestError, InternalError, PayloadTooLargeError
+from golek_wire.images import Image, listed, without_data
 from golek_wire.replies import InferenceReply
-from golek_wire.requests import STOP_LIMIT, InferenceRequest, Params, Request
+from golek_wire.requests import STOP_LIMIT, InferenceRequest, Params, Request, VisionRequest
 from golek_wire.routing import CacheUse
 from golek_wire.subjects import Kind
 from golek_worker import choices
 from golek_worker.engine.base import Constraint, Finished, Made, Ready, Submit
 from golek_worker.engine.host import EngineHost, Run
-from golek_worker.executor import CAPABILITIES, Answer, never_ran
+from golek_worker.executor import CAPABILITIES, Answer, Sighted, never_ran
 from golek_worker.grammars import lark, schemas
+from golek_worker.image_marks import IMAGE_MARK
 from golek_worker.job import Job
+from golek_worker.labelling import LabelRun, LabelWork, questions
 from golek_worker.prompt import turns
 from golek_worker.prompt.base import Format, Prompt
 from golek_worker.prompt.build import build, check, choose
 from golek_worker.prompt.guard import Guard
 from golek_worker.prompt.style import Way
-from golek_worker.prompt.wishes import check_parts
 from golek_worker.sessions.conversation import Conversation
 from golek_worker.settings import Settings
 from golek_worker.structure import Stored, constraint
 from golek_worker.structure import check as check_structure
+from golek_worker.vision import reading
+from golek_worker.vision.inlining import inlined
+
+SEES = "vision"
+"""The capability of a model that reads images."""
 
 
 class TextExecutor:
@@ -49,6 +57,7 @@ class TextExecutor:
         self.model = chosen.model_name
         self._chosen = chosen
         self._markers = turns.find(chosen, model_file)
+        self.labelling: dict[str, LabelRun] = {}
         self._format: Format | None = None
         self._format_for: Ready | None = None
         self.guard = Guard(())
@@ -63,37 +72,61 @@ class TextExecutor:
         return [name for name in CAPABILITIES if name in found]
 
     def check(self, request: Request) -> None:
+        self.check_images(request)
         if not isinstance(request, InferenceRequest):
             return
-        check_parts(request)
         check_structure(request, self.stored)
         ready = self.host.ready
         if ready is not None:
             if request.adapter:
                 self.host.adapters.check(request.adapter)
-            check(request, self.format(ready))
+            if not ready.own_prompts:
+                check(request, self.format(ready))
             if ready.info.vocab_size:
                 check_tokens(request.params, ready.info.vocab_size)
 
-    def read(self, job: Job, payload: bytes) -> "TextWork":
+    def check_images(self, request: Request) -> None:
+        """Raise BadRequestError for images that are none, and where the model sees none."""
+        found = listed(request)
+        ready = self.host.ready
+        if found and ready is not None and SEES not in ready.capabilities:
+            raise blind(self.model, found[0].place)
+        reading.check(found, self._chosen.image_limits)
+        if isinstance(request, VisionRequest):
+            questions(request)
+
+    def read(self, job: Job, payload: bytes) -> "TextWork | LabelWork":
+        if job.asked_kind == "vision":
+            return LabelWork(self, job, codec.decode_vision(payload))
         return TextWork(self, job, codec.decode_request(payload))
 
+    def submission(self, job: Job, request: InferenceRequest, seen: Mapping[str, bytes]) -> Submit | None:
+        """The sequence that answers `request`, whose images are `seen`; None without an engine. Raises as its run."""
+        work = TextWork(self, job, request)
+        work.seen.update(seen)
+        return work.submission()
+
     def cancel(self, job_id: str) -> None:
+        if (labelling := self.labelling.get(job_id)) is not None:
+            labelling.stop()
         choices.cancel(self.host, job_id)
 
     def format(self, ready: Ready) -> Format:
         """The model's prompt format, compiled once for each load."""
         if self._format is None or self._format_for is not ready:
             self._format = choose(self._chosen, self._markers, ready.chat_template, ready.bos_token, ready.eos_token)
-            self.guard = Guard(ready.control_names)
+            self.guard = Guard(
+                [*ready.control_names, IMAGE_MARK] if SEES in ready.capabilities else ready.control_names
+            )
             self._format_for = ready  # last: large prompts are made in threads beside this one
         return self._format
 
 
-class TextWork:
+class TextWork(Sighted):
     """One request for a text."""
 
     def __init__(self, executor: TextExecutor, job: Job, request: InferenceRequest) -> None:
+        super().__init__()
         self._executor = executor
         self._job = job
         self._request = request
@@ -103,6 +136,8 @@ class TextWork:
         self.saved = 0
         self.costs: Mapping[str, float] = {}
         self._prompt: Prompt | None = None
+        self._asked: InferenceRequest | None = None
+        """What an engine gets that makes the prompt itself."""
         self._constraint: Constraint | None = None
         self.reply_to = request.reply_to
         self.adapter = request.adapter or None
@@ -116,10 +151,19 @@ class TextWork:
         return self._request
 
     @property
+    def wanted(self) -> list[Image]:
+        """Those of the whole conversation."""
+        return listed(self._whole)
+
+    @property
+    def _whole(self) -> InferenceRequest:
+        return self._request if self.conversation is None else self.conversation.request
+
+    @property
     def raw_input(self) -> str:
-        """The input, or the conversation as JSON."""
+        """The input, or the conversation as JSON, in which of an image's data only their size stands."""
         request = self._request
-        return request.input if request.input is not None else codec.encode(request.messages).decode()
+        return request.input if request.input is not None else codec.encode(without_data(request.messages)).decode()
 
     @property
     def operation(self) -> str:
@@ -140,25 +184,34 @@ class TextWork:
     def prepare(self) -> None:
         ready = self._executor.host.ready
         if ready is not None:
-            asked = self._request if self.conversation is None else self.conversation.request
+            asked = self._whole
             self._constraint = constraint(asked, self._executor.stored)
+            self._executor.check_images(asked)
+            if ready.own_prompts:
+                self._asked = inlined(asked, self.seen)
+                return
             self._prompt = build(asked, self._executor.format(ready), self._executor.guard)
             if self._prompt.ways:
                 self._constraint = call_constraint(self._prompt.ways)
 
     def start(self, *, watched: bool = False, until: float = math.inf) -> Run:  # noqa: ARG002 - stopped from outside
-        if self._prompt is None:
+        submit = self.submission(streamed=self._job.stream or watched)
+        return never_ran() if submit is None else choices.start(self._executor.host, submit)
+
+    def submission(self, *, streamed: bool = False) -> Submit | None:
+        """The sequence that answers; None without an engine. Raises as `start` does."""
+        if self._prompt is None and self._asked is None:
             self.prepare()
-        if self._prompt is None:
-            return never_ran()
-        job, request, prompt = self._job, self._request, self._prompt
+        prompt = self._prompt or (Prompt("") if self._asked is not None else None)
+        if prompt is None:
+            return None
+        job, request = self._job, self._request
         params = with_stops(request.params, prompt.stops)
-        streamed = job.stream or watched
-        submit = Submit(
+        return Submit(
             job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, self._constraint,
             request.adapter or "", prompt.cuts, self.conversation.least_room if self.conversation is not None else 0,
+            [] if self._asked is not None else self.images, self._asked,
         )  # fmt: skip
-        return choices.start(self._executor.host, submit)
 
     def answer(self, end: Made, ms: int) -> Answer:
         if not isinstance(end, Finished):
@@ -202,6 +255,15 @@ class TextWork:
             size=size,
             limit=limit,
         )
+
+
+def blind(model: str, place: str) -> BadRequestError:
+    """What to tell of an image that a model without eyes was sent."""
+    return BadRequestError(
+        f"{place}: {model} reads no images; ask a model that has the capability `{SEES}`, or send text alone",
+        param=place,
+        needs=SEES,
+    )
 
 
 def call_constraint(ways: Sequence[Way]) -> Constraint:

@@ -68,7 +68,7 @@ def _add_shape(writer: gguf.GGUFWriter, width: int, side: int, out: int) -> None
     writer.add_vision_image_size(PATCH * side)
     writer.add_vision_patch_size(PATCH)
     writer.add_vision_embedding_length(width)
-    writer.add_vision_feed_forward_length(width)
+    writer.add_vision_feed_forward_length(2 * width)
     writer.add_vision_block_count(1)
     writer.add_vision_head_count(1)
     writer.add_vision_attention_layernorm_eps(1e-5)
@@ -112,12 +112,12 @@ def _tensors(said: list[list[Floats]], width: int, side: int) -> dict[str, Float
 
 def _idle_layer(width: int) -> dict[str, Floats]:
     """The one layer that the file must have; a LLaVA projector reads what precedes the last layer."""
-    square, line = np.zeros((width, width), np.float32), np.zeros(width, np.float32)
-    matrices = ("attn_q", "attn_k", "attn_v", "attn_out", "ffn_up", "ffn_down")
-    layer = {f"v.blk.0.{name}.weight": square for name in matrices} | {
-        f"v.blk.0.{name}.bias": line for name in matrices
-    }
-    return layer | {f"v.blk.0.ln{n}.{part}": line for n in (1, 2) for part in ("weight", "bias")}
+    matrices = dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_out"), (width, width))
+    matrices |= {"ffn_up": (2 * width, width), "ffn_down": (width, 2 * width)}
+    layer = {f"v.blk.0.{name}.weight": np.zeros(shape, np.float32) for name, shape in matrices.items()}
+    layer |= {f"v.blk.0.{name}.bias": np.zeros(shape[0], np.float32) for name, shape in matrices.items()}
+    norms = (f"v.blk.0.ln{n}.{part}" for n in (1, 2) for part in ("weight", "bias"))
+    return layer | {name: np.zeros(width, np.float32) for name in norms}
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ OWN_NAME: dict[str, str] = {alias: key for key, aliases in ALIASES.items() for a
 PREFIXES = ("GOLEK_", "HARMONY_", "INFERENCE_", "MODEL_", "MONITOR_", "WORKER_")
 """An unknown key of `.env` is ours, and worth a word, when it begins like this; others may belong to other programs."""
 
-SECRETS = ("MONITOR_KEY", "NATS_PASSWORD", "NATS_TOKEN", "OTEL_EXPORTER_OTLP_HEADERS")
+SECRETS = ("MONITOR_KEY", "NATS_PASSWORD", "NATS_TOKEN", "OTEL_EXPORTER_OTLP_HEADERS", "SERVER_KEY")
 """Settings whose value is never shown."""
 
 NOT_YET_VALUES: dict[str, tuple[str, ...]] = {

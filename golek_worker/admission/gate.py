@@ -11,7 +11,7 @@ from msgspec import Struct
 from golek_wire import codec, subjects
 from golek_wire import headers as h
 from golek_wire.errors import BadRequestError, PayloadTooLargeError
-from golek_wire.requests import EmbeddingRequest, Request, RerankRequest
+from golek_wire.requests import EmbeddingRequest, Request, RerankRequest, VisionRequest
 from golek_wire.subjects import ANONYMOUS
 from golek_worker.job import Job, trace_of
 
@@ -86,7 +86,7 @@ def check(
 
 
 def check_whole(
-    decode: Callable[[bytes], EmbeddingRequest | RerankRequest],
+    decode: Callable[[bytes], EmbeddingRequest | RerankRequest | VisionRequest],
     payload: bytes,
     headers: Mapping[str, str] | None,
     reply: str,
@@ -95,7 +95,8 @@ def check_whole(
     principal: str = ANONYMOUS,
     name: str = "",
 ) -> Job:
-    """Admit one request whose answer is not written piece by piece, vectors or scores, or raise as `check` does.
+    """Admit one request whose answer is not written piece by piece (vectors, scores, what images show), or raise as
+    `check` does.
 
     1. its size: beside the job's headers it fits into a message, or it lies in the object store
     2. it is valid, as `decode` says: types, limits, no empty text

@@ -20,7 +20,7 @@ from msgspec import Struct, field
 from golek_wire.errors import OverLimitError, RateLimitedError
 from golek_wire.keys import MICROS, Budget, Key, Window, dollars
 from golek_wire.replies import Allowance, Allowances
-from golek_wire.requests import EmbeddingRequest, InferenceRequest, Request, RerankRequest
+from golek_wire.requests import EmbeddingRequest, InferenceRequest, Request, RerankRequest, VisionRequest
 
 GRACE_S: Final = 30.0
 """A hold lasts so long beyond its request's deadline."""
@@ -295,6 +295,9 @@ def read(request: Request) -> int:
             return _tokens(request.inputs)
         case RerankRequest():  # each document is read together with the query
             return _tokens([request.query]) * len(request.documents) + _tokens(request.texts)
+        case VisionRequest():  # the model reads each image, and what it is asked, once for each label
+            said = _tokens([request.prompt or "", *(request.labels or ())])
+            return (IMAGE_TOKENS + said) * len(request.sources) * max(1, len(request.labels or ()))
         case InferenceRequest():
             return _tokens(_read(request)) + IMAGE_TOKENS * _images(request)
 

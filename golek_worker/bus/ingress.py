@@ -41,6 +41,7 @@ from golek_worker.bus.queue import Queue
 from golek_worker.bus.receipts import Receipts
 from golek_worker.bus.replies import send_error
 from golek_worker.bus.results import Results
+from golek_worker.bus.seers import Seers
 from golek_worker.bus.storing import Charges, Elsewhere, Storing
 from golek_worker.bus.strangers import Strangers
 from golek_worker.bus.tokens import TokenLogs
@@ -54,8 +55,8 @@ log = structlog.get_logger("ingress")
 
 SWEEP_S = 0.1
 
-Check = Callable[[bytes, dict[str, str] | None, str, bool], Job]
-"""The gate: a job, or an InferenceServiceError. The last argument: it was submitted."""
+Check = Callable[[bytes, dict[str, str] | None, str, str], Job]
+"""The gate: a job, or an InferenceServiceError. The last arguments: where it is answered, and where it was asked."""
 
 
 class Taken(Struct, frozen=True):
@@ -120,6 +121,7 @@ class Ingress:
         self._subscriptions: list[Subscription] = []
         stream = subjects.job_stream(token)
         self._strangers = Strangers(look, self._on_request, self._refuse)
+        self._seers = Seers(client)
         self._large = Intake(objects, callers.principal, self._admit, self._turn_away)
         self._accepted = AcceptedJobs(
             client, stream, queue, results, self._answer_unrun, loading,
@@ -185,6 +187,7 @@ class Ingress:
         subscriptions, self._subscriptions = self._subscriptions, []
         await asyncio.gather(*(self._client.withdraw(subscription) for subscription in subscriptions))
         await self._strangers.close()
+        await self._seers.close()
         await self._large.close()
 
     async def leave(self) -> None:
@@ -227,7 +230,8 @@ class Ingress:
     async def _admit(self, message: Delivery, reference: str) -> None:
         """Publish a request as a job, here or elsewhere; with `reference` its body stays in the object store."""
         elsewhere = self._elsewhere
-        if elsewhere is None or self._taken.kind != "inference" or not several.is_asked_in(message.data):
+        is_text = subjects.kind_of(message.subject) == "inference"
+        if elsewhere is None or not is_text or not several.is_asked_in(message.data):
             await self._publish(message, reference)
             return
         try:
@@ -246,7 +250,7 @@ class Ingress:
         submitted = subjects.is_submit(message.subject)
         span = self._span(message) if self._tracing is not None else None
         try:
-            job = self._check(message.data, message.headers, message.reply, submitted)
+            job = self._check(message.data, message.headers, message.reply, message.subject)
             if span is not None:
                 job = _traced(job, span)
             if reference:
@@ -300,7 +304,8 @@ class Ingress:
                 return
             if stranger:
                 error = TemporaryResourceError(f"{strangers.LIMIT} requests wait already for a look at their keys")
-        await self._refuse(message, error)
+        if not self._seers.take(error, lambda: self._refuse(message, error)):
+            await self._refuse(message, error)
 
     async def _on_stray(self, message: Delivery) -> None:
         """Say at once that this model does not do what was asked."""

@@ -19,7 +19,7 @@ import structlog
 from golek_client.bus_client import BusClient, Delivery
 from golek_client.connection import publish
 from golek_wire import headers as h
-from golek_wire import objects
+from golek_wire import objects, subjects
 from golek_wire.errors import BadRequestError, BusUnavailableError
 from golek_wire.jetstream import MESSAGE_GONE, STREAM_NOT_FOUND
 from golek_wire.objects import ObjectInfo
@@ -72,10 +72,14 @@ async def ensure_bucket(client: BusClient) -> None:
 class Objects:
     """The bodies in the bucket, as a worker sees them."""
 
-    def __init__(self, client: BusClient, check_size: Callable[[int], None]) -> None:
+    def __init__(
+        self, client: BusClient, check_size: Callable[[int], None], bucket: str = subjects.OBJECTS_BUCKET
+    ) -> None:
         """`check_size` raises PayloadTooLargeError for a body of more bytes than this worker takes."""
         self._client = client
         self._check_size = check_size
+        self._bucket = bucket
+        self._stream = objects.stream(bucket)
         self._deleting: set[asyncio.Task[None]] = set()
 
     async def body(self, name: str) -> tuple[bytes, str]:
@@ -87,8 +91,20 @@ class Objects:
         info = await self._find(name)
         if info is None:
             raise BadRequestError(f"{h.OBJECT}: there is no object {name!r} in the bucket", param=h.OBJECT)
-        body = await self._read(info)
+        body = await self._read(info, self._check_size)
         return body, f"{name}/{info.sha256}"
+
+    async def image(self, name: str, check_size: Callable[[int], None]) -> bytes:
+        """The image of this name; `check_size` raises for one of too many bytes. Raises BadRequestError without one,
+        BusUnavailableError when JetStream does not answer.
+        """
+        info = await self._find(name)
+        if info is None:
+            raise BadRequestError(
+                f"there is no object {name[:64]!r} in the bucket {self._bucket}; `nats object put {self._bucket} FILE` "
+                "puts one there"
+            )
+        return await self._read(info, check_size)
 
     async def admitted(self, reference: str) -> bytes:
         """The body that a job refers to, as the gate saw it. Raises as `body` does."""
@@ -115,9 +131,9 @@ class Objects:
         """What describes the object, from the bucket's leader; None when there is none to read."""
         if not objects.is_name(name):
             return None
-        query = {"last_by_subj": objects.info_subject(name)}
+        query = {"last_by_subj": objects.info_subject(name, self._bucket)}
         try:
-            call = f"STREAM.MSG.GET.{objects.STREAM}"
+            call = f"STREAM.MSG.GET.{self._stream}"
             answer = await patiently(self._client, lambda: api(self._client, call, query))
         except JetStreamError as error:
             if error.code in (*MESSAGE_GONE, STREAM_NOT_FOUND):
@@ -129,9 +145,9 @@ class Objects:
             return None
         return info if info.is_whole else None
 
-    async def _read(self, info: ObjectInfo) -> bytes:
+    async def _read(self, info: ObjectInfo, check_size: Callable[[int], None]) -> bytes:
         """The object's bytes, measured and compared with its digest."""
-        self._check_size(info.size)
+        check_size(info.size)
         for wait_s in (0.0, *AGAIN_S):
             await asyncio.sleep(wait_s)
             reading = _Reading(info)
@@ -157,11 +173,13 @@ class Objects:
     async def _ask(self, reading: "_Reading", inbox: str) -> None:
         """The next ASK_BYTES (batched direct get, ADR-31)."""
         query = {
-            "seq": reading.seq, "next_by_subj": objects.piece_subject(reading.info.nuid), "batch": ASK_PIECES,
+            "seq": reading.seq,
+            "next_by_subj": objects.piece_subject(reading.info.nuid, self._bucket),
+            "batch": ASK_PIECES,
             "max_bytes": ASK_BYTES,
-        }  # fmt: skip
+        }
         answered = reading.expect()
-        await publish(self._client, f"$JS.API.DIRECT.GET.{objects.STREAM}", msgspec.json.encode(query), reply=inbox)
+        await publish(self._client, f"$JS.API.DIRECT.GET.{self._stream}", msgspec.json.encode(query), reply=inbox)
         try:
             async with asyncio.timeout(PATIENCE_S):
                 await answered

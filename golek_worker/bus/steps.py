@@ -33,6 +33,7 @@ from golek_wire.errors import (
 from golek_wire.jetstream import PubAck
 from golek_wire.replies import Delta, EmbeddingReply, InferenceReply, Reply, RerankReply
 from golek_wire.subjects import ANY_LANE, Kind
+from golek_wire.vision import VisionReply
 from golek_worker.bus.jetstream import BUS_ERRORS, MESSAGES_EXCEEDED, is_passing, stored_message
 from golek_worker.job import Job, to_headers
 
@@ -49,10 +50,11 @@ SETTLE_S: Final = (0.3, 2.0)
 """So long after the connection is back it is looked whether the step still waits or runs: a worker answers a moment
 before the job leaves the stream, and what it sends from then on arrives."""
 
-_FORMS: Final[dict[Kind, type[InferenceReply] | type[EmbeddingReply] | type[RerankReply]]] = {
+_FORMS: Final[dict[Kind, type[Reply]]] = {
     "inference": InferenceReply,
     "embedding": EmbeddingReply,
     "rerank": RerankReply,
+    "vision": VisionReply,
 }
 _decode_ack = msgspec.json.Decoder(PubAck).decode
 
@@ -94,6 +96,8 @@ class Wanted(Struct, frozen=True):
     """The parent's without it."""
     body: str = ""
     """The object with a payload of its own, as `Job.body` has it."""
+    queue: Kind | None = None
+    """The kind of the model's queue, where that is another one."""
 
 
 class Steps:
@@ -164,6 +168,10 @@ class Step:
         """Asked while it runs and nothing comes: whether it was taken back."""
         self.job = self._job()
 
+    @property
+    def _queue(self) -> Kind:
+        return self._wanted.queue or self._wanted.kind
+
     def _job(self) -> Job:
         wanted, parent, inbox = self._wanted, self._wanted.parent, self._inbox.subject
         return Job(
@@ -180,6 +188,7 @@ class Step:
             parts=True,
             body=wanted.body or ("" if wanted.payload else parent.body),
             parent=parent.job_id,
+            asked=wanted.kind if wanted.queue not in (None, wanted.kind) else "",
             step=wanted.step,
             hops=parent.hops,
             cache=parent.cache,
@@ -218,7 +227,7 @@ class Step:
     async def _store(self, until: float, priority: str) -> None:
         """Publish the job until JetStream says that it is stored; copies are dropped by their id."""
         wanted, clock = self._wanted, asyncio.get_running_loop().time
-        subject = subjects.job(subjects.model_token(wanted.model), wanted.kind, priority, wanted.lane)
+        subject = subjects.job(subjects.model_token(wanted.model), self._queue, priority, wanted.lane)
         began, patience, headers = clock(), min(until, clock() + PATIENCE_S), to_headers(self.job)
         sends, nobody = 0, False
         with self._mux.open() as acks:
@@ -229,7 +238,7 @@ class Step:
                 nobody = await self._stored(acks, due)
                 if self.seq:
                     if wanted.lane != ANY_LANE:  # of which the server tells nobody
-                        told = subjects.stored(subjects.model_token(wanted.model), wanted.kind, priority, wanted.lane)
+                        told = subjects.stored(subjects.model_token(wanted.model), self._queue, priority, wanted.lane)
                         await publish(self._client, told, b"")
                     return
                 await asyncio.sleep(max(0.0, due - clock()))

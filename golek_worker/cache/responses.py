@@ -8,7 +8,7 @@ either. Pure.
 from typing import Final, cast
 
 from golek_wire import images
-from golek_wire.requests import InferenceRequest, Request, RerankRequest
+from golek_wire.requests import InferenceRequest, Request, RerankRequest, VisionRequest
 from golek_wire.routing import CacheMode, CacheWish
 from golek_worker.cache.keys import is_greedy, seed
 
@@ -17,11 +17,13 @@ KEPT_ENDS: Final = ("stop", "tool_calls", "length")
 LARGEST: Final = 512 * 1024
 """Bytes of a kept answer: a larger one would push out many others, and fits into few messages."""
 _NO_WISH: Final = CacheWish()
+_SILENT: Final = (RerankRequest, VisionRequest)
+"""Requests that say nothing of caches."""
 
 
 def wish(request: Request) -> CacheWish:
     """What the request says of caches."""
-    return _NO_WISH if isinstance(request, RerankRequest) or request.cache is None else request.cache
+    return _NO_WISH if isinstance(request, _SILENT) or request.cache is None else request.cache
 
 
 def is_nobodys(request: Request) -> bool:
@@ -40,10 +42,12 @@ def mode(request: Request, keys: str, models: str) -> CacheMode:
 def obstacle(request: Request) -> str:
     """Why its answer may be neither kept nor shared, for people; empty where nothing stands against it."""
     said = wish(request)
-    if said.user_specific or (not isinstance(request, RerankRequest) and request.user is not None):
+    if said.user_specific or (not isinstance(request, _SILENT) and request.user is not None):
         return "it is for one user"
     if said.time_sensitive:
         return "it depends on when it is asked"
+    if isinstance(request, VisionRequest):
+        return "what images show is looked at anew"
     return _text_obstacle(request) if isinstance(request, InferenceRequest) else ""
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from golek_worker.engine.base import EngineConfig, EngineFactory, EngineLoadError
 from golek_worker.engine.llamacpp.threads import thread_count, usable_cores
+from golek_worker.engine.names import SERVERS
 
 if TYPE_CHECKING:
     from golek_worker.engine.asynchronous import AsyncEngineFactory
@@ -36,13 +37,24 @@ def engine_factory(config: EngineConfig) -> EngineFactory:
             from golek_worker.engine.llamacpp.engine import LlamaCppEngine
 
             return with_fallback(LlamaCppEngine)
+        case "litert", "embedding":
+            from golek_worker.engine.litert.embedding import LiteRTEmbedder
 
+            return LiteRTEmbedder
+        case "litert", "vision":
+            from golek_worker.engine.litert.classifying import LiteRTClassifier
+
+            return LiteRTClassifier
         case _:
             raise EngineLoadError(f"ENGINE={config.engine}: there is no such engine for models of kind {config.kind!r}")
 
 
 def async_engine_factory(config: EngineConfig) -> "AsyncEngineFactory | None":
     """The engine that `config` asks for where its runtime is asyncio's; None for the others."""
+    if config.engine in SERVERS:
+        from golek_worker.engine.server.loading import load
+
+        return load
     match config.engine, config.kind:
         case "vllm", "inference":
             from golek_worker.engine.vllm.engine import VLLMEngine

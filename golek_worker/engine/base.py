@@ -67,6 +67,8 @@ class EngineConfig(Struct, frozen=True):
     vllm: VLLMConfig = VLLMConfig()
     server: ServerConfig = ServerConfig()
     """Of engines that are servers of their own."""
+    pixel_range: list[float] = field(default_factory=list[float])
+    """Of `litert`: what the darkest and the brightest pixel become; empty where the model says it."""
 
     @property
     def asks_for_gpu(self) -> str:

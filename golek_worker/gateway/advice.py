@@ -16,6 +16,7 @@ PATHS: Final[Mapping[str, str]] = {
     "inference": "POST /v1/chat/completions",
     "embedding": "POST /v1/embeddings",
     "rerank": "POST /v1/rerank",
+    "vision": "POST /v1/vision/classify",
 }
 
 

@@ -49,6 +49,7 @@ from golek_worker.gateway import (
     responses,
     routes,
     streams,
+    vision,
     visits,
 )
 from golek_worker.gateway.callers import Callers
@@ -89,7 +90,7 @@ def application(door: Door, meters: Meters | None = None) -> ASGIApp:
 def routes_of(meters: Meters) -> list[BaseRoute]:
     """All routes but Socket.IO's."""
     files = (
-        health, chat, completions, responses, embeddings, rerank, models, streams, counting, messages, grammars,
+        health, chat, completions, responses, embeddings, rerank, vision, models, streams, counting, messages, grammars,
         conversations, inference_sse, pages, routes,
     )  # fmt: skip
     found = [*(route for file in files for route in file.ROUTES), *metrics.routes(meters)]

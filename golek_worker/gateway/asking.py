@@ -31,6 +31,7 @@ from golek_wire.openai.completion import strictly
 from golek_wire.replies import EmbeddingReply, InferenceReply, RerankReply
 from golek_wire.routing import AUTO, CLOUDS, LOCAL, RouteWish
 from golek_wire.subjects import Kind
+from golek_wire.vision import VisionReply
 from golek_worker.gateway import door
 from golek_worker.gateway.callers import check_model
 from golek_worker.gateway.sse import Waiting
@@ -162,9 +163,12 @@ def count(visit: door.Visit, reply: Any) -> None:
         visit.tokens_out += reply.tokens_out
     elif isinstance(reply, EmbeddingReply | RerankReply):
         visit.tokens_in += reply.usage.prompt_tokens
+    elif isinstance(reply, VisionReply):
+        visit.tokens_in += reply.usage.prompt_tokens
+        visit.tokens_out += reply.usage.completion_tokens
     else:
         return
-    if not isinstance(reply, RerankReply) and reply.cache:
+    if not isinstance(reply, RerankReply | VisionReply) and reply.cache:
         visit.cache = reply.cache
     visit.provider = reply.route.provider if reply.route else ""
     visit.pay(reply.cost_usd)
@@ -260,11 +264,11 @@ def _seconds(name: str, said: str, unit: float) -> float:
 
 
 async def _unnamed(entered: door.Door, caller: door.Caller, kind: Kind) -> str:
-    """The model of a request that names none. Raises as `_only_one`."""
-    return AUTO if entered.auto else await _only_one(caller, kind)
+    """The model of a request that names none. Raises as `only_one`."""
+    return AUTO if entered.auto else await only_one(caller, kind)
 
 
-async def _only_one(caller: door.Caller, kind: Kind) -> str:
+async def only_one(caller: door.Caller, kind: Kind) -> str:
     """The model that is meant where none is named. Raises BadRequestError naming those that there are."""
     now, known = datetime.now(UTC), await caller.golek.models()
     names = [

@@ -131,15 +131,26 @@ async def _known(request: Request, records: list[ModelRecord]) -> dict[str, form
 
 
 async def _order(request: Request, verb: str) -> Response:
-    """Raises what the fleet answers, and ConflictError where a replica could not do it."""
-    payload = await body.read(request)
-    wanted = codec.decode_order(payload, Wanted)
-    bodies.refuse_misspelt(payload, Wanted, NARROWING)
+    """Raises as `order`, and BadRequestError where no model is named."""
+    wanted = await read_order(request)
     model = form.plain(request.path_params.get("model") or wanted.model or door.door(request).served)
     if not model:
         raise BadRequestError(
             'model: is missing; as {"model": "golek-tiny"}, a name from GET /v1/models', param="model"
         )
+    return await order(request, verb, wanted, model)
+
+
+async def read_order(request: Request) -> Wanted:
+    """The body of an order. Raises BadRequestError."""
+    payload = await body.read(request)
+    wanted = codec.decode_order(payload, Wanted)
+    bodies.refuse_misspelt(payload, Wanted, NARROWING)
+    return wanted
+
+
+async def order(request: Request, verb: str, wanted: Wanted, model: str) -> Response:
+    """Have it done. Raises what the fleet answers, and ConflictError where a replica could not do it."""
     visit, caller = door.visit(request), door.caller(request)
     check_model(caller, model)
     visit.model = model

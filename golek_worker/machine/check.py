@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import importlib.util
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
@@ -14,13 +13,14 @@ import msgspec
 from golek_client.connection import shown
 from golek_program.settings import names
 from golek_wire.subjects import Kind
-from golek_worker import adapters, settings
+from golek_worker import adapters, headers, settings
 from golek_worker.bus import embedded, keyfile
 from golek_worker.bus.keyfile import KeyFileError
 from golek_worker.engine.llamacpp import memory
+from golek_worker.folder import FolderHeader
 from golek_worker.free_memory import free_bytes
-from golek_worker.gguf import GGUFError, read_header
-from golek_worker.machine import engine_check, logfiles
+from golek_worker.gguf import GGUFError
+from golek_worker.machine import engine_check, logfiles, vllm_check
 from golek_worker.prompt import turns
 from golek_worker.providers.catalog import ProvidersError
 from golek_worker.registry import artifacts, catalog
@@ -58,37 +58,45 @@ def about_model(loaded: Settings, environment: Mapping[str, str] = os.environ) -
     That it will be downloaded, from where, and whether that is doubtful; or that another place than the usual one has
     it. Empty when it lies where it should.
     """
-    if loaded.engine != "llamacpp":
+    if loaded.model_lies_in == "none":
         return []
     try:
         model = resolve(loaded, environment)
     except MissingModelError:
         return []  # one of the problems
     if not isinstance(model, Wanted):
-        return [] if model == loaded.model_file else [f"{loaded.model_name}: the file is {model}"]
+        return (
+            []
+            if model == loaded.model_file
+            else [f"{loaded.model_name}: the {'folder' if model.is_dir() else 'file'} is {model}"]
+        )
     doubt = f"; {model.doubt}" if model.doubt else ""
     return [f"{loaded.model_file}: will be downloaded from {model.source}, {model.size}{doubt}"]
 
 
 def memory_note(loaded: Settings, environment: Mapping[str, str] = os.environ) -> list[str]:
     """What the model will take, as its header tells; empty where there is no file yet or it needs none."""
-    if loaded.engine != "llamacpp":
+    if loaded.model_lies_in not in ("gguf", "folder"):
         return []
     with contextlib.suppress(MissingModelError, OSError, GGUFError):  # one of the problems
         model = resolve(loaded, environment)
-        if not isinstance(model, Wanted):
-            header = read_header(model)
+        if isinstance(model, Wanted):
+            return []
+        header = headers.read(model)
+        if isinstance(header, FolderHeader):
+            told = vllm_check.needs(loaded, header).shown(vllm_check.shape_of(loaded, header))
+        else:
             weights = memory.weight_bytes(model, header)
             slots, threads = loaded.worker_concurrency, loaded.model_threads
             shape = memory.shape_of(kind_of(model), slots, loaded.ctx_size, threads, header, weights)
-            needed = memory.needs(header, weights, shape)
-            return [f"memory: needs {needed.shown(shape)}, {memory.shown(free_bytes())} are free"]
+            told = memory.needs(header, weights, shape).shown(shape)
+        return [f"memory: needs {told}, {memory.shown(free_bytes())} are free"]
     return []
 
 
 def device_note(loaded: Settings) -> list[str]:
     """Why the model will be on the CPU though the settings ask for a GPU; empty where nothing is to be said."""
-    return engine_check.devices(loaded, kind(loaded)).remarks if loaded.engine == "llamacpp" else []
+    return engine_check.devices(loaded, kind(loaded)).remarks
 
 
 def route_remarks(loaded: Settings, environment: Mapping[str, str] = os.environ) -> list[str]:
@@ -122,7 +130,7 @@ def shared_subjects(file: Path, environment: Mapping[str, str] = os.environ) -> 
 
 def kind(loaded: Settings) -> Kind:
     """What the model does; while its file is missing or cannot be read, what SUBJECT says, else the catalogue."""
-    if loaded.engine != "llamacpp":
+    if loaded.model_lies_in == "none":
         return loaded.guessed_kind
     with contextlib.suppress(OSError, GGUFError, ArtifactError):
         found = artifacts.find(loaded)
@@ -142,13 +150,12 @@ def _engine(loaded: Settings, environment: Mapping[str, str]) -> Iterator[str]:
             _routes(loaded, environment)
         except (TablesError, ProvidersError) as error:
             yield str(error)
-    if loaded.engine != "llamacpp":
+    if loaded.model_lies_in == "none":
         yield from _family(loaded, "inference")
         yield from _prompt_template(loaded, None)
         yield from adapters.problems(loaded, None)
         return
-    if importlib.util.find_spec("llama_cpp") is None:
-        yield "ENGINE=llamacpp: the package llama-cpp-python is missing; `make setup` installs it"
+    yield from engine_check.missing(loaded)
     try:
         model = resolve(loaded, environment)
     except MissingModelError as error:

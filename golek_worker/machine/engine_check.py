@@ -5,6 +5,7 @@ its own, and only where the answer depends on them.
 """
 
 import functools
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,17 +19,35 @@ from golek_worker.engine.llamacpp import memory
 from golek_worker.engine.outlook import Outlook
 from golek_worker.engine_config import engine_config
 from golek_worker.gguf import read_header
-from golek_worker.machine import runfile
+from golek_worker.machine import runfile, vllm_check
 from golek_worker.machine.fitting import Device
 from golek_worker.registry.artifacts import kind_of
 from golek_worker.settings import Settings
 
 DEVICES_MODULE = "golek_worker.engine.llamacpp.devices"
+LITERT = {"ai-edge-litert": "ai_edge_litert", "pillow": "PIL", "tokenizers": "tokenizers"}
+"""Packages, and what they are imported as."""
 PATIENCE_S = 60.0
 
 
+def missing(chosen: Settings) -> Iterator[str]:
+    """What the engine itself lacks here; a sentence each."""
+    if chosen.engine == "llamacpp" and importlib.util.find_spec("llama_cpp") is None:
+        yield "ENGINE=llamacpp: the package llama-cpp-python is missing; `make setup` installs it"
+    elif chosen.engine == "litert":
+        lacks = [name for name, module in LITERT.items() if importlib.util.find_spec(module) is None]
+        if lacks:
+            yield f"ENGINE=litert: not installed: {', '.join(lacks)}; `pip install 'golek[litert]'` does it"
+    elif chosen.engine == "vllm":
+        yield from vllm_check.missing(chosen)
+
+
 def problems(chosen: Settings, model: Path) -> Iterator[str]:
-    """What keeps the engine from loading this file; a sentence each. Raises OSError, GGUFError."""
+    """What keeps the engine from loading this file or folder; a sentence each. Raises OSError, GGUFError."""
+    if chosen.engine == "vllm":
+        yield from vllm_check.problems(chosen, model)
+    if chosen.engine != "llamacpp":
+        return
     header = read_header(model)
     config = engine_config(chosen, kind_of(model), model)
     yield from devices(chosen, config.kind).problems
@@ -46,6 +65,8 @@ def problems(chosen: Settings, model: Path) -> Iterator[str]:
 
 def devices(chosen: Settings, kind: Kind) -> Outlook:
     """What the settings come to on the devices of this machine; nothing where they say nothing of devices."""
+    if chosen.engine != "llamacpp":
+        return Outlook()
     config = engine_config(chosen, kind, None)
     if config.gpu_layers == 0 or not (config.asks_for_gpu or config.gpu_required):
         return Outlook()

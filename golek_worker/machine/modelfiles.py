@@ -8,11 +8,13 @@ import contextlib
 import difflib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Final
 
 from msgspec import Struct
 
-from golek_worker import settings
-from golek_worker.gguf import GGUFError, Header, read_header
+from golek_worker import folder, headers, settings
+from golek_worker.engine.names import EngineName
+from golek_worker.gguf import GGUFError, Header
 from golek_worker.machine import runfile
 from golek_worker.machine.lifecycle import ENVS
 from golek_worker.machine.runfile import RunState
@@ -22,9 +24,11 @@ from golek_worker.registry.catalog import is_offline, of_entry, shown_size, want
 from golek_worker.registry.download import alone, begun
 from golek_worker.registry.entries import CatalogError, Entry
 from golek_worker.registry.origin import Origin
-from golek_worker.registry.source import PART, Source, part_names
+from golek_worker.registry.source import PART, RepoSource, Source, part_names
 from golek_worker.settings import Settings
 
+FILES: Final = ("*.gguf", "*.tflite", folder.CONFIG)
+"""What makes a folder below `data/models` that of a model."""
 Tell = Callable[[int, int], None]
 """Hears how many bytes were read, and of how many."""
 
@@ -48,6 +52,8 @@ class Model(Struct, frozen=True, kw_only=True):
     context_length: int = 0
     """The longest text it was trained for; of a file that is not here, what the catalogue runs it with."""
     parameters: str = ""
+    engine: str = ""
+    """What serves it."""
     roles: list[str] = []
     where: str = ""
     """Its file, or its source."""
@@ -74,6 +80,13 @@ class Found(Struct, frozen=True):
         return bool(self.entry or self.files or self.problem or _is_written(self.name) or begun(self.chosen.model_file))
 
     @property
+    def place(self) -> Path | None:
+        """Its file, of several the first, or its folder."""
+        if not self.files:
+            return None
+        return self.files[0].parent if self.chosen.model_lies_in == "folder" else self.files[0]
+
+    @property
     def size(self) -> int:
         return sum(file.stat().st_size for file in self.files)
 
@@ -84,8 +97,8 @@ def names() -> list[str]:
     for chosen in _deployments():
         known.add(chosen.model_name)
     plain = _plain("any")
-    for folder in {plain.data / "models", Path(plain.inference_models_dir or plain.data / "models")}:
-        known.update(file.parent.name for file in folder.glob("*/*.gguf"))
+    for place in {plain.data / "models", Path(plain.inference_models_dir or plain.data / "models")}:
+        known.update(file.parent.name for name in FILES for file in place.glob(f"*/{name}"))
     return sorted(known)
 
 
@@ -113,7 +126,7 @@ def find(name: str) -> Found:
         return Found(name, chosen, entry, [], None)
     files = files_of(first)
     try:
-        return Found(name, chosen, entry, files, read_header(first))
+        return Found(name, chosen, entry, files, headers.read(first))
     except (GGUFError, OSError) as error:
         return Found(name, chosen, entry, files, None, f"{first}: {error}")
 
@@ -129,8 +142,9 @@ def describe(found: Found) -> Model:
         roles=list(entry.roles) if entry else [],
         used_by=[f"{state.worker_id} ({state.state})" for state in users(found)],
         problem=found.problem,
-        where=str(found.files[0]) if found.files else str(place or (entry.made_by if entry else None) or ""),
+        where=str(found.place) if found.files else str(place or (entry.made_by if entry else None) or ""),
         parameters=_count(header.parameters) if header else (entry.parameters or "" if entry else ""),
+        engine=found.chosen.engine if found.is_known else "",
         quantization=header.quantization if header else (entry.quantization if entry else ""),
         context_length=header.context_length if header else (entry.context_length or 0 if entry else 0),
         size_bytes=found.size if found.files else (entry.size_bytes if entry else None),
@@ -146,8 +160,9 @@ def users(found: Found) -> list[RunState]:
             continue
         other = _settings(state.deployment)
         with contextlib.suppress(ArtifactError):
-            path = artifacts.find(other) if other.engine == "llamacpp" else None
-            if path is not None and any(path.exists() and path.samefile(file) for file in found.files):
+            path = artifacts.find(other) if other.model_lies_in != "none" else None
+            mine = [*found.files, *([found.place] if found.place is not None else [])]
+            if path is not None and any(path.exists() and path.samefile(file) for file in mine):
                 using.append(state)
     return using
 
@@ -179,7 +194,16 @@ def remove(found: Found) -> int:
         freed = frees(doomed)
         for file in doomed:
             file.unlink(missing_ok=True)
+        if found.chosen.model_lies_in == "folder":
+            _remove_empty(place)
     return freed
+
+
+def _remove_empty(folder: Path) -> None:
+    """Delete a folder in which nothing is left; what somebody else put there stays."""
+    for one in (*(one for one in folder.glob("*") if one.is_dir()), folder):
+        with contextlib.suppress(OSError):
+            one.rmdir()
 
 
 def frees(files: list[Path]) -> int:
@@ -213,7 +237,9 @@ def verify(found: Found, tell: Tell) -> list[str]:
 
 
 def files_of(first: Path) -> list[Path]:
-    """All files of the model whose first, or only, file this is."""
+    """All files of the model whose first, or only, file this is; or of the folder that it is."""
+    if first.is_dir():
+        return folder.files(first)
     part = PART.fullmatch(first.name)
     return [first.with_name(name) for name in part_names(part["stem"], int(part["count"]))] if part else [first]
 
@@ -229,7 +255,8 @@ def _hashes(found: Found) -> list[tuple[str | None, str]]:
         return [(entry.sha256, "the catalogue")]
     if all(note is not None for note in notes):
         return [(note.sha256, f"its download from {note.source}") for note in notes if note is not None]
-    if place is None or is_offline(chosen, place) or len(place.files()) != len(found.files):
+    unlike = place is not None and (isinstance(place, RepoSource) or len(place.files()) != len(found.files))
+    if place is None or is_offline(chosen, place) or unlike:
         return [(None, "") for _ in found.files]
     return [(remote.describe(one).sha256, str(one)) for one in place.files()]
 
@@ -282,7 +309,7 @@ def _deployments() -> Iterator[Settings]:
     """Those that can be read and need a file."""
     for file in sorted(ENVS.glob("worker.*.env")):
         loaded, _ = settings.read(file) if file.name != "worker.example.env" else (None, [])
-        if loaded is not None and loaded.engine == "llamacpp":
+        if loaded is not None and loaded.model_lies_in != "none":
             yield loaded
 
 
@@ -301,11 +328,12 @@ def _plain(name: str) -> Settings:
     data = Path(settings.shared("GOLEK_DATA") or "data")
     models_dir = settings.shared("INFERENCE_MODELS_DIR") or ""
     models_file = settings.shared("MODELS_FILE") or ""
-    runs_with: dict[str, int] = {}
+    runs_with: dict[str, Any] = {}
     for written in reversed(entries.read(models_file=models_file)):
         runs_with |= written.gives.get(name, {})
     return Settings(
         model_name=name,
+        engine=runs_with.get("ENGINE") or _engine_of(data / "models" / name),
         ctx_size=runs_with.get("CTX_SIZE", 0),
         gpu_layers=runs_with.get("GPU_LAYERS", -1),
         golek_data=str(data),
@@ -313,6 +341,14 @@ def _plain(name: str) -> Settings:
         models_file=models_file,
         golek_offline=(settings.shared("GOLEK_OFFLINE") or "").lower() in ("1", "true", "yes", "on"),
     )
+
+
+def _engine_of(place: Path) -> EngineName:
+    """What serves what lies in a model's folder."""
+    has = {name: any(place.glob(name)) for name in FILES}
+    if has["*.gguf"]:
+        return "llamacpp"
+    return "vllm" if has[folder.CONFIG] else "litert" if has["*.tflite"] else "llamacpp"
 
 
 def _busy() -> None:

@@ -17,9 +17,10 @@ from msgspec import Struct, structs
 from golek_wire.orchestration import Mode, Preset
 from golek_worker import settings
 from golek_worker.engine.llamacpp import memory
+from golek_worker.folder import FolderHeader
 from golek_worker.free_memory import free_bytes
 from golek_worker.gguf import GGUFError
-from golek_worker.machine import engine_check, fitting, modelfiles, runfile, startable
+from golek_worker.machine import engine_check, fitting, modelfiles, runfile, startable, vllm_check
 from golek_worker.machine.fitting import GB, Device, Load, Placed, Tier
 from golek_worker.machine.lifecycle import ENVS
 from golek_worker.machine.modelfiles import Found, ModelError
@@ -311,6 +312,9 @@ def _load(part: Part) -> Load | None:
     chosen = found.chosen
     needed = part.size_bytes
     if found.header is not None:
+        if isinstance(found.header, FolderHeader):
+            needed = vllm_check.needs(chosen, found.header).total
+            return Load(part.model, needed, chosen.gpu_layers != 0, tuple(chosen.gpu_names))
         with contextlib.suppress(OSError, GGUFError):
             weights = memory.weight_bytes(found.files[0], found.header)
             shape = memory.shape_of(

@@ -80,7 +80,7 @@ def _meant(what: str, name: str, to: Path | None) -> tuple[Wanted | None, Path]:
             raise ModelError(str(error)) from None
         found = modelfiles.find(what)
         if to is None and found.files and catalog.wanted(found.chosen) is None:
-            return None, found.files[0]
+            return None, found.place or found.files[0]
         wanted = _known(found)
     else:
         part = PART.fullmatch(place.name)
@@ -92,7 +92,7 @@ def _meant(what: str, name: str, to: Path | None) -> tuple[Wanted | None, Path]:
     if forbidden := catalog.is_offline(chosen, wanted.source):
         raise ModelError(f"{forbidden} forbids to download {wanted.source}")
     if to is None:
-        return wanted, found.files[0] if found.files else chosen.model_file
+        return wanted, found.place or chosen.model_file
     return wanted, to / wanted.source.name if to.is_dir() else to
 
 

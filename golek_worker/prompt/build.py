@@ -14,7 +14,7 @@ import msgspec
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import InferenceRequest
 from golek_worker.output import Output
-from golek_worker.prompt import capabilities, style, wishes
+from golek_worker.prompt import capabilities, pictures, style, wishes
 from golek_worker.prompt.base import Format, Prompt, as_dict, messages_of
 from golek_worker.prompt.ending import finished
 from golek_worker.prompt.guard import Guard, unpicked
@@ -35,14 +35,15 @@ def build(request: InferenceRequest, form: Format, guard: Guard = _NO_NAMES) -> 
     if request.raw:
         wishes.check_raw(request)
         return Prompt(request.input or "", form.raw_output)
-    wishes.check_parts(request)
     _check_turns(request, form)
-    sewn, seam = guard.sewn(request)
-    prompt = form.prompt(sewn)
-    if not seam:
-        return prompt
-    text, cuts = unpicked(prompt.text, seam)
-    return msgspec.structs.replace(prompt, text=text, cuts=cuts)
+    sewn, seam = guard.sewn(pictures.bare(request))
+    prompt = form.prompt(pictures.marked(sewn))
+    if seam:
+        text, cuts = unpicked(prompt.text, seam)
+        prompt = msgspec.structs.replace(prompt, text=text, cuts=cuts)
+    if images := pictures.count(request):
+        pictures.check(prompt.text, prompt.cuts, images)
+    return prompt
 
 
 def check(request: InferenceRequest, form: Format) -> None:

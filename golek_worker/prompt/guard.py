@@ -51,7 +51,9 @@ class Guard:
         for message in request.messages or ():
             if message.content is not None and self._holds_name(message.content):
                 return True
-            more = message.tool_calls or message.reasoning_content or message.name or message.tool_call_id
+            more = (
+                message.tool_calls or message.reasoning_content or message.name or message.tool_call_id or message.parts
+            )
             if more and self._holds_name(codec.encode(message).decode()):
                 return True
         return request.tools is not None and self._holds_name(codec.encode(request.tools).decode())

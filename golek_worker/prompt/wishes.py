@@ -19,17 +19,6 @@ def offered(request: InferenceRequest) -> list[dict[str, Any]]:
     return [] if request.tool_choice == "none" else request.tools or []
 
 
-def check_parts(request: InferenceRequest) -> None:
-    """Raise BadRequestError for a turn with an image: no engine of a worker reads any."""
-    for number, turn in enumerate(request.messages or ()):
-        if turn.parts is not None:
-            place = f"messages[{number}].content"
-            raise BadRequestError(
-                f"{place}: this model reads no images; ask one that has the capability `vision`, or send text alone",
-                param=place,
-            )
-
-
 def must_call(request: InferenceRequest) -> list[Tool]:
     """The tools of which the model must call one; empty where it is free.
 

@@ -29,6 +29,7 @@ class Answer:
         self._key = key
         self.texts = [Growing(0, job_id, before)]
         self._counts: dict[str, int] = {}
+        self.is_cut = False
         self.is_done = False
 
     @property

@@ -64,6 +64,8 @@ _CONTEXT_WORDS: Final = re.compile(
     r"input token count .*exceeds|exceeds the maximum number of tokens|context (?:window|length) exceeded",
     re.IGNORECASE,
 )
+_TOO_LONG: Final = re.compile(r"input \(\d+ tokens\) is (?:too large to process|larger than the max context size)")
+"""What llama.cpp's server says, as a fault of its own, of a text for an embedding model."""
 _NUMBERS: Final = re.compile(r"\d[\d,]*")
 
 
@@ -138,6 +140,8 @@ def _error(provider: str, status: int, told: dict[str, Any], retry_ms: int | Non
         return RouteLoopError(f"{provider}: {words}", **about)
     if 400 <= status < 500 and status not in _PASSING:
         return _wrong(provider, status, told, codes, words)
+    if status == 500 and _TOO_LONG.search(words):
+        return ContextBudgetExceededError(*_sizes(told, words), f"{provider}: {words}", **about)
     retry = {} if retry_ms is None else {"retry_after_ms": retry_ms}
     kind = RateLimitedError if status == 429 else ProviderFailedError
     return kind(f"{provider}: {words}", **retry, **about)

@@ -20,6 +20,7 @@ from golek_wire.replies import (
     TopLogprob,
 )
 from golek_wire.requests import Params, Resume
+from golek_worker.engine.text import TextWriter
 from golek_worker.providers.base import Piece
 
 BYTES_PER_TOKEN: Final = 4
@@ -48,8 +49,10 @@ class _Call(msgspec.Struct):
 class Growing:
     """One text of an answer, and its calls."""
 
-    def __init__(self, index: int, job_id: str, before: str = "") -> None:
-        """`before` is text that the server may repeat at the beginning of its own."""
+    def __init__(self, index: int, job_id: str, before: str = "", stops: Sequence[str] = (), begun: str = "") -> None:
+        """`before` is text that the server may repeat at the beginning of its own. `stops` are strings that end the
+        text here, since the server does not say which of them did; `begun` is what it goes on from.
+        """
         self.index = index
         self._job_id = job_id
         self._words: list[str] = []
@@ -62,10 +65,23 @@ class Growing:
         self.known = before
         """What the caller has of the text already, as far as the server may say it again."""
         self.stopped_by: str | None = None
+        self._writer = TextWriter(stops, begun) if stops else None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it ended here, whatever the server goes on to say."""
+        return self._writer is not None and self._writer.stopped
 
     def say(self, text: str = "", thoughts: str = "", logprobs: Sequence[TokenLogprob] = ()) -> list[Piece]:
         """What is new."""
+        if self.is_cut:
+            return []
         text = self._new(text)
+        if self._writer is not None:
+            text = self._writer.write(text)
+            self.stopped_by = self._writer.stopped_by
+        if self.is_cut:
+            self.finish = "stop"
         if text:
             self._words.append(text)
         if thoughts:
@@ -97,8 +113,11 @@ class Growing:
         return [self._piece(ToolCallDelta(place, arguments=arguments))] if arguments else []
 
     def close(self) -> list[Piece]:
-        """Calls without arguments get an empty object, which is what readers parse."""
+        """What was held back of the text, and an empty object for calls without arguments: readers parse it."""
         pieces: list[Piece] = []
+        if self._writer is not None and (rest := self._writer.end()):
+            self._words.append(rest)
+            pieces.append(Delta(rest, index=self.index) if self.index else rest)
         for place, call in enumerate(self._calls):
             if not call.arguments.strip():
                 call.arguments = "{}"
@@ -192,17 +211,36 @@ def reply(
 
 def logprobs(told: Any) -> list[TokenLogprob]:
     """Log-probabilities as OpenAI's API has them; what is none is left out."""
+    if isinstance(told, dict) and isinstance(told.get("tokens"), list):
+        told = {"content": _listed(told)}
     found = told.get("content") if isinstance(told, dict) else None
     return [_logprob(one) for one in found or () if isinstance(one, dict) and isinstance(one.get("token"), str)]
 
 
+def _listed(told: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those of a completion, where each part is a list of its own."""
+    tokens, numbers, tops = (told.get(name) or [] for name in ("tokens", "token_logprobs", "top_logprobs"))
+    found = []
+    for place, token in enumerate(tokens):
+        top = tops[place] if place < len(tops) and isinstance(tops[place], dict) else {}
+        number = numbers[place] if place < len(numbers) else None
+        others = [{"token": other, "logprob": its} for other, its in top.items()]
+        found.append({"token": token, "logprob": number, "top_logprobs": others})
+    return found
+
+
 def _logprob(one: dict[str, Any]) -> TokenLogprob:
     top = [
-        TopLogprob(other["token"], _number(other), _bytes(other))
+        TopLogprob(other["token"], _number(other), _bytes(other), _id(other))
         for other in one.get("top_logprobs") or ()
         if isinstance(other, dict) and isinstance(other.get("token"), str)
     ]
-    return TokenLogprob(one["token"], _number(one), _bytes(one), top)
+    return TokenLogprob(one["token"], _number(one), _bytes(one), top, _id(one))
+
+
+def _id(one: dict[str, Any]) -> int | None:
+    told = one.get("id")
+    return told if isinstance(told, int) else None
 
 
 def _number(one: dict[str, Any]) -> float:

@@ -61,10 +61,14 @@ class OpenAIProvider:
     def _text(self, call: Call, request: InferenceRequest) -> AsyncGenerator[Piece | Reply, None]:
         quirks = self._of_models.get(call.model, self._quirks)
         begun = request.resume.text if request.resume is not None else ""
-        known = growing.known(begun, repeats=quirks.repeats)
-        answer = Answer(self.name, call.job_id, request.params.n, self._key, known)
-        body = openai_form.chat(call, request, quirks)
-        return texts.written(self._transport, "/chat/completions", body, answer, call, request)
+        known = "" if request.raw else growing.known(begun, repeats=quirks.repeats)
+        stops = request.params.stops if quirks.hides_stop else ()
+        answer = Answer(self.name, call.job_id, request.params.n, self._key, known, stops, begun)
+        if request.raw:
+            body, path = openai_form.completion(call, request, quirks), "/completions"
+        else:
+            body, path = openai_form.chat(call, request, quirks), "/chat/completions"
+        return texts.written(self._transport, path, body, answer, call, request)
 
     async def _vectors(self, call: Call, request: EmbeddingRequest) -> EmbeddingReply:
         began = time.perf_counter()

@@ -1,9 +1,10 @@
-"""What do the chunks of a chat completion of OpenAI's API say, or a whole one?
+"""What do the chunks of a completion of OpenAI's API say, of a chat or of a text, or a whole one?
 
 Servers that speak this dialect differ, so nothing is believed to be there: docs/router.md lists what is known to be
 missing, doubled or of another type, and each has its test. Unknown fields are passed over.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -42,14 +43,28 @@ DONE: Final = b"[DONE]"
 class Answer:
     """A chat completion that is being read: `chunk` after `chunk`, or one `whole`."""
 
-    def __init__(self, provider: str, job_id: str, choices: int, key: str = "", before: str = "") -> None:
-        """`before` is a text that this server repeats before it goes on with it."""
+    def __init__(
+        self,
+        provider: str,
+        job_id: str,
+        choices: int,
+        key: str = "",
+        before: str = "",
+        stops: Sequence[str] = (),
+        begun: str = "",
+    ) -> None:
+        """`before` is a text that this server repeats before it goes on with it; the last two are `Growing`'s."""
         self._provider = provider
         self._key = key
-        self.texts = [Growing(index, job_id, before) for index in range(choices)]
+        self.texts = [Growing(index, job_id, before, stops, begun) for index in range(choices)]
         self.usage = Usage()
         self.is_done = False
         """Whether the server said that there is no more."""
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether nothing more of it is wanted."""
+        return all(text.is_cut for text in self.texts)
 
     @property
     def is_whole(self) -> bool:
@@ -83,6 +98,8 @@ class Answer:
             raise failures.of_event(self._provider, told["error"], self._key)
         if isinstance(told.get("usage"), dict):
             self._count(told["usage"])
+        elif isinstance(told.get("timings"), dict):
+            self._count_so_far(told["timings"])
         choices = told.get("choices")
         pieces: list[Piece] = []
         for choice in choices if isinstance(choices, list) else ():
@@ -96,6 +113,8 @@ class Answer:
             return []  # a text that nobody asked for
         text = self.texts[index]
         said = choice.get(where) or choice.get("message") or choice.get("delta")
+        if said is None and isinstance(choice.get("text"), str):
+            said = {"content": choice["text"]}
         pieces = self._said(text, said, choice.get("logprobs")) if isinstance(said, dict) else []
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason:
@@ -137,6 +156,8 @@ class Answer:
 
     def _finish(self, text: Growing, reason: str) -> None:
         word = reason.lower()
+        if text.is_cut:
+            return
         if word.startswith(FAILED):
             raise broken(self._provider, f"ended its answer with {reason[:60]!r}")
         if text.finish != "content_filter":
@@ -149,6 +170,11 @@ class Answer:
         cached = _count(details, "cached_tokens") if isinstance(details, dict) else 0
         if before or written or both:
             self.usage = Usage(before, max(written, both - before), cached, is_told=True)
+
+    def _count_so_far(self, told: Json) -> None:
+        """Tokens, as llama.cpp's server tells them while it writes."""
+        cached = _count(told, "cache_n")
+        self.usage = Usage(cached + _count(told, "prompt_n"), _count(told, "predicted_n"), cached, is_told=True)
 
 
 def vectors(provider: str, body: bytes, request: EmbeddingRequest, model: str, ms: int) -> EmbeddingReply:

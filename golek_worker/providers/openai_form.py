@@ -1,4 +1,4 @@
-"""How is a request of the bus said as a chat completion, or as embeddings, of OpenAI's API?
+"""How is a request of the bus said as a chat completion, a completion, or as embeddings, of OpenAI's API?
 
 What the caller did not say is not said: the model's own defaults hold. A wish that the server does not know is left out
 where the answer stays what was asked for, and refused where it would be another one.
@@ -51,6 +51,23 @@ def chat(call: Call, request: InferenceRequest, quirks: Quirks, *, stream: bool 
     return {name: value for name, value in body.items() if value is not None and name not in quirks.lacks}
 
 
+def completion(call: Call, request: InferenceRequest, quirks: Quirks) -> Json:
+    """The body of POST /completions, for a text that is gone on with as it is. Raises BadRequestError as `chat` does.
+
+    Most tokens are said even where the caller said nothing: without a word some servers write 16.
+    """
+    check(request, quirks)
+    begun = request.resume.text if request.resume is not None else ""
+    body: Json = {"model": call.model, "prompt": (request.input or "") + begun, "stream": True}
+    body |= {"stream_options": {"include_usage": True}} | _drawn(request, quirks)
+    if body.pop("logprobs", False):
+        body["logprobs"] = body.pop("top_logprobs", 1)  # some take 0 for none at all
+    if request.response_format is not None and request.response_format.type != "text":
+        body |= _completed_form(request, quirks)
+    said = {name: value for name, value in body.items() if value is not None and name not in quirks.lacks}
+    return said | {"max_tokens": growing.room(request.params, request.resume)}
+
+
 def embeddings(call: Call, request: EmbeddingRequest) -> Json:
     """The body of POST /embeddings: vectors are asked as numbers, which all servers give."""
     body: Json = {"model": call.model, "input": request.input, "encoding_format": "float"}
@@ -61,9 +78,9 @@ def check(request: InferenceRequest, quirks: Quirks) -> None:
     """Raises BadRequestError for what the server cannot do, and would answer as if it had not been asked."""
     params = request.params
     for name in FOLLOWED:
-        if getattr(params, name) is not None and name not in quirks.fields:
+        if getattr(params, name) is not None and name not in quirks.fields | quirks.nested.keys():
             raise _refused(f"params.{name}", "the model's server cannot make an answer follow it")
-    if request.raw:
+    if request.raw and not quirks.completes:
         raise _refused("raw", "the model's server takes conversations alone")
     if request.adapter and not quirks.speaks_golek:
         raise _refused("adapter", "the model's server has no adapters of this fleet")
@@ -107,6 +124,8 @@ def _drawn(request: InferenceRequest, quirks: Quirks) -> Json:
     body |= own(request, quirks)
     if request.seed is not None:
         body["seed"] = request.seed
+    if quirks.hides_stop and body.pop("stop", None):
+        body["timings_per_token"] = True
     body[quirks.takes_most_as] = growing.room(params, request.resume)
     return body
 
@@ -115,9 +134,21 @@ def own(request: InferenceRequest, quirks: Quirks) -> Json:
     """Fields of ours that the server reads, under its names."""
     names = {name: name for name in sorted(quirks.fields)} | quirks.renamed
     params = request.params
-    return {
+    said = {
         there: value for name, there in names.items() if (value := getattr(params, name)) != getattr(_DEFAULTS, name)
     }
+    for name, there in quirks.nested.items():
+        if (value := getattr(params, name)) != getattr(_DEFAULTS, name):
+            said.setdefault(there, {})[name] = value
+    return said
+
+
+def _completed_form(request: InferenceRequest, quirks: Quirks) -> Json:
+    """The form of a text that is gone on with."""
+    form = _form(request)
+    if not quirks.schema_as:
+        return {"response_format": form}
+    return {quirks.schema_as: form["json_schema"]["schema"] if "json_schema" in form else {"type": "object"}}
 
 
 def _form(request: InferenceRequest) -> Json:

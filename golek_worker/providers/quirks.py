@@ -31,6 +31,12 @@ class Quirks(Struct, frozen=True, omit_defaults=True):
     """Fields of `Params` beyond OpenAI's that it reads under the same name."""
     renamed: dict[str, str] = {}
     """Fields of `Params` that it reads under another name."""
+    nested: dict[str, str] = {}
+    """Fields of `Params` that it reads in an object of this name."""
+    completes: bool = False
+    """POST /completions goes on with a text as it is."""
+    schema_as: str = ""
+    """How it calls there the JSON schema of the answer; empty for `response_format`, as elsewhere."""
     lacks: frozenset[str] = frozenset()
     """Fields of OpenAI's that it refuses as unknown, though they are only wishes."""
     takes_most_as: str = "max_tokens"
@@ -45,6 +51,8 @@ class Quirks(Struct, frozen=True, omit_defaults=True):
     """What a request says besides that goes on behind an assistant's last message."""
     repeats: bool = False
     """A text that goes on comes with what it goes on from."""
+    hides_stop: bool = False
+    """It does not say which stop string ended a text: they are looked for here, and tokens are counted meanwhile."""
     speaks_golek: bool = False
     """Another fleet: it knows all that ours does."""
 
@@ -67,10 +75,24 @@ KNOWN: Final[dict[str, Quirks]] = {
     ),
     "gemini": Quirks(lacks=OPENAI_HINTS | {"parallel_tool_calls"}, names_results=True),
     "ollama": Quirks(lacks=frozenset(("logit_bias", "parallel_tool_calls"))),
-    "llama-server": Quirks(fields=LLAMA_SAMPLERS | {"grammar"}, reads_thoughts=True, repeats=True),
+    "llama-server": Quirks(
+        fields=LLAMA_SAMPLERS | {"grammar"},
+        completes=True,
+        schema_as="json_schema",
+        reads_thoughts=True,
+        repeats=True,
+        hides_stop=True,
+    ),
+    "trtllm": Quirks(
+        fields=frozenset(("top_k", "min_p", "stop_token_ids", "ignore_eos")),
+        renamed={"repeat_penalty": "repetition_penalty"},
+        completes=True,
+    ),
     "vllm": Quirks(
         fields=frozenset(("top_k", "min_p", "stop_token_ids", "ignore_eos")),
         renamed={"repeat_penalty": "repetition_penalty"},
+        nested=dict.fromkeys(("grammar", "regex", "choice"), "structured_outputs"),
+        completes=True,
         reads_thoughts=True,
         continues={"add_generation_prompt": False, "continue_final_message": True},
     ),

@@ -24,6 +24,11 @@ class Read(Protocol):
     """Whether the server said that there is no more."""
 
     @property
+    def is_cut(self) -> bool:
+        """Whether nothing more of it is wanted."""
+        ...
+
+    @property
     def usage(self) -> Usage: ...
     def chunk(self, data: bytes) -> list[Piece]: ...
     def whole(self, body: bytes) -> list[Piece]: ...
@@ -60,6 +65,8 @@ async def _pieces(answer: Read, answering: Answering) -> AsyncGenerator[Piece, N
                     raise answering.failure(event.data)
                 for piece in answer.chunk(event.data):
                     yield piece
+                if answer.is_cut:
+                    break
                 if answer.is_done:
                     await answering.ended()
                     break

@@ -16,6 +16,7 @@ from pathlib import Path
 from golek_wire.subjects import Kind
 from golek_worker import folder, headers
 from golek_worker.gguf import GGUFError, Header
+from golek_worker.registry import projector
 from golek_worker.registry.source import PART, part_names
 from golek_worker.settings import Settings
 
@@ -100,6 +101,8 @@ def kind_in(header: Header) -> Kind:
     """What the model with this header does."""
     if header.ranks:
         return "rerank"
+    if header.classifies:
+        return "vision"
     return "embedding" if header.embeds else "inference"
 
 
@@ -166,11 +169,11 @@ def _is_first_of(file: Path, stem: str) -> bool:
 
 
 def _only_model(place: Path, ending: str) -> Path | None:
-    """The one model in the folder `place`; later parts of a model in several files are not counted."""
+    """The one model in the folder `place`; later parts of a model in several files, and eyes, are not counted."""
     models = [
         file
         for file in sorted(place.glob(f"*{ending}"))
-        if (part := PART.fullmatch(file.name)) is None or int(part["number"]) == 1
+        if not projector.is_one(file) and ((part := PART.fullmatch(file.name)) is None or int(part["number"]) == 1)
     ]
     if len(models) > 1:
         names = ", ".join(file.name for file in models)

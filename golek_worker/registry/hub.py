@@ -22,7 +22,10 @@ def files(place: RepoSource) -> list[HubSource]:
     from huggingface_hub import HfApi
 
     with _told_plainly(place):
-        found = HfApi().model_info(place.path, revision=place.revision)
+        try:
+            found = HfApi().model_info(place.path, revision=place.revision)
+        except (ValueError, KeyError, TypeError):
+            raise DownloadError(f"{place}: {endpoint()} answers like no hub: is HF_ENDPOINT right?") from None
     return [HubSource(one.rfilename, place.path, found.sha or place.revision) for one in found.siblings or []]
 
 

@@ -95,9 +95,14 @@ class HubSource(Source, frozen=True):
 
 
 class RepoSource(Source, frozen=True):
-    """All files of a model in a repository of the hub, which only the hub can list; `path` is `<owner>/<repository>`."""
+    """All files of a model in a repository of the hub, which only the hub can list; `path` is the repository's."""
 
     revision: str = DEFAULT_REVISION
+
+    @property
+    def repo(self) -> str:
+        """`<owner>/<repository>`."""
+        return self.path
 
     @property
     def has_one_file(self) -> bool:

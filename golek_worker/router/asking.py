@@ -8,7 +8,8 @@ import math
 from collections.abc import Iterable
 from typing import Any, Final
 
-from golek_wire.requests import EmbeddingRequest, InferenceRequest, Request, RerankRequest
+from golek_wire.images import STORED, listed
+from golek_wire.requests import EmbeddingRequest, InferenceRequest, Request, RerankRequest, VisionRequest
 from golek_wire.subjects import Kind
 from golek_worker.router.affinity import affinity
 from golek_worker.router.ordering import hash_of
@@ -67,6 +68,7 @@ def needs(request: Request) -> frozenset[Need]:
         "tools": bool(request.tools) and request.tool_choice != "none",
         "json_schema": form is not None and form.type != "text",
         "vision": any(_is_no_text(part) for turn in request.messages or [] for part in turn.parts or []),
+        "stored_image": any(image.url.startswith(STORED) for image in listed(request)),
         "grammar": params.grammar is not None or params.regex is not None or params.choice is not None,
         "logprobs": params.logprobs,
         "adapter": bool(request.adapter),
@@ -82,6 +84,8 @@ def tokens(request: Request) -> int:
             return max(map(_tokens, request.inputs), default=0)  # each text is read for itself
         case RerankRequest():
             return _tokens(request.query) + max(map(_tokens, request.texts), default=0)
+        case VisionRequest():
+            return PART_TOKENS + TURN_TOKENS * 2 + _tokens(request.prompt or "")  # each image for itself
         case _:
             return _conversation(request)
 

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from golek_wire.replies import EmbeddingReply, InferenceReply, Reply, RerankReply
 from golek_wire.requests import Request
+from golek_wire.vision import VisionReply
 from golek_worker.router.targets import Target
 
 UNPAID: Final = "unpaid"
@@ -56,7 +57,7 @@ class Purse(Protocol):
 
 def was_kept(reply: Reply) -> bool:
     """Whether it comes from a cache of who was asked: then nothing was computed for it."""
-    return not isinstance(reply, RerankReply) and reply.cache == "hit"
+    return not isinstance(reply, RerankReply | VisionReply) and reply.cache == "hit"
 
 
 def used(reply: Reply) -> tuple[int, int, int]:
@@ -66,5 +67,7 @@ def used(reply: Reply) -> tuple[int, int, int]:
             return reply.tokens_in, reply.tokens_out, reply.tokens_cached
         case EmbeddingReply():
             return reply.usage.prompt_tokens, 0, 0
+        case VisionReply():
+            return reply.usage.prompt_tokens, reply.usage.completion_tokens, 0
         case _:
             return reply.usage.total_tokens, 0, 0

@@ -83,6 +83,11 @@ class Deciding:
         """One of the fleet's own models, with all that is known of it."""
         return self._view.model(name, self._clock())
 
+    def queue_of(self, model: str) -> Kind | None:
+        """As `Decides.queue_of`."""
+        known = self.model(model)
+        return known.record.own_kind if known is not None and known.record is not None else None
+
     def learn(self, record: ModelRecord) -> None:
         """A model's record was looked up."""
         self._view.learn(record, self._clock())

@@ -40,6 +40,10 @@ class Decides(Protocol):
         """Whether a model of the fleet that nobody answers for is on its way, or was there a short while ago."""
         ...
 
+    def queue_of(self, model: str) -> Kind | None:
+        """The kind under which all jobs of a model of the fleet are queued; None where that is not known."""
+        ...
+
     def capabilities(self) -> list[str]:
         """What the models of the fleet can do together."""
         ...

@@ -25,9 +25,11 @@ from golek_wire.errors import (
 )
 from golek_wire.headers import HOPS_LIMIT
 from golek_wire.replies import InferenceReply, Reply, RerankReply
-from golek_wire.requests import EmbeddingRequest, InferenceRequest, Params, Request, RerankRequest
+from golek_wire.requests import EmbeddingRequest, InferenceRequest, Params, Request, RerankRequest, VisionRequest
 from golek_wire.routing import CacheUse, CacheWish
 from golek_wire.subjects import Kind
+from golek_wire.vision import VisionReply
+from golek_worker.classifying import looked_at
 from golek_worker.conducting.conductor import Conductor
 from golek_worker.conducting.minutes import Minutes
 from golek_worker.conducting.step_asks import Asks, Part
@@ -40,7 +42,7 @@ from golek_worker.job import Job
 from golek_worker.orchestration import flows
 from golek_worker.providers.base import Piece
 from golek_worker.router.chain import Question, Routed
-from golek_worker.router.purse import was_kept
+from golek_worker.router.purse import used, was_kept
 from golek_worker.routing import turns
 from golek_worker.routing.desk import Desk
 from golek_worker.routing.turns import Turns
@@ -52,8 +54,13 @@ _READ: Final[dict[Kind, Callable[[bytes], Request]]] = {
     "inference": codec.decode_request,
     "embedding": codec.decode_embedding,
     "rerank": codec.decode_rerank,
+    "vision": codec.decode_vision,
 }
-_OPERATIONS: Final[dict[Kind, str]] = {"embedding": semconv.EMBEDDINGS, "rerank": semconv.RERANK}
+_OPERATIONS: Final[dict[Kind, str]] = {
+    "embedding": semconv.EMBEDDINGS,
+    "rerank": semconv.RERANK,
+    "vision": semconv.VISION,
+}
 
 
 class RouterExecutor:
@@ -139,6 +146,8 @@ class RouterWork:
                 return texts if isinstance(texts, str) else codec.encode(texts).decode()
             case RerankRequest() as asked:
                 return codec.encode({"query": asked.query, "documents": asked.texts}).decode()
+            case VisionRequest() as asked:
+                return looked_at(asked)
 
     @property
     def operation(self) -> str:
@@ -261,7 +270,7 @@ class RouterWork:
         if was_kept(reply):
             self.cache = "hit"
         cache, is_free = self.cache, self.cache == "hit" or self.shared
-        if cache is not None and not isinstance(reply, RerankReply):
+        if cache is not None and not isinstance(reply, RerankReply | VisionReply):
             about["cache"] = cache
         if isinstance(reply, InferenceReply):
             told = msgspec.structs.replace(reply, seed=self._job.seed, **about)
@@ -275,9 +284,9 @@ class RouterWork:
                 saved=reply.tokens_in + reply.tokens_out if is_free else saved, orchestration=reply.orchestration,
                 first_ms=None if reply.orchestration is None or is_free else float(reply.ttft_ms),
             )  # fmt: skip
-        tokens_in = reply.usage.prompt_tokens
+        tokens_in, tokens_out, _ = used(reply)
         return Answer(
-            codec.encode(msgspec.structs.replace(reply, **about)), tokens_in,
+            codec.encode(msgspec.structs.replace(reply, **about)), tokens_in, tokens_out,
             target=target, cost_usd=cost_usd, cache=cache, saved=tokens_in if is_free else 0,
         )  # fmt: skip
 

@@ -19,11 +19,13 @@ _READ: Final[Mapping[Kind, Callable[[bytes], Request]]] = {
     "inference": codec.decode_request,
     "embedding": codec.decode_embedding,
     "rerank": codec.decode_rerank,
+    "vision": codec.decode_vision,
 }
 _EXAMPLES: Final[Mapping[Kind, dict[str, object]]] = {
     "inference": {"input": "?"},
     "embedding": {"input": "?"},
     "rerank": {"query": "?", "documents": ["?"]},
+    "vision": {"image": "Qk0="},
 }
 """What is asked where the question does not say: a decision needs no input."""
 DEADLINE_S: Final = 120.0

@@ -244,8 +244,9 @@ class Router:
         def through(kind: Kind, model: str, capacity: int, strategy: str) -> Ingress:
             """Into the stream of the model, as its own workers would."""
             token = subjects.model_token(model)
-            gate = Gatekeeper(ground.settings, kind, ground.callers.of(model), ground.client, _able, model=model)
-            queue = Queue(ground.client, token, kind, strategy, capacity, self._clock)
+            queued = self.deciding.queue_of(model) or kind
+            gate = Gatekeeper(ground.settings, queued, ground.callers.of(model), ground.client, _able, model=model)
+            queue = Queue(ground.client, token, queued, strategy, capacity, self._clock)
             spare = Handover(
                 partial(self._near, model), kind, model, lambda _: own(kind, model), orchestrates=lambda: self._offer
             )

@@ -172,7 +172,7 @@ class Rescue:
         """Take what is too much for the model. Raises as the bus does."""
         self._looked_at[model.name] = time.monotonic()
         for kind in subjects.SERVED:
-            if model.record is None or kind in model.record.kinds:
+            if model.record is None or kind == model.record.own_kind:
                 await self._help(model, kind)
 
     async def _help(self, model: ModelState, kind: Kind) -> None:
@@ -207,7 +207,8 @@ class Rescue:
         """Have others answer, as if the job had been stored in the router's own queue."""
         patient.taken += 1
         patient.taken_ever += 1
-        lease.job = msgspec.structs.replace(lease.job, asked=f"{kind} {model}", hops=lease.job.hops + 1, taken=True)
+        asked = f"{lease.job.asked_kind or kind} {model}"
+        lease.job = msgspec.structs.replace(lease.job, asked=asked, hops=lease.job.hops + 1, taken=True)
 
         def ended(again: bool) -> None:
             patient.taken -= 1

@@ -88,6 +88,7 @@ class Turns:
                 before=turn.before, patience_s=patience_s,
                 lost=partial(self._lost, part, turn, model),
                 step=part.label, seed=part.seed, body=body,
+                queue=desk.decides.queue_of(model),
             ),
             part.affinity if turn.sticks else "",  # by what replicas say just now, not by the candidate's lane
         )  # fmt: skip

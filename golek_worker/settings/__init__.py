@@ -26,11 +26,11 @@ from golek_wire.keys import Budget, parse_budget
 from golek_wire.orchestration import ROUNDS_LIMIT, STAGES_LIMIT, Mode
 from golek_wire.routing import Strategy
 from golek_wire.signals import CRITICAL_UTILIZATION
-from golek_worker.engine.names import FORMATS, USUAL_FILES, Answering, Format
-from golek_worker.settings import adapters, made
+from golek_worker.engine.names import FORMATS, SERVERS, USUAL_FILES, Answering, Format
+from golek_worker.settings import adapters, made, servers, vision
 from golek_worker.settings.adapters import AdapterFile
 from golek_worker.settings.service import Service
-from golek_worker.settings.vllm import VLLM
+from golek_worker.settings.vision import Vision
 
 ENGINE_SLOTS: Final = 256
 USUAL_STAGES: Final = "draft,refine,validate"
@@ -40,7 +40,7 @@ ROUTER_SLOTS: Final = 1024
 """Of a router, whose jobs wait for others."""
 
 
-class Settings(VLLM, frozen=True, kw_only=True):
+class Settings(Vision, frozen=True, kw_only=True):
     """One deployment, read from `envs/worker.<name>.env` and the environment. Keys are these names in capitals."""
 
     model_name: str
@@ -48,7 +48,7 @@ class Settings(VLLM, frozen=True, kw_only=True):
     engine: Answering = "llamacpp"
     """`llamacpp` runs a GGUF file, `echo` repeats the prompt; with `router` other workers and clouds answer."""
     model_path: str = ""
-    """GGUF file, or folder with ENGINE=vllm; below `data/` it lies in GOLEK_DATA. Default in `data/models/<MODEL_NAME>`."""
+    """GGUF file, or the folder for vLLM; below `data/` it lies in GOLEK_DATA. Default in `data/models/<MODEL_NAME>`."""
     inference_models_dir: str = ""
     """Folder with a folder per model, `<MODEL_NAME>/*.gguf`; looked at when MODEL_PATH is not given."""
     model_source: str = ""
@@ -57,6 +57,8 @@ class Settings(VLLM, frozen=True, kw_only=True):
     """A list of models in the form of other services; default `config/models.yaml`, if it is there."""
     model_sha256: str = ""
     """SHA-256 the downloaded file must have; default what the source says."""
+    mmproj_path: str = ""
+    """GGUF file of the model's eyes; default `mmproj*.gguf` beside the model's file. `none`: it reads no images."""
     golek_offline: bool = False
     """Download nothing: a missing model is an error."""
     model_format: Literal["template", "gguf", "harmony", "raw"] = "template"
@@ -72,7 +74,7 @@ class Settings(VLLM, frozen=True, kw_only=True):
     harmony_knowledge_cutoff: str = "2024-06"
     """With MODEL_FORMAT=harmony: up to when the model is told to know things."""
     subject: str = ""
-    """Request subject, instead of `<kind>.request.<MODEL_NAME>`; the kind is inference, embedding or rerank."""
+    """Request subject, instead of `<kind>.request.<MODEL_NAME>`; the kind is inference, embedding, rerank or vision."""
     worker_concurrency: Annotated[int, Meta(ge=1, le=1024)] = 4
     """Slots: sequences decoded together by one replica, at most 256; a router's jobs at once, 1024 unless given."""
     http_addr: str = ""
@@ -99,6 +101,8 @@ class Settings(VLLM, frozen=True, kw_only=True):
     """Do not start where no GPU can be used; false takes the CPU then, and says so."""
     adapters: str = ""
     """LoRA adapters loaded at the start, for requests with `adapter`; paths below `data/` lie in GOLEK_DATA."""
+    litert_pixels: str = ""
+    """What the darkest and the brightest pixel become for ENGINE=litert; default what the model says, else 0,1."""
     queue_capacity: Positive = 2000
     """Jobs a model holds, waiting and running; the same for all replicas."""
     golek_critical_utilization: Annotated[float, Meta(gt=0, le=1)] = CRITICAL_UTILIZATION
@@ -211,7 +215,7 @@ class Settings(VLLM, frozen=True, kw_only=True):
 
     @property
     def default_model_file(self) -> Path:
-        """Where the model lies when nothing else is said, and where it is downloaded to; of one in a folder the folder."""
+        """Where the model lies when nothing else is said, and where it is downloaded to; perhaps a folder."""
         found = shipped(f"data/models/{self.model_name}/{USUAL_FILES[self.model_lies_in]}", self.data)
         return found.parent if self.model_lies_in == "folder" else found
 
@@ -228,6 +232,11 @@ class Settings(VLLM, frozen=True, kw_only=True):
     def gpu_shares(self) -> list[float]:
         """What TENSOR_SPLIT lists. Raises ValueError."""
         return [float(share) for share in self.tensor_split.split(",") if share.strip()]
+
+    @property
+    def pixel_range(self) -> list[float]:
+        """What LITERT_PIXELS says: two numbers, or none. Raises ValueError."""
+        return [float(number) for number in self.litert_pixels.split(",") if number.strip()]
 
     @property
     def adapter_files(self) -> list[AdapterFile]:
@@ -265,8 +274,8 @@ class Settings(VLLM, frozen=True, kw_only=True):
 
     @property
     def model_lies_in(self) -> Format:
-        """What the model of this engine is made of."""
-        return FORMATS[self.engine]
+        """What the model of this engine is made of; a server that others run has it where it is."""
+        return "none" if self.engine in SERVERS and self.server_url else FORMATS[self.engine]
 
     @property
     def guessed_kind(self) -> subjects.Kind:
@@ -417,6 +426,7 @@ DOES: Final[dict[subjects.Kind, str]] = {
     "inference": "writes text",
     "embedding": "turns texts into vectors",
     "rerank": "ranks documents by a query",
+    "vision": "says what images show",
 }
 
 
@@ -454,6 +464,7 @@ def _in_place(loaded: Settings) -> Settings:
         "model_path": shipped,
         "inference_models_dir": shipped,
         "prompt_template": shipped,
+        "mmproj_path": shipped,
         "db_path": in_data,
         "golek_key_file": in_data,
     }
@@ -486,9 +497,12 @@ def _contradictions(settings: Settings) -> list[str]:
     mistakes += wrong_url(settings.nats_url)
     if (problem := settings.login.problem()) is not None:
         mistakes.append(problem)
+    mistakes += vision.mistakes(settings)
     mistakes += _wrong_shares(settings)
+    mistakes += _wrong_pixels(settings)
     mistakes += _wrong_budget(settings)
     mistakes += adapters.mistakes(settings.adapters)
+    mistakes += servers.mistakes(settings, settings.engine)
     if settings.http_addr and address(settings.http_addr) is None:
         mistakes.append(f"HTTP_ADDR={settings.http_addr}: host:port, :port or port, from 1 to 65535, e.g. :5770")
     return mistakes
@@ -535,6 +549,16 @@ def _wrong_shares(settings: Settings) -> list[str]:
     if shares and settings.main_gpu >= 0:
         return [f"{said}: shares are for several GPUs, MAIN_GPU={settings.main_gpu} puts all on one; give one of both"]
     return []
+
+
+def _wrong_pixels(settings: Settings) -> list[str]:
+    try:
+        found = settings.pixel_range
+    except ValueError:
+        found = [math.nan]
+    if not found or (len(found) == 2 and math.isfinite(sum(found)) and found[0] < found[1]):
+        return []
+    return [f"LITERT_PIXELS={settings.litert_pixels}: two numbers with a comma, the smaller one first, such as -1,1"]
 
 
 def _wrong_stages(settings: Settings, project: Path) -> list[str]:

@@ -15,7 +15,7 @@ from nats.js.errors import KeyNotFoundError, NotFoundError
 
 from golek_client import Golek
 from golek_client.login import Login
-from golek_monitor import status
+from golek_monitor import rules, status
 from golek_monitor.first_seen import FirstSeen
 from golek_monitor.observer import Observer
 from golek_monitor.picture import Picture
@@ -39,8 +39,8 @@ async def until(look: Callable[[], Found], seconds: float = 15.0) -> Found:
 
 @asynccontextmanager
 async def observing(url: str, *, remembers: bool = False, speaks: bool = False) -> AsyncIterator[Picture]:
-    """A picture that is kept up to date, as the monitor's is."""
-    picture = Picture()
+    """A picture that is kept up to date, as the monitor's is. What comes late on a busy machine is no wrong clock."""
+    picture = Picture(limits=rules.Limits(clock_skew_s=60.0))
     golek = Golek(url)
     async with Observer(golek, picture, remembers=remembers) as observer:
         runs = [observer.run(), *([Publisher(golek, picture, every_s=0.2).run()] if speaks else [])]

@@ -123,8 +123,7 @@ async def test_all_that_answer_at_once_have_draws_of_their_own(fleet: Fleet) -> 
     async with raw.connected(fleet.url) as client:
         for _ in range(2):
             await raw.ask(client, "inference.request.auto", asked("ensemble", "one", "one") | {"seed": 5})
-    rows = await fleet.logged("one", 4)
-    answers = [row["seed"] for row in rows if row["step"] == "answer/1"]
+    answers = [row["seed"] for row in await fleet.logged("one", 4, step="answer/1")]
     assert len(set(answers[:2])) == 2
     assert sorted(answers[:2]) == sorted(answers[2:])
 

@@ -18,6 +18,7 @@ from golek_wire import (
     routing,
     sessions,
     signals,
+    vision,
 )
 
 WHEN = "2026-01-02T03:04:05.678Z"
@@ -185,6 +186,33 @@ MESSAGES: dict[str, Any] = {
         12,
     ),
     "ranking": replies.Ranking(1, -7.5),
+    "vision-request": requests.VisionRequest(
+        "data:image/png;base64,iVBORw0KGgo=",
+        labels=["cat", "dog"],
+        top_k=2,
+        req_id="v1",
+        model="deepseek-vl-7b",
+        deadline_ms=5000,
+    ),
+    "vision-request-several": requests.VisionRequest(
+        images=[
+            "https://images.example.com/cat.png",
+            "nats-object://GOLEK_IMAGES/cat.png",
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},
+        ],
+        prompt="Which animal is this?",
+    ),
+    "vision-reply": vision.VisionReply(
+        [vision.Classification(0, "cat", 0.75, [vision.LabelScore("cat", 0.75), vision.LabelScore("dog", 0.25)])],
+        "deepseek-vl-7b",
+        vision.VisionUsage(1180, 2, 1182),
+        "v1",
+        96,
+        96,
+    ),
+    "classification": vision.Classification(1, "dog", 0.5, [vision.LabelScore("dog", 0.5)]),
+    "label-score": vision.LabelScore("cat", 0.75),
+    "vision-usage": vision.VisionUsage(1180, 2, 1182),
     "document": requests.Document("The Nile is long"),
     "embedding": replies.Embedding([0.6, -0.8], 0),
     "embedding-usage": replies.EmbeddingUsage(4, 4),

@@ -26,6 +26,7 @@ from golek_wire import (
     routing,
     sessions,
     signals,
+    vision,
 )
 from tests.contract.messages import MESSAGES
 
@@ -55,6 +56,7 @@ def structs() -> set[type[msgspec.Struct]]:
         sessions,
         signals,
         routing,
+        vision,
     )
     found = {kind for module in modules for kind in vars(module).values() if _is_struct(kind, module.__name__)}
     # Parts of other messages.

@@ -141,7 +141,7 @@ def test_random_arrivals_and_cancels_leave_the_accounts_right(engine: LlamaCppEn
 
 
 def kept(*tokens: int, adapter: object = None) -> Kept:
-    return Kept(key_of(tokens), len(tokens), adapter)
+    return Kept(key_of(tokens), len(tokens), adapter, len(tokens))
 
 
 @pytest.mark.parametrize(("a", "b"), [(0, 0), (1, 1), (5, 9), (16, 17), (100, 64), (1000, 1000), (33, 700)])

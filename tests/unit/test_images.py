@@ -1,4 +1,4 @@
-"""Images in a conversation: every surface says them alike, and who reads none refuses them by name."""
+"""Images in a conversation: every surface says them alike."""
 
 import json
 from typing import Any
@@ -10,8 +10,6 @@ from golek_wire.anthropic import messages
 from golek_wire.errors import BadRequestError
 from golek_wire.openai import chat, responses
 from golek_wire.requests import InferenceRequest, Message
-from golek_worker.prompt.base import Format
-from golek_worker.prompt.build import build
 
 URL = "https://example.com/cat.png"
 DATA = "data:image/png;base64,iVBORw0KGgo="
@@ -55,13 +53,9 @@ def by_bus() -> InferenceRequest:
 
 @pytest.mark.parametrize("asked", [by_chat, by_responses, by_messages, by_bus])
 def test_every_surface_says_images_alike(asked: Any) -> None:
-    """The same turn, which the bus carries as it is; a worker refuses it with the field."""
+    """The same turn, which the bus carries as it is."""
     request = codec.decode_request(codec.encode(asked()))
     assert request.messages == [TURN]
-    form: Format = None  # type: ignore[assignment] - it is refused before anything is rendered
-    with pytest.raises(BadRequestError, match="reads no images") as refused:
-        build(request, form)
-    assert refused.value.details["param"] == "messages[0].content"
 
 
 def test_a_tool_may_show_an_image() -> None:

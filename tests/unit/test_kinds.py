@@ -42,14 +42,28 @@ def test_requests_of_the_other_kinds_are_told_where_to_ask() -> None:
     taken = kinds.taken(deployment(minilm.model_file()), "embedding")
     assert taken.subjects == ("embedding.request.m.1", "embedding.request.m_1")
     assert taken.submits == ("embedding.submit.m.1", "embedding.submit.m_1")
-    requests, submits = taken.elsewhere[:4], taken.elsewhere[4:]
+    requests, submits = taken.elsewhere[:6], taken.elsewhere[6:]
     assert requests == (
         "inference.request.m.1", "inference.request.m_1", "rerank.request.m.1", "rerank.request.m_1",
+        "vision.request.m.1", "vision.request.m_1",
     )  # fmt: skip
     assert submits == tuple(subject.replace("request", "submit") for subject in requests)
     assert taken.redirect == "m.1 turns texts into vectors: ask it on embedding.request.m.1"
     requests_for_vectors = ("embedding.request.m.1", "embedding.request.m_1")
     assert kinds.taken(deployment(TINY), "inference").elsewhere[:2] == requests_for_vectors
+
+
+def test_a_model_that_writes_takes_questions_about_images() -> None:
+    """Whether it sees is known once it is loaded; a classifier takes nothing else."""
+    writes, looks = kinds.taken(deployment(TINY), "inference"), kinds.taken(deployment(TINY), "vision")
+    assert writes.subjects == (
+        "inference.request.m.1", "inference.request.m_1", "vision.request.m.1", "vision.request.m_1",
+    )  # fmt: skip
+    assert "vision.submit.m.1" in writes.submits
+    assert not any(subject.startswith("vision.") for subject in writes.elsewhere)
+    assert looks.subjects == ("vision.request.m.1", "vision.request.m_1")
+    assert "inference.request.m.1" in looks.elsewhere
+    assert looks.redirect == "m.1 says what images show: ask it on vision.request.m.1"
 
 
 def test_a_subject_of_its_own_is_the_only_one() -> None:

@@ -110,6 +110,8 @@ def problem(config: EngineConfig, header: Header, path: Path, *, on_gpu: bool) -
     What lies on a GPU is not this machine's memory: llama.cpp says itself when a GPU is too small.
     """
     weights, on_host = weight_bytes(path, header), _share_on_host(config, header) if on_gpu else 1.0
+    if config.projector_path and (eyes := Path(config.projector_path)).is_file():
+        weights += eyes.stat().st_size
     free = free_bytes()
     shape = shape_of(config.kind, config.slots, config.ctx_size, config.threads, header, weights)
     found = _on_host(needs(header, weights, shape), on_host)

@@ -2,7 +2,8 @@
 
 vLLM's EngineCore is a process of its own, below the engine's child. It notices a parent that ends in good order, not
 one that is killed: then it stays, with all its memory. vLLM calls plugins of the group `vllm.general_plugins` in every
-process that it starts; this one ends the process with its parent.
+process that it starts; this one ends the process with its parent. What is to be mended of vLLM in those processes is
+done here, too (`seeds`).
 """
 
 import multiprocessing
@@ -29,6 +30,9 @@ def register() -> None:
     threading.Thread(target=_watch, args=(parent.sentinel,), name="golek-guard", daemon=True).start()
     if os.environ.get(PARENT) == str(os.getppid()):
         die_with_parent()  # by the kernel: also while native code computes, or the process is stopped
+    from golek_worker.engine.vllm import seeds  # which needs vLLM
+
+    seeds.mend()
 
 
 def _watch(sentinel: int) -> None:
