@@ -53,8 +53,8 @@ def named(request: VisionRequest) -> list[tuple[str, ImageSource]]:
 def address(source: ImageSource, place: str) -> str:
     """Where an image of a vision request is, or its data. Raises BadRequestError for what is neither."""
     if isinstance(source, dict):
-        check([source], place)
-        return _url(source)
+        _check_image(source, place, "not `image_url`")
+        return shown_at(source)
     if source.startswith(SCHEMES):
         return str(part(source, place)["image_url"]["url"])
     if not source or ":" in source[:64]:
@@ -72,7 +72,7 @@ def listed(request: Request) -> list[Image]:
         return [Image(place, address(source, place)) for place, source in named(request)]
     turns = request.messages or () if isinstance(request, InferenceRequest) else ()
     return [
-        Image(f"messages[{i}].parts[{j}].image_url.url", _url(one))
+        Image(f"messages[{i}].parts[{j}].image_url.url", shown_at(one))
         for i, turn in enumerate(turns)
         for j, one in enumerate(turn.parts or ())
         if one.get("type") == "image_url"
@@ -94,7 +94,7 @@ def without_data(turns: Sequence[Message] | None) -> list[Message]:
 
 
 def _without_data(part: Json) -> Json:
-    return part if part.get("type") != "image_url" else {**part, "image_url": {"url": shown(_url(part))}}
+    return part if part.get("type") != "image_url" else {**part, "image_url": {"url": shown(shown_at(part))}}
 
 
 def text(said: str) -> Json:
@@ -108,9 +108,16 @@ def content(parts: Sequence[Json]) -> tuple[str, list[Json] | None]:
     return words, list(parts) if any(one["type"] != "text" for one in parts) else None
 
 
+def shown_at(part: Json) -> str:
+    """Where the image of a part is, or its data; empty for what is no image."""
+    image = part.get("image_url")
+    url = image.get("url") if isinstance(image, dict) else image
+    return url if isinstance(url, str) else ""
+
+
 def is_address(part: Json) -> bool:
     """Whether this is an image that whoever answers has to fetch."""
-    url = _url(part)
+    url = shown_at(part)
     return bool(url) and not url.startswith("data:")
 
 
@@ -119,17 +126,13 @@ def check(parts: Sequence[object], place: str) -> None:
     if not parts:
         raise BadRequestError(f"{place}: is empty; leave it out where there is text alone", param=place)
     for number, one in enumerate(parts):
-        at = f"{place}[{number}]"
-        kind = one.get("type") if isinstance(one, dict) else None
-        if isinstance(one, dict) and kind == "text" and isinstance(one.get("text"), str):
-            continue
-        if not isinstance(one, dict) or kind != "image_url":
-            raise BadRequestError(f"{at}: {str(kind)[:32]!r} is neither `text` nor `image_url`", param=at)
-        image = one.get("image_url")
-        part(image.get("url") if isinstance(image, dict) else image, f"{at}.image_url.url")
+        if not (isinstance(one, dict) and one.get("type") == "text" and isinstance(one.get("text"), str)):
+            _check_image(one, f"{place}[{number}]", "neither `text` nor `image_url`")
 
 
-def _url(part: Json) -> str:
-    image = part.get("image_url")
-    url = image.get("url") if isinstance(image, dict) else image
-    return url if isinstance(url, str) else ""
+def _check_image(one: object, at: str, what: str) -> None:
+    kind = one.get("type") if isinstance(one, dict) else None
+    if not isinstance(one, dict) or kind != "image_url":
+        raise BadRequestError(f"{at}: {str(kind)[:32]!r} is {what}", param=at)
+    image = one.get("image_url")
+    part(image.get("url") if isinstance(image, dict) else image, f"{at}.image_url.url")

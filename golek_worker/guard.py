@@ -23,7 +23,7 @@ from pathlib import Path
 
 from golek_worker.orphan import die_with_parent
 
-GRACE_S = 2.0
+GRACE_S = 1.0
 """From the wish to end until nobody is asked any more."""
 LOOK_S = 0.02
 STATUS_NOT_STARTED = 127

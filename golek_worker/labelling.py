@@ -21,7 +21,7 @@ from golek_wire import codec, images, semconv
 from golek_wire.errors import BadRequestError, InternalError, PayloadTooLargeError
 from golek_wire.orchestration import StepEvent
 from golek_wire.replies import Delta
-from golek_wire.requests import InferenceRequest, Message, Params, VisionRequest
+from golek_wire.requests import InferenceRequest, Message, Params, Request, VisionRequest
 from golek_wire.routing import CacheUse
 from golek_wire.vision import LabelScore, VisionReply, VisionUsage
 from golek_worker.classifying import classification, looked_at, said, too_large
@@ -85,6 +85,10 @@ class Writes(Protocol):
     labelling: dict[str, "LabelRun"]
     """What runs, by its job."""
 
+    def check_images(self, request: Request) -> None:
+        """Raise BadRequestError where the model sees none, or what is asked of them is too much."""
+        ...
+
     def submission(self, job: Job, request: InferenceRequest, seen: Mapping[str, bytes]) -> Submit | None:
         """The sequence of a text; None without an engine. Raises BadRequestError."""
         ...
@@ -130,6 +134,7 @@ class LabelWork(Sighted):
 
     def prepare(self) -> None:
         executor, found = self._executor, list[Submit]()
+        executor.check_images(self._request)
         for number, question in enumerate(questions(self._request)):
             submit = executor.submission(self._job, question, self.seen)
             if submit is None:

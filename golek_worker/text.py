@@ -36,6 +36,7 @@ from golek_worker.settings import Settings
 from golek_worker.structure import Stored, constraint
 from golek_worker.structure import check as check_structure
 from golek_worker.vision import reading
+from golek_worker.vision.inlining import inlined
 
 SEES = "vision"
 """The capability of a model that reads images."""
@@ -71,7 +72,7 @@ class TextExecutor:
         return [name for name in CAPABILITIES if name in found]
 
     def check(self, request: Request) -> None:
-        self._check_images(request)
+        self.check_images(request)
         if not isinstance(request, InferenceRequest):
             return
         check_structure(request, self.stored)
@@ -84,7 +85,7 @@ class TextExecutor:
             if ready.info.vocab_size:
                 check_tokens(request.params, ready.info.vocab_size)
 
-    def _check_images(self, request: Request) -> None:
+    def check_images(self, request: Request) -> None:
         """Raise BadRequestError for images that are none, and where the model sees none."""
         found = listed(request)
         ready = self.host.ready
@@ -185,8 +186,9 @@ class TextWork(Sighted):
         if ready is not None:
             asked = self._whole
             self._constraint = constraint(asked, self._executor.stored)
+            self._executor.check_images(asked)
             if ready.own_prompts:
-                self._asked = asked
+                self._asked = inlined(asked, self.seen)
                 return
             self._prompt = build(asked, self._executor.format(ready), self._executor.guard)
             if self._prompt.ways:
@@ -208,8 +210,7 @@ class TextWork(Sighted):
         return Submit(
             job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, self._constraint,
             request.adapter or "", prompt.cuts, self.conversation.least_room if self.conversation is not None else 0,
-            self.images,
-            asked=self._asked,
+            [] if self._asked is not None else self.images, self._asked,
         )  # fmt: skip
 
     def answer(self, end: Made, ms: int) -> Answer:

@@ -193,6 +193,8 @@ class TaskLoop(asyncio.Protocol):
 
     def _ended(self, job_id: str, counts: Counts, task: asyncio.Task[None]) -> None:
         del self._tasks[job_id]
+        if self._leaving.is_set():
+            return  # the parent knows that all end
         if task.cancelled():  # perhaps before it began
             self._send(Stopped(job_id, counts.tokens_in, counts.tokens_out))
         else:

@@ -25,6 +25,8 @@ from golek_worker.registry.artifacts import kind_of
 from golek_worker.settings import Settings
 
 DEVICES_MODULE = "golek_worker.engine.llamacpp.devices"
+LITERT = {"ai-edge-litert": "ai_edge_litert", "pillow": "PIL", "tokenizers": "tokenizers"}
+"""Packages, and what they are imported as."""
 PATIENCE_S = 60.0
 
 
@@ -32,6 +34,10 @@ def missing(chosen: Settings) -> Iterator[str]:
     """What the engine itself lacks here; a sentence each."""
     if chosen.engine == "llamacpp" and importlib.util.find_spec("llama_cpp") is None:
         yield "ENGINE=llamacpp: the package llama-cpp-python is missing; `make setup` installs it"
+    elif chosen.engine == "litert":
+        lacks = [name for name, module in LITERT.items() if importlib.util.find_spec(module) is None]
+        if lacks:
+            yield f"ENGINE=litert: not installed: {', '.join(lacks)}; `pip install 'golek[litert]'` does it"
     elif chosen.engine == "vllm":
         yield from vllm_check.missing(chosen)
 

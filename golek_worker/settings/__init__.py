@@ -103,20 +103,6 @@ class Settings(Vision, frozen=True, kw_only=True):
     """LoRA adapters loaded at the start, for requests with `adapter`; paths below `data/` lie in GOLEK_DATA."""
     litert_pixels: str = ""
     """What the darkest and the brightest pixel become for ENGINE=litert; default what the model says, else 0,1."""
-    server_url: str = ""
-    """With ENGINE=llama-server, ollama, trtllm or openai: the server that runs already; nothing is started then."""
-    server_command: str = ""
-    """How such a server is started instead of the usual way; `{host}`, `{port}` and `{model}` are put in."""
-    server_args: str = ""
-    """Arguments for the server that is started, beside the usual ones."""
-    server_model: str = ""
-    """What the server calls the model; need not be given where it has one alone."""
-    server_key: str = ""
-    """Key that the server wants."""
-    server_start_s: Seconds = 600.0
-    """For so long a server may take from its start until it is well."""
-    llama_server: str = ""
-    """llama.cpp's server; default `llama-server` of the PATH, else what `make build-llama-server` built."""
     queue_capacity: Positive = 2000
     """Jobs a model holds, waiting and running; the same for all replicas."""
     golek_critical_utilization: Annotated[float, Meta(gt=0, le=1)] = CRITICAL_UTILIZATION
@@ -516,7 +502,7 @@ def _contradictions(settings: Settings) -> list[str]:
     mistakes += _wrong_pixels(settings)
     mistakes += _wrong_budget(settings)
     mistakes += adapters.mistakes(settings.adapters)
-    mistakes += servers.mistakes(settings.engine, settings.server_url, settings.server_command, settings.server_args)
+    mistakes += servers.mistakes(settings, settings.engine)
     if settings.http_addr and address(settings.http_addr) is None:
         mistakes.append(f"HTTP_ADDR={settings.http_addr}: host:port, :port or port, from 1 to 65535, e.g. :5770")
     return mistakes

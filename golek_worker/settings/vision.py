@@ -7,12 +7,12 @@ from msgspec import Meta
 from golek_program.settings.fleet import Positive, Seconds
 from golek_wire.objects import is_bucket
 from golek_wire.requests import IMAGES_LIMIT
-from golek_worker.settings.vllm import VLLM
+from golek_worker.settings.servers import Servers
 from golek_worker.vision.limits import Limits, parse_domains
 
 
-class Vision(VLLM, frozen=True, kw_only=True):
-    """Of every worker: whether its model sees is known once it is loaded. Behind vLLM's: a struct has one base."""
+class Vision(Servers, frozen=True, kw_only=True):
+    """Of every worker: whether its model sees is known once it is loaded. Behind `Servers`: a struct has one base."""
 
     vision_allowed_domains: str = ""
     """Servers that images may be fetched from, with commas: `images.example.com`, `*.example.com`, `localhost:8080`."""

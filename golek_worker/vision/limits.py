@@ -62,7 +62,7 @@ def _domain(entry: str) -> Domain:
     host, _, port = (named[1:], ":", behind.removeprefix(":")) if bracket else entry.partition(":")
     is_wildcard = host == ANY or host.startswith("*.")
     plain = host[1:] if is_wildcard else host
-    wrong = not (plain or host == ANY) or ANY in plain or any(sign in plain for sign in "/@ ?#[]")
+    wrong = not (plain.strip(".") or host == ANY) or ANY in plain or any(sign in plain for sign in "/@ ?#[]")
     if wrong or (port and not (port.isdecimal() and 0 < int(port) < 65536)):
         raise ValueError(f"{entry[:64]!r} is no domain: a host such as images.example.com, *.example.com, or host:port")
     return Domain(plain, int(port) if port else None, is_wildcard)

@@ -81,7 +81,8 @@ async def _llama_server(config: EngineConfig, facts: Facts, site: Site) -> Facts
     if config.model_path:
         info = msgspec.structs.replace(info, architecture=commands.header_of(config).architecture)
     return Facts(
-        facts.model, facts.dialect, info, _number(told, "total_slots"), ["grammar-constrained"],
+        facts.model, facts.dialect, info, _number(told, "total_slots"),
+        ["grammar-constrained", *(["vision"] if _object(told, "modalities").get("vision") is True else [])],
         template if isinstance(template, str) and template else None,
     )  # fmt: skip
 
