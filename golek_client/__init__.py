@@ -59,11 +59,13 @@ from golek_wire.orchestration import InferenceMetadata, Orchestration, Orchestra
 from golek_wire.replies import Delta, Embedding, EmbeddingReply, InferenceReply, Ranking, Receipt, RerankReply, ToolCall
 from golek_wire.requests import Message, Resume
 from golek_wire.signals import DeadLetter, Health, ModelRecord
+from golek_wire.vision import VisionReply
 
 if TYPE_CHECKING:
     from golek_client.asking import Asking
     from golek_client.client import Golek
     from golek_client.reopening import Reopened
+    from golek_client.seeing import image
     from golek_client.stream import Stream
     from golek_wire.logs import LogQuery
 
@@ -126,6 +128,8 @@ __all__ = [
     "ToolCall",
     "UnauthorizedError",
     "UnknownGrammarError",
+    "VisionReply",
+    "image",
 ]
 
 # Else Python's handler of last resort writes warnings to the standard error of a program that asked for none.
@@ -135,7 +139,7 @@ logging.getLogger("golek").addHandler(logging.NullHandler())
 def __getattr__(name: str) -> object:
     """`Golek`, `Stream` and `Reopened` on first use: they need nats-py, whose 100 ms `golek --help` need not pay.
 
-    So with `LogQuery` and `Asking`, which few programs name.
+    So with `LogQuery`, `image` and `Asking`, which few programs name.
     """
     if name == "Golek":
         from golek_client.client import Golek
@@ -153,6 +157,10 @@ def __getattr__(name: str) -> object:
         from golek_client.asking import Asking
 
         return Asking
+    if name == "image":
+        from golek_client.seeing import image
+
+        return image
     if name == "LogQuery":
         from golek_wire.logs import LogQuery
 

@@ -57,7 +57,7 @@ async def why_nobody(
     """
     known = await record(line, model)
     if known is not None:
-        if kind is not None and known.kinds and kind not in known.kinds:  # not known before its file is read
+        if kind is not None and not may_do(known, kind):
             return another_kind(known, kind)
         left = gone(known, datetime.now(UTC))
         if left is None and subject is not None and known.state in TAKES_REQUESTS:
@@ -163,6 +163,13 @@ def offered(model: str, routers: Iterable[ModelRecord], now: datetime) -> NoWork
         return None
     told = "; ".join(error.message for error in left if error is not None)
     return NoWorkersError(f"No router serves {model} at the moment: {told}", model=model)
+
+
+def may_do(record: ModelRecord, kind: Kind) -> bool:
+    """Whether a model may be asked this. What it does is not known before its file is read; whether one that writes
+    sees, its worker says.
+    """
+    return not record.kinds or kind in record.kinds or (kind == "vision" and "inference" in record.kinds)
 
 
 def another_kind(record: ModelRecord, asked: Kind) -> BadRequestError:

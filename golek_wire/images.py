@@ -54,7 +54,7 @@ def address(source: ImageSource, place: str) -> str:
     """Where an image of a vision request is, or its data. Raises BadRequestError for what is neither."""
     if isinstance(source, dict):
         _check_image(source, place, "not `image_url`")
-        return _url(source)
+        return shown_at(source)
     if source.startswith(SCHEMES):
         return str(part(source, place)["image_url"]["url"])
     if not source or ":" in source[:64]:
@@ -72,7 +72,7 @@ def listed(request: Request) -> list[Image]:
         return [Image(place, address(source, place)) for place, source in named(request)]
     turns = request.messages or () if isinstance(request, InferenceRequest) else ()
     return [
-        Image(f"messages[{i}].parts[{j}].image_url.url", _url(one))
+        Image(f"messages[{i}].parts[{j}].image_url.url", shown_at(one))
         for i, turn in enumerate(turns)
         for j, one in enumerate(turn.parts or ())
         if one.get("type") == "image_url"
@@ -94,7 +94,7 @@ def without_data(turns: Sequence[Message] | None) -> list[Message]:
 
 
 def _without_data(part: Json) -> Json:
-    return part if part.get("type") != "image_url" else {**part, "image_url": {"url": shown(_url(part))}}
+    return part if part.get("type") != "image_url" else {**part, "image_url": {"url": shown(shown_at(part))}}
 
 
 def text(said: str) -> Json:
@@ -108,9 +108,16 @@ def content(parts: Sequence[Json]) -> tuple[str, list[Json] | None]:
     return words, list(parts) if any(one["type"] != "text" for one in parts) else None
 
 
+def shown_at(part: Json) -> str:
+    """Where the image of a part is, or its data; empty for what is no image."""
+    image = part.get("image_url")
+    url = image.get("url") if isinstance(image, dict) else image
+    return url if isinstance(url, str) else ""
+
+
 def is_address(part: Json) -> bool:
     """Whether this is an image that whoever answers has to fetch."""
-    url = _url(part)
+    url = shown_at(part)
     return bool(url) and not url.startswith("data:")
 
 
@@ -129,9 +136,3 @@ def _check_image(one: object, at: str, what: str) -> None:
         raise BadRequestError(f"{at}: {str(kind)[:32]!r} is {what}", param=at)
     image = one.get("image_url")
     part(image.get("url") if isinstance(image, dict) else image, f"{at}.image_url.url")
-
-
-def _url(part: Json) -> str:
-    image = part.get("image_url")
-    url = image.get("url") if isinstance(image, dict) else image
-    return url if isinstance(url, str) else ""

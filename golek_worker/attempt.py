@@ -29,6 +29,7 @@ from golek_wire.replies import Delta
 from golek_worker.bus.lease import Lease
 from golek_worker.bus.objects import Objects
 from golek_worker.bus.replies import ReplyStream, largest_final, send_started
+from golek_worker.bus.seers import Seers
 from golek_worker.bus.strikes import Strikes
 from golek_worker.bus.tokens import TokenLogs
 from golek_worker.caching import Caching
@@ -87,6 +88,7 @@ class Tools(Struct, frozen=True):
     room: Room
     objects: Objects
     fetcher: Fetcher
+    seers: Seers
     tokens: TokenLogs
     sessions: Sessions | None
     """None for a kind that has no conversations."""
@@ -154,6 +156,7 @@ class Attempt:
         except BusUnavailableError:
             raise  # ours, not the caller's
         except InferenceServiceError as error:
+            await self._tools.seers.advise(error)
             # With its frames it would be a ring around this object, and wait for the collector, which comes seldom.
             return error.with_traceback(None)
         finally:

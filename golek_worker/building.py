@@ -33,6 +33,7 @@ from golek_worker.bus.objects import Objects
 from golek_worker.bus.orders import Orders
 from golek_worker.bus.queue import OnLanes, Queue
 from golek_worker.bus.results import Results
+from golek_worker.bus.seers import Seers
 from golek_worker.bus.strikes import StrikeBook
 from golek_worker.bus.tokens import TokenLogs
 from golek_worker.caching import Caching, Circumstances, deployment, memory
@@ -138,6 +139,7 @@ async def build(
         room=Room() if router is None else Hall(),
         objects=bodies,
         fetcher=Fetcher(chosen.image_limits, _images(client, chosen)),
+        seers=Seers(client),
         tokens=tokens,
         sessions=sessions,
         bury=_letters(ground, kind, host).bury,

@@ -36,6 +36,7 @@ from golek_worker.settings import Settings
 from golek_worker.structure import Stored, constraint
 from golek_worker.structure import check as check_structure
 from golek_worker.vision import reading
+from golek_worker.vision.inlining import inlined
 
 SEES = "vision"
 """The capability of a model that reads images."""
@@ -187,7 +188,7 @@ class TextWork(Sighted):
             self._constraint = constraint(asked, self._executor.stored)
             self._executor.check_images(asked)
             if ready.own_prompts:
-                self._asked = asked
+                self._asked = inlined(asked, self.seen)
                 return
             self._prompt = build(asked, self._executor.format(ready), self._executor.guard)
             if self._prompt.ways:
@@ -209,7 +210,7 @@ class TextWork(Sighted):
         return Submit(
             job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, self._constraint,
             request.adapter or "", prompt.cuts, self.conversation.least_room if self.conversation is not None else 0,
-            self.images, self._asked,
+            [] if self._asked is not None else self.images, self._asked,
         )  # fmt: skip
 
     def answer(self, end: Made, ms: int) -> Answer:

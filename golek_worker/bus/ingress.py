@@ -41,6 +41,7 @@ from golek_worker.bus.queue import Queue
 from golek_worker.bus.receipts import Receipts
 from golek_worker.bus.replies import send_error
 from golek_worker.bus.results import Results
+from golek_worker.bus.seers import Seers
 from golek_worker.bus.storing import Charges, Elsewhere, Storing
 from golek_worker.bus.strangers import Strangers
 from golek_worker.bus.tokens import TokenLogs
@@ -120,6 +121,7 @@ class Ingress:
         self._subscriptions: list[Subscription] = []
         stream = subjects.job_stream(token)
         self._strangers = Strangers(look, self._on_request, self._refuse)
+        self._seers = Seers(client)
         self._large = Intake(objects, callers.principal, self._admit, self._turn_away)
         self._accepted = AcceptedJobs(
             client, stream, queue, results, self._answer_unrun, loading,
@@ -185,6 +187,7 @@ class Ingress:
         subscriptions, self._subscriptions = self._subscriptions, []
         await asyncio.gather(*(self._client.withdraw(subscription) for subscription in subscriptions))
         await self._strangers.close()
+        await self._seers.close()
         await self._large.close()
 
     async def leave(self) -> None:
@@ -301,7 +304,8 @@ class Ingress:
                 return
             if stranger:
                 error = TemporaryResourceError(f"{strangers.LIMIT} requests wait already for a look at their keys")
-        await self._refuse(message, error)
+        if not self._seers.take(error, lambda: self._refuse(message, error)):
+            await self._refuse(message, error)
 
     async def _on_stray(self, message: Delivery) -> None:
         """Say at once that this model does not do what was asked."""

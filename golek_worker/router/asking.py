@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, Final
 
+from golek_wire.images import STORED, listed
 from golek_wire.requests import EmbeddingRequest, InferenceRequest, Request, RerankRequest, VisionRequest
 from golek_wire.subjects import Kind
 from golek_worker.router.affinity import affinity
@@ -67,6 +68,7 @@ def needs(request: Request) -> frozenset[Need]:
         "tools": bool(request.tools) and request.tool_choice != "none",
         "json_schema": form is not None and form.type != "text",
         "vision": any(_is_no_text(part) for turn in request.messages or [] for part in turn.parts or []),
+        "stored_image": any(image.url.startswith(STORED) for image in listed(request)),
         "grammar": params.grammar is not None or params.regex is not None or params.choice is not None,
         "logprobs": params.logprobs,
         "adapter": bool(request.adapter),

@@ -11,7 +11,7 @@ from msgspec import Struct
 from golek_wire.routing import LOCAL, Policy, Strategy
 from golek_wire.subjects import Kind
 
-Need = Literal["tools", "json_schema", "vision", "grammar", "logprobs", "adapter", "raw"]
+Need = Literal["tools", "json_schema", "vision", "stored_image", "grammar", "logprobs", "adapter", "raw"]
 """What a request needs that not every target can."""
 ALL_NEEDS: Final[frozenset[Need]] = frozenset(get_args(Need))
 ANY: Final = "any"

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from golek_client.bus_client import BusClient, Delivery
-from golek_client.discovery import another_kind
+from golek_client.discovery import another_kind, may_do
 from golek_client.fleet import ModelState
 from golek_wire import codec, several, subjects
 from golek_wire import headers as h
@@ -254,7 +254,7 @@ class Placing:
             return kind, name, True  # 2
         model, standing = self._knows.model(plan.name), self._knows.standing(plan.name)
         record = model.record if model is not None else None
-        if record is not None and record.kinds and kind not in record.kinds:
+        if record is not None and not may_do(record, kind):
             raise another_kind(record, kind)  # 3
         self._refuse_lax(plan.name, message)
         if kind == "inference" and several.is_asked_in(message.data):
@@ -353,7 +353,7 @@ class Placing:
         if record is None:
             return
         self._knows.learn(record)
-        if record.kinds and kind not in record.kinds:
+        if not may_do(record, kind):
             raise another_kind(record, kind)
         if said := self._knows.stricter(name):
             raise NoWorkersError(f"Asked of a router that may not let anybody in: {said}", model=name)

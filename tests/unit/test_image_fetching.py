@@ -2,77 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
-from aiohttp import web
 
 from golek_wire.errors import BadRequestError, InferenceServiceError, PayloadTooLargeError, TemporaryResourceError
 from golek_wire.images import Image
 from golek_worker.vision.fetching import Fetcher
 from golek_worker.vision.limits import Domain, Limits, parse_domains
+from tests.support.image_server import Server, serving
 from tests.support.pictures import GREEN, jpeg_head, png, url
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Server:
-    """Answers by path, and remembers who asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.port = 0
-        self.hung_up = asyncio.Event()
-
-    def at(self, path: str, host: str = "127.0.0.1") -> str:
-        return f"http://{host}:{self.port}{path}"
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append(request.path)
-        match request.path.split("/")[1:]:
-            case ["cat.png"]:
-                return web.Response(body=png(), content_type="image/png")
-            case ["wrongly.png"]:
-                return web.Response(body=jpeg_head(8, 8), content_type="image/png")
-            case ["page"]:
-                return web.Response(text="<html>no image</html>", content_type="text/html")
-            case ["to", *rest]:
-                raise web.HTTPFound("/".join(rest) if ":" in rest[0] else "/" + "/".join(rest))
-            case ["status", code]:
-                return web.Response(status=int(code))
-            case ["announced"]:
-                return web.Response(body=b"\0" * 5000)
-            case ["endless"]:
-                return await self._endless(request, 0.0)
-            case ["slow"]:
-                return await self._endless(request, 0.02)
-            case _:
-                raise web.HTTPNotFound
-
-    async def _endless(self, request: web.Request, pause_s: float) -> web.StreamResponse:
-        response = web.StreamResponse()
-        await response.prepare(request)
-        try:
-            while True:
-                await response.write(b"\x89" if pause_s else b"\0" * 4096)
-                await asyncio.sleep(pause_s)
-        except (ConnectionError, asyncio.CancelledError):
-            self.hung_up.set()
-            raise
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    found = Server()
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", found.answer)
-    runner = web.AppRunner(application, handler_cancellation=True)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    found.port = runner.addresses[0][1]
-    yield found
-    await runner.cleanup()
+    async with serving() as found:
+        yield found
 
 
 def limits(server: Server, **other: object) -> Limits:
