@@ -13,7 +13,7 @@ DEV_STAMP := .venv/.golek-dev-$(shell cat requirements/dev.txt requirements/mini
 VLLM_STAMP := .venv-vllm/.golek-$(shell cat requirements/vllm-cpu.txt requirements/build_vllm.sh pyproject.toml | cksum | cut -d ' ' -f 1)
 
 TARGETS := help setup build build-cli build-monitor build-all build-llama build-llama-cuda build-llama-metal \
-  build-llama-cpu build-vllm build-vllm-cuda build-vllm-cpu lock lock-vllm demo serve start gateway stop list-workers logs nats nats-cluster config \
+  build-llama-cpu build-llama-server build-vllm build-vllm-cuda build-vllm-cpu lock lock-vllm demo serve start gateway stop list-workers logs nats nats-cluster config \
   monitor-status monitor-cli monitor-dashboard check test test-vllm bench
 
 # Each deployment is a target of its own, unless its name means something else to make.
@@ -61,6 +61,9 @@ build-llama-metal: ## ... for Apple GPUs
 
 build-llama-cpu: ## ... for the CPU alone
 	@requirements/build_llama.sh cpu "$(PYTHON)"
+
+build-llama-server: $(WORKER_STAMP) ## llama.cpp's own server, in bin/
+	@requirements/build_llama_server.sh
 
 build-vllm: ## vLLM for what is found here, in .venv-vllm
 	@if [ -n "$(DRY_RUN)" ]; then requirements/build_vllm.sh auto "$(PYTHON)"; else \

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -16,7 +17,7 @@ from tests.support.workers import WorkerProcess
 
 TINY = Path("data/models/golek-tiny/model.gguf")
 MODEL = "golek-tiny-server"
-LONG = {"max_tokens": 600, "ignore_eos": True, "seed": 3}
+LONG: dict[str, Any] = {"max_tokens": 600, "ignore_eos": True, "seed": 3}
 GONE_S = 5.0
 
 pytestmark = pytest.mark.skipif(llama_server.PROGRAM is None, reason=llama_server.MISSING)

@@ -7,7 +7,7 @@ from threading import Event
 import numpy as np
 import pytest
 
-from golek_wire.errors import BadRequestError, ContextBudgetExceededError
+from golek_wire.errors import BadRequestError
 from golek_wire.requests import Params, Resume
 from golek_worker.engine.base import Constraint, EngineConfig, EngineLoadError, Finished, Refused, Stopped, Submit
 from golek_worker.engine.llamacpp import eyes as module
@@ -61,6 +61,15 @@ def run(engine: LlamaCppEngine, *jobs: Submit) -> dict[str, Finished]:
 
 def answer(engine: LlamaCppEngine, one: Submit) -> Finished:
     return run(engine, one)[one.job_id]
+
+
+def refused(engine: LlamaCppEngine, command: Submit) -> Refused:
+    """The end of a sequence that cannot run."""
+    engine.submit(command)
+    ends = [end for _ in iter(lambda: engine.running, 0) for end in engine.step()]
+    assert len(ends) == 1
+    assert isinstance(ends[0], Refused)
+    return ends[0]
 
 
 def test_it_says_that_it_sees(engine: LlamaCppEngine) -> None:
@@ -138,9 +147,7 @@ def test_an_image_that_was_read_is_found_in_the_cache() -> None:
         engine.close()
 
 
-def test_equal_prompts_at_once_compute_their_image_once(
-    engine: LlamaCppEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_equal_prompts_at_once_compute_their_image_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Others wait for the first one, as with text."""
     computed: list[int] = []
     compute = Eyes.compute
@@ -150,10 +157,13 @@ def test_equal_prompts_at_once_compute_their_image_once(
         return compute(eyes, chunk, tokens)
 
     monkeypatch.setattr(Eyes, "compute", counting)
-    before = "A lease is renewed while its worker lives. " * 8
-    ends = run(engine, *[job(str(n), f"{before}{IMAGE_MARK}", "red") for n in range(3)])
-    assert computed == [TOKENS]
-    assert len({end.text for end in ends.values()}) == 1
+    engine = seeing(side=12)
+    try:
+        ends = run(engine, *[job(str(n), f"Hello {IMAGE_MARK}", "red") for n in range(3)])
+        assert computed == [144]
+        assert len({end.text for end in ends.values()}) == 1
+    finally:
+        engine.close()
 
 
 def test_a_constraint_and_a_resumed_text_hold_behind_images(engine: LlamaCppEngine) -> None:
@@ -185,8 +195,9 @@ def fields(command: Submit) -> dict[str, object]:
 def test_a_broken_image_is_refused(engine: LlamaCppEngine, data: bytes, said: str) -> None:
     """With its number, and what would have been right; nothing of it stays."""
     command = Submit("a", turn(IMAGE_MARK * 2), Params(), 1, images=[png("red"), data])
-    with pytest.raises(BadRequestError, match=said):
-        engine.submit(command)
+    end = refused(engine, command)
+    assert end.code == "BAD_REQUEST"
+    assert said in end.message
     assert engine.running == 0
 
 
@@ -201,15 +212,14 @@ def test_no_program_is_started_for_what_cannot_be_read(
         program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     for begin in module.READABLE:
-        with pytest.raises(BadRequestError):
-            engine.submit(Submit("a", turn(IMAGE_MARK), Params(), 1, images=[begin + b"x" * 2000]))
+        refused(engine, Submit("a", turn(IMAGE_MARK), Params(), 1, images=[begin + b"x" * 2000]))
     assert not trace.exists()
 
 
 def test_as_many_images_as_marks(engine: LlamaCppEngine) -> None:
     """A mark that a caller spelled has a cut in it and is text."""
-    with pytest.raises(BadRequestError, match="2 images came with a prompt that has a place for 1"):
-        engine.submit(job("a", IMAGE_MARK, "red", "blue"))
+    end = refused(engine, job("a", IMAGE_MARK, "red", "blue"))
+    assert end.message == "2 images came with a prompt that has a place for 1"
     text = turn(f"{IMAGE_MARK}{IMAGE_MARK}")
     cut = text.index(IMAGE_MARK) + 1
     command = Submit("a", text, Params(max_tokens=4), 1, images=[png("red")], cuts=[cut])
@@ -227,19 +237,23 @@ def test_images_count_against_the_context() -> None:
     """The error says how many tokens are theirs."""
     engine = seeing(side=12, ctx_size=256)
     try:
-        with pytest.raises(ContextBudgetExceededError, match=r"292 tokens \(288 of images\).*smaller images"):
-            engine.submit(job("a", f"{IMAGE_MARK} {IMAGE_MARK}", "red", "green"))
+        end = refused(engine, job("a", f"{IMAGE_MARK} {IMAGE_MARK}", "red", "green"))
+        assert end.code == "CONTEXT_BUDGET_EXCEEDED"
+        assert "292 tokens (288 of images)" in end.message
+        assert "smaller images" in end.message
     finally:
         engine.close()
 
 
 def test_a_sequence_is_cancelled_while_its_image_is_computed(engine: LlamaCppEngine) -> None:
-    """At once; its slot is free, and another image is read as ever."""
-    for name in ("a", "b"):
+    """At once, before and after its prompt was cut; its slot is free, and another image is read as ever."""
+    for name in ("a", "b", "c"):
         engine.submit(job(name, f"Hello {IMAGE_MARK}", "red"))
-    list(engine.step())
-    assert isinstance(engine.cancel("a"), Stopped)
+    assert engine.cancel("a") == Stopped("a", 0, 0)
+    while engine.gauges().running == 0:
+        list(engine.step())
     assert isinstance(engine.cancel("b"), Stopped)
+    assert isinstance(engine.cancel("c"), Stopped)
     assert engine.running == 0
     assert answer(engine, job("c", IMAGE_MARK, "green")).text == answer(engine, job("d", ASKS["green"])).text
 
@@ -275,10 +289,11 @@ def test_an_image_that_cannot_be_computed_ends_its_sequence_alone(
     monkeypatch.setattr(Eyes, "_encode", broken)
     engine.submit(job("a", f"Hello {IMAGE_MARK}", "red"))
     engine.submit(job("b", "What is a lease?"))
-    ends = [one for _ in range(200) for one in engine.step() if isinstance(one, Finished | Refused)]
-    refused = next(one for one in ends if isinstance(one, Refused))
-    assert (refused.job_id, refused.code) == ("a", "BAD_REQUEST")
-    assert "no memory" in refused.message
+    steps = (engine.step() for _ in iter(lambda: engine.running, 0))
+    ends = [one for step in steps for one in step if isinstance(one, Finished | Refused)]
+    (end,) = [one for one in ends if isinstance(one, Refused)]
+    assert (end.job_id, end.code) == ("a", "BAD_REQUEST")
+    assert "no memory" in end.message
     assert [one.job_id for one in ends if isinstance(one, Finished)] == ["b"]
 
 

@@ -132,3 +132,14 @@ def test_a_file_that_is_cut_off_is_said(tmp_path: Path, keep: float) -> None:
     model.write_bytes(content[: int(len(content) * keep)])
     with pytest.raises(EngineLoadError, match=r"model\.tflite: it is damaged or incomplete"):
         engine(model)
+
+
+def test_weights_that_go_beyond_the_file_are_said(tmp_path: Path) -> None:
+    """Their length stands before them; the runtime believes it."""
+    model = litert_models.letters(tmp_path / "model.tflite")
+    content = bytearray(model.read_bytes())
+    begin = content.index(litert_models.weights()[0].tobytes())
+    content[begin - 4 : begin] = len(content).to_bytes(4, "little")
+    model.write_bytes(content)
+    with pytest.raises(EngineLoadError, match=r"damaged or incomplete: a buffer of \d+ bytes at \d+, the file has \d+"):
+        engine(model)

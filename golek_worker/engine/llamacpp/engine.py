@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Sequence as Listed
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from golek_wire.errors import BadRequestError, InvalidGrammarError
+from golek_wire.errors import BadRequestError, InferenceServiceError, InvalidGrammarError
 from golek_wire.replies import FinishReason
 from golek_worker.engine.base import (
     AdapterChanged,
@@ -36,11 +36,12 @@ from golek_worker.engine.base import (
     refusal,
 )
 from golek_worker.engine.budget import check_least, tokens_left
-from golek_worker.engine.llamacpp import probe
+from golek_worker.engine.llamacpp import looking, probe
 from golek_worker.engine.llamacpp.adapters import Adapters
 from golek_worker.engine.llamacpp.cache import Cache, Place
 from golek_worker.engine.llamacpp.context import Context
 from golek_worker.engine.llamacpp.logprobs import scores
+from golek_worker.engine.llamacpp.looking import Looking
 from golek_worker.engine.llamacpp.meter import Meter
 from golek_worker.engine.llamacpp.model import Model
 from golek_worker.engine.llamacpp.reading import Reader, is_seen, written
@@ -51,17 +52,9 @@ from golek_worker.engine.llamacpp.threads import thread_count, usable_cores
 from golek_worker.engine.writing import Writing
 
 if TYPE_CHECKING:
-    from golek_worker.engine.llamacpp.eyes import Eyes, Image
+    from concurrent.futures import Future
 
-OPERATIONS_PER_S = 25e9
-"""Of one core, as a first guess; two for each parameter and token. It is measured from then on."""
-WAIT_S = 0.05
-"""For an image, where there is nothing else to do; until then no command is read."""
-
-NO_EYES = (
-    "This model reads no images, for no projector is loaded. Set MMPROJ_PATH to the model's own (mmproj), or ask a "
-    "model with the capability `vision`"
-)
+    from golek_worker.engine.llamacpp.eyes import Image, Read
 
 Output = tuple[str, Piece] | SequenceEnd
 
@@ -72,12 +65,11 @@ class LlamaCppEngine:
     def __init__(self, config: EngineConfig, progress: Callable[[int, int], None]) -> None:
         """Load the model and see what it can do. Raises EngineLoadError."""
         self._model = model = Model(config, progress)
-        self._eyes: Eyes | None = None
+        self._looking = Looking()
         try:
             self._load(config)
         except EngineLoadError:
-            if self._eyes is not None:
-                self._eyes.close()
+            self._looking.close()
             model.close()  # its memory is wanted where another device is tried next
             raise
 
@@ -87,10 +79,7 @@ class LlamaCppEngine:
         ctx_size = model.context_size(config.ctx_size)
         threads = thread_count(config.threads, usable_cores(), model.size_bytes)
         batch_size = max(READ_BATCH, config.slots)
-        if config.projector_path:
-            from golek_worker.engine.llamacpp.eyes import Eyes
-
-            self._eyes = Eyes(Path(config.projector_path), model, threads, batch_size)
+        self._looking = looking.opened(config.projector_path, model, threads, batch_size)
         self._context = Context(model, config.slots, ctx_size, threads, batch_size)
         try:
             capabilities = probe.capabilities(model, self._context)
@@ -98,7 +87,7 @@ class LlamaCppEngine:
             self._context.close()
             raise
         self._cache = Cache(config.slots, self._context.cells, keeps=self._context.can_cut())
-        self._reader = Reader(self._context, 2 * model.parameters / threads / OPERATIONS_PER_S)
+        self._reader = Reader(self._context, model.parameters, threads)
         self._context.decode_s = 0.0  # what was tried before is nobody's
         self._adapters = Adapters(model, self._context.handle)
         self._meter = Meter()
@@ -109,7 +98,7 @@ class LlamaCppEngine:
         self._running: dict[int, Sequence] = {}
         """By slot, those that read or write."""
         self.ready = msgspec.structs.replace(
-            model.ready(config.slots, ctx_size, capabilities, sees=self._eyes is not None),
+            model.ready(config.slots, ctx_size, capabilities, sees=self._looking.sees),
             chat_template=model.chat_template,
             control_names=model.control_names,
         )
@@ -117,7 +106,7 @@ class LlamaCppEngine:
     @property
     def running(self) -> int:
         """Sequences submitted and not ended, those that wait included."""
-        return len(self._sequences)
+        return len(self._sequences) + len(self._looking)
 
     def submit(self, command: SequenceStart) -> Finished | None:
         """Take a sequence, or its end when nothing is to be written: no token is wanted, or a resumed text had all.
@@ -127,12 +116,19 @@ class LlamaCppEngine:
         """
         if not isinstance(command, Submit):
             raise BadRequestError("This model writes text; it makes no vectors and ranks nothing")
-        adapter = self._adapters.find(command.adapter)
+        self._adapters.find(command.adapter)
         check_least(self._model.least_tokens(command.prompt, self.ready.ctx_size), self.ready.ctx_size)
         if command.resume is not None:
             least = self._model.least_tokens(command.resume.text, self.ready.ctx_size)
             check_least(least, self.ready.ctx_size, "resume.text")
-        prompt, images = self._read_prompt(command)
+        if command.images:
+            self._looking.begin(command, monotonic())
+            return None
+        return self._begin(command, monotonic(), self._model.tokenize(command.prompt, command.cuts))
+
+    def _begin(self, command: Submit, now: float, prompt: list[int], images: Listed[Image] = ()) -> Finished | None:
+        """Let a sequence wait for its slot; or its end, as `submit` says. Raises as `submit` does."""
+        adapter = self._adapters.find(command.adapter)
         before = written(self._model, command)
         counted = (command.resume and command.resume.tokens_out) or len(before)
         left = tokens_left(
@@ -147,7 +143,7 @@ class LlamaCppEngine:
         words = [token for token in prompt if token >= 0] if images else prompt
         sampler = Sampler(self._model, command.params, command.seed, words, before, command.constraint, scored, mark)
         writing = Writing(self._model, command)
-        sequence = Sequence(command, prompt + before, len(prompt), sampler, writing, monotonic(), images)
+        sequence = Sequence(command, prompt + before, len(prompt), sampler, writing, now, images)
         sequence.adapter = self._adapters.take(adapter)
         sequence.tokens_out, sequence.limit = counted, counted + left
         self._sequences[command.job_id] = sequence
@@ -156,6 +152,8 @@ class LlamaCppEngine:
 
     def cancel(self, job_id: str) -> Stopped | None:
         """End a sequence now; None when it is not running."""
+        if self._looking.cancel(job_id):
+            return Stopped(job_id, 0, 0)
         sequence = self._sequences.get(job_id)
         if sequence is None:
             return None
@@ -164,10 +162,12 @@ class LlamaCppEngine:
 
     def step(self) -> Iterator[Output]:
         """The next token of each writing sequence, then a bounded part of the prompts that are read."""
+        for command, submitted_at, read in self._looking.done():
+            yield from self._look(command, submitted_at, read)
         self._admit()
         able = [s for s in self._reading if self._may_read(s) and is_seen(s)]
-        if self._eyes is not None and self._reading and not able and not self._writing:
-            self._eyes.wait(WAIT_S)
+        if not able and not self._writing:
+            self._looking.wait()
             return
         adapter = self._adapters.turn([*self._writing.values(), *able])
         slots = of_adapter(self._writing, adapter)
@@ -189,7 +189,7 @@ class LlamaCppEngine:
         self._meter.decode_s = self._context.decode_s
         return self._meter.gauges(
             running=len(self._running),
-            waiting=len(self._waiting),
+            waiting=len(self._waiting) + len(self._looking),
             kv_cells=sum(s.position for s in self._running.values()),
             kv_capacity=self._context.cells * self.ready.slots,
             kv_kept=self._cache.kept,
@@ -201,17 +201,17 @@ class LlamaCppEngine:
             self._remove(sequence)
         self._adapters.close()
         self._context.close()
-        if self._eyes is not None:
-            self._eyes.close()
+        self._looking.close()
         self._model.close()
 
-    def _read_prompt(self, command: Submit) -> tuple[list[int], list[Image]]:
-        """The prompt's tokens, and where images are among them."""
-        if not command.images:
-            return self._model.tokenize(command.prompt, command.cuts), []
-        if self._eyes is None:
-            raise BadRequestError(NO_EYES)
-        return self._eyes.read(command.prompt, command.cuts, command.images)
+    def _look(self, command: Submit, submitted_at: float, read: Future[Read]) -> Iterator[Output]:
+        """Begin a sequence whose images were read, or say why it cannot run."""
+        try:
+            end: SequenceEnd | None = self._begin(command, submitted_at, *read.result())
+        except InferenceServiceError as error:
+            end = refusal(command.job_id, error)
+        if end is not None:
+            yield end
 
     def _admit(self) -> None:
         """Give idle slots to those that have waited longest."""

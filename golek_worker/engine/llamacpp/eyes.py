@@ -3,8 +3,8 @@
 A projector, a GGUF file of its own (mmproj), turns an image into rows that stand where rows of tokens would. libmtmd
 reads the files, cuts them up as the model learned it, and says what stands around them.
 
-A projector takes up to seconds on a CPU for an image. It has a thread of its own, one image after the other, so that
-who writes goes on meanwhile and a command is heard.
+That takes up to seconds on a CPU for an image. It has a thread of its own, one image after the other, so that who
+writes goes on meanwhile and a command is heard.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from weakref import finalize
 
 import llama_cpp
@@ -35,6 +35,7 @@ NOWHERE = b"/nonexistent"
 """Where libmtmd looks for ffmpeg, which it would hand whatever it cannot read itself: never to a stranger's file."""
 
 Rows = NDArray[np.float32]
+T = TypeVar("T")
 
 
 class Read(NamedTuple):
@@ -126,7 +127,8 @@ class Eyes:
         self._most_rows = most_rows
         self._width = llama_cpp.llama_model_n_embd_inp(model.handle)
         self._thread = ThreadPoolExecutor(1, "eyes")
-        self._computing: set[Future[Rows]] = set()
+        self._queue: set[Future[Any]] = set()
+        """What the thread does, or is to do."""
 
     def read(self, prompt: str, cuts: Sequence[int], images: Sequence[bytes]) -> Read:
         """The tokens of `prompt` with an image at each mark. Raises BadRequestError for one that cannot be read."""
@@ -144,21 +146,27 @@ class Eyes:
         self._check(read.images)
         return read
 
+    def look(self, prompt: str, cuts: Sequence[int], images: Sequence[bytes]) -> Future[Read]:
+        """`read`, in the thread."""
+        return self._queued(self._thread.submit(self.read, prompt, cuts, images))
+
     def compute(self, chunk: Any, tokens: int) -> Future[Rows]:
-        """The rows of an image, in the thread of the projector."""
-        rows = self._thread.submit(self._encode, chunk, tokens)
-        self._computing.add(rows)
-        rows.add_done_callback(self._computing.discard)
-        return rows
+        """The rows of an image, in the thread."""
+        return self._queued(self._thread.submit(self._encode, chunk, tokens))
 
     def wait(self, seconds: float) -> None:
-        """Until an image is computed, or so long."""
-        wait(list(self._computing), seconds, "FIRST_COMPLETED")
+        """Until something is done in the thread, or so long."""
+        wait(list(self._queue), seconds, "FIRST_COMPLETED")
 
     def close(self) -> None:
         """Free the projector; waits for the image that is being computed."""
         self._thread.shutdown(cancel_futures=True)
         mtmd.mtmd_free(self.handle)
+
+    def _queued(self, one: Future[T]) -> Future[T]:
+        self._queue.add(one)
+        one.add_done_callback(self._queue.discard)
+        return one
 
     def _has_opening(self, prompt: str) -> bool:
         return bool(self._model.bos_text) and prompt.startswith(self._model.bos_text)

@@ -19,6 +19,8 @@ from golek_worker.engine.llamacpp.sequence import Sequence as Reading
 if TYPE_CHECKING:
     from golek_worker.engine.llamacpp.eyes import Image
 
+OPERATIONS_PER_S = 25e9
+"""Of one core, as a first guess; two for each parameter and token. It is measured from then on."""
 LATEST = 0.3
 """Weight of the latest measurement."""
 TELLING = 16
@@ -28,10 +30,9 @@ TELLING = 16
 class Reader:
     """Reads in one context."""
 
-    def __init__(self, context: Context, token_s: float) -> None:
-        """`token_s` is a first guess of what a token takes; it is measured from then on."""
+    def __init__(self, context: Context, parameters: int, threads: int) -> None:
         self._context = context
-        self._token_s = token_s
+        self._token_s = 2 * parameters / threads / OPERATIONS_PER_S
 
     def chunks(self, readers: Sequence[Reading], writers: int) -> Iterator[tuple[Reading, int]]:
         """What to read in a step: so many tokens of each; it may be less when llama.cpp is slower than before."""
