@@ -30,11 +30,11 @@ SECRETS = ("MONITOR_KEY", "NATS_PASSWORD", "NATS_TOKEN", "OTEL_EXPORTER_OTLP_HEA
 SPELLINGS: dict[str, dict[str, str]] = {"ENGINE": {"tensorrt": "trtllm"}}
 """Other spellings of a setting's values, in small letters."""
 
-NOT_YET_VALUES: dict[str, tuple[str, ...]] = {
+CLOUDS: dict[str, tuple[str, ...]] = {
     "ENGINE": ("anthropic", "gemini"),
 }
-"""Values that have their place in the plan. A worker that ran without them would not be what was asked for, so each is
-an error."""
+"""Values that other products have, and that name clouds. No worker here is one: a router asks them."""
+WHY_NO_CLOUD = "a cloud, which a router asks: docs/router.md"
 
 
 class AnotherGateway(Struct, frozen=True, kw_only=True):

@@ -36,7 +36,7 @@ _SWITCH = {"yes": "true", "on": "true", "1": "true", "no": "false", "off": "fals
 
 
 def _value(key: str, text: str, hint: Any) -> Any:
-    """The value `text` of `key` in the type `hint`: case does not matter for a word, an object is JSON. Raises msgspec.MsgspecError."""
+    """`text` as `hint` says: case does not matter for a word, an object is JSON. Raises msgspec.MsgspecError."""
     if get_origin(hint) is dict:
         return msgspec.json.decode(text, type=hint)
     if hint is bool:
@@ -53,8 +53,8 @@ def _mistake(key: str, given: Given, hint: Any, why: str, quiet: str) -> str:
     """The sentence about a wrong value: what there is to choose from, or what was expected."""
     if get_origin(hint) is Literal:
         why = f"one of {', '.join(str(choice) for choice in get_args(hint))}"
-        if given.value.lower() in names.NOT_YET_VALUES.get(key, ()):
-            why = f"planned, but not there yet; {why}"
+        if given.value.lower() in names.CLOUDS.get(key, ()):
+            why = f"{names.WHY_NO_CLOUD}; here {why}"
     elif hint is bool:
         why = "one of true, false, yes, no, on, off, 1, 0"
     where = "" if given.source == quiet else f" (in {_place(given.source)})"

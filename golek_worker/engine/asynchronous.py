@@ -192,7 +192,8 @@ class TaskLoop(asyncio.Protocol):
             assert has_ended, f"the engine gave no end of {command.job_id}"
 
     def _ended(self, job_id: str, counts: Counts, task: asyncio.Task[None]) -> None:
-        del self._tasks[job_id]
+        if self._tasks.get(job_id) is task:  # not where the job came again as soon as its end was sent
+            del self._tasks[job_id]
         if self._leaving.is_set():
             return  # the parent knows that all end
         if task.cancelled():  # perhaps before it began

@@ -38,5 +38,6 @@ def launch(config: EngineConfig) -> Launch:
     from golek_worker.engine.vllm import interpreter, place
 
     python = interpreter.needed(config.vllm.python)
+    place.check(Path(config.model_path))
     folder = place.make()
     return Launch(str(python), place.variables(config, folder, os.environ), folder)

@@ -92,8 +92,7 @@ def test_only_the_files_of_the_model_count() -> None:
     """Of a repository: no other forms of the weights, no second copy, no pictures; config.json first."""
     names = [
         "README.md", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "config.json",
-        "merges.txt",
-               "pytorch_model.bin", "original/consolidated.00.pth", "consolidated.safetensors", "m-Q4_K_M.gguf",
+        "pytorch_model.bin", "original/consolidated.00.pth", "consolidated.safetensors", "m-Q4_K_M.gguf", "merges.txt",
         ".gitattributes",
         "tokenizer.model", "tokenizer.json", "chat_template.jinja", "1_Pooling/config.json", "onnx/model.onnx",
         "2_Dense/model.safetensors", "openvino/config.json", "figures/a.json", ".x.part",

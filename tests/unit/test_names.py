@@ -143,7 +143,7 @@ def test_a_mistake_names_the_alias_and_where_it_stands(project: Project) -> None
         project.load("", "NGL=many", INFERENCE_BACKEND="gemini")
     said = caught.value.mistakes
     assert said[0] == (
-        "INFERENCE_BACKEND=gemini: planned, but not there yet; one of llamacpp, echo, vllm, "
+        "INFERENCE_BACKEND=gemini: a cloud, which a router asks: docs/router.md; here one of llamacpp, echo, vllm, "
         "litert, llama-server, ollama, trtllm, openai, router (in the environment)"
     )
     assert said[1].startswith("NGL=many: Expected `int`")

@@ -116,6 +116,9 @@ def test_the_shipped_deployments_load(file: Path) -> None:
         ("SUBJECT=models.x", "SUBJECT=models.x: a subject below inference.request."),
         ("NATS_URL=127.0.0.1:4222", "NATS_URL=127.0.0.1:4222: a URL like nats://127.0.0.1:4222"),
         ("HTTP_ADDR=5770:", "HTTP_ADDR=5770:: host:port, :port or port, from 1 to 65535, e.g. :5770"),
+        ("LITERT_PIXELS=1,-1", "LITERT_PIXELS=1,-1: two numbers with a comma, the smaller one first, such as -1,1"),
+        ("LITERT_PIXELS=1", "LITERT_PIXELS=1: two numbers with a comma"),
+        ("LITERT_PIXELS=0,nan", "LITERT_PIXELS=0,nan: two numbers with a comma"),
         ("TENSOR_SPLIT=2,x", "TENSOR_SPLIT=2,x: numbers with commas, such as 2,1"),
         ("TENSOR_SPLIT=2,-1", "TENSOR_SPLIT=2,-1: no share below 0, and one above it"),
         ("TENSOR_SPLIT=2,1\nMAIN_GPU=1", "TENSOR_SPLIT=2,1: shares are for several GPUs, MAIN_GPU=1 puts all on one"),
@@ -126,8 +129,8 @@ def test_the_shipped_deployments_load(file: Path) -> None:
         (
             "INFERENCE_BACKEND=gemini",
             (
-                "INFERENCE_BACKEND=gemini: planned, but not there yet; one of llamacpp, echo, vllm, "
-                "litert, llama-server, ollama, trtllm, openai, router"
+                "INFERENCE_BACKEND=gemini: a cloud, which a router asks: docs/router.md; here one of llamacpp, echo, "
+                "vllm, litert, llama-server, ollama, trtllm, openai, router"
             ),
         ),
         ("NGL=-2", "NGL=-2: Expected `int` >= -1"),
@@ -192,7 +195,7 @@ def test_a_choice_names_all_there_are(tmp_path: Path) -> None:
     file.write_text("MODEL_NAME=x\nENGINE=gemini\n")
     with pytest.raises(
         SettingsError,
-        match="ENGINE=gemini: planned, but not there yet; one of llamacpp, echo, vllm, "
+        match=r"ENGINE=gemini: a cloud, which a router asks: docs/router\.md; here one of llamacpp, echo, vllm, "
         "litert, llama-server, ollama, trtllm, openai, router",
     ):
         settings.load(file, {})

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 TEXT, ADAPTER, EMBEDDER = "tiny-llama", "tiny-lora", "tiny-embedder"
@@ -47,6 +47,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
     made.train_from_iterator(LINES, trainer)
     pad, begin, _, end = NAMES
+    made.post_processor = processors.TemplateProcessing(f"{begin} $A", special_tokens=[(begin, NAMES.index(begin))])
     return PreTrainedTokenizerFast(
         tokenizer_object=made, pad_token=pad, bos_token=begin, eos_token=end, chat_template=TEMPLATE
     )
@@ -69,6 +70,20 @@ def shape(vocabulary: PreTrainedTokenizerFast) -> dict[str, Any]:
         "initializer_range": 0.2,
         "tie_word_embeddings": False,
     }
+
+
+def keep_to_ascii(model: Any, vocabulary: PreTrainedTokenizerFast) -> None:
+    """Let it write whole characters: no bytes of others, and no control tokens but the end.
+
+    The first number of each token's embedding stays large on its way through the layers; by it these lose.
+    """
+    texts = [vocabulary.decode([token]) for token in range(len(vocabulary))]
+    silent = [token for token, text in enumerate(texts) if not text.isascii() or text in NAMES]
+    silent.remove(vocabulary.eos_token_id)
+    with torch.no_grad():
+        model.model.embed_tokens.weight[:, 0] = 10.0
+        model.lm_head.weight[:, 0] = 0.0
+        model.lm_head.weight[silent, 0] = -10.0
 
 
 def adapter(folder: Path, base: Path) -> None:
@@ -100,6 +115,7 @@ def main(folder: Path) -> None:
         EMBEDDER: Qwen3ForCausalLM(Qwen3Config(**shape(vocabulary))),
     }
     for name, model in made.items():
+        keep_to_ascii(model, vocabulary)
         model.to(torch.bfloat16).save_pretrained(folder / name)
         vocabulary.save_pretrained(folder / name)
     adapter(folder / ADAPTER, folder / TEXT)

@@ -15,11 +15,13 @@ from llguidance.hf import from_tokenizer
 from vllm.inputs import tokens_input
 from vllm.sampling_params import StructuredOutputsParams
 
-from golek_wire.errors import BadRequestError
-from golek_worker.engine.asynchronous import Counts
+from golek_wire.errors import BadRequestError, InferenceServiceError
+from golek_wire.requests import Params
+from golek_worker.engine.asynchronous import Counts, EngineDiedError
 from golek_worker.engine.base import (
     AdapterChanged,
     Computed,
+    Constraint,
     EngineConfig,
     EngineLoadError,
     Finished,
@@ -39,6 +41,7 @@ from golek_worker.engine.vllm.runtime import Runtime
 from golek_worker.engine.vllm.text import Text
 from golek_worker.engine.vllm.vocabulary import Vocabulary
 
+_LETTER = Constraint("lark", 'start: "a" | "b"')
 LARGE = 64 * 1024
 """Characters of a prompt that is made into tokens in a thread: it takes tens of milliseconds."""
 _URGENT = 3
@@ -71,8 +74,13 @@ class VLLMEngine:
 
     @classmethod
     async def open(cls, config: EngineConfig, progress: Callable[[int, int], None]) -> VLLMEngine:
-        """Raises EngineLoadError."""
-        return cls(await Runtime.open(config, progress), config)
+        """Raises EngineLoadError, also for a model that writes no token."""
+        engine = cls(await Runtime.open(config, progress), config)
+        try:
+            await engine._try()
+        except (EngineDiedError, InferenceServiceError) as error:
+            raise EngineLoadError(f"{config.model_path}: it does not write a token: {error}") from None
+        return engine
 
     async def run(self, command: SequenceStart, counts: Counts) -> AsyncGenerator[Piece | Computed, None]:
         """What a sequence writes, and its end.
@@ -122,6 +130,13 @@ class VLLMEngine:
     async def close(self) -> None:
         """End vLLM's processes."""
         await self._runtime.close()
+
+    async def _try(self) -> None:
+        """Write a letter as a grammar says: the first time takes vLLM a second, for which no caller shall wait."""
+        letter = Submit("load", "a", Params(max_tokens=1), 0, constraint=_LETTER)
+        async with aclosing(self.run(letter, Counts())) as outputs:
+            async for _ in outputs:
+                pass
 
     def _tokens(self, command: Submit) -> tuple[list[int], list[int]]:
         """The tokens of the prompt, and of the answer that are there already."""

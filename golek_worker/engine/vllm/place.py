@@ -8,14 +8,26 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from golek_worker.engine.base import EngineConfig
+from golek_worker.engine.base import EngineConfig, EngineLoadError
 from golek_worker.engine.llamacpp.threads import thread_count, usable_cores
 from golek_worker.engine.vllm.interpreter import PROJECT
 
+CONFIG = "config.json"
 SHARED = ("golek_wire", "golek_worker")
 GUARD = "golek_guard"
 _METADATA = f"Metadata-Version: 2.1\nName: {GUARD}\nVersion: 0\n"
 _ENTRY_POINTS = f"[vllm.general_plugins]\n{GUARD} = golek_worker.engine.vllm.guard:register\n"
+
+
+def check(model: Path) -> None:
+    """Raise EngineLoadError for what is no model of Hugging Face's; what is in the folder, vLLM will say."""
+    if (model / CONFIG).is_file():
+        return
+    what = "a file" if model.is_file() else f"no {CONFIG} in this folder" if model.is_dir() else "no such folder"
+    raise EngineLoadError(
+        f"{model}: {what}. With ENGINE=vllm MODEL_PATH is a folder of Hugging Face's: {CONFIG}, the tokenizer's files, "
+        "and weights as safetensors."
+    )
 
 
 def make() -> Path:
@@ -56,6 +68,7 @@ def _defaults(config: EngineConfig) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+        "VLLM_LOGGING_LEVEL": "WARNING",
         "OMP_NUM_THREADS": str(thread_count(config.threads, usable_cores(), _weights(Path(config.model_path)))),
         **alone,
         **here,
