@@ -1,7 +1,7 @@
 """What can a person do with a fleet from a terminal?
 
-The commands of the client: `chat`, `embed`, `rerank`, `submit`, `result`, `cancel`, `models`, `health`, `load`,
-`unload`, `drain`, `dlq`, `grammar`, `route`, `session`, `adapter`, and `req` and `sub` as in the `nats` CLI.
+The commands of the client: `chat`, `embed`, `rerank`, `classify`, `submit`, `result`, `cancel`, `models`, `health`,
+`load`, `unload`, `drain`, `dlq`, `grammar`, `route`, `session`, `adapter`, and `req` and `sub` as in the `nats` CLI.
 `golek` mounts `app` beside the worker's own. Needs the extra `cli`; what a command needs beyond typer is imported when
 it runs.
 """
@@ -13,7 +13,7 @@ from typing import Annotated, cast
 
 import typer
 
-from golek_client import cli_adapters, cli_cache, cli_operate, cli_results, terminal
+from golek_client import cli_adapters, cli_cache, cli_operate, cli_results, cli_vision, terminal
 from golek_client.cli_grammars import grammar
 from golek_client.cli_letters import dlq
 from golek_client.cli_route import route
@@ -51,6 +51,7 @@ app.add_typer(route, name="route")
 app.add_typer(session, name="session")
 models = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
 app.add_typer(models, name="models")
+app.command()(cli_vision.classify)
 app.command()(cli_results.submit)
 app.command()(cli_results.result)
 app.command()(cli_results.cancel)
@@ -101,6 +102,9 @@ def chat(
         typer.Option(min=1, max=3, metavar="N", help="1 low, 2 normal, 3 high, in a fleet that queues by priority."),
     ] = None,
     deadline: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait for the answer.")] = "2m",
+    image: Annotated[
+        list[str] | None, typer.Option("--image", metavar="FILE", help="Show this image first; may be given again.")
+    ] = None,
     interactive: Annotated[
         bool, typer.Option("--interactive", "-i", help="A conversation: each line is a turn, after MESSAGE if given.")
     ] = False,
@@ -135,6 +139,7 @@ def chat(
       golek chat golek-tiny "Name three rivers" --temperature 0
       golek chat golek-tiny "Name three rivers" --param top_p=0.5 --param repeat_penalty=1.1
       cat letter.txt | golek chat golek-tiny --system "Summarise in one sentence"
+      golek chat moondream "What is on the table?" --image photo.jpg
       golek chat golek-tiny                  a conversation
       golek chat golek-tiny -i < turns.txt   one that is written down: each line is a turn
       golek chat golek-tiny --session ann-1 "And now?"   one that the fleet keeps: it knows what was said
@@ -170,6 +175,7 @@ def chat(
         streaming=not no_stream,
         steps=together.get("orchestration", {}).get("progress", "off") != "off",
         whole=json,
+        shown=[cli_vision.source(one) for one in image or ()],
     )
     if message is None and not interactive and not sys.stdin.isatty():
         message = terminal.piped_text()

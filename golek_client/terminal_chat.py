@@ -8,14 +8,15 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from golek_client.client import Golek
 from golek_client.options import Options
+from golek_client.seeing import Source, image
 from golek_client.stream import Stream
 from golek_client.terminal_steps import DIM, PLAIN, Steps, figures, partial_line, written
 from golek_client.terminal_wait import Notice, notice
-from golek_wire import codec
+from golek_wire import codec, images
 from golek_wire.errors import (
     BadRequestError,
     DeadlineExceededError,
@@ -48,8 +49,11 @@ class Conversation:
         streaming: bool = True,
         steps: bool = False,
         whole: bool = False,
+        shown: Sequence[Source] = (),
     ) -> None:
-        """With `steps` those of several models are shown; `whole` writes the reply as JSON instead of its text."""
+        """With `steps` those of several models are shown; `whole` writes the reply as JSON instead of its text. `shown`
+        are images of the first turn.
+        """
         self._server = server
         self._model = model
         self._options = options
@@ -60,6 +64,7 @@ class Conversation:
         self._steps = steps
         self._whole = whole
         self._said = [Message("system", system)] if system else []
+        self._shown = list(shown)
         self._kept_by_fleet = options.get("session_id") is not None
 
     def say(self, text: str) -> None:
@@ -67,10 +72,17 @@ class Conversation:
 
         Raises what the fleet answers; then the turn is not remembered.
         """
-        turn = [*self._said, Message("user", text)]
+        turn = [*self._said, self._turn(text)]
         answer = asyncio.run(self._answer(turn))
         if not self._kept_by_fleet:
             self._said = [*turn, Message("assistant", answer)]
+
+    def _turn(self, text: str) -> Message:
+        """What is said, below the images that nobody has been shown yet. Raises as `seeing.image`."""
+        shown, self._shown = self._shown, []
+        if not shown:
+            return Message("user", text)
+        return Message("user", text, parts=[*(image(one) for one in shown), images.text(text)])
 
     def converse(self) -> bool:
         """Turns from standard input until its end, or at a terminal an empty line or `/bye`. True when all went well.

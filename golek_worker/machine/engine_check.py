@@ -35,11 +35,15 @@ def missing(chosen: Settings) -> Iterator[str]:
     if chosen.engine == "llamacpp" and importlib.util.find_spec("llama_cpp") is None:
         yield "ENGINE=llamacpp: the package llama-cpp-python is missing; `make setup` installs it"
     elif chosen.engine == "litert":
-        lacks = [name for name, module in LITERT.items() if importlib.util.find_spec(module) is None]
-        if lacks:
+        if lacks := missing_for_litert():
             yield f"ENGINE=litert: not installed: {', '.join(lacks)}; `pip install 'golek[litert]'` does it"
     elif chosen.engine == "vllm":
         yield from vllm_check.missing(chosen)
+
+
+def missing_for_litert() -> list[str]:
+    """Packages that ENGINE=litert lacks here."""
+    return [name for name, module in LITERT.items() if importlib.util.find_spec(module) is None]
 
 
 def problems(chosen: Settings, model: Path) -> Iterator[str]:
@@ -71,6 +75,12 @@ def devices(chosen: Settings, kind: Kind) -> Outlook:
     if config.gpu_layers == 0 or not (config.asks_for_gpu or config.gpu_required):
         return Outlook()
     return _ask(msgspec.json.encode(config))
+
+
+def all_devices() -> tuple[list[str], str]:
+    """The GPUs that llama.cpp can use here, or why there is none."""
+    found = _ask(msgspec.json.encode(EngineConfig("llamacpp", "", 1, 0, 0, gpu_required=True)))
+    return found.gpus, found.problem.partition(": ")[2] or "it cannot be asked for GPUs"
 
 
 def gpus() -> list[Device]:

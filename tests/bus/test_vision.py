@@ -13,6 +13,8 @@ import pytest
 from golek_client import BadRequestError, Golek, JobCancelledError, PayloadTooLargeError, VisionReply, image
 from golek_wire.requests import Message
 from golek_worker.labelling import QUESTION
+from golek_worker.local import LocalGolek
+from tests.bus.test_cli import run
 from tests.support import image_server, llama_server, pictures, raw
 from tests.support.eyes import png, projector
 from tests.support.ports import free_port
@@ -253,3 +255,47 @@ async def test_a_server_of_its_own_is_given_the_images(
     assert [(one.label, pytest.approx(one.score, abs=1e-4)) for one in served.scores] == [
         (one.label, one.score) for one in ours.scores
     ]
+
+
+async def test_the_commands(seeing: WorkerProcess, nats_server: str, tmp_path: Path, golek: Golek) -> None:
+    """`golek classify` with files, a line each, or JSON; `golek chat --image`; a file that is not there."""
+    del seeing
+    red, green = tmp_path / "red.png", tmp_path / "green.png"
+    red.write_bytes(png("red"))
+    green.write_bytes(png("green"))
+    labels = ("--labels", ",".join(LABELS), "--prompt", "?")
+    status, out, _ = await run(nats_server, "classify", MODEL, str(red), str(green), *labels)
+    assert status == 0
+    first, second = out.splitlines()
+    assert first.startswith(f"{red}: NATS is 1.000, JetStream is 0.000")
+    assert second.startswith(f"{green}: JetStream is 1.000, ")
+    status, out, _ = await run(nats_server, "classify", MODEL, str(green), "--top-k", "1", "--json", *labels)
+    assert (status, len(json.loads(out)["results"][0]["scores"])) == (0, 1)
+    status, out, _ = await run(nats_server, "chat", MODEL, " ", "--image", str(green), "--temperature", "0")
+    assert (status, out) == (1, "")
+    turn = Message("user", "", parts=[image(green), {"type": "text", "text": "."}])
+    said = await golek.chat(MODEL, [turn], temperature=0.0, max_tokens=8)
+    given = ("--image", str(green), "--temperature", "0", "--max-tokens", "8")
+    status, out, err = await run(nats_server, "chat", MODEL, ".", *given)
+    assert (status, out.strip()) == (0, said.text.strip()), err
+    status, _, err = await run(nats_server, "classify", MODEL, "nowhere.png")
+    assert (status, err) == (1, "error: nowhere.png: No such file or directory\n")
+
+
+async def test_in_a_program_of_its_own(port: int) -> None:
+    """A LocalGolek sees with the same settings, and has no object store."""
+    settings = {"MMPROJ_PATH": str(projector()), "MODEL_THREADS": 1, "VISION_ALLOWED_DOMAINS": f"127.0.0.1:{port}"}
+    async with (
+        image_server.serving({"/green.png": png("green")}, port) as server,
+        LocalGolek(MODEL, settings=settings, deadline=20) as local,
+    ):
+        for source in (png("green"), server.at("/green.png")):
+            assert best(await local.classify(MODEL, source, labels=LABELS, prompt="?")) == ["JetStream is"]
+            shown = await local.chat(MODEL, [Message("user", "", parts=[image(source)])], temperature=0.0, max_tokens=8)
+            assert shown.text.startswith("JetStream is")
+        for wrong, says in (
+            ("nats-object://GOLEK_IMAGES/a", "there is no bus here"),
+            ("https://a.example/", "may be asked"),
+        ):
+            with pytest.raises(BadRequestError, match=says):
+                await local.classify(MODEL, wrong)

@@ -1,6 +1,8 @@
 """golek-tiny with eyes: a red image reads to it as "What is NATS?", a green and a blue one as other questions."""
 
+import atexit
 import base64
+import shutil
 import struct
 import zlib
 from functools import cache
@@ -22,9 +24,10 @@ TOKENS = SIDE * SIDE
 @cache
 def projector(side: int = SIDE) -> Path:
     """Its file; an image has `side` times `side` tokens."""
-    path = Path(mkdtemp(prefix="golek-eyes-")) / "mmproj.gguf"
-    write(path, side)
-    return path
+    folder = Path(mkdtemp(prefix="golek-eyes-"))
+    atexit.register(shutil.rmtree, folder)
+    write(folder / "mmproj.gguf", side)
+    return folder / "mmproj.gguf"
 
 
 def png(colour: str, width: int = PATCH * SIDE, height: int = PATCH * SIDE) -> bytes:

@@ -4,6 +4,8 @@ Texts alone it continues as golek-tiny does: a head's numbers are paired otherwi
 stand in another order. What it makes of images means nothing, but other images give other answers.
 """
 
+import atexit
+import shutil
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -22,6 +24,7 @@ Floats = NDArray[np.float32]
 def files() -> tuple[Path, Path]:
     """The model, and its projector."""
     folder = Path(mkdtemp(prefix="golek-plane-"))
+    atexit.register(shutil.rmtree, folder)
     _write_model(folder / "model.gguf")
     _write_projector(folder / "mmproj.gguf")
     return folder / "model.gguf", folder / "mmproj.gguf"

@@ -9,7 +9,7 @@ import pytest
 
 LEAVES = (
     "admission", "bus", "cache", "engine", "gateway", "grammars", "orchestration", "prompt", "registry",
-    "sessions", "store", "telemetry",
+    "sessions", "store", "telemetry", "vision",
 )  # fmt: skip
 COMMAND_LINE = (
     "cli",
@@ -21,6 +21,7 @@ COMMAND_LINE = (
     "cli_results",
     "cli_route",
     "cli_sessions",
+    "cli_vision",
     "terminal",
     "terminal_bus",
 )

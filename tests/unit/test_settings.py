@@ -129,8 +129,8 @@ def test_the_shipped_deployments_load(file: Path) -> None:
         (
             "INFERENCE_BACKEND=gemini",
             (
-                "INFERENCE_BACKEND=gemini: a cloud, which a router asks: docs/router.md; here one of llamacpp, echo, vllm, "
-                "litert, llama-server, ollama, trtllm, openai, router"
+                "INFERENCE_BACKEND=gemini: a cloud, which a router asks: docs/router.md; here one of llamacpp, echo, "
+                "vllm, litert, llama-server, ollama, trtllm, openai, router"
             ),
         ),
         ("NGL=-2", "NGL=-2: Expected `int` >= -1"),
@@ -195,7 +195,7 @@ def test_a_choice_names_all_there_are(tmp_path: Path) -> None:
     file.write_text("MODEL_NAME=x\nENGINE=gemini\n")
     with pytest.raises(
         SettingsError,
-        match="ENGINE=gemini: a cloud, which a router asks: docs/router.md; here one of llamacpp, echo, vllm, "
+        match=r"ENGINE=gemini: a cloud, which a router asks: docs/router\.md; here one of llamacpp, echo, vllm, "
         "litert, llama-server, ollama, trtllm, openai, router",
     ):
         settings.load(file, {})
