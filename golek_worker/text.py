@@ -210,7 +210,7 @@ class TextWork(Sighted):
         return Submit(
             job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, self._constraint,
             request.adapter or "", prompt.cuts, self.conversation.least_room if self.conversation is not None else 0,
-            [] if self._asked is not None else self.images, self._asked,
+            [] if self._asked is not None else self.images, self._asked, job.priority,
         )  # fmt: skip
 
     def answer(self, end: Made, ms: int) -> Answer:

@@ -12,6 +12,7 @@ import typer
 
 from golek_client.cli import app
 from golek_client.transport import DEFAULT_URL
+from golek_worker.commands import doctor as doctor_commands
 from golek_worker.commands import evaluation as eval_commands
 from golek_worker.commands import keys as key_commands
 from golek_worker.commands import models as model_commands
@@ -22,6 +23,7 @@ from golek_worker.plainly import said_plainly as _said_plainly
 
 __all__ = [
     "app",
+    "doctor_commands",
     "eval_commands",
     "key_commands",
     "model_commands",

@@ -155,7 +155,7 @@ class LoadAdapter(Struct, frozen=True, tag="load_adapter"):
 
     name: str
     path: str
-    """GGUF file."""
+    """GGUF file; for vLLM a folder of PEFT's."""
     scale: float = 1.0
 
 

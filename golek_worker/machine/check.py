@@ -150,12 +150,12 @@ def _engine(loaded: Settings, environment: Mapping[str, str]) -> Iterator[str]:
             _routes(loaded, environment)
         except (TablesError, ProvidersError) as error:
             yield str(error)
+    yield from engine_check.missing(loaded)
     if loaded.model_lies_in == "none":
         yield from _family(loaded, "inference")
         yield from _prompt_template(loaded, None)
         yield from adapters.problems(loaded, None)
         return
-    yield from engine_check.missing(loaded)
     try:
         model = resolve(loaded, environment)
     except MissingModelError as error:

@@ -9,12 +9,15 @@ seconds and half a gigabyte, and what breaks it shows only then.
 import contextlib
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+
+from golek_worker.engine.vllm import place
 
 PATIENCE_S = 180.0
 """The first import after an install takes up to a minute on a busy machine."""
@@ -62,14 +65,18 @@ def advice(error: str) -> str:
 
 
 def ask(python: str, patience_s: float = PATIENCE_S) -> Found:
-    """What the interpreter `python` says."""
+    """What the interpreter `python` says, with the packages of this worker beside its own."""
+    folder = place.make()
+    surroundings = os.environ | {"PYTHONPATH": str(folder / "packages"), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [python, "-m", "golek_worker.engine.vllm.probe"]
     try:
-        command = [python, "-m", "golek_worker.engine.vllm.probe"]
-        done = subprocess.run(command, capture_output=True, timeout=patience_s, check=False)
+        done = subprocess.run(command, capture_output=True, timeout=patience_s, check=False, env=surroundings)
     except OSError as error:
         return Found(problem=f"{python} cannot be run: {error.strerror}")
     except subprocess.TimeoutExpired:
         return Found(problem=f"{python} did not import vLLM within {patience_s:.0f} s")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(msgspec.MsgspecError, IndexError):
         return msgspec.json.decode(done.stdout.splitlines()[-1], type=Found)
     said = done.stderr.decode("utf-8", "replace").strip().splitlines()
