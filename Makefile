@@ -149,7 +149,7 @@ test: $(WORKER_STAMP)
 endif
 
 test-vllm: $(DEV_STAMP) build-vllm ## The tests that need vLLM
-	@$(BIN)/python -m pytest -q tests/vllm
+	@$(BIN)/python -m pytest -q -k vllm tests/vllm tests/engines
 
 bench: $(DEV_STAMP) ## Measure; JSON lines in bench/results | [NAME=file]
 	@$(BIN)/python bench/run.py $(NAME)
