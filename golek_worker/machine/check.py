@@ -139,7 +139,7 @@ def kind(loaded: Settings) -> Kind:
     if not loaded.subject:
         with contextlib.suppress(CatalogError):
             entry = catalog.known(loaded).get(loaded.model_name)
-            if entry is not None and entry.kind != "vision":  # which has no engine yet
+            if entry is not None:
                 return entry.kind
     return loaded.guessed_kind
 

@@ -46,7 +46,7 @@ class Fetcher:
         Raises BadRequestError and PayloadTooLargeError naming the field, TemporaryResourceError where a server does not
         answer.
         """
-        reading.check(images, self.limits)
+        reading.check(images, self.limits, decodes=False)
         room = asyncio.Semaphore(AT_ONCE)
         wanted = {image.url: image for image in reversed(images) if image.url not in seen}
         tasks = {url: asyncio.create_task(self._one(image, room)) for url, image in wanted.items()}
