@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 from golek_wire.errors import BadRequestError, TemporaryResourceError
 from golek_wire.images import STORED, Image
 from golek_worker.vision import reading
-from golek_worker.vision.addresses import check_bucket, check_url, is_public, private
+from golek_worker.vision.addresses import check_bucket, check_url, is_public, private, unreadable
 from golek_worker.vision.limits import Domain, Limits
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Fetcher:
         Raises BadRequestError and PayloadTooLargeError naming the field, TemporaryResourceError where a server does not
         answer.
         """
-        reading.check(images, self.limits)
+        reading.check(images, self.limits, decodes=False)
         room = asyncio.Semaphore(AT_ONCE)
         wanted = {image.url: image for image in reversed(images) if image.url not in seen}
         tasks = {url: asyncio.create_task(self._one(image, room)) for url, image in wanted.items()}
@@ -100,12 +100,16 @@ class Fetcher:
         url, address = image.url, check_url(image, self.limits)
         for _ in range(REDIRECTS + 1):
             connector = aiohttp.TCPConnector(resolver=_resolver(image.place, address), limit=1, force_close=True)
-            async with aiohttp.ClientSession(connector=connector, trust_env=False, headers=_HEADERS) as session:
+            async with aiohttp.ClientSession(
+                connector=connector, trust_env=False, headers=_HEADERS, auto_decompress=False
+            ) as session:
                 try:
                     async with session.get(url, allow_redirects=False) as response:
                         if response.status not in _LEADS_ON:
                             return await self._body(image, response)
                         url = urljoin(url, response.headers.get("location", ""))
+                except aiohttp.InvalidURL:
+                    raise unreadable(image, url) from None
                 except aiohttp.ClientError as error:
                     raise _unreachable(image, url, error) from None
             address = check_url(image, self.limits, url)

@@ -61,15 +61,15 @@ async def test_a_chat_is_streamed_from_end_to_end(worker: WorkerProcess, module_
         health = await golek.health(place.TEXT)
         assert (health.engine, health.status, health.slots) == ("vllm", "online", 4)
         assert health.model_info.architecture == "llama"
-        answer = golek.stream(place.TEXT, messages=messages, **asked)
+        answer = golek.chat(place.TEXT, messages, stream=True, **asked)
         pieces = [piece async for piece in answer]
         assert len(pieces) > 1
         assert "".join(pieces) == answer.reply.text
         assert (answer.reply.tokens_out, answer.reply.finish_reason) == (24, "length")
         assert answer.reply.tokens_in > 20  # with the template around it
-        again = await golek.ask(place.TEXT, messages=messages, **asked)
+        again = await golek.chat(place.TEXT, messages, **asked)
         assert again.text == answer.reply.text
-        assert (await golek.ask(place.TEXT, messages=messages, **(asked | {"seed": 2}))).text != again.text
+        assert (await golek.chat(place.TEXT, messages, **(asked | {"seed": 2}))).text != again.text
 
 
 async def test_answers_follow_a_schema(worker: WorkerProcess, module_broker: NatsServer) -> None:
@@ -121,8 +121,7 @@ async def test_nothing_is_left_of_a_killed_worker(worker: WorkerProcess) -> None
 
 async def test_texts_become_vectors(module_broker: NatsServer, tmp_path: Path) -> None:
     """Of length one, by `embedding.request.<model>`, with the tokens that were read."""
-    subject = {"SUBJECT": f"embedding.request.{place.EMBEDDER}"}
-    for _ in start(module_broker.url, tmp_path, place.EMBEDDER, **subject):
+    for _ in start(module_broker.url, tmp_path, place.EMBEDDER):
         async with Golek(module_broker.url) as golek:
             reply = await golek.embed(place.EMBEDDER, ["a lease", "snow"])
             assert [len(one.embedding) for one in reply.data] == [128, 128]

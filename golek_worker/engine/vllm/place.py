@@ -4,6 +4,7 @@ A folder of its own: the packages that it shares with the worker (and none besid
 others), the guard where vLLM looks for plugins, and the sockets between its processes. The worker removes it.
 """
 
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from golek_worker.engine.vllm.interpreter import PROJECT
 CONFIG = "config.json"
 SHARED = ("golek_wire", "golek_worker")
 GUARD = "golek_guard"
+_number = re.compile(r"\d+$")
+"""A GPU by its number, or by llama.cpp's name, such as CUDA1."""
 _METADATA = f"Metadata-Version: 2.1\nName: {GUARD}\nVersion: 0\n"
 _ENTRY_POINTS = f"[vllm.general_plugins]\n{GUARD} = golek_worker.engine.vllm.guard:register\n"
 
@@ -60,6 +63,7 @@ def _defaults(config: EngineConfig) -> dict[str, str]:
     arguments = config.vllm.arguments
     processes = arguments.get("tensor_parallel_size", 1) * arguments.get("pipeline_parallel_size", 1)
     alone = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"} if processes == 1 else {}
+    devices = [found[0] for name in config.gpu_devices if (found := _number.search(name))]
     here = {} if arguments.get("distributed_executor_backend") == "ray" else {"VLLM_HOST_IP": "127.0.0.1"}
     return {
         "HF_HUB_OFFLINE": "1",
@@ -73,6 +77,7 @@ def _defaults(config: EngineConfig) -> dict[str, str]:
         "OMP_NUM_THREADS": str(thread_count(config.threads, usable_cores(), _weights(Path(config.model_path)))),
         **alone,
         **here,
+        **({"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}),
     }
 
 
