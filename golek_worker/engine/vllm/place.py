@@ -88,6 +88,7 @@ def _defaults(config: EngineConfig) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "VLLM_LOGGING_STREAM": "ext://sys.stderr",
         "VLLM_LOGGING_LEVEL": "WARNING",
+        "VLLM_WORKER_MULTIPROCESSING_METHOD": "spawn",  # the guard begins with such a process
         "OMP_NUM_THREADS": str(thread_count(config.threads, usable_cores(), _weights(Path(config.model_path)))),
         **alone,
         **here,
