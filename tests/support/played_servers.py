@@ -23,7 +23,7 @@ class PlayedServer:
         self.models = models
         self.asked: list[tuple[str, Json]] = []
         self.refusals: list[tuple[int, Json]] = []
-        """Answers to the next requests for texts, instead of texts."""
+        """Answers to the next requests for texts, or for how many tokens they have, instead of these."""
 
     def get(self, path: str) -> tuple[int, Json]:
         match path:
@@ -45,6 +45,8 @@ class PlayedServer:
             info = {"general.architecture": "qwen3", "qwen3.context_length": 40960, "qwen3.embedding_length": 1024}
             details = {"family": "qwen3", "parameter_size": "1.0B", "quantization_level": "Q4_K_M"}
             return 200, {"model_info": info, "details": details, "capabilities": ["completion", "tools", "thinking"]}
+        if path == "/tokenize":
+            return 200, {"count": 5}
         if path == "/api/generate":
             return 200, {"done": True, "done_reason": "load", "response": ""}
         return 404, {"error": {"message": f"no {path}"}}
@@ -69,10 +71,10 @@ def playing(played: PlayedServer) -> Iterator[str]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            if self.path != "/v1/chat/completions":
-                self._answer(*played.post(self.path, body))
-            elif played.refusals:
+            if self.path in ("/v1/chat/completions", "/tokenize") and played.refusals:
                 self._answer(*played.refusals.pop(0))
+            elif self.path != "/v1/chat/completions":
+                self._answer(*played.post(self.path, body))
             else:
                 played.asked.append((self.path, body))
                 self._stream(body)

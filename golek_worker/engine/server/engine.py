@@ -5,13 +5,14 @@ one that is gone ends the child, so that its jobs go back and another child star
 """
 
 import asyncio
-import math
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
 
 from golek_wire.errors import (
     BadRequestError,
@@ -46,18 +47,21 @@ from golek_worker.engine.server.counting import Counter
 from golek_worker.engine.server.facts import Facts
 from golek_worker.engine.server.meter import Meter
 from golek_worker.engine.server.process import Started
-from golek_worker.engine.server.site import Site, measured
+from golek_worker.engine.server.site import SILENT, Site, measured
+from golek_worker.engine.unit import unit_vector
 from golek_worker.providers.base import Call
 from golek_worker.providers.openai import OpenAIProvider
 
-DECIMALS = 8
 LOOK_S = 1.0
 SILENT_S = 10.0
 """A server that says for so long that it is not well, or nothing, is taken for dead."""
+END_S = 3.0
+"""For a server of ours that takes no connections any more, to end."""
 BUSY_S = (0.1, 5.0)
 """Between two tries with a server that is busy: first, and at most."""
 FOR_EVER_S = 10 * 24 * 3600.0
 """The worker ends what nobody waits for any more."""
+T = TypeVar("T")
 
 
 class ServerEngine:
@@ -142,13 +146,13 @@ class ServerEngine:
             await self._started.close()
 
     async def _text(self, command: Submit, counts: Counts) -> AsyncGenerator[Piece | Computed, None]:
-        command = await self._counted(command)
+        command = await self._told(partial(self._counted, command))
         request = wishes.wished(command, self._facts.dialect.quirks)
         if request.params.max_tokens == 0:
-            counts.tokens_in = await self._counter.prompt(request)
+            counts.tokens_in = await self._told(partial(self._counter.prompt, request))
             yield Finished(command.job_id, "", "length", counts.tokens_in, 0)
             return
-        await self._counter.check_room(command, request)
+        await self._told(partial(self._counter.check_room, command, request))
         call = Call(self._facts.model, request, command.job_id, FOR_EVER_S)
         began, wait_s = time.monotonic(), BUSY_S[0]
         while True:
@@ -202,34 +206,28 @@ class ServerEngine:
 
     async def _vectors(self, job_id: str, inputs: list[str]) -> EmbeddingReply:
         call = Call(self._facts.model, EmbeddingRequest(inputs), job_id, FOR_EVER_S)
-        wait_s = BUSY_S[0]
-        while True:
-            try:
-                async for reply in self._provider.answer(call):
-                    assert isinstance(reply, EmbeddingReply)
-                    return reply
-            except (RateLimitedError, ProviderFailedError) as error:
-                if not is_busy(error):
-                    raise await self._failure(error) from None
-                wait_s = await _wait(error, wait_s)
+        return await self._told(lambda: _only(self._provider.answer(call)))
 
     async def _ranked(self, command: Rank) -> Ranked:
         body = {"model": self._facts.model, "query": command.query, "documents": command.documents}
-        wait_s = BUSY_S[0]
-        while True:
-            try:
-                told = await self._site.told("POST", "/v1/rerank", body, FOR_EVER_S)
-                break
-            except (RateLimitedError, ProviderFailedError) as error:
-                if not is_busy(error):
-                    raise await self._failure(error) from None
-                wait_s = await _wait(error, wait_s)
+        told = await self._told(lambda: self._site.told("POST", "/v1/rerank", body, FOR_EVER_S))
         scores = scores_of(told, len(command.documents))
         if scores is None:
             raise EngineFailedError(f"{self._name} did not give {len(command.documents)} scores")
         tokens = told.get("usage", {}).get("total_tokens", 0)
         self._meter.count(tokens, 0, 0)
         return Ranked(command.job_id, scores, tokens)
+
+    async def _told(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What the server answers, asked again while it is busy. Raises as `_failure` says."""
+        wait_s = BUSY_S[0]
+        while True:
+            try:
+                return await ask()
+            except (RateLimitedError, ProviderFailedError) as error:
+                if not is_busy(error):
+                    raise await self._failure(error) from None
+                wait_s = await _wait(error, wait_s)
 
     async def _failure(self, error: InferenceServiceError) -> Exception:
         """What a sequence hears that broke off: nothing where the server is gone, for then it runs again."""
@@ -242,11 +240,13 @@ class ServerEngine:
 
     async def _is_gone(self, trouble: InferenceServiceError) -> bool:
         """Whether a server in trouble will not answer any more. Raises EngineDiedError for what we started."""
+        answers = not trouble.details.keys().isdisjoint(("status", SILENT))
         if self._started is not None:
+            if not answers:
+                await asyncio.wait({self._started.ended}, timeout=END_S)
             if self._started.has_ended:
                 raise EngineDiedError(f"{self._name}: {await self._started.how_it_ended()}")
-            return False
-        return "status" not in trouble.details  # nobody answers there
+        return not answers
 
     async def _pause(self) -> None:
         if self._started is None:
@@ -272,6 +272,13 @@ def is_busy(error: InferenceServiceError) -> bool:
     return isinstance(error, RateLimitedError) or error.details.get("status") == 503
 
 
+async def _only(replies: AsyncIterator[object]) -> EmbeddingReply:
+    async for reply in replies:
+        assert isinstance(reply, EmbeddingReply)
+        return reply
+    raise AssertionError("a provider answers, or raises")
+
+
 def scores_of(told: dict[str, Any], count: int) -> list[float] | None:
     """The scores in the order of the documents; None where there are others."""
     results = told.get("results")
@@ -290,5 +297,9 @@ async def _wait(error: InferenceServiceError, wait_s: float) -> float:
 
 
 def _unit(vector: list[float]) -> list[float]:
-    norm = math.sqrt(math.fsum(number * number for number in vector))
-    return [round(number / norm, DECIMALS) for number in vector] if norm else vector
+    """Raises EngineFailedError for what has no direction."""
+    unit = unit_vector(np.array(vector))
+    if unit is None:
+        raise EngineFailedError("The model's server gave a vector of zeros, or of numbers that are none")
+    numbers: list[float] = unit.tolist()
+    return numbers
