@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 from golek_wire.errors import BadRequestError, TemporaryResourceError
 from golek_wire.images import STORED, Image
 from golek_worker.vision import reading
-from golek_worker.vision.addresses import check_bucket, check_url, is_public, private
+from golek_worker.vision.addresses import WAY_OUT, check_bucket, check_url, is_public, private
 from golek_worker.vision.limits import Domain, Limits
 
 if TYPE_CHECKING:
@@ -100,12 +100,16 @@ class Fetcher:
         url, address = image.url, check_url(image, self.limits)
         for _ in range(REDIRECTS + 1):
             connector = aiohttp.TCPConnector(resolver=_resolver(image.place, address), limit=1, force_close=True)
-            async with aiohttp.ClientSession(connector=connector, trust_env=False, headers=_HEADERS) as session:
+            async with aiohttp.ClientSession(
+                connector=connector, trust_env=False, headers=_HEADERS, auto_decompress=False
+            ) as session:
                 try:
                     async with session.get(url, allow_redirects=False) as response:
                         if response.status not in _LEADS_ON:
                             return await self._body(image, response)
                         url = urljoin(url, response.headers.get("location", ""))
+                except aiohttp.InvalidURL:
+                    raise BadRequestError(f"{image.place}: {_host(url)!r} is no address", param=image.place) from None
                 except aiohttp.ClientError as error:
                     raise _unreachable(image, url, error) from None
             address = check_url(image, self.limits, url)
@@ -121,6 +125,13 @@ class Fetcher:
                 f"{image.place}: {_host(str(response.url))} answers {response.status} {(response.reason or '')[:64]}",
                 param=image.place,
                 http_status=response.status,
+            )
+        encoding = response.headers.get("content-encoding", "identity").lower()
+        if encoding != "identity":  # a few bytes might become any number
+            raise BadRequestError(
+                f"{image.place}: {_host(str(response.url))} sends it in the encoding {encoding[:32]}, which it was not "
+                f"offered; {WAY_OUT}",
+                param=image.place,
             )
         limit = self.limits.max_bytes
         if response.content_length is not None and response.content_length > limit:

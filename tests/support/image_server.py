@@ -1,6 +1,7 @@
 """A server of images: answers by path, leads elsewhere, sends too much or too slowly, and remembers who asked."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -34,6 +35,8 @@ class Server:
                 raise web.HTTPFound("/".join(rest) if ":" in rest[0] else "/" + "/".join(rest))
             case ["status", code]:
                 return web.Response(status=int(code))
+            case ["packed"]:
+                return web.Response(body=gzip.compress(b"\0" * 5000), headers={"content-encoding": "gzip"})
             case ["announced"]:
                 return web.Response(body=b"\0" * 5000)
             case ["endless"]:

@@ -3,8 +3,10 @@
 They answer in the form that their documentation shows; what they write means nothing.
 """
 
+import contextlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,8 +26,11 @@ class PlayedServer:
         self.asked: list[tuple[str, Json]] = []
         self.refusals: list[tuple[int, Json]] = []
         """Answers to the next requests for texts, instead of texts."""
+        self.late: list[float] = []
+        """For how many seconds the next answers but texts are waited for."""
 
     def get(self, path: str) -> tuple[int, Json]:
+        self._wait()
         match path:
             case "/health" | "/api/version":
                 return 200, {"version": "0.0.0"}
@@ -39,6 +44,9 @@ class PlayedServer:
 
     def post(self, path: str, body: Json) -> tuple[int, Json]:
         self.asked.append((path, body))
+        self._wait()
+        if path == "/tokenize":
+            return 200, {"count": 7}
         if path == "/api/show":
             if body["model"] not in self.models:
                 return 404, {"error": f"model '{body['model']}' not found"}
@@ -48,6 +56,9 @@ class PlayedServer:
         if path == "/api/generate":
             return 200, {"done": True, "done_reason": "load", "response": ""}
         return 404, {"error": {"message": f"no {path}"}}
+
+    def _wait(self) -> None:
+        time.sleep(self.late.pop(0) if self.late else 0.0)
 
     def chunks(self, body: Json) -> Iterator[Json]:
         """The events of a text."""
@@ -82,11 +93,12 @@ def playing(played: PlayedServer) -> Iterator[str]:
 
         def _answer(self, status: int, body: Json) -> None:
             data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            with contextlib.suppress(ConnectionError):  # who asked may have hung up
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
 
         def _stream(self, body: Json) -> None:
             self.send_response(200)

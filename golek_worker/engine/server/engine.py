@@ -7,9 +7,10 @@ one that is gone ends the child, so that its jobs go back and another child star
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -46,10 +47,12 @@ from golek_worker.engine.server.counting import Counter
 from golek_worker.engine.server.facts import Facts
 from golek_worker.engine.server.meter import Meter
 from golek_worker.engine.server.process import Started
-from golek_worker.engine.server.site import Site, measured
+from golek_worker.engine.server.site import SilentError, Site, measured
 from golek_worker.providers.base import Call
+from golek_worker.providers.failures import UnreachableError
 from golek_worker.providers.openai import OpenAIProvider
 
+T = TypeVar("T")
 DECIMALS = 8
 LOOK_S = 1.0
 SILENT_S = 10.0
@@ -77,6 +80,8 @@ class ServerEngine:
         capabilities = {"embedding": ["embeddings"], "rerank": ["rerank"]}
         context = facts.info.context_size or config.ctx_size
         self._kind = config.kind
+        self._heard_at = 0.0
+        """When it wrote something last, on the monotonic clock."""
         self._counter = Counter(facts, site, context)
         self.ready = Ready(
             info=msgspec.structs.replace(facts.info, context_size=context),
@@ -127,7 +132,7 @@ class ServerEngine:
             if trouble is None:
                 since = time.monotonic()
                 await self._measure()
-            elif await self._is_gone(trouble) or time.monotonic() - since > SILENT_S:
+            elif await self._is_gone(trouble) or time.monotonic() - max(since, self._heard_at) > SILENT_S:
                 raise EngineDiedError(str(trouble))
 
     def gauges(self) -> Gauges | None:
@@ -142,13 +147,13 @@ class ServerEngine:
             await self._started.close()
 
     async def _text(self, command: Submit, counts: Counts) -> AsyncGenerator[Piece | Computed, None]:
-        command = await self._counted(command)
+        command = await self._persist(partial(self._counted, command))
         request = wishes.wished(command, self._facts.dialect.quirks)
         if request.params.max_tokens == 0:
-            counts.tokens_in = await self._counter.prompt(request)
+            counts.tokens_in = await self._persist(partial(self._counter.prompt, request))
             yield Finished(command.job_id, "", "length", counts.tokens_in, 0)
             return
-        await self._counter.check_room(command, request)
+        await self._persist(partial(self._counter.check_room, command, request))
         call = Call(self._facts.model, request, command.job_id, FOR_EVER_S)
         began, wait_s = time.monotonic(), BUSY_S[0]
         while True:
@@ -156,6 +161,7 @@ class ServerEngine:
             try:
                 async with aclosing(self._provider.answer(call)) as pieces:
                     async for piece in pieces:
+                        self._heard_at = time.monotonic()
                         if isinstance(piece, InferenceReply):
                             self._meter.count(piece.tokens_in, piece.tokens_cached, piece.tokens_out)
                             yield wishes.finished(command, piece, waited_ms)
@@ -168,9 +174,9 @@ class ServerEngine:
                     error.details.setdefault("param", command.constraint.param)
                 raise
             except (RateLimitedError, ProviderFailedError) as error:
-                if counts.tokens_out or not is_busy(error):
+                if counts.tokens_out:
                     raise await self._failure(error) from None
-                wait_s = await _wait(error, wait_s)
+                wait_s = await self._wait(error, wait_s)
 
     async def _counted(self, command: Submit) -> Submit:
         """`command`, knowing how many tokens the text has that it goes on from."""
@@ -202,28 +208,17 @@ class ServerEngine:
 
     async def _vectors(self, job_id: str, inputs: list[str]) -> EmbeddingReply:
         call = Call(self._facts.model, EmbeddingRequest(inputs), job_id, FOR_EVER_S)
-        wait_s = BUSY_S[0]
-        while True:
-            try:
-                async for reply in self._provider.answer(call):
-                    assert isinstance(reply, EmbeddingReply)
-                    return reply
-            except (RateLimitedError, ProviderFailedError) as error:
-                if not is_busy(error):
-                    raise await self._failure(error) from None
-                wait_s = await _wait(error, wait_s)
+        return await self._persist(partial(self._whole, call))
+
+    async def _whole(self, call: Call) -> EmbeddingReply:
+        async for reply in self._provider.answer(call):
+            assert isinstance(reply, EmbeddingReply)
+            return reply
+        raise AssertionError("a provider gives one reply")
 
     async def _ranked(self, command: Rank) -> Ranked:
         body = {"model": self._facts.model, "query": command.query, "documents": command.documents}
-        wait_s = BUSY_S[0]
-        while True:
-            try:
-                told = await self._site.told("POST", "/v1/rerank", body, FOR_EVER_S)
-                break
-            except (RateLimitedError, ProviderFailedError) as error:
-                if not is_busy(error):
-                    raise await self._failure(error) from None
-                wait_s = await _wait(error, wait_s)
+        told = await self._persist(partial(self._site.told, "POST", "/v1/rerank", body, FOR_EVER_S))
         scores = scores_of(told, len(command.documents))
         if scores is None:
             raise EngineFailedError(f"{self._name} did not give {len(command.documents)} scores")
@@ -231,14 +226,40 @@ class ServerEngine:
         self._meter.count(tokens, 0, 0)
         return Ranked(command.job_id, scores, tokens)
 
+    async def _persist(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What the server answers, asked again while it may answer yet. Raises what the sequence hears else."""
+        wait_s = BUSY_S[0]
+        while True:
+            try:
+                return await ask()
+            except (RateLimitedError, ProviderFailedError) as error:
+                wait_s = await self._wait(error, wait_s)
+
+    async def _wait(self, error: InferenceServiceError, wait_s: float) -> float:
+        """Wait before the server is asked again, as long as it says if that is not too long; the next wait.
+
+        Raises what the sequence hears where nothing is to be waited for.
+        """
+        if not is_busy(error):
+            raise await self._failure(error) from None
+        if isinstance(error, UnreachableError):
+            await self._check_there()
+        said_s = error.details.get("retry_after_ms", 0) / 1000
+        await asyncio.sleep(min(max(wait_s, said_s if said_s > 1.0 else 0.0), BUSY_S[1]))
+        return min(2 * wait_s, BUSY_S[1])
+
     async def _failure(self, error: InferenceServiceError) -> Exception:
-        """What a sequence hears that broke off: nothing where the server is gone, for then it runs again."""
+        """What a sequence hears that broke off. Raises EngineDiedError where the server is gone: then it runs again."""
+        await self._check_there()
+        return EngineFailedError(error.message, **{k: v for k, v in error.details.items() if k != "retry_after_ms"})
+
+    async def _check_there(self) -> None:
+        """Raise EngineDiedError where the server is gone."""
         if self._started is not None:
             await asyncio.wait({self._started.ended}, timeout=LOOK_S / 2)
         trouble = await self._site.trouble(self._facts.dialect.health)
         if trouble is not None and await self._is_gone(trouble):
-            return EngineDiedError(str(trouble))
-        return EngineFailedError(error.message, **{k: v for k, v in error.details.items() if k != "retry_after_ms"})
+            raise EngineDiedError(str(trouble))
 
     async def _is_gone(self, trouble: InferenceServiceError) -> bool:
         """Whether a server in trouble will not answer any more. Raises EngineDiedError for what we started."""
@@ -246,7 +267,7 @@ class ServerEngine:
             if self._started.has_ended:
                 raise EngineDiedError(f"{self._name}: {await self._started.how_it_ended()}")
             return False
-        return "status" not in trouble.details  # nobody answers there
+        return "status" not in trouble.details and not isinstance(trouble, SilentError)
 
     async def _pause(self) -> None:
         if self._started is None:
@@ -268,8 +289,9 @@ class ServerEngine:
 
 
 def is_busy(error: InferenceServiceError) -> bool:
-    """Whether the same server may do the same a little later: it says so itself."""
-    return isinstance(error, RateLimitedError) or error.details.get("status") == 503
+    """Whether the same server may do the same a little later: it says so itself, or did not hear of it yet."""
+    is_unheard = isinstance(error, RateLimitedError | UnreachableError | SilentError)
+    return is_unheard or error.details.get("status") == 503
 
 
 def scores_of(told: dict[str, Any], count: int) -> list[float] | None:
@@ -280,13 +302,6 @@ def scores_of(told: dict[str, Any], count: int) -> list[float] | None:
     except (TypeError, ValueError, KeyError):
         return None
     return [found[place] for place in range(count)] if set(found) == set(range(count)) else None
-
-
-async def _wait(error: InferenceServiceError, wait_s: float) -> float:
-    """Wait before a server that is busy is asked again, as long as it says if that is not too long; the next wait."""
-    said_s = error.details.get("retry_after_ms", 0) / 1000
-    await asyncio.sleep(min(max(wait_s, said_s if said_s > 1.0 else 0.0), BUSY_S[1]))
-    return min(2 * wait_s, BUSY_S[1])
 
 
 def _unit(vector: list[float]) -> list[float]:

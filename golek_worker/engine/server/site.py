@@ -5,12 +5,16 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from golek_wire import codec
-from golek_wire.errors import InferenceServiceError
+from golek_wire.errors import DeadlineExceededError, InferenceServiceError, ProviderFailedError
 from golek_worker.providers.openai_answer import decoded
 from golek_worker.providers.transport import Server, Transport
 
 PATIENCE_S: Final = 5.0
 """For a question that costs the server nothing."""
+
+
+class SilentError(ProviderFailedError):
+    """It took the question and did not answer in time; perhaps it has much to do."""
 
 
 class Site:
@@ -23,11 +27,15 @@ class Site:
         self._transport = Transport(Server(name, root), headers, key)
 
     async def asked(self, method: str, path: str, body: Any = None, patience_s: float = PATIENCE_S) -> bytes:
-        """The whole answer. Raises InferenceServiceError as `Transport.asked` does."""
+        """The whole answer. Raises SilentError, else InferenceServiceError as `Transport.asked` does."""
         until = asyncio.get_running_loop().time() + patience_s
         data = codec.encode(body) if body is not None else None
-        async with self._transport.asked(method, path, data, until) as answering:
-            return await answering.whole()
+        name = self._transport.server.name
+        try:
+            async with self._transport.asked(method, path, data, until) as answering:
+                return await answering.whole()
+        except DeadlineExceededError:
+            raise SilentError(f"{name} said nothing for {patience_s:g} s", provider=name) from None
 
     async def told(self, method: str, path: str, body: Any = None, patience_s: float = PATIENCE_S) -> dict[str, Any]:
         """The JSON object that it answers. Raises as `asked` does, also for what is none."""
