@@ -12,6 +12,8 @@ _NO_FRAME: Final = frozenset((0xC4, 0xC8, 0xCC))
 """JPEG's markers among those of frames that begin none."""
 _ALONE: Final = frozenset((0x01, *range(0xD0, 0xD9)))
 """JPEG's markers behind which no length stands."""
+_STEPS: Final = 4096
+"""Markers and filling bytes of a JPEG file before its size: real ones have some dozens."""
 _CORE_HEADER: Final = 12
 """Bytes of the header of BMP's first version, whose numbers are shorter."""
 
@@ -42,7 +44,8 @@ def sniff(data: bytes) -> Picture | None:
 
 
 def _png(data: bytes) -> Picture | None:
-    return Picture("image/png", *struct.unpack_from(">II", data, 16))
+    """Its header comes first; where another chunk does, decoders may find a larger one behind it."""
+    return Picture("image/png", *struct.unpack_from(">II", data, 16)) if data[12:16] == b"IHDR" else None
 
 
 def _gif(data: bytes) -> Picture | None:
@@ -52,8 +55,8 @@ def _gif(data: bytes) -> Picture | None:
 def _jpeg(data: bytes) -> Picture | None:
     """Its size stands behind the first marker of a frame."""
     at = 2
-    while at < len(data):
-        if data[at] != 0xFF:
+    for _ in range(_STEPS):
+        if data[at : at + 1] != b"\xff":
             return None
         marker = data[at + 1] if at + 1 < len(data) else 0
         if marker == 0xFF:  # a byte that only fills

@@ -20,7 +20,7 @@ from golek_wire.errors import BadRequestError
 from golek_worker.bus.adapters import AdapterBucket
 from golek_worker.bus.jetstream import BUS_ERRORS, patiently
 from golek_worker.bus.orders import Orders, Task
-from golek_worker.engine import lora_file
+from golek_worker.engine import lora_file, peft_folder
 from golek_worker.engine.adapters import AdapterBook
 from golek_worker.engine.base import LoadAdapter, UnloadAdapter
 from golek_worker.engine.host import EngineHost
@@ -29,21 +29,28 @@ from golek_worker.settings import Settings, shipped
 
 log = structlog.get_logger("adapters")
 
+TAKE_ADAPTERS = ("llamacpp", "vllm")
+"""Engines."""
+
 
 def not_here(engine: str) -> str:
-    """Why there are no adapters without llama.cpp."""
+    """Why there are no adapters."""
     return f"ENGINE={engine} takes no adapters"
 
 
 def problems(chosen: Settings, model: Path | None) -> list[str]:
     """What is wrong with the files that ADAPTERS names; a sentence each."""
-    if model is None:
-        return [f"ADAPTERS={chosen.adapters}: {not_here(chosen.engine)}"] if chosen.adapter_files else []
     if not chosen.adapter_files:
         return []
-    header = read_header(model)
-    tensors = read_tensors(model) if header.metadata.get("split.count", 1) == 1 else []
-    found = (lora_file.problem(Path(one.path), header.architecture, tensors) for one in chosen.adapter_files)
+    if model is None or chosen.engine not in TAKE_ADAPTERS:
+        return [f"ADAPTERS={chosen.adapters}: {not_here(chosen.engine)}"]
+    paths = [Path(one.path) for one in chosen.adapter_files]
+    if chosen.engine == "vllm":
+        found = [peft_folder.problem(path, chosen.vllm_max_lora_rank) for path in paths]
+    else:
+        header = read_header(model)
+        tensors = read_tensors(model) if header.metadata.get("split.count", 1) == 1 else []
+        found = [lora_file.problem(path, header.architecture, tensors) for path in paths]
     return [f"ADAPTERS: {problem}" for problem in found if problem is not None]
 
 
@@ -128,11 +135,11 @@ class Adapters:
             return problem
 
     async def _load(self, adapter: AdapterFile) -> str | None:
-        if self._settings.engine != "llamacpp":
+        if self._settings.engine not in TAKE_ADAPTERS:
             return not_here(self._settings.engine)
         command = self._command(adapter)
         if not self._host.serving and self._host.ready is not None:
-            problem = lora_file.problem(Path(command.path), self._host.ready.info.architecture)
+            problem = self._wrong(Path(command.path), self._host.ready.info.architecture)
             if problem is not None:
                 return problem
         changed = await self._host.change_adapter(command)
@@ -152,6 +159,12 @@ class Adapters:
         except BUS_ERRORS as error:
             return f"loaded here, but replicas that start later will not know it: {error}"
         return None
+
+    def _wrong(self, path: Path, architecture: str) -> str | None:
+        """What is wrong with an adapter, as far as that can be told without the engine."""
+        if self._settings.engine == "vllm":
+            return peft_folder.problem(path, self._settings.vllm_max_lora_rank)
+        return lora_file.problem(path, architecture)
 
     def _command(self, adapter: AdapterFile) -> LoadAdapter:
         return LoadAdapter(adapter.name, str(shipped(adapter.path, self._settings.data)), adapter.scale)
@@ -178,4 +191,6 @@ def _check(verb: str, order: AdapterOrder) -> None:
             param="name",
         )
     if verb == "load" and not order.path:
-        raise BadRequestError("path: the GGUF file of the adapter, on the worker's machine", param="path")
+        raise BadRequestError(
+            "path: the adapter's GGUF file, or folder for vLLM, on the worker's machine", param="path"
+        )

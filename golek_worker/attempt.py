@@ -243,8 +243,9 @@ class Attempt:
         await self._prepare(work, conversation)
 
     async def _look(self, work: Work) -> None:
-        """Have the images here that the model is to see. Raises as `Fetcher.fetch` does."""
+        """Have the images here that the model is to see. Raises as `Executor.check` and `Fetcher.fetch` do."""
         if isinstance(work, Sighted) and (wanted := work.wanted):
+            self._tools.executor.check(work.request)  # whoever took the request may not have known the model
             await self._unless_stopped(self._tools.fetcher.fetch(wanted, work.seen))
 
     async def _prepare(self, work: Work, conversation: Conversation) -> None:

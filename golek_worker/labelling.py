@@ -18,15 +18,15 @@ from typing import Final, Protocol
 import msgspec
 
 from golek_wire import codec, images, semconv
-from golek_wire.errors import BadRequestError, InternalError, PayloadTooLargeError
+from golek_wire.errors import BadRequestError, InferenceServiceError, InternalError, PayloadTooLargeError
 from golek_wire.orchestration import StepEvent
 from golek_wire.replies import Delta
 from golek_wire.requests import InferenceRequest, Message, Params, Request, VisionRequest
 from golek_wire.routing import CacheUse
 from golek_wire.vision import LabelScore, VisionReply, VisionUsage
 from golek_worker.classifying import classification, looked_at, said, too_large
-from golek_worker.engine.base import Finished, Made, Refused, Stopped, Submit
-from golek_worker.engine.host import EngineHost, Run, RunEvent
+from golek_worker.engine.base import Finished, Made, Refused, Stopped, Submit, refusal
+from golek_worker.engine.host import EngineDied, EngineHost, Run, RunEvent
 from golek_worker.executor import Answer, Sighted, never_ran
 from golek_worker.job import Job
 
@@ -85,8 +85,8 @@ class Writes(Protocol):
     labelling: dict[str, "LabelRun"]
     """What runs, by its job."""
 
-    def check_images(self, request: Request) -> None:
-        """Raise BadRequestError where the model sees none, or what is asked of them is too much."""
+    def check_eyes(self, request: Request) -> None:
+        """Raise BadRequestError where the model sees no images."""
         ...
 
     def submission(self, job: Job, request: InferenceRequest, seen: Mapping[str, bytes]) -> Submit | None:
@@ -107,7 +107,8 @@ class LabelWork(Sighted):
         self._executor = executor
         self._job = job
         self._request = request
-        self._submits: list[Submit] = []
+        self._questions: list[InferenceRequest] = []
+        self._first: Submit | None = None
         self.cache: CacheUse | None = None
         self.asks_cache = False
         self.shared = False
@@ -126,30 +127,30 @@ class LabelWork(Sighted):
     @property
     def prompt(self) -> str | None:
         """That of the first question."""
-        return self._submits[0].prompt if self._submits else None
+        return self._first.prompt if self._first is not None else None
 
     @property
     def texts(self) -> int:
-        return len(self._submits)
+        return len(self._questions)
 
     def prepare(self) -> None:
-        executor, found = self._executor, list[Submit]()
-        executor.check_images(self._request)
-        for number, question in enumerate(questions(self._request)):
-            submit = executor.submission(self._job, question, self.seen)
-            if submit is None:
-                return
-            found.append(msgspec.structs.replace(submit, job_id=f"{self._job.job_id}#{number}"))
-        self._submits = found
+        """Of the first question alone: the others are like it, and each may hold a copy of its image."""
+        self._executor.check_eyes(self._request)
+        self._questions = questions(self._request)
+        self._first = self._submission(0)
+
+    def _submission(self, number: int) -> Submit | None:
+        found = self._executor.submission(self._job, self._questions[number], self.seen)
+        return found and msgspec.structs.replace(found, job_id=f"{self._job.job_id}#{number}")
 
     def start(self, *, watched: bool = False, until: float = math.inf) -> Run:  # noqa: ARG002 - stopped from outside
-        if not self._submits:
+        if self._first is None:
             self.prepare()
-        if not self._submits:
+        if self._first is None:
             return never_ran()
         running, job_id = self._executor.labelling, self._job.job_id
         run = running[job_id] = LabelRun(
-            job_id, self._submits, self._executor.host, lambda: running.__delitem__(job_id)
+            job_id, len(self._questions), self._submission, self._executor.host, lambda: running.__delitem__(job_id)
         )
         run.begin()
         return run
@@ -193,15 +194,23 @@ def _logprob(end: Finished) -> float:
 class LabelRun(Run):
     """The sequences of one request; of them one end when all have ended."""
 
-    def __init__(self, job_id: str, submits: Sequence[Submit], host: EngineHost, over: Callable[[], None]) -> None:
-        """`over` is called once, at the end."""
+    def __init__(
+        self,
+        job_id: str,
+        count: int,
+        submission: Callable[[int], Submit | None],
+        host: EngineHost,
+        over: Callable[[], None],
+    ) -> None:
+        """`submission` makes each of the `count` sequences when its turn comes; `over` is called once, at the end."""
         super().__init__()
         self._job_id = job_id
         self._host = host
         self._over = over
-        self._waiting = deque(enumerate(submits))
+        self._submission = submission
+        self._waiting = deque(range(count))
         self._running: dict[int, str] = {}
-        self._ends: list[Finished | Stopped | None] = [None] * len(submits)
+        self._ends: list[Finished | Stopped | None] = [None] * count
         self._is_over = False
 
     def begin(self) -> None:
@@ -232,7 +241,15 @@ class LabelRun(Run):
 
     def _fill(self, most: int) -> None:
         while self._waiting and len(self._running) < most and not self._is_over:
-            number, submit = self._waiting.popleft()
+            number = self._waiting.popleft()
+            try:
+                submit = self._submission(number)
+            except InferenceServiceError as error:
+                self._fail(refusal(self._job_id, error))
+                return
+            if submit is None:
+                self._fail(EngineDied(ran=False))
+                return
             self._running[number] = submit.job_id
             run = Run()
             run.redirect(partial(self.take, number))

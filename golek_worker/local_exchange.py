@@ -126,6 +126,7 @@ class LocalExchange(Generic[Reply]):
                 self._began_at = self._began_at or time.monotonic()
                 self._work = work = self._model.executor.read(self._job, self._payload)
                 if isinstance(work, Sighted) and (wanted := work.wanted):
+                    self._model.executor.check(work.request)
                     await self._model.fetcher.fetch(wanted, work.seen)
                 if len(self._payload) > LARGE:
                     await asyncio.to_thread(work.prepare)

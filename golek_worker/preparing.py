@@ -21,6 +21,7 @@ from golek_wire.subjects import Kind
 from golek_worker.bus.jetstream import BUS_ERRORS
 from golek_worker.bus.registry import Registry
 from golek_worker.gguf import GGUFError
+from golek_worker.registry import projector
 from golek_worker.registry.artifacts import fingerprint, kind_of
 from golek_worker.registry.catalog import Wanted, shown_size
 from golek_worker.registry.fetch import fetch
@@ -90,16 +91,26 @@ class Preparing:
         if isinstance(found, Wanted):
             await self._registry.claim(self.record())
             try:
-                found = await self._download(found)
+                found = await self._download(found, self._settings.model_file)
             except DownloadError as error:
                 way = "name another source with MODEL_SOURCE"
                 raise RuntimeError(str(missing(self._settings, str(error), way))) from None
             self._look_at(found)
             await self._claim_patiently()
-            return found
-        self._look_at(found)
-        await self._registry.claim(self.record())
+        else:
+            self._look_at(found)
+            await self._registry.claim(self.record())
+        await self._fetch_eyes(found)
         return found
+
+    async def _fetch_eyes(self, model: Path) -> None:
+        """Have the file there that the model sees by, where one is named. Raises RuntimeError."""
+        try:
+            wanted = projector.wanted(self._settings, model)
+            if wanted is not None:
+                await self._download(*wanted)
+        except DownloadError as error:
+            raise RuntimeError(f"the eyes of {self._settings.model_name}: {error}") from None
 
     def _look_at(self, model: Path) -> None:
         self.digest = fingerprint(model)
@@ -174,8 +185,7 @@ class Preparing:
             else:
                 return
 
-    async def _download(self, wanted: Wanted) -> Path:
-        target = self._settings.model_file
+    async def _download(self, wanted: Wanted, target: Path) -> Path:
         doubt = f"; {wanted.doubt}" if wanted.doubt else ""
         self._event("model.downloading", f"{wanted.source} to {target} ({wanted.size}){doubt}")
         beating = asyncio.create_task(self._heart.run())

@@ -87,13 +87,16 @@ class TextExecutor:
 
     def check_images(self, request: Request) -> None:
         """Raise BadRequestError for images that are none, and where the model sees none."""
-        found = listed(request)
-        ready = self.host.ready
-        if found and ready is not None and SEES not in ready.capabilities:
-            raise blind(self.model, found[0].place)
-        reading.check(found, self._chosen.image_limits)
+        self.check_eyes(request)
+        reading.check(listed(request), self._chosen.image_limits)
         if isinstance(request, VisionRequest):
             questions(request)
+
+    def check_eyes(self, request: Request) -> None:
+        """Raise BadRequestError for images where the model sees none."""
+        ready = self.host.ready
+        if ready is not None and SEES not in ready.capabilities and (found := listed(request)):
+            raise blind(self.model, found[0].place)
 
     def read(self, job: Job, payload: bytes) -> "TextWork | LabelWork":
         if job.asked_kind == "vision":
@@ -186,7 +189,7 @@ class TextWork(Sighted):
         if ready is not None:
             asked = self._whole
             self._constraint = constraint(asked, self._executor.stored)
-            self._executor.check_images(asked)
+            self._executor.check_eyes(asked)
             if ready.own_prompts:
                 self._asked = inlined(asked, self.seen)
                 return
@@ -210,7 +213,7 @@ class TextWork(Sighted):
         return Submit(
             job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, self._constraint,
             request.adapter or "", prompt.cuts, self.conversation.least_room if self.conversation is not None else 0,
-            [] if self._asked is not None else self.images, self._asked,
+            [] if self._asked is not None else self.images, self._asked, job.priority,
         )  # fmt: skip
 
     def answer(self, end: Made, ms: int) -> Answer:

@@ -27,6 +27,9 @@ PREFIXES = ("GOLEK_", "HARMONY_", "INFERENCE_", "MODEL_", "MONITOR_", "WORKER_")
 SECRETS = ("MONITOR_KEY", "NATS_PASSWORD", "NATS_TOKEN", "OTEL_EXPORTER_OTLP_HEADERS", "SERVER_KEY")
 """Settings whose value is never shown."""
 
+SPELLINGS: dict[str, dict[str, str]] = {"ENGINE": {"tensorrt": "trtllm"}}
+"""Other spellings of a setting's values, in small letters."""
+
 CLOUDS: dict[str, tuple[str, ...]] = {
     "ENGINE": ("anthropic", "gemini"),
 }

@@ -24,7 +24,7 @@ def convert(found: Found, kind: type[Struct], mistakes: list[str], quiet: str) -
         if not given:
             continue
         try:
-            converted[name] = _value(given[0].value, hint)
+            converted[name] = _value(key, given[0].value, hint)
         except msgspec.MsgspecError as error:
             mistakes.append(_mistake(key, given[0], hint, str(error), quiet))
     return converted
@@ -35,14 +35,15 @@ _SWITCH = {"yes": "true", "on": "true", "1": "true", "no": "false", "off": "fals
 """The same for a switch with a third position."""
 
 
-def _value(text: str, hint: Any) -> Any:
-    """`text` in the type `hint`: case does not matter for a word, an object is JSON. Raises msgspec.MsgspecError."""
+def _value(key: str, text: str, hint: Any) -> Any:
+    """`text` as `hint` says: case does not matter for a word, an object is JSON. Raises msgspec.MsgspecError."""
     if get_origin(hint) is dict:
         return msgspec.json.decode(text, type=hint)
     if hint is bool:
         return _WORDS[text.lower()] if text.lower() in _WORDS else msgspec.convert(text, bool, strict=False)
     if get_origin(hint) is Literal:
         text = text.lower()
+        text = names.SPELLINGS.get(key, {}).get(text, text)
         if "true" in get_args(hint):
             text = _SWITCH.get(text, text)
     return msgspec.convert(text, hint, strict=False)

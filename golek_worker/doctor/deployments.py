@@ -5,46 +5,45 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from golek_worker import settings
-from golek_worker.doctor.finding import Finding
+from golek_worker.doctor.finding import Finding, Verdict
 from golek_worker.machine import check
 from golek_worker.machine.lifecycle import ENVS
-from golek_worker.registry.artifacts import ArtifactError, find
+from golek_worker.registry.artifacts import find
 from golek_worker.settings import Settings
 
 
 async def findings(envs: Path = ENVS) -> AsyncIterator[Finding]:
-    """A line for each that has an env file. One whose model is not here yet is not needed: nobody has used it."""
-    for file in sorted(envs.glob("worker.*.env")):
-        name = file.name.removeprefix("worker.").removesuffix(".env")
-        if name != "example":
-            yield await of(name, envs)
+    """A line for each that has an env file."""
+    for name in names(envs):
+        yield await of(name, envs)
+
+
+def names(envs: Path) -> list[str]:
+    """The deployments with an env file."""
+    found = (file.name.removeprefix("worker.").removesuffix(".env") for file in envs.glob("worker.*.env"))
+    return sorted(name for name in found if name != "example")
 
 
 async def of(name: str, envs: Path = ENVS, *, asked: bool = False) -> Finding:
-    """Whether one would run; one that somebody `asked` for is needed in any case."""
+    """Whether one would run. It is needed when somebody `asked` for it, or when it has run here before."""
     file = settings.env_file(name, envs)
     wrong = await check.problems(file)
     chosen, _ = settings.read(file)
-    is_here = chosen is None or await asyncio.to_thread(_is_here, chosen)
     if wrong:
-        verdict = "cannot" if asked or is_here else "could be"
-        return Finding(
-            name, verdict, _engine(chosen) + "; ".join(wrong), f"golek worker check {name}", asked or is_here
-        )
+        is_needed = asked or chosen is None or await asyncio.to_thread(chosen.log_file.exists)
+        verdict: Verdict = "cannot" if is_needed else "could be"
+        return Finding(name, verdict, _said(chosen, wrong), f"golek worker check {name}", is_needed)
     assert chosen is not None
-    notes = [*check.about_model(chosen), *check.memory_note(chosen)]
-    says = _engine(chosen) + ("; ".join(notes) or "has all that it needs")
-    return Finding(name, "ok" if is_here else "could be", says, f"make start WORKER={name}")
+    wanted = await asyncio.to_thread(check.about_model, chosen)
+    notes = [*wanted, *check.memory_note(chosen)] or ["has all that it needs"]
+    return Finding(name, "could be" if _is_missing(chosen) else "ok", _said(chosen, notes), f"make start WORKER={name}")
 
 
-def _engine(chosen: Settings | None) -> str:
-    return f"ENGINE={chosen.engine}: " if chosen is not None else ""
+def _said(chosen: Settings | None, sentences: list[str]) -> str:
+    says = "; ".join(sentences)
+    return says if chosen is None or says.startswith("ENGINE=") else f"ENGINE={chosen.engine}: {says}"
 
 
-def _is_here(chosen: Settings) -> bool:
-    if chosen.model_lies_in == "none":
-        return True
-    try:
-        return find(chosen) is not None
-    except ArtifactError:
-        return True  # something lies there, and is not right
+def _is_missing(chosen: Settings) -> bool:
+    """Whether its model is to be downloaded first."""
+    return chosen.model_lies_in != "none" and find(chosen) is None

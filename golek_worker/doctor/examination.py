@@ -8,14 +8,6 @@ from golek_worker.doctor import deployments, hardware, runtimes, surroundings
 from golek_worker.doctor.finding import Finding
 from golek_worker.machine.lifecycle import ENVS
 
-ENGINES = {
-    "llamacpp": runtimes.llama_cpp,
-    "vllm": runtimes.vllm,
-    "llama-server": runtimes.llama_server,
-    "litert": runtimes.litert,
-}
-"""Whose line says what an engine lacks."""
-
 
 async def machine(envs: Path = ENVS) -> AsyncIterator[Finding]:
     """All that can be said of this machine, a line as soon as it is known."""
@@ -33,8 +25,9 @@ async def machine(envs: Path = ENVS) -> AsyncIterator[Finding]:
 async def deployment(name: str, envs: Path = ENVS) -> AsyncIterator[Finding]:
     """What the deployment `name` needs: its engine, and all else that its start would look at."""
     chosen, _ = settings.read(settings.env_file(name, envs))
-    if chosen is not None and chosen.engine in ENGINES:
-        yield ENGINES[chosen.engine]()
+    if chosen is not None:
+        for finding in runtimes.of(chosen):
+            yield finding
     yield await deployments.of(name, envs, asked=True)
 
 

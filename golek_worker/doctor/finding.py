@@ -23,4 +23,4 @@ class Finding(Struct, frozen=True):
     @property
     def line(self) -> str:
         """For people."""
-        return f"{self.verdict:<8}  {self.about:<14} {self.says}" + (f" -> {self.do}" if self.do else "")
+        return f"{self.verdict:<8}  {self.about:<18}  {self.says}" + (f" -> {self.do}" if self.do else "")

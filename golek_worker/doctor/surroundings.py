@@ -87,8 +87,7 @@ def _models() -> Finding:
         rows = [modelfiles.describe(modelfiles.find(name)) for name in modelfiles.names()]
     except CatalogError as error:
         return Finding("models", "cannot", str(error), "golek models list", is_needed=True)
-    free = free_bytes()
-    return fitting(rows, free)
+    return fitting(rows, free_bytes())
 
 
 def fitting(rows: list[Model], free: int) -> Finding:

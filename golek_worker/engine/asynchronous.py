@@ -35,6 +35,7 @@ from golek_worker.engine.base import (
     SequenceStart,
     Step,
     Stopped,
+    Submit,
     Tokens,
     UnloadAdapter,
     frame,
@@ -77,7 +78,10 @@ class AsyncEngine(Protocol):
         ...
 
     async def change_adapter(self, command: LoadAdapter | UnloadAdapter) -> AdapterChanged:
-        """Load or free a LoRA adapter beside what runs; how that went."""
+        """Load or free a LoRA adapter beside what runs; how that went. Raises EngineDiedError.
+
+        Never called twice at once, and no sequence that names an adapter begins meanwhile.
+        """
         ...
 
     async def watch(self) -> None:
@@ -110,6 +114,8 @@ class TaskLoop(asyncio.Protocol):
         self._commands: FrameReader[EngineCommand] = FrameReader(EngineCommand)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._others: set[asyncio.Task[None]] = set()
+        self._changing: asyncio.Task[None] | None = None
+        """The last change of adapters that was ordered."""
         self._transport: asyncio.Transport | None = None
         self._deltas: list[tuple[str, Piece]] = []
         self._n = 0
@@ -157,24 +163,31 @@ class TaskLoop(asyncio.Protocol):
                 if (task := self._tasks.get(job_id)) is not None:
                     task.cancel()
             case LoadAdapter() | UnloadAdapter():
-                self._own(self._change_adapter(command))
+                self._changing = self._own(self._change_adapter(command, self._changing))
             case Exit():
                 self._leaving.set()
             case _:
                 counts = Counts()
-                task = self._tasks[command.job_id] = asyncio.create_task(self._serve(command, counts))
+                changing = self._changing if isinstance(command, Submit) and command.adapter else None
+                task = self._tasks[command.job_id] = asyncio.create_task(self._serve(command, counts, changing))
                 task.add_done_callback(partial(self._ended, command.job_id, counts))
 
-    def _own(self, work: Coroutine[None, None, None]) -> None:
+    def _own(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._others.add(task)
         task.add_done_callback(self._others.discard)
         task.add_done_callback(_check)
+        return task
 
-    async def _serve(self, command: SequenceStart, counts: Counts) -> None:
-        """One sequence, until its own end is sent; that of a cancelled one is sent by `_ended`."""
+    async def _serve(self, command: SequenceStart, counts: Counts, changing: asyncio.Task[None] | None) -> None:
+        """One sequence, until its own end is sent; that of a cancelled one is sent by `_ended`.
+
+        It begins behind `changing`, which may load the adapter that it wants.
+        """
         has_ended = False
         try:
+            if changing is not None:
+                await asyncio.wait([changing])
             async with aclosing(self._engine.run(command, counts)) as outputs:
                 async for output in outputs:
                     if not isinstance(output, str | Delta):
@@ -201,8 +214,14 @@ class TaskLoop(asyncio.Protocol):
         else:
             _check(task)
 
-    async def _change_adapter(self, command: LoadAdapter | UnloadAdapter) -> None:
-        self._send(await self._engine.change_adapter(command))
+    async def _change_adapter(self, command: LoadAdapter | UnloadAdapter, before: asyncio.Task[None] | None) -> None:
+        """One after the other: the parent takes the answers for those to its orders, in their order."""
+        if before is not None:
+            await asyncio.wait([before])
+        try:
+            self._send(await self._engine.change_adapter(command))
+        except EngineDiedError as error:
+            _end(error)
 
     async def _watch(self) -> None:
         try:

@@ -122,7 +122,8 @@ class Submit(Struct, frozen=True, tag="submit", omit_defaults=True):
     images: list[bytes] = field(default_factory=list[bytes])
     """Image files, one for each mark of the prompt (golek_worker/image_marks.py), in its order."""
     asked: InferenceRequest | None = None
-    """The request itself, for an engine that makes prompts of its own (`Ready.own_prompts`); `prompt` is empty then."""
+    """The request itself with its images as data, for an engine that makes prompts of its own (`Ready.own_prompts`):
+    `prompt` and `images` are empty then."""
     priority: int = 2
     """1 low, 2 normal, 3 high: which of the waiting is admitted first, where the engine orders them."""
 
@@ -155,7 +156,7 @@ class LoadAdapter(Struct, frozen=True, tag="load_adapter"):
 
     name: str
     path: str
-    """GGUF file."""
+    """GGUF file; for vLLM a folder of PEFT's."""
     scale: float = 1.0
 
 

@@ -320,3 +320,7 @@ def _leave(status: int) -> NoReturn:
 
 if __name__ == "__main__":
     main()
+elif __name__ == "__mp_main__":  # so is this called in processes that vLLM starts
+    from golek_worker.engine.vllm import guard
+
+    guard.begin()

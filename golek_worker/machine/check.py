@@ -139,7 +139,7 @@ def kind(loaded: Settings) -> Kind:
     if not loaded.subject:
         with contextlib.suppress(CatalogError):
             entry = catalog.known(loaded).get(loaded.model_name)
-            if entry is not None and entry.kind != "vision":  # which has no engine yet
+            if entry is not None:
                 return entry.kind
     return loaded.guessed_kind
 
@@ -150,12 +150,12 @@ def _engine(loaded: Settings, environment: Mapping[str, str]) -> Iterator[str]:
             _routes(loaded, environment)
         except (TablesError, ProvidersError) as error:
             yield str(error)
+    yield from engine_check.missing(loaded)
     if loaded.model_lies_in == "none":
         yield from _family(loaded, "inference")
         yield from _prompt_template(loaded, None)
         yield from adapters.problems(loaded, None)
         return
-    yield from engine_check.missing(loaded)
     try:
         model = resolve(loaded, environment)
     except MissingModelError as error:

@@ -6,6 +6,7 @@ its own, and only where the answer depends on them.
 
 import functools
 import importlib.util
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from golek_wire.subjects import Kind
 from golek_worker.engine.base import EngineConfig
 from golek_worker.engine.llamacpp import memory
 from golek_worker.engine.outlook import Outlook
+from golek_worker.engine.server import commands
+from golek_worker.engine.server.dialects import DIALECTS
 from golek_worker.engine_config import engine_config
 from golek_worker.gguf import read_header
 from golek_worker.machine import runfile, vllm_check
@@ -39,6 +42,17 @@ def missing(chosen: Settings) -> Iterator[str]:
             yield f"ENGINE=litert: not installed: {', '.join(lacks)}; `pip install 'golek[litert]'` does it"
     elif chosen.engine == "vllm":
         yield from vllm_check.missing(chosen)
+    elif chosen.engine in DIALECTS and not chosen.server_url and not chosen.server_command:
+        yield from _missing_program(chosen)
+
+
+def _missing_program(chosen: Settings) -> Iterator[str]:
+    """What starts a server that is an engine, where that is not here."""
+    assert chosen.engine != "router"
+    dialect = DIALECTS[chosen.engine]
+    usual = [chosen.llama_server or commands.llama_server()] if chosen.engine == "llama-server" else dialect.command
+    if usual and shutil.which(usual[0]) is None:
+        yield f"ENGINE={chosen.engine}: no program {usual[0]} here; {dialect.to_install}"
 
 
 def missing_for_litert() -> list[str]:

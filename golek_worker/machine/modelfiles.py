@@ -336,6 +336,7 @@ def _plain(name: str) -> Settings:
         engine=runs_with.get("ENGINE") or _engine_of(data / "models" / name),
         ctx_size=runs_with.get("CTX_SIZE", 0),
         gpu_layers=runs_with.get("GPU_LAYERS", -1),
+        mmproj_source=runs_with.get("MMPROJ_SOURCE", ""),
         golek_data=str(data),
         inference_models_dir=str(settings.shipped(models_dir, data)) if models_dir else "",
         models_file=models_file,

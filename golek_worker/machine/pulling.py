@@ -15,7 +15,7 @@ from golek_worker import settings
 from golek_worker.machine import modelfiles
 from golek_worker.machine.bar import Bar, Say
 from golek_worker.machine.modelfiles import Found, ModelError
-from golek_worker.registry import catalog, origin, source
+from golek_worker.registry import catalog, origin, projector, source
 from golek_worker.registry.catalog import Wanted, shown_size
 from golek_worker.registry.entries import SHA256
 from golek_worker.registry.fetch import fetch
@@ -37,21 +37,32 @@ async def pull(name: str, to: Path | None = None, *, say: Say = print) -> Path:
     if chosen.model_lies_in == "none":
         raise MissingModelError(f"ENGINE={chosen.engine} of {name!r} needs no model file")
     found = resolve(chosen)
-    if not isinstance(found, Wanted):
+    if isinstance(found, Wanted):
+        found = await _download(name, found, chosen.model_file, say)
+    else:
         say(f"{found} is there already")
-        return found
-    return await _download(name, found, chosen.model_file, say)
+    if (eyes := projector.wanted(chosen, found)) is not None:
+        await _download(f"{name}: eyes", *eyes, say)
+    return found
 
 
 async def pull_model(
     what: str, *, name: str = "", to: Path | None = None, sha256: str = "", force: bool = False, say: Say = print
 ) -> Path:
-    """Download the file of a deployment, of a known model, or of a source; with `force` also when it is there.
+    """Download the file of a deployment, of a known model with its eyes, or of a source; with `force` also when it is
+    there.
 
     `name` is what a source's model shall be called; `sha256` what the file must have, also one that is there already.
 
     Raises ModelError, CatalogError, DownloadError.
     """
+    file = await _pull_file(what, name=name, to=to, sha256=sha256, force=force, say=say)
+    if to is None and (eyes := projector.wanted(modelfiles.find(name or what).chosen, file)) is not None:
+        await _download(f"{name or what}: eyes", *eyes, say)
+    return file
+
+
+async def _pull_file(what: str, *, name: str, to: Path | None, sha256: str, force: bool, say: Say) -> Path:
     wanted, target = _meant(what, name, to)
     if wanted is None and force:
         raise ModelError(f"{target} is there, and no source of it is known; give one: {source.FORMS}")

@@ -74,7 +74,7 @@ def _written() -> Iterator[Startable]:
         if not made.may_name_a_file(name):
             continue
         found = modelfiles.find(name)
-        if found.entry is None or found.entry.kind == "vision":  # which no engine serves yet
+        if found.entry is None or (found.entry.kind == "vision" and not found.files):  # which nobody can download
             continue
         with contextlib.suppress(MissingModelError):  # its file is not here and cannot be had
             resolve(found.chosen)

@@ -52,6 +52,8 @@ class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, renam
     """Where the name of the repository comes from."""
     made_by: str | None = None
     """What makes the file where it cannot be downloaded: `run …`."""
+    projector: str | None = None
+    """What `source.parse` reads: the file of its eyes, of a model that llama.cpp serves and that reads images."""
     unavailable: str | None = None
     """Why there is neither a source nor anything that makes it."""
     context_length: Positive | None = None
@@ -195,6 +197,11 @@ def _check(file: Path, entry: Entry) -> None:
         place = entry.place
     except SourceError as error:
         raise CatalogError(f"{file}: {entry.id}: {error}") from None
+    try:
+        if entry.projector is not None:
+            source.parse(entry.projector)
+    except SourceError as error:
+        raise CatalogError(f"{file}: {entry.id}: projector: {error}") from None
     if isinstance(place, RepoSource) != (entry.engine is not None and FORMATS[entry.engine] == "folder") and place:
         form = "a repository goes with `engine: vllm`, a file with the others"
         raise CatalogError(f"{file}: {entry.id}: source {place}, engine {entry.engine or 'llamacpp'}: {form}")
@@ -203,7 +210,13 @@ def _check(file: Path, entry: Entry) -> None:
 
 
 def _settings(model: "Entry | Listed") -> dict[str, int | str]:
-    given = {"CTX_SIZE": model.context_length, "GPU_LAYERS": model.gpu_layers, "ENGINE": model.engine}
+    given: dict[str, int | str | None] = {
+        "CTX_SIZE": model.context_length,
+        "GPU_LAYERS": model.gpu_layers,
+        "ENGINE": model.engine,
+    }
+    if isinstance(model, Entry):
+        given["MMPROJ_SOURCE"] = model.projector
     return {key: value for key, value in given.items() if value is not None}
 
 

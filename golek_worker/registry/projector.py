@@ -6,10 +6,15 @@ lies in the model's folder, as those who publish such models name it.
 
 from pathlib import Path
 
+from golek_worker.registry import source
+from golek_worker.registry.catalog import Wanted, is_offline, offered
+from golek_worker.registry.report import DownloadError
+from golek_worker.registry.source import SourceError
 from golek_worker.settings import Settings
 
 PATTERN = "mmproj*.gguf"
 NONE = "none"
+USUAL = "mmproj.gguf"
 
 
 def find(chosen: Settings, model: Path) -> Path | None:
@@ -20,6 +25,28 @@ def find(chosen: Settings, model: Path) -> Path | None:
     if chosen.mmproj_path:
         return None if chosen.mmproj_path == NONE else Path(chosen.mmproj_path)
     return min(model.parent.glob(PATTERN), default=None)
+
+
+def wanted(chosen: Settings, model: Path) -> tuple[Wanted, Path] | None:
+    """What is to be downloaded for the model in this file, and where to; None where its eyes are there, or it has none.
+
+    Raises DownloadError for a source that is none, and where nothing may be downloaded.
+    """
+    if not chosen.mmproj_source or chosen.mmproj_path == NONE or chosen.model_lies_in != "gguf":
+        return None
+    target = find(chosen, model) or model.parent / USUAL
+    if target.is_file():
+        return None
+    try:
+        place = source.parse(chosen.mmproj_source)
+    except SourceError as error:
+        raise DownloadError(f"MMPROJ_SOURCE={error}") from None
+    if forbidden := is_offline(chosen, place):
+        raise DownloadError(
+            f"{forbidden} forbids to download the model's eyes, {place}; put them at {target}, or set "
+            "MMPROJ_PATH=none: then it reads no images"
+        )
+    return offered(place), target
 
 
 def is_one(file: Path) -> bool:

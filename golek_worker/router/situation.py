@@ -30,7 +30,7 @@ ECHO: Final = "echo"
 _TAUGHT: Final[Mapping[str, tuple[Need, ...]]] = {
     "tool-calling": ("tools",),
     "grammar-constrained": ("grammar", "json_schema"),
-    "vision": ("vision",),
+    "vision": ("vision", "stored_image"),
 }
 """Needs that a worker of the fleet meets where its model's capabilities say so; the others all meet, but `vision`."""
 
@@ -205,6 +205,6 @@ def _broken(state: State | None, broken: State) -> State:
 def _abilities(capabilities: set[str]) -> frozenset[Need]:
     """A model that has told nothing yet, because it is not loaded, is not kept from anything but images."""
     if not capabilities:
-        return ALL_NEEDS - {"vision"}
+        return ALL_NEEDS - set(_TAUGHT["vision"])
     lacking = {need for name, needs in _TAUGHT.items() if name not in capabilities for need in needs}
     return ALL_NEEDS - lacking

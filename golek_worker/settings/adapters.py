@@ -16,7 +16,7 @@ class AdapterFile(Struct, frozen=True):
 
     name: str
     path: str
-    """GGUF file."""
+    """GGUF file; for vLLM a folder of PEFT's."""
     scale: float = 1.0
 
 

@@ -14,6 +14,8 @@ from golek_worker.vision.limits import Limits, parse_domains
 class Vision(Servers, frozen=True, kw_only=True):
     """Of every worker: whether its model sees is known once it is loaded. Behind `Servers`: a struct has one base."""
 
+    mmproj_source: str = ""
+    """Where a missing file of the model's eyes is downloaded from, as MODEL_SOURCE; default what the catalogue says."""
     vision_allowed_domains: str = ""
     """Servers that images may be fetched from, with commas: `images.example.com`, `*.example.com`, `localhost:8080`."""
     vision_bucket: str = "GOLEK_IMAGES"

@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 from golek_wire.errors import BadRequestError, TemporaryResourceError
 from golek_wire.images import STORED, Image
 from golek_worker.vision import reading
-from golek_worker.vision.addresses import WAY_OUT, check_bucket, check_url, is_public, private
+from golek_worker.vision.addresses import check_bucket, check_url, is_public, private, unreadable
 from golek_worker.vision.limits import Domain, Limits
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Fetcher:
         Raises BadRequestError and PayloadTooLargeError naming the field, TemporaryResourceError where a server does not
         answer.
         """
-        reading.check(images, self.limits)
+        reading.check(images, self.limits, decodes=False)
         room = asyncio.Semaphore(AT_ONCE)
         wanted = {image.url: image for image in reversed(images) if image.url not in seen}
         tasks = {url: asyncio.create_task(self._one(image, room)) for url, image in wanted.items()}
@@ -109,7 +109,7 @@ class Fetcher:
                             return await self._body(image, response)
                         url = urljoin(url, response.headers.get("location", ""))
                 except aiohttp.InvalidURL:
-                    raise BadRequestError(f"{image.place}: {_host(url)!r} is no address", param=image.place) from None
+                    raise unreadable(image, url) from None
                 except aiohttp.ClientError as error:
                     raise _unreachable(image, url, error) from None
             address = check_url(image, self.limits, url)
@@ -125,13 +125,6 @@ class Fetcher:
                 f"{image.place}: {_host(str(response.url))} answers {response.status} {(response.reason or '')[:64]}",
                 param=image.place,
                 http_status=response.status,
-            )
-        encoding = response.headers.get("content-encoding", "identity").lower()
-        if encoding != "identity":  # a few bytes might become any number
-            raise BadRequestError(
-                f"{image.place}: {_host(str(response.url))} sends it in the encoding {encoding[:32]}, which it was not "
-                f"offered; {WAY_OUT}",
-                param=image.place,
             )
         limit = self.limits.max_bytes
         if response.content_length is not None and response.content_length > limit:

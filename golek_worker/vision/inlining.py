@@ -31,7 +31,8 @@ def _inlined(part: dict[str, Any], seen: Mapping[str, bytes]) -> dict[str, Any]:
         return part
     data = seen[shown_at(part)]
     picture = sniff(data)
-    kind = picture.type if picture is not None else "image/*"
-    image = part["image_url"]
+    head = f"data:{picture.type if picture is not None else 'image/*'};base64,"
+    url, image = shown_at(part), part["image_url"]
     rest = {name: value for name, value in image.items() if name != "url"} if isinstance(image, dict) else {}
-    return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{base64.b64encode(data).decode()}"} | rest}
+    inline = url if url.startswith(head) else head + base64.b64encode(data).decode()
+    return {"type": "image_url", "image_url": {"url": inline} | rest}

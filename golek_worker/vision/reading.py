@@ -19,9 +19,9 @@ _ANYTHING: Final = ("", "image/*", "application/octet-stream", "binary/octet-str
 """Declarations that say nothing."""
 
 
-def check(images: Sequence[Image], limits: Limits) -> None:
+def check(images: Sequence[Image], limits: Limits, *, decodes: bool = True) -> None:
     """Raise BadRequestError, or PayloadTooLargeError, for what can be told without fetching anything: too many images,
-    data that are none, addresses that nobody here will ask.
+    addresses that nobody here will ask; and where it `decodes`, data that are none.
     """
     if len(images) > limits.max_images:
         raise BadRequestError(
@@ -34,7 +34,8 @@ def check(images: Sequence[Image], limits: Limits) -> None:
 
     for image in images:
         if image.url.startswith("data:"):
-            data(image, limits)
+            if decodes:
+                data(image, limits)
         elif image.url.startswith(STORED):
             check_bucket(image, limits)
         else:

@@ -13,10 +13,11 @@ from typer.testing import CliRunner, Result
 
 from golek_worker import process
 from golek_worker.commands.workers import app
-from golek_worker.machine import runfile
+from golek_worker.machine import modelfiles, runfile
 from golek_worker.machine.runfile import RunState
-from golek_worker.registry import download, entries, origin
+from golek_worker.registry import download, entries, origin, projector
 from golek_worker.registry.entries import CATALOG
+from golek_worker.registry.report import DownloadError
 from tests.support.files import FileServer
 from tests.support.hub import Hub, sha256
 
@@ -146,6 +147,24 @@ def test_pull_a_name_then_verify_then_remove(hub: Hub, project: Path) -> None:
     assert rows()["near"]["state"] == "missing"
     assert list((project / "data/models/near").iterdir()) == []
     assert shutil.disk_usage(project).free >= before - len(BYTES)  # others write on this disk, too
+
+
+def test_pull_a_model_with_its_eyes(project: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both files, and the second one alone where the first is there; offline it is told where to put them."""
+    eyes = project / "data/models/sees/mmproj.gguf"
+    text = CATALOGUE + f'  - {{id: sees, kind: inference, source: "{SOURCE}", projector: "hf:own/repo/eyes.gguf", '
+    (project / CATALOG).write_text(text + "verified: false, from: tests}\n")
+    hub.files["own/repo/eyes.gguf"] = BYTES
+    assert f"hf:own/repo/eyes.gguf to {eyes.relative_to(project)}" in said("pull", "sees")
+    assert eyes.read_bytes() == BYTES
+    assert said("pull", "sees") == "data/models/sees/model.gguf is there already\n"
+    eyes.unlink()
+    assert "4 MB in" in said("pull", "sees")
+    assert eyes.is_file()
+    eyes.unlink()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(DownloadError, match="HF_HUB_OFFLINE=1 forbids to download the model's eyes"):
+        projector.wanted(modelfiles.find("sees").chosen, eyes.with_name("model.gguf"))
 
 
 def test_pull_again_replaces_the_file(hub: Hub, project: Path) -> None:

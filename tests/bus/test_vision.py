@@ -240,7 +240,7 @@ async def test_a_server_of_its_own_is_given_the_images(
     own = {
         "ENGINE": "llama-server",
         "LLAMA_SERVER": llama_server.PROGRAM,
-        "SERVER_ARGS": f"--mmproj {projector()}",
+        "MMPROJ_PATH": projector(),
         "VISION_ALLOWED_DOMAINS": f"127.0.0.1:{port}",
     }
     async with image_server.serving({"/green.png": png("green")}, port) as server:

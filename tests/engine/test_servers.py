@@ -1,11 +1,16 @@
 """Servers as engines: what is theirs alone. Ollama and TensorRT-LLM are played (tests/support/played_servers.py)."""
 
+import asyncio
+import contextlib
+
 import pytest
 
+from golek_wire.errors import ProviderFailedError
 from golek_wire.requests import InferenceRequest, Params
 from golek_worker.engine.base import Constraint, EngineConfig, LoadFailed, Ready, Refused, Submit
 from golek_worker.engine.names import EngineName
 from golek_worker.engine.outside import ServerConfig
+from golek_worker.engine.server.site import SILENT, Site
 from tests.engine.driver import Child, running
 from tests.support.played_servers import WORDS, PlayedServer, playing
 
@@ -86,6 +91,37 @@ def test_a_busy_server_is_asked_again() -> None:
         assert end.waited_ms > 100
 
 
+def test_a_busy_server_is_asked_again_how_long_a_prompt_is() -> None:
+    """As for the text itself."""
+    played = PlayedServer("vllm")
+    played.refusals = [(503, {"error": {"message": "busy"}})]
+    with playing(played) as url, running(config("openai", url)) as child:
+        child.send(chat("a", max_tokens=0))
+        child.until_ended("a")
+        assert (child.finished("a").tokens_in, child.finished("a").text) == (5, "")
+
+
+async def test_a_server_that_is_silent_is_not_gone() -> None:
+    """It may be busy, and is told from one that takes no connections."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer):
+            await reader.read()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        site = Site("openai", f"http://127.0.0.1:{port}", "")
+        with pytest.raises(ProviderFailedError) as raised:
+            await site.asked("GET", "/health", patience_s=0.1)
+        assert raised.value.details[SILENT]
+        await site.close()
+    trouble = await site.trouble("/health")
+    assert trouble is not None
+    assert SILENT not in trouble.details
+    await site.close()
+
+
 def test_a_failure_of_a_server_that_is_well_is_told() -> None:
     """As one that may pass; the engine lives on."""
     played = PlayedServer("nobody")
@@ -131,13 +167,14 @@ def test_a_program_that_is_missing_is_said() -> None:
     assert "SERVER_COMMAND" in said
 
 
-def test_a_server_that_ends_while_it_loads_is_said() -> None:
+@pytest.mark.parametrize(("end", "told"), [("exit 3", "exit status 3"), ("exit 255", "255"), ("kill -9 $$", "SIGKILL")])
+def test_a_server_that_ends_while_it_loads_is_said(end: str, told: str) -> None:
     """With its last words."""
-    command = ["sh", "-c", "echo cannot load this >&2; exit 3"]
+    command = ["sh", "-c", f"echo cannot load this >&2; {end}"]
     child = Child(EngineConfig("openai", "", 1, 0, 0, server=ServerConfig(command=command)))
     try:
         said = child.until_a(LoadFailed).message
     finally:
         child.close()
-    assert "exit status 3" in said
+    assert told in said
     assert "cannot load this" in said

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from golek_wire.requests import Params
@@ -26,6 +27,7 @@ from golek_worker.engine.base import (
     Stopped,
     Submit,
     Tokens,
+    UnloadAdapter,
 )
 from tests.engine.driver import PATIENCE_S, Child, running
 from tests.engines.toy import FLOOD
@@ -126,6 +128,29 @@ def test_an_adapter_that_it_does_not_take_is_answered(child: Child) -> None:
     """Beside what runs."""
     child.send(asked("a", "wait"), LoadAdapter("x", "x.gguf"))
     assert child.until_a(AdapterChanged) == AdapterChanged("x", [], "a toy takes no adapters")
+
+
+def test_adapters_change_in_the_order_of_their_commands(child: Child) -> None:
+    """Answers come in it, and a sequence that names an adapter begins behind them, as after a restart."""
+    with_it = msgspec.structs.replace(asked("a", "count 1"), adapter="slow")
+    child.send(LoadAdapter("slow", "x"), UnloadAdapter("nobody"), with_it, asked("b", "count 1"))
+    child.until_ended("a", "b")
+    assert [event.name for event in child.events if isinstance(event, AdapterChanged)] == ["slow", "nobody"]
+    assert (child.finished("a").text, child.finished("b").text) == ("slow", "")
+
+
+def test_a_sequence_that_waits_for_an_adapter_can_be_cancelled(child: Child) -> None:
+    """It never begins."""
+    child.send(LoadAdapter("slow", "x"), msgspec.structs.replace(asked("a", "wait"), adapter="slow"), Cancel("a"))
+    child.until_ended("a")
+    assert child.end_of("a") == Stopped("a", 0, 0)
+    child.until_a(AdapterChanged)
+
+
+def test_the_child_ends_when_its_runtime_goes_as_an_adapter_is_loaded(child: Child) -> None:
+    """As with any other end of it."""
+    child.send(LoadAdapter("dead", "x"))
+    assert child.wait() == STATUS_ENGINE_DIED
 
 
 @pytest.mark.parametrize("prompt", ["bug", "endless 3"])

@@ -48,9 +48,10 @@ class Toy:
         self._note = Path(config.model_path)
         self._begun = 0
         self._dead = asyncio.Event()
+        self._loaded: list[str] = []
 
     async def run(self, command: SequenceStart, counts: Counts) -> AsyncGenerator[Piece | Computed, None]:
-        """Do what the prompt says."""
+        """Do what the prompt says; its end tells the adapters that are loaded."""
         assert isinstance(command, Submit)
         self._begun += 1
         what, _, number = command.prompt.partition(" ")
@@ -62,7 +63,7 @@ class Toy:
             print(f"closed: {command.job_id}", file=sys.stderr, flush=True)
             raise
         if what != "endless":
-            yield Finished(command.job_id, "", "stop", 1, counts.tokens_out)
+            yield Finished(command.job_id, ",".join(self._loaded), "stop", 1, counts.tokens_out)
 
     async def _write(self, what: str, number: int) -> AsyncGenerator[Piece, None]:
         match what:
@@ -89,9 +90,17 @@ class Toy:
                 await asyncio.Event().wait()
 
     async def change_adapter(self, command: LoadAdapter | UnloadAdapter) -> AdapterChanged:
-        """It has none, and fails where one is called so."""
-        if command.name == "bug":
-            raise ZeroDivisionError("a bug")
+        """It takes one that is slow, and fails where one is called so."""
+        match command.name:
+            case "bug":
+                raise ZeroDivisionError("a bug")
+            case "dead":
+                raise EngineDiedError("its runtime is gone")
+            case "slow":
+                for _ in range(100):
+                    await asyncio.sleep(0)
+                self._loaded.append("slow")
+                return AdapterChanged("slow", self._loaded)
         return AdapterChanged(command.name, [], "a toy takes no adapters")
 
     async def watch(self) -> None:

@@ -1,7 +1,6 @@
 """A server of images: answers by path, leads elsewhere, sends too much or too slowly, and remembers who asked."""
 
 import asyncio
-import gzip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -35,8 +34,6 @@ class Server:
                 raise web.HTTPFound("/".join(rest) if ":" in rest[0] else "/" + "/".join(rest))
             case ["status", code]:
                 return web.Response(status=int(code))
-            case ["packed"]:
-                return web.Response(body=gzip.compress(b"\0" * 5000), headers={"content-encoding": "gzip"})
             case ["announced"]:
                 return web.Response(body=b"\0" * 5000)
             case ["endless"]:

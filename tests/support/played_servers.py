@@ -3,10 +3,8 @@
 They answer in the form that their documentation shows; what they write means nothing.
 """
 
-import contextlib
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,12 +23,9 @@ class PlayedServer:
         self.models = models
         self.asked: list[tuple[str, Json]] = []
         self.refusals: list[tuple[int, Json]] = []
-        """Answers to the next requests for texts, instead of texts."""
-        self.late: list[float] = []
-        """For how many seconds the next answers but texts are waited for."""
+        """Answers to the next requests for texts, or for how many tokens they have, instead of these."""
 
     def get(self, path: str) -> tuple[int, Json]:
-        self._wait()
         match path:
             case "/health" | "/api/version":
                 return 200, {"version": "0.0.0"}
@@ -44,21 +39,17 @@ class PlayedServer:
 
     def post(self, path: str, body: Json) -> tuple[int, Json]:
         self.asked.append((path, body))
-        self._wait()
-        if path == "/tokenize":
-            return 200, {"count": 7}
         if path == "/api/show":
             if body["model"] not in self.models:
                 return 404, {"error": f"model '{body['model']}' not found"}
             info = {"general.architecture": "qwen3", "qwen3.context_length": 40960, "qwen3.embedding_length": 1024}
             details = {"family": "qwen3", "parameter_size": "1.0B", "quantization_level": "Q4_K_M"}
             return 200, {"model_info": info, "details": details, "capabilities": ["completion", "tools", "thinking"]}
+        if path == "/tokenize":
+            return 200, {"count": 5}
         if path == "/api/generate":
             return 200, {"done": True, "done_reason": "load", "response": ""}
         return 404, {"error": {"message": f"no {path}"}}
-
-    def _wait(self) -> None:
-        time.sleep(self.late.pop(0) if self.late else 0.0)
 
     def chunks(self, body: Json) -> Iterator[Json]:
         """The events of a text."""
@@ -80,10 +71,10 @@ def playing(played: PlayedServer) -> Iterator[str]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            if self.path != "/v1/chat/completions":
-                self._answer(*played.post(self.path, body))
-            elif played.refusals:
+            if self.path in ("/v1/chat/completions", "/tokenize") and played.refusals:
                 self._answer(*played.refusals.pop(0))
+            elif self.path != "/v1/chat/completions":
+                self._answer(*played.post(self.path, body))
             else:
                 played.asked.append((self.path, body))
                 self._stream(body)
@@ -93,12 +84,11 @@ def playing(played: PlayedServer) -> Iterator[str]:
 
         def _answer(self, status: int, body: Json) -> None:
             data = json.dumps(body).encode()
-            with contextlib.suppress(ConnectionError):  # who asked may have hung up
-                self.send_response(status)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
 
         def _stream(self, body: Json) -> None:
             self.send_response(200)

@@ -134,7 +134,7 @@ def test_allowed_addresses(address: str) -> None:
         ("https://images.example.com:8443/a", "may be asked here"),
         ("http://localhost/a", "may be asked here"),
         ("http://127.0.0.1:8080/a", "may be asked here"),
-        ("http://user@images.example.com/a", "no name or password"),
+        ("http://user:secret@images.example.com/a", "no name or password"),
         ("http://images.example.com\\@evil.example/a", "is no address"),
         ("http://images.example.com\n.evil.example/a", "is no address"),
         ("http://bücher.example.org/", "is no address"),
@@ -160,9 +160,24 @@ def test_a_wildcard_lets_no_private_address_be_asked() -> None:
     """Literal ones are seen at once; names are looked up when they are asked."""
     everybody = Limits(domains=parse_domains("*"))
     check_url(Image("image", "https://anything.example/a"), everybody)
+    check_url(Image("image", "https://[2606:4700::1111]/a"), everybody)
     for host in ("127.0.0.1", "10.0.0.8", "169.254.169.254", "[::1]", "[::ffff:127.0.0.1]", "[fe80::1]", "0.0.0.0"):
         with pytest.raises(BadRequestError, match="no public address"):
             check_url(Image("image", f"http://{host}/latest"), everybody)
+
+
+@pytest.mark.parametrize("address", ["::127.0.0.1", "64:ff9b::127.0.0.1", "2002:7f00:1::", "fd00::1", "ff0e::1"])
+def test_an_address_that_wraps_a_private_one_is_private(address: str) -> None:
+    """Old forms of IPv4 in IPv6, and the translators' own prefix; a public one behind a translator is public."""
+    assert not is_public(address)
+    assert is_public("64:ff9b::8.8.8.8")
+
+
+@pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0", "127.0.0.1.", "%31%32%37.1"])
+def test_an_address_has_one_spelling(host: str) -> None:
+    """Others are read as an address by some programs, and as a name by others."""
+    with pytest.raises(BadRequestError, match="is no address"):
+        check_url(Image("image", f"http://{host}/latest"), Limits(domains=parse_domains("*")))
     assert is_public("1.1.1.1")
 
 

@@ -93,13 +93,6 @@ async def test_a_name_of_a_wildcard_must_have_a_public_address(server: Server) -
     assert await fetched(named, server.at("/cat.png", "localhost")) == [png()]
 
 
-async def test_an_address_that_nobody_can_ask_is_none(server: Server) -> None:
-    """Asking again would be no use."""
-    found = await refused(limits(server), server.at("/cat.png", "127.0.0.1."))
-    assert type(found) is BadRequestError
-    assert "/cat.png' is no address" in found.message
-
-
 @pytest.mark.parametrize("path", ["/announced", "/endless"])
 async def test_a_large_image_is_not_read_to_its_end(server: Server, path: str) -> None:
     """Whether the server says how large it is or not."""
@@ -136,7 +129,6 @@ async def test_who_is_cancelled_hangs_up(server: Server) -> None:
         ("/status/429", TemporaryResourceError, "answers 429"),
         ("/page", BadRequestError, "declared as text/html"),
         ("/to/nowhere", BadRequestError, "answers 404"),
-        ("/packed", BadRequestError, "in the encoding gzip, which it was not offered"),
     ],
 )
 async def test_what_a_server_answers_instead(server: Server, path: str, kind: type, says: str) -> None:

@@ -293,3 +293,30 @@ def test_a_secret_is_never_shown(tmp_path: Path) -> None:
     shown = "\n".join(explain.lines(explain.deployment(file, {"NATS_PASSWORD": "0ther-s3cr3t"})))
     assert "s3cr3t" not in shown
     assert "(secret)  (environment; overrules NATS_PASSWORD=(secret) in" in shown
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"ENGINE": "openai"}, "SERVER_URL"),
+        ({"ENGINE": "openai", "SERVER_URL": "127.0.0.1:80"}, "http://127.0.0.1:8080"),
+        ({"ENGINE": "ollama", "SERVER_COMMAND": "ollama 'serve"}, "SERVER_COMMAND"),
+        ({"ENGINE": "echo", "SERVER_ARGS": "-x"}, "ENGINE=echo"),
+    ],
+)
+def test_settings_of_a_server_are_checked(given: dict[str, str], said: str, tmp_path: Path) -> None:
+    """Each mistake is told with what would have been right."""
+    file = tmp_path / "envs" / "worker.x.env"
+    file.parent.mkdir()
+    file.write_text("MODEL_NAME=x\n")
+    _, mistakes = settings.read(file, given)
+    assert any(said in mistake for mistake in mistakes), mistakes
+
+
+def test_an_engine_may_be_spelt_otherwise(tmp_path: Path) -> None:
+    """As other products spell it."""
+    file = tmp_path / "envs" / "worker.x.env"
+    file.parent.mkdir()
+    file.write_text("MODEL_NAME=x\nSERVER_MODEL=y\n")
+    chosen, mistakes = settings.read(file, {"INFERENCE_BACKEND": "TensorRT"})
+    assert (mistakes, chosen.engine if chosen else None) == ([], "trtllm")

@@ -1,5 +1,7 @@
 """Format and size of an image, by its first bytes."""
 
+import struct
+
 import pytest
 
 from golek_wire.sniffing import Picture, sniff
@@ -43,6 +45,24 @@ def test_a_jpeg_without_a_frame_ends() -> None:
     """Lengths of 0 and markers without end lead nowhere, and the search stops."""
     assert sniff(b"\xff\xd8" + b"\xff\xe0\0\0" * 100_000) is None
     assert sniff(b"\xff\xd8" + b"\xff" * 100_000) is None
+
+
+@pytest.mark.parametrize("filler", [b"\xff", b"\xff\xd0", b"\xff\xe0\0\2"])
+def test_a_jpeg_of_filling_is_not_read_to_its_end(filler: bytes) -> None:
+    """It would take seconds of a loop that answers others, too: the size behind it is not looked for."""
+    assert sniff(b"\xff\xd8" + filler * 5000 + jpeg_tail()) is None
+    assert sniff(b"\xff\xd8" + filler * 500 + jpeg_tail()) == Picture("image/jpeg", *SIZE)
+
+
+def jpeg_tail() -> bytes:
+    return pictures.jpeg_head(*SIZE)[2:]
+
+
+def test_a_png_begins_with_its_header() -> None:
+    """Else decoders find another one behind it, of a size that nobody looked at."""
+    whole = pictures.png(width=10_000, height=1)
+    before = struct.pack(">I", 4) + b"CgBI" + struct.pack(">I", 1) + struct.pack(">I", 1)
+    assert sniff(whole[:8] + before + whole[8:]) is None
 
 
 def test_pixels_of_a_huge_picture_are_counted() -> None:

@@ -118,7 +118,21 @@ def main(folder: Path) -> None:
         keep_to_ascii(model, vocabulary)
         model.to(torch.bfloat16).save_pretrained(folder / name)
         vocabulary.save_pretrained(folder / name)
+    pooled(folder / EMBEDDER)
     adapter(folder / ADAPTER, folder / TEXT)
+
+
+def pooled(folder: Path) -> None:
+    """Say, as sentence-transformers does, that a text's vector is its last token's."""
+    kinds = ("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")
+    parts = [
+        {"idx": at, "name": str(at), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for at, (kind, path) in enumerate(kinds)
+    ]
+    (folder / "modules.json").write_text(json.dumps(parts))
+    (folder / "1_Pooling").mkdir()
+    about = {"word_embedding_dimension": WIDTH, "pooling_mode_lasttoken": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(about))
 
 
 if __name__ == "__main__":

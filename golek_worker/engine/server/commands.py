@@ -53,7 +53,7 @@ def _llama_server(config: EngineConfig, known: dict[str, str]) -> list[str]:
     layers = ALL_LAYERS if config.gpu_layers < 0 else config.gpu_layers
     threads = thread_count(config.threads, usable_cores(), path.stat().st_size)
     parts = [
-        config.server.program or _found(), "-m", str(path), "--host", known["host"], "--port", known["port"],
+        config.server.program or llama_server(), "-m", str(path), "--host", known["host"], "--port", known["port"],
         "-c", str(size * config.slots), "-ngl", str(layers), "-np", str(config.slots), "-t", str(threads), "--metrics",
     ]  # fmt: skip
     if config.kind != "inference":
@@ -79,5 +79,6 @@ def header_of(config: EngineConfig) -> Header:
         raise EngineLoadError(f"MODEL_PATH={config.model_path}: {error}") from None
 
 
-def _found() -> str:
+def llama_server() -> str:
+    """llama.cpp's own server: that of the PATH, else what was built here."""
     return shutil.which("llama-server") or str(BUILT)

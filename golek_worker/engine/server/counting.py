@@ -16,6 +16,8 @@ from golek_worker.engine.server.facts import Facts
 from golek_worker.engine.server.site import Site
 from golek_worker.providers import openai_form
 
+COUNT_S = 60.0
+"""For megabytes, on a machine that computes something else."""
 AROUND = 64
 """Bytes that a template puts around a turn, as a guess."""
 
@@ -54,11 +56,11 @@ class Counter:
         """Tokens of `text` by itself; 0 where nobody can say it."""
         match self._facts.dialect.counts:
             case "llama":
-                told = await self._site.told("POST", "/tokenize", {"content": text})
+                told = await self._site.told("POST", "/tokenize", {"content": text}, COUNT_S)
                 return len(told.get("tokens") or ())
             case "vllm":
                 body = {"model": self._facts.model, "prompt": text, "add_special_tokens": False}
-                return int((await self._site.told("POST", "/tokenize", body)).get("count", 0))
+                return int((await self._site.told("POST", "/tokenize", body, COUNT_S)).get("count", 0))
         return 0
 
     async def _by_llama(self, request: InferenceRequest) -> int:
@@ -67,8 +69,9 @@ class Counter:
             body: dict[str, Any] = {"messages": openai_form.messages(_begin(request), self._facts.dialect.quirks)}
             if request.tools:
                 body["tools"] = request.tools
-            text = str((await self._site.told("POST", "/apply-template", body)).get("prompt", ""))
-        told = await self._site.told("POST", "/tokenize", {"content": text, "add_special": True, "parse_special": True})
+            text = str((await self._site.told("POST", "/apply-template", body, COUNT_S)).get("prompt", ""))
+        body = {"content": text, "add_special": True, "parse_special": True}
+        told = await self._site.told("POST", "/tokenize", body, COUNT_S)
         return len(told.get("tokens") or ())
 
     async def _by_vllm(self, request: InferenceRequest) -> int:
@@ -79,7 +82,7 @@ class Counter:
             body["messages"] = openai_form.messages(_begin(request), self._facts.dialect.quirks)
             if request.tools:
                 body["tools"] = request.tools
-        return int((await self._site.told("POST", "/tokenize", body)).get("count", 0))
+        return int((await self._site.told("POST", "/tokenize", body, COUNT_S)).get("count", 0))
 
 
 def _begin(request: InferenceRequest) -> InferenceRequest:

@@ -5,14 +5,14 @@ one that is gone ends the child, so that its jobs go back and another child star
 """
 
 import asyncio
-import math
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
 
 from golek_wire.errors import (
     BadRequestError,
@@ -47,20 +47,22 @@ from golek_worker.engine.server.counting import Counter
 from golek_worker.engine.server.facts import Facts
 from golek_worker.engine.server.meter import Meter
 from golek_worker.engine.server.process import Started
-from golek_worker.engine.server.site import SilentError, Site, measured
+from golek_worker.engine.server.site import SILENT, Site, measured
+from golek_worker.engine.unit import unit_vector
 from golek_worker.providers.base import Call
 from golek_worker.providers.failures import UnreachableError
 from golek_worker.providers.openai import OpenAIProvider
 
-T = TypeVar("T")
-DECIMALS = 8
 LOOK_S = 1.0
 SILENT_S = 10.0
 """A server that says for so long that it is not well, or nothing, is taken for dead."""
+END_S = 3.0
+"""For a server of ours that takes no connections any more, to end."""
 BUSY_S = (0.1, 5.0)
 """Between two tries with a server that is busy: first, and at most."""
 FOR_EVER_S = 10 * 24 * 3600.0
 """The worker ends what nobody waits for any more."""
+T = TypeVar("T")
 
 
 class ServerEngine:
@@ -147,13 +149,13 @@ class ServerEngine:
             await self._started.close()
 
     async def _text(self, command: Submit, counts: Counts) -> AsyncGenerator[Piece | Computed, None]:
-        command = await self._persist(partial(self._counted, command))
+        command = await self._told(partial(self._counted, command))
         request = wishes.wished(command, self._facts.dialect.quirks)
         if request.params.max_tokens == 0:
-            counts.tokens_in = await self._persist(partial(self._counter.prompt, request))
+            counts.tokens_in = await self._told(partial(self._counter.prompt, request))
             yield Finished(command.job_id, "", "length", counts.tokens_in, 0)
             return
-        await self._persist(partial(self._counter.check_room, command, request))
+        await self._told(partial(self._counter.check_room, command, request))
         call = Call(self._facts.model, request, command.job_id, FOR_EVER_S)
         began, wait_s = time.monotonic(), BUSY_S[0]
         while True:
@@ -208,17 +210,11 @@ class ServerEngine:
 
     async def _vectors(self, job_id: str, inputs: list[str]) -> EmbeddingReply:
         call = Call(self._facts.model, EmbeddingRequest(inputs), job_id, FOR_EVER_S)
-        return await self._persist(partial(self._whole, call))
-
-    async def _whole(self, call: Call) -> EmbeddingReply:
-        async for reply in self._provider.answer(call):
-            assert isinstance(reply, EmbeddingReply)
-            return reply
-        raise AssertionError("a provider gives one reply")
+        return await self._told(lambda: _only(self._provider.answer(call)))
 
     async def _ranked(self, command: Rank) -> Ranked:
         body = {"model": self._facts.model, "query": command.query, "documents": command.documents}
-        told = await self._persist(partial(self._site.told, "POST", "/v1/rerank", body, FOR_EVER_S))
+        told = await self._told(lambda: self._site.told("POST", "/v1/rerank", body, FOR_EVER_S))
         scores = scores_of(told, len(command.documents))
         if scores is None:
             raise EngineFailedError(f"{self._name} did not give {len(command.documents)} scores")
@@ -226,8 +222,8 @@ class ServerEngine:
         self._meter.count(tokens, 0, 0)
         return Ranked(command.job_id, scores, tokens)
 
-    async def _persist(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """What the server answers, asked again while it may answer yet. Raises what the sequence hears else."""
+    async def _told(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What the server answers, asked again while it is busy. Raises as `_failure` says."""
         wait_s = BUSY_S[0]
         while True:
             try:
@@ -236,38 +232,37 @@ class ServerEngine:
                 wait_s = await self._wait(error, wait_s)
 
     async def _wait(self, error: InferenceServiceError, wait_s: float) -> float:
-        """Wait before the server is asked again, as long as it says if that is not too long; the next wait.
+        """Wait before a server that is busy is asked again, as long as it says if that is not too long; the next wait.
 
-        Raises what the sequence hears where nothing is to be waited for.
+        One that took no connection and is well all the same heard nothing of the request: it is asked again, too.
+        Raises as `_failure` says where nothing is to be waited for.
         """
         if not is_busy(error):
-            raise await self._failure(error) from None
-        if isinstance(error, UnreachableError):
-            await self._check_there()
+            failure = await self._failure(error)
+            if isinstance(failure, EngineDiedError) or not isinstance(error, UnreachableError):
+                raise failure from None
         said_s = error.details.get("retry_after_ms", 0) / 1000
         await asyncio.sleep(min(max(wait_s, said_s if said_s > 1.0 else 0.0), BUSY_S[1]))
         return min(2 * wait_s, BUSY_S[1])
 
     async def _failure(self, error: InferenceServiceError) -> Exception:
-        """What a sequence hears that broke off. Raises EngineDiedError where the server is gone: then it runs again."""
-        await self._check_there()
-        return EngineFailedError(error.message, **{k: v for k, v in error.details.items() if k != "retry_after_ms"})
-
-    async def _check_there(self) -> None:
-        """Raise EngineDiedError where the server is gone."""
+        """What a sequence hears that broke off: nothing where the server is gone, for then it runs again."""
         if self._started is not None:
             await asyncio.wait({self._started.ended}, timeout=LOOK_S / 2)
         trouble = await self._site.trouble(self._facts.dialect.health)
         if trouble is not None and await self._is_gone(trouble):
-            raise EngineDiedError(str(trouble))
+            return EngineDiedError(str(trouble))
+        return EngineFailedError(error.message, **{k: v for k, v in error.details.items() if k != "retry_after_ms"})
 
     async def _is_gone(self, trouble: InferenceServiceError) -> bool:
         """Whether a server in trouble will not answer any more. Raises EngineDiedError for what we started."""
+        answers = not trouble.details.keys().isdisjoint(("status", SILENT))
         if self._started is not None:
+            if not answers:
+                await asyncio.wait({self._started.ended}, timeout=END_S)
             if self._started.has_ended:
                 raise EngineDiedError(f"{self._name}: {await self._started.how_it_ended()}")
-            return False
-        return "status" not in trouble.details and not isinstance(trouble, SilentError)
+        return not answers
 
     async def _pause(self) -> None:
         if self._started is None:
@@ -289,9 +284,15 @@ class ServerEngine:
 
 
 def is_busy(error: InferenceServiceError) -> bool:
-    """Whether the same server may do the same a little later: it says so itself, or did not hear of it yet."""
-    is_unheard = isinstance(error, RateLimitedError | UnreachableError | SilentError)
-    return is_unheard or error.details.get("status") == 503
+    """Whether the same server may do the same a little later: it says so itself, or says nothing for now."""
+    return isinstance(error, RateLimitedError) or error.details.get("status") == 503 or SILENT in error.details
+
+
+async def _only(replies: AsyncIterator[object]) -> EmbeddingReply:
+    async for reply in replies:
+        assert isinstance(reply, EmbeddingReply)
+        return reply
+    raise AssertionError("a provider answers, or raises")
 
 
 def scores_of(told: dict[str, Any], count: int) -> list[float] | None:
@@ -305,5 +306,9 @@ def scores_of(told: dict[str, Any], count: int) -> list[float] | None:
 
 
 def _unit(vector: list[float]) -> list[float]:
-    norm = math.sqrt(math.fsum(number * number for number in vector))
-    return [round(number / norm, DECIMALS) for number in vector] if norm else vector
+    """Raises EngineFailedError for what has no direction."""
+    unit = unit_vector(np.array(vector))
+    if unit is None:
+        raise EngineFailedError("The model's server gave a vector of zeros, or of numbers that are none")
+    numbers: list[float] = unit.tolist()
+    return numbers

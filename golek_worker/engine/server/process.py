@@ -50,9 +50,8 @@ class Started:
         """Its exit and its last words."""
         code = await self.ended
         await asyncio.wait({self._reading}, timeout=CLOSE_S)
-        how = f"signal {signal.Signals(code - 128).name}" if code > 128 else f"exit status {code}"
         words = "; its last words: " + " / ".join(list(self.lines)[-3:]) if self.lines else ""
-        return f"it ended with {how}{words}"
+        return f"it ended with {how(code)}{words}"
 
     async def close(self) -> None:
         """End it, and return when it has ended, or soon; its guard sees to the rest."""
@@ -78,6 +77,14 @@ class Started:
         aside = ASIDE if self.is_loaded and not _TROUBLE.search(text) else ""
         with contextlib.suppress(OSError):
             print(f"{aside}{text}", file=sys.stderr, flush=True)
+
+
+def how(code: int) -> str:
+    """The end of a guarded process, for people: its guard tells of a signal by 128 and its number."""
+    try:
+        return f"signal {signal.Signals(-code if code < 0 else code - 128).name}"
+    except ValueError:
+        return f"exit status {code}"
 
 
 def free_port() -> int:

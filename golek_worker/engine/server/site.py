@@ -11,10 +11,8 @@ from golek_worker.providers.transport import Server, Transport
 
 PATIENCE_S: Final = 5.0
 """For a question that costs the server nothing."""
-
-
-class SilentError(ProviderFailedError):
-    """It took the question and did not answer in time; perhaps it has much to do."""
+SILENT: Final = "silent"
+"""Detail of an error that a server's silence is."""
 
 
 class Site:
@@ -27,15 +25,19 @@ class Site:
         self._transport = Transport(Server(name, root), headers, key)
 
     async def asked(self, method: str, path: str, body: Any = None, patience_s: float = PATIENCE_S) -> bytes:
-        """The whole answer. Raises SilentError, else InferenceServiceError as `Transport.asked` does."""
+        """The whole answer. Raises InferenceServiceError as `Transport.asked` does.
+
+        A server that was silent for so long may be busy, and may answer later: ProviderFailedError with SILENT.
+        """
         until = asyncio.get_running_loop().time() + patience_s
         data = codec.encode(body) if body is not None else None
-        name = self._transport.server.name
         try:
             async with self._transport.asked(method, path, data, until) as answering:
                 return await answering.whole()
         except DeadlineExceededError:
-            raise SilentError(f"{name} said nothing for {patience_s:g} s", provider=name) from None
+            name = self._transport.server.name
+            said = f"{name} did not answer {method} {path} in {patience_s:g} s"
+            raise ProviderFailedError(said, provider=name, **{SILENT: True}) from None
 
     async def told(self, method: str, path: str, body: Any = None, patience_s: float = PATIENCE_S) -> dict[str, Any]:
         """The JSON object that it answers. Raises as `asked` does, also for what is none."""

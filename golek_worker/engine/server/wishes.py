@@ -1,20 +1,14 @@
 """What does a server read of a sequence, and what does its answer come to?"""
 
-import base64
-from collections.abc import Sequence
-from typing import Any
-
 import msgspec
 
 from golek_wire.errors import AdapterNotFoundError, BadRequestError
 from golek_wire.replies import InferenceReply, TokenLogprob
-from golek_wire.requests import InferenceRequest, JsonSchema, Message, Params, ResponseFormat, Resume
+from golek_wire.requests import InferenceRequest, JsonSchema, Params, ResponseFormat, Resume
 from golek_worker.engine.base import Finished, Piece, Submit
 from golek_worker.providers import growing
 from golek_worker.providers.quirks import Quirks
 
-_KINDS = {b"\xff\xd8": "jpeg", b"GIF8": "gif", b"RIFF": "webp", b"\x89PNG": "png"}
-"""Of image files, by their first bytes."""
 _WRITTEN = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
@@ -39,32 +33,9 @@ def wished(command: Submit, quirks: Quirks) -> InferenceRequest:
     if command.params.best_of is not None:
         params = msgspec.structs.replace(params, logprobs=True)  # which of them is best shows by these
     return msgspec.structs.replace(
-        asked, messages=_seen(asked.messages, command.images), params=params,
-        response_format=form, seed=command.seed, resume=command.resume, session_id=None,
+        asked, params=params, response_format=form, seed=command.seed, resume=command.resume, session_id=None,
         extra=None, adapter=None,
     )  # fmt: skip
-
-
-def _seen(messages: list[Message] | None, images: Sequence[bytes]) -> list[Message] | None:
-    """`messages` with the images themselves in place of their addresses, which no server shall fetch."""
-    if not images or messages is None:
-        return messages
-    left = iter(images)
-
-    def part(one: dict[str, Any]) -> dict[str, Any]:
-        if one.get("type") != "image_url":
-            return one
-        return one | {"image_url": one["image_url"] | {"url": _data_url(next(left))}}
-
-    return [
-        turn if turn.parts is None else msgspec.structs.replace(turn, parts=[part(one) for one in turn.parts])
-        for turn in messages
-    ]
-
-
-def _data_url(image: bytes) -> str:
-    kind = next((name for mark, name in _KINDS.items() if image.startswith(mark)), "png")
-    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
 def finished(command: Submit, reply: InferenceReply, waited_ms: float) -> Finished:

@@ -47,6 +47,8 @@ def arguments(config: EngineConfig) -> AsyncEngineArgs:
         "structured_outputs_config": {"backend": "guidance"},
         "shutdown_timeout": 0,
     }
+    if on_cpu and config.gpu_required:
+        raise EngineLoadError("GPU_REQUIRED=true, and this vLLM computes on the CPU; `make build-vllm-cuda`")
     if on_cpu:
         told |= {"enforce_eager": True, "kv_cache_memory_bytes": kv_bytes()}
     told |= given

@@ -4,17 +4,26 @@ A folder of its own: the packages that it shares with the worker (and none besid
 others), the guard where vLLM looks for plugins, and the sockets between its processes. The worker removes it.
 """
 
+import os
+import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+import psutil
 
 from golek_worker.engine.base import EngineConfig, EngineLoadError
 from golek_worker.engine.llamacpp.threads import thread_count, usable_cores
 from golek_worker.engine.vllm.interpreter import PROJECT
 
 CONFIG = "config.json"
+_PREFIX = "golek-vllm-"
+"""Of the folder's name; the worker's process follows."""
 SHARED = ("golek_wire", "golek_worker")
 GUARD = "golek_guard"
+_number = re.compile(r"\d+$")
+"""A GPU by its number, or by llama.cpp's name, such as CUDA1."""
 _METADATA = f"Metadata-Version: 2.1\nName: {GUARD}\nVersion: 0\n"
 _ENTRY_POINTS = f"[vllm.general_plugins]\n{GUARD} = golek_worker.engine.vllm.guard:register\n"
 
@@ -32,7 +41,8 @@ def check(model: Path) -> None:
 
 def make() -> Path:
     """A new folder with all of it."""
-    folder = Path(tempfile.mkdtemp(prefix="golek-vllm-"))
+    _sweep()
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
     packages = folder / "packages"
     packages.mkdir()
     for name in SHARED:
@@ -42,6 +52,14 @@ def make() -> Path:
     (about / "METADATA").write_text(_METADATA)
     (about / "entry_points.txt").write_text(_ENTRY_POINTS)
     return folder
+
+
+def _sweep() -> None:
+    """Remove what workers left that were killed."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        number = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if number.isdecimal() and not psutil.pid_exists(int(number)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def variables(config: EngineConfig, folder: Path, given: Mapping[str, str]) -> dict[str, str]:
@@ -60,6 +78,7 @@ def _defaults(config: EngineConfig) -> dict[str, str]:
     arguments = config.vllm.arguments
     processes = arguments.get("tensor_parallel_size", 1) * arguments.get("pipeline_parallel_size", 1)
     alone = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"} if processes == 1 else {}
+    devices = [found[0] for name in config.gpu_devices if (found := _number.search(name))]
     here = {} if arguments.get("distributed_executor_backend") == "ray" else {"VLLM_HOST_IP": "127.0.0.1"}
     return {
         "HF_HUB_OFFLINE": "1",
@@ -69,9 +88,11 @@ def _defaults(config: EngineConfig) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "VLLM_LOGGING_STREAM": "ext://sys.stderr",
         "VLLM_LOGGING_LEVEL": "WARNING",
+        "VLLM_WORKER_MULTIPROCESSING_METHOD": "spawn",  # the guard begins with such a process
         "OMP_NUM_THREADS": str(thread_count(config.threads, usable_cores(), _weights(Path(config.model_path)))),
         **alone,
         **here,
+        **({"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}),
     }
 
 
