@@ -99,7 +99,7 @@ def of_data(provider: str, data: bytes, key: str = "") -> InferenceServiceError:
 
 
 class UnreachableError(ProviderFailedError):
-    """No connection: the server heard nothing of the request."""
+    """No connection, or only old ones that had ended: the server heard nothing of the request."""
 
 
 def broken(provider: str, how: str) -> ProviderFailedError:

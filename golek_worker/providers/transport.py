@@ -109,7 +109,8 @@ class Transport:
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 if not was_kept or isinstance(error, aiohttp.ClientConnectorError):
                     raise
-        raise broken(self.server.name, f"broke off {STALE_LIMIT} connections that were kept")
+        name = self.server.name
+        raise failures.UnreachableError(f"{name} broke off {STALE_LIMIT} connections that were kept", provider=name)
 
     async def _once(
         self,

@@ -15,6 +15,7 @@ from golek_worker.engine.outside import ServerConfig
 from golek_worker.engine.server import loading
 from golek_worker.engine.server.engine import ServerEngine
 from golek_worker.engine.server.site import Site
+from golek_worker.providers.transport import STALE_LIMIT
 
 HASTE_S = 0.1
 LATE_S = 0.3
@@ -38,13 +39,22 @@ class Hesitant:
         self.counted = 0
         self.refused = 0
         """Looks at its health while it is deaf."""
+        self.hung_up = 0
+        """On so many requests for texts it hangs up."""
         self.port = 0
         self._deaf = False
+        self._together = asyncio.Barrier(1)
 
     async def deafen(self) -> None:
         """Connections that are there stay."""
         self._deaf = True
         await self._site.stop()
+
+    async def keep_connections(self, engine: ServerEngine, count: int) -> None:
+        """Have so many answers written at the same time."""
+        self._together = asyncio.Barrier(count)
+        await asyncio.gather(*(written(engine, 10) for _ in range(count)))
+        self._together = asyncio.Barrier(1)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[ServerEngine]:
@@ -84,7 +94,12 @@ class Hesitant:
         await asyncio.sleep(self.late_s.pop(0) if self.late_s else 0.0)
         return web.json_response({"count": 5})
 
-    async def _chat(self, _: web.Request) -> web.Response:
+    async def _chat(self, request: web.Request) -> web.Response:
+        if self.hung_up:
+            self.hung_up -= 1
+            assert request.transport is not None
+            request.transport.abort()
+        await self._together.wait()
         message = {"role": "assistant", "content": TEXT}
         return web.json_response({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
 
@@ -115,3 +130,13 @@ async def test_a_connection_that_cannot_be_made_is_tried_again() -> None:
         await server.deafen()
         assert await written(engine, 10) == TEXT
     assert server.refused == 2
+
+
+async def test_connections_that_ended_unnoticed_are_made_anew() -> None:
+    """As after a machine slept: each of those that were kept breaks off as soon as it is used."""
+    server = Hesitant()
+    async with server.running() as engine:
+        await server.keep_connections(engine, STALE_LIMIT)
+        server.hung_up = STALE_LIMIT
+        assert await written(engine, 10) == TEXT
+    assert server.hung_up == 0
