@@ -83,7 +83,8 @@ class Transport:
             failures.hide(self._key, error)
             raise
         except aiohttp.ClientConnectorError as error:
-            raise broken(name, f"cannot be reached: {error.strerror or type(error).__name__}") from None
+            why = error.strerror or type(error).__name__
+            raise failures.UnreachableError(f"{name} cannot be reached: {why}", provider=name) from None
         except aiohttp.InvalidURL:
             raise ProviderRefusedError(f"{name}: base_url is no address", provider=name) from None
         except aiohttp.ClientError as error:
