@@ -11,6 +11,7 @@ BIN := .venv/bin
 WORKER_STAMP := .venv/.golek-worker-$(shell cat requirements/worker.txt requirements/install.sh pyproject.toml | cksum | cut -d ' ' -f 1)
 DEV_STAMP := .venv/.golek-dev-$(shell cat requirements/dev.txt requirements/minilm.txt requirements/install.sh pyproject.toml | cksum | cut -d ' ' -f 1)
 VLLM_STAMP := .venv-vllm/.golek-$(shell cat requirements/vllm-cpu.txt requirements/build_vllm.sh pyproject.toml | cksum | cut -d ' ' -f 1)
+VLLM_TESTS_STAMP := .venv/.golek-vllm-tests-$(shell cat requirements/dev.txt requirements/install.sh pyproject.toml | cksum | cut -d ' ' -f 1)
 
 TARGETS := help setup build build-cli build-monitor build-all build-llama build-llama-cuda build-llama-metal \
   build-llama-cpu build-llama-server build-vllm build-vllm-cuda build-vllm-cpu lock lock-vllm demo serve start gateway stop list-workers logs nats nats-cluster config \
@@ -148,7 +149,9 @@ test: $(WORKER_STAMP)
 	@$(GOLEK) worker test "$(WORKER)"
 endif
 
-test-vllm: $(DEV_STAMP) build-vllm ## The tests that need vLLM
+test-vllm: build-vllm ## The tests that need vLLM
+	@[ -e $(DEV_STAMP) ] || [ -e $(VLLM_TESTS_STAMP) ] || \
+	  requirements/once.sh "$(PYTHON)" $(VLLM_TESTS_STAMP) requirements/install.sh vllm-tests "$(PYTHON)" $(VLLM_TESTS_STAMP)
 	@$(BIN)/python -m pytest -q -k vllm tests/vllm tests/engines
 
 bench: $(DEV_STAMP) ## Measure; JSON lines in bench/results | [NAME=file]

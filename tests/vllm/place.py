@@ -18,7 +18,7 @@ KEY = "VLLM_PYTHON"
 PYTHON = interpreter.find(os.environ.get(KEY, ""))
 """Read before fixtures take the shell's settings away."""
 SCRIPT = Path(__file__).with_name("models.py")
-MODELS = Path(tempfile.gettempdir()) / f"golek-vllm-models-{os.getuid()}"
+MODELS = Path(tempfile.gettempdir()) / f"golek-tests-vllm-{os.getuid()}"
 TEXT, ADAPTER, EMBEDDER = "tiny-llama", "tiny-lora", "tiny-embedder"
 KV_BYTES = 64 * 2**20
 BLOCK = 32
@@ -41,7 +41,7 @@ def model(name: str) -> Path:
     return folder / name
 
 
-def config(name: str = TEXT, *, slots: int = 4, adapters: int = 1, stall_s: float = 60.0) -> EngineConfig:
+def config(name: str = TEXT, *, slots: int = 4, adapters: int = 1, stall_s: float = 10.0) -> EngineConfig:
     """An engine for the model of this name."""
     return EngineConfig(
         "vllm", str(model(name)), slots, 0, 1,

@@ -1,9 +1,7 @@
 """vLLM keeps the contract of engines, and does what is its own."""
 
 import asyncio
-import os
 import re
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -175,10 +173,15 @@ class TestLife(Life):
 class TestRuntime(Runtime):
     """Of EngineCore."""
 
-    async def test_a_stopped_core_ends_with_its_child(self, served: Served) -> None:
-        """By the kernel: it computes nothing, and hears nobody."""
+    async def test_a_runtime_that_stands_still_is_replaced(self, served: Served) -> None:
+        """One that is stopped computes nothing and does not end: it is killed after `stall_s`, and the next serves."""
         (core,) = [one for one in served.processes if "EngineCore" in " ".join(one.cmdline())]
-        core.send_signal(signal.SIGSTOP)
-        os.kill(served.child.pid, signal.SIGKILL)
-        _, alive = await asyncio.to_thread(psutil.wait_procs, [core], 5.0)
-        assert alive == []
+        run = served.host.submit(served.much())
+        await first(run)
+        core.suspend()
+        while not isinstance(await run.next(), EngineDied):
+            pass
+        await asyncio.to_thread(psutil.wait_procs, [core], 5.0)
+        assert not core.is_running()
+        await served.until_serving()
+        await served.works()

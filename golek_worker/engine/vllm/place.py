@@ -4,16 +4,22 @@ A folder of its own: the packages that it shares with the worker (and none besid
 others), the guard where vLLM looks for plugins, and the sockets between its processes. The worker removes it.
 """
 
+import os
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+import psutil
 
 from golek_worker.engine.base import EngineConfig, EngineLoadError
 from golek_worker.engine.llamacpp.threads import thread_count, usable_cores
 from golek_worker.engine.vllm.interpreter import PROJECT
 
 CONFIG = "config.json"
+_PREFIX = "golek-vllm-"
+"""Of the folder's name; the worker's process follows."""
 SHARED = ("golek_wire", "golek_worker")
 GUARD = "golek_guard"
 _number = re.compile(r"\d+$")
@@ -35,7 +41,8 @@ def check(model: Path) -> None:
 
 def make() -> Path:
     """A new folder with all of it."""
-    folder = Path(tempfile.mkdtemp(prefix="golek-vllm-"))
+    _sweep()
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
     packages = folder / "packages"
     packages.mkdir()
     for name in SHARED:
@@ -45,6 +52,14 @@ def make() -> Path:
     (about / "METADATA").write_text(_METADATA)
     (about / "entry_points.txt").write_text(_ENTRY_POINTS)
     return folder
+
+
+def _sweep() -> None:
+    """Remove what workers left that were killed."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        number = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if number.isdecimal() and not psutil.pid_exists(int(number)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def variables(config: EngineConfig, folder: Path, given: Mapping[str, str]) -> dict[str, str]:
