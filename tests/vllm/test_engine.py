@@ -12,6 +12,7 @@ import pytest
 from golek_wire.replies import Delta
 from golek_wire.requests import Resume
 from golek_worker.engine.base import Constraint, EngineConfig, Finished, LoadAdapter, Refused, UnloadAdapter
+from golek_worker.engine.host import EngineDied
 from golek_worker.output import Output
 from tests.engines.life import Life, Runtime
 from tests.engines.subject import CONSTRAINTS, Served, Subject, first
