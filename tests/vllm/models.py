@@ -1,4 +1,5 @@
-"""Makes small models with random weights, as folders of Hugging Face's: a Llama, an adapter for it, and an embedder.
+"""Makes small models with random weights, as folders of Hugging Face's: a Llama, an adapter for it, an embedder, and a
+Llama with eyes.
 
     python tests/vllm/models.py FOLDER
 
@@ -14,9 +15,21 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    Idefics3Config,
+    Idefics3ForConditionalGeneration,
+    Idefics3Processor,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
-TEXT, ADAPTER, EMBEDDER = "tiny-llama", "tiny-lora", "tiny-embedder"
+TEXT, ADAPTER, EMBEDDER, SEEING = "tiny-llama", "tiny-lora", "tiny-embedder", "tiny-eyes"
+IMAGE, PATCH = 28, 7
+"""Pixels on a side of what the eyes look at."""
 CONTEXT = 1024
 WIDTH, LAYERS, RANK = 128, 2, 8
 NAMES = ("<|pad|>", "<|begin|>", "<|im_start|>", "<|im_end|>")
@@ -119,7 +132,30 @@ def main(folder: Path) -> None:
         model.to(torch.bfloat16).save_pretrained(folder / name)
         vocabulary.save_pretrained(folder / name)
     pooled(folder / EMBEDDER)
+    seeing(folder / SEEING)
     adapter(folder / ADAPTER, folder / TEXT)
+
+
+def seeing(folder: Path) -> None:
+    """A model that reads images: each is 4 tokens, and some around them."""
+    side = {"longest_edge": IMAGE}
+    processor = Idefics3Processor(
+        image_processor=Idefics3ImageProcessorPil(size=side, max_image_size=side, do_image_splitting=False),
+        tokenizer=tokenizer(),
+        image_seq_len=(IMAGE // PATCH // 2) ** 2,
+        chat_template=TEMPLATE,
+    )
+    vocabulary = processor.tokenizer
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = Idefics3Config(
+        text_config=LlamaConfig(**shape(vocabulary)).to_dict(),
+        vision_config={**small, "image_size": IMAGE, "patch_size": PATCH},
+        image_token_id=vocabulary.convert_tokens_to_ids("<image>"),
+        scale_factor=2,
+        pad_token_id=vocabulary.pad_token_id,
+    )
+    Idefics3ForConditionalGeneration(config).to(torch.bfloat16).save_pretrained(folder)
+    processor.save_pretrained(folder)
 
 
 def pooled(folder: Path) -> None:

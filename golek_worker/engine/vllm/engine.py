@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 from llguidance.hf import from_tokenizer
 from vllm.inputs import tokens_input
@@ -34,7 +35,7 @@ from golek_worker.engine.base import (
     UnloadAdapter,
 )
 from golek_worker.engine.budget import tokens_left
-from golek_worker.engine.vllm import about, sampling
+from golek_worker.engine.vllm import about, eyes, sampling
 from golek_worker.engine.vllm.adapters import Adapters
 from golek_worker.engine.vllm.constraints import structure
 from golek_worker.engine.vllm.runtime import Runtime
@@ -57,12 +58,15 @@ class VLLMEngine:
         self._llm = runtime.llm
         model, tokenizer = runtime.config.model_config, runtime.llm.get_tokenizer()
         self._vocabulary = vocabulary(runtime)
+        self._eyes = eyes.opened(runtime)
         self._n_vocab: int = model.get_vocab_size()
         self._by_priority = runtime.config.scheduler_config.policy == "priority"
         self._adapters = Adapters(self._llm, config.vllm.max_loras, config.vllm.max_lora_rank)
         self.ready = Ready(
-            info=about.info(runtime, Path(config.model_path), "text"),
-            capabilities=["text-generation", "grammar-constrained"],
+            info=about.info(
+                runtime, Path(config.model_path), ["text", "image"] if self._eyes is not None else ["text"]
+            ),
+            capabilities=["text-generation", *(["vision"] if self._eyes is not None else []), "grammar-constrained"],
             device=about.device(),
             slots=config.slots,
             ctx_size=model.max_model_len,
@@ -85,34 +89,36 @@ class VLLMEngine:
     async def run(self, command: SequenceStart, counts: Counts) -> AsyncGenerator[Piece | Computed, None]:
         """What a sequence writes, and its end.
 
-        Raises ContextBudgetExceededError, InvalidGrammarError, BadRequestError (empty prompt, images, an `Embed` or
+        Raises ContextBudgetExceededError, InvalidGrammarError, BadRequestError (empty prompt, wrong images, `Embed` or
         `Rank`, a wish that vLLM cannot do), AdapterNotFoundError, EngineDiedError.
         """
         if not isinstance(command, Submit):
             raise BadRequestError("This model writes text; it makes no vectors and ranks nothing")
-        if command.images:
+        if command.images and self._eyes is None:
             raise BadRequestError("This model reads text alone; leave the images out", param="messages")
         sampling.check(command.params, self._n_vocab)
         if len(command.prompt) > LARGE:
             prompt, written = await asyncio.to_thread(self._tokens, command)
         else:
             prompt, written = self._tokens(command)
-        counts.tokens_in = len(prompt)
+        given = await self._given([*prompt, *written], command.images)
+        counts.tokens_in = tokens_in = len(given["prompt_token_ids"]) - len(written)
         counted = (command.resume and command.resume.tokens_out) or len(written)
         left = tokens_left(
-            len(prompt), command.params.max_tokens, self.ready.ctx_size, len(written), counted, command.least_room
-        )
+            tokens_in, command.params.max_tokens, self.ready.ctx_size, len(written), counted, command.least_room,
+            tokens_in - len(prompt),
+        )  # fmt: skip
         if left == 0:
             shown = command.resume.text if command.resume is not None else ""
-            yield Finished(command.job_id, shown, "length", len(prompt), counted)
+            yield Finished(command.job_id, shown, "length", tokens_in, counted)
             return
-        text = Text(self._vocabulary, command, len(prompt), counted)
-        async with aclosing(self._write(command, prompt, written, left, text)) as pieces:
+        text = Text(self._vocabulary, command, tokens_in, counted)
+        async with aclosing(self._write(command, given, len(written), left, text)) as pieces:
             async for piece in pieces:
                 counts.tokens_out = text.tokens_out
                 if piece and command.stream:
                     yield piece
-        self._runtime.meter.ended(len(prompt), text.cached)
+        self._runtime.meter.ended(tokens_in, text.cached)
         yield text.finished()
 
     async def change_adapter(self, command: LoadAdapter | UnloadAdapter) -> AdapterChanged:
@@ -142,7 +148,10 @@ class VLLMEngine:
         """The tokens of the prompt, and of the answer that are there already."""
         known, ctx_size = self._vocabulary, self.ready.ctx_size
         known.check_length(command.prompt, ctx_size)
-        prompt = known.tokens(command.prompt, command.cuts)
+        text, cuts = command.prompt, command.cuts
+        if command.images and self._eyes is not None:
+            text, cuts = self._eyes.worded(text, cuts, len(command.images))
+        prompt = known.tokens(text, cuts)
         if command.resume is None:
             return prompt, []
         known.check_length(command.resume.text, ctx_size, "resume.text")
@@ -150,20 +159,22 @@ class VLLMEngine:
         opening = known.written(output.opening, named=True) if output.opening else []
         return prompt, opening + known.written(command.resume.text, named=output.form == "special")
 
+    async def _given(self, tokens: list[int], images: list[bytes]) -> Any:
+        """What vLLM reads: the tokens, and those of the images among them."""
+        return await self._eyes.look(tokens, images) if images and self._eyes is not None else tokens_input(tokens)
+
     async def _write(
-        self, command: Submit, prompt: list[int], written: list[int], left: int, text: Text
+        self, command: Submit, given: Any, written: int, left: int, text: Text
     ) -> AsyncGenerator[Piece, None]:
         """The pieces of a text, until it has ended."""
         told = sampling.sampling(
-            command.params, command.seed, len(written), left, self._structure(command), ranked=text.is_scored
+            command.params, command.seed, written, left, self._structure(command), ranked=text.is_scored
         )
         priority = _URGENT - command.priority if self._by_priority else 0
         adapter = self._adapters.take(command.adapter)
         try:
             with self._runtime.errors():
-                outputs = self._llm.generate(
-                    tokens_input(prompt + written), told, command.job_id, lora_request=adapter, priority=priority
-                )
+                outputs = self._llm.generate(given, told, command.job_id, lora_request=adapter, priority=priority)
                 async with aclosing(outputs):
                     async for output in outputs:
                         yield text.take(output)

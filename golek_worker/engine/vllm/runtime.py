@@ -37,6 +37,7 @@ ADVICE = (
         "Give less CTX_SIZE or WORKER_CONCURRENCY, or more VLLM_KV_CACHE_MEMORY_BYTES",
     ),
     (("memory",), "Give VLLM_GPU_MEMORY_UTILIZATION or CTX_SIZE a smaller value, or take a smaller model"),
+    (("failed to be inspected",), "This kind of model may need the package torchvision; docs/vllm.md has more"),
     (("architecture", "not supported", "Unrecognized model"), "A newer vLLM may know this model"),
     (("config.json", "No such file", "does not appear to have"), "MODEL_PATH is a folder of Hugging Face's"),
 )
