@@ -63,7 +63,7 @@ SURROUNDINGS = {
     "VLLM_LOGGING_LEVEL": "WARNING",
     "TOKENIZERS_PARALLELISM": "false",
     "OMP_NUM_THREADS": str(THREADS),
-    **spins(THREADS),
+    **{name: os.environ.get(name, value) for name, value in spins(THREADS).items()},
 }
 """What a worker tells its vLLM; the server is told the same."""
 SAMPLING: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
