@@ -51,12 +51,13 @@ def named(found: Found) -> str:
 
 
 def named_by(model_path: str) -> str:
-    """What a model is called of which nothing is known but its file: as its folder for `model.gguf`, else as the file.
+    """What a model is called of which nothing is known but its file: as its folder for `model.gguf` and `model.tflite`,
+    else as the file.
 
     Empty for a path that names nothing.
     """
     path = Path(model_path)
-    stem = _PART.sub("", path.name.removesuffix(".gguf"))
+    stem = _PART.sub("", path.name.removesuffix(".gguf").removesuffix(".tflite"))
     if stem == _SAYS_NOTHING and path.parent.name:
         stem = path.parent.name
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.")
