@@ -49,6 +49,8 @@ class ChatTemplate:
             raise BadRequestError(f"The model's chat template is not valid: {_said(error)}") from None
         self._arguments_as_text = False
         self._calls_lack_content = False
+        self._wants_parts = False
+        self._wants_parts = not self._shows_text() and self._shows_text(in_parts=True)
         self._learn_form_of_calls()
 
     def render(self, messages: TemplateMessages, tools: Sequence[Mapping[str, Any]] | None = None, **more: Any) -> str:
@@ -69,7 +71,8 @@ class ChatTemplate:
 
         The role `developer` is shown as `system` to a template that does not speak of it. Arguments of tool calls are
         JSON in a string on the wire; templates get the object, or the string where they print it as it is. A message
-        of calls alone has an empty content, or None where a template knows calls by that. Without tools there is no
+        of calls alone has an empty content, or None where a template knows calls by that. A template of a model that
+        sees may print parts of a content alone: then a text is the one part of it. Without tools there is no
         variable `tools`: templates made for tools alone walk over it without asking.
         """
         shown = [self._shown(message) for message in messages]
@@ -82,6 +85,8 @@ class ChatTemplate:
             shown["role"] = "system"
         if self._calls_lack_content and shown.get("tool_calls") and not shown.get("content"):
             shown["content"] = None
+        if self._wants_parts and isinstance(shown.get("content"), str):
+            shown["content"] = [{"type": "text", "text": shown["content"]}]
         for call in shown.get("tool_calls") or ():
             function = call.get("function")
             if isinstance(function, dict) and "arguments" in function:
@@ -109,6 +114,13 @@ class ChatTemplate:
                 if "needle" in shown and "'needle'" not in shown and '\\"needle' not in shown:
                     return
         self._arguments_as_text = self._calls_lack_content = False
+
+    def _shows_text(self, *, in_parts: bool = False) -> bool:
+        content = [{"type": "text", "text": "needle"}] if in_parts else "needle"
+        try:
+            return "needle" in self.render([{"role": "user", "content": content}])
+        except BadRequestError:
+            return False
 
     def shown_call(self) -> str:
         """A call of the tool `find` as the template shows it; nothing where it does not."""
