@@ -139,7 +139,7 @@ def chat(
       golek chat golek-tiny "Name three rivers" --temperature 0
       golek chat golek-tiny "Name three rivers" --param top_p=0.5 --param repeat_penalty=1.1
       cat letter.txt | golek chat golek-tiny --system "Summarise in one sentence"
-      golek chat moondream "What is on the table?" --image photo.jpg
+      golek chat smolvlm-500m "What is on the table?" --image photo.jpg
       golek chat golek-tiny                  a conversation
       golek chat golek-tiny -i < turns.txt   one that is written down: each line is a turn
       golek chat golek-tiny --session ann-1 "And now?"   one that the fleet keeps: it knows what was said

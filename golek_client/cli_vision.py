@@ -31,9 +31,9 @@ def classify(
     Prints a line for each image: its name, and labels with their scores from 0 to 1, the best one first.
 
     \b
-      golek classify moondream cat.png --labels cat,dog
-      golek classify moondream *.jpg --labels cat,dog --top-k 1
-      golek classify moondream cat.png                    in the model's own words
+      golek classify smolvlm-500m cat.png --labels cat,dog
+      golek classify smolvlm-500m *.jpg --labels cat,dog --top-k 1
+      golek classify smolvlm-500m cat.png                    in the model's own words
       golek classify flowers nats-object://GOLEK_IMAGES/rose.png --json | jq '.results[].label'
 
     A classifier has labels of its own, and --labels chooses among them.

@@ -284,7 +284,7 @@ class Golek(Timed, Passing, Operating, GrammarStore, Conversations, Routes):
     ) -> VisionReply:
         """What an image shows, or each of several.
 
-            reply = await golek.classify("deepseek-vl-7b", Path("cat.png"), labels=["cat", "dog"])
+            reply = await golek.classify("smolvlm-500m", Path("cat.png"), labels=["cat", "dog"])
             best = reply.results[0].label
 
         An image is its bytes, a Path, or where it is: https://… of a server that the deployment allows, or

@@ -44,6 +44,10 @@ _WORDS: Final[dict[str, tuple[str, ...]]] = {
 _WRITES: Final = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "ChatModel", "MiniCPMV")
 """The last two are models that see, under names of their own."""
 _VECTORS: Final = ("Model", "ForMaskedLM", "ForTextEncoding")
+_UNSAID: Final = {"deepseek_vl_v2": ["DeepseekVLV2ForCausalLM"]}
+"""The architectures of models whose config.json names none, by their `model_type`; vLLM knows the same."""
+_PARTS: Final = ("text_config", "language_config", "llm_config")
+"""What models that see call their part about text."""
 
 
 class FolderError(GGUFError):
@@ -77,7 +81,7 @@ class FolderHeader(Header):
     @property
     def classes(self) -> list[str]:
         """`architectures`, such as `Qwen3ForCausalLM`."""
-        return list(self.config.get("architectures") or [])
+        return list(self.config.get("architectures") or _UNSAID.get(str(self.config.get("model_type")), []))
 
     @property
     def _text(self) -> Mapping[str, Any]:
@@ -164,8 +168,7 @@ def _metadata(folder: Path, config: dict[str, Any]) -> Iterator[tuple[str, Any]]
 
 def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The part about text, of a model that sees as well."""
-    inner = config.get("text_config")
-    return inner if isinstance(inner, dict) else config
+    return next((inner for name in _PARTS if isinstance(inner := config.get(name), dict)), config)
 
 
 def _chat_template(folder: Path) -> str | None:

@@ -58,7 +58,7 @@ def questions(request: VisionRequest) -> list[InferenceRequest]:
             limit=RUNS_LIMIT,
         )
     text = request.prompt or (QUESTION if labels is None else CHOICE.format(labels=", ".join(labels)))
-    asked = []
+    asked: list[InferenceRequest] = []
     for image in found:
         parts = [{"type": "image_url", "image_url": {"url": image.url}}, images.text(text)]
         turn = Message("user", text, parts=parts)
@@ -139,6 +139,11 @@ class LabelWork(Sighted):
         self._questions = questions(self._request)
         self._first = self._submission(0)
 
+    @property
+    def _places(self) -> list[str]:
+        """The field of each question's image."""
+        return [image.place for image in self.wanted for _ in range(_each(self._request))]
+
     def _submission(self, number: int) -> Submit | None:
         found = self._executor.submission(self._job, self._questions[number], self.seen)
         return found and msgspec.structs.replace(found, job_id=f"{self._job.job_id}#{number}")
@@ -150,7 +155,7 @@ class LabelWork(Sighted):
             return never_ran()
         running, job_id = self._executor.labelling, self._job.job_id
         run = running[job_id] = LabelRun(
-            job_id, len(self._questions), self._submission, self._executor.host, lambda: running.__delitem__(job_id)
+            job_id, self._places, self._submission, self._executor.host, lambda: running.__delitem__(job_id)
         )
         run.begin()
         return run
@@ -197,20 +202,23 @@ class LabelRun(Run):
     def __init__(
         self,
         job_id: str,
-        count: int,
+        places: Sequence[str],
         submission: Callable[[int], Submit | None],
         host: EngineHost,
         over: Callable[[], None],
     ) -> None:
-        """`submission` makes each of the `count` sequences when its turn comes; `over` is called once, at the end."""
+        """`submission` makes each of the sequences when its turn comes; an error names which of `places` it is about.
+        `over` is called once, at the end.
+        """
         super().__init__()
         self._job_id = job_id
         self._host = host
         self._over = over
         self._submission = submission
-        self._waiting = deque(range(count))
+        self._places = places
+        self._waiting = deque(range(len(places)))
         self._running: dict[int, str] = {}
-        self._ends: list[Finished | Stopped | None] = [None] * count
+        self._ends: list[Finished | Stopped | None] = [None] * len(places)
         self._is_over = False
 
     def begin(self) -> None:
@@ -235,7 +243,7 @@ class LabelRun(Run):
                 if not self._running:
                     self._end(self._whole())
             case Refused():
-                self._fail(msgspec.structs.replace(event, job_id=self._job_id))
+                self._fail(self._refused(number, event))
             case _:
                 self._fail(event)
 
@@ -245,7 +253,7 @@ class LabelRun(Run):
             try:
                 submit = self._submission(number)
             except InferenceServiceError as error:
-                self._fail(refusal(self._job_id, error))
+                self._fail(self._refused(number, refusal(self._job_id, error)))
                 return
             if submit is None:
                 self._fail(EngineDied(ran=False))
@@ -254,6 +262,12 @@ class LabelRun(Run):
             run = Run()
             run.redirect(partial(self.take, number))
             self._host.submit(submit, run)
+
+    def _refused(self, number: int, event: Refused) -> Refused:
+        place = self._places[number]
+        message = event.message if event.message.startswith(place) else f"{place}: {event.message}"
+        details = event.details | {"param": place}
+        return msgspec.structs.replace(event, job_id=self._job_id, message=message, details=details)
 
     def _fail(self, event: RunEvent) -> None:
         self._is_over = True

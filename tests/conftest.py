@@ -4,12 +4,16 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from golek_worker import settings
 from tests.engines.subject import pytest_generate_tests, served
 from tests.support.broker import NatsServer
 from tests.support.shell import nothing_said
+
+hypothesis.settings.register_profile("golek", deadline=None)  # a loaded machine is no counterexample
+hypothesis.settings.load_profile("golek")
 
 __all__ = ["pytest_generate_tests", "served"]
 """Of the contract of engines, which tests of several folders have for theirs."""

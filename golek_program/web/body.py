@@ -79,7 +79,8 @@ def refuse_misspelt(payload: bytes, kind: type, narrowing: Collection[str]) -> N
 
 
 def _said(payload: bytes) -> Collection[str]:
-    return codec.decode(payload, dict[str, Raw]) if payload.strip() else ()
+    """The names of its fields. Raises BadRequestError for one that is no text."""
+    return codec.decode_body(payload, dict[str, Raw]) if payload.strip() else ()
 
 
 def _fields(kind: type) -> tuple[str, ...]:

@@ -80,9 +80,10 @@ class Lease:
         await self._end(b'-NAK {"delay": %d}' % int(delay_s * 1e9) if delay_s else b"-NAK")
 
     async def renew(self) -> None:
-        """Keep the job for another ACK_WAIT_S."""
+        """Keep the job for another ACK_WAIT_S; doubtful when that may come too late, as after an engine's pause."""
         if not self._client.is_connected:
             return  # it would lie in a buffer while the server gives the job away
+        self.doubtful = self.doubtful or time.monotonic() - self.renewed_at >= SAFE_S
         await publish(self._client, self._ack_subject, b"+WPI")
         self.renewed_at = time.monotonic()
 

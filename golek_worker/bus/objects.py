@@ -102,7 +102,7 @@ class Objects:
         if info is None:
             raise BadRequestError(
                 f"there is no object {name[:64]!r} in the bucket {self._bucket}; `nats object put {self._bucket} FILE` "
-                "puts one there"
+                f"puts one there; `nats object add {self._bucket}` makes the bucket, once"
             )
         return await self._read(info, check_size)
 

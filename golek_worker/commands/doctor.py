@@ -18,7 +18,7 @@ def doctor(
 
     A line for each engine, for processor, memory, GPUs, disk, broker and ports, and for each deployment: `ok`,
     `could be` (and what to do for it) or `cannot`. Exit code 1 when something is missing that a deployment needs
-    whose model is here, or the one that was named.
+    which has run here before, or which was named.
     """
     from golek_worker.doctor import examination
     from golek_worker.doctor.finding import Finding

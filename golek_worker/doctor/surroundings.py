@@ -54,7 +54,8 @@ async def _broker() -> Finding:
 
 def _hub(data: Path) -> Finding:
     chosen = Settings(model_name="any", golek_offline=_is_on(settings.shared("GOLEK_OFFLINE")))
-    endpoint = os.environ.get("HF_ENDPOINT", "the public hub")
+    named = os.environ.get("HF_ENDPOINT")
+    endpoint = shown(named) if named else "the public hub"
     if forbidden := is_offline(chosen, RepoSource("any/any")):
         return Finding("hub", "could be", f"{forbidden}: nothing is downloaded", f"unset {forbidden.partition('=')[0]}")
     token = "HF_TOKEN is set" if os.environ.get("HF_TOKEN") else "no HF_TOKEN, which gated models want"

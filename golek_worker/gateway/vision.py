@@ -100,7 +100,7 @@ class VisionHealth(Struct, frozen=True):
     models: list[Seeing]
 
 
-class _Query(Struct, frozen=True, kw_only=True):
+class _Query(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model: str | None = None
     labels: str | None = None
     """With commas; one that has a comma itself goes into a JSON body."""

@@ -33,6 +33,7 @@ _PYTHON_ERRORS = (
     ValueError,
 )
 """Whatever goes wrong inside a template comes from its code and the messages."""
+_NEEDLE = "needle8731"
 
 
 class ChatTemplate:
@@ -47,10 +48,10 @@ class ChatTemplate:
             self._template = _environment().from_string(source)
         except (TemplateError, *_PYTHON_ERRORS) as error:  # Jinja makes Python code of it, which has limits of its own
             raise BadRequestError(f"The model's chat template is not valid: {_said(error)}") from None
+        self._wants_parts = False
         self._arguments_as_text = False
         self._calls_lack_content = False
-        self._wants_parts = False
-        self._wants_parts = not self._shows_text() and self._shows_text(in_parts=True)
+        self._learn_form_of_texts()
         self._learn_form_of_calls()
 
     def render(self, messages: TemplateMessages, tools: Sequence[Mapping[str, Any]] | None = None, **more: Any) -> str:
@@ -71,8 +72,8 @@ class ChatTemplate:
 
         The role `developer` is shown as `system` to a template that does not speak of it. Arguments of tool calls are
         JSON in a string on the wire; templates get the object, or the string where they print it as it is. A message
-        of calls alone has an empty content, or None where a template knows calls by that. A template of a model that
-        sees may print parts of a content alone: then a text is the one part of it. Without tools there is no
+        of calls alone has an empty content, or None where a template knows calls by that. A text is a list of one part
+        for a template that shows no other, as many do whose models see. Without tools there is no
         variable `tools`: templates made for tools alone walk over it without asking.
         """
         shown = [self._shown(message) for message in messages]
@@ -104,6 +105,16 @@ class ChatTemplate:
             return arguments  # what a model wrote wrongly is shown as it wrote it
         return parsed if isinstance(parsed, dict) else arguments
 
+    def _learn_form_of_texts(self) -> None:
+        """Find the form of texts that this template shows; a string when it shows none."""
+        for self._wants_parts in (False, True):
+            try:
+                if _NEEDLE in self.render([{"role": "user", "content": _NEEDLE}]):
+                    return
+            except BadRequestError:
+                continue
+        self._wants_parts = False
+
     def _learn_form_of_calls(self) -> None:
         """Find the form of tool calls that this template shows; the usual one when it shows none."""
         for lack_content in (False, True):
@@ -114,13 +125,6 @@ class ChatTemplate:
                 if "needle" in shown and "'needle'" not in shown and '\\"needle' not in shown:
                     return
         self._arguments_as_text = self._calls_lack_content = False
-
-    def _shows_text(self, *, in_parts: bool = False) -> bool:
-        content = [{"type": "text", "text": "needle"}] if in_parts else "needle"
-        try:
-            return "needle" in self.render([{"role": "user", "content": content}])
-        except BadRequestError:
-            return False
 
     def shown_call(self) -> str:
         """A call of the tool `find` as the template shows it; nothing where it does not."""

@@ -98,6 +98,10 @@ def of_data(provider: str, data: bytes, key: str = "") -> InferenceServiceError:
     return of_event(provider, _told(data), key)
 
 
+class UnreachableError(ProviderFailedError):
+    """No connection, or only old ones that had ended: the server heard nothing of the request."""
+
+
 def broken(provider: str, how: str) -> ProviderFailedError:
     """The error of a server that did not keep to its protocol, or went away."""
     return ProviderFailedError(f"{provider} {how}", provider=provider)

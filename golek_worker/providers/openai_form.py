@@ -20,6 +20,8 @@ DRAWN: Final = (
     "logit_bias",
 )  # fmt: skip
 """Fields of `Params` that OpenAI's API has."""
+USUAL: Final = ("temperature", "top_p", "top_k", "min_p")
+"""Those that are on in each request; servers have defaults of their own for them."""
 FOLLOWED: Final = ("grammar", "regex", "choice")
 """Those that the answer must follow: a server that cannot is not asked."""
 OURS: Final = frozenset(
@@ -118,10 +120,12 @@ def _message(turn: Message, quirks: Quirks, names: dict[str, str]) -> Json:
 
 
 def _drawn(request: InferenceRequest, quirks: Quirks) -> Json:
-    """How the text is drawn: what differs from the bus's own defaults, for nobody asked for those."""
+    """How the text is drawn: what differs from the bus's own defaults, for nobody asked for those of a cloud."""
     params = request.params
     body = {name: value for name in DRAWN if (value := getattr(params, name)) != getattr(_DEFAULTS, name)}
     body |= own(request, quirks)
+    if quirks.draws_as_we_do:
+        body |= {name: getattr(params, name) for name in USUAL if name in quirks.fields.union(DRAWN)}
     if request.seed is not None:
         body["seed"] = request.seed
     if quirks.hides_stop and body.pop("stop", None):

@@ -53,6 +53,8 @@ class Quirks(Struct, frozen=True, omit_defaults=True):
     """A text that goes on comes with what it goes on from."""
     hides_stop: bool = False
     """It does not say which stop string ended a text: they are looked for here, and tokens are counted meanwhile."""
+    draws_as_we_do: bool = False
+    """What the caller did not say has the fleet's defaults, not the server's: they are said."""
     speaks_golek: bool = False
     """Another fleet: it knows all that ours does."""
 

@@ -83,7 +83,8 @@ class Transport:
             failures.hide(self._key, error)
             raise
         except aiohttp.ClientConnectorError as error:
-            raise broken(name, f"cannot be reached: {error.strerror or type(error).__name__}") from None
+            why = error.strerror or type(error).__name__
+            raise failures.UnreachableError(f"{name} cannot be reached: {why}", provider=name) from None
         except aiohttp.InvalidURL:
             raise ProviderRefusedError(f"{name}: base_url is no address", provider=name) from None
         except aiohttp.ClientError as error:
@@ -108,7 +109,8 @@ class Transport:
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 if not was_kept or isinstance(error, aiohttp.ClientConnectorError):
                     raise
-        raise broken(self.server.name, f"broke off {STALE_LIMIT} connections that were kept")
+        name = self.server.name
+        raise failures.UnreachableError(f"{name} broke off {STALE_LIMIT} connections that were kept", provider=name)
 
     async def _once(
         self,

@@ -27,7 +27,7 @@ from golek_wire.orchestration import ROUNDS_LIMIT, STAGES_LIMIT, Mode
 from golek_wire.routing import Strategy
 from golek_wire.signals import CRITICAL_UTILIZATION
 from golek_worker.engine.names import FORMATS, SERVERS, USUAL_FILES, Answering, Format
-from golek_worker.settings import adapters, made, servers, vision
+from golek_worker.settings import adapters, made, servers, vision, vllm
 from golek_worker.settings.adapters import AdapterFile
 from golek_worker.settings.service import Service
 from golek_worker.settings.vision import Vision
@@ -503,6 +503,7 @@ def _contradictions(settings: Settings) -> list[str]:
     mistakes += _wrong_budget(settings)
     mistakes += adapters.mistakes(settings.adapters)
     mistakes += servers.mistakes(settings, settings.engine)
+    mistakes += vllm.mistakes(settings)
     if settings.http_addr and address(settings.http_addr) is None:
         mistakes.append(f"HTTP_ADDR={settings.http_addr}: host:port, :port or port, from 1 to 65535, e.g. :5770")
     return mistakes

@@ -58,5 +58,15 @@ class VLLM(Http, frozen=True, kw_only=True):
         return self.vllm_args | {name: value for name, value in named.items() if value is not None}
 
 
+def mistakes(settings: VLLM) -> list[str]:
+    """What is wrong with them; a sentence each."""
+    own = settings.__struct_fields__
+    return [
+        f"VLLM_ARGS: {name} has a setting of its own, VLLM_{name.upper()}; say it there"
+        for name in settings.vllm_args
+        if f"vllm_{name}" in own
+    ]
+
+
 def _given(choice: str) -> str | None:
     return None if choice == "auto" else choice

@@ -57,6 +57,7 @@ class Fetcher:
                 task.cancel()
             await asyncio.gather(*tasks.values(), return_exceptions=True)
         seen |= {url: task.result() for url, task in tasks.items()}
+        reading.check_together(images, seen, self.limits)
 
     async def _one(self, image: Image, room: asyncio.Semaphore) -> bytes:
         if image.url.startswith("data:"):

@@ -7,6 +7,8 @@ from msgspec import Struct, field
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 ANY: Final = "*"
+TOGETHER: Final = 4
+"""So many times the pixels of one image may all of a request have: an engine may decode them before it shrinks any."""
 
 
 class Domain(Struct, frozen=True):

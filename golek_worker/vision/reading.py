@@ -5,13 +5,13 @@ there. The type that somebody declares is held against the first bytes, the size
 """
 
 import binascii
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from golek_wire.errors import BadRequestError, PayloadTooLargeError
 from golek_wire.images import STORED, Image
 from golek_wire.sniffing import FORMATS, sniff
-from golek_worker.vision.limits import Limits
+from golek_worker.vision.limits import TOGETHER, Limits
 
 SHOWN: Final = 64
 _SAME: Final = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-ms-bmp": "image/bmp"}
@@ -40,6 +40,21 @@ def check(images: Sequence[Image], limits: Limits, *, decodes: bool = True) -> N
             check_bucket(image, limits)
         else:
             check_url(image, limits)
+
+
+def check_together(images: Sequence[Image], seen: Mapping[str, bytes], limits: Limits) -> None:
+    """Raise PayloadTooLargeError for images, all of which are `seen`, that have too many pixels together."""
+    pictures = [sniff(seen[image.url]) for image in images]
+    found, limit = sum(picture.pixels for picture in pictures if picture is not None), TOGETHER * limits.max_pixels
+    if found > limit:
+        place = images[-1].place
+        raise PayloadTooLargeError(
+            f"{place}: {len(images)} images have {found} pixels together; at most {limit} of one request are read here "
+            f"({TOGETHER} times VISION_MAX_PIXELS): send them smaller, or in several requests",
+            param=place,
+            size=found,
+            limit=limit,
+        )
 
 
 def data(image: Image, limits: Limits) -> bytes:

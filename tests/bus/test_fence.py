@@ -22,6 +22,7 @@ from golek_worker.bus.jetstream import NS, api
 from golek_worker.bus.lease import Lease, SupersededError
 from golek_worker.bus.results import STORE_PATIENCE_S, STORE_TIMEOUT_S
 from golek_worker.bus.streams import (
+    ACK_WAIT_S,
     PRIORITY_GROUP,
     consumer_config,
     ensure_consumer,
@@ -93,6 +94,17 @@ async def test_one_of_two_holders_answers_that_end_at_once(holders: tuple[BusCli
     for _ in range(30):
         leases = await held_twice(holders)
         assert sorted(await asyncio.gather(*map(answer, leases))) == [False, True]
+
+
+async def test_a_lease_that_is_renewed_too_late_is_doubtful(holders: tuple[BusClient, BusClient]) -> None:
+    """As after an engine that stood still: the server hears of it once the job is elsewhere."""
+    older, newer = await held_twice(holders)
+    older.doubtful = False
+    older.renewed_at -= ACK_WAIT_S
+    await older.renew()
+    assert await newer.is_mine()
+    await newer.ack()
+    assert not await older.is_mine()
 
 
 async def test_a_claim_holds_whatever_delivery_its_owner_has(holders: tuple[BusClient, BusClient]) -> None:

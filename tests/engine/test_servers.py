@@ -48,6 +48,8 @@ def test_a_chat_is_written(engine: EngineName, owner: str) -> None:
         assert [text for _, text in child.streamed("a")] == list(WORDS)
     (body,) = [body for path, body in played.asked if path == "/v1/chat/completions"]
     assert (body["model"], body["seed"], body["temperature"]) == ("played:1b", 7, 0.5)
+    assert body["top_p"] == Params().top_p  # the fleet's, whatever the server's own is
+    assert ("top_k" in body) == (engine == "trtllm")
     assert body["messages"] == [{"role": "user", "content": "What is it?"}]
 
 

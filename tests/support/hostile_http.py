@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 
 import jsonschema_rs
 
+from tests.support.pictures import png, url
+
 PATIENCE_S: Final = 40.0
 """More than the server has for who dribbles."""
 CONNECTION_LEVEL: Final = {400, 404, 405, 408, 413, 431}
@@ -387,6 +389,10 @@ def bodies(document: dict[str, Any], text: str, vectors: str, judge: str) -> dic
         "POST /v1/completions": {"model": text, "prompt": "What is NATS?", "max_tokens": 8},
         "POST /v1/embeddings": {"model": vectors, "input": ["one", "two"]},
         "POST /v1/rerank": {"model": judge, "query": "one", "documents": ["one", "two"]},
+        "POST /v1/vision/classify": {"model": text, "image": url(png()), "labels": ["a", "b"]},
+        "POST /v1/vision/classify/batch": {"model": text, "images": [url(png())], "top_k": 1},
+        "POST /v1/vision/load": {"model": "nobody"},
+        "POST /v1/vision/unload": {"model": "nobody"},
         "POST /v1/tokenize": {"model": text, "prompt": "What is NATS?"},
         "POST /v1/models/load": {"model": text},
         "POST /v1/models/unload": {"model": "nobody"},

@@ -44,6 +44,13 @@ def test_the_part_about_text_counts_of_a_model_that_sees(tmp_path: Path) -> None
     assert (headers.read(seeing).context_length, kind_of(seeing)) == (4096, "inference")
 
 
+def test_a_model_whose_config_names_no_architecture(tmp_path: Path) -> None:
+    """DeepSeek-VL2 as its makers publish it: vLLM knows it by its type."""
+    inner = {"language_config": folders.CONFIG | {"max_position_embeddings": 4096}, "max_position_embeddings": None}
+    seeing = folders.write(tmp_path, architectures=None, model_type="deepseek_vl_v2", **inner)
+    assert (headers.read(seeing).context_length, kind_of(seeing)) == (4096, "inference")
+
+
 @pytest.mark.parametrize(
     ("config", "more", "kind"),
     [

@@ -101,6 +101,14 @@ async def test_a_large_image_is_not_read_to_its_end(server: Server, path: str) -
     assert found.details["limit"] == 4000
 
 
+async def test_images_have_a_limit_together(server: Server) -> None:
+    """Four times that of one: an engine may have to decode them all before it shrinks any."""
+    images = [Image(f"images[{number}]", url(png())) for number in range(5)]
+    await Fetcher(limits(server, max_pixels=64)).fetch(images[:4], {})
+    with pytest.raises(PayloadTooLargeError, match=r"images\[4\]: 5 images have 320 pixels together; at most 256 of"):
+        await Fetcher(limits(server, max_pixels=64)).fetch(images, {})
+
+
 async def test_a_slow_server_has_its_time(server: Server) -> None:
     """However steadily it sends; the connection is closed."""
     began = time.monotonic()

@@ -33,7 +33,8 @@ class Asked:
     def __init__(self, count: int, broken: int | None = None) -> None:
         self.host, self.made, self.over = Host(), list[int](), 0
         self._broken = broken
-        self.run = LabelRun("j", count, self._submission, cast("EngineHost", self.host), self._ended)
+        places = [f"images[{number // 5}]" for number in range(count)]
+        self.run = LabelRun("j", places, self._submission, cast("EngineHost", self.host), self._ended)
         self.run.begin()
 
     def _submission(self, number: int) -> Submit | None:
@@ -71,13 +72,24 @@ async def test_what_cannot_be_asked_ends_all() -> None:
     asked.host.end(0)
     end = await asked.end()
     assert isinstance(end, Refused)
-    assert (end.job_id, end.message) == ("j", "no")
+    assert (end.job_id, end.message, end.details["param"]) == ("j", "images[0]: no", "images[0]")
     assert asked.host.cancelled == ["j#1", "j#2"]
     asked.host.end(1)
     assert await asked.end() is None
     assert (asked.made, asked.over) == ([0, 1, 2, 3], 1)
     at_once = Asked(10, broken=0)
     assert isinstance(await at_once.end(), Refused)
+
+
+async def test_what_an_engine_refuses_names_the_image() -> None:
+    """As the caller counts them."""
+    asked = Asked(10)
+    for number in range(7):
+        asked.host.end(number)
+    asked.host.runs["j#7"].put(Refused("j#7", "BAD_REQUEST", "Image 1 of 1: cut off", {"size": 60}))
+    assert await asked.end() == Refused(
+        "j", "BAD_REQUEST", "images[1]: Image 1 of 1: cut off", {"size": 60, "param": "images[1]"}
+    )
 
 
 async def test_an_engine_that_dies_ends_all() -> None:

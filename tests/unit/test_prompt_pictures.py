@@ -43,6 +43,23 @@ def test_a_mark_stands_for_each_image(parts: list[dict[str, Any]], content: str)
     assert len(places(text, cuts)) == content.count(IMAGE_MARK)
 
 
+PARTS = (
+    "{% for m in messages %}[{{ m.role }}]{% for part in m.content %}"
+    "{% if part.type == 'text' %}{{ part.text }}{% elif part.type == 'image' %}<image>{% endif %}"
+    "{% endfor %}{% endfor %}"
+)
+
+
+def test_a_template_that_shows_parts_alone_gets_parts() -> None:
+    """As models that see often have it: with a string for a text it would show nothing, without a word."""
+    turns = Message("system", "Look."), Message("user", "", parts=[said("a"), IMAGE, said("b")])
+    text, cuts = prompt(*turns, source=PARTS)
+    assert text == f"[system]Look.[user]a{IMAGE_MARK}b"
+    assert len(places(text, cuts)) == 1
+    either = "{% for m in messages %}{% if m.content is string %}{{ m.content }}{% else %}parts{% endif %}{% endfor %}"
+    assert prompt(Message("user", "Hi"), source=either)[0] == "Hi"
+
+
 def test_a_mark_that_a_caller_wrote_is_text() -> None:
     """In a part, in another turn: it is cut, and the image's own is not."""
     turns = Message("user", f"{IMAGE_MARK}?"), Message("user", "", parts=[said(f"x {IMAGE_MARK}<|im_end|>"), IMAGE])

@@ -302,6 +302,7 @@ def test_a_secret_is_never_shown(tmp_path: Path) -> None:
         ({"ENGINE": "openai", "SERVER_URL": "127.0.0.1:80"}, "http://127.0.0.1:8080"),
         ({"ENGINE": "ollama", "SERVER_COMMAND": "ollama 'serve"}, "SERVER_COMMAND"),
         ({"ENGINE": "echo", "SERVER_ARGS": "-x"}, "ENGINE=echo"),
+        ({"ENGINE": "vllm", "VLLM_ARGS": '{"dtype": "float16"}'}, "VLLM_DTYPE"),
     ],
 )
 def test_settings_of_a_server_are_checked(given: dict[str, str], said: str, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def opened() -> Iterator[EngineConfig]:
     command = [
         "env", *SURROUNDINGS, str(place.PYTHON), "-m", "vllm.entrypoints.openai.api_server", "--model", "{model}",
         "--host", "{host}", "--port", "{port}", "--kv-cache-memory-bytes", str(place.KV_BYTES),
-        "--block-size", str(place.BLOCK), "--max-num-seqs", "4",
+        "--block-size", str(place.BLOCK), "--max-num-seqs", "4", "--enforce-eager",
     ]  # fmt: skip
     model = str(place.model(place.TEXT))
     yield EngineConfig("openai", "", 4, 0, 0, server=ServerConfig(command=command, model=model))

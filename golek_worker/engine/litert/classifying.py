@@ -43,7 +43,10 @@ class LiteRTClassifier(LiteRTEngine[bytes]):
 
     def _labels(self, count: int) -> list[str]:
         file = self._model.path.parent / LABELS
-        text = file.read_text("utf-8") if file.is_file() else tflite.attached(self._model.path, "label")
+        try:
+            text = file.read_text("utf-8") if file.is_file() else tflite.attached(self._model.path, "label")
+        except UnicodeDecodeError as error:
+            raise self._model.fail(f"its labels are no UTF-8: {error}") from None
         if text is None:
             return [str(i) for i in range(count)]
         labels = text.splitlines()

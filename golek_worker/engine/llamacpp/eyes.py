@@ -138,7 +138,8 @@ class Eyes:
         bitmaps: list[mtmd.mtmd_bitmap_p] = []
         try:
             for number, data in enumerate(images, 1):
-                bitmaps.append(self._bitmap(data, f"Image {number} of {len(images)}"))
+                called = "The image" if len(images) == 1 else f"Image {number} of {len(images)}"
+                bitmaps.append(self._bitmap(data, called))
             read = self._read(_parts(prompt, cuts, marks), bitmaps, opens=not self._has_opening(prompt))
         finally:
             for bitmap in bitmaps:

@@ -50,6 +50,7 @@ from golek_worker.engine.server.process import Started
 from golek_worker.engine.server.site import SILENT, Site, measured
 from golek_worker.engine.unit import unit_vector
 from golek_worker.providers.base import Call
+from golek_worker.providers.failures import UnreachableError
 from golek_worker.providers.openai import OpenAIProvider
 
 LOOK_S = 1.0
@@ -81,6 +82,8 @@ class ServerEngine:
         capabilities = {"embedding": ["embeddings"], "rerank": ["rerank"]}
         context = facts.info.context_size or config.ctx_size
         self._kind = config.kind
+        self._heard_at = 0.0
+        """When it wrote something last, on the monotonic clock."""
         self._counter = Counter(facts, site, context)
         self.ready = Ready(
             info=msgspec.structs.replace(facts.info, context_size=context),
@@ -131,7 +134,7 @@ class ServerEngine:
             if trouble is None:
                 since = time.monotonic()
                 await self._measure()
-            elif await self._is_gone(trouble) or time.monotonic() - since > SILENT_S:
+            elif await self._is_gone(trouble) or time.monotonic() - max(since, self._heard_at) > SILENT_S:
                 raise EngineDiedError(str(trouble))
 
     def gauges(self) -> Gauges | None:
@@ -160,6 +163,7 @@ class ServerEngine:
             try:
                 async with aclosing(self._provider.answer(call)) as pieces:
                     async for piece in pieces:
+                        self._heard_at = time.monotonic()
                         if isinstance(piece, InferenceReply):
                             self._meter.count(piece.tokens_in, piece.tokens_cached, piece.tokens_out)
                             yield wishes.finished(command, piece, waited_ms)
@@ -172,9 +176,9 @@ class ServerEngine:
                     error.details.setdefault("param", command.constraint.param)
                 raise
             except (RateLimitedError, ProviderFailedError) as error:
-                if counts.tokens_out or not is_busy(error):
+                if counts.tokens_out:
                     raise await self._failure(error) from None
-                wait_s = await _wait(error, wait_s)
+                wait_s = await self._wait(error, wait_s)
 
     async def _counted(self, command: Submit) -> Submit:
         """`command`, knowing how many tokens the text has that it goes on from."""
@@ -225,9 +229,21 @@ class ServerEngine:
             try:
                 return await ask()
             except (RateLimitedError, ProviderFailedError) as error:
-                if not is_busy(error):
-                    raise await self._failure(error) from None
-                wait_s = await _wait(error, wait_s)
+                wait_s = await self._wait(error, wait_s)
+
+    async def _wait(self, error: InferenceServiceError, wait_s: float) -> float:
+        """Wait before a server that is busy is asked again, as long as it says if that is not too long; the next wait.
+
+        One that took no connection and is well all the same heard nothing of the request: it is asked again, too.
+        Raises as `_failure` says where nothing is to be waited for.
+        """
+        if not is_busy(error):
+            failure = await self._failure(error)
+            if isinstance(failure, EngineDiedError) or not isinstance(error, UnreachableError):
+                raise failure from None
+        said_s = error.details.get("retry_after_ms", 0) / 1000
+        await asyncio.sleep(min(max(wait_s, said_s if said_s > 1.0 else 0.0), BUSY_S[1]))
+        return min(2 * wait_s, BUSY_S[1])
 
     async def _failure(self, error: InferenceServiceError) -> Exception:
         """What a sequence hears that broke off: nothing where the server is gone, for then it runs again."""
@@ -268,8 +284,8 @@ class ServerEngine:
 
 
 def is_busy(error: InferenceServiceError) -> bool:
-    """Whether the same server may do the same a little later: it says so itself."""
-    return isinstance(error, RateLimitedError) or error.details.get("status") == 503
+    """Whether the same server may do the same a little later: it says so itself, or says nothing for now."""
+    return isinstance(error, RateLimitedError) or error.details.get("status") == 503 or SILENT in error.details
 
 
 async def _only(replies: AsyncIterator[object]) -> EmbeddingReply:
@@ -287,13 +303,6 @@ def scores_of(told: dict[str, Any], count: int) -> list[float] | None:
     except (TypeError, ValueError, KeyError):
         return None
     return [found[place] for place in range(count)] if set(found) == set(range(count)) else None
-
-
-async def _wait(error: InferenceServiceError, wait_s: float) -> float:
-    """Wait before a server that is busy is asked again, as long as it says if that is not too long; the next wait."""
-    said_s = error.details.get("retry_after_ms", 0) / 1000
-    await asyncio.sleep(min(max(wait_s, said_s if said_s > 1.0 else 0.0), BUSY_S[1]))
-    return min(2 * wait_s, BUSY_S[1])
 
 
 def _unit(vector: list[float]) -> list[float]:

@@ -10,6 +10,8 @@ import sys
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from golek_wire.errors import NonRetriableError, ProviderRefusedError, RetriableError
 from golek_worker.engine.base import ASIDE, EngineConfig, EngineLoadError
 from golek_worker.engine.server import commands, facts
@@ -89,7 +91,8 @@ async def _once(config: EngineConfig, dialect: Dialect, site: Site, started: Sta
     await site.asked("GET", dialect.health)
     found = await facts.gather(config, dialect, site)
     server = Server(config.engine, f"{site.root}/v1", first_byte_s=FOR_EVER_S, silence_s=FOR_EVER_S)
-    engine = ServerEngine(config, found, site, OpenAIProvider(server, site.key, found.dialect.quirks), started)
+    quirks = msgspec.structs.replace(found.dialect.quirks, draws_as_we_do=True)
+    engine = ServerEngine(config, found, site, OpenAIProvider(server, site.key, quirks), started)
     if config.kind == "embedding":
         await engine.measure_width()
     return engine

@@ -7,6 +7,7 @@ ordered, where only that order fails, and no more are taken than stay loaded.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from vllm.lora.request import LoRARequest
@@ -39,14 +40,20 @@ class Adapters:
         return sorted(self._named)
 
     async def change(self, command: LoadAdapter | UnloadAdapter) -> AdapterChanged:
-        """Load or free an adapter, and how that went; sequences that use the old one go on with it."""
+        """Load or free an adapter, and how that went; sequences that use the old one go on with it.
+
+        Raises EngineDiedError.
+        """
         problem = None
-        if isinstance(command, LoadAdapter):
-            problem = self._refused(command) or await self._load(command)
-        elif command.name in self._named:
-            await self._retire(self._named.pop(command.name))
-        else:
-            problem = not_loaded(command.name, self.names)
+        try:
+            if isinstance(command, LoadAdapter):
+                problem = self._refused(command) or await self._load(command)
+            elif command.name in self._named:
+                await self._retire(self._named.pop(command.name))
+            else:
+                problem = not_loaded(command.name, self.names)
+        except EngineDeadError:
+            raise EngineDiedError("vLLM's EngineCore is gone") from None
         return AdapterChanged(command.name, self.names, problem)
 
     def take(self, name: str) -> LoRARequest | None:
@@ -66,7 +73,8 @@ class Adapters:
         number = adapter.lora_int_id
         self._users[number] -= 1
         if not self._users[number] and self._retired.pop(number, None) is not None:
-            await self._llm.remove_lora(number)
+            with suppress(EngineDeadError):  # then it is gone with all others
+                await self._llm.remove_lora(number)
 
     def _refused(self, command: LoadAdapter) -> str | None:
         if not self._limit:
@@ -84,11 +92,9 @@ class Adapters:
         self._last += 1
         adapter = LoRARequest(command.name, self._last, command.path)
         try:
-            if command.name in self._named and len(self._named) + len(self._retired) >= self._limit:
-                await self._retire(self._named.pop(command.name))
             await self._llm.add_lora(adapter)
         except EngineDeadError:
-            raise EngineDiedError("vLLM's EngineCore is gone") from None
+            raise
         except Exception as error:  # noqa: BLE001 - it says in many ways that a file does not fit
             return f"{command.path}: vLLM cannot load it: {_said(error)}"
         if (old := self._named.pop(command.name, None)) is not None:

@@ -61,7 +61,8 @@ def arguments(config: EngineConfig) -> AsyncEngineArgs:
         told["max_model_len"] = config.ctx_size
     if config.vllm.max_loras:
         count = config.vllm.max_loras
-        told |= {"enable_lora": True, "max_loras": count, "max_cpu_loras": count}
+        # One more than may be named: what replaces one that sequences use must not push that out.
+        told |= {"enable_lora": True, "max_loras": count, "max_cpu_loras": count + 1}
         told["max_lora_rank"] = _rank(config.vllm.max_lora_rank)
     if config.vllm.by_priority:
         told["scheduling_policy"] = "priority"
@@ -80,7 +81,7 @@ def is_cpu() -> bool:
     if not device:
         raise EngineLoadError(
             "vLLM finds nothing to compute on: this build is for GPUs, and there is none. `golek doctor` tells what "
-            "is here; `make build-vllm` makes an environment with vLLM for CPUs."
+            "is here; `make build-vllm-cpu` makes an environment with vLLM for CPUs."
         )
     return bool(device == "cpu")
 

@@ -19,7 +19,10 @@ from golek_worker.engine.guided import compiled, refusal
 if TYPE_CHECKING:
     from golek_worker.engine.vllm.vocabulary import Vocabulary
 
-_start = re.compile(r"^start\b", re.MULTILINE)
+_ANSWER = "golek_answer"
+"""What a grammar's own `start` is called behind thoughts; no rule of callers is likely to be called so."""
+_word = re.compile(r'//[^\n]*|"(?:\\.|[^"\\\n])*"|/(?:\\.|[^/\\\n])+/|[@\w][\w-]*')
+"""A comment, a string, an expression, or a name of Lark's."""
 _slash = re.compile(r"(?<!\\)((?:\\\\)*)/")
 
 
@@ -52,17 +55,18 @@ def _behind(constraint: Constraint, mark: str, vocabulary: Vocabulary) -> str:
     """The grammar of an answer that stands behind thoughts, which `mark` ends."""
     match constraint.kind:
         case "json_schema":
-            answer = f"answer: %json {constraint.text}"
+            answer = f"{_ANSWER}: %json {constraint.text}"
         case "regex":
-            answer = "answer: /" + _slash.sub(r"\1\/", constraint.text) + "/"
+            answer = f"{_ANSWER}: /" + _slash.sub(r"\1\/", constraint.text) + "/"
         case _:
-            answer = _start.sub("answer", constraint.text)
-    return f"{_thoughts(mark, vocabulary)}\nBLANK: /[ \\t\\r\\n]+/\n{answer}"
+            answer = _word.sub(lambda found: _ANSWER if found[0] == "start" else found[0], constraint.text)
+    return f"{_thoughts(mark, vocabulary)}\nGOLEK_BLANK: /[ \\t\\r\\n]+/\n{answer}"
 
 
 def _thoughts(mark: str, vocabulary: Vocabulary) -> str:
+    begin = "start: golek_thoughts GOLEK_BLANK? " + _ANSWER
     token = vocabulary.token_of(mark)
     if token is not None:
-        return f"start: THOUGHTS? <[{token}]> BLANK? answer\nTHOUGHTS: /(?s:.+)/"
+        return f"{begin}\ngolek_thoughts: GOLEK_TEXT? <[{token}]>\nGOLEK_TEXT: /(?s:.+)/"
     escaped = mark.replace("\\", "\\\\").replace('"', '\\"')
-    return f'start: thoughts BLANK? answer\nthoughts[suffix="{escaped}"]: /(?s:.*)/'
+    return f'{begin}\ngolek_thoughts[suffix="{escaped}"]: /(?s:.*)/'

@@ -35,5 +35,5 @@ def needed(wanted: str = "") -> Path:
         raise EngineLoadError(f"VLLM_PYTHON={wanted}: no program; the interpreter of an environment with vLLM in it")
     raise EngineLoadError(
         f"ENGINE=vllm: the package vllm is neither in this environment nor in {BESIDE}. `make build-vllm` installs it "
-        "for CPUs, `pip install 'golek[vllm]'` for NVIDIA GPUs; VLLM_PYTHON names an environment that has it."
+        "there, for the NVIDIA GPU or the CPU that is here; VLLM_PYTHON names another environment that has it."
     )
