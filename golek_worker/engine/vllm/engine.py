@@ -35,6 +35,7 @@ from golek_worker.engine.base import (
     UnloadAdapter,
 )
 from golek_worker.engine.budget import tokens_left
+from golek_worker.engine.logprobs import are_wanted
 from golek_worker.engine.vllm import about, sampling
 from golek_worker.engine.vllm.adapters import Adapters
 from golek_worker.engine.vllm.constraints import structure
@@ -43,7 +44,7 @@ from golek_worker.engine.vllm.runtime import Runtime
 from golek_worker.engine.vllm.text import Text
 from golek_worker.engine.vllm.vocabulary import Vocabulary
 
-_LETTER = Constraint("lark", 'start: "a" | "b"')
+_LETTER = Constraint("lark", 'start: "a"')
 LARGE = 64 * 1024
 """Characters of a prompt that is made into tokens in a thread: it takes tens of milliseconds."""
 _URGENT = 3
@@ -62,6 +63,8 @@ class VLLMEngine:
         self._eyes = Eyes.find(runtime, config.vllm)
         sees = [] if self._eyes is None else ["image"]
         self._n_vocab: int = model.get_vocab_size()
+        self._scores_grammars = False
+        """Whether log-probabilities are those behind a grammar: then they are not told."""
         self._by_priority = runtime.config.scheduler_config.policy == "priority"
         self._adapters = Adapters(self._llm, config.vllm.max_loras, config.vllm.max_lora_rank)
         self.ready = Ready(
@@ -142,11 +145,15 @@ class VLLMEngine:
         await self._runtime.close()
 
     async def _try(self) -> None:
-        """Write a letter as a grammar says: the first time takes vLLM a second, for which no caller shall wait."""
-        letter = Submit("load", "a", Params(max_tokens=1), 0, constraint=_LETTER)
+        """Write a letter as a grammar says: the first time takes vLLM a second, for which no caller shall wait.
+
+        No model finds it certain by itself: where it is told so, that is the grammar's doing (`logits`).
+        """
+        letter = Submit("load", "a", Params(max_tokens=1, logprobs=True), 0, constraint=_LETTER)
         async with aclosing(self.run(letter, Counts())) as outputs:
-            async for _ in outputs:
-                pass
+            async for output in outputs:
+                if isinstance(output, Finished):
+                    self._scores_grammars = output.logprob_sum == 0.0
 
     def _tokens(self, command: Submit) -> tuple[list[int], list[int]]:
         """The tokens of the prompt, and of the answer that are there already."""
@@ -186,6 +193,12 @@ class VLLMEngine:
     def _structure(self, command: Submit) -> StructuredOutputsParams | None:
         if command.constraint is None:
             return None
+        if self._scores_grammars and are_wanted(command.params):
+            raise BadRequestError(
+                f"params.logprobs: this vLLM tells how likely a token is among those that {command.constraint.param} "
+                "allows, not how likely the model finds it; ask without one of the two",
+                param="params.logprobs",
+            )
         if command.resume is not None:
             raise BadRequestError(
                 f"resume: vLLM cannot go on within {command.constraint.param}; ask anew, without `resume`",
