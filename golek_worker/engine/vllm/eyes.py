@@ -16,9 +16,10 @@ from vllm.model_executor.model_loader import get_model_cls
 
 from golek_wire.errors import BadRequestError, InferenceServiceError
 from golek_worker.engine.image_files import decoded
+from golek_worker.engine.vllm import placeholders
 from golek_worker.engine.vllm.config import VLLMConfig
 from golek_worker.engine.vllm.runtime import Runtime
-from golek_worker.image_marks import IMAGE_MARK, places
+from golek_worker.image_marks import places
 
 PARAM = "messages"
 
@@ -36,10 +37,10 @@ class Seen(NamedTuple):
 class Eyes:
     """What a loaded model reads images with."""
 
-    def __init__(self, runtime: Runtime, placeholders: Sequence[str], most_pixels: int) -> None:
-        """`placeholders`: of the first image, the second, …; as many as a prompt may have."""
+    def __init__(self, runtime: Runtime, names: Sequence[str], most_pixels: int) -> None:
+        """`names`: the placeholders of the first image, the second, …; as many as a prompt may have."""
         self._runtime = runtime
-        self._placeholders = placeholders
+        self._placeholders = names
         self._most_pixels = most_pixels
         self._lock = asyncio.Lock()
 
@@ -51,8 +52,8 @@ class Eyes:
             return None
         limit = runtime.llm.renderer.get_mm_processor().info.allowed_mm_limits.get("image", 0)
         name = get_model_cls(model).get_placeholder_str
-        placeholders = [name("image", number) for number in range(1, limit + 1)]
-        return cls(runtime, placeholders, config.max_pixels) if placeholders and all(placeholders) else None
+        found = [name("image", number) for number in range(1, limit + 1)]
+        return cls(runtime, found, config.max_pixels) if found and all(found) else None
 
     @property
     def names(self) -> set[str]:
@@ -71,7 +72,7 @@ class Eyes:
         marks = places(prompt, cuts)
         if len(marks) != images:
             raise BadRequestError(f"{images} images came with a prompt that has a place for {len(marks)}", param=PARAM)
-        return _replaced(prompt, cuts, marks, self._placeholders)
+        return placeholders.put(prompt, cuts, marks, self._placeholders)
 
     async def look(self, tokens: list[int], images: Sequence[bytes]) -> Seen:
         """`tokens`, with the images where their placeholders stand. Raises BadRequestError for what cannot be read."""
@@ -96,40 +97,10 @@ class Eyes:
                 ) from None
         ranges = [(one.offset, one.offset + one.length) for one in given["mm_placeholders"].get("image", ())]
         found = list(given["prompt_token_ids"])
-        _check(tokens, found, ranges, len(images))
+        if len(ranges) != len(images) or not placeholders.are_all(tokens, found, ranges):
+            raise BadRequestError(
+                "This model's placeholder of an image is not found among the tokens around it; leave the images out, "
+                "or ask another model",
+                param=PARAM,
+            )
         return Seen(given, found, sum(end - start for start, end in ranges))
-
-
-def _replaced(
-    prompt: str, cuts: Sequence[int], marks: Sequence[int], placeholders: Sequence[str]
-) -> tuple[str, list[int]]:
-    """`prompt` with placeholders instead of marks, cut on both sides of each."""
-    text, at = "", 0
-    found: list[int] = []
-    for end, placeholder in [*zip(marks, placeholders, strict=False), (len(prompt), "")]:
-        found += [len(text) + cut - at for cut in cuts if at < cut < end]
-        text += prompt[at:end]
-        if placeholder:
-            found += [len(text), len(text) + len(placeholder)]
-            text += placeholder
-            at = end + len(IMAGE_MARK)
-    return text, sorted({cut for cut in found if 0 < cut < len(text)})
-
-
-def _check(asked: list[int], found: list[int], ranges: list[tuple[int, int]], images: int) -> None:
-    """Raise BadRequestError where vLLM read the texts anew: what a caller wrote may then be a control token.
-
-    It does where it finds no placeholder among the tokens. Outside of images all tokens must be those that were asked.
-    """
-    texts, at = [], 0
-    for start, end in sorted(ranges):
-        texts += found[at:start]
-        at = end
-    texts += found[at:]
-    rest = iter(asked)
-    if len(ranges) != images or not all(token in rest for token in texts):
-        raise BadRequestError(
-            "This model's placeholder of an image is not found among the tokens around it; leave the images out, or "
-            "ask another model",
-            param=PARAM,
-        )
