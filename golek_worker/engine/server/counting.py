@@ -31,14 +31,22 @@ class Counter:
         self._site = site
         self._ctx_size = ctx_size
 
-    async def check_room(self, command: Submit, request: InferenceRequest) -> None:
-        """Raise ContextBudgetExceededError where prompt and answer do not fit together."""
-        wanted = request.params.max_tokens if request.params.max_tokens is not None else command.least_room
-        if not (self._ctx_size and wanted and self._facts.dialect.counts):
-            return
-        if _most(request) + wanted > self._ctx_size:
-            tokens = await self.prompt(request)
-            token_limit(tokens, request.params.max_tokens, self._ctx_size, command.least_room)
+    async def with_room(self, command: Submit, request: InferenceRequest) -> InferenceRequest:
+        """`request`, which says how long its answer may be where the server would write 16 tokens without a word.
+
+        Raises ContextBudgetExceededError where prompt and answer do not fit together.
+        """
+        params, counts = request.params, self._facts.dialect.counts
+        unsaid = request.raw and params.max_tokens is None and counts == "vllm"
+        wanted = params.max_tokens if params.max_tokens is not None else command.least_room
+        if not (self._ctx_size and counts and (unsaid or wanted)):
+            return request
+        if not unsaid and _most(request) + wanted <= self._ctx_size:
+            return request
+        limit = token_limit(await self.prompt(request), params.max_tokens, self._ctx_size, command.least_room)
+        if not unsaid:
+            return request
+        return msgspec.structs.replace(request, params=msgspec.structs.replace(params, max_tokens=limit))
 
     async def prompt(self, request: InferenceRequest) -> int:
         """Tokens of the prompt, without a text that is gone on with. Raises BadRequestError where nobody can say it."""

@@ -155,7 +155,7 @@ class ServerEngine:
             counts.tokens_in = await self._told(partial(self._counter.prompt, request))
             yield Finished(command.job_id, "", "length", counts.tokens_in, 0)
             return
-        await self._told(partial(self._counter.check_room, command, request))
+        request = await self._told(partial(self._counter.with_room, command, request))
         call = Call(self._facts.model, request, command.job_id, FOR_EVER_S)
         began, wait_s = time.monotonic(), BUSY_S[0]
         while True:

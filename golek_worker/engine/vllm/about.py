@@ -17,13 +17,13 @@ _HEADER = 8
 """Bytes of a safetensors file that say how long its header is."""
 
 
-def info(runtime: Runtime, folder: Path, *modalities: str) -> ModelInfo:
+def info(runtime: Runtime, folder: Path, modalities: list[str]) -> ModelInfo:
     """The model as vLLM runs it."""
     model = runtime.config.model_config
     architecture = model.architecture
     return ModelInfo(
         architecture=str(getattr(model.hf_config, "model_type", "") or architecture),
-        modalities=list(modalities),
+        modalities=modalities,
         parameter_count=count_text(_parameters(folder)),
         context_size=model.max_model_len,
         embedding_size=model.get_hidden_size(),

@@ -68,7 +68,7 @@ class VLLMEngine:
         self._by_priority = runtime.config.scheduler_config.policy == "priority"
         self._adapters = Adapters(self._llm, config.vllm.max_loras, config.vllm.max_lora_rank)
         self.ready = Ready(
-            info=about.info(runtime, Path(config.model_path), "text", *sees),
+            info=about.info(runtime, Path(config.model_path), ["text", *sees]),
             capabilities=["text-generation", "grammar-constrained", *(["vision"] if sees else [])],
             device=about.device(),
             slots=config.slots,
