@@ -70,5 +70,5 @@ def check_installed() -> None:
         import PIL.Image  # noqa: F401
     except ImportError as error:
         raise EngineLoadError(
-            f"ENGINE=litert: pillow is not installed ({error}). Install it with: pip install 'golek[litert]'"
+            f"ENGINE=litert: pillow is not installed ({error}). {TO_INSTALL}"
         ) from None
