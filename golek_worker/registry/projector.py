@@ -13,6 +13,8 @@ from golek_worker.registry.source import SourceError
 from golek_worker.settings import Settings
 
 PATTERN = "mmproj*.gguf"
+ARCHITECTURE = "clip"
+"""What llama.cpp calls projectors in their files."""
 NONE = "none"
 USUAL = "mmproj.gguf"
 

@@ -164,7 +164,7 @@ def _tokenizer(model: Path) -> Any:
         from tokenizers import Tokenizer
     except ImportError as error:
         raise EngineLoadError(
-            f"ENGINE=litert: tokenizers is not installed ({error}). Install it with: pip install 'golek[litert]'"
+            f"ENGINE=litert: tokenizers is not installed ({error}). {TO_INSTALL}"
         ) from None
     try:
         return Tokenizer.from_file(str(path))

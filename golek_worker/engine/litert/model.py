@@ -97,7 +97,7 @@ def _interpreter(path: Path, threads: int) -> Any:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise EngineLoadError(
-            f"ENGINE=litert: ai-edge-litert is not installed ({error}). Install it with: pip install 'golek[litert]'"
+            f"ENGINE=litert: ai-edge-litert is not installed ({error}). {TO_INSTALL}"
         ) from None
     try:
         interpreter = Interpreter(model_path=str(path), num_threads=threads)

@@ -17,13 +17,13 @@ _HEADER = 8
 """Bytes of a safetensors file that say how long its header is."""
 
 
-def info(runtime: Runtime, folder: Path, modality: str) -> ModelInfo:
+def info(runtime: Runtime, folder: Path, modalities: list[str]) -> ModelInfo:
     """The model as vLLM runs it."""
     model = runtime.config.model_config
     architecture = model.architecture
     return ModelInfo(
         architecture=str(getattr(model.hf_config, "model_type", "") or architecture),
-        modalities=[modality],
+        modalities=modalities,
         parameter_count=count_text(_parameters(folder)),
         context_size=model.max_model_len,
         embedding_size=model.get_hidden_size(),
@@ -49,9 +49,19 @@ def ends(runtime: Runtime) -> frozenset[int]:
     return frozenset(found if eos is None else found | {eos})
 
 
-def chat_template(tokenizer: Any) -> str | None:
-    """Jinja source, where the folder has one; of several the usual one."""
-    found = getattr(tokenizer, "chat_template", None)
+def chat_template(runtime: Runtime) -> str | None:
+    """Jinja source, where the folder has one; of several the usual one.
+
+    A model that sees may have it beside its processor alone (chat_template.json).
+    """
+    found = _template(runtime.llm.get_tokenizer())
+    if found is None and runtime.config.model_config.supports_multimodal_inputs:
+        found = _template(runtime.llm.renderer.get_mm_processor().info.get_hf_processor())
+    return found
+
+
+def _template(owner: Any) -> str | None:
+    found = getattr(owner, "chat_template", None)
     if isinstance(found, dict):
         found = found.get("default")
     return found if isinstance(found, str) else None

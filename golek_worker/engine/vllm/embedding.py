@@ -38,7 +38,7 @@ class VLLMEmbedder:
         self._runtime = runtime
         self._vocabulary = vocabulary(runtime)
         self.ready = Ready(
-            info=about.info(runtime, Path(config.model_path), "embeddings"),
+            info=about.info(runtime, Path(config.model_path), ["embeddings"]),
             capabilities=["embeddings"],
             device=about.device(),
             slots=config.slots,
