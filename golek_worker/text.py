@@ -214,6 +214,7 @@ class TextWork(Sighted):
             job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, self._constraint,
             request.adapter or "", prompt.cuts, self.conversation.least_room if self.conversation is not None else 0,
             [] if self._asked is not None else self.images, self._asked, job.priority,
+            [] if self._asked is not None else [image.place for image in self.wanted],
         )  # fmt: skip
 
     def answer(self, end: Made, ms: int) -> Answer:
