@@ -59,10 +59,12 @@ def classify(
 
 def source(said: str) -> Path | str:
     """A file, or an address. Ends the command for a file that cannot be read."""
-    from golek_wire.images import SCHEMES
+    from golek_wire.images import SCHEMES, STORED
 
     if said.startswith(SCHEMES):
         return said
+    if "://" in said:
+        terminal.fail(f"{said}: images are fetched from https://, http:// and {STORED}<bucket>/<name>; others by file")
     file = Path(said)
     try:
         with file.open("rb"):

@@ -258,7 +258,8 @@ class Worker:
         await parts.consumer.start()
         await parts.ingress.start()
         self._event("services.init", "requests are taken; they wait for the model")
-        self._event("model.loading", str(self._model or self._settings.engine))
+        patience = "; vLLM takes half a minute and more" if self._settings.engine == "vllm" else ""
+        self._event("model.loading", f"{self._model or self._settings.engine}{patience}")
         self._write_state("loading")
         sides: list[Coroutine[Any, Any, None]] = [
             parts.host.run(),

@@ -51,6 +51,14 @@ def wanted(chosen: Settings, model: Path) -> tuple[Wanted, Path] | None:
     return offered(place), target
 
 
+def known(chosen: Settings, model: Path | None, *, offered: bool) -> bool:
+    """Whether `chosen`'s model sees: its eyes are beside its file, or are `offered` and downloaded with it."""
+    if chosen.model_lies_in != "gguf" or chosen.mmproj_path == NONE:
+        return False
+    eyes = find(chosen, model) if model is not None else None
+    return offered or bool(chosen.mmproj_source) or (eyes is not None and eyes.is_file())
+
+
 def is_one(file: Path) -> bool:
     """Whether a GGUF file's name says that it is no model, but eyes for one."""
     return file.match(PATTERN)
