@@ -34,6 +34,7 @@ from peers import Served
 from support import ROOT, WorkerProcess, figure, median, note, server
 
 from golek_client import Golek
+from golek_worker.engine import spins
 from tests.support.ports import free_port
 
 BENCH = "vllm"
@@ -62,6 +63,7 @@ SURROUNDINGS = {
     "VLLM_LOGGING_LEVEL": "WARNING",
     "TOKENIZERS_PARALLELISM": "false",
     "OMP_NUM_THREADS": str(THREADS),
+    **spins(THREADS),
 }
 """What a worker tells its vLLM; the server is told the same."""
 SAMPLING: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from golek_worker.engine.asynchronous import AsyncEngineFactory
 
 SPINS = "3000"
-"""How often a waiting thread of llama.cpp looks before it sleeps; libgomp's default lasts milliseconds."""
+"""How often a waiting thread of libgomp looks before it sleeps; its own default lasts milliseconds."""
 FEW_THREADS = 2
 
 
@@ -78,5 +78,9 @@ def environment(config: EngineConfig) -> dict[str, str]:
         return {}
     file = Path(config.model_path)
     size = file.stat().st_size if file.is_file() else 0
-    threads = thread_count(config.threads, usable_cores(), size)
+    return spins(thread_count(config.threads, usable_cores(), size))
+
+
+def spins(threads: int) -> dict[str, str]:
+    """How long so many threads of libgomp wait awake (docs/decisions/0010)."""
     return {"GOMP_SPINCOUNT": SPINS} if threads > FEW_THREADS else {}

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from golek_wire.subjects import Kind
+from golek_worker.engine import litert
 from golek_worker.engine.base import EngineConfig
 from golek_worker.engine.llamacpp import memory
 from golek_worker.engine.outlook import Outlook
@@ -42,7 +43,7 @@ def missing(chosen: Settings) -> Iterator[str]:
         yield "ENGINE=llamacpp: the package llama-cpp-python is missing; `make setup` installs it"
     elif chosen.engine == "litert":
         if lacks := missing_for_litert():
-            yield f"ENGINE=litert: not installed: {', '.join(lacks)}; `pip install 'golek[litert]'` does it"
+            yield f"ENGINE=litert: not installed: {', '.join(lacks)}. {litert.TO_INSTALL}"
     elif chosen.engine == "vllm":
         yield from vllm_check.missing(chosen)
     elif chosen.server_command:

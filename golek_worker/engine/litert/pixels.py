@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from golek_worker.engine.base import EngineLoadError
 from golek_worker.engine.image_files import decoded
+from golek_worker.engine.litert import TO_INSTALL
 from golek_worker.engine.litert.model import Model
 
 PIXELS_LIMIT = 64_000_000
@@ -69,6 +70,4 @@ def check_installed() -> None:
     try:
         import PIL.Image  # noqa: F401
     except ImportError as error:
-        raise EngineLoadError(
-            f"ENGINE=litert: pillow is not installed ({error}). {TO_INSTALL}"
-        ) from None
+        raise EngineLoadError(f"ENGINE=litert: pillow is not installed ({error}). {TO_INSTALL}") from None

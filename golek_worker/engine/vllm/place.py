@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from golek_worker.engine import spins
 from golek_worker.engine.base import EngineConfig, EngineLoadError
 from golek_worker.engine.llamacpp.threads import thread_count, usable_cores
 from golek_worker.engine.vllm.interpreter import PROJECT
@@ -80,6 +81,7 @@ def _defaults(config: EngineConfig) -> dict[str, str]:
     alone = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"} if processes == 1 else {}
     devices = [found[0] for name in config.gpu_devices if (found := _number.search(name))]
     here = {} if arguments.get("distributed_executor_backend") == "ray" else {"VLLM_HOST_IP": "127.0.0.1"}
+    threads = thread_count(config.threads, usable_cores(), _weights(Path(config.model_path)))
     return {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
@@ -89,7 +91,8 @@ def _defaults(config: EngineConfig) -> dict[str, str]:
         "VLLM_LOGGING_STREAM": "ext://sys.stderr",
         "VLLM_LOGGING_LEVEL": "WARNING",
         "VLLM_WORKER_MULTIPROCESSING_METHOD": "spawn",  # the guard begins with such a process
-        "OMP_NUM_THREADS": str(thread_count(config.threads, usable_cores(), _weights(Path(config.model_path)))),
+        "OMP_NUM_THREADS": str(threads),
+        **spins(threads),
         **alone,
         **here,
         **({"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}),
