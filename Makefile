@@ -63,7 +63,7 @@ build-llama-metal: ## ... for Apple GPUs
 build-llama-cpu: ## ... for the CPU alone
 	@requirements/build_llama.sh cpu "$(PYTHON)"
 
-build-llama-server: $(WORKER_STAMP) ## llama.cpp's own server, in bin/
+build-llama-server: $(if $(DRY_RUN),,$(WORKER_STAMP)) ## bin/llama-server; DRY_RUN=1 only shows
 	@requirements/build_llama_server.sh
 
 build-vllm: ## vLLM for what is found here, in .venv-vllm

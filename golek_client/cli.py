@@ -179,7 +179,7 @@ def chat(
     )
     if message is None and not interactive and not sys.stdin.isatty():
         message = terminal.piped_text()
-    if message is not None and not message.strip():
+    if message is not None and not message.strip() and not image:
         terminal.fail("nothing to say: give a MESSAGE, or text on standard input")
     with terminal.errors("--deadline", model):
         if message is not None:

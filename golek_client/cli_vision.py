@@ -1,5 +1,6 @@
 """`golek classify`: what do these images show?"""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ from golek_client.terminal import Server
 from golek_client.transport import DEFAULT_URL
 
 if TYPE_CHECKING:
+    from golek_wire.errors import InferenceServiceError
     from golek_wire.vision import VisionReply
 
 
@@ -40,6 +42,7 @@ def classify(
     """
     from golek_client import seeing, terminal_wait
     from golek_client.client import Golek
+    from golek_wire.errors import InferenceServiceError
 
     seconds = terminal.seconds(deadline, "--deadline")
     sources = [source(image) for image in images]
@@ -47,7 +50,11 @@ def classify(
 
     async def read() -> "VisionReply":
         async with Golek(server) as golek, terminal_wait.notice(golek, model):
-            return await golek.classify(model, sources, deadline=seconds, labels=named, prompt=prompt, top_k=top_k)
+            try:
+                return await golek.classify(model, sources, deadline=seconds, labels=named, prompt=prompt, top_k=top_k)
+            except InferenceServiceError as error:
+                error.message = _by_name(error, images)
+                raise
 
     reply = terminal.run(read(), "--deadline")
     if json:
@@ -57,12 +64,21 @@ def classify(
         print(f"{image}: " + ", ".join(f"{one.label} {one.score:.3f}" for one in result.scores))
 
 
+def _by_name(error: "InferenceServiceError", images: list[str]) -> str:
+    """What an error says, with the image's name before it where it is about one."""
+    field = re.fullmatch(r"images\[(\d+)\]", str(error.details.get("param")))
+    name = images[int(field[1])] if field and int(field[1]) < len(images) else ""
+    return f"{name}: {error.message}" if name else error.message
+
+
 def source(said: str) -> Path | str:
     """A file, or an address. Ends the command for a file that cannot be read."""
-    from golek_wire.images import SCHEMES
+    from golek_wire.images import SCHEMES, STORED
 
     if said.startswith(SCHEMES):
         return said
+    if "://" in said:
+        terminal.fail(f"{said}: images are fetched from https://, http:// and {STORED}<bucket>/<name>; others by file")
     file = Path(said)
     try:
         with file.open("rb"):

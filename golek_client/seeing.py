@@ -65,8 +65,9 @@ def url(source: Source) -> str:
     data = source.read_bytes() if isinstance(source, Path) else source
     picture = sniff(data)
     if picture is None:
-        what = str(source) if isinstance(source, Path) else f"{len(data)} bytes that begin with {data[:8].hex(' ')}"
-        raise BadRequestError(f"image: {what}: no image; {FORMATS} are", param="image")
+        what = f"{source}: " if isinstance(source, Path) else ""
+        begin = f"{len(data)} bytes that begin with {data[:8].hex(' ')}"
+        raise BadRequestError(f"image: {what}no image: {FORMATS} are read, this is {begin}", param="image")
     return f"data:{picture.type};base64,{base64.b64encode(data).decode()}"
 
 

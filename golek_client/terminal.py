@@ -39,6 +39,13 @@ _FIELDS = {
     """'{"input": "…", "raw": true, "params": {"max_tokens": 50}}' --timeout=30s""",
     "orchestration_mode": "--mode says how they answer, such as --mode debate; or ask a preset by its name",
 }
+_COMMANDS = {
+    "inference": "`golek chat {model}`",
+    "embedding": "`golek embed {model} TEXT`",
+    "rerank": "`golek rerank {model} QUERY DOCUMENT...`",
+    "vision": "`golek classify {model} IMAGE`",
+}
+"""Which asks a model of a kind."""
 
 
 def run(work: Coroutine[Any, Any, T], patience: str | None = None) -> T:
@@ -58,9 +65,8 @@ def errors(patience: str | None = None, model: str = "MODEL") -> Iterator[None]:
         yield
     except InferenceServiceError as error:
         print(f"error {error.code}: {error.message}", file=sys.stderr)
-        hint = _hint(error, patience, model)
-        if hint:
-            print(f"hint: {hint}", file=sys.stderr)
+        if said := hint(error, patience, model):
+            print(f"hint: {said}", file=sys.stderr)
         raise typer.Exit(1) from None
     except BrokenPipeError:
         # Else the interpreter meets the closed pipe again when it flushes at exit.
@@ -158,7 +164,8 @@ def _shown(milliseconds: int) -> str:
     return f"{seconds} s" if seconds < 120 else f"{math.ceil(seconds / 60)} min"
 
 
-def _hint(error: InferenceServiceError, patience: str | None, asked: str) -> str | None:
+def hint(error: InferenceServiceError, patience: str | None, asked: str) -> str | None:
+    """What a person who asked the model `asked` may do about `error`; None where nobody knows."""
     model = error.details.get("model")
     wanted = error.details.get("missing") or [model] * (error.code == "MODEL_NOT_FOUND")
     here = [f"`make start WORKER={name}`" for name in wanted if Path(f"envs/worker.{name}.env").is_file()]
@@ -169,6 +176,8 @@ def _hint(error: InferenceServiceError, patience: str | None, asked: str) -> str
         return _FIELDS[param].replace("{model}", asked)
     if error.code in _HINTS and not error.details.get("command"):  # which its message has
         return _HINTS[error.code].replace("JOB_ID", str(error.details.get("job_id", "JOB_ID")))
+    if commands := [_COMMANDS[kind] for kind in error.details.get("kinds") or () if kind in _COMMANDS]:
+        return f"{' or '.join(commands).replace('{model}', asked)} asks it"
     if error.code == "DEADLINE_EXCEEDED":
         return f"{patience} waits longer" if patience else None
     # No connection ever stood when the error names a URL: its message says what to do, and time alone mends nothing.

@@ -82,7 +82,8 @@ class Conversation:
         shown, self._shown = self._shown, []
         if not shown:
             return Message("user", text)
-        return Message("user", text, parts=[*(image(one) for one in shown), images.text(text)])
+        words = [images.text(text)] if text.strip() else []
+        return Message("user", text, parts=[*(image(one) for one in shown), *words])
 
     def converse(self) -> bool:
         """Turns from standard input until its end, or at a terminal an empty line or `/bye`. True when all went well.

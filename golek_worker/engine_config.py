@@ -53,6 +53,8 @@ def _vllm(chosen: Settings) -> VLLMConfig:
         max_loras=chosen.vllm_max_loras or len(files),
         max_lora_rank=chosen.vllm_max_lora_rank or max([LEAST_RANK, *ranks]),
         by_priority=chosen.inference_queue_strategy == "priority",
+        max_images=chosen.vision_max_images,
+        max_pixels=chosen.vision_max_pixels,
     )
 
 

@@ -41,7 +41,8 @@ _WORDS: Final[dict[str, tuple[str, ...]]] = {
     "expert_used_count": ("num_experts_per_tok",),
 }
 """What GGUF calls it, and what a config.json may."""
-_WRITES: Final = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")
+_WRITES: Final = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "ChatModel", "MiniCPMV")
+"""The last two are models that see, under names of their own."""
 _VECTORS: Final = ("Model", "ForMaskedLM", "ForTextEncoding")
 _UNSAID: Final = {"deepseek_vl_v2": ["DeepseekVLV2ForCausalLM"]}
 """The architectures of models whose config.json names none, by their `model_type`; vLLM knows the same."""
@@ -63,7 +64,7 @@ class FolderHeader(Header):
 
     @property
     def embeds(self) -> bool:
-        return bool(self.metadata["pools"]) or self._is(_VECTORS)
+        return bool(self.metadata["pools"]) or (self._is(_VECTORS) and not self._is(_WRITES))
 
     @property
     def ranks(self) -> bool:
@@ -173,9 +174,11 @@ def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
 def _chat_template(folder: Path) -> str | None:
     with contextlib.suppress(OSError, UnicodeDecodeError):
         return (folder / "chat_template.jinja").read_text("utf-8")
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        said = json.loads((folder / "tokenizer_config.json").read_text("utf-8")).get("chat_template")
-        return said if isinstance(said, str) else None
+    for name in ("tokenizer_config.json", "chat_template.json"):  # the latter beside a processor of images
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            said = json.loads((folder / name).read_text("utf-8")).get("chat_template")
+            if isinstance(said, str):
+                return said
     return None
 
 

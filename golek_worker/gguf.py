@@ -123,6 +123,12 @@ class Tensor(NamedTuple):
     """As ggml numbers its types."""
 
 
+def is_one(path: Path) -> bool:
+    """Whether the file at `path` begins as GGUF files do. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
 def read_header(path: Path) -> Header:
     """The header of the file at `path`.
 

@@ -8,6 +8,7 @@ from golek_worker.gguf import Header
 
 def read(model: Path) -> Header:
     """The header of a GGUF file, of a TFLite file or of a folder. Raises OSError, GGUFError."""
-    if model.suffix == tflite.ENDING:
-        return tflite.read_header(model)
-    return folder.read_header(model) if model.is_dir() else gguf.read_header(model)
+    if model.is_dir():
+        return folder.read_header(model)
+    is_tflite = model.suffix == tflite.ENDING or tflite.is_one(model)
+    return tflite.read_header(model) if is_tflite else gguf.read_header(model)

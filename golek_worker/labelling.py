@@ -146,7 +146,8 @@ class LabelWork(Sighted):
 
     def _submission(self, number: int) -> Submit | None:
         found = self._executor.submission(self._job, self._questions[number], self.seen)
-        return found and msgspec.structs.replace(found, job_id=f"{self._job.job_id}#{number}")
+        fields = [self._places[number]] if found is not None and found.images else []
+        return found and msgspec.structs.replace(found, job_id=f"{self._job.job_id}#{number}", image_fields=fields)
 
     def start(self, *, watched: bool = False, until: float = math.inf) -> Run:  # noqa: ARG002 - stopped from outside
         if self._first is None:

@@ -57,8 +57,9 @@ class LocalGolek(Timed):
         settings: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         """`models` are names as of workers: envs/worker.<name>.env counts where it is, and the catalogue. `model_path`
-        is a GGUF file; it is asked by the one name given, else by its own without `.gguf`. `settings` are a worker's,
-        such as `{"CTX_SIZE": 4096, "WORKER_CONCURRENCY": 2}`, for all models; they win over the environment.
+        is a GGUF file, or what ENGINE among the `settings` takes; it is asked by the one name given, else by its own
+        without `.gguf` or `.tflite`. `settings` are a worker's, such as `{"CTX_SIZE": 4096, "WORKER_CONCURRENCY": 2}`,
+        for all models; they win over the environment.
 
         Raises ModelNotFoundError where a file is not there, which is never downloaded here, and BadRequestError for
         settings that are wrong.
@@ -69,7 +70,7 @@ class LocalGolek(Timed):
         if model_path is not None:
             if len(models) > 1:
                 raise BadRequestError("model_path: the file of one model; name one at most", param="model_path")
-            models = models or (Path(model_path).name.removesuffix(".gguf"),)
+            models = models or (Path(model_path).name.removesuffix(".gguf").removesuffix(".tflite"),)
             given["MODEL_PATH"] = str(model_path)
         if not models:
             raise BadRequestError("models: name one at least, or a model_path", param="models")

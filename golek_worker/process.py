@@ -18,6 +18,8 @@ from msgspec import Struct
 
 TAIL_BYTES = 16 * 1024
 POLL_S = 0.01
+MISCONFIGURED = os.EX_CONFIG
+"""Exit status of a program whose settings are wrong."""
 KILL_S = 5.0
 """How long the kernel may take to end a killed process."""
 

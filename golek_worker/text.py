@@ -96,7 +96,7 @@ class TextExecutor:
         """Raise BadRequestError for images where the model sees none."""
         ready = self.host.ready
         if ready is not None and SEES not in ready.capabilities and (found := listed(request)):
-            raise blind(self.model, found[0].place)
+            raise blind(self.model, found[0].place, "vision" if isinstance(request, VisionRequest) else "inference")
 
     def read(self, job: Job, payload: bytes) -> "TextWork | LabelWork":
         if job.asked_kind == "vision":
@@ -214,6 +214,7 @@ class TextWork(Sighted):
             job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, self._constraint,
             request.adapter or "", prompt.cuts, self.conversation.least_room if self.conversation is not None else 0,
             [] if self._asked is not None else self.images, self._asked, job.priority,
+            [] if self._asked is not None else [image.place for image in self.wanted],
         )  # fmt: skip
 
     def answer(self, end: Made, ms: int) -> Answer:
@@ -260,12 +261,13 @@ class TextWork(Sighted):
         )
 
 
-def blind(model: str, place: str) -> BadRequestError:
-    """What to tell of an image that a model without eyes was sent."""
+def blind(model: str, place: str, kind: Kind) -> BadRequestError:
+    """What to tell of an image that a model without eyes was sent in a request of this kind."""
     return BadRequestError(
         f"{place}: {model} reads no images; ask a model that has the capability `{SEES}`, or send text alone",
         param=place,
         needs=SEES,
+        kind=kind,
     )
 
 

@@ -72,6 +72,12 @@ class Model(NamedTuple):
         return len(self.inputs) == 1 and self.inputs[0].is_image
 
 
+def is_one(path: Path) -> bool:
+    """Whether the file at `path` begins as TFLite files do. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(8)[4:] == MAGIC
+
+
 def read(path: Path) -> Model:
     """The model in the file at `path`. Raises OSError, TFLiteError."""
     with path.open("rb") as file:

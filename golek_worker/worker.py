@@ -40,6 +40,7 @@ from golek_worker.bus.keys import KeyBook
 from golek_worker.bus.registry import Registry
 from golek_worker.cache_orders import CacheOrders
 from golek_worker.engine.base import Ready
+from golek_worker.engine.host import CannotLoadError
 from golek_worker.front import FRONT_ERRORS, Front, open_front
 from golek_worker.gguf import GGUFError
 from golek_worker.grammars import gbnf
@@ -60,6 +61,8 @@ log = structlog.get_logger("worker")
 
 START_ERRORS = (*FRONT_ERRORS, streams.MismatchError, StoreError, SettingsError, GGUFError, RuntimeError)
 """What keeps a worker from starting and is not a bug: shown as a sentence, without a traceback."""
+SETTINGS_ERRORS = (CannotLoadError, SettingsError, GGUFError)
+"""Those that another start would meet again."""
 
 
 class Worker:
@@ -255,7 +258,8 @@ class Worker:
         await parts.consumer.start()
         await parts.ingress.start()
         self._event("services.init", "requests are taken; they wait for the model")
-        self._event("model.loading", str(self._model or self._settings.engine))
+        patience = "; vLLM takes half a minute and more" if self._settings.engine == "vllm" else ""
+        self._event("model.loading", f"{self._model or self._settings.engine}{patience}")
         self._write_state("loading")
         sides: list[Coroutine[Any, Any, None]] = [
             parts.host.run(),
@@ -463,7 +467,7 @@ async def _best_effort(step: Coroutine[Any, Any, None]) -> None:
 
 
 def main() -> int:
-    """Run one replica; the exit status is 0 after a stop, 1 when it could not start."""
+    """Run one replica; the exit status is 0 after a stop, MISCONFIGURED when its settings are wrong, else 1."""
     parser = argparse.ArgumentParser(prog="golek_worker.worker", description="Run one replica in the foreground.")
     parser.add_argument("name", help="deployment: envs/worker.NAME.env")
     parser.add_argument("--replica", type=int, default=1, help="its number, from 1")
@@ -513,7 +517,7 @@ def _serve(chosen: Settings, identity: Identity, remarks: list[str]) -> int:
     except START_ERRORS as error:
         log.error("worker.failed", problem=str(error))  # noqa: TRY400 - a sentence, not a traceback
         write_state(chosen, identity, "failed", str(error))
-        return 1
+        return process.MISCONFIGURED if isinstance(error, SETTINGS_ERRORS) else 1
     runfile.remove(chosen.data, identity.deployment, identity.replica)
     return 0
 

@@ -1,6 +1,6 @@
 """How is a small model for LiteRT made, whose answers are known by construction?
 
-    python scripts/litert_models.py FOLDER
+    .venv/bin/python scripts/litert_models.py FOLDER
 
 It writes two models of a few KB, without TensorFlow, by the schema that ai-edge-litert ships:
 
@@ -8,7 +8,7 @@ It writes two models of a few KB, without TensorFlow, by the schema that ai-edge
   turned by a matrix and made a unit vector. Equal letters, equal vectors. `tokenizer.json` beside it makes bytes of
   texts.
 - `golek-colours/model.tflite` says which colour an image has: the mean of each channel is its score. `labels.txt`
-  beside it says red, green, blue.
+  beside it says red, green, blue; `red.png`, `green.png` and `blue.png` are images to show it.
 """
 
 import json
@@ -22,6 +22,8 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
+
+from golek_worker import one_colour
 
 Array = NDArray[Any]
 TOKENS, WIDTH = 128, 64
@@ -245,5 +247,8 @@ def attach_labels(path: Path) -> Path:
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1]) if len(sys.argv) == 2 else sys.exit(__doc__)
+    for colour in LABELS:
+        (folder / "golek-colours").mkdir(parents=True, exist_ok=True)
+        (folder / f"golek-colours/{colour}.png").write_bytes(one_colour.png(colour))
     for made in (letters(folder / "golek-letters/model.tflite"), colours(folder / "golek-colours/model.tflite")):
         print(f"{made}: {made.stat().st_size} bytes")

@@ -1,7 +1,7 @@
-"""Make a model with eyes for tests and demonstrations: `python scripts/make_vision_model.py [--folder FOLDER]`.
+"""Make a model with eyes for tests and demonstrations: `.venv/bin/python scripts/make_vision_model.py`.
 
-Writes golek-tiny as `model.gguf` and beside it `mmproj.gguf`, a projector that was not trained but put together by
-hand: a red image reads to the model as "What is NATS?", a green one as "What is JetStream?", a blue one as
+Writes golek-tiny as `model.gguf`, an image of each colour, and `mmproj.gguf`, a projector that was not trained but put
+together by hand: a red image reads to the model as "What is NATS?", a green one as "What is JetStream?", a blue one as
 "What is Golek?", and any other colour as nothing. Who shows such an image gets the answer that the words would get: so
 an answer tells whether the image was seen. A second, the same bytes every time.
 """
@@ -13,6 +13,8 @@ from pathlib import Path
 import gguf
 import numpy as np
 from numpy.typing import NDArray
+
+from golek_worker import one_colour
 
 LANGUAGE_MODEL = Path("data/models/golek-tiny/model.gguf")
 FOLDER = Path("data/models/golek-eyes")
@@ -37,6 +39,8 @@ def main() -> None:
     shutil.copyfile(LANGUAGE_MODEL, options.folder / "model.gguf")
     projector = options.folder / "mmproj.gguf"
     write(projector, options.side)
+    for colour in COLOURS:
+        (options.folder / f"{colour}.png").write_bytes(one_colour.png(colour))
     print(f"{projector}: {projector.stat().st_size / 1e3:.0f} kB, {options.side**2} tokens an image")
 
 

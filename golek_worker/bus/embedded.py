@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -101,6 +102,15 @@ def room(data: Path) -> int:
     """Bytes all streams together may take: at most half of what is free on their disk."""
     there = next(path for path in (store_dir(data), *store_dir(data).parents) if path.exists())
     return min(MAX_FILE_BYTES, shutil.disk_usage(there).free // 2)
+
+
+def limit(url: str, data: Path) -> int | None:
+    """Bytes that all streams may take of the broker at `url`, where it was started here; else None."""
+    mine = running(data)
+    if mine is None or not same_address(mine.url, url):
+        return None
+    told = re.search(r"max_file: (\d+)", conf_file(data).read_text("utf-8"))
+    return int(told[1]) if told else None
 
 
 def log_file(data: Path) -> Path:

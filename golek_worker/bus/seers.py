@@ -29,11 +29,11 @@ Send = Callable[[], Awaitable[None]]
 
 
 class Seers:
-    """The models of the fleet that read images."""
+    """The models of the fleet that read images: in chats, and classifiers."""
 
     def __init__(self, client: BusClient) -> None:
         self._client = client
-        self._names: list[str] = []
+        self._records: list[ModelRecord] = []
         self._until = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -53,7 +53,8 @@ class Seers:
         with contextlib.suppress(TimeoutError, *BUS_ERRORS):
             async with asyncio.timeout(LOOK_S):
                 await self._look()
-        names = self._names
+        classified = error.details.get("kind") == "vision"
+        names = sorted(one.name for one in self._records if classified or "vision" in one.capabilities)
         error.details["available"] = names
         if names:
             error.message += f". Here {', '.join(names[:SHOWN])} {'see' if len(names) > 1 else 'sees'}"
@@ -78,9 +79,9 @@ class Seers:
                 with contextlib.suppress(KeyNotFoundError, msgspec.DecodeError):
                     entry = await bucket.get(token)
                     record = msgspec.json.decode(entry.value or b"", type=ModelRecord)
-                    if "vision" in record.capabilities and record.state in TAKES_REQUESTS:
-                        found.append(record.name)
-        self._names, self._until = sorted(found), time.monotonic() + FRESH_S
+                    if "vision" in record.kinds and record.state in TAKES_REQUESTS:
+                        found.append(record)
+        self._records, self._until = found, time.monotonic() + FRESH_S
 
 
 def _wants(error: InferenceServiceError) -> bool:

@@ -12,6 +12,8 @@ from nats.js.kv import KeyValue
 
 from golek_client.bus_client import BusClient
 from golek_wire import subjects
+from golek_wire.jetstream import STREAM_NOT_FOUND
+from golek_worker.bus import reserved
 from golek_worker.bus.jetstream import (
     CONSUMER_ALREADY_EXISTS,
     NO_PEERS,
@@ -34,6 +36,7 @@ TRY_S = 2.0
 """A cluster with a leader makes a stream within 0.2 s; a question without an answer was lost in an election."""
 CLUSTER_REPLICAS = 3
 """Of three copies one may be lost at any time; five survive two, and each write waits for three servers."""
+QUEUE_BYTES = 2 * 2**30
 TOKENS_AGE_S = 300
 TOKENS_BYTES = 256 * 2**20
 PRIORITY_GROUP = "jobs"
@@ -72,7 +75,7 @@ def job_stream_config(token: str, capacity: int, strategy: str = FIFO) -> dict[s
         "discard": "new",
         "storage": "file",
         "max_msgs": capacity,
-        "max_bytes": 2 * 1024**3,
+        "max_bytes": QUEUE_BYTES,
         "max_age": 25 * 3600 * NS,
         "max_msg_size": -1,
         "duplicate_window": 120 * NS,
@@ -192,14 +195,30 @@ async def ensure_stream(client: BusClient, config: dict[str, Any], *, may_differ
     try:
         await _ask(client, f"STREAM.CREATE.{name}", wanted)
     except JetStreamError as error:
-        if error.code != STREAM_NAME_IN_USE:
-            raise _refusal(wanted, error) from error
-        found = await _ask(client, f"STREAM.INFO.{name}")
+        found = await _found(client, name, error)
+        if found is None:
+            raise await _refusal(client, wanted, error) from error
         _compare(
             f"stream {name}",
             _by_settings({k: v for k, v in wanted.items() if k not in may_differ}),
-            _by_settings(found["config"]),
+            _by_settings(found),
         )
+
+
+async def _found(client: BusClient, name: str, error: JetStreamError) -> dict[str, Any] | None:
+    """The configuration of the stream that was not made because it is there; None where it is not.
+
+    A server whose storage is all reserved says that first, of streams that are there as well.
+    """
+    if error.code not in (STREAM_NAME_IN_USE, NO_STORAGE):
+        return None
+    try:
+        config: dict[str, Any] = (await _ask(client, f"STREAM.INFO.{name}"))["config"]
+    except JetStreamError as problem:
+        if problem.code == STREAM_NOT_FOUND:
+            return None
+        raise
+    return config
 
 
 async def open_bucket(client: BusClient, config: dict[str, Any]) -> KeyValue:
@@ -208,14 +227,14 @@ async def open_bucket(client: BusClient, config: dict[str, Any]) -> KeyValue:
     return await patiently(client, lambda: client.jetstream().key_value(config["name"].removeprefix("KV_")))
 
 
-def _refusal(config: dict[str, Any], error: JetStreamError) -> Exception:
+async def _refusal(client: BusClient, config: dict[str, Any], error: JetStreamError) -> Exception:
     """What to say of a stream that the broker cannot make; `error` itself when that says enough."""
     name, copies = config["name"], config["num_replicas"]
     if error.code == NO_STORAGE:
         room = config.get("max_bytes", 0) // 2**20
         return NoStorageError(
             f"the broker has no storage left for stream {name}, which reserves {room} MiB; "
-            "free disk space, or raise `max_file` of its `jetstream` settings"
+            f"{await reserved.advice(client)}free disk space, or raise `max_file` of its `jetstream` settings"
         )
     if error.code == NO_PEERS:
         return MismatchError(

@@ -29,7 +29,8 @@ def list_models(
     """All models that are known here: of the catalogue, of your own list, of deployments, and files.
 
     STATE is `present`, `begun` (a download that did not end), `missing` (it can be downloaded), `broken`,
-    `to be made` or `unavailable`. A model that a worker of this machine runs with is marked with *.
+    `to be made` or `unavailable`. KIND has `vision` beside `inference` for one that writes about images. A model that a
+    worker of this machine runs with is marked with *.
     """
     from golek_worker.machine import modelfiles
 
@@ -116,7 +117,7 @@ def _print_table(rows: "list[Model]") -> None:
     cells = [
         [
             f"{row.name}{' *' if row.used_by else ''}",
-            row.kind,
+            f"{row.kind}, vision" if row.sees else row.kind,
             row.state,
             row.size,
             row.quantization,

@@ -32,7 +32,7 @@ async def of(name: str, envs: Path = ENVS, *, asked: bool = False) -> Finding:
     if wrong:
         is_needed = asked or chosen is None or await asyncio.to_thread(chosen.log_file.exists)
         verdict: Verdict = "cannot" if is_needed else "could be"
-        return Finding(name, verdict, _said(chosen, wrong), f"golek worker check {name}", is_needed)
+        return Finding(name, verdict, _said(chosen, wrong), is_needed=is_needed)
     assert chosen is not None
     wanted = await asyncio.to_thread(check.about_model, chosen)
     notes = [*wanted, *check.memory_note(chosen)] or ["has all that it needs"]

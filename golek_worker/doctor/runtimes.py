@@ -86,7 +86,7 @@ def litert() -> Finding:
     """The engine of .tflite files."""
     lacks = engine_check.missing_for_litert()
     if lacks:
-        return Finding("LiteRT", "could be", f"not installed: {', '.join(lacks)}", "pip install 'golek[litert]'")
+        return Finding("LiteRT", "could be", f"not installed: {', '.join(lacks)}", "make setup")
     return Finding("LiteRT", "ok", f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}")
 
 

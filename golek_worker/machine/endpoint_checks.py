@@ -1,7 +1,7 @@
 """Does a worker answer as its clients expect?
 
 `make test WORKER=name` asks each endpoint once, over the bus, as a program would: health, a request, raw, a stream, a
-grammar, an embedding, a ranking. A `Check` says what came back, after how long, and at which rate.
+grammar, an embedding, a ranking, an image. A `Check` says what came back, after how long, and at which rate.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from golek_client.client import Golek
 from golek_wire.errors import InferenceServiceError
 from golek_wire.replies import InferenceReply
 from golek_wire.signals import TAKES_REQUESTS, Health
-from golek_worker import settings
+from golek_worker import one_colour, settings
 from golek_worker.machine import runfile
 from golek_worker.machine.lifecycle import ENVS, REMIND_S, StartError
 from golek_worker.machine.runfile import RunState
@@ -210,6 +210,16 @@ async def _rerank(golek: Golek, asked: Settings) -> Check:
     return Check("rerank", passed, told, waited_ms, rate)
 
 
+async def _image(golek: Golek, asked: Settings) -> Check:
+    """A label with a score for one image."""
+    began = time.monotonic()
+    subject = asked.subject if asked.subject.startswith("vision.") else None
+    reply = await golek.classify(asked.model_name, one_colour.png("red"), subject=subject)
+    waited_ms = (time.monotonic() - began) * 1000
+    told = f"a red square: {_short(reply.results[0].label)} {reply.results[0].score:.3f}"
+    return Check("image", 0 <= reply.results[0].score <= 1, told, waited_ms)
+
+
 def _of_reply(
     name: str, asked: Settings, reply: InferenceReply, began: float, wrong: str = "", told: str = ""
 ) -> Check:
@@ -240,5 +250,7 @@ CHECKS: Final[list[tuple[str, str, Callable[[Golek, Settings], Awaitable[Check]]
     ("grammar", "grammar-constrained", _grammar),
     ("embedding", "embeddings", _embedding),
     ("rerank", "rerank", _rerank),
+    ("image", "image-classification", _image),
+    ("image", "vision", _image),
 ]
 """Name of each check, the capability that promises it, and how it is made."""

@@ -6,6 +6,7 @@ its own, and only where the answer depends on them.
 
 import functools
 import importlib.util
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,16 +16,19 @@ from pathlib import Path
 import msgspec
 
 from golek_wire.subjects import Kind
+from golek_worker.engine import litert
 from golek_worker.engine.base import EngineConfig
 from golek_worker.engine.llamacpp import memory
 from golek_worker.engine.outlook import Outlook
 from golek_worker.engine.server import commands
 from golek_worker.engine.server.dialects import DIALECTS
 from golek_worker.engine_config import engine_config
-from golek_worker.gguf import read_header
+from golek_worker.gguf import GGUFError, read_header
 from golek_worker.machine import runfile, vllm_check
 from golek_worker.machine.fitting import Device
+from golek_worker.registry import projector
 from golek_worker.registry.artifacts import kind_of
+from golek_worker.registry.report import DownloadError
 from golek_worker.settings import Settings
 
 DEVICES_MODULE = "golek_worker.engine.llamacpp.devices"
@@ -39,10 +43,12 @@ def missing(chosen: Settings) -> Iterator[str]:
         yield "ENGINE=llamacpp: the package llama-cpp-python is missing; `make setup` installs it"
     elif chosen.engine == "litert":
         if lacks := missing_for_litert():
-            yield f"ENGINE=litert: not installed: {', '.join(lacks)}; `pip install 'golek[litert]'` does it"
+            yield f"ENGINE=litert: not installed: {', '.join(lacks)}. {litert.TO_INSTALL}"
     elif chosen.engine == "vllm":
         yield from vllm_check.missing(chosen)
-    elif chosen.engine in DIALECTS and not chosen.server_url and not chosen.server_command:
+    elif chosen.server_command:
+        yield from _missing_command(chosen)
+    elif chosen.engine in DIALECTS and not chosen.server_url:
         yield from _missing_program(chosen)
 
 
@@ -55,6 +61,12 @@ def _missing_program(chosen: Settings) -> Iterator[str]:
         yield f"ENGINE={chosen.engine}: no program {usual[0]} here; {dialect.to_install}"
 
 
+def _missing_command(chosen: Settings) -> Iterator[str]:
+    program = shlex.split(chosen.server_command)[0]
+    if shutil.which(program) is None:
+        yield f"SERVER_COMMAND={chosen.server_command}: there is no program {program} here"
+
+
 def missing_for_litert() -> list[str]:
     """Packages that ENGINE=litert lacks here."""
     return [name for name, module in LITERT.items() if importlib.util.find_spec(module) is None]
@@ -64,6 +76,8 @@ def problems(chosen: Settings, model: Path) -> Iterator[str]:
     """What keeps the engine from loading this file or folder; a sentence each. Raises OSError, GGUFError."""
     if chosen.engine == "vllm":
         yield from vllm_check.problems(chosen, model)
+    if chosen.model_lies_in == "gguf":
+        yield from _eyes(chosen, model)
     if chosen.engine != "llamacpp":
         return
     header = read_header(model)
@@ -79,6 +93,35 @@ def problems(chosen: Settings, model: Path) -> Iterator[str]:
         too_large = memory.problem(config, header, model, on_gpu=True)
     if too_large is not None:
         yield too_large
+
+
+def _eyes(chosen: Settings, model: Path) -> Iterator[str]:
+    """What is wrong with the model's projector. Raises OSError."""
+    try:
+        if kind_of(model) != "inference" or projector.wanted(chosen, model) is not None:
+            return
+    except DownloadError as error:
+        yield str(error)
+        return
+    file = projector.find(chosen, model)
+    if file is None:
+        return
+    if not file.is_file():
+        yield (
+            f"MMPROJ_PATH={file}: no such file. Set it to the model's projector (mmproj), or leave it out: then one "
+            "beside the model's file is used, if there is one"
+        )
+        return
+    try:
+        header = read_header(file)
+    except GGUFError as error:
+        yield f"MMPROJ_PATH={file}: {error}"
+        return
+    if header.architecture != projector.ARCHITECTURE:
+        yield (
+            f"MMPROJ_PATH={file}: no projector but a model ({header.architecture}); set it to the file that was made "
+            f"for {model}, or to `none`: then it reads no images"
+        )
 
 
 def devices(chosen: Settings, kind: Kind) -> Outlook:

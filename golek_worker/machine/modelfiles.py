@@ -18,7 +18,7 @@ from golek_worker.gguf import GGUFError, Header
 from golek_worker.machine import runfile
 from golek_worker.machine.lifecycle import ENVS
 from golek_worker.machine.runfile import RunState
-from golek_worker.registry import artifacts, entries, origin, remote
+from golek_worker.registry import artifacts, entries, origin, projector, remote
 from golek_worker.registry.artifacts import ArtifactError
 from golek_worker.registry.catalog import is_offline, of_entry, shown_size, wanted
 from golek_worker.registry.download import alone, begun
@@ -42,6 +42,8 @@ class Model(Struct, frozen=True, kw_only=True):
 
     name: str
     kind: str = ""
+    sees: bool = False
+    """It writes about images: it has a projector, or one is downloaded with it."""
     state: str
     """`present`, `begun`, `missing`, `broken`, `to be made` or `unavailable`."""
     size_bytes: int | None = None
@@ -139,6 +141,7 @@ def describe(found: Found) -> Model:
         name=found.name,
         state=_state(found),
         kind=_kind(header, entry),
+        sees=projector.known(found.chosen, found.place, offered=bool(entry and entry.projector)),
         roles=list(entry.roles) if entry else [],
         used_by=[f"{state.worker_id} ({state.state})" for state in users(found)],
         problem=found.problem,

@@ -11,10 +11,11 @@ Where the engine wants another form of file, its ending stands for `.gguf`; wher
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from golek_wire.subjects import Kind
-from golek_worker import folder, headers
+from golek_worker import folder, gguf, headers, tflite
 from golek_worker.gguf import GGUFError, Header
 from golek_worker.registry import projector
 from golek_worker.registry.source import PART, part_names
@@ -32,8 +33,9 @@ class ArtifactError(Exception):
 def find(chosen: Settings) -> Path | None:
     """The file of `chosen`'s model, of a model in several files the first; None when there is none.
 
-    Raises ArtifactError when MODEL_PATH is a folder where a file is wanted or the other way round, when a folder holds
-    several models, when parts of one are missing, or when this user may not look where a setting points.
+    Raises ArtifactError when MODEL_PATH is a folder where a file is wanted or the other way round, when the file is one
+    for another engine, when a folder holds several models, when parts of one are missing, or when this user may not
+    look where a setting points.
     """
     for place in _places(chosen):
         try:
@@ -44,6 +46,7 @@ def find(chosen: Settings) -> Path | None:
             raise ArtifactError(f"{place}: this user may not look there; name another file with MODEL_PATH") from None
         if path is not None:
             _whole(path)
+            _refuse_other_form(path, chosen)
             return path
     return None
 
@@ -52,6 +55,15 @@ def _look_at(place: Path, chosen: Settings) -> Path | None:
     if chosen.model_lies_in == "folder":
         return _folder_at(place, chosen)
     return _only_model(place.parent, place.suffix) if place.stem == "*" else _at(place)
+
+
+def _refuse_other_form(path: Path, chosen: Settings) -> None:
+    """Raise ArtifactError for a file that another engine runs."""
+    with suppress(OSError):  # told when it is opened
+        if chosen.model_lies_in == "gguf" and tflite.is_one(path):
+            raise ArtifactError(f"MODEL_PATH={path}: no GGUF file but TFLite; ENGINE=litert runs it")
+        if chosen.model_lies_in == "tflite" and gguf.is_one(path):
+            raise ArtifactError(f"MODEL_PATH={path}: no TFLite file but GGUF; ENGINE=llamacpp runs it")
 
 
 def the_only_one(chosen: Settings) -> Path | None:

@@ -13,6 +13,8 @@ from golek_worker.registry.source import SourceError
 from golek_worker.settings import Settings
 
 PATTERN = "mmproj*.gguf"
+ARCHITECTURE = "clip"
+"""What llama.cpp calls projectors in their files."""
 NONE = "none"
 USUAL = "mmproj.gguf"
 
@@ -47,6 +49,14 @@ def wanted(chosen: Settings, model: Path) -> tuple[Wanted, Path] | None:
             "MMPROJ_PATH=none: then it reads no images"
         )
     return offered(place), target
+
+
+def known(chosen: Settings, model: Path | None, *, offered: bool) -> bool:
+    """Whether `chosen`'s model sees: its eyes are beside its file, or are `offered` and downloaded with it."""
+    if chosen.model_lies_in != "gguf" or chosen.mmproj_path == NONE:
+        return False
+    eyes = find(chosen, model) if model is not None else None
+    return offered or bool(chosen.mmproj_source) or (eyes is not None and eyes.is_file())
 
 
 def is_one(file: Path) -> bool:

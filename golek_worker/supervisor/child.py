@@ -114,13 +114,18 @@ class Child:
         pause, failures = FIRST_S, 0
         while not self._stopping.is_set():
             began = time.monotonic()
-            launched = await self._launch(again=failures > 0 or pause > FIRST_S)
+            is_first = pause == FIRST_S
+            launched = await self._launch(again=not is_first)
             if launched is None:
                 return
             was_ready = await self._watch(launched)
             if self._ended_as_told(launched):
                 return
-            failures = 0 if was_ready else failures + 1
+            is_wrong = launched.popen.returncode == process.MISCONFIGURED
+            if is_wrong and is_first:
+                self._give_up(self.program.problem(launched) or self._cause(launched))
+                return
+            failures = 0 if was_ready and not is_wrong else failures + 1
             if failures >= TRIES:
                 self._give_up(f"it did not come up {TRIES} times in a row; the last time: {self._cause(launched)}")
                 return

@@ -148,6 +148,18 @@ def test_the_build_is_pinned_and_says_what_it_runs(tools: Path, backend: str, fl
         assert dry_build(tools, backend, dry_run="0").returncode == 1
 
 
+def test_a_dry_run_of_llama_server_only_shows(tools: Path) -> None:
+    """Nothing is fetched or compiled, whatever is missing for it."""
+    done = run(["bash", "requirements/build_llama_server.sh"], PATH=str(tools), DRY_RUN="1")
+    fetch, configure, compiles = done.stdout.splitlines()
+    assert "-m pip download" in fetch
+    assert configure.startswith("cmake -S requirements/llama_server -B $work/build")
+    assert compiles.startswith("cmake --build $work/build --target llama-server")
+    assert "no cmake" in done.stderr
+    shown = run(["make", "-n", "build-llama-server", "DRY_RUN=1"]).stdout
+    assert shown == "requirements/build_llama_server.sh\n"
+
+
 def dry_vllm(tools: Path, backend: str, python: str = sys.executable) -> "subprocess.CompletedProcess[str]":
     return run(["bash", "requirements/build_vllm.sh", backend, python], PATH=str(tools), DRY_RUN="1")
 

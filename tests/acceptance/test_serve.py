@@ -144,6 +144,17 @@ async def test_a_model_that_cannot_start_says_why(project: Project) -> None:
         assert serving.end() == 0
 
 
+def test_a_model_that_cannot_be_loaded_is_given_up(project: Project) -> None:
+    """At once: its worker takes requests while it loads, and is not started again and again for that."""
+    (project.folder / "envs" / "worker.gone.env").write_text(
+        "MODEL_NAME=gone\nENGINE=openai\nSERVER_COMMAND=/bin/false\n"
+    )
+    with project.serve("gone", "--no-gateway", "--no-monitor") as serving:
+        assert serving.wait() == 1
+        assert "gone-1 | given up: openai: it ended with exit status 1" in serving.text
+        assert "it is started again" not in serving.text
+
+
 async def test_without_a_supervisor_the_command_is_told(nats_server: str, project: Project) -> None:
     """409 with what to type: for a model nobody knows, and for one that was there, by its deployment's name."""
     async with Golek(nats_server, deadline=10) as golek:

@@ -18,6 +18,7 @@ from golek_wire import codec, headers, subjects
 from golek_wire.errors import BadRequestError, PoisonJobError, QueueFullError
 from golek_wire.replies import Delta, FunctionCall, InferenceReply, ToolCall
 from golek_wire.signals import DeadLetter, Health, ModelInfo
+from tests.support import pictures
 from tests.support.programs import GOLEK, Done
 from tests.support.scripted_worker import ScriptedWorker
 from tests.support.workers import WorkerProcess
@@ -365,6 +366,20 @@ async def test_chat_reads_a_pipe(nats_server: str, worker: ScriptedWorker) -> No
         done = await run(nats_server, "chat", "tiny", *nothing)
         assert done.status == 1
         assert "nothing to say" in done.err
+
+
+async def test_chat_shows_an_image_alone(nats_server: str, worker: ScriptedWorker, tmp_path: Path) -> None:
+    """An image is something to say; one that nobody fetches is told before anybody is asked."""
+    file = tmp_path / "red.png"
+    file.write_bytes(pictures.png())
+    running = await start(GOLEK, nats_server, "chat", "tiny", "", "--image", str(file))
+    job = await worker.next(patience=10)
+    assert job.request.messages is not None
+    assert [one["type"] for one in job.request.messages[0].parts or ()] == ["image_url"]
+    await job.final("red")
+    assert (await running.end()).out == "red\n"
+    done = await run(nats_server, "chat", "tiny", "", "--image", "ftp://x/y.png")
+    assert (done.status, "ftp://x/y.png: images are fetched from https://" in done.err) == (1, True)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from golek_client import Golek
 from golek_wire.errors import BadRequestError
 from golek_wire.requests import Message
-from tests.support import raw
+from tests.support import pictures, raw
 from tests.support.eyes import ASKS, TOKENS, part, projector
 from tests.support.workers import WorkerProcess
 
@@ -53,6 +53,11 @@ async def test_a_chat_with_images(nats_server: str, seeing: WorkerProcess, golek
         url = "data:image/png;base64," + base64.b64encode(b"no image").decode()
         broken, _ = await raw.ask(client, REQUEST, asked({"type": "image_url", "image_url": {"url": url}}))
         assert broken["error"]["code"] == "BAD_REQUEST"
+        unread = {"type": "image_url", "image_url": {"url": pictures.url(pictures.webp_heads(8, 8)[0], "image/webp")}}
+        refused, _ = await raw.ask(client, REQUEST, asked(said("Hello."), unread))
+        field = "messages[0].parts[1].image_url.url"
+        assert refused["error"]["message"].startswith(f"{field}: WebP is not read by this model")
+        assert refused["error"]["details"]["param"] == field
     turn = Message("user", parts=[part("green")])
     stream = golek.chat(MODEL, [turn], stream=True, temperature=0.0, max_tokens=40)
     assert "".join([text async for text in stream]) == read["text"]

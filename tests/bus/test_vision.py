@@ -271,8 +271,8 @@ async def test_the_commands(seeing: WorkerProcess, nats_server: str, tmp_path: P
     assert second.startswith(f"{green}: JetStream is 1.000, ")
     status, out, _ = await run(nats_server, "classify", MODEL, str(green), "--top-k", "1", "--json", *labels)
     assert (status, len(json.loads(out)["results"][0]["scores"])) == (0, 1)
-    status, out, _ = await run(nats_server, "chat", MODEL, " ", "--image", str(green), "--temperature", "0")
-    assert (status, out) == (1, "")
+    status, out, _ = await run(nats_server, "chat", MODEL, " ", "--image", str(green), "--max-tokens", "2")
+    assert (status, out.strip()) == (0, "JetStream")
     turn = Message("user", "", parts=[image(green), {"type": "text", "text": "."}])
     said = await golek.chat(MODEL, [turn], temperature=0.0, max_tokens=8)
     given = ("--image", str(green), "--temperature", "0", "--max-tokens", "8")
@@ -280,6 +280,10 @@ async def test_the_commands(seeing: WorkerProcess, nats_server: str, tmp_path: P
     assert (status, out.strip()) == (0, said.text.strip()), err
     status, _, err = await run(nats_server, "classify", MODEL, "nowhere.png")
     assert (status, err) == (1, "error: nowhere.png: No such file or directory\n")
+    unread = tmp_path / "unread.webp"
+    unread.write_bytes(pictures.webp_heads(8, 8)[0])
+    status, _, err = await run(nats_server, "classify", MODEL, str(red), str(unread))
+    assert (status, f"{unread}: images[1]: WebP is not read by this model; PNG, JPEG" in err) == (1, True), err
 
 
 async def test_in_a_program_of_its_own(port: int) -> None:

@@ -35,6 +35,7 @@ FRAMES: dict[str, Any] = {
         cuts=[2],
         least_room=128,
         images=[b"\x89PNG"],
+        image_fields=["image"],
         priority=3,
     ),
     "load-adapter": base.LoadAdapter("pirate", "data/adapters/pirate.gguf", 0.5),

@@ -185,18 +185,18 @@ def fields(command: Submit) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "Image 2 of 2: its 0 bytes"),
-        (b"no image", "begin with b'no image', are no whole PNG, JPEG, GIF or BMP"),
-        (png("red")[:60], "Image 2 of 2"),
-        (b"RIFF....WEBPVP8 ", "Convert it"),
+        (b"", "b: its 0 bytes"),
+        (b"no image", "begin with 6e 6f 20 69 6d 61 67 65, are no whole PNG, JPEG, GIF or BMP"),
+        (png("red")[:60], "b: its 60 bytes"),
+        (b"RIFF....WEBPVP8 ", "b: WebP is not read by this model; PNG, JPEG, GIF and BMP are: convert it"),
         (b"\xff\xd8\xff" + b"x" * 500, "JPEG"),
     ],
 )
 def test_a_broken_image_is_refused(engine: LlamaCppEngine, data: bytes, said: str) -> None:
-    """With its number, and what would have been right; nothing of it stays."""
-    command = Submit("a", turn(IMAGE_MARK * 2), Params(), 1, images=[png("red"), data])
+    """With its field, and what would have been right; nothing of it stays."""
+    command = Submit("a", turn(IMAGE_MARK * 2), Params(), 1, images=[png("red"), data], image_fields=["a", "b"])
     end = refused(engine, command)
-    assert end.code == "BAD_REQUEST"
+    assert (end.code, end.details["param"]) == ("BAD_REQUEST", "b")
     assert said in end.message
     assert engine.running == 0
 

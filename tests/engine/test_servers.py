@@ -59,6 +59,7 @@ def test_ollama_tells_of_its_model() -> None:
         (ready,) = [event for event in child.events if isinstance(event, Ready)]
     assert (ready.ctx_size, ready.info.architecture, ready.info.quantization) == (4096, "qwen3", "Q4_K_M")
     assert ready.capabilities == ["text-generation", "grammar-constrained", "tool-calling", "reasoning"]
+    assert ready.info.modalities == ["text"]
 
 
 @pytest.mark.parametrize(

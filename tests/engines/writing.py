@@ -177,6 +177,15 @@ class Writing:
             assert told.logprob == pytest.approx(told.top_logprobs[0].logprob, abs=1e-3)
         assert end.logprob_sum == pytest.approx(sum(told.logprob for told in end.logprobs), abs=1e-2)
 
+    @needs("logprobs", "constraints")
+    async def test_log_probabilities_are_the_models_own(self, served: Served) -> None:
+        """What a constraint forces is as unlikely as the model finds it: no token has all there is."""
+        constraint, _ = served.subject.constraints[0]
+        end = await served.written(served.text(tokens=64, constraint=constraint, logprobs=True, top_logprobs=2))
+        assert end.logprobs is not None
+        assert end.logprob_sum < -1.0
+        assert max(one.logprob for one in end.logprobs[0].top_logprobs) < -0.01
+
     @needs("resume")
     async def test_a_text_goes_on_where_it_broke_off(self, served: Served) -> None:
         """Only what follows is streamed, and the end has the whole; the limit counts what was written before."""

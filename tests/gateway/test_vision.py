@@ -108,6 +108,7 @@ async def test_what_is_wrong_is_named(client: httpx2.AsyncClient, eyes: str) -> 
     answers += [
         (await client.post("/classify", content=b"GIF89a", **typed), 400, "image", "is no image"),
         (await client.post("/classify", content=png("red"), params={"top_k": "x"}, **typed), 400, "query", "top_k"),
+        (await client.post("/classify", content=png("red")), 400, "content-type", "content-type: image/png"),
         (await client.post("/classify", files={"file": png("red")}), 400, "content-type", "forms are not read here"),
         (await client.post("/unload", json={"model": "golek-tiny"}), 400, "model", "is no model for vision"),
     ]

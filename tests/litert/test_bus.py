@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from golek_client import BadRequestError, ContextBudgetExceededError, Golek
+from golek_client import BadRequestError, ContextBudgetExceededError, Golek, terminal
 from scripts import litert_models
 from tests.litert.test_embedding import wanted
 from tests.support.images import image
@@ -36,5 +36,8 @@ async def test_a_fleet_embeds_and_classifies(nats_server: str, tmp_path: Path) -
                 await golek.classify("colours", b"no image")
             kinds = {model.name: model.kinds for model in await golek.models()}
             health = await golek.health("colours")
+            with pytest.raises(BadRequestError, match=r"vision\.request\.colours") as refused:
+                await golek.ask("colours", "hello")
+            assert terminal.hint(refused.value, None, "colours") == "`golek classify colours IMAGE` asks it"
     assert kinds == {"letters": ["embedding"], "colours": ["vision"]}
     assert (health.engine, health.capabilities) == ("litert", ["image-classification"])

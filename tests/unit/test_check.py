@@ -6,14 +6,17 @@ import msgspec
 import numpy as np
 import pytest
 
+from golek_wire.errors import ModelNotFoundError
 from golek_worker import settings
 from golek_worker.bus import embedded
 from golek_worker.engine.base import EngineConfig
 from golek_worker.engine.llamacpp import memory
 from golek_worker.engine.outlook import Outlook
+from golek_worker.local import LocalGolek
 from golek_worker.machine import check, engine_check, runfile
 from golek_worker.machine.runfile import RunState
 from golek_worker.process import identify
+from golek_worker.settings import made
 from tests.support import adapters as lora
 from tests.support.ports import free_port
 
@@ -96,6 +99,41 @@ async def test_what_the_engine_would_refuse_is_told(tmp_path: Path, url: str, mo
     runs = RunState(worker_id="x-1", deployment="x", replica=1, model_name="x", **msgspec.structs.asdict(identify()))
     runfile.write(tmp_path, runs)
     assert await check.problems(file, {}) == [devices, tokens]
+
+
+TINY = Path("data/models/golek-tiny/model.gguf")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"MODEL_PATH": TINY, "MMPROJ_PATH": "/nowhere.gguf"}, "MMPROJ_PATH=/nowhere.gguf: no such file. Set it to"),
+        ({"MODEL_PATH": TINY, "MMPROJ_PATH": TINY}, f"MMPROJ_PATH={TINY}: no projector but a model (llama)"),
+        ({"MODEL_PATH": TINY, "MMPROJ_PATH": "README.md"}, "MMPROJ_PATH=README.md: not a GGUF file; it begins"),
+        ({"MODEL_PATH": TINY, "ENGINE": "litert"}, f"MODEL_PATH={TINY}: no TFLite file but GGUF; ENGINE=llamacpp runs"),
+        ({"ENGINE": "openai", "SERVER_COMMAND": "nobody serve {model}"}, "there is no program nobody here"),
+    ],
+)
+async def test_what_an_engine_cannot_use_is_told(
+    tmp_path: Path, url: str, values: dict[str, object], said: str
+) -> None:
+    """Before anything is started: another engine's file, eyes that are none, a program that is not there."""
+    given = {"MODEL_NAME": "x", "NATS_URL": url, "GOLEK_DATA": str(tmp_path)} | {k: str(v) for k, v in values.items()}
+    (told,) = await check.problems(deployment(tmp_path, **given), {})
+    assert said in told
+
+
+async def test_a_tflite_file_names_its_engine(tmp_path: Path, url: str) -> None:
+    """For an engine of GGUF files it is no damaged one; without a name the model is called as its folder."""
+    file = tmp_path / "colours" / "model.tflite"
+    file.parent.mkdir()
+    file.write_bytes(b"\x18\0\0\0TFL3")
+    values = {"MODEL_NAME": "x", "MODEL_PATH": str(file), "NATS_URL": url, "GOLEK_DATA": str(tmp_path)}
+    (told,) = await check.problems(deployment(tmp_path, **values), {})
+    assert told == f"MODEL_PATH={file}: no GGUF file but TFLite; ENGINE=litert runs it"
+    assert made.named_by(str(file)) == "colours"
+    with pytest.raises(ModelNotFoundError, match="ENGINE=litert runs it"):
+        LocalGolek(model_path=file)
 
 
 async def test_llama_cpp_is_asked_for_its_devices(tmp_path: Path, url: str) -> None:

@@ -105,6 +105,25 @@ async def test_one_that_cannot_be_started_is_given_up_at_once(tmp_path: Path) ->
     assert (child.state, said) == ("given up", ["given up: CTX_SIZE=many: Expected `int`"])
 
 
+async def test_one_whose_settings_are_wrong_is_given_up(tmp_path: Path) -> None:
+    """At once when its first start shows it, though it was ready for a moment; later after some tries."""
+    ends = f"sys.exit({process.MISCONFIGURED})"
+    wrong = f"import sys, time; print('up: no such file', flush=True); time.sleep(0.2); {ends}"
+    said: list[str] = []
+    child = Child(Script(tmp_path, wrong), said.append)
+    await asyncio.wait_for(child.run(), 5)
+    assert (child.state, said[-1]) == ("given up", "given up: up: no such file")
+
+    script = Script(tmp_path / "later", STAYS)
+    child = Child(script, said.append)
+    running = asyncio.create_task(child.run())
+    pid = await until_ready(child)
+    script.code = wrong
+    os.kill(pid, signal.SIGKILL)
+    await asyncio.wait_for(running, 20)
+    assert child.problem.startswith(f"it did not come up {module.TRIES} times in a row; the last time: ended with code")
+
+
 async def test_one_that_ended_as_told_is_let_go(tmp_path: Path) -> None:
     """Somebody drained it, or stopped it."""
     said: list[str] = []

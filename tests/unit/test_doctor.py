@@ -105,7 +105,7 @@ def test_what_a_named_deployment_lacks_is_an_error(project: Path) -> None:
     assert engine.startswith("could be  vLLM ")
     assert "VLLM_PYTHON=/nowhere/python: no program -> make build-vllm" in engine
     assert deployment.startswith("cannot    big ")
-    assert deployment.endswith("-> golek worker check big")
+    assert "->" not in deployment  # what is wrong says what helps
     assert golek("plain").exit_code == 0
 
 

@@ -58,6 +58,10 @@ def test_a_model_whose_config_names_no_architecture(tmp_path: Path) -> None:
         ({}, {"1_Pooling/config.json": b"{}"}, "embedding"),
         ({}, {"modules.json": b"[]"}, "embedding"),
         ({"architectures": ["BertModel"]}, {}, "embedding"),
+        ({"architectures": ["Idefics3ForConditionalGeneration"]}, {}, "inference"),
+        ({"architectures": ["InternVLChatModel"]}, {}, "inference"),
+        ({"architectures": ["MiniCPMV"]}, {}, "inference"),
+        ({"architectures": ["GPT2LMHeadModel"]}, {}, "inference"),
         ({"architectures": ["XLMRobertaForSequenceClassification"], "id2label": {"0": "LABEL_0"}}, {}, "rerank"),
     ],
 )
@@ -84,6 +88,12 @@ def test_what_cannot_be_served_is_told(tmp_path: Path, change: dict[str, bytes],
     """Which file it is, and what is wrong with it."""
     with pytest.raises(FolderError, match=says):
         headers.read(folders.write(tmp_path, folders.contents() | change))
+
+
+def test_a_template_may_lie_beside_the_processor_of_images(tmp_path: Path) -> None:
+    """As chat_template.json, where the tokenizer has none."""
+    files = folders.contents() | {"tokenizer_config.json": b"{}", "chat_template.json": b'{"chat_template": "{{ 1 }}"}'}
+    assert headers.read(folders.write(tmp_path, files)).chat_template == "{{ 1 }}"
 
 
 def test_without_weights_or_config_it_is_none(tmp_path: Path) -> None:

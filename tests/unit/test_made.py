@@ -36,6 +36,22 @@ def test_a_model_of_the_catalogue_needs_no_env_file(project: Path) -> None:
     assert rows["MODEL_NAME"].source == "the catalogue"
 
 
+@pytest.mark.parametrize(
+    ("file", "engine"), [("model.gguf", "llamacpp"), ("model.tflite", "litert"), ("config.json", "vllm")]
+)
+def test_a_model_that_lies_there_needs_no_env_file(project: Path, file: str, engine: str) -> None:
+    """Its deployment has its folder's name, and the engine that its form wants, whatever is named for all."""
+    folder = project / "there" / "models" / "eyes"
+    folder.mkdir(parents=True)
+    (folder / file).touch()
+    (project / ".env").write_text("LLM_MODEL=/srv/any.gguf\nENGINE=echo\n")
+    chosen = load(project, "eyes", GOLEK_DATA=str(project / "there"))
+    assert (chosen.model_name, chosen.engine) == ("eyes", engine)
+    assert chosen.model_file == (folder if file == "config.json" else folder / file)
+    with pytest.raises(SettingsError, match="no such file"):
+        load(project, "eyes")
+
+
 def test_a_file_named_for_all_is_not_another_models(project: Path) -> None:
     """LLM_MODEL in `.env` is a service of its own; the catalogue's models keep their files beside it."""
     (project / ".env").write_text("LLM_MODEL=/srv/any.gguf\n")

@@ -94,3 +94,14 @@ def test_eyes_lie_beside_their_model(tmp_path: Path) -> None:
     assert projector.find(Settings(model_name="x", mmproj_path="none"), model) is None
     assert projector.is_one(tmp_path / "mmproj-b.gguf")
     assert not projector.is_one(model)
+
+
+def test_which_models_see_is_known_before_they_run(tmp_path: Path) -> None:
+    """By their eyes beside them, or by those that are downloaded with them; MMPROJ_PATH=none has none."""
+    model, plain = tmp_path / "model.gguf", Settings(model_name="x")
+    blind = Settings(model_name="x", mmproj_path="none")
+    assert [projector.known(plain, place, offered=False) for place in (None, model)] == [False, False]
+    assert [projector.known(one, None, offered=True) for one in (plain, blind)] == [True, False]
+    assert not projector.known(Settings(model_name="x", engine="litert"), None, offered=True)
+    (tmp_path / "mmproj.gguf").touch()
+    assert [projector.known(one, model, offered=False) for one in (plain, blind)] == [True, False]

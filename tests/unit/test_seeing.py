@@ -34,7 +34,7 @@ def test_an_image_is_bytes_a_file_or_an_address(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("images", "options", "named"),
     [
-        (b"hello", {}, "image: 5 bytes that begin with 68 65 6c 6c 6f: no image; PNG, JPEG"),
+        (b"hello", {}, "image: no image: PNG, JPEG, .* are read, this is 5 bytes that begin with 68 65"),
         ("cat.png", {}, "image: 'cat.png' is no address.*a file is given as a Path"),
         ([], {}, "images: Expected `array` of length >= 1"),
         (HERE, {"labels": []}, "labels: Expected `array` of length >= 1"),

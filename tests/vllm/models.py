@@ -1,5 +1,5 @@
-"""Makes small models with random weights, as folders of Hugging Face's: a Llama, an adapter for it, an embedder, and a
-Llama with eyes.
+"""Makes small models with random weights, as folders of Hugging Face's: a Llama, an adapter for it, an embedder, and
+one that sees.
 
     python tests/vllm/models.py FOLDER
 
@@ -27,9 +27,7 @@ from transformers import (
 )
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
-TEXT, ADAPTER, EMBEDDER, SEEING = "tiny-llama", "tiny-lora", "tiny-embedder", "tiny-eyes"
-IMAGE, PATCH = 28, 7
-"""Pixels on a side of what the eyes look at."""
+TEXT, ADAPTER, EMBEDDER, SEEING = "tiny-llama", "tiny-lora", "tiny-embedder", "tiny-idefics"
 CONTEXT = 1024
 WIDTH, LAYERS, RANK = 128, 2, 8
 NAMES = ("<|pad|>", "<|begin|>", "<|im_start|>", "<|im_end|>")
@@ -44,6 +42,17 @@ TEMPLATE = (
     "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
+
+SIDE, PATCH, SHRINK = 28, 7, 2
+"""Pixels of an image and of a patch of it; so many patches in a row and column become one token."""
+AROUND, IMAGE = "<fake_token_around_image>", "<image>"
+IMAGE_NAMES = (AROUND, IMAGE, "<global-img>", "<end_of_utterance>")
+PARTS_TEMPLATE = TEMPLATE.replace(
+    "{{ message['content'] }}",
+    "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}",
+)
+"""As Idefics' own, it prints the parts of a content alone."""
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -85,18 +94,46 @@ def shape(vocabulary: PreTrainedTokenizerFast) -> dict[str, Any]:
     }
 
 
-def keep_to_ascii(model: Any, vocabulary: PreTrainedTokenizerFast) -> None:
+def seeing(folder: Path) -> None:
+    """A model with eyes: an image is four tokens, and what stands around them."""
+    vocabulary = tokenizer()
+    vocabulary.add_special_tokens({"additional_special_tokens": list(IMAGE_NAMES)})
+    about = Idefics3Config(
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": SIDE,
+            "patch_size": PATCH,
+        },
+        text_config={"model_type": "llama", **shape(vocabulary)},
+        image_token_id=vocabulary.convert_tokens_to_ids(IMAGE),
+        pad_token_id=vocabulary.pad_token_id,
+        scale_factor=SHRINK,
+        tie_word_embeddings=False,
+    )
+    model = Idefics3ForConditionalGeneration(about)
+    keep_to_ascii(model.model.text_model.embed_tokens, model.lm_head, vocabulary)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    size = {"longest_edge": SIDE}
+    pixels = Idefics3ImageProcessorPil(size=size, max_image_size=size, do_image_splitting=False)
+    tokens = (SIDE // PATCH // SHRINK) ** 2
+    Idefics3Processor(pixels, vocabulary, image_seq_len=tokens, chat_template=PARTS_TEMPLATE).save_pretrained(folder)
+
+
+def keep_to_ascii(embedding: Any, head: Any, vocabulary: PreTrainedTokenizerFast) -> None:
     """Let it write whole characters: no bytes of others, and no control tokens but the end.
 
     The first number of each token's embedding stays large on its way through the layers; by it these lose.
     """
     texts = [vocabulary.decode([token]) for token in range(len(vocabulary))]
-    silent = [token for token, text in enumerate(texts) if not text.isascii() or text in NAMES]
+    silent = [token for token, text in enumerate(texts) if not text.isascii() or text in NAMES or text in IMAGE_NAMES]
     silent.remove(vocabulary.eos_token_id)
     with torch.no_grad():
-        model.model.embed_tokens.weight[:, 0] = 10.0
-        model.lm_head.weight[:, 0] = 0.0
-        model.lm_head.weight[silent, 0] = -10.0
+        embedding.weight[:, 0] = 10.0
+        head.weight[:, 0] = 0.0
+        head.weight[silent, 0] = -10.0
 
 
 def adapter(folder: Path, base: Path) -> None:
@@ -128,34 +165,12 @@ def main(folder: Path) -> None:
         EMBEDDER: Qwen3ForCausalLM(Qwen3Config(**shape(vocabulary))),
     }
     for name, model in made.items():
-        keep_to_ascii(model, vocabulary)
+        keep_to_ascii(model.model.embed_tokens, model.lm_head, vocabulary)
         model.to(torch.bfloat16).save_pretrained(folder / name)
         vocabulary.save_pretrained(folder / name)
     pooled(folder / EMBEDDER)
     seeing(folder / SEEING)
     adapter(folder / ADAPTER, folder / TEXT)
-
-
-def seeing(folder: Path) -> None:
-    """A model that reads images: each is 4 tokens, and some around them."""
-    side = {"longest_edge": IMAGE}
-    processor = Idefics3Processor(
-        image_processor=Idefics3ImageProcessorPil(size=side, max_image_size=side, do_image_splitting=False),
-        tokenizer=tokenizer(),
-        image_seq_len=(IMAGE // PATCH // 2) ** 2,
-        chat_template=TEMPLATE,
-    )
-    vocabulary = processor.tokenizer
-    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = Idefics3Config(
-        text_config=LlamaConfig(**shape(vocabulary)).to_dict(),
-        vision_config={**small, "image_size": IMAGE, "patch_size": PATCH},
-        image_token_id=vocabulary.convert_tokens_to_ids("<image>"),
-        scale_factor=2,
-        pad_token_id=vocabulary.pad_token_id,
-    )
-    Idefics3ForConditionalGeneration(config).to(torch.bfloat16).save_pretrained(folder)
-    processor.save_pretrained(folder)
 
 
 def pooled(folder: Path) -> None:

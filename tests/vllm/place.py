@@ -19,7 +19,7 @@ PYTHON = interpreter.find(os.environ.get(KEY, ""))
 """Read before fixtures take the shell's settings away."""
 SCRIPT = Path(__file__).with_name("models.py")
 MODELS = Path(tempfile.gettempdir()) / f"golek-tests-vllm-{os.getuid()}"
-TEXT, ADAPTER, EMBEDDER, SEEING = "tiny-llama", "tiny-lora", "tiny-embedder", "tiny-eyes"
+TEXT, ADAPTER, EMBEDDER, SEEING = "tiny-llama", "tiny-lora", "tiny-embedder", "tiny-idefics"
 KV_BYTES = 64 * 2**20
 BLOCK = 32
 """Tokens, the fewest that a CPU takes; what a prompt shares with another one is found in the cache by whole blocks."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from golek_wire.errors import BadRequestError, ContextBudgetExceededError, InferenceServiceError, InternalError
 from golek_wire.signals import ModelInfo
 from golek_worker.engine.base import Embed, Embedded, EngineConfig, EngineLoadError, Ready, SequenceStart
+from golek_worker.engine.litert import TO_INSTALL
 from golek_worker.engine.litert.engine import Job, LiteRTEngine
 from golek_worker.engine.litert.model import only
 from golek_worker.engine.unit import unit_vector
@@ -163,9 +164,7 @@ def _tokenizer(model: Path) -> Any:
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
-        raise EngineLoadError(
-            f"ENGINE=litert: tokenizers is not installed ({error}). Install it with: pip install 'golek[litert]'"
-        ) from None
+        raise EngineLoadError(f"ENGINE=litert: tokenizers is not installed ({error}). {TO_INSTALL}") from None
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # noqa: BLE001 - the library raises this and nothing narrower

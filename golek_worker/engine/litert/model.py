@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from golek_worker import tflite
 from golek_worker.engine.base import EngineConfig, EngineLoadError
+from golek_worker.engine.litert import TO_INSTALL
 from golek_worker.engine.llamacpp.threads import thread_count, usable_cores
 from golek_worker.tflite import Tensor, TFLiteError
 
@@ -96,9 +97,7 @@ def _interpreter(path: Path, threads: int) -> Any:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
-        raise EngineLoadError(
-            f"ENGINE=litert: ai-edge-litert is not installed ({error}). Install it with: pip install 'golek[litert]'"
-        ) from None
+        raise EngineLoadError(f"ENGINE=litert: ai-edge-litert is not installed ({error}). {TO_INSTALL}") from None
     try:
         interpreter = Interpreter(model_path=str(path), num_threads=threads)
         interpreter.allocate_tensors()

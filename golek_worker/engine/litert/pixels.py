@@ -5,22 +5,19 @@ a pixel (0 to 255) becomes is said by LITERT_PIXELS, else by the model's metadat
 integers takes pixels as they are.
 """
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from golek_wire.errors import BadRequestError
 from golek_worker.engine.base import EngineLoadError
+from golek_worker.engine.image_files import decoded
+from golek_worker.engine.litert import TO_INSTALL
 from golek_worker.engine.litert.model import Model
 
 PIXELS_LIMIT = 64_000_000
 """Of one image: it takes four bytes for each while it is read."""
-FORMS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-"""Few: each is a reader of what strangers wrote."""
-WHITE = (255, 255, 255, 255)
 
 
 class Pixels:
@@ -62,27 +59,10 @@ class Pixels:
         return values.transpose(2, 0, 1) if self._channels_first else values
 
     def _decoded(self, data: bytes, name: str) -> Any:
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        from PIL.Image import Resampling
 
-        try:
-            image: Any = Image.open(io.BytesIO(data), formats=FORMS)
-            width, height = image.size
-            if width * height > PIXELS_LIMIT:
-                raise BadRequestError(
-                    f"{name} has {width} x {height} pixels; at most {PIXELS_LIMIT} are read",
-                    param=name,
-                    limit=PIXELS_LIMIT,
-                )
-            image.draft(self._mode, self.size)
-            image = ImageOps.exif_transpose(image)
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image)
-            return image.convert(self._mode).resize(self.size, Image.Resampling.BILINEAR)
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
-            raise BadRequestError(
-                f"{name} cannot be read as an image: {error}. Send a PNG, JPEG, WebP, GIF or BMP file", param=name
-            ) from None
+        image = decoded(data, name, self._mode, PIXELS_LIMIT, name, self.size)
+        return image.resize(self.size, Resampling.BILINEAR)
 
 
 def check_installed() -> None:
@@ -90,6 +70,4 @@ def check_installed() -> None:
     try:
         import PIL.Image  # noqa: F401
     except ImportError as error:
-        raise EngineLoadError(
-            f"ENGINE=litert: pillow is not installed ({error}). Install it with: pip install 'golek[litert]'"
-        ) from None
+        raise EngineLoadError(f"ENGINE=litert: pillow is not installed ({error}). {TO_INSTALL}") from None

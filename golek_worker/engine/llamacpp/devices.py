@@ -30,7 +30,9 @@ _GPU, _IGPU = 1, 2
 _NO_GPU_BACKENDS = ("CPU", "BLAS", "RPC")
 _USED = re.compile(r"using device (\S+) \((.*?)\) \(.*\) - \d+ MiB free")
 _OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
-NO_SUPPORT = "this build of llama.cpp has no GPU support; `make build-llama` compiles it for the GPU that is here"
+NO_SUPPORT = (
+    "this build of llama.cpp has no GPU support; `make build-llama` on a machine with a GPU compiles it for that"
+)
 
 
 class Device(NamedTuple):

@@ -130,16 +130,17 @@ class Eyes:
         self._queue: set[Future[Any]] = set()
         """What the thread does, or is to do."""
 
-    def read(self, prompt: str, cuts: Sequence[int], images: Sequence[bytes]) -> Read:
-        """The tokens of `prompt` with an image at each mark. Raises BadRequestError for one that cannot be read."""
+    def read(self, prompt: str, cuts: Sequence[int], images: Sequence[bytes], fields: Sequence[str] = ()) -> Read:
+        """The tokens of `prompt` with an image at each mark. Raises BadRequestError for one that cannot be read, with
+        its field where `fields` names them.
+        """
         marks = places(prompt, cuts)
         if len(marks) != len(images):
             raise BadRequestError(f"{len(images)} images came with a prompt that has a place for {len(marks)}")
         bitmaps: list[mtmd.mtmd_bitmap_p] = []
         try:
-            for number, data in enumerate(images, 1):
-                called = "The image" if len(images) == 1 else f"Image {number} of {len(images)}"
-                bitmaps.append(self._bitmap(data, called))
+            for number, data in enumerate(images):
+                bitmaps.append(self._bitmap(data, fields[number] if fields else f"images[{number}]"))
             read = self._read(_parts(prompt, cuts, marks), bitmaps, opens=not self._has_opening(prompt))
         finally:
             for bitmap in bitmaps:
@@ -147,9 +148,11 @@ class Eyes:
         self._check(read.images)
         return read
 
-    def look(self, prompt: str, cuts: Sequence[int], images: Sequence[bytes]) -> Future[Read]:
+    def look(
+        self, prompt: str, cuts: Sequence[int], images: Sequence[bytes], fields: Sequence[str] = ()
+    ) -> Future[Read]:
         """`read`, in the thread."""
-        return self._queued(self._thread.submit(self.read, prompt, cuts, images))
+        return self._queued(self._thread.submit(self.read, prompt, cuts, images, fields))
 
     def compute(self, chunk: Any, tokens: int) -> Future[Rows]:
         """The rows of an image, in the thread."""
@@ -172,8 +175,12 @@ class Eyes:
     def _has_opening(self, prompt: str) -> bool:
         return bool(self._model.bos_text) and prompt.startswith(self._model.bos_text)
 
-    def _bitmap(self, data: bytes, called: str) -> mtmd.mtmd_bitmap_p:
+    def _bitmap(self, data: bytes, place: str) -> mtmd.mtmd_bitmap_p:
         """The pixels of an image. Raises BadRequestError."""
+        if data.startswith(b"RIFF"):
+            raise BadRequestError(
+                f"{place}: WebP is not read by this model; PNG, JPEG, GIF and BMP are: convert it", param=place
+            )
         bitmap = None
         if data.startswith(READABLE):
             options = mtmd.mtmd_helper_init_opt_default()
@@ -183,8 +190,9 @@ class Eyes:
             log.take_error()
         if bitmap is None:
             raise BadRequestError(
-                f"{called}: its {len(data)} bytes, which begin with {data[:8]!r}, are no whole PNG, JPEG, GIF or BMP; "
-                "this model reads no others. Convert it, or send it again"
+                f"{place}: its {len(data)} bytes, which begin with {data[:8].hex(' ')}, are no whole PNG, JPEG, GIF or "
+                "BMP; this model reads no others. Convert it, or send it again",
+                param=place,
             )
         return bitmap
 

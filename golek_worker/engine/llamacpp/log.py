@@ -99,7 +99,10 @@ def callback(level: int, text: bytes, _user_data: ctypes.c_void_p) -> None:
     if _line_is_open and level != _CONTINUED:
         sys.stderr.write("\n")
         _line_is_open = False
-    sys.stderr.write(line if _line_is_open or _level != _INFO else ASIDE + line)
-    _line_is_open = not line.endswith("\n")
+    for part in line.splitlines(keepends=True):
+        if not (_line_is_open or part.strip()):
+            continue
+        sys.stderr.write(part if _line_is_open or _level != _INFO else ASIDE + part)
+        _line_is_open = not part.endswith("\n")
     if _level == _ERROR and line.strip():
         _errors.append(line.rpartition(": ")[2].strip() if line.startswith("llama_model_load:") else line.strip())

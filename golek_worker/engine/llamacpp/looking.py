@@ -51,7 +51,7 @@ class Looking:
                 "This model reads no images, for no projector is loaded. Set MMPROJ_PATH to the model's own (mmproj), "
                 "or ask a model with the capability `vision`"
             )
-        read = self._eyes.look(command.prompt, command.cuts, command.images)
+        read = self._eyes.look(command.prompt, command.cuts, command.images, command.image_fields)
         self._looked[command.job_id] = Looked(command, now, read)
 
     def cancel(self, job_id: str) -> bool:

@@ -79,15 +79,16 @@ class ServerEngine:
         self._started = started
         slots = config.slots if started is not None else facts.slots or config.slots
         self._meter = Meter(slots)
-        capabilities = {"embedding": ["embeddings"], "rerank": ["rerank"]}
+        makes = {"embedding": ["embeddings"], "rerank": ["rerank"]}
+        reads = ["text", "image"] if "vision" in facts.capabilities else ["text"]
         context = facts.info.context_size or config.ctx_size
         self._kind = config.kind
         self._heard_at = 0.0
         """When it wrote something last, on the monotonic clock."""
         self._counter = Counter(facts, site, context)
         self.ready = Ready(
-            info=msgspec.structs.replace(facts.info, context_size=context),
-            capabilities=capabilities.get(config.kind, ["text-generation", *facts.capabilities]),
+            info=msgspec.structs.replace(facts.info, context_size=context, modalities=makes.get(config.kind, reads)),
+            capabilities=makes.get(config.kind, ["text-generation", *facts.capabilities]),
             device=f"{self._name} at {site.root}",
             slots=slots,
             ctx_size=context,

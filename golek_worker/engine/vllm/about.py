@@ -49,9 +49,19 @@ def ends(runtime: Runtime) -> frozenset[int]:
     return frozenset(found if eos is None else found | {eos})
 
 
-def chat_template(tokenizer: Any) -> str | None:
-    """Jinja source, where the folder has one; of several the usual one."""
-    found = getattr(tokenizer, "chat_template", None)
+def chat_template(runtime: Runtime) -> str | None:
+    """Jinja source, where the folder has one; of several the usual one.
+
+    A model that sees may have it beside its processor alone (chat_template.json).
+    """
+    found = _template(runtime.llm.get_tokenizer())
+    if found is None and runtime.config.model_config.supports_multimodal_inputs:
+        found = _template(runtime.llm.renderer.get_mm_processor().info.get_hf_processor())
+    return found
+
+
+def _template(owner: Any) -> str | None:
+    found = getattr(owner, "chat_template", None)
     if isinstance(found, dict):
         found = found.get("default")
     return found if isinstance(found, str) else None

@@ -24,6 +24,7 @@ OWN = {
     "max_cpu_loras": "VLLM_MAX_LORAS",
     "max_lora_rank": "VLLM_MAX_LORA_RANK",
     "scheduling_policy": "INFERENCE_QUEUE_STRATEGY",
+    "limit_mm_per_prompt": "VISION_MAX_IMAGES",
     "runner": "the model",
     "convert": "the model",
 }
@@ -34,6 +35,8 @@ SHARE = 0.25
 LEAST_KV = 64 * 2**20
 MOST_KV = 4 * 2**30
 """Bytes; it is taken at once, whatever is used of it."""
+IMAGES_GB = 1
+"""Of images that were made ready for the model, kept twice, here and in EngineCore; vLLM's own is 4."""
 
 
 def arguments(config: EngineConfig) -> AsyncEngineArgs:
@@ -46,6 +49,7 @@ def arguments(config: EngineConfig) -> AsyncEngineArgs:
         "enable_prefix_caching": config.kind == "inference",
         "structured_outputs_config": {"backend": "guidance"},
         "shutdown_timeout": 0,
+        "mm_processor_cache_gb": IMAGES_GB,
     }
     if on_cpu and config.gpu_required:
         raise EngineLoadError("GPU_REQUIRED=true, and this vLLM computes on the CPU; `make build-vllm-cuda`")
@@ -62,8 +66,9 @@ def arguments(config: EngineConfig) -> AsyncEngineArgs:
         told["max_lora_rank"] = _rank(config.vllm.max_lora_rank)
     if config.vllm.by_priority:
         told["scheduling_policy"] = "priority"
+    told["limit_mm_per_prompt"] = {"image": config.vllm.max_images, "video": 0, "audio": 0}
     if config.kind == "embedding":
-        told |= {"runner": "pooling", "convert": "embed"}
+        told |= {"runner": "pooling", "convert": "embed", "limit_mm_per_prompt": {"image": 0, "video": 0, "audio": 0}}
     try:
         return AsyncEngineArgs(**told)
     except (TypeError, ValueError) as error:

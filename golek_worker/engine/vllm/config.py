@@ -22,3 +22,7 @@ class VLLMConfig(Struct, frozen=True):
     """The largest rank among them."""
     by_priority: bool = False
     """Urgent sequences before others, also before those that run; else as they come."""
+    max_images: int = 16
+    """Of one prompt."""
+    max_pixels: int = 50_000_000
+    """Of one image."""

@@ -35,14 +35,16 @@ from golek_worker.engine.base import (
     UnloadAdapter,
 )
 from golek_worker.engine.budget import tokens_left
-from golek_worker.engine.vllm import about, eyes, sampling
+from golek_worker.engine.logprobs import are_wanted
+from golek_worker.engine.vllm import about, sampling
 from golek_worker.engine.vllm.adapters import Adapters
 from golek_worker.engine.vllm.constraints import structure
+from golek_worker.engine.vllm.eyes import Eyes
 from golek_worker.engine.vllm.runtime import Runtime
 from golek_worker.engine.vllm.text import Text
 from golek_worker.engine.vllm.vocabulary import Vocabulary
 
-_LETTER = Constraint("lark", 'start: "a" | "b"')
+_LETTER = Constraint("lark", 'start: "a"')
 LARGE = 64 * 1024
 """Characters of a prompt that is made into tokens in a thread: it takes tens of milliseconds."""
 _URGENT = 3
@@ -56,24 +58,25 @@ class VLLMEngine:
         """Raises EngineLoadError for a tokenizer that cannot be read token by token."""
         self._runtime = runtime
         self._llm = runtime.llm
-        model, tokenizer = runtime.config.model_config, runtime.llm.get_tokenizer()
+        model = runtime.config.model_config
         self._vocabulary = vocabulary(runtime)
-        self._eyes = eyes.opened(runtime)
+        self._eyes = Eyes.find(runtime, config.vllm)
+        sees = [] if self._eyes is None else ["image"]
         self._n_vocab: int = model.get_vocab_size()
+        self._scores_grammars = False
+        """Whether log-probabilities are those behind a grammar: then they are not told."""
         self._by_priority = runtime.config.scheduler_config.policy == "priority"
         self._adapters = Adapters(self._llm, config.vllm.max_loras, config.vllm.max_lora_rank)
         self.ready = Ready(
-            info=about.info(
-                runtime, Path(config.model_path), ["text", "image"] if self._eyes is not None else ["text"]
-            ),
-            capabilities=["text-generation", *(["vision"] if self._eyes is not None else []), "grammar-constrained"],
+            info=about.info(runtime, Path(config.model_path), ["text", *sees]),
+            capabilities=["text-generation", "grammar-constrained", *(["vision"] if sees else [])],
             device=about.device(),
             slots=config.slots,
             ctx_size=model.max_model_len,
-            chat_template=about.chat_template(tokenizer),
+            chat_template=about.chat_template(runtime),
             bos_token=self._vocabulary.bos_text,
             eos_token=self._vocabulary.eos_text,
-            control_names=self._vocabulary.control_names,
+            control_names=sorted({*self._vocabulary.control_names, *(self._eyes.names if self._eyes else ())}),
         )
 
     @classmethod
@@ -89,8 +92,8 @@ class VLLMEngine:
     async def run(self, command: SequenceStart, counts: Counts) -> AsyncGenerator[Piece | Computed, None]:
         """What a sequence writes, and its end.
 
-        Raises ContextBudgetExceededError, InvalidGrammarError, BadRequestError (empty prompt, wrong images, `Embed` or
-        `Rank`, a wish that vLLM cannot do), AdapterNotFoundError, EngineDiedError.
+        Raises ContextBudgetExceededError, InvalidGrammarError, BadRequestError (empty prompt, images that
+        cannot be read, an `Embed` or `Rank`, a wish that vLLM cannot do), AdapterNotFoundError, EngineDiedError.
         """
         if not isinstance(command, Submit):
             raise BadRequestError("This model writes text; it makes no vectors and ranks nothing")
@@ -98,27 +101,31 @@ class VLLMEngine:
             raise BadRequestError("This model reads text alone; leave the images out", param="messages")
         sampling.check(command.params, self._n_vocab)
         if len(command.prompt) > LARGE:
-            prompt, written = await asyncio.to_thread(self._tokens, command)
+            tokens, written = await asyncio.to_thread(self._tokens, command)
         else:
-            prompt, written = self._tokens(command)
-        given = await self._given([*prompt, *written], command.images)
-        counts.tokens_in = tokens_in = len(given["prompt_token_ids"]) - len(written)
+            tokens, written = self._tokens(command)
+        if command.images and self._eyes is not None:
+            given, prompt, of_images = await self._eyes.look(tokens, command.images)
+        else:
+            given, prompt, of_images = tokens_input(tokens), tokens, 0
+        counts.tokens_in = len(prompt)
         counted = (command.resume and command.resume.tokens_out) or len(written)
         left = tokens_left(
-            tokens_in, command.params.max_tokens, self.ready.ctx_size, len(written), counted, command.least_room,
-            tokens_in - len(prompt),
+            len(prompt), command.params.max_tokens, self.ready.ctx_size, len(written), counted, command.least_room,
+            of_images,
         )  # fmt: skip
         if left == 0:
             shown = command.resume.text if command.resume is not None else ""
-            yield Finished(command.job_id, shown, "length", tokens_in, counted)
+            yield Finished(command.job_id, shown, "length", len(prompt), counted)
             return
-        text = Text(self._vocabulary, command, tokens_in, counted)
+        text = Text(self._vocabulary, command, len(prompt), counted)
+        given["prompt_token_ids"] = prompt + written
         async with aclosing(self._write(command, given, len(written), left, text)) as pieces:
             async for piece in pieces:
                 counts.tokens_out = text.tokens_out
                 if piece and command.stream:
                     yield piece
-        self._runtime.meter.ended(tokens_in, text.cached)
+        self._runtime.meter.ended(len(prompt), text.cached)
         yield text.finished()
 
     async def change_adapter(self, command: LoadAdapter | UnloadAdapter) -> AdapterChanged:
@@ -138,20 +145,24 @@ class VLLMEngine:
         await self._runtime.close()
 
     async def _try(self) -> None:
-        """Write a letter as a grammar says: the first time takes vLLM a second, for which no caller shall wait."""
-        letter = Submit("load", "a", Params(max_tokens=1), 0, constraint=_LETTER)
+        """Write a letter as a grammar says: the first time takes vLLM a second, for which no caller shall wait.
+
+        No model finds it certain by itself: where it is told so, that is the grammar's doing (`logits`).
+        """
+        letter = Submit("load", "a", Params(max_tokens=1, logprobs=True), 0, constraint=_LETTER)
         async with aclosing(self.run(letter, Counts())) as outputs:
-            async for _ in outputs:
-                pass
+            async for output in outputs:
+                if isinstance(output, Finished):
+                    self._scores_grammars = output.logprob_sum == 0.0
 
     def _tokens(self, command: Submit) -> tuple[list[int], list[int]]:
         """The tokens of the prompt, and of the answer that are there already."""
         known, ctx_size = self._vocabulary, self.ready.ctx_size
         known.check_length(command.prompt, ctx_size)
-        text, cuts = command.prompt, command.cuts
-        if command.images and self._eyes is not None:
-            text, cuts = self._eyes.worded(text, cuts, len(command.images))
-        prompt = known.tokens(text, cuts)
+        asked, cuts = command.prompt, command.cuts
+        if self._eyes is not None and command.images:
+            asked, cuts = self._eyes.written(asked, cuts, len(command.images))
+        prompt = known.tokens(asked, cuts)
         if command.resume is None:
             return prompt, []
         known.check_length(command.resume.text, ctx_size, "resume.text")
@@ -159,14 +170,10 @@ class VLLMEngine:
         opening = known.written(output.opening, named=True) if output.opening else []
         return prompt, opening + known.written(command.resume.text, named=output.form == "special")
 
-    async def _given(self, tokens: list[int], images: list[bytes]) -> Any:
-        """What vLLM reads: the tokens, and those of the images among them."""
-        return await self._eyes.look(tokens, images) if images and self._eyes is not None else tokens_input(tokens)
-
     async def _write(
         self, command: Submit, given: Any, written: int, left: int, text: Text
     ) -> AsyncGenerator[Piece, None]:
-        """The pieces of a text, until it has ended."""
+        """The pieces of a text that goes on behind `given`, of which so many tokens were `written` before."""
         told = sampling.sampling(
             command.params, command.seed, written, left, self._structure(command), ranked=text.is_scored
         )
@@ -186,6 +193,12 @@ class VLLMEngine:
     def _structure(self, command: Submit) -> StructuredOutputsParams | None:
         if command.constraint is None:
             return None
+        if self._scores_grammars and are_wanted(command.params):
+            raise BadRequestError(
+                f"params.logprobs: this vLLM tells how likely a token is among those that {command.constraint.param} "
+                "allows, not how likely the model finds it; ask without one of the two",
+                param="params.logprobs",
+            )
         if command.resume is not None:
             raise BadRequestError(
                 f"resume: vLLM cannot go on within {command.constraint.param}; ask anew, without `resume`",

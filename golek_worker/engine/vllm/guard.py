@@ -3,7 +3,7 @@
 vLLM's EngineCore is a process of its own, below the engine's child. It notices a parent that ends in good order, not
 one that is killed: then it stays, with all its memory. vLLM calls plugins of the group `vllm.general_plugins` in every
 process that it starts; this one ends the process with its parent. What is to be mended of vLLM in those processes is
-done here, too (`seeds`).
+done here, too (`seeds`, `logits`).
 """
 
 import multiprocessing
@@ -42,9 +42,10 @@ def register() -> None:
         os.setpgid(0, 0)
     threading.Thread(target=_watch, args=(parent.sentinel,), name="golek-guard", daemon=True).start()
     begin()
-    from golek_worker.engine.vllm import seeds  # which needs vLLM
+    from golek_worker.engine.vllm import logits, seeds  # which need vLLM
 
     seeds.mend()
+    logits.mend()
 
 
 def _is_there(pid: int) -> bool:

@@ -37,11 +37,16 @@ ADVICE = (
         "Give less CTX_SIZE or WORKER_CONCURRENCY, or more VLLM_KV_CACHE_MEMORY_BYTES",
     ),
     (("memory",), "Give VLLM_GPU_MEMORY_UTILIZATION or CTX_SIZE a smaller value, or take a smaller model"),
-    (("failed to be inspected",), "This kind of model may need the package torchvision; docs/vllm.md has more"),
     (("architecture", "not supported", "Unrecognized model"), "A newer vLLM may know this model"),
+    (
+        ("torchvision", "torchaudio"),
+        "The model needs that package, of a build that fits torch in vLLM's environment; see docs/vllm.md, Images",
+    ),
     (("config.json", "No such file", "does not appear to have"), "MODEL_PATH is a folder of Hugging Face's"),
 )
 """What to do, by words of the cause."""
+_ELSEWHERE = ("root cause", "check the logs")
+"""Words of errors whose cause was told on stderr."""
 
 
 class Runtime:
@@ -129,7 +134,7 @@ def _load(config: EngineConfig, meter: Meter) -> AsyncLLM:
 
 def _reason(error: Exception, heard: Heard) -> str:
     said = str(error) or type(error).__name__
-    cause = heard.cause if "root cause" in said else said.strip()
+    cause = heard.cause if any(words in said for words in _ELSEWHERE) else said.strip()
     cause = " ".join((cause or said).split())
     advice = next((what for words, what in ADVICE if any(word in cause for word in words)), "")
     return f"{cause.rstrip('.')}. {advice}".rstrip(". ") + "."
