@@ -176,10 +176,19 @@ def hint(error: InferenceServiceError, patience: str | None, asked: str) -> str 
         return _FIELDS[param].replace("{model}", asked)
     if error.code in _HINTS and not error.details.get("command"):  # which its message has
         return _HINTS[error.code].replace("JOB_ID", str(error.details.get("job_id", "JOB_ID")))
-    if commands := [_COMMANDS[kind] for kind in error.details.get("kinds") or () if kind in _COMMANDS]:
-        return f"{' or '.join(commands).replace('{model}', asked)} asks it"
     if error.code == "DEADLINE_EXCEEDED":
         return f"{patience} waits longer" if patience else None
+    return _another_command(error, asked) or _later(error)
+
+
+def _another_command(error: InferenceServiceError, asked: str) -> str | None:
+    """Which ones ask the model for what it does, where it was asked for something else."""
+    commands = [_COMMANDS[kind] for kind in error.details.get("kinds") or () if kind in _COMMANDS]
+    return f"{' or '.join(commands).replace('{model}', asked)} asks it" if commands else None
+
+
+def _later(error: InferenceServiceError) -> str | None:
+    """When the same may succeed."""
     # No connection ever stood when the error names a URL: its message says what to do, and time alone mends nothing.
     told = "try again in" in error.message
     if isinstance(error, RetriableError) and "url" not in error.details and not told:

@@ -15,6 +15,7 @@ from golek_worker import settings
 from golek_worker.machine import endpoint_checks
 from golek_worker.machine.endpoint_checks import Check
 from golek_worker.machine.lifecycle import ENVS, StartError
+from tests.support.eyes import projector
 from tests.support.workers import WorkerProcess
 
 
@@ -62,6 +63,15 @@ def test_only_what_a_worker_can_do_is_asked(nats_server: str, data: Path, monkey
         checks = checks_of("echo")
     assert list(checks) == ["health", "request", "raw", "stream"]
     assert checks["request"].said == repr(endpoint_checks.QUESTION)
+
+
+def test_a_model_that_sees_is_shown_an_image(nats_server: str, data: Path) -> None:
+    """A red square, for which this one has an answer of its own."""
+    with WorkerProcess(nats_server, data, "golek-tiny", MMPROJ_PATH=projector(), MODEL_THREADS=1):
+        checks = checks_of("golek-tiny")
+    assert list(checks) == ["health", "request", "raw", "stream", "grammar", "image"]
+    assert checks["image"].passed
+    assert "NATS is a small" in checks["image"].said
 
 
 def test_a_failed_check_is_told_and_fails_the_command(

@@ -272,7 +272,7 @@ async def test_the_commands(seeing: WorkerProcess, nats_server: str, tmp_path: P
     status, out, _ = await run(nats_server, "classify", MODEL, str(green), "--top-k", "1", "--json", *labels)
     assert (status, len(json.loads(out)["results"][0]["scores"])) == (0, 1)
     status, out, _ = await run(nats_server, "chat", MODEL, " ", "--image", str(green), "--max-tokens", "2")
-    assert (status, out.strip()) == (0, "JetStream")
+    assert (status, out.strip()) == (0, "JetStream is")
     turn = Message("user", "", parts=[image(green), {"type": "text", "text": "."}])
     said = await golek.chat(MODEL, [turn], temperature=0.0, max_tokens=8)
     given = ("--image", str(green), "--temperature", "0", "--max-tokens", "8")
