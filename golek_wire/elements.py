@@ -5,8 +5,9 @@ wrong is named with its place in the whole request: `input[2].content[0].text`. 
 request the names that the caller used.
 """
 
+import re
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from msgspec import Raw, Struct
 
@@ -14,6 +15,10 @@ from golek_wire import codec
 from golek_wire.errors import BadRequestError, InferenceServiceError
 
 T = TypeVar("T")
+
+IMAGE: Final = "image_url.url"
+"""Where an image stands in a part; another API's name for it is among its names."""
+_PART: Final = re.compile(r"(?P<turn>messages\[\d+\])\.parts(?P<place>\[\d+\])\.image_url\.url$")
 
 
 class _Typed(Struct, frozen=True):
@@ -44,6 +49,11 @@ def renamed(error: InferenceServiceError, names: Mapping[str, str]) -> Inference
     param = error.details.get("param")
     if not isinstance(param, str):
         return error
+    if (part := _PART.match(param)) is not None:  # who asks over HTTP writes parts into the content
+        said = f"{part['turn']}.content{part['place']}.{names.get(IMAGE, IMAGE)}"
+        error.message = error.message.replace(param, said)
+        error.args = (error.message,)
+        error.details["param"] = param = said
     ours = max((name for name in names if _is_below(param, name)), key=len, default=None)
     if ours is None:
         return error

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from golek_wire import codec
+from golek_wire import codec, elements
 from golek_wire.anthropic.turns import Turn, conversation
 from golek_wire.errors import BadRequestError
 from golek_wire.openai import sampling
@@ -38,6 +38,7 @@ NAMES: Final = {
     "params.stop": "stop_sequences",
     "tool_choice.function.name": "tool_choice.name",
     "reasoning_effort": "thinking",
+    elements.IMAGE: "source",
     "response_format": "output_config.format",
     "response_format.json_schema": "output_config.format",
     "response_format.json_schema.schema": "output_config.format.schema",

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Raw, Struct
 
-from golek_wire import codec
+from golek_wire import codec, elements
 from golek_wire.errors import BadRequestError
 from golek_wire.openai import sampling, tools
 from golek_wire.openai.chat import Asked, Effort, MaxTokens
@@ -25,6 +25,7 @@ NAMES: Final = {
     "params.max_tokens": "max_output_tokens",
     "tool_choice.function.name": "tool_choice.name",
     "reasoning_effort": "reasoning.effort",
+    elements.IMAGE: "image_url",
     "response_format": "text.format",
     "response_format.json_schema": "text.format",
     "response_format.json_schema.schema": "text.format.schema",

@@ -37,7 +37,8 @@ async def chat(request: Request) -> Response:
     if asked.stream:
         waiting = Waiting()
         return EventStream(_events(call.stream(payload, waiting), call, asked, waiting), waiting)
-    reply = await call.only(payload, "inference", InferenceReply)
+    with asking.in_words_of({}):
+        reply = await call.only(payload, "inference", InferenceReply)
     return asking.json(completion(call.in_words(reply), shown(call, asked)))
 
 
@@ -55,19 +56,20 @@ def shown(call: Call, asked: form.ChatRequest) -> Shown:
 
 async def _events(stream: Stream, call: Call, asked: form.ChatRequest, waiting: Waiting) -> Events:
     """The events. But for steps none comes before the first piece: until then an error is a status."""
-    async with stream:
-        call.learnt(stream)
-        events = ChatEvents(shown(call, asked))
-        waiting.written = events.step
-        opening = b"".join(events.opening())
-        async for piece in stream.pieces():
-            if opening:
-                call.learnt(stream)
-            yield opening + events.piece(piece)
-            opening = b""
-        call.learnt(stream)
-        call.cost(stream.reply)
-        yield opening + b"".join(events.closing(call.in_words(stream.reply)))
+    with asking.in_words_of({}):
+        async with stream:
+            call.learnt(stream)
+            events = ChatEvents(shown(call, asked))
+            waiting.written = events.step
+            opening = b"".join(events.opening())
+            async for piece in stream.pieces():
+                if opening:
+                    call.learnt(stream)
+                yield opening + events.piece(piece)
+                opening = b""
+            call.learnt(stream)
+            call.cost(stream.reply)
+            yield opening + b"".join(events.closing(call.in_words(stream.reply)))
 
 
 ROUTES = [Route(path, chat, methods=["POST"]) for path in ("/v1/chat/completions", "/chat/completions")]

@@ -206,7 +206,7 @@ def test_models_are_listed_in_anthropics_form(client: Anthropic) -> None:
     [
         ({"max_tokens": -1}, "max_tokens"),
         ({"messages": []}, "messages"),
-        ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content[0].source"),
         ({"messages": [*ASK, {"role": "assistant", "content": "It is"}]}, "messages[1].role"),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
         ({"tool_choice": {"type": "any"}}, "tool_choice"),

@@ -196,7 +196,7 @@ def test_what_is_not_stored_cannot_be_gone_on_from(client: OpenAI) -> None:
     [
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0].image_url"),
-        ({"input": [{"role": "user", "content": [IMAGE]}]}, "input[0].content"),
+        ({"input": [{"role": "user", "content": [IMAGE]}]}, "input[0].content[0].image_url"),
         ({"reasoning": {"effort": "high"}}, "reasoning.effort"),
         ({"text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "x"}}}}, "text.format.schema"),
         ({"max_output_tokens": -1}, "max_output_tokens"),

@@ -100,8 +100,9 @@ def _message(subject: str, sid: int, reply: str, head: bytes | None, payload: by
 
 
 SUBJECTS = st.sampled_from(["a", "a.b.c", "_INBOX.x.1"])
+HEADS = st.binary(max_size=30).map(b"NATS/1.0".__add__)
 MESSAGES = st.builds(
-    _message, SUBJECTS, st.integers(0, 9999), SUBJECTS | st.just(""), st.none() | st.binary(max_size=30),
+    _message, SUBJECTS, st.integers(0, 9999), SUBJECTS | st.just(""), st.none() | HEADS,
     st.binary(max_size=60) | st.just(b"MSG a 1 1\r\nx\r\n"),
 )  # fmt: skip
 LINES = st.sampled_from([b"PING\r\n", b"PONG\r\n", b"+OK\r\n", b"-ERR 'Slow Consumer'\r\n"])
