@@ -50,7 +50,7 @@ async def test_workers_are_seen_to_come_and_go(broker: NatsServer, tmp_path: Pat
                 await client.publish("models.echo.heartbeat", b"\xff")
                 await client.publish("monitoring.inference.echo", b'{"model_name": 3}')
             async with asyncio.timeout(20):
-                while not (model := await state(watch, "online")).replicas:
+                while not (model := await state(watch, "online")).replicas or not model.capacity:
                     await asyncio.sleep(0.02)
             assert (model.slots, model.capacity) == (64, 2000)
             broker.restart()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sqlite3
 import time
@@ -311,7 +312,7 @@ async def test_a_worker_whose_engine_cannot_load_says_so_and_ends(nats_server: s
     worker = WorkerProcess(nats_server, tmp_path / "data", "golek-tiny", MODEL_PATH=broken)
     assert "broken.gguf" in worker.start_failing()
     assert worker.process is not None
-    assert worker.process.returncode == 1
+    assert worker.process.returncode == os.EX_CONFIG
 
 
 @pytest.mark.parametrize(
