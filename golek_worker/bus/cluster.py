@@ -134,7 +134,7 @@ def _nodes(url: str, data: Path) -> tuple[Node, ...]:
     urls = _spread(url) if len(listed) == 1 else listed
     if laid and embedded.same_address(laid[0].url, urls[0]) and all(_is_free(node.url) for node in laid):
         return laid
-    routes = _free_ports(embedded.listen_host(url), NODES)
+    routes = _free_ports(embedded.listen_host(url), NODES, besides={_port(one) for one in urls})
     return tuple(Node(number, one, route) for number, (one, route) in enumerate(zip(urls, routes, strict=True), 1))
 
 
@@ -162,18 +162,26 @@ def _is_free(url: str) -> bool:
     """True when nobody listens at the address of `url`."""
     host = embedded.listen_host(url).strip("[]")
     try:
-        with socket.create_server((host, urlsplit(url).port or embedded.DEFAULT_PORT), family=_family(host)):
+        with socket.create_server((host, _port(url)), family=_family(host)):
             return True
     except OSError:
         return False
 
 
-def _free_ports(host: str, count: int) -> list[int]:
-    """Ports of this machine that nobody listens on."""
+def _free_ports(host: str, count: int, besides: set[int]) -> list[int]:
+    """Ports of this machine that nobody listens on, and none of `besides`, where somebody soon will."""
     host = host.strip("[]")
     with ExitStack() as held:
-        listening = [held.enter_context(socket.create_server((host, 0), family=_family(host))) for _ in range(count)]
-        return [int(one.getsockname()[1]) for one in listening]
+        listening = [
+            held.enter_context(socket.create_server((host, 0), family=_family(host)))
+            for _ in range(count + len(besides))
+        ]
+        ports = [int(one.getsockname()[1]) for one in listening]
+    return [port for port in ports if port not in besides][:count]
+
+
+def _port(url: str) -> int:
+    return urlsplit(url).port or embedded.DEFAULT_PORT
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -1,7 +1,6 @@
 """`golek models list|show|pull|verify|rm`, with real files, a hub and a server of files on real sockets."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -140,13 +139,11 @@ def test_pull_a_name_then_verify_then_remove(hub: Hub, project: Path) -> None:
     assert f"verified: sha256 {sha256(BYTES)}" in text
     assert said("pull", "near") == "data/models/near/model.gguf is there already\n"
     assert f"sha256 {sha256(BYTES)}, as its download from {SOURCE} says" in said("verify", "near")
-    before = shutil.disk_usage(project).free
     assert "delete, which frees 4 MB? [y/N]" in golek("rm", "near", typed="n\n").output
     assert rows()["near"]["state"] == "present"
     assert "4 MB freed" in said("rm", "near", typed="y\n")
     assert rows()["near"]["state"] == "missing"
     assert list((project / "data/models/near").iterdir()) == []
-    assert shutil.disk_usage(project).free >= before - len(BYTES)  # others write on this disk, too
 
 
 def test_pull_a_model_with_its_eyes(project: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

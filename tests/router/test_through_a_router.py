@@ -86,7 +86,7 @@ async def test_no_worker_is_shown_an_image(routed: tuple[str, str]) -> None:
         shown: Any = [{"role": "user", "content": IMAGE}]
         with pytest.raises(openai.BadRequestError, match="reads no images") as refused:
             await asking.chat.completions.create(model="echo", messages=shown)
-        assert str(refused.value.param).startswith("messages[0].parts[")
+        assert str(refused.value.param).startswith("messages[0].content[")
     async with Golek(nats, deadline=20.0) as golek:
         with pytest.raises(BadRequestError, match="reads no images"):
             await golek.chat("echo", [Message("user", "", parts=IMAGE)])
