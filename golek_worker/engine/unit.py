@@ -1,7 +1,10 @@
-"""What is told of a vector that a model made?"""
+"""What may be asked of a model that makes vectors, and what is told of one that it made?"""
 
 import numpy as np
 from numpy.typing import NDArray
+
+from golek_wire.errors import BadRequestError
+from golek_worker.engine.base import Embed, SequenceStart
 
 DECIMALS = 8
 
@@ -13,3 +16,15 @@ def unit_vector(row: NDArray[np.floating]) -> NDArray[np.float64] | None:
     if not np.isfinite(length) or length == 0.0:
         return None
     return (numbers / length).round(DECIMALS)
+
+
+def embeds(command: SequenceStart) -> Embed:
+    """`command`, if it has texts to embed. Raises BadRequestError for any other."""
+    if not isinstance(command, Embed):
+        raise BadRequestError(
+            "This model makes vectors, it neither writes nor ranks. "
+            "Send the text as `input` to embedding.request.<model>"
+        )
+    if not command.inputs:
+        raise BadRequestError("There is no text in `input`", param="input")
+    return command

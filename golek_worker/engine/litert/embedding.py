@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from golek_wire.errors import BadRequestError, ContextBudgetExceededError, InferenceServiceError, InternalError
 from golek_wire.signals import ModelInfo
-from golek_worker.engine.base import Embed, Embedded, EngineConfig, EngineLoadError, Ready, SequenceStart
+from golek_worker.engine.base import Embedded, EngineConfig, EngineLoadError, Ready, SequenceStart
 from golek_worker.engine.litert import TO_INSTALL
 from golek_worker.engine.litert.engine import Job, LiteRTEngine
 from golek_worker.engine.litert.model import only
-from golek_worker.engine.unit import unit_vector
+from golek_worker.engine.unit import embeds, unit_vector
 
 TOKENIZER: Final = "tokenizer.json"
 MASKS: Final = ("mask",)
@@ -85,14 +85,8 @@ class LiteRTEmbedder(LiteRTEngine[list[int]]):
         return Inputs(found["tokens"], found.get("mask"), found.get("segments"))
 
     def _items(self, command: SequenceStart) -> list[list[int]]:
-        if not isinstance(command, Embed):
-            raise BadRequestError(
-                "This model makes vectors, it neither writes nor ranks. "
-                "Send the text as `input` to embedding.request.<model>"
-            )
-        if not command.inputs:
-            raise BadRequestError("There is no text in `input`", param="input")
-        return [self._encode(text, f"input[{i}]") for i, text in enumerate(command.inputs)]
+        asked = embeds(command)
+        return [self._encode(text, f"input[{i}]") for i, text in enumerate(asked.inputs)]
 
     def _encode(self, text: str, name: str) -> list[int]:
         limit = self.ready.ctx_size

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from golek_wire.errors import BadRequestError, PayloadTooLargeError
 from golek_wire.signals import ModelInfo
-from golek_worker.engine.base import FRAME_LIMIT, Embed, Embedded, EngineLoadError, SequenceStart
+from golek_worker.engine.base import FRAME_LIMIT, Embedded, EngineLoadError, SequenceStart
 from golek_worker.engine.llamacpp.pooled import Job, PooledEngine
-from golek_worker.engine.unit import unit_vector
+from golek_worker.engine.unit import embeds, unit_vector
 
 _NUMBER_BYTES = 9
 """A float in a frame."""
@@ -40,15 +40,9 @@ class LlamaCppEmbedder(PooledEngine[Vector]):
 
     def _texts(self, command: SequenceStart) -> list[list[int]]:
         """Raises PayloadTooLargeError (too many vectors for one answer) beside what `submit` does."""
-        if not isinstance(command, Embed):
-            raise BadRequestError(
-                "This model makes vectors, it neither writes nor ranks. "
-                "Send the text as `input` to embedding.request.<model>"
-            )
-        if not command.inputs:
-            raise BadRequestError("There is no text in `input`", param="input")
-        self._check_size(len(command.inputs))
-        return [self._tokenize(i, text) for i, text in enumerate(command.inputs)]
+        asked = embeds(command)
+        self._check_size(len(asked.inputs))
+        return [self._tokenize(i, text) for i, text in enumerate(asked.inputs)]
 
     def _value(self, row: NDArray[np.float32]) -> Vector | None:
         return unit_vector(row)

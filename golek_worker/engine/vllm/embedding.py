@@ -25,7 +25,7 @@ from golek_worker.engine.base import (
     SequenceStart,
     UnloadAdapter,
 )
-from golek_worker.engine.unit import unit_vector
+from golek_worker.engine.unit import embeds, unit_vector
 from golek_worker.engine.vllm import about
 from golek_worker.engine.vllm.engine import LARGE, vocabulary
 from golek_worker.engine.vllm.runtime import Runtime
@@ -56,27 +56,20 @@ class VLLMEmbedder:
         Raises ContextBudgetExceededError (nothing is cut off), BadRequestError (nothing to embed, another command),
         InternalError where the model gives no numbers, EngineDiedError.
         """
-        if not isinstance(command, Embed):
-            raise BadRequestError(
-                "This model makes vectors, it neither writes nor ranks. "
-                "Send the text as `input` to embedding.request.<model>"
-            )
-        if not command.inputs:
-            raise BadRequestError("There is no text in `input`", param="input")
-        is_large = sum(map(len, command.inputs)) > LARGE
-        texts = await asyncio.to_thread(self._texts, command) if is_large else self._texts(command)
+        asked = embeds(command)
+        is_large = sum(map(len, asked.inputs)) > LARGE
+        texts = await asyncio.to_thread(self._texts, asked) if is_large else self._texts(asked)
         counts.tokens_in = sum(map(len, texts))
         try:
             async with asyncio.TaskGroup() as tasks:
                 made = [
-                    tasks.create_task(self._vector(f"{command.job_id}.{i}", i, tokens))
-                    for i, tokens in enumerate(texts)
+                    tasks.create_task(self._vector(f"{asked.job_id}.{i}", i, tokens)) for i, tokens in enumerate(texts)
                 ]
         except ExceptionGroup as several:
             raise several.exceptions[0] from None
         self._runtime.meter.ended(counts.tokens_in, 0)
         yield Embedded(
-            command.job_id, [one.result() for one in made], counts.tokens_in, [len(tokens) for tokens in texts]
+            asked.job_id, [one.result() for one in made], counts.tokens_in, [len(tokens) for tokens in texts]
         )
 
     async def change_adapter(self, command: LoadAdapter | UnloadAdapter) -> AdapterChanged:
