@@ -49,6 +49,8 @@ class Child:
         self.socket.settimeout(PATIENCE_S)
         self.socket.sendall(frame(config))
         self.events: list[EngineEvent] = []
+        self._awaited = 0
+        """How many of the events lie before what is waited for next: one read may bring more than one waits for."""
         self._reader: FrameReader[EngineEvent] = FrameReader(EngineEvent)
 
     def send(self, *commands: EngineCommand) -> None:
@@ -67,13 +69,17 @@ class Child:
         return events
 
     def until(self, condition: Callable[[EngineEvent], bool]) -> EngineEvent:
-        """Read until an event that `condition` holds for; it is returned."""
+        """Read until an event that `condition` holds for; it is returned. The next wait begins behind it."""
         deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
-            for event in self.receive():
+        while True:
+            while self._awaited < len(self.events):
+                event = self.events[self._awaited]
+                self._awaited += 1
                 if condition(event):
                     return event
-        raise self._silent()
+            if time.monotonic() > deadline:
+                raise self._silent()
+            self.receive()
 
     def until_a(self, kind: type[E]) -> E:
         event = self.until(lambda event: isinstance(event, kind))
@@ -81,9 +87,11 @@ class Child:
         return event
 
     def until_ended(self, *job_ids: str) -> None:
-        """Read until each of the sequences has ended."""
+        """Read until each of the sequences has ended. The next wait begins behind the last of their ends."""
         while not set(job_ids) <= {end.job_id for end in self.ends()}:
             self.receive()
+        last = max(self.events.index(end) for end in self.ends() if end.job_id in job_ids)
+        self._awaited = max(self._awaited, last + 1)
 
     def ends(self) -> list[SequenceEnd]:
         return [event for event in self.events if isinstance(event, SequenceEnd)]
