@@ -23,7 +23,7 @@ SHORTCUTS := $(foreach name,$(SHORTCUTS),$(if $(findstring :,$(name))$(findstrin
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: $(TARGETS) $(SHORTCUTS)
+.PHONY: $(TARGETS) $(SHORTCUTS) vllm-tests-environment
 
 help:
 	@awk 'BEGIN { FS = ":.*## " } \
@@ -143,16 +143,20 @@ check: $(DEV_STAMP) ## Lint, format, types, and who imports whom
 ifeq ($(strip $(WORKER)),)
 test: check ## check and all tests; or a worker | [WORKER=name]
 	@scripts/install_test_programs.sh
-	@scripts/run_tests.sh $(BIN)/python
+	@scripts/run_tests.sh $(BIN)/python all
 else
 test: $(WORKER_STAMP)
 	@$(GOLEK) worker test "$(WORKER)"
 endif
 
-test-vllm: build-vllm ## The tests that need vLLM
+# Both environments are made side by side.
+test-vllm: ## The tests that need vLLM
+	@$(MAKE) --no-print-directory --jobs 2 build-vllm vllm-tests-environment
+	@scripts/run_tests.sh $(BIN)/python vllm
+
+vllm-tests-environment:
 	@[ -e $(DEV_STAMP) ] || [ -e $(VLLM_TESTS_STAMP) ] || \
 	  requirements/once.sh "$(PYTHON)" $(VLLM_TESTS_STAMP) requirements/install.sh vllm-tests "$(PYTHON)" $(VLLM_TESTS_STAMP)
-	@$(BIN)/python -m pytest -q -k vllm tests/vllm tests/engines
 
 bench: $(DEV_STAMP) ## Measure; JSON lines in bench/results | [NAME=file]
 	@$(BIN)/python bench/run.py $(NAME)

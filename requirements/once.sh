@@ -9,12 +9,13 @@ shift 2
 # Without a Python there is nothing to lock with; the command says what is missing.
 "$python" -c '' 2>/dev/null || exec "$@"
 
-# The kernel gives a lock of flock(2) back when its holder dies. This file itself is locked: .venv may be made anew.
+# The kernel gives a lock of flock(2) back when its holder dies. The command's own file is locked: what it makes may be made
+# anew, and another command may run beside it.
 exec "$python" -c '
 import fcntl, os, subprocess, sys
 
 stamp, command = sys.argv[1], sys.argv[2:]
-lock = open("requirements/once.sh")
+lock = open(command[0])
 try:
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 except BlockingIOError:

@@ -1,30 +1,50 @@
 #!/usr/bin/env bash
-# Run all tests, in four processes side by side: most of them wait for something, and so they take a third of the time.
-# Usage: scripts/run_tests.sh PYTHON
+# Run tests in groups, each a process, side by side: most tests wait for something, and so they take a third of the time.
+# Usage: scripts/run_tests.sh PYTHON all|vllm
 # The last group is shown as it runs, the others when they have ended; the last lines say how each ended, and what failed.
 set -u
 # A thousand processes start: where no bytecode may be kept, each would compile all of Golek, 1.6 s of a core.
 unset PYTHONDONTWRITEBYTECODE
 python=$1
 said=$(mktemp -d)
-groups=("bus, a to m and ro" "bus, n to z" "gateway, engine, tui, bus re" "all others")
+# Each a name and what pytest is told.
+case $2 in
+all)
+    groups=(
+        "bus, a to m and ro: tests/bus/test_[a-m]*.py tests/bus/test_ro*.py"
+        "bus, n to z: tests/bus/test_[n-qs-z]*.py"
+        "gateway, tui, bus re: tests/gateway tests/tui tests/bus/test_re*.py"
+        "engine, engines: tests/engine tests/engines"
+        "all others: tests --ignore=tests/bus --ignore=tests/engine --ignore=tests/engines --ignore=tests/gateway --ignore=tests/tui"
+    )
+    ;;
+vllm)
+    groups=(
+        "life: tests/vllm/test_life.py"
+        "server, vectors, one seat: tests/vllm/test_server.py tests/vllm/test_embedding.py tests/vllm/test_one_seat.py"
+        "bus, images, probe: tests/vllm/test_bus.py tests/vllm/test_images.py tests/vllm/test_probe.py"
+        "engine: tests/vllm/test_engine.py"
+    )
+    ;;
+*) echo "which tests? all or vllm, not '$2'" >&2 && exit 2 ;;
+esac
+last=$((${#groups[@]} - 1))
 started=()
 run() {
-    "$python" -m pytest --force-short-summary "$@"
-}
-beside() {
-    run "$@" >"$said/${#started[@]}" 2>&1 &
-    started+=($!)
+    # What pytest is told, with its patterns: words, none of which has a space.
+    # shellcheck disable=SC2086
+    "$python" -m pytest --force-short-summary ${groups[$1]#*: }
 }
 # `2 failed, 310 passed in 512.10s`; nothing of a group that was ended by something else than its tests.
 count() {
     grep -E '^=+ .* in [0-9.]+s.* =+$' "$said/$1" | tail -1 | sed -E 's/^=+ //; s/ =+$//'
 }
 trap 'kill "${started[@]}" 2>/dev/null; wait "${started[@]}"; rm -rf "$said"; exit 130' INT TERM
-beside tests/bus/test_[a-m]*.py tests/bus/test_ro*.py
-beside tests/bus/test_[n-qs-z]*.py
-beside tests/gateway tests/engine tests/tui tests/bus/test_re*.py
-run tests --ignore=tests/{bus,engine,gateway,tui} 2>&1 | tee "$said/${#started[@]}"
+for ((number = 0; number < last; number++)); do
+    run "$number" >"$said/$number" 2>&1 &
+    started+=($!)
+done
+run "$last" 2>&1 | tee "$said/$last"
 failed=${PIPESTATUS[0]}
 for number in "${!started[@]}"; do
     wait "${started[$number]}" || failed=1
@@ -33,14 +53,14 @@ done
 echo
 for number in "${!groups[@]}"; do
     ended=$(count "$number")
-    echo "${groups[$number]}: ${ended:-ended before its tests did; what it said stands above}"
+    echo "${groups[$number]%%: *}: ${ended:-ended before its tests did; what it said stands above}"
 done
 if [ "$failed" = 0 ]; then
     echo "All tests passed."
 else
     echo "What failed:"
     for number in "${!groups[@]}"; do
-        [ -n "$(count "$number")" ] || echo "${groups[$number]}, as a whole"
+        [ -n "$(count "$number")" ] || echo "${groups[$number]%%: *}, as a whole"
         sed -n '/^=* short test summary info =*$/,$p' "$said/$number" | grep -E '^(FAILED|ERROR) ' | cut -c1-400
     done
 fi

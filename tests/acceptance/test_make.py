@@ -189,15 +189,23 @@ def test_vllm_for_another_machine_is_told(tools: Path) -> None:
     assert "make build-vllm PYTHON=" in told
 
 
+def script(folder: Path, lines: str, name: str = "setup") -> str:
+    """A command of the setup: a file, as those of `requirements` are."""
+    file = folder / name
+    file.write_text(f"#!/bin/sh\n{lines}\n")
+    file.chmod(0o755)
+    return str(file)
+
+
 def test_two_setups_at_once_are_one(tmp_path: Path) -> None:
     """`make a & make b &` on a fresh checkout: the second waits and finds the work done."""
     stamp, count, go = tmp_path / "stamp", tmp_path / "count", tmp_path / "go"
-    command = f"echo began; while [ ! -e '{go}' ]; do sleep 0.02; done; echo ran >>'{count}'; touch '{stamp}'"
+    command = script(
+        tmp_path, f"echo began; while [ ! -e '{go}' ]; do sleep 0.02; done; echo ran >>'{count}'; touch '{stamp}'"
+    )
     programs = []
     for says in ("began\n", "setup: another make is at it; waiting\n", "setup: another make is at it; waiting\n"):
-        program = subprocess.Popen(
-            [str(ONCE), "python3", str(stamp), "sh", "-c", command], stdout=subprocess.PIPE, text=True
-        )
+        program = subprocess.Popen([str(ONCE), "python3", str(stamp), command], stdout=subprocess.PIPE, text=True)
         assert program.stdout is not None
         assert program.stdout.readline() == says
         programs.append(program)
@@ -209,8 +217,21 @@ def test_two_setups_at_once_are_one(tmp_path: Path) -> None:
 
 def test_a_setup_that_fails_fails_the_make(tmp_path: Path) -> None:
     """The command's exit status is kept, also without a Python to lock with."""
+    command = script(tmp_path, "exit 3")
     for python in ("python3", "no-such-python"):
-        assert run([str(ONCE), python, str(tmp_path / "stamp"), "sh", "-c", "exit 3"]).returncode == 3
+        assert run([str(ONCE), python, str(tmp_path / "stamp"), command]).returncode == 3
+
+
+def test_two_environments_are_made_side_by_side(tmp_path: Path) -> None:
+    """`make test-vllm` does so: another setup is not waited for."""
+    go = tmp_path / "go"
+    waits = script(tmp_path, f"echo began; while [ ! -e '{go}' ]; do sleep 0.02; done", "waits")
+    goes = script(tmp_path, f"touch '{go}'", "goes")
+    with subprocess.Popen([str(ONCE), "python3", str(tmp_path / "a"), waits], stdout=subprocess.PIPE) as waiting:
+        assert waiting.stdout is not None
+        assert waiting.stdout.readline() == b"began\n"
+        assert run([str(ONCE), "python3", str(tmp_path / "b"), goes]).returncode == 0
+    assert waiting.returncode == 0
 
 
 def test_the_command_book_has_every_target() -> None:

@@ -13,6 +13,7 @@ from golek_worker.engine.base import EngineConfig
 from golek_worker.engine.vllm import interpreter
 from golek_worker.engine.vllm.config import VLLMConfig
 from golek_worker.settings.vllm import LEAST_RANK
+from tests.engines.subject import CONSTRAINTS, Subject
 
 KEY = "VLLM_PYTHON"
 PYTHON = interpreter.find(os.environ.get(KEY, ""))
@@ -54,6 +55,19 @@ def config(name: str = TEXT, *, slots: int = 4, adapters: int = 1, stall_s: floa
             max_lora_rank=LEAST_RANK,
         ),
     )  # fmt: skip
+
+
+SUBJECT = Subject(
+    "vllm",
+    frozenset({
+        "text", "seeds", "invariant", "fifo", "logprobs", "constraints", "resume",
+        "file", "grandchildren", "gauges",
+    }),
+    lambda: contextlib.nullcontext(config()),
+    constraints=CONSTRAINTS,
+    load_s=LOAD_S,
+)  # fmt: skip
+"""What writes."""
 
 
 def settings(name: str = TEXT) -> dict[str, object]:

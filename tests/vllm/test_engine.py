@@ -2,8 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import msgspec
 import psutil
@@ -11,11 +9,11 @@ import pytest
 
 from golek_wire.replies import Delta
 from golek_wire.requests import Resume
-from golek_worker.engine.base import Constraint, EngineConfig, Finished, LoadAdapter, Refused, UnloadAdapter
+from golek_worker.engine.base import Constraint, Finished, LoadAdapter, Refused, UnloadAdapter
 from golek_worker.engine.host import EngineDied
 from golek_worker.output import Output
-from tests.engines.life import Life, Runtime
-from tests.engines.subject import CONSTRAINTS, Served, Subject, first
+from tests.engines.life import Runtime
+from tests.engines.subject import CONSTRAINTS, Served, first
 from tests.engines.writing import Writing
 from tests.vllm import place
 
@@ -24,23 +22,7 @@ GRAMMAR = CONSTRAINTS[0][0]
 RECURSIVE = Constraint("gbnf", 'root ::= answer | "[" root "]"\nanswer ::= "x" | "(" answer ")"'), r"\[*\(*x\)*\]*"
 
 
-@contextmanager
-def opened() -> Iterator[EngineConfig]:
-    yield place.config()
-
-
-SUBJECTS = [
-    Subject(
-        "vllm",
-        frozenset({
-            "text", "seeds", "invariant", "fifo", "logprobs", "constraints", "resume",
-            "file", "grandchildren", "gauges",
-        }),
-        opened,
-        constraints=CONSTRAINTS,
-        load_s=place.LOAD_S,
-    )
-]  # fmt: skip
+SUBJECTS = [place.SUBJECT]
 
 
 class TestWriting(Writing):
@@ -165,10 +147,6 @@ class TestOwn:
             thoughts += event.reasoning_content
         assert thoughts == event.reasoning_content
         assert event.text == ""
-
-
-class TestLife(Life):
-    """Of its processes."""
 
 
 class TestRuntime(Runtime):
