@@ -69,7 +69,7 @@ def test_each_deployment_is_a_target(project: Path) -> None:
 
 def test_make_test_is_the_suite_or_a_worker(project: Path) -> None:
     """Without WORKER everything is tested, with it that worker's endpoints."""
-    assert run(["make", "-n", "test"], project).stdout.endswith("scripts/run_tests.sh .venv/bin/python\n")
+    assert run(["make", "-n", "test"], project).stdout.endswith("scripts/run_tests.sh .venv/bin/python all\n")
     assert run(["make", "-n", "test", "WORKER=x"], project).stdout == '.venv/bin/golek worker test "x"\n'
 
 
