@@ -4,12 +4,11 @@ The engine's child scores each image by the model's own labels; here those that 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from golek_wire import codec, images, semconv
 from golek_wire.errors import BadRequestError, InternalError, PayloadTooLargeError
 from golek_wire.requests import Request, VisionRequest
-from golek_wire.routing import CacheUse
 from golek_wire.subjects import Kind
 from golek_wire.vision import Classification, LabelScore, VisionReply, VisionUsage
 from golek_worker.engine.base import Classified, Classify, Made
@@ -75,50 +74,31 @@ class ClassifyExecutor:
 class ClassifyWork(Sighted):
     """One request for what images show."""
 
+    request: VisionRequest
     operation = semconv.VISION
-    params = None
-    prompt = None
-    adapter = None
-    texts = 0
-    conversation = None
 
     def __init__(self, executor: ClassifyExecutor, job: Job, request: VisionRequest) -> None:
-        super().__init__()
+        super().__init__(job, request)
         self._executor = executor
-        self._job = job
-        self._request = request
         self._places: list[int] = []
         self._labels: list[str] = []
-        self.cache: CacheUse | None = None
-        self.asks_cache = False
-        self.shared = False
-        self.saved = 0
-        self.costs: Mapping[str, float] = {}
-        self.reply_to = request.reply_to
-
-    @property
-    def request(self) -> VisionRequest:
-        return self._request
 
     @property
     def raw_input(self) -> str:
-        return looked_at(self._request)
-
-    def prepare(self) -> None:
-        """Images go to the engine as they are."""
+        return looked_at(self.request)
 
     def start(self, *, watched: bool = False, until: float = math.inf) -> Run:  # noqa: ARG002 - stopped from outside
         ready = self._executor.host.ready
         if ready is None:
             return never_ran()
-        self._executor.check(self._request)
-        self._places, self._labels = self._executor.places(self._request, ready.labels), ready.labels
+        self._executor.check(self.request)
+        self._places, self._labels = self._executor.places(self.request, ready.labels), ready.labels
         return self._executor.host.submit(Classify(self._job.job_id, self.images))
 
     def answer(self, end: Made, ms: int) -> Answer:
         if not isinstance(end, Classified):
             raise InternalError("The engine gave no scores where it was asked what images show")
-        request = self._request
+        request = self.request
         results = [
             classification(index, [LabelScore(self._labels[i], scores[i]) for i in self._places], request.top_k)
             for index, scores in enumerate(end.scores)

@@ -6,6 +6,7 @@ knows no difference.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -61,103 +62,90 @@ class Answer(Struct, frozen=True):
         return None if self.measured is None else max(0.0, ms - self.measured.decode_ms)
 
 
-class Work(Protocol):
+class Work(ABC):
     """What one job asks, and how it is answered."""
 
-    cache: CacheUse | None
-    """What part a cache had in it, for the reply; None where nobody asked for one."""
-    asks_cache: bool
-    """Whether the request, its key or its model asks for a cache; without it no reply says anything of one."""
-    shared: bool
-    """Whether the run of an equal request answers it."""
-    saved: int
-    """Of its tokens: those that were kept, and not computed for it."""
+    request: Request
+    """What the job's payload says; each kind of work says which kind of request."""
+    adapter: str | None = None
+    """The LoRA adapter that it asks for."""
+    conversation: Conversation | None = None
+    """The session that it goes on with; None without one."""
 
-    @property
-    def request(self) -> Request:
-        """What its payload says."""
-        ...
+    def __init__(self, job: Job, request: Request) -> None:
+        self._job = job
+        self.request = request
+        self.reply_to = request.reply_to
+        """A second subject for the answer."""
+        self.cache: CacheUse | None = None
+        """What part a cache had in it, for the reply; None where nobody asked for one."""
+        self.asks_cache = False
+        """Whether the request, its key or its model asks for a cache; without it no reply says anything of one."""
+        self.shared = False
+        """Whether the run of an equal request answers it."""
+        self.saved = 0
+        """Of its tokens: those that were kept, and not computed for it."""
 
     @property
     def costs(self) -> Mapping[str, float]:
         """What clouds took for it so far, by target."""
-        ...
+        return {}
 
     @property
+    @abstractmethod
     def raw_input(self) -> str:
         """What the caller wrote, for the log."""
-        ...
 
     @property
     def prompt(self) -> str | None:
         """What the model reads, for the log; None before the start, and where that is the input itself."""
-        ...
+        return None
 
     @property
-    def reply_to(self) -> str | None:
-        """A second subject for the answer."""
-        ...
-
-    @property
+    @abstractmethod
     def operation(self) -> str:
         """What kind of thing it asks for, as golek_wire/semconv.py names it."""
-        ...
 
     @property
     def params(self) -> Params | None:
         """How a text is to be written; None where none is."""
-        ...
-
-    @property
-    def adapter(self) -> str | None:
-        """The LoRA adapter that it asks for."""
-        ...
+        return None
 
     @property
     def texts(self) -> int:
         """How many texts the engine writes for it."""
-        ...
+        return 0
 
-    @property
-    def conversation(self) -> Conversation | None:
-        """The session that it goes on with; None without one."""
-        ...
-
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - most have nothing to prepare
         """What `start` would do first, for a thread: a large request takes its time. Raises as `start` does.
 
         To be done again when the conversation was shortened.
         """
-        ...
 
+    @abstractmethod
     def start(self, *, watched: bool = False, until: float = math.inf) -> Run:
         """Begin. Raises InferenceServiceError when the request cannot run.
 
         Of a `watched` run the text is heard as it is written, where it writes any. `until` is the monotonic time after
         which its answer is of no use: whoever asks others tells them; a run here is stopped then.
         """
-        ...
 
+    @abstractmethod
     def answer(self, end: Made, ms: int) -> Answer:
         """The answer that the run's `end` makes, `ms` milliseconds after the lease."""
-        ...
 
+    @abstractmethod
     def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
         """What to tell the caller of an answer of `size` bytes where `limit` fit: also how to make it smaller."""
-        ...
 
 
-class Sighted:
+class Sighted(Work):
     """Work that begins with images: `seen` has them all before `prepare` and `start`."""
 
-    def __init__(self) -> None:
+    def __init__(self, job: Job, request: Request) -> None:
+        super().__init__(job, request)
         self.seen: dict[str, bytes] = {}
         """Image files, by what `wanted` calls them."""
-
-    @property
-    def request(self) -> Request:
-        """As in `Work`."""
-        raise NotImplementedError
 
     @property
     def wanted(self) -> list[Image]:

@@ -22,7 +22,6 @@ from golek_wire.errors import BadRequestError, InferenceServiceError, InternalEr
 from golek_wire.orchestration import StepEvent
 from golek_wire.replies import Delta
 from golek_wire.requests import InferenceRequest, Message, Params, Request, VisionRequest
-from golek_wire.routing import CacheUse
 from golek_wire.vision import LabelScore, VisionReply, VisionUsage
 from golek_worker.classifying import classification, looked_at, said, too_large
 from golek_worker.engine.base import Finished, Made, Refused, Stopped, Submit, refusal
@@ -97,32 +96,20 @@ class Writes(Protocol):
 class LabelWork(Sighted):
     """One request for what images show."""
 
+    request: VisionRequest
     operation = semconv.VISION
-    params = None
-    adapter = None
-    conversation = None
 
     def __init__(self, executor: Writes, job: Job, request: VisionRequest) -> None:
-        super().__init__()
+        super().__init__(job, request)
         self._executor = executor
-        self._job = job
-        self._request = request
         self._questions: list[InferenceRequest] = []
+        self._places: list[str] = []
+        """The field of each question's image."""
         self._first: Submit | None = None
-        self.cache: CacheUse | None = None
-        self.asks_cache = False
-        self.shared = False
-        self.saved = 0
-        self.costs: Mapping[str, float] = {}
-        self.reply_to = request.reply_to
-
-    @property
-    def request(self) -> VisionRequest:
-        return self._request
 
     @property
     def raw_input(self) -> str:
-        return looked_at(self._request)
+        return looked_at(self.request)
 
     @property
     def prompt(self) -> str | None:
@@ -135,14 +122,10 @@ class LabelWork(Sighted):
 
     def prepare(self) -> None:
         """Of the first question alone: the others are like it, and each may hold a copy of its image."""
-        self._executor.check_eyes(self._request)
-        self._questions = questions(self._request)
+        self._executor.check_eyes(self.request)
+        self._questions = questions(self.request)
+        self._places = [image.place for image in self.wanted for _ in range(_each(self.request))]
         self._first = self._submission(0)
-
-    @property
-    def _places(self) -> list[str]:
-        """The field of each question's image."""
-        return [image.place for image in self.wanted for _ in range(_each(self._request))]
 
     def _submission(self, number: int) -> Submit | None:
         found = self._executor.submission(self._job, self._questions[number], self.seen)
@@ -164,7 +147,7 @@ class LabelWork(Sighted):
     def answer(self, end: Made, ms: int) -> Answer:
         if not isinstance(end, Labelled):
             raise InternalError("The engine wrote something else where it was asked what images show")
-        request, labels, each = self._request, self._request.labels, _each(self._request)
+        request, labels, each = self.request, self.request.labels, _each(self.request)
         parts = [end.ends[start : start + each] for start in range(0, len(end.ends), each)]
         scores = [_shares(labels, ends) if labels is not None else [_words(ends[0])] for ends in parts]
         results = [classification(index, found, request.top_k) for index, found in enumerate(scores)]

@@ -4,17 +4,15 @@ The engine's child scores each document together with the query; here they are p
 """
 
 import math
-from collections.abc import Mapping
 
 from golek_wire import codec, semconv
 from golek_wire.errors import InternalError, PayloadTooLargeError
 from golek_wire.replies import EmbeddingUsage, Ranking, RerankReply
 from golek_wire.requests import Document, Request, RerankRequest
-from golek_wire.routing import CacheUse
 from golek_wire.subjects import Kind
 from golek_worker.engine.base import Made, Rank, Ranked
 from golek_worker.engine.host import EngineHost, Run
-from golek_worker.executor import Answer, never_ran
+from golek_worker.executor import Answer, Work, never_ran
 from golek_worker.job import Job
 
 
@@ -41,48 +39,30 @@ class RankExecutor:
         self.host.cancel(job_id)
 
 
-class RankWork:
+class RankWork(Work):
     """One request for scores."""
 
+    request: RerankRequest
     operation = semconv.RERANK
-    params = None
-    prompt = None
-    adapter = None
-    texts = 0
-    conversation = None
 
     def __init__(self, executor: RankExecutor, job: Job, request: RerankRequest) -> None:
+        super().__init__(job, request)
         self._executor = executor
-        self._job = job
-        self._request = request
-        self.cache: CacheUse | None = None
-        self.asks_cache = False
-        self.shared = False
-        self.saved = 0
-        self.costs: Mapping[str, float] = {}
-        self.reply_to = request.reply_to
-
-    @property
-    def request(self) -> RerankRequest:
-        return self._request
 
     @property
     def raw_input(self) -> str:
         """Query and documents as JSON."""
-        return codec.encode({"query": self._request.query, "documents": self._request.texts}).decode()
-
-    def prepare(self) -> None:
-        """Texts go to the engine as they are."""
+        return codec.encode({"query": self.request.query, "documents": self.request.texts}).decode()
 
     def start(self, *, watched: bool = False, until: float = math.inf) -> Run:  # noqa: ARG002 - stopped from outside
         if self._executor.host.ready is None:
             return never_ran()
-        return self._executor.host.submit(Rank(self._job.job_id, self._request.query, self._request.texts))
+        return self._executor.host.submit(Rank(self._job.job_id, self.request.query, self.request.texts))
 
     def answer(self, end: Made, ms: int) -> Answer:
         if not isinstance(end, Ranked):
             raise InternalError("The engine made no scores where scores were asked for")
-        request = self._request
+        request = self.request
         order = sorted(range(len(end.scores)), key=lambda i: (-end.scores[i], i))
         texts = request.texts if request.return_documents else None
         results = [

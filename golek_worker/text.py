@@ -16,7 +16,6 @@ from golek_wire.errors import BadRequestError, InternalError, PayloadTooLargeErr
 from golek_wire.images import Image, listed, without_data
 from golek_wire.replies import InferenceReply
 from golek_wire.requests import STOP_LIMIT, InferenceRequest, Params, Request, VisionRequest
-from golek_wire.routing import CacheUse
 from golek_wire.subjects import Kind
 from golek_worker import choices
 from golek_worker.engine.base import Constraint, Finished, Made, Ready, Submit
@@ -128,30 +127,20 @@ class TextExecutor:
 class TextWork(Sighted):
     """One request for a text."""
 
+    request: InferenceRequest
+
     def __init__(self, executor: TextExecutor, job: Job, request: InferenceRequest) -> None:
-        super().__init__()
+        super().__init__(job, request)
         self._executor = executor
-        self._job = job
-        self._request = request
-        self.cache: CacheUse | None = None
-        self.asks_cache = False
-        self.shared = False
-        self.saved = 0
-        self.costs: Mapping[str, float] = {}
         self._prompt: Prompt | None = None
         self._asked: InferenceRequest | None = None
         """What an engine gets that makes the prompt itself."""
         self._constraint: Constraint | None = None
-        self.reply_to = request.reply_to
         self.adapter = request.adapter or None
         self.conversation: Conversation | None = None
         if request.session_id is not None:
             ready = executor.host.ready
             self.conversation = Conversation(request, ready.ctx_size if ready is not None else 0)
-
-    @property
-    def request(self) -> InferenceRequest:
-        return self._request
 
     @property
     def wanted(self) -> list[Image]:
@@ -160,21 +149,21 @@ class TextWork(Sighted):
 
     @property
     def _whole(self) -> InferenceRequest:
-        return self._request if self.conversation is None else self.conversation.request
+        return self.request if self.conversation is None else self.conversation.request
 
     @property
     def raw_input(self) -> str:
         """The input, or the conversation as JSON, in which of an image's data only their size stands."""
-        request = self._request
+        request = self.request
         return request.input if request.input is not None else codec.encode(without_data(request.messages)).decode()
 
     @property
     def operation(self) -> str:
-        return semconv.TEXT_COMPLETION if self._request.messages is None else semconv.CHAT
+        return semconv.TEXT_COMPLETION if self.request.messages is None else semconv.CHAT
 
     @property
     def params(self) -> Params:
-        return self._request.params
+        return self.request.params
 
     @property
     def prompt(self) -> str | None:
@@ -182,7 +171,7 @@ class TextWork(Sighted):
 
     @property
     def texts(self) -> int:
-        return choices.count(self._request.params)
+        return choices.count(self.request.params)
 
     def prepare(self) -> None:
         ready = self._executor.host.ready
@@ -208,7 +197,7 @@ class TextWork(Sighted):
         prompt = self._prompt or (Prompt("") if self._asked is not None else None)
         if prompt is None:
             return None
-        job, request = self._job, self._request
+        job, request = self._job, self.request
         params = with_stops(request.params, prompt.stops)
         return Submit(
             job.job_id, prompt.text, params, job.seed, streamed, prompt.output, request.resume, self._constraint,
@@ -227,7 +216,7 @@ class TextWork(Sighted):
             end.choices if isinstance(end, choices.Several) else None, end.tokens_cached,
             max(0, ms - round(end.decode_ms)) if measured is not None else 0,
             self.conversation.use if self.conversation is not None else None,
-            end.stopped_by if end.stopped_by in self._request.params.stops else None,
+            end.stopped_by if end.stopped_by in self.request.params.stops else None,
             cache=self.cache,
         )  # fmt: skip
         if self.conversation is not None:
@@ -249,7 +238,7 @@ class TextWork(Sighted):
 
     def _itl_ms(self, end: Finished) -> float | None:
         """Between two tokens of one text that was written here as a whole."""
-        if end.tokens_out < 2 or self._request.resume is not None or isinstance(end, choices.Several):
+        if end.tokens_out < 2 or self.request.resume is not None or isinstance(end, choices.Several):
             return None
         return end.decode_ms / (end.tokens_out - 1)
 

@@ -5,7 +5,6 @@ into OpenAI's list. A list that cannot fit into one message is refused before an
 """
 
 import math
-from collections.abc import Mapping
 
 import msgspec
 
@@ -13,12 +12,11 @@ from golek_wire import codec, parts, semconv
 from golek_wire.errors import BadRequestError, InternalError, PayloadTooLargeError
 from golek_wire.replies import Embedding, EmbeddingReply, EmbeddingUsage
 from golek_wire.requests import EmbeddingRequest, EncodingFormat, Request
-from golek_wire.routing import CacheUse
 from golek_wire.subjects import Kind
 from golek_wire.vectors import packed
 from golek_worker.engine.base import Embed, Embedded, Made, Ready
 from golek_worker.engine.host import EngineHost, Run
-from golek_worker.executor import Answer, never_ran
+from golek_worker.executor import Answer, Work, never_ran
 from golek_worker.job import Job
 
 DECIMALS = 8
@@ -67,49 +65,31 @@ class VectorExecutor:
         self.host.cancel(job_id)
 
 
-class VectorWork:
+class VectorWork(Work):
     """One request for vectors."""
 
+    request: EmbeddingRequest
     operation = semconv.EMBEDDINGS
-    params = None
-    prompt = None
-    adapter = None
-    texts = 0
-    conversation = None
 
     def __init__(self, executor: VectorExecutor, job: Job, request: EmbeddingRequest) -> None:
+        super().__init__(job, request)
         self._executor = executor
-        self._job = job
-        self._request = request
         self._width = 0
-        self.cache: CacheUse | None = None
-        self.asks_cache = False
-        self.shared = False
-        self.saved = 0
-        self.costs: Mapping[str, float] = {}
         self.missing: list[str] | None = None
         """The texts that are to be computed, the others being known; None for all."""
-        self.reply_to = request.reply_to
-
-    @property
-    def request(self) -> EmbeddingRequest:
-        return self._request
 
     @property
     def raw_input(self) -> str:
         """The text, or the list of texts as JSON."""
-        texts = self._request.input
+        texts = self.request.input
         return texts if isinstance(texts, str) else codec.encode(texts).decode()
-
-    def prepare(self) -> None:
-        """Texts go to the model as they are."""
 
     def start(self, *, watched: bool = False, until: float = math.inf) -> Run:  # noqa: ARG002 - stopped from outside
         """Raises BadRequestError for more dimensions than there are, PayloadTooLargeError for what cannot fit."""
         ready = self._executor.host.ready
         if ready is None:
             return never_ran()
-        request = self._request
+        request = self.request
         self._width = self._executor.width(request, ready)
         least = len(request.inputs) * _item_size(self._width, request.encoding_format, LEAST_PER_NUMBER, 0)
         largest = parts.WHOLE_LIMIT if self._job.parts else self._executor.largest_reply
@@ -125,7 +105,7 @@ class VectorWork:
     def answer(self, end: Made, ms: int) -> Answer:
         if not isinstance(end, Embedded):
             raise InternalError("The engine made no vectors where vectors were asked for")
-        request = self._request
+        request = self.request
         data = [Embedding(self._shown(vector), index) for index, vector in enumerate(end.vectors)]
         usage = EmbeddingUsage(end.tokens_in, end.tokens_in)
         reply = EmbeddingReply(data, self._executor.model, usage, request.req_id, ms, ms)
@@ -137,11 +117,11 @@ class VectorWork:
 
     def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
         """Its detail `fits` says how many texts of this request's form surely fit."""
-        texts, encoding = len(self._request.inputs), self._request.encoding_format
+        texts, encoding = len(self.request.inputs), self.request.encoding_format
         ready = self._executor.host.ready
-        width = self._width or (self._executor.width(self._request, ready) if ready is not None else 0)
+        width = self._width or (self._executor.width(self.request, ready) if ready is not None else 0)
         envelope = EmbeddingReply(
-            [], self._executor.model, EmbeddingUsage(LARGEST, LARGEST), self._request.req_id, LARGEST, LARGEST
+            [], self._executor.model, EmbeddingUsage(LARGEST, LARGEST), self.request.req_id, LARGEST, LARGEST
         )
         room = limit - len(codec.encode(envelope))
         fits = max(0, room // _item_size(width, encoding, MOST_PER_NUMBER, LARGEST))
@@ -156,9 +136,9 @@ class VectorWork:
 
     def _shown(self, vector: list[float]) -> list[float] | str:
         """`vector` as the caller wants it."""
-        if self._request.dimensions is not None:
-            vector = shortened(vector, self._request.dimensions)
-        return vector if self._request.encoding_format == "float" else packed(vector)
+        if self.request.dimensions is not None:
+            vector = shortened(vector, self.request.dimensions)
+        return vector if self.request.encoding_format == "float" else packed(vector)
 
 
 def shortened(vector: list[float], dimensions: int) -> list[float]:

@@ -6,7 +6,6 @@ set -u
 # A thousand processes start: where no bytecode may be kept, each would compile all of Golek, 1.6 s of a core.
 unset PYTHONDONTWRITEBYTECODE
 python=$1
-said=$(mktemp -d)
 # Each a name and what pytest is told.
 case $2 in
 all)
@@ -28,6 +27,7 @@ vllm)
     ;;
 *) echo "which tests? all or vllm, not '$2'" >&2 && exit 2 ;;
 esac
+said=$(mktemp -d)
 last=$((${#groups[@]} - 1))
 started=()
 run() {

@@ -36,7 +36,7 @@ from golek_worker.conducting.step_asks import Asks, Part
 from golek_worker.ends import priced
 from golek_worker.engine.base import Made, Replied, Stopped, refusal
 from golek_worker.engine.host import EngineDied, Run
-from golek_worker.executor import Answer
+from golek_worker.executor import Answer, Work
 from golek_worker.gatekeeper import route_loop
 from golek_worker.job import Job
 from golek_worker.orchestration import flows
@@ -96,19 +96,15 @@ class RouterExecutor:
         task.add_done_callback(lambda _: self._running.pop(job_id, None))
 
 
-class RouterWork:
+class RouterWork(Work):
     """One request that others answer."""
 
-    prompt = None
-
     def __init__(self, executor: RouterExecutor, job: Job, kind: Kind, request: Request, payload: bytes) -> None:
+        super().__init__(job, request)
         self._executor = executor
-        self._job = job
         self._kind: Kind = kind
         self._model = job.asked_model or executor.desk.model
-        self._request = request
         self._payload = payload
-        self.conversation: Conversation | None = None
         if isinstance(request, InferenceRequest) and request.session_id is not None:
             self.conversation = Conversation(request, 0)
         self._pieces = 0
@@ -116,28 +112,18 @@ class RouterWork:
         self._turns = Turns(executor.desk, job, request, payload, self._was_kept)
         self._minutes: Minutes | None = None
         """Of a request that several models answer."""
-        self.cache: CacheUse | None = None
         self._own_cache: CacheUse | None = None
         """What was so before anybody was asked."""
-        self.asks_cache = False
-        self.shared = False
-        self.saved = 0
-        self.reply_to = request.reply_to
         self.adapter = request.adapter or None if isinstance(request, InferenceRequest) else None
 
     @property
-    def request(self) -> Request:
-        return self._request
-
-    @property
     def costs(self) -> Mapping[str, float]:
-        """What clouds took for it so far, by target."""
         return self._purse.costs
 
     @property
     def raw_input(self) -> str:
         """What an executor of this kind logs."""
-        match self._request:
+        match self.request:
             case InferenceRequest(input=str(text)):
                 return text
             case InferenceRequest(messages=messages):
@@ -151,19 +137,16 @@ class RouterWork:
 
     @property
     def operation(self) -> str:
-        has_turns = isinstance(self._request, InferenceRequest) and self._request.messages is not None
+        has_turns = isinstance(self.request, InferenceRequest) and self.request.messages is not None
         return _OPERATIONS.get(self._kind) or (semconv.CHAT if has_turns else semconv.TEXT_COMPLETION)
 
     @property
     def params(self) -> Params | None:
-        return self._request.params if isinstance(self._request, InferenceRequest) else None
+        return self.request.params if isinstance(self.request, InferenceRequest) else None
 
     @property
     def texts(self) -> int:
         return self.params.n if self.params is not None else 0
-
-    def prepare(self) -> None:
-        """Who answers prepares."""
 
     def start(self, *, watched: bool = False, until: float = math.inf) -> Run:
         run = Run()
@@ -180,7 +163,7 @@ class RouterWork:
         try:
             _check_hops(job)
             self._own_cache = self.cache
-            whole = self._request if self.conversation is None else self.conversation.request
+            whole = self.request if self.conversation is None else self.conversation.request
             reply = await self._together(run, whole, now + left_s, accepted_at, streamed=streamed)
             if reply is None:
                 reply = await self._alone(run, whole, now + left_s, accepted_at, streamed=streamed)

@@ -15,14 +15,15 @@ ENDS = "import os\n\ndef test_gone() -> None:\n    os._exit(3)\n"
 def run(folder: Path, **texts: str) -> tuple[int, list[str]]:
     """Its status and what it says last, of one file per group: `lower`, `upper`, `gateway`, `unit`."""
     names = {"lower": "bus/test_a", "upper": "bus/test_z", "gateway": "gateway/test_g", "unit": "unit/test_u"}
-    others = {"more": "bus/test_ro", "rest": "bus/test_re", "engine": "engine/test_e", "tui": "tui/test_t"}
-    for group, name in (names | others).items():
+    others = {"more": "bus/test_ro", "rest": "bus/test_re", "tui": "tui/test_t"}
+    engines = {"engine": "engine/test_e", "engines": "engines/test_s"}
+    for group, name in (names | others | engines).items():
         path = folder / "tests" / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(texts.get(group, PASSES))
     environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "-p no:cacheprovider"}
     done = subprocess.run(
-        [SCRIPT, sys.executable], check=False, cwd=folder, env=environment, capture_output=True, text=True
+        [SCRIPT, sys.executable, "all"], check=False, cwd=folder, env=environment, capture_output=True, text=True
     )
     assert done.stderr == ""
     return done.returncode, done.stdout.rpartition("\n\n")[2].splitlines()
@@ -32,16 +33,17 @@ def test_the_last_lines_name_what_failed_in_every_group(tmp_path: Path) -> None:
     """With the reason; a file that cannot be read is an error of its own."""
     status, last = run(tmp_path, lower=FAILS, gateway=BROKEN)
     assert status == 1
-    assert [line.rpartition(" in ")[0] for line in last[:4]] == [
+    assert [line.rpartition(" in ")[0] for line in last[:5]] == [
         "bus, a to m and ro: 1 failed, 1 passed",
         "bus, n to z: 1 passed",
-        "gateway, engine, tui, bus re: 1 error",
+        "gateway, tui, bus re: 1 error",
+        "engine, engines: 2 passed",
         "all others: 1 passed",
     ]
-    assert last[4] == "What failed:"
-    assert last[5].startswith("FAILED tests/bus/test_a.py::test_ill - AssertionError: the reason")
-    assert last[6].startswith("ERROR tests/gateway/test_g.py")
-    assert len(last) == 7
+    assert last[5] == "What failed:"
+    assert last[6].startswith("FAILED tests/bus/test_a.py::test_ill - AssertionError: the reason")
+    assert last[7].startswith("ERROR tests/gateway/test_g.py")
+    assert len(last) == 8
 
 
 def test_a_group_that_ended_early_has_failed(tmp_path: Path) -> None:
@@ -50,6 +52,12 @@ def test_a_group_that_ended_early_has_failed(tmp_path: Path) -> None:
     assert status == 1
     assert "bus, n to z: ended before its tests did; what it said stands above" in last
     assert last[-2:] == ["What failed:", "bus, n to z, as a whole"]
+
+
+def test_what_is_to_be_tested_is_said(tmp_path: Path) -> None:
+    """Another word is told those that there are."""
+    done = subprocess.run([SCRIPT, sys.executable, "some"], check=False, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "which tests? all or vllm, not 'some'\n")
 
 
 def test_all_is_well(tmp_path: Path) -> None:
