@@ -334,11 +334,11 @@ class Worker:
         self._reports.report_now()
         if parts.router is not None:
             await _best_effort(parts.router.leave())
-        self._event("shutdown", f"draining {parts.serving.active} jobs")
         parts.residency.close()
         closing = asyncio.create_task(self._http.close(self._settings.drain_s)) if self._http is not None else None
         for leave in (parts.ingress.stop, parts.consumer.pause):
             await _best_effort(leave())
+        self._event("shutdown", f"draining {parts.serving.active} jobs")  # from here on it takes nothing more
         given_back = await parts.serving.drain(self._settings.drain_s)
         if given_back:
             self._event(

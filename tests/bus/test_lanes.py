@@ -131,7 +131,7 @@ async def test_a_replica_that_leaves_leaves_its_lane(nats_server: str, tmp_path:
             while not (await lanes.called(client, 2))[0].free < mine.slots:
                 continue
             one.signal(signal.SIGTERM)
-            await asyncio.to_thread(one.wait_for, "draining")
+            await asyncio.to_thread(one.wait_for_line, "shutdown")
             _, worker = await lanes.answer(await lanes.put(client, mine.lane, {"input": "b"}), 8.0)
             assert worker == two.worker_id
             assert (await lanes.answer(running))[1] == one.worker_id

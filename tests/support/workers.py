@@ -104,6 +104,13 @@ class WorkerProcess:
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
         return [line for line in lines if line["event"] == event]
 
+    def wait_for_line(self, event: str, patience_s: float = ONLINE_S) -> None:
+        """Wait until its log has a line of this event."""
+        deadline = time.monotonic() + patience_s
+        while not self.log_lines(event):
+            assert time.monotonic() < deadline, f"no {event}\n{self.log.read_text()}"
+            time.sleep(0.01)
+
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
