@@ -406,6 +406,8 @@ async def test_what_came_while_the_last_worker_left_is_told_so(nats_server: str,
             await asyncio.to_thread(worker.wait_for_line, "shutdown")
             late = [asyncio.create_task(golek.ask("echo", "hi", deadline=15)) for _ in range(10)]
             assert (await running).text == WORDS
+            assert worker.process is not None
+            await asyncio.to_thread(worker.process.wait, 10)  # a second signal would have it leave without a word
         async with asyncio.timeout(20):
             ends = await asyncio.gather(*late, return_exceptions=True)
         assert [type(one) for one in ends] == [NoWorkersError] * len(late)
