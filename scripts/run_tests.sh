@@ -10,11 +10,11 @@ python=$1
 case $2 in
 all)
     groups=(
-        "bus, a to m and ro: tests/bus/test_[a-m]*.py tests/bus/test_ro*.py"
-        "bus, n to z: tests/bus/test_[n-qs-z]*.py"
-        "gateway, tui, bus re: tests/gateway tests/tui tests/bus/test_re*.py"
-        "engine, engines: tests/engine tests/engines"
-        "all others: tests --ignore=tests/bus --ignore=tests/engine --ignore=tests/engines --ignore=tests/gateway --ignore=tests/tui"
+        "bus, a to m and re: tests/bus/test_[a-m]*.py tests/bus/test_re*.py"
+        "bus, n to q, tui: tests/bus/test_[n-q]*.py tests/tui"
+        "bus, ro to z: tests/bus/test_ro*.py tests/bus/test_[s-z]*.py"
+        "gateway, engine, engines, web: tests/gateway tests/engine tests/engines tests/web"
+        "all others: tests --ignore=tests/bus --ignore=tests/engine --ignore=tests/engines --ignore=tests/gateway --ignore=tests/tui --ignore=tests/web"
     )
     ;;
 vllm)

@@ -12,6 +12,7 @@ import pytest
 
 from golek_client import Golek
 from tests.support import llama_server
+from tests.support.leaving import left_later
 from tests.support.llama_server import LlamaServer
 from tests.support.workers import WorkerProcess
 
@@ -73,8 +74,7 @@ async def test_a_killed_worker_leaves_no_server(worker: WorkerProcess, nats_serv
         family = psutil.Process(worker.pid).children(recursive=True)
         assert servers(worker)
         worker.kill()
-        _, alive = await asyncio.to_thread(psutil.wait_procs, family, GONE_S)
-        assert alive == []
+        assert await left_later(family, GONE_S) == []
         asked.cancel()
         await asyncio.gather(asked, return_exceptions=True)
 
@@ -103,5 +103,4 @@ async def test_a_worker_that_is_told_to_stop_ends_its_server(worker: WorkerProce
     """And nothing is left."""
     family = psutil.Process(worker.pid).children(recursive=True)
     os.kill(worker.pid, signal.SIGTERM)
-    _, alive = await asyncio.to_thread(psutil.wait_procs, family, GONE_S)
-    assert alive == []
+    assert await left_later(family, GONE_S) == []

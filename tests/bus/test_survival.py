@@ -14,6 +14,7 @@ from golek_client import Golek
 from golek_wire.errors import PoisonJobError
 from tests.support import raw
 from tests.support.broker import NatsServer
+from tests.support.leaving import left_later
 from tests.support.workers import WorkerProcess
 
 REQUEST = "inference.request.echo"
@@ -66,8 +67,7 @@ async def test_a_killed_worker_leaves_no_process(nats_server: str, tmp_path: Pat
             while not (family := psutil.Process(worker.pid).children()):
                 await asyncio.sleep(0.002)
             worker.kill()
-            _, alive = await asyncio.to_thread(psutil.wait_procs, family, 2)
-            assert alive == []
+            assert await left_later(family, 2) == []
     finally:
         worker.end()
 

@@ -8,6 +8,8 @@ import time
 import psutil
 import pytest
 
+from tests.support.leaving import left
+
 GUARD = [sys.executable, "-m", "golek_worker.guard"]
 GONE_S = 5.0
 STUBBORN = "trap '' TERM; sleep 60 & (setsid sleep 60 &) ; echo ready; wait; sleep 60"
@@ -39,8 +41,7 @@ def test_all_of_a_stubborn_program_ends(how: str) -> None:
         else:
             guard.send_signal(signal.SIGTERM)
         guard.wait(GONE_S)
-        _, alive = psutil.wait_procs(below, GONE_S)
-    assert alive == []
+        assert left(below, GONE_S) == []
 
 
 def test_a_killed_guard_takes_its_program_along() -> None:
@@ -50,8 +51,7 @@ def test_a_killed_guard_takes_its_program_along() -> None:
         guard.stdout.readline()
         (program,) = psutil.Process(guard.pid).children()
         guard.kill()
-        _, alive = psutil.wait_procs([program], GONE_S)
-    assert alive == []
+        assert left([program], GONE_S) == []
 
 
 @pytest.mark.parametrize(("line", "status"), [("exit 3", 3), ("kill -9 $$", 128 + 9)])

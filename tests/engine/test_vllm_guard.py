@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from golek_worker.engine.vllm.guard import PARENT
+from tests.support.leaving import left
 
 GONE_S = 5.0
 CHILD = f"""
@@ -30,8 +31,7 @@ def test_what_is_started_by_a_child_ends_with_it() -> None:
         assert child.stdout is not None
         started = psutil.Process(int(child.stdout.readline()))
         child.kill()
-        _, alive = psutil.wait_procs([started], GONE_S)
-    assert alive == []
+        assert left([started], GONE_S) == []
 
 
 @pytest.mark.parametrize(("parent", "status"), [(os.getpid(), 1), (2**22 + 1, 0)])

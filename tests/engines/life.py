@@ -15,6 +15,7 @@ import pytest
 from golek_worker.engine.base import EngineConfig, Refused, Stopped, frame
 from golek_worker.engine.host import EngineDied, EngineHost
 from tests.engines.subject import WAIT_S, Served, Subject, needs, rest
+from tests.support.leaving import left
 
 GONE_S = 5.0
 """So soon after its end nothing of an engine is left."""
@@ -96,7 +97,7 @@ class Life:
         await served.host.unload()
         assert time.monotonic() - began < GONE_S
         await rest(run, EngineDied)
-        _assert_gone(processes, GONE_S)
+        assert left(processes, GONE_S) == []
         served.host.load()
         await served.until_serving()
         await served.works()
@@ -112,7 +113,7 @@ class Life:
             processes = psutil.Process(parent.pid).children(recursive=True)
             parent.kill()
         assert processes
-        _assert_gone(processes, GONE_S)
+        assert left(processes, GONE_S) == []
 
     @needs("file")
     async def test_a_model_that_is_not_there_is_said(self, served: Served, tmp_path: Path) -> None:
@@ -174,8 +175,3 @@ async def _load_failure(subject: Subject, config: EngineConfig) -> str:
     finally:
         await host.close()
     return str(raised.value)
-
-
-def _assert_gone(processes: list[psutil.Process], within_s: float) -> None:
-    _, alive = psutil.wait_procs(processes, within_s)
-    assert [process.cmdline() for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []

@@ -15,8 +15,8 @@ ENDS = "import os\n\ndef test_gone() -> None:\n    os._exit(3)\n"
 def run(folder: Path, **texts: str) -> tuple[int, list[str]]:
     """Its status and what it says last, of one file per group: `lower`, `upper`, `gateway`, `unit`."""
     names = {"lower": "bus/test_a", "upper": "bus/test_z", "gateway": "gateway/test_g", "unit": "unit/test_u"}
-    others = {"more": "bus/test_ro", "rest": "bus/test_re", "tui": "tui/test_t"}
-    engines = {"engine": "engine/test_e", "engines": "engines/test_s"}
+    others = {"more": "bus/test_ro", "rest": "bus/test_re", "middle": "bus/test_o", "tui": "tui/test_t"}
+    engines = {"engine": "engine/test_e", "engines": "engines/test_s", "web": "web/test_w"}
     for group, name in (names | others | engines).items():
         path = folder / "tests" / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,10 +34,10 @@ def test_the_last_lines_name_what_failed_in_every_group(tmp_path: Path) -> None:
     status, last = run(tmp_path, lower=FAILS, gateway=BROKEN)
     assert status == 1
     assert [line.rpartition(" in ")[0] for line in last[:5]] == [
-        "bus, a to m and ro: 1 failed, 1 passed",
-        "bus, n to z: 1 passed",
-        "gateway, tui, bus re: 1 error",
-        "engine, engines: 2 passed",
+        "bus, a to m and re: 1 failed, 1 passed",
+        "bus, n to q, tui: 2 passed",
+        "bus, ro to z: 2 passed",
+        "gateway, engine, engines, web: 1 error",
         "all others: 1 passed",
     ]
     assert last[5] == "What failed:"
@@ -50,8 +50,8 @@ def test_a_group_that_ended_early_has_failed(tmp_path: Path) -> None:
     """A process that dies says nothing of its tests, and so its tests have not passed."""
     status, last = run(tmp_path, upper=ENDS)
     assert status == 1
-    assert "bus, n to z: ended before its tests did; what it said stands above" in last
-    assert last[-2:] == ["What failed:", "bus, n to z, as a whole"]
+    assert "bus, ro to z: ended before its tests did; what it said stands above" in last
+    assert last[-2:] == ["What failed:", "bus, ro to z, as a whole"]
 
 
 def test_what_is_to_be_tested_is_said(tmp_path: Path) -> None:

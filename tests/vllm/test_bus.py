@@ -1,6 +1,5 @@
 """The main job with vLLM: real nats-server, real worker, vLLM's processes below it."""
 
-import asyncio
 import json
 import os
 import signal
@@ -14,6 +13,7 @@ import pytest
 
 from golek_client import Golek
 from tests.support.broker import NatsServer
+from tests.support.leaving import left_later
 from tests.support.workers import WorkerProcess
 from tests.vllm import place
 
@@ -115,8 +115,7 @@ async def test_nothing_is_left_of_a_killed_worker(worker: WorkerProcess) -> None
     below = psutil.Process(worker.pid).children(recursive=True)
     assert core(worker) in below
     os.kill(worker.pid, signal.SIGKILL)
-    _, alive = await asyncio.to_thread(psutil.wait_procs, below, GONE_S)
-    assert [process.cmdline() for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+    assert await left_later(below, GONE_S) == []
 
 
 async def test_texts_become_vectors(module_broker: NatsServer, tmp_path: Path) -> None:

@@ -1,10 +1,8 @@
 """vLLM keeps the contract of engines, and does what is its own."""
 
-import asyncio
 import re
 
 import msgspec
-import psutil
 import pytest
 
 from golek_wire.replies import Delta
@@ -15,6 +13,7 @@ from golek_worker.output import Output
 from tests.engines.life import Runtime
 from tests.engines.subject import CONSTRAINTS, Served, first
 from tests.engines.writing import Writing
+from tests.support.leaving import left_later
 from tests.vllm import place
 
 pytestmark = [place.needs_vllm, pytest.mark.timeout(180)]
@@ -160,7 +159,6 @@ class TestRuntime(Runtime):
         core.suspend()
         while not isinstance(await run.next(), EngineDied):
             pass
-        await asyncio.to_thread(psutil.wait_procs, [core], 5.0)
-        assert not core.is_running()
+        assert await left_later([core], 5.0) == []
         await served.until_serving()
         await served.works()
