@@ -21,7 +21,9 @@ TARGETS := help setup build build-cli build-monitor build-all build-llama build-
 SHORTCUTS := $(filter-out example Makefile $(TARGETS),$(patsubst envs/worker.%.env,%,$(wildcard envs/worker.*.env)))
 SHORTCUTS := $(foreach name,$(SHORTCUTS),$(if $(findstring :,$(name))$(findstring %,$(name)),,$(name)))
 
+ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
+endif
 .DEFAULT_GOAL := help
 .PHONY: $(TARGETS) $(SHORTCUTS) vllm-tests-environment
 
@@ -151,7 +153,7 @@ endif
 
 # Both environments are made side by side.
 test-vllm: ## The tests that need vLLM
-	@$(MAKE) --no-print-directory --jobs 2 build-vllm vllm-tests-environment
+	@$(MAKE) --no-print-directory --jobs 2 SIDE_BY_SIDE=1 build-vllm vllm-tests-environment
 	@scripts/run_tests.sh $(BIN)/python vllm
 
 vllm-tests-environment:

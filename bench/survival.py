@@ -20,6 +20,7 @@ import psutil
 from support import WorkerProcess, broker, figure, median, note
 
 from golek_client import Golek
+from tests.support.leaving import left_later
 
 BENCH = "survival"
 RUNS = int(os.environ.get("SURVIVAL_RUNS", "20"))
@@ -93,7 +94,7 @@ async def kill_workers(url: str, data: Path) -> int:
                 await asyncio.sleep(0.001)
             family = psutil.Process(worker.pid).children(recursive=True)
             worker.kill()
-            _, alive = await asyncio.to_thread(psutil.wait_procs, family, 2)
+            alive = await left_later(family, 2)
             left += len(alive)
             await decoding.aclose()
         note(f"worker killed {run + 1} of {RUNS}: {len(alive)} of {len(family)} processes left")

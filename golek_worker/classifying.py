@@ -71,21 +71,33 @@ class ClassifyExecutor:
         self.host.cancel(job_id)
 
 
-class ClassifyWork(Sighted):
-    """One request for what images show."""
+class VisionWork(Sighted):
+    """One request for what images show, whoever says it."""
 
     request: VisionRequest
     operation = semconv.VISION
+
+    @property
+    def raw_input(self) -> str:
+        return looked_at(self.request)
+
+    def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
+        return PayloadTooLargeError(
+            f"The answer has {size} bytes; at most {limit} fit through this server. Ask for fewer scores (top_k), or "
+            "of fewer images",
+            size=size,
+            limit=limit,
+        )
+
+
+class ClassifyWork(VisionWork):
+    """One that the model's own labels answer."""
 
     def __init__(self, executor: ClassifyExecutor, job: Job, request: VisionRequest) -> None:
         super().__init__(job, request)
         self._executor = executor
         self._places: list[int] = []
         self._labels: list[str] = []
-
-    @property
-    def raw_input(self) -> str:
-        return looked_at(self.request)
 
     def start(self, *, watched: bool = False, until: float = math.inf) -> Run:  # noqa: ARG002 - stopped from outside
         ready = self._executor.host.ready
@@ -106,9 +118,6 @@ class ClassifyWork(Sighted):
         reply = VisionReply(results, self._executor.model, VisionUsage(0, 0, 0), request.req_id, ms, ms)
         return Answer(codec.encode(reply), 0, text=said(results))
 
-    def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
-        return too_large(size, limit)
-
 
 def classification(index: int, scores: list[LabelScore], top_k: int | None) -> Classification:
     """What the image at `index` shows: the best label first, of equal ones the one that was named first."""
@@ -125,13 +134,3 @@ def looked_at(request: VisionRequest) -> str:
     """What the caller wrote, for the log: JSON, in which of an image's data only their size stands."""
     asked = {"images": [images.shown(image.url) for image in images.listed(request)]}
     return codec.encode(asked | {"labels": request.labels, "prompt": request.prompt}).decode()
-
-
-def too_large(size: int, limit: int) -> PayloadTooLargeError:
-    """What to tell the caller of an answer that does not fit."""
-    return PayloadTooLargeError(
-        f"The answer has {size} bytes; at most {limit} fit through this server. Ask for fewer scores (top_k), or of "
-        "fewer images",
-        size=size,
-        limit=limit,
-    )

@@ -1,8 +1,8 @@
-"""What do serving and the kinds of work, texts, vectors and scores, ask of each other?
+"""What do serving and the kinds of work, texts, vectors, scores and what images show, ask of each other?
 
 An executor reads a job's payload into `Work`: a run of the engine, and the answer that its end makes. There is one for
-each kind, in text.py, vectors.py, ranking.py and classifying.py; a router's asks other workers and clouds. Serving
-knows no difference.
+each kind, in text.py, vectors.py, ranking.py, classifying.py and labelling.py; a router's asks other workers
+and clouds. Serving knows no difference.
 """
 
 import math

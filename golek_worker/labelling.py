@@ -17,16 +17,16 @@ from typing import Final, Protocol
 
 import msgspec
 
-from golek_wire import codec, images, semconv
-from golek_wire.errors import BadRequestError, InferenceServiceError, InternalError, PayloadTooLargeError
+from golek_wire import codec, images
+from golek_wire.errors import BadRequestError, InferenceServiceError, InternalError
 from golek_wire.orchestration import StepEvent
 from golek_wire.replies import Delta
 from golek_wire.requests import InferenceRequest, Message, Params, Request, VisionRequest
 from golek_wire.vision import LabelScore, VisionReply, VisionUsage
-from golek_worker.classifying import classification, looked_at, said, too_large
+from golek_worker.classifying import VisionWork, classification, said
 from golek_worker.engine.base import Finished, Made, Refused, Stopped, Submit, refusal
 from golek_worker.engine.host import EngineDied, EngineHost, Run, RunEvent
-from golek_worker.executor import Answer, Sighted, never_ran
+from golek_worker.executor import Answer, never_ran
 from golek_worker.job import Job
 
 AT_ONCE: Final = 4
@@ -93,11 +93,8 @@ class Writes(Protocol):
         ...
 
 
-class LabelWork(Sighted):
-    """One request for what images show."""
-
-    request: VisionRequest
-    operation = semconv.VISION
+class LabelWork(VisionWork):
+    """One that a model answers which writes and sees."""
 
     def __init__(self, executor: Writes, job: Job, request: VisionRequest) -> None:
         super().__init__(job, request)
@@ -106,10 +103,6 @@ class LabelWork(Sighted):
         self._places: list[str] = []
         """The field of each question's image."""
         self._first: Submit | None = None
-
-    @property
-    def raw_input(self) -> str:
-        return looked_at(self.request)
 
     @property
     def prompt(self) -> str | None:
@@ -154,9 +147,6 @@ class LabelWork(Sighted):
         usage = VisionUsage(end.tokens_in, end.tokens_out, end.tokens_in + end.tokens_out)
         reply = VisionReply(results, self._executor.model, usage, request.req_id, ms, ms)
         return Answer(codec.encode(reply), end.tokens_in, end.tokens_out, said(results))
-
-    def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
-        return too_large(size, limit)
 
 
 def _shares(labels: Sequence[str], ends: Sequence[Finished]) -> list[LabelScore]:

@@ -137,7 +137,6 @@ class TextWork(Sighted):
         """What an engine gets that makes the prompt itself."""
         self._constraint: Constraint | None = None
         self.adapter = request.adapter or None
-        self.conversation: Conversation | None = None
         if request.session_id is not None:
             ready = executor.host.ready
             self.conversation = Conversation(request, ready.ctx_size if ready is not None else 0)

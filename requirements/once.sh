@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Run a setup command unless a `make` beside this one has just done it: one at a time, the others wait.
-# Usage: requirements/once.sh PYTHON STAMP COMMAND [ARGUMENT...]   (COMMAND makes the file STAMP)
+# Run a setup command unless a `make` beside this one has just done it: a command runs once at a time, and others wait for it.
+# Usage: requirements/once.sh PYTHON STAMP COMMAND [ARGUMENT...]   (COMMAND is a file, and makes the file STAMP)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$1 stamp=$2

@@ -90,8 +90,9 @@ class Child:
         """Read until each of the sequences has ended. The next wait begins behind the last of their ends."""
         while not set(job_ids) <= {end.job_id for end in self.ends()}:
             self.receive()
-        last = max(self.events.index(end) for end in self.ends() if end.job_id in job_ids)
-        self._awaited = max(self._awaited, last + 1)
+        for place, event in enumerate(self.events):
+            if isinstance(event, SequenceEnd) and event.job_id in job_ids:
+                self._awaited = max(self._awaited, place + 1)
 
     def ends(self) -> list[SequenceEnd]:
         return [event for event in self.events if isinstance(event, SequenceEnd)]

@@ -17,7 +17,7 @@ def left(processes: Iterable[psutil.Process], within_s: float) -> list[str]:
     running = list(processes)
     while (running := [one for one in running if _runs(one)]) and time.monotonic() < deadline:
         time.sleep(0.02)
-    return [_command(one) for one in running]
+    return [said for one in running if (said := _command(one)) is not None]
 
 
 async def left_later(processes: Iterable[psutil.Process], within_s: float) -> list[str]:
@@ -32,8 +32,9 @@ def _runs(process: psutil.Process) -> bool:
         return False
 
 
-def _command(process: psutil.Process) -> str:
+def _command(process: psutil.Process) -> str | None:
+    """None of one that has gone just now."""
     try:
         return " ".join(process.cmdline())
     except psutil.NoSuchProcess:
-        return f"{process.pid}, gone just now"
+        return None

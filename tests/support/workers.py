@@ -107,8 +107,12 @@ class WorkerProcess:
     def wait_for_line(self, event: str, patience_s: float = ONLINE_S) -> None:
         """Wait until its log has a line of this event."""
         deadline = time.monotonic() + patience_s
-        while not self.log_lines(event):
-            assert time.monotonic() < deadline, f"no {event}\n{self.log.read_text()}"
+        while True:
+            has_ended = self.process is not None and self.process.poll() is not None
+            if self.log_lines(event):
+                return
+            if has_ended or time.monotonic() > deadline:
+                raise AssertionError(f"no {event}\n{self.log.read_text()}")
             time.sleep(0.01)
 
     def signal(self, number: signal.Signals) -> None:
