@@ -121,7 +121,7 @@ async def check_all_were_cancelled(fleet: Players, golek: Golek, way: str) -> No
     for row in ROWS:
         for streamed in BOTH:
             req_id = row.req_id(way, streamed=streamed)
-            wanted, until = (["CANCELLED"], ["CANCELLED"] * row.counts), time.monotonic() + 5
+            wanted, until = (["CANCELLED"], ["CANCELLED"] * row.counts), time.monotonic() + 10
             while (found := (fleet.ended("router", req_id, ""), fleet.ended(VICTIM, req_id, row.step))) != wanted:
                 assert time.monotonic() < until, (req_id, found)  # logs are written a moment later
                 await asyncio.sleep(0.05)

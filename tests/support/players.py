@@ -32,6 +32,8 @@ PRESETS: Final = "presets:\n  solo: {models: [v], mode: single}\n"
 CONCURRENCY: Final = 256
 SETTLE_S: Final = 2.0
 """So long after the end of a request something of it may still be heard."""
+STAYS: Final = 5
+"""Looks in a row that see the same number of jobs."""
 
 
 class PlayedWorker(WorkerProcess):
@@ -138,9 +140,11 @@ class Players:
         return told
 
     async def until_active(self, golek: Golek, model: str, count: int, patience_s: float = 10.0) -> None:
-        """Wait until so many jobs run at a model's worker."""
+        """Wait until so many jobs run at a model's worker, and stay: one that only counts tokens is soon over."""
+        seen = 0
         async with asyncio.timeout(patience_s):
-            while (await golek.health(model)).active != count:
+            while seen < STAYS:
+                seen = seen + 1 if (await golek.health(model)).active == count else 0
                 await asyncio.sleep(0.02)
 
     async def until_hung(self, name: str, fault: str, count: int, patience_s: float = 10.0) -> None:
