@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import aiohttp
+import httpx2
 import pytest
 
 from golek_client import Golek
@@ -68,45 +68,48 @@ def front(fleet: Fleet, tmp_path: Path) -> Iterator[Front]:
             process.wait(10)
 
 
-async def answered(session: aiohttp.ClientSession, front: Front) -> None:
+def visitor(front: Front) -> httpx2.AsyncClient:
+    """Who asks nginx, and trusts its certificate."""
+    return httpx2.AsyncClient(base_url=front.url, verify=front.trust, timeout=10)
+
+
+async def answered(client: httpx2.AsyncClient) -> None:
     """Wait until nginx answers."""
     async with asyncio.timeout(10):
         while True:
             try:
-                async with session.get(f"{front.url}/ping", ssl=front.trust) as response:
-                    assert response.status == 200
-                    return
-            except aiohttp.ClientConnectorError:
+                assert (await client.get("/ping")).status_code == 200
+                return
+            except httpx2.ConnectError:
                 await asyncio.sleep(0.02)
 
 
 async def test_streams_come_as_they_are_written_and_leaving_cancels(front: Front, fleet: Fleet) -> None:
     """Through TLS and the proxy events are spread over the time of writing; who leaves frees the slot within 1 s."""
     body = {"model": "echo", "stream": True, "messages": [{"role": "user", "content": "word " * WORDS}]}
-    async with aiohttp.ClientSession() as session:
-        await answered(session, front)
-        async with session.post(f"{front.url}/v1/chat/completions", json=body, ssl=front.trust) as response:
-            assert response.status == 200
-            times = [time.monotonic() async for line in response.content if line.startswith(b"data:")]
+    async with visitor(front) as client:
+        await answered(client)
+        async with client.stream("POST", "/v1/chat/completions", json=body) as response:
+            assert response.status_code == 200
+            times = [time.monotonic() async for line in response.aiter_lines() if line.startswith("data:")]
         assert len(times) > WORDS / 2
         assert times[-1] - times[0] > WORDS * STEP_S / 2
         body["messages"] = [{"role": "user", "content": "word " * 1000}]
-        async with session.post(f"{front.url}/v1/chat/completions", json=body, ssl=front.trust) as response:
-            await response.content.readline()
-            async with Golek(fleet.nats) as golek:
+        async with Golek(fleet.nats) as golek:
+            async with client.stream("POST", "/v1/chat/completions", json=body) as response:
+                await anext(response.aiter_lines())
                 assert (await golek.health("echo")).active == 1
-                response.close()
-                async with asyncio.timeout(1):
-                    while (await golek.health("echo")).active:
-                        await asyncio.sleep(0.01)
+            async with asyncio.timeout(1):
+                while (await golek.health("echo")).active:
+                    await asyncio.sleep(0.01)
 
 
 async def test_the_page_and_its_files_come_through(front: Front) -> None:
     """What the browser loads keeps its kind and its policy behind the proxy."""
-    async with aiohttp.ClientSession() as session:
-        await answered(session, front)
+    async with visitor(front) as client:
+        await answered(client)
         for path, kind in (("/", "text/html"), ("/docs", "text/html"), ("/static/chat.js", "text/javascript")):
-            async with session.get(front.url + path, ssl=front.trust) as response:
-                assert response.status == 200
-                assert response.content_type == kind
-                assert "default-src 'none'" in response.headers["content-security-policy"]
+            page = await client.get(path)
+            assert page.status_code == 200
+            assert page.headers["content-type"].startswith(kind)
+            assert "default-src 'none'" in page.headers["content-security-policy"]
