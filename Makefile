@@ -25,7 +25,7 @@ ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
 endif
 .DEFAULT_GOAL := help
-.PHONY: $(TARGETS) $(SHORTCUTS) vllm-tests-environment
+.PHONY: $(TARGETS) $(SHORTCUTS) test-programs vllm-tests-environment
 
 help:
 	@awk 'BEGIN { FS = ":.*## " } \
@@ -143,13 +143,17 @@ check: $(DEV_STAMP) ## Lint, format, types, and who imports whom
 	@$(BIN)/python -m pytest -q tests/unit/test_import_direction.py
 
 ifeq ($(strip $(WORKER)),)
-test: check ## check and all tests; or a worker | [WORKER=name]
-	@scripts/install_test_programs.sh
+# The programs are built while the check runs.
+test: ## check and all tests; or a worker | [WORKER=name]
+	@$(MAKE) --no-print-directory --jobs 2 SIDE_BY_SIDE=1 check test-programs
 	@scripts/run_tests.sh $(BIN)/python all
 else
 test: $(WORKER_STAMP)
 	@$(GOLEK) worker test "$(WORKER)"
 endif
+
+test-programs: $(DEV_STAMP)
+	@scripts/install_test_programs.sh
 
 # Both environments are made side by side.
 test-vllm: ## The tests that need vLLM
