@@ -247,12 +247,13 @@ class Exchange(Generic[Reply]):
 
     @property
     def principal(self) -> str | None:
-        """Who the fleet says that asks; None before the request is accepted."""
+        """Who the fleet says that asks; None before the request is accepted. Word of that may come later than an answer
+        that takes but a few milliseconds."""
         return reading.before(self._accepted, Accepted).principal if self._accepted is not None else None
 
     @property
     def allowances(self) -> Allowances | None:
-        """What the caller's key may still spend; None where it has no limits, and before the request is accepted."""
+        """What the caller's key may still spend; None where it has no limits, and as `principal`."""
         if self._accepted is None:
             return None
         return reading.before(self._accepted, Accepted).allowances

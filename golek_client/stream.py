@@ -173,12 +173,13 @@ class Stream(Pieces):
 
     @property
     def principal(self) -> str | None:
-        """Who the fleet says that asks; None before the request is accepted."""
+        """Who the fleet says that asks; None before the request is accepted. Word of that may come later than an answer
+        that takes but a few milliseconds."""
         return self._outcome.exchange.principal if self._outcome.exchange is not None else None
 
     @property
     def allowances(self) -> Allowances | None:
-        """What the caller's key may still spend; None where it has no limits, and before the request is accepted."""
+        """What the caller's key may still spend; None where it has no limits, and as `principal`."""
         return self._outcome.exchange.allowances if self._outcome.exchange is not None else None
 
     async def __anext__(self) -> str:

@@ -91,7 +91,7 @@ async def test_a_burst_over_two_workers_spends_the_budget_and_no_more(nats_serve
 
 async def test_a_caller_is_told_what_is_left(nats_server: str, tmp_path: Path) -> None:
     """With `accepted`, and with the refusal, which says when to come back; also in a fleet that is open."""
-    with fleet(nats_server, tmp_path / "data", "rpm=2 tpm=5000 budget=100000/day"):
+    with fleet(nats_server, tmp_path / "data", "rpm=2 tpm=5000 budget=100000/day", ENGINE_STEP_MIN_MS=20):
         async with Golek(nats_server, key=KEY, deadline=10) as golek:
             body = json.dumps({"input": "one two", "params": {"max_tokens": 50}}).encode()
             exchange = await golek.passed("echo", "inference", body, InferenceReply, deadline=10)

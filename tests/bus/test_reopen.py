@@ -145,7 +145,7 @@ async def test_a_long_stream_and_one_of_several_texts_are_read_again(nats_server
 
 async def test_what_was_asked_is_told_and_only_to_who_asked(nats_server: str, tmp_path: Path) -> None:
     """Another principal, an unknown job and a stream that was not resumable are one and the same: not found."""
-    with WorkerProcess(nats_server, tmp_path / "data"):
+    with WorkerProcess(nats_server, tmp_path / "data", ENGINE_STEP_MIN_MS=20):
         async with Golek(nats_server) as golek:
             stream = counting(golek, 5, metadata={"surface": "chat"})
             await stream.text()

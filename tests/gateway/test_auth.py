@@ -99,7 +99,7 @@ def keyed(broker_of_keys: NatsServer, tmp_path_factory: pytest.TempPathFactory) 
     url = broker_of_keys.url
     identity = {"GOLEK_NATS_IDENTITY": "keys"}
     with (
-        WorkerProcess(url, data, HTTP_ADDR=address, **identity),
+        WorkerProcess(url, data, HTTP_ADDR=address, ENGINE_STEP_MIN_MS=5, **identity),
         GatewayProcess(url, data, **identity) as gateway,
     ):
         file.write_text(FILE.replace(f"gone:{GONE}\n", ""))
