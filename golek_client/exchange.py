@@ -248,7 +248,8 @@ class Exchange(Generic[Reply]):
     @property
     def principal(self) -> str | None:
         """Who the fleet says that asks; None before the request is accepted. Word of that may come later than an answer
-        that takes but a few milliseconds."""
+        that takes but a few milliseconds.
+        """
         return reading.before(self._accepted, Accepted).principal if self._accepted is not None else None
 
     @property

@@ -174,7 +174,8 @@ class Stream(Pieces):
     @property
     def principal(self) -> str | None:
         """Who the fleet says that asks; None before the request is accepted. Word of that may come later than an answer
-        that takes but a few milliseconds."""
+        that takes but a few milliseconds.
+        """
         return self._outcome.exchange.principal if self._outcome.exchange is not None else None
 
     @property

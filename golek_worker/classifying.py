@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from golek_wire import codec, images, semconv
-from golek_wire.errors import BadRequestError, InternalError, PayloadTooLargeError
+from golek_wire.errors import BadRequestError, InternalError
 from golek_wire.requests import Request, VisionRequest
 from golek_wire.subjects import Kind
 from golek_wire.vision import Classification, LabelScore, VisionReply, VisionUsage
@@ -76,18 +76,11 @@ class VisionWork(Sighted):
 
     request: VisionRequest
     operation = semconv.VISION
+    smaller = "Ask for fewer scores (top_k), or of fewer images"
 
     @property
     def raw_input(self) -> str:
         return looked_at(self.request)
-
-    def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
-        return PayloadTooLargeError(
-            f"The answer has {size} bytes; at most {limit} fit through this server. Ask for fewer scores (top_k), or "
-            "of fewer images",
-            size=size,
-            limit=limit,
-        )
 
 
 class ClassifyWork(VisionWork):

@@ -71,6 +71,8 @@ class Work(ABC):
     """The LoRA adapter that it asks for."""
     conversation: Conversation | None = None
     """The session that it goes on with; None without one."""
+    smaller: str = "Ask for less at a time"
+    """What a caller can do whose answer is too large."""
 
     def __init__(self, job: Job, request: Request) -> None:
         self._job = job
@@ -134,9 +136,13 @@ class Work(ABC):
     def answer(self, end: Made, ms: int) -> Answer:
         """The answer that the run's `end` makes, `ms` milliseconds after the lease."""
 
-    @abstractmethod
     def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
         """What to tell the caller of an answer of `size` bytes where `limit` fit: also how to make it smaller."""
+        return PayloadTooLargeError(
+            f"The answer has {size} bytes; at most {limit} fit through this server. {self.smaller}",
+            size=size,
+            limit=limit,
+        )
 
 
 class Sighted(Work):

@@ -6,7 +6,7 @@ The engine's child scores each document together with the query; here they are p
 import math
 
 from golek_wire import codec, semconv
-from golek_wire.errors import InternalError, PayloadTooLargeError
+from golek_wire.errors import InternalError
 from golek_wire.replies import EmbeddingUsage, Ranking, RerankReply
 from golek_wire.requests import Document, Request, RerankRequest
 from golek_wire.subjects import Kind
@@ -44,6 +44,7 @@ class RankWork(Work):
 
     request: RerankRequest
     operation = semconv.RERANK
+    smaller = "Leave `return_documents` out, or ask for fewer results (top_n)"
 
     def __init__(self, executor: RankExecutor, job: Job, request: RerankRequest) -> None:
         super().__init__(job, request)
@@ -72,11 +73,3 @@ class RankWork(Work):
         reply = RerankReply(results, self._executor.model, usage, request.req_id, ms, ms)
         saved = end.tokens_in if self.cache == "hit" or self.shared else 0
         return Answer(codec.encode(reply), end.tokens_in, cache=self.cache, saved=saved)
-
-    def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
-        return PayloadTooLargeError(
-            f"The answer has {size} bytes; at most {limit} fit through this server. Leave `return_documents` out, or "
-            "ask for fewer results (top_n)",
-            size=size,
-            limit=limit,
-        )

@@ -12,7 +12,7 @@ import msgspec
 
 from golek_wire import codec, semconv
 from golek_wire.drawing import check_tokens
-from golek_wire.errors import BadRequestError, InternalError, PayloadTooLargeError
+from golek_wire.errors import BadRequestError, InternalError
 from golek_wire.images import Image, listed, without_data
 from golek_wire.replies import InferenceReply
 from golek_wire.requests import STOP_LIMIT, InferenceRequest, Params, Request, VisionRequest
@@ -128,6 +128,7 @@ class TextWork(Sighted):
     """One request for a text."""
 
     request: InferenceRequest
+    smaller = "Ask for fewer tokens (max_tokens)"
 
     def __init__(self, executor: TextExecutor, job: Job, request: InferenceRequest) -> None:
         super().__init__(job, request)
@@ -240,13 +241,6 @@ class TextWork(Sighted):
         if end.tokens_out < 2 or self.request.resume is not None or isinstance(end, choices.Several):
             return None
         return end.decode_ms / (end.tokens_out - 1)
-
-    def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
-        return PayloadTooLargeError(
-            f"The answer has {size} bytes; at most {limit} fit through this server. Ask for fewer tokens (max_tokens)",
-            size=size,
-            limit=limit,
-        )
 
 
 def blind(model: str, place: str, kind: Kind) -> BadRequestError:

@@ -19,7 +19,6 @@ from golek_wire import codec, semconv, subjects
 from golek_wire.errors import (
     InferenceServiceError,
     InternalError,
-    PayloadTooLargeError,
     RetriableError,
     UnauthorizedError,
 )
@@ -272,13 +271,6 @@ class RouterWork(Work):
             codec.encode(msgspec.structs.replace(reply, **about)), tokens_in, tokens_out,
             target=target, cost_usd=cost_usd, cache=cache, saved=tokens_in if is_free else 0,
         )  # fmt: skip
-
-    def too_large(self, size: int, limit: int) -> PayloadTooLargeError:
-        return PayloadTooLargeError(
-            f"The answer has {size} bytes; at most {limit} fit through this server. Ask for less at a time",
-            size=size,
-            limit=limit,
-        )
 
 
 def _check_hops(job: Job) -> None:

@@ -16,6 +16,7 @@ from golek_wire.signals import Residence
 from golek_worker import process
 from golek_worker.bus import embedded
 from golek_worker.machine import gateway, monitor, runfile, supervised
+from tests.support.leaving import left
 from tests.support.serving_process import Project, Serving
 
 GONE_S = 10.0
@@ -24,16 +25,6 @@ GONE_S = 10.0
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
-
-
-def gone(family: list[psutil.Process]) -> list[psutil.Process]:
-    """Those of `family` that still run after a moment."""
-    deadline = time.monotonic() + GONE_S
-    while left := [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]:
-        if time.monotonic() > deadline:
-            break
-        time.sleep(0.02)
-    return left
 
 
 async def test_one_command_serves_and_ctrl_c_ends_all(project: Project) -> None:
@@ -60,7 +51,7 @@ async def test_one_command_serves_and_ctrl_c_ends_all(project: Project) -> None:
             ("golek-tiny", "online"),
         ]
         assert serving.end() == 0
-        assert gone(family) == []
+        assert left(family, GONE_S) == []
     assert runfile.read_all(project.data) == []
     assert (gateway.running(project.data), supervised.running(project.data)) == (None, None)
     assert monitor.running(project.data) is None
@@ -127,7 +118,7 @@ async def test_a_model_is_started_when_it_is_asked_to_load(project: Project) -> 
         assert "MODEL_NOT_FOUND" in project.golek("req", "hosts.start", '{"model": "x"}', "--timeout", "10s").stdout
         family = serving.family()
         assert serving.end(signal.SIGTERM) == 0
-        assert gone(family) == []
+        assert left(family, GONE_S) == []
 
 
 async def test_a_model_that_cannot_start_says_why(project: Project) -> None:
@@ -253,7 +244,7 @@ def test_there_is_one_of_it(project: Project) -> None:
         stopped = project.golek("worker", "stop")
         assert f"golek serve (pid {serving.process.pid}) is told to stop all it started" in stopped.stdout
         assert serving.wait() == 0
-        assert gone(family) == []
+        assert left(family, GONE_S) == []
 
 
 def test_killed_it_takes_its_children_along(project: Project) -> None:
@@ -265,7 +256,7 @@ def test_killed_it_takes_its_children_along(project: Project) -> None:
         children = [one for one in serving.family() if one.pid != broker.process.pid]
         serving.process.kill()
         serving.wait()
-        assert gone(children) == []
+        assert left(children, GONE_S) == []
         with project.serve("echo", "--no-gateway") as second:
             second.wait_for("| ready after")
             assert embedded.running(project.data) == broker
@@ -293,7 +284,7 @@ def test_a_second_ctrl_c_kills(project: Project) -> None:
         began = time.monotonic()
         assert serving.end() == 0
         assert time.monotonic() - began < 10
-        assert gone(family) == []
+        assert left(family, GONE_S) == []
         serving.wait_for("echo-1 | killed")
 
 

@@ -30,6 +30,7 @@ from golek_client import (
 from golek_client.options import Options
 from golek_worker.local import LocalGolek
 from tests.support import adapters, minilm, reranker
+from tests.support.leaving import left
 from tests.support.workers import WorkerProcess
 
 MODEL = Path("data/models/golek-tiny/model.gguf").absolute()
@@ -264,7 +265,7 @@ async def test_after_close_nothing_runs(caplog: pytest.LogCaptureFixture) -> Non
     children = psutil.Process().children()
     assert children
     await local.close()
-    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+    assert left(children, 0) == []
     with pytest.raises(BusUnavailableError, match="closed"):
         await local.ask(TINY, "Hello")
     assert caplog.records == []
